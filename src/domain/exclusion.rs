@@ -1,0 +1,83 @@
+//! Queries that give no sample, each with one reason.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Origin, QueryId, stable_names};
+
+/// Why a query gives no sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExclusionReason {
+    /// The line is not UTF-8.
+    InvalidUtf8,
+    /// The line is not JSON, or the CSV record is torn.
+    InvalidSyntax,
+    /// A field has a type that cannot be used.
+    WrongType,
+    /// A required field is absent or empty.
+    MissingField,
+    /// The reference answer is absent or empty.
+    MissingGold,
+    /// The kind is none of the known kinds.
+    UnknownKind,
+    /// A field's value contradicts another (a choice gold that names no choice, too many choices).
+    InvalidValue,
+    /// The id was seen before with different content.
+    DuplicateId,
+    /// The line is longer than the reader's limit.
+    RowTooLong,
+    /// The same question was seen before.
+    Duplicate,
+    /// No response of either mode was correct.
+    Unsolved,
+    /// Every verdict was `unverifiable`.
+    Unverifiable,
+    /// The correct responses hold the response template's own tags, or do not show the mode that was asked for.
+    TemplateCollision,
+    /// The prompt leaves no room for an answer in the model's context.
+    PromptTooLong,
+    /// The judge gave no usable justification within its attempts.
+    JudgeFailed,
+}
+
+stable_names!(ExclusionReason {
+    InvalidUtf8 => "invalid_utf8",
+    InvalidSyntax => "invalid_syntax",
+    WrongType => "wrong_type",
+    MissingField => "missing_field",
+    MissingGold => "missing_gold",
+    UnknownKind => "unknown_kind",
+    InvalidValue => "invalid_value",
+    DuplicateId => "duplicate_id",
+    RowTooLong => "row_too_long",
+    Duplicate => "duplicate",
+    Unsolved => "unsolved",
+    Unverifiable => "unverifiable",
+    TemplateCollision => "template_collision",
+    PromptTooLong => "prompt_too_long",
+    JudgeFailed => "judge_failed",
+});
+
+impl ExclusionReason {
+    /// Returns whether something was wrong (exit code 4), as opposed to a rule that worked as intended.
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::Unsolved | Self::Unverifiable | Self::TemplateCollision)
+    }
+}
+
+/// A query that gives no sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// The id, where the row was readable enough to have one.
+    pub query_id: Option<QueryId>,
+    /// 0-based position among all input rows of the run.
+    pub ordinal: u64,
+    /// The row's own `source` where it was readable, else the file's name.
+    pub source: String,
+    /// File and line.
+    pub origin: Origin,
+    /// Why.
+    pub reason: ExclusionReason,
+    /// One sentence for a person: what was found and what was expected.
+    pub detail: String,
+}

@@ -1,0 +1,34 @@
+//! What a judge call leaves behind.
+
+use super::stable_names;
+
+/// How one judge attempt ended, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttemptOutcome {
+    /// A reply came and holds a usable justification.
+    Usable,
+    /// A reply came, but nothing usable is in it.
+    Unusable,
+    /// The server answered with an error status.
+    HttpError,
+    /// No answer: refused, reset, timed out.
+    TransportError,
+}
+
+stable_names!(AttemptOutcome {
+    Usable => "usable",
+    Unusable => "unusable",
+    HttpError => "http_error",
+    TransportError => "transport_error",
+});
+
+/// The raw reply of a judge, stored before anything is read from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgeReply {
+    /// Content address of the request: base URL, model and whole body.
+    pub request_key: String,
+    /// 1-based attempt that brought it.
+    pub attempt: u32,
+    /// The response body, byte for byte (lossy UTF-8).
+    pub body: String,
+}

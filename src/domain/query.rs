@@ -1,0 +1,93 @@
+//! One query of the input, already well-formed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::stable_names;
+
+/// The identity of a query: the input's own id, or a hash of its content.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QueryId(pub String);
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What kind of answer a query has; decides prompt wording and verifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Kind {
+    /// A mathematical expression, LaTeX or plain.
+    Math,
+    /// One number.
+    Numeric,
+    /// One of the listed choices; the gold is a letter.
+    Choice,
+    /// A short text.
+    Text,
+    /// A program; verified by running its tests in a sandbox.
+    Code,
+}
+
+stable_names!(Kind {
+    Math => "math",
+    Numeric => "numeric",
+    Choice => "choice",
+    Text => "text",
+    Code => "code",
+});
+
+/// Where a row came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The input file, as the config names it.
+    pub file: String,
+    /// 1-based line in a text file; 1-based row in a Parquet file.
+    pub line: u64,
+}
+
+/// A well-formed query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Unique within a run.
+    pub id: QueryId,
+    /// 0-based position among all input rows of the run, bad rows included.
+    pub ordinal: u64,
+    /// The dataset it belongs to: the row's own `source`, else the input file's name.
+    pub source: String,
+    /// File and line.
+    pub origin: Origin,
+    /// What kind of answer it has.
+    pub kind: Kind,
+    /// The question as it stands in the input, trimmed.
+    pub question: String,
+    /// The reference answer; for a choice, the letter; may be empty only for code that has tests.
+    pub gold: String,
+    /// The texts of the choices in order A, B, C...; empty unless the kind is `choice`.
+    pub choices: Vec<String>,
+    /// Test programs or assertions; empty unless the kind is `code`.
+    pub tests: Vec<String>,
+}
+
+impl Query {
+    /// Returns the letter of the choice at 0-based `index` (`A` for 0), for up to 26 choices.
+    #[must_use]
+    pub fn choice_letter(index: usize) -> Option<char> {
+        u8::try_from(index).ok().filter(|&index| index < 26).map(|index| char::from(b'A' + index))
+    }
+
+    /// Returns what a user would type: the question and, for a choice, its lettered options.
+    #[must_use]
+    pub fn user_text(&self) -> String {
+        let mut text = self.question.clone();
+        for (index, choice) in self.choices.iter().enumerate() {
+            let letter = Self::choice_letter(index).unwrap_or('?');
+            text.push_str(&format!("\n{letter}. {choice}"));
+        }
+        text
+    }
+}
