@@ -1,0 +1,64 @@
+//! What can go wrong while a model is loaded or sampled.
+
+use std::path::PathBuf;
+
+/// An error of the engine room.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file cannot be opened or read.
+    #[error("cannot read the model {path}: {source}")]
+    Io {
+        /// The model file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no GGUF file, is truncated, or declares what cannot be.
+    #[error("{path} is no usable GGUF file: {detail}")]
+    Malformed {
+        /// The model file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The file is well-formed but of a kind this engine does not run.
+    #[error("{path} cannot be run: {detail}")]
+    Unsupported {
+        /// The model file.
+        path: PathBuf,
+        /// Which property, its value, and what is supported.
+        detail: String,
+    },
+    /// A tensor operation failed.
+    #[error("the model failed during a step: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A prompt and its first new token do not fit into the model's context or the KV memory.
+    #[error("the prompt has {prompt_tokens} tokens, and {capacity} fit together with an answer")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// The smaller of the model's context and the KV memory, in tokens.
+        capacity: usize,
+    },
+    /// The engine thread has ended.
+    #[error("the engine has stopped: {0}")]
+    Stopped(String),
+}
+
+impl EngineError {
+    /// Returns what the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { .. } => Some("check policy.model; `make model` fetches the default model"),
+            Self::Malformed { .. } => {
+                Some("the file may be truncated: fetch it again, and compare its SHA-256 with the publisher's")
+            }
+            Self::Unsupported { .. } => {
+                Some("use a GGUF file of the llama architecture, such as SmolLM2 or Llama 3 (see README, Models)")
+            }
+            Self::PromptTooLong { .. } => Some("raise policy.kv_cache_mib or use a model with a longer context"),
+            Self::Tensor(_) | Self::Stopped(_) => None,
+        }
+    }
+}

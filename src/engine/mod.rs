@@ -1,0 +1,28 @@
+//! The sampling engine: a model on its own OS thread, decoding many sequences together.
+//!
+//! The engine knows tokens and text, not queries, modes or files. Its promise: the text of a sequence is a function of
+//! its [`SequenceSpec`] and the weights alone. What else is in the batch, how many slots and threads there are, whether
+//! its prompt was cached, whether it was preempted: none of it changes a bit of its logits.
+
+mod error;
+mod gguf;
+mod kv;
+mod model;
+mod sampler;
+mod scheduler;
+mod sequence;
+#[cfg(test)]
+mod testing;
+mod thread;
+mod tokenizer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::EngineError;
+pub use gguf::file_sha256;
+pub use kv::BlockCounts;
+pub use model::ModelConfig;
+pub use sequence::{Completion, ForcedClose, SequenceSpec};
+pub use thread::{Engine, EngineOptions, EngineStats};
+pub use tokenizer::Vocabulary;

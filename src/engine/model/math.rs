@@ -1,0 +1,261 @@
+//! The numeric kernels of a decoder step, over plain f32 slices.
+//!
+//! Every kernel works row by row in one fixed order of operations, so that a row's result depends on nothing but the
+//! row: not on how many rows share the step, and not on how many threads there are. SIMD comes from `pulp`'s run-time
+//! dispatch over loops the compiler vectorises; the same binary runs on any CPU of its architecture. `mul_add` may
+//! round differently between CPUs with and without FMA, so results are reproducible per machine, not across all.
+
+use rayon::prelude::*;
+
+/// Columns of a weight matrix that one kernel call covers: two AVX registers of f32.
+pub const PANEL_WIDTH: usize = 16;
+
+/// Rows of the input that share each load of the weights: 6 x 16 accumulators fill 12 of 16 AVX registers.
+const ROWS_PER_TILE: usize = 6;
+
+/// Returns e^x with a relative error below 2e-7 for x in -87..=88; saturates outside.
+///
+/// Cephes' polynomial on x - n ln 2; free of branches and library calls, so that loops over it vectorise and give the
+/// same bits everywhere.
+#[inline(always)]
+#[must_use]
+#[allow(clippy::excessive_precision)] // the constants are published in this form
+pub fn exp(x: f32) -> f32 {
+    // Adding this makes the low mantissa bits hold the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-0.693_359_375, x);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let mut p = 1.987_569_15e-4_f32;
+    p = p.mul_add(r, 1.398_199_95e-3);
+    p = p.mul_add(r, 8.333_451_9e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 1.666_666_5e-1);
+    p = p.mul_add(r, 5.000_000_1e-1);
+    p = p.mul_add(r * r, r + 1.0);
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    p * f32::from_bits(exponent.wrapping_add(127) << 23)
+}
+
+/// A weight matrix `[n, k]` (n outputs, k inputs) in panels of [`PANEL_WIDTH`] outputs: `[n / 16][k][16]`, f32,
+/// padded with zeros to whole panels.
+pub struct PackedMatrix {
+    outputs: usize,
+    inputs: usize,
+    panels: Vec<f32>,
+}
+
+impl PackedMatrix {
+    /// Packs a row-major `[n, k]` f32 matrix.
+    #[must_use]
+    pub fn pack(weights: &[f32], outputs: usize, inputs: usize) -> Self {
+        assert_eq!(weights.len(), outputs * inputs, "a matrix has as many weights as its shape says");
+        let mut panels = vec![0.0; outputs.div_ceil(PANEL_WIDTH) * PANEL_WIDTH * inputs];
+        panels.par_chunks_mut(PANEL_WIDTH * inputs).enumerate().for_each(|(panel_index, panel)| {
+            let first = panel_index * PANEL_WIDTH;
+            let rows = weights[first * inputs..].chunks_exact(inputs).take(PANEL_WIDTH);
+            for (column, row) in rows.enumerate() {
+                for (slot, &weight) in panel.iter_mut().skip(column).step_by(PANEL_WIDTH).zip(row) {
+                    *slot = weight;
+                }
+            }
+        });
+        Self { outputs, inputs, panels }
+    }
+
+    /// Returns the bytes it occupies.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.panels.len() * size_of::<f32>()
+    }
+
+    /// Returns `x W^T`: `x` is `[m, k]` row-major, the result `[m, n]` row-major, all f32.
+    ///
+    /// Each output is one chain of fused multiply-adds over k in ascending order, whatever m is.
+    #[must_use]
+    pub fn multiply(&self, x: &[f32]) -> Vec<f32> {
+        let (k, n) = (self.inputs, self.outputs);
+        let m = x.len() / k;
+        let panel_count = n.div_ceil(PANEL_WIDTH);
+        let mut by_panel = vec![0.0_f32; panel_count * m * PANEL_WIDTH];
+        by_panel.par_chunks_mut(m * PANEL_WIDTH).zip(self.panels.par_chunks(k * PANEL_WIDTH)).for_each(
+            |(out, panel)| {
+                pulp::Arch::new().dispatch(PanelProduct { x, panel, out, inputs: k });
+            },
+        );
+        // Panels are computed apart so that threads write to disjoint memory; now rows become contiguous.
+        let mut result = vec![0.0_f32; m * n];
+        result.par_chunks_mut(n).enumerate().for_each(|(row, out)| {
+            for (panel, out) in by_panel.chunks_exact(m * PANEL_WIDTH).zip(out.chunks_mut(PANEL_WIDTH)) {
+                let start = row * PANEL_WIDTH;
+                out.copy_from_slice(&panel[start..start + out.len()]);
+            }
+        });
+        result
+    }
+}
+
+struct PanelProduct<'a> {
+    x: &'a [f32],
+    panel: &'a [f32],
+    out: &'a mut [f32],
+    inputs: usize,
+}
+
+impl pulp::NullaryFnOnce for PanelProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let tiles = self.x.chunks(ROWS_PER_TILE * self.inputs).zip(self.out.chunks_mut(ROWS_PER_TILE * PANEL_WIDTH));
+        for (x, out) in tiles {
+            match x.len() / self.inputs {
+                6 => tile::<6>(x, self.panel, out, self.inputs),
+                5 => tile::<5>(x, self.panel, out, self.inputs),
+                4 => tile::<4>(x, self.panel, out, self.inputs),
+                3 => tile::<3>(x, self.panel, out, self.inputs),
+                2 => tile::<2>(x, self.panel, out, self.inputs),
+                _ => tile::<1>(x, self.panel, out, self.inputs),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tile<const ROWS: usize>(x: &[f32], panel: &[f32], out: &mut [f32], inputs: usize) {
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * inputs..(row + 1) * inputs]);
+    let mut sums = [[0.0_f32; PANEL_WIDTH]; ROWS];
+    for (k, weights) in panel.chunks_exact(PANEL_WIDTH).enumerate().take(inputs) {
+        let weights: &[f32; PANEL_WIDTH] = weights.try_into().expect("chunks_exact gives whole panels");
+        for row in 0..ROWS {
+            let value = rows[row][k];
+            for column in 0..PANEL_WIDTH {
+                sums[row][column] = value.mul_add(weights[column], sums[row][column]);
+            }
+        }
+    }
+    for (sums, out) in sums.iter().zip(out.chunks_exact_mut(PANEL_WIDTH)) {
+        out.copy_from_slice(sums);
+    }
+}
+
+/// Writes the root-mean-square norm of each row of `x` (`[m, width]`), scaled by `weight` (`[width]`).
+///
+/// `y = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich, 2019).
+#[must_use]
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let width = weight.len();
+    let mut out = vec![0.0; x.len()];
+    out.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(out, x)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0_f32; 16];
+                for chunk in x.chunks(16) {
+                    for (lane, value) in lanes.iter_mut().zip(chunk) {
+                        *lane = value.mul_add(*value, *lane);
+                    }
+                }
+                let mean = lanes.iter().sum::<f32>() / width as f32;
+                let scale = 1.0 / (mean + epsilon).sqrt();
+                for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                    *out = x * scale * weight;
+                }
+            },
+        );
+    });
+    out
+}
+
+/// Returns `silu(gate) * up` element by element, `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
+#[must_use]
+pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; gate.len()];
+    out.par_chunks_mut(4096).zip(gate.par_chunks(4096)).zip(up.par_chunks(4096)).for_each(|((out, gate), up)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+                    *out = gate / (1.0 + exp(-gate)) * up;
+                }
+            },
+        );
+    });
+    out
+}
+
+/// Adds `delta` to `x` element by element.
+pub fn add_assign(x: &mut [f32], delta: &[f32]) {
+    for (x, delta) in x.iter_mut().zip(delta) {
+        *x += delta;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((state >> 40) as f32 / (1_u64 << 24) as f32) - 0.5
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exp_agrees_with_the_library() {
+        for step in -8700..=8800 {
+            let x = step as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - exact).abs() <= exact * 2e-7, "exp({x}) = {}", exp(x));
+        }
+        assert!(exp(-1000.0) < 1e-37);
+    }
+
+    #[test]
+    fn multiply_agrees_with_the_definition_for_every_tile_shape() {
+        for (m, k, n) in [(1, 8, 16), (2, 5, 17), (7, 33, 40), (13, 64, 3)] {
+            let (x, w) = (noise(m * k, 1), noise(n * k, 2));
+            let got = PackedMatrix::pack(&w, n, k).multiply(&x);
+            for row in 0..m {
+                for column in 0..n {
+                    let terms = (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(w[column * k + i]));
+                    let expected = terms.sum::<f64>();
+                    assert!((f64::from(got[row * n + column]) - expected).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_product_has_the_same_bits_in_any_batch() {
+        let (k, n) = (96, 80);
+        let matrix = PackedMatrix::pack(&noise(n * k, 3), n, k);
+        let x = noise(40 * k, 4);
+        let whole = matrix.multiply(&x);
+        for (first, rows) in [(0, 1), (3, 2), (5, 6), (11, 13), (39, 1)] {
+            let part = matrix.multiply(&x[first * k..(first + rows) * k]);
+            assert_eq!(part, whole[first * n..(first + rows) * n]);
+        }
+    }
+
+    #[test]
+    fn norm_and_swiglu_agree_with_their_definitions() {
+        let x = noise(37, 5);
+        let weight = noise(37, 6);
+        let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / 37.0;
+        for ((got, x), w) in rms_norm(&x, &weight, 1e-5).iter().zip(&x).zip(&weight) {
+            let expected = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*w);
+            assert!((f64::from(*got) - expected).abs() < 1e-6);
+        }
+        for ((got, g), u) in swiglu(&x, &weight).iter().zip(&x).zip(&weight) {
+            let expected = f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
+            assert!((f64::from(*got) - expected).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Tests of the engine as a whole, on the tiny committed model.
+
+use super::testing::{tiny_model_path, tiny_vocabulary};
+use super::*;
+
+fn options(slots: usize) -> EngineOptions {
+    EngineOptions { slots, threads: 2, kv_cache_bytes: 8 << 20 }
+}
+
+fn spec(prompt: &str, tokens_max: u32, temperature: f32, stream: u8) -> SequenceSpec {
+    SequenceSpec {
+        prompt: tiny_vocabulary().encode(prompt).unwrap(),
+        tokens_max,
+        stops: Vec::new(),
+        close: None,
+        temperature,
+        top_p: 0.95,
+        stream_key: [stream; 32],
+    }
+}
+
+fn prompts() -> Vec<String> {
+    let shared = "the same long instruction stands before every question ";
+    (0..12).map(|index| format!("{shared}{} {}", "again ".repeat(index % 4), index)).collect()
+}
+
+async fn sample_all(engine: &Engine) -> Vec<Completion> {
+    let specs: Vec<SequenceSpec> = prompts()
+        .iter()
+        .enumerate()
+        .flat_map(|(index, prompt)| {
+            (0..3).map(move |sample| spec(prompt, 20 + index as u32, 0.9, (index * 3 + sample) as u8))
+        })
+        .collect();
+    let completions = specs.into_iter().map(|spec| engine.sample(spec));
+    futures::future::join_all(completions).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn text_does_not_depend_on_slots_memory_or_caching() {
+    let reference = sample_all(&Engine::load(&tiny_model_path(), options(1)).unwrap()).await;
+    assert!(reference.iter().any(|completion| completion.text != reference[0].text), "samples differ");
+    for slots in [2, 7, 32] {
+        let engine = Engine::load(&tiny_model_path(), options(slots)).unwrap();
+        assert_eq!(sample_all(&engine).await, reference, "{slots} slots");
+        assert_eq!(sample_all(&engine).await, reference, "{slots} slots, prompts cached");
+    }
+    // 16 blocks of 16 tokens: a few sequences at a time, so that some are preempted and computed again.
+    let engine =
+        Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes: 16 * 8192, ..options(12) }).unwrap();
+    assert_eq!(engine.capacity(), 256);
+    assert_eq!(sample_all(&engine).await, reference, "with preemption");
+}
+
+#[tokio::test]
+async fn the_tiny_model_answers_in_a_box() {
+    let engine = Engine::load(&tiny_model_path(), options(4)).unwrap();
+    let completion = engine.sample(spec("What? \\boxed{", 8, 0.0, 0)).await.unwrap();
+    assert_eq!(completion.finish_reason, crate::domain::FinishReason::Stop, "{completion:?}");
+    assert!(completion.text.ends_with('}'), "{completion:?}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_leaves_no_room_is_refused() {
+    let cramped = EngineOptions { kv_cache_bytes: 32 * 8192, ..options(1) };
+    let engine = Engine::load(&tiny_model_path(), cramped).unwrap();
+    let fits = spec(&"x".repeat(4095), 10, 0.0, 0);
+    assert!(matches!(engine.sample(fits).await, Err(EngineError::PromptTooLong { capacity: 512, .. })));
+    let engine = Engine::load(&tiny_model_path(), options(1)).unwrap();
+    let completion = engine.sample(spec(&"x".repeat(4095), 10, 0.0, 0)).await.unwrap();
+    assert_eq!(completion.completion_tokens, 1);
+    let too_long = engine.sample(spec(&"x".repeat(4096), 10, 0.0, 0)).await;
+    assert!(matches!(too_long, Err(EngineError::PromptTooLong { prompt_tokens: 4096, capacity: 4096 })));
+}
+
+#[test]
+fn a_truncated_or_foreign_file_gets_a_clear_error() {
+    let bytes = fs_err::read(tiny_model_path()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let error_of = |content: &[u8]| {
+        fs_err::write(&path, content).unwrap();
+        Engine::load(&path, options(1)).err().expect("a damaged file is refused").to_string()
+    };
+    assert!(error_of(&bytes[..bytes.len() - 40_000]).contains("but the file has"));
+    assert!(error_of(b"PK\x03\x04 this is a zip").contains("no usable GGUF file"));
+    assert!(error_of(&bytes[..100]).contains("no usable GGUF file"));
+    assert!(error_of(b"").contains("no usable GGUF file"));
+    let replaced = |from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        let mut copy = bytes.clone();
+        copy[at..at + to.len()].copy_from_slice(to.as_bytes());
+        copy
+    };
+    assert!(error_of(&replaced("smollm", "strang")).contains("pre-tokenizer is \"strang\""));
+    let missing = Engine::load(&folder.path().join("none.gguf"), options(1)).err().unwrap();
+    assert!(matches!(missing, EngineError::Io { .. }));
+    assert!(missing.hint().is_some());
+}

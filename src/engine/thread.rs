@@ -1,0 +1,252 @@
+//! The engine thread: the only place that sees both the scheduler and the model.
+//!
+//! Requests arrive over a bounded mailbox; each carries the channel its completion goes back on. A request whose
+//! receiver is gone is dropped at the next step. The thread ends when every [`Engine`] handle is dropped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::EngineError;
+use super::gguf::GgufFile;
+use super::kv::BlockPool;
+use super::model::{BLOCK_TOKENS, KvStore, Model, ModelConfig};
+use super::sampler;
+use super::scheduler::{Scheduler, SchedulerLimits, SequenceId};
+use super::sequence::{Completion, Sequence, SequenceSpec};
+use super::tokenizer::Vocabulary;
+
+/// Prompt rows that a step may carry besides the decoding rows: enough to fill the kernels, few enough that decoding
+/// sequences do not wait long.
+const PROMPT_ROWS_PER_STEP: usize = 192;
+
+/// Settings of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// Sequences decoded together; at least 1.
+    pub slots: usize,
+    /// CPU threads; 0 takes all cores.
+    pub threads: usize,
+    /// Bound of the KV memory, in bytes.
+    pub kv_cache_bytes: usize,
+}
+
+/// Running totals since start; read by the progress display.
+#[derive(Debug, Default)]
+pub struct EngineStats {
+    /// Completion tokens sampled.
+    pub sampled_tokens: AtomicU64,
+    /// Prompt (and recomputed) tokens run.
+    pub prompt_tokens: AtomicU64,
+    /// Sequences that hold a slot now.
+    pub running: AtomicUsize,
+}
+
+struct Request {
+    spec: SequenceSpec,
+    reply: oneshot::Sender<Result<Completion, EngineError>>,
+}
+
+/// A handle to a loaded model that samples on its own thread. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    mailbox: mpsc::Sender<Request>,
+    vocabulary: Arc<Vocabulary>,
+    stats: Arc<EngineStats>,
+    config: ModelConfig,
+    /// Tokens that one sequence may have: the smaller of context and KV memory.
+    capacity: usize,
+    weight_bytes: usize,
+}
+
+impl Engine {
+    /// Loads a GGUF model and starts its thread. Blocks while loading.
+    ///
+    /// # Errors
+    /// As [`Model::load`] and [`Vocabulary::from_gguf`]; [`EngineError::Stopped`] if the system gives no threads.
+    pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|index| format!("engine-{index}"))
+            .build()
+            .map_err(|error| EngineError::Stopped(error.to_string()))?;
+        let mut file = GgufFile::open(path)?;
+        let vocabulary = Arc::new(Vocabulary::from_gguf(&file)?);
+        let model = pool.install(|| Model::load(&mut file))?;
+        if vocabulary.size() > model.config().vocabulary {
+            let (tokens, rows) = (vocabulary.size(), model.config().vocabulary);
+            return Err(file.malformed(format!("{tokens} tokens are named, but the embedding has {rows} rows")));
+        }
+        let config = model.config().clone();
+        let blocks = (options.kv_cache_bytes / config.block_bytes()).max(1);
+        let weight_bytes = model.size_bytes();
+        let limits = SchedulerLimits { slots: options.slots, step_rows_max: options.slots + PROMPT_ROWS_PER_STEP };
+        let (mailbox, requests) = mpsc::channel(options.slots * 2);
+        let stats = Arc::new(EngineStats::default());
+        let engine = Self {
+            mailbox,
+            vocabulary: Arc::clone(&vocabulary),
+            stats: Arc::clone(&stats),
+            capacity: config.context.min(blocks * BLOCK_TOKENS),
+            config,
+            weight_bytes,
+        };
+        let state = EngineState {
+            store: KvStore::new(model.config()),
+            model,
+            vocabulary,
+            scheduler: Scheduler::new(limits, BlockPool::new(blocks)),
+            replies: std::collections::HashMap::new(),
+            next_id: 0,
+            waiting_max: options.slots * 2,
+            stats,
+        };
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || pool.install(|| state.run(requests)))
+            .map_err(|error| EngineError::Stopped(error.to_string()))?;
+        Ok(engine)
+    }
+
+    /// Returns the model's vocabulary.
+    #[must_use]
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Returns the model's shape.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the bytes of the weights in memory.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// Returns how many tokens prompt and response of one sequence may have together.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Returns the running totals.
+    #[must_use]
+    pub fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// Samples one sequence. The limits of the specification are lowered so that it fits the model's context.
+    ///
+    /// Cancel-safe: dropping the future drops the sequence.
+    ///
+    /// # Errors
+    /// [`EngineError::PromptTooLong`] if no answer fits, or if the KV memory is smaller than what the context allows
+    /// and the sequence may need; otherwise as the model.
+    pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
+        self.fit(&mut spec)?;
+        let (reply, receiver) = oneshot::channel();
+        let stopped = || EngineError::Stopped("its thread has ended".to_owned());
+        self.mailbox.send(Request { spec, reply }).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+
+    /// Lowers the first phase's limit to what the context leaves.
+    fn fit(&self, spec: &mut SequenceSpec) -> Result<(), EngineError> {
+        let closing = match &spec.close {
+            // A cut token may be encoded again, together with the closing text.
+            Some(close) => self.vocabulary.encode(&close.text)?.len() + 8 + close.tokens_max as usize,
+            None => 0,
+        };
+        let too_long = |capacity| EngineError::PromptTooLong { prompt_tokens: spec.prompt.len(), capacity };
+        let context_left = self.config.context.saturating_sub(spec.prompt.len() + closing);
+        if spec.prompt.is_empty() || context_left == 0 {
+            return Err(too_long(self.config.context));
+        }
+        let tokens_max = spec.tokens_max.min(u32::try_from(context_left).unwrap_or(u32::MAX));
+        // Lowering the limit to the KV memory would make the text depend on the machine: refuse instead.
+        if spec.prompt.len() + closing + tokens_max as usize > self.capacity {
+            return Err(too_long(self.capacity));
+        }
+        spec.tokens_max = tokens_max;
+        Ok(())
+    }
+}
+
+struct EngineState {
+    model: Model,
+    store: KvStore,
+    vocabulary: Arc<Vocabulary>,
+    scheduler: Scheduler,
+    replies: std::collections::HashMap<SequenceId, oneshot::Sender<Result<Completion, EngineError>>>,
+    next_id: u64,
+    waiting_max: usize,
+    stats: Arc<EngineStats>,
+}
+
+impl EngineState {
+    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        loop {
+            if self.replies.is_empty() {
+                match requests.blocking_recv() {
+                    Some(request) => self.accept(request),
+                    None => return,
+                }
+            }
+            while self.scheduler.waiting_count() < self.waiting_max {
+                match requests.try_recv() {
+                    Ok(request) => self.accept(request),
+                    Err(_) => break,
+                }
+            }
+            let replies = &self.replies;
+            self.scheduler.abandon(|id| replies.get(&id).is_none_or(oneshot::Sender::is_closed));
+            self.replies.retain(|_, reply| !reply.is_closed());
+            if let Err(error) = self.step() {
+                // Nothing that is under way can be trusted now; the handles see a closed channel.
+                tracing::error!("{error}");
+                return;
+            }
+        }
+    }
+
+    fn accept(&mut self, request: Request) {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.scheduler.submit(id, Sequence::new(request.spec));
+        self.replies.insert(id, request.reply);
+    }
+
+    fn step(&mut self) -> Result<(), EngineError> {
+        let input = self.scheduler.plan();
+        if input.rows.is_empty() {
+            return Ok(());
+        }
+        let logits = self.model.step(&input, &mut self.store);
+        let vocabulary_size = self.model.config().vocabulary;
+        let sequences: Vec<&mut Sequence> = self.scheduler.sampling().collect();
+        let tokens: Vec<u32> = sequences
+            .into_par_iter()
+            .zip(logits.par_chunks_exact(vocabulary_size))
+            .map(|(sequence, logits)| {
+                let (temperature, top_p) = (sequence.spec().temperature, sequence.spec().top_p);
+                sampler::pick(logits, temperature, top_p, sequence.rng())
+            })
+            .collect();
+        self.stats.sampled_tokens.fetch_add(tokens.len() as u64, Ordering::Relaxed);
+        self.stats.prompt_tokens.fetch_add((input.rows.len() - tokens.len()) as u64, Ordering::Relaxed);
+        for (id, completion) in self.scheduler.apply(&tokens, &self.vocabulary)? {
+            if let Some(reply) = self.replies.remove(&id) {
+                // The receiver may just have gone; then nobody wants the completion.
+                let _ = reply.send(Ok(completion));
+            }
+        }
+        self.stats.running.store(self.scheduler.running_count(), Ordering::Relaxed);
+        Ok(())
+    }
+}
