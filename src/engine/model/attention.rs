@@ -5,6 +5,8 @@
 //! sums; values as `[16][head_dim]`. Query heads that share a key head share its loads (grouped-query attention).
 //! A row's result depends on its own query and the positions up to its own, in ascending order, and on nothing else.
 
+use pulp::Simd;
+
 use super::math::exp;
 
 /// Positions in one block of keys and values.
@@ -53,92 +55,141 @@ struct Attend<'a, 'b> {
     out: &'a mut [f32],
 }
 
-impl pulp::NullaryFnOnce for Attend<'_, '_> {
+impl pulp::WithSimd for Attend<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        match self.queries.len() / self.head_dim {
-            4 => attend_group::<4>(self),
-            3 => attend_group::<3>(self),
-            2 => attend_group::<2>(self),
-            _ => attend_group::<1>(self),
+    fn with_simd<S: Simd>(self, simd: S) {
+        match BLOCK_TOKENS / S::F32_LANES {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            _ => self.run::<pulp::Scalar, BLOCK_TOKENS>(pulp::Scalar),
         }
     }
 }
 
-#[inline(always)]
-fn attend_group<const GROUP: usize>(task: Attend<'_, '_>) {
-    let Attend { queries, blocks, length, head_dim, scores, out } = task;
-    let blocks = &blocks[..length.div_ceil(BLOCK_TOKENS)];
-    let padded = blocks.len() * BLOCK_TOKENS;
-    scores.clear();
-    scores.resize(GROUP * padded, MASKED);
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    for (index, block) in blocks.iter().enumerate() {
-        let mut sums = [[0.0_f32; BLOCK_TOKENS]; GROUP];
-        for (d, keys) in block.keys.chunks_exact(BLOCK_TOKENS).enumerate() {
-            let keys: &[f32; BLOCK_TOKENS] = keys.try_into().expect("chunks_exact gives whole blocks");
-            for (head, sums) in sums.iter_mut().enumerate() {
-                let query = queries[head * head_dim + d];
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum = query.mul_add(*key, *sum);
-                }
-            }
-        }
-        let visible = (length - index * BLOCK_TOKENS).min(BLOCK_TOKENS);
-        for (head, sums) in sums.iter().enumerate() {
-            let start = head * padded + index * BLOCK_TOKENS;
-            for (score, sum) in scores[start..start + visible].iter_mut().zip(sums) {
-                *score = sum * scale;
-            }
+impl Attend<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
+        match self.queries.len() / self.head_dim {
+            4 => self.group::<S, 4, VECTORS>(simd),
+            3 => self.group::<S, 3, VECTORS>(simd),
+            2 => self.group::<S, 2, VECTORS>(simd),
+            _ => self.group::<S, 1, VECTORS>(simd),
         }
     }
-    for weights in scores.chunks_exact_mut(padded) {
-        softmax(weights);
-    }
-    for start in (0..head_dim).step_by(BLOCK_TOKENS) {
-        let width = (head_dim - start).min(BLOCK_TOKENS);
-        let mut sums = [[0.0_f32; BLOCK_TOKENS]; GROUP];
+
+    #[inline(always)]
+    fn group<S: Simd, const GROUP: usize, const VECTORS: usize>(self, simd: S) {
+        let Attend { queries, blocks, length, head_dim, scores, out } = self;
+        let blocks = &blocks[..length.div_ceil(BLOCK_TOKENS)];
+        let padded = blocks.len() * BLOCK_TOKENS;
+        scores.clear();
+        scores.resize(GROUP * padded, MASKED);
+        let scale = simd.splat_f32s(1.0 / (head_dim as f32).sqrt());
         for (index, block) in blocks.iter().enumerate() {
-            let visible = (length - index * BLOCK_TOKENS).min(BLOCK_TOKENS);
-            for (t, row) in block.values.chunks_exact(head_dim).enumerate().take(visible) {
-                let values = &row[start..start + width];
-                for (head, sums) in sums.iter_mut().enumerate() {
-                    let weight = scores[head * padded + index * BLOCK_TOKENS + t];
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = weight.mul_add(*value, *sum);
+            let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+            let (keys, _) = S::as_simd_f32s(block.keys).0.as_chunks::<VECTORS>();
+            for (d, keys) in keys.iter().enumerate() {
+                for head in 0..GROUP {
+                    let query = simd.splat_f32s(queries[head * head_dim + d]);
+                    for vector in 0..VECTORS {
+                        sums[head][vector] = simd.mul_add_e_f32s(query, keys[vector], sums[head][vector]);
                     }
                 }
             }
+            for (head, sums) in sums.iter().enumerate() {
+                let start = head * padded + index * BLOCK_TOKENS;
+                let target = S::as_mut_simd_f32s(&mut scores[start..start + BLOCK_TOKENS]).0;
+                for (target, sum) in target.iter_mut().zip(sums) {
+                    *target = simd.mul_f32s(*sum, scale);
+                }
+            }
         }
-        for (head, sums) in sums.iter().enumerate() {
-            let at = head * head_dim + start;
-            out[at..at + width].copy_from_slice(&sums[..width]);
+        for weights in scores.chunks_exact_mut(padded) {
+            weights[length..].fill(MASKED);
+            softmax(simd, weights);
+        }
+        for start in (0..head_dim).step_by(BLOCK_TOKENS) {
+            let width = (head_dim - start).min(BLOCK_TOKENS);
+            if width == BLOCK_TOKENS {
+                weigh_values::<S, GROUP, VECTORS>(simd, blocks, scores, head_dim, start, length, out);
+            } else {
+                weigh_narrow_values::<GROUP>(blocks, scores, head_dim, start, length, out);
+            }
+        }
+    }
+}
+
+/// Sums the values of 16 head dimensions from `start` on, weighted by `weights` (`[GROUP][padded]`), into `out`
+/// (`[GROUP][head_dim]`).
+#[inline(always)]
+fn weigh_values<S: Simd, const GROUP: usize, const VECTORS: usize>(
+    simd: S,
+    blocks: &[HeadBlock<'_>],
+    weights: &[f32],
+    head_dim: usize,
+    start: usize,
+    length: usize,
+    out: &mut [f32],
+) {
+    let padded = blocks.len() * BLOCK_TOKENS;
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+    for (index, block) in blocks.iter().enumerate() {
+        let first = index * BLOCK_TOKENS;
+        for (t, row) in block.values.chunks_exact(head_dim).enumerate().take(length - first) {
+            let values = S::as_simd_f32s(&row[start..start + BLOCK_TOKENS]).0;
+            for head in 0..GROUP {
+                let weight = simd.splat_f32s(weights[head * padded + first + t]);
+                for (sum, value) in sums[head].iter_mut().zip(values) {
+                    *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+                }
+            }
+        }
+    }
+    for (head, sums) in sums.iter().enumerate() {
+        let at = head * head_dim + start;
+        S::as_mut_simd_f32s(&mut out[at..at + BLOCK_TOKENS]).0.copy_from_slice(sums);
+    }
+}
+
+/// As [`weigh_values`], for the last dimensions of a head whose width is no multiple of 16.
+#[inline(always)]
+fn weigh_narrow_values<const GROUP: usize>(
+    blocks: &[HeadBlock<'_>],
+    weights: &[f32],
+    head_dim: usize,
+    start: usize,
+    length: usize,
+    out: &mut [f32],
+) {
+    let padded = blocks.len() * BLOCK_TOKENS;
+    for head in 0..GROUP {
+        for d in start..head_dim {
+            let value = |t: usize| blocks[t / BLOCK_TOKENS].values[t % BLOCK_TOKENS * head_dim + d];
+            out[head * head_dim + d] = (0..length).map(|t| weights[head * padded + t] * value(t)).sum();
         }
     }
 }
 
 /// Replaces scores (a multiple of 16 of them) by their softmax.
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
-    let mut highest = [MASKED; BLOCK_TOKENS];
-    for chunk in scores.chunks_exact(BLOCK_TOKENS) {
-        for (highest, score) in highest.iter_mut().zip(chunk) {
-            *highest = if *score > *highest { *score } else { *highest };
-        }
+fn softmax<S: Simd>(simd: S, scores: &mut [f32]) {
+    let mut highest = simd.splat_f32s(MASKED);
+    for score in S::as_simd_f32s(scores).0 {
+        highest = simd.max_f32s(highest, *score);
     }
-    let highest = highest.iter().copied().fold(MASKED, f32::max);
-    let mut sums = [0.0_f32; BLOCK_TOKENS];
-    for chunk in scores.chunks_exact_mut(BLOCK_TOKENS) {
-        for (sum, score) in sums.iter_mut().zip(chunk) {
-            let weight = if *score <= MASKED { 0.0 } else { exp(*score - highest) };
-            *score = weight;
-            *sum += weight;
-        }
+    let highest = simd.reduce_max_f32s(highest);
+    for score in scores.iter_mut() {
+        *score = if *score <= MASKED { 0.0 } else { exp(*score - highest) };
     }
-    let inverse = 1.0 / sums.iter().sum::<f32>();
-    for score in scores {
+    let mut sum = simd.splat_f32s(0.0);
+    for weight in S::as_simd_f32s(scores).0 {
+        sum = simd.add_f32s(sum, *weight);
+    }
+    let inverse = 1.0 / simd.reduce_sum_f32s(sum);
+    for score in scores.iter_mut() {
         *score *= inverse;
     }
 }
