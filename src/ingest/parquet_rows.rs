@@ -4,8 +4,7 @@
 //! one object a line. Nulls are absent fields. Text must be a string column: a binary column without a text
 //! annotation is refused, since its bytes would be taken for hex digits.
 
-use arrow::array::RecordBatchReader;
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -43,10 +42,13 @@ impl ParquetRows {
             source: Box::new(source),
         };
         let builder = ParquetRecordBatchReaderBuilder::try_new(opened.into_parts().0).map_err(damaged)?;
-        let roots = mapped_roots(builder.schema(), fields, file)?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let columns = mapped_columns(builder.schema(), fields, file)?;
+        let leaves = builder.parquet_schema().columns().iter().enumerate().filter_map(|(index, leaf)| {
+            let parts = leaf.path().parts();
+            columns.iter().any(|column| parts.starts_with(column)).then_some(index)
+        });
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        debug_assert!(!batches.schema().fields().is_empty());
         Ok(Self { file: file.name.clone(), batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
     }
 
@@ -86,10 +88,10 @@ impl ParquetRows {
     }
 }
 
-/// Returns the indices of the top-level columns that hold mapped fields.
-fn mapped_roots(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<usize>, IngestError> {
+/// Returns the paths of the columns that hold mapped fields: a name, and for members of structs several.
+fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
     let FieldNames { id, question, answer, kind, choices, tests, source } = fields;
-    if find_column(schema, question).is_none() {
+    if find_column(schema.fields(), question).is_none() {
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(IngestError::MissingColumn {
             file: file.name.clone(),
@@ -98,9 +100,9 @@ fn mapped_roots(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Resul
             columns: columns.join(", "),
         });
     }
-    let mut roots = Vec::new();
+    let mut paths = Vec::new();
     for name in [id, question, answer, kind, choices, tests, source] {
-        let Some((root, column)) = find_column(schema, name) else { continue };
+        let Some((path, column)) = find_column(schema.fields(), name) else { continue };
         if !is_readable(column.data_type()) {
             return Err(IngestError::UnsupportedColumn {
                 file: file.name.clone(),
@@ -108,28 +110,23 @@ fn mapped_roots(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Resul
                 found: column.data_type().to_string(),
             });
         }
-        // A struct is decoded whole, so all of its members must be readable too.
-        roots.push(root);
+        paths.push(path);
     }
-    Ok(roots)
+    Ok(paths)
 }
 
-/// Returns a column and its top-level index; a name with dots is first taken literally, then as a path into structs.
-fn find_column<'a>(schema: &'a Schema, name: &str) -> Option<(usize, &'a FieldRef)> {
-    if let Some(found) = schema.fields().iter().enumerate().find(|(_, field)| field.name() == name) {
-        return Some(found);
+/// Returns a column and its path; a name with dots is first taken literally, then as a path into structs.
+fn find_column<'a>(fields: &'a Fields, name: &str) -> Option<(Vec<String>, &'a FieldRef)> {
+    if let Some(found) = fields.iter().find(|field| field.name() == name) {
+        return Some((vec![name.to_owned()], found));
     }
-    let (first, mut rest) = name.split_once('.')?;
-    let (root, mut field) = schema.fields().iter().enumerate().find(|(_, field)| field.name() == first)?;
-    loop {
-        let DataType::Struct(members) = field.data_type() else { return None };
-        if let Some(found) = members.iter().find(|member| member.name() == rest) {
-            return Some((root, found));
-        }
-        let (next, after) = rest.split_once('.')?;
-        field = members.iter().find(|member| member.name() == next)?;
-        rest = after;
-    }
+    let (first, rest) = name.split_once('.')?;
+    let DataType::Struct(members) = fields.iter().find(|field| field.name() == first)?.data_type() else {
+        return None;
+    };
+    let (mut path, found) = find_column(members, rest)?;
+    path.insert(0, first.to_owned());
+    Some((path, found))
 }
 
 fn is_readable(data_type: &DataType) -> bool {
@@ -139,8 +136,6 @@ fn is_readable(data_type: &DataType) -> bool {
             is_readable(item.data_type())
         }
         DataType::Dictionary(_, value) => is_readable(value),
-        // Members of other types are written as text and never looked at.
-        DataType::Struct(_) => true,
         other => other.is_numeric(),
     }
 }

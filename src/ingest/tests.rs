@@ -319,8 +319,39 @@ fn parquet_rows_are_counted_over_batches_and_numbers_are_written_out() {
 }
 
 #[test]
+fn csv_and_parquet_rows_at_the_limit_are_read_and_one_byte_more_is_too_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let read_all = |file: &InputFile, limit: usize| -> Vec<Row> {
+        read_with_limit(std::slice::from_ref(file), &InputOptions::default(), limit).collect::<Result<_, _>>().unwrap()
+    };
+    let csv = "id,question,answer\na,\"long\nquestion\",1\nb,q,1\n";
+    let file = write(dir.path(), "a.csv", csv.as_bytes());
+    let limit = "a,\"long\nquestion\",1".len();
+    assert_eq!(query(&read_all(&file, limit)[0]).id.0, "a");
+    let rows = read_all(&file, limit - 1);
+    assert_eq!(excluded(&rows[0]).reason, ExclusionReason::RowTooLong);
+    assert_eq!((query(&rows[1]).id.0.as_str(), query(&rows[1]).origin.line), ("b", 4));
+
+    let columns =
+        vec![("question", strings(&[Some("long question"), Some("q")])), ("answer", strings(&[Some("1"); 2]))];
+    let file = write(dir.path(), "a.parquet", &parquet_bytes(columns));
+    let limit = r#"{"question":"long question","answer":"1"}"#.len();
+    assert_eq!(query(&read_all(&file, limit)[0]).question, "long question");
+    let rows = read_all(&file, limit - 1);
+    assert_eq!(excluded(&rows[0]).reason, ExclusionReason::RowTooLong);
+    assert_eq!(query(&rows[1]).origin.line, 2);
+}
+
+#[test]
 fn parquet_struct_members_are_reached_by_dotted_names() {
-    let members = vec![(Arc::new(Field::new("answer", DataType::Utf8, true)), strings(&[Some("5")]))];
+    // The other member could not be read, and is not.
+    let members = vec![
+        (Arc::new(Field::new("answer", DataType::Utf8, true)), strings(&[Some("5")])),
+        (
+            Arc::new(Field::new("raw", DataType::Binary, true)),
+            Arc::new(BinaryArray::from(vec![b"\xff".as_slice()])) as ArrayRef,
+        ),
+    ];
     let bytes = parquet_bytes(vec![
         ("question", strings(&[Some("q")])),
         ("extra_info", Arc::new(StructArray::from(members)) as ArrayRef),
@@ -329,7 +360,10 @@ fn parquet_struct_members_are_reached_by_dotted_names() {
     let file = write(dir.path(), "a.parquet", &bytes);
     let mut options = InputOptions::default();
     options.fields.answer = "extra_info.answer".to_owned();
-    assert_eq!(query(&rows_with(&[file], &options)[0]).gold, "5");
+    assert_eq!(query(&rows_with(std::slice::from_ref(&file), &options)[0]).gold, "5");
+    options.fields.answer = "extra_info.raw".to_owned();
+    let error = read(&[file], &options).next().unwrap().unwrap_err();
+    assert!(matches!(error, IngestError::UnsupportedColumn { .. }), "{error}");
 }
 
 #[test]
