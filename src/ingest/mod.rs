@@ -1,1 +1,296 @@
-//! See the code map in ARCHITECTURE.md.
+//! From input files to rows: a [`Query`], or an [`Exclusion`] that says what is wrong with the row.
+//!
+//! Formats, by the file's name: JSON lines (`.jsonl`, `.ndjson`, `.json-lines`) and CSV with a header (`.csv`), both
+//! also with `.gz` (any number of members) or `.zst` on top, and Parquet (`.parquet`). UTF-8; a byte order mark is
+//! skipped; lines end with LF or CRLF; blank lines are no rows, but count as lines.
+//!
+//! Reading streams. Memory holds one row of at most 16 MiB (or one batch of 128 Parquet rows) and, per query, an
+//! entry of about 100 bytes to notice ids seen twice. Whatever is wrong with one row excludes that row only; an
+//! [`IngestError`] is for a file that cannot be read at all, or not to its end, and ends the iteration.
+//!
+//! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
+
+mod csv_rows;
+mod error;
+mod format;
+mod identity;
+mod parquet_rows;
+mod paths;
+mod records;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+
+use csv_rows::CsvRows;
+use format::Layout;
+use identity::{ContentHash, SeenIds};
+use parquet_rows::ParquetRows;
+use records::{Content, Framing, RecordReader};
+use row::Fault;
+
+use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId};
+
+pub use error::IngestError;
+pub use paths::{InputFile, digest_file, expand_paths};
+
+/// Most bytes of one row, line end not counted.
+const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Where the fields of a query are in the input.
+///
+/// A name with dots that is no field itself is a path into nested objects: `extra_info.answer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldNames {
+    /// A string or an integer; optional.
+    pub id: String,
+    /// A string.
+    pub question: String,
+    /// The reference answer: a string, or a number that is kept as it is written.
+    pub answer: String,
+    /// The kind's name; optional: choices make a choice, tests make code, all else is math.
+    pub kind: String,
+    /// A list of 2 to 26 strings; read for kind choice only.
+    pub choices: String,
+    /// A list of strings, or one string; read for kind code only.
+    pub tests: String,
+    /// The dataset's name, a string; optional: the file's name stands in.
+    pub source: String,
+}
+
+impl Default for FieldNames {
+    fn default() -> Self {
+        let [id, question, answer, kind, choices, tests, source] =
+            ["id", "question", "answer", "kind", "choices", "tests", "source"].map(str::to_owned);
+        Self { id, question, answer, kind, choices, tests, source }
+    }
+}
+
+/// How rows are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// Where the fields are.
+    pub fields: FieldNames,
+    /// One kind for all rows; the rows' own kinds are then not looked at.
+    pub kind: Option<Kind>,
+}
+
+/// One row of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// A well-formed query; no two of one run share an id.
+    Query(Query),
+    /// A row that gives no query, and why.
+    Excluded(Exclusion),
+}
+
+/// Reads the rows of all files in order.
+///
+/// The ordinal counts every row over all files, excluded rows included. The iterator ends after its first error, and
+/// all file names are checked for known endings before the first row.
+///
+/// # Errors
+/// A file with an unknown ending, without rows, that cannot be opened or is damaged, or a table without a column for
+/// the question.
+pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
+    read_with_limit(files, options, ROW_BYTES_MAX)
+}
+
+fn read_with_limit(files: &[InputFile], options: &InputOptions, bytes_max: usize) -> Rows {
+    Rows {
+        files: files.to_vec(),
+        options: options.clone(),
+        bytes_max,
+        state: State::Unchecked,
+        next_file: 0,
+        ordinal: 0,
+        seen: SeenIds::default(),
+    }
+}
+
+/// The iterator that [`read`] returns.
+pub struct Rows {
+    files: Vec<InputFile>,
+    options: InputOptions,
+    bytes_max: usize,
+    state: State,
+    next_file: usize,
+    ordinal: u64,
+    seen: SeenIds,
+}
+
+enum State {
+    Unchecked,
+    BetweenFiles,
+    InFile { file: usize, source: Box<Source>, is_empty: bool },
+    Done,
+}
+
+/// One row before it is taken apart.
+struct RawRow<'a> {
+    /// 1-based line; 1-based row in Parquet.
+    line: u64,
+    /// A JSON object as text, or why there is none.
+    content: Result<&'a str, Fault>,
+}
+
+enum Source {
+    Lines { file: String, records: RecordReader, bytes_max: usize },
+    Csv(CsvRows),
+    Parquet(ParquetRows),
+}
+
+impl Source {
+    fn open(file: &InputFile, options: &InputOptions, bytes_max: usize) -> Result<Self, IngestError> {
+        let format = format::format_of(file)?;
+        let text = || -> Result<Box<dyn BufRead + Send>, IngestError> { format::open_text(file, format.compression) };
+        Ok(match format.layout {
+            Layout::JsonLines => Self::Lines {
+                file: file.name.clone(),
+                records: RecordReader::new(text()?, Framing::Lines, bytes_max),
+                bytes_max,
+            },
+            Layout::Csv => Self::Csv(CsvRows::open(file, text()?, &options.fields, bytes_max)?),
+            Layout::Parquet => Self::Parquet(ParquetRows::open(file, &options.fields, bytes_max)?),
+        })
+    }
+
+    fn next_row(&mut self) -> Result<Option<RawRow<'_>>, IngestError> {
+        match self {
+            Self::Lines { file, records, bytes_max } => next_line(file, records, *bytes_max),
+            Self::Csv(rows) => rows.next_row(),
+            Self::Parquet(rows) => rows.next_row(),
+        }
+    }
+}
+
+fn next_line<'a>(
+    file: &str,
+    records: &'a mut RecordReader,
+    bytes_max: usize,
+) -> Result<Option<RawRow<'a>>, IngestError> {
+    let start = records.line();
+    let record = records.next_record().map_err(|error| unreadable_at_line(file, start, error))?;
+    Ok(record.map(|record| RawRow {
+        line: record.line,
+        content: match record.content {
+            Content::Whole(bytes) => std::str::from_utf8(bytes).map_err(|error| {
+                let place = error.valid_up_to() + 1;
+                let detail = format!("the line is not UTF-8 from byte {place} on, expected UTF-8 text");
+                Fault::new(ExclusionReason::InvalidUtf8, detail)
+            }),
+            Content::TooLong(bytes) => Err(too_long(bytes, bytes_max)),
+            Content::Torn => Err(Fault::new(ExclusionReason::InvalidSyntax, "the line is torn")),
+        },
+    }))
+}
+
+fn too_long(bytes: u64, bytes_max: usize) -> Fault {
+    let detail = format!("the row has {bytes} bytes, expected at most {bytes_max}");
+    Fault::new(ExclusionReason::RowTooLong, detail)
+}
+
+fn unreadable_at_line(file: &str, line: u64, source: std::io::Error) -> IngestError {
+    IngestError::Unreadable { file: file.to_owned(), position: format!(" at line {line}"), source: Box::new(source) }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, IngestError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.state = State::Done;
+        }
+        item
+    }
+}
+
+impl Rows {
+    fn advance(&mut self) -> Result<Option<Row>, IngestError> {
+        loop {
+            match &mut self.state {
+                State::Done => return Ok(None),
+                State::Unchecked => {
+                    for file in &self.files {
+                        format::format_of(file)?;
+                    }
+                    self.state = State::BetweenFiles;
+                }
+                State::BetweenFiles => {
+                    let index = self.next_file;
+                    let Some(file) = self.files.get(index) else { return Ok(None) };
+                    let source = Box::new(Source::open(file, &self.options, self.bytes_max)?);
+                    self.next_file += 1;
+                    self.state = State::InFile { file: index, source, is_empty: true };
+                }
+                State::InFile { file: index, source, is_empty } => {
+                    let Some(file) = self.files.get(*index) else { return Ok(None) };
+                    if let Some(raw) = source.next_row()? {
+                        *is_empty = false;
+                        let ordinal = self.ordinal;
+                        self.ordinal += 1;
+                        let place = Place { files: &self.files, index: *index, file, ordinal };
+                        return Ok(Some(to_row(raw, &self.options, &place, &mut self.seen)));
+                    }
+                    if *is_empty {
+                        return Err(IngestError::NoRows { file: file.name.clone() });
+                    }
+                    self.state = State::BetweenFiles;
+                }
+            }
+        }
+    }
+}
+
+/// Where a row stands in the whole input.
+struct Place<'a> {
+    files: &'a [InputFile],
+    index: usize,
+    file: &'a InputFile,
+    ordinal: u64,
+}
+
+fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut SeenIds) -> Row {
+    let (head, body) = match raw.content {
+        Ok(text) => row::parse_row(text, options),
+        Err(fault) => (row::Head::default(), Err(fault)),
+    };
+    let source = head.source.unwrap_or_else(|| base_name(place.file));
+    let origin = Origin { file: place.file.name.clone(), line: raw.line };
+    let ordinal = place.ordinal;
+    let (id, fault) = match body {
+        Err(fault) => (head.id, fault),
+        Ok(body) => {
+            let content = ContentHash::of(&body);
+            let id = head.id.unwrap_or_else(|| content.to_id());
+            match repeated_id(&id, content, raw.line, place, seen) {
+                Some(fault) => (Some(id), fault),
+                None => {
+                    let row::Body { kind, question, gold, choices, tests } = body;
+                    let id = QueryId(id);
+                    return Row::Query(Query { id, ordinal, source, origin, kind, question, gold, choices, tests });
+                }
+            }
+        }
+    };
+    let Fault { reason, detail } = fault;
+    Row::Excluded(Exclusion { query_id: id.map(QueryId), ordinal, source, origin, reason, detail })
+}
+
+fn repeated_id(id: &str, content: ContentHash, line: u64, place: &Place<'_>, seen: &mut SeenIds) -> Option<Fault> {
+    let file = u32::try_from(place.index).unwrap_or(u32::MAX);
+    let first = seen.note(id, content, file, line)?;
+    let name = place.files.get(first.file as usize).map_or("?", |file| file.name.as_str());
+    Some(if first.same_content {
+        Fault::new(ExclusionReason::Duplicate, format!("same id and content as {name}:{}", first.line))
+    } else {
+        let detail = format!("same id as {name}:{} with other content, expected one content per id", first.line);
+        Fault::new(ExclusionReason::DuplicateId, detail)
+    })
+}
+
+fn base_name(file: &InputFile) -> String {
+    file.path.file_name().map_or_else(|| file.name.clone(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,112 @@
+//! What ends reading altogether, as opposed to one bad row.
+
+use std::error::Error;
+use std::io;
+
+/// An input that cannot be read on; single bad rows are [`crate::domain::Exclusion`]s instead.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// A path pattern is no valid glob.
+    #[error("input pattern \"{pattern}\" is not a valid glob")]
+    InvalidPattern {
+        /// The pattern as given.
+        pattern: String,
+        /// Where the glob goes wrong.
+        #[source]
+        source: glob::PatternError,
+    },
+    /// A path pattern matches no file.
+    #[error("input pattern \"{pattern}\" matches no file (looked in {searched})")]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+        /// The directories that were looked in, comma-separated.
+        searched: String,
+    },
+    /// A directory could not be listed.
+    #[error("input pattern \"{pattern}\" cannot be expanded")]
+    Unlistable {
+        /// The pattern as given.
+        pattern: String,
+        /// The directory and the system's error.
+        #[source]
+        source: glob::GlobError,
+    },
+    /// The file's name has none of the known endings.
+    #[error("input file {file} has none of the known endings")]
+    UnknownFormat {
+        /// The file, as the config names it.
+        file: String,
+    },
+    /// The file could not be opened.
+    #[error("input file {file} cannot be opened")]
+    Unopenable {
+        /// The file, as the config names it.
+        file: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could be opened but not be read to its end.
+    #[error("input file {file} cannot be read{position}")]
+    Unreadable {
+        /// The file, as the config names it.
+        file: String,
+        /// " at line N" or " at row N" (1-based) where that is known, else empty.
+        position: String,
+        /// What the system or the decoder said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The file has no rows at all.
+    #[error("input file {file} holds no rows")]
+    NoRows {
+        /// The file, as the config names it.
+        file: String,
+    },
+    /// A table has no column for a field that every row needs.
+    #[error("input file {file} has no column \"{column}\" for the {field}; its columns are: {columns}")]
+    MissingColumn {
+        /// The file, as the config names it.
+        file: String,
+        /// The field of `[input.fields]`.
+        field: &'static str,
+        /// The column it is mapped to.
+        column: String,
+        /// The columns there are, comma-separated.
+        columns: String,
+    },
+    /// A mapped Parquet column has a type that holds no text, number or list.
+    #[error("input file {file} has column \"{column}\" of type {found}, which is no text, number, boolean or list")]
+    UnsupportedColumn {
+        /// The file, as the config names it.
+        file: String,
+        /// The column.
+        column: String,
+        /// Its Arrow type.
+        found: String,
+    },
+}
+
+impl IngestError {
+    /// Returns what a user can do about it, as one sentence without a full stop.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::InvalidPattern { .. } => "write [[] for a literal bracket in input.paths",
+            Self::NoMatch { .. } => {
+                "check input.paths; relative paths are looked up in the listed directories, and a directory itself \
+                 needs a glob such as \"dir/*.jsonl\""
+            }
+            Self::Unlistable { .. } | Self::Unopenable { .. } => "check that the path exists and may be read",
+            Self::UnknownFormat { .. } => {
+                "name it .jsonl, .ndjson, .json-lines or .csv (each also with .gz or .zst), or .parquet; a JSON array \
+                 has to be written as one object a line first"
+            }
+            Self::Unreadable { .. } => "the file looks damaged or truncated: fetch or write it again",
+            Self::NoRows { .. } => "take it out of input.paths, or check that it was written completely",
+            Self::MissingColumn { .. } => "set the column's name under [input.fields]; CSV must be comma-separated",
+            Self::UnsupportedColumn { .. } => "write the column as a string, or map another one under [input.fields]",
+        })
+    }
+}

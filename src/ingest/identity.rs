@@ -1,0 +1,166 @@
+//! Ids for rows without one, and the watch over ids seen twice.
+//!
+//! The content of a row is hashed over a length-prefixed encoding, so that no two different rows encode alike.
+//! Memory: one entry of 48 bytes per query in a hash table, which comes to 56 to 112 bytes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+use super::row::Body;
+use crate::domain::Kind;
+
+/// Changing the encoding changes every id that was made from content; this names its version.
+const ENCODING: &str = "thinkloom.query.v1";
+/// Hex digits of an id made from content: 128 bits.
+const ID_DIGITS: usize = 32;
+
+/// The SHA-256 of a row's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// Hashes question, kind, gold, choices and tests.
+    ///
+    /// The question counts in its id normalisation: NFC, trimmed, and (but for code, where layout has meaning)
+    /// with every run of whitespace as one space.
+    pub(super) fn of(body: &Body) -> Self {
+        let mut hasher = Sha256::new();
+        add(&mut hasher, ENCODING);
+        add(&mut hasher, &normalized(&body.question, body.kind));
+        add(&mut hasher, body.kind.name());
+        add(&mut hasher, &body.gold);
+        for list in [&body.choices, &body.tests] {
+            hasher.update((list.len() as u64).to_le_bytes());
+            for item in list {
+                add(&mut hasher, item);
+            }
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Returns the id of a row that brings none: the first 32 hex digits.
+    pub(super) fn to_id(self) -> String {
+        let mut digits = hex::encode(self.0);
+        digits.truncate(ID_DIGITS);
+        digits
+    }
+}
+
+fn add(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+fn normalized(question: &str, kind: Kind) -> String {
+    let composed: String = question.trim().nfc().collect();
+    if kind == Kind::Code {
+        return composed;
+    }
+    composed.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Where a query with some id was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FirstSeen {
+    pub(super) file: u32,
+    pub(super) line: u64,
+    /// Whether the content is the same as now.
+    pub(super) same_content: bool,
+}
+
+struct Seen {
+    content: [u8; 16],
+    file: u32,
+    line: u64,
+}
+
+/// The ids of all queries so far.
+#[derive(Default)]
+pub(super) struct SeenIds {
+    by_id: HashMap<[u8; 16], Seen>,
+}
+
+impl SeenIds {
+    /// Notes an id, or returns where it was first seen.
+    pub(super) fn note(&mut self, id: &str, content: ContentHash, file: u32, line: u64) -> Option<FirstSeen> {
+        let content = half(content.0);
+        match self.by_id.entry(half(Sha256::digest(id.as_bytes()).into())) {
+            Entry::Vacant(entry) => {
+                entry.insert(Seen { content, file, line });
+                None
+            }
+            Entry::Occupied(entry) => {
+                let first = entry.get();
+                Some(FirstSeen { file: first.file, line: first.line, same_content: first.content == content })
+            }
+        }
+    }
+}
+
+/// Keeps 128 bits: a collision among a billion ids has a chance of about 1 in 10^21.
+fn half(hash: [u8; 32]) -> [u8; 16] {
+    let mut first = [0; 16];
+    first.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(question: &str) -> Body {
+        Body {
+            kind: Kind::Text,
+            question: question.to_owned(),
+            gold: "g".to_owned(),
+            choices: Vec::new(),
+            tests: Vec::new(),
+        }
+    }
+
+    fn id(body: &Body) -> String {
+        ContentHash::of(body).to_id()
+    }
+
+    #[test]
+    fn content_id_is_32_hex_digits_and_stable_over_releases() {
+        assert_eq!(id(&body("What is 1 + 1?")), "cdab6c6aae3f803a25a1279905fc358d");
+    }
+
+    #[test]
+    fn whitespace_and_composition_do_not_change_the_id_but_for_whitespace_in_code() {
+        assert_eq!(id(&body("a  b\n c")), id(&body(" a b c ")));
+        assert_eq!(id(&body("caf\u{e9}")), id(&body("cafe\u{301}")));
+        assert_ne!(id(&body("x\u{b2}")), id(&body("x2")));
+        let code = |question: &str| Body { kind: Kind::Code, ..body(question) };
+        assert_ne!(id(&code("if a:\n    b\nc")), id(&code("if a:\n    b\n    c")));
+    }
+
+    #[test]
+    fn every_field_of_the_content_changes_the_id() {
+        let base = Body { choices: vec!["ab".to_owned(), "c".to_owned()], ..body("q") };
+        let others = [
+            Body { question: "q2".to_owned(), ..base.clone() },
+            Body { kind: Kind::Math, ..base.clone() },
+            Body { gold: "h".to_owned(), ..base.clone() },
+            Body { choices: vec!["a".to_owned(), "bc".to_owned()], ..base.clone() },
+            Body { choices: vec!["ab".to_owned()], tests: vec!["c".to_owned()], ..base.clone() },
+        ];
+        for other in &others {
+            assert_ne!(id(&base), id(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_seen_twice_reports_its_first_place_and_whether_the_content_is_the_same() {
+        let (one, two) = (ContentHash::of(&body("one")), ContentHash::of(&body("two")));
+        let mut seen = SeenIds::default();
+        assert_eq!(seen.note("x", one, 0, 3), None);
+        assert_eq!(seen.note("y", one, 0, 4), None);
+        assert_eq!(seen.note("x", one, 1, 5), Some(FirstSeen { file: 0, line: 3, same_content: true }));
+        assert_eq!(seen.note("x", two, 1, 6), Some(FirstSeen { file: 0, line: 3, same_content: false }));
+    }
+}

@@ -1,0 +1,189 @@
+//! From path patterns to files, and a file's digest.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+use sha2::{Digest, Sha256};
+
+use super::IngestError;
+
+/// One input file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// The name for people and for [`crate::domain::Origin`]: relative to the base directory it was found in.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// Returns the files that the patterns name, in pattern order and sorted by name within a pattern.
+///
+/// A relative pattern is looked up under each base directory in turn, and the first that has a match wins; with no
+/// base directory it is looked up as it stands. A path that exists literally is taken literally, whatever brackets
+/// its name holds. A wildcard matches no name with a leading dot. A file named by two patterns is taken once.
+///
+/// # Errors
+/// A pattern that is no glob, that matches no file, or whose directories cannot be listed.
+pub fn expand_paths(patterns: &[String], base_dirs: &[PathBuf]) -> Result<Vec<InputFile>, IngestError> {
+    let here = [PathBuf::new()];
+    let mut files: Vec<InputFile> = Vec::new();
+    for pattern in patterns {
+        let bases: &[PathBuf] =
+            if base_dirs.is_empty() || Path::new(pattern).is_absolute() { &here } else { base_dirs };
+        let mut found = Vec::new();
+        for base in bases {
+            found = matches_under(pattern, base)?;
+            if !found.is_empty() {
+                break;
+            }
+        }
+        if found.is_empty() {
+            return Err(IngestError::NoMatch { pattern: pattern.clone(), searched: searched(bases) });
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        for file in found {
+            if files.iter().all(|known| known.path != file.path) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn searched(bases: &[PathBuf]) -> String {
+    let names: Vec<String> = bases
+        .iter()
+        .map(|base| if base.as_os_str().is_empty() { ".".to_owned() } else { base.display().to_string() })
+        .collect();
+    names.join(", ")
+}
+
+fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestError> {
+    let literal = base.join(pattern);
+    if literal.is_file() {
+        return Ok(vec![InputFile { name: pattern.to_owned(), path: literal }]);
+    }
+    // The base is a plain path: brackets in it are no wildcards.
+    let escaped_base = PathBuf::from(Pattern::escape(&base.to_string_lossy()));
+    let full_pattern = escaped_base.join(pattern);
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let paths = glob::glob_with(&full_pattern.to_string_lossy(), options)
+        .map_err(|source| IngestError::InvalidPattern { pattern: pattern.to_owned(), source })?;
+    let mut found = Vec::new();
+    for path in paths {
+        let path = path.map_err(|source| IngestError::Unlistable { pattern: pattern.to_owned(), source })?;
+        if path.is_file() {
+            let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
+            found.push(InputFile { name, path });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the SHA-256 of a file's bytes as 64 lower-case hex digits.
+///
+/// # Errors
+/// The file cannot be opened or read.
+pub fn digest_file(path: &Path) -> Result<String, IngestError> {
+    let name = || path.display().to_string();
+    let mut file = fs_err::File::open(path).map_err(|source| IngestError::Unopenable { file: name(), source })?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex::encode(hasher.finalize())),
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(IngestError::Unreadable { file: name(), position: String::new(), source: Box::new(error) });
+            }
+        };
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(dir: &Path, name: &str) {
+        let path = dir.join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, b"{}\n").unwrap();
+    }
+
+    fn names(patterns: &[&str], bases: &[&Path]) -> Vec<String> {
+        let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        let bases: Vec<PathBuf> = bases.iter().map(|base| base.to_path_buf()).collect();
+        expand_paths(&patterns, &bases).unwrap().into_iter().map(|file| file.name).collect()
+    }
+
+    #[test]
+    fn patterns_keep_their_order_and_matches_are_sorted_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.jsonl", "a.jsonl", "sub/c.jsonl", ".hidden.jsonl", "notes.txt"] {
+            touch(dir.path(), name);
+        }
+        assert_eq!(names(&["sub/*.jsonl", "*.jsonl"], &[dir.path()]), ["sub/c.jsonl", "a.jsonl", "b.jsonl"]);
+        assert_eq!(names(&["**/*.jsonl"], &[dir.path()]), ["a.jsonl", "b.jsonl", "sub/c.jsonl"]);
+    }
+
+    #[test]
+    fn first_base_directory_with_a_match_wins_and_an_absolute_pattern_needs_none() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        touch(first.path(), "a.jsonl");
+        touch(second.path(), "a.jsonl");
+        touch(second.path(), "b.jsonl");
+        let files = expand_paths(
+            &["a.jsonl".to_owned(), "b.jsonl".to_owned()],
+            &[first.path().to_owned(), second.path().to_owned()],
+        )
+        .unwrap();
+        assert_eq!(files[0], InputFile { name: "a.jsonl".to_owned(), path: first.path().join("a.jsonl") });
+        assert_eq!(files[1], InputFile { name: "b.jsonl".to_owned(), path: second.path().join("b.jsonl") });
+        let absolute = second.path().join("*.jsonl").display().to_string();
+        assert_eq!(names(&[&absolute], &[first.path()]).len(), 2);
+    }
+
+    #[test]
+    fn a_file_named_twice_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), "a.jsonl");
+        touch(dir.path(), "b.jsonl");
+        assert_eq!(names(&["b.jsonl", "*.jsonl"], &[dir.path()]), ["b.jsonl", "a.jsonl"]);
+    }
+
+    #[test]
+    fn brackets_in_existing_names_and_base_directories_are_literal() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), "run[1]/data[2].jsonl");
+        let base = dir.path().join("run[1]");
+        assert_eq!(names(&["data[2].jsonl"], &[&base]), ["data[2].jsonl"]);
+        assert_eq!(names(&["*.jsonl"], &[&base]), ["data[2].jsonl"]);
+    }
+
+    #[test]
+    fn a_pattern_without_a_match_names_itself_and_the_directories_looked_in() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), "sub/a.jsonl");
+        for pattern in ["missing.jsonl", "*.parquet", "sub"] {
+            let error = expand_paths(&[pattern.to_owned()], &[dir.path().to_owned()]).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(pattern) && message.contains(&dir.path().display().to_string()), "{message}");
+            assert!(error.hint().is_some());
+        }
+        let error = expand_paths(&["[".to_owned()], &[]).unwrap_err();
+        assert!(matches!(error, IngestError::InvalidPattern { .. }), "{error}");
+    }
+
+    #[test]
+    fn digest_is_the_sha256_of_the_bytes_and_a_missing_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("abc");
+        fs_err::write(&path, b"abc").unwrap();
+        assert_eq!(digest_file(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let error = digest_file(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(error, IngestError::Unopenable { .. }), "{error}");
+    }
+}

@@ -1,0 +1,206 @@
+use super::*;
+
+fn body(text: &str) -> Body {
+    parse_row(text, &InputOptions::default()).1.unwrap()
+}
+
+fn fault(text: &str) -> Fault {
+    parse_row(text, &InputOptions::default()).1.unwrap_err()
+}
+
+#[track_caller]
+fn assert_fault(text: &str, reason: ExclusionReason, detail_part: &str) {
+    let fault = fault(text);
+    assert_eq!(fault.reason, reason, "{text}: {}", fault.detail);
+    assert!(fault.detail.contains(detail_part), "{text}: {}", fault.detail);
+}
+
+#[test]
+fn a_full_row_is_read_and_the_question_is_trimmed() {
+    let text = r#"{"id":"x","question":" Q? \n","answer":" 4 ","kind":"numeric","source":"set","other":[1,{}]}"#;
+    let (head, body) = parse_row(text, &InputOptions::default());
+    assert_eq!(head, Head { id: Some("x".to_owned()), source: Some("set".to_owned()) });
+    let body = body.unwrap();
+    assert_eq!((body.kind, body.question.as_str(), body.gold.as_str()), (Kind::Numeric, "Q?", "4"));
+}
+
+#[test]
+fn text_that_is_no_json_object_is_refused_with_what_it_is() {
+    use ExclusionReason::{InvalidSyntax, WrongType};
+    assert_fault(r#"{"question":"a"#, InvalidSyntax, "ends too early at column 14");
+    assert_fault(r#"{"question":}"#, InvalidSyntax, "column 13");
+    assert_fault(r#"{"question":"a"} x"#, InvalidSyntax, "column 18");
+    assert_fault("not json", InvalidSyntax, "not valid JSON");
+    assert_fault(r#"["a"]"#, WrongType, "a list ([\"a\"])");
+    assert_fault("5", WrongType, "a number (5)");
+    assert_fault("null", WrongType, "null");
+    assert_fault(r#"{"question":"\ud800","answer":"1"}"#, InvalidSyntax, "`question`");
+    assert_fault(&"[".repeat(100_000), InvalidSyntax, "ends too early");
+}
+
+#[test]
+fn a_question_must_be_a_string_that_is_not_blank() {
+    use ExclusionReason::{MissingField, WrongType};
+    assert_fault(r#"{"answer":"1"}"#, MissingField, "`question` is absent");
+    assert_fault(r#"{"question":null,"answer":"1"}"#, MissingField, "`question` is absent");
+    assert_fault(r#"{"question":" \n","answer":"1"}"#, MissingField, "`question` is empty");
+    assert_fault(r#"{"question":12,"answer":"1"}"#, WrongType, "`question` is a number (12), expected a string");
+    assert_fault(r#"{"question":["a"],"answer":"1"}"#, WrongType, "a list");
+}
+
+#[test]
+fn numbers_as_answers_are_kept_as_they_are_written() {
+    for number in ["1.50", "-0", "1e3", "123456789012345678901234567890", "0.1000"] {
+        assert_eq!(body(&format!(r#"{{"question":"q","answer":{number}}}"#)).gold, number);
+    }
+    assert_fault(r#"{"question":"q","answer":true}"#, ExclusionReason::WrongType, "a boolean (true)");
+    assert_fault(r#"{"question":"q","answer":["1"]}"#, ExclusionReason::WrongType, "a list");
+}
+
+#[test]
+fn a_gold_may_be_empty_only_for_code_with_tests() {
+    use ExclusionReason::MissingGold;
+    assert_fault(r#"{"question":"q"}"#, MissingGold, "`answer` is absent");
+    assert_fault(r#"{"question":"q","answer":" "}"#, MissingGold, "`answer` is empty");
+    assert_fault(r#"{"question":"q","kind":"code","tests":[]}"#, MissingGold, "or tests");
+    assert_fault(r#"{"question":"q","kind":"code","tests":[" "]}"#, MissingGold, "or tests");
+    assert_fault(r#"{"question":"q","kind":"math","tests":["t"]}"#, MissingGold, "absent");
+    let code = body(r#"{"question":"q","kind":"code","tests":["t"]}"#);
+    assert_eq!((code.gold.as_str(), code.tests), ("", vec!["t".to_owned()]));
+    assert_eq!(body(r#"{"question":"q","kind":"code","answer":"    return 1\n"}"#).gold, "    return 1\n");
+}
+
+#[test]
+fn tests_are_a_list_of_strings_or_one_string() {
+    assert_eq!(body(r#"{"question":"q","kind":"code","tests":"assert f()"}"#).tests, ["assert f()"]);
+    assert_eq!(body(r#"{"question":"q","kind":"code","tests":["a","b"]}"#).tests, ["a", "b"]);
+    assert_fault(r#"{"question":"q","kind":"code","tests":5}"#, ExclusionReason::WrongType, "or one string");
+    assert_fault(r#"{"question":"q","kind":"code","tests":["a",5]}"#, ExclusionReason::WrongType, "a number (5)");
+}
+
+#[test]
+fn the_kind_is_the_one_set_for_all_else_the_rows_own_else_a_guess() {
+    let guess = |rest: &str| body(&format!(r#"{{"question":"q","answer":"A"{rest}}}"#)).kind;
+    assert_eq!(guess(""), Kind::Math);
+    assert_eq!(guess(r#","kind":"","choices":[],"tests":[]"#), Kind::Math);
+    assert_eq!(guess(r#","choices":["x","y"]"#), Kind::Choice);
+    assert_eq!(guess(r#","tests":["x"]"#), Kind::Code);
+    assert_eq!(guess(r#","kind":"text","choices":["x","y"]"#), Kind::Text);
+    assert_eq!(guess(r#","kind":"multiple_choice","choices":["x","y"]"#), Kind::Choice);
+    let known = "expected one of: math, numeric, choice, text, code";
+    assert_fault(r#"{"question":"q","answer":"1","kind":"essay"}"#, ExclusionReason::UnknownKind, known);
+    assert_fault(r#"{"question":"q","answer":"1","kind":"Math"}"#, ExclusionReason::UnknownKind, known);
+    assert_fault(r#"{"question":"q","answer":"1","kind":3}"#, ExclusionReason::WrongType, "`kind`");
+    let options = InputOptions { kind: Some(Kind::Text), ..InputOptions::default() };
+    let (_, set) = parse_row(r#"{"question":"q","answer":"1","kind":"essay"}"#, &options);
+    assert_eq!(set.unwrap().kind, Kind::Text);
+}
+
+#[test]
+fn choices_and_tests_are_kept_only_for_their_kind() {
+    let row = body(r#"{"question":"q","answer":"1","kind":"math","choices":["a","b"],"tests":["t"]}"#);
+    assert!(row.choices.is_empty() && row.tests.is_empty());
+}
+
+fn choice_row(gold: &str, count: usize) -> String {
+    let choices: Vec<String> = (0..count).map(|index| format!("\"text {index}\"")).collect();
+    format!(r#"{{"question":"q","kind":"choice","answer":{gold},"choices":[{}]}}"#, choices.join(","))
+}
+
+#[test]
+fn two_to_26_choices_are_accepted() {
+    assert_eq!(body(&choice_row("\"B\"", 2)).gold, "B");
+    assert_eq!(body(&choice_row("\"z\"", 26)).gold, "Z");
+    assert_fault(&choice_row("\"A\"", 1), ExclusionReason::InvalidValue, "holds 1 choices, expected 2 to 26");
+    assert_fault(&choice_row("\"A\"", 27), ExclusionReason::InvalidValue, "holds 27 choices");
+    assert_fault(r#"{"question":"q","kind":"choice","answer":"A"}"#, ExclusionReason::MissingField, "`choices`");
+    for choices in ["[\"a\",2]", "\"a\"", "{}"] {
+        let row = format!(r#"{{"question":"q","kind":"choice","answer":"A","choices":{choices}}}"#);
+        assert_fault(&row, ExclusionReason::WrongType, "`choices`");
+    }
+}
+
+#[test]
+fn a_choice_gold_is_a_letter_or_the_exact_text_of_one_choice() {
+    let gold = |gold: &str, choices: &str| {
+        parse_row(
+            &format!(r#"{{"question":"q","kind":"choice","answer":{gold},"choices":{choices}}}"#),
+            &InputOptions::default(),
+        )
+        .1
+        .map(|body| body.gold)
+    };
+    let letters = |gold_text: &str, choices: &str| gold(gold_text, choices).unwrap();
+    assert_eq!(letters("\" b \"", "[\"x\",\"y\"]"), "B");
+    assert_eq!(letters("\"y z\"", "[\"x\",\" y z \"]"), "B");
+    assert_eq!(letters("3", "[\"4\",\"3\"]"), "B");
+    assert_eq!(letters("\"C\"", "[\"C\",\"x\",\"y\"]"), "C");
+    assert_eq!(letters("\"a\"", "[\"a\",\"x\"]"), "A");
+    assert_eq!(letters("\"e\"", "[\"1\",\"e\"]"), "B");
+    for (bad, choices, part) in [
+        ("\"C\"", "[\"x\",\"y\"]", "names no choice, expected a letter from A to B"),
+        ("\"(A)\"", "[\"x\",\"y\"]", "names no choice"),
+        ("0", "[\"x\",\"y\"]", "names no choice"),
+        ("\"X\"", "[\"x\",\"y\"]", "names no choice"),
+        ("\"same\"", "[\"same\",\"same\"]", "several choices"),
+        ("\"a\"", "[\"x\",\"a\"]", "the letter of one choice and the text of another"),
+    ] {
+        let fault = gold(bad, choices).unwrap_err();
+        assert_eq!(fault.reason, ExclusionReason::InvalidValue);
+        assert!(fault.detail.contains(part), "{}", fault.detail);
+    }
+}
+
+#[test]
+fn ids_are_strings_or_integers_and_survive_a_bad_row() {
+    let id = |id: &str| parse_row(&format!(r#"{{"id":{id},"question":"q","answer":"1"}}"#), &InputOptions::default());
+    assert_eq!(id("\"a b\"").0.id.as_deref(), Some("a b"));
+    assert_eq!(id("-7").0.id.as_deref(), Some("-7"));
+    assert_eq!(id("\" \"").0.id, None);
+    assert_eq!(id("null").0.id, None);
+    for bad in ["1.5", "1e3", "true", "[1]"] {
+        let (head, body) = id(bad);
+        assert_eq!((head.id, body.unwrap_err().reason), (None, ExclusionReason::WrongType), "{bad}");
+    }
+    let (head, body) = parse_row(r#"{"id":3,"source":"s","question":""}"#, &InputOptions::default());
+    assert_eq!(head, Head { id: Some("3".to_owned()), source: Some("s".to_owned()) });
+    assert!(body.is_err());
+}
+
+#[test]
+fn a_source_is_a_string_and_blank_is_absent() {
+    let row = |source: &str| {
+        parse_row(&format!(r#"{{"source":{source},"question":"q","answer":"1"}}"#), &InputOptions::default())
+    };
+    assert_eq!(row("\" set \"").0.source.as_deref(), Some("set"));
+    assert_eq!(row("\"\"").0.source, None);
+    assert_eq!(row("5").1.unwrap_err().reason, ExclusionReason::WrongType);
+}
+
+#[test]
+fn the_last_of_duplicate_keys_counts() {
+    assert_eq!(body(r#"{"question":"a","question":"b","answer":"1"}"#).question, "b");
+    assert_fault(r#"{"question":"a","question":5,"answer":"1"}"#, ExclusionReason::WrongType, "a number (5)");
+}
+
+#[test]
+fn field_names_with_dots_are_literal_first_and_then_paths() {
+    let mut options = InputOptions::default();
+    options.fields.answer = "extra.gold.value".to_owned();
+    let gold = |text: &str| parse_row(text, &options).1.map(|body| body.gold);
+    assert_eq!(gold(r#"{"question":"q","extra":{"gold":{"value":7}}}"#).unwrap(), "7");
+    assert_eq!(gold(r#"{"question":"q","extra":{"gold.value":8}}"#).unwrap(), "8");
+    assert_eq!(gold(r#"{"question":"q","extra.gold.value":9,"extra":{"gold":{"value":7}}}"#).unwrap(), "9");
+    for bad in [r#"{"question":"q","extra":{"gold":7}}"#, r#"{"question":"q","extra":"gold"}"#, r#"{"question":"q"}"#] {
+        assert_eq!(gold(bad).unwrap_err().reason, ExclusionReason::MissingGold, "{bad}");
+    }
+}
+
+#[test]
+fn details_quote_at_most_60_characters_of_a_value() {
+    let exact = "\u{e9}".repeat(EXCERPT_CHARS);
+    assert_eq!(excerpt(&exact), exact);
+    assert_eq!(excerpt(&format!("{exact}x")), format!("{exact}..."));
+    let long = format!(r#"{{"question":"q","answer":"1","kind":"{}"}}"#, "k".repeat(10_000));
+    assert!(fault(&long).detail.len() < 200);
+}
