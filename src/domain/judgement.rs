@@ -9,10 +9,16 @@ pub enum AttemptOutcome {
     Usable,
     /// A reply came, but nothing usable is in it.
     Unusable,
-    /// The server answered with an error status.
+    /// The server answered with an error status that may pass.
     HttpError,
-    /// No answer: refused, reset, timed out.
+    /// Sent, but no complete answer: reset, torn, timed out.
     TransportError,
+    /// No connection was made, so nothing was sent; does not count as an attempt.
+    Unreachable,
+    /// The account was refused (key, balance, quota); does not count as an attempt, for nothing can have been charged.
+    Refused,
+    /// The request itself was rejected and never can succeed.
+    Rejected,
 }
 
 stable_names!(AttemptOutcome {
@@ -20,6 +26,9 @@ stable_names!(AttemptOutcome {
     Unusable => "unusable",
     HttpError => "http_error",
     TransportError => "transport_error",
+    Unreachable => "unreachable",
+    Refused => "refused",
+    Rejected => "rejected",
 });
 
 /// The raw reply of a judge, stored before anything is read from it.

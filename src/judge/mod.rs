@@ -1,1 +1,178 @@
-//! See the code map in ARCHITECTURE.md.
+//! Asking a judge model to justify the choice of mode.
+//!
+//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask`] runs attempts over the facts
+//! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `cost` prices it.
+//!
+//! What holds at every moment, crashes included: an attempt is in the journal before its call, and a raw reply before
+//! it is read; a usable reply that is stored is never asked for again; attempts are bounded over all restarts.
+//! Whether a request is settled is the pure function [`settled`] of its stored attempts, which `ask` itself uses.
+//! This room knows neither the ledger nor the order of the pipeline's stages.
+
+mod ask;
+pub mod cost;
+pub mod openai;
+pub mod prompt;
+pub mod reply;
+#[cfg(test)]
+mod tests;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{AttemptOutcome, QueryId};
+use crate::http::client::Admission;
+use crate::http::wire::Message;
+
+pub use crate::http::CallFailure;
+pub use ask::{AskError, AskOptions, GaveUp, Justification, ask, settled};
+
+/// Default length limit of a justification, in tokens.
+pub const MAX_TOKENS_DEFAULT: u32 = 400;
+/// Default sampling temperature of a judge.
+pub const TEMPERATURE_DEFAULT: f64 = 0.2;
+
+/// One request to a judge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgeRequest {
+    /// Content address: SHA-256 in hex over the judge's identity, the model and the whole body.
+    pub key: String,
+    /// The OpenAI chat body: `model`, `messages`, `max_tokens`, `temperature`, and the extra keys.
+    pub body: Value,
+}
+
+impl JudgeRequest {
+    /// Builds the request that asks `judge` with `messages`.
+    ///
+    /// Extra body keys win over `temperature` and `max_tokens`; an extra `max_completion_tokens` takes the place of
+    /// `max_tokens`, for servers that refuse both together.
+    #[must_use]
+    pub fn new(judge: &dyn Judge, messages: &[Message]) -> Self {
+        let mut body = Map::new();
+        body.insert("model".to_owned(), json!(judge.model()));
+        body.insert("messages".to_owned(), json!(messages));
+        if !judge.extra().is_some_and(|extra| extra.contains_key("max_completion_tokens")) {
+            body.insert("max_tokens".to_owned(), json!(judge.max_tokens()));
+        }
+        body.insert("temperature".to_owned(), json!(judge.temperature()));
+        for (key, value) in judge.extra().into_iter().flatten() {
+            body.insert(key.clone(), value.clone());
+        }
+        let body = Value::Object(body);
+        Self { key: request_key(judge.identity(), judge.model(), &body), body }
+    }
+}
+
+/// Returns the content address of a request; the order of keys in the body's objects does not matter.
+fn request_key(identity: &str, model: &str, body: &Value) -> String {
+    let mut hash = Sha256::new();
+    for part in [identity, model, &canonical(body)] {
+        // The length before each part keeps neighbours apart.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Writes JSON with sorted keys: whether `serde_json` keeps insertion order depends on what else is in the build.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value))).collect();
+            format!("{{{}}}", entries.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A model that justifies decisions: behind an HTTP API, or the local policy model.
+pub trait Judge: Send + Sync {
+    /// Returns what tells this judge from others: the base URL, or `policy:<model>`; part of request keys.
+    fn identity(&self) -> &str;
+
+    /// Returns the model to ask for.
+    fn model(&self) -> &str;
+
+    /// Returns the length limit of a reply, in tokens.
+    fn max_tokens(&self) -> u32;
+
+    /// Returns the sampling temperature.
+    fn temperature(&self) -> f64 {
+        TEMPERATURE_DEFAULT
+    }
+
+    /// Returns extra body keys from the config.
+    fn extra(&self) -> Option<&Map<String, Value>>;
+
+    /// Waits until `request` may be sent: a free slot, pacing, pauses. Cancel-safe, for nothing was sent yet.
+    ///
+    /// The admission is held until the call is over. The default admits at once.
+    fn admit<'a>(&'a self, request: &'a JudgeRequest) -> BoxFuture<'a, Admission> {
+        let _ = request;
+        async { Admission::default() }.boxed()
+    }
+
+    /// Makes one wire attempt, without retries inside; `attempt` is 1-based and never repeats for a request.
+    ///
+    /// Callers come through [`Judge::admit`] first. Not cancel-safe: a dropped call may have been charged.
+    fn call<'a>(&'a self, request: &'a JudgeRequest, attempt: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>>;
+}
+
+/// A judge's reply, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawReply {
+    /// The response body.
+    pub body: String,
+}
+
+/// Where attempts are recorded durably.
+///
+/// For every attempt `begin` comes first, then exactly one of `reply` and `failed`, or neither if the process died.
+pub trait Journal: Send + Sync {
+    /// Returns all attempts of a request, of all runs, in order.
+    fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>>;
+
+    /// Records that an attempt is about to be made; returns once that is durable.
+    fn begin<'a>(&'a self, key: &'a str, query_id: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>>;
+
+    /// Records the raw reply of an attempt; returns once that is durable.
+    fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;
+
+    /// Records that an attempt brought no reply; returns once that is durable.
+    fn failed<'a>(
+        &'a self,
+        key: &'a str,
+        attempt: u32,
+        outcome: AttemptOutcome,
+        status: Option<u16>,
+        detail: &'a str,
+    ) -> BoxFuture<'a, anyhow::Result<()>>;
+}
+
+/// One attempt as the journal knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastAttempt {
+    /// 1-based.
+    pub attempt: u32,
+    /// How it ended; `None`: the process died during the call, which counts as an attempt.
+    pub end: Option<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// A reply came; this is its raw body.
+    Reply(String),
+    /// No reply came.
+    Failed {
+        /// What happened.
+        outcome: AttemptOutcome,
+        /// The HTTP status, where one came.
+        status: Option<u16>,
+    },
+}

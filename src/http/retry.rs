@@ -1,0 +1,325 @@
+//! THE retry table: what an attempt's end means, and how long to wait before the next one.
+//!
+//! | what was seen | class |
+//! |---|---|
+//! | connection refused, DNS failure, TLS handshake failure, connect timeout | `Unreachable` |
+//! | 401, 402, 403; any 3xx; a money code (`insufficient_quota` and kin) with any status or in a 200 | `FatalRun` |
+//! | 408, 409, 425, 429, any 5xx | `Transient` |
+//! | 400, 404, 413, 422, any other status | `FatalRequest` |
+//! | reset, early end of file, total timeout | `Transient` |
+//! | 2xx: blank body, not JSON, error object, a finish the server itself cut short, nothing usable | `Transient` |
+//!
+//! A 3xx ends the run because the same redirect would meet every request. Delays: the server's own wish where it is
+//! sane, else exponential back-off with full jitter. Jitter is a hash of the request's key and attempt: different
+//! requests spread out, and the same run waits the same.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// No request of this run can succeed (key, balance, quota, redirect): stop, resumably.
+    FatalRun,
+    /// This request can never succeed: give it up at once.
+    FatalRequest,
+    /// May work next time: wait and try again, within the attempts allowed.
+    Transient,
+    /// No connection was made, so nothing was sent and nothing can have been charged.
+    Unreachable,
+}
+
+/// What was seen of one attempt that brought nothing usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence<'a> {
+    /// Refused, no such host, TLS handshake failed, or the connect timeout passed.
+    NotConnected,
+    /// The connection was reset, or ended before the reply did.
+    Interrupted,
+    /// The total timeout passed after the connection was made.
+    TimedOut,
+    /// A status other than 2xx, with the error's machine-readable code or type.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// `error.code`, else `error.type`.
+        code: Option<&'a str>,
+    },
+    /// 2xx, but the body is blank.
+    BlankBody,
+    /// 2xx, but the body is not a JSON object.
+    NotJson,
+    /// 2xx, but the body is an error object.
+    ErrorObject {
+        /// `error.code`, else `error.type`.
+        code: Option<&'a str>,
+    },
+    /// 2xx, but the server cut generation short (`insufficient_system_resource`, `aborted`).
+    CutByServer,
+    /// 2xx and well-formed, but nothing the caller can use.
+    Unusable,
+}
+
+/// Error codes that say the account has no money or quota left, whatever the status around them.
+const MONEY_CODES: &[&str] = &[
+    "insufficient_quota",
+    "insufficient_balance",
+    "credit_balance_exhausted",
+    "organization_usage_limit_exceeded",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "exceeded_current_quota_error",
+];
+
+/// Decides what an attempt's end means; the table stands in the module's doc.
+#[must_use]
+pub fn classify(evidence: Evidence<'_>) -> Class {
+    match evidence {
+        Evidence::NotConnected => Class::Unreachable,
+        Evidence::Status { code: Some(code), .. } | Evidence::ErrorObject { code: Some(code) }
+            if MONEY_CODES.contains(&code) =>
+        {
+            Class::FatalRun
+        }
+        Evidence::Status { status: 300..=399 | 401..=403, .. } => Class::FatalRun,
+        Evidence::Status { status: 408 | 409 | 425 | 429 | 500..=599, .. } => Class::Transient,
+        Evidence::Status { .. } => Class::FatalRequest,
+        Evidence::Interrupted
+        | Evidence::TimedOut
+        | Evidence::BlankBody
+        | Evidence::NotJson
+        | Evidence::ErrorObject { .. }
+        | Evidence::CutByServer
+        | Evidence::Unusable => Class::Transient,
+    }
+}
+
+/// Returns what a person can do about a failure with this status; `None` stands for "no connection".
+#[must_use]
+pub fn hint(status: Option<u16>) -> &'static str {
+    match status {
+        None => "check base_url and the network, then run the same command again: everything so far is kept",
+        Some(401) => "check the API key in the environment variable that api_key_env names",
+        Some(403) => "this key, organisation or region may not use the model; check the account and model",
+        Some(404 | 405) => "check base_url and model",
+        Some(300..=399) => "base_url redirects; set it to the final address",
+        Some(413 | 422 | 400) => "check the model's context length and the extra body keys",
+        Some(200..=299 | 402 | 429) => {
+            "the account is out of money or quota; top it up, then run the same command again: everything so far is kept"
+        }
+        Some(_) => "look at the server's log",
+    }
+}
+
+/// Longest wait that a server's `Retry-After` can cause; a longer wish is cut to this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+
+/// The headers that say how long to wait, as text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WaitHeaders<'a> {
+    /// `retry-after-ms`: milliseconds.
+    pub retry_after_ms: Option<&'a str>,
+    /// `Retry-After`: seconds, possibly with a fraction, or an HTTP date.
+    pub retry_after: Option<&'a str>,
+    /// `Date`: the server's own clock, which an HTTP date is measured against.
+    pub date: Option<&'a str>,
+}
+
+/// Returns the wait the server asked for: `retry-after-ms`, else `Retry-After` in seconds, else as an HTTP date.
+///
+/// Only waits above zero count; longer ones than [`RETRY_AFTER_MAX`] are cut to it. An HTTP date counts only beside a
+/// `Date` header, so that no local clock is involved.
+#[must_use]
+pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
+    let seconds_of = |text: Option<&str>, scale: f64| text?.trim().parse::<f64>().ok().map(|value| value * scale);
+    let by_date = || {
+        let wish = http_date_seconds(headers.retry_after?)?;
+        let now = http_date_seconds(headers.date?)?;
+        // Dates of this era differ by far less than 2^52 seconds.
+        #[allow(clippy::cast_precision_loss)]
+        Some((wish - now) as f64)
+    };
+    [seconds_of(headers.retry_after_ms, 1e-3), seconds_of(headers.retry_after, 1.0), by_date()]
+        .into_iter()
+        .flatten()
+        .find(|seconds| *seconds > 0.0)
+        .map(|seconds| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())))
+}
+
+/// Reads an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`) as seconds since 1970; other date forms are obsolete.
+fn http_date_seconds(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.trim().split_once(", ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let [day, month, year, time, "GMT"] = fields.as_slice() else { return None };
+    let month = i64::try_from(MONTHS.iter().position(|name| name == month)?).ok()? + 1;
+    let (day, year) = (day.parse::<i64>().ok()?, year.parse::<i64>().ok()?);
+    let clock: Vec<i64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [hour, minute, second] = clock.as_slice() else { return None };
+    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
+        return None;
+    }
+    // Days since 1970 of the proleptic Gregorian calendar, the year begun in March (H. Hinnant, days_from_civil).
+    let shifted_year = year - i64::from(month <= 2);
+    let era = shifted_year / 400;
+    let year_of_era = shifted_year % 400;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Exponential back-off with full jitter: the n-th delay (n from 0) is uniform in `0..=min(cap, base * 2^n)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Upper end of the first delay.
+    pub base: Duration,
+    /// Upper end of every delay.
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(500), cap: Duration::from_secs(30) }
+    }
+}
+
+impl Backoff {
+    /// Returns the delay before the retry after the `failures`-th failure (from 1), spread by `salt`.
+    #[must_use]
+    pub fn delay(&self, failures: u32, salt: &str) -> Duration {
+        let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
+        self.base.saturating_mul(factor).min(self.cap).mul_f64(unit_fraction(salt, failures))
+    }
+}
+
+/// Returns a number in 0..1 that is a function of its arguments.
+fn unit_fraction(salt: &str, number: u32) -> f64 {
+    let mut hash = Sha256::new();
+    hash.update(salt.as_bytes());
+    hash.update(number.to_le_bytes());
+    let digest = hash.finalize();
+    let bits = digest.iter().take(4).fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_row_by_row() {
+        use Class::{FatalRequest, FatalRun, Transient, Unreachable};
+        let status = |status, code| Evidence::Status { status, code };
+        let rows: &[(Evidence<'_>, Class)] = &[
+            (Evidence::NotConnected, Unreachable),
+            (Evidence::Interrupted, Transient),
+            (Evidence::TimedOut, Transient),
+            (status(301, None), FatalRun),
+            (status(308, None), FatalRun),
+            (status(400, None), FatalRequest),
+            (status(400, Some("context_length_exceeded")), FatalRequest),
+            (status(400, Some("insufficient_balance")), FatalRun),
+            (status(401, None), FatalRun),
+            (status(402, None), FatalRun),
+            (status(403, None), FatalRun),
+            (status(404, None), FatalRequest),
+            (status(405, None), FatalRequest),
+            (status(408, None), Transient),
+            (status(409, None), Transient),
+            (status(413, None), FatalRequest),
+            (status(418, None), FatalRequest),
+            (status(422, None), FatalRequest),
+            (status(425, None), Transient),
+            (status(429, None), Transient),
+            (status(429, Some("rate_limit_exceeded")), Transient),
+            (status(429, Some("slow_down")), Transient),
+            (status(500, None), Transient),
+            (status(502, None), Transient),
+            (status(503, Some("server_is_overloaded")), Transient),
+            (status(504, None), Transient),
+            (status(529, None), Transient),
+            (Evidence::BlankBody, Transient),
+            (Evidence::NotJson, Transient),
+            (Evidence::ErrorObject { code: None }, Transient),
+            (Evidence::ErrorObject { code: Some("busy") }, Transient),
+            (Evidence::ErrorObject { code: Some("insufficient_quota") }, FatalRun),
+            (Evidence::CutByServer, Transient),
+            (Evidence::Unusable, Transient),
+        ];
+        for (evidence, expected) in rows {
+            assert_eq!(classify(*evidence), *expected, "{evidence:?}");
+        }
+        for code in MONEY_CODES {
+            assert_eq!(classify(status(429, Some(code))), FatalRun, "{code}");
+        }
+    }
+
+    #[test]
+    fn retry_after_prefers_milliseconds_then_seconds_then_the_date() {
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        let in_5_s = Some("Sun, 06 Nov 1994 08:49:42 GMT");
+        let tomorrow = Some("Mon, 07 Nov 1994 08:49:37 GMT");
+        let rows = [
+            (Some("20"), Some("3"), None, Some(20)),
+            (Some("soon"), Some("3"), None, Some(3000)),
+            (Some("0"), Some("3"), None, Some(3000)),
+            (None, Some("1"), None, Some(1000)),
+            (None, Some(" 0.25 "), None, Some(250)),
+            (None, Some("0"), None, None),
+            (None, Some("-1"), None, None),
+            (None, Some("NaN"), None, None),
+            (None, Some("inf"), None, Some(120_000)),
+            (None, Some("120"), None, Some(120_000)),
+            (None, Some("121"), None, Some(120_000)),
+            (None, in_5_s, date, Some(5000)),
+            (None, tomorrow, date, Some(120_000)),
+            (None, date, date, None),
+            (None, date, in_5_s, None),
+            (None, in_5_s, None, None),
+            (None, Some("Sunday, 06-Nov-94 08:49:37 GMT"), date, None),
+            (None, Some(""), None, None),
+            (None, None, date, None),
+        ];
+        for (retry_after_ms, after, date, expected) in rows {
+            let headers = WaitHeaders { retry_after_ms, retry_after: after, date };
+            assert_eq!(retry_after(headers), expected.map(Duration::from_millis), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn http_dates_are_counted_over_leap_days_and_centuries() {
+        assert_eq!(http_date_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date_seconds("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
+        assert_eq!(http_date_seconds("Mon, 01 Mar 2100 00:00:00 GMT"), Some(4_107_542_400));
+        assert_eq!(http_date_seconds("Sun, 06 Nov 1994 08:49 GMT"), None);
+        assert_eq!(http_date_seconds("Sun, 06 Nov 1994 08:49:37 UTC"), None);
+    }
+
+    #[test]
+    fn backoff_stays_under_its_doubling_ceiling_and_differs_by_salt() {
+        let backoff = Backoff::default();
+        for failures in 1..=40 {
+            let ceiling = Duration::from_millis(500 * 2_u64.pow(failures - 1)).min(backoff.cap);
+            assert!(backoff.delay(failures, "key") <= ceiling, "failure {failures}");
+        }
+        assert!(backoff.delay(u32::MAX, "key") <= backoff.cap);
+        assert_eq!(backoff.delay(3, "key"), backoff.delay(3, "key"));
+        assert_ne!(backoff.delay(3, "key"), backoff.delay(3, "other"));
+        let mean: f64 = (0..1000).map(|n| unit_fraction("key", n)).sum::<f64>() / 1000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn every_fatal_status_has_a_hint_of_its_own() {
+        assert!(hint(Some(401)).contains("api_key_env"));
+        assert!(hint(Some(402)).contains("top it up"));
+        assert!(hint(Some(429)).contains("quota"));
+        assert!(hint(Some(404)).contains("base_url and model"));
+        assert!(hint(Some(302)).contains("redirects"));
+        assert!(hint(None).contains("base_url"));
+    }
+}

@@ -1,0 +1,382 @@
+//! Reads a judge's raw reply: a usable justification, or a named problem.
+//!
+//! Pure, so that a reply that is stored can be read again after this parser changed. Rules, in order:
+//! 1. An error object counts before anything else in the body, whatever the HTTP status was.
+//! 2. `finish_reason` must be `stop`, or null beside text that is not blank. `length` is accepted if the text can be
+//!    cut at a sentence end after at least [`CUT_CHARS_MIN`] characters. `native_finish_reason` is ignored.
+//! 3. Only `content` is read, never the reasoning fields; a leading `<think>` block in it is dropped, and so are a
+//!    code fence, quotes and a "Justification:" label around the text.
+//! 4. Text that holds a tag of the response template is refused: it would break the training target it goes into.
+//! 5. Blank lines inside are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
+
+use crate::http::retry::{Class, Evidence, classify};
+use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
+use crate::http::{DETAIL_CHARS_MAX, one_line};
+
+use super::cost::Usage;
+
+/// The tags of the response template, none of which a justification may hold, in any letter case.
+pub const TEMPLATE_TAGS: [&str; 8] =
+    ["<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>"];
+/// Longest justification, in characters.
+pub const TEXT_CHARS_MAX: usize = 4000;
+/// Shortest text that is kept of a reply that was cut off by its token limit, in characters.
+pub const CUT_CHARS_MIN: usize = 40;
+
+/// A usable reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedReply {
+    /// The justification: plain text of 1 to [`TEXT_CHARS_MAX`] characters, without blank lines.
+    pub justification: String,
+    /// The model that served the request, if the reply says so.
+    pub served_model: Option<String>,
+    /// Token counts, if the reply has them.
+    pub usage: Option<Usage>,
+}
+
+/// Why a reply is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyProblem {
+    /// Nothing but white space came.
+    #[error("the reply is blank")]
+    BlankBody,
+    /// The body is not a JSON object.
+    #[error("the reply is not a JSON object: {problem}")]
+    NotJson {
+        /// What the parser says.
+        problem: String,
+    },
+    /// The body is an error object.
+    #[error("the reply is an error: {message}")]
+    ErrorObject {
+        /// The server's text.
+        message: String,
+        /// The machine-readable code, if any.
+        code: Option<String>,
+    },
+    /// The server stopped generation for its own reasons.
+    #[error("the server cut the reply short ({finish})")]
+    CutByServer {
+        /// The finish reason.
+        finish: String,
+    },
+    /// A content filter removed or stopped the text.
+    #[error("the provider's content filter stopped the reply")]
+    ContentFilter,
+    /// The reply ended for a reason that is not a normal end.
+    #[error("the reply ended with finish reason \"{finish}\"")]
+    UnknownFinish {
+        /// The finish reason.
+        finish: String,
+    },
+    /// The token limit was reached before a sentence of useful length was complete.
+    #[error("the reply was truncated by its token limit")]
+    Truncated,
+    /// There is no text, or nothing but blanks and wrapping.
+    #[error("the reply holds no text")]
+    BlankContent,
+    /// The text holds a tag of the response template.
+    #[error("the text holds the template tag {tag}")]
+    TemplateTag {
+        /// The tag.
+        tag: &'static str,
+    },
+}
+
+impl ReplyProblem {
+    /// Returns what the problem means, by the one retry table.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        classify(match self {
+            Self::BlankBody => Evidence::BlankBody,
+            Self::NotJson { .. } => Evidence::NotJson,
+            Self::ErrorObject { code, .. } => Evidence::ErrorObject { code: code.as_deref() },
+            Self::CutByServer { .. } => Evidence::CutByServer,
+            Self::ContentFilter
+            | Self::UnknownFinish { .. }
+            | Self::Truncated
+            | Self::BlankContent
+            | Self::TemplateTag { .. } => Evidence::Unusable,
+        })
+    }
+}
+
+/// Reads the raw body of a reply.
+///
+/// # Errors
+/// [`ReplyProblem`] if there is no usable justification in it.
+pub fn parse(body: &str) -> Result<ParsedReply, ReplyProblem> {
+    let reply = ChatReply::parse(body).map_err(|error| match error {
+        WireError::Blank => ReplyProblem::BlankBody,
+        WireError::NotJson { problem } => ReplyProblem::NotJson { problem },
+    })?;
+    if let Some(ErrorInfo { message, code }) = reply.error {
+        return Err(ReplyProblem::ErrorObject { message: one_line(&message, DETAIL_CHARS_MAX), code });
+    }
+    let justification = justification(&reply.choice.unwrap_or_default())?;
+    Ok(ParsedReply { justification, served_model: reply.model, usage: reply.usage.map(Usage::from) })
+}
+
+/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for as well.
+#[must_use]
+pub fn usage(body: &str) -> Option<Usage> {
+    ChatReply::parse(body).ok()?.usage.map(Usage::from)
+}
+
+impl From<crate::http::wire::WireUsage> for Usage {
+    fn from(wire: crate::http::wire::WireUsage) -> Self {
+        Self {
+            prompt_tokens: wire.prompt_tokens,
+            cache_hit_tokens: wire.cached_tokens,
+            completion_tokens: wire.completion_tokens,
+        }
+    }
+}
+
+fn justification(choice: &Choice) -> Result<String, ReplyProblem> {
+    let finish = choice.finish_reason.as_deref().unwrap_or("stop");
+    match finish {
+        "stop" | "length" => {}
+        "insufficient_system_resource" | "aborted" => {
+            return Err(ReplyProblem::CutByServer { finish: finish.to_owned() });
+        }
+        "content_filter" => return Err(ReplyProblem::ContentFilter),
+        other => return Err(ReplyProblem::UnknownFinish { finish: one_line(other, 40) }),
+    }
+    let content = choice.content.as_deref().unwrap_or_default();
+    let text = collapse(unwrap_text(without_thinking(content)));
+    if text.is_empty() {
+        return Err(if finish == "length" { ReplyProblem::Truncated } else { ReplyProblem::BlankContent });
+    }
+    if let Some(tag) = template_tag(&text) {
+        return Err(ReplyProblem::TemplateTag { tag });
+    }
+    if finish == "length" {
+        return cut_at_sentence_end(&text, TEXT_CHARS_MAX).ok_or(ReplyProblem::Truncated);
+    }
+    if text.chars().count() <= TEXT_CHARS_MAX {
+        return Ok(text);
+    }
+    Ok(cut_at_sentence_end(&text, TEXT_CHARS_MAX)
+        .unwrap_or_else(|| text.chars().take(TEXT_CHARS_MAX).collect::<String>().trim_end().to_owned()))
+}
+
+/// Returns the first template tag that `text` holds, in any letter case.
+fn template_tag(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    TEMPLATE_TAGS.into_iter().find(|tag| lower.contains(tag))
+}
+
+/// Drops a leading `<think>...</think>` block, also one whose opening tag was part of the prompt.
+///
+/// A block that is never closed stays, and is then refused for its tag.
+fn without_thinking(content: &str) -> &str {
+    match content.split_once("</think>") {
+        Some((thought, rest)) if thought.trim_start().starts_with("<think>") || !thought.contains("<think>") => rest,
+        _ => content,
+    }
+}
+
+/// Removes code fences, quotes and labels around the text, as often as they are nested.
+fn unwrap_text(text: &str) -> &str {
+    let mut text = text.trim();
+    // Each round removes something or ends the loop; nobody wraps deeper than this.
+    for _ in 0..4 {
+        let inner = without_quotes(without_label(without_fence(text)));
+        if inner.len() == text.len() {
+            break;
+        }
+        text = inner;
+    }
+    text
+}
+
+fn without_fence(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix("```") else { return text };
+    let inner = inner.split_once('\n').map_or(inner, |(_language, rest)| rest).trim_end();
+    inner.strip_suffix("```").unwrap_or(inner).trim()
+}
+
+fn without_label(text: &str) -> &str {
+    let bare = text.trim_start_matches(['*', '#', ' ']);
+    let Some((label, rest)) = bare.split_once(':') else { return text };
+    if !label.trim_end_matches(['*', ' ']).eq_ignore_ascii_case("justification") {
+        return text;
+    }
+    rest.trim_start_matches('*').trim()
+}
+
+fn without_quotes(text: &str) -> &str {
+    for (open, close) in [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}')] {
+        let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+        // A quote inside means that the outer ones need not belong together.
+        if let Some(inner) = inner.filter(|inner| !inner.contains([open, close])) {
+            return inner.trim();
+        }
+    }
+    text
+}
+
+/// Drops blank lines, blanks at line ends and control characters other than tabs.
+fn collapse(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// Returns the longest prefix of at most `chars_max` characters that ends a sentence, if it has [`CUT_CHARS_MIN`].
+fn cut_at_sentence_end(text: &str, chars_max: usize) -> Option<String> {
+    let mut end = None;
+    let mut chars = text.char_indices().enumerate().peekable();
+    while let Some((index, (offset, c))) = chars.next() {
+        if index >= chars_max {
+            break;
+        }
+        let wide = matches!(c, '\u{3002}' | '\u{ff01}' | '\u{ff1f}');
+        // "3.14" and "e.g.," go on; a stop that ends the text or stands before a blank ends a sentence.
+        let followed = chars.peek().is_none_or(|(_, (_, next))| next.is_whitespace());
+        if index + 1 >= CUT_CHARS_MIN && (wide || (matches!(c, '.' | '!' | '?') && followed)) {
+            end = Some(offset + c.len_utf8());
+        }
+    }
+    end.and_then(|end| text.get(..end)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const TEXT: &str = "Two rates must be combined before a time can be found. Steps help.";
+
+    fn body(content: Value, finish: Value) -> String {
+        json!({
+            "model": "deepseek-v4",
+            "choices": [{"message": {"content": content, "reasoning_content": "hidden"}, "finish_reason": finish,
+                         "native_finish_reason": "whatever"}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 4},
+        })
+        .to_string()
+    }
+
+    fn text_of(content: &str) -> Result<String, ReplyProblem> {
+        parse(&body(json!(content), json!("stop"))).map(|reply| reply.justification)
+    }
+
+    #[test]
+    fn a_good_reply_gives_text_model_and_usage() {
+        let reply = parse(&format!("\n\n{}", body(json!(TEXT), json!("stop")))).unwrap();
+        let usage = Usage { prompt_tokens: 9, cache_hit_tokens: Some(4), completion_tokens: 5 };
+        let served_model = Some("deepseek-v4".to_owned());
+        assert_eq!(reply, ParsedReply { justification: TEXT.to_owned(), served_model, usage: Some(usage) });
+    }
+
+    #[test]
+    fn every_unusable_reply_has_its_own_problem() {
+        let cases = [
+            (" \n".to_owned(), ReplyProblem::BlankBody),
+            (body(json!(null), json!("stop")), ReplyProblem::BlankContent),
+            (body(json!("   "), json!("stop")), ReplyProblem::BlankContent),
+            (body(json!(""), json!(null)), ReplyProblem::BlankContent),
+            (body(json!("```\n```"), json!("stop")), ReplyProblem::BlankContent),
+            ("{}".to_owned(), ReplyProblem::BlankContent),
+            (r#"{"choices":[]}"#.to_owned(), ReplyProblem::BlankContent),
+            (body(json!(null), json!("length")), ReplyProblem::Truncated),
+            (body(json!("Too short."), json!("length")), ReplyProblem::Truncated),
+            (body(json!(TEXT), json!("content_filter")), ReplyProblem::ContentFilter),
+            (body(json!(TEXT), json!("aborted")), ReplyProblem::CutByServer { finish: "aborted".to_owned() }),
+            (body(json!(TEXT), json!("tool_calls")), ReplyProblem::UnknownFinish { finish: "tool_calls".to_owned() }),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(parse(&body), Err(expected), "{body}");
+        }
+        assert!(matches!(parse("<html>"), Err(ReplyProblem::NotJson { .. })));
+    }
+
+    #[test]
+    fn an_error_object_counts_before_choices() {
+        let mut value: Value = serde_json::from_str(&body(json!(TEXT), json!("stop"))).unwrap();
+        value["error"] = json!({"message": "server\nbusy", "code": "busy"});
+        let problem = parse(&value.to_string()).unwrap_err();
+        let expected = ReplyProblem::ErrorObject { message: "server busy".to_owned(), code: Some("busy".to_owned()) };
+        assert_eq!(problem, expected);
+        assert_eq!(problem.class(), Class::Transient);
+        value["error"] = json!({"message": "no", "type": "insufficient_quota"});
+        assert_eq!(parse(&value.to_string()).unwrap_err().class(), Class::FatalRun);
+    }
+
+    #[test]
+    fn a_null_finish_is_accepted_beside_text() {
+        assert_eq!(parse(&body(json!(TEXT), json!(null))).unwrap().justification, TEXT);
+    }
+
+    #[test]
+    fn a_truncated_reply_is_cut_at_its_last_sentence_end() {
+        let cut = |content: &str| parse(&body(json!(content), json!("length"))).map(|reply| reply.justification);
+        assert_eq!(cut(&format!("{TEXT} And then 3.5 of")).unwrap(), TEXT);
+        // 40 characters are enough, 39 are not.
+        let at = format!("{}. tail", "x".repeat(39));
+        let below = format!("{}. tail", "x".repeat(38));
+        assert_eq!(cut(&at).unwrap().chars().count(), CUT_CHARS_MIN);
+        assert_eq!(cut(&below), Err(ReplyProblem::Truncated));
+    }
+
+    #[test]
+    fn thinking_labels_quotes_and_fences_are_removed() {
+        for wrapped in [
+            format!("<think>\nlet me see\n</think>\n\n{TEXT}"),
+            format!("let me see\n</think>\n{TEXT}"),
+            format!("Justification: {TEXT}"),
+            format!("**Justification:** {TEXT}"),
+            format!("\"{TEXT}\""),
+            format!("\u{201c}{TEXT}\u{201d}"),
+            format!("```text\n{TEXT}\n```"),
+            format!("```\nJustification: \"{TEXT}\"\n```"),
+            format!("  {TEXT}\r\n"),
+        ] {
+            assert_eq!(text_of(&wrapped).as_deref(), Ok(TEXT), "{wrapped}");
+        }
+        let quoted = "\"Two\" and \"three\" must be told apart.";
+        assert_eq!(text_of(quoted).as_deref(), Ok(quoted));
+        let colon = "This needs care: signs flip.";
+        assert_eq!(text_of(colon).as_deref(), Ok(colon));
+    }
+
+    #[test]
+    fn text_with_any_template_tag_is_refused() {
+        for tag in TEMPLATE_TAGS.into_iter().filter(|tag| *tag != "</think>") {
+            assert_eq!(text_of(&format!("{TEXT} {tag}")), Err(ReplyProblem::TemplateTag { tag }));
+            let upper = tag.to_ascii_uppercase();
+            assert_eq!(text_of(&format!("{TEXT} {upper} x")), Err(ReplyProblem::TemplateTag { tag }));
+        }
+        let twice = format!("<think>a</think> {TEXT} </think> x");
+        assert_eq!(text_of(&twice), Err(ReplyProblem::TemplateTag { tag: "</think>" }));
+        assert_eq!(text_of(&format!("<think> {TEXT}")), Err(ReplyProblem::TemplateTag { tag: "<think>" }));
+        assert_eq!(text_of("x < y and <b> are no tags of ours").as_deref(), Ok("x < y and <b> are no tags of ours"));
+    }
+
+    #[test]
+    fn blank_lines_and_control_characters_are_dropped() {
+        assert_eq!(text_of("one \r\n\r\n\n\ttwo\u{0}\n   \nthree").as_deref(), Ok("one\n\ttwo\nthree"));
+    }
+
+    #[test]
+    fn long_text_is_cut_at_the_bound() {
+        let at = "\u{e9}".repeat(TEXT_CHARS_MAX);
+        assert_eq!(text_of(&at).as_deref(), Ok(at.as_str()));
+        assert_eq!(text_of(&format!("{at}\u{e9}")).as_deref(), Ok(at.as_str()));
+        let sentences = "This is one whole sentence. ".repeat(200);
+        let cut = text_of(&sentences).unwrap();
+        assert!(cut.ends_with("sentence.") && cut.chars().count() <= TEXT_CHARS_MAX && cut.len() > 3900);
+    }
+
+    #[test]
+    fn usage_is_read_from_unusable_replies_too() {
+        assert_eq!(usage(&body(json!(null), json!("length"))).map(|usage| usage.completion_tokens), Some(5));
+        assert_eq!(usage("no json"), None);
+    }
+}

@@ -1,0 +1,421 @@
+//! The attempt loop against a scripted judge, and the HTTP judge against a scripted server.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::openai::{OpenAiJudge, OpenAiJudgeError, OpenAiOptions};
+use super::*;
+use crate::http::retry::{Backoff, Class};
+use crate::http::testing::{Server, Step, chat_body, dead_base_url};
+
+const KEY: &str = "sk-very-secret-0123456789";
+const TEXT: &str = "Two rates must be combined before a time can be found.";
+
+/// How an attempt ended, and the detail of a failure.
+type Recorded = (Option<AttemptEnd>, String);
+
+/// A journal in memory that also checks the order of the calls.
+#[derive(Default)]
+struct MemoryJournal {
+    attempts: Mutex<BTreeMap<(String, u32), Recorded>>,
+}
+
+impl MemoryJournal {
+    fn with(request: &JudgeRequest, ends: Vec<Option<AttemptEnd>>) -> Self {
+        let journal = Self::default();
+        for (attempt, end) in (1..).zip(ends) {
+            journal.attempts.lock().unwrap().insert((request.key.clone(), attempt), (end, String::new()));
+        }
+        journal
+    }
+
+    fn ends(&self) -> Vec<Option<AttemptEnd>> {
+        self.attempts.lock().unwrap().values().map(|(end, _)| end.clone()).collect()
+    }
+
+    fn dump(&self) -> String {
+        format!("{:?}", self.attempts.lock().unwrap())
+    }
+
+    fn end(&self, key: &str, attempt: u32, end: AttemptEnd, detail: &str) {
+        let mut attempts = self.attempts.lock().unwrap();
+        let slot = attempts.get_mut(&(key.to_owned(), attempt)).expect("the attempt has begun");
+        assert_eq!(slot.0, None, "an attempt ends once");
+        *slot = (Some(end), detail.to_owned());
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>> {
+        let attempts = self.attempts.lock().unwrap();
+        let past = attempts.iter().filter(|((of, _), _)| of == key);
+        let history =
+            past.map(|((_, attempt), (end, _))| PastAttempt { attempt: *attempt, end: end.clone() }).collect();
+        async { Ok(history) }.boxed()
+    }
+
+    fn begin<'a>(&'a self, key: &'a str, _: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>> {
+        let earlier = self.attempts.lock().unwrap().insert((key.to_owned(), attempt), (None, String::new()));
+        assert!(earlier.is_none(), "attempt {attempt} is begun twice");
+        async { Ok(()) }.boxed()
+    }
+
+    fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.end(key, attempt, AttemptEnd::Reply(body.to_owned()), "");
+        async { Ok(()) }.boxed()
+    }
+
+    fn failed<'a>(
+        &'a self,
+        key: &'a str,
+        attempt: u32,
+        outcome: AttemptOutcome,
+        status: Option<u16>,
+        detail: &'a str,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.end(key, attempt, AttemptEnd::Failed { outcome, status }, detail);
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// A judge whose every call gives the same result.
+struct FixedJudge {
+    result: Result<String, CallFailure>,
+    calls: AtomicUsize,
+    cancel_during_call: Option<CancellationToken>,
+}
+
+impl FixedJudge {
+    fn new(result: Result<String, CallFailure>) -> Self {
+        Self { result, calls: AtomicUsize::new(0), cancel_during_call: None }
+    }
+
+    fn failing(class: Class, status: Option<u16>) -> Self {
+        Self::new(Err(CallFailure { class, status, retry_after: None, detail: "scripted".to_owned() }))
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl Judge for FixedJudge {
+    fn identity(&self) -> &str {
+        "policy:fixed"
+    }
+
+    fn model(&self) -> &str {
+        "fixed"
+    }
+
+    fn max_tokens(&self) -> u32 {
+        MAX_TOKENS_DEFAULT
+    }
+
+    fn extra(&self) -> Option<&Map<String, Value>> {
+        None
+    }
+
+    fn call<'a>(&'a self, _: &'a JudgeRequest, _: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(cancel) = &self.cancel_during_call {
+            cancel.cancel();
+        }
+        let result = self.result.clone().map(|body| RawReply { body });
+        async {
+            tokio::task::yield_now().await;
+            result
+        }
+        .boxed()
+    }
+}
+
+fn request(judge: &dyn Judge) -> JudgeRequest {
+    JudgeRequest::new(judge, &[Message::system("rubric"), Message::user("question")])
+}
+
+fn options(attempts_max: u32) -> AskOptions {
+    AskOptions {
+        backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) },
+        unreachable_delay: Duration::from_micros(100),
+        ..AskOptions::new(attempts_max, CancellationToken::new())
+    }
+}
+
+async fn ask_with(judge: &dyn Judge, journal: &dyn Journal, options: &AskOptions) -> Result<Justification, AskError> {
+    ask(judge, journal, &QueryId("q1".to_owned()), &request(judge), options).await
+}
+
+fn http_judge(base_url: &str) -> OpenAiJudge {
+    let api_key = Some(SecretString::from(KEY));
+    OpenAiJudge::new(OpenAiOptions { api_key, ..OpenAiOptions::new(base_url, "deepseek-chat") }).unwrap()
+}
+
+async fn ask_server(script: Vec<Step>, attempts_max: u32) -> (Result<Justification, AskError>, MemoryJournal, usize) {
+    let server = Server::start(script);
+    let journal = MemoryJournal::default();
+    let result = ask_with(&http_judge(&server.base_url()), &journal, &options(attempts_max)).await;
+    (result, journal, server.seen().len())
+}
+
+fn failed(outcome: AttemptOutcome, status: Option<u16>) -> Option<AttemptEnd> {
+    Some(AttemptEnd::Failed { outcome, status })
+}
+
+fn gave_up(result: Result<Justification, AskError>) -> (u32, String) {
+    match result {
+        Err(AskError::GaveUp { attempts, detail }) => (attempts, detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_good_reply_is_recorded_raw_and_returned() {
+    let (result, journal, requests) = ask_server(vec![Step::chat(TEXT)], 5).await;
+    let expected = Justification { text: TEXT.to_owned(), judge_model: "served-model".to_owned() };
+    assert_eq!(result.unwrap(), expected);
+    assert_eq!(requests, 1);
+    assert_eq!(journal.ends(), vec![Some(AttemptEnd::Reply(chat_body(TEXT)))]);
+}
+
+#[tokio::test]
+async fn failures_that_pass_are_retried_until_a_usable_reply() {
+    let null_content = r#"{"choices":[{"message":{"content":null,"reasoning":"hm"},"finish_reason":"length"}]}"#;
+    let (result, journal, requests) = ask_server(
+        vec![
+            Step::status(500, "oops"),
+            Step::status(429, "{}").header("retry-after-ms: 1"),
+            Step::status(200, ""),
+            Step::status(200, "\n\n"),
+            Step::status(200, "<html>busy</html>"),
+            Step::status(200, r#"{"error":{"message":"busy","code":503}}"#),
+            Step::status(200, null_content),
+            Step::chat("  "),
+            Step::chat("<judge>x</judge>"),
+            Step::Hang,
+            Step::Torn,
+            Step::status(200, &format!("\n\n\n{}", chat_body(TEXT))),
+        ],
+        20,
+    )
+    .await;
+    assert_eq!(result.unwrap().text, TEXT);
+    assert_eq!(requests, 12);
+    let ends = journal.ends();
+    assert_eq!(ends.len(), 12);
+    assert_eq!(ends[0], failed(AttemptOutcome::HttpError, Some(500)));
+    assert_eq!(ends[1], failed(AttemptOutcome::HttpError, Some(429)));
+    assert_eq!(ends[2], Some(AttemptEnd::Reply(String::new())));
+    assert_eq!(ends[9], failed(AttemptOutcome::TransportError, None));
+    assert_eq!(ends[10], failed(AttemptOutcome::TransportError, None));
+}
+
+#[tokio::test]
+async fn a_rejected_key_ends_the_run_with_a_hint_and_without_the_key() {
+    let body = format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#);
+    let (result, journal, requests) = ask_server(vec![Step::status(401, &body)], 5).await;
+    let error = result.unwrap_err();
+    let AskError::FatalRun { message, hint } = &error else { panic!("{error:?}") };
+    assert_eq!(message, "HTTP 401: bad key [redacted]");
+    assert!(hint.contains("api_key_env"));
+    assert_eq!(requests, 1);
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Refused, Some(401))]);
+    for text in [format!("{error}"), format!("{error:?}"), journal.dump()] {
+        assert!(!text.contains(KEY), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_account_ends_the_run_in_every_shape() {
+    let quota = r#"{"error":{"message":"quota","type":"insufficient_quota"}}"#;
+    for step in [Step::status(402, "{}"), Step::status(429, quota), Step::status(200, quota)] {
+        let (result, _, requests) = ask_server(vec![step.clone()], 5).await;
+        let Err(AskError::FatalRun { hint, .. }) = result else { panic!("{step:?}: {result:?}") };
+        assert!(hint.contains("top it up"), "{hint}");
+        assert_eq!(requests, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_request_is_given_up_at_once() {
+    let (result, journal, requests) = ask_server(vec![Step::status(404, r#"{"detail":"Not Found"}"#)], 5).await;
+    assert_eq!(gave_up(result), (1, "rejected with HTTP 404 (check base_url and model)".to_owned()));
+    assert_eq!(requests, 1);
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Rejected, Some(404))]);
+    assert!(journal.dump().contains("Not Found"));
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_a_few_times_and_counts_for_nothing() {
+    let judge = http_judge(&dead_base_url());
+    let journal = MemoryJournal::default();
+    let error = ask_with(&judge, &journal, &options(2)).await.unwrap_err();
+    let AskError::Unreachable { url, hint } = error else { panic!("{error:?}") };
+    assert_eq!(url, judge.identity());
+    assert!(hint.contains("run the same command again"));
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Unreachable, None); 5]);
+    // The attempts allowed are all left, and numbering goes on.
+    let back = FixedJudge::new(Ok(chat_body(TEXT)));
+    let journal = MemoryJournal::with(&request(&back), journal.ends());
+    assert_eq!(ask_with(&back, &journal, &options(1)).await.unwrap().text, TEXT);
+    assert_eq!(journal.ends().len(), 6);
+}
+
+#[tokio::test]
+async fn attempts_are_bounded_over_restarts() {
+    let judge = FixedJudge::failing(Class::Transient, Some(500));
+    let journal = MemoryJournal::with(
+        &request(&judge),
+        vec![failed(AttemptOutcome::HttpError, Some(500)), None, Some(AttemptEnd::Reply("junk".to_owned()))],
+    );
+    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "HTTP 500".to_owned()));
+    assert_eq!(judge.calls(), 2);
+    // Nothing more is called, whatever happened to the process in between.
+    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "HTTP 500".to_owned()));
+    assert_eq!(judge.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_stored_usable_reply_is_returned_without_any_call() {
+    let judge = FixedJudge::failing(Class::FatalRun, Some(401));
+    let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(TEXT)))];
+    let journal = MemoryJournal::with(&request(&judge), stored);
+    assert_eq!(ask_with(&judge, &journal, &options(1)).await.unwrap().text, TEXT);
+    assert_eq!(judge.calls(), 0);
+}
+
+#[tokio::test]
+async fn cancelling_ends_a_wait_but_not_a_call() {
+    // Cancelled before anything: no attempt is begun.
+    let judge = FixedJudge::new(Ok(chat_body(TEXT)));
+    let journal = MemoryJournal::default();
+    let stopped = options(5);
+    stopped.cancel.cancel();
+    assert!(matches!(ask_with(&judge, &journal, &stopped).await, Err(AskError::Cancelled)));
+    assert!(journal.ends().is_empty());
+
+    // Cancelled during a call that succeeds: the reply is kept and returned.
+    let during = options(5);
+    let judge = FixedJudge { cancel_during_call: Some(during.cancel.clone()), ..judge };
+    assert_eq!(ask_with(&judge, &journal, &during).await.unwrap().text, TEXT);
+    assert_eq!(journal.ends().len(), 1);
+
+    // Cancelled during a call that fails: recorded, and the long wait that would follow does not take place.
+    let mut during = options(5);
+    during.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
+    let judge = FixedJudge {
+        cancel_during_call: Some(during.cancel.clone()),
+        ..FixedJudge::failing(Class::Transient, Some(503))
+    };
+    let journal = MemoryJournal::default();
+    assert!(matches!(ask_with(&judge, &journal, &during).await, Err(AskError::Cancelled)));
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::HttpError, Some(503))]);
+}
+
+#[tokio::test]
+async fn the_last_failed_attempt_is_not_waited_after() {
+    let judge = FixedJudge::failing(Class::Transient, Some(503));
+    let mut patient = options(1);
+    patient.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
+    assert_eq!(gave_up(ask_with(&judge, &MemoryJournal::default(), &patient).await).0, 1);
+}
+
+#[tokio::test]
+async fn a_wish_to_wait_takes_the_place_of_the_backoff() {
+    // The back-off alone would wait for days.
+    let server = Server::start(vec![Step::status(503, "").header("retry-after: 0.001"), Step::chat(TEXT)]);
+    let mut patient = options(3);
+    patient.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
+    let result = ask_with(&http_judge(&server.base_url()), &MemoryJournal::default(), &patient).await;
+    assert_eq!(result.unwrap().text, TEXT);
+}
+
+#[tokio::test]
+async fn the_wire_body_and_its_key_cover_everything_that_decides_the_reply() {
+    let server = Server::start(vec![Step::chat(TEXT)]);
+    let extra = |json: Value| json.as_object().cloned();
+    let build = |extra: Option<Map<String, Value>>, model: &str, base_url: &str| {
+        OpenAiJudge::new(OpenAiOptions { extra, ..OpenAiOptions::new(base_url, model) }).unwrap()
+    };
+    let thinking_off = extra(json!({"thinking": {"type": "disabled"}}));
+    let judge = build(thinking_off.clone(), "m", &server.base_url());
+    let asked = request(&judge);
+    judge.call(&asked, 1).await.unwrap();
+    let sent: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+    assert_eq!(
+        sent,
+        json!({
+            "model": "m",
+            "messages": [{"role": "system", "content": "rubric"}, {"role": "user", "content": "question"}],
+            "max_tokens": 400,
+            "temperature": 0.2,
+            "thinking": {"type": "disabled"},
+        })
+    );
+    assert_eq!(asked.key.len(), 64);
+    assert_eq!(asked.key, request(&judge).key);
+    for other in [
+        build(None, "m", &server.base_url()),
+        build(thinking_off.clone(), "m2", &server.base_url()),
+        build(thinking_off, "m", "http://127.0.0.1:9"),
+    ] {
+        assert_ne!(request(&other).key, asked.key);
+    }
+    let other_prompt = JudgeRequest::new(&judge, &[Message::user("question")]);
+    assert_ne!(other_prompt.key, asked.key);
+    let completion_tokens = request(&build(extra(json!({"max_completion_tokens": 300})), "m", &server.base_url()));
+    assert_eq!(completion_tokens.body.get("max_tokens"), None);
+}
+
+#[test]
+fn reserved_extra_keys_are_refused_by_name() {
+    let extra = json!({"stream": true}).as_object().cloned();
+    let error = OpenAiJudge::new(OpenAiOptions { extra, ..OpenAiOptions::new("http://h", "m") }).unwrap_err();
+    assert_eq!(error, OpenAiJudgeError::ReservedKey { key: "stream".to_owned() });
+}
+
+#[test]
+fn canonical_json_does_not_depend_on_key_order() {
+    let one: Value = serde_json::from_str(r#"{"b":[1,{"y":null,"x":"\""}],"a":0.2}"#).unwrap();
+    let two: Value = serde_json::from_str(r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#).unwrap();
+    assert_eq!(canonical(&one), r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#);
+    assert_eq!(canonical(&one), canonical(&two));
+}
+
+#[test]
+fn what_stored_attempts_settle_follows_the_table() {
+    let reply = |body: &str| Some(AttemptEnd::Reply(body.to_owned()));
+    let history = |ends: &[Option<AttemptEnd>]| -> Vec<PastAttempt> {
+        (1..).zip(ends).map(|(attempt, end)| PastAttempt { attempt, end: end.clone() }).collect()
+    };
+    let verdict = |ends: &[Option<AttemptEnd>]| match settled(&history(ends), 2) {
+        None => "open".to_owned(),
+        Some(Ok(justification)) => justification.text,
+        Some(Err(gave_up)) => format!("{} {}", gave_up.attempts, gave_up.detail),
+    };
+    let unreachable = failed(AttemptOutcome::Unreachable, None);
+    let refused = failed(AttemptOutcome::Refused, Some(429));
+    let busy = failed(AttemptOutcome::HttpError, Some(503));
+    let quota = reply(r#"{"error":{"type":"insufficient_quota","message":"m"}}"#);
+    assert_eq!(verdict(&[]), "open");
+    assert_eq!(verdict(&[reply(&chat_body(TEXT))]), TEXT);
+    assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(TEXT))]), TEXT);
+    assert_eq!(verdict(&[unreachable.clone(), refused, quota, unreachable]), "open");
+    assert_eq!(verdict(std::slice::from_ref(&busy)), "open");
+    assert_eq!(verdict(&[busy.clone(), None]), "2 interrupted while it was in flight");
+    assert_eq!(verdict(&[None, failed(AttemptOutcome::TransportError, None)]), "2 no complete reply came");
+    assert_eq!(verdict(&[None, reply("")]), "2 the reply is blank");
+    assert_eq!(
+        verdict(&[failed(AttemptOutcome::Rejected, Some(422))]),
+        "1 rejected with HTTP 422 (check the model's context length and the extra body keys)"
+    );
+    assert_eq!(verdict(&[failed(AttemptOutcome::Rejected, None)]), "1 the request was rejected");
+    let nameless = r#"{"choices":[{"message":{"content":"Because it is so."},"finish_reason":"stop"}]}"#;
+    let justification = settled(&history(&[reply(nameless)]), 2).unwrap().unwrap();
+    assert_eq!(justification.judge_model, "unknown");
+}
