@@ -164,8 +164,8 @@ fn values(gold: &Expression, answer: &Expression, budget: &mut Budget) -> Outcom
         }
         (Expression::Union(_) | Expression::Operation(..), _)
         | (_, Expression::Union(_) | Expression::Operation(..)) => {
-            // Sets may be equal in other ways than part by part.
-            Outcome::Undecided
+            // Sets may be equal in other ways than part by part; a set is no number.
+            if is_set(gold) && is_set(answer) { Outcome::Undecided } else { Outcome::Different("shape_differs") }
         }
         (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => Outcome::Different("shape_differs"),
         (
@@ -181,6 +181,13 @@ fn values(gold: &Expression, answer: &Expression, budget: &mut Budget) -> Outcom
         (Expression::Based { digits, .. }, other) | (other, Expression::Based { digits, .. }) => based(digits, other),
         _ => scalars(gold, answer, budget),
     }
+}
+
+fn is_set(expression: &Expression) -> bool {
+    matches!(
+        expression,
+        Expression::Union(_) | Expression::Operation(..) | Expression::Group { .. } | Expression::Set(_)
+    )
 }
 
 /// Digits in a base and a plain number: equal if the digits are, because the question often names the base.

@@ -13,14 +13,36 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Fault> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Fault::OverBudget);
     }
-    let mut lexer = Lexer { characters: text.chars().collect(), at: 0, tokens: Vec::new(), spaced: false, nested: 0 };
+    let mut lexer = Lexer {
+        characters: text.chars().collect(),
+        at: 0,
+        tokens: Vec::new(),
+        spaced: false,
+        nested: 0,
+        braces: Vec::new(),
+    };
     while lexer.at < lexer.characters.len() {
         lexer.step()?;
         if lexer.tokens.len() > TOKENS_MAX {
             return Err(Fault::OverBudget);
         }
     }
+    drop_empty_groups(&mut lexer.tokens);
     Ok(lexer.tokens)
+}
+
+/// Removes `{}`, which TeX authors use to keep things apart.
+fn drop_empty_groups(tokens: &mut Vec<Token>) {
+    let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
+    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens.drain(..) {
+        if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
+            kept.pop();
+        } else {
+            kept.push(token);
+        }
+    }
+    *tokens = kept;
 }
 
 struct Lexer {
@@ -30,6 +52,8 @@ struct Lexer {
     spaced: bool,
     /// Open brackets in which a comma separates elements and is no thousands separator.
     nested: usize,
+    /// Open plain braces; true for one that opens the whole text and so lists elements.
+    braces: Vec<bool>,
 }
 
 impl Lexer {
@@ -39,8 +63,15 @@ impl Lexer {
 
     fn push(&mut self, kind: Kind) {
         match &kind {
-            Kind::Open(Bracket::Brace) if self.tokens.is_empty() => self.nested += 1,
-            Kind::Open(Bracket::Brace) | Kind::Close(Bracket::Brace) => {}
+            Kind::Open(Bracket::Brace) => {
+                let lists = self.tokens.is_empty();
+                self.nested += usize::from(lists);
+                self.braces.push(lists);
+            }
+            Kind::Close(Bracket::Brace) => {
+                let lists = self.braces.pop().unwrap_or(false);
+                self.nested = self.nested.saturating_sub(usize::from(lists));
+            }
             Kind::Open(_) => self.nested += 1,
             Kind::Close(_) => self.nested = self.nested.saturating_sub(1),
             _ => {}
@@ -173,11 +204,19 @@ impl Lexer {
     /// Returns the length of a thousands separator at the current place, 0 if there is none.
     fn separator_len(&self) -> usize {
         let next = |ahead| self.peek(ahead);
+        let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
         match next(0) {
-            Some(',') if next(1) == Some('\\') && next(2) == Some('!') => 3,
+            // `,\!`, in which authors also put spaces.
+            Some(',') => {
+                let thin = 1 + blanks(1);
+                if next(thin) == Some('\\') && next(thin + 1) == Some('!') {
+                    thin + 2 + blanks(thin + 2)
+                } else {
+                    usize::from(self.nested == 0)
+                }
+            }
             Some('{') if next(1) == Some(',') && next(2) == Some('}') => 3,
             Some('\\') if matches!(next(1), Some(',' | '!' | ';')) => 2,
-            Some(',') if self.nested == 0 => 1,
             Some(' ' | '\u{a0}' | '\u{202f}' | '\u{2009}') => 1,
             _ => 0,
         }

@@ -210,6 +210,13 @@ const LAYOUT: &[&str] = &[
     "hspace",
     "noindent",
     "nonumber",
+    "overline",
+    "overrightarrow",
+    "underline",
+    "vec",
+    "hat",
+    "widehat",
+    "bar",
 ];
 
 /// Commands whose argument is words.
