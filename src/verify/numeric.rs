@@ -3,7 +3,7 @@
 //! Reads integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions and
 //! scientific notation; what is left goes to the mathematics parser (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not
 //! compared. An answer may have more decimals than a decimal gold of three or more significant digits, if it rounds to
-//! it; a percent sign may stand or be missing.
+//! it; a percent sign may stand or, from 1 up, be missing.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -61,17 +61,17 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
 
 /// Returns whether an answer equals a gold, and by which rule.
 pub(super) fn equal(gold: &Number, answer: &Number) -> Option<&'static str> {
-    if gold.value == answer.value {
-        return Some("rational_equal");
-    }
     if gold.percent != answer.percent {
         let hundred = RBig::from(100);
-        let (gold, answer) = if gold.percent {
-            (&gold.value / hundred, answer.value.clone())
-        } else {
-            (gold.value.clone(), &answer.value / hundred)
-        };
-        return (gold == answer).then_some("percent_equal");
+        let scaled =
+            if gold.percent { &gold.value / hundred == answer.value } else { gold.value == &answer.value / hundred };
+        // A missing sign is forgiven where the number can only be meant as a percentage.
+        let is_percentage = gold.value >= RBig::ONE || gold.value <= -RBig::ONE;
+        let same = gold.value == answer.value && is_percentage;
+        return (scaled || same).then_some("percent_equal");
+    }
+    if gold.value == answer.value {
+        return Some("rational_equal");
     }
     math::rounds_to_gold(&gold.value, gold.places, &answer.value, answer.places).then_some("rounded_equal")
 }

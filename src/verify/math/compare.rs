@@ -3,13 +3,8 @@
 //! Lists and sets match without order, tuples and intervals with it; a bare list equals a tuple of the same order. A
 //! bare value equals an equation that defines it (`x = 3` and `3`); two equations are equal if one is a multiple of
 //! the other; inequalities likewise, or as intervals. A percent sign may stand or be missing: `33.5%` equals both
-//! `0.335` and `33.5`. Degree marks and units are dropped.
-//!
-//! Rounding: an answer with more decimals than a decimal gold of at least three significant digits is equal if it
-//! rounds to the gold. A decimal answer with at least four decimals and four significant digits is equal to a gold
-//! that has no finite decimal form if it is that gold, rounded. Nothing else is approximate.
+//! `0.335` and `33.5`, but `0.5%` is not `0.5`. Degree marks and units are dropped.
 
-use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::canonical::canonical;
@@ -17,13 +12,9 @@ use super::expression::{Bracket, Expression, Operation, Relation};
 use super::float::{self, Separation};
 use super::limits::ELEMENTS_MAX;
 use super::polynomial::{Budget, Fraction};
+use super::rounding::{places, rounds_to_float, rounds_to_gold, writes_out};
 use super::shapes::{expand_plus_minus, fold_matrix, interval, split_name};
 use super::{Fault, Outcome};
-
-/// Fewest significant digits of a decimal gold to which an answer may be rounded.
-const GOLD_DIGITS_MIN: usize = 3;
-/// Fewest decimals, and significant digits, of a decimal answer that stands for an exact gold.
-const ANSWER_DIGITS_MIN: u32 = 4;
 
 /// Compares an answer with a gold.
 pub(super) fn compare(gold: &Expression, answer: &Expression) -> Outcome {
@@ -359,7 +350,11 @@ fn scalars(gold: &Expression, answer: &Expression, budget: &mut Budget) -> Outco
     let (gold, gold_percent) = bare(gold);
     let (answer, answer_percent) = bare(answer);
     let outcome = exact(&gold, &answer, budget);
-    if gold_percent == answer_percent || matches!(outcome, Outcome::Equal(_)) {
+    if gold_percent == answer_percent {
+        return outcome;
+    }
+    // A missing sign is forgiven where the number can only be meant as a percentage.
+    if matches!(outcome, Outcome::Equal(_)) && float::real_value(&gold).is_some_and(|value| value.abs() >= 1.0) {
         return outcome;
     }
     let hundredth =
@@ -424,78 +419,10 @@ fn rationals(gold: &Expression, gold_value: &RBig, answer: &Expression, answer_v
     if gold_value == answer_value {
         return Outcome::Equal("rational_equal");
     }
-    let (gold_places, answer_places) = (places(gold), places(answer));
-    if rounds_to_gold(gold_value, gold_places, answer_value, answer_places) {
-        return Outcome::Equal("rounded_equal");
-    }
-    // An exact gold without a finite decimal form, written out.
-    if gold_places.is_none()
-        && !is_finite_decimal(gold_value)
-        && answer_places.is_some_and(|places| places >= ANSWER_DIGITS_MIN && significant(answer_value, places) >= 4)
-        && answer_places.is_some_and(|places| within_half_unit(gold_value, answer_value, places))
+    if rounds_to_gold(gold_value, places(gold), answer_value, places(answer))
+        || writes_out(gold_value, places(gold), answer_value, places(answer))
     {
         return Outcome::Equal("rounded_equal");
     }
     Outcome::Different("rational_differs")
-}
-
-/// Returns whether a longer decimal answer rounds to a decimal gold of at least three significant digits.
-pub(in crate::verify) fn rounds_to_gold(
-    gold: &RBig,
-    gold_places: Option<u32>,
-    answer: &RBig,
-    answer_places: Option<u32>,
-) -> bool {
-    match (gold_places, answer_places) {
-        (Some(places), Some(answer_places)) => {
-            let is_whole = gold.is_int();
-            places > 0
-                && !is_whole
-                && answer_places > places
-                && significant(gold, places) >= GOLD_DIGITS_MIN
-                && within_half_unit(gold, answer, places)
-        }
-        _ => false,
-    }
-}
-
-/// Returns the number of decimals of a signed decimal literal.
-fn places(expression: &Expression) -> Option<u32> {
-    match expression {
-        Expression::Number { places, .. } => *places,
-        Expression::Negate(inner) => places(inner),
-        _ => None,
-    }
-}
-
-fn significant(value: &RBig, places: u32) -> usize {
-    let scaled = value * RBig::from(IBig::from(10).pow(usize::try_from(places.min(500)).unwrap_or(0)));
-    scaled.numerator().to_string().trim_start_matches('-').len()
-}
-
-fn within_half_unit(left: &RBig, right: &RBig, places: u32) -> bool {
-    let difference = left - right;
-    let difference = if difference < RBig::ZERO { -difference } else { difference };
-    let unit = RBig::from_parts(IBig::ONE, UBig::from(10u8).pow(usize::try_from(places.min(500)).unwrap_or(0)));
-    difference * RBig::from(2) <= unit
-}
-
-fn is_finite_decimal(value: &RBig) -> bool {
-    let mut rest = value.denominator().clone();
-    for factor in [2u8, 5u8] {
-        let mut rounds = 0;
-        while (&rest % factor) == 0 && rounds < 4_096 {
-            rest /= factor;
-            rounds += 1;
-        }
-    }
-    rest == UBig::ONE
-}
-
-/// Returns whether a decimal answer with enough digits is an irrational gold, rounded.
-fn rounds_to_float(gold: &Expression, answer: &Expression) -> bool {
-    let Some(places) = places(answer).filter(|places| (ANSWER_DIGITS_MIN..=9).contains(places)) else { return false };
-    let (Some(gold), Some(answer)) = (float::real_value(gold), float::real_value(answer)) else { return false };
-    let unit = 10f64.powi(-i32::try_from(places).unwrap_or(9));
-    answer.abs() >= unit * 1e3 && answer.abs() < 1e6 && (gold - answer).abs() <= 0.5 * unit * (1.0 + 1e-6)
 }

@@ -1,6 +1,7 @@
 //! Evaluation in complex floating point at fixed sample points.
 //!
-//! Floats never confirm an equality; they only separate what exact arithmetic could not. Variables get values that
+//! Floats never confirm an equality; they only separate what exact arithmetic could not. Every value carries a bound
+//! on its rounding error, so that cancellation is not taken for a difference. Variables get values that
 //! depend on their names alone, so that both sides see the same point and results never change between runs.
 
 use super::expression::Expression;
@@ -12,6 +13,17 @@ pub(super) struct Complex {
     im: f64,
 }
 
+/// A value with a bound on its absolute rounding error.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    value: Complex,
+    error: f64,
+}
+
+/// Relative error of one floating-point operation, rounded up generously.
+const ROUNDING: f64 = 1e-15;
+/// How many times its error bound a difference must exceed.
+const ERROR_FACTOR: f64 = 100.0;
 /// Relative difference above which two values differ.
 const SEPARATION_MIN: f64 = 1e-6;
 /// Sample points per comparison.
@@ -33,12 +45,14 @@ pub(super) fn separate(left: &Expression, right: &Expression) -> Separation {
     let mut seen = Separation::Unknown;
     for point in 0..POINTS {
         let (Some(a), Some(b)) = (evaluate(left, point), evaluate(right, point)) else { continue };
+        let error = ERROR_FACTOR * (a.error + b.error);
+        let (a, b) = (a.value, b.value);
         let difference = Complex { re: a.re - b.re, im: a.im - b.im }.modulus();
         let scale = a.modulus().max(b.modulus()).max(1e-9);
-        if !difference.is_finite() || !scale.is_finite() {
+        if !difference.is_finite() || !scale.is_finite() || !error.is_finite() {
             continue;
         }
-        if difference > SEPARATION_MIN * scale {
+        if difference > SEPARATION_MIN * scale + error {
             return Separation::Separated;
         }
         seen = Separation::Close;
@@ -51,7 +65,11 @@ pub(super) fn real_value(expression: &Expression) -> Option<f64> {
     if expression.has_variable() {
         return None;
     }
-    let value = evaluate(expression, 0)?;
+    let measured = evaluate(expression, 0)?;
+    let value = measured.value;
+    if measured.error > 1e-11 * value.modulus() {
+        return None;
+    }
     (value.im.abs() <= 1e-12 * value.re.abs().max(1.0) && value.re.is_finite()).then_some(value.re)
 }
 
@@ -124,35 +142,88 @@ fn sample(name: &str, point: u32) -> f64 {
     if point % 2 == 1 && hash & 1 == 1 { -value } else { value }
 }
 
-fn evaluate(expression: &Expression, point: u32) -> Option<Complex> {
+impl Measured {
+    /// Returns a value that one operation computed from parts whose errors contribute `inherited`.
+    fn new(value: Complex, inherited: f64) -> Self {
+        Self { value, error: inherited + ROUNDING * value.modulus() }
+    }
+
+    fn times(self, other: Self) -> Self {
+        let inherited = self.value.modulus() * other.error + other.value.modulus() * self.error;
+        Self::new(self.value.times(other.value), inherited)
+    }
+
+    fn over(self, other: Self) -> Option<Self> {
+        let size = other.value.modulus();
+        let value = self.value.over(other.value)?;
+        // A divisor that may be zero has no quotient.
+        (other.error * ERROR_FACTOR < size)
+            .then(|| Self::new(value, self.error / size + value.modulus() * other.error / size))
+    }
+
+    fn power(self, exponent: Self) -> Option<Self> {
+        let value = self.value.power(exponent.value)?;
+        let size = self.value.modulus();
+        if size == 0.0 {
+            return Some(Self::new(value, self.error));
+        }
+        let relative = exponent.value.modulus() * (self.error / size + ROUNDING) + size.ln().abs() * exponent.error;
+        Some(Self::new(value, value.modulus() * relative))
+    }
+}
+
+fn evaluate(expression: &Expression, point: u32) -> Option<Measured> {
+    let constant = |value: f64| Measured::new(Complex::real(value), 0.0);
     match expression {
-        Expression::Number { value, .. } => Some(Complex::real(value.to_f64_fast())),
+        Expression::Number { value, .. } => Some(constant(value.to_f64_fast())),
         Expression::Symbol(name) => Some(match name.as_str() {
-            "pi" => Complex::real(std::f64::consts::PI),
-            "e" => Complex::real(std::f64::consts::E),
-            "i" => Complex { re: 0.0, im: 1.0 },
-            name => Complex::real(sample(name, point)),
+            "pi" => constant(std::f64::consts::PI),
+            "e" => constant(std::f64::consts::E),
+            "i" => Measured { value: Complex { re: 0.0, im: 1.0 }, error: 0.0 },
+            name => constant(sample(name, point)),
         }),
-        Expression::Sum(terms) => terms.iter().try_fold(Complex::real(0.0), |sum, term| {
-            let value = evaluate(term, point)?;
-            Some(Complex { re: sum.re + value.re, im: sum.im + value.im })
+        Expression::Sum(terms) => terms.iter().try_fold(constant(0.0), |sum, term| {
+            let term = evaluate(term, point)?;
+            let value = Complex { re: sum.value.re + term.value.re, im: sum.value.im + term.value.im };
+            Some(Measured::new(value, sum.error + term.error))
         }),
         Expression::Negate(inner) => {
-            let value = evaluate(inner, point)?;
-            Some(Complex { re: -value.re, im: -value.im })
+            let Measured { value, error } = evaluate(inner, point)?;
+            Some(Measured { value: Complex { re: -value.re, im: -value.im }, error })
         }
         Expression::Product(factors) => {
-            factors.iter().try_fold(Complex::real(1.0), |product, factor| Some(product.times(evaluate(factor, point)?)))
+            factors.iter().try_fold(constant(1.0), |product, factor| Some(product.times(evaluate(factor, point)?)))
         }
         Expression::Quotient(above, below) => evaluate(above, point)?.over(evaluate(below, point)?),
         Expression::Power(base, exponent) => evaluate(base, point)?.power(evaluate(exponent, point)?),
-        Expression::Percent(inner) => Some(evaluate(inner, point)?.times(Complex::real(0.01))),
-        Expression::Degree(inner) => Some(evaluate(inner, point)?.times(Complex::real(std::f64::consts::PI / 180.0))),
+        Expression::Percent(inner) => Some(evaluate(inner, point)?.times(constant(0.01))),
+        Expression::Degree(inner) => Some(evaluate(inner, point)?.times(constant(std::f64::consts::PI / 180.0))),
         Expression::Call(name, arguments) => {
-            let values: Option<Vec<Complex>> = arguments.iter().map(|part| evaluate(part, point)).collect();
-            apply(name, &values?)
+            let parts: Option<Vec<Measured>> = arguments.iter().map(|part| evaluate(part, point)).collect();
+            let parts = parts?;
+            let values: Vec<Complex> = parts.iter().map(|part| part.value).collect();
+            let value = apply(name, &values)?;
+            Some(Measured::new(value, spread(name, &values, value, &parts)?))
         }
         _ => None,
+    }
+}
+
+/// Bounds how far the errors of the arguments move a function's value; `None` where it jumps.
+fn spread(name: &str, values: &[Complex], value: Complex, parts: &[Measured]) -> Option<f64> {
+    let error: f64 = parts.iter().map(|part| part.error).sum();
+    let size = value.modulus();
+    let smallest = values.iter().map(|value| value.modulus()).fold(f64::INFINITY, f64::min);
+    match name {
+        "floor" | "ceil" => {
+            let distance = values.iter().map(|value| (value.re - value.re.round()).abs()).fold(f64::INFINITY, f64::min);
+            (distance > ERROR_FACTOR * error).then_some(0.0)
+        }
+        "exp" | "sinh" | "cosh" => Some(error * (1.0 + size)),
+        "ln" => (smallest > 0.0).then(|| error / smallest),
+        "arcsin" | "arccos" | "ln_base" | "log_base" => Some(1e4 * error),
+        // The square bounds the slope of tangents and secants.
+        _ => Some(error * (1.0 + size) * (1.0 + size)),
     }
 }
 

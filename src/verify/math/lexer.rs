@@ -389,6 +389,11 @@ impl Lexer {
     }
 }
 
+/// Returns whether a plain word names a sign or function.
+pub(super) fn is_plain_name(word: &str) -> bool {
+    plain_name(word).is_some()
+}
+
 /// Returns the sign that a plain word names: functions, constants, separators, percent and degrees.
 fn plain_name(word: &str) -> Option<Kind> {
     match word {

@@ -1,8 +1,8 @@
 //! Equality of mathematical answers, written in LaTeX or plainly.
 //!
-//! A gold and an answer are read into trees (`lexer`, `parser`), and trees are compared by shape (`compare`): numbers
+//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`), and trees are compared by shape (`compare`): numbers
 //! and algebraic expressions exactly (`canonical`, `polynomial`, `power`), tuples, intervals, sets, lists, matrices,
-//! equations and inequalities part by part. Floating point (`float`) can refute but never confirm. Everything is
+//! equations and inequalities part by part. `rounding` says when a decimal stands for a value. Floating point (`float`) can refute but never confirm. Everything is
 //! bounded by `limits`.
 //!
 //! What it does not know: calculus (sums, integrals, limits), trigonometric identities beyond symmetry and the exact
@@ -18,6 +18,8 @@ pub(super) mod limits;
 mod parser;
 mod polynomial;
 mod power;
+mod primary;
+mod rounding;
 mod shapes;
 mod squash;
 mod token;
@@ -89,8 +91,14 @@ pub(super) fn is_readable(text: &str) -> bool {
     matches!(parser::parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
 }
 
-/// Returns whether a text reads as mathematics without any words but units.
+/// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
 pub(super) fn is_wordless(text: &str) -> bool {
+    let is_prose = |word: &str| {
+        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !lexer::is_plain_name(word)
+    };
+    if text.split_whitespace().any(is_prose) {
+        return false;
+    }
     let Ok(tree) = parser::parse(text) else { return false };
     let mut wordless = true;
     tree.walk(&mut |part| wordless &= !matches!(part, expression::Expression::Text(_)));
@@ -103,5 +111,5 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 
-pub(super) use compare::rounds_to_gold;
+pub(super) use rounding::rounds_to_gold;
 pub(super) use squash::same_text;
