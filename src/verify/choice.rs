@@ -31,21 +31,28 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
 /// Returns what a short answer names: a letter, a choice's text, or a letter among words.
 pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     let stripped = undress(answer);
+    // A bare letter is a letter, even if some choice's text is that letter.
+    if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
+        return Named::One(index);
+    }
     if let Some(index) = of_text(&stripped, choices) {
         return Named::One(index);
     }
     if let Some(index) = letter_form(&stripped) {
         return Named::One(index);
     }
-    if let Some((index, rest)) = leading_letter(&stripped) {
+    // Reasons given after the answer may name other choices.
+    let stripped =
+        [" because", " since"].iter().fold(stripped.as_str(), |text, word| text.split(word).next().unwrap_or(text));
+    if let Some((index, rest)) = leading_letter(stripped) {
         return match of_text(rest, choices) {
             Some(other) if other != index => Named::Several,
             Some(_) => Named::One(index),
             None => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
         };
     }
-    match combine(standalone_letters(&stripped, choices)) {
-        Named::Nothing => contained_text(&stripped, choices),
+    match combine(standalone_letters(stripped, choices)) {
+        Named::Nothing => contained_text(stripped, choices),
         named => named,
     }
 }
@@ -105,9 +112,18 @@ fn of_text(text: &str, choices: &[String]) -> Option<usize> {
     if wanted.is_empty() {
         return None;
     }
-    let mut matches = choices.iter().enumerate().filter(|(_, choice)| text::normalise(&undress(choice)) == wanted);
+    // Texts that differ in case alone (`Rr`, `rr`) are told apart by it.
+    let as_written = |choice: &String| undress(choice) == text.trim();
+    if let Some(index) = single(choices, &as_written) {
+        return Some(index);
+    }
+    single(choices, &|choice| text::normalise(&undress(choice)) == wanted)
+}
+
+/// Returns the only choice that fits; two choices that fit name nothing.
+fn single(choices: &[String], fits: &dyn Fn(&String) -> bool) -> Option<usize> {
+    let mut matches = choices.iter().enumerate().filter(|(_, choice)| fits(choice));
     let (index, _) = matches.next()?;
-    // Two choices with one text name nothing.
     if matches.next().is_some() { None } else { Some(index) }
 }
 

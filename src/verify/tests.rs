@@ -128,6 +128,7 @@ fn choices_are_named_by_letter_or_text() {
         "the Nile.",
         "It is long.\n\nAnswer: (B)",
         r"\boxed{\text{The Nile}}",
+        "The answer is (B) because A is a city.",
         "I compared the rivers one by one.\nSo it must be B",
     ] {
         assert!(choose("B", response).is_correct(), "{response}: {:?}", choose("B", response));
@@ -137,6 +138,18 @@ fn choices_are_named_by_letter_or_text() {
     for response in ["A", "(c)", "2", "1", "The answer is E", "", "The answer is a red giant"] {
         assert_eq!(choose("B", response).outcome, VerdictOutcome::Incorrect, "{response}: {:?}", choose("B", response));
     }
+}
+
+#[test]
+fn a_letter_wins_over_a_choice_of_that_text_and_case_tells_texts_apart() {
+    let choices = ["Rr", "rr", "A"].map(str::to_owned);
+    let correct = |gold: &str, response: &str| {
+        verify(&Case { kind: Kind::Choice, gold, choices: &choices, response }).is_correct()
+    };
+    assert!(correct("A", r"\boxed{A}"));
+    assert!(!correct("C", r"\boxed{A}"));
+    assert!(correct("B", "The answer is rr"));
+    assert!(!correct("A", "The answer is rr"));
 }
 
 #[test]
@@ -245,7 +258,7 @@ proptest! {
     #[test]
     fn verify_never_panics(gold in ".{0,40}", response in r"(\PC|[\\{}$()^_/.,0-9a-z ]|boxed|frac|answer is ){0,60}") {
         for kind in [Kind::Math, Kind::Numeric, Kind::Choice, Kind::Text, Kind::Code] {
-            let case = Case { kind, gold: &gold, choices: &[gold.clone()], response: &response };
+            let case = Case { kind, gold: &gold, choices: std::slice::from_ref(&gold), response: &response };
             let first = verify(&case);
             prop_assert_eq!(first, verify(&case));
             let _ = check_gold(kind, &gold, &[]);
