@@ -1,7 +1,7 @@
 //! Expression trees to exact values.
 //!
-//! Covers rational functions of variables, radicals, powers, exact sines and cosines of multiples of pi/12-free angles
-//! (sixths, quarters and thirds of pi), logarithms of rationals, factorials, binomials, floors and absolute values of
+//! Covers rational functions of variables, radicals, powers, sines and cosines of sixths,
+//! quarters, thirds and halves of pi, logarithms of rationals, factorials, binomials, floors and absolute values of
 //! numbers. Other functions become atoms that are equal when their arguments are. What has no single value (tuples,
 //! sets, `\pm`, infinity) is unsupported here.
 
