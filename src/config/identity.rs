@@ -66,6 +66,10 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.tables", Redo::Shards),
 ];
 
+/// How many rows of the input are taken. It decides which shards there are, but taking more or fewer rows is what a
+/// user does all the time, and redoes nothing: it is no change to be confirmed.
+const LIMIT_KEY: &str = "run.limit";
+
 /// Hashes and versions of what the settings point at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
@@ -87,9 +91,9 @@ pub struct Contents {
 pub struct RunIdentity(BTreeMap<String, String>);
 
 impl RunIdentity {
-    /// Gathers the identity from settings and contents.
+    /// Gathers the identity from settings and contents; `row_limit` takes only the first rows of the input.
     #[must_use]
-    pub fn new(settings: &Settings, contents: &Contents) -> Self {
+    pub fn new(settings: &Settings, contents: &Contents, row_limit: Option<u64>) -> Self {
         let json = serde_json::to_value(settings).expect("settings are plain data");
         let mut parts = BTreeMap::new();
         // A judge that is not asked has no say.
@@ -105,6 +109,7 @@ impl RunIdentity {
         let Contents { input, policy, judge_prompt, verifier, tables } = contents;
         let values = [input, policy, judge_prompt, verifier, tables];
         parts.extend(CONTENT_KEYS.iter().zip(values).map(|((key, _), value)| ((*key).to_owned(), value.clone())));
+        parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
         Self(parts)
     }
 
@@ -120,6 +125,12 @@ impl RunIdentity {
         serde_json::to_string(&self.0).expect("a map of strings is JSON")
     }
 
+    /// Returns the parts.
+    #[must_use]
+    pub fn parts(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     /// Returns the keys in which `self` differs from `earlier`, with both values and what must be redone.
     #[must_use]
     pub fn changes_from(&self, earlier: &Self) -> Vec<Change> {
@@ -129,7 +140,7 @@ impl RunIdentity {
         };
         let keys: BTreeSet<&String> = self.0.keys().chain(earlier.0.keys()).collect();
         keys.into_iter()
-            .filter(|key| self.0.get(*key) != earlier.0.get(*key))
+            .filter(|key| *key != LIMIT_KEY && self.0.get(*key) != earlier.0.get(*key))
             .map(|key| Change {
                 key: key.clone(),
                 before: earlier.0.get(key).cloned(),
@@ -170,25 +181,25 @@ mod tests {
 
     #[test]
     fn settings_that_do_not_decide_data_do_not_change_the_fingerprint() {
-        let base = RunIdentity::new(&Settings::default(), &contents());
+        let base = RunIdentity::new(&Settings::default(), &contents(), None);
         let mut settings = Settings::default();
         settings.policy.slots = 3;
         settings.judge.concurrency_max = 1;
         settings.output.dir = "elsewhere".to_owned();
         settings.judge.model = "a judge that is not asked".to_owned();
-        assert_eq!(RunIdentity::new(&settings, &contents()).fingerprint(), base.fingerprint());
+        assert_eq!(RunIdentity::new(&settings, &contents(), None).fingerprint(), base.fingerprint());
     }
 
     #[test]
     fn every_deciding_key_exists_and_changes_are_named() {
         let mut settings = Settings::default();
         settings.judge.backend = JudgeBackend::Openai;
-        let base = RunIdentity::new(&settings, &contents());
+        let base = RunIdentity::new(&settings, &contents(), None);
         for (key, _) in DECIDING_KEYS {
             assert!(!base.0[*key].is_empty(), "{key} is no setting");
         }
         settings.select.tie_margin = 0.2;
-        let changed = RunIdentity::new(&settings, &Contents { input: "z".to_owned(), ..contents() });
+        let changed = RunIdentity::new(&settings, &Contents { input: "z".to_owned(), ..contents() }, Some(5));
         let changes = changed.changes_from(&base);
         let keys: Vec<(&str, Redo)> = changes.iter().map(|change| (change.key.as_str(), change.redo)).collect();
         assert_eq!(keys, [("content.input", Redo::Intake), ("select.tie_margin", Redo::Decisions)]);
