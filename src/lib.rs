@@ -7,3 +7,4 @@ pub mod dedup;
 pub mod verify;
 pub mod http;
 pub mod judge;
+pub mod shards;
