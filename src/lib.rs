@@ -14,3 +14,5 @@ pub mod difficulty;
 pub mod http;
 pub mod judge;
 pub mod ledger;
+pub mod shards;
+pub mod pipeline;

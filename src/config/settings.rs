@@ -45,7 +45,7 @@ pub struct InputSettings {
     pub fields: FieldSettings,
 }
 
-/// `[input.fields]`
+/// `[input.fields]`. A name with dots that is no field itself is a path into nested objects: `extra_info.answer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FieldSettings {

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use decision::{Decision, ModeReason, PassCounts};
 pub use exclusion::{Exclusion, ExclusionReason};
-pub use judgement::{AttemptOutcome, JudgeReply};
+pub use judgement::AttemptOutcome;
 pub use mode::{ByMode, Mode};
 pub use query::{Kind, Origin, Query, QueryId};
 pub use rollout::{FinishReason, Rollout, RolloutKey};

@@ -32,14 +32,25 @@ pub enum EngineError {
     /// A tensor operation failed.
     #[error("the model failed during a step: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// A prompt and its first new token do not fit into the model's context or the KV memory.
-    #[error("the prompt has {prompt_tokens} tokens, and {capacity} fit together with an answer")]
+    /// A prompt leaves no room for an answer in the model's context.
+    #[error("the prompt has {prompt_tokens} tokens, the model's context {context}: no room is left for an answer")]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// The smaller of the model's context and the KV memory, in tokens.
+        /// Positions of the model.
+        context: usize,
+    },
+    /// A sequence may grow larger than the KV memory.
+    #[error("a sequence may grow to {needed} tokens, and the KV memory holds {capacity}")]
+    KvTooSmall {
+        /// Tokens that the sequence may have.
+        needed: usize,
+        /// Tokens that fit.
         capacity: usize,
     },
+    /// The engine takes no new work because the program is stopping.
+    #[error("the engine is stopping")]
+    Draining,
     /// The engine thread has ended.
     #[error("the engine has stopped: {0}")]
     Stopped(String),
@@ -57,8 +68,9 @@ impl EngineError {
             Self::Unsupported { .. } => {
                 Some("use a GGUF file of the llama architecture, such as SmolLM2 or Llama 3 (see README, Models)")
             }
-            Self::PromptTooLong { .. } => Some("raise policy.kv_cache_mib or use a model with a longer context"),
-            Self::Tensor(_) | Self::Stopped(_) => None,
+            Self::PromptTooLong { .. } => Some("use a model with a longer context"),
+            Self::KvTooSmall { .. } => Some("raise policy.kv_cache_mib, or lower sampling.think_on_tokens_max"),
+            Self::Tensor(_) | Self::Stopped(_) | Self::Draining => None,
         }
     }
 }

@@ -81,7 +81,7 @@ impl BlockPool {
     }
 
     /// Returns how many blocks there are.
-    #[must_use]
+    #[cfg(test)]
     pub fn total(&self) -> usize {
         self.blocks.len()
     }

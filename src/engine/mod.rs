@@ -21,7 +21,6 @@ mod tests;
 
 pub use error::EngineError;
 pub use gguf::file_sha256;
-pub use kv::BlockCounts;
 pub use model::ModelConfig;
 pub use sequence::{Completion, ForcedClose, SequenceSpec};
 pub use thread::{Engine, EngineOptions, EngineStats};

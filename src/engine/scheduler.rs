@@ -9,7 +9,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::error::EngineError;
-use super::kv::{BlockCounts, BlockId, BlockPool, PrefixHash, prefix_hashes};
+#[cfg(test)]
+use super::kv::BlockCounts;
+use super::kv::{BlockId, BlockPool, PrefixHash, prefix_hashes};
 use super::model::{BLOCK_TOKENS, Row, StepInput};
 use super::sequence::{Completion, Progress, Sequence};
 use super::tokenizer::Vocabulary;
@@ -81,7 +83,7 @@ impl Scheduler {
     }
 
     /// Returns the block counts (I8).
-    #[must_use]
+    #[cfg(test)]
     pub fn block_counts(&self) -> BlockCounts {
         self.pool.counts()
     }
@@ -90,6 +92,14 @@ impl Scheduler {
     pub fn submit(&mut self, id: SequenceId, sequence: Sequence) {
         let hashes = prefix_hashes(&sequence.spec().prompt);
         self.waiting.push_back(Entry { id, sequence, hashes, blocks: Vec::new(), computed: 0, planned: 0 });
+    }
+
+    /// Drops the sequences that wait and have sampled nothing yet, and returns their ids.
+    pub fn drop_waiting(&mut self) -> Vec<SequenceId> {
+        let is_fresh = |entry: &Entry| entry.sequence.tokens().len() == entry.sequence.spec().prompt.len();
+        let dropped = self.waiting.iter().filter(|entry| is_fresh(entry)).map(|entry| entry.id).collect();
+        self.waiting.retain(|entry| !is_fresh(entry));
+        dropped
     }
 
     /// Drops the sequences that `is_abandoned` names.

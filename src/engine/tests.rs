@@ -60,16 +60,34 @@ async fn the_tiny_model_answers_in_a_box() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_leaves_no_room_is_refused() {
+async fn a_prompt_that_leaves_no_room_in_context_or_memory_is_refused() {
     let cramped = EngineOptions { kv_cache_bytes: 32 * 8192, ..options(1) };
     let engine = Engine::load(&tiny_model_path(), cramped).unwrap();
     let fits = spec(&"x".repeat(4095), 10, 0.0, 0);
-    assert!(matches!(engine.sample(fits).await, Err(EngineError::PromptTooLong { capacity: 512, .. })));
+    assert!(matches!(engine.sample(fits).await, Err(EngineError::KvTooSmall { capacity: 512, .. })));
     let engine = Engine::load(&tiny_model_path(), options(1)).unwrap();
     let completion = engine.sample(spec(&"x".repeat(4095), 10, 0.0, 0)).await.unwrap();
     assert_eq!(completion.completion_tokens, 1);
     let too_long = engine.sample(spec(&"x".repeat(4096), 10, 0.0, 0)).await;
-    assert!(matches!(too_long, Err(EngineError::PromptTooLong { prompt_tokens: 4096, capacity: 4096 })));
+    assert!(matches!(too_long, Err(EngineError::PromptTooLong { prompt_tokens: 4096, context: 4096 })));
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_refuses_what_waits() {
+    let engine = Engine::load(&tiny_model_path(), options(2)).unwrap();
+    let sequences = (0..6).map(|index| engine.sample(spec("abc", 400, 1.0, index)));
+    let all = futures::future::join_all(sequences);
+    let drain = async {
+        while engine.stats().sampled_tokens.load(std::sync::atomic::Ordering::Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+        engine.drain();
+    };
+    let (results, ()) = tokio::join!(all, drain);
+    let finished = results.iter().filter(|result| result.is_ok()).count();
+    let refused = results.iter().filter(|result| matches!(result, Err(EngineError::Draining))).count();
+    assert_eq!(finished + refused, 6);
+    assert!(finished >= 2 && refused >= 1, "{finished} finished, {refused} refused");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,8 @@ pub struct EngineStats {
     pub prompt_tokens: AtomicU64,
     /// Sequences that hold a slot now.
     pub running: AtomicUsize,
+    /// Set when the program stops: what has not started is refused.
+    is_draining: AtomicBool,
 }
 
 struct Request {
@@ -141,40 +143,47 @@ impl Engine {
         &self.stats
     }
 
+    /// Refuses all sequences that have not started, now and from now on; the running ones go on.
+    pub fn drain(&self) {
+        self.stats.is_draining.store(true, Ordering::Relaxed);
+    }
+
     /// Samples one sequence. The limits of the specification are lowered so that it fits the model's context.
     ///
     /// Cancel-safe: dropping the future drops the sequence.
     ///
     /// # Errors
-    /// [`EngineError::PromptTooLong`] if no answer fits, or if the KV memory is smaller than what the context allows
-    /// and the sequence may need; otherwise as the model.
+    /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; otherwise the engine has failed.
     pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
-        self.fit(&mut spec)?;
+        spec.tokens_max = self.check_fit(&spec)?;
         let (reply, receiver) = oneshot::channel();
         let stopped = || EngineError::Stopped("its thread has ended".to_owned());
         self.mailbox.send(Request { spec, reply }).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
     }
 
-    /// Lowers the first phase's limit to what the context leaves.
-    fn fit(&self, spec: &mut SequenceSpec) -> Result<(), EngineError> {
+    /// Returns the first phase's token limit, lowered to what the context leaves.
+    ///
+    /// # Errors
+    /// [`EngineError::PromptTooLong`] if the context leaves no room for an answer; [`EngineError::KvTooSmall`] if the
+    /// sequence may outgrow the KV memory. Lowering the limit to the KV memory would make texts depend on a setting
+    /// that must not matter.
+    pub fn check_fit(&self, spec: &SequenceSpec) -> Result<u32, EngineError> {
         let closing = match &spec.close {
-            // A cut token may be encoded again, together with the closing text.
+            // A token that the close cuts may be encoded again, together with the closing text.
             Some(close) => self.vocabulary.encode(&close.text)?.len() + 8 + close.tokens_max as usize,
             None => 0,
         };
-        let too_long = |capacity| EngineError::PromptTooLong { prompt_tokens: spec.prompt.len(), capacity };
         let context_left = self.config.context.saturating_sub(spec.prompt.len() + closing);
         if spec.prompt.is_empty() || context_left == 0 {
-            return Err(too_long(self.config.context));
+            return Err(EngineError::PromptTooLong { prompt_tokens: spec.prompt.len(), context: self.config.context });
         }
         let tokens_max = spec.tokens_max.min(u32::try_from(context_left).unwrap_or(u32::MAX));
-        // Lowering the limit to the KV memory would make the text depend on the machine: refuse instead.
-        if spec.prompt.len() + closing + tokens_max as usize > self.capacity {
-            return Err(too_long(self.capacity));
+        let needed = spec.prompt.len() + closing + tokens_max as usize;
+        if needed > self.capacity {
+            return Err(EngineError::KvTooSmall { needed, capacity: self.capacity });
         }
-        spec.tokens_max = tokens_max;
-        Ok(())
+        Ok(tokens_max)
     }
 }
 
@@ -202,6 +211,14 @@ impl EngineState {
                 match requests.try_recv() {
                     Ok(request) => self.accept(request),
                     Err(_) => break,
+                }
+            }
+            if self.stats.is_draining.load(Ordering::Relaxed) {
+                for id in self.scheduler.drop_waiting() {
+                    if let Some(reply) = self.replies.remove(&id) {
+                        // Nobody may be left to hear it.
+                        let _ = reply.send(Err(EngineError::Draining));
+                    }
                 }
             }
             let replies = &self.replies;

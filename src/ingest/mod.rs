@@ -32,40 +32,13 @@ use row::Fault;
 
 use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId};
 
+/// Where the fields of a query are in the input.
+pub use crate::config::FieldSettings as FieldNames;
 pub use error::IngestError;
 pub use paths::{InputFile, digest_file, expand_paths};
 
 /// Most bytes of one row, line end not counted.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Where the fields of a query are in the input.
-///
-/// A name with dots that is no field itself is a path into nested objects: `extra_info.answer`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldNames {
-    /// A string or an integer; optional.
-    pub id: String,
-    /// A string.
-    pub question: String,
-    /// The reference answer: a string, or a number that is kept as it is written.
-    pub answer: String,
-    /// The kind's name; optional: choices make a choice, tests make code, all else is math.
-    pub kind: String,
-    /// A list of 2 to 26 strings; read for kind choice only.
-    pub choices: String,
-    /// A list of strings, or one string; read for kind code only.
-    pub tests: String,
-    /// The dataset's name, a string; optional: the file's name stands in.
-    pub source: String,
-}
-
-impl Default for FieldNames {
-    fn default() -> Self {
-        let [id, question, answer, kind, choices, tests, source] =
-            ["id", "question", "answer", "kind", "choices", "tests", "source"].map(str::to_owned);
-        Self { id, question, answer, kind, choices, tests, source }
-    }
-}
 
 /// How rows are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

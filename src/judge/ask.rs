@@ -154,10 +154,7 @@ fn standing(end: Option<&AttemptEnd>) -> Standing {
             Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
             None => "the request was rejected".to_owned(),
         }),
-        AttemptOutcome::Usable
-        | AttemptOutcome::Unusable
-        | AttemptOutcome::HttpError
-        | AttemptOutcome::TransportError => Standing::Counts(what),
+        AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
     }
 }
 

@@ -1,7 +1,5 @@
 //! What replies cost: token counts times configured prices, and "unknown" wherever either is missing.
 
-use serde::{Deserialize, Serialize};
-
 /// Token counts of one reply, or of many added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -13,17 +11,7 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
-/// Prices in USD per million tokens; `None` is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Prices {
-    /// Prompt tokens read from the provider's cache.
-    pub input_cache_hit: Option<f64>,
-    /// Other prompt tokens.
-    pub input_cache_miss: Option<f64>,
-    /// Generated tokens.
-    pub output: Option<f64>,
-}
+pub use crate::config::PriceSettings as Prices;
 
 /// Returns the cost in USD, or `None` if a price that is needed is unknown: an unknown price is never taken for 0.
 ///

@@ -11,6 +11,7 @@
 mod ask;
 pub mod cost;
 pub mod openai;
+pub mod policy;
 pub mod prompt;
 pub mod reply;
 #[cfg(test)]

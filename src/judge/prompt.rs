@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn the_template_itself_holds_no_template_tag_and_is_ascii() {
         assert!(TEMPLATE.is_ascii());
-        assert!(crate::judge::reply::TEMPLATE_TAGS.iter().all(|tag| !TEMPLATE.contains(tag)));
+        assert!(crate::template::TAGS.iter().all(|tag| !TEMPLATE.contains(tag)));
         assert_eq!(prompt_hash().len(), 64);
     }
 }

@@ -13,11 +13,10 @@ use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
+use crate::template::TAGS;
+
 use super::cost::Usage;
 
-/// The tags of the response template, none of which a justification may hold, in any letter case.
-pub const TEMPLATE_TAGS: [&str; 8] =
-    ["<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>"];
 /// Longest justification, in characters.
 pub const TEXT_CHARS_MAX: usize = 4000;
 /// Shortest text that is kept of a reply that was cut off by its token limit, in characters.
@@ -164,7 +163,7 @@ fn justification(choice: &Choice) -> Result<String, ReplyProblem> {
 /// Returns the first template tag that `text` holds, in any letter case.
 fn template_tag(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
-    TEMPLATE_TAGS.into_iter().find(|tag| lower.contains(tag))
+    TAGS.iter().copied().find(|tag| lower.contains(tag))
 }
 
 /// Drops a leading `<think>...</think>` block, also one whose opening tag was part of the prompt.
@@ -348,7 +347,7 @@ mod tests {
 
     #[test]
     fn text_with_any_template_tag_is_refused() {
-        for tag in TEMPLATE_TAGS.into_iter().filter(|tag| *tag != "</think>") {
+        for tag in TAGS.iter().copied().filter(|tag| *tag != "</think>") {
             assert_eq!(text_of(&format!("{TEXT} {tag}")), Err(ReplyProblem::TemplateTag { tag }));
             let upper = tag.to_ascii_uppercase();
             assert_eq!(text_of(&format!("{TEXT} {upper} x")), Err(ReplyProblem::TemplateTag { tag }));

@@ -154,21 +154,17 @@ impl Reader {
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
-        let sql = "SELECT table_name, shard_index, file_name, sha256, rows, bytes, first_ordinal, end_ordinal \
-                   FROM shard WHERE fingerprint = ?1 ORDER BY table_name, shard_index";
-        self.many(sql, [fingerprint], |row| {
-            Ok(ShardRecord {
-                fingerprint: fingerprint.to_owned(),
-                table: row.get(0)?,
-                index: row.get(1)?,
-                file_name: row.get(2)?,
-                sha256: row.get(3)?,
-                rows: row.get(4)?,
-                bytes: row.get(5)?,
-                first_ordinal: row.get(6)?,
-                end_ordinal: row.get(7)?,
-            })
-        })
+        let sql = format!("{SHARD_COLUMNS} WHERE fingerprint = ?1 ORDER BY table_name, shard_index");
+        self.many(&sql, [fingerprint], read_shard)
+    }
+
+    /// Returns the files that other configurations of this directory published.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn superseded_shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
+        let sql = format!("{SHARD_COLUMNS} WHERE fingerprint <> ?1 ORDER BY fingerprint, table_name, shard_index");
+        self.many(&sql, [fingerprint], read_shard)
     }
 
     /// Runs SQLite's own check of the file.
@@ -204,6 +200,23 @@ impl Reader {
 
 pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(kind: &'static str, name: &str) -> Result<T, LedgerError> {
     name.parse().map_err(|error: T::Err| LedgerError::Unreadable { kind, detail: error.to_string() })
+}
+
+const SHARD_COLUMNS: &str = "SELECT fingerprint, table_name, shard_index, file_name, sha256, rows, bytes, \
+                             first_ordinal, end_ordinal FROM shard";
+
+fn read_shard(row: &Row<'_>) -> rusqlite::Result<ShardRecord> {
+    Ok(ShardRecord {
+        fingerprint: row.get(0)?,
+        table: row.get(1)?,
+        index: row.get(2)?,
+        file_name: row.get(3)?,
+        sha256: row.get(4)?,
+        rows: row.get(5)?,
+        bytes: row.get(6)?,
+        first_ordinal: row.get(7)?,
+        end_ordinal: row.get(8)?,
+    })
 }
 
 const INTAKE_COLUMNS: &str = "SELECT ordinal, query_id, file, line, source, kind, question, gold, choices, tests, \

@@ -120,6 +120,14 @@ impl CandlePolicy {
         &self.identity
     }
 
+    /// Returns a SHA-256 in hex over the weights, the preset, the prompts and the sampler's version.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let PolicyIdentity { revision, preset, prompts, .. } = &self.identity;
+        let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}");
+        hex::encode(Sha256::digest(text.as_bytes()))
+    }
+
     /// Returns the engine's running totals.
     #[must_use]
     pub fn stats(&self) -> &EngineStats {
@@ -181,21 +189,20 @@ impl CandlePolicy {
         RolloutTask { key, mode, sample_index, seed, stream_key, prompt: prompt.clone(), tokens_max }
     }
 
+    /// Returns whether a response fits into the model's context at all.
+    ///
+    /// # Errors
+    /// As [`Engine::check_fit`].
+    pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
+        self.engine.check_fit(&self.spec(task)?).map(|_| ())
+    }
+
     /// Samples one response. Cancel-safe.
     ///
     /// # Errors
-    /// [`EngineError::PromptTooLong`] if the prompt leaves no room; otherwise the engine has failed.
+    /// As [`Engine::sample`].
     pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, EngineError> {
-        let spec = SequenceSpec {
-            prompt: self.engine.vocabulary().encode(&task.prompt.text)?,
-            tokens_max: task.tokens_max,
-            stops: task.prompt.stops.clone(),
-            close: task.prompt.close.clone(),
-            temperature: self.sampling.temperature as f32,
-            top_p: self.sampling.top_p as f32,
-            stream_key: task.stream_key,
-        };
-        let completion = self.engine.sample(spec).await?;
+        let completion = self.engine.sample(self.spec(task)?).await?;
         Ok(Rollout {
             key: task.key.clone(),
             mode: task.mode,
@@ -207,6 +214,18 @@ impl CandlePolicy {
             finish_reason: completion.finish_reason,
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
+        })
+    }
+
+    fn spec(&self, task: &RolloutTask) -> Result<SequenceSpec, EngineError> {
+        Ok(SequenceSpec {
+            prompt: self.engine.vocabulary().encode(&task.prompt.text)?,
+            tokens_max: task.tokens_max,
+            stops: task.prompt.stops.clone(),
+            close: task.prompt.close.clone(),
+            temperature: self.sampling.temperature as f32,
+            top_p: self.sampling.top_p as f32,
+            stream_key: task.stream_key,
         })
     }
 }

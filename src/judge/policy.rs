@@ -1,0 +1,113 @@
+//! The local policy model as its own judge: offline, free, and labelled as such.
+//!
+//! Its replies have the shape of an OpenAI chat reply, so that they are stored and read like any other judge's. They
+//! are deterministic: the random stream of an attempt is keyed by the request and the attempt's number.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{CallFailure, Judge, JudgeRequest, RawReply};
+use crate::domain::{FinishReason, Mode};
+use crate::engine::SequenceSpec;
+use crate::http::retry::Class;
+use crate::policy::{CandlePolicy, ChatMessage};
+
+/// Sampling temperature: low, for a sober text, but not 0, so that another attempt says something else.
+const TEMPERATURE: f64 = 0.3;
+
+/// A judge that asks the policy model itself.
+pub struct PolicyJudge {
+    policy: Arc<CandlePolicy>,
+    identity: String,
+    model: String,
+    max_tokens: u32,
+}
+
+impl PolicyJudge {
+    /// Builds the judge over a loaded policy; a reply has at most `max_tokens` tokens.
+    #[must_use]
+    pub fn new(policy: Arc<CandlePolicy>, max_tokens: u32) -> Self {
+        let identity = format!("policy:{}", policy.identity().revision);
+        let model = format!("policy:{}", policy.identity().model);
+        Self { policy, identity, model, max_tokens }
+    }
+
+    async fn reply(&self, request: &JudgeRequest, attempt: u32) -> Result<RawReply, CallFailure> {
+        let failure = |class, detail: String| CallFailure { class, status: None, retry_after: None, detail };
+        let messages: Vec<ChatMessage> =
+            serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
+                .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
+        let prompt = self
+            .policy
+            .prompter()
+            .render_chat(&messages, Mode::ThinkOff)
+            .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
+        let mut hasher = Sha256::new();
+        hasher.update(b"thinkloom judge stream\0");
+        hasher.update(request.key.as_bytes());
+        hasher.update(attempt.to_le_bytes());
+        let engine = self.policy.engine();
+        let fatal = |error: crate::engine::EngineError| failure(Class::FatalRun, error.to_string());
+        let spec = SequenceSpec {
+            prompt: engine.vocabulary().encode(&prompt).map_err(fatal)?,
+            tokens_max: self.max_tokens,
+            // One paragraph is asked for; small models like to go on with examples of their own.
+            stops: vec!["\n\n".to_owned()],
+            close: None,
+            temperature: TEMPERATURE as f32,
+            top_p: 0.95,
+            stream_key: hasher.finalize().into(),
+        };
+        if let Err(error) = engine.check_fit(&spec) {
+            return Err(failure(Class::FatalRequest, error.to_string()));
+        }
+        let completion = engine.sample(spec).await.map_err(fatal)?;
+        let finish_reason = match completion.finish_reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        };
+        let body = json!({
+            "model": self.model,
+            "choices": [{
+                "index": 0,
+                "message": {"role": "assistant", "content": completion.text},
+                "finish_reason": finish_reason,
+            }],
+            "usage": {
+                "prompt_tokens": completion.prompt_tokens,
+                "completion_tokens": completion.completion_tokens,
+            },
+        });
+        Ok(RawReply { body: body.to_string() })
+    }
+}
+
+impl Judge for PolicyJudge {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn max_tokens(&self) -> u32 {
+        self.max_tokens
+    }
+
+    fn temperature(&self) -> f64 {
+        TEMPERATURE
+    }
+
+    fn extra(&self) -> Option<&Map<String, Value>> {
+        None
+    }
+
+    fn call<'a>(&'a self, request: &'a JudgeRequest, attempt: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
+        self.reply(request, attempt).boxed()
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a run ended without being finished.
+
+use crate::config::ConfigError;
+use crate::ingest::IngestError;
+use crate::judge::AskError;
+use crate::ledger::LedgerError;
+use crate::policy::PolicyError;
+use crate::shards::ShardError;
+use crate::sys::files::DirError;
+
+/// An error that ends a run. What was committed before is kept, always.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The output directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// An input file cannot be read.
+    #[error("cannot read the input: {}", chain(.0))]
+    Ingest(#[from] IngestError),
+    /// The policy model cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A file cannot be written.
+    #[error("cannot publish: {}", chain(.0))]
+    Shard(#[from] ShardError),
+    /// The judge cannot be set up.
+    #[error("cannot set up the judge: {message}")]
+    Judge {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No judge call can succeed at present.
+    #[error("cannot go on without the judge: failed to {}", chain(.0))]
+    Ask(AskError),
+    /// Something that decides the data changed since the last run.
+    #[error("the configuration changed since the last run of this directory:\n{changes}")]
+    Changed {
+        /// One line per change, and what it costs.
+        changes: String,
+    },
+    /// The program was asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// Something that cannot happen did.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl RunError {
+    /// Returns what the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = |hint: &str| Some(hint.to_owned());
+        match self {
+            Self::Config(ConfigError::Io(_)) => text("`thinkloom init` writes a config to start from"),
+            Self::Config(ConfigError::UnknownKey { .. }) => text("`thinkloom schema config` lists all keys"),
+            Self::Config(_) | Self::Internal(_) => None,
+            Self::Dir(error) => text(error.hint()),
+            Self::Ingest(error) => error.hint().map(str::to_owned),
+            Self::Policy(error) => error.hint().map(str::to_owned),
+            Self::Ledger(error) => error.hint().map(str::to_owned),
+            Self::Shard(error) => error.hint().map(str::to_owned),
+            Self::Judge { hint, .. } => text(hint),
+            Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
+                Some(format!("{hint}; then run the same command again: everything so far is kept"))
+            }
+            Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
+            Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),
+        }
+    }
+
+    /// Returns the exit code (documented in README).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Changed { .. } => 2,
+            Self::Stopped => 3,
+            _ => 1,
+        }
+    }
+}
+
+/// Joins an error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let mut text = error.to_string();
+    for cause in causes {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}

@@ -1,0 +1,29 @@
+//! Every bound of the pipeline, in one place (I7). Bounds of the rooms themselves stand in their own modules: the
+//! engine's mailbox and waiting queue hold two sequences per slot, the ledger's queue 256 commits.
+
+use std::time::Duration;
+
+use crate::config::Settings;
+
+/// Input rows read from the ledger at a time.
+pub const INTAKE_PAGE_ROWS: u64 = 64;
+
+/// How long running sequences may go on after a request to stop.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Time between two log lines of progress where there is no terminal.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Queries whose rollouts are under way at once: enough that every slot has work while some queries wait for their
+/// last samples, and not more.
+#[must_use]
+pub fn sampling_queries_max(settings: &Settings) -> usize {
+    let rollouts_per_query = 2 * settings.sampling.samples_per_mode as usize;
+    (settings.policy.slots * 3).div_ceil(rollouts_per_query).max(2) + 2
+}
+
+/// Queries whose justification is under way at once.
+#[must_use]
+pub fn judging_queries_max(settings: &Settings) -> usize {
+    settings.judge.concurrency_max.max(1)
+}

@@ -1,0 +1,22 @@
+//! The wiring: which room comes after which, how much may be under way, and how a run starts, stops and resumes.
+//!
+//! Nothing is remembered here that is not in the ledger. A run asks for every query what [`plan`] says is next,
+//! commits what comes of it, and publishes a shard as soon as all its rows are settled.
+
+mod context;
+mod error;
+mod intake;
+mod journal;
+mod limits;
+pub mod plan;
+mod progress;
+mod publish;
+mod rows;
+mod run;
+
+pub use context::{ChangePolicy, Context, RunOptions};
+pub use error::RunError;
+pub use progress::{Progress, Snapshot};
+pub use publish::run_counts;
+pub use rows::{Outcome, Sample, settle};
+pub use run::{Summary, run};

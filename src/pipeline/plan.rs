@@ -1,0 +1,228 @@
+//! What is left to do for one query: a pure function of settings, query and facts.
+//!
+//! The live run and the building of shards both come through here, so that a shard built after any number of crashes
+//! holds what an uninterrupted run would have decided (I6).
+
+use sha2::{Digest, Sha256};
+
+use crate::config::Settings;
+use crate::difficulty::{self, Difficulty};
+use crate::domain::{ByMode, Decision, Exclusion, ExclusionReason, Mode, Query, Rollout, Verdict, VerdictOutcome};
+use crate::judge::prompt::{JudgeCase, messages};
+use crate::judge::{Judge, JudgeRequest, Justification};
+use crate::policy::RolloutTask;
+use crate::select::{self, Candidate, NoDecision};
+use crate::template::{ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_response, render};
+use crate::verify;
+
+/// One rollout that a query asks for, with the facts about it.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// What is asked for.
+    pub task: RolloutTask,
+    /// The response, once sampled.
+    pub rollout: Option<Rollout>,
+    /// The verdict, once made.
+    pub verdict: Option<Verdict>,
+}
+
+/// A response with its verdict, as it was read.
+#[derive(Debug, Clone)]
+pub struct Graded<'a> {
+    /// The response.
+    pub rollout: &'a Rollout,
+    /// What it shows.
+    pub observed: ObservedResponse,
+    /// The verdict.
+    pub verdict: &'a Verdict,
+}
+
+/// What a query needs next.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// These rollouts are missing.
+    Sample(Vec<&'a RolloutTask>),
+    /// These responses have no verdict yet.
+    Verify(Vec<&'a Rollout>),
+    /// A mode and a response are chosen.
+    Justify(Box<Chosen<'a>>),
+    /// The rules leave nothing to choose.
+    Excluded(ExclusionReason, String),
+}
+
+/// A decided query.
+#[derive(Debug, Clone)]
+pub struct Chosen<'a> {
+    /// Mode, reason and counts.
+    pub decision: Decision,
+    /// The chosen response.
+    pub graded: Graded<'a>,
+    /// The label.
+    pub difficulty: Difficulty,
+    /// Mean completion tokens of both modes.
+    pub mean_tokens: ByMode<f64>,
+}
+
+/// Returns the key of a verdict: everything that can change it.
+#[must_use]
+pub fn verdict_key(query: &Query, rollout: &Rollout) -> String {
+    let identity = serde_json::json!({
+        "verifier": verify::VERSION,
+        "rollout": rollout.key.0,
+        "kind": query.kind.name(),
+        "gold": query.gold,
+        "choices": query.choices,
+        "tests": query.tests,
+    });
+    hex::encode(Sha256::digest(identity.to_string().as_bytes()))
+}
+
+/// Reads a stored response: the prefill belongs to it.
+#[must_use]
+pub fn observe(rollout: &Rollout) -> ObservedResponse {
+    let response = format!("{}{}", rollout.prefill, rollout.text);
+    read_response(&response, rollout.mode, rollout.finish_reason)
+}
+
+/// Verifies a stored response.
+#[must_use]
+pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
+    let observed = observe(rollout);
+    verify::verify(&verify::Case {
+        kind: query.kind,
+        gold: &query.gold,
+        choices: &query.choices,
+        response: &observed.answer,
+    })
+}
+
+/// Returns what a query needs next.
+#[must_use]
+pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings) -> Next<'a> {
+    let all = || cells.on.iter().chain(&cells.off);
+    let missing: Vec<&RolloutTask> = all().filter(|cell| cell.rollout.is_none()).map(|cell| &cell.task).collect();
+    if !missing.is_empty() {
+        return Next::Sample(missing);
+    }
+    let unjudged: Vec<&Rollout> =
+        all().filter(|cell| cell.verdict.is_none()).filter_map(|cell| cell.rollout.as_ref()).collect();
+    if !unjudged.is_empty() {
+        return Next::Verify(unjudged);
+    }
+    let graded = ByMode::from_fn(|mode| grade(&cells[mode]));
+    let candidates = ByMode::from_fn(|mode| graded[mode].iter().map(candidate).collect::<Vec<_>>());
+    match select::decide(&query.id, &candidates, &settings.select, settings.sampling.seed) {
+        Ok(decision) => {
+            let chosen = graded[decision.mode].iter().find(|graded| graded.rollout.key == decision.chosen);
+            let Some(chosen) = chosen.cloned() else {
+                return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
+            };
+            let difficulty = difficulty::rate(&decision.counts, &settings.difficulty);
+            let mean_tokens = ByMode::from_fn(|mode| mean_tokens(&graded[mode]));
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty, mean_tokens }))
+        }
+        Err(NoDecision::Unsolved) => unsolved(&graded),
+        Err(NoDecision::NotRenderable(mode)) => Next::Excluded(
+            ExclusionReason::TemplateCollision,
+            format!("no correct {mode} response shows that mode and is free of the response template's tags"),
+        ),
+    }
+}
+
+/// Returns the graded responses among cells, in order of sample index.
+#[must_use]
+pub fn grade(cells: &[Cell]) -> Vec<Graded<'_>> {
+    cells
+        .iter()
+        .filter_map(|cell| {
+            let (rollout, verdict) = (cell.rollout.as_ref()?, cell.verdict.as_ref()?);
+            Some(Graded { rollout, observed: observe(rollout), verdict })
+        })
+        .collect()
+}
+
+fn candidate(graded: &Graded<'_>) -> Candidate {
+    let Graded { rollout, observed, verdict } = graded;
+    let is_tag_free = find_tag(&observed.answer).is_none()
+        && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none());
+    Candidate {
+        key: rollout.key.clone(),
+        is_correct: verdict.is_correct(),
+        is_renderable: is_tag_free && observed.mode == rollout.mode,
+        completion_tokens: rollout.completion_tokens,
+        sample_index: rollout.sample_index,
+    }
+}
+
+fn mean_tokens(graded: &[Graded<'_>]) -> f64 {
+    let total: u64 = graded.iter().map(|graded| u64::from(graded.rollout.completion_tokens)).sum();
+    total as f64 / graded.len().max(1) as f64
+}
+
+/// Tells queries that nothing solved from queries that nothing could judge.
+fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
+    let all = || graded.on.iter().chain(&graded.off);
+    let unverifiable = all().filter(|graded| graded.verdict.outcome == VerdictOutcome::Unverifiable).count();
+    let total = all().count();
+    if unverifiable == total {
+        let mut causes: Vec<&str> = all().map(|graded| graded.verdict.reason.as_str()).collect();
+        causes.sort_unstable();
+        causes.dedup();
+        return Next::Excluded(ExclusionReason::Unverifiable, format!("no verdict is possible: {}", causes.join(", ")));
+    }
+    let detail = match unverifiable {
+        0 => format!("none of {total} responses is correct"),
+        count => format!("none of {total} responses is correct; {count} of them could not be verified"),
+    };
+    Next::Excluded(ExclusionReason::Unsolved, detail)
+}
+
+/// Builds the judge's request for a decided query.
+///
+/// # Errors
+/// If the judge's prompt template fails, which a test excludes.
+pub fn judge_request(judge: &dyn Judge, query: &Query, chosen: &Chosen<'_>) -> Result<JudgeRequest, minijinja::Error> {
+    let question = query.user_text();
+    let case = JudgeCase {
+        question: &question,
+        mode: chosen.decision.mode,
+        reason: chosen.decision.reason,
+        counts: chosen.decision.counts,
+        mean_tokens: chosen.mean_tokens,
+        difficulty: chosen.difficulty.label.name(),
+        thinking: chosen.graded.observed.thinking.as_deref(),
+        answer: &chosen.graded.observed.answer,
+    };
+    Ok(JudgeRequest::new(judge, &messages(&case)?))
+}
+
+/// Renders the structured response of a decided query.
+///
+/// # Errors
+/// The exclusion's reason and detail if a part cannot be rendered; [`next`] and the judge's reader exclude it.
+pub fn completion(
+    chosen: &Chosen<'_>,
+    justification: Option<&Justification>,
+) -> Result<String, (ExclusionReason, String)> {
+    let ObservedResponse { thinking, answer, .. } = chosen.graded.observed.clone();
+    let body = match chosen.decision.mode {
+        Mode::ThinkOn => ResponseBody::ThinkOn { thinking: thinking.unwrap_or_default(), answer },
+        Mode::ThinkOff => ResponseBody::ThinkOff { answer },
+    };
+    let justification = justification.map(|justification| justification.text.clone()).unwrap_or_default();
+    render(&StructuredResponse { justification, body })
+        .map_err(|collision| (ExclusionReason::TemplateCollision, collision.to_string()))
+}
+
+/// Builds the exclusion of a query.
+#[must_use]
+pub fn exclude(query: &Query, reason: ExclusionReason, detail: String) -> Exclusion {
+    Exclusion {
+        query_id: Some(query.id.clone()),
+        ordinal: query.ordinal,
+        source: query.source.clone(),
+        origin: query.origin.clone(),
+        reason,
+        detail,
+    }
+}

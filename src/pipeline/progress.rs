@@ -1,0 +1,141 @@
+//! How far a run is: counters that every stage adds to and the display reads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::rows::Outcome;
+use crate::domain::{ByMode, Mode, PassCounts, Verdict};
+use crate::engine::EngineStats;
+
+/// Counters of one run. Cheap to add to from anywhere.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    total: u64,
+    /// Rows that were settled before this start.
+    settled_before: AtomicU64,
+    settled: AtomicU64,
+    samples: AtomicU64,
+    think_on: AtomicU64,
+    pass: ByMode<PassCounter>,
+    judge_calls: AtomicU64,
+    spend: Mutex<Spend>,
+}
+
+#[derive(Debug, Default)]
+struct PassCounter {
+    sampled: AtomicU64,
+    correct: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Spend {
+    usd: f64,
+    is_unknown: bool,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Input rows of the run.
+    pub total: u64,
+    /// Rows with an outcome.
+    pub settled: u64,
+    /// Rows with an outcome that is a sample.
+    pub samples: u64,
+    /// Samples in Think-on.
+    pub think_on: u64,
+    /// Pass counts of this start, by mode.
+    pub pass: ByMode<PassCounts>,
+    /// Judge calls of this start.
+    pub judge_calls: u64,
+    /// Spend of this start in USD; `None` if a price is unknown.
+    pub spend_usd: Option<f64>,
+    /// Tokens sampled per second since this start.
+    pub tokens_per_second: f64,
+    /// Seconds since this start.
+    pub elapsed_s: f64,
+    /// Seconds to the end at the present pace, once there is one.
+    pub remaining_s: Option<f64>,
+}
+
+impl Progress {
+    /// Starts counting a run of `total` input rows.
+    #[must_use]
+    pub fn new(total: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            total,
+            settled_before: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
+            think_on: AtomicU64::new(0),
+            pass: ByMode::default(),
+            judge_calls: AtomicU64::new(0),
+            spend: Mutex::default(),
+        }
+    }
+
+    /// Counts what earlier starts have published.
+    pub fn resume(&self, rows: u64, samples: u64, think_on: u64) {
+        for (counter, count) in
+            [(&self.settled_before, rows), (&self.settled, rows), (&self.samples, samples), (&self.think_on, think_on)]
+        {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn settled(&self, outcome: &Outcome) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
+        if let Outcome::Sample(sample) = outcome {
+            self.samples.fetch_add(1, Ordering::Relaxed);
+            self.think_on.fetch_add(u64::from(sample.mode == Mode::ThinkOn), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn verified(&self, mode: Mode, verdict: &Verdict) {
+        self.pass[mode].sampled.fetch_add(1, Ordering::Relaxed);
+        self.pass[mode].correct.fetch_add(u64::from(verdict.is_correct()), Ordering::Relaxed);
+    }
+
+    pub(super) fn judge_called(&self) {
+        self.judge_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn judge_charged(&self, usd: Option<f64>) {
+        // The lock guards two plain numbers; whoever poisoned it left them valid.
+        let mut spend = self.spend.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match usd {
+            Some(usd) => spend.usd += usd,
+            None => spend.is_unknown = true,
+        }
+    }
+
+    /// Returns the counters as they stand.
+    #[must_use]
+    pub fn snapshot(&self, engine: &EngineStats) -> Snapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| u32::try_from(read(counter)).unwrap_or(u32::MAX);
+        let elapsed_s = self.started.elapsed().as_secs_f64();
+        let (settled, before) = (read(&self.settled), read(&self.settled_before));
+        let new = settled.saturating_sub(before);
+        let pace = (new > 0).then(|| elapsed_s / new as f64);
+        let spend = *self.spend.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Snapshot {
+            total: self.total,
+            settled,
+            samples: read(&self.samples),
+            think_on: read(&self.think_on),
+            pass: ByMode::from_fn(|mode| PassCounts {
+                sampled: count(&self.pass[mode].sampled),
+                correct: count(&self.pass[mode].correct),
+            }),
+            judge_calls: read(&self.judge_calls),
+            spend_usd: (!spend.is_unknown).then_some(spend.usd),
+            tokens_per_second: read(&engine.sampled_tokens) as f64 / elapsed_s.max(1e-3),
+            elapsed_s,
+            remaining_s: pace.map(|pace| pace * self.total.saturating_sub(settled) as f64),
+        }
+    }
+}

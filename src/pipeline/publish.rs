@@ -1,0 +1,188 @@
+//! Publishing: a shard is encoded from facts, written durably, and only then recorded (I3).
+//!
+//! A crash between the file and its row repeats the same bytes under the same name. A published file that is missing
+//! is written again; one that was changed is moved aside first, never overwritten.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::context::Context;
+use super::error::RunError;
+use super::rows::{self, Outcome};
+use crate::ledger::{Fact, Reader, ShardRecord};
+use crate::shards::{
+    self, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, RolloutRow, SampleRow, Table, encode,
+};
+
+/// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
+/// the module says, and their shard counts as unpublished. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger or a file cannot be read.
+pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
+    let mut intact: BTreeMap<u64, usize> = BTreeMap::new();
+    for record in reader.shards(&context.run.fingerprint)? {
+        match shards::verify(&context.dir, &record.file_name, &record.sha256)? {
+            FileState::Intact => *intact.entry(record.index).or_default() += 1,
+            FileState::Missing => tracing::warn!("{} is missing and will be written again", record.file_name),
+            FileState::Different { found } => move_aside(&context.dir, &record.file_name, &found)?,
+        }
+    }
+    Ok(intact.into_iter().filter(|(_, files)| *files == Table::ALL.len()).map(|(index, _)| index).collect())
+}
+
+fn move_aside(dir: &Path, name: &str, found: &str) -> Result<(), RunError> {
+    // The new name ends in something that no view's glob matches.
+    let aside = format!("{name}.changed-{}", found.get(..12).unwrap_or(found));
+    tracing::warn!("{name} is not what was published; it is kept as {aside} and written again");
+    let rename = std::fs::rename(dir.join(name), dir.join(&aside));
+    rename.map_err(|source| shards::ShardError::Unreadable { path: dir.join(name), source }.into())
+}
+
+struct EncodedShard {
+    files: Vec<(Table, Bytes, u64)>,
+}
+
+/// Publishes one shard whose rows are all settled.
+///
+/// # Errors
+/// [`RunError`] if facts are missing or a file cannot be written; what was published before stands.
+pub async fn publish(context: &Arc<Context>, index: u64) -> Result<(), RunError> {
+    let range = context.shard_range(index);
+    let (start, end) = (range.start, range.end);
+    let encoded = context.read(move |context, reader| encode_shard(context, reader, start, end)).await?;
+    let mut facts = Vec::with_capacity(Table::ALL.len());
+    for (table, bytes, rows) in encoded.files {
+        let file_name = table.file_name(u32::try_from(index).unwrap_or(u32::MAX));
+        let record = ShardRecord {
+            fingerprint: context.run.fingerprint.clone(),
+            table: table.name().to_owned(),
+            index,
+            file_name: file_name.clone(),
+            sha256: shards::sha256(&bytes),
+            rows,
+            bytes: bytes.len() as u64,
+            first_ordinal: start,
+            end_ordinal: end,
+        };
+        context.publisher.put(&file_name, bytes).await?;
+        facts.push(Fact::Shard(record));
+    }
+    context.ledger.commit(facts).await?;
+    tracing::info!("published shard {index} (input rows {start} to {})", end.saturating_sub(1));
+    Ok(())
+}
+
+fn encode_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<EncodedShard, RunError> {
+    let mut samples: Vec<SampleRow> = Vec::new();
+    let mut rollouts: Vec<RolloutRow> = Vec::new();
+    let mut exclusions: Vec<ExclusionRow> = Vec::new();
+    for row in reader.intake(&context.run.input_digest, start, end)? {
+        let settled = rows::settle(context, reader, row)?;
+        rollouts.extend(settled.rollouts);
+        match settled.outcome {
+            Outcome::Sample(sample) => samples.push(*sample.row),
+            Outcome::Excluded(exclusion) => exclusions.push(rows::exclusion_row(exclusion)),
+        }
+    }
+    Ok(EncodedShard {
+        files: vec![
+            (Table::Samples, encode(Table::Samples, &samples)?, samples.len() as u64),
+            (Table::Rollouts, encode(Table::Rollouts, &rollouts)?, rollouts.len() as u64),
+            (Table::Exclusions, encode(Table::Exclusions, &exclusions)?, exclusions.len() as u64),
+        ],
+    })
+}
+
+/// Sums over the published files of a run. Blocks.
+///
+/// # Errors
+/// [`RunError`] if a file cannot be read.
+pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<Counts, RunError> {
+    let rows_of = |table: Table| -> u64 {
+        records.iter().filter(|record| record.table == table.name()).map(|record| record.rows).sum()
+    };
+    let mut exclusions_by_reason: BTreeMap<String, u64> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.table == Table::Exclusions.name()) {
+        for row in shards::read_columns(&dir.join(&record.file_name), &["reason"])? {
+            let reason = row.into_iter().next().flatten().unwrap_or_default();
+            *exclusions_by_reason.entry(reason).or_default() += 1;
+        }
+    }
+    Ok(Counts {
+        queries,
+        samples: rows_of(Table::Samples),
+        rollouts: rows_of(Table::Rollouts),
+        exclusions: rows_of(Table::Exclusions),
+        exclusions_by_reason,
+    })
+}
+
+/// Writes what describes a finished run: views, manifest, card; and removes shards of earlier configurations that the
+/// present one has no counterpart for.
+///
+/// # Errors
+/// [`RunError`] if a file cannot be read or written.
+pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
+    let (manifest, judges) = context.read(|context, reader| describe(context, reader)).await?;
+    let card = shards::card(&manifest, &judges);
+    let files = [
+        (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),
+        (shards::CARD_FILE, Bytes::from(card)),
+        (shards::MANIFEST_FILE, manifest.to_json()),
+    ];
+    for (name, bytes) in files {
+        context.publisher.put(name, bytes).await?;
+    }
+    Ok(manifest.counts)
+}
+
+fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>), RunError> {
+    let records = reader.shards(&context.run.fingerprint)?;
+    remove_superseded(context, reader, &records)?;
+    let mut judges: Vec<String> = Vec::new();
+    for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
+        let rows = shards::read_columns(&context.dir.join(&record.file_name), &["judge_model"])?;
+        judges.extend(rows.into_iter().flatten().flatten());
+        judges.sort_unstable();
+        judges.dedup();
+    }
+    let entry = |record: &ShardRecord| FileEntry {
+        name: record.file_name.clone(),
+        sha256: record.sha256.clone(),
+        rows: record.rows,
+        bytes: record.bytes,
+        first_ordinal: record.first_ordinal,
+        end_ordinal: record.end_ordinal,
+    };
+    let policy = context.policy.identity();
+    let manifest = Manifest {
+        thinkloom_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tables_version: shards::TABLES_VERSION,
+        fingerprint: context.run.fingerprint.clone(),
+        identity: context.identity.parts().clone(),
+        policy: PolicyIdentity { model: policy.model.clone(), revision: policy.revision.clone() },
+        prompt_version: context.prompt_version.clone(),
+        counts: run_counts(&context.dir, &records, context.rows)?,
+        files: records.iter().map(entry).collect(),
+    };
+    Ok((manifest, judges))
+}
+
+/// Removes files that an earlier configuration published and the present one does not have: views read every shard in
+/// the directory, and must not mix runs. Only files that the ledger explains to the byte are removed.
+fn remove_superseded(context: &Context, reader: &Reader, current: &[ShardRecord]) -> Result<(), RunError> {
+    for record in reader.superseded_shards(&context.run.fingerprint)? {
+        let is_current = current.iter().any(|current| current.file_name == record.file_name);
+        if is_current || shards::verify(&context.dir, &record.file_name, &record.sha256)? != FileState::Intact {
+            continue;
+        }
+        tracing::info!("removing {}, which an earlier configuration published", record.file_name);
+        let path = context.dir.join(&record.file_name);
+        std::fs::remove_file(&path).map_err(|source| shards::ShardError::Unreadable { path, source })?;
+    }
+    Ok(())
+}

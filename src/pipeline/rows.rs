@@ -1,0 +1,219 @@
+//! From facts to the rows that are published.
+
+use super::context::Context;
+use super::error::RunError;
+use super::journal;
+use super::plan::{self, Cell, Chosen, Next};
+use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
+use crate::engine::EngineError;
+use crate::judge::{Justification, settled};
+use crate::ledger::{IntakeRow, Reader};
+use crate::policy::PolicyError;
+use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
+
+/// What became of an input row.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It became a training row.
+    Sample(Sample),
+    /// It did not, for one reason.
+    Excluded(Exclusion),
+}
+
+/// A training row, with its mode for the counters.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The mode.
+    pub mode: Mode,
+    /// The row.
+    pub row: Box<SampleRow>,
+}
+
+/// An input row that is settled: its outcome and all its responses.
+#[derive(Debug, Clone)]
+pub struct SettledRow {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Its responses.
+    pub rollouts: Vec<RolloutRow>,
+}
+
+/// Reads the facts about a query's rollouts.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read or the chat template refuses the query.
+pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<ByMode<Vec<Cell>>, RunError> {
+    let tasks = context.policy.tasks(query).map_err(PolicyError::from)?;
+    let mut cells = ByMode { on: Vec::new(), off: Vec::new() };
+    for (mode, tasks) in [(Mode::ThinkOn, tasks.on), (Mode::ThinkOff, tasks.off)] {
+        for task in tasks {
+            let rollout = reader.rollout(&task.key)?;
+            let verdict = match &rollout {
+                Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout))?,
+                None => None,
+            };
+            cells[mode].push(Cell { task, rollout, verdict });
+        }
+    }
+    Ok(cells)
+}
+
+/// Returns why a query's rollouts cannot be sampled at all, if so.
+///
+/// # Errors
+/// [`RunError::Policy`] if the KV memory is too small, which is no fault of the query.
+pub fn unsampleable(context: &Context, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
+    for cell in cells.on.first().into_iter().chain(cells.off.first()) {
+        match context.policy.check_fit(&cell.task) {
+            Ok(()) => {}
+            Err(error @ EngineError::PromptTooLong { .. }) => return Ok(Some(error.to_string())),
+            Err(error) => return Err(PolicyError::from(error).into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Settles an input row from facts alone.
+///
+/// # Errors
+/// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
+pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<SettledRow, RunError> {
+    let query = match row {
+        IntakeRow::Excluded(exclusion) => {
+            return Ok(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() });
+        }
+        IntakeRow::Query(query) => query,
+    };
+    let cells = load_cells(context, reader, &query)?;
+    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
+    let missing = |what: &str| RunError::Internal(format!("query {} has no {what} yet", query.id));
+    let outcome = match plan::next(&query, &cells, &context.settings) {
+        Next::Sample(_) => match unsampleable(context, &cells)? {
+            Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
+            None => return Err(missing("complete set of rollouts")),
+        },
+        Next::Verify(_) => return Err(missing("complete set of verdicts")),
+        Next::Excluded(reason, detail) => excluded(reason, detail),
+        Next::Justify(chosen) => {
+            let justification = match &context.judge {
+                None => Ok(None),
+                Some(judge) => {
+                    let request = plan::judge_request(judge.as_ref(), &query, &chosen)
+                        .map_err(|error| RunError::Internal(error.to_string()))?;
+                    let history = journal::history(reader, &request.key, context.charging)?;
+                    let settled = settled(&history, context.settings.judge.attempts_max);
+                    settled.ok_or_else(|| missing("justification"))?.map(Some)
+                }
+            };
+            match justification {
+                Ok(justification) => finish(context, &query, &chosen, justification.as_ref()),
+                Err(gave_up) => excluded(ExclusionReason::JudgeFailed, gave_up.detail),
+            }
+        }
+    };
+    Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
+}
+
+/// Builds the outcome of a decided query.
+#[must_use]
+pub fn finish(context: &Context, query: &Query, chosen: &Chosen<'_>, justification: Option<&Justification>) -> Outcome {
+    match plan::completion(chosen, justification) {
+        Ok(completion) => {
+            let row = sample_row(context, query, chosen, justification, completion);
+            Outcome::Sample(Sample { mode: chosen.decision.mode, row: Box::new(row) })
+        }
+        Err((reason, detail)) => Outcome::Excluded(plan::exclude(query, reason, detail)),
+    }
+}
+
+fn sample_row(
+    context: &Context,
+    query: &Query,
+    chosen: &Chosen<'_>,
+    justification: Option<&Justification>,
+    completion: String,
+) -> SampleRow {
+    let counts = chosen.decision.counts;
+    let prompt = query.user_text();
+    let message = |role: &str, content: &str| MessageRow { role: role.to_owned(), content: content.to_owned() };
+    let identity = context.policy.identity();
+    let observed = &chosen.graded.observed;
+    SampleRow {
+        query_id: query.id.0.clone(),
+        ordinal: signed(query.ordinal),
+        source: query.source.clone(),
+        kind: query.kind.to_string(),
+        question: query.question.clone(),
+        gold: query.gold.clone(),
+        mode: chosen.decision.mode.to_string(),
+        mode_reason: chosen.decision.reason.to_string(),
+        pass_rate_on: counts.on.pass_rate(),
+        pass_rate_off: counts.off.pass_rate(),
+        sampled_on: narrow(counts.on.sampled),
+        sampled_off: narrow(counts.off.sampled),
+        correct_on: narrow(counts.on.correct),
+        correct_off: narrow(counts.off.correct),
+        difficulty: chosen.difficulty.label.to_string(),
+        difficulty_score: chosen.difficulty.score,
+        justification: justification.map(|justification| justification.text.clone()),
+        judge_model: justification.map(|justification| justification.judge_model.clone()),
+        thinking: if chosen.decision.mode == Mode::ThinkOn { observed.thinking.clone() } else { None },
+        answer: observed.answer.clone(),
+        messages: vec![message("user", &prompt), message("assistant", &completion)],
+        prompt,
+        completion,
+        completion_tokens: narrow(chosen.graded.rollout.completion_tokens),
+        policy_model: identity.model.clone(),
+        policy_revision: identity.revision.clone(),
+        prompt_version: context.prompt_version.clone(),
+        seed: signed(chosen.graded.rollout.seed),
+    }
+}
+
+fn rollout_rows(context: &Context, query: &Query, cells: &ByMode<Vec<Cell>>) -> Vec<RolloutRow> {
+    let graded = plan::grade(&cells.on).into_iter().chain(plan::grade(&cells.off));
+    graded
+        .map(|graded| RolloutRow {
+            query_id: query.id.0.clone(),
+            ordinal: signed(query.ordinal),
+            mode: graded.rollout.mode.to_string(),
+            sample_index: narrow(graded.rollout.sample_index),
+            seed: signed(graded.rollout.seed),
+            prompt: graded.rollout.prompt.clone(),
+            text: graded.rollout.text.clone(),
+            thinking: graded.observed.thinking,
+            answer: graded.observed.answer,
+            finish_reason: graded.rollout.finish_reason.to_string(),
+            verdict: graded.verdict.outcome.to_string(),
+            extracted: graded.verdict.extracted.clone(),
+            verdict_reason: graded.verdict.reason.clone(),
+            prompt_tokens: narrow(graded.rollout.prompt_tokens),
+            completion_tokens: narrow(graded.rollout.completion_tokens),
+            policy_model: context.policy.identity().model.clone(),
+            observed_mode: graded.observed.mode.to_string(),
+        })
+        .collect()
+}
+
+/// Builds the published row of an exclusion.
+#[must_use]
+pub fn exclusion_row(exclusion: Exclusion) -> ExclusionRow {
+    ExclusionRow {
+        query_id: exclusion.query_id.map(|id| id.0),
+        ordinal: signed(exclusion.ordinal),
+        source: exclusion.source,
+        line: signed(exclusion.origin.line),
+        reason: exclusion.reason.to_string(),
+        detail: exclusion.detail,
+        file: exclusion.origin.file,
+    }
+}
+
+/// Arrow's integers are signed; ordinals, lines and seeds never reach the sign bit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn narrow(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,274 @@
+//! The run itself: a stream of input rows through sampling, verifying and judging, and shards out of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use futures::{Stream, future};
+
+use super::context::Context;
+use super::error::RunError;
+use super::journal::LedgerJournal;
+use super::limits::{self, DRAIN_DEADLINE, INTAKE_PAGE_ROWS};
+use super::plan::{self, Next};
+use super::publish;
+use super::rows::{self, Outcome};
+use crate::domain::{ExclusionReason, Query, Rollout};
+use crate::engine::EngineError;
+use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
+use crate::ledger::{Fact, IntakeRow};
+use crate::policy::{PolicyError, RolloutTask};
+use crate::shards::{Counts, Table};
+
+/// What a finished run holds.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Rows by table and exclusions by reason.
+    pub counts: Counts,
+    /// Exclusions that something was wrong with, as opposed to rules that worked as intended.
+    pub error_exclusions: u64,
+}
+
+/// Runs or resumes to the end.
+///
+/// # Errors
+/// [`RunError`]; what was committed is kept, and the same call goes on from there.
+pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
+    let start = Fact::Start { fingerprint: context.run.fingerprint.clone() };
+    context.ledger.commit(vec![Fact::Run(context.run.clone()), start]).await?;
+    let published = context.read(publish::published).await?;
+    resume_progress(context, &published).await?;
+    let open: Vec<u64> = (0..context.shard_count()).filter(|index| published.binary_search(index).is_err()).collect();
+    work_through(context, open).await?;
+    let counts = publish::finish(context).await?;
+    let is_error = |name: &str| name.parse::<ExclusionReason>().map_or(true, ExclusionReason::is_error);
+    let errors = counts.exclusions_by_reason.iter().filter(|(name, _)| is_error(name)).map(|(_, count)| count);
+    Ok(Summary { error_exclusions: errors.sum(), counts })
+}
+
+/// Counts what earlier starts have published.
+async fn resume_progress(context: &Arc<Context>, published: &[u64]) -> Result<(), RunError> {
+    for &index in published {
+        let modes = context
+            .read(move |context, _| {
+                let name = Table::Samples.file_name(u32::try_from(index).unwrap_or(u32::MAX));
+                Ok(crate::shards::read_columns(&context.dir.join(name), &["mode"])?)
+            })
+            .await?;
+        let think_on = modes.iter().filter(|row| row.first().is_some_and(|mode| mode.as_deref() == Some("think_on")));
+        let range = context.shard_range(index);
+        context.progress.resume(range.end - range.start, modes.len() as u64, think_on.count() as u64);
+    }
+    Ok(())
+}
+
+/// Settles all rows of the open shards and publishes each shard when its last row is settled.
+async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
+    let mut unsettled: BTreeMap<u64, u64> = BTreeMap::new();
+    for &index in &open {
+        let range = context.shard_range(index);
+        unsettled.insert(index, range.end - range.start);
+    }
+    let decided = intake_rows(Arc::clone(context), open)
+        .map_ok(|row| decide(Arc::clone(context), row))
+        .try_buffer_unordered(limits::sampling_queries_max(&context.settings));
+    let settled = decided
+        .map_ok(|stage| justify(Arc::clone(context), stage))
+        .try_buffer_unordered(limits::judging_queries_max(&context.settings));
+    let mut settled = std::pin::pin!(settled);
+    let deadline = async {
+        context.stop.cancelled().await;
+        context.policy.engine().drain();
+        tokio::time::sleep(DRAIN_DEADLINE).await;
+    };
+    let mut deadline = std::pin::pin!(deadline);
+    let mut failure = None;
+    loop {
+        let next = tokio::select! {
+            next = settled.next() => next,
+            () = &mut deadline => break,
+        };
+        match next {
+            None => break,
+            Some(Ok(ordinal)) => {
+                let index = ordinal / context.run.queries_per_shard;
+                let left = unsettled.entry(index).or_default();
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    unsettled.remove(&index);
+                    publish::publish(context, index).await?;
+                }
+            }
+            // The first error stops the run; what is under way is finished and committed within the deadline.
+            Some(Err(error)) => {
+                context.stop.cancel();
+                if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
+                    failure = Some(error);
+                }
+            }
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None if unsettled.is_empty() => Ok(()),
+        None => Err(RunError::Stopped),
+    }
+}
+
+/// Streams the input rows of the open shards in order, page by page, until the run is to stop.
+fn intake_rows(context: Arc<Context>, open: Vec<u64>) -> impl Stream<Item = Result<IntakeRow, RunError>> {
+    let stop = context.stop.clone();
+    let ranges = open.into_iter().map(|index| context.shard_range(index)).collect::<Vec<_>>();
+    let pages = ranges.into_iter().flat_map(|range| {
+        let page = usize::try_from(INTAKE_PAGE_ROWS).unwrap_or(usize::MAX);
+        let end = range.end;
+        range.step_by(page).map(move |start| (start, (start + INTAKE_PAGE_ROWS).min(end)))
+    });
+    futures::stream::iter(pages)
+        .then(move |(start, end)| {
+            let context = Arc::clone(&context);
+            async move {
+                context.read(move |context, reader| Ok(reader.intake(&context.run.input_digest, start, end)?)).await
+            }
+        })
+        .map_ok(|rows| futures::stream::iter(rows.into_iter().map(Ok)))
+        .try_flatten()
+        .take_until(stop.cancelled_owned())
+}
+
+/// Where a row stands after sampling and verifying.
+enum Stage {
+    /// It has its outcome.
+    Settled(u64),
+    /// It is decided and needs its justification.
+    Judge(Box<PendingJudgement>),
+}
+
+struct PendingJudgement {
+    query: Query,
+    request: JudgeRequest,
+    judge: Arc<dyn Judge>,
+}
+
+/// What one look at the facts leads to.
+enum Step {
+    Sample(Vec<RolloutTask>),
+    Verify(Vec<Rollout>),
+    Done(Stage),
+}
+
+/// Samples and verifies one query until it is decided.
+async fn decide(context: Arc<Context>, row: IntakeRow) -> Result<Stage, RunError> {
+    let query = match row {
+        IntakeRow::Excluded(exclusion) => {
+            let ordinal = exclusion.ordinal;
+            context.progress.settled(&Outcome::Excluded(exclusion));
+            return Ok(Stage::Settled(ordinal));
+        }
+        IntakeRow::Query(query) => query,
+    };
+    loop {
+        let looked_at = query.clone();
+        let step = context.read(move |context, reader| look(context, reader, looked_at)).await?;
+        match step {
+            Step::Done(stage) => return Ok(stage),
+            Step::Sample(tasks) => sample_all(&context, &query, tasks).await?,
+            Step::Verify(rollouts) => verify_all(&context, &query, rollouts).await?,
+        }
+    }
+}
+
+fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Result<Step, RunError> {
+    let cells = rows::load_cells(context, reader, &query)?;
+    let settle = |outcome: Outcome| {
+        context.progress.settled(&outcome);
+        Ok(Step::Done(Stage::Settled(query.ordinal)))
+    };
+    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
+    match plan::next(&query, &cells, &context.settings) {
+        Next::Sample(tasks) => match rows::unsampleable(context, &cells)? {
+            Some(detail) => settle(excluded(ExclusionReason::PromptTooLong, detail)),
+            None => Ok(Step::Sample(tasks.into_iter().cloned().collect())),
+        },
+        Next::Verify(rollouts) => Ok(Step::Verify(rollouts.into_iter().cloned().collect())),
+        Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
+        Next::Justify(chosen) => {
+            let Some(judge) = &context.judge else {
+                return settle(rows::finish(context, &query, &chosen, None));
+            };
+            let request = plan::judge_request(judge.as_ref(), &query, &chosen)
+                .map_err(|error| RunError::Internal(error.to_string()))?;
+            let judge = Arc::clone(judge);
+            Ok(Step::Done(Stage::Judge(Box::new(PendingJudgement { query, request, judge }))))
+        }
+    }
+}
+
+/// Samples the missing rollouts of a query side by side; each is durable as soon as it is there.
+async fn sample_all(context: &Arc<Context>, query: &Query, tasks: Vec<RolloutTask>) -> Result<(), RunError> {
+    let samples: FuturesUnordered<_> = tasks
+        .into_iter()
+        .map(|task| async move {
+            let rollout = context.policy.sample(&task).await.map_err(|error| match error {
+                EngineError::Draining => RunError::Stopped,
+                error => PolicyError::from(error).into(),
+            })?;
+            let fact = Fact::Rollout { query_id: query.id.clone(), rollout };
+            context.ledger.commit(vec![fact]).await.map_err(RunError::from)
+        })
+        .collect();
+    // All are awaited even if one fails: what runs is finished and kept.
+    let results: Vec<Result<(), RunError>> = samples.collect().await;
+    results.into_iter().collect()
+}
+
+async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout>) -> Result<(), RunError> {
+    let judged_query = query.clone();
+    let verify = move || -> Vec<(Rollout, crate::domain::Verdict)> {
+        let judge = |rollout: Rollout| {
+            let verdict = plan::judge_response(&judged_query, &rollout);
+            (rollout, verdict)
+        };
+        rollouts.into_iter().map(judge).collect()
+    };
+    let verdicts = tokio::task::spawn_blocking(verify).await.map_err(|error| RunError::Internal(error.to_string()))?;
+    let mut facts = Vec::with_capacity(verdicts.len());
+    for (rollout, verdict) in verdicts {
+        context.progress.verified(rollout.mode, &verdict);
+        facts.push(Fact::Verdict {
+            key: plan::verdict_key(query, &rollout),
+            rollout_key: rollout.key.clone(),
+            verdict,
+        });
+    }
+    Ok(context.ledger.commit(facts).await?)
+}
+
+/// Gets the justification of a decided query, from the facts or from the judge; returns the row's ordinal.
+async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
+    let pending = match stage {
+        Stage::Settled(ordinal) => return future::ok(ordinal).await,
+        Stage::Judge(pending) => pending,
+    };
+    let PendingJudgement { query, request, judge } = *pending;
+    let journal = LedgerJournal {
+        ledger: context.ledger.clone(),
+        charging: context.charging,
+        progress: Arc::clone(&context.progress),
+        prices: context.settings.judge.prices_usd_per_mtok.clone(),
+    };
+    let options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    match ask(judge.as_ref(), &journal, &query.id, &request, &options).await {
+        Ok(_) | Err(AskError::GaveUp { .. }) => {}
+        Err(AskError::Cancelled) => return Err(RunError::Stopped),
+        // A local judge is refused its turn when the engine drains.
+        Err(AskError::FatalRun { .. }) if context.stop.is_cancelled() => return Err(RunError::Stopped),
+        Err(error) => return Err(RunError::Ask(error)),
+    }
+    let ordinal = query.ordinal;
+    let outcome = context
+        .read(move |context, reader| Ok(rows::settle(context, reader, IntakeRow::Query(query))?.outcome))
+        .await?;
+    context.progress.settled(&outcome);
+    Ok(ordinal)
+}

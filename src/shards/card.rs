@@ -1,0 +1,185 @@
+//! The dataset card: `README.md` of the output directory, with the Hub's YAML front matter.
+//!
+//! A pure function of the manifest. It names no licence: that depends on the questions and on the model, and is for
+//! whoever publishes the dataset to say.
+
+use std::fmt::Write;
+
+use super::{Manifest, Table, VIEWS_FILE, describe};
+
+/// Returns the text of the dataset card; `judge_models` are the models that wrote justifications, if any.
+#[must_use]
+pub fn card(manifest: &Manifest, judge_models: &[String]) -> String {
+    let mut text = front_matter(manifest);
+    text.push_str(&introduction(manifest));
+    text.push_str(&counts(manifest));
+    text.push_str(&loading());
+    text.push_str(&columns());
+    text.push_str(&provenance(manifest, judge_models));
+    text
+}
+
+fn front_matter(manifest: &Manifest) -> String {
+    let name = format!("Hybrid Think-on / Think-off responses of {}", manifest.policy.model);
+    // A JSON string is a valid double-quoted YAML scalar, whatever the model's name holds.
+    let name = serde_json::Value::from(name);
+    let mut text = format!(
+        "---\npretty_name: {name}\ntask_categories:\n- text-generation\n\
+         tags:\n- thinkloom\n- reasoning\n- hybrid-thinking\n- synthetic\nconfigs:\n"
+    );
+    for table in Table::ALL {
+        let default = if table == Table::Samples { "  default: true\n" } else { "" };
+        let (name, dir) = (table.name(), table.dir());
+        let _ = write!(
+            text,
+            "- config_name: {name}\n{default}  data_files:\n  - split: train\n    path: {dir}/*.parquet\n"
+        );
+    }
+    text.push_str("---\n\n");
+    text
+}
+
+fn introduction(manifest: &Manifest) -> String {
+    format!(
+        "# Hybrid Think-on / Think-off responses\n\n\
+         For every query, {model} answered several times in two modes: Think-on (reason, then answer) and Think-off\n\
+         (answer directly). Every response was verified against the reference answer. The mode with the higher pass\n\
+         rate won, Think-off on a tie, and the shortest correct response of that mode became the sample. The method is\n\
+         that of HiPO (arXiv 2509.23967).\n\n\
+         - `samples`: the training rows, one per query that has a decision.\n\
+         - `rollouts`: every response of both modes, with its verdict.\n\
+         - `exclusions`: every query that gave no sample, with its reason.\n\n\
+         `prompt` and `completion` of a sample are rendered and ready to train on. The completion holds the judge's\n\
+         justification, a bare mode tag (`<think_on>` or `<think_off>`), the reasoning if there is any, and the answer.\n\n",
+        model = code(&manifest.policy.model)
+    )
+}
+
+fn counts(manifest: &Manifest) -> String {
+    let counts = &manifest.counts;
+    let mut text = "## Counts\n\n| rows | count |\n|---|---:|\n".to_owned();
+    let rows = [
+        ("queries", counts.queries),
+        ("samples", counts.samples),
+        ("rollouts", counts.rollouts),
+        ("exclusions", counts.exclusions),
+    ];
+    for (name, count) in rows {
+        let _ = writeln!(text, "| {name} | {count} |");
+    }
+    for (reason, count) in &counts.exclusions_by_reason {
+        let _ = writeln!(text, "| exclusions: {} | {count} |", code(reason));
+    }
+    text.push('\n');
+    text
+}
+
+fn loading() -> String {
+    let samples = Table::Samples.dir();
+    format!(
+        "## Loading\n\n\
+         ```python\n\
+         import datasets\n\
+         samples = datasets.load_dataset(\".\", \"samples\", split=\"train\")\n\n\
+         import pyarrow.parquet\n\
+         samples = pyarrow.parquet.read_table(\"{samples}\")\n\
+         ```\n\n\
+         ```sh\n\
+         duckdb -init {VIEWS_FILE}\n\
+         ```\n\n\
+         The views: `samples`, `rollouts`, `exclusions`, `pass_rates`, `reasons`, `lengths`, `modes`.\n\n"
+    )
+}
+
+fn columns() -> String {
+    let mut text = "## Columns\n\n".to_owned();
+    for table in Table::ALL {
+        let _ = write!(text, "### {}\n\n| column | type | what it holds |\n|---|---|---|\n", table.name());
+        for column in describe(table) {
+            let _ = writeln!(text, "| `{}` | `{}` | {} |", column.name, column.type_name, column.description);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn provenance(manifest: &Manifest, judge_models: &[String]) -> String {
+    let judges: Vec<String> = judge_models.iter().map(|name| code(name)).collect();
+    let judges = if judges.is_empty() { "none".to_owned() } else { judges.join(", ") };
+    let rows = [
+        ("policy model", code(&manifest.policy.model)),
+        ("policy revision", code(&manifest.policy.revision)),
+        ("judge", judges),
+        ("prompt version", code(&manifest.prompt_version)),
+        ("fingerprint", code(&manifest.fingerprint)),
+        ("tables version", manifest.tables_version.to_string()),
+        ("thinkloom", code(&manifest.thinkloom_version)),
+    ];
+    let mut text = "## Provenance\n\n| | |\n|---|---|\n".to_owned();
+    for (name, value) in rows {
+        let _ = writeln!(text, "| {name} | {value} |");
+    }
+    text.push_str("\n`manifest.json` holds the same and the SHA-256 of every file.\n");
+    text
+}
+
+/// Returns foreign text as a Markdown code span that fits a table cell: one line, no back-ticks, no bars.
+fn code(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|character| match character {
+            '`' => '\'',
+            '|' => '/',
+            other if other.is_control() => ' ',
+            other => other,
+        })
+        .collect();
+    if clean.trim().is_empty() { "unknown".to_owned() } else { format!("`{clean}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::manifest::example;
+
+    #[test]
+    fn front_matter_names_every_table_and_no_licence() {
+        let text = card(&example(), &[]);
+        let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+        for table in Table::ALL {
+            assert!(front.contains(&format!("- config_name: {}\n", table.name())));
+            assert!(front.contains(&format!("path: {}/*.parquet", table.dir())));
+            assert!(body.contains(&format!("### {}\n", table.name())));
+        }
+        assert_eq!(front.matches("default: true").count(), 1);
+        assert!(!front.contains("licen"));
+        assert!(
+            front.contains(r#"pretty_name: "Hybrid Think-on / Think-off responses of tiny | \"model\"""#),
+            "{front}"
+        );
+    }
+
+    #[test]
+    fn card_shows_counts_columns_and_provenance() {
+        let text = card(&example(), &["judge-a".to_owned(), "judge-b".to_owned()]);
+        for expected in [
+            "| samples | 2 |",
+            "| exclusions: `unsolved` | 1 |",
+            "| `pass_rate_on` | `double` | correct_on / sampled_on",
+            "| judge | `judge-a`, `judge-b` |",
+            "| fingerprint | `f00d` |",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        assert!(card(&example(), &[]).contains("| judge | none |"));
+    }
+
+    #[test]
+    fn foreign_names_cannot_break_the_tables() {
+        assert_eq!(code("a|b`c\nd"), "`a/b'c d`");
+        assert_eq!(code(" "), "unknown");
+        for line in card(&example(), &["x|y".to_owned()]).lines().filter(|line| line.starts_with("| judge")) {
+            assert_eq!(line.matches('|').count(), 3, "{line}");
+        }
+    }
+}

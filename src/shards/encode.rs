@@ -1,0 +1,122 @@
+//! Rows to the bytes of one Parquet file.
+//!
+//! Pure and deterministic: the bytes depend on table and rows alone, not on threads, time or machine state. What could
+//! vary is fixed: `created_by` names a format, not a build; no Arrow schema blob is stored, the Parquet schema says
+//! all there is to say; pages are cut where the content says (content-defined chunking, with the parameters that the
+//! Hub's own writer uses), so that shards which differ in a few rows share most of their bytes.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{CdcOptions, EnabledStatistics, WriterProperties, WriterVersion};
+use serde::Serialize;
+
+use super::{ShardError, TABLES_VERSION, Table};
+
+/// What the files name as their writer; shaped as the Parquet format asks, for readers that parse it.
+pub const CREATED_BY: &str = "thinkloom version 1";
+/// Most rows of a row group.
+pub const ROW_GROUP_ROWS_MAX: usize = 4096;
+/// Most bytes of a row group, counted as Arrow buffers before encoding; a single larger row stands alone.
+///
+/// The writer's own estimate counts encoded bytes, but readers and the Hub bound what a group unpacks to.
+pub const ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Rows that are turned into columns at a time: bounds the copies held beside the rows and the encoded pages.
+const CHUNK_ROWS: usize = 64;
+const ZSTD_LEVEL: i32 = 3;
+const CDC: CdcOptions = CdcOptions { min_chunk_size: 256 * 1024, max_chunk_size: 1024 * 1024, norm_level: 0 };
+/// The same parameters as the Hub's writer records them, under the key that it looks for.
+const CDC_JSON: &str = r#"{"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0}"#;
+
+/// Returns the Parquet file that holds `rows`, in their order; without rows it is a valid file with the schema.
+///
+/// # Errors
+/// [`ShardError::Rows`] when a row has a member that the table has not, or of another type, or when the text of one
+/// column in 64 consecutive rows exceeds 2 GiB; [`ShardError::Parquet`] when the encoder fails.
+pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardError> {
+    encode_bounded(table, rows, ROW_GROUP_BYTES_MAX)
+}
+
+fn encode_bounded<T: Serialize>(table: Table, rows: &[T], group_bytes_max: usize) -> Result<Bytes, ShardError> {
+    let rows_error = |source: ArrowError| ShardError::Rows { table: table.name(), source };
+    let parquet_error = |source: ParquetError| ShardError::Parquet { table: table.name(), source };
+    let schema = table.schema();
+    // Strict: a row member that is no column is an error instead of being dropped.
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder().map_err(rows_error)?;
+    let options =
+        ArrowWriterOptions::new().with_properties(properties().map_err(parquet_error)?).with_skip_arrow_metadata(true);
+    let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(parquet_error)?;
+    let mut groups = GroupWriter { writer, group_bytes: 0, group_bytes_max };
+    for chunk in rows.chunks(CHUNK_ROWS) {
+        decoder.serialize(chunk).map_err(rows_error)?;
+        if let Some(batch) = decoder.flush().map_err(rows_error)? {
+            groups.write(&batch).map_err(parquet_error)?;
+        }
+    }
+    groups.writer.into_inner().map(Bytes::from).map_err(parquet_error)
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    let metadata =
+        [("content_defined_chunking", CDC_JSON.to_owned()), ("thinkloom.tables_version", TABLES_VERSION.to_string())];
+    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
+    Ok(WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_content_defined_chunking(Some(CDC))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(None)
+        .set_key_value_metadata(Some(metadata))
+        .build())
+}
+
+/// Writes batches and closes the row group before it outgrows its bound.
+struct GroupWriter {
+    writer: ArrowWriter<Vec<u8>>,
+    /// Arrow bytes of the open row group.
+    group_bytes: usize,
+    group_bytes_max: usize,
+}
+
+impl GroupWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let bytes = batch_bytes(batch)?;
+        if bytes > self.group_bytes_max && batch.num_rows() > 1 {
+            let half = batch.num_rows() / 2;
+            self.write(&batch.slice(0, half))?;
+            return self.write(&batch.slice(half, batch.num_rows() - half));
+        }
+        if self.group_bytes + bytes > self.group_bytes_max {
+            self.writer.flush()?;
+            self.group_bytes = 0;
+        }
+        self.writer.write(batch)?;
+        self.group_bytes += bytes;
+        if self.writer.in_progress_rows() == 0 {
+            // The row bound closed the group.
+            self.group_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the bytes that the rows of a batch take in Arrow buffers, not counting what lies outside of a slice.
+fn batch_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! `manifest.json`: what the dataset is, how much of it there is, and one hash per file.
+//!
+//! Pretty JSON with sorted keys and no clock readings, so that equal datasets have equal manifests. Readers ignore
+//! keys they do not know; a higher `tables_version` than [`TABLES_VERSION`] is refused.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ShardError, TABLES_VERSION};
+
+/// The manifest of one output directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The program's version.
+    pub thinkloom_version: String,
+    /// The version of the tables' schemas.
+    pub tables_version: u32,
+    /// The hash over all that decides the content of the dataset.
+    pub fingerprint: String,
+    /// What went into the fingerprint, by name.
+    pub identity: BTreeMap<String, String>,
+    /// The model that was sampled.
+    pub policy: PolicyIdentity,
+    /// The version of the prompts.
+    pub prompt_version: String,
+    /// How many rows there are.
+    pub counts: Counts,
+    /// Every published shard, in any order; written sorted by name.
+    pub files: Vec<FileEntry>,
+}
+
+/// The sampled model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyIdentity {
+    /// Its name or path.
+    pub model: String,
+    /// Its revision or weights hash.
+    pub revision: String,
+}
+
+/// Row counts of the whole dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Input rows.
+    pub queries: u64,
+    /// Rows of `samples`.
+    pub samples: u64,
+    /// Rows of `rollouts`.
+    pub rollouts: u64,
+    /// Rows of `exclusions`.
+    pub exclusions: u64,
+    /// Rows of `exclusions` by reason.
+    pub exclusions_by_reason: BTreeMap<String, u64>,
+}
+
+/// One published shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path relative to the output directory.
+    pub name: String,
+    /// SHA-256 in lower-case hex.
+    pub sha256: String,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// First query ordinal of the shard's range.
+    pub first_ordinal: u64,
+    /// One past the last query ordinal of the shard's range.
+    pub end_ordinal: u64,
+}
+
+impl Manifest {
+    /// Returns the file's content: pretty JSON, keys and files sorted, ending in a newline.
+    #[must_use]
+    pub fn to_json(&self) -> Bytes {
+        let mut sorted = self.clone();
+        sorted.files.sort_by(|left, right| left.name.cmp(&right.name));
+        let value = serde_json::to_value(&sorted).expect("maps with text keys always serialise");
+        let mut text = serde_json::to_string_pretty(&sort_keys(value)).expect("a JSON value always serialises");
+        text.push('\n');
+        Bytes::from(text)
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`ShardError::InvalidManifest`] when it is no manifest, [`ShardError::NewerTables`] when a newer program wrote it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ShardError> {
+        /// Read first: a newer manifest need not have the other members.
+        #[derive(Deserialize)]
+        struct Version {
+            tables_version: u32,
+        }
+        let Version { tables_version } = serde_json::from_slice(bytes)?;
+        if tables_version > TABLES_VERSION {
+            return Err(ShardError::NewerTables { found: tables_version, known: TABLES_VERSION });
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+/// Sorts object keys at every depth; whether `serde_json` does so itself depends on features of the whole build.
+fn sort_keys(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<String, Value> =
+                members.into_iter().map(|(key, member)| (key, sort_keys(member))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sort_keys).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+pub(super) fn example() -> Manifest {
+    let file = |name: &str, rows| FileEntry {
+        name: name.to_owned(),
+        sha256: super::sha256(name.as_bytes()),
+        rows,
+        bytes: 1234,
+        first_ordinal: 0,
+        end_ordinal: 3,
+    };
+    Manifest {
+        thinkloom_version: "0.1.0".to_owned(),
+        tables_version: TABLES_VERSION,
+        fingerprint: "f00d".to_owned(),
+        identity: BTreeMap::from([("select.tie_margin".to_owned(), "0.1".to_owned())]),
+        policy: PolicyIdentity { model: "tiny | \"model\"".to_owned(), revision: "abc".to_owned() },
+        prompt_version: "p1".to_owned(),
+        counts: Counts {
+            queries: 3,
+            samples: 2,
+            rollouts: 12,
+            exclusions: 1,
+            exclusions_by_reason: BTreeMap::from([("unsolved".to_owned(), 1)]),
+        },
+        files: vec![file("data/samples/train-00000.parquet", 2), file("data/exclusions/train-00000.parquet", 1)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifest_round_trips_with_sorted_keys_and_files() {
+        let manifest = example();
+        let bytes = manifest.to_json();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let keys = ["\"counts\"", "\"files\"", "\"fingerprint\"", "\"identity\"", "\"policy\"", "\"prompt_version\""];
+        let places: Vec<usize> = keys.iter().map(|key| text.find(key).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+        assert!(text.find("data/exclusions").unwrap() < text.find("data/samples").unwrap());
+        assert!(text.ends_with("}\n"));
+
+        let read = Manifest::from_json(&bytes).unwrap();
+        assert_eq!(read.counts, manifest.counts);
+        assert_eq!(read.to_json(), bytes);
+    }
+
+    #[test]
+    fn order_of_files_does_not_change_the_bytes() {
+        let manifest = example();
+        let mut reversed = manifest.clone();
+        reversed.files.reverse();
+        assert_eq!(manifest.to_json(), reversed.to_json());
+    }
+
+    #[test]
+    fn newer_and_broken_manifests_are_refused() {
+        let newer = Manifest::from_json(br#"{"tables_version": 2, "unheard_of": true}"#).unwrap_err();
+        assert!(matches!(newer, ShardError::NewerTables { found: 2, known: 1 }), "{newer}");
+        assert!(matches!(Manifest::from_json(b"{}"), Err(ShardError::InvalidManifest { .. })));
+        assert!(matches!(Manifest::from_json(br#"{"tables_version": 1}"#), Err(ShardError::InvalidManifest { .. })));
+    }
+}

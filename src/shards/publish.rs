@@ -1,0 +1,196 @@
+//! Durable files under their final names, and what stands in the directory.
+//!
+//! A file is staged beside its final name (`NAME#1`), synced, renamed and its directory synced; when
+//! [`Publisher::put`] returns, file and name survive a power cut, and at no moment does the final name stand for half
+//! a file. A process that dies in between leaves a staged file, which [`unexplained`] lists and nothing deletes.
+//!
+//! Limits: one file is held in memory by the caller; [`verify`] reads in pieces of 64 KiB. This module does not know
+//! which files ought to exist.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, PutPayload};
+use sha2::{Digest, Sha256};
+
+use super::{ShardError, Table};
+
+const DATA_DIR: &str = "data";
+const READ_BYTES: usize = 64 * 1024;
+
+/// Writes files of one output directory, each whole and durable.
+#[derive(Debug)]
+pub struct Publisher {
+    dir: PathBuf,
+    store: LocalFileSystem,
+}
+
+impl Publisher {
+    /// Opens an existing output directory and makes the tables' directories in it.
+    ///
+    /// Blocks for a few directory syncs. The store syncs the directories it makes, but never one that it finds: a run
+    /// that died between making and syncing would leave a directory whose own name is not durable. So they are made
+    /// and synced here, at every start.
+    ///
+    /// # Errors
+    /// [`ShardError::Directory`] when the directory does not exist or cannot be written.
+    pub fn new(dir: &Path) -> Result<Self, ShardError> {
+        let data = dir.join(DATA_DIR);
+        let tables = Table::ALL.map(|table| dir.join(table.dir()));
+        for path in std::iter::once(&data).chain(&tables) {
+            make_dir(path).map_err(|source| directory_error(path, source))?;
+        }
+        for path in tables.iter().map(PathBuf::as_path).chain([data.as_path(), dir]) {
+            sync_dir(path).map_err(|source| directory_error(path, source))?;
+        }
+        let store = LocalFileSystem::new_with_prefix(dir)
+            .map_err(|source| ShardError::Directory { path: dir.to_owned(), source: source.into() })?
+            .with_fsync(true);
+        Ok(Self { dir: dir.to_owned(), store })
+    }
+
+    /// Makes `bytes` durable under `name`, a path relative to the output directory, in place of what stood there.
+    ///
+    /// Inside a tokio runtime the writing happens on its blocking threads. Not cancel-safe in the sense that a dropped
+    /// call may still finish; that is harmless, since the name then holds the whole content.
+    ///
+    /// # Errors
+    /// [`ShardError::InvalidName`] for a name that leaves the directory; [`ShardError::Publish`] when the disk is
+    /// full, read-only or otherwise refuses. What stood under the name then still stands there, unless only the very
+    /// last step failed, the sync of the directory: then the whole new content does.
+    pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ShardError> {
+        let invalid_name = || ShardError::InvalidName { name: name.to_owned() };
+        let location = StorePath::parse(name).map_err(|_| invalid_name())?;
+        // Parsing drops a leading or trailing slash, and the store takes `x#1` for a staged file.
+        if name.is_empty() || location.as_ref() != name || is_staged(name) {
+            return Err(invalid_name());
+        }
+        let put = self.store.put_opts(&location, PutPayload::from_bytes(bytes), Default::default());
+        put.await.map(drop).map_err(|source| ShardError::Publish { path: self.dir.join(name), source })
+    }
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    // Only Unix can open a directory to sync it.
+    if cfg!(unix) { std::fs::File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+fn directory_error(path: &Path, source: io::Error) -> ShardError {
+    ShardError::Directory { path: path.to_owned(), source: source.into() }
+}
+
+/// Returns the SHA-256 of `bytes` in lower-case hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// What stands under a published name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// A file with the recorded hash.
+    Intact,
+    /// Nothing.
+    Missing,
+    /// A file with other content.
+    Different {
+        /// The SHA-256 found, in hex.
+        found: String,
+    },
+}
+
+/// Compares the file `name` of the output directory with its recorded SHA-256; blocks.
+///
+/// # Errors
+/// [`ShardError::Unreadable`] when something stands there that cannot be read.
+pub fn verify(dir: &Path, name: &str, sha256: &str) -> Result<FileState, ShardError> {
+    let path = dir.join(name);
+    match hash_file(&path) {
+        Ok(found) if found.eq_ignore_ascii_case(sha256) => Ok(FileState::Intact),
+        Ok(found) => Ok(FileState::Different { found }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Missing),
+        Err(source) => Err(ShardError::Unreadable { path, source }),
+    }
+}
+
+fn hash_file(path: &Path) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex::encode(hasher.finalize())),
+            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Returns the files that no record accounts for, sorted, relative to the output directory; blocks.
+///
+/// These are the files anywhere below `data/` that are not in `known`, and staged files that a dead process left beside
+/// other published files. They are for a person to look at: nothing here deletes them. Symbolic links are listed, not
+/// followed.
+///
+/// # Errors
+/// [`ShardError::Unreadable`] when a directory cannot be listed.
+pub fn unexplained(dir: &Path, known: &[String]) -> Result<Vec<String>, ShardError> {
+    let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![DATA_DIR.to_owned()];
+    while let Some(parent) = waiting.pop() {
+        for (name, kind) in list(&dir.join(&parent))? {
+            let name = format!("{parent}/{name}");
+            if kind.is_dir() {
+                waiting.push(name);
+            } else if !known.contains(name.as_str()) {
+                found.insert(name);
+            }
+        }
+    }
+    for (name, kind) in list(dir)? {
+        if !kind.is_dir() && is_staged(&name) && !known.contains(name.as_str()) {
+            found.insert(name);
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Returns the entries of a directory; none if it does not exist.
+fn list(path: &Path) -> Result<Vec<(String, std::fs::FileType)>, ShardError> {
+    let unreadable = |source| ShardError::Unreadable { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    entries
+        .map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?))
+        })
+        .collect::<io::Result<_>>()
+        .map_err(unreadable)
+}
+
+/// Returns whether the name is one that the store gives to a file it has not published yet: `NAME#DIGITS`.
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#')
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;

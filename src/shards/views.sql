@@ -1,0 +1,70 @@
+-- DuckDB views over the published tables.
+-- Use: cd OUTPUT_DIRECTORY && duckdb -init views.sql
+-- Paths are relative to the working directory; shards published later show up in the next query.
+
+-- The training rows: one per query that has a decision.
+CREATE OR REPLACE VIEW samples AS
+SELECT * FROM read_parquet('data/samples/*.parquet');
+
+-- Every response of both modes, with its verdict.
+CREATE OR REPLACE VIEW rollouts AS
+SELECT * FROM read_parquet('data/rollouts/*.parquet');
+
+-- Every query that gave no sample, with its reason.
+CREATE OR REPLACE VIEW exclusions AS
+SELECT * FROM read_parquet('data/exclusions/*.parquet');
+
+-- Pass rate of each query and mode, from the rollouts; excluded queries included.
+CREATE OR REPLACE VIEW pass_rates AS
+SELECT
+    query_id,
+    ordinal,
+    mode,
+    count(*) AS sampled,
+    count(*) FILTER (WHERE verdict = 'correct') AS correct,
+    count(*) FILTER (WHERE verdict = 'unverifiable') AS unverifiable,
+    count(*) FILTER (WHERE verdict = 'correct') / count(*) AS pass_rate
+FROM rollouts
+GROUP BY query_id, ordinal, mode
+ORDER BY ordinal, mode DESC;
+
+-- Excluded queries by reason.
+CREATE OR REPLACE VIEW reasons AS
+SELECT
+    reason,
+    count(*) AS queries,
+    count(*) / sum(count(*)) OVER () AS share,
+    min(detail) AS example
+FROM exclusions
+GROUP BY reason
+ORDER BY queries DESC, reason;
+
+-- Response lengths in tokens, by mode and verdict.
+CREATE OR REPLACE VIEW lengths AS
+SELECT
+    mode,
+    verdict,
+    count(*) AS responses,
+    min(completion_tokens) AS tokens_min,
+    avg(completion_tokens) AS tokens_mean,
+    quantile_cont(completion_tokens, 0.5) AS tokens_median,
+    quantile_cont(completion_tokens, 0.95) AS tokens_p95,
+    max(completion_tokens) AS tokens_max,
+    count(*) FILTER (WHERE finish_reason = 'length') AS cut_off
+FROM rollouts
+GROUP BY mode, verdict
+ORDER BY mode DESC, verdict;
+
+-- Think rate, the share of samples in Think-on, by source and difficulty.
+CREATE OR REPLACE VIEW modes AS
+SELECT
+    source,
+    difficulty,
+    count(*) AS samples,
+    count(*) FILTER (WHERE mode = 'think_on') AS think_on,
+    count(*) FILTER (WHERE mode = 'think_on') / count(*) AS think_rate,
+    avg(pass_rate_on) AS pass_rate_on,
+    avg(pass_rate_off) AS pass_rate_off
+FROM samples
+GROUP BY source, difficulty
+ORDER BY source, difficulty;
