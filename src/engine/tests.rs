@@ -46,8 +46,7 @@ async fn text_does_not_depend_on_slots_memory_or_caching() {
         assert_eq!(sample_all(&engine).await, reference, "{slots} slots, prompts cached");
     }
     // 16 blocks of 16 tokens: a few sequences at a time, so that some are preempted and computed again.
-    let engine =
-        Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes: 16 * 8192, ..options(12) }).unwrap();
+    let engine = Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes: 16 * 8192, ..options(12) }).unwrap();
     assert_eq!(engine.capacity(), 256);
     assert_eq!(sample_all(&engine).await, reference, "with preemption");
 }

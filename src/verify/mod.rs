@@ -1,1 +1,247 @@
-//! See the code map in ARCHITECTURE.md.
+//! Verification: whether a response's answer equals the reference answer.
+//!
+//! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
+//! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. Nothing is ever executed.
+//! `extract` finds the answer, one module per kind compares it. Bounds stand in `math::limits`.
+//!
+//! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
+//! reason is its cause.
+//!
+//! What this room does not know: whether the reasoning is sound, what the question was, units, and synonyms. Code is
+//! not run here: it is always `unverifiable`, cause `no_sandbox`.
+
+mod choice;
+mod extract;
+mod math;
+mod numeric;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
+use extract::Strategy;
+use math::Outcome;
+
+/// Version of the rules; part of ledger keys. Raise it when any verdict can change.
+pub const VERSION: u32 = 1;
+
+/// Longest response that is read as a whole answer, in bytes.
+const WHOLE_BYTES_MAX: usize = 400;
+
+/// One response to verify.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What kind of answer is expected.
+    pub kind: Kind,
+    /// The reference answer.
+    pub gold: &'a str,
+    /// The choices in order; empty unless the kind is `choice`.
+    pub choices: &'a [String],
+    /// The answer part of a response; text up to a last `</think>` is passed over.
+    pub response: &'a str,
+}
+
+/// Returns the verdict on one response.
+#[must_use]
+pub fn verify(case: &Case<'_>) -> Verdict {
+    let response = extract::after_thinking(case.response).trim();
+    match case.kind {
+        Kind::Math => verify_math(case.gold, response),
+        Kind::Numeric => verify_numeric(case.gold, response),
+        Kind::Choice => verify_choice(case.gold, case.choices, response),
+        Kind::Text => verify_text(case.gold, response),
+        Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, extract::code_block(response)),
+    }
+}
+
+/// Checks that a gold can be read at all as its kind demands.
+///
+/// # Errors
+/// Returns why not: a numeric gold that is no number, a choice gold that names no choice, a missing gold. A gold for
+/// mathematics is never refused: what the parser cannot read may still equal an answer as text.
+pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), String> {
+    if gold.trim().is_empty() {
+        return if kind == Kind::Code { Ok(()) } else { Err("the answer is empty".to_owned()) };
+    }
+    match kind {
+        Kind::Numeric => match numeric::read(gold_answer(gold).as_str()) {
+            Ok(_) => Ok(()),
+            Err(numeric::Problem::NoNumber) => Err(format!("the answer {gold:?} is no number")),
+            Err(numeric::Problem::Several(_)) => Err(format!("the answer {gold:?} holds several numbers")),
+            Err(numeric::Problem::OverBudget) => Err(format!("the answer {gold:?} is too large a number")),
+        },
+        Kind::Choice if choice::gold(gold, choices).is_none() => {
+            Err(format!("the answer {gold:?} names none of the {} choices", choices.len()))
+        }
+        Kind::Choice | Kind::Math | Kind::Text | Kind::Code => Ok(()),
+    }
+}
+
+fn verdict(outcome: VerdictOutcome, strategy: Strategy, rule: &str, extracted: String) -> Verdict {
+    Verdict { outcome, extracted: Some(extracted), reason: format!("{}:{rule}", strategy.name()) }
+}
+
+fn no_answer() -> Verdict {
+    Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason: "no_answer".to_owned() }
+}
+
+/// A reference answer may come with its solution: then the boxed part counts.
+fn gold_answer(gold: &str) -> String {
+    extract::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
+}
+
+fn verify_math(gold: &str, response: &str) -> Verdict {
+    let gold = gold_answer(gold);
+    let Some((strategy, answer)) = find_math(&gold, response) else { return no_answer() };
+    match math::equal(&gold, &answer) {
+        Outcome::Equal(rule) => verdict(VerdictOutcome::Correct, strategy, rule, answer),
+        Outcome::Different(rule) => verdict(VerdictOutcome::Incorrect, strategy, rule, answer),
+        Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer)),
+        Outcome::OverBudget => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer)),
+        Outcome::UnreadableGold => Verdict::unverifiable(UnverifiableCause::UnreadableGold, Some(answer)),
+    }
+}
+
+fn find_math(gold: &str, response: &str) -> Option<(Strategy, String)> {
+    if let Some(answer) = extract::boxed(response) {
+        return Some((Strategy::Boxed, answer));
+    }
+    if math::same_text(gold, response) {
+        return Some((Strategy::Whole, response.to_owned()));
+    }
+    if let Some((strategy, sentence)) = extract::announced(response) {
+        return Some((strategy, within_sentence(gold, sentence)));
+    }
+    if response.len() <= WHOLE_BYTES_MAX && math::is_wordless(response) {
+        return Some((Strategy::Whole, response.to_owned()));
+    }
+    if let Some((span, _)) = extract::last_span(response).filter(|(span, _)| math::is_readable(span)) {
+        return Some((Strategy::MathSpan, span.to_owned()));
+    }
+    extract::last_number(response).map(|number| (Strategy::LastNumber, number))
+}
+
+/// Takes the answer out of the sentence that announced it.
+fn within_sentence(gold: &str, sentence: &str) -> String {
+    if math::is_readable(sentence) || math::same_text(gold, sentence) {
+        return sentence.to_owned();
+    }
+    if let Some((span, _)) = extract::last_span(sentence) {
+        return span.to_owned();
+    }
+    extract::last_number(sentence).unwrap_or_else(|| sentence.to_owned())
+}
+
+fn verify_numeric(gold: &str, response: &str) -> Verdict {
+    let gold = match numeric::read(&gold_answer(gold)) {
+        Ok(gold) => gold,
+        Err(numeric::Problem::OverBudget) => return Verdict::unverifiable(UnverifiableCause::OverBudget, None),
+        Err(_) => return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None),
+    };
+    let Some((strategy, answer)) = find_number(response) else { return no_answer() };
+    match numeric::read(&answer) {
+        Ok(number) => match numeric::equal(&gold, &number) {
+            Some(rule) => verdict(VerdictOutcome::Correct, strategy, rule, answer),
+            None => verdict(VerdictOutcome::Incorrect, strategy, "rational_differs", answer),
+        },
+        Err(numeric::Problem::NoNumber) => verdict(VerdictOutcome::Incorrect, strategy, "unreadable_answer", answer),
+        Err(numeric::Problem::OverBudget) => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer)),
+        Err(numeric::Problem::Several(numbers)) => {
+            if numbers.iter().any(|number| numeric::equal(&gold, number).is_some()) {
+                Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer))
+            } else {
+                verdict(VerdictOutcome::Incorrect, strategy, "several_numbers", answer)
+            }
+        }
+    }
+}
+
+fn find_number(response: &str) -> Option<(Strategy, String)> {
+    if let Some(answer) = extract::boxed(response) {
+        return Some((Strategy::Boxed, answer));
+    }
+    if let Some((strategy, sentence)) =
+        extract::announced(response).filter(|(_, s)| s.contains(|c: char| c.is_ascii_digit()))
+    {
+        let answer = match numeric::read(sentence) {
+            Err(numeric::Problem::NoNumber) => extract::last_number(sentence)?,
+            _ => sentence.to_owned(),
+        };
+        return Some((strategy, answer));
+    }
+    // A span counts only if no number follows it: a lone dollar sign may be a price.
+    if let Some((span, after)) = extract::last_span(response)
+        && !after.contains(|c: char| c.is_ascii_digit())
+        && numeric::read(span).is_ok()
+    {
+        return Some((Strategy::MathSpan, span.to_owned()));
+    }
+    extract::last_number(response).map(|number| (Strategy::LastNumber, number))
+}
+
+fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
+    let Some(gold) = choice::gold(gold, choices) else {
+        return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
+    };
+    let Some((strategy, answer, named)) = find_choice(choices, response) else { return no_answer() };
+    match named {
+        choice::Named::One(index) if index == gold => verdict(VerdictOutcome::Correct, strategy, "same_choice", answer),
+        choice::Named::One(_) => verdict(VerdictOutcome::Incorrect, strategy, "other_choice", answer),
+        choice::Named::Several => Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer)),
+        choice::Named::Nothing => verdict(VerdictOutcome::Incorrect, strategy, "no_choice", answer),
+    }
+}
+
+fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, choice::Named)> {
+    let named = |strategy: Strategy, text: &str| {
+        let text = extract::trim_decoration(text);
+        (strategy, text.to_owned(), choice::read(text, choices))
+    };
+    if let Some(answer) = extract::boxed(response) {
+        return Some(named(Strategy::Boxed, &answer));
+    }
+    let readable = |found: &(Strategy, String, choice::Named)| found.2 != choice::Named::Nothing;
+    if let Some(found) = extract::announced(response).map(|(s, sentence)| named(s, sentence)).filter(readable) {
+        return Some(found);
+    }
+    let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
+    if let Some(found) = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable) {
+        return Some(found);
+    }
+    if let Some(found) =
+        extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable)
+    {
+        return Some(found);
+    }
+    choice::last_marked_letter(response, choices)
+        .map(|(index, letter)| (Strategy::LastLetter, letter, choice::Named::One(index)))
+}
+
+fn verify_text(gold: &str, response: &str) -> Verdict {
+    let wanted = text::normalise(gold);
+    if wanted.is_empty() {
+        return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
+    }
+    let candidates = [
+        extract::boxed(response).map(|answer| (Strategy::Boxed, answer)),
+        extract::announced(response).map(|(strategy, sentence)| (strategy, sentence.to_owned())),
+        Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX),
+        extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())),
+    ];
+    // A box or an announcement is final; without either, the whole response or its last line may be the answer.
+    let marked = candidates.iter().take(2).flatten().next();
+    let tried: Vec<&(Strategy, String)> = match marked {
+        Some(candidate) => vec![candidate],
+        None => candidates.iter().skip(2).flatten().filter(|(_, answer)| !answer.is_empty()).collect(),
+    };
+    let is_equal =
+        |answer: &str| text::normalise(&text::unwrap_latex(answer)) == wanted || text::normalise(answer) == wanted;
+    if let Some((strategy, answer)) = tried.iter().find(|(_, answer)| is_equal(answer)) {
+        return verdict(VerdictOutcome::Correct, *strategy, "same_text", answer.clone());
+    }
+    match tried.last() {
+        Some((strategy, answer)) => verdict(VerdictOutcome::Incorrect, *strategy, "text_differs", answer.clone()),
+        None => no_answer(),
+    }
+}

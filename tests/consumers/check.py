@@ -242,21 +242,27 @@ def check_sample(sample, rollouts):
     return strict
 
 
+def rendered(sample):
+    """Returns the structured response of a sample, written after the documented layout and not after the program."""
+    think = f"<think>\n{sample['thinking']}\n</think>\n\n" if sample["mode"] == "think_on" else ""
+    judge = f"<judge>\n{sample['justification'] or ''}\n</judge>"
+    return f"{judge}\n\n<{sample['mode']}>\n{think}<answer>\n{sample['answer']}\n</answer>"
+
+
 def check_completion(where, sample):
     mode, completion = sample["mode"], sample["completion"] or ""
     other = "think_off" if mode == "think_on" else "think_on"
     require(f"<{mode}>\n" in completion, f"{where}: its completion lacks the tag <{mode}>")
     require(f"<{other}>" not in completion, f"{where}: its completion holds the tag <{other}>")
     require(sample["answer"], f"{where}: its answer is empty")
-    require(f"<answer>\n{sample['answer']}\n</answer>" in completion, f"{where}: its completion lacks the answer")
+    require(sample["answer"] in completion, f"{where}: its completion lacks the answer")
     if mode == "think_on":
         require(sample["thinking"] is not None, f"{where}: it is think_on and has no thinking")
-        block = f"<think>\n{sample['thinking']}\n</think>"
-        require(block in completion, f"{where}: its completion lacks the thinking")
+        require(sample["thinking"] in completion, f"{where}: its completion lacks the thinking")
     else:
         require("<think>" not in completion, f"{where}: it is think_off and its completion holds a think block")
-    if sample["justification"]:
-        require(sample["justification"] in completion, f"{where}: its completion lacks the justification")
+    expected = rendered(sample)
+    require(completion == expected, f"{where}: its completion is {completion!r}, its parts render as {expected!r}")
     messages = sample["messages"]
     require(messages, f"{where}: it has no messages")
     whole = all(message and message["role"] and message["content"] is not None for message in messages)

@@ -1,0 +1,208 @@
+//! What decides the data: the identity of a run, and what a change of it costs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::settings::{JudgeBackend, Settings};
+
+/// What has to be done again when a part of the identity changes. Ordered: each includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Redo {
+    /// Shards are written again from stored facts.
+    Shards,
+    /// Justifications are asked for again.
+    Justifications,
+    /// Verdicts and decisions are made again from stored rollouts.
+    Decisions,
+    /// Responses are sampled again.
+    Rollouts,
+    /// The input is read again.
+    Intake,
+}
+
+impl std::fmt::Display for Redo {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Shards => "shards are written again from stored facts",
+            Self::Justifications => "justifications are asked for again",
+            Self::Decisions => "decisions are made again from stored rollouts; changed ones are justified again",
+            Self::Rollouts => "responses are sampled again",
+            Self::Intake => "the input is read again; queries that stayed the same keep their facts",
+        })
+    }
+}
+
+/// Settings that decide the data, with what a change of them redoes. Settings that are not here (slots, threads,
+/// concurrency, prices, paths) may change freely between runs.
+const DECIDING_KEYS: &[(&str, Redo)] = &[
+    ("sampling.samples_per_mode", Redo::Rollouts),
+    ("sampling.temperature", Redo::Rollouts),
+    ("sampling.top_p", Redo::Rollouts),
+    ("sampling.think_on_tokens_max", Redo::Rollouts),
+    ("sampling.think_off_tokens_max", Redo::Rollouts),
+    ("sampling.seed", Redo::Rollouts),
+    ("select.tie_margin", Redo::Decisions),
+    ("select.random_mode_rate", Redo::Decisions),
+    ("difficulty.easy_off_min", Redo::Decisions),
+    ("difficulty.medium_off_min", Redo::Decisions),
+    ("difficulty.medium_on_min", Redo::Decisions),
+    ("judge.backend", Redo::Justifications),
+    ("judge.base_url", Redo::Justifications),
+    ("judge.model", Redo::Justifications),
+    ("judge.max_tokens", Redo::Justifications),
+    ("judge.extra", Redo::Justifications),
+    ("judge.attempts_max", Redo::Justifications),
+    ("output.queries_per_shard", Redo::Shards),
+];
+
+/// Parts of the identity that are no settings but contents.
+const CONTENT_KEYS: &[(&str, Redo)] = &[
+    ("content.input", Redo::Intake),
+    ("content.policy", Redo::Rollouts),
+    ("content.judge_prompt", Redo::Justifications),
+    ("content.verifier", Redo::Decisions),
+    ("content.tables", Redo::Shards),
+];
+
+/// How many rows of the input are taken. It decides which shards there are, but taking more or fewer rows is what a
+/// user does all the time, and redoes nothing: it is no change to be confirmed.
+const LIMIT_KEY: &str = "run.limit";
+
+/// Hashes and versions of what the settings point at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Hash over the input files, their field names and the readers' rules.
+    pub input: String,
+    /// Hash over the policy's weights, mode preset and prompts.
+    pub policy: String,
+    /// Hash over the judge's prompt.
+    pub judge_prompt: String,
+    /// Version of the verifiers.
+    pub verifier: String,
+    /// Version of the tables' schemas.
+    pub tables: String,
+}
+
+/// Everything that decides the data of a run, by key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunIdentity(BTreeMap<String, String>);
+
+impl RunIdentity {
+    /// Gathers the identity from settings and contents; `row_limit` takes only the first rows of the input.
+    #[must_use]
+    pub fn new(settings: &Settings, contents: &Contents, row_limit: Option<u64>) -> Self {
+        let json = serde_json::to_value(settings).expect("settings are plain data");
+        let mut parts = BTreeMap::new();
+        // A judge that is not asked has no say.
+        let is_openai = settings.judge.backend == JudgeBackend::Openai;
+        for (key, _) in DECIDING_KEYS {
+            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra") {
+                continue;
+            }
+            let pointer = format!("/{}", key.replace('.', "/"));
+            let value = json.pointer(&pointer).map(ToString::to_string).unwrap_or_default();
+            parts.insert((*key).to_owned(), value);
+        }
+        let Contents { input, policy, judge_prompt, verifier, tables } = contents;
+        let values = [input, policy, judge_prompt, verifier, tables];
+        parts.extend(CONTENT_KEYS.iter().zip(values).map(|((key, _), value)| ((*key).to_owned(), value.clone())));
+        parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
+        Self(parts)
+    }
+
+    /// Returns the fingerprint: a SHA-256 in hex over all parts.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(self.to_json().as_bytes()))
+    }
+
+    /// Returns the parts as a JSON object with sorted keys.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).expect("a map of strings is JSON")
+    }
+
+    /// Returns the parts.
+    #[must_use]
+    pub fn parts(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Returns the keys in which `self` differs from `earlier`, with both values and what must be redone.
+    #[must_use]
+    pub fn changes_from(&self, earlier: &Self) -> Vec<Change> {
+        let redo_of = |key: &str| {
+            let known = DECIDING_KEYS.iter().chain(CONTENT_KEYS).find(|(known, _)| *known == key);
+            known.map_or(Redo::Intake, |(_, redo)| *redo)
+        };
+        let keys: BTreeSet<&String> = self.0.keys().chain(earlier.0.keys()).collect();
+        keys.into_iter()
+            .filter(|key| *key != LIMIT_KEY && self.0.get(*key) != earlier.0.get(*key))
+            .map(|key| Change {
+                key: key.clone(),
+                before: earlier.0.get(key).cloned(),
+                after: self.0.get(key).cloned(),
+                redo: redo_of(key),
+            })
+            .collect()
+    }
+}
+
+/// One difference between two identities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// Its value in the earlier run, if it had one.
+    pub before: Option<String>,
+    /// Its value now, if it has one.
+    pub after: Option<String>,
+    /// What must be done again.
+    pub redo: Redo,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents() -> Contents {
+        let text = |text: &str| text.to_owned();
+        Contents {
+            input: text("a"),
+            policy: text("b"),
+            judge_prompt: text("d"),
+            verifier: text("1"),
+            tables: text("1"),
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_decide_data_do_not_change_the_fingerprint() {
+        let base = RunIdentity::new(&Settings::default(), &contents(), None);
+        let mut settings = Settings::default();
+        settings.policy.slots = 3;
+        settings.judge.concurrency_max = 1;
+        settings.output.dir = "elsewhere".to_owned();
+        settings.judge.model = "a judge that is not asked".to_owned();
+        assert_eq!(RunIdentity::new(&settings, &contents(), None).fingerprint(), base.fingerprint());
+    }
+
+    #[test]
+    fn every_deciding_key_exists_and_changes_are_named() {
+        let mut settings = Settings::default();
+        settings.judge.backend = JudgeBackend::Openai;
+        let base = RunIdentity::new(&settings, &contents(), None);
+        for (key, _) in DECIDING_KEYS {
+            assert!(!base.0[*key].is_empty(), "{key} is no setting");
+        }
+        settings.select.tie_margin = 0.2;
+        let changed = RunIdentity::new(&settings, &Contents { input: "z".to_owned(), ..contents() }, Some(5));
+        let changes = changed.changes_from(&base);
+        let keys: Vec<(&str, Redo)> = changes.iter().map(|change| (change.key.as_str(), change.redo)).collect();
+        assert_eq!(keys, [("content.input", Redo::Intake), ("select.tie_margin", Redo::Decisions)]);
+        assert_eq!(changes[1].before.as_deref(), Some("0.1"));
+    }
+}

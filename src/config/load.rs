@@ -1,0 +1,217 @@
+//! From files and `--set` overrides to checked settings, with errors that name the key.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::settings::Settings;
+
+/// What can be wrong with a config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the config: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is not TOML, or a value has the wrong type.
+    #[error("{origin}: {detail}")]
+    Syntax {
+        /// The file, or the `--set` argument.
+        origin: String,
+        /// What the parser says, with line and column.
+        detail: String,
+    },
+    /// A key is none of the known keys.
+    #[error("{origin}: unknown key \"{key}\"{}", nearest.as_ref().map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file, or the `--set` argument.
+        origin: String,
+        /// The key with its path.
+        key: String,
+        /// The known key that is spelt most alike.
+        nearest: Option<String>,
+    },
+    /// A value is out of range, or asks for something this version lacks.
+    #[error("{origin}: {key} {detail}")]
+    Value {
+        /// The file.
+        origin: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        detail: String,
+    },
+}
+
+/// A config with the place it was read from.
+#[derive(Debug, Clone)]
+pub struct LoadedConfig {
+    /// The checked settings, overrides applied.
+    pub settings: Settings,
+    /// The directory of the config file.
+    pub dir: PathBuf,
+}
+
+impl LoadedConfig {
+    /// Returns where relative inputs are looked for, in order: beside the config file, then the working directory.
+    #[must_use]
+    pub fn base_dirs(&self) -> Vec<PathBuf> {
+        vec![self.dir.clone(), PathBuf::from(".")]
+    }
+
+    /// Returns an existing path for a relative name, looked for in the base directories; the first candidate if none
+    /// exists.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> PathBuf {
+        let mut candidates = self.base_dirs().into_iter().map(|base| base.join(name));
+        candidates.find(|path| path.exists()).unwrap_or_else(|| self.dir.join(name))
+    }
+}
+
+/// Reads a config file and applies overrides of the form `key=value`, where the value is TOML or else a string.
+///
+/// # Errors
+/// [`ConfigError`], naming file, line and key.
+pub fn load(path: &Path, overrides: &[String]) -> Result<LoadedConfig, ConfigError> {
+    let text = fs_err::read_to_string(path)?;
+    let settings = parse_with_overrides(&text, &path.display().to_string(), overrides)?;
+    let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
+    Ok(LoadedConfig { settings, dir })
+}
+
+/// Parses a config text; see [`load`]. `origin` names it in errors.
+///
+/// # Errors
+/// [`ConfigError`], naming `origin` and key.
+pub fn parse_with_overrides(text: &str, origin: &str, overrides: &[String]) -> Result<Settings, ConfigError> {
+    let syntax = |origin: &str, detail: String| ConfigError::Syntax { origin: origin.to_owned(), detail };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| syntax(origin, error.to_string()))?;
+    let mut value = toml::Value::Table(table);
+    refuse_unknown_keys(&value, origin)?;
+    // Parsed once as it stands, so that a wrong type is reported with its line.
+    let mut settings: Settings = toml::from_str(text).map_err(|error| syntax(origin, error.to_string()))?;
+    for item in overrides {
+        let origin = format!("--set {item}");
+        let (key, raw) = item
+            .split_once('=')
+            .ok_or_else(|| syntax(&origin, "expected key=value, for example sampling.seed=1".to_owned()))?;
+        let parsed = format!("value = {raw}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+        set(&mut value, key.trim(), parsed.unwrap_or_else(|| toml::Value::String(raw.to_owned())))
+            .map_err(|detail| syntax(&origin, detail))?;
+        refuse_unknown_keys(&value, &origin)?;
+        settings = value.clone().try_into().map_err(|error: toml::de::Error| syntax(&origin, error.to_string()))?;
+    }
+    let wrong = |(key, detail)| ConfigError::Value { origin: origin.to_owned(), key, detail };
+    settings.check().map_err(wrong)?;
+    Ok(settings)
+}
+
+fn set(target: &mut toml::Value, key: &str, value: toml::Value) -> Result<(), String> {
+    let mut place = target;
+    for part in key.split('.') {
+        let table = place.as_table_mut().ok_or_else(|| format!("\"{key}\" reaches into something that is no table"))?;
+        place = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    }
+    *place = value;
+    Ok(())
+}
+
+fn refuse_unknown_keys(value: &toml::Value, origin: &str) -> Result<(), ConfigError> {
+    let schema = schemars::schema_for!(Settings).to_value();
+    walk(value, &schema, &schema, String::new(), origin)
+}
+
+fn walk(value: &toml::Value, schema: &Json, root: &Json, path: String, origin: &str) -> Result<(), ConfigError> {
+    let schema = resolve(schema, root);
+    let (Some(table), Some(properties)) = (value.as_table(), schema.get("properties").and_then(Json::as_object)) else {
+        return Ok(());
+    };
+    for (key, value) in table {
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let Some(schema) = properties.get(key) else {
+            let mut known = Vec::new();
+            collect_keys(root, root, String::new(), &mut known);
+            let nearest = nearest_key(&full, &known);
+            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: full, nearest });
+        };
+        walk(value, schema, root, full, origin)?;
+    }
+    Ok(())
+}
+
+fn resolve<'a>(schema: &'a Json, root: &'a Json) -> &'a Json {
+    let reference = schema.get("$ref").and_then(Json::as_str);
+    reference.and_then(|path| root.pointer(path.trim_start_matches('#'))).unwrap_or(schema)
+}
+
+fn collect_keys(schema: &Json, root: &Json, path: String, keys: &mut Vec<String>) {
+    let Some(properties) = resolve(schema, root).get("properties").and_then(Json::as_object) else { return };
+    for (key, schema) in properties {
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys.push(full.clone());
+        collect_keys(schema, root, full, keys);
+    }
+}
+
+/// Returns the known key that is spelt most alike, counting a right last part in a wrong table as close.
+fn nearest_key(key: &str, known: &[String]) -> Option<String> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let score = |candidate: &String| {
+        strsim::jaro_winkler(key, candidate).max(0.95 * strsim::jaro_winkler(&last(key), &last(candidate)))
+    };
+    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) > 0.75).then(|| best.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(|&item| item.to_owned()).collect();
+        parse_with_overrides(text, "x.toml", &overrides).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_config_is_the_default() {
+        assert_eq!(parse_with_overrides("", "x.toml", &[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn the_default_written_out_reads_back_as_itself() {
+        let text = toml::to_string(&Settings::default()).unwrap();
+        assert_eq!(parse_with_overrides(&text, "x.toml", &[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_known_key() {
+        let error = error_of("[sampling]\nsample_per_mode = 3", &[]);
+        assert_eq!(
+            error,
+            "x.toml: unknown key \"sampling.sample_per_mode\"; did you mean \"sampling.samples_per_mode\"?"
+        );
+        assert!(error_of("[select]\ntemperature = 1.0", &[]).contains("did you mean \"sampling.temperature\""));
+        assert!(error_of("", &["judge.modle=x"]).contains("did you mean \"judge.model\""));
+        assert!(error_of("zzzzqq = 1", &[]).ends_with("unknown key \"zzzzqq\""));
+    }
+
+    #[test]
+    fn wrong_types_and_ranges_name_the_key() {
+        assert!(error_of("[sampling]\nseed = \"x\"", &[]).contains("seed"));
+        assert!(error_of("[select]\ntie_margin = 1.5", &[]).contains("select.tie_margin is 1.5; allowed: 0 to 1"));
+        assert!(error_of("", &["sampling.top_p=0"]).contains("sampling.top_p"));
+        assert!(error_of("[policy]\ndevice = \"cuda\"", &[]).contains("policy.device"));
+        assert!(error_of("[policy]\nbackend = \"openai\"", &[]).contains("not in this version"));
+        assert!(error_of("[judge", &[]).contains("x.toml"));
+        assert!(error_of("", &["sampling.seed"]).contains("expected key=value"));
+    }
+
+    #[test]
+    fn overrides_take_toml_values_and_bare_strings() {
+        let overrides = ["sampling.seed=7", "policy.model=a/b.gguf", "input.paths=[\"x.jsonl\"]"].map(str::to_owned);
+        let settings = parse_with_overrides("[sampling]\nseed = 3", "x.toml", &overrides).unwrap();
+        assert_eq!(settings.sampling.seed, 7);
+        assert_eq!(settings.policy.model, "a/b.gguf");
+        assert_eq!(settings.input.paths, ["x.jsonl"]);
+    }
+}

@@ -1,0 +1,15 @@
+//! The settings of a run: `thinkloom.toml`, checked once into plain typed data.
+//!
+//! Unknown keys are refused with the nearest known key; values are checked against their ranges before anything runs.
+//! Which settings decide the data, and what has to be redone when one changes, is in [`identity`].
+
+pub mod identity;
+mod load;
+mod settings;
+
+pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
+pub use settings::{
+    BudgetPolicy, DedupSettings, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
+    ModePresetName, OutputSettings, PolicyBackend, PolicySettings, PriceSettings, SamplingSettings, SelectSettings,
+    Settings,
+};

@@ -1,0 +1,398 @@
+//! The typed settings, their defaults and their ranges.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeBounds;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Kind;
+
+/// Everything `thinkloom.toml` can say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the queries are.
+    pub input: InputSettings,
+    /// Which queries count as duplicates.
+    pub dedup: DedupSettings,
+    /// The model that answers.
+    pub policy: PolicySettings,
+    /// How it is sampled.
+    pub sampling: SamplingSettings,
+    /// How a mode is chosen.
+    pub select: SelectSettings,
+    /// Who justifies the choice.
+    pub judge: JudgeSettings,
+    /// How pass rates become labels.
+    pub difficulty: DifficultySettings,
+    /// Where everything goes.
+    pub output: OutputSettings,
+}
+
+/// `[input]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InputSettings {
+    /// JSONL (also .gz and .zst), CSV or Parquet files; globs allowed; relative to the config file, else to the
+    /// working directory.
+    pub paths: Vec<String>,
+    /// One kind for all rows; without it each row says its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// The names of the fields in the input; dots reach into nested objects.
+    pub fields: FieldSettings,
+}
+
+/// `[input.fields]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FieldSettings {
+    /// Id of the row; rows without one get a hash of their content.
+    pub id: String,
+    /// The question.
+    pub question: String,
+    /// The reference answer.
+    pub answer: String,
+    /// The kind.
+    pub kind: String,
+    /// The list of choices.
+    pub choices: String,
+    /// The list of tests.
+    pub tests: String,
+    /// The dataset the row belongs to.
+    pub source: String,
+}
+
+impl Default for FieldSettings {
+    fn default() -> Self {
+        Self {
+            id: "id".to_owned(),
+            question: "question".to_owned(),
+            answer: "answer".to_owned(),
+            kind: "kind".to_owned(),
+            choices: "choices".to_owned(),
+            tests: "tests".to_owned(),
+            source: "source".to_owned(),
+        }
+    }
+}
+
+/// `[dedup]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DedupSettings {
+    /// Jaccard over word 5-grams; 1.0 turns near-deduplication off. This version removes exact duplicates only.
+    pub near_duplicate_threshold: f64,
+    /// Files to decontaminate against. Not in this version.
+    pub benchmarks: Vec<String>,
+}
+
+impl Default for DedupSettings {
+    fn default() -> Self {
+        Self { near_duplicate_threshold: 0.8, benchmarks: Vec::new() }
+    }
+}
+
+/// Where the policy runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyBackend {
+    /// In this process, weights read by candle.
+    #[default]
+    Candle,
+    /// An OpenAI-compatible server. Not in this version.
+    Openai,
+}
+
+/// How a model is asked to think or not to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModePresetName {
+    /// Chosen by the chat template.
+    #[default]
+    Auto,
+    /// `enable_thinking` in the template (Qwen3 hybrid models).
+    Qwen3,
+    /// `enable_thinking` in the template, one newline after the empty block (SmolLM3).
+    Smollm3,
+    /// Prefilled think block (DeepSeek-R1 and its distills).
+    DeepseekR1,
+    /// `thinking` in the template (Granite 3).
+    Granite,
+    /// Few-shot examples, prefill and forced close, for models without a switch of their own.
+    Prompted,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Where the policy runs.
+    pub backend: PolicyBackend,
+    /// A GGUF file, relative to the config file, else to the working directory.
+    pub model: String,
+    /// `auto`, `cpu`, `cuda[:n]` or `metal`. This version runs on the CPU.
+    pub device: String,
+    /// Sequences decoded together, 1..=1024.
+    pub slots: usize,
+    /// CPU threads; 0: all cores.
+    pub threads: usize,
+    /// Bound of the keys' and values' memory in MiB; sequences are recomputed when it runs out.
+    pub kv_cache_mib: usize,
+    /// How the model is asked to think or not to.
+    pub mode_preset: ModePresetName,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self {
+            backend: PolicyBackend::Candle,
+            model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
+            device: "auto".to_owned(),
+            slots: 32,
+            threads: 0,
+            kv_cache_mib: 2048,
+            mode_preset: ModePresetName::Auto,
+        }
+    }
+}
+
+/// How much is sampled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetPolicy {
+    /// N samples of each mode for every query.
+    #[default]
+    Full,
+    /// No sample that cannot change the published row. Not in this version.
+    Curtailed,
+}
+
+/// `[sampling]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingSettings {
+    /// N: responses per query and mode, 1..=1024.
+    pub samples_per_mode: u32,
+    /// 0 is greedy; otherwise logits are divided by it, up to 2.
+    pub temperature: f64,
+    /// Nucleus, in (0, 1].
+    pub top_p: f64,
+    /// Limit of a Think-on response (of its thinking, where the preset closes it), in tokens.
+    pub think_on_tokens_max: u32,
+    /// Limit of a Think-off response, in tokens.
+    pub think_off_tokens_max: u32,
+    /// How much is sampled.
+    pub budget: BudgetPolicy,
+    /// Seed of the run: every rollout's own seed derives from it and from the rollout's key.
+    pub seed: u64,
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self {
+            samples_per_mode: 8,
+            temperature: 0.6,
+            top_p: 0.95,
+            think_on_tokens_max: 4096,
+            think_off_tokens_max: 1024,
+            budget: BudgetPolicy::Full,
+            seed: 0,
+        }
+    }
+}
+
+/// `[select]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelectSettings {
+    /// HiPO's delta, in 0..=1: pass rates closer than this count as a tie, which Think-off wins.
+    pub tie_margin: f64,
+    /// Share of queries whose mode is drawn at random, in 0..=1.
+    pub random_mode_rate: f64,
+}
+
+impl Default for SelectSettings {
+    fn default() -> Self {
+        Self { tie_margin: 0.1, random_mode_rate: 0.01 }
+    }
+}
+
+/// Who justifies the choice of mode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeBackend {
+    /// An OpenAI-style chat API.
+    Openai,
+    /// The local policy model; offline.
+    #[default]
+    Policy,
+    /// Nobody: the justification stays empty.
+    None,
+}
+
+/// `[judge]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JudgeSettings {
+    /// Who justifies.
+    pub backend: JudgeBackend,
+    /// Where the API is; `/chat/completions` is appended.
+    pub base_url: String,
+    /// The model to ask for; the served name is recorded.
+    pub model: String,
+    /// The environment variable that holds the key. The key itself never stands in a file.
+    pub api_key_env: String,
+    /// Calls in flight, 1..=4096.
+    pub concurrency_max: usize,
+    /// 0: none known.
+    pub requests_per_minute: u32,
+    /// 0: none known.
+    pub tokens_per_minute: u32,
+    /// Attempts per query, counted over all restarts, 1..=100.
+    pub attempts_max: u32,
+    /// Limit of a justification, in tokens.
+    pub max_tokens: u32,
+    /// Limit of one call, in seconds.
+    pub timeout_s: u64,
+    /// 0: no limit. A limit needs the prices. Not in this version.
+    pub budget_usd: f64,
+    /// More keys for the request body, for example `thinking = { type = "disabled" }`.
+    pub extra: BTreeMap<String, serde_json::Value>,
+    /// What the provider charges.
+    pub prices_usd_per_mtok: PriceSettings,
+}
+
+impl Default for JudgeSettings {
+    fn default() -> Self {
+        Self {
+            backend: JudgeBackend::Policy,
+            base_url: "https://api.deepseek.com".to_owned(),
+            model: "deepseek-chat".to_owned(),
+            api_key_env: "DEEPSEEK_API_KEY".to_owned(),
+            concurrency_max: 64,
+            requests_per_minute: 0,
+            tokens_per_minute: 0,
+            attempts_max: 5,
+            max_tokens: 400,
+            timeout_s: 600,
+            budget_usd: 0.0,
+            extra: BTreeMap::new(),
+            prices_usd_per_mtok: PriceSettings::default(),
+        }
+    }
+}
+
+/// `[judge.prices_usd_per_mtok]`; what is left out is unknown, and so is the spend.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriceSettings {
+    /// Input tokens that the provider found in its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_cache_hit: Option<f64>,
+    /// Other input tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_cache_miss: Option<f64>,
+    /// Output tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<f64>,
+}
+
+/// `[difficulty]`: bins over the two pass rates; the rule is in `difficulty.rs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DifficultySettings {
+    /// `easy` from this Think-off pass rate on.
+    pub easy_off_min: f64,
+    /// `medium` from this Think-off pass rate on.
+    pub medium_off_min: f64,
+    /// `medium`, too, from this Think-on pass rate on.
+    pub medium_on_min: f64,
+}
+
+impl Default for DifficultySettings {
+    fn default() -> Self {
+        Self { easy_off_min: 0.75, medium_off_min: 0.25, medium_on_min: 0.75 }
+    }
+}
+
+/// `[output]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputSettings {
+    /// The output directory, relative to the config file; `-o` overrides it.
+    pub dir: String,
+    /// Input rows per shard, 1..=1000000.
+    pub queries_per_shard: u64,
+}
+
+impl Default for OutputSettings {
+    fn default() -> Self {
+        Self { dir: "out".to_owned(), queries_per_shard: 1000 }
+    }
+}
+
+/// A setting that cannot be used: its key, and what is wrong with it.
+pub type SettingFault = (&'static str, String);
+
+fn within<T: Display + PartialOrd + Copy>(
+    key: &'static str,
+    value: T,
+    range: impl RangeBounds<T>,
+    allowed: &str,
+) -> Result<(), SettingFault> {
+    if range.contains(&value) { Ok(()) } else { Err((key, format!("is {value}; allowed: {allowed}"))) }
+}
+
+impl Settings {
+    /// Checks every value against its range, and that nothing is asked for that this version lacks.
+    ///
+    /// # Errors
+    /// The first [`SettingFault`].
+    pub fn check(&self) -> Result<(), SettingFault> {
+        const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
+        const TOKENS_TEXT: &str = "1 to 1048576";
+        let Self { dedup, policy, sampling, select, judge, difficulty, output, .. } = self;
+        within("dedup.near_duplicate_threshold", dedup.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
+        within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
+        within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
+        within("policy.kv_cache_mib", policy.kv_cache_mib, 1..=1 << 20, "1 to 1048576")?;
+        within("sampling.samples_per_mode", sampling.samples_per_mode, 1..=1024, "1 to 1024")?;
+        within("sampling.temperature", sampling.temperature, 0.0..=2.0, "0 to 2")?;
+        within("sampling.top_p", sampling.top_p, f64::MIN_POSITIVE..=1.0, "above 0, up to 1")?;
+        within("sampling.think_on_tokens_max", sampling.think_on_tokens_max, TOKENS, TOKENS_TEXT)?;
+        within("sampling.think_off_tokens_max", sampling.think_off_tokens_max, TOKENS, TOKENS_TEXT)?;
+        // TOML integers are signed: a larger seed could not be written back.
+        within("sampling.seed", sampling.seed, 0..=i64::MAX as u64, "0 to 2^63 - 1")?;
+        within("select.tie_margin", select.tie_margin, 0.0..=1.0, "0 to 1")?;
+        within("select.random_mode_rate", select.random_mode_rate, 0.0..=1.0, "0 to 1")?;
+        within("judge.concurrency_max", judge.concurrency_max, 1..=4096, "1 to 4096")?;
+        within("judge.attempts_max", judge.attempts_max, 1..=100, "1 to 100")?;
+        within("judge.max_tokens", judge.max_tokens, TOKENS, TOKENS_TEXT)?;
+        within("judge.timeout_s", judge.timeout_s, 1..=86_400, "1 to 86400")?;
+        let above_zero = f64::MIN_POSITIVE..=1.0;
+        within("difficulty.easy_off_min", difficulty.easy_off_min, above_zero.clone(), "above 0, up to 1")?;
+        within("difficulty.medium_on_min", difficulty.medium_on_min, above_zero, "above 0, up to 1")?;
+        let bins = f64::MIN_POSITIVE..=difficulty.easy_off_min;
+        within("difficulty.medium_off_min", difficulty.medium_off_min, bins, "above 0, up to difficulty.easy_off_min")?;
+        within("output.queries_per_shard", output.queries_per_shard, 1..=1_000_000, "1 to 1000000")?;
+        self.check_available()
+    }
+
+    /// Refuses what the contract names but this version does not do: silence would be a false promise.
+    fn check_available(&self) -> Result<(), SettingFault> {
+        let absent = |key, is_asked: bool, what: &str| {
+            if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
+        };
+        absent("policy.backend", self.policy.backend == PolicyBackend::Openai, "a policy over HTTP")?;
+        absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
+        absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
+        absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")?;
+        match self.policy.device.as_str() {
+            "auto" | "cpu" => Ok(()),
+            other => Err(("policy.device", format!("is \"{other}\"; this version runs on \"cpu\" (or \"auto\")"))),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The facts, and how each is inserted: once, or found to be there already with the same content.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{AttemptOutcome, Exclusion, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::sys::clock;
+
+/// A fact to be added.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A configuration under which the directory is run.
+    Run(RunRecord),
+    /// A start of the program.
+    Start {
+        /// Fingerprint of the run.
+        fingerprint: String,
+    },
+    /// A response.
+    Rollout {
+        /// The query it answers.
+        query_id: QueryId,
+        /// The response.
+        rollout: Rollout,
+    },
+    /// A verdict on a response.
+    Verdict {
+        /// Content address of the judgement.
+        key: String,
+        /// The response.
+        rollout_key: RolloutKey,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// A judge call that is about to be made.
+    JudgeAttempt {
+        /// Content address of the request.
+        request_key: String,
+        /// 1-based.
+        attempt: u32,
+        /// The query it is about.
+        query_id: QueryId,
+    },
+    /// What a judge call brought.
+    JudgeReply {
+        /// Content address of the request.
+        request_key: String,
+        /// 1-based.
+        attempt: u32,
+        /// The body as it came.
+        body: String,
+    },
+    /// How a judge call failed.
+    JudgeFailure {
+        /// Content address of the request.
+        request_key: String,
+        /// 1-based.
+        attempt: u32,
+        /// How.
+        outcome: AttemptOutcome,
+        /// HTTP status, if there was one.
+        status: Option<u16>,
+        /// One line, no secrets.
+        detail: String,
+    },
+    /// A published file.
+    Shard(ShardRecord),
+}
+
+/// A configuration under which a directory was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Hash of the identity.
+    pub fingerprint: String,
+    /// The identity (JSON object).
+    pub identity: String,
+    /// Which intake it reads.
+    pub input_digest: String,
+    /// How many rows of the input it takes, if not all.
+    pub row_limit: Option<u64>,
+    /// Input rows per shard.
+    pub queries_per_shard: u64,
+    /// The settings (TOML).
+    pub settings: String,
+    /// The policy's identity (JSON object).
+    pub policy: String,
+}
+
+/// A published file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardRecord {
+    /// Fingerprint of the run that published it.
+    pub fingerprint: String,
+    /// `samples`, `rollouts` or `exclusions`.
+    pub table: String,
+    /// 0-based index.
+    pub index: u64,
+    /// Path under the output directory, with `/`.
+    pub file_name: String,
+    /// SHA-256 of the bytes, in hex.
+    pub sha256: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// First input row it covers.
+    pub first_ordinal: u64,
+    /// Input row after the last it covers.
+    pub end_ordinal: u64,
+}
+
+/// One frozen input row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntakeRow {
+    /// A query.
+    Query(Query),
+    /// A row that is none, or a duplicate.
+    Excluded(Exclusion),
+}
+
+/// One judge attempt with what is known of its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// 1-based.
+    pub attempt: u32,
+    /// The body, if a reply came.
+    pub reply: Option<String>,
+    /// Outcome and status, if it failed.
+    pub failure: Option<(AttemptOutcome, Option<u16>)>,
+}
+
+/// Columns that are not compared when a fact is written again: when it was recorded, and for which query first.
+const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings"];
+
+/// Integers are stored signed; counts and ordinals never reach the sign bit.
+pub(super) fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+pub(super) fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+pub(super) fn optional(value: Option<Value>) -> Value {
+    value.unwrap_or(Value::Null)
+}
+
+impl Fact {
+    /// Adds the fact in the open transaction.
+    pub(super) fn insert(&self, connection: &Connection) -> Result<(), InsertError> {
+        match self {
+            Self::Run(run) => insert_run(connection, run),
+            Self::Start { fingerprint } => {
+                let sql = "INSERT INTO start (fingerprint, started_unix_ms) VALUES (?1, ?2)";
+                connection.prepare_cached(sql)?.execute((fingerprint, clock::unix_ms()))?;
+                Ok(())
+            }
+            Self::Rollout { query_id, rollout } => insert_rollout(connection, query_id, rollout),
+            Self::Verdict { key, rollout_key, verdict } => insert_once(
+                connection,
+                "verdict",
+                1,
+                &[
+                    ("key", text(key)),
+                    ("rollout_key", text(&rollout_key.0)),
+                    ("outcome", text(verdict.outcome.name())),
+                    ("extracted", optional(verdict.extracted.as_deref().map(text))),
+                    ("reason", text(&verdict.reason)),
+                ],
+            ),
+            Self::JudgeAttempt { request_key, attempt, query_id } => insert_once(
+                connection,
+                "judge_attempt",
+                2,
+                &[
+                    ("request_key", text(request_key)),
+                    ("attempt", integer(u64::from(*attempt))),
+                    ("query_id", text(&query_id.0)),
+                    ("started_unix_ms", Value::Integer(clock::unix_ms())),
+                ],
+            ),
+            Self::JudgeReply { request_key, attempt, body } => insert_once(
+                connection,
+                "judge_reply",
+                2,
+                &[("request_key", text(request_key)), ("attempt", integer(u64::from(*attempt))), ("body", text(body))],
+            ),
+            Self::JudgeFailure { request_key, attempt, outcome, status, detail } => insert_once(
+                connection,
+                "judge_failure",
+                2,
+                &[
+                    ("request_key", text(request_key)),
+                    ("attempt", integer(u64::from(*attempt))),
+                    ("outcome", text(outcome.name())),
+                    ("status", optional(status.map(|status| integer(u64::from(status))))),
+                    ("detail", text(detail)),
+                ],
+            ),
+            Self::Shard(shard) => insert_shard(connection, shard),
+        }
+    }
+}
+
+fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "run",
+        1,
+        &[
+            ("fingerprint", text(&run.fingerprint)),
+            ("identity", text(&run.identity)),
+            ("input_digest", text(&run.input_digest)),
+            ("row_limit", optional(run.row_limit.map(integer))),
+            ("queries_per_shard", integer(run.queries_per_shard)),
+            ("settings", text(&run.settings)),
+            ("policy", text(&run.policy)),
+        ],
+    )
+}
+
+fn insert_rollout(connection: &Connection, query_id: &QueryId, rollout: &Rollout) -> Result<(), InsertError> {
+    let prompt_sha256 = hex::encode(Sha256::digest(rollout.prompt.as_bytes()));
+    insert_once(connection, "prompt", 1, &[("sha256", text(&prompt_sha256)), ("text", text(&rollout.prompt))])?;
+    insert_once(
+        connection,
+        "rollout",
+        1,
+        &[
+            ("key", text(&rollout.key.0)),
+            ("query_id", text(&query_id.0)),
+            ("mode", text(rollout.mode.name())),
+            ("sample_index", integer(u64::from(rollout.sample_index))),
+            ("seed", integer(rollout.seed)),
+            ("prompt_sha256", text(prompt_sha256)),
+            ("prefill", text(&rollout.prefill)),
+            ("text", text(&rollout.text)),
+            ("finish_reason", text(rollout.finish_reason.name())),
+            ("prompt_tokens", integer(u64::from(rollout.prompt_tokens))),
+            ("completion_tokens", integer(u64::from(rollout.completion_tokens))),
+            ("recorded_unix_ms", Value::Integer(clock::unix_ms())),
+        ],
+    )
+}
+
+fn insert_shard(connection: &Connection, shard: &ShardRecord) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "shard",
+        3,
+        &[
+            ("fingerprint", text(&shard.fingerprint)),
+            ("table_name", text(&shard.table)),
+            ("shard_index", integer(shard.index)),
+            ("file_name", text(&shard.file_name)),
+            ("sha256", text(&shard.sha256)),
+            ("rows", integer(shard.rows)),
+            ("bytes", integer(shard.bytes)),
+            ("first_ordinal", integer(shard.first_ordinal)),
+            ("end_ordinal", integer(shard.end_ordinal)),
+        ],
+    )
+}
+
+/// Why a fact could not be inserted.
+#[derive(Debug)]
+pub(super) enum InsertError {
+    Sqlite(rusqlite::Error),
+    Conflict { kind: &'static str, key: String },
+}
+
+impl From<rusqlite::Error> for InsertError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Inserts a row whose first `key_width` columns are its key; an existing row must have the same content (I2).
+pub(super) fn insert_once(
+    connection: &Connection,
+    table: &'static str,
+    key_width: usize,
+    columns: &[(&str, Value)],
+) -> Result<(), InsertError> {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let marks: Vec<String> = (1..=columns.len()).map(|index| format!("?{index}")).collect();
+    let sql = format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({})", names.join(", "), marks.join(", "));
+    let values = || columns.iter().map(|(_, value)| value);
+    if connection.prepare_cached(&sql)?.execute(params_from_iter(values()))? == 1 {
+        return Ok(());
+    }
+    let conditions: Vec<String> =
+        names.iter().take(key_width).enumerate().map(|(index, name)| format!("{name} = ?{}", index + 1)).collect();
+    let sql = format!("SELECT {} FROM {table} WHERE {}", names.join(", "), conditions.join(" AND "));
+    let is_same = connection.prepare_cached(&sql)?.query_row(params_from_iter(values().take(key_width)), |row| {
+        for (index, (name, value)) in columns.iter().enumerate() {
+            if !UNCOMPARED.contains(name) && row.get::<_, Value>(index)? != *value {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?;
+    if is_same {
+        return Ok(());
+    }
+    let key: Vec<String> = values().take(key_width).map(|value| format!("{value:?}")).collect();
+    Err(InsertError::Conflict { kind: table, key: key.join(", ") })
+}

@@ -1,0 +1,27 @@
+//! The facts ledger: SQLite, facts only ever added (I2), one writer.
+//!
+//! A fact is acknowledged after its transaction is on disk (WAL, `synchronous = FULL`). Facts are content-addressed:
+//! writing one again with the same content is no change, with another content it is an error. What is left to do is
+//! not stored here; it is computed from the facts. Types speak of queries, rollouts, verdicts and files; how replies
+//! are read or rows are encoded is not known here.
+
+mod error;
+mod facts;
+mod reader;
+mod totals;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::LedgerError;
+pub use facts::{AttemptRecord, Fact, IntakeRow, RunRecord, ShardRecord};
+pub use reader::Reader;
+pub use totals::{JudgeTotals, ModeTotals, Totals};
+pub use writer::Ledger;
+
+/// The file's name in an output directory.
+pub const FILE_NAME: &str = "ledger.sqlite";
+
+/// Version of `schema.sql`.
+const FORMAT_VERSION: i64 = 1;

@@ -1,0 +1,235 @@
+//! Reading facts back, each checked as it is read.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+
+use super::FILE_NAME;
+use super::error::LedgerError;
+use super::facts::{AttemptRecord, IntakeRow, RunRecord, ShardRecord};
+use super::writer::{check_format, open_connection, sqlite_error};
+use crate::domain::{Exclusion, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
+
+/// A reading connection. Sees every fact that was acknowledged before the call.
+pub struct Reader {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the ledger of an output directory for reading; a run may be writing to it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`] if there is none, [`LedgerError::Newer`] for a newer format.
+    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+        let path = dir.join(FILE_NAME);
+        if !path.is_file() {
+            return Err(LedgerError::Missing(dir.display().to_string()));
+        }
+        Self::open_file(&path)
+    }
+
+    pub(super) fn open_file(path: &Path) -> Result<Self, LedgerError> {
+        // Read-write, because a WAL database needs its shared-memory file even for reading; nothing here writes.
+        let connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.execute_batch("PRAGMA query_only = ON;").map_err(|error| sqlite_error(path, error))?;
+        check_format(&connection, path)?;
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    /// Returns the configuration of the latest start.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn latest_run(&self) -> Result<Option<RunRecord>, LedgerError> {
+        let sql = "SELECT run.fingerprint, identity, input_digest, row_limit, queries_per_shard, settings, policy \
+                   FROM run JOIN start USING (fingerprint) ORDER BY sequence DESC LIMIT 1";
+        self.one(sql, [], |row| {
+            Ok(RunRecord {
+                fingerprint: row.get(0)?,
+                identity: row.get(1)?,
+                input_digest: row.get(2)?,
+                row_limit: row.get(3)?,
+                queries_per_shard: row.get(4)?,
+                settings: row.get(5)?,
+                policy: row.get(6)?,
+            })
+        })
+    }
+
+    /// Returns how many rows an intake has; 0 if it was never stored.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn intake_rows(&self, input_digest: &str) -> Result<u64, LedgerError> {
+        let sql = "SELECT count(*) FROM intake WHERE input_digest = ?1";
+        Ok(self.one(sql, [input_digest], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// Returns the rows `start..end` of an intake, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
+    pub fn intake(&self, input_digest: &str, start: u64, end: u64) -> Result<Vec<IntakeRow>, LedgerError> {
+        let sql =
+            format!("{INTAKE_COLUMNS} WHERE input_digest = ?1 AND ordinal >= ?2 AND ordinal < ?3 ORDER BY ordinal");
+        self.many(&sql, (input_digest, start, end), read_intake)?.into_iter().collect()
+    }
+
+    /// Returns the rows of an intake that have an id, in order; usually one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
+    pub fn intake_by_id(&self, input_digest: &str, id: &str) -> Result<Vec<IntakeRow>, LedgerError> {
+        let sql = format!("{INTAKE_COLUMNS} WHERE input_digest = ?1 AND query_id = ?2 ORDER BY ordinal");
+        self.many(&sql, (input_digest, id), read_intake)?.into_iter().collect()
+    }
+
+    /// Returns a response by its key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if it holds what this version does not write.
+    pub fn rollout(&self, key: &RolloutKey) -> Result<Option<Rollout>, LedgerError> {
+        let sql = "SELECT mode, sample_index, seed, prompt.text, prefill, rollout.text, finish_reason, prompt_tokens, \
+                   completion_tokens FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1";
+        let found = self.one(sql, [&key.0], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(6)?,
+                Rollout {
+                    key: key.clone(),
+                    mode: crate::domain::Mode::ThinkOn,
+                    sample_index: row.get(1)?,
+                    seed: row.get(2)?,
+                    prompt: row.get(3)?,
+                    prefill: row.get(4)?,
+                    text: row.get(5)?,
+                    finish_reason: crate::domain::FinishReason::Stop,
+                    prompt_tokens: row.get(7)?,
+                    completion_tokens: row.get(8)?,
+                },
+            ))
+        })?;
+        let Some((mode, finish_reason, rollout)) = found else { return Ok(None) };
+        let (mode, finish_reason) = (parse("rollout", &mode)?, parse("rollout", &finish_reason)?);
+        Ok(Some(Rollout { mode, finish_reason, ..rollout }))
+    }
+
+    /// Returns a verdict by its key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if it holds what this version does not write.
+    pub fn verdict(&self, key: &str) -> Result<Option<Verdict>, LedgerError> {
+        let sql = "SELECT outcome, extracted, reason FROM verdict WHERE key = ?1";
+        let found = self.one(sql, [key], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?))
+        })?;
+        let Some((outcome, extracted, reason)) = found else { return Ok(None) };
+        Ok(Some(Verdict { outcome: parse("verdict", &outcome)?, extracted, reason }))
+    }
+
+    /// Returns all attempts of a judge request, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
+    pub fn attempts(&self, request_key: &str) -> Result<Vec<AttemptRecord>, LedgerError> {
+        let sql = "SELECT attempt, body, outcome, status FROM judge_attempt \
+                   LEFT JOIN judge_reply USING (request_key, attempt) \
+                   LEFT JOIN judge_failure USING (request_key, attempt) \
+                   WHERE request_key = ?1 ORDER BY attempt";
+        let rows = self.many(sql, [request_key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Option<u16>>(3)?))
+        })?;
+        rows.into_iter()
+            .map(|(attempt, reply, outcome, status)| {
+                let outcome = outcome.map(|outcome| parse("judge_failure", &outcome)).transpose()?;
+                Ok(AttemptRecord { attempt, reply, failure: outcome.map(|outcome| (outcome, status)) })
+            })
+            .collect()
+    }
+
+    /// Returns the published files of a run, by table and index.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
+        let sql = "SELECT table_name, shard_index, file_name, sha256, rows, bytes, first_ordinal, end_ordinal \
+                   FROM shard WHERE fingerprint = ?1 ORDER BY table_name, shard_index";
+        self.many(sql, [fingerprint], |row| {
+            Ok(ShardRecord {
+                fingerprint: fingerprint.to_owned(),
+                table: row.get(0)?,
+                index: row.get(1)?,
+                file_name: row.get(2)?,
+                sha256: row.get(3)?,
+                rows: row.get(4)?,
+                bytes: row.get(5)?,
+                first_ordinal: row.get(6)?,
+                end_ordinal: row.get(7)?,
+            })
+        })
+    }
+
+    /// Runs SQLite's own check of the file.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] with the first problem found.
+    pub fn check_integrity(&self) -> Result<(), LedgerError> {
+        let verdict: String = self.one("PRAGMA quick_check(1)", [], |row| row.get(0))?.unwrap_or_default();
+        if verdict == "ok" { Ok(()) } else { Err(LedgerError::Unreadable { kind: "page", detail: verdict }) }
+    }
+
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, LedgerError> {
+        let run = || self.connection.prepare_cached(sql)?.query_row(parameters, read).optional();
+        run().map_err(|error| sqlite_error(&self.path, error))
+    }
+
+    pub(super) fn many<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let run =
+            || self.connection.prepare_cached(sql)?.query_map(parameters, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        run().map_err(|error| sqlite_error(&self.path, error))
+    }
+}
+
+pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(kind: &'static str, name: &str) -> Result<T, LedgerError> {
+    name.parse().map_err(|error: T::Err| LedgerError::Unreadable { kind, detail: error.to_string() })
+}
+
+const INTAKE_COLUMNS: &str = "SELECT ordinal, query_id, file, line, source, kind, question, gold, choices, tests, \
+                              excluded_reason, excluded_detail FROM intake";
+
+fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>> {
+    let ordinal = row.get(0)?;
+    let id = row.get::<_, Option<String>>(1)?.map(QueryId);
+    let origin = Origin { file: row.get(2)?, line: row.get(3)? };
+    let source = row.get(4)?;
+    if let Some(reason) = row.get::<_, Option<String>>(10)? {
+        let detail = row.get::<_, Option<String>>(11)?.unwrap_or_default();
+        return Ok(parse("intake", &reason)
+            .map(|reason| IntakeRow::Excluded(Exclusion { query_id: id, ordinal, source, origin, reason, detail })));
+    }
+    let column = |index: usize| row.get::<_, Option<String>>(index).map(Option::unwrap_or_default);
+    let (kind, question, gold, choices, tests) = (column(5)?, column(6)?, column(7)?, column(8)?, column(9)?);
+    let list = |json: &str| -> Result<Vec<String>, LedgerError> {
+        serde_json::from_str(json)
+            .map_err(|error| LedgerError::Unreadable { kind: "intake", detail: error.to_string() })
+    };
+    let build = || {
+        let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
+        let kind = parse("intake", &kind)?;
+        let (choices, tests) = (list(&choices)?, list(&tests)?);
+        Ok(IntakeRow::Query(Query { id, ordinal, source, origin, kind, question, gold, choices, tests }))
+    };
+    Ok(build())
+}

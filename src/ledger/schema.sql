@@ -1,0 +1,114 @@
+-- The facts of a run. Rows are only ever added; nothing here is updated or deleted, and no column is a status.
+-- What is left to do is computed from these facts, the config and the input.
+
+-- Version of this file's layout; a newer one is refused by name.
+CREATE TABLE IF NOT EXISTS format (version INTEGER PRIMARY KEY);
+
+-- Every identity (config and contents) under which this directory was run; see config/identity.rs.
+CREATE TABLE IF NOT EXISTS run (
+    fingerprint TEXT PRIMARY KEY,
+    identity TEXT NOT NULL,          -- JSON object
+    input_digest TEXT NOT NULL,
+    row_limit INTEGER,               -- only the first rows of the input, if set
+    queries_per_shard INTEGER NOT NULL,
+    settings TEXT NOT NULL,          -- TOML, for people
+    policy TEXT NOT NULL             -- JSON: model, revision, preset, prompts
+) STRICT;
+
+-- Every start of the program on this directory, in order.
+CREATE TABLE IF NOT EXISTS start (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
+    started_unix_ms INTEGER NOT NULL
+) STRICT;
+
+-- The input, frozen: one row per input row, whole inputs in one transaction.
+CREATE TABLE IF NOT EXISTS intake (
+    input_digest TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    query_id TEXT,
+    file TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    kind TEXT,
+    question TEXT,
+    gold TEXT,
+    choices TEXT,                    -- JSON list
+    tests TEXT,                      -- JSON list
+    excluded_reason TEXT,            -- set for a bad or duplicate row
+    excluded_detail TEXT,
+    PRIMARY KEY (input_digest, ordinal)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);
+
+-- Prompts, stored once each.
+CREATE TABLE IF NOT EXISTS prompt (
+    sha256 TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Responses of the policy. The key covers everything that decides the text.
+CREATE TABLE IF NOT EXISTS rollout (
+    key TEXT PRIMARY KEY,
+    query_id TEXT NOT NULL,          -- the query it was sampled for first
+    mode TEXT NOT NULL,
+    sample_index INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    prompt_sha256 TEXT NOT NULL REFERENCES prompt (sha256),
+    prefill TEXT NOT NULL,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    recorded_unix_ms INTEGER NOT NULL
+) STRICT;
+
+-- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
+CREATE TABLE IF NOT EXISTS verdict (
+    key TEXT PRIMARY KEY,
+    rollout_key TEXT NOT NULL REFERENCES rollout (key),
+    outcome TEXT NOT NULL,
+    extracted TEXT,
+    reason TEXT NOT NULL
+) STRICT;
+
+-- A judge call that is about to be made.
+CREATE TABLE IF NOT EXISTS judge_attempt (
+    request_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    query_id TEXT NOT NULL,
+    started_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- What came back, byte for byte, before anything is read from it.
+CREATE TABLE IF NOT EXISTS judge_reply (
+    request_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Calls that brought no reply.
+CREATE TABLE IF NOT EXISTS judge_failure (
+    request_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    status INTEGER,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Published files. A row stands only for a file that was durable before.
+CREATE TABLE IF NOT EXISTS shard (
+    fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
+    table_name TEXT NOT NULL,
+    shard_index INTEGER NOT NULL,
+    file_name TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    first_ordinal INTEGER NOT NULL,
+    end_ordinal INTEGER NOT NULL,    -- exclusive
+    PRIMARY KEY (fingerprint, table_name, shard_index)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,133 @@
+use super::*;
+use crate::domain::{
+    AttemptOutcome, Exclusion, ExclusionReason, FinishReason, Kind, Mode, Origin, Query, QueryId, Rollout, RolloutKey,
+    Verdict, VerdictOutcome,
+};
+
+fn rollout(text: &str) -> Rollout {
+    Rollout {
+        key: RolloutKey("k".to_owned()),
+        mode: Mode::ThinkOff,
+        sample_index: 1,
+        seed: u64::MAX >> 1,
+        prompt: "p".to_owned(),
+        prefill: String::new(),
+        text: text.to_owned(),
+        finish_reason: FinishReason::Length,
+        prompt_tokens: 1,
+        completion_tokens: 2,
+    }
+}
+
+fn rollout_fact(text: &str) -> Fact {
+    Fact::Rollout { query_id: QueryId("q".to_owned()), rollout: rollout(text) }
+}
+
+#[tokio::test]
+async fn facts_read_back_as_written_and_writing_them_again_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let verdict = Verdict { outcome: VerdictOutcome::Correct, extracted: Some("4".to_owned()), reason: "r".to_owned() };
+    let verdict_fact =
+        Fact::Verdict { key: "v".to_owned(), rollout_key: RolloutKey("k".to_owned()), verdict: verdict.clone() };
+    for _ in 0..2 {
+        ledger.commit(vec![rollout_fact("a\u{0}b"), verdict_fact.clone()]).await.unwrap();
+    }
+    let reader = ledger.reader().unwrap();
+    assert_eq!(reader.rollout(&RolloutKey("k".to_owned())).unwrap(), Some(rollout("a\u{0}b")));
+    assert_eq!(reader.rollout(&RolloutKey("other".to_owned())).unwrap(), None);
+    assert_eq!(reader.verdict("v").unwrap(), Some(verdict));
+    assert_eq!(reader.totals().unwrap().think_off.rollouts, 1);
+    reader.check_integrity().unwrap();
+}
+
+#[tokio::test]
+async fn a_fact_with_another_content_is_refused_and_its_neighbours_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    ledger.commit(vec![rollout_fact("a")]).await.unwrap();
+    let attempt =
+        |attempt| Fact::JudgeAttempt { request_key: "r".to_owned(), attempt, query_id: QueryId("q".to_owned()) };
+    let (bad, good) = tokio::join!(ledger.commit(vec![attempt(1), rollout_fact("b")]), ledger.commit(vec![attempt(2)]));
+    assert!(matches!(bad, Err(LedgerError::Conflict { kind: "rollout", .. })), "I2");
+    good.unwrap();
+    let attempts = ledger.reader().unwrap().attempts("r").unwrap();
+    assert_eq!(attempts.iter().map(|record| record.attempt).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
+async fn a_verdict_without_its_rollout_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let verdict = Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason: "r".to_owned() };
+    let fact = Fact::Verdict { key: "v".to_owned(), rollout_key: RolloutKey("none".to_owned()), verdict };
+    assert!(ledger.commit(vec![fact]).await.is_err(), "I4");
+}
+
+#[tokio::test]
+async fn attempts_carry_their_replies_and_failures() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let key = || "r".to_owned();
+    let attempt = |attempt| Fact::JudgeAttempt { request_key: key(), attempt, query_id: QueryId("q".to_owned()) };
+    let failure = Fact::JudgeFailure {
+        request_key: key(),
+        attempt: 1,
+        outcome: AttemptOutcome::HttpError,
+        status: Some(500),
+        detail: "d".to_owned(),
+    };
+    let reply = Fact::JudgeReply { request_key: key(), attempt: 2, body: "{}".to_owned() };
+    ledger.commit(vec![attempt(1), failure, attempt(2), reply, attempt(3)]).await.unwrap();
+    let expected = vec![
+        AttemptRecord { attempt: 1, reply: None, failure: Some((AttemptOutcome::HttpError, Some(500))) },
+        AttemptRecord { attempt: 2, reply: Some("{}".to_owned()), failure: None },
+        AttemptRecord { attempt: 3, reply: None, failure: None },
+    ];
+    assert_eq!(ledger.reader().unwrap().attempts("r").unwrap(), expected);
+}
+
+#[test]
+fn an_intake_is_stored_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let origin = Origin { file: "f".to_owned(), line: 3 };
+    let query = Query {
+        id: QueryId("q".to_owned()),
+        ordinal: 0,
+        source: "s".to_owned(),
+        origin: origin.clone(),
+        kind: Kind::Choice,
+        question: "?".to_owned(),
+        gold: "A".to_owned(),
+        choices: vec!["x".to_owned(), "y".to_owned()],
+        tests: Vec::new(),
+    };
+    let exclusion = Exclusion {
+        query_id: None,
+        ordinal: 1,
+        source: "f".to_owned(),
+        origin,
+        reason: ExclusionReason::InvalidSyntax,
+        detail: "d".to_owned(),
+    };
+    let rows = [IntakeRow::Query(query), IntakeRow::Excluded(exclusion)];
+    let torn = rows.iter().cloned().map(Ok).chain([Err(LedgerError::Closed)]);
+    assert!(ledger.store_intake("digest", torn).is_err());
+    let reader = ledger.reader().unwrap();
+    assert_eq!(reader.intake_rows("digest").unwrap(), 0);
+    ledger.store_intake::<LedgerError>("digest", rows.iter().cloned().map(Ok)).unwrap();
+    assert_eq!(reader.intake("digest", 0, 10).unwrap(), rows);
+    assert_eq!(reader.intake_by_id("digest", "q").unwrap(), rows[..1]);
+}
+
+#[test]
+fn a_newer_or_missing_ledger_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Missing(_))));
+    drop(Ledger::open(folder.path()).unwrap());
+    let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    connection.execute("INSERT INTO format (version) VALUES (2)", []).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 2, .. })));
+    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 2, .. })));
+}

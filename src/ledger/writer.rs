@@ -1,0 +1,218 @@
+//! The one writer: a thread that commits facts in groups.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::LedgerError;
+use super::facts::{Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
+use super::reader::Reader;
+use super::{FILE_NAME, FORMAT_VERSION};
+
+/// Commits that may wait for the writer; a sender waits beyond it.
+const QUEUE_MAX: usize = 256;
+
+/// Commits that share one transaction.
+const GROUP_MAX: usize = 128;
+
+struct Commit {
+    facts: Vec<Fact>,
+    done: oneshot::Sender<Result<(), LedgerError>>,
+}
+
+/// A handle to an open ledger. Clones share the writer thread, which ends when the last is dropped.
+#[derive(Clone)]
+pub struct Ledger {
+    path: Arc<PathBuf>,
+    commits: mpsc::Sender<Commit>,
+}
+
+impl Ledger {
+    /// Opens or creates the ledger of an output directory and starts its writer. The caller holds the directory's
+    /// lock.
+    ///
+    /// # Errors
+    /// [`LedgerError::Newer`] for a newer format, [`LedgerError::Sqlite`] if the file cannot be used.
+    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+        let path = dir.join(FILE_NAME);
+        let mut connection = open_connection(&path, OpenFlags::default())?;
+        prepare(&mut connection, &path)?;
+        let (commits, queue) = mpsc::channel(QUEUE_MAX);
+        let path = Arc::new(path);
+        let thread_path = Arc::clone(&path);
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || write_until_closed(&mut connection, &thread_path, queue))
+            .map_err(|_| LedgerError::Closed)?;
+        Ok(Self { path, commits })
+    }
+
+    /// Adds facts in one transaction; returns when they are durable.
+    ///
+    /// Not cancel-safe in the sense that dropping the future may still commit; facts are content-addressed, so that
+    /// committing again is no change.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if one contradicts a stored fact (none of them is added then);
+    /// [`LedgerError::Sqlite`] if the commit fails.
+    pub async fn commit(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+        let (done, result) = oneshot::channel();
+        self.commits.send(Commit { facts, done }).await.map_err(|_| LedgerError::Closed)?;
+        result.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Opens a reader of its own. Blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`] if the file cannot be used.
+    pub fn reader(&self) -> Result<Reader, LedgerError> {
+        Reader::open_file(&self.path)
+    }
+
+    /// Freezes an input: all its rows in one transaction, so that an intake is there whole or not at all. Blocks.
+    ///
+    /// # Errors
+    /// The iterator's own errors; [`LedgerError::Sqlite`] if the commit fails.
+    pub fn store_intake<E: From<LedgerError>>(
+        &self,
+        input_digest: &str,
+        rows: impl Iterator<Item = Result<IntakeRow, E>>,
+    ) -> Result<u64, E> {
+        let failed = |error| sqlite_error(&self.path, error);
+        let mut connection = open_connection(&self.path, OpenFlags::default())?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let mut count = 0;
+        for row in rows {
+            insert_intake(&transaction, input_digest, &row?).map_err(|error| insert_error(&self.path, error))?;
+            count += 1;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(count)
+    }
+}
+
+pub(super) fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    let failed = |error| sqlite_error(path, error);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(std::time::Duration::from_secs(30)).map_err(failed)?;
+    // Foreign keys cost a look-up per row and tie facts to their evidence (I4).
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let failed = |error| sqlite_error(path, error);
+    connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(failed)?;
+    check_format(connection, path)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    transaction.execute_batch(include_str!("schema.sql")).map_err(failed)?;
+    transaction.execute("INSERT OR IGNORE INTO format (version) VALUES (?1)", [FORMAT_VERSION]).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Refuses a ledger of a newer format, before anything is written into it.
+pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let failed = |error| sqlite_error(path, error);
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'format'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0 {
+        return Ok(());
+    }
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(version) FROM format", [], |row| row.get(0)).map_err(failed)?;
+    match newest {
+        Some(found) if found > FORMAT_VERSION => {
+            Err(LedgerError::Newer { path: path.display().to_string(), found, known: FORMAT_VERSION })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn sqlite_error(path: &Path, source: rusqlite::Error) -> LedgerError {
+    LedgerError::Sqlite { path: path.display().to_string(), source: Arc::new(source) }
+}
+
+fn insert_error(path: &Path, error: InsertError) -> LedgerError {
+    match error {
+        InsertError::Sqlite(source) => sqlite_error(path, source),
+        InsertError::Conflict { kind, key } => LedgerError::Conflict { kind, key },
+    }
+}
+
+fn write_until_closed(connection: &mut Connection, path: &Path, mut queue: mpsc::Receiver<Commit>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX {
+            match queue.try_recv() {
+                Ok(commit) => group.push(commit),
+                Err(_) => break,
+            }
+        }
+        let all = group.iter().flat_map(|commit| &commit.facts);
+        if insert_all(connection, path, all).is_ok() {
+            for commit in group {
+                // A sender that is gone has no use for the answer.
+                let _ = commit.done.send(Ok(()));
+            }
+            continue;
+        }
+        // One bad commit must not fail the others: each gets a transaction of its own.
+        for commit in group {
+            let result = insert_all(connection, path, commit.facts.iter());
+            let _ = commit.done.send(result);
+        }
+    }
+}
+
+fn insert_all<'a>(
+    connection: &mut Connection,
+    path: &Path,
+    facts: impl Iterator<Item = &'a Fact>,
+) -> Result<(), LedgerError> {
+    let failed = |error| sqlite_error(path, error);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    for fact in facts {
+        fact.insert(&transaction).map_err(|error| insert_error(path, error))?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+fn insert_intake(connection: &Connection, input_digest: &str, row: &IntakeRow) -> Result<(), InsertError> {
+    let list = |items: &Vec<String>| text(serde_json::to_string(items).unwrap_or_default());
+    let common = |ordinal, file: &str, line, source: &str| {
+        vec![
+            ("input_digest", text(input_digest)),
+            ("ordinal", integer(ordinal)),
+            ("file", text(file)),
+            ("line", integer(line)),
+            ("source", text(source)),
+        ]
+    };
+    let columns = match row {
+        IntakeRow::Query(query) => {
+            let mut columns = common(query.ordinal, &query.origin.file, query.origin.line, &query.source);
+            columns.extend([
+                ("query_id", text(&query.id.0)),
+                ("kind", text(query.kind.name())),
+                ("question", text(&query.question)),
+                ("gold", text(&query.gold)),
+                ("choices", list(&query.choices)),
+                ("tests", list(&query.tests)),
+            ]);
+            columns
+        }
+        IntakeRow::Excluded(exclusion) => {
+            let origin = &exclusion.origin;
+            let mut columns = common(exclusion.ordinal, &origin.file, origin.line, &exclusion.source);
+            columns.extend([
+                ("query_id", optional(exclusion.query_id.as_ref().map(|id| text(&id.0)))),
+                ("excluded_reason", text(exclusion.reason.name())),
+                ("excluded_detail", text(&exclusion.detail)),
+            ]);
+            columns
+        }
+    };
+    insert_once(connection, "intake", 2, &columns)
+}

@@ -1,0 +1,212 @@
+//! The policy: the model whose responses become training data, addressed by query and mode.
+//!
+//! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
+//! are the engine's. It knows nothing of verdicts, ledgers or judges.
+
+mod preset;
+mod prompt;
+
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub use preset::Preset;
+pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
+
+use crate::config::{PolicySettings, SamplingSettings};
+use crate::domain::{ByMode, Mode, Query, Rollout, RolloutKey};
+use crate::engine::{Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, file_sha256};
+
+/// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
+/// stop rules. Raised when the same key could give another text.
+const SAMPLING_VERSION: u32 = 1;
+
+/// What can go wrong with a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The model cannot be loaded or run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Its chat template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// It has none.
+    #[error("{0} carries no chat template")]
+    NoChatTemplate(String),
+}
+
+impl PolicyError {
+    /// Returns what the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Template(_) | Self::NoChatTemplate(_) => Some("use an instruction-tuned model's GGUF file"),
+        }
+    }
+}
+
+/// Who the policy is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyIdentity {
+    /// The model file's name.
+    pub model: String,
+    /// SHA-256 of the model file, in hex.
+    pub revision: String,
+    /// The resolved mode preset.
+    pub preset: String,
+    /// SHA-256 over all that shapes prompts besides the query.
+    pub prompts: String,
+}
+
+/// One response to be sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutTask {
+    /// Content address: what is asked, of whom, and how.
+    pub key: RolloutKey,
+    /// The mode.
+    pub mode: Mode,
+    /// 0-based index in its mode.
+    pub sample_index: u32,
+    /// Seed of its random stream (see [`Rollout::seed`]).
+    pub seed: u64,
+    stream_key: [u8; 32],
+    prompt: RenderedPrompt,
+    tokens_max: u32,
+}
+
+/// A hosted model with its prompts.
+pub struct CandlePolicy {
+    engine: Engine,
+    prompter: Prompter,
+    identity: PolicyIdentity,
+    sampling: SamplingSettings,
+}
+
+impl CandlePolicy {
+    /// Loads the model and prepares its prompts. Blocks for seconds.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the model cannot be used.
+    pub fn load(path: &Path, policy: &PolicySettings, sampling: &SamplingSettings) -> Result<Self, PolicyError> {
+        let engine = Engine::load(
+            path,
+            EngineOptions {
+                slots: policy.slots,
+                threads: policy.threads,
+                kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
+            },
+        )?;
+        let vocabulary = engine.vocabulary();
+        let model =
+            path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let template =
+            vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
+        let preset = Preset::resolve(policy.mode_preset, template);
+        let prompter = Prompter::new(template, vocabulary.bos_text(), vocabulary.eos_text(), preset)?;
+        let identity = PolicyIdentity {
+            model,
+            revision: file_sha256(path)?,
+            preset: preset.name().to_owned(),
+            prompts: prompter.hash(),
+        };
+        Ok(Self { engine, prompter, identity, sampling: sampling.clone() })
+    }
+
+    /// Returns who the policy is.
+    #[must_use]
+    pub fn identity(&self) -> &PolicyIdentity {
+        &self.identity
+    }
+
+    /// Returns the engine's running totals.
+    #[must_use]
+    pub fn stats(&self) -> &EngineStats {
+        self.engine.stats()
+    }
+
+    /// Returns the engine, for what is no rollout.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the prompt renderer.
+    #[must_use]
+    pub fn prompter(&self) -> &Prompter {
+        &self.prompter
+    }
+
+    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
+        let prompts = self.prompter.render(query)?;
+        Ok(ByMode::from_fn(|mode| {
+            let samples = 0..self.sampling.samples_per_mode;
+            samples.map(|sample_index| self.task(&prompts[mode], mode, sample_index)).collect()
+        }))
+    }
+
+    fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        let tokens_max = match mode {
+            Mode::ThinkOn => self.sampling.think_on_tokens_max,
+            Mode::ThinkOff => self.sampling.think_off_tokens_max,
+        };
+        let SamplingSettings { temperature, top_p, seed, .. } = self.sampling;
+        let identity = serde_json::json!({
+            "version": SAMPLING_VERSION,
+            "weights": self.identity.revision,
+            "prompt": prompt,
+            "mode": mode,
+            "temperature": temperature,
+            "top_p": top_p,
+            "tokens_max": tokens_max,
+            "seed": seed,
+            "sample_index": sample_index,
+        });
+        let key = RolloutKey(hex::encode(Sha256::digest(identity.to_string().as_bytes())));
+        let stream_key: [u8; 32] = {
+            let mut hasher = Sha256::new();
+            hasher.update(b"thinkloom rollout stream\0");
+            hasher.update(seed.to_le_bytes());
+            hasher.update(key.0.as_bytes());
+            hasher.finalize().into()
+        };
+        let (first, _) = stream_key.split_first_chunk::<8>().expect("a SHA-256 has 32 bytes");
+        // 63 bits: the column is a signed integer.
+        let seed = u64::from_le_bytes(*first) >> 1;
+        RolloutTask { key, mode, sample_index, seed, stream_key, prompt: prompt.clone(), tokens_max }
+    }
+
+    /// Samples one response. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`EngineError::PromptTooLong`] if the prompt leaves no room; otherwise the engine has failed.
+    pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, EngineError> {
+        let spec = SequenceSpec {
+            prompt: self.engine.vocabulary().encode(&task.prompt.text)?,
+            tokens_max: task.tokens_max,
+            stops: task.prompt.stops.clone(),
+            close: task.prompt.close.clone(),
+            temperature: self.sampling.temperature as f32,
+            top_p: self.sampling.top_p as f32,
+            stream_key: task.stream_key,
+        };
+        let completion = self.engine.sample(spec).await?;
+        Ok(Rollout {
+            key: task.key.clone(),
+            mode: task.mode,
+            sample_index: task.sample_index,
+            seed: task.seed,
+            prompt: task.prompt.text.clone(),
+            prefill: task.prompt.prefill.clone(),
+            text: completion.text,
+            finish_reason: completion.finish_reason,
+            prompt_tokens: completion.prompt_tokens,
+            completion_tokens: completion.completion_tokens,
+        })
+    }
+}

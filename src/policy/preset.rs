@@ -1,0 +1,106 @@
+//! Mode presets: what is sent to a model so that it thinks, or does not.
+//!
+//! Facts about the models' own chat templates, as plain data. Think-off is recorded by what was sent; what the model
+//! made of it is read from its response.
+
+use minijinja::{Value, context};
+
+use crate::config::ModePresetName;
+use crate::domain::Mode;
+
+/// A resolved preset (never `auto`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Template argument `enable_thinking`.
+    Qwen3,
+    /// Template argument `enable_thinking`; the template itself writes the system line.
+    Smollm3,
+    /// The think block is prefilled: opened for Think-on, opened and closed for Think-off.
+    DeepseekR1,
+    /// Template argument `thinking`.
+    Granite,
+    /// Few-shot examples, prefill and forced close.
+    Prompted,
+}
+
+impl Preset {
+    /// Resolves a configured name; `auto` looks at what the chat template speaks of.
+    #[must_use]
+    pub fn resolve(name: ModePresetName, chat_template: &str) -> Self {
+        let speaks_of = |words: &[&str]| words.iter().all(|word| chat_template.contains(word));
+        match name {
+            ModePresetName::Qwen3 => Self::Qwen3,
+            ModePresetName::Smollm3 => Self::Smollm3,
+            ModePresetName::DeepseekR1 => Self::DeepseekR1,
+            ModePresetName::Granite => Self::Granite,
+            ModePresetName::Prompted => Self::Prompted,
+            ModePresetName::Auto if speaks_of(&["enable_thinking", "Reasoning Mode"]) => Self::Smollm3,
+            ModePresetName::Auto if speaks_of(&["enable_thinking"]) => Self::Qwen3,
+            ModePresetName::Auto if speaks_of(&["thinking", "<response>"]) => Self::Granite,
+            // The fullwidth bars are part of DeepSeek's role tags.
+            ModePresetName::Auto if speaks_of(&["\u{ff5c}Assistant\u{ff5c}", "think"]) => Self::DeepseekR1,
+            ModePresetName::Auto => Self::Prompted,
+        }
+    }
+
+    /// Returns the stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qwen3 => "qwen3",
+            Self::Smollm3 => "smollm3",
+            Self::DeepseekR1 => "deepseek_r1",
+            Self::Granite => "granite",
+            Self::Prompted => "prompted",
+        }
+    }
+
+    /// Returns the arguments for the chat template.
+    pub(super) fn template_arguments(self, mode: Mode) -> Value {
+        let is_on = mode == Mode::ThinkOn;
+        match self {
+            Self::Qwen3 | Self::Smollm3 => context! { enable_thinking => is_on },
+            Self::Granite => context! { thinking => is_on },
+            Self::DeepseekR1 | Self::Prompted => context! {},
+        }
+    }
+
+    /// Returns what is appended to a rendered prompt that ends where the assistant's turn begins. A template that
+    /// already opens the think block is taken into account.
+    pub(super) fn opening(self, mode: Mode, rendered: &str, answer_opening: &str) -> String {
+        let is_open = rendered.trim_end().ends_with("<think>");
+        match (self, mode) {
+            (Self::Qwen3 | Self::Smollm3 | Self::Granite, _) => String::new(),
+            (Self::DeepseekR1, Mode::ThinkOn) if is_open => String::new(),
+            (Self::DeepseekR1, Mode::ThinkOn) => "<think>\n".to_owned(),
+            (Self::DeepseekR1, Mode::ThinkOff) if is_open => "\n</think>\n\n".to_owned(),
+            (Self::DeepseekR1, Mode::ThinkOff) => "<think>\n\n</think>\n\n".to_owned(),
+            (Self::Prompted, Mode::ThinkOn) => "<think>\n".to_owned(),
+            (Self::Prompted, Mode::ThinkOff) => answer_opening.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_reads_the_chat_template() {
+        let auto = |template| Preset::resolve(ModePresetName::Auto, template);
+        assert_eq!(auto("{% if enable_thinking is false %}<think>"), Preset::Qwen3);
+        assert_eq!(auto("Reasoning Mode: {% if enable_thinking %}/think"), Preset::Smollm3);
+        assert_eq!(auto("{% if thinking %}Write ... <response>"), Preset::Granite);
+        assert_eq!(auto("<\u{ff5c}Assistant\u{ff5c}><think>\\n"), Preset::DeepseekR1);
+        assert_eq!(auto("<|im_start|>assistant"), Preset::Prompted);
+        assert_eq!(Preset::resolve(ModePresetName::Granite, "enable_thinking"), Preset::Granite);
+    }
+
+    #[test]
+    fn deepseek_prefills_close_what_the_template_opened() {
+        let opening = |mode, rendered| Preset::DeepseekR1.opening(mode, rendered, "");
+        assert_eq!(opening(Mode::ThinkOn, "x<think>\n"), "");
+        assert_eq!(opening(Mode::ThinkOff, "x<think>\n"), "\n</think>\n\n");
+        assert_eq!(opening(Mode::ThinkOff, "x"), "<think>\n\n</think>\n\n");
+    }
+}

@@ -1,0 +1,295 @@
+//! From a query and a mode to the text that is sent to the model.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::preset::Preset;
+use crate::domain::{ByMode, Kind, Mode, Query};
+use crate::engine::ForcedClose;
+
+/// The prompts file, part of the program: a change is a new prompt version.
+const PROMPTS: &str = include_str!("../../prompts/policy.toml");
+
+/// One value per kind of query.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByKind<T> {
+    math: T,
+    numeric: T,
+    choice: T,
+    text: T,
+    code: T,
+}
+
+impl<T> ByKind<T> {
+    fn get(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Math => &self.math,
+            Kind::Numeric => &self.numeric,
+            Kind::Choice => &self.choice,
+            Kind::Text => &self.text,
+            Kind::Code => &self.code,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    question: String,
+    #[serde(default)]
+    choices: Vec<String>,
+    thinking: String,
+    answer: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstructPrompts {
+    think_on: ByKind<String>,
+    think_off: ByKind<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromptedPrompts {
+    instruction: ByKind<String>,
+    examples: ByKind<Vec<Example>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompts {
+    instruct: InstructPrompts,
+    prompted: PromptedPrompts,
+}
+
+/// One message of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatMessage {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+impl ChatMessage {
+    fn user(content: String) -> Self {
+        Self { role: "user".to_owned(), content }
+    }
+
+    fn assistant(content: String) -> Self {
+        Self { role: "assistant".to_owned(), content }
+    }
+}
+
+/// A prompt ready to be encoded, with the rules for what follows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RenderedPrompt {
+    /// The whole prompt.
+    pub text: String,
+    /// The end of `text` that belongs to the response.
+    pub prefill: String,
+    /// Strings that end the response.
+    pub stops: Vec<String>,
+    /// The second phase, if the preset forces one.
+    pub close: Option<ForcedClose>,
+}
+
+/// Why a chat template cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the model's chat template cannot be rendered: {0}")]
+pub struct TemplateError(String);
+
+/// Renders prompts for one model.
+pub struct Prompter {
+    environment: Environment<'static>,
+    chat_template: String,
+    bos_token: String,
+    eos_token: String,
+    preset: Preset,
+    prompts: Prompts,
+}
+
+impl Prompter {
+    /// Compiles the chat template and reads the prompts file.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template is no Jinja that this program understands.
+    pub fn new(chat_template: &str, bos_token: &str, eos_token: &str, preset: Preset) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        // The settings under which transformers renders chat templates.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| TemplateError(error.to_string()))?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment
+            .add_template_owned("chat", chat_template.to_owned())
+            .map_err(|error| TemplateError(error.to_string()))?;
+        let prompts = toml::from_str(PROMPTS).expect("prompts/policy.toml is checked by a test");
+        let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
+        let chat_template = chat_template.to_owned();
+        Ok(Self { environment, chat_template, bos_token, eos_token, preset, prompts })
+    }
+
+    /// Returns the preset.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// Returns a SHA-256 in hex over everything that shapes prompts besides the query.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for part in [PROMPTS, self.preset.name(), &self.chat_template] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hex::encode(hasher.finalize())
+    }
+
+    /// Renders both prompts of a query.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses.
+    pub fn render(&self, query: &Query) -> Result<ByMode<RenderedPrompt>, TemplateError> {
+        Ok(ByMode { on: self.render_mode(query, Mode::ThinkOn)?, off: self.render_mode(query, Mode::ThinkOff)? })
+    }
+
+    /// Renders a plain conversation up to where the assistant's turn begins.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses.
+    pub fn render_chat(&self, messages: &[ChatMessage], mode: Mode) -> Result<String, TemplateError> {
+        let context = context! {
+            messages => Value::from(Serde(messages)),
+            add_generation_prompt => true,
+            bos_token => &self.bos_token,
+            eos_token => &self.eos_token,
+        };
+        let merged = minijinja::value::merge_maps([context, self.preset.template_arguments(mode)]);
+        let template = self.environment.get_template("chat").map_err(|error| TemplateError(error.to_string()))?;
+        template.render(merged).map_err(|error| TemplateError(error.to_string()))
+    }
+
+    fn render_mode(&self, query: &Query, mode: Mode) -> Result<RenderedPrompt, TemplateError> {
+        let is_prompted = self.preset == Preset::Prompted;
+        let messages = if is_prompted { self.few_shot(query, mode) } else { self.zero_shot(query, mode) };
+        let mut text = self.render_chat(&messages, mode)?;
+        let answer_opening = if query.kind == Kind::Code { "```python\n" } else { "\\boxed{" };
+        let opening = self.preset.opening(mode, &text, answer_opening);
+        text.push_str(&opening);
+        // Reasoning that the template opened belongs to the response, whoever wrote the tag.
+        let prefill = match text.rfind("<think>") {
+            Some(start) if !text[start..].contains("<|") && text.len() - start < 40 => text[start..].to_owned(),
+            _ => opening,
+        };
+        let (stops, close) =
+            if is_prompted { prompted_rules(query.kind, mode, answer_opening) } else { (Vec::new(), None) };
+        Ok(RenderedPrompt { text, prefill, stops, close })
+    }
+
+    fn zero_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+        let instructions = match mode {
+            Mode::ThinkOn => &self.prompts.instruct.think_on,
+            Mode::ThinkOff => &self.prompts.instruct.think_off,
+        };
+        vec![ChatMessage::user(format!("{}\n\n{}", query.user_text(), instructions.get(query.kind)))]
+    }
+
+    fn few_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+        let PromptedPrompts { instruction, examples } = &self.prompts.prompted;
+        let instruction = instruction.get(query.kind);
+        let mut messages = Vec::new();
+        for example in examples.get(query.kind) {
+            let shown = Query { question: example.question.clone(), choices: example.choices.clone(), ..query.clone() };
+            messages.push(ChatMessage::user(format!("{}\n{instruction}", shown.user_text())));
+            let answer = match query.kind {
+                Kind::Code => format!("```python\n{}\n```", example.answer),
+                _ => format!("\\boxed{{{}}}", example.answer),
+            };
+            messages.push(ChatMessage::assistant(match mode {
+                Mode::ThinkOn => format!("<think>\n{}\n</think>\n{answer}", example.thinking),
+                Mode::ThinkOff => answer,
+            }));
+        }
+        messages.push(ChatMessage::user(format!("{}\n{instruction}", query.user_text())));
+        messages
+    }
+}
+
+/// Returns how a few-shot response ends: a small model closes neither its thought nor its turn reliably.
+fn prompted_rules(kind: Kind, mode: Mode, answer_opening: &str) -> (Vec<String>, Option<ForcedClose>) {
+    let stops = if kind == Kind::Code { vec!["\n```".to_owned()] } else { vec!["\n".to_owned()] };
+    let close = (mode == Mode::ThinkOn).then(|| ForcedClose {
+        triggers: vec!["</think>".to_owned(), "\\boxed".to_owned(), "```".to_owned()],
+        text: format!("\n</think>\n{answer_opening}"),
+        tokens_max: if kind == Kind::Code { 256 } else { 48 },
+    });
+    (stops, close)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Origin, QueryId};
+
+    const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}";
+
+    fn query(kind: Kind) -> Query {
+        Query {
+            id: QueryId("q".to_owned()),
+            ordinal: 0,
+            source: "s".to_owned(),
+            origin: Origin { file: "f".to_owned(), line: 1 },
+            kind,
+            question: "What is 1 + 1?".to_owned(),
+            gold: "2".to_owned(),
+            choices: if kind == Kind::Choice { vec!["one".to_owned(), "two".to_owned()] } else { Vec::new() },
+            tests: Vec::new(),
+        }
+    }
+
+    fn render(preset: Preset, kind: Kind) -> ByMode<RenderedPrompt> {
+        Prompter::new(CHATML, "<s>", "</s>", preset).unwrap().render(&query(kind)).unwrap()
+    }
+
+    #[test]
+    fn few_shot_prompts_end_in_their_prefill_for_every_kind() {
+        for &kind in Kind::ALL {
+            let prompts = render(Preset::Prompted, kind);
+            assert!(prompts.on.text.ends_with("<|im_start|>assistant\n<think>\n"), "{}", prompts.on.text);
+            assert_eq!(prompts.on.prefill, "<think>\n");
+            assert!(prompts.on.close.is_some() && prompts.off.close.is_none());
+            assert!(prompts.off.text.ends_with(&prompts.off.prefill) && !prompts.off.prefill.is_empty());
+            assert!(!prompts.off.text.contains("<think>"), "Think-off examples show no thinking");
+            assert!(prompts.on.text.contains("What is 1 + 1?"));
+        }
+        assert!(render(Preset::Prompted, Kind::Choice).off.text.contains("\nA. one\nB. two\n"));
+    }
+
+    #[test]
+    fn a_switch_in_the_template_is_used_and_its_think_block_belongs_to_the_response() {
+        let prompts = render(Preset::Qwen3, Kind::Math);
+        assert!(prompts.on.text.ends_with("<|im_start|>assistant\n"));
+        assert_eq!(prompts.on.prefill, "");
+        assert!(prompts.off.text.ends_with("<think>\n\n</think>\n\n"));
+        assert_eq!(prompts.off.prefill, "<think>\n\n</think>\n\n");
+        assert!(prompts.on.close.is_none());
+        let prefilled = render(Preset::DeepseekR1, Kind::Math);
+        assert_eq!(prefilled.on.prefill, "<think>\n");
+    }
+
+    #[test]
+    fn a_template_that_refuses_or_does_not_parse_is_an_error() {
+        assert!(Prompter::new("{% for %}", "", "", Preset::Prompted).is_err());
+        let refusing = Prompter::new("{{ raise_exception('no') }}", "", "", Preset::Prompted).unwrap();
+        assert!(refusing.render(&query(Kind::Text)).unwrap_err().to_string().contains("no"));
+    }
+}

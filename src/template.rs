@@ -1,0 +1,297 @@
+//! THE structured response template: rendered and parsed here, and nowhere else.
+//!
+//! The layout is KAT-V1's, as far as it is public:
+//!
+//! ```text
+//! <judge>                          <judge>
+//! {justification}                  {justification}
+//! </judge>                         </judge>
+//!
+//! <think_on>                       <think_off>
+//! <think>                          <answer>
+//! {thinking}                       {answer}
+//! </think>                         </answer>
+//!
+//! <answer>
+//! {answer}
+//! </answer>
+//! ```
+//!
+//! The mode tag is bare and unclosed. [`render`] refuses parts that hold any of the template's tags, so that
+//! [`parse`] gives back exactly what was rendered. [`read_response`] reads what a model wrote on its own, and is
+//! lenient: tags may be missing, unclosed, or stand in the prompt.
+
+use crate::domain::{FinishReason, Mode};
+
+/// Every tag of the template. Text that holds one cannot be a part of a structured response.
+pub const TAGS: &[&str] =
+    &["<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>"];
+
+/// The parts of a structured response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StructuredResponse {
+    /// Why this mode suits the query; may be empty.
+    pub justification: String,
+    /// What follows the mode tag.
+    pub body: ResponseBody,
+}
+
+/// The mode-dependent part of a structured response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResponseBody {
+    /// Think-on.
+    ThinkOn {
+        /// The reasoning.
+        thinking: String,
+        /// The answer.
+        answer: String,
+    },
+    /// Think-off.
+    ThinkOff {
+        /// The answer.
+        answer: String,
+    },
+}
+
+impl ResponseBody {
+    /// Returns the mode.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::ThinkOn { .. } => Mode::ThinkOn,
+            Self::ThinkOff { .. } => Mode::ThinkOff,
+        }
+    }
+}
+
+/// A part holds a tag of the template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the {part} holds the template's own tag {tag}")]
+pub struct TemplateCollision {
+    /// `justification`, `thinking` or `answer`.
+    pub part: &'static str,
+    /// The tag.
+    pub tag: &'static str,
+}
+
+/// Why a text is no structured response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no structured response: {0}")]
+pub struct ParseError(&'static str);
+
+/// Returns the first tag of the template that a text holds.
+#[must_use]
+pub fn find_tag(text: &str) -> Option<&'static str> {
+    TAGS.iter().copied().find(|tag| text.contains(tag))
+}
+
+/// Renders a structured response.
+///
+/// # Errors
+/// [`TemplateCollision`] if a part holds one of [`TAGS`].
+pub fn render(response: &StructuredResponse) -> Result<String, TemplateCollision> {
+    let check = |part, text: &str| match find_tag(text) {
+        Some(tag) => Err(TemplateCollision { part, tag }),
+        None => Ok(()),
+    };
+    let justification = &response.justification;
+    check("justification", justification)?;
+    match &response.body {
+        ResponseBody::ThinkOn { thinking, answer } => {
+            check("thinking", thinking)?;
+            check("answer", answer)?;
+            Ok(format!(
+                "<judge>\n{justification}\n</judge>\n\n<think_on>\n<think>\n{thinking}\n</think>\n\n<answer>\n{answer}\n</answer>"
+            ))
+        }
+        ResponseBody::ThinkOff { answer } => {
+            check("answer", answer)?;
+            Ok(format!("<judge>\n{justification}\n</judge>\n\n<think_off>\n<answer>\n{answer}\n</answer>"))
+        }
+    }
+}
+
+/// Parses what [`render`] wrote; the exact inverse.
+///
+/// # Errors
+/// [`ParseError`] for any text that `render` does not write.
+pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
+    let rest = text.strip_prefix("<judge>\n").ok_or(ParseError("it does not begin with <judge>"))?;
+    let (justification, rest) = rest.split_once("\n</judge>\n\n").ok_or(ParseError("the judge block is not closed"))?;
+    let read_answer = |rest: &str| {
+        let answer = rest.strip_prefix("<answer>\n").and_then(|rest| rest.strip_suffix("\n</answer>"));
+        answer.map(str::to_owned).ok_or(ParseError("the answer block is not where it should be"))
+    };
+    let body = if let Some(rest) = rest.strip_prefix("<think_on>\n<think>\n") {
+        let (thinking, rest) = rest.split_once("\n</think>\n\n").ok_or(ParseError("the think block is not closed"))?;
+        ResponseBody::ThinkOn { thinking: thinking.to_owned(), answer: read_answer(rest)? }
+    } else if let Some(rest) = rest.strip_prefix("<think_off>\n") {
+        ResponseBody::ThinkOff { answer: read_answer(rest)? }
+    } else {
+        return Err(ParseError("no mode tag follows the judge block"));
+    };
+    let response = StructuredResponse { justification: justification.to_owned(), body };
+    match render(&response) {
+        Ok(rendered) if rendered == text => Ok(response),
+        _ => Err(ParseError("a part holds one of the template's tags")),
+    }
+}
+
+/// What a model's own response shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedResponse {
+    /// The reasoning, if there is any that is not blank.
+    pub thinking: Option<String>,
+    /// What follows the reasoning; empty if the response ended inside it.
+    pub answer: String,
+    /// Think-on if there is reasoning in a think block, closed or not.
+    pub mode: Mode,
+}
+
+/// Splits a model's own response into thinking and answer.
+///
+/// `response` is the prefill (the end of the prompt that belongs to the response) followed by the sampled text. The
+/// rules, from how models behave (vendors' reasoning parsers):
+/// - everything up to the last `</think>` is thinking, with or without an opening tag;
+/// - an opening `<think>` that is never closed makes the rest thinking, and the answer empty;
+/// - without any tag the whole response is the answer, but a Think-on response without a tag that hit its token limit
+///   is a truncated thought;
+/// - a blank think block is no thinking;
+/// - `<answer>` tags around the whole answer are taken off, the closing one may be missing.
+#[must_use]
+pub fn read_response(response: &str, requested: Mode, finish_reason: FinishReason) -> ObservedResponse {
+    let is_truncated_thought = requested == Mode::ThinkOn && finish_reason == FinishReason::Length;
+    let (thinking, answer) = if let Some((before, after)) = response.rsplit_once("</think>") {
+        let thinking = before.trim_start();
+        (Some(thinking.strip_prefix("<think>").unwrap_or(thinking)), after)
+    } else if let Some(rest) = response.trim_start().strip_prefix("<think>") {
+        (Some(rest), "")
+    } else if is_truncated_thought {
+        (Some(response), "")
+    } else {
+        (None, response)
+    };
+    let thinking = thinking.map(str::trim).filter(|thinking| !thinking.is_empty()).map(str::to_owned);
+    let mode = if thinking.is_some() { Mode::ThinkOn } else { Mode::ThinkOff };
+    let answer = answer.trim();
+    let answer = match answer.strip_prefix("<answer>") {
+        Some(inner) => inner.strip_suffix("</answer>").unwrap_or(inner).trim(),
+        None => answer,
+    };
+    ObservedResponse { thinking, answer: answer.to_owned(), mode }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn on(justification: &str, thinking: &str, answer: &str) -> StructuredResponse {
+        let body = ResponseBody::ThinkOn { thinking: thinking.to_owned(), answer: answer.to_owned() };
+        StructuredResponse { justification: justification.to_owned(), body }
+    }
+
+    fn off(justification: &str, answer: &str) -> StructuredResponse {
+        let body = ResponseBody::ThinkOff { answer: answer.to_owned() };
+        StructuredResponse { justification: justification.to_owned(), body }
+    }
+
+    #[test]
+    fn both_modes_render_as_documented() {
+        assert_eq!(
+            render(&on("Why.", "2+2", "4")).unwrap(),
+            "<judge>\nWhy.\n</judge>\n\n<think_on>\n<think>\n2+2\n</think>\n\n<answer>\n4\n</answer>"
+        );
+        assert_eq!(
+            render(&off("Why.", "4")).unwrap(),
+            "<judge>\nWhy.\n</judge>\n\n<think_off>\n<answer>\n4\n</answer>"
+        );
+    }
+
+    /// Texts that like to look like the template, tags and line breaks included.
+    fn tricky_text() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            3 => "[a-z \\n<>/_]{0,12}".prop_map(|text| text),
+            1 => proptest::sample::select(TAGS).prop_map(str::to_owned),
+            1 => Just("\n\n".to_owned()),
+            1 => Just("\n</jud".to_owned()),
+        ];
+        proptest::collection::vec(pieces, 0..4).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn parse_inverts_render_and_render_refuses_tags(
+            justification in tricky_text(), thinking in tricky_text(), answer in tricky_text(), is_on in any::<bool>(),
+        ) {
+            let response =
+                if is_on { on(&justification, &thinking, &answer) } else { off(&justification, &answer) };
+            let holds_tag = [&justification, &answer].into_iter().chain(is_on.then_some(&thinking)).any(|part| find_tag(part).is_some());
+            match render(&response) {
+                Ok(text) => {
+                    prop_assert!(!holds_tag);
+                    prop_assert_eq!(parse(&text), Ok(response));
+                }
+                Err(_) => prop_assert!(holds_tag),
+            }
+        }
+
+        #[test]
+        fn whatever_parses_renders_back_to_itself(text in tricky_text()) {
+            for text in [text.clone(), format!("<judge>\n{text}\n</judge>\n\n<think_off>\n<answer>\n{text}\n</answer>")] {
+                if let Ok(response) = parse(&text) {
+                    prop_assert_eq!(render(&response).unwrap(), text);
+                }
+            }
+        }
+
+        #[test]
+        fn reading_never_panics_and_trims(text in tricky_text()) {
+            let read = read_response(&text, Mode::ThinkOff, FinishReason::Stop);
+            prop_assert_eq!(read.answer.trim(), &read.answer);
+            prop_assert_eq!(read.mode == Mode::ThinkOn, read.thinking.is_some());
+        }
+    }
+
+    #[test]
+    fn torn_or_reordered_templates_are_refused() {
+        let whole = render(&on("Why.", "2+2", "4")).unwrap();
+        for end in 0..whole.len() {
+            assert!(parse(&whole[..end]).is_err());
+        }
+        assert!(parse(&whole.replace("<think_on>", "<think_off>")).is_err());
+        assert!(parse(&format!("{whole}\n")).is_err());
+    }
+
+    fn read(text: &str, mode: Mode, finish_reason: FinishReason) -> (Option<String>, String, Mode) {
+        let ObservedResponse { thinking, answer, mode } = read_response(text, mode, finish_reason);
+        (thinking, answer, mode)
+    }
+
+    #[test]
+    fn models_own_responses_are_read_leniently() {
+        use FinishReason::{Length, Stop};
+        use Mode::{ThinkOff, ThinkOn};
+        let some = |text: &str| Some(text.to_owned());
+        let text = |text: &str| text.to_owned();
+        // Whole block; no opening tag; nested mention: the last closing tag counts.
+        assert_eq!(read("<think>\nA\n</think>\n\nB", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
+        assert_eq!(read("A</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
+        assert_eq!(read("<think>a</think>b</think>c", ThinkOn, Stop), (some("a</think>b"), text("c"), ThinkOn));
+        // Truncated thoughts are never answers.
+        assert_eq!(read("<think>\nA is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
+        assert_eq!(read("A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
+        // Think-off: no block, or an empty one; a length stop leaves a partial answer.
+        assert_eq!(read("B", ThinkOff, Stop), (None, text("B"), ThinkOff));
+        assert_eq!(read("<think>\n\n</think>\n\nB", ThinkOff, Stop), (None, text("B"), ThinkOff));
+        assert_eq!(read("B and", ThinkOff, Length), (None, text("B and"), ThinkOff));
+        // A soft-switch model that thinks all the same is seen.
+        assert_eq!(read("<think>A</think>B", ThinkOff, Stop), (some("A"), text("B"), ThinkOn));
+        // Think-on that answers at once is seen as Think-off.
+        assert_eq!(read("B", ThinkOn, Stop), (None, text("B"), ThinkOff));
+        // Answer tags.
+        assert_eq!(read("A</think><answer>\nB\n</answer>", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
+        assert_eq!(read("<answer>B", ThinkOff, Length), (None, text("B"), ThinkOff));
+    }
+}

@@ -1,0 +1,177 @@
+//! Multiple choice: which option an answer names.
+//!
+//! Accepts letters in their usual dress (`B`, `(b)`, `B.`, `**B**`, `\text{B}`) and the text of a choice. Digits are
+//! never letters. An answer that names two different choices is ambiguous, not wrong: the response may be sound.
+
+use super::text;
+
+/// What an answer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The 0-based choice.
+    One(usize),
+    /// Several different choices.
+    Several,
+    /// None.
+    Nothing,
+}
+
+/// Letters that are recognised when the choices themselves are not given.
+const LETTERS_MAX: usize = 26;
+
+/// Returns the 0-based choice that a gold names.
+pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
+    let stripped = undress(gold);
+    if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
+        return Some(index);
+    }
+    of_text(&stripped, choices)
+}
+
+/// Returns what a short answer names: a letter, a choice's text, or a letter among words.
+pub(super) fn read(answer: &str, choices: &[String]) -> Named {
+    let stripped = undress(answer);
+    // A bare letter is a letter, even if some choice's text is that letter.
+    if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
+        return Named::One(index);
+    }
+    if let Some(index) = of_text(&stripped, choices) {
+        return Named::One(index);
+    }
+    if let Some(index) = letter_form(&stripped) {
+        return Named::One(index);
+    }
+    // Reasons given after the answer may name other choices.
+    let stripped =
+        [" because", " since"].iter().fold(stripped.as_str(), |text, word| text.split(word).next().unwrap_or(text));
+    if let Some((index, rest)) = leading_letter(stripped) {
+        return match of_text(rest, choices) {
+            Some(other) if other != index => Named::Several,
+            Some(_) => Named::One(index),
+            None => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
+        };
+    }
+    match combine(standalone_letters(stripped, choices)) {
+        Named::Nothing => contained_text(stripped, choices),
+        named => named,
+    }
+}
+
+/// Returns the last letter in brackets or bold of a longer text.
+pub(super) fn last_marked_letter(text: &str, choices: &[String]) -> Option<(usize, String)> {
+    let mut found = None;
+    for (open, close) in [("(", ")"), ("**", "**"), ("[", "]")] {
+        for (at, _) in text.match_indices(open) {
+            let inner = text.get(at + open.len()..).unwrap_or("");
+            let mut characters = inner.chars();
+            let Some(letter) = characters.next().filter(char::is_ascii_alphabetic) else { continue };
+            let closed = characters.as_str().trim_start_matches(['.', ')', ':']).starts_with(close)
+                || characters.as_str().starts_with(close);
+            let Some(index) = index_of(letter).filter(|index| closed && *index < count(choices)) else { continue };
+            if found.as_ref().is_none_or(|(before, _, _)| *before < at) {
+                found = Some((at, index, letter.to_string()));
+            }
+        }
+    }
+    found.map(|(_, index, letter)| (index, letter))
+}
+
+fn count(choices: &[String]) -> usize {
+    if choices.is_empty() { LETTERS_MAX } else { choices.len().min(LETTERS_MAX) }
+}
+
+fn index_of(letter: char) -> Option<usize> {
+    let letter = letter.to_ascii_uppercase();
+    letter.is_ascii_uppercase().then(|| usize::try_from(u32::from(letter) - u32::from('A')).ok()).flatten()
+}
+
+/// Removes text wrappers, math delimiters and emphasis.
+fn undress(text: &str) -> String {
+    let mut bare = text.to_owned();
+    for wrapper in [
+        "\\textbf", "\\text", "\\mathbf", "\\mathrm", "\\textrm", "\\mbox", "\\(", "\\)", "\\[", "\\]", "\\left",
+        "\\right",
+    ] {
+        bare = bare.replace(wrapper, "");
+    }
+    let bare: String = bare.chars().filter(|c| !matches!(c, '*' | '$' | '{' | '}' | '`' | '"')).collect();
+    bare.trim().to_owned()
+}
+
+/// Reads a text that is one letter, in brackets or with a closing mark.
+fn letter_form(text: &str) -> Option<usize> {
+    let bare =
+        text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | '.' | ':' | ',' | '\''));
+    let mut characters = bare.chars();
+    let letter = characters.next()?;
+    if characters.next().is_some() { None } else { index_of(letter) }
+}
+
+fn of_text(text: &str, choices: &[String]) -> Option<usize> {
+    let wanted = text::normalise(text);
+    if wanted.is_empty() {
+        return None;
+    }
+    // Texts that differ in case alone (`Rr`, `rr`) are told apart by it.
+    let as_written = |choice: &String| undress(choice) == text.trim();
+    if let Some(index) = single(choices, &as_written) {
+        return Some(index);
+    }
+    single(choices, &|choice| text::normalise(&undress(choice)) == wanted)
+}
+
+/// Returns the only choice that fits; two choices that fit name nothing.
+fn single(choices: &[String], fits: &dyn Fn(&String) -> bool) -> Option<usize> {
+    let mut matches = choices.iter().enumerate().filter(|(_, choice)| fits(choice));
+    let (index, _) = matches.next()?;
+    if matches.next().is_some() { None } else { Some(index) }
+}
+
+/// Reads a letter with a mark in front of more text: `B. Paris`, `(B) Paris`, `B) Paris`.
+fn leading_letter(text: &str) -> Option<(usize, &str)> {
+    let bare = text.strip_prefix(['(', '[']).unwrap_or(text);
+    let mut characters = bare.chars();
+    let index = index_of(characters.next()?)?;
+    let rest = characters.as_str();
+    let marked = rest.strip_prefix([')', ']', '.', ':', ','])?;
+    Some((index, marked.trim_start()))
+}
+
+/// Returns the capital letters that stand alone among words; `A` before a word is an article, `I` a pronoun.
+fn standalone_letters(text: &str, choices: &[String]) -> Vec<usize> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let Some(letter) = bare.chars().next().filter(|c| bare.len() == 1 && c.is_ascii_uppercase()) else { continue };
+        let is_dressed = word.len() > 1;
+        let starts_phrase = words.get(at + 1).is_some_and(|next| next.chars().next().is_some_and(char::is_lowercase))
+            && !matches!(words.get(at + 1).copied(), Some("and" | "or" | "is" | "because" | "since" | "as"));
+        if matches!(letter, 'A' | 'I') && !is_dressed && starts_phrase {
+            continue;
+        }
+        found.extend(index_of(letter).filter(|index| *index < count(choices)));
+    }
+    found
+}
+
+fn combine(indices: impl IntoIterator<Item = usize>) -> Named {
+    let mut named = Named::Nothing;
+    for index in indices {
+        named = match named {
+            Named::Nothing => Named::One(index),
+            Named::One(same) if same == index => named,
+            _ => return Named::Several,
+        };
+    }
+    named
+}
+
+/// Finds choices whose text occurs in the answer as whole words.
+fn contained_text(text: &str, choices: &[String]) -> Named {
+    let haystack = format!(" {} ", text::normalise(text));
+    combine(choices.iter().enumerate().filter_map(|(index, choice)| {
+        let needle = text::normalise(choice);
+        (needle.chars().count() >= 3 && haystack.contains(&format!(" {needle} "))).then_some(index)
+    }))
+}

@@ -1,0 +1,115 @@
+//! Equality of mathematical answers, written in LaTeX or plainly.
+//!
+//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`), and trees are compared by shape (`compare`): numbers
+//! and algebraic expressions exactly (`canonical`, `polynomial`, `power`), tuples, intervals, sets, lists, matrices,
+//! equations and inequalities part by part. `rounding` says when a decimal stands for a value. Floating point (`float`) can refute but never confirm. Everything is
+//! bounded by `limits`.
+//!
+//! What it does not know: calculus (sums, integrals, limits), trigonometric identities beyond symmetry and the exact
+//! values at multiples of 30 and 45 degrees, denesting of nested radicals, number bases (digits are compared), units
+//! (they are dropped), piecewise functions. Where such knowledge would be needed, the outcome is undecided, never equal.
+
+mod canonical;
+mod compare;
+mod expression;
+mod float;
+mod lexer;
+pub(super) mod limits;
+mod parser;
+mod polynomial;
+mod power;
+mod primary;
+mod rounding;
+mod shapes;
+mod squash;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use dashu_ratio::RBig;
+
+/// Why an expression has no exact value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The text is no mathematics this module reads.
+    Unreadable,
+    /// A bound was reached.
+    OverBudget,
+    /// The expression is no single number.
+    Unsupported,
+    /// Division by zero.
+    Undefined,
+}
+
+/// What a comparison found; each carries the rule's stable name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Equal, and why.
+    Equal(&'static str),
+    /// Different, and why.
+    Different(&'static str),
+    /// Both sides were read; no rule decided.
+    Undecided,
+    /// A bound was reached before a decision.
+    OverBudget,
+    /// The gold could not be read.
+    UnreadableGold,
+}
+
+/// Compares an answer with a gold, both as text without surrounding prose.
+pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
+    if squash::same_text(gold, answer) {
+        return Outcome::Equal("string_equal");
+    }
+    let gold_tree = match parser::parse(gold) {
+        Ok(tree) => tree,
+        Err(Fault::OverBudget) => return Outcome::OverBudget,
+        Err(_) => return Outcome::UnreadableGold,
+    };
+    let outcome = match parser::parse(answer) {
+        Ok(tree) => compare::compare(&gold_tree, &tree),
+        Err(Fault::OverBudget) => Outcome::OverBudget,
+        Err(_) => Outcome::Different("unreadable_answer"),
+    };
+    if matches!(outcome, Outcome::Equal(_)) {
+        return outcome;
+    }
+    // `1000,99` may be a decimal written with a comma, if the gold is a decimal.
+    if gold.contains('.')
+        && let Some(answer) = squash::decimal_comma(answer)
+        && let Ok(tree) = parser::parse(&answer)
+        && let Outcome::Equal(_) = compare::compare(&gold_tree, &tree)
+    {
+        return Outcome::Equal("decimal_comma");
+    }
+    outcome
+}
+
+/// Returns whether a text reads as mathematics: no prose, and not words alone.
+pub(super) fn is_readable(text: &str) -> bool {
+    matches!(parser::parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
+}
+
+/// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
+pub(super) fn is_wordless(text: &str) -> bool {
+    let is_prose = |word: &str| {
+        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !lexer::is_plain_name(word)
+    };
+    if text.split_whitespace().any(is_prose) {
+        return false;
+    }
+    let Ok(tree) = parser::parse(text) else { return false };
+    let mut wordless = true;
+    tree.walk(&mut |part| wordless &= !matches!(part, expression::Expression::Text(_)));
+    wordless
+}
+
+/// Returns the exact value of a text, if it reads as a rational number.
+pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
+    let tree = shapes::last_side(parser::parse(text)?);
+    canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
+}
+
+pub(super) use rounding::rounds_to_gold;
+pub(super) use squash::same_text;

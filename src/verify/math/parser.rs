@@ -1,0 +1,351 @@
+//! Tokens to an expression tree: recursive descent, bounded in depth.
+//!
+//! Operands themselves (numerals, names, functions, brackets, matrices) are read in `primary`.
+//!
+//! From loosest to tightest: lists, relations, unions and other set operations, ratios, sums, products (explicit and
+//! implicit), signs, powers, postfix marks. `a/b c` divides first when `b` is a number (`3/4\pi`), else last (`1/xy`).
+//! Words after an expression are units and are dropped; words alone are a text answer; words elsewhere are prose, and
+//! prose is unreadable.
+
+use super::Fault;
+use super::expression::{Bracket, Expression, Operation};
+use super::lexer::tokenize;
+use super::limits::{DEPTH_MAX, WRAPS_MAX};
+use super::token::{Kind, Token};
+
+/// Reads a whole text as one expression.
+pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
+    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0, wraps: 0, bars: 0 };
+    let expression = parser.list()?;
+    if parser.at < parser.tokens.len() {
+        return Err(Fault::Unreadable);
+    }
+    Ok(expression)
+}
+
+pub(super) struct Parser {
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
+    depth: usize,
+    /// Times that a loop nested the tree without recursing; bounds the tree's depth together with `depth`.
+    wraps: usize,
+    /// Open `|` bars: while one is open, a bar closes it.
+    pub(super) bars: usize,
+}
+
+impl Parser {
+    pub(super) fn peek(&self) -> Option<&Kind> {
+        self.tokens.get(self.at).map(|token| &token.kind)
+    }
+
+    pub(super) fn peek_at(&self, ahead: usize) -> Option<&Kind> {
+        self.tokens.get(self.at + ahead).map(|token| &token.kind)
+    }
+
+    pub(super) fn take(&mut self, kind: &Kind) -> bool {
+        let found = self.peek() == Some(kind);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(super) fn expect(&mut self, kind: &Kind) -> Result<(), Fault> {
+        if self.take(kind) { Ok(()) } else { Err(Fault::Unreadable) }
+    }
+
+    /// Runs `read` one level deeper.
+    pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        if self.depth >= DEPTH_MAX {
+            return Err(Fault::OverBudget);
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn wrap(&mut self) -> Result<(), Fault> {
+        self.wraps += 1;
+        if self.wraps > WRAPS_MAX { Err(Fault::OverBudget) } else { Ok(()) }
+    }
+
+    fn list(&mut self) -> Result<Expression, Fault> {
+        let mut items = self.items()?;
+        match items.len() {
+            0 => Err(Fault::Unreadable),
+            1 => items.pop().ok_or(Fault::Unreadable),
+            _ => Ok(Expression::List(items)),
+        }
+    }
+
+    pub(super) fn items(&mut self) -> Result<Vec<Expression>, Fault> {
+        let mut items = Vec::new();
+        loop {
+            while self.take(&Kind::Separator) {}
+            if matches!(self.peek(), None | Some(Kind::Close(_) | Kind::Cell | Kind::Row | Kind::EndMatrix)) {
+                return Ok(items);
+            }
+            items.push(self.deeper(Self::relation)?);
+            if !matches!(self.peek(), Some(Kind::Separator)) {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn relation(&mut self) -> Result<Expression, Fault> {
+        let mut sides = vec![self.set_operation()?];
+        let mut signs = Vec::new();
+        while let Some(&Kind::Relation(sign)) = self.peek() {
+            self.at += 1;
+            signs.push(sign);
+            sides.push(self.set_operation()?);
+        }
+        match (signs.is_empty(), sides.pop()) {
+            (true, Some(only)) => Ok(only),
+            (false, Some(last)) => {
+                sides.push(last);
+                Ok(Expression::Relation { sides, signs })
+            }
+            (_, None) => Err(Fault::Unreadable),
+        }
+    }
+
+    fn set_operation(&mut self) -> Result<Expression, Fault> {
+        let mut left = self.ratio()?;
+        loop {
+            let operation = match self.peek() {
+                Some(Kind::Union) => None,
+                Some(Kind::Intersection) => Some(Operation::Intersection),
+                Some(Kind::SetMinus) => Some(Operation::Difference),
+                // A capital U between intervals is a union.
+                Some(Kind::Symbol(name)) if name == "U" && is_interval(&left) => None,
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            self.wrap()?;
+            let right = self.ratio()?;
+            left = match (operation, left) {
+                (None, Expression::Union(mut parts)) => {
+                    parts.push(right);
+                    Expression::Union(parts)
+                }
+                (None, left) => Expression::Union(vec![left, right]),
+                (Some(operation), left) => Expression::Operation(operation, vec![left, right]),
+            };
+        }
+    }
+
+    fn ratio(&mut self) -> Result<Expression, Fault> {
+        let first = self.operand()?;
+        let mut parts = vec![first];
+        while self.take(&Kind::Colon) {
+            parts.push(self.operand()?);
+        }
+        match parts.len() {
+            1 => parts.pop().ok_or(Fault::Unreadable),
+            _ => Ok(Expression::Operation(Operation::Ratio, parts)),
+        }
+    }
+
+    /// Reads a sum with its unit, or a text.
+    fn operand(&mut self) -> Result<Expression, Fault> {
+        let words = self.words();
+        if !words.is_empty() {
+            return Ok(Expression::Text(words));
+        }
+        let sum = self.sum()?;
+        if !self.words().is_empty() {
+            // A unit may be raised: `cm^2`.
+            if self.take(&Kind::Caret) {
+                self.deeper(Self::exponent)?;
+            }
+            while self.peek() == Some(&Kind::Divide) && matches!(self.peek_at(1), Some(Kind::Text(_))) {
+                self.at += 1;
+                self.words();
+            }
+        }
+        Ok(sum)
+    }
+
+    fn words(&mut self) -> String {
+        let mut words = String::new();
+        while let Some(Kind::Text(text)) = self.peek() {
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.push_str(text);
+            self.at += 1;
+        }
+        words
+    }
+
+    pub(super) fn sum(&mut self) -> Result<Expression, Fault> {
+        let mut terms = Vec::new();
+        if self.take(&Kind::PlusMinus) {
+            let right = self.product()?;
+            terms.push(Expression::PlusMinus(None, Box::new(right)));
+        } else {
+            terms.push(self.product()?);
+        }
+        loop {
+            if self.take(&Kind::Plus) {
+                terms.push(self.product()?);
+            } else if self.take(&Kind::Minus) {
+                terms.push(Expression::Negate(Box::new(self.product()?)));
+            } else if self.take(&Kind::PlusMinus) {
+                self.wrap()?;
+                let right = self.product()?;
+                let left = collapse(terms, Expression::Sum)?;
+                terms = vec![Expression::PlusMinus(Some(Box::new(left)), Box::new(right))];
+            } else {
+                return collapse(terms, Expression::Sum);
+            }
+        }
+    }
+
+    fn product(&mut self) -> Result<Expression, Fault> {
+        let mut value = self.signed()?;
+        loop {
+            if self.take(&Kind::Times) {
+                let right = self.signed()?;
+                value = multiply(value, right);
+            } else if self.peek() == Some(&Kind::Divide) && !matches!(self.peek_at(1), Some(Kind::Text(_))) {
+                self.at += 1;
+                self.wrap()?;
+                let mut divisor = self.signed()?;
+                if !is_numeral(&divisor) {
+                    while self.starts_factor() {
+                        let factor = self.power()?;
+                        divisor = multiply(divisor, factor);
+                    }
+                }
+                value = Expression::Quotient(Box::new(value), Box::new(divisor));
+            } else if self.starts_factor() {
+                let factor = self.power()?;
+                value = multiply(value, factor);
+            } else {
+                return Ok(value);
+            }
+        }
+    }
+
+    pub(super) fn starts_factor(&self) -> bool {
+        match self.peek() {
+            // Two numerals side by side are no product.
+            Some(Kind::Number { .. }) => !matches!(
+                self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|t| &t.kind),
+                Some(Kind::Number { .. })
+            ),
+            Some(Kind::Bar) => self.bars == 0,
+            Some(Kind::Symbol(name)) if name == "U" => {
+                // Not a factor between two brackets: `(1,2) U (3,4)`.
+                !matches!(self.peek_at(1), Some(Kind::Open(Bracket::Round | Bracket::Square)))
+            }
+            Some(
+                Kind::Symbol(_)
+                | Kind::Function(_)
+                | Kind::Fraction
+                | Kind::Binomial
+                | Kind::Root
+                | Kind::BeginMatrix
+                | Kind::Open(Bracket::Round | Bracket::Brace | Bracket::Floor | Bracket::Ceil),
+            ) => true,
+            _ => false,
+        }
+    }
+
+    pub(super) fn signed(&mut self) -> Result<Expression, Fault> {
+        if self.take(&Kind::Minus) {
+            // The sign of a mixed number or a product covers all of it.
+            let inner = self.deeper(Self::signed)?;
+            return Ok(Expression::Negate(Box::new(inner)));
+        }
+        if self.take(&Kind::Plus) {
+            return self.deeper(Self::signed);
+        }
+        self.power()
+    }
+
+    pub(super) fn power(&mut self) -> Result<Expression, Fault> {
+        let mut base = self.primary()?;
+        loop {
+            if matches!(self.peek(), Some(Kind::Caret | Kind::Factorial | Kind::Percent | Kind::Degree)) {
+                self.wrap()?;
+            }
+            match self.peek() {
+                Some(Kind::Caret) => {
+                    self.at += 1;
+                    if self.raised_circle() {
+                        base = Expression::Degree(Box::new(base));
+                    } else {
+                        let exponent = self.deeper(Self::exponent)?;
+                        base = Expression::Power(Box::new(base), Box::new(exponent));
+                    }
+                }
+                Some(Kind::Factorial) => {
+                    self.at += 1;
+                    base = Expression::Call("factorial".to_owned(), vec![base]);
+                }
+                Some(Kind::Percent) => {
+                    self.at += 1;
+                    base = Expression::Percent(Box::new(base));
+                }
+                Some(Kind::Degree) => {
+                    self.at += 1;
+                    base = Expression::Degree(Box::new(base));
+                }
+                _ => return Ok(base),
+            }
+        }
+    }
+
+    fn raised_circle(&mut self) -> bool {
+        let brace = Kind::Open(Bracket::Brace);
+        if matches!(self.peek(), Some(Kind::Circle | Kind::Degree)) {
+            self.at += 1;
+            return true;
+        }
+        if self.peek() == Some(&brace) && self.peek_at(1) == Some(&Kind::Circle) {
+            self.at += 2;
+            return self.take(&Kind::Close(Bracket::Brace));
+        }
+        false
+    }
+
+    pub(super) fn exponent(&mut self) -> Result<Expression, Fault> {
+        if self.take(&Kind::Minus) {
+            let inner = self.deeper(Self::exponent)?;
+            return Ok(Expression::Negate(Box::new(inner)));
+        }
+        let base = self.primary()?;
+        if self.take(&Kind::Caret) {
+            let exponent = self.deeper(Self::exponent)?;
+            return Ok(Expression::Power(Box::new(base), Box::new(exponent)));
+        }
+        Ok(base)
+    }
+}
+
+fn collapse(mut items: Vec<Expression>, many: fn(Vec<Expression>) -> Expression) -> Result<Expression, Fault> {
+    match items.len() {
+        1 => items.pop().ok_or(Fault::Unreadable),
+        _ => Ok(many(items)),
+    }
+}
+
+pub(super) fn multiply(left: Expression, right: Expression) -> Expression {
+    match left {
+        Expression::Product(mut factors) => {
+            factors.push(right);
+            Expression::Product(factors)
+        }
+        left => Expression::Product(vec![left, right]),
+    }
+}
+
+fn is_interval(expression: &Expression) -> bool {
+    matches!(expression, Expression::Group { .. } | Expression::Union(_) | Expression::Set(_))
+}
+
+fn is_numeral(expression: &Expression) -> bool {
+    matches!(expression, Expression::Number { .. })
+}

@@ -1,0 +1,212 @@
+//! Numbers: one gold, one answer, compared exactly as rationals.
+//!
+//! Reads integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions and
+//! scientific notation; what is left goes to the mathematics parser (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not
+//! compared. An answer may have more decimals than a decimal gold of three or more significant digits, if it rounds to
+//! it; a percent sign may stand or, from 1 up, be missing.
+
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+use unicode_normalization::UnicodeNormalization;
+
+use super::math;
+use super::math::limits::{DIGITS_MAX, EXPONENT_MAX, TEXT_BYTES_MAX};
+
+/// A number as read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Number {
+    /// Its exact value, percent sign not applied.
+    pub(super) value: RBig,
+    /// Digits after the decimal point, if there was one.
+    places: Option<u32>,
+    /// Whether a percent sign followed.
+    percent: bool,
+}
+
+/// Why no single number was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Problem {
+    /// There is no number, or only mathematics that is none.
+    NoNumber,
+    /// Several different numbers.
+    Several(Vec<Number>),
+    /// Too many digits, or too large an exponent.
+    OverBudget,
+}
+
+/// Reads the one number of a text.
+pub(super) fn read(text: &str) -> Result<Number, Problem> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Problem::OverBudget);
+    }
+    let clean = clean(text);
+    let scan = scan(&clean)?;
+    if scan.mathematical {
+        match math::rational(text) {
+            Ok(value) => return Ok(Number { value, places: None, percent: false }),
+            Err(math::Fault::OverBudget) => return Err(Problem::OverBudget),
+            // `5 m/s` is a number with a unit; `2^x` is no number.
+            Err(_) if clean.contains(['^', '\\', '*', '+']) => return Err(Problem::NoNumber),
+            Err(_) => {}
+        }
+    }
+    let mut numbers = scan.numbers;
+    numbers.dedup();
+    match numbers.len() {
+        0 => Err(Problem::NoNumber),
+        1 => numbers.pop().ok_or(Problem::NoNumber),
+        _ => Err(Problem::Several(numbers)),
+    }
+}
+
+/// Returns whether an answer equals a gold, and by which rule.
+pub(super) fn equal(gold: &Number, answer: &Number) -> Option<&'static str> {
+    if gold.percent != answer.percent {
+        let hundred = RBig::from(100);
+        let scaled =
+            if gold.percent { &gold.value / hundred == answer.value } else { gold.value == &answer.value / hundred };
+        // A missing sign is forgiven where the number can only be meant as a percentage.
+        let is_percentage = gold.value >= RBig::ONE || gold.value <= -RBig::ONE;
+        let same = gold.value == answer.value && is_percentage;
+        return (scaled || same).then_some("percent_equal");
+    }
+    if gold.value == answer.value {
+        return Some("rational_equal");
+    }
+    math::rounds_to_gold(&gold.value, gold.places, &answer.value, answer.places).then_some("rounded_equal")
+}
+
+/// Removes what surrounds digits without meaning: layout commands, currency, emphasis, text wrappers.
+fn clean(text: &str) -> String {
+    let mut clean: String = text.nfkc().collect();
+    for (from, to) in
+        [("\\!", ""), ("\\,", ""), ("{,}", ","), ("\\$", ""), ("\\%", "%"), ("\\(", " "), ("\\)", " "), ("**", " ")]
+    {
+        clean = clean.replace(from, to);
+    }
+    for wrapper in ["\\text", "\\mathrm", "\\textbf", "\\mbox", "\\left", "\\right", "\\;", "\\ ", "\\:", "\\quad"] {
+        clean = clean.replace(wrapper, " ");
+    }
+    clean
+        .chars()
+        .filter_map(|c| match c {
+            '\u{2212}' | '\u{2013}' => Some('-'),
+            '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' => None,
+            '{' | '}' => Some(' '),
+            other => Some(other),
+        })
+        .collect()
+}
+
+struct Scan {
+    numbers: Vec<Number>,
+    /// Whether signs of a computation stand around the numbers.
+    mathematical: bool,
+}
+
+fn scan(text: &str) -> Result<Scan, Problem> {
+    let characters: Vec<char> = text.chars().collect();
+    let mut scan = Scan { numbers: Vec::new(), mathematical: false };
+    let mut at = 0;
+    let mut sign_at = None;
+    while let Some(&character) = characters.get(at) {
+        let starts = character.is_ascii_digit()
+            || (character == '.' && characters.get(at + 1).is_some_and(char::is_ascii_digit));
+        if starts {
+            let (mut number, end) = literal(&characters, at)?;
+            if sign_at.is_some() {
+                number.value = -number.value;
+            }
+            scan.numbers.push(number);
+            at = end;
+            sign_at = None;
+            continue;
+        }
+        match character {
+            '-' => {
+                let before = characters.iter().take(at).rev().find(|c| !c.is_whitespace());
+                // Between numbers a dash computes or spans; in front of one it is a sign.
+                if before.is_some_and(|c| c.is_ascii_digit() || *c == ')') {
+                    scan.mathematical = true;
+                } else {
+                    sign_at = Some(at);
+                }
+            }
+            '\\' | '^' | '*' | '/' | '+' | '=' | '_' | '(' | '\u{d7}' | '\u{f7}' => {
+                scan.mathematical = true;
+                sign_at = None;
+            }
+            _ if character.is_whitespace() => {}
+            _ => sign_at = None,
+        }
+        at += 1;
+    }
+    Ok(scan)
+}
+
+/// Reads a literal at a digit or point; returns it and the offset behind it.
+fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem> {
+    let get = |at: usize| characters.get(at).copied();
+    let is_digit = |at: usize| get(at).is_some_and(|c| c.is_ascii_digit());
+    let run = |from: usize| characters.iter().skip(from).take_while(|c| c.is_ascii_digit()).count();
+    let take = |from: usize, len: usize| -> String { characters.iter().skip(from).take(len).collect() };
+    let mut at = start;
+    let mut len = run(at);
+    let mut whole = take(at, len);
+    at += len;
+    let separated = (1..=3).contains(&whole.len());
+    while separated && matches!(get(at), Some(',' | ' ' | '\u{a0}')) && run(at + 1) == 3 {
+        whole.push_str(&take(at + 1, 3));
+        at += 4;
+    }
+    let mut decimals = String::new();
+    let mut has_point = false;
+    let decimal_comma = get(at) == Some(',') && run(at + 1) != 3 && get(at + 1 + run(at + 1)) != Some(',');
+    if (get(at) == Some('.') || decimal_comma) && is_digit(at + 1) {
+        len = run(at + 1);
+        decimals = take(at + 1, len);
+        has_point = true;
+        at += 1 + len;
+    }
+    if whole.len() + decimals.len() > DIGITS_MAX {
+        return Err(Problem::OverBudget);
+    }
+    let mut value = decimal(&whole, &decimals)?;
+    let mut places = has_point.then(|| u32::try_from(decimals.len()).unwrap_or(u32::MAX));
+    if matches!(get(at), Some('e' | 'E')) {
+        let signed = matches!(get(at + 1), Some('+' | '-'));
+        let digits_at = at + 1 + usize::from(signed);
+        let count = run(digits_at);
+        if count > 0 {
+            let exponent: u32 = take(digits_at, count).parse().map_err(|_| Problem::OverBudget)?;
+            if exponent > EXPONENT_MAX {
+                return Err(Problem::OverBudget);
+            }
+            let scale = RBig::from(IBig::from(10).pow(usize::try_from(exponent).unwrap_or(0)));
+            value = if get(at + 1) == Some('-') { value / scale } else { value * scale };
+            places = None;
+            at = digits_at + count;
+        }
+    }
+    // `3/4` without spaces is one number.
+    if !has_point && get(at) == Some('/') && is_digit(at + 1) {
+        len = run(at + 1);
+        let below = decimal(&take(at + 1, len.min(DIGITS_MAX)), "")?;
+        if !below.is_zero() {
+            value /= below;
+            at += 1 + len;
+        }
+    }
+    let mut after = at;
+    while get(after) == Some(' ') {
+        after += 1;
+    }
+    let percent = get(after) == Some('%');
+    Ok((Number { value, places, percent }, at))
+}
+
+fn decimal(whole: &str, decimals: &str) -> Result<RBig, Problem> {
+    let digits = format!("0{whole}{decimals}");
+    let numerator: IBig = digits.parse().map_err(|_| Problem::NoNumber)?;
+    Ok(RBig::from_parts(numerator, UBig::from(10u8).pow(decimals.len())))
+}
