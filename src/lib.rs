@@ -16,3 +16,5 @@ pub mod judge;
 pub mod ledger;
 pub mod shards;
 pub mod pipeline;
+pub mod telemetry;
+pub mod cli;

@@ -1,1 +1,5 @@
-fn main() {}
+//! Parse, run, exit code. Everything else is in the library.
+
+fn main() -> std::process::ExitCode {
+    thinkloom::cli::main()
+}

@@ -63,6 +63,8 @@ CREATE TABLE IF NOT EXISTS rollout (
     recorded_unix_ms INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
+
 -- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT PRIMARY KEY,
@@ -72,6 +74,8 @@ CREATE TABLE IF NOT EXISTS verdict (
     reason TEXT NOT NULL
 ) STRICT;
 
+CREATE INDEX IF NOT EXISTS verdict_by_rollout ON verdict (rollout_key);
+
 -- A judge call that is about to be made.
 CREATE TABLE IF NOT EXISTS judge_attempt (
     request_key TEXT NOT NULL,
@@ -80,6 +84,8 @@ CREATE TABLE IF NOT EXISTS judge_attempt (
     started_unix_ms INTEGER NOT NULL,
     PRIMARY KEY (request_key, attempt)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS judge_attempt_by_query ON judge_attempt (query_id);
 
 -- What came back, byte for byte, before anything is read from it.
 CREATE TABLE IF NOT EXISTS judge_reply (

@@ -1,7 +1,9 @@
 //! Sums over the facts, for people: how far a run is and what it cost.
 
 use super::error::LedgerError;
+use super::facts::AttemptRecord;
 use super::reader::Reader;
+use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
 
 /// Sums over the responses of one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -45,7 +47,7 @@ impl Reader {
         let count = |table: &str| -> Result<u64, LedgerError> {
             Ok(self.one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?.unwrap_or(0))
         };
-        let mode = |mode: crate::domain::Mode| -> Result<ModeTotals, LedgerError> {
+        let mode = |mode: Mode| -> Result<ModeTotals, LedgerError> {
             let sql = "SELECT count(*), coalesce(sum(completion_tokens), 0) FROM rollout WHERE mode = ?1";
             let found = self.one(sql, [mode.name()], |row| {
                 Ok(ModeTotals { rollouts: row.get(0)?, completion_tokens: row.get(1)? })
@@ -53,8 +55,8 @@ impl Reader {
             Ok(found.unwrap_or_default())
         };
         Ok(Totals {
-            think_on: mode(crate::domain::Mode::ThinkOn)?,
-            think_off: mode(crate::domain::Mode::ThinkOff)?,
+            think_on: mode(Mode::ThinkOn)?,
+            think_off: mode(Mode::ThinkOff)?,
             judge: JudgeTotals {
                 attempts: count("judge_attempt")?,
                 replies: count("judge_reply")?,
@@ -90,5 +92,87 @@ impl Reader {
             Some((Some(tokens), Some(ms))) if ms > 0.0 => Some(tokens / ms * 1000.0),
             _ => None,
         })
+    }
+
+    /// Returns the pass counts over all stored verdicts of a mode.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn pass_counts(&self, mode: Mode) -> Result<PassCounts, LedgerError> {
+        let sql = "SELECT count(*), coalesce(sum(outcome = 'correct'), 0) \
+                   FROM verdict JOIN rollout ON rollout_key = rollout.key WHERE mode = ?1";
+        let found =
+            self.one(sql, [mode.name()], |row| Ok(PassCounts { sampled: row.get(0)?, correct: row.get(1)? }))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Returns all stored responses to a query with all verdicts on each, by mode and sample index.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn rollouts_of(&self, query_id: &str) -> Result<Vec<(Rollout, Vec<Verdict>)>, LedgerError> {
+        let sql = "SELECT key FROM rollout WHERE query_id = ?1 ORDER BY mode DESC, sample_index, key";
+        let keys: Vec<String> = self.many(sql, [query_id], |row| row.get(0))?;
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys.into_iter().map(RolloutKey) {
+            let sql = "SELECT key FROM verdict WHERE rollout_key = ?1 ORDER BY rowid";
+            let verdict_keys: Vec<String> = self.many(sql, [&key.0], |row| row.get(0))?;
+            let verdicts = verdict_keys.iter().filter_map(|key| self.verdict(key).transpose());
+            let verdicts = verdicts.collect::<Result<Vec<Verdict>, LedgerError>>()?;
+            found.extend(self.rollout(&key)?.map(|rollout| (rollout, verdicts)));
+        }
+        Ok(found)
+    }
+
+    /// Returns all judge attempts about a query, with their request keys.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn attempts_of(&self, query_id: &str) -> Result<Vec<(String, AttemptRecord)>, LedgerError> {
+        let sql = "SELECT DISTINCT request_key FROM judge_attempt WHERE query_id = ?1 ORDER BY request_key";
+        let keys: Vec<String> = self.many(sql, [query_id], |row| row.get(0))?;
+        let mut found = Vec::new();
+        for key in keys {
+            found.extend(self.attempts(&key)?.into_iter().map(|record| (key.clone(), record)));
+        }
+        Ok(found)
+    }
+
+    /// Returns the largest number of attempts that any judge request has, those not counted that cannot have been
+    /// charged.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn attempts_max(&self) -> Result<u32, LedgerError> {
+        let sql = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM judge_attempt \
+                   LEFT JOIN judge_failure USING (request_key, attempt) \
+                   WHERE outcome IS NULL OR outcome NOT IN ('unreachable', 'refused') GROUP BY request_key)";
+        Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// Returns how many prompts are not what their hash says, and how many facts point at nothing (I2, I4).
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn broken_facts(&self) -> Result<(u64, u64), LedgerError> {
+        let mut changed = 0;
+        self.many("SELECT sha256, text FROM prompt", [], |row| {
+            use sha2::Digest;
+            let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
+            changed += u64::from(hex::encode(sha2::Sha256::digest(text.as_bytes())) != hash);
+            Ok(())
+        })?;
+        let dangling = self.many("PRAGMA foreign_key_check", [], |_| Ok(()))?;
+        Ok((changed, dangling.len() as u64))
+    }
+
+    /// Returns whether a query has a response with this seed and mode whose verdict is `correct`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn has_evidence(&self, query_id: &str, mode: &str, seed: &str) -> Result<bool, LedgerError> {
+        let sql = "SELECT count(*) FROM rollout JOIN verdict ON rollout_key = rollout.key \
+                   WHERE query_id = ?1 AND mode = ?2 AND seed = CAST(?3 AS INTEGER) AND outcome = 'correct'";
+        Ok(self.one(sql, (query_id, mode, seed), |row| row.get::<_, u64>(0))?.unwrap_or(0) > 0)
     }
 }

@@ -3,8 +3,10 @@
 //! Nothing is remembered here that is not in the ledger. A run asks for every query what [`plan`] says is next,
 //! commits what comes of it, and publishes a shard as soon as all its rows are settled.
 
+pub mod audit;
 mod context;
 mod error;
+pub mod forecast;
 mod intake;
 mod journal;
 mod limits;
@@ -14,8 +16,9 @@ mod publish;
 mod rows;
 mod run;
 
-pub use context::{ChangePolicy, Context, RunOptions};
+pub use context::{ChangePolicy, Context, RunOptions, open_api_judge};
 pub use error::RunError;
+pub use limits::LOG_INTERVAL;
 pub use progress::{Progress, Snapshot};
 pub use publish::run_counts;
 pub use rows::{Outcome, Sample, settle};

@@ -79,6 +79,17 @@ pub fn lock_dir(path: &Path) -> Result<DirLock, DirError> {
     Ok(DirLock { _file: file })
 }
 
+/// Creates an empty directory that is removed when the returned value is dropped.
+///
+/// # Errors
+/// [`DirError::Io`] if the system's directory for temporary files cannot be used.
+pub fn temporary_dir() -> Result<tempfile::TempDir, DirError> {
+    tempfile::Builder::new()
+        .prefix("thinkloom-")
+        .tempdir()
+        .map_err(|source| DirError::Io { path: std::env::temp_dir(), source })
+}
+
 /// Returns the kind of network file system that a path lies on, if it is a known one.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
@@ -93,7 +104,9 @@ fn network_file_system(path: &Path) -> Option<&'static str> {
         (0x00c3_6400, "Ceph"),
         (0x0bd0_0bd0, "Lustre"),
     ];
-    let magic = u64::from_ne_bytes(i64::from(rustix::fs::statfs(path).ok()?.f_type).to_ne_bytes()) & 0xffff_ffff;
+    // The field's type differs between architectures; the magic numbers have 32 bits.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    let magic = rustix::fs::statfs(path).ok()?.f_type as u64 & 0xffff_ffff;
     KINDS.iter().find(|(known, _)| *known == magic).map(|(_, kind)| *kind)
 }
 

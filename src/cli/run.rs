@@ -1,0 +1,142 @@
+//! `thinkloom run`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::display::{Display, duration, percent};
+use super::{ConfigArgs, Failure, print};
+use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: thinkloom run -c thinkloom.toml -o out --limit 100 --set sampling.samples_per_mode=4")]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The output directory; output.dir of the config otherwise.
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Take only the first N rows of the input.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Sample a few queries and forecast tokens, time and money; nothing is kept.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on although something that decides the data changed since the last run of the directory.
+    #[arg(long)]
+    reconfigure: bool,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
+    let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };
+    let options = RunOptions { config, out_dir: out_dir.clone(), row_limit: args.limit, changes };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(Failure::other)?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        spawn_signal_watch(stop.clone());
+        if args.dry_run {
+            let forecast = forecast::forecast(options, stop).await?;
+            return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
+        }
+        let open = tokio::task::spawn_blocking(move || Context::open(options, stop));
+        let context = Arc::new(open.await.map_err(Failure::other)??);
+        let started = std::time::Instant::now();
+        let summary = run_with_display(&context).await?;
+        print(&if args.json { to_json(&summary) } else { to_text(&context, &summary, started.elapsed().as_secs_f64()) })?;
+        if summary.error_exclusions > 0 { Err(Failure::Code(4)) } else { Ok(()) }
+    })
+}
+
+async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
+    tracing::info!("{} input rows, output in {}", context.rows, context.dir.display());
+    if context.settings.dedup.near_duplicate_threshold < 1.0 {
+        tracing::info!("exact duplicates are removed; near-duplicates are not looked for in this version");
+    }
+    let display = Display::new(context.rows);
+    let mut tick = tokio::time::interval(display.interval(LOG_INTERVAL));
+    let run = pipeline::run(context);
+    let mut run = std::pin::pin!(run);
+    // The first tick comes at once and has nothing to show.
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            result = &mut run => return result,
+            _ = tick.tick() => display.update(&context.progress.snapshot(context.policy.stats())),
+        }
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) stops the run cleanly, the second ends the process at once; both are safe.
+fn spawn_signal_watch(stop: CancellationToken) {
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::warn!("stopping: running responses are finished and kept (again to stop at once)");
+        stop.cancel();
+        wait_for_signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn wait_for_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without signals there is nothing to wait for; the run goes on to its end.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn to_json(summary: &Summary) -> String {
+    let json = serde_json::json!({"counts": summary.counts, "error_exclusions": summary.error_exclusions});
+    format!("{json:#}\n")
+}
+
+fn to_text(context: &Context, summary: &Summary, elapsed_s: f64) -> String {
+    let counts = &summary.counts;
+    let snapshot = context.progress.snapshot(context.policy.stats());
+    let dir = context.dir.display();
+    let reasons: Vec<String> =
+        counts.exclusions_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    format!(
+        "done in {elapsed}: {queries} queries = {samples} samples + {exclusions} exclusions{reasons}\n\
+         think-on share of samples: {share}; rollouts: {rollouts}; {speed:.0} tokens per second\n\
+         written to {dir}:\n  \
+           data/samples     the training rows\n  \
+           data/rollouts    every response with its verdict\n  \
+           data/exclusions  every query without a sample, with its reason\n\
+         look at it:\n  \
+           thinkloom status {dir} --check\n  \
+           thinkloom inspect {dir}\n  \
+           duckdb -c \"SELECT mode, difficulty, count(*) FROM '{dir}/data/samples/*.parquet' GROUP BY ALL ORDER BY ALL\"\n",
+        elapsed = duration(elapsed_s),
+        queries = counts.queries,
+        samples = counts.samples,
+        exclusions = counts.exclusions,
+        share = percent(snapshot.think_on, snapshot.samples),
+        rollouts = counts.rollouts,
+        speed = snapshot.tokens_per_second,
+    )
+}

@@ -1,0 +1,181 @@
+//! The dry run: sample a few queries for real, in a directory that is thrown away, and extrapolate.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::future::join_all;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, RunOptions, open_api_judge};
+use super::error::RunError;
+use crate::config::{JudgeBackend, Settings};
+use crate::domain::Query;
+use crate::judge::cost::{Usage, cost_usd};
+use crate::judge::prompt::{JudgeCase, messages};
+use crate::ledger::IntakeRow;
+use crate::policy::PolicyError;
+use crate::sys::files::temporary_dir;
+
+/// Queries that are sampled.
+const PROBE_QUERIES: usize = 4;
+
+/// Tokens of a justification where none was ever seen: three sentences.
+const JUSTIFICATION_TOKENS: u64 = 90;
+
+/// What a run is expected to take.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forecast {
+    /// Input rows that are queries.
+    pub queries: u64,
+    /// Queries that were sampled for this forecast.
+    pub probed_queries: usize,
+    /// Responses of the whole run.
+    pub rollouts: u64,
+    /// Mean completion tokens of the probed responses, by mode.
+    pub mean_tokens_on: f64,
+    /// Mean completion tokens of the probed responses, by mode.
+    pub mean_tokens_off: f64,
+    /// Completion tokens of the whole run.
+    pub completion_tokens: f64,
+    /// Completion tokens per second while probing; a long run with full slots is faster.
+    pub tokens_per_second: f64,
+    /// Seconds of sampling.
+    pub sampling_s: f64,
+    /// Judge calls, one per query at the most.
+    pub judge_calls: u64,
+    /// Tokens of one judge call's prompt, counted by the policy's own tokenizer.
+    pub judge_prompt_tokens: u64,
+    /// Cost in USD; absent if a price is unknown; 0 for a local judge.
+    pub judge_usd: Option<f64>,
+}
+
+/// Samples the first queries in a temporary directory and extrapolates. Makes no judge call.
+///
+/// # Errors
+/// As [`Context::open`] and the policy.
+pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Result<Forecast, RunError> {
+    // Refuses a judge that could not be asked, although it is not asked now.
+    if options.config.settings.judge.backend == JudgeBackend::Openai {
+        open_api_judge(&options.config.settings.judge)?;
+    }
+    let folder = temporary_dir()?;
+    options.out_dir = folder.path().to_owned();
+    let context = tokio::task::spawn_blocking(move || Context::open(options, stop));
+    let context = Arc::new(context.await.map_err(|error| RunError::Internal(error.to_string()))??);
+    let queries = context.read(|context, reader| Ok(reader.intake(&context.run.input_digest, 0, context.rows)?)).await?;
+    let queries: Vec<Query> = queries
+        .into_iter()
+        .filter_map(|row| match row {
+            IntakeRow::Query(query) => Some(query),
+            IntakeRow::Excluded(_) => None,
+        })
+        .collect();
+    // Spread over the input: its beginning may be its easy part.
+    let step = (queries.len() / PROBE_QUERIES).max(1);
+    let probes: Vec<&Query> = queries.iter().step_by(step).take(PROBE_QUERIES).collect();
+    let started = std::time::Instant::now();
+    let (mut lengths_on, mut lengths_off) = (Vec::new(), Vec::new());
+    let mut tasks = Vec::new();
+    for query in &probes {
+        let both = context.policy.tasks(query).map_err(PolicyError::from)?;
+        tasks.extend(both.on.into_iter().chain(both.off));
+    }
+    for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
+        let rollout = result.map_err(PolicyError::from)?;
+        let lengths = if rollout.mode == crate::domain::Mode::ThinkOn { &mut lengths_on } else { &mut lengths_off };
+        lengths.push(f64::from(rollout.completion_tokens));
+    }
+    let elapsed_s = started.elapsed().as_secs_f64().max(1e-3);
+    let sampled = context.policy.stats().sampled_tokens.load(Ordering::Relaxed) as f64;
+    let judge_prompt_tokens = match probes.first() {
+        Some(query) => judge_prompt_tokens(&context, query)?,
+        None => 0,
+    };
+    let mean = |lengths: &[f64]| lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
+    let (mean_tokens_on, mean_tokens_off) = (mean(&lengths_on), mean(&lengths_off));
+    let count = queries.len() as u64;
+    let samples = f64::from(context.settings.sampling.samples_per_mode);
+    let completion_tokens = count as f64 * samples * (mean_tokens_on + mean_tokens_off);
+    let tokens_per_second = sampled / elapsed_s;
+    let judge_calls = if context.settings.judge.backend == JudgeBackend::None { 0 } else { count };
+    Ok(Forecast {
+        queries: count,
+        probed_queries: probes.len(),
+        rollouts: count * 2 * u64::from(context.settings.sampling.samples_per_mode),
+        mean_tokens_on,
+        mean_tokens_off,
+        completion_tokens,
+        tokens_per_second,
+        sampling_s: completion_tokens / tokens_per_second.max(1e-3),
+        judge_calls,
+        judge_prompt_tokens,
+        judge_usd: judge_usd(&context.settings, judge_calls, judge_prompt_tokens),
+    })
+}
+
+fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
+    let question = query.user_text();
+    let case = JudgeCase {
+        question: &question,
+        mode: crate::domain::Mode::ThinkOff,
+        reason: crate::domain::ModeReason::Tie,
+        counts: Default::default(),
+        mean_tokens: Default::default(),
+        difficulty: "medium",
+        thinking: None,
+        answer: &query.gold,
+    };
+    let messages = messages(&case).map_err(|error| RunError::Internal(error.to_string()))?;
+    let text: String = messages.iter().map(|message| message.content.as_str()).collect();
+    let tokens = context.policy.engine().vocabulary().encode(&text).map_err(PolicyError::from)?;
+    Ok(tokens.len() as u64)
+}
+
+fn judge_usd(settings: &Settings, calls: u64, prompt_tokens: u64) -> Option<f64> {
+    if settings.judge.backend != JudgeBackend::Openai {
+        return Some(0.0);
+    }
+    let usage = Usage {
+        prompt_tokens: calls * prompt_tokens,
+        cache_hit_tokens: None,
+        completion_tokens: calls * JUSTIFICATION_TOKENS,
+    };
+    cost_usd(&usage, &settings.judge.prices_usd_per_mtok)
+}
+
+impl Forecast {
+    /// Returns the forecast as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
+    }
+
+    /// Returns the forecast for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let money = match self.judge_usd {
+            None => "unknown: set judge.prices_usd_per_mtok".to_owned(),
+            Some(0.0) => "none".to_owned(),
+            Some(usd) => format!("about ${usd:.2} (no cache hits, {JUSTIFICATION_TOKENS} tokens per reply assumed)"),
+        };
+        format!(
+            "forecast from {} of {} queries, sampled now and thrown away:\n\
+             rollouts    {}\n\
+             tokens      {:.0} (think-on {:.0}, think-off {:.0} per response)\n\
+             sampling    {:.0} s at {:.0} tokens per second\n\
+             judge       up to {} calls of about {} prompt tokens\n\
+             money       {money}\n",
+            self.probed_queries,
+            self.queries,
+            self.rollouts,
+            self.completion_tokens,
+            self.mean_tokens_on,
+            self.mean_tokens_off,
+            self.sampling_s,
+            self.tokens_per_second,
+            self.judge_calls,
+            self.judge_prompt_tokens,
+        )
+    }
+}
