@@ -108,7 +108,10 @@ mod tests {
 
     #[test]
     fn durations_and_shares_read_well() {
-        assert_eq!([duration(0.4), duration(59.6), duration(3599.0), duration(7325.0)], ["0s", "1m 0s", "59m 59s", "2h 2m"]);
+        assert_eq!(
+            [duration(0.4), duration(59.6), duration(3599.0), duration(7325.0)],
+            ["0s", "1m 0s", "59m 59s", "2h 2m"]
+        );
         assert_eq!([percent(1, 3), percent(0, 0)], ["33%", "-"]);
     }
 }

@@ -39,11 +39,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
     let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };
     let options = RunOptions { config, out_dir: out_dir.clone(), row_limit: args.limit, changes };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .build()
-        .map_err(Failure::other)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         spawn_signal_watch(stop.clone());
@@ -55,7 +52,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         let context = Arc::new(open.await.map_err(Failure::other)??);
         let started = std::time::Instant::now();
         let summary = run_with_display(&context).await?;
-        print(&if args.json { to_json(&summary) } else { to_text(&context, &summary, started.elapsed().as_secs_f64()) })?;
+        print(&if args.json {
+            to_json(&summary)
+        } else {
+            to_text(&context, &summary, started.elapsed().as_secs_f64())
+        })?;
         if summary.error_exclusions > 0 { Err(Failure::Code(4)) } else { Ok(()) }
     })
 }

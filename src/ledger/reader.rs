@@ -67,6 +67,16 @@ impl Reader {
         Ok(self.one(sql, [input_digest], |row| row.get(0))?.unwrap_or(0))
     }
 
+    /// Returns how many of the first `rows` rows of an intake are no queries.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn intake_exclusions(&self, input_digest: &str, rows: u64) -> Result<u64, LedgerError> {
+        let sql =
+            "SELECT count(*) FROM intake WHERE input_digest = ?1 AND ordinal < ?2 AND excluded_reason IS NOT NULL";
+        Ok(self.one(sql, (input_digest, rows), |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// Returns the rows `start..end` of an intake, in order.
     ///
     /// # Errors

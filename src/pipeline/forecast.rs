@@ -63,7 +63,8 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     options.out_dir = folder.path().to_owned();
     let context = tokio::task::spawn_blocking(move || Context::open(options, stop));
     let context = Arc::new(context.await.map_err(|error| RunError::Internal(error.to_string()))??);
-    let queries = context.read(|context, reader| Ok(reader.intake(&context.run.input_digest, 0, context.rows)?)).await?;
+    let queries =
+        context.read(|context, reader| Ok(reader.intake(&context.run.input_digest, 0, context.rows)?)).await?;
     let queries: Vec<Query> = queries
         .into_iter()
         .filter_map(|row| match row {

@@ -90,6 +90,13 @@ pub fn temporary_dir() -> Result<tempfile::TempDir, DirError> {
         .map_err(|source| DirError::Io { path: std::env::temp_dir(), source })
 }
 
+/// Returns the free bytes that this process may use on the file system of a path, where the system says.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Returns the kind of network file system that a path lies on, if it is a known one.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {

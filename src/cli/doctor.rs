@@ -1,0 +1,129 @@
+//! `thinkloom doctor`
+
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{ConfigArgs, Failure, print};
+use crate::config::{JudgeBackend, LoadedConfig};
+use crate::ingest;
+use crate::pipeline::open_api_judge;
+use crate::policy::CandlePolicy;
+use crate::sys::files::{free_bytes, lock_dir};
+
+/// How long the judge's host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Free space below which a run is likely to end early.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: thinkloom doctor -c thinkloom.toml")]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The output directory; output.dir of the config otherwise.
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// One thing that was looked at: what, and how it stands.
+struct Check {
+    what: &'static str,
+    result: Result<String, String>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
+    let checks = [
+        Check { what: "input", result: check_input(&config) },
+        Check { what: "output", result: check_output(&out_dir) },
+        Check { what: "model", result: check_model(&config) },
+        Check { what: "device", result: check_device() },
+        Check { what: "judge", result: check_judge(&config) },
+        Check { what: "sandbox", result: Ok("none in this version: code answers stay unverifiable".to_owned()) },
+    ];
+    let line = |check: &Check| match &check.result {
+        Ok(detail) => format!("ok       {:<8} {detail}\n", check.what),
+        Err(detail) => format!("missing  {:<8} {detail}\n", check.what),
+    };
+    print(&checks.iter().map(line).collect::<String>())?;
+    if checks.iter().all(|check| check.result.is_ok()) { Ok(()) } else { Err(Failure::Code(1)) }
+}
+
+fn with_hint(error: impl std::fmt::Display, hint: Option<&str>) -> String {
+    hint.map_or_else(|| error.to_string(), |hint| format!("{error}; hint: {hint}"))
+}
+
+fn check_input(config: &LoadedConfig) -> Result<String, String> {
+    let files = ingest::expand_paths(&config.settings.input.paths, &config.base_dirs())
+        .map_err(|error| with_hint(&error, error.hint()))?;
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    if names.is_empty() { Err("input.paths is empty".to_owned()) } else { Ok(names.join(", ")) }
+}
+
+fn check_output(dir: &Path) -> Result<String, String> {
+    let existed = dir.exists();
+    let lock = lock_dir(dir).map_err(|error| with_hint(&error, Some(error.hint())))?;
+    let free = free_bytes(dir);
+    drop(lock);
+    if !existed {
+        // Looking must not leave anything behind; a directory that someone filled meanwhile stays.
+        let _ = std::fs::remove_file(dir.join(".lock"));
+        let _ = std::fs::remove_dir(dir);
+    }
+    match free {
+        Some(free) if free < FREE_BYTES_MIN => {
+            Err(format!("{} has {} MiB free; hint: free some space", dir.display(), free >> 20))
+        }
+        Some(free) => Ok(format!("{} can be written, {} GiB free", dir.display(), free >> 30)),
+        None => Ok(format!("{} can be written", dir.display())),
+    }
+}
+
+fn check_model(config: &LoadedConfig) -> Result<String, String> {
+    let path = config.resolve(&config.settings.policy.model);
+    let policy = CandlePolicy::load(&path, &config.settings.policy, &config.settings.sampling)
+        .map_err(|error| with_hint(&error, error.hint()))?;
+    let (identity, engine) = (policy.identity(), policy.engine());
+    Ok(format!(
+        "{}: context {}, {} MiB of weights in memory, preset {}, SHA-256 {}",
+        path.display(),
+        engine.config().context,
+        engine.weight_bytes() >> 20,
+        identity.preset,
+        identity.revision
+    ))
+}
+
+fn check_device() -> Result<String, String> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(format!("cpu, {cores} cores, {:?}", pulp::Arch::new()))
+}
+
+/// Looks whether the judge's host takes connections and whether the key is there. Sends no request.
+fn check_judge(config: &LoadedConfig) -> Result<String, String> {
+    let settings = &config.settings.judge;
+    match settings.backend {
+        JudgeBackend::None => return Ok("none".to_owned()),
+        JudgeBackend::Policy => return Ok("the policy model itself".to_owned()),
+        JudgeBackend::Openai => {}
+    }
+    open_api_judge(settings).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
+    let url = reqwest::Url::parse(&settings.base_url).map_err(|error| format!("judge.base_url: {error}"))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let hint = "hint: check judge.base_url and the network";
+    let addresses = (host.as_str(), port).to_socket_addrs().map_err(|error| format!("{host}: {error}; {hint}"))?;
+    for address in addresses {
+        if std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok() {
+            return Ok(format!("{} takes connections; the key is not tried", settings.base_url));
+        }
+    }
+    Err(format!("{host} takes no connection on port {port}; {hint}"))
+}

@@ -1,0 +1,70 @@
+//! `thinkloom schema`
+
+use anyhow::anyhow;
+use clap::Args;
+use schemars::schema_for;
+
+use super::grade::{GradeCase, GradeVerdict};
+use super::{Failure, print};
+use crate::config::Settings;
+use crate::shards::{Table, describe_json};
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: thinkloom schema samples")]
+pub struct SchemaArgs {
+    /// One of config, grade_case, grade_verdict, samples, rollouts, exclusions; without it the names are listed.
+    name: Option<String>,
+}
+
+/// Every schema: its name, and what builds it. The files of the same names under `schemas/` are checked by a test.
+pub const SCHEMAS: &[(&str, fn() -> String)] = &[
+    ("config", || pretty(schema_for!(Settings))),
+    ("grade_case", || pretty(schema_for!(GradeCase))),
+    ("grade_verdict", || pretty(schema_for!(GradeVerdict))),
+    ("samples", || describe_json(Table::Samples)),
+    ("rollouts", || describe_json(Table::Rollouts)),
+    ("exclusions", || describe_json(Table::Exclusions)),
+];
+
+fn pretty(schema: schemars::Schema) -> String {
+    format!("{:#}\n", schema.to_value())
+}
+
+/// Runs the command.
+pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
+    let Some(name) = &args.name else {
+        return print(&SCHEMAS.iter().map(|(name, _)| format!("{name}\n")).collect::<String>());
+    };
+    match SCHEMAS.iter().find(|(known, _)| known == name) {
+        Some((_, build)) => {
+            let text = build();
+            print(text.trim_end()).and_then(|()| print("\n"))
+        }
+        None => {
+            let known: Vec<&str> = SCHEMAS.iter().map(|(name, _)| *name).collect();
+            crate::cli::display::print_line(&format!(
+                "{}",
+                anyhow!("error: no schema {name}; known: {}", known.join(", "))
+            ));
+            Err(Failure::Code(2))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_schemas_are_what_the_program_prints() {
+        for (name, build) in SCHEMAS {
+            let path = format!("{}/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                std::fs::write(&path, build()).unwrap();
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(committed, build(), "{path} is stale: run UPDATE_SCHEMAS=1 make test");
+        }
+    }
+}

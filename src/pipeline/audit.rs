@@ -1,0 +1,168 @@
+//! The audit behind `status --check`: every invariant that can be checked from a directory at rest.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::error::RunError;
+use crate::config::Settings;
+use crate::ledger::{FILE_NAME, Reader, RunRecord, ShardRecord};
+use crate::shards::{self, FileState, Table};
+
+/// The result of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The invariant's id, or `ledger` and `files` for what stands under all of them.
+    pub invariant: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// What was looked at, or what is wrong.
+    pub detail: String,
+}
+
+impl Finding {
+    fn new(invariant: &'static str, breaches: Vec<String>, looked_at: String) -> Self {
+        if breaches.is_empty() {
+            return Self { invariant, holds: true, detail: looked_at };
+        }
+        let more = breaches.len().saturating_sub(3);
+        let mut detail = breaches.into_iter().take(3).collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            detail.push_str(&format!("; and {more} more"));
+        }
+        Self { invariant, holds: false, detail }
+    }
+}
+
+/// Checks a directory. Reads every published file. Blocks.
+///
+/// I6 (interrupted runs publish the same bytes) is proven by running again, I7 and I8 are bounds of a live process:
+/// the three have no trace to check at rest.
+///
+/// # Errors
+/// [`RunError`] if the ledger or a directory cannot be read at all.
+pub fn audit(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Vec<Finding>, RunError> {
+    let records = reader.shards(&run.fingerprint)?;
+    let intake = reader.intake_rows(&run.input_digest)?;
+    let rows = run.row_limit.map_or(intake, |limit| limit.min(intake));
+    let mut findings = Vec::new();
+    let integrity = reader.check_integrity().err().map(|error| error.to_string());
+    findings.push(Finding::new("ledger", integrity.into_iter().collect(), "its pages are sound".to_owned()));
+    let (damaged, readable) = check_files(dir, &records)?;
+    findings.push(conservation(dir, &readable, rows));
+    let (changed, dangling) = reader.broken_facts()?;
+    let changed = (changed > 0).then(|| format!("{changed} prompts are not what their hash says"));
+    findings.push(Finding::new("I2", changed.into_iter().collect(), "content addresses match contents".to_owned()));
+    findings.push(Finding::new("I3", damaged, format!("{} published files have their recorded hash", records.len())));
+    findings.push(evidence(dir, reader, &readable, dangling)?);
+    findings.push(attempts(reader, run)?);
+    let known: Vec<String> = records.iter().map(|record| record.file_name.clone()).collect();
+    let strangers = shards::unexplained(dir, &known)?;
+    let strangers = strangers.into_iter().map(|name| format!("{name} is no published file")).collect();
+    findings.push(Finding::new("files", strangers, "every file under data/ is explained by the ledger".to_owned()));
+    Ok(findings)
+}
+
+/// I3: returns what is wrong with published files, and the records whose files are intact.
+fn check_files(dir: &Path, records: &[ShardRecord]) -> Result<(Vec<String>, Vec<ShardRecord>), RunError> {
+    let (mut damaged, mut readable) = (Vec::new(), Vec::new());
+    for record in records {
+        match shards::verify(dir, &record.file_name, &record.sha256)? {
+            FileState::Intact => readable.push(record.clone()),
+            FileState::Missing => damaged.push(format!("{} is missing", record.file_name)),
+            FileState::Different { .. } => damaged.push(format!("{} has another content", record.file_name)),
+        }
+    }
+    Ok((damaged, readable))
+}
+
+/// I1: every input row of a published shard is one sample or one exclusion, and none is both or twice.
+fn conservation(dir: &Path, records: &[ShardRecord], rows: u64) -> Finding {
+    let mut seen: HashMap<String, &'static str> = HashMap::new();
+    let mut breaches = Vec::new();
+    let mut counts = (0_u64, 0_u64);
+    let mut covered = 0;
+    for record in records.iter().filter(|record| record.table != Table::Rollouts.name()) {
+        let is_samples = record.table == Table::Samples.name();
+        if is_samples {
+            covered += record.end_ordinal - record.first_ordinal;
+        }
+        let ordinals = match shards::read_columns(&dir.join(&record.file_name), &["ordinal"]) {
+            Ok(ordinals) => ordinals,
+            Err(error) => {
+                breaches.push(error.to_string());
+                continue;
+            }
+        };
+        let count = if is_samples { &mut counts.0 } else { &mut counts.1 };
+        *count += ordinals.len() as u64;
+        for ordinal in ordinals.into_iter().flatten().flatten() {
+            let number: u64 = ordinal.parse().unwrap_or(u64::MAX);
+            if !(record.first_ordinal..record.end_ordinal).contains(&number) {
+                breaches.push(format!("{} holds input row {ordinal}, which is not its own", record.file_name));
+            }
+            let table = if is_samples { "samples" } else { "exclusions" };
+            if let Some(other) = seen.insert(ordinal.clone(), table) {
+                breaches.push(format!("input row {ordinal} stands in {other} and in {table}"));
+            }
+        }
+    }
+    let outstanding = rows.saturating_sub(covered);
+    let (samples, exclusions) = counts;
+    if samples + exclusions + outstanding != rows {
+        breaches.push(format!(
+            "{rows} queries, but {samples} samples + {exclusions} exclusions + {outstanding} outstanding"
+        ));
+    }
+    let looked_at = format!("{rows} queries = {samples} samples + {exclusions} exclusions + {outstanding} outstanding");
+    Finding::new("I1", breaches, looked_at)
+}
+
+/// I4: the response behind every sample is in the ledger with a verdict `correct`, and no fact points at nothing.
+fn evidence(dir: &Path, reader: &Reader, records: &[ShardRecord], dangling: u64) -> Result<Finding, RunError> {
+    let mut breaches: Vec<String> =
+        (dangling > 0).then(|| format!("{dangling} facts point at facts that are not there")).into_iter().collect();
+    let mut samples = 0;
+    for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
+        let Ok(rows) = shards::read_columns(&dir.join(&record.file_name), &["query_id", "mode", "seed"]) else {
+            breaches.push(format!("{} cannot be read", record.file_name));
+            continue;
+        };
+        for row in rows {
+            samples += 1;
+            let [Some(id), Some(mode), Some(seed)] = row.as_slice() else {
+                breaches.push(format!("{} holds a sample without id, mode or seed", record.file_name));
+                continue;
+            };
+            if !reader.has_evidence(id, mode, seed)? {
+                breaches.push(format!("the ledger has no correct {mode} response behind the sample of query {id}"));
+            }
+        }
+    }
+    Ok(Finding::new("I4", breaches, format!("{samples} samples have their correct response in the ledger")))
+}
+
+/// I5: no judge request has more attempts than are allowed.
+fn attempts(reader: &Reader, run: &RunRecord) -> Result<Finding, RunError> {
+    let allowed = toml::from_str::<Settings>(&run.settings).map(|settings| settings.judge.attempts_max);
+    let most = reader.attempts_max()?;
+    let breach = match allowed {
+        Ok(allowed) if most > allowed => Some(format!("a judge request has {most} attempts, {allowed} are allowed")),
+        Ok(_) => None,
+        Err(error) => Some(format!("the stored settings cannot be read: {}", error.message())),
+    };
+    let looked_at = format!("no judge request has more than {most} attempts");
+    Ok(Finding::new("I5", breach.into_iter().collect(), looked_at))
+}
+
+/// Returns the findings as lines for people.
+#[must_use]
+pub fn to_text(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let mark = if finding.holds { "ok    " } else { "BREACH" };
+        format!("{mark} {:<6} {}\n", finding.invariant, finding.detail)
+    };
+    let lines: String = findings.iter().map(line).collect();
+    format!("{lines}       I6 to I8 leave no trace in {FILE_NAME}; see ARCHITECTURE.md for how they are tested\n")
+}
