@@ -17,8 +17,10 @@ pub struct SchemaArgs {
     name: Option<String>,
 }
 
+type BuildSchema = fn() -> String;
+
 /// Every schema: its name, and what builds it. The files of the same names under `schemas/` are checked by a test.
-pub const SCHEMAS: &[(&str, fn() -> String)] = &[
+const SCHEMAS: &[(&str, BuildSchema)] = &[
     ("config", || pretty(schema_for!(Settings))),
     ("grade_case", || pretty(schema_for!(GradeCase))),
     ("grade_verdict", || pretty(schema_for!(GradeVerdict))),

@@ -87,7 +87,7 @@ async fn draining_finishes_what_runs_and_refuses_what_waits() {
     let finished = results.iter().filter(|result| result.is_ok()).count();
     let refused = results.iter().filter(|result| matches!(result, Err(EngineError::Draining))).count();
     assert_eq!(finished + refused, 6);
-    assert!(finished >= 2 && refused >= 1, "{finished} finished, {refused} refused");
+    assert!(finished >= 1 && refused >= 1, "{finished} finished, {refused} refused");
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<C
 /// # Errors
 /// [`RunError`] if a file cannot be read or written.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
-    let (manifest, judges) = context.read(|context, reader| describe(context, reader)).await?;
+    let (manifest, judges) = context.read(describe).await?;
     let card = shards::card(&manifest, &judges);
     let files = [
         (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),

@@ -221,7 +221,6 @@ pub fn describe_json(table: Table) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use super::*;
 
@@ -258,5 +257,4 @@ mod tests {
             }
         }
     }
-
 }
