@@ -110,6 +110,14 @@ pub trait Judge: Send + Sync {
     /// Returns extra body keys from the config.
     fn extra(&self) -> Option<&Map<String, Value>>;
 
+    /// Returns the conversation that asks about a case.
+    ///
+    /// # Errors
+    /// An error of the template engine; the built-in templates give none.
+    fn messages(&self, case: &prompt::JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
+        prompt::messages(case)
+    }
+
     /// Waits until `request` may be sent: a free slot, pacing, pauses. Cancel-safe, for nothing was sent yet.
     ///
     /// The admission is held until the call is over. The default admits at once.
