@@ -1,6 +1,6 @@
 //! Asking a judge model to justify the choice of mode.
 //!
-//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask`] runs attempts over the facts
+//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask()`] runs attempts over the facts
 //! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `cost` prices it.
 //!
 //! What holds at every moment, crashes included: an attempt is in the journal before its call, and a raw reply before

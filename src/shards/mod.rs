@@ -1,6 +1,6 @@
 //! The published dataset: rows to Parquet shards, and the files that stand beside them.
 //!
-//! [`encode`] turns rows into the bytes of one shard and is pure: the same rows give the same bytes, so a shard that
+//! [`encode()`] turns rows into the bytes of one shard and is pure: the same rows give the same bytes, so a shard that
 //! was cut off is written again under the same name with the same content. [`Publisher::put`] makes bytes durable
 //! under a name, [`verify`] says whether they still stand there, [`unexplained`] lists what no record accounts for.
 //! [`Manifest`], [`card()`] and [`VIEWS_SQL`] are the files beside the data.
