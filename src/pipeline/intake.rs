@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::error::RunError;
-use crate::config::{InputSettings, LoadedConfig};
+use crate::config::{ConfigError, InputSettings, LoadedConfig};
 use crate::dedup::ExactIndex;
 use crate::domain::{Exclusion, ExclusionReason, Query};
 use crate::ingest::{self, InputFile, InputOptions, Row};
@@ -25,9 +25,13 @@ pub struct Input {
 /// Finds the input files and hashes them.
 ///
 /// # Errors
-/// [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
+/// [`RunError::Config`] if no file is named, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
 pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
     let InputSettings { paths, kind, fields } = &config.settings.input;
+    if paths.is_empty() {
+        let (origin, detail) = ("the config".to_owned(), "is empty: name at least one file".to_owned());
+        return Err(ConfigError::Value { origin, key: "input.paths", detail }.into());
+    }
     let files = ingest::expand_paths(paths, &config.base_dirs())?;
     let mut hasher = Sha256::new();
     let mut add = |text: &str| {

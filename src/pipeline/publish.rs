@@ -1,7 +1,8 @@
 //! Publishing: a shard is encoded from facts, written durably, and only then recorded (I3).
 //!
 //! A crash between the file and its row repeats the same bytes under the same name. A published file that is missing
-//! is written again; one that was changed is moved aside first, never overwritten.
+//! is written again, and so is one that another configuration published in its place; one that was changed is moved
+//! aside first, never overwritten.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,10 +25,16 @@ use crate::shards::{
 /// [`RunError`] if the ledger or a file cannot be read.
 pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
     let mut intact: BTreeMap<u64, usize> = BTreeMap::new();
+    let superseded = reader.superseded_shards(&context.run.fingerprint)?;
+    let is_explained = |name: &str, found: &str| {
+        superseded.iter().any(|other| other.file_name == name && other.sha256.eq_ignore_ascii_case(found))
+    };
     for record in reader.shards(&context.run.fingerprint)? {
         match shards::verify(&context.dir, &record.file_name, &record.sha256)? {
             FileState::Intact => *intact.entry(record.index).or_default() += 1,
             FileState::Missing => tracing::warn!("{} is missing and will be written again", record.file_name),
+            // The directory was run with other settings in between: that run's facts can give its file again.
+            FileState::Different { found } if is_explained(&record.file_name, &found) => {}
             FileState::Different { found } => move_aside(&context.dir, &record.file_name, &found)?,
         }
     }

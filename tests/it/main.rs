@@ -1,1 +1,12 @@
+//! Integration tests: the real binary on a tiny model, its files read by other means than its own.
+//!
+//! One test binary, so that the tree is linked once. `support` holds what the modules share; no test depends on the
+//! working directory, the network beyond the loopback address, or the time of day.
 
+mod bad_input;
+mod commands;
+mod judge;
+mod resume;
+mod run;
+mod support;
+mod tidy;
