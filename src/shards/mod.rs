@@ -29,7 +29,7 @@ pub use card::card;
 pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, PolicyIdentity};
-pub use publish::{FileState, Publisher, sha256, unexplained, verify};
+pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, verify};
 pub use read::read_columns;
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};
