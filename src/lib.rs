@@ -1,4 +1,4 @@
-//! thinkloom builds hybrid Think-on / Think-off training sets.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod domain;
 pub mod sys;

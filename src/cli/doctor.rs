@@ -103,7 +103,10 @@ fn check_model(config: &LoadedConfig) -> Result<String, String> {
 
 fn check_device() -> Result<String, String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(format!("cpu, {cores} cores, {:?}", pulp::Arch::new()))
+    // The variant's name is the instruction set (V3: AVX2 and FMA); what stands in it are its parts.
+    let simd = format!("{:?}", pulp::Arch::new());
+    let simd = simd.split('(').next().unwrap_or_default();
+    Ok(format!("cpu, {cores} cores, SIMD level {simd}"))
 }
 
 /// Looks whether the judge's host takes connections and whether the key is there. Sends no request.

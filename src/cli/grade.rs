@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use super::display::print_line;
 use crate::domain::{FinishReason, Kind, Mode};
 use crate::template::read_response;
 use crate::verify::{Case, verify};
@@ -60,10 +61,12 @@ pub(super) struct GradeVerdict {
 
 /// Runs the command.
 pub(super) fn run(args: &GradeArgs) -> Result<(), Failure> {
-    grade(args).map_err(Failure::Other)
+    let invalid = grade(args).map_err(Failure::Other)?;
+    if invalid > 0 { Err(Failure::Code(4)) } else { Ok(()) }
 }
 
-fn grade(args: &GradeArgs) -> anyhow::Result<()> {
+/// Grades all cases and returns how many lines were none; each of those keeps its place in the output.
+fn grade(args: &GradeArgs) -> anyhow::Result<u64> {
     let reader: Box<dyn BufRead> = if args.cases.as_os_str() == "-" {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
@@ -73,20 +76,37 @@ fn grade(args: &GradeArgs) -> anyhow::Result<()> {
         Some(path) => Box::new(BufWriter::new(fs_err::File::create(path)?)),
         None => Box::new(BufWriter::new(std::io::stdout().lock())),
     };
+    let mut invalid = 0;
     for (index, line) in reader.split(b'\n').enumerate() {
         let line = line.with_context(|| format!("cannot read {}", args.cases.display()))?;
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let place = || format!("{}:{}", args.cases.display(), index + 1);
-        let case: GradeCase = serde_json::from_slice(&line)
-            .map_err(|error| anyhow!("{}: no case: {error}; expected {{id, kind, gold, response}}", place()))?;
-        let verdict = grade_case(case).with_context(place)?;
+        let verdict = match serde_json::from_slice(&line).map_err(anyhow::Error::from).and_then(grade_case) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                invalid += 1;
+                let place = format!("{}:{}", args.cases.display(), index + 1);
+                print_line(&format!("error: {place}: no case: {error:#}; expected {{id, kind, gold, response}}"));
+                invalid_case(&line, &error)
+            }
+        };
         serde_json::to_writer(&mut writer, &verdict)?;
         writer.write_all(b"\n")?;
     }
     writer.flush()?;
-    Ok(())
+    Ok(invalid)
+}
+
+fn invalid_case(line: &[u8], error: &anyhow::Error) -> GradeVerdict {
+    let id = serde_json::from_slice::<serde_json::Value>(line).ok().and_then(|case| case.get("id").cloned());
+    GradeVerdict {
+        id: id.unwrap_or_default(),
+        verdict: crate::domain::VerdictOutcome::Unverifiable.name(),
+        extracted: None,
+        reason: format!("invalid_case: {error:#}"),
+        micros: 0,
+    }
 }
 
 fn grade_case(case: GradeCase) -> anyhow::Result<GradeVerdict> {

@@ -350,7 +350,7 @@ impl Settings {
     /// Checks every value against its range, and that nothing is asked for that this version lacks.
     ///
     /// # Errors
-    /// The first [`SettingFault`].
+    /// The first setting that cannot be used, with what is wrong.
     pub fn check(&self) -> Result<(), SettingFault> {
         const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
         const TOKENS_TEXT: &str = "1 to 1048576";

@@ -148,7 +148,7 @@ impl BlockPool {
         }
     }
 
-    /// Returns the counts by state; their sum is [`Self::total`] (I8).
+    /// Returns the counts by state; their sum is the number of blocks (I8).
     #[must_use]
     pub fn counts(&self) -> BlockCounts {
         let held = self.blocks.iter().filter(|block| block.holders > 0).count();

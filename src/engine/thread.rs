@@ -68,7 +68,8 @@ impl Engine {
     /// Loads a GGUF model and starts its thread. Blocks while loading.
     ///
     /// # Errors
-    /// As [`Model::load`] and [`Vocabulary::from_gguf`]; [`EngineError::Stopped`] if the system gives no threads.
+    /// [`EngineError`] if the file cannot be read, is malformed or of a kind that is not supported, or if the system
+    /// gives no threads.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)

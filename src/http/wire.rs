@@ -23,6 +23,12 @@ impl Message {
         Self { role: "system".to_owned(), content: content.into() }
     }
 
+    /// Builds a message with role `assistant`.
+    #[must_use]
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: "assistant".to_owned(), content: content.into() }
+    }
+
     /// Builds a message with role `user`.
     #[must_use]
     pub fn user(content: impl Into<String>) -> Self {

@@ -1,6 +1,6 @@
 //! Asking a judge model to justify the choice of mode.
 //!
-//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask`] runs attempts over the facts
+//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask()`] runs attempts over the facts
 //! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `cost` prices it.
 //!
 //! What holds at every moment, crashes included: an attempt is in the journal before its call, and a raw reply before
@@ -109,6 +109,14 @@ pub trait Judge: Send + Sync {
 
     /// Returns extra body keys from the config.
     fn extra(&self) -> Option<&Map<String, Value>>;
+
+    /// Returns the conversation that asks about a case.
+    ///
+    /// # Errors
+    /// An error of the template engine; the built-in templates give none.
+    fn messages(&self, case: &prompt::JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
+        prompt::messages(case)
+    }
 
     /// Waits until `request` may be sent: a free slot, pacing, pauses. Cancel-safe, for nothing was sent yet.
     ///

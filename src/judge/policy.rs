@@ -10,10 +10,12 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::prompt::{JudgeCase, local_messages};
 use super::{CallFailure, Judge, JudgeRequest, RawReply};
 use crate::domain::{FinishReason, Mode};
 use crate::engine::SequenceSpec;
 use crate::http::retry::Class;
+use crate::http::wire::Message;
 use crate::policy::{CandlePolicy, ChatMessage};
 
 /// Sampling temperature: low, for a sober text, but not 0, so that another attempt says something else.
@@ -41,11 +43,17 @@ impl PolicyJudge {
         let messages: Vec<ChatMessage> =
             serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
                 .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
-        let prompt = self
+        // An assistant's turn at the end is the beginning of the reply, for the model to go on with.
+        let (opening, messages) = match messages.split_last() {
+            Some((last, before)) if last.role == "assistant" => (last.content.as_str(), before),
+            _ => ("", messages.as_slice()),
+        };
+        let mut prompt = self
             .policy
             .prompter()
-            .render_chat(&messages, Mode::ThinkOff)
+            .render_chat(messages, Mode::ThinkOff)
             .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
+        prompt.push_str(opening);
         let mut hasher = Sha256::new();
         hasher.update(b"thinkloom judge stream\0");
         hasher.update(request.key.as_bytes());
@@ -55,8 +63,8 @@ impl PolicyJudge {
         let spec = SequenceSpec {
             prompt: engine.vocabulary().encode(&prompt).map_err(fatal)?,
             tokens_max: self.max_tokens,
-            // One paragraph is asked for; small models like to go on with examples of their own.
-            stops: vec!["\n\n".to_owned()],
+            // One sentence is asked for; small models like to go on with examples of their own.
+            stops: vec!["\n".to_owned()],
             close: None,
             temperature: TEMPERATURE as f32,
             top_p: 0.95,
@@ -74,7 +82,7 @@ impl PolicyJudge {
             "model": self.model,
             "choices": [{
                 "index": 0,
-                "message": {"role": "assistant", "content": completion.text},
+                "message": {"role": "assistant", "content": format!("{opening}{}", completion.text)},
                 "finish_reason": finish_reason,
             }],
             "usage": {
@@ -101,6 +109,10 @@ impl Judge for PolicyJudge {
 
     fn temperature(&self) -> f64 {
         TEMPERATURE
+    }
+
+    fn messages(&self, case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
+        Ok(local_messages(case))
     }
 
     fn extra(&self) -> Option<&Map<String, Value>> {

@@ -1,4 +1,5 @@
-//! The judge's prompt: `prompts/judge.jinja`, built into the binary.
+//! The judge's prompts, built into the binary: `prompts/judge.jinja` for models behind an API, and
+//! `prompts/judge_local.toml` for the local policy model, which may be too small to follow a rubric.
 //!
 //! The fixed rubric is the system message and comes first, everything that varies comes after it and the question
 //! last, so that a provider's prefix cache serves the rubric. Excerpts are bounded in characters. The text depends on
@@ -6,12 +7,14 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
+use crate::domain::{Mode, ModeReason};
 use crate::http::wire::Message;
 
 const TEMPLATE: &str = include_str!("../../prompts/judge.jinja");
+const LOCAL: &str = include_str!("../../prompts/judge_local.toml");
 /// Characters kept of the head of a thinking or answer excerpt.
 const EXCERPT_HEAD_CHARS: usize = 1200;
 /// Characters kept of the tail of a thinking or answer excerpt.
@@ -30,10 +33,6 @@ pub struct JudgeCase<'a> {
     pub mode: Mode,
     /// Why it was chosen.
     pub reason: ModeReason,
-    /// Counts of both modes; given to the template, which does not print them (see there why).
-    pub counts: ByMode<PassCounts>,
-    /// Mean completion tokens of both modes; given to the template, which does not print them.
-    pub mean_tokens: ByMode<f64>,
     /// The difficulty label; may be empty.
     pub difficulty: &'a str,
     /// The chosen response's thinking, if it has any.
@@ -50,13 +49,10 @@ pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> 
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     let template = environment.template_from_named_str("judge.jinja", TEMPLATE)?;
-    let rate = |mode: Mode| context! { sampled => case.counts[mode].sampled, correct => case.counts[mode].correct };
     let mut rendered = template.render_captured(context! {
         question => excerpt(case.question, QUESTION_HEAD_CHARS, QUESTION_TAIL_CHARS),
         mode => case.mode.name(),
         reason => case.reason.name(),
-        counts => context! { on => rate(Mode::ThinkOn), off => rate(Mode::ThinkOff) },
-        mean_tokens => context! { on => case.mean_tokens.on, off => case.mean_tokens.off },
         difficulty => case.difficulty,
         thinking => case.thinking.map(|text| excerpt(text, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS)),
         answer => excerpt(case.answer, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS),
@@ -66,10 +62,64 @@ pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> 
     Ok(vec![Message::system(system.trim()), Message::user(user.trim())])
 }
 
-/// Returns the SHA-256 of the template, in hex.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalPrompt {
+    system: String,
+    opening: ByModeText,
+    asked: ByModeText,
+    examples: Vec<LocalExample>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByModeText {
+    think_on: String,
+    think_off: String,
+}
+
+impl ByModeText {
+    fn of(&self, mode: Mode) -> &str {
+        match mode {
+            Mode::ThinkOn => &self.think_on,
+            Mode::ThinkOff => &self.think_off,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalExample {
+    mode: Mode,
+    question: String,
+    text: String,
+}
+
+/// Renders the conversation for a small local model: examples, then the question, and last the beginning of the
+/// assistant's own turn, which the model goes on with.
+#[must_use]
+pub fn local_messages(case: &JudgeCase<'_>) -> Vec<Message> {
+    let prompt: LocalPrompt = toml::from_str(LOCAL).expect("prompts/judge_local.toml is checked by a test");
+    let asked = |question: &str, mode| Message::user(format!("Question: {question}\n\n{}", prompt.asked.of(mode)));
+    let mut messages = vec![Message::system(prompt.system.clone())];
+    for example in &prompt.examples {
+        messages.push(asked(&example.question, example.mode));
+        messages.push(Message::assistant(format!("{} {}", prompt.opening.of(example.mode), example.text)));
+    }
+    messages.push(asked(&excerpt(case.question, QUESTION_HEAD_CHARS, QUESTION_TAIL_CHARS), case.mode));
+    messages.push(Message::assistant(prompt.opening.of(case.mode)));
+    messages
+}
+
+/// Returns the SHA-256 of both prompts, in hex.
 #[must_use]
 pub fn prompt_hash() -> String {
-    hex::encode(Sha256::digest(TEMPLATE.as_bytes()))
+    let mut hasher = Sha256::new();
+    for prompt in [TEMPLATE, LOCAL] {
+        hasher.update((prompt.len() as u64).to_le_bytes());
+        hasher.update(prompt.as_bytes());
+    }
+    hex::encode(hasher.finalize())
 }
 
 /// Returns `text`, trimmed, or its head and tail with a mark between them if it is longer than both.
@@ -93,11 +143,6 @@ mod tests {
             question: "If 3x + 5 = 20, what is <x> & \"why\"?",
             mode: Mode::ThinkOn,
             reason: ModeReason::HigherPassRate,
-            counts: ByMode {
-                on: PassCounts { sampled: 97, correct: 89 },
-                off: PassCounts { sampled: 83, correct: 13 },
-            },
-            mean_tokens: ByMode { on: 911.0, off: 151.0 },
             difficulty: "medium",
             thinking: Some("subtract five"),
             answer: "x = 5",
@@ -136,9 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn the_request_does_not_depend_on_how_much_was_sampled() {
-        let other = JudgeCase { counts: ByMode::default(), mean_tokens: ByMode::default(), ..case() };
-        assert_eq!(messages(&case()).unwrap(), messages(&other).unwrap());
+    fn a_local_model_sees_examples_then_the_question_then_the_beginning_of_its_own_answer() {
+        for mode in [Mode::ThinkOn, Mode::ThinkOff] {
+            let messages = local_messages(&JudgeCase { mode, ..case() });
+            let [.., question, opening] = messages.as_slice() else { panic!("{messages:?}") };
+            assert_eq!((question.role.as_str(), opening.role.as_str()), ("user", "assistant"));
+            assert!(question.content.contains(case().question));
+            assert!(opening.content.ends_with("because"));
+            let all: String = messages.iter().map(|message| message.content.as_str()).collect();
+            assert!(!all.contains(case().answer), "it must not give away what it has not seen");
+            assert!(crate::template::TAGS.iter().all(|tag| !all.contains(tag)));
+        }
     }
 
     #[test]

@@ -57,7 +57,9 @@ pub fn audit(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Vec<Finding
     findings.push(Finding::new("I3", damaged, format!("{} published files have their recorded hash", records.len())));
     findings.push(evidence(dir, reader, &readable, dangling)?);
     findings.push(attempts(reader, run)?);
-    let known: Vec<String> = records.iter().map(|record| record.file_name.clone()).collect();
+    // Shards of earlier settings stand until a finished run has no place for them.
+    let superseded = reader.superseded_shards(&run.fingerprint)?;
+    let known: Vec<String> = records.iter().chain(&superseded).map(|record| record.file_name.clone()).collect();
     let strangers = shards::unexplained(dir, &known)?;
     let strangers = strangers.into_iter().map(|name| format!("{name} is no published file")).collect();
     findings.push(Finding::new("files", strangers, "every file under data/ is explained by the ledger".to_owned()));

@@ -19,7 +19,7 @@ use crate::judge::policy::PolicyJudge;
 use crate::judge::{Judge, prompt};
 use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
 use crate::policy::CandlePolicy;
-use crate::shards::{Publisher, TABLES_VERSION};
+use crate::shards::{self, Publisher, TABLES_VERSION};
 use crate::sys::files::{DirLock, lock_dir};
 use crate::verify;
 
@@ -89,6 +89,9 @@ impl Context {
         let input = intake::open(&config)?;
         let lock = lock_dir(&out_dir)?;
         let publisher = Publisher::new(&out_dir)?;
+        for name in shards::remove_staged(&out_dir)? {
+            tracing::info!("removed {name}, which an interrupted run had not finished writing");
+        }
         let policy = Arc::new(CandlePolicy::load(
             &config.resolve(&settings.policy.model),
             &settings.policy,

@@ -70,7 +70,8 @@ impl RunError {
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::Judge { hint, .. } => text(hint),
             Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
-                Some(format!("{hint}; then run the same command again: everything so far is kept"))
+                let again = "run the same command again: everything so far is kept";
+                Some(if hint.contains(again) { hint.clone() } else { format!("{hint}; then {again}") })
             }
             Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
             Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),

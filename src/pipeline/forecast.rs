@@ -12,7 +12,7 @@ use super::error::RunError;
 use crate::config::{JudgeBackend, Settings};
 use crate::domain::Query;
 use crate::judge::cost::{Usage, cost_usd};
-use crate::judge::prompt::{JudgeCase, messages};
+use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
 use crate::policy::PolicyError;
 use crate::sys::files::temporary_dir;
@@ -121,13 +121,12 @@ fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError
         question: &question,
         mode: crate::domain::Mode::ThinkOff,
         reason: crate::domain::ModeReason::Tie,
-        counts: Default::default(),
-        mean_tokens: Default::default(),
         difficulty: "medium",
         thinking: None,
         answer: &query.gold,
     };
-    let messages = messages(&case).map_err(|error| RunError::Internal(error.to_string()))?;
+    let Some(judge) = &context.judge else { return Ok(0) };
+    let messages = judge.messages(&case).map_err(|error| RunError::Internal(error.to_string()))?;
     let text: String = messages.iter().map(|message| message.content.as_str()).collect();
     let tokens = context.policy.engine().vocabulary().encode(&text).map_err(PolicyError::from)?;
     Ok(tokens.len() as u64)

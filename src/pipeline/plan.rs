@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Settings;
 use crate::difficulty::{self, Difficulty};
 use crate::domain::{ByMode, Decision, Exclusion, ExclusionReason, Mode, Query, Rollout, Verdict, VerdictOutcome};
-use crate::judge::prompt::{JudgeCase, messages};
+use crate::judge::prompt::JudgeCase;
 use crate::judge::{Judge, JudgeRequest, Justification};
 use crate::policy::RolloutTask;
 use crate::select::{self, Candidate, NoDecision};
@@ -59,8 +59,6 @@ pub struct Chosen<'a> {
     pub graded: Graded<'a>,
     /// The label.
     pub difficulty: Difficulty,
-    /// Mean completion tokens of both modes.
-    pub mean_tokens: ByMode<f64>,
 }
 
 /// Returns the key of a verdict: everything that can change it.
@@ -118,8 +116,7 @@ pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
                 return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
             };
             let difficulty = difficulty::rate(&decision.counts, &settings.difficulty);
-            let mean_tokens = ByMode::from_fn(|mode| mean_tokens(&graded[mode]));
-            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty, mean_tokens }))
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty }))
         }
         Err(NoDecision::Unsolved) => unsolved(&graded),
         Err(NoDecision::NotRenderable(mode)) => Next::Excluded(
@@ -154,11 +151,6 @@ fn candidate(graded: &Graded<'_>) -> Candidate {
     }
 }
 
-fn mean_tokens(graded: &[Graded<'_>]) -> f64 {
-    let total: u64 = graded.iter().map(|graded| u64::from(graded.rollout.completion_tokens)).sum();
-    total as f64 / graded.len().max(1) as f64
-}
-
 /// Tells queries that nothing solved from queries that nothing could judge.
 fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
     let all = || graded.on.iter().chain(&graded.off);
@@ -187,13 +179,11 @@ pub fn judge_request(judge: &dyn Judge, query: &Query, chosen: &Chosen<'_>) -> R
         question: &question,
         mode: chosen.decision.mode,
         reason: chosen.decision.reason,
-        counts: chosen.decision.counts,
-        mean_tokens: chosen.mean_tokens,
         difficulty: chosen.difficulty.label.name(),
         thinking: chosen.graded.observed.thinking.as_deref(),
         answer: &chosen.graded.observed.answer,
     };
-    Ok(JudgeRequest::new(judge, &messages(&case)?))
+    Ok(JudgeRequest::new(judge, &judge.messages(&case)?))
 }
 
 /// Renders the structured response of a decided query.

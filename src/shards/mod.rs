@@ -1,6 +1,6 @@
 //! The published dataset: rows to Parquet shards, and the files that stand beside them.
 //!
-//! [`encode`] turns rows into the bytes of one shard and is pure: the same rows give the same bytes, so a shard that
+//! [`encode()`] turns rows into the bytes of one shard and is pure: the same rows give the same bytes, so a shard that
 //! was cut off is written again under the same name with the same content. [`Publisher::put`] makes bytes durable
 //! under a name, [`verify`] says whether they still stand there, [`unexplained`] lists what no record accounts for.
 //! [`Manifest`], [`card()`] and [`VIEWS_SQL`] are the files beside the data.
@@ -29,7 +29,7 @@ pub use card::card;
 pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, PolicyIdentity};
-pub use publish::{FileState, Publisher, sha256, unexplained, verify};
+pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, verify};
 pub use read::read_columns;
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};

@@ -169,6 +169,35 @@ pub fn unexplained(dir: &Path, known: &[String]) -> Result<Vec<String>, ShardErr
     Ok(found.into_iter().collect())
 }
 
+/// Removes the files that a killed process had staged and not yet published; they are of no use to anybody. Only names
+/// that this store gives are touched (`NAME#DIGITS` beside `NAME` for one of the published names), and the caller holds
+/// the directory's lock, so that nobody else is writing them. Returns what was removed; blocks.
+///
+/// # Errors
+/// [`ShardError::Unreadable`] when a directory cannot be listed or a file not removed.
+pub fn remove_staged(dir: &Path) -> Result<Vec<String>, ShardError> {
+    let mut removed = Vec::new();
+    for table in Table::ALL {
+        for (name, kind) in list(&dir.join(table.dir()))? {
+            if kind.is_file() && is_staged(&name) && name.contains(".parquet#") {
+                removed.push(format!("{}/{name}", table.dir()));
+            }
+        }
+    }
+    let published = [super::MANIFEST_FILE, super::VIEWS_FILE, super::CARD_FILE];
+    for (name, kind) in list(dir)? {
+        let target = name.rsplit_once('#').map_or("", |(target, _)| target);
+        if kind.is_file() && is_staged(&name) && published.contains(&target) {
+            removed.push(name);
+        }
+    }
+    for name in &removed {
+        let path = dir.join(name);
+        std::fs::remove_file(&path).map_err(|source| ShardError::Unreadable { path, source })?;
+    }
+    Ok(removed)
+}
+
 /// Returns the entries of a directory; none if it does not exist.
 fn list(path: &Path) -> Result<Vec<(String, std::fs::FileType)>, ShardError> {
     let unreadable = |source| ShardError::Unreadable { path: path.to_owned(), source };

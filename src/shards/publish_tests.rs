@@ -107,3 +107,21 @@ async fn unexplained_files_are_listed_and_left_alone() {
     publisher.put(&next, Bytes::from_static(b"y")).await.unwrap();
     assert_eq!(unexplained(dir.path(), &[known, next]).unwrap(), expected);
 }
+
+#[test]
+fn staged_leftovers_are_removed_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    Publisher::new(dir).unwrap();
+    let staged = ["data/samples/train-00000.parquet#1", "manifest.json#12"];
+    let kept =
+        ["data/samples/train-00000.parquet", "data/samples/notes.txt#1", "mine.json#1", "data/rollouts/x.parquet#y"];
+    for name in staged.iter().chain(&kept) {
+        std::fs::write(dir.join(name), "x").unwrap();
+    }
+    let mut removed = remove_staged(dir).unwrap();
+    removed.sort_unstable();
+    assert_eq!(removed, staged);
+    assert!(kept.iter().all(|name| dir.join(name).is_file()));
+    assert_eq!(remove_staged(dir).unwrap(), Vec::<String>::new());
+}

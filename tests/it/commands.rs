@@ -201,7 +201,7 @@ fn grade_gives_one_verdict_a_case_in_order_and_takes_its_input_as_it_comes() {
 }
 
 #[test]
-fn grade_names_file_and_line_of_what_is_no_case() {
+fn grade_names_file_and_line_of_what_is_no_case_and_goes_on() {
     let good = r#"{"id": 1, "kind": "numeric", "gold": "3", "response": "3"}"#;
     for bad in [
         "{\"id\": 2",
@@ -209,8 +209,11 @@ fn grade_names_file_and_line_of_what_is_no_case() {
         r#"{"id": 2, "gold": "3", "response": "3"}"#,
         r#"{"id": 2, "kind": "poem", "response": ""}"#,
     ] {
-        let (_folder, outcome) = grade(&format!("{good}\n\n{bad}\n"));
-        outcome.assert_code(1).assert_says(&["cases.jsonl:3"]);
+        let (_folder, outcome) = grade(&format!("{good}\n\n{bad}\n{good}\n"));
+        let outcome = outcome.assert_code(4).assert_says(&["cases.jsonl:3"]);
+        let verdicts: Vec<&str> = outcome.stdout.lines().collect();
+        assert_eq!(verdicts.len(), 3, "every case keeps its place: {verdicts:?}");
+        assert!(verdicts[1].contains("invalid_case") && verdicts[2].contains("\"correct\""), "{verdicts:?}");
     }
     let absent = Outcome::of(&mut command(&["grade", "--cases", "absent.jsonl"])).assert_code(1);
     absent.assert_says(&["absent.jsonl"]);

@@ -14,6 +14,9 @@ pub const PANEL_WIDTH: usize = 16;
 /// Rows of the input that share each load of the weights: 6 x 16 accumulators fill 12 of 16 AVX registers.
 const ROWS_PER_TILE: usize = 6;
 
+/// Numbers below which a copy stays on one thread.
+const PARALLEL_COPY_MIN: usize = 1 << 18;
+
 /// Returns e^x with a relative error below 3e-7 for x in -87..=88; saturates outside.
 ///
 /// Cephes' polynomial on x - n ln 2, free of branches and of library calls, so that loops over it vectorise.
@@ -48,10 +51,10 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs a row-major `[n, k]` f32 matrix.
+    /// Packs a row-major `[n, k]` f32 matrix of k inputs.
     #[must_use]
-    pub fn pack(weights: &[f32], outputs: usize, inputs: usize) -> Self {
-        assert_eq!(weights.len(), outputs * inputs, "a matrix has as many weights as its shape says");
+    pub fn pack(weights: &[f32], inputs: usize) -> Self {
+        let outputs = weights.len() / inputs;
         let mut panels = vec![0.0; outputs.div_ceil(PANEL_WIDTH) * PANEL_WIDTH * inputs];
         panels.par_chunks_mut(PANEL_WIDTH * inputs).enumerate().for_each(|(panel_index, panel)| {
             let first = panel_index * PANEL_WIDTH;
@@ -88,12 +91,18 @@ impl PackedMatrix {
         );
         // Panels are computed apart so that threads write to disjoint memory; now rows become contiguous.
         let mut result = vec![0.0_f32; m * n];
-        result.par_chunks_mut(n).enumerate().for_each(|(row, out)| {
+        let gather = |(row, out): (usize, &mut [f32])| {
             for (panel, out) in by_panel.chunks_exact(m * PANEL_WIDTH).zip(out.chunks_mut(PANEL_WIDTH)) {
                 let start = row * PANEL_WIDTH;
                 out.copy_from_slice(&panel[start..start + out.len()]);
             }
-        });
+        };
+        // Waking the other threads costs more than a small copy.
+        if m * n < PARALLEL_COPY_MIN {
+            result.chunks_mut(n).enumerate().for_each(gather);
+        } else {
+            result.par_chunks_mut(n).enumerate().for_each(gather);
+        }
         result
     }
 }
@@ -103,14 +112,14 @@ impl PackedMatrix {
 fn interleave_rows(x: &[f32], inputs: usize) -> Vec<f32> {
     let mut tiles = vec![0.0_f32; x.len()];
     let tile_size = ROWS_PER_TILE * inputs;
-    tiles.par_chunks_mut(tile_size).zip(x.par_chunks(tile_size)).for_each(|(tile, x)| {
+    for (tile, x) in tiles.chunks_mut(tile_size).zip(x.chunks(tile_size)) {
         let rows = x.len() / inputs;
         for (row, values) in x.chunks_exact(inputs).enumerate() {
             for (slot, value) in tile.iter_mut().skip(row).step_by(rows).zip(values) {
                 *slot = *value;
             }
         }
-    });
+    }
     tiles
 }
 
@@ -206,15 +215,17 @@ pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     out
 }
 
-/// Returns `silu(gate) * up` element by element, `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
+/// Returns `silu(gate) * up` for rows that hold their gates and then their ups (`[m, 2 width]` to `[m, width]`),
+/// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
 #[must_use]
-pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; gate.len()];
-    out.par_chunks_mut(4096).zip(gate.par_chunks(4096)).zip(up.par_chunks(4096)).for_each(|((out, gate), up)| {
+pub fn swiglu(gates_and_ups: &[f32], width: usize) -> Vec<f32> {
+    let mut out = vec![0.0; gates_and_ups.len() / 2];
+    out.par_chunks_mut(width).zip(gates_and_ups.par_chunks(2 * width)).for_each(|(out, row)| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+                let (gates, ups) = row.split_at(width);
+                for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
                     *out = gate / (1.0 + exp(-gate)) * up;
                 }
             },
@@ -258,7 +269,7 @@ mod tests {
     fn multiply_agrees_with_the_definition_for_every_tile_shape() {
         for (m, k, n) in [(1, 8, 16), (2, 5, 17), (7, 33, 40), (13, 64, 3)] {
             let (x, w) = (noise(m * k, 1), noise(n * k, 2));
-            let got = PackedMatrix::pack(&w, n, k).multiply(&x);
+            let got = PackedMatrix::pack(&w, k).multiply(&x);
             for row in 0..m {
                 for column in 0..n {
                     let terms = (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(w[column * k + i]));
@@ -272,7 +283,7 @@ mod tests {
     #[test]
     fn a_row_of_a_product_has_the_same_bits_in_any_batch() {
         let (k, n) = (96, 80);
-        let matrix = PackedMatrix::pack(&noise(n * k, 3), n, k);
+        let matrix = PackedMatrix::pack(&noise(n * k, 3), k);
         let x = noise(40 * k, 4);
         let whole = matrix.multiply(&x);
         for (first, rows) in [(0, 1), (3, 2), (5, 6), (11, 13), (39, 1)] {
@@ -290,7 +301,8 @@ mod tests {
             let expected = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*w);
             assert!((f64::from(*got) - expected).abs() < 1e-6);
         }
-        for ((got, g), u) in swiglu(&x, &weight).iter().zip(&x).zip(&weight) {
+        let gates_and_ups = [x.as_slice(), weight.as_slice()].concat();
+        for ((got, g), u) in swiglu(&gates_and_ups, 37).iter().zip(&x).zip(&weight) {
             let expected = f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
             assert!((f64::from(*got) - expected).abs() < 1e-6);
         }

@@ -46,13 +46,12 @@ pub struct StepInput {
 
 struct Layer {
     attention_norm: Vec<f32>,
-    query: PackedMatrix,
-    key: PackedMatrix,
-    value: PackedMatrix,
+    /// Queries, keys and values side by side: one product, and one wait for all threads.
+    query_key_value: PackedMatrix,
     output: PackedMatrix,
     ffn_norm: Vec<f32>,
-    gate: PackedMatrix,
-    up: PackedMatrix,
+    /// Gates and ups side by side.
+    gate_up: PackedMatrix,
     down: PackedMatrix,
 }
 
@@ -79,31 +78,33 @@ impl Model {
             (config.hidden, config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let embedding_tensor = file.tensor("token_embd.weight", &[config.vocabulary, hidden])?;
         let embedding = dequantize(&embedding_tensor)?;
-        let matrix = |file: &mut GgufFile, name: &str, outputs: usize, inputs: usize| {
-            let tensor = file.tensor(name, &[outputs, inputs])?;
-            Ok::<_, EngineError>(PackedMatrix::pack(&dequantize(&tensor)?, outputs, inputs))
+        // Matrices of the same input are stacked: `parts` are names and output counts.
+        let stack = |file: &mut GgufFile, parts: &[(String, usize)], inputs: usize| {
+            let mut weights = Vec::new();
+            for (name, outputs) in parts {
+                weights.extend(dequantize(&file.tensor(name, &[*outputs, inputs])?)?);
+            }
+            Ok::<_, EngineError>(PackedMatrix::pack(&weights, inputs))
         };
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let name = |part: &str| format!("blk.{index}.{part}.weight");
+            let attention = [(name("attn_q"), q_width), (name("attn_k"), kv_width), (name("attn_v"), kv_width)];
             layers.push(Layer {
                 attention_norm: file.vector(&name("attn_norm"), hidden)?,
-                query: matrix(file, &name("attn_q"), q_width, hidden)?,
-                key: matrix(file, &name("attn_k"), kv_width, hidden)?,
-                value: matrix(file, &name("attn_v"), kv_width, hidden)?,
-                output: matrix(file, &name("attn_output"), hidden, q_width)?,
+                query_key_value: stack(file, &attention, hidden)?,
+                output: stack(file, &[(name("attn_output"), hidden)], q_width)?,
                 ffn_norm: file.vector(&name("ffn_norm"), hidden)?,
-                gate: matrix(file, &name("ffn_gate"), config.ffn, hidden)?,
-                up: matrix(file, &name("ffn_up"), config.ffn, hidden)?,
-                down: matrix(file, &name("ffn_down"), hidden, config.ffn)?,
+                gate_up: stack(file, &[(name("ffn_gate"), config.ffn), (name("ffn_up"), config.ffn)], hidden)?,
+                down: stack(file, &[(name("ffn_down"), hidden)], config.ffn)?,
             });
         }
         let output_norm = file.vector("output_norm.weight", hidden)?;
         // A model without an output matrix ties it to the embedding.
         let output = if file.has_tensor("output.weight") {
-            matrix(file, "output.weight", config.vocabulary, hidden)?
+            stack(file, &[("output.weight".to_owned(), config.vocabulary)], hidden)?
         } else {
-            PackedMatrix::pack(&embedding, config.vocabulary, hidden)
+            PackedMatrix::pack(&embedding, hidden)
         };
         let inverse_frequencies = inverse_frequencies(file, &config)?;
         Ok(Self { config, embedding, layers, output_norm, output, inverse_frequencies })
@@ -119,10 +120,7 @@ impl Model {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let layer = |l: &Layer| {
-            [&l.query, &l.key, &l.value, &l.output, &l.gate, &l.up, &l.down]
-                .map(PackedMatrix::size_bytes)
-                .iter()
-                .sum::<usize>()
+            [&l.query_key_value, &l.output, &l.gate_up, &l.down].map(PackedMatrix::size_bytes).iter().sum::<usize>()
         };
         self.layers.iter().map(layer).sum::<usize>()
             + self.output.size_bytes()
@@ -136,7 +134,8 @@ impl Model {
     /// been run before or stand earlier in this step, and blocks written here belong to one sequence only.
     #[must_use]
     pub fn step(&self, input: &StepInput, store: &mut KvStore) -> Vec<f32> {
-        let ModelConfig { hidden, heads, kv_heads, head_dim, epsilon, .. } = self.config;
+        let ModelConfig { hidden, ffn, heads, kv_heads, head_dim, epsilon, .. } = self.config;
+        let width = (heads + 2 * kv_heads) * head_dim;
         let rows = &input.rows;
         let mut x = vec![0.0_f32; rows.len() * hidden];
         for (x, row) in x.chunks_exact_mut(hidden).zip(rows) {
@@ -148,20 +147,17 @@ impl Model {
         store.ensure(used_blocks);
         for (layer_index, layer) in self.layers.iter().enumerate() {
             let normed = math::rms_norm(&x, &layer.attention_norm, epsilon);
-            let mut queries = layer.query.multiply(&normed);
-            let mut keys = layer.key.multiply(&normed);
-            let values = layer.value.multiply(&normed);
-            rotate(&mut queries, &rotations, heads * head_dim, head_dim);
-            rotate(&mut keys, &rotations, kv_heads * head_dim, head_dim);
-            for (index, row) in rows.iter().enumerate() {
-                let span = index * kv_heads * head_dim..(index + 1) * kv_heads * head_dim;
+            let mut projected = layer.query_key_value.multiply(&normed);
+            rotate(&mut projected, &rotations, width, (heads + kv_heads) * head_dim, head_dim);
+            for (projected, row) in projected.chunks_exact(width).zip(rows) {
+                let (keys, values) = projected[heads * head_dim..].split_at(kv_heads * head_dim);
                 let block = input.tables[row.table][row.position / BLOCK_TOKENS];
-                store.write(layer_index, block, row.position % BLOCK_TOKENS, &keys[span.clone()], &values[span]);
+                store.write(layer_index, block, row.position % BLOCK_TOKENS, keys, values);
             }
-            let attended = self.attend(layer_index, input, &queries, store);
+            let attended = self.attend(layer_index, input, &projected, store);
             math::add_assign(&mut x, &layer.output.multiply(&attended));
             let normed = math::rms_norm(&x, &layer.ffn_norm, epsilon);
-            let activated = math::swiglu(&layer.gate.multiply(&normed), &layer.up.multiply(&normed));
+            let activated = math::swiglu(&layer.gate_up.multiply(&normed), ffn);
             math::add_assign(&mut x, &layer.down.multiply(&activated));
         }
         let wanted = rows.iter().zip(x.chunks_exact(hidden)).filter(|(row, _)| row.wants_logits);
@@ -172,14 +168,17 @@ impl Model {
         self.output.multiply(&math::rms_norm(&last, &self.output_norm, epsilon))
     }
 
-    /// Attention of all rows in one layer: `queries` is `[rows, heads * head_dim]`, the result has the same shape.
-    fn attend(&self, layer: usize, input: &StepInput, queries: &[f32], store: &KvStore) -> Vec<f32> {
+    /// Attention of all rows in one layer: `projected` is `[rows, queries, keys and values]`, the result
+    /// `[rows, heads * head_dim]`.
+    fn attend(&self, layer: usize, input: &StepInput, projected: &[f32], store: &KvStore) -> Vec<f32> {
         let ModelConfig { heads, kv_heads, head_dim, .. } = self.config;
-        let group = heads / kv_heads * head_dim;
-        let mut out = vec![0.0_f32; queries.len()];
-        let per_head = queries.par_chunks(group).zip(out.par_chunks_mut(group)).enumerate();
-        per_head.for_each_init(Vec::new, |scores, (index, (queries, out))| {
-            let (row, kv_head) = (&input.rows[index / kv_heads], index % kv_heads);
+        let (group, width) = (heads / kv_heads * head_dim, (heads + 2 * kv_heads) * head_dim);
+        let mut out = vec![0.0_f32; input.rows.len() * heads * head_dim];
+        let per_head = out.par_chunks_mut(group).enumerate();
+        per_head.for_each_init(Vec::new, |scores, (index, out)| {
+            let (row_index, kv_head) = (index / kv_heads, index % kv_heads);
+            let row = &input.rows[row_index];
+            let queries = &projected[row_index * width + kv_head * group..][..group];
             let length = row.position + 1;
             let table = &input.tables[row.table][..length.div_ceil(BLOCK_TOKENS)];
             let blocks: Vec<HeadBlock<'_>> = table.iter().map(|&block| store.head(layer, block, kv_head)).collect();
@@ -205,10 +204,11 @@ fn dequantize(tensor: &candle_core::quantized::QTensor) -> Result<Vec<f32>, Engi
     Ok(tensor.dequantize(&candle_core::Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
 }
 
-/// Rotates neighbouring pairs of each head (the layout that GGUF gives llama models); `x` is `[rows, width]`.
-fn rotate(x: &mut [f32], rotations: &[Vec<(f32, f32)>], width: usize, head_dim: usize) {
+/// Rotates neighbouring pairs of each head (the layout that GGUF gives llama models) in the first `rotated` numbers of
+/// each row; `x` is `[rows, width]`.
+fn rotate(x: &mut [f32], rotations: &[Vec<(f32, f32)>], width: usize, rotated: usize, head_dim: usize) {
     for (row, rotation) in x.chunks_exact_mut(width).zip(rotations) {
-        for head in row.chunks_exact_mut(head_dim) {
+        for head in row[..rotated].chunks_exact_mut(head_dim) {
             for (pair, (cos, sin)) in head.chunks_exact_mut(2).zip(rotation) {
                 let (a, b) = (pair[0], pair[1]);
                 pair[0] = a * cos - b * sin;

