@@ -177,13 +177,19 @@ fn published_row(
     Ok(None)
 }
 
-fn to_text(story: &Value) -> String {
-    let text = |value: &Value| match value {
+fn text(value: &Value) -> String {
+    match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
-    };
-    let indent = |block: &str| block.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    }
+}
+
+fn indent(block: &str) -> String {
+    block.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+fn to_text(story: &Value) -> String {
     let mut out = format!("query {}\n", text(&story["query_id"]));
     if let Some(query) = story.get("query") {
         out.push_str(&format!(
@@ -200,6 +206,34 @@ fn to_text(story: &Value) -> String {
         let place = format!("{}:{}", text(&row["origin"]["file"]), text(&row["origin"]["line"]));
         out.push_str(&format!("  {place} was excluded: {}: {}\n", text(&row["reason"]), text(&row["detail"])));
     }
+    out.push_str(&rollouts_to_text(story));
+    for attempt in story["judge_attempts"].as_array().into_iter().flatten() {
+        let end = if attempt["reply"].is_string() { "replied".to_owned() } else { text(&attempt["failure"]) };
+        out.push_str(&format!("\njudge attempt {}: {end}\n", attempt["attempt"]));
+    }
+    if let Some(sample) = story.get("sample") {
+        out.push_str(&format!(
+            "\ndecision: {} ({}); pass rates on {} off {}; difficulty {}\njustification ({}):\n{}\ncompletion ({} tokens):\n{}",
+            text(&sample["mode"]),
+            text(&sample["mode_reason"]),
+            text(&sample["pass_rate_on"]),
+            text(&sample["pass_rate_off"]),
+            text(&sample["difficulty"]),
+            text(&sample["judge_model"]),
+            indent(&text(&sample["justification"])),
+            text(&sample["completion_tokens"]),
+            indent(&text(&sample["completion"]))
+        ));
+    } else if let Some(exclusion) = story.get("exclusion") {
+        out.push_str(&format!("\nexcluded: {}: {}\n", text(&exclusion["reason"]), text(&exclusion["detail"])));
+    } else {
+        out.push_str("\nnot settled yet\n");
+    }
+    out
+}
+
+fn rollouts_to_text(story: &Value) -> String {
+    let mut out = String::new();
     let mut last_prompt = String::new();
     for rollout in story["rollouts"].as_array().into_iter().flatten() {
         let prompt = text(&rollout["prompt"]);
@@ -234,28 +268,6 @@ fn to_text(story: &Value) -> String {
             verdicts.join(" / "),
             indent(&text(&rollout["text"]))
         ));
-    }
-    for attempt in story["judge_attempts"].as_array().into_iter().flatten() {
-        let end = if attempt["reply"].is_string() { "replied".to_owned() } else { text(&attempt["failure"]) };
-        out.push_str(&format!("\njudge attempt {}: {end}\n", attempt["attempt"]));
-    }
-    if let Some(sample) = story.get("sample") {
-        out.push_str(&format!(
-            "\ndecision: {} ({}); pass rates on {} off {}; difficulty {}\njustification ({}):\n{}\ncompletion ({} tokens):\n{}",
-            text(&sample["mode"]),
-            text(&sample["mode_reason"]),
-            text(&sample["pass_rate_on"]),
-            text(&sample["pass_rate_off"]),
-            text(&sample["difficulty"]),
-            text(&sample["judge_model"]),
-            indent(&text(&sample["justification"])),
-            text(&sample["completion_tokens"]),
-            indent(&text(&sample["completion"]))
-        ));
-    } else if let Some(exclusion) = story.get("exclusion") {
-        out.push_str(&format!("\nexcluded: {}: {}\n", text(&exclusion["reason"]), text(&exclusion["detail"])));
-    } else {
-        out.push_str("\nnot settled yet\n");
     }
     out
 }

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use futures::{Stream, future};
 
 use super::context::Context;
 use super::error::RunError;
-use super::journal::LedgerJournal;
+use super::journal::{Charging, LedgerJournal};
 use super::limits::{self, DRAIN_DEADLINE, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
 use crate::domain::{ExclusionReason, Query, Rollout};
 use crate::engine::EngineError;
+use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
 use crate::ledger::{Fact, IntakeRow};
 use crate::policy::{PolicyError, RolloutTask};
@@ -257,7 +259,11 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         progress: Arc::clone(&context.progress),
         prices: context.settings.judge.prices_usd_per_mtok.clone(),
     };
-    let options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    let mut options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    if context.charging == Charging::Free {
+        // The local model is not overloaded, and says something else at the next attempt at once.
+        options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+    }
     match ask(judge.as_ref(), &journal, &query.id, &request, &options).await {
         Ok(_) | Err(AskError::GaveUp { .. }) => {}
         Err(AskError::Cancelled) => return Err(RunError::Stopped),

@@ -14,8 +14,10 @@ const N: usize = 3;
 const SEED: u64 = 20;
 /// Kills that a test wants at least, over all its rounds.
 const KILLS_MIN: u32 = 8;
-/// Longest time that a run lives before it is killed, in milliseconds.
-const LIFE_MS_MAX: u64 = 400;
+/// Longest time that a run lives before it is killed, in milliseconds; and how much it grows by with every kill, so that
+/// runs come to their end on a busy machine too.
+const LIFE_MS_MAX: u64 = 350;
+const LIFE_MS_GROWTH: u64 = 25;
 
 /// Settings that make a run last a second or two.
 const SLOW: &[(&str, &str)] =
@@ -27,9 +29,8 @@ fn slow(more: &[(&'static str, String)]) -> Workspace {
     Workspace::new(QUERIES, &settings)
 }
 
-/// Starts the run into `out` and kills it at a random moment; returns false if it was finished before.
-fn run_and_kill(workspace: &Workspace, out: &Path, random: &mut Random) -> bool {
-    let life = Duration::from_millis(random.below(LIFE_MS_MAX));
+/// Starts the run into `out` and kills it after `life`; returns false if it was finished before.
+fn run_and_kill(workspace: &Workspace, out: &Path, life: Duration) -> bool {
     let started = Instant::now();
     let mut running = Running::start(workspace.command(&[]).arg("-o").arg(out));
     until("the moment to kill", || (started.elapsed() >= life || running.ended().is_some()).then_some(()));
@@ -47,7 +48,11 @@ fn kill_until_finished(workspace: &Workspace) -> (u32, Vec<std::path::PathBuf>) 
     let (mut kills, mut finished) = (0, Vec::new());
     while kills < KILLS_MIN {
         let out = workspace.path(&format!("killed-{}", finished.len()));
-        while run_and_kill(workspace, &out, &mut random) {
+        for kills_of_round in 0.. {
+            let life = Duration::from_millis(random.below(LIFE_MS_MAX + LIFE_MS_GROWTH * kills_of_round));
+            if !run_and_kill(workspace, &out, life) {
+                break;
+            }
             kills += 1;
         }
         finished.push(out);
@@ -96,10 +101,7 @@ fn killed_runs_with_the_local_judge_ask_it_again_and_finish_with_the_same_bytes(
     let mut random = Random(SEED);
     for _ in 0..KILLS_MIN / 2 {
         let life = Duration::from_millis(random.below(LIFE_MS_MAX));
-        let started = Instant::now();
-        let mut running = Running::start(workspace.command(&[]).arg("-o").arg(&out));
-        until("the moment to kill", || (started.elapsed() >= life || running.ended().is_some()).then_some(()));
-        running.kill();
+        assert!(run_and_kill(&workspace, &out, life), "the run takes longer than that");
     }
     workspace.run(&["-o", out.to_str().unwrap()]).assert_code(4);
     assert_eq!(data_hashes(&out), whole);

@@ -27,11 +27,6 @@ impl FaultyJudge {
         Self { child, base_url }
     }
 
-    /// Returns the address, without `/chat/completions`.
-    pub fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
     /// Returns the settings that ask this server, with one more attempt than its faults are likely to eat up.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
