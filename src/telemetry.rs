@@ -1,9 +1,30 @@
 //! Log lines on stderr, and how they share the terminal with the progress display.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
+use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+/// The progress bar that log lines must not tear, while one is shown.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Says which progress bar is on the terminal, if any.
+pub fn share_terminal_with(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// Prints one line on stderr, above the progress bar if there is one.
+pub fn print_line(line: &str) {
+    match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bar) => bar.println(line),
+        None => {
+            // Where stderr is gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
 
 /// Starts logging: `THINKLOOM_LOG` (for example `debug` or `thinkloom::judge=debug`) overrides `default`.
 pub fn start(default: &str) {
@@ -31,7 +52,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 
 struct LineWriter(Vec<u8>);
 
-impl std::io::Write for LineWriter {
+impl Write for LineWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -45,6 +66,6 @@ impl std::io::Write for LineWriter {
 impl Drop for LineWriter {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.0);
-        crate::cli::display::print_line(text.trim_end());
+        print_line(text.trim_end());
     }
 }

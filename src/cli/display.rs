@@ -1,28 +1,13 @@
 //! The progress of a run on a terminal, and as log lines elsewhere.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::domain::PassCounts;
 use crate::pipeline::Snapshot;
-
-/// The bar that log lines must not tear, while one is shown.
-static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
-
-/// Prints one line on stderr, above the progress bar if there is one.
-pub fn print_line(line: &str) {
-    let bar = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match &*bar {
-        Some(bar) => bar.println(line),
-        None => {
-            // Where stderr is gone there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
-    }
-}
+use crate::telemetry;
 
 /// Shows a run's progress.
 pub struct Display {
@@ -38,7 +23,7 @@ impl Display {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} queries  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            *BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(bar.clone());
+            telemetry::share_terminal_with(Some(bar.clone()));
             bar
         });
         Self { bar }
@@ -64,7 +49,8 @@ impl Display {
 
 impl Drop for Display {
     fn drop(&mut self) {
-        if let Some(bar) = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+        if let Some(bar) = &self.bar {
+            telemetry::share_terminal_with(None);
             bar.finish_and_clear();
         }
     }

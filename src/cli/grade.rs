@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use super::display::print_line;
 use crate::domain::{FinishReason, Kind, Mode};
+use crate::telemetry::print_line;
 use crate::template::read_response;
 use crate::verify::{Case, verify};
 

@@ -45,7 +45,7 @@ pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
         }
         None => {
             let known: Vec<&str> = SCHEMAS.iter().map(|(name, _)| *name).collect();
-            crate::cli::display::print_line(&format!(
+            crate::telemetry::print_line(&format!(
                 "{}",
                 anyhow!("error: no schema {name}; known: {}", known.join(", "))
             ));
