@@ -104,7 +104,10 @@ impl RunIdentity {
             }
             let pointer = format!("/{}", key.replace('.', "/"));
             let value = json.pointer(&pointer).map(ToString::to_string).unwrap_or_default();
-            parts.insert((*key).to_owned(), value);
+            // An empty table says as much as none.
+            if value != "{}" {
+                parts.insert((*key).to_owned(), value);
+            }
         }
         let Contents { input, policy, judge_prompt, verifier, tables } = contents;
         let values = [input, policy, judge_prompt, verifier, tables];
@@ -194,6 +197,7 @@ mod tests {
     fn every_deciding_key_exists_and_changes_are_named() {
         let mut settings = Settings::default();
         settings.judge.backend = JudgeBackend::Openai;
+        settings.judge.extra.insert("thinking".to_owned(), serde_json::Value::Bool(false));
         let base = RunIdentity::new(&settings, &contents(), None);
         for (key, _) in DECIDING_KEYS {
             assert!(!base.0[*key].is_empty(), "{key} is no setting");
