@@ -18,7 +18,7 @@ MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 VENV := $(CACHE)/venv
 
-.PHONY: help model build demo test fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build demo test bench fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, i
 test: model ## build and pass all tests
 	cargo test --release --locked --doc --quiet
 	cargo test --release --locked --lib --test it
+
+bench: model ## measure the engine against baselines of the same run; prints ratios
+	cargo bench --locked --bench engine -- $(MODEL)
 
 fmt: ## format the sources
 	cargo fmt

@@ -47,7 +47,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
-    /// Print the schemas of config, inputs and tables.
+    /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
     Doctor(doctor::DoctorArgs),

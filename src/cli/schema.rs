@@ -1,6 +1,5 @@
 //! `thinkloom schema`
 
-use anyhow::anyhow;
 use clap::Args;
 use schemars::schema_for;
 
@@ -13,7 +12,8 @@ use crate::shards::{Table, describe_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom schema samples")]
 pub struct SchemaArgs {
-    /// One of config, grade_case, grade_verdict, samples, rollouts, exclusions; without it the names are listed.
+    /// One of config, grade_case, grade_verdict, samples, rollouts, exclusions; without it all are printed, as one
+    /// JSON object by name.
     name: Option<String>,
 }
 
@@ -33,10 +33,17 @@ fn pretty(schema: schemars::Schema) -> String {
     format!("{:#}\n", schema.to_value())
 }
 
+/// Returns all schemas as one object.
+fn all() -> Result<serde_json::Value, Failure> {
+    let parse = |(name, build): &(&str, BuildSchema)| Ok(((*name).to_owned(), serde_json::from_str(&build())?));
+    let schemas: serde_json::Result<serde_json::Map<String, serde_json::Value>> = SCHEMAS.iter().map(parse).collect();
+    schemas.map(serde_json::Value::Object).map_err(Failure::other)
+}
+
 /// Runs the command.
 pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
     let Some(name) = &args.name else {
-        return print(&SCHEMAS.iter().map(|(name, _)| format!("{name}\n")).collect::<String>());
+        return print(&format!("{:#}\n", all()?));
     };
     match SCHEMAS.iter().find(|(known, _)| known == name) {
         Some((_, build)) => {
@@ -45,10 +52,7 @@ pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
         }
         None => {
             let known: Vec<&str> = SCHEMAS.iter().map(|(name, _)| *name).collect();
-            crate::telemetry::print_line(&format!(
-                "{}",
-                anyhow!("error: no schema {name}; known: {}", known.join(", "))
-            ));
+            crate::telemetry::print_line(&format!("error: no schema {name}; known: {}", known.join(", ")));
             Err(Failure::Code(2))
         }
     }

@@ -19,7 +19,7 @@ const CHOICES_MAX: usize = 26;
 /// Characters of a found value that a detail quotes.
 const EXCERPT_CHARS: usize = 60;
 /// Other names under which kinds are known in public data.
-const KIND_ALIASES: [(&str, Kind); 1] = [("multiple_choice", Kind::Choice)];
+const KIND_ALIASES: [(&str, Kind); 2] = [("multiple_choice", Kind::Choice), ("integer", Kind::Numeric)];
 
 /// Why a row is no query.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -87,6 +87,7 @@ fn the_kind_is_the_one_set_for_all_else_the_rows_own_else_a_guess() {
     assert_eq!(guess(r#","tests":["x"]"#), Kind::Code);
     assert_eq!(guess(r#","kind":"text","choices":["x","y"]"#), Kind::Text);
     assert_eq!(guess(r#","kind":"multiple_choice","choices":["x","y"]"#), Kind::Choice);
+    assert_eq!(guess(r#","kind":"integer""#), Kind::Numeric);
     let known = "expected one of: math, numeric, choice, text, code";
     assert_fault(r#"{"question":"q","answer":"1","kind":"essay"}"#, ExclusionReason::UnknownKind, known);
     assert_fault(r#"{"question":"q","answer":"1","kind":"Math"}"#, ExclusionReason::UnknownKind, known);

@@ -220,15 +220,16 @@ fn grade_names_file_and_line_of_what_is_no_case_and_goes_on() {
 }
 
 #[test]
-fn schema_prints_what_is_committed_and_names_what_there_is() {
+fn schema_prints_what_is_committed_one_by_one_or_all_together() {
     let listed = Outcome::of(&mut command(&["schema"])).assert_code(0).stdout;
-    let mut names: Vec<&str> = listed.lines().collect();
+    let listed: serde_json::Map<String, Value> = serde_json::from_str(&listed).unwrap();
+    let mut names: Vec<&str> = listed.keys().map(String::as_str).collect();
     assert!(["config", "samples", "rollouts", "exclusions"].iter().all(|name| names.contains(name)), "{names:?}");
     for name in &names {
         let printed = Outcome::of(&mut command(&["schema", name])).assert_code(0).stdout;
         let committed = std::fs::read_to_string(root().join("schemas").join(format!("{name}.json"))).unwrap();
         assert_eq!(printed, committed, "{name}");
-        serde_json::from_str::<Value>(&printed).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), listed[*name]);
     }
     let files = std::fs::read_dir(root().join("schemas")).unwrap();
     let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
