@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
-use futures::{Stream, future};
 
 use super::context::Context;
 use super::error::RunError;
@@ -14,7 +14,7 @@ use super::limits::{self, DRAIN_DEADLINE, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
-use crate::domain::{ExclusionReason, Query, Rollout};
+use crate::domain::{ExclusionReason, Mode, Query, Rollout};
 use crate::engine::EngineError;
 use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
@@ -57,7 +57,8 @@ async fn resume_progress(context: &Arc<Context>, published: &[u64]) -> Result<()
                 Ok(crate::shards::read_columns(&context.dir.join(name), &["mode"])?)
             })
             .await?;
-        let think_on = modes.iter().filter(|row| row.first().is_some_and(|mode| mode.as_deref() == Some("think_on")));
+        let think_on =
+            modes.iter().filter(|row| row.first().is_some_and(|mode| mode.as_deref() == Some(Mode::ThinkOn.name())));
         let range = context.shard_range(index);
         context.progress.resume(range.end - range.start, modes.len() as u64, think_on.count() as u64);
     }
@@ -249,7 +250,7 @@ async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout
 /// Gets the justification of a decided query, from the facts or from the judge; returns the row's ordinal.
 async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
     let pending = match stage {
-        Stage::Settled(ordinal) => return future::ok(ordinal).await,
+        Stage::Settled(ordinal) => return Ok(ordinal),
         Stage::Judge(pending) => pending,
     };
     let PendingJudgement { query, request, judge } = *pending;
