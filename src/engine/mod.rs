@@ -5,7 +5,6 @@
 //! its prompt was cached, whether it was preempted: none of it changes a bit of its logits.
 
 mod error;
-mod gguf;
 mod kv;
 mod model;
 mod sampler;
@@ -15,13 +14,14 @@ mod sequence;
 mod testing;
 mod thread;
 mod tokenizer;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::EngineError;
-pub use gguf::file_sha256;
-pub use model::ModelConfig;
+pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked};
 pub use sequence::{Completion, ForcedClose, SequenceSpec};
 pub use thread::{Engine, EngineOptions, EngineStats};
 pub use tokenizer::Vocabulary;
+pub use weights::file_sha256;

@@ -1,28 +1,25 @@
 //! From logits to a token: temperature and top-p (nucleus sampling, Holtzman et al. 2020).
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
-
-use super::model::exp;
+use super::model::{Draw, Picked, exp};
 
 /// Lanes of the partial sums: wide enough for any vector unit, fixed so that sums are the same everywhere.
 const LANES: usize = 16;
 
 /// Picks the next token from one row of logits.
 ///
-/// Temperature 0 takes the highest logit (the lowest id among equals) and draws nothing. Otherwise one number is drawn
-/// from `rng`; probabilities are `softmax(logits / temperature)`, restricted to the smallest set of likeliest tokens
-/// whose probability reaches `top_p`.
-pub fn pick(logits: &[f32], temperature: f32, top_p: f32, rng: &mut ChaCha8Rng) -> u32 {
-    if temperature <= 0.0 {
-        return likeliest(logits);
-    }
-    // 24 bits: every f32 in [0, 1) with equal spacing.
-    let uniform = (rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32;
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || pick_nucleus(logits, temperature, top_p, uniform),
-    )
+/// Temperature 0 takes the highest logit (the lowest id among equals). Otherwise probabilities are
+/// `softmax(logits / temperature)`, restricted to the smallest set of likeliest tokens whose probability reaches
+/// `top_p`.
+pub fn pick(logits: &[f32], draw: &Draw) -> Picked {
+    let token = if draw.temperature <= 0.0 {
+        likeliest(logits)
+    } else {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || pick_nucleus(logits, draw.temperature, draw.top_p, draw.uniform),
+        )
+    };
+    Picked { token, log_probability: 0.0 }
 }
 
 fn likeliest(logits: &[f32]) -> u32 {
@@ -84,15 +81,21 @@ fn pick_nucleus(logits: &[f32], temperature: f32, top_p: f32, uniform: f32) -> u
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::rand_core::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     use super::*;
+
+    fn draw(temperature: f32, top_p: f32, rng: &mut ChaCha8Rng) -> Draw {
+        let uniform = (rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32;
+        Draw { temperature, top_p, top_k: 0, min_p: 0.0, uniform }
+    }
 
     fn frequencies(logits: &[f32], temperature: f32, top_p: f32) -> Vec<f64> {
         let mut rng = ChaCha8Rng::from_seed([7; 32]);
         let mut counts = vec![0_u32; logits.len()];
         for _ in 0..20_000 {
-            counts[pick(logits, temperature, top_p, &mut rng) as usize] += 1;
+            counts[pick(logits, &draw(temperature, top_p, &mut rng)).token as usize] += 1;
         }
         counts.iter().map(|&count| f64::from(count) / 20_000.0).collect()
     }
@@ -100,7 +103,7 @@ mod tests {
     #[test]
     fn temperature_zero_takes_the_highest_and_the_lowest_id_among_equals() {
         let mut rng = ChaCha8Rng::from_seed([0; 32]);
-        assert_eq!(pick(&[0.0, 3.0, 3.0, 1.0], 0.0, 0.9, &mut rng), 1);
+        assert_eq!(pick(&[0.0, 3.0, 3.0, 1.0], &draw(0.0, 0.9, &mut rng)).token, 1);
     }
 
     #[test]

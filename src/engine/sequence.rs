@@ -4,9 +4,10 @@
 //! [`SequenceSpec`] and of the logits that the model gives for its own tokens.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::error::EngineError;
+use super::model::Draw;
 use super::tokenizer::Vocabulary;
 use crate::domain::FinishReason;
 
@@ -109,9 +110,12 @@ impl Sequence {
         &self.spec
     }
 
-    /// Returns the random stream.
-    pub fn rng(&mut self) -> &mut ChaCha8Rng {
-        &mut self.rng
+    /// Returns how the next token is to be picked; takes one number from the random stream unless sampling is greedy.
+    pub fn draw(&mut self) -> Draw {
+        let SequenceSpec { temperature, top_p, .. } = self.spec;
+        // 24 bits: every f32 in [0, 1) with equal spacing.
+        let uniform = if temperature > 0.0 { (self.rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32 } else { 0.0 };
+        Draw { temperature, top_p, top_k: 0, min_p: 0.0, uniform }
     }
 
     /// Takes a sampled token.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::gguf::GgufFile;
 use super::tokenizer::Vocabulary;
+use super::weights::GgufFile;
 
 /// Returns the path of `fixtures/tiny-llama.gguf`, which `tests/tools/make_tiny_model.py` wrote.
 pub fn tiny_model_path() -> PathBuf {

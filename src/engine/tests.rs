@@ -4,7 +4,7 @@ use super::testing::{tiny_model_path, tiny_vocabulary};
 use super::*;
 
 fn options(slots: usize) -> EngineOptions {
-    EngineOptions { slots, threads: 2, kv_cache_bytes: 8 << 20 }
+    EngineOptions { slots, threads: 2, kv_cache_bytes: 8 << 20, ..EngineOptions::default() }
 }
 
 fn spec(prompt: &str, tokens_max: u32, temperature: f32, stream: u8) -> SequenceSpec {

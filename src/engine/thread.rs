@@ -7,17 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use rayon::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::EngineError;
-use super::gguf::GgufFile;
 use super::kv::BlockPool;
-use super::model::{BLOCK_TOKENS, KvStore, Model, ModelConfig};
-use super::sampler;
+use super::model::{
+    BLOCK_TOKENS, DeviceChoice, Draw, Executor, ExecutorChoice, ExecutorOptions, KernelChoice, KvType, ModelConfig,
+};
 use super::scheduler::{Scheduler, SchedulerLimits, SequenceId};
 use super::sequence::{Completion, Sequence, SequenceSpec};
 use super::tokenizer::Vocabulary;
+use super::weights::Weights;
 
 /// Prompt rows that a step may carry besides the decoding rows: enough to fill the kernels, few enough that decoding
 /// sequences do not wait long.
@@ -32,6 +32,28 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Bound of the KV memory, in bytes.
     pub kv_cache_bytes: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// Which device runs the model.
+    pub device: DeviceChoice,
+    /// Which executor runs it.
+    pub executor: ExecutorChoice,
+    /// Which kernels the fused executor uses.
+    pub kernels: KernelChoice,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            slots: 32,
+            threads: 0,
+            kv_cache_bytes: 2 << 30,
+            kv_type: KvType::default(),
+            device: DeviceChoice::default(),
+            executor: ExecutorChoice::default(),
+            kernels: KernelChoice::default(),
+        }
+    }
 }
 
 /// Running totals since start; read by the progress display.
@@ -71,22 +93,26 @@ impl Engine {
     /// [`EngineError`] if the file cannot be read, is malformed or of a kind that is not supported, or if the system
     /// gives no threads.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|index| format!("engine-{index}"))
-            .build()
-            .map_err(|error| EngineError::Stopped(error.to_string()))?;
-        let mut file = GgufFile::open(path)?;
-        let vocabulary = Arc::new(Vocabulary::from_gguf(&file)?);
-        let model = pool.install(|| Model::load(&mut file))?;
-        if vocabulary.size() > model.config().vocabulary {
-            let (tokens, rows) = (vocabulary.size(), model.config().vocabulary);
-            return Err(file.malformed(format!("{tokens} tokens are named, but the embedding has {rows} rows")));
+        let weights = Weights::open(path)?;
+        let vocabulary = Arc::new(weights.vocabulary()?);
+        let config = weights.config()?;
+        if vocabulary.size() > config.vocabulary {
+            let (tokens, rows) = (vocabulary.size(), config.vocabulary);
+            return Err(weights.malformed(format!("{tokens} tokens are named, but the embedding has {rows} rows")));
         }
-        let config = model.config().clone();
-        let blocks = (options.kv_cache_bytes / config.block_bytes()).max(1);
-        let weight_bytes = model.size_bytes();
         let limits = SchedulerLimits { slots: options.slots, step_rows_max: options.slots + PROMPT_ROWS_PER_STEP };
+        let blocks = (options.kv_cache_bytes / config.block_bytes(options.kv_type.size())).max(1);
+        let executor_options = ExecutorOptions {
+            device: options.device,
+            executor: options.executor,
+            kernels: options.kernels,
+            threads: options.threads,
+            kv_type: options.kv_type,
+            kv_blocks: blocks,
+            rows_max: limits.step_rows_max,
+        };
+        let executor = Executor::load(&weights, &executor_options)?;
+        let weight_bytes = executor.weight_bytes();
         let (mailbox, requests) = mpsc::channel(options.slots * 2);
         let stats = Arc::new(EngineStats::default());
         let engine = Self {
@@ -98,8 +124,7 @@ impl Engine {
             weight_bytes,
         };
         let state = EngineState {
-            store: KvStore::new(model.config()),
-            model,
+            executor,
             vocabulary,
             scheduler: Scheduler::new(limits, BlockPool::new(blocks)),
             replies: std::collections::HashMap::new(),
@@ -109,7 +134,7 @@ impl Engine {
         };
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || pool.install(|| state.run(requests)))
+            .spawn(move || state.run(requests))
             .map_err(|error| EngineError::Stopped(error.to_string()))?;
         Ok(engine)
     }
@@ -189,8 +214,7 @@ impl Engine {
 }
 
 struct EngineState {
-    model: Model,
-    store: KvStore,
+    executor: Executor,
     vocabulary: Arc<Vocabulary>,
     scheduler: Scheduler,
     replies: std::collections::HashMap<SequenceId, oneshot::Sender<Result<Completion, EngineError>>>,
@@ -245,17 +269,9 @@ impl EngineState {
         if input.rows.is_empty() {
             return Ok(());
         }
-        let logits = self.model.step(&input, &mut self.store);
-        let vocabulary_size = self.model.config().vocabulary;
-        let sequences: Vec<&mut Sequence> = self.scheduler.sampling().collect();
-        let tokens: Vec<u32> = sequences
-            .into_par_iter()
-            .zip(logits.par_chunks_exact(vocabulary_size))
-            .map(|(sequence, logits)| {
-                let (temperature, top_p) = (sequence.spec().temperature, sequence.spec().top_p);
-                sampler::pick(logits, temperature, top_p, sequence.rng())
-            })
-            .collect();
+        let draws: Vec<Draw> = self.scheduler.sampling().map(Sequence::draw).collect();
+        let picked = self.executor.step(&input, &draws)?;
+        let tokens: Vec<u32> = picked.iter().map(|picked| picked.token).collect();
         self.stats.sampled_tokens.fetch_add(tokens.len() as u64, Ordering::Relaxed);
         self.stats.prompt_tokens.fetch_add((input.rows.len() - tokens.len()) as u64, Ordering::Relaxed);
         for (id, completion) in self.scheduler.apply(&tokens, &self.vocabulary)? {

@@ -14,7 +14,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
 use super::error::EngineError;
-use super::gguf::GgufFile;
+use super::weights::GgufFile;
 
 /// Pre-tokenizers (GGUF key `tokenizer.ggml.pre`) whose token ids are known to be right.
 const KNOWN_PRE_TOKENIZERS: &[&str] = &["smollm", "llama3", "smaug-bpe", "qwen2", "lfm2"];

@@ -96,6 +96,7 @@ impl CandlePolicy {
                 slots: policy.slots,
                 threads: policy.threads,
                 kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
+                ..EngineOptions::default()
             },
         )?;
         let vocabulary = engine.vocabulary();

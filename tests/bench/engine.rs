@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let path = path.unwrap_or_else(|| "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned());
     let path = Path::new(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let load = |slots| Engine::load(path, EngineOptions { slots, threads: 0, kv_cache_bytes: 1 << 30 });
+    let load = |slots| Engine::load(path, EngineOptions { slots, kv_cache_bytes: 1 << 30, ..EngineOptions::default() });
     let (batched, single) = (load(SLOTS)?, load(1)?);
     let candle = CandleMatmuls::load(path)?;
     let (mut batching, mut kernels, mut sharing) = (Vec::new(), Vec::new(), Vec::new());

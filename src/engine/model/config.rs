@@ -1,15 +1,15 @@
-//! The shape of a llama-architecture model, read from GGUF metadata.
+//! The shape of a decoder: one description for the llama family, whatever file it was read from.
 
 use crate::engine::error::EngineError;
-use crate::engine::gguf::GgufFile;
+use crate::engine::weights::GgufFile;
 
 /// Shapes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// `general.name`, or the architecture if the file has none.
     pub name: String,
-    /// Decoder layers.
-    pub layers: usize,
+    /// Architecture by its GGUF name: `llama`, `qwen2`, `qwen3`, `smollm3`.
+    pub architecture: String,
     /// Width of the residual stream.
     pub hidden: usize,
     /// Width of the feed-forward part.
@@ -24,10 +24,76 @@ pub struct ModelConfig {
     pub vocabulary: usize,
     /// Positions the model was trained for.
     pub context: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f32,
     /// Epsilon of the root-mean-square norms.
     pub epsilon: f32,
+    /// Rotary position embedding.
+    pub rope: RopeConfig,
+    /// What differs from layer to layer, one entry per layer.
+    pub layers: Vec<LayerKind>,
+}
+
+/// Rotary position embedding (Su et al. 2021), over the whole head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RopeConfig {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// Which numbers of a head are rotated together.
+    pub layout: RopeLayout,
+    /// How the frequencies were stretched for long contexts.
+    pub scaling: RopeScaling,
+}
+
+/// Which numbers of a head form a rotary pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeLayout {
+    /// Neighbours, `(2 i, 2 i + 1)`: how GGUF stores models of architecture `llama`.
+    Interleaved,
+    /// `(i, i + head_dim / 2)`: Hugging Face's layout, and that of other architectures in GGUF.
+    HalfSplit,
+}
+
+/// How rotary frequencies were stretched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All positions divided by a factor.
+    Linear(f32),
+    /// Each frequency divided by its own factor, `[head_dim / 2]` (GGUF's `rope_freqs`; also Llama 3's rule, once
+    /// computed).
+    Factors(Vec<f32>),
+    /// YaRN (Peng et al. 2023): the frequencies as they come out, `[head_dim / 2]`, and the factor on cosine and sine.
+    Yarn {
+        /// Inverse frequencies.
+        inverse_frequencies: Vec<f32>,
+        /// Attention factor.
+        magnitude: f32,
+    },
+}
+
+/// What differs from layer to layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerKind {
+    /// Whether queries and keys are rotated (SmolLM3 leaves every fourth layer without).
+    pub uses_rope: bool,
+    /// How many positions, its own included, a position attends to; `None` is all.
+    pub window: Option<usize>,
+}
+
+impl RopeConfig {
+    /// Returns `theta^(-2 i / d)` of each rotary pair after scaling, `[head_dim / 2]`, and the factor on cosine and
+    /// sine.
+    #[must_use]
+    pub fn inverse_frequencies(&self, head_dim: usize) -> (Vec<f32>, f32) {
+        let base = |index: usize| self.theta.powf(-2.0 * index as f32 / head_dim as f32);
+        let plain = (0..head_dim / 2).map(base);
+        match &self.scaling {
+            RopeScaling::None => (plain.collect(), 1.0),
+            RopeScaling::Linear(factor) => (plain.map(|frequency| frequency / factor).collect(), 1.0),
+            RopeScaling::Factors(factors) => (plain.zip(factors).map(|(base, factor)| base / factor).collect(), 1.0),
+            RopeScaling::Yarn { inverse_frequencies, magnitude } => (inverse_frequencies.clone(), *magnitude),
+        }
+    }
 }
 
 impl ModelConfig {
@@ -67,9 +133,15 @@ impl ModelConfig {
             Some([vocabulary, _]) => *vocabulary,
             _ => return Err(file.malformed("tensor token_embd.weight is missing or no matrix".to_owned())),
         };
+        let scaling = if file.has_tensor("rope_freqs.weight") {
+            RopeScaling::Factors(file.vector("rope_freqs.weight", head_dim / 2)?)
+        } else {
+            RopeScaling::None
+        };
+        let layers = file.size("llama.block_count")?;
         Ok(Self {
             name: file.string("general.name")?.unwrap_or(&architecture).to_owned(),
-            layers: file.size("llama.block_count")?,
+            architecture,
             hidden,
             ffn: file.size("llama.feed_forward_length")?,
             heads,
@@ -77,14 +149,19 @@ impl ModelConfig {
             head_dim,
             vocabulary,
             context: file.size("llama.context_length")?,
-            rope_theta: file.float("llama.rope.freq_base")?.unwrap_or(10_000.0),
             epsilon: file.float("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
+            rope: RopeConfig {
+                theta: file.float("llama.rope.freq_base")?.unwrap_or(10_000.0),
+                layout: RopeLayout::Interleaved,
+                scaling,
+            },
+            layers: vec![LayerKind { uses_rope: true, window: None }; layers],
         })
     }
 
-    /// Returns the bytes of keys and values that one block of positions needs over all layers.
+    /// Returns the bytes of keys and values that one block of positions needs over all layers, at a number's size.
     #[must_use]
-    pub fn block_bytes(&self) -> usize {
-        2 * self.layers * self.kv_heads * self.head_dim * super::BLOCK_TOKENS * size_of::<f32>()
+    pub fn block_bytes(&self, number_bytes: usize) -> usize {
+        2 * self.layers.len() * self.kv_heads * self.head_dim * super::BLOCK_TOKENS * number_bytes
     }
 }

@@ -1,22 +1,49 @@
-//! A GGUF file: metadata read with clear errors, tensors read on demand.
-//!
-//! Knows the container, not the model: which keys and tensors a decoder needs is `model`'s business.
+//! A GGUF file: metadata read with clear errors, tensors as memory-mapped bytes.
 
-use std::io::{BufReader, Read};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
-use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
-use super::error::EngineError;
+use super::{LayerPart, Part, RawTensor};
+use crate::engine::error::EngineError;
 
 /// An opened GGUF file.
 pub struct GgufFile {
     path: PathBuf,
-    reader: BufReader<fs_err::File>,
+    map: Mmap,
     content: Content,
+}
+
+/// Returns the name that llama.cpp's converter gives a part.
+#[must_use]
+pub fn tensor_name(part: Part) -> String {
+    let (layer, part) = match part {
+        Part::Embedding => return "token_embd.weight".to_owned(),
+        Part::OutputNorm => return "output_norm.weight".to_owned(),
+        Part::Output => return "output.weight".to_owned(),
+        Part::Layer(layer, part) => (layer, part),
+    };
+    let name = match part {
+        LayerPart::AttentionNorm => "attn_norm.weight",
+        LayerPart::Query => "attn_q.weight",
+        LayerPart::Key => "attn_k.weight",
+        LayerPart::Value => "attn_v.weight",
+        LayerPart::AttentionOutput => "attn_output.weight",
+        LayerPart::QueryBias => "attn_q.bias",
+        LayerPart::KeyBias => "attn_k.bias",
+        LayerPart::ValueBias => "attn_v.bias",
+        LayerPart::AttentionOutputBias => "attn_output.bias",
+        LayerPart::QueryNorm => "attn_q_norm.weight",
+        LayerPart::KeyNorm => "attn_k_norm.weight",
+        LayerPart::FfnNorm => "ffn_norm.weight",
+        LayerPart::Gate => "ffn_gate.weight",
+        LayerPart::Up => "ffn_up.weight",
+        LayerPart::Down => "ffn_down.weight",
+    };
+    format!("blk.{layer}.{name}")
 }
 
 impl GgufFile {
@@ -36,8 +63,10 @@ impl GgufFile {
                 detail: "it is a directory; this version reads GGUF files".to_owned(),
             });
         }
-        let mut reader = BufReader::new(file);
-        let content = Content::read(&mut reader).map_err(|error| malformed(first_line(&error)))?;
+        // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
+        // would break any reader of it; the header's claims are checked against the length below.
+        let map = unsafe { Mmap::map(file.file()) }.map_err(io)?;
+        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| malformed(first_line(&error)))?;
         for (name, info) in &content.tensor_infos {
             let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
             let bytes = (blocks as u64).saturating_mul(info.ggml_dtype.type_size() as u64);
@@ -49,7 +78,7 @@ impl GgufFile {
                 )));
             }
         }
-        Ok(Self { path: path.to_owned(), reader, content })
+        Ok(Self { path: path.to_owned(), map, content })
     }
 
     /// Returns the path it was opened with.
@@ -123,27 +152,35 @@ impl GgufFile {
         self.content.tensor_infos.contains_key(name)
     }
 
-    /// Reads one tensor and checks its shape (outermost dimension first).
+    /// Returns one tensor after checking its shape (outermost dimension first).
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if it is missing, unreadable, or of another shape.
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EngineError> {
-        let result = self.content.tensor(&mut self.reader, name, &Device::Cpu);
-        let tensor = result.map_err(|error| self.malformed(format!("tensor {name}: {}", first_line(&error))))?;
-        if tensor.shape().dims() != shape {
-            let found = tensor.shape().dims().to_vec();
+    /// [`EngineError::Malformed`] if it is missing or of another shape.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
+        let info = self.content.tensor_infos.get(name);
+        let info = info.ok_or_else(|| self.malformed(format!("tensor {name} is missing")))?;
+        if info.shape.dims() != shape {
+            let found = info.shape.dims();
             return Err(self.malformed(format!("tensor {name} has shape {found:?}, expected {shape:?}")));
         }
-        Ok(tensor)
+        let row_length: usize = shape.iter().skip(1).product();
+        if shape.len() > 1 && row_length % info.ggml_dtype.block_size() != 0 {
+            let block = info.ggml_dtype.block_size();
+            return Err(self.malformed(format!("tensor {name} has rows of {row_length}, not whole blocks of {block}")));
+        }
+        let length = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+        let start = (self.content.tensor_data_offset + info.offset) as usize;
+        let bytes = self.map.get(start..start + length);
+        let bytes = bytes.ok_or_else(|| self.malformed(format!("tensor {name} reaches past the end of the file")))?;
+        Ok(RawTensor { name: name.to_owned(), dtype: info.ggml_dtype, shape: shape.to_vec(), bytes })
     }
 
     /// Reads a one-dimensional tensor as f32.
     ///
     /// # Errors
     /// As [`Self::tensor`].
-    pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
-        let tensor = self.tensor(name, &[length])?;
-        Ok(tensor.dequantize(&Device::Cpu)?.to_vec1::<f32>()?)
+    pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
+        self.tensor(name, &[length])?.to_f32()
     }
 
     /// Builds the error for a file that is not what it should be.

@@ -1,8 +1,8 @@
 //! The memory behind the KV blocks. Which block belongs to whom is `kv`'s business; here are only the numbers.
 
-use super::attention::{BLOCK_TOKENS, HeadBlock};
-use super::config::ModelConfig;
+use super::attention::HeadBlock;
 use crate::engine::kv::BlockId;
+use crate::engine::model::{BLOCK_TOKENS, ModelConfig};
 
 /// Keys and values of all blocks, f32, allocated block by block when first used.
 ///
@@ -18,7 +18,7 @@ impl KvStore {
     /// Builds an empty store for a model.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
-        let block_floats = config.block_bytes() / size_of::<f32>();
+        let block_floats = config.block_bytes(1);
         Self { kv_heads: config.kv_heads, head_dim: config.head_dim, block_floats, blocks: Vec::new() }
     }
 

@@ -8,9 +8,7 @@
 use pulp::Simd;
 
 use super::math::exp;
-
-/// Positions in one block of keys and values.
-pub const BLOCK_TOKENS: usize = 16;
+use crate::engine::model::BLOCK_TOKENS;
 
 /// What masked positions score: low enough that their weight is exactly zero.
 const MASKED: f32 = -1e30;
