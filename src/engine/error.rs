@@ -29,6 +29,18 @@ pub enum EngineError {
         /// Which property, its value, and what is supported.
         detail: String,
     },
+    /// A device or an instruction set that was asked for is not there.
+    #[error("the model cannot run as asked: {detail}")]
+    NoDevice {
+        /// What is missing.
+        detail: String,
+    },
+    /// The system gives no more memory.
+    #[error("the model needs {bytes} more bytes of memory than there are")]
+    OutOfMemory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
     /// A tensor operation failed.
     #[error("the model failed during a step: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -70,6 +82,8 @@ impl EngineError {
             }
             Self::PromptTooLong { .. } => Some("use a model with a longer context"),
             Self::KvTooSmall { .. } => Some("raise policy.kv_cache_mib, or lower sampling.think_on_tokens_max"),
+            Self::NoDevice { .. } => Some("set policy.device, policy.executor and policy.kernels to \"auto\""),
+            Self::OutOfMemory { .. } => Some("lower policy.kv_cache_mib, or use a smaller model"),
             Self::Tensor(_) | Self::Stopped(_) | Self::Draining => None,
         }
     }

@@ -1,14 +1,15 @@
 //! Causal attention of single rows over paged keys and values.
 //!
-//! A sequence's keys and values lie in blocks of [`BLOCK_TOKENS`] positions. Keys are stored with the position as the
-//! fast axis (`[head_dim][16]`), so that scores of 16 positions come out of one register chain without horizontal
-//! sums; values as `[16][head_dim]`. Query heads that share a key head share its loads (grouped-query attention).
-//! A row's result depends on its own query and the positions up to its own, in ascending order, and on nothing else.
+//! Query heads that share a key head share its loads (grouped-query attention). A row's result depends on its own query
+//! and the positions it sees, in ascending order, and on nothing else; every sum has one fixed order, whatever the
+//! vector unit.
 
 use pulp::Simd;
 
-use super::math::exp;
-use crate::engine::model::BLOCK_TOKENS;
+use super::kernels::Kernels;
+use super::kv_store::HeadBlock;
+use super::math::{LANES, exp};
+use crate::engine::model::{BLOCK_TOKENS, KvType};
 
 /// What masked positions score: low enough that their weight is exactly zero.
 const MASKED: f32 = -1e30;
@@ -16,44 +17,34 @@ const MASKED: f32 = -1e30;
 /// Most query heads that are handled in one pass over the keys.
 const GROUP_MAX: usize = 4;
 
-/// Keys and values of one block, for one layer and one key head.
-#[derive(Clone, Copy)]
-pub struct HeadBlock<'a> {
-    /// `[head_dim][16]`, f32.
-    pub keys: &'a [f32],
-    /// `[16][head_dim]`, f32.
-    pub values: &'a [f32],
+/// One row's attention for the query heads of one key head.
+pub struct Attention<'a> {
+    /// `[group, head_dim]`
+    pub queries: &'a [f32],
+    /// The blocks that hold the positions the row sees.
+    pub blocks: &'a [HeadBlock<'a>],
+    /// Positions of `blocks` that the row sees; the first may lie inside the first block.
+    pub visible: std::ops::Range<usize>,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// `[group, head_dim]`
+    pub out: &'a mut [f32],
+    /// Scratch memory.
+    pub scores: &'a mut Vec<f32>,
 }
 
-/// Attends with `queries` (`[group, head_dim]`) over the first `length` positions of `blocks`; writes
-/// `[group, head_dim]` into `out`. `scores` is scratch space.
-///
-/// `softmax(q k^T / sqrt(head_dim)) v`; `length` is at least 1 and at most `16 * blocks.len()`.
-pub fn attend(
-    queries: &[f32],
-    blocks: &[HeadBlock<'_>],
-    length: usize,
-    head_dim: usize,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let groups = queries.chunks(GROUP_MAX * head_dim).zip(out.chunks_mut(GROUP_MAX * head_dim));
-    for (queries, out) in groups {
-        let task = Attend { queries, blocks, length, head_dim, scores, out };
-        pulp::Arch::new().dispatch(task);
+/// Computes `softmax(q k^T / sqrt(head_dim)) v` over the visible positions.
+pub fn attend(kernels: Kernels, attention: Attention<'_>) {
+    let Attention { queries, blocks, visible, head_dim, kv_type, out, scores } = attention;
+    for (queries, out) in queries.chunks(GROUP_MAX * head_dim).zip(out.chunks_mut(GROUP_MAX * head_dim)) {
+        let visible = visible.clone();
+        kernels.dispatch(Attention { queries, blocks, visible, head_dim, kv_type, out, scores });
     }
 }
 
-struct Attend<'a, 'b> {
-    queries: &'a [f32],
-    blocks: &'a [HeadBlock<'b>],
-    length: usize,
-    head_dim: usize,
-    scores: &'a mut Vec<f32>,
-    out: &'a mut [f32],
-}
-
-impl pulp::WithSimd for Attend<'_, '_> {
+impl pulp::WithSimd for Attention<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -67,7 +58,7 @@ impl pulp::WithSimd for Attend<'_, '_> {
     }
 }
 
-impl Attend<'_, '_> {
+impl Attention<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         match self.queries.len() / self.head_dim {
@@ -79,24 +70,17 @@ impl Attend<'_, '_> {
     }
 
     #[inline(always)]
-    fn group<S: Simd, const GROUP: usize, const VECTORS: usize>(self, simd: S) {
-        let Attend { queries, blocks, length, head_dim, scores, out } = self;
-        let blocks = &blocks[..length.div_ceil(BLOCK_TOKENS)];
-        let padded = blocks.len() * BLOCK_TOKENS;
+    fn group<S: Simd, const GROUP: usize, const VECTORS: usize>(mut self, simd: S) {
+        let padded = self.blocks.len() * BLOCK_TOKENS;
+        let mut scores = std::mem::take(self.scores);
         scores.clear();
         scores.resize(GROUP * padded, MASKED);
-        let scale = simd.splat_f32s(1.0 / (head_dim as f32).sqrt());
-        for (index, block) in blocks.iter().enumerate() {
-            let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
-            let (keys, _) = S::as_simd_f32s(block.keys).0.as_chunks::<VECTORS>();
-            for (d, keys) in keys.iter().enumerate() {
-                for head in 0..GROUP {
-                    let query = simd.splat_f32s(queries[head * head_dim + d]);
-                    for vector in 0..VECTORS {
-                        sums[head][vector] = simd.mul_add_e_f32s(query, keys[vector], sums[head][vector]);
-                    }
-                }
-            }
+        for (index, block) in self.blocks.iter().enumerate() {
+            let sums = match self.kv_type {
+                KvType::F32 => self.score::<S, GROUP, VECTORS>(simd, block.keys),
+                KvType::Bf16 => self.score_halves::<S, GROUP, VECTORS>(simd, block.keys),
+            };
+            let scale = simd.splat_f32s(1.0 / (self.head_dim as f32).sqrt());
             for (head, sums) in sums.iter().enumerate() {
                 let start = head * padded + index * BLOCK_TOKENS;
                 let target = S::as_mut_simd_f32s(&mut scores[start..start + BLOCK_TOKENS]).0;
@@ -106,74 +90,153 @@ impl Attend<'_, '_> {
             }
         }
         for weights in scores.chunks_exact_mut(padded) {
-            weights[length..].fill(MASKED);
-            softmax(simd, weights);
+            weights[..self.visible.start].fill(MASKED);
+            weights[self.visible.end..].fill(MASKED);
+            softmax::<S, VECTORS>(simd, weights);
         }
-        for start in (0..head_dim).step_by(BLOCK_TOKENS) {
-            let width = (head_dim - start).min(BLOCK_TOKENS);
-            if width == BLOCK_TOKENS {
-                weigh_values::<S, GROUP, VECTORS>(simd, blocks, scores, head_dim, start, length, out);
-            } else {
-                weigh_narrow_values::<GROUP>(blocks, scores, head_dim, start, length, out);
+        match self.kv_type {
+            KvType::F32 => self.weigh::<S, GROUP, VECTORS>(simd, &scores),
+            KvType::Bf16 => self.weigh_halves::<S, GROUP, VECTORS>(simd, &scores),
+        }
+        *self.scores = scores;
+    }
+
+    /// Products of all queries with 16 keys.
+    #[inline(always)]
+    fn score<S: Simd, const GROUP: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        keys: &[u32],
+    ) -> [[S::f32s; VECTORS]; GROUP] {
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+        let (keys, _) = S::as_simd_u32s(keys).0.as_chunks::<VECTORS>();
+        for (d, keys) in keys.iter().enumerate() {
+            for head in 0..GROUP {
+                let query = simd.splat_f32s(self.queries[head * self.head_dim + d]);
+                for vector in 0..VECTORS {
+                    let key = simd.transmute_f32s_u32s(keys[vector]);
+                    sums[head][vector] = simd.mul_add_e_f32s(query, key, sums[head][vector]);
+                }
+            }
+        }
+        sums
+    }
+
+    /// As [`Self::score`], with two dimensions in each word.
+    #[inline(always)]
+    fn score_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        keys: &[u32],
+    ) -> [[S::f32s; VECTORS]; GROUP] {
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+        let (keys, _) = S::as_simd_u32s(keys).0.as_chunks::<VECTORS>();
+        for (pair, keys) in keys.iter().enumerate() {
+            for head in 0..GROUP {
+                let at = head * self.head_dim + 2 * pair;
+                let (low, high) = (simd.splat_f32s(self.queries[at]), simd.splat_f32s(self.queries[at + 1]));
+                for vector in 0..VECTORS {
+                    let (key_low, key_high) = split_halves(simd, keys[vector]);
+                    let sum = simd.mul_add_e_f32s(low, key_low, sums[head][vector]);
+                    sums[head][vector] = simd.mul_add_e_f32s(high, key_high, sum);
+                }
+            }
+        }
+        sums
+    }
+
+    /// Sums the values, weighted by `weights` (`[GROUP][padded]`).
+    #[inline(always)]
+    fn weigh<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
+        let stride = self.head_dim.next_multiple_of(LANES);
+        for start in (0..self.head_dim).step_by(LANES) {
+            let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+            self.each_value::<GROUP>(weights, stride, start, |words, weights| {
+                let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
+                for (head, sums) in sums.iter_mut().enumerate() {
+                    let weight = simd.splat_f32s(weights[head]);
+                    for vector in 0..VECTORS {
+                        let value = simd.transmute_f32s_u32s(words[0][vector]);
+                        sums[vector] = simd.mul_add_e_f32s(weight, value, sums[vector]);
+                    }
+                }
+            });
+            let end = (start + LANES).min(self.head_dim);
+            for (head, sums) in sums.iter().enumerate() {
+                let numbers = to_array::<S, VECTORS>(sums);
+                let target = &mut self.out[head * self.head_dim + start..head * self.head_dim + end];
+                target.copy_from_slice(&numbers[..end - start]);
             }
         }
     }
-}
 
-/// Sums the values of 16 head dimensions from `start` on, weighted by `weights` (`[GROUP][padded]`), into `out`
-/// (`[GROUP][head_dim]`).
-#[inline(always)]
-fn weigh_values<S: Simd, const GROUP: usize, const VECTORS: usize>(
-    simd: S,
-    blocks: &[HeadBlock<'_>],
-    weights: &[f32],
-    head_dim: usize,
-    start: usize,
-    length: usize,
-    out: &mut [f32],
-) {
-    let padded = blocks.len() * BLOCK_TOKENS;
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
-    for (index, block) in blocks.iter().enumerate() {
-        let first = index * BLOCK_TOKENS;
-        for (t, row) in block.values.chunks_exact(head_dim).enumerate().take(length - first) {
-            let values = S::as_simd_f32s(&row[start..start + BLOCK_TOKENS]).0;
-            for head in 0..GROUP {
-                let weight = simd.splat_f32s(weights[head * padded + first + t]);
-                for (sum, value) in sums[head].iter_mut().zip(values) {
-                    *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+    /// As [`Self::weigh`], with two dimensions in each word.
+    #[inline(always)]
+    fn weigh_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
+        let head_words = self.head_dim / 2;
+        let stride = head_words.next_multiple_of(LANES);
+        for start in (0..head_words).step_by(LANES) {
+            let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; 2]; GROUP];
+            self.each_value::<GROUP>(weights, stride, start, |words, weights| {
+                let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
+                for (head, [low, high]) in sums.iter_mut().enumerate() {
+                    let weight = simd.splat_f32s(weights[head]);
+                    for vector in 0..VECTORS {
+                        let (value_low, value_high) = split_halves(simd, words[0][vector]);
+                        low[vector] = simd.mul_add_e_f32s(weight, value_low, low[vector]);
+                        high[vector] = simd.mul_add_e_f32s(weight, value_high, high[vector]);
+                    }
+                }
+            });
+            let end = (start + LANES).min(head_words);
+            for (head, [low, high]) in sums.iter().enumerate() {
+                let (low, high) = (to_array::<S, VECTORS>(low), to_array::<S, VECTORS>(high));
+                let target = &mut self.out[head * self.head_dim + 2 * start..head * self.head_dim + 2 * end];
+                for (pair, target) in target.chunks_exact_mut(2).enumerate() {
+                    target.copy_from_slice(&[low[pair], high[pair]]);
                 }
             }
         }
     }
-    for (head, sums) in sums.iter().enumerate() {
-        let at = head * head_dim + start;
-        S::as_mut_simd_f32s(&mut out[at..at + BLOCK_TOKENS]).0.copy_from_slice(sums);
-    }
-}
 
-/// As [`weigh_values`], for the last dimensions of a head whose width is no multiple of 16.
-#[inline(always)]
-fn weigh_narrow_values<const GROUP: usize>(
-    blocks: &[HeadBlock<'_>],
-    weights: &[f32],
-    head_dim: usize,
-    start: usize,
-    length: usize,
-    out: &mut [f32],
-) {
-    let padded = blocks.len() * BLOCK_TOKENS;
-    for head in 0..GROUP {
-        for d in start..head_dim {
-            let value = |t: usize| blocks[t / BLOCK_TOKENS].values[t % BLOCK_TOKENS * head_dim + d];
-            out[head * head_dim + d] = (0..length).map(|t| weights[head * padded + t] * value(t)).sum();
+    /// Calls `add` with 16 words of each visible position's value, from word `start` on, and the weights of its heads.
+    #[inline(always)]
+    fn each_value<const GROUP: usize>(
+        &self,
+        weights: &[f32],
+        stride: usize,
+        start: usize,
+        mut add: impl FnMut(&[u32], [f32; GROUP]),
+    ) {
+        let padded = self.blocks.len() * BLOCK_TOKENS;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let first = index * BLOCK_TOKENS;
+            let slots = self.visible.start.max(first) - first..self.visible.end.min(first + BLOCK_TOKENS) - first;
+            for slot in slots {
+                let words = &block.values[slot * stride + start..][..LANES];
+                add(words, std::array::from_fn(|head| weights[head * padded + first + slot]));
+            }
         }
     }
 }
 
+#[inline(always)]
+fn split_halves<S: Simd>(simd: S, words: S::u32s) -> (S::f32s, S::f32s) {
+    let low = simd.wrapping_dyn_shl_u32s(words, simd.splat_u32s(16));
+    let high = simd.and_u32s(words, simd.splat_u32s(0xffff_0000));
+    (simd.transmute_f32s_u32s(low), simd.transmute_f32s_u32s(high))
+}
+
+#[inline(always)]
+fn to_array<S: Simd, const VECTORS: usize>(vectors: &[S::f32s; VECTORS]) -> [f32; LANES] {
+    let mut numbers = [0.0; LANES];
+    S::as_mut_simd_f32s(&mut numbers).0.copy_from_slice(vectors);
+    numbers
+}
+
 /// Replaces scores (a multiple of 16 of them) by their softmax.
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, scores: &mut [f32]) {
+fn softmax<S: Simd, const VECTORS: usize>(simd: S, scores: &mut [f32]) {
     let mut highest = simd.splat_f32s(MASKED);
     for score in S::as_simd_f32s(scores).0 {
         highest = simd.max_f32s(highest, *score);
@@ -182,61 +245,14 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32]) {
     for score in scores.iter_mut() {
         *score = if *score <= MASKED { 0.0 } else { exp(*score - highest) };
     }
-    let mut sum = simd.splat_f32s(0.0);
-    for weight in S::as_simd_f32s(scores).0 {
-        sum = simd.add_f32s(sum, *weight);
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
+    for weights in S::as_simd_f32s(scores).0.as_chunks::<VECTORS>().0 {
+        for (sum, weight) in sums.iter_mut().zip(weights) {
+            *sum = simd.add_f32s(*sum, *weight);
+        }
     }
-    let inverse = 1.0 / simd.reduce_sum_f32s(sum);
+    let inverse = 1.0 / to_array::<S, VECTORS>(&sums).iter().sum::<f32>();
     for score in scores.iter_mut() {
         *score *= inverse;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Keys and values as plain rows `[length][head_dim]`, laid out into blocks.
-    fn lay_out(rows: &[Vec<f32>], head_dim: usize) -> Vec<(Vec<f32>, Vec<f32>)> {
-        rows.chunks(BLOCK_TOKENS)
-            .map(|rows| {
-                let mut keys = vec![9.0; head_dim * BLOCK_TOKENS];
-                let mut values = vec![9.0; head_dim * BLOCK_TOKENS];
-                for (t, row) in rows.iter().enumerate() {
-                    for d in 0..head_dim {
-                        keys[d * BLOCK_TOKENS + t] = row[d];
-                        values[t * head_dim + d] = row[d] * 2.0 - 1.0;
-                    }
-                }
-                (keys, values)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn attention_agrees_with_the_definition_and_ignores_later_positions() {
-        let head_dim = 20;
-        for (length, group) in [(1, 1), (16, 3), (17, 4), (37, 5)] {
-            let row = |t: usize| (0..head_dim).map(|d| ((t * 7 + d * 3) % 11) as f32 / 11.0).collect::<Vec<_>>();
-            let rows: Vec<Vec<f32>> = (0..length + 3).map(row).collect();
-            let queries: Vec<f32> = (0..group * head_dim).map(|i| ((i * 5) % 13) as f32 / 6.5 - 1.0).collect();
-            let storage = lay_out(&rows, head_dim);
-            let blocks: Vec<HeadBlock<'_>> = storage.iter().map(|(keys, values)| HeadBlock { keys, values }).collect();
-            let mut out = vec![0.0; group * head_dim];
-            attend(&queries, &blocks, length, head_dim, &mut Vec::new(), &mut out);
-            for head in 0..group {
-                let query = &queries[head * head_dim..(head + 1) * head_dim];
-                let score = |t: usize| {
-                    let dot = query.iter().zip(&rows[t]).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-                    (dot / (head_dim as f64).sqrt()).exp()
-                };
-                let total: f64 = (0..length).map(score).sum();
-                for d in 0..head_dim {
-                    let value = |t: usize| f64::from(rows[t][d]) * 2.0 - 1.0;
-                    let expected: f64 = (0..length).map(|t| score(t) / total * value(t)).sum();
-                    assert!((f64::from(out[head * head_dim + d]) - expected).abs() < 1e-5);
-                }
-            }
-        }
     }
 }

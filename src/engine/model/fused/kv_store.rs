@@ -1,66 +1,119 @@
 //! The memory behind the KV blocks. Which block belongs to whom is `kv`'s business; here are only the numbers.
 
-use super::attention::HeadBlock;
+use super::buffer::SharedBuffer;
+use super::kernels::round_to_bf16;
+use super::math::LANES;
+use crate::engine::error::EngineError;
 use crate::engine::kv::BlockId;
-use crate::engine::model::{BLOCK_TOKENS, ModelConfig};
+use crate::engine::model::{BLOCK_TOKENS, KvType, ModelConfig};
 
-/// Keys and values of all blocks, f32, allocated block by block when first used.
+/// Keys and values of all blocks, in words of 32 bits: one f32, or two bf16 of neighbouring head dimensions (the lower
+/// one in the low half). Memory is taken from the system when a block is first written.
 ///
-/// A block is `[layer][keys, values][kv_head][head_dim * 16]`.
+/// A block is `[layer][kv_head]` of keys and values. Keys have the position as the fast axis, `[words of a head][16]`,
+/// so that scores of 16 positions come out of one register chain; values are `[16][words of a head, padded to 16]`.
 pub struct KvStore {
+    kv_type: KvType,
     kv_heads: usize,
-    head_dim: usize,
-    block_floats: usize,
-    blocks: Vec<Box<[f32]>>,
+    layers: usize,
+    /// Words of one head at one position.
+    head_words: usize,
+    words: SharedBuffer<u32>,
+}
+
+/// Keys and values of one block, for one layer and one key head.
+#[derive(Clone, Copy)]
+pub struct HeadBlock<'a> {
+    /// `[words of a head][16]`
+    pub keys: &'a [u32],
+    /// `[16][words of a head, padded to 16]`
+    pub values: &'a [u32],
 }
 
 impl KvStore {
-    /// Builds an empty store for a model.
-    #[must_use]
-    pub fn new(config: &ModelConfig) -> Self {
-        let block_floats = config.block_bytes(1);
-        Self { kv_heads: config.kv_heads, head_dim: config.head_dim, block_floats, blocks: Vec::new() }
+    /// Reserves room for `blocks` blocks of a model.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfMemory`] if the system refuses so much address space.
+    pub fn new(config: &ModelConfig, kv_type: KvType, blocks: usize) -> Result<Self, EngineError> {
+        let head_words = config.head_dim * kv_type.size() / size_of::<u32>();
+        let (kv_heads, layers) = (config.kv_heads, config.layers.len());
+        let mut store = Self { kv_type, kv_heads, layers, head_words, words: SharedBuffer::new(0) };
+        let words = blocks.saturating_mul(store.block_words());
+        let out_of_memory = EngineError::OutOfMemory { bytes: words.saturating_mul(size_of::<u32>()) };
+        store.words = SharedBuffer::try_new(words).ok_or(out_of_memory)?;
+        Ok(store)
     }
 
-    /// Allocates the blocks that are about to be used for the first time.
-    pub fn ensure(&mut self, blocks: impl Iterator<Item = BlockId>) {
-        for block in blocks {
-            if block.0 >= self.blocks.len() {
-                self.blocks.resize_with(block.0 + 1, Box::default);
+    /// Returns how numbers are stored.
+    pub fn kv_type(&self) -> KvType {
+        self.kv_type
+    }
+
+    fn key_words(&self) -> usize {
+        self.head_words * BLOCK_TOKENS
+    }
+
+    fn value_words(&self) -> usize {
+        self.head_words.next_multiple_of(LANES) * BLOCK_TOKENS
+    }
+
+    fn block_words(&self) -> usize {
+        self.layers * self.kv_heads * (self.key_words() + self.value_words())
+    }
+
+    fn head_start(&self, layer: usize, block: BlockId, kv_head: usize) -> usize {
+        block.0 * self.block_words() + (layer * self.kv_heads + kv_head) * (self.key_words() + self.value_words())
+    }
+
+    /// Writes one position's key and value (`[head_dim]` each) of one layer and head.
+    ///
+    /// # Safety
+    /// Nobody reads or writes this layer and head of the block meanwhile, but for other positions written through
+    /// this function.
+    pub unsafe fn write(
+        &self,
+        layer: usize,
+        (block, slot): (BlockId, usize),
+        kv_head: usize,
+        key: &[f32],
+        value: &[f32],
+    ) {
+        let start = self.head_start(layer, block, kv_head);
+        let word = |numbers: &[f32], index: usize| match self.kv_type {
+            KvType::F32 => numbers[index].to_bits(),
+            KvType::Bf16 => {
+                let mut halves = [0; 2];
+                round_to_bf16(&numbers[2 * index..2 * index + 2], &mut halves);
+                u32::from(halves[0]) | u32::from(halves[1]) << 16
             }
-            if self.blocks[block.0].is_empty() {
-                self.blocks[block.0] = vec![0.0; self.block_floats].into_boxed_slice();
-            }
+        };
+        for index in 0..self.head_words {
+            let at = start + index * BLOCK_TOKENS + slot;
+            // SAFETY: this word belongs to this position alone.
+            let slot = unsafe { self.words.write(at..at + 1) };
+            slot[0] = word(key, index);
         }
-    }
-
-    /// Writes one position's keys and values (`[kv_heads * head_dim]` each) of one layer.
-    pub fn write(&mut self, layer: usize, block: BlockId, slot: usize, keys: &[f32], values: &[f32]) {
-        let (head_dim, head_floats) = (self.head_dim, self.head_dim * BLOCK_TOKENS);
-        let start = layer * 2 * self.kv_heads * head_floats;
-        let buffer = &mut self.blocks[block.0][start..start + 2 * self.kv_heads * head_floats];
-        let (key_buffer, value_buffer) = buffer.split_at_mut(self.kv_heads * head_floats);
-        for head in 0..self.kv_heads {
-            let key_head = &mut key_buffer[head * head_floats..(head + 1) * head_floats];
-            let row = &keys[head * head_dim..(head + 1) * head_dim];
-            for (target, key) in key_head.iter_mut().skip(slot).step_by(BLOCK_TOKENS).zip(row) {
-                *target = *key;
-            }
-            let at = head * head_floats + slot * head_dim;
-            value_buffer[at..at + head_dim].copy_from_slice(&values[head * head_dim..(head + 1) * head_dim]);
+        let row = start + self.key_words() + slot * self.head_words.next_multiple_of(LANES);
+        // SAFETY: these words belong to this position alone.
+        for (index, slot) in unsafe { self.words.write(row..row + self.head_words) }.iter_mut().enumerate() {
+            *slot = word(value, index);
         }
     }
 
     /// Returns the keys and values of one layer and key head in a block.
-    #[must_use]
-    pub fn head(&self, layer: usize, block: BlockId, kv_head: usize) -> HeadBlock<'_> {
-        let head_floats = self.head_dim * BLOCK_TOKENS;
-        let start = (layer * 2 * self.kv_heads + kv_head) * head_floats;
-        let buffer = &self.blocks[block.0];
-        let values_start = start + self.kv_heads * head_floats;
-        HeadBlock {
-            keys: &buffer[start..start + head_floats],
-            values: &buffer[values_start..values_start + head_floats],
+    ///
+    /// # Safety
+    /// Nobody writes this layer and head of the block while the result lives.
+    pub unsafe fn head(&self, layer: usize, block: BlockId, kv_head: usize) -> HeadBlock<'_> {
+        let start = self.head_start(layer, block, kv_head);
+        let middle = start + self.key_words();
+        // SAFETY: as the caller promises.
+        unsafe {
+            HeadBlock {
+                keys: self.words.read(start..middle),
+                values: self.words.read(middle..middle + self.value_words()),
+            }
         }
     }
 }

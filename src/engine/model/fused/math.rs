@@ -1,21 +1,7 @@
-//! The numeric kernels of a decoder step, over plain f32 slices.
-//!
-//! Every kernel works row by row in one fixed order of operations, so that a row's result depends on nothing but the
-//! row: not on how many rows share the step, and not on how many threads there are. SIMD comes from `pulp`'s run-time
-//! dispatch, so that one binary runs on any CPU of its architecture. Products are fused with sums where the CPU can,
-//! so results are the same bits on one machine, and differ in low bits between CPUs with and without FMA.
+//! The small numeric functions of a decoder step, one row at a time, in one fixed order of operations.
 
-use pulp::Simd;
-use rayon::prelude::*;
-
-/// Columns of a weight matrix that one kernel call covers: two AVX registers of f32.
-pub const PANEL_WIDTH: usize = 16;
-
-/// Rows of the input that share each load of the weights: 6 x 16 accumulators fill 12 of 16 AVX registers.
-const ROWS_PER_TILE: usize = 6;
-
-/// Numbers below which a copy stays on one thread.
-const PARALLEL_COPY_MIN: usize = 1 << 18;
+/// Lanes of partial sums: wide enough for any vector unit, and fixed, so that sums are the same bits on all of them.
+pub const LANES: usize = 16;
 
 /// Returns e^x with a relative error below 3e-7 for x in -87..=88; saturates outside.
 ///
@@ -42,199 +28,76 @@ pub fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent.wrapping_add(127) << 23)
 }
 
-/// A weight matrix `[n, k]` (n outputs, k inputs) in panels of [`PANEL_WIDTH`] outputs: `[n / 16][k][16]`, f32,
-/// padded with zeros to whole panels.
-pub struct PackedMatrix {
-    outputs: usize,
-    inputs: usize,
-    panels: Vec<f32>,
-}
-
-impl PackedMatrix {
-    /// Packs a row-major `[n, k]` f32 matrix of k inputs.
-    #[must_use]
-    pub fn pack(weights: &[f32], inputs: usize) -> Self {
-        let outputs = weights.len() / inputs;
-        let mut panels = vec![0.0; outputs.div_ceil(PANEL_WIDTH) * PANEL_WIDTH * inputs];
-        panels.par_chunks_mut(PANEL_WIDTH * inputs).enumerate().for_each(|(panel_index, panel)| {
-            let first = panel_index * PANEL_WIDTH;
-            let rows = weights[first * inputs..].chunks_exact(inputs).take(PANEL_WIDTH);
-            for (column, row) in rows.enumerate() {
-                for (slot, &weight) in panel.iter_mut().skip(column).step_by(PANEL_WIDTH).zip(row) {
-                    *slot = weight;
-                }
-            }
-        });
-        Self { outputs, inputs, panels }
-    }
-
-    /// Returns the bytes it occupies.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        self.panels.len() * size_of::<f32>()
-    }
-
-    /// Returns `x W^T`: `x` is `[m, k]` row-major, the result `[m, n]` row-major, all f32.
-    ///
-    /// Each output is one chain of fused multiply-adds over k in ascending order, whatever m is.
-    #[must_use]
-    pub fn multiply(&self, x: &[f32]) -> Vec<f32> {
-        let (k, n) = (self.inputs, self.outputs);
-        let m = x.len() / k;
-        let tiles = interleave_rows(x, k);
-        let panel_count = n.div_ceil(PANEL_WIDTH);
-        let mut by_panel = vec![0.0_f32; panel_count * m * PANEL_WIDTH];
-        by_panel.par_chunks_mut(m * PANEL_WIDTH).zip(self.panels.par_chunks(k * PANEL_WIDTH)).for_each(
-            |(out, panel)| {
-                pulp::Arch::new().dispatch(PanelProduct { tiles: &tiles, panel, out, inputs: k });
-            },
-        );
-        // Panels are computed apart so that threads write to disjoint memory; now rows become contiguous.
-        let mut result = vec![0.0_f32; m * n];
-        let gather = |(row, out): (usize, &mut [f32])| {
-            for (panel, out) in by_panel.chunks_exact(m * PANEL_WIDTH).zip(out.chunks_mut(PANEL_WIDTH)) {
-                let start = row * PANEL_WIDTH;
-                out.copy_from_slice(&panel[start..start + out.len()]);
-            }
-        };
-        // Waking the other threads costs more than a small copy.
-        if m * n < PARALLEL_COPY_MIN {
-            result.chunks_mut(n).enumerate().for_each(gather);
-        } else {
-            result.par_chunks_mut(n).enumerate().for_each(gather);
-        }
-        result
-    }
-}
-
-/// Groups rows into tiles of up to [`ROWS_PER_TILE`] and stores each tile as `[k][rows of the tile]`, so that the
-/// kernel reads its inputs in order.
-fn interleave_rows(x: &[f32], inputs: usize) -> Vec<f32> {
-    let mut tiles = vec![0.0_f32; x.len()];
-    let tile_size = ROWS_PER_TILE * inputs;
-    for (tile, x) in tiles.chunks_mut(tile_size).zip(x.chunks(tile_size)) {
-        let rows = x.len() / inputs;
-        for (row, values) in x.chunks_exact(inputs).enumerate() {
-            for (slot, value) in tile.iter_mut().skip(row).step_by(rows).zip(values) {
-                *slot = *value;
-            }
-        }
-    }
-    tiles
-}
-
-struct PanelProduct<'a> {
-    tiles: &'a [f32],
-    panel: &'a [f32],
-    out: &'a mut [f32],
-    inputs: usize,
-}
-
-impl pulp::WithSimd for PanelProduct<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // Vectors per panel; anything but these lane counts is narrower and still right, only slower.
-        match PANEL_WIDTH / S::F32_LANES {
-            1 => self.run::<S, 1>(simd),
-            2 => self.run::<S, 2>(simd),
-            4 => self.run::<S, 4>(simd),
-            _ => self.run::<pulp::Scalar, PANEL_WIDTH>(pulp::Scalar),
-        }
-    }
-}
-
-impl PanelProduct<'_> {
-    #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let (panel, _) = S::as_simd_f32s(self.panel).0.as_chunks::<VECTORS>();
-        let outs = self.out.chunks_mut(ROWS_PER_TILE * PANEL_WIDTH);
-        for (tile, out) in self.tiles.chunks(ROWS_PER_TILE * self.inputs).zip(outs) {
-            match tile.len() / self.inputs {
-                6 => multiply_tile::<S, 6, VECTORS>(simd, tile, panel, out),
-                5 => multiply_tile::<S, 5, VECTORS>(simd, tile, panel, out),
-                4 => multiply_tile::<S, 4, VECTORS>(simd, tile, panel, out),
-                3 => multiply_tile::<S, 3, VECTORS>(simd, tile, panel, out),
-                2 => multiply_tile::<S, 2, VECTORS>(simd, tile, panel, out),
-                _ => multiply_tile::<S, 1, VECTORS>(simd, tile, panel, out),
-            }
-        }
-    }
-}
-
-/// Multiplies a tile `[k][ROWS]` with a panel `[k][VECTORS]` into `out`, `[ROWS][16]`.
-#[inline(always)]
-fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    tile: &[f32],
-    panel: &[[S::f32s; VECTORS]],
-    out: &mut [f32],
-) {
-    let (values, _) = tile.as_chunks::<ROWS>();
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (values, weights) in values.iter().zip(panel) {
-        for row in 0..ROWS {
-            let value = simd.splat_f32s(values[row]);
-            for vector in 0..VECTORS {
-                sums[row][vector] = simd.mul_add_e_f32s(value, weights[vector], sums[row][vector]);
-            }
-        }
-    }
-    let (out, _) = S::as_mut_simd_f32s(out).0.as_chunks_mut::<VECTORS>();
-    for (out, sums) in out.iter_mut().zip(&sums) {
-        *out = *sums;
-    }
-}
-
-/// Writes the root-mean-square norm of each row of `x` (`[m, width]`), scaled by `weight` (`[width]`).
+/// Writes the root-mean-square norm of a row, scaled by `weight`, into `out`; all of one width.
 ///
 /// `y = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich, 2019).
-#[must_use]
-pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
-    let width = weight.len();
-    let mut out = vec![0.0; x.len()];
-    out.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(out, x)| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let mut lanes = [0.0_f32; 16];
-                for chunk in x.chunks(16) {
-                    for (lane, value) in lanes.iter_mut().zip(chunk) {
-                        *lane += value * value;
-                    }
-                }
-                let mean = lanes.iter().sum::<f32>() / width as f32;
-                let scale = 1.0 / (mean + epsilon).sqrt();
-                for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                    *out = x * scale * weight;
-                }
-            },
-        );
-    });
-    out
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let scale = inverse_rms(x, epsilon);
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = x * scale * weight;
+            }
+        },
+    );
 }
 
-/// Returns `silu(gate) * up` for rows that hold their gates and then their ups (`[m, 2 width]` to `[m, width]`),
-/// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
-#[must_use]
-pub fn swiglu(gates_and_ups: &[f32], width: usize) -> Vec<f32> {
-    let mut out = vec![0.0; gates_and_ups.len() / 2];
-    out.par_chunks_mut(width).zip(gates_and_ups.par_chunks(2 * width)).for_each(|(out, row)| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let (gates, ups) = row.split_at(width);
-                for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
-                    *out = gate / (1.0 + exp(-gate)) * up;
-                }
-            },
-        );
-    });
-    out
+/// As [`rms_norm`], in place.
+pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let scale = inverse_rms(x, epsilon);
+            for (x, weight) in x.iter_mut().zip(weight) {
+                *x = *x * scale * weight;
+            }
+        },
+    );
 }
 
-/// Adds `delta` to `x` element by element.
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    for chunk in x.chunks(LANES) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value * value;
+        }
+    }
+    1.0 / (lanes.iter().sum::<f32>() / x.len() as f32 + epsilon).sqrt()
+}
+
+/// Writes `silu(gate) * up` of 16 numbers, `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
+pub fn swiglu(gates: &[f32; LANES], ups: &[f32; LANES], out: &mut [f32; LANES]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
+                *out = gate / (1.0 + exp(-gate)) * up;
+            }
+        },
+    );
+}
+
+/// Rotates each pair of neighbours of a head, `(2 i, 2 i + 1)`; `rotation` holds all cosines, then all sines.
+pub fn rotate_interleaved(head: &mut [f32], rotation: &[f32]) {
+    let (cosines, sines) = rotation.split_at(rotation.len() / 2);
+    for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cosines).zip(sines) {
+        let [a, b] = *pair;
+        *pair = [a * cos - b * sin, a * sin + b * cos];
+    }
+}
+
+/// Rotates the pairs `(i, i + head_dim / 2)` of a head; `rotation` as in [`rotate_interleaved`].
+pub fn rotate_half_split(head: &mut [f32], rotation: &[f32]) {
+    let (cosines, sines) = rotation.split_at(rotation.len() / 2);
+    let (first, second) = head.split_at_mut(head.len() / 2);
+    for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
+        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+    }
+}
+
+/// Adds `delta` to `x` number by number.
 pub fn add_assign(x: &mut [f32], delta: &[f32]) {
     for (x, delta) in x.iter_mut().zip(delta) {
         *x += delta;
@@ -244,16 +107,6 @@ pub fn add_assign(x: &mut [f32], delta: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(length: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed;
-        (0..length)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((state >> 40) as f32 / (1_u64 << 24) as f32) - 0.5
-            })
-            .collect()
-    }
 
     #[test]
     fn exp_agrees_with_the_library() {
@@ -266,45 +119,36 @@ mod tests {
     }
 
     #[test]
-    fn multiply_agrees_with_the_definition_for_every_tile_shape() {
-        for (m, k, n) in [(1, 8, 16), (2, 5, 17), (7, 33, 40), (13, 64, 3)] {
-            let (x, w) = (noise(m * k, 1), noise(n * k, 2));
-            let got = PackedMatrix::pack(&w, k).multiply(&x);
-            for row in 0..m {
-                for column in 0..n {
-                    let terms = (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(w[column * k + i]));
-                    let expected = terms.sum::<f64>();
-                    assert!((f64::from(got[row * n + column]) - expected).abs() < 1e-5);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_of_a_product_has_the_same_bits_in_any_batch() {
-        let (k, n) = (96, 80);
-        let matrix = PackedMatrix::pack(&noise(n * k, 3), k);
-        let x = noise(40 * k, 4);
-        let whole = matrix.multiply(&x);
-        for (first, rows) in [(0, 1), (3, 2), (5, 6), (11, 13), (39, 1)] {
-            let part = matrix.multiply(&x[first * k..(first + rows) * k]);
-            assert_eq!(part, whole[first * n..(first + rows) * n]);
-        }
-    }
-
-    #[test]
     fn norm_and_swiglu_agree_with_their_definitions() {
-        let x = noise(37, 5);
-        let weight = noise(37, 6);
+        let x: Vec<f32> = (0..37).map(|i| (i as f32 * 0.7).sin()).collect();
+        let weight: Vec<f32> = (0..37).map(|i| (i as f32 * 0.3).cos()).collect();
         let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / 37.0;
-        for ((got, x), w) in rms_norm(&x, &weight, 1e-5).iter().zip(&x).zip(&weight) {
+        let mut out = vec![0.0; 37];
+        rms_norm(&x, &weight, 1e-5, &mut out);
+        for ((got, x), w) in out.iter().zip(&x).zip(&weight) {
             let expected = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*w);
             assert!((f64::from(*got) - expected).abs() < 1e-6);
         }
-        let gates_and_ups = [x.as_slice(), weight.as_slice()].concat();
-        for ((got, g), u) in swiglu(&gates_and_ups, 37).iter().zip(&x).zip(&weight) {
+        let mut in_place = x.clone();
+        rms_norm_in_place(&mut in_place, &weight, 1e-5);
+        assert_eq!(in_place, out);
+        let (gates, ups) = (x.first_chunk::<LANES>().unwrap(), weight.first_chunk::<LANES>().unwrap());
+        let mut out = [0.0; LANES];
+        swiglu(gates, ups, &mut out);
+        for ((got, g), u) in out.iter().zip(gates).zip(ups) {
             let expected = f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
             assert!((f64::from(*got) - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn both_rotations_are_the_same_up_to_the_order_of_numbers() {
+        let rotation = [0.6, 0.8, 0.8, 0.6];
+        let mut interleaved = [1.0, 2.0, 3.0, 4.0];
+        rotate_interleaved(&mut interleaved, &rotation);
+        let mut split = [1.0, 3.0, 2.0, 4.0];
+        rotate_half_split(&mut split, &rotation);
+        assert_eq!(interleaved, [split[0], split[2], split[1], split[3]]);
+        assert!((interleaved[0] - (0.6 - 1.6)).abs() < 1e-6);
     }
 }

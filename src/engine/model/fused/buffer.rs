@@ -1,0 +1,108 @@
+//! Memory that several threads write at once, each its own part.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// Alignment of every buffer: a cache line, and a row of an AMX tile.
+const ALIGNMENT: usize = 64;
+
+/// A fixed number of plain numbers, zero at first, aligned to a cache line. Memory that was never written costs no
+/// physical memory.
+///
+/// Threads share it without locks; who reads and writes what, and when, is the caller's promise (see the methods).
+pub struct SharedBuffer<T: Number> {
+    start: NonNull<T>,
+    length: usize,
+}
+
+/// Numbers for which all bits zero is a value, and every bit pattern is one.
+pub trait Number: Copy {}
+impl Number for f32 {}
+impl Number for u32 {}
+impl Number for u16 {}
+
+// SAFETY: access goes through the unsafe methods below, whose callers promise that no part is written while it is read.
+unsafe impl<T: Number + Send> Send for SharedBuffer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Number + Send + Sync> Sync for SharedBuffer<T> {}
+
+impl<T: Number> SharedBuffer<T> {
+    /// Allocates `length` zeros; `None` if the system refuses so much memory.
+    pub fn try_new(length: usize) -> Option<Self> {
+        let layout = Self::layout(length)?;
+        // SAFETY: the layout's size is not zero.
+        let start = unsafe { alloc_zeroed(layout) };
+        NonNull::new(start.cast::<T>()).map(|start| Self { start, length })
+    }
+
+    /// Allocates `length` zeros, and ends the program if there is no memory, as `Vec` does.
+    pub fn new(length: usize) -> Self {
+        let layout = || Self::layout(length).unwrap_or(Layout::new::<T>());
+        Self::try_new(length).unwrap_or_else(|| handle_alloc_error(layout()))
+    }
+
+    fn layout(length: usize) -> Option<Layout> {
+        Layout::array::<T>(length.max(1)).ok()?.align_to(ALIGNMENT).ok()
+    }
+
+    /// Returns how many numbers there are.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Returns a part for reading. Panics if it reaches past the end.
+    ///
+    /// # Safety
+    /// Nobody writes into the part while the result lives.
+    pub unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
+        // SAFETY: in bounds and initialised; not written meanwhile, as the caller promises.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Returns a part for writing. Panics if it reaches past the end.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes the part while the result lives.
+    #[allow(clippy::mut_from_ref)] // disjoint parts are the point; see the safety section
+    pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
+        // SAFETY: in bounds and initialised; exclusive, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Returns all of it, for whoever owns it alone.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: the exclusive borrow says that nobody else has a part.
+        unsafe { self.write(0..self.length) }
+    }
+}
+
+impl<T: Number> Drop for SharedBuffer<T> {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.length) {
+            // SAFETY: allocated in `try_new` with this layout.
+            unsafe { dealloc(self.start.as_ptr().cast::<u8>(), layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_zero_aligned_and_bounded() {
+        let mut buffer = SharedBuffer::<f32>::new(100);
+        assert!(buffer.as_mut_slice().iter().all(|number| *number == 0.0));
+        assert_eq!(buffer.as_mut_slice().as_ptr() as usize % ALIGNMENT, 0);
+        buffer.as_mut_slice()[99] = 1.0;
+        // SAFETY: nobody writes.
+        assert_eq!(unsafe { buffer.read(98..100) }, [0.0, 1.0]);
+        // SAFETY: nobody writes.
+        assert!(std::panic::catch_unwind(|| unsafe { buffer.read(99..101) }.len()).is_err());
+        assert!(SharedBuffer::<f32>::try_new(usize::MAX / 2).is_none());
+        assert_eq!(SharedBuffer::<u16>::new(0).len(), 0);
+    }
+}

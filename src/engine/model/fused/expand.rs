@@ -1,0 +1,101 @@
+//! From stored weights to f32 in cache, vectorised.
+
+use pulp::Simd;
+
+use super::matrix::{BLOCK_INPUTS, Format, PANEL_WIDTH, PanelView};
+
+/// Bits of 2^23 as f32: a small integer in its mantissa is that integer above 2^23.
+const TWO_TO_23: u32 = 0x4b00_0000;
+
+/// Expands a panel's blocks into `out`, `[input][16]` f32; `VECTORS` registers hold 16 numbers.
+#[inline(always)]
+pub fn expand_f32<S: Simd, const VECTORS: usize>(simd: S, panel: PanelView<'_>, out: &mut [f32]) {
+    let blocks = panel.words.chunks_exact(panel.format.block_words());
+    for (words, out) in blocks.zip(out.chunks_exact_mut(BLOCK_INPUTS * PANEL_WIDTH)) {
+        let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
+        let (out, _) = S::as_mut_simd_f32s(out).0.as_chunks_mut::<VECTORS>();
+        match panel.format {
+            Format::F32 => {
+                for (out, words) in out.iter_mut().zip(words) {
+                    *out = std::array::from_fn(|vector| simd.transmute_f32s_u32s(words[vector]));
+                }
+            }
+            Format::Bf16 => expand_pairs(words, out, |word| (bf16_low(simd, word), bf16_high(simd, word))),
+            Format::F16 => expand_pairs(words, out, |word| {
+                let high = simd.wrapping_dyn_shr_u32s(word, simd.splat_u32s(16));
+                (f16_low(simd, word), f16_low(simd, high))
+            }),
+            Format::Bits4 => expand_quantized::<S, VECTORS, 4>(simd, words, out, BLOCK_INPUTS),
+            Format::Bits8 { scale_inputs } => expand_quantized::<S, VECTORS, 8>(simd, words, out, scale_inputs),
+        }
+    }
+}
+
+/// Expands words of two neighbouring inputs each.
+#[inline(always)]
+fn expand_pairs<F: Copy, U: Copy, const VECTORS: usize>(
+    words: &[[U; VECTORS]],
+    out: &mut [[F; VECTORS]],
+    split: impl Fn(U) -> (F, F),
+) {
+    for (out, words) in out.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        for vector in 0..VECTORS {
+            (out[0][vector], out[1][vector]) = split(words[vector]);
+        }
+    }
+}
+
+#[inline(always)]
+fn bf16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
+    simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(word, simd.splat_u32s(16)))
+}
+
+#[inline(always)]
+fn bf16_high<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
+    simd.transmute_f32s_u32s(simd.and_u32s(word, simd.splat_u32s(0xffff_0000)))
+}
+
+/// The f16 in a word's low half: its exponent and mantissa moved to f32's place are the number over 2^112, subnormal
+/// numbers included. Not for infinities and NaN, which weights do not hold.
+#[inline(always)]
+fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
+    const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
+    let magnitude = simd.wrapping_dyn_shl_u32s(simd.and_u32s(word, simd.splat_u32s(0x7fff)), simd.splat_u32s(13));
+    let sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(word, simd.splat_u32s(0x8000)), simd.splat_u32s(16));
+    let number = simd.mul_f32s(simd.transmute_f32s_u32s(magnitude), simd.splat_f32s(TWO_TO_112));
+    simd.transmute_f32s_u32s(simd.or_u32s(simd.transmute_u32s_f32s(number), sign))
+}
+
+/// Expands a block of `BITS`-bit numbers: `scale * q + minimum`, rounded once.
+#[inline(always)]
+fn expand_quantized<S: Simd, const VECTORS: usize, const BITS: u32>(
+    simd: S,
+    words: &[[S::u32s; VECTORS]],
+    out: &mut [[S::f32s; VECTORS]],
+    scale_inputs: usize,
+) {
+    let groups = BLOCK_INPUTS / scale_inputs;
+    let per_word = 32 / BITS as usize;
+    let words_per_group = scale_inputs / per_word;
+    let mask = simd.splat_u32s((1 << BITS) - 1);
+    let magic = simd.splat_u32s(TWO_TO_23);
+    let two_to_23 = simd.splat_f32s(f32::from_bits(TWO_TO_23));
+    let (scales, numbers) = words.split_at(2 * groups);
+    for group in 0..groups {
+        let (scale, minimum) = (scales[group], scales[groups + group]);
+        let numbers = &numbers[group * words_per_group..(group + 1) * words_per_group];
+        let out = &mut out[group * scale_inputs..(group + 1) * scale_inputs];
+        for (word, out) in numbers.iter().zip(out.chunks_exact_mut(per_word)) {
+            for vector in 0..VECTORS {
+                let scale = simd.transmute_f32s_u32s(scale[vector]);
+                let minimum = simd.transmute_f32s_u32s(minimum[vector]);
+                for (index, out) in out.iter_mut().enumerate() {
+                    let shifted = simd.wrapping_dyn_shr_u32s(word[vector], simd.splat_u32s(BITS * index as u32));
+                    let number = simd.or_u32s(simd.and_u32s(shifted, mask), magic);
+                    let number = simd.sub_f32s(simd.transmute_f32s_u32s(number), two_to_23);
+                    out[vector] = simd.mul_add_e_f32s(number, scale, minimum);
+                }
+            }
+        }
+    }
+}

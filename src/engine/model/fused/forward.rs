@@ -1,0 +1,372 @@
+//! One step as a parallel region: the phases of the decoder, and what a chunk of each does.
+//!
+//! Within a phase, chunks write disjoint parts of the buffers and read only what earlier phases wrote; that is what
+//! every `SAFETY` comment here stands on.
+
+use std::sync::Arc;
+
+use super::super::{BLOCK_TOKENS, Draw, ModelConfig, Picked, Row, StepInput};
+use super::attention::{Attention, attend};
+use super::buffer::SharedBuffer;
+use super::decoder::{Decoder, Layer};
+use super::kernels::{Activations, Kernels, ProductScratch};
+use super::kv_store::{HeadBlock, KvStore};
+use super::math::{self, LANES};
+use super::matrix::{Matrix, PANEL_WIDTH, UNIT_WIDTH};
+use super::team::Job;
+use crate::engine::kv::BlockId;
+use crate::engine::sampler;
+
+/// Most rows of a chunk in the phases that work row by row.
+const ROWS_PER_CHUNK_MAX: usize = 8;
+
+/// What a step works in; reused from step to step.
+pub struct Buffers {
+    kernels: Kernels,
+    rows: usize,
+    /// Residual stream, `[rows, hidden]`.
+    residual: SharedBuffer<f32>,
+    /// Normed residual stream, `[rows, hidden]`.
+    normed: Activations,
+    /// Queries, keys and values, `[rows, (heads + 2 kv_heads) * head_dim]`.
+    projected: SharedBuffer<f32>,
+    /// Attention's output, `[rows, heads * head_dim]`.
+    attended: Activations,
+    /// Gated activations, `[rows, ffn]`.
+    activated: Activations,
+    /// `[wanting rows, vocabulary]`
+    logits: SharedBuffer<f32>,
+    /// Token and bits of the log-probability, `[wanting rows, 2]`.
+    picked: SharedBuffer<u32>,
+}
+
+impl Buffers {
+    /// Builds buffers for steps of up to `rows` rows.
+    pub fn new(config: &ModelConfig, kernels: Kernels, rows: usize) -> Self {
+        let query_width = config.heads * config.head_dim;
+        let width = query_width + 2 * config.kv_heads * config.head_dim;
+        Self {
+            kernels,
+            rows,
+            residual: SharedBuffer::new(rows * config.hidden),
+            normed: Activations::new(kernels, rows, config.hidden),
+            projected: SharedBuffer::new(rows * width),
+            attended: Activations::new(kernels, rows, query_width),
+            activated: Activations::new(kernels, rows, config.ffn.next_multiple_of(PANEL_WIDTH)),
+            logits: SharedBuffer::new(rows * config.vocabulary),
+            picked: SharedBuffer::new(rows * 2),
+        }
+    }
+
+    /// Returns how many rows fit.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// A thread's own memory.
+#[derive(Default)]
+pub struct Scratch {
+    product: ProductScratch,
+    scores: Vec<f32>,
+    row: Vec<f32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Embed,
+    /// Norm before attention, or before the feed-forward part.
+    Norm(usize, Half),
+    Project(usize),
+    /// Biases, head norms, rotation, and the keys and values into their blocks.
+    Place(usize),
+    Attend(usize),
+    AttentionOutput(usize),
+    GateUp(usize),
+    Down(usize),
+    OutputNorm,
+    Logits,
+    Pick,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Attention,
+    FeedForward,
+}
+
+/// One step under way.
+pub struct Region {
+    decoder: Arc<Decoder>,
+    buffers: Arc<Buffers>,
+    store: Arc<KvStore>,
+    input: StepInput,
+    draws: Vec<Draw>,
+    /// Indices of the rows that want logits.
+    wanting: Vec<usize>,
+    phases: Vec<Phase>,
+    rows_per_chunk: usize,
+}
+
+impl Region {
+    /// Lays out a step; without draws, it ends with the logits. `input` has at most as many rows as the buffers.
+    pub fn new(
+        (decoder, buffers, store): (Arc<Decoder>, Arc<Buffers>, Arc<KvStore>),
+        input: StepInput,
+        draws: Vec<Draw>,
+        threads: usize,
+    ) -> Self {
+        let wanting: Vec<usize> =
+            input.rows.iter().enumerate().filter(|(_, row)| row.wants_logits).map(|(index, _)| index).collect();
+        let mut phases = vec![Phase::Embed];
+        for layer in 0..decoder.layers.len() {
+            phases.extend([
+                Phase::Norm(layer, Half::Attention),
+                Phase::Project(layer),
+                Phase::Place(layer),
+                Phase::Attend(layer),
+                Phase::AttentionOutput(layer),
+                Phase::Norm(layer, Half::FeedForward),
+                Phase::GateUp(layer),
+                Phase::Down(layer),
+            ]);
+        }
+        if !wanting.is_empty() {
+            phases.extend([Phase::OutputNorm, Phase::Logits]);
+        }
+        if !draws.is_empty() {
+            phases.push(Phase::Pick);
+        }
+        let rows_per_chunk = input.rows.len().div_ceil(2 * threads).clamp(1, ROWS_PER_CHUNK_MAX);
+        Self { decoder, buffers, store, input, draws, wanting, phases, rows_per_chunk }
+    }
+
+    /// Returns the step as a job for the team.
+    pub fn into_job(self: Arc<Self>) -> Job<Scratch> {
+        let chunks: Vec<usize> = self.phases.iter().map(|phase| self.chunks(*phase)).collect();
+        Job::new(chunks, move |phase, chunk, scratch| self.run(self.phases[phase], chunk, scratch))
+    }
+
+    /// Returns the picked tokens, once the step is over.
+    pub fn picked(&self) -> Vec<Picked> {
+        // SAFETY: the step is over.
+        let numbers = unsafe { self.buffers.picked.read(0..2 * self.draws.len()) };
+        let picked = |pair: &[u32; 2]| Picked { token: pair[0], log_probability: f32::from_bits(pair[1]) };
+        numbers.as_chunks::<2>().0.iter().map(picked).collect()
+    }
+
+    /// Returns the logits, `[wanting rows, vocabulary]`, once the step is over.
+    pub fn logits(&self) -> Vec<f32> {
+        // SAFETY: the step is over.
+        unsafe { self.buffers.logits.read(0..self.wanting.len() * self.decoder.config.vocabulary) }.to_vec()
+    }
+
+    fn chunks(&self, phase: Phase) -> usize {
+        let rows = self.input.rows.len();
+        match phase {
+            Phase::Embed | Phase::Norm(..) | Phase::Place(_) => rows.div_ceil(self.rows_per_chunk),
+            Phase::Project(layer) => self.decoder.layers[layer].query_key_value.units(),
+            Phase::Attend(_) => rows * self.decoder.config.kv_heads,
+            Phase::AttentionOutput(layer) => self.decoder.layers[layer].output.units(),
+            Phase::GateUp(layer) => self.decoder.layers[layer].gate_up.units(),
+            Phase::Down(layer) => self.decoder.layers[layer].down.units(),
+            Phase::OutputNorm | Phase::Pick => self.wanting.len(),
+            Phase::Logits => self.decoder.output.units(),
+        }
+    }
+
+    fn run(&self, phase: Phase, chunk: usize, scratch: &mut Scratch) {
+        let layer = |index: usize| &self.decoder.layers[index];
+        match phase {
+            Phase::Embed => self.for_rows(chunk, |index, row| self.embed(index, row)),
+            Phase::Norm(index, half) => {
+                let weight = match half {
+                    Half::Attention => &layer(index).attention_norm,
+                    Half::FeedForward => &layer(index).ffn_norm,
+                };
+                self.for_rows(chunk, |index, _| self.norm(index, index, weight, &mut scratch.row));
+            }
+            Phase::Project(index) => self.project(layer(index), chunk, scratch),
+            Phase::Place(index) => self.for_rows(chunk, |row_index, row| self.place(index, row_index, row)),
+            Phase::Attend(index) => self.attend(index, chunk, scratch),
+            Phase::AttentionOutput(index) => {
+                let Layer { output, output_bias, .. } = layer(index);
+                self.add_product(output, output_bias.as_deref(), &self.buffers.attended, chunk, scratch);
+            }
+            Phase::GateUp(index) => self.gate_up(&layer(index).gate_up, chunk, scratch),
+            Phase::Down(index) => {
+                self.add_product(&layer(index).down, None, &self.buffers.activated, chunk, scratch);
+            }
+            Phase::OutputNorm => {
+                self.norm(self.wanting[chunk], chunk, &self.decoder.output_norm, &mut scratch.row);
+            }
+            Phase::Logits => self.output_logits(chunk, scratch),
+            Phase::Pick => self.pick(chunk),
+        }
+    }
+
+    fn for_rows(&self, chunk: usize, mut work: impl FnMut(usize, &Row)) {
+        let first = chunk * self.rows_per_chunk;
+        for (offset, row) in self.input.rows.iter().skip(first).take(self.rows_per_chunk).enumerate() {
+            work(first + offset, row);
+        }
+    }
+
+    fn embed(&self, index: usize, row: &Row) {
+        let hidden = self.decoder.config.hidden;
+        // SAFETY: this row is this chunk's.
+        let residual = unsafe { self.buffers.residual.write(index * hidden..(index + 1) * hidden) };
+        self.decoder.embed(row.token, residual);
+    }
+
+    /// Norms a row of the residual stream into a row of the activations.
+    fn norm(&self, from: usize, to: usize, weight: &[f32], normed: &mut Vec<f32>) {
+        let ModelConfig { hidden, epsilon, .. } = self.decoder.config;
+        normed.resize(hidden, 0.0);
+        // SAFETY: this phase only reads the residual stream.
+        let residual = unsafe { self.buffers.residual.read(from * hidden..(from + 1) * hidden) };
+        math::rms_norm(residual, weight, epsilon, &mut normed[..hidden]);
+        // SAFETY: this row is this chunk's.
+        unsafe { self.buffers.normed.write(to, 0, &normed[..hidden]) };
+    }
+
+    fn project(&self, layer: &Layer, unit: usize, scratch: &mut Scratch) {
+        let ModelConfig { heads, kv_heads, head_dim, .. } = self.decoder.config;
+        let (matrix, width) = (&layer.query_key_value, (heads + 2 * kv_heads) * head_dim);
+        // SAFETY: this phase only reads the activations.
+        let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, self.input.rows.len()) };
+        store_columns(matrix, unit, sums, |row, columns, sums| {
+            // SAFETY: these columns are this unit's.
+            let target =
+                unsafe { self.buffers.projected.write(row * width + columns.start..row * width + columns.end) };
+            target.copy_from_slice(sums);
+        });
+    }
+
+    fn place(&self, layer_index: usize, index: usize, row: &Row) {
+        let ModelConfig { heads, kv_heads, head_dim, epsilon, .. } = self.decoder.config;
+        let layer = &self.decoder.layers[layer_index];
+        let width = (heads + 2 * kv_heads) * head_dim;
+        // SAFETY: this row is this chunk's.
+        let projected = unsafe { self.buffers.projected.write(index * width..(index + 1) * width) };
+        if let Some(bias) = &layer.query_key_value_bias {
+            math::add_assign(projected, bias);
+        }
+        let (queries, keys_and_values) = projected.split_at_mut(heads * head_dim);
+        let (keys, values) = keys_and_values.split_at_mut(kv_heads * head_dim);
+        for (part, norm) in [(&mut *queries, &layer.query_norm), (&mut *keys, &layer.key_norm)] {
+            for head in part.chunks_exact_mut(head_dim) {
+                if let Some(norm) = norm {
+                    math::rms_norm_in_place(head, norm, epsilon);
+                }
+                if layer.kind.uses_rope {
+                    self.decoder.rotate(head, row.position);
+                }
+            }
+        }
+        let place = (self.input.tables[row.table][row.position / BLOCK_TOKENS], row.position % BLOCK_TOKENS);
+        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (kv_head, (key, value)) in heads.enumerate() {
+            // SAFETY: this position is this row's, and attention reads in a later phase. Blocks that are written belong
+            // to one sequence.
+            unsafe { self.store.write(layer_index, place, kv_head, key, value) };
+        }
+    }
+
+    fn attend(&self, layer_index: usize, chunk: usize, scratch: &mut Scratch) {
+        let ModelConfig { heads, kv_heads, head_dim, .. } = self.decoder.config;
+        let (group, width) = (heads / kv_heads * head_dim, (heads + 2 * kv_heads) * head_dim);
+        let (index, kv_head) = (chunk / kv_heads, chunk % kv_heads);
+        let row = &self.input.rows[index];
+        let start = index * width + kv_head * group;
+        // SAFETY: this phase only reads the projections, and the keys and values.
+        let queries = unsafe { self.buffers.projected.read(start..start + group) };
+        let end = row.position + 1;
+        let first = self.decoder.layers[layer_index].kind.window.map_or(0, |window| end.saturating_sub(window));
+        let first_block = first / BLOCK_TOKENS;
+        let table: &[BlockId] = &self.input.tables[row.table][first_block..end.div_ceil(BLOCK_TOKENS)];
+        // SAFETY: as above.
+        let head = |block: &BlockId| unsafe { self.store.head(layer_index, *block, kv_head) };
+        let blocks: Vec<HeadBlock<'_>> = table.iter().map(head).collect();
+        scratch.row.resize(group.max(scratch.row.len()), 0.0);
+        let out = &mut scratch.row[..group];
+        let visible = first - first_block * BLOCK_TOKENS..end - first_block * BLOCK_TOKENS;
+        let (kv_type, scores) = (self.store.kv_type(), &mut scratch.scores);
+        attend(
+            self.buffers.kernels,
+            Attention { queries, blocks: &blocks, visible, head_dim, kv_type, out: &mut *out, scores },
+        );
+        // SAFETY: these heads of this row are this chunk's.
+        unsafe { self.buffers.attended.write(index, kv_head * group, out) };
+    }
+
+    /// Adds a product (and a bias) to the residual stream.
+    fn add_product(&self, matrix: &Matrix, bias: Option<&[f32]>, x: &Activations, unit: usize, scratch: &mut Scratch) {
+        let hidden = self.decoder.config.hidden;
+        // SAFETY: this phase only reads the activations.
+        let sums = unsafe { scratch.product.multiply(matrix, unit, x, self.input.rows.len()) };
+        store_columns(matrix, unit, sums, |row, columns, sums| {
+            let range = row * hidden + columns.start..row * hidden + columns.end;
+            // SAFETY: these columns are this unit's.
+            let residual = unsafe { self.buffers.residual.write(range) };
+            math::add_assign(residual, sums);
+            if let Some(bias) = bias {
+                math::add_assign(residual, &bias[columns]);
+            }
+        });
+    }
+
+    fn gate_up(&self, matrix: &Matrix, unit: usize, scratch: &mut Scratch) {
+        let rows = self.input.rows.len();
+        // SAFETY: this phase only reads the activations.
+        let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, rows) };
+        let column = unit * PANEL_WIDTH;
+        let mut out = [0.0; LANES];
+        for (row, sums) in sums.as_chunks::<UNIT_WIDTH>().0.iter().enumerate() {
+            if let (Some(gates), Some(ups)) = (sums.first_chunk(), sums.last_chunk()) {
+                math::swiglu(gates, ups, &mut out);
+            }
+            // SAFETY: these columns are this unit's; padded outputs are products of zeros.
+            unsafe { self.buffers.activated.write(row, column, &out) };
+        }
+    }
+
+    fn output_logits(&self, unit: usize, scratch: &mut Scratch) {
+        let vocabulary = self.decoder.config.vocabulary;
+        let matrix = &self.decoder.output;
+        // SAFETY: this phase only reads the activations.
+        let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, self.wanting.len()) };
+        store_columns(matrix, unit, sums, |row, columns, sums| {
+            let range = row * vocabulary + columns.start..row * vocabulary + columns.end;
+            // SAFETY: these columns are this unit's.
+            unsafe { self.buffers.logits.write(range) }.copy_from_slice(sums);
+        });
+    }
+
+    fn pick(&self, index: usize) {
+        let vocabulary = self.decoder.config.vocabulary;
+        // SAFETY: this phase only reads the logits.
+        let logits = unsafe { self.buffers.logits.read(index * vocabulary..(index + 1) * vocabulary) };
+        let Some(draw) = self.draws.get(index) else { return };
+        let picked = sampler::pick(logits, draw);
+        // SAFETY: this row is this chunk's.
+        let target = unsafe { self.buffers.picked.write(2 * index..2 * index + 2) };
+        target.copy_from_slice(&[picked.token, picked.log_probability.to_bits()]);
+    }
+}
+
+/// Hands out the real columns of a unit's sums, `[rows][32]`: for each row and panel, the columns of the product and
+/// their numbers.
+fn store_columns(
+    matrix: &Matrix,
+    unit: usize,
+    sums: &[f32],
+    mut store: impl FnMut(usize, std::ops::Range<usize>, &[f32]),
+) {
+    for (index, panel) in matrix.unit(unit, 0..0).enumerate() {
+        let columns = panel.column..panel.column + panel.width;
+        for (row, sums) in sums.as_chunks::<UNIT_WIDTH>().0.iter().enumerate() {
+            store(row, columns.clone(), &sums[index * PANEL_WIDTH..index * PANEL_WIDTH + panel.width]);
+        }
+    }
+}

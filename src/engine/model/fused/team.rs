@@ -1,0 +1,230 @@
+//! A team of threads that runs a step as one parallel region.
+//!
+//! A [`Job`] is a list of phases, each cut into chunks. Every thread walks the phases in order, claims chunks of the
+//! present one until none is left, and goes on when all of its chunks are *done*. So a phase waits for its work and not
+//! for threads: one that the system has put aside between two chunks is not missed, and finds later phases, or the
+//! whole job, already over. Where the cores are shared with other programs, this is what keeps the step going.
+//!
+//! Waiting spins briefly, then yields the core, and between jobs sleeps. Which thread ran a chunk never matters for
+//! its result.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Rounds of spinning before a waiting thread yields its core: some tens of microseconds, longer than most phases.
+const SPINS_BEFORE_YIELD: u32 = 1 << 11;
+
+/// Yields before a thread without a job goes to sleep: the next step usually follows within a millisecond.
+const YIELDS_BEFORE_SLEEP: u32 = 1 << 6;
+
+/// What a thread runs: chunk `chunk` of phase `phase`, with the thread's own scratch memory.
+type Work<S> = Box<dyn Fn(usize, usize, &mut S) + Send + Sync>;
+
+/// One parallel region.
+pub struct Job<S> {
+    phases: Vec<Phase>,
+    work: Work<S>,
+    has_panicked: AtomicBool,
+}
+
+/// Own cache line, so that claiming does not slow the waiting ones down.
+#[repr(align(128))]
+struct Phase {
+    chunks: usize,
+    claimed: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl<S> Job<S> {
+    /// Builds a job from the number of chunks of each phase, in order. Chunks of one phase may run at the same time;
+    /// a phase starts when all chunks of the one before are done, and sees what they wrote.
+    pub fn new(
+        chunks: impl IntoIterator<Item = usize>,
+        work: impl Fn(usize, usize, &mut S) + Send + Sync + 'static,
+    ) -> Self {
+        let phase = |chunks| Phase { chunks, claimed: AtomicUsize::new(0), done: AtomicUsize::new(0) };
+        let phases = chunks.into_iter().map(phase).collect();
+        Self { phases, work: Box::new(work), has_panicked: AtomicBool::new(false) }
+    }
+
+    /// Takes part until every chunk of every phase is done.
+    fn take_part(&self, scratch: &mut S) {
+        for (index, phase) in self.phases.iter().enumerate() {
+            loop {
+                let chunk = phase.claimed.fetch_add(1, Ordering::Relaxed);
+                if chunk >= phase.chunks {
+                    break;
+                }
+                let _completion = Completion { phase, job_has_panicked: &self.has_panicked };
+                (self.work)(index, chunk, scratch);
+            }
+            let mut spins = 0_u32;
+            // Acquire pairs with the release of every `done`: the next phase sees what this one wrote.
+            while phase.done.load(Ordering::Acquire) < phase.chunks {
+                spins += 1;
+                if spins < SPINS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
+            }
+        }
+    }
+}
+
+/// Counts a chunk as done, also when it panics: nobody may wait for it for ever.
+struct Completion<'a> {
+    phase: &'a Phase,
+    job_has_panicked: &'a AtomicBool,
+}
+
+impl Drop for Completion<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.job_has_panicked.store(true, Ordering::Relaxed);
+        }
+        self.phase.done.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The job board that the threads watch.
+struct Board<S> {
+    /// Number of the latest job; threads spin on it before they sleep.
+    latest: AtomicUsize,
+    state: Mutex<BoardState<S>>,
+    news: Condvar,
+}
+
+struct BoardState<S> {
+    job: Option<Arc<Job<S>>>,
+    number: usize,
+    is_closed: bool,
+}
+
+impl<S> Board<S> {
+    fn lock(&self) -> MutexGuard<'_, BoardState<S>> {
+        // A panic inside a chunk happens outside this lock; the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a job later than number `seen`; `None` when the team is dissolved.
+    fn wait(&self, seen: usize) -> Option<(usize, Arc<Job<S>>)> {
+        for round in 0..SPINS_BEFORE_YIELD + YIELDS_BEFORE_SLEEP {
+            if self.latest.load(Ordering::Acquire) != seen {
+                break;
+            }
+            if round < SPINS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            match &state.job {
+                Some(job) if state.number != seen => return Some((state.number, Arc::clone(job))),
+                _ => state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Threads that run jobs together with the thread that brings them.
+pub struct Team<S> {
+    board: Arc<Board<S>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Scratch memory of the thread that brings the jobs.
+    scratch: S,
+}
+
+impl<S: Default + Send + 'static> Team<S> {
+    /// Starts a team of `size` threads (at least 1), the caller's included.
+    ///
+    /// # Errors
+    /// What the system says if it gives no more threads.
+    pub fn new(size: usize) -> std::io::Result<Self> {
+        let state = BoardState { job: None, number: 0, is_closed: false };
+        let board = Arc::new(Board { latest: AtomicUsize::new(0), state: Mutex::new(state), news: Condvar::new() });
+        let mut team = Self { board, threads: Vec::new(), scratch: S::default() };
+        for index in 1..size {
+            let board = Arc::clone(&team.board);
+            let builder = std::thread::Builder::new().name(format!("engine-{index}"));
+            team.threads.push(builder.spawn(move || {
+                let mut scratch = S::default();
+                let mut seen = 0;
+                while let Some((number, job)) = board.wait(seen) {
+                    seen = number;
+                    job.take_part(&mut scratch);
+                }
+            })?);
+        }
+        Ok(team)
+    }
+
+    /// Returns how many threads there are, the caller's included.
+    pub fn size(&self) -> usize {
+        self.threads.len() + 1
+    }
+
+    /// Runs a job to its end. Panics if one of its chunks did.
+    pub fn run(&mut self, job: Job<S>) {
+        let job = Arc::new(job);
+        if !self.threads.is_empty() {
+            let mut state = self.board.lock();
+            state.number += 1;
+            state.job = Some(Arc::clone(&job));
+            self.board.latest.store(state.number, Ordering::Release);
+            drop(state);
+            self.board.news.notify_all();
+        }
+        job.take_part(&mut self.scratch);
+        if !self.threads.is_empty() {
+            // The job owns references into the model: late threads may still hold it, the board need not.
+            self.board.lock().job = None;
+        }
+        assert!(!job.has_panicked.load(Ordering::Relaxed), "a thread of the engine has failed");
+    }
+}
+
+impl<S> Drop for Team<S> {
+    fn drop(&mut self) {
+        self.board.lock().is_closed = true;
+        self.board.latest.fetch_add(1, Ordering::Release);
+        self.board.news.notify_all();
+        for thread in self.threads.drain(..) {
+            // It ends by itself; a panic in it was reported by `run`.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn phases_run_in_order_and_every_chunk_once() {
+        for size in [1, 2, 5] {
+            let mut team = Team::<()>::new(size).unwrap();
+            assert_eq!(team.size(), size);
+            for _ in 0..200 {
+                let phases = [3_usize, 0, 17, 1, 40];
+                let counts: Arc<Vec<AtomicU64>> = Arc::new((0..61).map(|_| AtomicU64::new(0)).collect());
+                let seen = Arc::clone(&counts);
+                let firsts = [0, 3, 3, 20, 21];
+                team.run(Job::new(phases, move |phase, chunk, ()| {
+                    let before = seen[..firsts[phase]].iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
+                    assert_eq!(before, firsts[phase] as u64, "earlier phases are done");
+                    seen[firsts[phase] + chunk].fetch_add(1, Ordering::Relaxed);
+                }));
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_chunk_reaches_the_caller_and_hangs_nobody() {
+        let mut team = Team::<()>::new(3).unwrap();
+        let failing = Job::new([8], |_, chunk, (): &mut ()| assert!(chunk != 5, "as planned"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(failing))).is_err());
+        drop(team);
+    }
+}
