@@ -30,6 +30,7 @@ import http.client
 import json
 import os
 import pathlib
+import signal
 import socket
 import sqlite3
 import statistics
@@ -97,7 +98,8 @@ def measure_llamacpp(options, flags):
         prompts = ["-p", ",".join(map(str, PROMPTS)), "-n", "0", "-r", "3", "-o", "jsonl"]
         for row in json_lines(output([options.llamacpp / "llama-bench", *common, *flags[:2], *repack, *prompts])):
             speeds[f"prefill {row['n_prompt']}"] = statistics.median(row["samples_ts"])
-    cells = str(max(SEQUENCES) * (128 + 64))
+    # Every sequence of its own memory gets a multiple of 256 positions.
+    cells = max(SEQUENCES) * 256
     shape = ["-c", cells, "-npp", "128", "-ntg", "64", "-npl", ",".join(map(str, SEQUENCES)), "-pps"]
     command = [options.llamacpp / "llama-batched-bench", *common, *flags, *shape, "--output-format", "jsonl"]
     for row in json_lines(output(command)):
@@ -313,6 +315,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--job-rounds", type=int, default=1)
     options = parser.parse_args()
+    # So that a bench that is told to stop takes its server along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: told to stop"))
     if options.rounds > 0:
         bench_engines(options)
     if options.job_rounds > 0:
