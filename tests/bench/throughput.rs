@@ -55,7 +55,8 @@ fn main() -> anyhow::Result<()> {
     }
     let model = model.context("usage: throughput MODEL [--threads N] [--tokenize FILE]")?;
     let slots = SEQUENCES.iter().copied().max().unwrap_or(1);
-    let engine = Engine::load(Path::new(&model), EngineOptions { slots, threads, kv_cache_bytes: 2 << 30 })?;
+    let options = EngineOptions { slots, threads, kv_cache_bytes: 2 << 30, ..EngineOptions::default() };
+    let engine = Engine::load(Path::new(&model), options)?;
     if let Some(texts) = texts {
         return print_token_ids(&engine, &texts);
     }
