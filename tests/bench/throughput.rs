@@ -157,7 +157,7 @@ fn decode_tokens_per_second(
 fn matrix_parameters(engine: &Engine) -> usize {
     let config = engine.config();
     let attention = config.hidden * config.head_dim * (2 * config.heads + 2 * config.kv_heads);
-    config.layers * (attention + 3 * config.hidden * config.ffn) + config.vocabulary * config.hidden
+    config.layers.len() * (attention + 3 * config.hidden * config.ffn) + config.vocabulary * config.hidden
 }
 
 /// Returns the best of a few passes over memory, by all threads of the present pool.
