@@ -148,10 +148,9 @@ impl Attention<'_> {
     /// Sums the values, weighted by `weights` (`[GROUP][padded]`).
     #[inline(always)]
     fn weigh<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
-        let stride = self.head_dim.next_multiple_of(LANES);
         for start in (0..self.head_dim).step_by(LANES) {
             let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
-            self.each_value::<GROUP>(weights, stride, start, |words, weights| {
+            self.each_value::<GROUP>(weights, start, |words, weights| {
                 let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
                 for (head, sums) in sums.iter_mut().enumerate() {
                     let weight = simd.splat_f32s(weights[head]);
@@ -174,10 +173,9 @@ impl Attention<'_> {
     #[inline(always)]
     fn weigh_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
         let head_words = self.head_dim / 2;
-        let stride = head_words.next_multiple_of(LANES);
         for start in (0..head_words).step_by(LANES) {
             let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; 2]; GROUP];
-            self.each_value::<GROUP>(weights, stride, start, |words, weights| {
+            self.each_value::<GROUP>(weights, start, |words, weights| {
                 let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
                 for (head, [low, high]) in sums.iter_mut().enumerate() {
                     let weight = simd.splat_f32s(weights[head]);
@@ -204,17 +202,17 @@ impl Attention<'_> {
     fn each_value<const GROUP: usize>(
         &self,
         weights: &[f32],
-        stride: usize,
         start: usize,
-        mut add: impl FnMut(&[u32], [f32; GROUP]),
+        mut add: impl FnMut(&[u32; LANES], [f32; GROUP]),
     ) {
         let padded = self.blocks.len() * BLOCK_TOKENS;
         for (index, block) in self.blocks.iter().enumerate() {
             let first = index * BLOCK_TOKENS;
             let slots = self.visible.start.max(first) - first..self.visible.end.min(first + BLOCK_TOKENS) - first;
-            for slot in slots {
-                let words = &block.values[slot * stride + start..][..LANES];
-                add(words, std::array::from_fn(|head| weights[head * padded + first + slot]));
+            let values = &block.values[start * BLOCK_TOKENS..][..LANES * BLOCK_TOKENS];
+            let weights: [&[f32]; GROUP] = std::array::from_fn(|head| &weights[head * padded + first..][..BLOCK_TOKENS]);
+            for (slot, words) in values.as_chunks::<LANES>().0.iter().enumerate().take(slots.end).skip(slots.start) {
+                add(words, std::array::from_fn(|head| weights[head][slot]));
             }
         }
     }

@@ -25,8 +25,10 @@ pub fn expand_f32<S: Simd, const VECTORS: usize>(simd: S, panel: PanelView<'_>, 
                 let high = simd.wrapping_dyn_shr_u32s(word, simd.splat_u32s(16));
                 (f16_low(simd, word), f16_low(simd, high))
             }),
-            Format::Bits4 => expand_quantized::<S, VECTORS, 4>(simd, words, out, BLOCK_INPUTS),
-            Format::Bits8 { scale_inputs } => expand_quantized::<S, VECTORS, 8>(simd, words, out, scale_inputs),
+            Format::Bits4 => expand_quantized::<S, VECTORS, 4, 8, 5>(simd, words, out, BLOCK_INPUTS),
+            Format::Bits8 { scale_inputs } => {
+                expand_quantized::<S, VECTORS, 8, 4, 2>(simd, words, out, scale_inputs);
+            }
         }
     }
 }
@@ -67,35 +69,44 @@ fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
 }
 
 /// Expands a block of `BITS`-bit numbers: `scale * q + minimum`, rounded once.
+///
+/// The first `DIRECT` numbers of a word are cut out without a shift: number `j` then stands `2^(BITS j)` times too
+/// high in the mantissa, and its scale is as much smaller, both exactly. The rest follow after one shift.
 #[inline(always)]
-fn expand_quantized<S: Simd, const VECTORS: usize, const BITS: u32>(
+fn expand_quantized<S: Simd, const VECTORS: usize, const BITS: u32, const PER_WORD: usize, const DIRECT: usize>(
     simd: S,
     words: &[[S::u32s; VECTORS]],
     out: &mut [[S::f32s; VECTORS]],
     scale_inputs: usize,
 ) {
     let groups = BLOCK_INPUTS / scale_inputs;
-    let per_word = 32 / BITS as usize;
-    let words_per_group = scale_inputs / per_word;
-    let mask = simd.splat_u32s((1 << BITS) - 1);
+    let masks: [S::u32s; DIRECT] = std::array::from_fn(|j| simd.splat_u32s(((1 << BITS) - 1) << (BITS * j as u32)));
+    let factors: [S::f32s; DIRECT] = std::array::from_fn(|j| simd.splat_f32s(power_of_two(-(BITS as i32) * j as i32)));
     let magic = simd.splat_u32s(TWO_TO_23);
     let two_to_23 = simd.splat_f32s(f32::from_bits(TWO_TO_23));
+    let shift = simd.splat_u32s(BITS * DIRECT as u32);
     let (scales, numbers) = words.split_at(2 * groups);
-    for group in 0..groups {
-        let (scale, minimum) = (scales[group], scales[groups + group]);
-        let numbers = &numbers[group * words_per_group..(group + 1) * words_per_group];
-        let out = &mut out[group * scale_inputs..(group + 1) * scale_inputs];
-        for (word, out) in numbers.iter().zip(out.chunks_exact_mut(per_word)) {
-            for vector in 0..VECTORS {
-                let scale = simd.transmute_f32s_u32s(scale[vector]);
-                let minimum = simd.transmute_f32s_u32s(minimum[vector]);
+    let (out, _) = out.as_chunks_mut::<PER_WORD>();
+    let words_per_group = scale_inputs / PER_WORD;
+    let grouped = numbers.chunks_exact(words_per_group).zip(out.chunks_exact_mut(words_per_group));
+    for (group, (numbers, out)) in grouped.enumerate() {
+        for vector in 0..VECTORS {
+            let scale = simd.transmute_f32s_u32s(scales[group][vector]);
+            let minimum = simd.transmute_f32s_u32s(scales[groups + group][vector]);
+            let scales: [S::f32s; DIRECT] = std::array::from_fn(|j| simd.mul_f32s(scale, factors[j]));
+            for (word, out) in numbers.iter().zip(out.iter_mut()) {
+                let parts = [word[vector], simd.wrapping_dyn_shr_u32s(word[vector], shift)];
                 for (index, out) in out.iter_mut().enumerate() {
-                    let shifted = simd.wrapping_dyn_shr_u32s(word[vector], simd.splat_u32s(BITS * index as u32));
-                    let number = simd.or_u32s(simd.and_u32s(shifted, mask), magic);
+                    let (part, place) = (parts[index / DIRECT], index % DIRECT);
+                    let number = simd.or_u32s(simd.and_u32s(part, masks[place]), magic);
                     let number = simd.sub_f32s(simd.transmute_f32s_u32s(number), two_to_23);
-                    out[vector] = simd.mul_add_e_f32s(number, scale, minimum);
+                    out[vector] = simd.mul_add_e_f32s(number, scales[place], minimum);
                 }
             }
         }
     }
+}
+
+const fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((127 + exponent) as u32) << 23)
 }

@@ -10,12 +10,13 @@ use crate::engine::model::{BLOCK_TOKENS, KvType, ModelConfig};
 /// Keys and values of all blocks, in words of 32 bits: one f32, or two bf16 of neighbouring head dimensions (the lower
 /// one in the low half). Memory is taken from the system when a block is first written.
 ///
-/// A block is `[layer][kv_head]` of keys and values. Keys have the position as the fast axis, `[words of a head][16]`,
-/// so that scores of 16 positions come out of one register chain; values are `[16][words of a head, padded to 16]`.
+/// The order is `[layer][kv_head][block]` of keys and values. Keys have the position as the fast axis,
+/// `[words of a head][16]`, so that scores of 16 positions come out of one register chain; values are
+/// `[words of a head / 16, padded][16 positions][16]`, so that each pass over them reads in order.
 pub struct KvStore {
     kv_type: KvType,
     kv_heads: usize,
-    layers: usize,
+    blocks: usize,
     /// Words of one head at one position.
     head_words: usize,
     words: SharedBuffer<u32>,
@@ -26,7 +27,7 @@ pub struct KvStore {
 pub struct HeadBlock<'a> {
     /// `[words of a head][16]`
     pub keys: &'a [u32],
-    /// `[16][words of a head, padded to 16]`
+    /// `[words of a head / 16, padded][16 positions][16]`
     pub values: &'a [u32],
 }
 
@@ -38,8 +39,8 @@ impl KvStore {
     pub fn new(config: &ModelConfig, kv_type: KvType, blocks: usize) -> Result<Self, EngineError> {
         let head_words = config.head_dim * kv_type.size() / size_of::<u32>();
         let (kv_heads, layers) = (config.kv_heads, config.layers.len());
-        let mut store = Self { kv_type, kv_heads, layers, head_words, words: SharedBuffer::new(0) };
-        let words = blocks.saturating_mul(store.block_words());
+        let mut store = Self { kv_type, kv_heads, blocks, head_words, words: SharedBuffer::new(0) };
+        let words = (layers * kv_heads * store.head_block_words()).saturating_mul(blocks);
         let out_of_memory = EngineError::OutOfMemory { bytes: words.saturating_mul(size_of::<u32>()) };
         store.words = SharedBuffer::try_new(words).ok_or(out_of_memory)?;
         Ok(store)
@@ -58,12 +59,12 @@ impl KvStore {
         self.head_words.next_multiple_of(LANES) * BLOCK_TOKENS
     }
 
-    fn block_words(&self) -> usize {
-        self.layers * self.kv_heads * (self.key_words() + self.value_words())
+    fn head_block_words(&self) -> usize {
+        self.key_words() + self.value_words()
     }
 
     fn head_start(&self, layer: usize, block: BlockId, kv_head: usize) -> usize {
-        block.0 * self.block_words() + (layer * self.kv_heads + kv_head) * (self.key_words() + self.value_words())
+        ((layer * self.kv_heads + kv_head) * self.blocks + block.0) * self.head_block_words()
     }
 
     /// Writes one position's key and value (`[head_dim]` each) of one layer and head.
@@ -94,10 +95,14 @@ impl KvStore {
             let slot = unsafe { self.words.write(at..at + 1) };
             slot[0] = word(key, index);
         }
-        let row = start + self.key_words() + slot * self.head_words.next_multiple_of(LANES);
-        // SAFETY: these words belong to this position alone.
-        for (index, slot) in unsafe { self.words.write(row..row + self.head_words) }.iter_mut().enumerate() {
-            *slot = word(value, index);
+        for first in (0..self.head_words).step_by(LANES) {
+            let at = start + self.key_words() + first * BLOCK_TOKENS + slot * LANES;
+            let count = LANES.min(self.head_words - first);
+            // SAFETY: these words belong to this position alone.
+            let slots = unsafe { self.words.write(at..at + count) };
+            for (index, slot) in slots.iter_mut().enumerate() {
+                *slot = word(value, first + index);
+            }
         }
     }
 
