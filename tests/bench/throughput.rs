@@ -1,4 +1,5 @@
-//! The engine's speed as figures, one JSON object per line: `throughput MODEL [--threads N]`, for `make bench-engine`,
+//! The engine's speed as figures, one JSON object per line: `throughput MODEL [--threads N] [--kernels NAME]`
+//! (`auto`, `avx2`, `avx512`, `amx`) `[--kv TYPE]` (`f32`, `bf16`), for `make bench-engine`,
 //! which sets them beside llama.cpp's figures of the same run. `throughput MODEL --tokenize FILE` prints instead the
 //! token ids of every `{"text"}` of a JSONL file, for `tests/tools/compare_tokenizers.py`.
 //!
@@ -26,7 +27,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde_json::json;
 use thinkloom::domain::FinishReason;
-use thinkloom::engine::{Engine, EngineOptions, SequenceSpec};
+use thinkloom::engine::{Engine, EngineOptions, KernelChoice, KvType, SequenceSpec};
 use tokio::runtime::Runtime;
 
 const SEQUENCES: [usize; 4] = [1, 8, 32, 64];
@@ -43,10 +44,13 @@ const FMA_ROUNDS: usize = 20_000_000;
 
 fn main() -> anyhow::Result<()> {
     let (mut model, mut threads, mut texts) = (None, 0, None);
+    let (mut kernels, mut kv_type) = (KernelChoice::Auto, KvType::F32);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--threads" => threads = arguments.next().context("--threads needs a number")?.parse()?,
+            "--kernels" => kernels = kernels_named(&arguments.next().context("--kernels needs a name")?)?,
+            "--kv" => kv_type = kv_type_named(&arguments.next().context("--kv needs a name")?)?,
             "--tokenize" => texts = Some(arguments.next().context("--tokenize needs a file")?),
             // What cargo passes to every bench.
             "--bench" => {}
@@ -55,7 +59,8 @@ fn main() -> anyhow::Result<()> {
     }
     let model = model.context("usage: throughput MODEL [--threads N] [--tokenize FILE]")?;
     let slots = SEQUENCES.iter().copied().max().unwrap_or(1);
-    let options = EngineOptions { slots, threads, kv_cache_bytes: 2 << 30, ..EngineOptions::default() };
+    let options =
+        EngineOptions { slots, threads, kv_cache_bytes: 2 << 30, kernels, kv_type, ..EngineOptions::default() };
     let engine = Engine::load(Path::new(&model), options)?;
     if let Some(texts) = texts {
         return print_token_ids(&engine, &texts);
@@ -86,6 +91,24 @@ fn main() -> anyhow::Result<()> {
         println!("{}", json!({"kind": "decode", "sequences": sequences, "tokens_per_s": speed}));
     }
     Ok(())
+}
+
+fn kernels_named(name: &str) -> anyhow::Result<KernelChoice> {
+    Ok(match name {
+        "auto" => KernelChoice::Auto,
+        "avx2" => KernelChoice::Avx2,
+        "avx512" => KernelChoice::Avx512,
+        "amx" => KernelChoice::Amx,
+        _ => anyhow::bail!("--kernels {name}: auto, avx2, avx512 or amx"),
+    })
+}
+
+fn kv_type_named(name: &str) -> anyhow::Result<KvType> {
+    Ok(match name {
+        "f32" => KvType::F32,
+        "bf16" => KvType::Bf16,
+        _ => anyhow::bail!("--kv {name}: f32 or bf16"),
+    })
 }
 
 fn print_token_ids(engine: &Engine, texts: &str) -> anyhow::Result<()> {

@@ -210,7 +210,8 @@ impl Attention<'_> {
             let first = index * BLOCK_TOKENS;
             let slots = self.visible.start.max(first) - first..self.visible.end.min(first + BLOCK_TOKENS) - first;
             let values = &block.values[start * BLOCK_TOKENS..][..LANES * BLOCK_TOKENS];
-            let weights: [&[f32]; GROUP] = std::array::from_fn(|head| &weights[head * padded + first..][..BLOCK_TOKENS]);
+            let weights: [&[f32]; GROUP] =
+                std::array::from_fn(|head| &weights[head * padded + first..][..BLOCK_TOKENS]);
             for (slot, words) in values.as_chunks::<LANES>().0.iter().enumerate().take(slots.end).skip(slots.start) {
                 add(words, std::array::from_fn(|head| weights[head][slot]));
             }
