@@ -63,8 +63,9 @@ fn lines() -> OnProgress {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) || done >= total {
             *last = Some(Instant::now());
-            let share = done as f64 * 100.0 / total.max(1) as f64;
-            tracing::info!("downloaded {} of {} MiB ({share:.0}%)", done >> 20, total.div_ceil(1 << 20));
+            let (done, total) = (done as f64, total as f64);
+            let (share, mib) = (100.0 * done / total.max(1.0), f64::from(1 << 20));
+            tracing::info!("downloaded {:.1} of {:.1} MiB ({share:.0}%)", done / mib, total / mib);
         }
     })
 }

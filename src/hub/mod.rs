@@ -179,8 +179,13 @@ async fn plan_revision(
         let file = listed.iter().find(|file| file.name == *name);
         files.push(file.cloned().ok_or_else(|| no_model(format!("the Hub's listing lacks {name}")))?);
     }
-    let missing: Vec<RemoteFile> =
-        files.iter().filter(|file| !cache.has_blob(&file.hash, file.size)).cloned().collect();
+    let mut missing: Vec<RemoteFile> = Vec::new();
+    for file in files.iter().filter(|file| !cache.has_blob(&file.hash, file.size)) {
+        // Two files may have one content.
+        if missing.iter().all(|known| known.hash != file.hash) {
+            missing.push(file.clone());
+        }
+    }
     let arrived = |file: &RemoteFile| {
         let metadata = std::fs::metadata(cache.incomplete(&file.hash));
         metadata.map_or(0, |metadata| metadata.len().min(file.size))
@@ -246,7 +251,7 @@ impl Fetch {
     pub async fn run(self, on_progress: &OnProgress) -> Result<ResolvedModel, HubError> {
         self.check_space()?;
         let Self { cache, model, revision, .. } = &self;
-        tracing::info!("downloading {model}: {} files, {} bytes are missing", self.missing.len(), self.bytes());
+        tracing::info!("downloading {model}: {} bytes in {} files", self.bytes(), self.missing.len());
         cache.create(&revision.commit)?;
         let downloader = Downloader {
             api: &self.api,

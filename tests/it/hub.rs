@@ -122,7 +122,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn resolve(model: &str, settings: &HubSettings, on_progress: &OnProgress) -> Result<ResolvedModel, HubError> {
-    let reference = ModelReference::parse(model, &[settings.cache_dir.clone()])?;
+    let reference = ModelReference::parse(model, std::slice::from_ref(&settings.cache_dir))?;
     block_on(hub::resolve(&reference, settings, on_progress))
 }
 
@@ -399,6 +399,29 @@ fn a_plan_says_what_is_missing_and_downloads_nothing() {
     let small = 2 + index().len() + 13 + 3;
     assert_eq!((fetch.file_count(), fetch.bytes()), (6, (2 * 3_000_000 - 1_000_000 + small) as u64));
     assert!(scene.server.stored_requests().is_empty());
+}
+
+#[test]
+fn a_model_larger_than_the_disk_is_refused_before_anything_is_written() {
+    let scene = Scene::gguf();
+    let bytes = 1_u64 << 60;
+    let listing = serde_json::json!([{"type": "file", "path": "other.gguf", "size": bytes, "oid": "0".repeat(40),
+        "lfs": {"oid": "0".repeat(64), "size": bytes}}]);
+    scene.server.fail("/tree/", 1, Fault::Status(200, Vec::new(), listing.to_string()));
+    assert_error(scene.resolve("tiny/llama:other.gguf"), &["bytes free", &bytes.to_string(), "HF_HUB_CACHE"]);
+    assert!(!scene.repo().exists());
+}
+
+#[test]
+fn hashes_that_are_paths_are_refused() {
+    let scene = Scene::gguf();
+    let listing = serde_json::json!([{"type": "file", "path": "other.gguf", "size": 4, "oid": "../../../evil"}]);
+    scene.server.fail("/tree/", 1, Fault::Status(200, Vec::new(), listing.to_string()));
+    assert_error(scene.resolve("tiny/llama:other.gguf"), &["hash of other.gguf is no hash"]);
+    let info = serde_json::json!({"sha": "../../evil", "siblings": []});
+    scene.server.fail("/revision/", 1, Fault::Status(200, Vec::new(), info.to_string()));
+    assert_error(scene.resolve("tiny/llama:other.gguf"), &["a commit that is no hash"]);
+    assert!(!scene.repo().exists());
 }
 
 /// A command that finds models at the scene's Hub.
