@@ -60,10 +60,11 @@ clippy: ## lint, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
 
-consumers: demo ## read the demo's shards with DuckDB, pyarrow and Hugging Face datasets
+consumers: demo ## read shards and model cache with DuckDB, pyarrow, Hugging Face datasets and huggingface_hub
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
 	$(VENV)/bin/python tests/consumers/check.py out/demo
+	$(VENV)/bin/python tests/consumers/hub_cache.py $(THINKLOOM) fixtures/tiny-llama.gguf
 
 ci: fmt-check clippy doc consumers test ## everything that must pass before a change lands
 

@@ -3,6 +3,8 @@
 pub mod domain;
 pub mod sys;
 pub mod config;
+pub mod http;
+pub mod hub;
 pub mod engine;
 pub mod policy;
 pub mod ingest;
@@ -11,7 +13,6 @@ pub mod verify;
 pub mod template;
 pub mod select;
 pub mod difficulty;
-pub mod http;
 pub mod judge;
 pub mod ledger;
 pub mod shards;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure, print};
+use super::{ConfigArgs, Failure, models, print};
 use crate::config::{JudgeBackend, LoadedConfig};
+use crate::domain::ResolvedModel;
+use crate::hub::{self, HubError, ModelReference, Plan};
 use crate::ingest;
 use crate::pipeline::open_api_judge;
 use crate::policy::CandlePolicy;
@@ -86,14 +88,45 @@ fn check_output(dir: &Path) -> Result<String, String> {
     }
 }
 
+/// Loads the model if it is on this machine, else says what a run would download. Downloads nothing itself.
 fn check_model(config: &LoadedConfig) -> Result<String, String> {
-    let path = config.resolve(&config.settings.policy.model);
-    let policy = CandlePolicy::load(&path, &config.settings.policy, &config.settings.sampling)
+    let settings = models::hub_settings();
+    let told = |error: HubError| with_hint(&error, Some(error.hint()));
+    let reference = ModelReference::parse(&config.settings.policy.model, &config.base_dirs()).map_err(told)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    match runtime.block_on(hub::plan(&reference, &settings)).map_err(told)? {
+        Plan::Ready(model) => check_found_model(config, &model),
+        Plan::Fetch(fetch) => {
+            fetch.check_space().map_err(told)?;
+            let licence = if fetch.is_gated() && settings.token.is_none() {
+                "; it is gated: accept its licence on its page and set HF_TOKEN"
+            } else {
+                ""
+            };
+            Ok(format!(
+                "{} (commit {}) is not on this machine: a run downloads {} files, {} bytes ({} MiB), from {} to {}{licence}",
+                fetch.name(),
+                fetch.commit(),
+                fetch.file_count(),
+                fetch.bytes(),
+                fetch.bytes().div_ceil(1 << 20),
+                settings.endpoint,
+                settings.cache_dir.display()
+            ))
+        }
+    }
+}
+
+fn check_found_model(config: &LoadedConfig, model: &ResolvedModel) -> Result<String, String> {
+    let policy = CandlePolicy::load(model, &config.settings.policy, &config.settings.sampling)
         .map_err(|error| with_hint(&error, error.hint()))?;
     let (identity, engine) = (policy.identity(), policy.engine());
+    let origin =
+        model.commit.as_ref().map(|commit| format!("{}, commit {commit}, in ", model.name)).unwrap_or_default();
     Ok(format!(
-        "{}: context {}, {} MiB of weights in memory, preset {}, SHA-256 {}",
-        path.display(),
+        "{origin}{}: context {}, {} MiB of weights in memory, preset {}, SHA-256 {}",
+        model.path.display(),
         engine.config().context,
         engine.weight_bytes() >> 20,
         identity.preset,

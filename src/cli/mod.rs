@@ -8,6 +8,7 @@ mod doctor;
 mod grade;
 mod init;
 mod inspect;
+mod models;
 mod run;
 mod schema;
 mod status;

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::display::{Display, duration, percent};
-use super::{ConfigArgs, Failure, print};
+use super::{ConfigArgs, Failure, models, print};
 use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast};
 
 /// Arguments of `run`.
@@ -38,7 +38,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
     let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };
-    let options = RunOptions { config, out_dir: out_dir.clone(), row_limit: args.limit, changes };
+    let (hub, on_download) = (models::hub_settings(), models::on_download());
+    let options = RunOptions { config, out_dir, row_limit: args.limit, changes, hub, on_download };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     runtime.block_on(async {

@@ -131,7 +131,8 @@ pub enum ModePresetName {
 pub struct PolicySettings {
     /// Where the policy runs.
     pub backend: PolicyBackend,
-    /// A GGUF file, relative to the config file, else to the working directory.
+    /// A GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
+    /// Face Hub id of one: `owner/name`, `owner/name@revision`, `owner/name:file.gguf`.
     pub model: String,
     /// `auto`, `cpu`, `cuda[:n]` or `metal`. This version runs on the CPU.
     pub device: String,

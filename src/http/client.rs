@@ -1,25 +1,23 @@
 //! One OpenAI-compatible endpoint: a connection pool, its concurrency cap, its pacing and its key.
 //!
-//! Limits: connect timeout [`CONNECT_TIMEOUT`]; a total timeout per attempt from the settings; replies of at most
+//! Limits: connect timeout [`CONNECT_TIMEOUT`](super::transport::CONNECT_TIMEOUT); a total timeout per attempt from the settings; replies of at most
 //! [`REPLY_BYTES_MAX`]. Redirects are not followed (a POST that moves is a wrong `base_url`), and reqwest's own
 //! retries are off: every attempt is one the caller knows of. The key goes out in one header, marked sensitive;
 //! errors carry no URL with credentials, no header and no request body, and an echo of the key is blotted out.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pacing::Pacing;
-use super::retry::{Class, Evidence, WaitHeaders, classify, hint, retry_after};
+use super::retry::{Class, Evidence, classify, hint, retry_after};
+use super::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, redact, wait_headers};
 use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
 
-/// Time allowed for TCP connect and TLS handshake.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default time allowed for one attempt, from send to last byte.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Largest reply that is read, in bytes.
@@ -28,8 +26,6 @@ pub const REPLY_BYTES_MAX: usize = 8 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// How long a 429 that names no wait holds back the endpoint's other requests.
 const PAUSE_AFTER_429: Duration = Duration::from_millis(500);
-/// Shorter keys are placeholders (`EMPTY`, `none`) that ordinary text may hold.
-const REDACTED_KEY_BYTES_MIN: usize = 8;
 const PATH: &str = "/chat/completions";
 
 /// What an [`Endpoint`] is built from.
@@ -109,9 +105,9 @@ impl Endpoint {
     pub fn new(options: EndpointOptions) -> Result<Self, EndpointError> {
         let (base_url, url) = parse_base_url(&options.base_url)?;
         let api_key = options.api_key.filter(|key| !key.expose_secret().trim().is_empty());
-        let authorization = api_key.as_ref().map(bearer).transpose()?;
+        let authorization = api_key.as_ref().map(|key| bearer(key).ok_or(EndpointError::ApiKey)).transpose()?;
         Ok(Self {
-            client: build_client(&url)?,
+            client: build_client(&url).map_err(|error| EndpointError::Client { problem: error.to_string() })?,
             base_url,
             url,
             authorization,
@@ -197,22 +193,8 @@ impl Endpoint {
     }
 
     fn transport_failure(&self, error: reqwest::Error) -> CallFailure {
-        let error = error.without_url();
-        let evidence = if error.is_connect() {
-            Evidence::NotConnected
-        } else if error.is_timeout() {
-            Evidence::TimedOut
-        } else {
-            Evidence::Interrupted
-        };
-        let mut detail = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            detail.push_str(": ");
-            detail.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.failure(evidence, None, detail)
+        let evidence = evidence_of(&error);
+        self.failure(evidence, None, describe(error))
     }
 
     fn failure(&self, evidence: Evidence<'_>, status: Option<u16>, detail: String) -> CallFailure {
@@ -226,18 +208,8 @@ impl Endpoint {
 
     /// Blots out the key where a server echoes it.
     fn redact(&self, text: &str) -> String {
-        match self.api_key.as_ref().map(|key| key.expose_secret().trim()) {
-            Some(key) if key.len() >= REDACTED_KEY_BYTES_MIN => text.replace(key, "[redacted]"),
-            _ => text.to_owned(),
-        }
+        redact(text, self.api_key.as_ref())
     }
-}
-
-fn bearer(key: &SecretString) -> Result<HeaderValue, EndpointError> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim())).map_err(|_| EndpointError::ApiKey)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Returns the address without its tail, and the whole URL to post to.
@@ -256,57 +228,6 @@ fn parse_base_url(text: &str) -> Result<(String, Url), EndpointError> {
         return Err(bad("it holds a query or fragment"));
     }
     Ok((base.to_owned(), url))
-}
-
-fn build_client(url: &Url) -> Result<Client, EndpointError> {
-    // An error says that a provider is installed already, which serves as well.
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .user_agent(concat!("thinkloom/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never());
-    if is_loopback(url) {
-        builder = builder.no_proxy();
-    }
-    if url.scheme() == "http" {
-        // Plain HTTP must work on machines without CA certificates.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| EndpointError::Client { problem: error.to_string() })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn wait_headers(headers: &HeaderMap) -> WaitHeaders<'_> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    WaitHeaders {
-        retry_after_ms: text(HeaderName::from_static("retry-after-ms")),
-        retry_after: text(reqwest::header::RETRY_AFTER),
-        date: text(reqwest::header::DATE),
-    }
-}
-
-enum BodyEnd {
-    Complete,
-    TooLarge,
-    Broken(reqwest::Error),
-}
-
-/// Reads at most `bytes_max` bytes, and says how the body ended.
-async fn read_body(mut response: Response, bytes_max: usize) -> (Vec<u8>, BodyEnd) {
-    let mut bytes = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return (bytes, BodyEnd::Complete),
-            Ok(Some(chunk)) if bytes.len() + chunk.len() > bytes_max => return (bytes, BodyEnd::TooLarge),
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Err(error) => return (bytes, BodyEnd::Broken(error)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -368,20 +289,6 @@ mod tests {
         {
             let error = parse_base_url(text).unwrap_err();
             assert!(!error.to_string().contains("pw") && !error.to_string().contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn loopback_addresses_are_known() {
-        for (url, expected) in [
-            ("http://127.0.0.1:8000", true),
-            ("http://127.9.9.9", true),
-            ("http://[::1]:80", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1", false),
-            ("https://localhost.example.com", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 

@@ -2,14 +2,16 @@
 //!
 //! [`client::Endpoint`] sends a chat body and returns the raw reply or a [`CallFailure`]; [`pacing`] keeps requests,
 //! tokens and concurrency under the configured limits; [`retry`] holds the one table that says what a failure means;
-//! [`wire`] reads replies leniently. This room never retries, never stores anything and does not know what a reply is
-//! for: loops, budgets and the ledger belong to its callers.
+//! [`wire`] reads replies leniently; [`transport`] holds what every HTTP client of the program shares. This room never
+//! retries, never stores anything and does not know what a reply is for: loops, budgets and the ledger belong to its
+//! callers.
 
 pub mod client;
 pub mod pacing;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transport;
 pub mod wire;
 
 use std::time::Duration;

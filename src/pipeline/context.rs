@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::RunError;
@@ -14,6 +15,8 @@ use super::journal::Charging;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
 use crate::config::{JudgeBackend, JudgeSettings, LoadedConfig, Settings};
+use crate::domain::ResolvedModel;
+use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
 use crate::judge::{Judge, prompt};
@@ -43,6 +46,10 @@ pub struct RunOptions {
     pub row_limit: Option<u64>,
     /// What to do about changes.
     pub changes: ChangePolicy,
+    /// Where models that are no paths come from.
+    pub hub: HubSettings,
+    /// Who is told how far a model's download is.
+    pub on_download: OnProgress,
 }
 
 /// An opened run.
@@ -79,12 +86,12 @@ pub struct Context {
 
 impl Context {
     /// Opens a run: input, directory, model, judge, ledger; compares with the last run of the directory. Blocks for
-    /// seconds.
+    /// seconds, or as long as the model's download takes. To be called on a blocking thread of a tokio run-time.
     ///
     /// # Errors
     /// [`RunError`], with nothing changed but the directory, its ledger and a stored intake.
     pub fn open(options: RunOptions, stop: CancellationToken) -> Result<Self, RunError> {
-        let RunOptions { config, out_dir, row_limit, changes } = options;
+        let RunOptions { config, out_dir, row_limit, changes, hub, on_download } = options;
         let settings = config.settings.clone();
         let input = intake::open(&config)?;
         let lock = lock_dir(&out_dir)?;
@@ -92,11 +99,8 @@ impl Context {
         for name in shards::remove_staged(&out_dir)? {
             tracing::info!("removed {name}, which an interrupted run had not finished writing");
         }
-        let policy = Arc::new(CandlePolicy::load(
-            &config.resolve(&settings.policy.model),
-            &settings.policy,
-            &settings.sampling,
-        )?);
+        let model = resolve_model(&config, &hub, &on_download, &stop)?;
+        let policy = Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?);
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
         let identity = identify(&settings, &input, &policy, row_limit);
@@ -170,6 +174,23 @@ impl Context {
         let start = index * self.run.queries_per_shard;
         start..(start + self.run.queries_per_shard).min(self.rows)
     }
+}
+
+/// Finds the model, or downloads it until `stop` says otherwise.
+fn resolve_model(
+    config: &LoadedConfig,
+    hub: &HubSettings,
+    on_download: &OnProgress,
+    stop: &CancellationToken,
+) -> Result<ResolvedModel, RunError> {
+    let reference = ModelReference::parse(&config.settings.policy.model, &config.base_dirs())?;
+    let runtime = Handle::try_current().map_err(|error| RunError::Internal(error.to_string()))?;
+    let resolved = runtime.block_on(stop.run_until_cancelled(hub::resolve(&reference, hub, on_download)));
+    let model = resolved.ok_or(RunError::Stopped)??;
+    if let Some(commit) = &model.commit {
+        tracing::info!("model {}, commit {commit}, in {}", model.name, model.path.display());
+    }
+    Ok(model)
 }
 
 fn identify(settings: &Settings, input: &Input, policy: &CandlePolicy, row_limit: Option<u64>) -> RunIdentity {

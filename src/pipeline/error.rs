@@ -1,6 +1,7 @@
 //! Why a run ended without being finished.
 
 use crate::config::ConfigError;
+use crate::hub::HubError;
 use crate::ingest::IngestError;
 use crate::judge::AskError;
 use crate::ledger::LedgerError;
@@ -20,6 +21,9 @@ pub enum RunError {
     /// An input file cannot be read.
     #[error("cannot read the input: {}", chain(.0))]
     Ingest(#[from] IngestError),
+    /// The policy model cannot be found or downloaded.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The policy model cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -65,6 +69,7 @@ impl RunError {
             Self::Config(_) | Self::Internal(_) => None,
             Self::Dir(error) => text(error.hint()),
             Self::Ingest(error) => error.hint().map(str::to_owned),
+            Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),

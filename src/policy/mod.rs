@@ -6,8 +6,6 @@
 mod preset;
 mod prompt;
 
-use std::path::Path;
-
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -15,7 +13,7 @@ pub use preset::Preset;
 pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 
 use crate::config::{PolicySettings, SamplingSettings};
-use crate::domain::{ByMode, Mode, Query, Rollout, RolloutKey};
+use crate::domain::{ByMode, Mode, Query, ResolvedModel, Rollout, RolloutKey};
 use crate::engine::{Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, file_sha256};
 
 /// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
@@ -50,7 +48,7 @@ impl PolicyError {
 /// Who the policy is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyIdentity {
-    /// The model file's name.
+    /// What the model is called: its file's name, or its id on the Hub.
     pub model: String,
     /// SHA-256 of the model file, in hex.
     pub revision: String,
@@ -89,7 +87,12 @@ impl CandlePolicy {
     ///
     /// # Errors
     /// [`PolicyError`] if the model cannot be used.
-    pub fn load(path: &Path, policy: &PolicySettings, sampling: &SamplingSettings) -> Result<Self, PolicyError> {
+    pub fn load(
+        model: &ResolvedModel,
+        policy: &PolicySettings,
+        sampling: &SamplingSettings,
+    ) -> Result<Self, PolicyError> {
+        let path = model.path.as_path();
         let engine = Engine::load(
             path,
             EngineOptions {
@@ -100,14 +103,12 @@ impl CandlePolicy {
             },
         )?;
         let vocabulary = engine.vocabulary();
-        let model =
-            path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         let template =
             vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
         let preset = Preset::resolve(policy.mode_preset, template);
         let prompter = Prompter::new(template, vocabulary.bos_text(), vocabulary.eos_text(), preset)?;
         let identity = PolicyIdentity {
-            model,
+            model: model.name.clone(),
             revision: file_sha256(path)?,
             preset: preset.name().to_owned(),
             prompts: prompter.hash(),

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod commands;
+mod hub;
 mod judge;
 mod resume;
 mod run;

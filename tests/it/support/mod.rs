@@ -1,6 +1,7 @@
 //! Temporary run directories, the binary under test, and independent readers of what it wrote.
 
 mod faulty_judge;
+mod hub_server;
 mod process;
 mod read;
 
@@ -11,6 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 pub use faulty_judge::FaultyJudge;
+pub use hub_server::{Fault, HubServer, sha256, small_hash};
 pub use process::{Outcome, Running, program, until};
 pub use read::{Ledger, data_hashes, files_below, hash_of, rows};
 

@@ -8,12 +8,30 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Time between two looks at something that is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
 
-/// Returns a command of the binary, in an environment without the caller's keys, log level and proxies.
+/// Variables of the caller that a test must not depend on.
+const FOREIGN_VARIABLES: &[&str] = &[
+    "DEEPSEEK_API_KEY",
+    "THINKLOOM_LOG",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+];
+
+/// Returns a command of the binary, in an environment without the caller's keys, log level, proxies and models.
+/// Nothing listens where it takes the Hub to be.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thinkloom"));
-    for name in ["DEEPSEEK_API_KEY", "THINKLOOM_LOG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"] {
+    for name in FOREIGN_VARIABLES {
         command.env_remove(name);
     }
+    command.env("HF_ENDPOINT", "http://127.0.0.1:1");
     command.env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
