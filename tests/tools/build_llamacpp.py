@@ -111,6 +111,10 @@ def main():
         fetch(source)
     cmake, ninja = build_programs(cache)
     settings = {**COMMON, **CPU[arguments.cpu], "CMAKE_MAKE_PROGRAM": ninja}
+    if "-static" in settings.get("CMAKE_EXE_LINKER_FLAGS", ""):
+        # cmake finds the shared library of OpenMP, which a static program cannot be linked to.
+        archive = subprocess.run(["c++", "-print-file-name=libgomp.a"], capture_output=True, text=True, check=True)
+        settings["OpenMP_gomp_LIBRARY"] = archive.stdout.strip()
     definitions = [f"-D{key}={value}" for key, value in settings.items()]
     subprocess.run([cmake, "-S", source, "-B", target, "-G", "Ninja", *definitions], check=True)
     targets = [argument for tool in TOOLS[arguments.cpu] for argument in ("--target", tool)]
