@@ -101,25 +101,30 @@ impl Attention<'_> {
         *self.scores = scores;
     }
 
-    /// Products of all queries with 16 keys.
+    /// Products of all queries with 16 keys. Even and odd dimensions are summed apart, for twice as many independent
+    /// chains of additions.
     #[inline(always)]
     fn score<S: Simd, const GROUP: usize, const VECTORS: usize>(
         &self,
         simd: S,
         keys: &[u32],
     ) -> [[S::f32s; VECTORS]; GROUP] {
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; GROUP]; 2];
         let (keys, _) = S::as_simd_u32s(keys).0.as_chunks::<VECTORS>();
-        for (d, keys) in keys.iter().enumerate() {
-            for head in 0..GROUP {
-                let query = simd.splat_f32s(self.queries[head * self.head_dim + d]);
-                for vector in 0..VECTORS {
-                    let key = simd.transmute_f32s_u32s(keys[vector]);
-                    sums[head][vector] = simd.mul_add_e_f32s(query, key, sums[head][vector]);
+        let queries: [&[f32]; GROUP] =
+            std::array::from_fn(|head| &self.queries[head * self.head_dim..][..self.head_dim]);
+        for (pair, keys) in keys.as_chunks::<2>().0.iter().enumerate() {
+            for (half, keys) in keys.iter().enumerate() {
+                for head in 0..GROUP {
+                    let query = simd.splat_f32s(queries[head][2 * pair + half]);
+                    for vector in 0..VECTORS {
+                        let key = simd.transmute_f32s_u32s(keys[vector]);
+                        sums[half][head][vector] = simd.mul_add_e_f32s(query, key, sums[half][head][vector]);
+                    }
                 }
             }
         }
-        sums
+        add_halves(simd, sums)
     }
 
     /// As [`Self::score`], with two dimensions in each word.
@@ -129,42 +134,73 @@ impl Attention<'_> {
         simd: S,
         keys: &[u32],
     ) -> [[S::f32s; VECTORS]; GROUP] {
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; GROUP]; 2];
         let (keys, _) = S::as_simd_u32s(keys).0.as_chunks::<VECTORS>();
+        let queries: [&[f32]; GROUP] =
+            std::array::from_fn(|head| &self.queries[head * self.head_dim..][..self.head_dim]);
         for (pair, keys) in keys.iter().enumerate() {
-            for head in 0..GROUP {
-                let at = head * self.head_dim + 2 * pair;
-                let (low, high) = (simd.splat_f32s(self.queries[at]), simd.splat_f32s(self.queries[at + 1]));
-                for vector in 0..VECTORS {
-                    let (key_low, key_high) = split_halves(simd, keys[vector]);
-                    let sum = simd.mul_add_e_f32s(low, key_low, sums[head][vector]);
-                    sums[head][vector] = simd.mul_add_e_f32s(high, key_high, sum);
+            for vector in 0..VECTORS {
+                let (low, high) = split_halves(simd, keys[vector]);
+                for head in 0..GROUP {
+                    let (even, odd) = (queries[head][2 * pair], queries[head][2 * pair + 1]);
+                    sums[0][head][vector] = simd.mul_add_e_f32s(simd.splat_f32s(even), low, sums[0][head][vector]);
+                    sums[1][head][vector] = simd.mul_add_e_f32s(simd.splat_f32s(odd), high, sums[1][head][vector]);
                 }
             }
         }
-        sums
+        add_halves(simd, sums)
     }
 
-    /// Sums the values, weighted by `weights` (`[GROUP][padded]`).
+    /// Sums the values, weighted by `weights` (`[GROUP][padded]`); as many chunks of 16 dimensions at once as the
+    /// registers hold sums of.
     #[inline(always)]
     fn weigh<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
-        for start in (0..self.head_dim).step_by(LANES) {
-            let mut sums = [[simd.splat_f32s(0.0); VECTORS]; GROUP];
-            self.each_value::<GROUP>(weights, start, |words, weights| {
-                let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
-                for (head, sums) in sums.iter_mut().enumerate() {
+        let mut start = 0;
+        if VECTORS == 1 {
+            while start + 4 * LANES <= self.head_dim {
+                self.weigh_chunks::<S, GROUP, VECTORS, 4>(simd, weights, start);
+                start += 4 * LANES;
+            }
+        }
+        if VECTORS <= 2 && GROUP <= 3 {
+            while start + 2 * LANES <= self.head_dim {
+                self.weigh_chunks::<S, GROUP, VECTORS, 2>(simd, weights, start);
+                start += 2 * LANES;
+            }
+        }
+        while start < self.head_dim {
+            self.weigh_chunks::<S, GROUP, VECTORS, 1>(simd, weights, start);
+            start += LANES;
+        }
+    }
+
+    #[inline(always)]
+    fn weigh_chunks<S: Simd, const GROUP: usize, const VECTORS: usize, const CHUNKS: usize>(
+        &mut self,
+        simd: S,
+        weights: &[f32],
+        start: usize,
+    ) {
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; CHUNKS]; GROUP];
+        self.each_value::<GROUP, CHUNKS>(weights, start, |words, weights| {
+            for chunk in 0..CHUNKS {
+                let (words, _) = S::as_simd_u32s(words[chunk]).0.as_chunks::<VECTORS>();
+                for head in 0..GROUP {
                     let weight = simd.splat_f32s(weights[head]);
                     for vector in 0..VECTORS {
                         let value = simd.transmute_f32s_u32s(words[0][vector]);
-                        sums[vector] = simd.mul_add_e_f32s(weight, value, sums[vector]);
+                        let sum = &mut sums[head][chunk][vector];
+                        *sum = simd.mul_add_e_f32s(weight, value, *sum);
                     }
                 }
-            });
-            let end = (start + LANES).min(self.head_dim);
-            for (head, sums) in sums.iter().enumerate() {
-                let numbers = to_array::<S, VECTORS>(sums);
-                let target = &mut self.out[head * self.head_dim + start..head * self.head_dim + end];
-                target.copy_from_slice(&numbers[..end - start]);
+            }
+        });
+        for (head, sums) in sums.iter().enumerate() {
+            for (chunk, sums) in sums.iter().enumerate() {
+                let first = start + chunk * LANES;
+                let end = (first + LANES).min(self.head_dim);
+                let target = &mut self.out[head * self.head_dim + first..head * self.head_dim + end];
+                target.copy_from_slice(&to_array::<S, VECTORS>(sums)[..end - first]);
             }
         }
     }
@@ -175,7 +211,7 @@ impl Attention<'_> {
         let head_words = self.head_dim / 2;
         for start in (0..head_words).step_by(LANES) {
             let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; 2]; GROUP];
-            self.each_value::<GROUP>(weights, start, |words, weights| {
+            self.each_value::<GROUP, 1>(weights, start, |[words], weights| {
                 let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
                 for (head, [low, high]) in sums.iter_mut().enumerate() {
                     let weight = simd.splat_f32s(weights[head]);
@@ -197,26 +233,39 @@ impl Attention<'_> {
         }
     }
 
-    /// Calls `add` with 16 words of each visible position's value, from word `start` on, and the weights of its heads.
+    /// Calls `add` with `CHUNKS` times 16 words of each visible position's value, from word `start` on, and the weights
+    /// of its heads.
     #[inline(always)]
-    fn each_value<const GROUP: usize>(
+    fn each_value<const GROUP: usize, const CHUNKS: usize>(
         &self,
         weights: &[f32],
         start: usize,
-        mut add: impl FnMut(&[u32; LANES], [f32; GROUP]),
+        mut add: impl FnMut([&[u32; LANES]; CHUNKS], [f32; GROUP]),
     ) {
+        const BLOCK_WORDS: usize = LANES * BLOCK_TOKENS;
         let padded = self.blocks.len() * BLOCK_TOKENS;
         for (index, block) in self.blocks.iter().enumerate() {
             let first = index * BLOCK_TOKENS;
             let slots = self.visible.start.max(first) - first..self.visible.end.min(first + BLOCK_TOKENS) - first;
-            let values = &block.values[start * BLOCK_TOKENS..][..LANES * BLOCK_TOKENS];
+            let values: [&[[u32; LANES]]; CHUNKS] = std::array::from_fn(|chunk| {
+                block.values[(start * BLOCK_TOKENS) + chunk * BLOCK_WORDS..][..BLOCK_WORDS].as_chunks().0
+            });
             let weights: [&[f32]; GROUP] =
                 std::array::from_fn(|head| &weights[head * padded + first..][..BLOCK_TOKENS]);
-            for (slot, words) in values.as_chunks::<LANES>().0.iter().enumerate().take(slots.end).skip(slots.start) {
-                add(words, std::array::from_fn(|head| weights[head][slot]));
+            for slot in slots {
+                add(std::array::from_fn(|chunk| &values[chunk][slot]), std::array::from_fn(|head| weights[head][slot]));
             }
         }
     }
+}
+
+/// Adds the sums of even and of odd dimensions.
+#[inline(always)]
+fn add_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(
+    simd: S,
+    [even, odd]: [[[S::f32s; VECTORS]; GROUP]; 2],
+) -> [[S::f32s; VECTORS]; GROUP] {
+    std::array::from_fn(|head| std::array::from_fn(|vector| simd.add_f32s(even[head][vector], odd[head][vector])))
 }
 
 #[inline(always)]

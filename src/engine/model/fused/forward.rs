@@ -11,7 +11,7 @@ use super::buffer::SharedBuffer;
 use super::decoder::{Decoder, Layer};
 use super::kernels::{Activations, Kernels, ProductScratch};
 use super::kv_store::{HeadBlock, KvStore};
-use super::math::{self, LANES};
+use super::math;
 use super::matrix::{Matrix, PANEL_WIDTH, UNIT_WIDTH};
 use super::team::Job;
 use crate::engine::kv::BlockId;
@@ -141,10 +141,10 @@ impl Region {
         Self { decoder, buffers, store, input, draws, wanting, phases, rows_per_chunk }
     }
 
-    /// Returns the step as a job for the team.
-    pub fn into_job(self: Arc<Self>) -> Job<Scratch> {
+    /// Returns the step as a job for a team of `threads`.
+    pub fn into_job(self: Arc<Self>, threads: usize) -> Job<Scratch> {
         let chunks: Vec<usize> = self.phases.iter().map(|phase| self.chunks(*phase)).collect();
-        Job::new(chunks, move |phase, chunk, scratch| self.run(self.phases[phase], chunk, scratch))
+        Job::new(threads, chunks, move |phase, chunk, scratch| self.run(self.phases[phase], chunk, scratch))
     }
 
     /// Returns the picked tokens, once the step is over.
@@ -276,7 +276,8 @@ impl Region {
     fn attend(&self, layer_index: usize, chunk: usize, scratch: &mut Scratch) {
         let ModelConfig { heads, kv_heads, head_dim, .. } = self.decoder.config;
         let (group, width) = (heads / kv_heads * head_dim, (heads + 2 * kv_heads) * head_dim);
-        let (index, kv_head) = (chunk / kv_heads, chunk % kv_heads);
+        // Rows of one key head in a row: a prefix that they share stays in cache.
+        let (index, kv_head) = (chunk % self.input.rows.len(), chunk / self.input.rows.len());
         let row = &self.input.rows[index];
         let start = index * width + kv_head * group;
         // SAFETY: this phase only reads the projections, and the keys and values.
@@ -320,14 +321,11 @@ impl Region {
         let rows = self.input.rows.len();
         // SAFETY: this phase only reads the activations.
         let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, rows) };
-        let column = unit * PANEL_WIDTH;
-        let mut out = [0.0; LANES];
-        for (row, sums) in sums.as_chunks::<UNIT_WIDTH>().0.iter().enumerate() {
-            if let (Some(gates), Some(ups)) = (sums.first_chunk(), sums.last_chunk()) {
-                math::swiglu(gates, ups, &mut out);
-            }
+        let (sums, _) = sums.as_chunks_mut::<UNIT_WIDTH>();
+        math::swiglu(sums);
+        for (row, sums) in sums.iter().enumerate() {
             // SAFETY: these columns are this unit's; padded outputs are products of zeros.
-            unsafe { self.buffers.activated.write(row, column, &out) };
+            unsafe { self.buffers.activated.write(row, unit * PANEL_WIDTH, &sums[..PANEL_WIDTH]) };
         }
     }
 

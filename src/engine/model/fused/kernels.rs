@@ -151,7 +151,7 @@ impl ProductScratch {
     ///
     /// # Safety
     /// Nobody writes the activations meanwhile.
-    pub unsafe fn multiply(&mut self, matrix: &Matrix, unit: usize, x: &Activations, rows: usize) -> &[f32] {
+    pub unsafe fn multiply(&mut self, matrix: &Matrix, unit: usize, x: &Activations, rows: usize) -> &mut [f32] {
         let padded_rows = rows.next_multiple_of(2 * amx::TILE_ROWS);
         if self.sums.len() < padded_rows * UNIT_WIDTH {
             self.sums = SharedBuffer::new(padded_rows * UNIT_WIDTH);
@@ -167,7 +167,7 @@ impl ProductScratch {
             let expanded = self.expanded.as_mut_slice();
             x.kernels.dispatch(UnitProduct { matrix, unit, x: numbers, stride: x.stride, expanded, sums });
         }
-        &self.sums.as_mut_slice()[..rows * UNIT_WIDTH]
+        &mut self.sums.as_mut_slice()[..rows * UNIT_WIDTH]
     }
 }
 

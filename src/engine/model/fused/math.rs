@@ -67,13 +67,18 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (lanes.iter().sum::<f32>() / x.len() as f32 + epsilon).sqrt()
 }
 
-/// Writes `silu(gate) * up` of 16 numbers, `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
-pub fn swiglu(gates: &[f32; LANES], ups: &[f32; LANES], out: &mut [f32; LANES]) {
+/// Replaces the first 16 numbers of each row, gates, by `silu(gate) * up`; the last 16 are the ups.
+///
+/// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
+pub fn swiglu(rows: &mut [[f32; 2 * LANES]]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
-            for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
-                *out = gate / (1.0 + exp(-gate)) * up;
+            for row in rows.iter_mut() {
+                let (gates, ups) = row.split_at_mut(LANES);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                }
             }
         },
     );
@@ -132,12 +137,12 @@ mod tests {
         let mut in_place = x.clone();
         rms_norm_in_place(&mut in_place, &weight, 1e-5);
         assert_eq!(in_place, out);
-        let (gates, ups) = (x.first_chunk::<LANES>().unwrap(), weight.first_chunk::<LANES>().unwrap());
-        let mut out = [0.0; LANES];
-        swiglu(gates, ups, &mut out);
-        for ((got, g), u) in out.iter().zip(gates).zip(ups) {
-            let expected = f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
-            assert!((f64::from(*got) - expected).abs() < 1e-6);
+        let gates_and_ups: [f32; 2 * LANES] = *x.first_chunk().unwrap();
+        let mut rows = [gates_and_ups; 2];
+        swiglu(&mut rows);
+        for index in 0..LANES {
+            let (g, u) = (f64::from(gates_and_ups[index]), f64::from(gates_and_ups[LANES + index]));
+            assert!((f64::from(rows[1][index]) - g / (1.0 + (-g).exp()) * u).abs() < 1e-6);
         }
     }
 

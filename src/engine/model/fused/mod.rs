@@ -97,7 +97,8 @@ impl FusedModel {
         }
         let parts = (Arc::clone(&self.decoder), Arc::clone(&self.buffers), Arc::clone(&self.store));
         let region = Arc::new(Region::new(parts, input.clone(), draws.to_vec(), self.team.size()));
-        self.team.run(Arc::clone(&region).into_job());
+        let job = Arc::clone(&region).into_job(self.team.size());
+        self.team.run(job);
         region
     }
 }

@@ -1,9 +1,10 @@
 //! A team of threads that runs a step as one parallel region.
 //!
-//! A [`Job`] is a list of phases, each cut into chunks. Every thread walks the phases in order, claims chunks of the
-//! present one until none is left, and goes on when all of its chunks are *done*. So a phase waits for its work and not
-//! for threads: one that the system has put aside between two chunks is not missed, and finds later phases, or the
-//! whole job, already over. Where the cores are shared with other programs, this is what keeps the step going.
+//! A [`Job`] is a list of phases, each cut into chunks. Every thread walks the phases in order: it claims the chunks of
+//! its own share, which stand side by side in memory, then those that others have not come to, and goes on when all
+//! chunks are *done*. So a phase waits for its work and not for threads: one that the system has put aside between two
+//! chunks is not missed, and finds later phases, or the whole job, already over. Where the cores are shared with other
+//! programs, this is what keeps the step going.
 //!
 //! Waiting spins briefly, then yields the core, and between jobs sleeps. Which thread ran a chunk never matters for
 //! its result.
@@ -28,40 +29,69 @@ pub struct Job<S> {
     has_panicked: AtomicBool,
 }
 
-/// Own cache line, so that claiming does not slow the waiting ones down.
-#[repr(align(128))]
 struct Phase {
     chunks: usize,
-    claimed: AtomicUsize,
+    /// One per thread.
+    shares: Box<[Share]>,
+}
+
+/// A thread's share of a phase, on cache lines of its own: as long as nobody steals, no line changes hands.
+#[repr(align(128))]
+struct Share {
+    /// The next unclaimed chunk.
+    next: AtomicUsize,
+    end: usize,
+    /// Chunks that this thread has done, of whatever share.
     done: AtomicUsize,
 }
 
+impl Phase {
+    fn new(chunks: usize, threads: usize) -> Self {
+        let start = |thread: usize| chunks * thread / threads;
+        let share =
+            |thread| Share { next: AtomicUsize::new(start(thread)), end: start(thread + 1), done: AtomicUsize::new(0) };
+        Self { chunks, shares: (0..threads).map(share).collect() }
+    }
+
+    /// Claims a chunk of a share.
+    fn claim(&self, share: usize) -> Option<usize> {
+        let Share { next, end, .. } = &self.shares[share];
+        // Looked at first, so that thieves do not take the line away from its owner for nothing.
+        let is_left = next.load(Ordering::Relaxed) < *end;
+        is_left.then(|| next.fetch_add(1, Ordering::Relaxed)).filter(|chunk| chunk < end)
+    }
+
+    fn is_done(&self) -> bool {
+        // Acquire pairs with the release of every `done`: the next phase sees what this one wrote.
+        self.shares.iter().map(|share| share.done.load(Ordering::Acquire)).sum::<usize>() >= self.chunks
+    }
+}
+
 impl<S> Job<S> {
-    /// Builds a job from the number of chunks of each phase, in order. Chunks of one phase may run at the same time;
-    /// a phase starts when all chunks of the one before are done, and sees what they wrote.
+    /// Builds a job for a team of `threads` from the number of chunks of each phase, in order. Chunks of one phase may
+    /// run at the same time; a phase starts when all chunks of the one before are done, and sees what they wrote.
     pub fn new(
+        threads: usize,
         chunks: impl IntoIterator<Item = usize>,
         work: impl Fn(usize, usize, &mut S) + Send + Sync + 'static,
     ) -> Self {
-        let phase = |chunks| Phase { chunks, claimed: AtomicUsize::new(0), done: AtomicUsize::new(0) };
-        let phases = chunks.into_iter().map(phase).collect();
+        let phases = chunks.into_iter().map(|chunks| Phase::new(chunks, threads)).collect();
         Self { phases, work: Box::new(work), has_panicked: AtomicBool::new(false) }
     }
 
-    /// Takes part until every chunk of every phase is done.
-    fn take_part(&self, scratch: &mut S) {
+    /// Takes part as thread number `thread` until every chunk of every phase is done.
+    fn take_part(&self, thread: usize, scratch: &mut S) {
         for (index, phase) in self.phases.iter().enumerate() {
-            loop {
-                let chunk = phase.claimed.fetch_add(1, Ordering::Relaxed);
-                if chunk >= phase.chunks {
-                    break;
+            let threads = phase.shares.len();
+            for share in (0..threads).map(|offset| (thread + offset) % threads) {
+                while let Some(chunk) = phase.claim(share) {
+                    let done = &phase.shares[thread].done;
+                    let _completion = Completion { done, job_has_panicked: &self.has_panicked };
+                    (self.work)(index, chunk, scratch);
                 }
-                let _completion = Completion { phase, job_has_panicked: &self.has_panicked };
-                (self.work)(index, chunk, scratch);
             }
             let mut spins = 0_u32;
-            // Acquire pairs with the release of every `done`: the next phase sees what this one wrote.
-            while phase.done.load(Ordering::Acquire) < phase.chunks {
+            while !phase.is_done() {
                 spins += 1;
                 if spins < SPINS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
             }
@@ -71,7 +101,7 @@ impl<S> Job<S> {
 
 /// Counts a chunk as done, also when it panics: nobody may wait for it for ever.
 struct Completion<'a> {
-    phase: &'a Phase,
+    done: &'a AtomicUsize,
     job_has_panicked: &'a AtomicBool,
 }
 
@@ -80,7 +110,7 @@ impl Drop for Completion<'_> {
         if std::thread::panicking() {
             self.job_has_panicked.store(true, Ordering::Relaxed);
         }
-        self.phase.done.fetch_add(1, Ordering::Release);
+        self.done.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -150,7 +180,7 @@ impl<S: Default + Send + 'static> Team<S> {
                 let mut seen = 0;
                 while let Some((number, job)) = board.wait(seen) {
                     seen = number;
-                    job.take_part(&mut scratch);
+                    job.take_part(index, &mut scratch);
                 }
             })?);
         }
@@ -162,7 +192,7 @@ impl<S: Default + Send + 'static> Team<S> {
         self.threads.len() + 1
     }
 
-    /// Runs a job to its end. Panics if one of its chunks did.
+    /// Runs a job that was built for this team's size to its end. Panics if one of its chunks did.
     pub fn run(&mut self, job: Job<S>) {
         let job = Arc::new(job);
         if !self.threads.is_empty() {
@@ -173,7 +203,7 @@ impl<S: Default + Send + 'static> Team<S> {
             drop(state);
             self.board.news.notify_all();
         }
-        job.take_part(&mut self.scratch);
+        job.take_part(0, &mut self.scratch);
         if !self.threads.is_empty() {
             // The job owns references into the model: late threads may still hold it, the board need not.
             self.board.lock().job = None;
@@ -210,7 +240,7 @@ mod tests {
                 let counts: Arc<Vec<AtomicU64>> = Arc::new((0..61).map(|_| AtomicU64::new(0)).collect());
                 let seen = Arc::clone(&counts);
                 let firsts = [0, 3, 3, 20, 21];
-                team.run(Job::new(phases, move |phase, chunk, ()| {
+                team.run(Job::new(size, phases, move |phase, chunk, ()| {
                     let before = seen[..firsts[phase]].iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
                     assert_eq!(before, firsts[phase] as u64, "earlier phases are done");
                     seen[firsts[phase] + chunk].fetch_add(1, Ordering::Relaxed);
@@ -223,7 +253,7 @@ mod tests {
     #[test]
     fn a_panic_in_a_chunk_reaches_the_caller_and_hangs_nobody() {
         let mut team = Team::<()>::new(3).unwrap();
-        let failing = Job::new([8], |_, chunk, (): &mut ()| assert!(chunk != 5, "as planned"));
+        let failing = Job::new(3, [8], |_, chunk, (): &mut ()| assert!(chunk != 5, "as planned"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(failing))).is_err());
         drop(team);
     }
