@@ -226,7 +226,7 @@ impl RandomModel {
     /// Writes the model: `model.gguf` in the directory, or the directory itself. Returns what to open.
     pub fn write(&self, format: Format, dir: &Path) -> PathBuf {
         match format {
-            Format::Gguf => self.write_gguf(&dir.join("model.gguf")),
+            Format::Gguf => self.write_gguf_edited(&dir.join("model.gguf"), |_, _| {}),
             Format::Directory => self.write_directory(dir),
         }
     }
@@ -255,7 +255,8 @@ impl RandomModel {
         dir.to_owned()
     }
 
-    fn tokenizer_json(&self) -> serde_json::Value {
+    /// Returns `tokenizer.json`.
+    pub fn tokenizer_json(&self) -> serde_json::Value {
         let words = |start: &str, numbers: &str, letters: &str| {
             format!("{start}|{letters}|{numbers}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
         };
@@ -306,10 +307,14 @@ impl RandomModel {
         names
     }
 
-    fn write_gguf(&self, path: &Path) -> PathBuf {
-        let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    /// Writes a GGUF file after its metadata and tensors were changed. Returns its path.
+    pub fn write_gguf_edited(
+        &self,
+        path: &Path,
+        edit: impl FnOnce(&mut Vec<(String, Value)>, &mut BTreeMap<String, QTensor>),
+    ) -> PathBuf {
+        let mut tensors = BTreeMap::new();
         for (name, tensor) in self.tensors() {
-            let renamed = gguf_name(&name);
             let is_vector = tensor.rank() == 1;
             let tensor = match name.as_str() {
                 name if name.contains(".q_proj.") => self.permuted(&tensor, self.heads),
@@ -317,13 +322,14 @@ impl RandomModel {
                 _ => tensor,
             };
             let dtype = if is_vector { GgmlDType::F32 } else { self.dtype };
-            tensors.push((renamed, QTensor::quantize(&tensor, dtype).unwrap()));
+            tensors.insert(gguf_name(&name), QTensor::quantize(&tensor, dtype).unwrap());
         }
         if self.family == Family::Llama3 {
             let factors = Tensor::new(self.llama3_factors(), &Device::Cpu).unwrap();
-            tensors.push(("rope_freqs.weight".to_owned(), QTensor::quantize(&factors, GgmlDType::F32).unwrap()));
+            tensors.insert("rope_freqs.weight".to_owned(), QTensor::quantize(&factors, GgmlDType::F32).unwrap());
         }
-        let metadata = self.gguf_metadata();
+        let mut metadata = self.gguf_metadata();
+        edit(&mut metadata, &mut tensors);
         let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut file = fs_err::File::create(path).unwrap();
