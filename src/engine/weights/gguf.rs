@@ -59,7 +59,13 @@ impl GgufFile {
             return Err(file.unsupported(format!("it is part {} of {count}; name {}", number + 1, first.display())));
         }
         for number in 2..=count {
-            file.others.push(Piece::open(&part_path(number))?);
+            let piece = Piece::open(&part_path(number))?;
+            let own = piece.content.metadata.get("split.no").and_then(unsigned);
+            if own != Some(number - 1) {
+                let own = own.map_or("missing".to_owned(), |own| own.to_string());
+                return Err(piece.malformed(format!("split.no is {own}, expected {}", number - 1)));
+            }
+            file.others.push(piece);
         }
         let tensors: usize = file.pieces().map(|piece| piece.content.tensor_infos.len()).sum();
         match file.unsigned("split.tensors.count")? {
@@ -258,7 +264,13 @@ impl Piece {
             malformed(format!("no readable GGUF header: {}", first_line(&error)))
         })?;
         let piece = Self { path: path.to_owned(), map, content };
-        if piece.content.metadata.get("general.alignment").and_then(unsigned).is_some_and(|align| align % 8 != 0) {
+        if piece
+            .content
+            .metadata
+            .get("general.alignment")
+            .and_then(unsigned)
+            .is_some_and(|align| !align.is_multiple_of(8))
+        {
             return Err(malformed("general.alignment is no multiple of 8".to_owned()));
         }
         for (name, info) in &piece.content.tensor_infos {

@@ -73,6 +73,6 @@ fn plain_dtype(dtype: GgmlDType) -> Option<DType> {
 pub(super) fn byte_length(dtype: GgmlDType, shape: &[usize]) -> Option<usize> {
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))?;
     let row = shape.last().copied().unwrap_or(1);
-    let is_whole = count % dtype.block_size() == 0 && row % dtype.block_size() == 0;
+    let is_whole = count.is_multiple_of(dtype.block_size()) && row.is_multiple_of(dtype.block_size());
     is_whole.then(|| count / dtype.block_size()).and_then(|blocks| blocks.checked_mul(dtype.type_size()))
 }

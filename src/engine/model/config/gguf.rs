@@ -193,7 +193,8 @@ impl ModelConfig {
         let context = metadata.size("context_length")?;
         let theta = metadata.float("rope.freq_base")?.unwrap_or(10_000.0);
         let window = metadata.window(context)?;
-        let uses_rope = |layer: usize| architecture != "smollm3" || (layer + 1) % SMOLLM3_NO_ROPE_INTERVAL != 0;
+        let uses_rope =
+            |layer: usize| architecture != "smollm3" || !(layer + 1).is_multiple_of(SMOLLM3_NO_ROPE_INTERVAL);
         let layers = (0..metadata.size("block_count")?).map(|layer| LayerKind { uses_rope: uses_rope(layer), window });
         let config = Self {
             name: file.string("general.name")?.unwrap_or(architecture).to_owned(),

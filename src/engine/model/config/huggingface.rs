@@ -255,7 +255,7 @@ fn rotated_layers(json: &JsonObject, class: Class, count: usize) -> Result<Vec<b
         Some(flags) => Err(json.malformed(&format!("names {} layers of {count}", flags.len()), "no_rope_layers")),
         None => {
             let interval = json.optional_size("no_rope_layer_interval")?.unwrap_or(4);
-            Ok((1..=count).map(|layer| layer % interval != 0).collect())
+            Ok((1..=count).map(|layer| !layer.is_multiple_of(interval)).collect())
         }
     }
 }

@@ -58,15 +58,15 @@ impl Heads {
     /// Returns the width of a head; an error text if the decoder cannot do with the numbers.
     fn head_dim(&self, hidden: usize) -> Result<usize, String> {
         let Self { heads, kv_heads, head_dim } = *self;
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(format!("{heads} query heads are no multiple of {kv_heads} key heads"));
         }
         let width = match head_dim {
             Some(width) => width,
-            None if hidden % heads == 0 => hidden / heads,
+            None if hidden.is_multiple_of(heads) => hidden / heads,
             None => return Err(format!("a width of {hidden} cannot be divided among {heads} heads")),
         };
-        if width % 2 == 0 { Ok(width) } else { Err(format!("a head width of {width} is odd")) }
+        if width.is_multiple_of(2) { Ok(width) } else { Err(format!("a head width of {width} is odd")) }
     }
 }
 
