@@ -72,7 +72,8 @@ impl<'a> Tokens<'a> {
             return Err(file.malformed("the vocabulary is empty".to_owned()));
         }
         let mut ids = HashMap::with_capacity(names.len());
-        for (name, id) in names.iter().zip(0_u32..) {
+        // Several tokens without a name may fill a vocabulary up.
+        for (name, id) in names.iter().zip(0_u32..).filter(|(name, _)| !name.is_empty()) {
             if let Some(first) = ids.insert(name.clone(), id) {
                 return Err(file.malformed(format!("{key} has \"{name}\" at {first} and {id}")));
             }

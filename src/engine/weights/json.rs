@@ -41,6 +41,12 @@ impl JsonObject {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
+    /// Returns whether a key is present, be it with null.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     fn read<'a, T>(
         &'a self,
         key: &str,

@@ -120,7 +120,9 @@ fn shards_that_their_index_does_not_describe_are_refused() {
         edit_index(dir, |map| drop(map.insert("extra.weight".to_owned(), json!(shard_name(0)))));
     });
     assert_refused(elsewhere, "tensor extra.weight is listed for model-00001-of-00002.safetensors, which does not");
-    let outside = sharded(|dir| edit_index(dir, |map| drop(map.insert(norm.to_owned(), json!("../a.safetensors")))));
+    let outside = sharded(|dir| {
+        edit_index(dir, |map| drop(map.insert(norm.to_owned(), json!("../a.safetensors"))));
+    });
     assert_refused(outside, "is said to be in \"../a.safetensors\", no safetensors file beside it");
     let no_map = sharded(|dir| fs_err::write(dir.join("model.safetensors.index.json"), "{}").unwrap());
     assert_refused(no_map, "key weight_map is missing");
@@ -137,6 +139,11 @@ fn a_directory_without_weights_or_config_is_refused() {
     assert_refused(opened(&dir.path().join("none")), "cannot read the model");
 }
 
+/// Describes a tensor as a safetensors header does.
+fn entry(dtype: &str, shape: &[usize], from: usize, to: usize) -> serde_json::Value {
+    json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] })
+}
+
 /// Opens a directory whose only safetensors file has a header and so many bytes after it.
 fn with_header(header: &serde_json::Value, bytes: usize) -> Result<Weights, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -151,18 +158,17 @@ fn with_header(header: &serde_json::Value, bytes: usize) -> Result<Weights, Stri
 
 #[test]
 fn safetensors_headers_that_lie_are_refused() {
-    let tensor = |dtype: &str, shape: &[usize], from: usize, to: usize| json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] });
-    let good = json!({ "a": tensor("F32", &[2, 2], 0, 16), "b": tensor("BF16", &[3], 16, 22) });
+    let good = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 16, 22) });
     assert!(with_header(&good, 22).is_ok());
     assert_refused(with_header(&good, 21), "do not end where the file does, at ");
     assert_refused(with_header(&good, 23), "do not end where the file does, at ");
-    let overlap = json!({ "a": tensor("F32", &[2, 2], 0, 16), "b": tensor("BF16", &[3], 14, 20) });
+    let overlap = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 14, 20) });
     assert_refused(with_header(&overlap, 22), "tensor b does not begin where the one before it ends");
-    let gap = json!({ "a": tensor("F32", &[2, 2], 0, 16), "b": tensor("BF16", &[3], 18, 24) });
+    let gap = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 18, 24) });
     assert_refused(with_header(&gap, 24), "tensor b does not begin where the one before it ends");
-    let misshapen = json!({ "a": tensor("F32", &[2, 3], 0, 16) });
+    let misshapen = json!({ "a": entry("F32", &[2, 3], 0, 16) });
     assert_refused(with_header(&misshapen, 16), "a tensor's shape and type do not fit its offsets");
-    let unknown = json!({ "a": tensor("Q4", &[2, 3], 0, 16) });
+    let unknown = json!({ "a": entry("Q4", &[2, 3], 0, 16) });
     assert_refused(with_header(&unknown, 16), "no readable safetensors header");
     let dir = tempfile::tempdir().unwrap();
     let path = random_model(Family::Llama, Format::Directory, dir.path());
@@ -189,10 +195,9 @@ fn numbers_of_another_type_are_refused_by_tensor() {
 
 #[test]
 fn f32_that_is_not_aligned_is_read_right() {
-    let tensor = |dtype: &str, shape: &[usize], from: usize, to: usize| json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] });
     for padding in 0..4 {
         let dir = tempfile::tempdir().unwrap();
-        let header = json!({ "odd": tensor("BF16", &[1], 0, 2), "even": tensor("F32", &[2], 2, 10) });
+        let header = json!({ "odd": entry("BF16", &[1], 0, 2), "even": entry("F32", &[2], 2, 10) });
         let header = format!("{header}{}", " ".repeat(padding));
         let mut content = (header.len() as u64).to_le_bytes().to_vec();
         content.extend(header.bytes());

@@ -217,7 +217,12 @@ fn layers(json: &JsonObject, class: Class, count: usize, context: usize) -> Resu
     let rotated = rotated_layers(json, class, count)?;
     // Mistral has no switch: a window that is named is used.
     let is_used = class == Class::Mistral || json.boolean("use_sliding_window")?.unwrap_or(false);
-    let window = if is_used && class != Class::Llama { json.optional_size("sliding_window")? } else { None };
+    let window = match json.optional_size("sliding_window")? {
+        // transformers' own default, where the key is not even there with a null.
+        None if !json.has("sliding_window") && class != Class::SmolLm3 => Some(4096),
+        window => window,
+    };
+    let window = window.filter(|_| is_used && class != Class::Llama);
     let window = window.filter(|window| *window < context);
     let types = json.list("layer_types", "strings", serde_json::Value::as_str)?;
     if let Some(types) = &types

@@ -85,6 +85,9 @@ fn llama_3_divides_slow_frequencies_only() {
     assert_near(&picked, &LLAMA3);
 }
 
+/// Takes a key out of a config, where null would leave it.
+const ABSENT: &str = "(absent)";
+
 /// Writes a directory whose config was changed, and reads it.
 fn directory_with(family: Family, changes: serde_json::Value) -> Result<ModelConfig, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -93,6 +96,9 @@ fn directory_with(family: Family, changes: serde_json::Value) -> Result<ModelCon
     let mut json = model.config_json();
     for (key, value) in changes.as_object().unwrap() {
         json[key] = value.clone();
+        if value == ABSENT {
+            json.as_object_mut().unwrap().remove(key);
+        }
     }
     fs_err::write(path.join("config.json"), json.to_string()).unwrap();
     config(&path)
@@ -178,6 +184,8 @@ fn windows_and_layers_without_rotation_follow_the_config() {
     assert_eq!(windows(Family::Qwen3, listed), [some, None]);
     assert_eq!(windows(Family::Mistral, json!({ "sliding_window": null })), [None, None]);
     assert_eq!(windows(Family::Mistral, json!({ "sliding_window": 4096 })), [None, None], "wider than the context");
+    let absent = json!({ "sliding_window": ABSENT, "max_position_embeddings": 8192 });
+    assert_eq!(windows(Family::Mistral, absent), [Some(4096), Some(4096)]);
     assert_eq!(windows(Family::Llama, json!({ "sliding_window": 8 })), [None, None], "Llama has none");
     let unknown = json!({ "layer_types": ["chunked_attention", "full_attention"] });
     assert_refused(directory_with(Family::Qwen2, unknown), "key layer_types has \"chunked_attention\"");
