@@ -8,13 +8,13 @@ pub enum EngineError {
     /// The file cannot be opened or read.
     #[error("cannot read the model {path}: {source}")]
     Io {
-        /// The model file.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is no GGUF file, is truncated, or declares what cannot be.
-    #[error("{path} is no usable GGUF file: {detail}")]
+    /// A file is of no known format, is truncated, or declares what cannot be.
+    #[error("{path} is no usable model file: {detail}")]
     Malformed {
         /// The model file.
         path: PathBuf,
@@ -78,7 +78,7 @@ impl EngineError {
                 Some("the file may be truncated: fetch it again, and compare its SHA-256 with the publisher's")
             }
             Self::Unsupported { .. } => {
-                Some("use a GGUF file of the llama architecture, such as SmolLM2 or Llama 3 (see README, Models)")
+                Some("README, Models, lists the families, quantizations and tokenizers that are run")
             }
             Self::PromptTooLong { .. } => Some("use a model with a longer context"),
             Self::KvTooSmall { .. } => Some("raise policy.kv_cache_mib, or lower sampling.think_on_tokens_max"),

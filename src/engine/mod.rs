@@ -24,4 +24,4 @@ pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelC
 pub use sequence::{Completion, ForcedClose, SequenceSpec};
 pub use thread::{Engine, EngineOptions, EngineStats};
 pub use tokenizer::Vocabulary;
-pub use weights::file_sha256;
+pub use weights::model_digest;

@@ -100,9 +100,9 @@ fn a_truncated_or_foreign_file_gets_a_clear_error() {
         Engine::load(&path, options(1)).err().expect("a damaged file is refused").to_string()
     };
     assert!(error_of(&bytes[..bytes.len() - 40_000]).contains("but the file has"));
-    assert!(error_of(b"PK\x03\x04 this is a zip").contains("no usable GGUF file"));
-    assert!(error_of(&bytes[..100]).contains("no usable GGUF file"));
-    assert!(error_of(b"").contains("no usable GGUF file"));
+    assert!(error_of(b"PK\x03\x04 this is a zip").contains("no readable GGUF header"));
+    assert!(error_of(&bytes[..100]).contains("no readable GGUF header"));
+    assert!(error_of(b"").contains("no readable GGUF header"));
     let replaced = |from: &str, to: &str| {
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
         let mut copy = bytes.clone();

@@ -14,7 +14,7 @@ pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 
 use crate::config::{PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query, ResolvedModel, Rollout, RolloutKey};
-use crate::engine::{Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, file_sha256};
+use crate::engine::{Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, model_digest};
 
 /// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
 /// stop rules. Raised when the same key could give another text.
@@ -40,7 +40,7 @@ impl PolicyError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Engine(error) => error.hint(),
-            Self::Template(_) | Self::NoChatTemplate(_) => Some("use an instruction-tuned model's GGUF file"),
+            Self::Template(_) | Self::NoChatTemplate(_) => Some("use an instruction-tuned model"),
         }
     }
 }
@@ -48,9 +48,9 @@ impl PolicyError {
 /// Who the policy is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyIdentity {
-    /// What the model is called: its file's name, or its id on the Hub.
+    /// What the model is called: its file's or directory's name, or its id on the Hub.
     pub model: String,
-    /// SHA-256 of the model file, in hex.
+    /// SHA-256 of the model's file or files, in hex.
     pub revision: String,
     /// The resolved mode preset.
     pub preset: String,
@@ -109,7 +109,7 @@ impl CandlePolicy {
         let prompter = Prompter::new(template, vocabulary.bos_text(), vocabulary.eos_text(), preset)?;
         let identity = PolicyIdentity {
             model: model.name.clone(),
-            revision: file_sha256(path)?,
+            revision: model_digest(path)?,
             preset: preset.name().to_owned(),
             prompts: prompter.hash(),
         };

@@ -1,96 +1,94 @@
 //! A GGUF file: metadata read with clear errors, tensors as memory-mapped bytes.
+//!
+//! A file may be split into parts named `...-00001-of-00003.gguf`; the first one holds the metadata, and opening it
+//! opens all.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use memmap2::Mmap;
-use sha2::{Digest, Sha256};
 
-use super::{LayerPart, Part, RawTensor};
+use super::gguf_types::{self, SUPPORTED};
+use super::parts::{PartRules, Presence, gguf_name, parts_of};
+use super::raw::{RawTensor, byte_length};
 use crate::engine::error::EngineError;
+use crate::engine::model::ModelConfig;
 
-/// An opened GGUF file.
+/// An opened GGUF file, with all its parts.
 pub struct GgufFile {
+    first: Piece,
+    others: Vec<Piece>,
+}
+
+/// One file.
+struct Piece {
     path: PathBuf,
     map: Mmap,
     content: Content,
 }
 
-/// Returns the name that llama.cpp's converter gives a part.
-#[must_use]
-pub fn tensor_name(part: Part) -> String {
-    let (layer, part) = match part {
-        Part::Embedding => return "token_embd.weight".to_owned(),
-        Part::OutputNorm => return "output_norm.weight".to_owned(),
-        Part::Output => return "output.weight".to_owned(),
-        Part::Layer(layer, part) => (layer, part),
-    };
-    let name = match part {
-        LayerPart::AttentionNorm => "attn_norm.weight",
-        LayerPart::Query => "attn_q.weight",
-        LayerPart::Key => "attn_k.weight",
-        LayerPart::Value => "attn_v.weight",
-        LayerPart::AttentionOutput => "attn_output.weight",
-        LayerPart::QueryBias => "attn_q.bias",
-        LayerPart::KeyBias => "attn_k.bias",
-        LayerPart::ValueBias => "attn_v.bias",
-        LayerPart::AttentionOutputBias => "attn_output.bias",
-        LayerPart::QueryNorm => "attn_q_norm.weight",
-        LayerPart::KeyNorm => "attn_k_norm.weight",
-        LayerPart::FfnNorm => "ffn_norm.weight",
-        LayerPart::Gate => "ffn_gate.weight",
-        LayerPart::Up => "ffn_up.weight",
-        LayerPart::Down => "ffn_down.weight",
-    };
-    format!("blk.{layer}.{name}")
+/// Tensors that the decoder does not look up by part: rotary factors, and frequencies that follow from the metadata.
+fn is_rotary(name: &str) -> bool {
+    name == "rope_freqs.weight" || name.ends_with(".inv_freq") || name.ends_with(".attn_rot_embd")
 }
 
 impl GgufFile {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is no GGUF file, or if a tensor
-    /// reaches past the end of the file.
+    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is no GGUF file, if a tensor reaches
+    /// past the end of the file, or if a part is missing; [`EngineError::Unsupported`] for a storage type that is not
+    /// read here.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
-        let io = |source| EngineError::Io { path: path.to_owned(), source };
-        let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
-        let file = fs_err::File::open(path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        if metadata.is_dir() {
-            return Err(EngineError::Unsupported {
-                path: path.to_owned(),
-                detail: "it is a directory; this version reads GGUF files".to_owned(),
-            });
+        let mut file = Self { first: Piece::open(path)?, others: Vec::new() };
+        let count = file.unsigned("split.count")?.unwrap_or(1);
+        if count <= 1 {
+            return Ok(file);
         }
-        // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
-        // would break any reader of it; the header's claims are checked against the length below.
-        let map = unsafe { Mmap::map(file.file()) }.map_err(io)?;
-        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| malformed(first_line(&error)))?;
-        for (name, info) in &content.tensor_infos {
-            let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-            let bytes = (blocks as u64).saturating_mul(info.ggml_dtype.type_size() as u64);
-            let end = content.tensor_data_offset.saturating_add(info.offset).saturating_add(bytes);
-            if end > metadata.len() {
-                return Err(malformed(format!(
-                    "tensor {name} ends at byte {end}, but the file has {} bytes",
-                    metadata.len()
-                )));
+        let number = file.unsigned("split.no")?.unwrap_or(0);
+        let ending = format!("-{:05}-of-{count:05}.gguf", number + 1);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(stem) = name.strip_suffix(&ending) else {
+            let detail = format!("it is part {} of {count}, but its name does not end in {ending}", number + 1);
+            return Err(file.malformed(detail));
+        };
+        let part_path = |number: u64| path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
+        if number != 0 {
+            let first = part_path(1);
+            return Err(file.unsupported(format!("it is part {} of {count}; name {}", number + 1, first.display())));
+        }
+        for number in 2..=count {
+            let piece = Piece::open(&part_path(number))?;
+            let own = piece.content.metadata.get("split.no").and_then(unsigned);
+            if own != Some(number - 1) {
+                let own = own.map_or("missing".to_owned(), |own| own.to_string());
+                return Err(piece.malformed(format!("split.no is {own}, expected {}", number - 1)));
             }
+            file.others.push(piece);
         }
-        Ok(Self { path: path.to_owned(), map, content })
+        let tensors: usize = file.pieces().map(|piece| piece.content.tensor_infos.len()).sum();
+        match file.unsigned("split.tensors.count")? {
+            Some(declared) if declared != tensors as u64 => {
+                Err(file.malformed(format!("split.tensors.count is {declared}, but all parts have {tensors} tensors")))
+            }
+            _ => Ok(file),
+        }
     }
 
-    /// Returns the path it was opened with.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Returns the parsed header.
+    /// Returns the paths of all parts, the first one first.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        self.pieces().map(|piece| piece.path.as_path()).collect()
+    }
+
+    /// Returns a value from the metadata, if the key is present.
     #[must_use]
-    pub fn content(&self) -> &Content {
-        &self.content
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.first.content.metadata.get(key)
     }
 
     /// Returns a string from the metadata, if the key is present.
@@ -98,10 +96,10 @@ impl GgufFile {
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else.
     pub fn string(&self, key: &str) -> Result<Option<&str>, EngineError> {
-        let Some(value) = self.content.metadata.get(key) else { return Ok(None) };
-        match value {
-            Value::String(text) => Ok(Some(text)),
-            _ => Err(self.malformed(format!("metadata key {key} is no string"))),
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.malformed(format!("metadata key {key} is no string"))),
         }
     }
 
@@ -110,19 +108,8 @@ impl GgufFile {
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else, or a negative number.
     pub fn unsigned(&self, key: &str) -> Result<Option<u64>, EngineError> {
-        let Some(value) = self.content.metadata.get(key) else { return Ok(None) };
-        let number = match value {
-            Value::U8(number) => Some(u64::from(*number)),
-            Value::U16(number) => Some(u64::from(*number)),
-            Value::U32(number) => Some(u64::from(*number)),
-            Value::U64(number) => Some(*number),
-            Value::I8(number) => u64::try_from(*number).ok(),
-            Value::I16(number) => u64::try_from(*number).ok(),
-            Value::I32(number) => u64::try_from(*number).ok(),
-            Value::I64(number) => u64::try_from(*number).ok(),
-            _ => None,
-        };
-        number.map(Some).ok_or_else(|| self.malformed(format!("metadata key {key} is no unsigned integer")))
+        let Some(value) = self.value(key) else { return Ok(None) };
+        unsigned(value).map(Some).ok_or_else(|| self.malformed(format!("metadata key {key} is no unsigned integer")))
     }
 
     /// Returns a float from the metadata, if the key is present.
@@ -130,8 +117,44 @@ impl GgufFile {
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else.
     pub fn float(&self, key: &str) -> Result<Option<f32>, EngineError> {
-        let Some(value) = self.content.metadata.get(key) else { return Ok(None) };
-        value.to_f32().map(Some).map_err(|_| self.malformed(format!("metadata key {key} is no float")))
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::F32(number)) => Ok(Some(*number)),
+            Some(Value::F64(number)) => Ok(Some(*number as f32)),
+            Some(_) => Err(self.malformed(format!("metadata key {key} is no float"))),
+        }
+    }
+
+    /// Returns a truth value from the metadata, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, EngineError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.malformed(format!("metadata key {key} is neither true nor false"))),
+        }
+    }
+
+    /// Returns an array from the metadata, every value passed through a reader, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else, or a value that the reader refuses.
+    pub fn array<'a, T>(
+        &'a self,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, EngineError> {
+        let malformed = || self.malformed(format!("metadata key {key} is no array of {kind}"));
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Array(values)) => {
+                values.iter().map(|value| read(value).ok_or_else(malformed)).collect::<Result<_, _>>().map(Some)
+            }
+            Some(_) => Err(malformed()),
+        }
     }
 
     /// Returns a required unsigned integer as `usize`.
@@ -149,7 +172,17 @@ impl GgufFile {
     /// Returns whether a tensor is in the file.
     #[must_use]
     pub fn has_tensor(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+        self.find(name).is_some()
+    }
+
+    /// Returns a tensor's shape, outermost dimension first.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).map(|(_, info)| info.shape.dims())
+    }
+
+    fn find(&self, name: &str) -> Option<(&Piece, &TensorInfo)> {
+        self.pieces().find_map(|piece| Some((piece, piece.content.tensor_infos.get(name)?)))
     }
 
     /// Returns one tensor after checking its shape (outermost dimension first).
@@ -157,21 +190,13 @@ impl GgufFile {
     /// # Errors
     /// [`EngineError::Malformed`] if it is missing or of another shape.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
-        let info = self.content.tensor_infos.get(name);
-        let info = info.ok_or_else(|| self.malformed(format!("tensor {name} is missing")))?;
-        if info.shape.dims() != shape {
-            let found = info.shape.dims();
-            return Err(self.malformed(format!("tensor {name} has shape {found:?}, expected {shape:?}")));
+        let (piece, info) = self.find(name).ok_or_else(|| self.malformed(format!("tensor {name} is missing")))?;
+        let found = info.shape.dims();
+        if found != shape {
+            return Err(piece.malformed(format!("tensor {name} has shape {found:?}, expected {shape:?}")));
         }
-        let row_length: usize = shape.iter().skip(1).product();
-        if shape.len() > 1 && row_length % info.ggml_dtype.block_size() != 0 {
-            let block = info.ggml_dtype.block_size();
-            return Err(self.malformed(format!("tensor {name} has rows of {row_length}, not whole blocks of {block}")));
-        }
-        let length = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
-        let start = (self.content.tensor_data_offset + info.offset) as usize;
-        let bytes = self.map.get(start..start + length);
-        let bytes = bytes.ok_or_else(|| self.malformed(format!("tensor {name} reaches past the end of the file")))?;
+        let bytes = piece.bytes(info);
+        let bytes = bytes.ok_or_else(|| piece.malformed(format!("tensor {name} reaches past the end of the file")))?;
         Ok(RawTensor { name: name.to_owned(), dtype: info.ggml_dtype, shape: shape.to_vec(), bytes })
     }
 
@@ -183,34 +208,113 @@ impl GgufFile {
         self.tensor(name, &[length])?.to_f32()
     }
 
+    /// Checks that every tensor the model needs is there in the right shape, and that no other one is.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for one that the
+    /// decoder would not use.
+    pub fn check_parts(&self, config: &ModelConfig, rules: PartRules) -> Result<(), EngineError> {
+        let mut used = std::collections::HashSet::new();
+        for (part, presence, shape) in parts_of(config, rules) {
+            let name = gguf_name(part);
+            let is_wanted = presence == Presence::Required || presence == Presence::Optional && self.has_tensor(&name);
+            if is_wanted {
+                self.tensor(&name, &shape)?;
+                used.insert(name);
+            }
+        }
+        let mut names: Vec<&String> = self.pieces().flat_map(|piece| piece.content.tensor_infos.keys()).collect();
+        names.sort();
+        match names.into_iter().find(|name| !used.contains(*name) && !is_rotary(name)) {
+            Some(name) => Err(self.unsupported(format!(
+                "tensor {name} has no place in a decoder of architecture {} with {} layers",
+                config.architecture,
+                config.layers.len()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Builds the error for a file that is not what it should be.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
-        EngineError::Malformed { path: self.path.clone(), detail }
+        self.first.malformed(detail)
     }
 
     /// Builds the error for a file that this engine does not run.
     #[must_use]
     pub fn unsupported(&self, detail: String) -> EngineError {
-        EngineError::Unsupported { path: self.path.clone(), detail }
+        EngineError::Unsupported { path: self.first.path.clone(), detail }
     }
 }
 
-/// Returns the SHA-256 of a file's bytes, in hex.
-///
-/// # Errors
-/// [`EngineError::Io`] if it cannot be read.
-pub fn file_sha256(path: &Path) -> Result<String, EngineError> {
-    let io = |source| EngineError::Io { path: path.to_owned(), source };
-    let mut file = fs_err::File::open(path).map_err(io)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).map_err(io)?;
-        if count == 0 {
-            return Ok(hex::encode(hasher.finalize()));
+impl Piece {
+    fn open(path: &Path) -> Result<Self, EngineError> {
+        let io = |source| EngineError::Io { path: path.to_owned(), source };
+        let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
+        let unsupported = |detail: String| EngineError::Unsupported { path: path.to_owned(), detail };
+        let file = fs_err::File::open(path).map_err(io)?;
+        // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
+        // would break any reader of it; the header's claims are checked against the length below.
+        let map = unsafe { Mmap::map(file.file()) }.map_err(io)?;
+        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| {
+            if let Some((tensor, kind)) = gguf_types::unknown_type(&map) {
+                return unsupported(format!("tensor {tensor} is stored as {kind}; supported: {SUPPORTED}"));
+            }
+            malformed(format!("no readable GGUF header: {}", first_line(&error)))
+        })?;
+        let piece = Self { path: path.to_owned(), map, content };
+        if piece
+            .content
+            .metadata
+            .get("general.alignment")
+            .and_then(unsigned)
+            .is_some_and(|align| !align.is_multiple_of(8))
+        {
+            return Err(malformed("general.alignment is no multiple of 8".to_owned()));
         }
-        hasher.update(&buffer[..count]);
+        for (name, info) in &piece.content.tensor_infos {
+            if !gguf_types::is_supported(info.ggml_dtype) {
+                let kind = info.ggml_dtype;
+                return Err(unsupported(format!("tensor {name} is stored as {kind:?}; supported: {SUPPORTED}")));
+            }
+            if byte_length(info.ggml_dtype, info.shape.dims()).is_none() {
+                let (shape, block) = (info.shape.dims(), info.ggml_dtype.block_size());
+                return Err(malformed(format!(
+                    "tensor {name} of shape {shape:?} has rows of no whole blocks of {block}"
+                )));
+            }
+            if piece.bytes(info).is_none() {
+                let length = piece.map.len();
+                return Err(malformed(format!("tensor {name} reaches past the end, but the file has {length} bytes")));
+            }
+        }
+        Ok(piece)
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> Option<&[u8]> {
+        let length = byte_length(info.ggml_dtype, info.shape.dims())?;
+        let start = usize::try_from(self.content.tensor_data_offset.checked_add(info.offset)?).ok()?;
+        self.map.get(start..start.checked_add(length)?)
+    }
+
+    fn malformed(&self, detail: String) -> EngineError {
+        EngineError::Malformed { path: self.path.clone(), detail }
+    }
+}
+
+/// Returns an unsigned integer of any width.
+pub(super) fn unsigned(value: &Value) -> Option<u64> {
+    match value {
+        Value::U8(number) => Some(u64::from(*number)),
+        Value::U16(number) => Some(u64::from(*number)),
+        Value::U32(number) => Some(u64::from(*number)),
+        Value::U64(number) => Some(*number),
+        Value::I8(number) => u64::try_from(*number).ok(),
+        Value::I16(number) => u64::try_from(*number).ok(),
+        Value::I32(number) => u64::try_from(*number).ok(),
+        Value::I64(number) => u64::try_from(*number).ok(),
+        _ => None,
     }
 }
 

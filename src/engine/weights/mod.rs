@@ -3,101 +3,79 @@
 //! Files are memory-mapped and checked when they are opened; a tensor's bytes are read when an executor packs them, so
 //! that a model never stands in memory twice. What the executors make of the parts is `model`'s business.
 
+mod digest;
+mod directory;
 mod gguf;
+mod gguf_types;
+mod json;
+mod parts;
+mod raw;
+mod safetensors;
+#[cfg(test)]
+mod tests;
 
-use std::ops::Range;
 use std::path::Path;
 
-use candle_core::Device;
-use candle_core::quantized::GgmlDType;
-use candle_core::quantized::ggml_file::qtensor_from_ggml;
-
-pub use gguf::{GgufFile, file_sha256};
+pub use directory::ModelDirectory;
+pub use gguf::GgufFile;
+pub use json::JsonObject;
+pub use parts::{LayerPart, Part, PartRules, Presence};
+pub use raw::RawTensor;
 
 use super::error::EngineError;
 use super::model::ModelConfig;
 use super::tokenizer::Vocabulary;
 
-/// A parameter tensor by its role in the decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// Token embedding, `[vocabulary, hidden]`.
-    Embedding,
-    /// Scale of the last norm, `[hidden]`.
-    OutputNorm,
-    /// Output matrix, `[vocabulary, hidden]`; absent where it is tied to the embedding.
-    Output,
-    /// A part of the layer with this index.
-    Layer(usize, LayerPart),
-}
-
-/// A parameter tensor of one decoder layer. Matrices are `[outputs, inputs]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LayerPart {
-    /// Scale of the norm before attention, `[hidden]`.
-    AttentionNorm,
-    /// Query projection, `[heads * head_dim, hidden]`.
-    Query,
-    /// Key projection, `[kv_heads * head_dim, hidden]`.
-    Key,
-    /// Value projection, `[kv_heads * head_dim, hidden]`.
-    Value,
-    /// Output projection, `[hidden, heads * head_dim]`.
-    AttentionOutput,
-    /// Bias of the query projection, `[heads * head_dim]`.
-    QueryBias,
-    /// Bias of the key projection, `[kv_heads * head_dim]`.
-    KeyBias,
-    /// Bias of the value projection, `[kv_heads * head_dim]`.
-    ValueBias,
-    /// Bias of the output projection, `[hidden]`.
-    AttentionOutputBias,
-    /// Scale of the norm over each query head, `[head_dim]`.
-    QueryNorm,
-    /// Scale of the norm over each key head, `[head_dim]`.
-    KeyNorm,
-    /// Scale of the norm before the feed-forward part, `[hidden]`.
-    FfnNorm,
-    /// Gate projection, `[ffn, hidden]`.
-    Gate,
-    /// Up projection, `[ffn, hidden]`.
-    Up,
-    /// Down projection, `[hidden, ffn]`.
-    Down,
-}
-
 /// The parameters of one model.
 pub enum Weights {
-    /// A GGUF file.
+    /// A GGUF file, in one or several parts.
     Gguf(GgufFile),
+    /// A directory as transformers writes it: `config.json`, safetensors, `tokenizer.json`.
+    Directory(ModelDirectory),
+}
+
+/// Returns the SHA-256 identity of the model at a path (see [`Weights::digest`]).
+///
+/// # Errors
+/// As [`Weights::open`] and [`Weights::digest`].
+pub fn model_digest(path: &Path) -> Result<String, EngineError> {
+    Weights::open(path)?.digest()
 }
 
 impl Weights {
-    /// Opens a model and checks what its headers declare.
+    /// Opens a model and checks what its headers declare. A directory is a Hugging Face model, a file is GGUF.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is damaged.
+    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is damaged,
+    /// [`EngineError::Unsupported`] if its numbers are stored in a way that is not read here.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
-        Ok(Self::Gguf(GgufFile::open(path)?))
+        if path.is_dir() {
+            ModelDirectory::open(path).map(Self::Directory)
+        } else {
+            GgufFile::open(path).map(Self::Gguf)
+        }
     }
 
-    /// Reads the decoder's shape and refuses what the decoder does not implement.
+    /// Reads the decoder's shape, refuses what the decoder does not implement, and checks that every tensor the
+    /// decoder needs is there in the right shape, and that there is none it would not use.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key.
+    /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key or the tensor.
     pub fn config(&self) -> Result<ModelConfig, EngineError> {
         match self {
             Self::Gguf(file) => ModelConfig::from_gguf(file),
+            Self::Directory(directory) => ModelConfig::from_directory(directory),
         }
     }
 
     /// Reads the vocabulary with its encoder, its end-of-turn tokens and the chat template.
     ///
     /// # Errors
-    /// As [`Vocabulary::from_gguf`].
+    /// As [`Vocabulary::from_gguf`] and [`Vocabulary::from_directory`].
     pub fn vocabulary(&self) -> Result<Vocabulary, EngineError> {
         match self {
             Self::Gguf(file) => Vocabulary::from_gguf(file),
+            Self::Directory(directory) => Vocabulary::from_directory(directory),
         }
     }
 
@@ -105,7 +83,8 @@ impl Weights {
     #[must_use]
     pub fn has(&self, part: Part) -> bool {
         match self {
-            Self::Gguf(file) => file.has_tensor(&gguf::tensor_name(part)),
+            Self::Gguf(file) => file.has_tensor(&parts::gguf_name(part)),
+            Self::Directory(directory) => directory.has(part),
         }
     }
 
@@ -114,9 +93,7 @@ impl Weights {
     /// # Errors
     /// [`EngineError::Malformed`] if it is missing or of another shape.
     pub fn matrix(&self, part: Part, outputs: usize, inputs: usize) -> Result<RawTensor<'_>, EngineError> {
-        match self {
-            Self::Gguf(file) => file.tensor(&gguf::tensor_name(part), &[outputs, inputs]),
-        }
+        self.tensor(part, &[outputs, inputs])
     }
 
     /// Reads a vector as f32.
@@ -124,9 +101,7 @@ impl Weights {
     /// # Errors
     /// As [`Self::matrix`].
     pub fn vector(&self, part: Part, length: usize) -> Result<Vec<f32>, EngineError> {
-        match self {
-            Self::Gguf(file) => file.vector(&gguf::tensor_name(part), length),
-        }
+        self.tensor(part, &[length])?.to_f32()
     }
 
     /// Reads a vector that a model may do without.
@@ -137,58 +112,19 @@ impl Weights {
         if self.has(part) { self.vector(part, length).map(Some) } else { Ok(None) }
     }
 
+    fn tensor(&self, part: Part, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
+        match self {
+            Self::Gguf(file) => file.tensor(&parts::gguf_name(part), shape),
+            Self::Directory(directory) => directory.tensor(part, shape),
+        }
+    }
+
     /// Builds the error for a model that is not what it should be.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
         match self {
             Self::Gguf(file) => file.malformed(detail),
+            Self::Directory(directory) => directory.malformed(detail),
         }
-    }
-}
-
-/// A tensor's bytes as they lie in the file.
-#[derive(Debug, Clone)]
-pub struct RawTensor<'a> {
-    /// Its name in the file.
-    pub name: String,
-    /// How its numbers are stored; Hugging Face's bf16, f16 and f32 have their place in it.
-    pub dtype: GgmlDType,
-    /// Outermost dimension first.
-    pub shape: Vec<usize>,
-    /// The whole tensor, rows in order.
-    pub bytes: &'a [u8],
-}
-
-impl RawTensor<'_> {
-    /// Returns the numbers of one row (the product of all dimensions but the first).
-    #[must_use]
-    pub fn row_length(&self) -> usize {
-        self.shape.iter().skip(1).product()
-    }
-
-    /// Returns the bytes of some rows.
-    #[must_use]
-    pub fn row_bytes(&self, rows: Range<usize>) -> &[u8] {
-        let bytes = self.row_length() / self.dtype.block_size() * self.dtype.type_size();
-        self.bytes.get(rows.start * bytes..rows.end * bytes).unwrap_or_default()
-    }
-
-    /// Returns some rows as f32, `[rows, row_length]`.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] for a storage type that candle does not dequantize.
-    pub fn rows_f32(&self, rows: Range<usize>) -> Result<Vec<f32>, EngineError> {
-        let count = rows.len() * self.row_length();
-        let tensor = qtensor_from_ggml(self.dtype, self.row_bytes(rows), vec![count], &Device::Cpu)?;
-        Ok(tensor.dequantize(&Device::Cpu)?.to_vec1::<f32>()?)
-    }
-
-    /// Returns the whole tensor as f32.
-    ///
-    /// # Errors
-    /// As [`Self::rows_f32`].
-    pub fn to_f32(&self) -> Result<Vec<f32>, EngineError> {
-        let rows = self.shape.first().copied().unwrap_or(0);
-        self.rows_f32(0..rows)
     }
 }

@@ -1,0 +1,228 @@
+//! The decoder's shape from a GGUF file's metadata, as llama.cpp reads it.
+
+use super::rope::YarnRule;
+use super::{Heads, LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
+use crate::engine::error::EngineError;
+use crate::engine::weights::{GgufFile, PartRules, Presence};
+
+/// Tensor with a divisor for each rotary frequency.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// Architectures that are run.
+const SUPPORTED: &str = "llama, mistral3, qwen2, qwen3, smollm3";
+
+/// SmolLM3 leaves every n-th layer without rotary positions; llama.cpp too has the number in its code only.
+const SMOLLM3_NO_ROPE_INTERVAL: usize = 4;
+
+/// Keys of decoders that this one is not, each with the values that mean "not used".
+const FOREIGN_KEYS: &[(&str, &[f64])] = &[
+    ("expert_count", &[0.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("attn_logit_softcapping", &[0.0]),
+    ("final_logit_softcapping", &[0.0]),
+    ("router_logit_softcapping", &[0.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.output_scale", &[0.0, 1.0]),
+    ("attention.temperature_length", &[0.0]),
+    ("attention.temperature_scale", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("use_parallel_residual", &[0.0]),
+    ("rope.scaling.yarn_log_multiplier", &[0.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0, -1.0]),
+    ("rope.scaling.yarn_attn_factor", &[1.0]),
+    ("rope.scaling.attn_factor", &[0.0, 1.0]),
+];
+
+/// The metadata of one architecture: keys without their prefix.
+struct Metadata<'a> {
+    file: &'a GgufFile,
+    architecture: &'a str,
+}
+
+impl Metadata<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn size(&self, name: &str) -> Result<usize, EngineError> {
+        self.file.size(&self.key(name))
+    }
+
+    fn optional_size(&self, name: &str) -> Result<Option<usize>, EngineError> {
+        if self.file.value(&self.key(name)).is_some() { self.size(name).map(Some) } else { Ok(None) }
+    }
+
+    fn float(&self, name: &str) -> Result<Option<f32>, EngineError> {
+        self.file.float(&self.key(name))
+    }
+
+    fn unsupported(&self, name: &str, detail: &str) -> EngineError {
+        self.file.unsupported(format!("metadata key {} {detail}", self.key(name)))
+    }
+
+    /// Returns a number of any type, truth values included.
+    fn number(&self, name: &str) -> Result<Option<f64>, EngineError> {
+        let key = self.key(name);
+        if let Ok(number) = self.file.float(&key) {
+            return Ok(number.map(f64::from));
+        }
+        if let Ok(flag) = self.file.boolean(&key) {
+            return Ok(flag.map(|flag| f64::from(u8::from(flag))));
+        }
+        Ok(self.file.unsigned(&key)?.map(|number| number as f64))
+    }
+
+    fn refuse_foreign_keys(&self, head_dim: usize) -> Result<(), EngineError> {
+        for (name, unused) in FOREIGN_KEYS {
+            match self.number(name)? {
+                Some(number) if !unused.contains(&number) => {
+                    return Err(self.unsupported(name, &format!("is {number}, which this decoder does not do")));
+                }
+                _ => {}
+            }
+        }
+        let usual = 1.0 / (head_dim as f64).sqrt();
+        match self.number("attention.scale")? {
+            Some(scale) if scale != 0.0 && (scale - usual).abs() > 1e-6 => {
+                Err(self.unsupported("attention.scale", &format!("is {scale}; supported: 1 / sqrt({head_dim})")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads how frequencies are stretched; the context is that of the metadata.
+    fn scaling(&self, theta: f32, head_dim: usize, context: usize) -> Result<RopeScaling, EngineError> {
+        let factor = match self.float("rope.scaling.factor")? {
+            Some(factor) => factor,
+            None => self.float("rope.scale_linear")?.unwrap_or(0.0),
+        };
+        // Zero means one, and no type means linear, as in llama.cpp.
+        let factor = if factor == 0.0 { 1.0 } else { factor };
+        if !factor.is_finite() || factor < 0.0 {
+            return Err(self.file.malformed(format!("metadata key {} is {factor}", self.key("rope.scaling.factor"))));
+        }
+        let kind = self.file.string(&self.key("rope.scaling.type"))?.unwrap_or("linear");
+        let factors = match self.file.has_tensor(ROPE_FACTORS) {
+            true => Some(self.file.vector(ROPE_FACTORS, head_dim / 2)?),
+            false => None,
+        };
+        match (kind, factors) {
+            ("none", None) => Ok(RopeScaling::None),
+            ("none", Some(factors)) => Ok(RopeScaling::Factors(factors)),
+            ("linear", None) if factor == 1.0 => Ok(RopeScaling::None),
+            ("linear", None) => Ok(RopeScaling::Linear(factor)),
+            ("linear", Some(factors)) => {
+                Ok(RopeScaling::Factors(factors.into_iter().map(|own| own * factor).collect()))
+            }
+            ("yarn", None) if self.architecture != "mistral3" => {
+                let rule = YarnRule {
+                    factor: f64::from(factor),
+                    original_context: self.optional_size("rope.scaling.original_context_length")?.unwrap_or(context)
+                        as f64,
+                    beta_fast: f64::from(self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0)),
+                    beta_slow: f64::from(self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0)),
+                    magnitude: None,
+                    rounds_ends: true,
+                };
+                Ok(rule.scaling(f64::from(theta), head_dim))
+            }
+            (kind, factors) => {
+                let place = if factors.is_some() { format!(" beside {ROPE_FACTORS}") } else { String::new() };
+                let detail = format!(
+                    "is \"{kind}\"{place} in a {} model; supported: none, linear, yarn, {ROPE_FACTORS}",
+                    self.architecture
+                );
+                Err(self.unsupported("rope.scaling.type", &detail))
+            }
+        }
+    }
+
+    /// Reads the sliding window. llama.cpp writes and reads none for these architectures; Mistral 0.1, whose
+    /// architecture is `llama`, has it on all layers, and elsewhere the layers it belongs to are not known.
+    fn window(&self, context: usize) -> Result<Option<usize>, EngineError> {
+        let name = "attention.sliding_window";
+        let window = self.file.unsigned(&self.key(name))?.and_then(|window| usize::try_from(window).ok());
+        match window.filter(|window| (1..context).contains(window)) {
+            Some(window) if !matches!(self.architecture, "llama" | "mistral3") => {
+                let detail = format!("is {window}, and nothing says which layers it is for");
+                Err(self.unsupported(name, &detail))
+            }
+            window => Ok(window),
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Reads the configuration of a GGUF file, refuses what the decoder does not implement, and checks the tensors.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key or the tensor.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, EngineError> {
+        let architecture = file.string("general.architecture")?.unwrap_or("none");
+        let layout = match architecture {
+            "llama" | "mistral3" | "smollm3" => RopeLayout::Interleaved,
+            "qwen2" | "qwen3" => RopeLayout::HalfSplit,
+            _ => {
+                return Err(file.unsupported(format!("its architecture is \"{architecture}\"; supported: {SUPPORTED}")));
+            }
+        };
+        let metadata = Metadata { file, architecture };
+        let hidden = metadata.size("embedding_length")?;
+        let heads = metadata.size("attention.head_count")?;
+        let kv_heads = metadata.optional_size("attention.head_count_kv")?.unwrap_or(heads);
+        let stated = Heads { heads, kv_heads, head_dim: metadata.optional_size("attention.key_length")? };
+        let head_dim = stated.head_dim(hidden).map_err(|detail| file.malformed(detail))?;
+        for name in ["attention.value_length", "rope.dimension_count"] {
+            match metadata.optional_size(name)? {
+                Some(width) if width != head_dim => {
+                    return Err(
+                        metadata.unsupported(name, &format!("is {width}; supported: the head width, {head_dim}"))
+                    );
+                }
+                _ => {}
+            }
+        }
+        metadata.refuse_foreign_keys(head_dim)?;
+        let vocabulary = match file.shape("token_embd.weight") {
+            Some([vocabulary, _]) => *vocabulary,
+            _ => return Err(file.malformed("tensor token_embd.weight is missing or no matrix".to_owned())),
+        };
+        let context = metadata.size("context_length")?;
+        let theta = metadata.float("rope.freq_base")?.unwrap_or(10_000.0);
+        let window = metadata.window(context)?;
+        let uses_rope =
+            |layer: usize| architecture != "smollm3" || !(layer + 1).is_multiple_of(SMOLLM3_NO_ROPE_INTERVAL);
+        let layers = (0..metadata.size("block_count")?).map(|layer| LayerKind { uses_rope: uses_rope(layer), window });
+        let config = Self {
+            name: file.string("general.name")?.unwrap_or(architecture).to_owned(),
+            architecture: architecture.to_owned(),
+            hidden,
+            ffn: metadata.size("feed_forward_length")?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocabulary,
+            context,
+            epsilon: metadata.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
+            rope: RopeConfig { theta, layout, scaling: metadata.scaling(theta, head_dim, context)? },
+            layers: layers.collect(),
+        };
+        file.check_parts(&config, part_rules(architecture))?;
+        Ok(config)
+    }
+}
+
+/// Returns which tensors an architecture has. Nothing in the metadata speaks of biases: where they are no part of the
+/// architecture itself, they are used if they are there, as llama.cpp does.
+fn part_rules(architecture: &str) -> PartRules {
+    let (input_bias, head_norms) = match architecture {
+        "qwen2" => (Presence::Required, Presence::Absent),
+        "qwen3" => (Presence::Optional, Presence::Required),
+        _ => (Presence::Optional, Presence::Absent),
+    };
+    let output_bias = if architecture == "qwen2" { Presence::Absent } else { Presence::Optional };
+    PartRules { output: Presence::Optional, input_bias, output_bias, head_norms }
+}

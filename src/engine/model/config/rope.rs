@@ -1,0 +1,134 @@
+//! Rotary position embedding: pairs, frequencies, and the rules that stretch them for long contexts.
+
+use std::f64::consts::TAU;
+
+/// Rotary position embedding (Su et al. 2021), over the whole head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RopeConfig {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// Which numbers of a head are rotated together.
+    pub layout: RopeLayout,
+    /// How the frequencies were stretched for long contexts.
+    pub scaling: RopeScaling,
+}
+
+/// Which numbers of a head form a rotary pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeLayout {
+    /// Neighbours, `(2 i, 2 i + 1)`: how GGUF stores models of architectures `llama`, `mistral3` and `smollm3`.
+    Interleaved,
+    /// `(i, i + head_dim / 2)`: Hugging Face's layout, and that of other architectures in GGUF.
+    HalfSplit,
+}
+
+/// How rotary frequencies were stretched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All positions divided by a factor.
+    Linear(f32),
+    /// Each frequency divided by its own factor, `[head_dim / 2]` (GGUF's `rope_freqs`; also Llama 3's rule, once
+    /// computed).
+    Factors(Vec<f32>),
+    /// YaRN (Peng et al. 2023): the frequencies as they come out, `[head_dim / 2]`, and the factor on cosine and sine.
+    Yarn {
+        /// Inverse frequencies.
+        inverse_frequencies: Vec<f32>,
+        /// Attention factor.
+        magnitude: f32,
+    },
+}
+
+impl RopeConfig {
+    /// Returns `theta^(-2 i / d)` of each rotary pair after scaling, `[head_dim / 2]`, and the factor on cosine and
+    /// sine.
+    #[must_use]
+    pub fn inverse_frequencies(&self, head_dim: usize) -> (Vec<f32>, f32) {
+        let base = |index: usize| self.theta.powf(-2.0 * index as f32 / head_dim as f32);
+        let plain = (0..head_dim / 2).map(base);
+        match &self.scaling {
+            RopeScaling::None => (plain.collect(), 1.0),
+            RopeScaling::Linear(factor) => (plain.map(|frequency| frequency / factor).collect(), 1.0),
+            RopeScaling::Factors(factors) => (plain.zip(factors).map(|(base, factor)| base / factor).collect(), 1.0),
+            RopeScaling::Yarn { inverse_frequencies, magnitude } => (inverse_frequencies.clone(), *magnitude),
+        }
+    }
+}
+
+/// Parameters of Llama 3.1's rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Llama3Rule {
+    /// By how much the slowest frequencies are divided.
+    pub factor: f64,
+    /// Frequencies with fewer turns than this in the original context are divided by the factor.
+    pub low_frequency_factor: f64,
+    /// Frequencies with more turns than this in the original context stay as they are.
+    pub high_frequency_factor: f64,
+    /// Positions of the model before stretching.
+    pub original_context: f64,
+}
+
+impl Llama3Rule {
+    /// Returns each frequency's divisor, `[head_dim / 2]`.
+    #[must_use]
+    pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
+        let divisor = |index: usize| {
+            let wavelength = TAU * theta.powf(2.0 * index as f64 / head_dim as f64);
+            let turns = self.original_context / wavelength;
+            if turns > self.high_frequency_factor {
+                1.0
+            } else if turns < self.low_frequency_factor {
+                self.factor
+            } else {
+                let range = self.high_frequency_factor - self.low_frequency_factor;
+                let smooth = (turns - self.low_frequency_factor) / range;
+                1.0 / ((1.0 - smooth) / self.factor + smooth)
+            }
+        };
+        RopeScaling::Factors((0..head_dim / 2).map(|index| divisor(index) as f32).collect())
+    }
+}
+
+/// Parameters of YaRN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct YarnRule {
+    /// By how much the slow frequencies are divided.
+    pub factor: f64,
+    /// Positions of the model before stretching.
+    pub original_context: f64,
+    /// Frequencies with more turns than this in the original context stay as they are.
+    pub beta_fast: f64,
+    /// Frequencies with fewer turns than this in the original context are divided by the factor.
+    pub beta_slow: f64,
+    /// The factor on cosine and sine; none takes `0.1 ln(factor) + 1`.
+    pub magnitude: Option<f64>,
+    /// Whether the ends of the ramp between the two are rounded to whole indices.
+    pub rounds_ends: bool,
+}
+
+impl YarnRule {
+    /// Returns the stretched frequencies, as transformers' `_compute_yarn_parameters` has them.
+    #[must_use]
+    pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
+        let width = head_dim as f64;
+        // The index at which a frequency makes this many turns in the original context.
+        let index_of = |turns: f64| width * (self.original_context / (turns * TAU)).ln() / (2.0 * theta.ln());
+        let (low, high) = (index_of(self.beta_fast), index_of(self.beta_slow));
+        let (low, high) = if self.rounds_ends { (low.floor(), high.ceil()) } else { (low, high) };
+        let (low, high) = (low.max(0.0), high.min(width - 1.0));
+        let span = if low == high { 0.001 } else { high - low };
+        let frequency = |index: usize| {
+            let plain = theta.powf(-2.0 * index as f64 / width);
+            let ramp = ((index as f64 - low) / span).clamp(0.0, 1.0);
+            (plain / self.factor * ramp + plain * (1.0 - ramp)) as f32
+        };
+        let magnitude =
+            self.magnitude.unwrap_or_else(|| if self.factor <= 1.0 { 1.0 } else { 0.1 * self.factor.ln() + 1.0 });
+        RopeScaling::Yarn {
+            inverse_frequencies: (0..head_dim / 2).map(frequency).collect(),
+            magnitude: magnitude as f32,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! SentencePiece's byte-pair encoding (Kudo and Richardson 2018), as Llama 2 and Mistral use it.
+//!
+//! Written out instead of translated to a list of merges: neighbours are joined in order of the joined token's score,
+//! leftmost first among equals, whatever the two parts are, and a list of merges ranks the parts.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::bytes::{SPACE_LETTER, byte_of_name};
+
+/// What a token is, by llama.cpp's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Found by merging.
+    Normal,
+    /// Stands for text that has no token.
+    Unknown,
+    /// Markup such as `<s>`.
+    Control,
+    /// Text that is never cut.
+    UserDefined,
+    /// Fills the vocabulary up.
+    Unused,
+    /// One byte.
+    Byte,
+}
+
+impl TokenKind {
+    /// Returns the kind of a number in `tokenizer.ggml.token_type`; numbers that llama.cpp does not know are normal.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        match number {
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Normal,
+        }
+    }
+
+    /// Returns whether the token is taken out of a text before anything else, where its name is written out.
+    #[must_use]
+    pub fn is_matched_whole(self) -> bool {
+        matches!(self, Self::Unknown | Self::Control | Self::UserDefined)
+    }
+}
+
+/// The encoder.
+pub struct SentencePiece {
+    /// Tokens that merging may give.
+    pieces: HashMap<String, u32>,
+    scores: Vec<f32>,
+    bytes: HashMap<u8, u32>,
+    unknown: Option<u32>,
+    /// Tokens taken out whole, by their first byte, longest first.
+    whole: HashMap<u8, Vec<(String, u32)>>,
+    /// Whether a space is put before the text, and before text that follows a token taken out whole.
+    adds_space: bool,
+}
+
+impl SentencePiece {
+    /// Builds the encoder from names, kinds and scores in order of id.
+    #[must_use]
+    pub fn new(names: &[String], kinds: &[TokenKind], scores: Vec<f32>, adds_space: bool) -> Self {
+        let mut encoder = Self {
+            pieces: HashMap::new(),
+            scores,
+            bytes: HashMap::new(),
+            unknown: None,
+            whole: HashMap::new(),
+            adds_space,
+        };
+        for ((name, kind), id) in names.iter().zip(kinds).zip(0_u32..) {
+            match kind {
+                TokenKind::Normal | TokenKind::Unused => {
+                    encoder.pieces.insert(name.clone(), id);
+                }
+                TokenKind::Byte => {
+                    encoder.bytes.extend(byte_of_name(name).map(|byte| (byte, id)));
+                }
+                TokenKind::Unknown => encoder.unknown = Some(id),
+                TokenKind::Control | TokenKind::UserDefined => {}
+            }
+            if let Some(first) = name.bytes().next().filter(|_| kind.is_matched_whole()) {
+                encoder.whole.entry(first).or_default().push((name.clone(), id));
+            }
+        }
+        for names in encoder.whole.values_mut() {
+            names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        }
+        encoder
+    }
+
+    /// Returns the ids of a text.
+    #[must_use]
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let found = rest.char_indices().find_map(|(at, _)| Some((at, self.whole_at(rest.get(at..)?)?)));
+            let (plain, token) = match found {
+                Some((at, token)) => (&rest[..at], Some(token)),
+                None => (rest, None),
+            };
+            if !plain.is_empty() {
+                let space = if self.adds_space { " " } else { "" };
+                self.merge(&format!("{space}{plain}").replace(' ', &SPACE_LETTER.to_string()), &mut ids);
+            }
+            rest = &rest[plain.len()..];
+            if let Some((name, id)) = token {
+                ids.push(*id);
+                rest = &rest[name.len()..];
+            }
+        }
+        ids
+    }
+
+    /// Returns the longest token that a text begins with and that is taken out whole.
+    fn whole_at(&self, text: &str) -> Option<&(String, u32)> {
+        self.whole.get(text.as_bytes().first()?)?.iter().find(|(name, _)| text.starts_with(name.as_str()))
+    }
+
+    fn merge(&self, text: &str, ids: &mut Vec<u32>) {
+        let mut symbols: Vec<Symbol> = text
+            .char_indices()
+            .enumerate()
+            .map(|(index, (start, letter))| Symbol {
+                start,
+                end: start + letter.len_utf8(),
+                previous: index.checked_sub(1),
+                next: index + 1,
+            })
+            .collect();
+        let mut queue = BinaryHeap::new();
+        for left in 0..symbols.len() {
+            queue.extend(self.candidate(text, &symbols, left));
+        }
+        while let Some(Candidate { left, middle, end, .. }) = queue.pop() {
+            let Some(first) = symbols.get(left).copied() else { continue };
+            let right = first.next;
+            let Some(second) = symbols.get(right).copied() else { continue };
+            // Outdated if either side has grown or gone since.
+            if first.is_gone() || first.end != middle || second.end != end {
+                continue;
+            }
+            if let Some(symbol) = symbols.get_mut(left) {
+                symbol.end = second.end;
+                symbol.next = second.next;
+            }
+            if let Some(symbol) = symbols.get_mut(right) {
+                symbol.end = symbol.start;
+            }
+            if let Some(symbol) = symbols.get_mut(second.next) {
+                symbol.previous = Some(left);
+            }
+            queue.extend(self.candidate(text, &symbols, left));
+            let previous = symbols.get(left).and_then(|symbol| symbol.previous);
+            queue.extend(previous.and_then(|previous| self.candidate(text, &symbols, previous)));
+        }
+        for symbol in symbols.iter().filter(|symbol| !symbol.is_gone()) {
+            let piece = text.get(symbol.start..symbol.end).unwrap_or_default();
+            match self.pieces.get(piece) {
+                Some(id) => ids.push(*id),
+                None => self.spell(piece, ids),
+            }
+        }
+    }
+
+    /// Returns what joining a symbol with its right neighbour would give, if that is a token.
+    fn candidate(&self, text: &str, symbols: &[Symbol], left: usize) -> Option<Candidate> {
+        let symbol = symbols.get(left)?;
+        let end = symbols.get(symbol.next)?.end;
+        let id = *self.pieces.get(text.get(symbol.start..end)?)?;
+        let score = self.scores.get(id as usize).copied().unwrap_or(0.0);
+        Some(Candidate { score, left, middle: symbol.end, end })
+    }
+
+    /// Writes text that has no token as bytes, or as the unknown token where the vocabulary has no bytes.
+    fn spell(&self, piece: &str, ids: &mut Vec<u32>) {
+        let bytes: Option<Vec<u32>> = piece.bytes().map(|byte| self.bytes.get(&byte).copied()).collect();
+        match bytes {
+            Some(bytes) => ids.extend(bytes),
+            None => ids.extend(self.unknown),
+        }
+    }
+}
+
+/// A stretch of the text, in a list of neighbours. It has gone when it is empty.
+#[derive(Debug, Clone, Copy)]
+struct Symbol {
+    start: usize,
+    end: usize,
+    previous: Option<usize>,
+    /// Past the end for the last one.
+    next: usize,
+}
+
+impl Symbol {
+    fn is_gone(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Two neighbours that may be joined: the symbol at `left`, which ended at `middle`, and the next one up to `end`.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    score: f32,
+    left: usize,
+    middle: usize,
+    end: usize,
+}
+
+impl Ord for Candidate {
+    /// The greatest is joined first: the highest score, then the leftmost.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Candidate {}

@@ -1,0 +1,150 @@
+//! JSON objects of a model directory, read key by key with errors that name file and key.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::engine::error::EngineError;
+
+/// A JSON object of a file, or an object inside it.
+#[derive(Debug, Clone)]
+pub struct JsonObject {
+    path: PathBuf,
+    /// What stands before the keys in messages: empty, or the outer key and a dot.
+    prefix: String,
+    values: Map<String, Value>,
+}
+
+impl JsonObject {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it holds no JSON object.
+    pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let bytes = fs_err::read(path).map_err(|source| EngineError::Io { path: path.to_owned(), source })?;
+        let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
+        let values = serde_json::from_slice(&bytes).map_err(|error| malformed(format!("no JSON object: {error}")))?;
+        Ok(Self { path: path.to_owned(), prefix: String::new(), values })
+    }
+
+    /// Reads a file if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::open`], except that the file may be missing.
+    pub fn open_if_there(path: &Path) -> Result<Option<Self>, EngineError> {
+        if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
+    }
+
+    /// Returns a value; none if the key is absent or null.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Returns whether a key is present, be it with null.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, EngineError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        read(value).map(Some).ok_or_else(|| self.malformed(&format!("is no {kind}"), key))
+    }
+
+    /// Returns a string, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn string(&self, key: &str) -> Result<Option<&str>, EngineError> {
+        self.read(key, "string", Value::as_str)
+    }
+
+    /// Returns an unsigned integer, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn unsigned(&self, key: &str) -> Result<Option<usize>, EngineError> {
+        self.read(key, "unsigned integer", |value| value.as_u64().and_then(|number| usize::try_from(number).ok()))
+    }
+
+    /// Returns a positive integer, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn optional_size(&self, key: &str) -> Result<Option<usize>, EngineError> {
+        match self.unsigned(key)? {
+            Some(0) => Err(self.malformed("is 0", key)),
+            other => Ok(other),
+        }
+    }
+
+    /// Returns a required positive integer.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key is absent or holds something else.
+    pub fn size(&self, key: &str) -> Result<usize, EngineError> {
+        self.optional_size(key)?.ok_or_else(|| self.malformed("is missing", key))
+    }
+
+    /// Returns a number, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn float(&self, key: &str) -> Result<Option<f64>, EngineError> {
+        self.read(key, "number", Value::as_f64)
+    }
+
+    /// Returns a truth value, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, EngineError> {
+        self.read(key, "truth value", Value::as_bool)
+    }
+
+    /// Returns a list, every item passed through a reader, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else, or an item that the reader refuses.
+    pub fn list<'a, T>(
+        &'a self,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, EngineError> {
+        self.read(key, &format!("list of {kind}"), |value| value.as_array()?.iter().map(&read).collect())
+    }
+
+    /// Returns an inner object, if the key is present.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if the key holds something else.
+    pub fn object(&self, key: &str) -> Result<Option<Self>, EngineError> {
+        let values = self.read(key, "object", Value::as_object)?;
+        let prefix = format!("{}{key}.", self.prefix);
+        Ok(values.map(|values| Self { path: self.path.clone(), prefix, values: values.clone() }))
+    }
+
+    /// Returns the keys of the object.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// Builds the error for a key that is not what it should be: "key hidden_size is missing".
+    #[must_use]
+    pub fn malformed(&self, what: &str, key: &str) -> EngineError {
+        EngineError::Malformed { path: self.path.clone(), detail: format!("key {}{key} {what}", self.prefix) }
+    }
+
+    /// Builds the error for a key whose value is not run here.
+    #[must_use]
+    pub fn unsupported(&self, what: &str, key: &str) -> EngineError {
+        EngineError::Unsupported { path: self.path.clone(), detail: format!("key {}{key} {what}", self.prefix) }
+    }
+}
