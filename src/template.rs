@@ -152,32 +152,41 @@ pub struct ObservedResponse {
 ///
 /// `response` is the prefill (the end of the prompt that belongs to the response) followed by the sampled text. The
 /// rules, from how models behave (vendors' reasoning parsers):
-/// - everything up to the last `</think>` is thinking, with or without an opening tag;
-/// - an opening `<think>` that is never closed makes the rest thinking, and the answer empty;
+/// - everything up to the last `</think>` is thinking, with or without an opening tag; what stands before an opening
+///   tag is neither thinking nor answer;
+/// - an opening `<think>` that is never closed makes the rest thinking, and the answer empty; in a Think-off response
+///   only at its beginning, because further on it may be a mention;
 /// - without any tag the whole response is the answer, but a Think-on response without a tag that hit its token limit
 ///   is a truncated thought;
 /// - a blank think block is no thinking;
-/// - `<answer>` tags around the whole answer are taken off, the closing one may be missing.
+/// - `<answer>` tags (or Granite's `<response>` tags) around the whole answer are taken off, the closing one may be
+///   missing.
 #[must_use]
 pub fn read_response(response: &str, requested: Mode, finish_reason: FinishReason) -> ObservedResponse {
     let is_truncated_thought = requested == Mode::ThinkOn && finish_reason == FinishReason::Length;
     let (thinking, answer) = if let Some((before, after)) = response.rsplit_once("</think>") {
-        let thinking = before.trim_start();
-        (Some(thinking.strip_prefix("<think>").unwrap_or(thinking)), after)
-    } else if let Some(rest) = response.trim_start().strip_prefix("<think>") {
-        (Some(rest), "")
+        let opened = before.split_once("<think>").map_or(before, |(_, opened)| opened);
+        // Some models open a block that the prompt has opened already.
+        (Some(opened.trim_start().strip_prefix("<think>").unwrap_or(opened)), after)
+    } else if let Some((before, rest)) = response.split_once("<think>")
+        && (requested == Mode::ThinkOn || before.trim().is_empty())
+    {
+        (Some(rest.trim_start().strip_prefix("<think>").unwrap_or(rest)), "")
     } else if is_truncated_thought {
         (Some(response), "")
     } else {
         (None, response)
     };
-    let thinking = thinking.map(str::trim).filter(|thinking| !thinking.is_empty()).map(str::to_owned);
+    // An empty block may have been written again after the one in the prompt.
+    let is_blank = |text: &str| text.replace("<think>", "").replace("</think>", "").trim().is_empty();
+    let thinking = thinking.map(str::trim).filter(|thinking| !is_blank(thinking)).map(str::to_owned);
     let mode = if thinking.is_some() { Mode::ThinkOn } else { Mode::ThinkOff };
     let answer = answer.trim();
-    let answer = match answer.strip_prefix("<answer>") {
-        Some(inner) => inner.strip_suffix("</answer>").unwrap_or(inner).trim(),
-        None => answer,
+    let unwrap = |opening, closing| {
+        let inner: &str = answer.strip_prefix(opening)?;
+        Some(inner.strip_suffix(closing).unwrap_or(inner).trim())
     };
+    let answer = unwrap("<answer>", "</answer>").or_else(|| unwrap("<response>", "</response>")).unwrap_or(answer);
     ObservedResponse { thinking, answer: answer.to_owned(), mode }
 }
 
@@ -279,6 +288,13 @@ mod tests {
         assert_eq!(read("<think>\nA\n</think>\n\nB", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
         assert_eq!(read("A</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
         assert_eq!(read("<think>a</think>b</think>c", ThinkOn, Stop), (some("a</think>b"), text("c"), ThinkOn));
+        // Text before the opening tag; a block opened twice.
+        assert_eq!(read("Sure.\n<think>A</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
+        assert_eq!(read("<think>\n<think>\nA</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
+        assert_eq!(read("Sure.\n<think>A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
+        assert_eq!(read("Write <think> so.", ThinkOff, Stop), (None, text("Write <think> so."), ThinkOff));
+        // No closing tag is no answer, even if the model ended its turn.
+        assert_eq!(read("<think>\nA", ThinkOn, Stop), (some("A"), text(""), ThinkOn));
         // Truncated thoughts are never answers.
         assert_eq!(read("<think>\nA is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
         assert_eq!(read("A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
@@ -293,5 +309,6 @@ mod tests {
         // Answer tags.
         assert_eq!(read("A</think><answer>\nB\n</answer>", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
         assert_eq!(read("<answer>B", ThinkOff, Length), (None, text("B"), ThinkOff));
+        assert_eq!(read("<think>A</think><response>B</response>", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
     }
 }

@@ -9,10 +9,11 @@ use clap::Args;
 use super::{ConfigArgs, Failure, models, print};
 use crate::config::{JudgeBackend, LoadedConfig};
 use crate::domain::ResolvedModel;
+use crate::engine::DeviceChoice;
 use crate::hub::{self, HubError, ModelReference, Plan};
 use crate::ingest;
-use crate::pipeline::open_api_judge;
-use crate::policy::CandlePolicy;
+use crate::pipeline::{RunError, memory, open_api_judge};
+use crate::policy::{self, CandlePolicy};
 use crate::sys::files::{free_bytes, lock_dir};
 
 /// How long the judge's host may take to accept a connection.
@@ -45,8 +46,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let checks = [
         Check { what: "input", result: check_input(&config) },
         Check { what: "output", result: check_output(&out_dir) },
+        Check { what: "memory", result: check_memory(&config) },
         Check { what: "model", result: check_model(&config) },
-        Check { what: "device", result: check_device() },
+        Check { what: "device", result: Ok(describe_device(&config)) },
         Check { what: "judge", result: check_judge(&config) },
         Check { what: "sandbox", result: Ok("none in this version: code answers stay unverifiable".to_owned()) },
     ];
@@ -86,6 +88,15 @@ fn check_output(dir: &Path) -> Result<String, String> {
         Some(free) => Ok(format!("{} can be written, {} GiB free", dir.display(), free >> 30)),
         None => Ok(format!("{} can be written", dir.display())),
     }
+}
+
+fn check_memory(config: &LoadedConfig) -> Result<String, String> {
+    let policy = &config.settings.policy;
+    memory::check(policy).map_err(|error| {
+        let error = RunError::from(error);
+        with_hint(&error, error.hint().as_deref())
+    })?;
+    Ok(format!("{} MiB of keys and values fit", policy.kv_cache_mib))
 }
 
 /// Loads the model if it is on this machine, else says what a run would download. Downloads nothing itself.
@@ -134,12 +145,18 @@ fn check_found_model(config: &LoadedConfig, model: &ResolvedModel) -> Result<Str
     ))
 }
 
-fn check_device() -> Result<String, String> {
+/// Names the device that was chosen; whether it works is seen when the model is loaded.
+fn describe_device(config: &LoadedConfig) -> String {
+    match policy::device(config.settings.policy.device) {
+        DeviceChoice::Cpu => {}
+        DeviceChoice::Cuda(index) => return format!("cuda:{index}"),
+        DeviceChoice::Metal => return "metal".to_owned(),
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // The variant's name is the instruction set (V3: AVX2 and FMA); what stands in it are its parts.
     let simd = format!("{:?}", pulp::Arch::new());
     let simd = simd.split('(').next().unwrap_or_default();
-    Ok(format!("cpu, {cores} cores, SIMD level {simd}"))
+    format!("cpu, {cores} cores, SIMD level {simd}")
 }
 
 /// Looks whether the judge's host takes connections and whether the key is there. Sends no request.

@@ -129,6 +129,8 @@ fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option
             "sample_index": rollout.sample_index,
             "seed": rollout.seed,
             "finish_reason": rollout.finish_reason,
+            "forced_close": rollout.forced_close,
+            "logprob_sum": rollout.logprob_sum,
             "prompt_tokens": rollout.prompt_tokens,
             "completion_tokens": rollout.completion_tokens,
             "prompt": rollout.prompt,

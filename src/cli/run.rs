@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::display::{Display, duration, percent};
 use super::{ConfigArgs, Failure, models, print};
-use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast};
+use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast, memory};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         let started = std::time::Instant::now();
         let summary = run_with_display(&context).await?;
         print(&if args.json {
-            to_json(&summary)
+            to_json(&context, &summary)
         } else {
             to_text(&context, &summary, started.elapsed().as_secs_f64())
         })?;
@@ -64,6 +65,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     tracing::info!("{} input rows, output in {}", context.rows, context.dir.display());
+    let (engine, settings) = (context.policy.engine(), &context.settings);
+    let positions = engine.config().context;
+    let model = &context.policy.identity().model;
+    tracing::info!("{model}: {}", memory::describe(&engine.description(), &settings.policy, positions));
+    tracing::info!("{}", memory::describe_kv(&engine.description(), &settings.sampling, positions));
     if context.settings.dedup.near_duplicate_threshold < 1.0 {
         tracing::info!("exact duplicates are removed; near-duplicates are not looked for in this version");
     }
@@ -110,8 +116,16 @@ async fn wait_for_signal() {
     }
 }
 
-fn to_json(summary: &Summary) -> String {
-    let json = serde_json::json!({"counts": summary.counts, "error_exclusions": summary.error_exclusions});
+fn preemptions(context: &Context) -> u64 {
+    context.policy.stats().preemptions.load(Ordering::Relaxed)
+}
+
+fn to_json(context: &Context, summary: &Summary) -> String {
+    let json = serde_json::json!({
+        "counts": summary.counts,
+        "error_exclusions": summary.error_exclusions,
+        "preemptions": preemptions(context),
+    });
     format!("{json:#}\n")
 }
 
@@ -121,10 +135,14 @@ fn to_text(context: &Context, summary: &Summary, elapsed_s: f64) -> String {
     let dir = context.dir.display();
     let reasons: Vec<String> =
         counts.exclusions_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let preempted = match preemptions(context) {
+        0 => String::new(),
+        count => format!("; {count} times a response gave its KV memory up and was computed again"),
+    };
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!(
         "done in {elapsed}: {queries} queries = {samples} samples + {exclusions} exclusions{reasons}\n\
-         think-on share of samples: {share}; rollouts: {rollouts}; {speed:.0} tokens per second\n\
+         think-on share of samples: {share}; rollouts: {rollouts}; {speed:.0} tokens per second{preempted}\n\
          written to {dir}:\n  \
            data/samples     the training rows\n  \
            data/rollouts    every response with its verdict\n  \

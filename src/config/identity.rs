@@ -35,11 +35,16 @@ impl std::fmt::Display for Redo {
 }
 
 /// Settings that decide the data, with what a change of them redoes. Settings that are not here (slots, threads,
-/// concurrency, prices, paths) may change freely between runs.
+/// concurrency, prices, paths) may change freely between runs. So may device, executor and kernels, because a run may
+/// move to another machine; its texts are then the same bit for bit only within one family of kernels, and `run` warns
+/// when a directory's rollouts come from another.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
+    ("policy.kv_type", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
     ("sampling.temperature", Redo::Rollouts),
+    ("sampling.top_k", Redo::Rollouts),
     ("sampling.top_p", Redo::Rollouts),
+    ("sampling.min_p", Redo::Rollouts),
     ("sampling.think_on_tokens_max", Redo::Rollouts),
     ("sampling.think_off_tokens_max", Redo::Rollouts),
     ("sampling.seed", Redo::Rollouts),
@@ -187,6 +192,9 @@ mod tests {
         let base = RunIdentity::new(&Settings::default(), &contents(), None);
         let mut settings = Settings::default();
         settings.policy.slots = 3;
+        settings.policy.device = crate::config::DeviceName::Cpu;
+        settings.policy.executor = crate::config::ExecutorName::Fused;
+        settings.policy.kernels = crate::config::KernelName::Avx2;
         settings.judge.concurrency_max = 1;
         settings.output.dir = "elsewhere".to_owned();
         settings.judge.model = "a judge that is not asked".to_owned();

@@ -200,7 +200,12 @@ mod tests {
         assert!(error_of("[sampling]\nseed = \"x\"", &[]).contains("seed"));
         assert!(error_of("[select]\ntie_margin = 1.5", &[]).contains("select.tie_margin is 1.5; allowed: 0 to 1"));
         assert!(error_of("", &["sampling.top_p=0"]).contains("sampling.top_p"));
-        assert!(error_of("[policy]\ndevice = \"cuda\"", &[]).contains("policy.device"));
+        assert!(
+            error_of("[policy]\ndevice = \"gpu\"", &[]).contains("policy.device is \"gpu\"; allowed: auto, cpu, cuda")
+        );
+        assert!(error_of("", &["sampling.min_p=1.0"]).contains("sampling.min_p is 1; allowed: 0 to below 1"));
+        assert!(error_of("", &["sampling.top_k=-1"]).contains("top_k"));
+        assert!(error_of("", &["policy.kernels=sse"]).contains("avx512"));
         assert!(error_of("[policy]\nbackend = \"openai\"", &[]).contains("not in this version"));
         assert!(error_of("[judge", &[]).contains("x.toml"));
         assert!(error_of("", &["sampling.seed"]).contains("expected key=value"));

@@ -5,11 +5,12 @@
 
 pub mod identity;
 mod load;
+mod policy;
 mod settings;
 
 pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
+pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use settings::{
     BudgetPolicy, DedupSettings, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
-    ModePresetName, OutputSettings, PolicyBackend, PolicySettings, PriceSettings, SamplingSettings, SelectSettings,
-    Settings,
+    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings,
 };

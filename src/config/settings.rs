@@ -7,6 +7,7 @@ use std::ops::RangeBounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::{PolicyBackend, PolicySettings};
 use crate::domain::Kind;
 
 /// Everything `thinkloom.toml` can say.
@@ -95,71 +96,6 @@ impl Default for DedupSettings {
     }
 }
 
-/// Where the policy runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyBackend {
-    /// In this process, weights read by candle.
-    #[default]
-    Candle,
-    /// An OpenAI-compatible server. Not in this version.
-    Openai,
-}
-
-/// How a model is asked to think or not to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ModePresetName {
-    /// Chosen by the chat template.
-    #[default]
-    Auto,
-    /// `enable_thinking` in the template (Qwen3 hybrid models).
-    Qwen3,
-    /// `enable_thinking` in the template, one newline after the empty block (SmolLM3).
-    Smollm3,
-    /// Prefilled think block (DeepSeek-R1 and its distills).
-    DeepseekR1,
-    /// `thinking` in the template (Granite 3).
-    Granite,
-    /// Few-shot examples, prefill and forced close, for models without a switch of their own.
-    Prompted,
-}
-
-/// `[policy]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicySettings {
-    /// Where the policy runs.
-    pub backend: PolicyBackend,
-    /// A GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
-    /// Face Hub id of one: `owner/name`, `owner/name@revision`, `owner/name:file.gguf`.
-    pub model: String,
-    /// `auto`, `cpu`, `cuda[:n]` or `metal`. This version runs on the CPU.
-    pub device: String,
-    /// Sequences decoded together, 1..=1024.
-    pub slots: usize,
-    /// CPU threads; 0: all cores.
-    pub threads: usize,
-    /// Bound of the keys' and values' memory in MiB; sequences are recomputed when it runs out.
-    pub kv_cache_mib: usize,
-    /// How the model is asked to think or not to.
-    pub mode_preset: ModePresetName,
-}
-
-impl Default for PolicySettings {
-    fn default() -> Self {
-        Self {
-            backend: PolicyBackend::Candle,
-            model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
-            device: "auto".to_owned(),
-            slots: 32,
-            threads: 0,
-            kv_cache_mib: 2048,
-            mode_preset: ModePresetName::Auto,
-        }
-    }
-}
-
 /// How much is sampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -179,8 +115,13 @@ pub struct SamplingSettings {
     pub samples_per_mode: u32,
     /// 0 is greedy; otherwise logits are divided by it, up to 2.
     pub temperature: f64,
+    /// Only this many of the likeliest tokens are sampled from; 0 is all. The cuts are made in the order top_k, top_p,
+    /// min_p, on the distribution at the temperature.
+    pub top_k: u32,
     /// Nucleus, in (0, 1].
     pub top_p: f64,
+    /// Tokens less likely than this share of the likeliest one are not sampled, in 0..1.
+    pub min_p: f64,
     /// Limit of a Think-on response (of its thinking, where the preset closes it), in tokens.
     pub think_on_tokens_max: u32,
     /// Limit of a Think-off response, in tokens.
@@ -196,7 +137,9 @@ impl Default for SamplingSettings {
         Self {
             samples_per_mode: 8,
             temperature: 0.6,
+            top_k: 0,
             top_p: 0.95,
+            min_p: 0.0,
             think_on_tokens_max: 4096,
             think_off_tokens_max: 1024,
             budget: BudgetPolicy::Full,
@@ -363,6 +306,7 @@ impl Settings {
         within("sampling.samples_per_mode", sampling.samples_per_mode, 1..=1024, "1 to 1024")?;
         within("sampling.temperature", sampling.temperature, 0.0..=2.0, "0 to 2")?;
         within("sampling.top_p", sampling.top_p, f64::MIN_POSITIVE..=1.0, "above 0, up to 1")?;
+        within("sampling.min_p", sampling.min_p, 0.0..1.0, "0 to below 1")?;
         within("sampling.think_on_tokens_max", sampling.think_on_tokens_max, TOKENS, TOKENS_TEXT)?;
         within("sampling.think_off_tokens_max", sampling.think_off_tokens_max, TOKENS, TOKENS_TEXT)?;
         // TOML integers are signed: a larger seed could not be written back.
@@ -390,10 +334,6 @@ impl Settings {
         absent("policy.backend", self.policy.backend == PolicyBackend::Openai, "a policy over HTTP")?;
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
-        absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")?;
-        match self.policy.device.as_str() {
-            "auto" | "cpu" => Ok(()),
-            other => Err(("policy.device", format!("is \"{other}\"; this version runs on \"cpu\" (or \"auto\")"))),
-        }
+        absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")
     }
 }

@@ -18,7 +18,7 @@ pub use judgement::AttemptOutcome;
 pub use mode::{ByMode, Mode};
 pub use model::ResolvedModel;
 pub use query::{Kind, Origin, Query, QueryId};
-pub use rollout::{FinishReason, Rollout, RolloutKey};
+pub use rollout::{CloseCause, FinishReason, Rollout, RolloutKey};
 pub use verdict::{UnverifiableCause, Verdict, VerdictOutcome};
 
 /// Implements `name`, `Display` and `FromStr` for a field-less enum from one table of stable names.

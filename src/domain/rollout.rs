@@ -28,8 +28,21 @@ pub enum FinishReason {
 
 stable_names!(FinishReason { Stop => "stop", Length => "length" });
 
+/// Why a mode preset closed the thinking of a response, whose answer then followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseCause {
+    /// One of the preset's trigger strings was reached, such as the model's own closing tag.
+    Trigger,
+    /// The model ended its turn while it was thinking.
+    EndOfTurn,
+    /// The token limit of the thinking was reached first.
+    TokenLimit,
+}
+
+stable_names!(CloseCause { Trigger => "trigger", EndOfTurn => "end_of_turn", TokenLimit => "token_limit" });
+
 /// A response as it was sampled; nothing in it is parsed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rollout {
     /// Content address.
     pub key: RolloutKey,
@@ -45,8 +58,12 @@ pub struct Rollout {
     pub prefill: String,
     /// The raw text that followed the prompt.
     pub text: String,
-    /// Why sampling ended.
+    /// Why sampling ended; of two phases, the last.
     pub finish_reason: FinishReason,
+    /// Why the preset closed the thinking; `None` if it did not.
+    pub forced_close: Option<CloseCause>,
+    /// Sum of the log-probabilities of the sampled tokens; `None` where it was not recorded.
+    pub logprob_sum: Option<f64>,
     /// Tokens of `prompt`.
     pub prompt_tokens: u32,
     /// Tokens of `text`, those that the preset forced included.

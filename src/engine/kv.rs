@@ -6,7 +6,8 @@
 //!
 //! I8: free + cached + held = total; a block is in exactly one of the three.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
@@ -17,8 +18,36 @@ use super::model::BLOCK_TOKENS;
 pub struct BlockId(pub usize);
 
 /// Identity of a prompt prefix that ends at a block's end: a truncated SHA-256 of its tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixHash([u8; 16]);
+
+impl Hash for PrefixHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
+/// A map from prefixes; their hash is a hash already.
+pub type PrefixMap<T> = HashMap<PrefixHash, T, BuildHasherDefault<PrefixHasher>>;
+
+/// A set of prefixes.
+pub type PrefixSet = HashSet<PrefixHash, BuildHasherDefault<PrefixHasher>>;
+
+/// Takes the first 8 bytes of what it is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PrefixHasher(u64);
+
+impl Hasher for PrefixHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some((first, _)) = bytes.split_first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+}
 
 /// Returns the hashes of the full blocks of `tokens`, each covering everything before it too.
 #[must_use]
@@ -62,8 +91,9 @@ pub struct BlockCounts {
 pub struct BlockPool {
     blocks: Vec<Block>,
     free: Vec<BlockId>,
-    by_prefix: HashMap<PrefixHash, BlockId>,
+    by_prefix: PrefixMap<BlockId>,
     cached: BTreeMap<u64, BlockId>,
+    held: usize,
     clock: u64,
 }
 
@@ -74,8 +104,9 @@ impl BlockPool {
         Self {
             blocks: vec![Block::default(); total],
             free: (0..total).rev().map(BlockId).collect(),
-            by_prefix: HashMap::new(),
+            by_prefix: PrefixMap::default(),
             cached: BTreeMap::new(),
+            held: 0,
             clock: 0,
         }
     }
@@ -99,6 +130,7 @@ impl BlockPool {
             }
         };
         self.blocks[block.0].holders = 1;
+        self.held += 1;
         Some(block)
     }
 
@@ -109,6 +141,7 @@ impl BlockPool {
             let state = &mut self.blocks[block.0];
             if state.holders == 0 {
                 self.cached.remove(&state.released);
+                self.held += 1;
             }
             state.holders += 1;
         }
@@ -138,6 +171,7 @@ impl BlockPool {
             if state.holders > 0 {
                 continue;
             }
+            self.held -= 1;
             if state.prefix.is_some() {
                 self.clock += 1;
                 state.released = self.clock;
@@ -151,8 +185,7 @@ impl BlockPool {
     /// Returns the counts by state; their sum is the number of blocks (I8).
     #[must_use]
     pub fn counts(&self) -> BlockCounts {
-        let held = self.blocks.iter().filter(|block| block.holders > 0).count();
-        BlockCounts { free: self.free.len(), cached: self.cached.len(), held }
+        BlockCounts { free: self.free.len(), cached: self.cached.len(), held: self.held }
     }
 }
 

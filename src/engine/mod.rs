@@ -21,7 +21,7 @@ mod tests;
 
 pub use error::EngineError;
 pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked};
-pub use sequence::{Completion, ForcedClose, SequenceSpec};
-pub use thread::{Engine, EngineOptions, EngineStats};
+pub use sequence::{Completion, EndOfTurn, ForcedClose, SequenceSpec};
+pub use thread::{Engine, EngineDescription, EngineOptions, EngineStats};
 pub use tokenizer::Vocabulary;
 pub use weights::model_digest;

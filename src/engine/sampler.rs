@@ -1,128 +1,342 @@
-//! From logits to a token: temperature and top-p (nucleus sampling, Holtzman et al. 2020).
+//! From logits to a token: temperature, top-k, top-p (nucleus sampling, Holtzman et al. 2020) and min-p (Nguyen et al.
+//! 2024).
+//!
+//! The rule, in the order of Hugging Face's and vLLM's samplers (llama.cpp scales by the temperature last):
+//!
+//! 1. The weight of a token is `exp((logit - highest) / temperature)`; the likeliest weighs 1.
+//! 2. Tokens are ranked by logit, equals by id, lowest id first. Each cut keeps a beginning of this ranking.
+//! 3. top-k keeps the first k.
+//! 4. top-p keeps the fewest whose weights add up to `top_p` times the weight that top-k left.
+//! 5. min-p keeps those that weigh at least `min_p`.
+//! 6. The random number picks among the kept, walked in order of their ids, in proportion to their weights.
+//!
+//! Temperature 0 takes the first of the ranking. The result depends on logits and draw alone: sums are formed in one
+//! order, by 16 lanes in blocks of 256 logits, without fused operations, so that all vector units give the same bits.
+//! Blocks whose likeliest token is less likely than e^-32 of the likeliest of all are left out of the sums: they are
+//! below the rounding of what they would be added to.
 
 use super::model::{Draw, Picked, exp};
 
 /// Lanes of the partial sums: wide enough for any vector unit, fixed so that sums are the same everywhere.
 const LANES: usize = 16;
 
-/// Picks the next token from one row of logits.
-///
-/// Temperature 0 takes the highest logit (the lowest id among equals). Otherwise probabilities are
-/// `softmax(logits / temperature)`, restricted to the smallest set of likeliest tokens whose probability reaches
-/// `top_p`.
-pub fn pick(logits: &[f32], draw: &Draw) -> Picked {
-    let token = if draw.temperature <= 0.0 {
-        likeliest(logits)
-    } else {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || pick_nucleus(logits, draw.temperature, draw.top_p, draw.uniform),
-        )
-    };
-    Picked { token, log_probability: 0.0 }
+/// Logits whose highest value and weight are kept together.
+const BLOCK: usize = 256;
+
+/// How far below the highest logit, in units of the temperature, a token's weight is taken as 0.
+const DEPTH_MAX: f32 = 32.0;
+
+/// How far below the highest logit, in units of the temperature, the nucleus is looked for first and further on.
+const NUCLEUS_DEPTHS: [f32; 4] = [5.0, 9.0, 14.0, f32::INFINITY];
+
+/// Memory that one pick needs and the next can use again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Highest logit of each block.
+    highest: Vec<f32>,
+    /// Weight of each block.
+    weights: Vec<f32>,
+    /// Tokens that may be kept; see [`rank`].
+    candidates: Vec<u64>,
 }
 
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (index, &logit) in logits.iter().enumerate() {
-        if logit > best.1 {
-            best = (index, logit);
-        }
+/// Picks the next token from one row of logits by the rule of this module. For many rows [`pick_with`] saves the
+/// allocations.
+pub fn pick(logits: &[f32], draw: &Draw) -> Picked {
+    pick_with(&mut Scratch::default(), logits, draw)
+}
+
+/// As [`pick`], in memory that is used again.
+pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
+    pulp::Arch::new().dispatch(Pick { scratch, logits, draw })
+}
+
+/// One pick. A closure in its place would be called, not inlined, and so not be compiled for the vector unit at hand.
+struct Pick<'a> {
+    scratch: &'a mut Scratch,
+    logits: &'a [f32],
+    draw: &'a Draw,
+}
+
+impl pulp::WithSimd for Pick<'_> {
+    type Output = Picked;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Picked {
+        pick_in(self.scratch, self.logits, self.draw)
     }
-    best.0 as u32
 }
 
 #[inline(always)]
-fn pick_nucleus(logits: &[f32], temperature: f32, top_p: f32, uniform: f32) -> u32 {
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for chunk in logits.chunks(LANES) {
-        for (highest, &logit) in highest.iter_mut().zip(chunk) {
-            *highest = if logit > *highest { logit } else { *highest };
+fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
+    let highest = find_highest(logits, &mut scratch.highest);
+    let plain = weigh(logits, Scale { highest, inverse: 1.0 }, scratch);
+    let token = if draw.temperature <= 0.0 {
+        likeliest(logits, highest, &scratch.highest)
+    } else {
+        // A temperature so low that its inverse is infinite would make 0 * infinity of the likeliest token.
+        let inverse = (1.0 / draw.temperature).min(f32::MAX);
+        draw_token(scratch, logits, draw, Scale { highest, inverse }, plain)
+    };
+    let distance = logits.get(token as usize).map_or(f32::NAN, |logit| logit - highest);
+    Picked { token, log_probability: (f64::from(distance) - plain.ln()) as f32 }
+}
+
+/// What turns logits into weights.
+#[derive(Clone, Copy)]
+struct Scale {
+    highest: f32,
+    inverse: f32,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn weight(self, logit: f32) -> f32 {
+        exp((logit - self.highest) * self.inverse)
+    }
+}
+
+/// Returns the full blocks of a row, and the last one filled up with what weighs nothing, if there is one.
+#[inline(always)]
+fn blocks(logits: &[f32]) -> (&[[f32; BLOCK]], Option<[f32; BLOCK]>) {
+    let (full, rest) = logits.as_chunks::<BLOCK>();
+    let mut last = [f32::NEG_INFINITY; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(filled, &logit)| *filled = logit);
+    (full, (!rest.is_empty()).then_some(last))
+}
+
+#[inline(always)]
+fn higher(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// Returns the highest logit, and writes that of each block.
+#[inline(always)]
+fn find_highest(logits: &[f32], by_block: &mut Vec<f32>) -> f32 {
+    let (full, last) = blocks(logits);
+    by_block.clear();
+    // Plain loops, not adapters: what a library's function calls is not compiled for the vector unit at hand.
+    for block in full {
+        by_block.push(block_highest(block));
+    }
+    if let Some(block) = &last {
+        by_block.push(block_highest(block));
+    }
+    by_block.iter().copied().fold(f32::NEG_INFINITY, higher)
+}
+
+#[inline(always)]
+fn block_highest(block: &[f32; BLOCK]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in block.as_chunks::<LANES>().0 {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane = higher(*lane, logit);
         }
     }
-    let highest = highest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let inverse = 1.0 / temperature;
-    let mut sums = [0.0_f32; LANES];
-    for chunk in logits.chunks(LANES) {
-        for (sum, &logit) in sums.iter_mut().zip(chunk) {
-            *sum += exp((logit - highest) * inverse);
+    reduce(lanes, higher)
+}
+
+/// Returns the weight of all tokens, and writes that of each block.
+#[inline(always)]
+fn weigh(logits: &[f32], scale: Scale, scratch: &mut Scratch) -> f64 {
+    let (full, last) = blocks(logits);
+    let Scratch { highest, weights, .. } = scratch;
+    weights.clear();
+    for (block, &block_highest) in full.iter().zip(highest.iter()) {
+        weights.push(block_weight(block, block_highest, scale));
+    }
+    if let (Some(block), Some(&block_highest)) = (&last, highest.last()) {
+        weights.push(block_weight(block, block_highest, scale));
+    }
+    weights.iter().map(|&weight| f64::from(weight)).sum()
+}
+
+#[inline(always)]
+fn block_weight(block: &[f32; BLOCK], block_highest: f32, scale: Scale) -> f32 {
+    if (scale.highest - block_highest) * scale.inverse > DEPTH_MAX {
+        return 0.0;
+    }
+    let mut lanes = [0.0_f32; LANES];
+    for chunk in block.as_chunks::<LANES>().0 {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane += scale.weight(logit);
         }
     }
-    let total = sums.iter().sum::<f32>();
-    // Tokens below this share, all together, weigh less than 1 - top_p: the nucleus is reached without them.
-    let floor = (1.0 - top_p) / logits.len() as f32 * total;
-    let logit_floor = if floor > 0.0 { highest + floor.ln() * temperature } else { f32::NEG_INFINITY };
-    let mut candidates: Vec<(f32, u32)> = Vec::new();
-    for (index, &logit) in logits.iter().enumerate() {
-        if logit >= logit_floor {
-            candidates.push((exp((logit - highest) * inverse), index as u32));
+    reduce(lanes, |a, b| a + b)
+}
+
+/// Reduces lanes as a tree, which is how vector units do it.
+#[inline(always)]
+fn reduce(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for index in 0..width {
+            lanes[index] = join(lanes[index], lanes[index + width]);
         }
+        width /= 2;
     }
-    candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut mass = 0.0_f32;
-    let mut nucleus = 0;
-    for (weight, _) in &candidates {
-        mass += weight;
-        nucleus += 1;
-        if mass >= top_p * total {
-            break;
+    lanes[0]
+}
+
+/// Returns the lowest id among the highest logits.
+fn likeliest(logits: &[f32], highest: f32, by_block: &[f32]) -> u32 {
+    let block = by_block.iter().position(|&block| block == highest).unwrap_or(0);
+    let start = block * BLOCK;
+    let within = logits.iter().skip(start).position(|&logit| logit == highest).unwrap_or(0);
+    (start + within) as u32
+}
+
+#[inline(always)]
+fn draw_token(scratch: &mut Scratch, logits: &[f32], draw: &Draw, scale: Scale, plain: f64) -> u32 {
+    let top_k = if draw.top_k as usize >= logits.len() { 0 } else { draw.top_k as usize };
+    let is_cut = top_k > 0 || draw.top_p < 1.0 || draw.min_p > 0.0;
+    // The middle of the random number's cell: 0 would fall to the lowest id, however unlikely.
+    let share = f64::from(draw.uniform) + 1.0 / f64::from(1_u32 << 25);
+    // What is certain to be dropped by min-p need not be looked at; the rounding of exp is left to the exact test.
+    let min_p_depth = if draw.min_p > 0.0 { -draw.min_p.ln() + 1e-3 } else { f32::INFINITY };
+    if top_k > 0 {
+        gather_top(scratch, logits, top_k);
+        let total = scratch.candidates.iter().map(|&entry| f64::from(scale.weight(logit_of(entry)))).sum::<f64>();
+        keep_nucleus(&mut scratch.candidates, scale, f64::from(draw.top_p) * total);
+    } else if draw.top_p < 1.0 {
+        let total = if scale.inverse == 1.0 { plain } else { weigh(logits, scale, scratch) };
+        let target = f64::from(draw.top_p) * total;
+        for depth in NUCLEUS_DEPTHS {
+            let depth = depth.min(min_p_depth);
+            gather_above(scratch, logits, scale, depth);
+            scratch.candidates.sort_unstable_by(|a, b| b.cmp(a));
+            if keep_nucleus(&mut scratch.candidates, scale, target) || depth == min_p_depth {
+                break;
+            }
         }
+    } else if is_cut {
+        gather_above(scratch, logits, scale, min_p_depth);
+    } else {
+        let total = if scale.inverse == 1.0 { plain } else { weigh(logits, scale, scratch) };
+        return walk_all(scratch, logits, scale, share * total);
     }
-    let mut rest = uniform * mass;
-    for (weight, token) in &candidates[..nucleus] {
+    let candidates = &mut scratch.candidates;
+    if draw.min_p > 0.0 {
+        candidates.retain(|&entry| scale.weight(logit_of(entry)) >= draw.min_p);
+    }
+    candidates.sort_unstable_by_key(|&entry| id_of(entry));
+    let weights = || candidates.iter().map(|&entry| f64::from(scale.weight(logit_of(entry))));
+    let mut rest = share * weights().sum::<f64>();
+    for (weight, &entry) in weights().zip(candidates.iter()) {
         rest -= weight;
         if rest < 0.0 {
-            return *token;
+            return id_of(entry);
         }
     }
-    // Rounding may leave a sliver; it belongs to the last token of the nucleus.
-    candidates[..nucleus].last().map_or(0, |(_, token)| *token)
+    // Rounding may leave a sliver; it belongs to the last.
+    candidates.last().map_or(0, |&entry| id_of(entry))
+}
+
+/// Returns a number that is higher for tokens that rank earlier: the logit's bits in an order that integers have, then
+/// the id turned round.
+#[inline(always)]
+fn rank(logit: f32, id: u32) -> u64 {
+    // Adding 0 makes one zero of two.
+    let bits = (logit + 0.0).to_bits();
+    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(ordered) << 32 | u64::from(!id)
+}
+
+#[inline(always)]
+fn logit_of(entry: u64) -> f32 {
+    let ordered = (entry >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
+#[inline(always)]
+fn id_of(entry: u64) -> u32 {
+    !(entry as u32)
+}
+
+/// Gathers the tokens with at least a logit.
+#[inline(always)]
+fn gather(scratch: &mut Scratch, logits: &[f32], floor: f32) {
+    scratch.candidates.clear();
+    for (index, (block, &highest)) in logits.chunks(BLOCK).zip(&scratch.highest).enumerate() {
+        if highest >= floor {
+            let first = (index * BLOCK) as u32;
+            let ids = first..;
+            let found = block.iter().zip(ids).filter(|(logit, _)| **logit >= floor);
+            scratch.candidates.extend(found.map(|(&logit, id)| rank(logit, id)));
+        }
+    }
+}
+
+/// Gathers the tokens that lie at most `depth` below the highest, in units of the temperature.
+#[inline(always)]
+fn gather_above(scratch: &mut Scratch, logits: &[f32], scale: Scale, depth: f32) {
+    let floor = if depth.is_finite() { scale.highest - depth / scale.inverse } else { f32::NEG_INFINITY };
+    gather(scratch, logits, floor);
+}
+
+/// Gathers the first `count` of the ranking, in its order.
+#[inline(always)]
+fn gather_top(scratch: &mut Scratch, logits: &[f32], count: usize) {
+    // Each block has a token at its highest logit: if `count` blocks reach a level, so do as many tokens.
+    let mut floor = f32::NEG_INFINITY;
+    if count <= scratch.highest.len() {
+        scratch.weights.clear();
+        scratch.weights.extend_from_slice(&scratch.highest);
+        floor = *scratch.weights.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1;
+    }
+    gather(scratch, logits, floor);
+    let candidates = &mut scratch.candidates;
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(|a, b| b.cmp(a));
+}
+
+/// Cuts a ranking after the first tokens whose weights add up to `target`; returns whether they do.
+#[inline(always)]
+fn keep_nucleus(ranking: &mut Vec<u64>, scale: Scale, target: f64) -> bool {
+    let mut mass = 0.0_f64;
+    for (index, &entry) in ranking.iter().enumerate() {
+        mass += f64::from(scale.weight(logit_of(entry)));
+        if mass >= target {
+            ranking.truncate(index + 1);
+            return true;
+        }
+    }
+    false
+}
+
+/// Picks among all tokens: first the block, then the token in it.
+#[inline(always)]
+fn walk_all(scratch: &Scratch, logits: &[f32], scale: Scale, target: f64) -> u32 {
+    let mut rest = target;
+    let mut last = 0;
+    for (index, (block, &weight)) in logits.chunks(BLOCK).zip(&scratch.weights).enumerate() {
+        if weight == 0.0 {
+            continue;
+        }
+        if rest >= f64::from(weight) {
+            rest -= f64::from(weight);
+            last = index;
+            continue;
+        }
+        let mut within = rest;
+        for (offset, &logit) in block.iter().enumerate() {
+            within -= f64::from(scale.weight(logit));
+            if within < 0.0 {
+                return (index * BLOCK + offset) as u32;
+            }
+        }
+        last = index;
+        break;
+    }
+    // Rounding may leave a sliver; it belongs to the likeliest of the last block.
+    let block = logits.chunks(BLOCK).nth(last).unwrap_or_default();
+    let ranked = block.iter().zip((last * BLOCK) as u32..).map(|(&logit, id)| rank(logit, id));
+    ranked.max().map_or(0, id_of)
 }
 
 #[cfg(test)]
-mod tests {
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::{Rng, SeedableRng};
-
-    use super::*;
-
-    fn draw(temperature: f32, top_p: f32, rng: &mut ChaCha8Rng) -> Draw {
-        let uniform = (rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32;
-        Draw { temperature, top_p, top_k: 0, min_p: 0.0, uniform }
-    }
-
-    fn frequencies(logits: &[f32], temperature: f32, top_p: f32) -> Vec<f64> {
-        let mut rng = ChaCha8Rng::from_seed([7; 32]);
-        let mut counts = vec![0_u32; logits.len()];
-        for _ in 0..20_000 {
-            counts[pick(logits, &draw(temperature, top_p, &mut rng)).token as usize] += 1;
-        }
-        counts.iter().map(|&count| f64::from(count) / 20_000.0).collect()
-    }
-
-    #[test]
-    fn temperature_zero_takes_the_highest_and_the_lowest_id_among_equals() {
-        let mut rng = ChaCha8Rng::from_seed([0; 32]);
-        assert_eq!(pick(&[0.0, 3.0, 3.0, 1.0], &draw(0.0, 0.9, &mut rng)).token, 1);
-    }
-
-    #[test]
-    fn samples_follow_the_softmax_at_the_temperature() {
-        let logits: Vec<f32> = [0.5_f32, 0.3, 0.2].iter().map(|p| p.ln()).collect();
-        let got = frequencies(&logits, 1.0, 1.0);
-        for (got, expected) in got.iter().zip([0.5, 0.3, 0.2]) {
-            assert!((got - expected).abs() < 0.015, "{got} for {expected}");
-        }
-        let cold = frequencies(&logits, 0.5, 1.0);
-        assert!((cold[0] - 0.25 / 0.38).abs() < 0.015);
-    }
-
-    #[test]
-    fn the_nucleus_is_the_smallest_set_that_reaches_top_p() {
-        let logits: Vec<f32> = [0.5_f32, 0.3, 0.2].iter().map(|p| p.ln()).collect();
-        let got = frequencies(&logits, 1.0, 0.75);
-        assert!((got[0] - 0.625).abs() < 0.015);
-        assert_eq!(got[2], 0.0);
-        assert_eq!(frequencies(&logits, 1.0, 0.45)[0], 1.0);
-    }
-}
+#[path = "sampler_tests.rs"]
+mod tests;

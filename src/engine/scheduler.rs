@@ -1,23 +1,30 @@
 //! Which tokens run in the next step: continuous batching as plain data.
 //!
-//! Sequences wait in order of arrival; a free slot is refilled before the next step. Decoding sequences get one row
-//! each; what is left of the step's budget goes to prompts, in chunks. A sequence whose prompt prefix is just being
-//! computed by another waits for it instead of computing it twice. When KV memory runs out, the youngest sequence
-//! gives its blocks back and is computed again later; since its random stream and its tokens stay with it, and a
-//! row's logits do not depend on the batch, its text comes out the same.
+//! A free slot is refilled before the next step. While more sequences wait than there are slots, they start in the
+//! order of arrival. Towards the end of a run fewer wait; then those start first that are expected to take longest, so
+//! that the last ones to run are short and slots do not stand empty beside one long response. No sequence is overtaken
+//! more than [`OVERTAKEN_MAX`] times. Decoding sequences get one row each; what is left of the step's budget goes to
+//! prompts, in chunks. A sequence whose prompt prefix is just being computed by another waits for it instead of
+//! computing it twice. When KV memory runs out, the youngest sequence gives its blocks back and is computed again
+//! later; since its random stream and its tokens stay with it, and a row's logits do not depend on the batch, its text
+//! comes out the same.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::error::EngineError;
-#[cfg(test)]
-use super::kv::BlockCounts;
-use super::kv::{BlockId, BlockPool, PrefixHash, prefix_hashes};
-use super::model::{BLOCK_TOKENS, Row, StepInput};
-use super::sequence::{Completion, Progress, Sequence};
+use super::kv::{BlockCounts, BlockId, BlockPool, PrefixHash, PrefixSet, prefix_hashes};
+use super::model::{BLOCK_TOKENS, Picked, Row, StepInput};
+use super::sequence::{Completion, Progress, Sequence, SequenceSpec};
 use super::tokenizer::Vocabulary;
 
 /// How many waiting sequences are looked at for one whose prefix is ready.
 const LOOKAHEAD_MAX: usize = 64;
+
+/// How many sequences may start before one that came earlier.
+const OVERTAKEN_MAX: u32 = 32;
+
+/// Finished sequences that a mean length is formed over before older ones begin to count less.
+const LENGTHS_MAX: u64 = 64;
 
 /// Bounds of the scheduler.
 #[derive(Debug, Clone, Copy)]
@@ -37,10 +44,14 @@ struct Entry {
     sequence: Sequence,
     hashes: Vec<PrefixHash>,
     blocks: Vec<BlockId>,
+    /// Number of its present stay among the running; its blocks only grow while it lasts.
+    stay: u64,
     /// Tokens whose keys and values are in the blocks.
     computed: usize,
     /// Rows in the step under way.
     planned: usize,
+    /// Sequences that started before it although they came later.
+    overtaken: u32,
 }
 
 impl Entry {
@@ -53,6 +64,46 @@ impl Entry {
         let full = (self.sequence.tokens().len() - 1) / BLOCK_TOKENS;
         &self.hashes[..self.hashes.len().min(full)]
     }
+
+    fn is_started(&self) -> bool {
+        self.sequence.tokens().len() > self.sequence.spec().prompt.len()
+    }
+}
+
+/// Mean lengths of finished responses, for sequences of like kind.
+///
+/// What is known of a sequence before it runs is how long it may become and whether it thinks first.
+#[derive(Debug, Default)]
+struct Lengths {
+    /// Sum of tokens and number of sequences, by [`Lengths::class`].
+    classes: Vec<(u64, u64)>,
+}
+
+impl Lengths {
+    fn class(spec: &SequenceSpec) -> usize {
+        2 * (u32::BITS - spec.tokens_max.leading_zeros()) as usize + usize::from(spec.close.is_some())
+    }
+
+    fn record(&mut self, sequence: &Sequence) {
+        let class = Self::class(sequence.spec());
+        if class >= self.classes.len() {
+            self.classes.resize(class + 1, (0, 0));
+        }
+        let (tokens, count) = &mut self.classes[class];
+        if *count >= LENGTHS_MAX {
+            (*tokens, *count) = (*tokens / 2, *count / 2);
+        }
+        *tokens += (sequence.tokens().len() - sequence.spec().prompt.len()) as u64;
+        *count += 1;
+    }
+
+    /// Returns the expected tokens of a response: the mean of its like, or its limit as long as there is none.
+    fn expected(&self, spec: &SequenceSpec) -> u64 {
+        match self.classes.get(Self::class(spec)) {
+            Some(&(tokens, count)) if count > 0 => tokens / count,
+            _ => u64::from(spec.tokens_max),
+        }
+    }
 }
 
 /// The scheduler's whole state.
@@ -61,13 +112,30 @@ pub struct Scheduler {
     pool: BlockPool,
     waiting: VecDeque<Entry>,
     running: Vec<Entry>,
+    lengths: Lengths,
+    /// The planned step; kept, so that its memory and what is right in its tables is used again.
+    input: StepInput,
+    /// The stay that each of the step's tables belongs to.
+    owners: Vec<u64>,
+    stays: u64,
+    preemptions: u64,
 }
 
 impl Scheduler {
     /// Builds an empty scheduler over a pool of blocks.
     #[must_use]
     pub fn new(limits: SchedulerLimits, pool: BlockPool) -> Self {
-        Self { limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+        Self {
+            limits,
+            pool,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            lengths: Lengths::default(),
+            input: StepInput::default(),
+            owners: Vec::new(),
+            stays: 0,
+            preemptions: 0,
+        }
     }
 
     /// Returns how many sequences wait for a slot.
@@ -82,8 +150,14 @@ impl Scheduler {
         self.running.len()
     }
 
+    /// Returns how often a sequence had to give its blocks back.
+    #[must_use]
+    pub fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
     /// Returns the block counts (I8).
-    #[cfg(test)]
+    #[must_use]
     pub fn block_counts(&self) -> BlockCounts {
         self.pool.counts()
     }
@@ -91,43 +165,42 @@ impl Scheduler {
     /// Adds a sequence at the end of the queue.
     pub fn submit(&mut self, id: SequenceId, sequence: Sequence) {
         let hashes = prefix_hashes(&sequence.spec().prompt);
-        self.waiting.push_back(Entry { id, sequence, hashes, blocks: Vec::new(), computed: 0, planned: 0 });
+        let (blocks, stay, computed, planned, overtaken) = (Vec::new(), 0, 0, 0, 0);
+        self.waiting.push_back(Entry { id, sequence, hashes, blocks, stay, computed, planned, overtaken });
     }
 
     /// Drops the sequences that wait and have sampled nothing yet, and returns their ids.
     pub fn drop_waiting(&mut self) -> Vec<SequenceId> {
-        let is_fresh = |entry: &Entry| entry.sequence.tokens().len() == entry.sequence.spec().prompt.len();
-        let dropped = self.waiting.iter().filter(|entry| is_fresh(entry)).map(|entry| entry.id).collect();
-        self.waiting.retain(|entry| !is_fresh(entry));
+        let dropped = self.waiting.iter().filter(|entry| !entry.is_started()).map(|entry| entry.id).collect();
+        self.waiting.retain(Entry::is_started);
         dropped
     }
 
-    /// Drops the sequences that `is_abandoned` names.
+    /// Drops the sequences that `is_abandoned` names; their blocks and slots are free at once.
     pub fn abandon(&mut self, is_abandoned: impl Fn(SequenceId) -> bool) {
         self.waiting.retain(|entry| !is_abandoned(entry.id));
-        let (gone, kept): (Vec<Entry>, Vec<Entry>) = self.running.drain(..).partition(|entry| is_abandoned(entry.id));
-        self.running = kept;
-        for entry in gone {
-            self.pool.release(entry.blocks);
-        }
+        let pool = &mut self.pool;
+        self.running.retain_mut(|entry| {
+            let is_abandoned = is_abandoned(entry.id);
+            if is_abandoned {
+                pool.release(entry.blocks.drain(..));
+            }
+            !is_abandoned
+        });
     }
 
-    /// Decides the next step. Empty rows mean that there is nothing to do.
-    pub fn plan(&mut self) -> StepInput {
+    /// Decides the next step, which [`Self::input`] then gives.
+    pub fn plan(&mut self) {
         self.admit();
         self.share_out_rows();
         self.provide_blocks();
-        let mut input = StepInput::default();
-        for entry in self.running.iter().filter(|entry| entry.planned > 0) {
-            let table = input.tables.len();
-            input.tables.push(entry.blocks.clone());
-            let tokens = entry.sequence.tokens();
-            let end = entry.computed + entry.planned;
-            for (position, &token) in tokens.iter().enumerate().take(end).skip(entry.computed) {
-                input.rows.push(Row { token, position, table, wants_logits: position + 1 == tokens.len() });
-            }
-        }
-        input
+        self.lay_out();
+    }
+
+    /// Returns the planned step. Empty rows mean that there is nothing to do.
+    #[must_use]
+    pub fn input(&self) -> &StepInput {
+        &self.input
     }
 
     /// Returns the sequences whose logits the planned step gives, in row order.
@@ -141,67 +214,98 @@ impl Scheduler {
     /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order) and returns what finished.
     ///
     /// # Errors
-    /// As [`Sequence::push`].
+    /// As [`Sequence::push`]; the scheduler is of no use then.
     pub fn apply(
         &mut self,
-        tokens: &[u32],
+        picked: &[Picked],
         vocabulary: &Vocabulary,
     ) -> Result<Vec<(SequenceId, Completion)>, EngineError> {
-        let mut tokens = tokens.iter();
+        let mut picked = picked.iter();
         let mut finished = Vec::new();
-        let mut kept = Vec::with_capacity(self.running.len());
-        for mut entry in self.running.drain(..) {
+        let mut failure = None;
+        let Self { running, pool, lengths, .. } = self;
+        running.retain_mut(|entry| {
             let is_sampled = entry.planned > 0 && entry.planned == entry.remaining();
             let before = entry.computed / BLOCK_TOKENS;
             entry.computed += entry.planned;
             entry.planned = 0;
             let after = (entry.computed / BLOCK_TOKENS).min(entry.hashes.len());
             for index in before..after {
-                self.pool.register(entry.blocks[index], entry.hashes[index]);
+                pool.register(entry.blocks[index], entry.hashes[index]);
             }
-            if is_sampled {
-                let token = *tokens.next().expect("one token is sampled per sequence that asked for logits");
-                match entry.sequence.push(token, vocabulary)? {
-                    Progress::Continues { unchanged } => entry.computed = entry.computed.min(unchanged),
-                    Progress::Finished(reason) => {
-                        finished.push((entry.id, entry.sequence.completion(reason)));
-                        self.pool.release(entry.blocks);
-                        continue;
-                    }
+            if !is_sampled {
+                return true;
+            }
+            let picked = *picked.next().expect("one token is sampled per sequence that asked for logits");
+            match entry.sequence.push(picked, vocabulary) {
+                Ok(Progress::Continues { unchanged }) => {
+                    entry.computed = entry.computed.min(unchanged);
+                    true
+                }
+                Ok(Progress::Finished(reason)) => {
+                    lengths.record(&entry.sequence);
+                    finished.push((entry.id, entry.sequence.completion(reason)));
+                    pool.release(entry.blocks.drain(..));
+                    false
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    true
                 }
             }
-            kept.push(entry);
-        }
-        self.running = kept;
-        Ok(finished)
+        });
+        failure.map_or(Ok(finished), Err)
     }
 
     fn admit(&mut self) {
-        let mut computing: HashSet<PrefixHash> = self
+        if self.running.len() >= self.limits.slots || self.waiting.is_empty() {
+            return;
+        }
+        let mut computing: PrefixSet = self
             .running
             .iter()
             .flat_map(|entry| entry.hashes[entry.hashes.len().min(entry.computed / BLOCK_TOKENS)..].iter().copied())
             .collect();
-        let mut index = 0;
-        while self.running.len() < self.limits.slots && index < self.waiting.len().min(LOOKAHEAD_MAX) {
-            let entry = &self.waiting[index];
-            let unknown = entry.shareable().iter().find(|hash| !self.pool.knows(**hash));
-            if unknown.is_some_and(|hash| computing.contains(hash)) {
-                index += 1;
-                continue;
-            }
+        while self.running.len() < self.limits.slots {
+            let Some(index) = self.choose(&computing) else { break };
             // One block of headroom per running sequence keeps what was just preempted from coming back at once.
-            let needed = entry.sequence.tokens().len() / BLOCK_TOKENS + 1 + self.running.len();
+            let needed = self.waiting[index].sequence.tokens().len() / BLOCK_TOKENS + 1 + self.running.len();
             let counts = self.pool.counts();
             if counts.free + counts.cached < needed && !self.running.is_empty() {
                 break;
             }
+            for earlier in self.waiting.iter_mut().take(index) {
+                earlier.overtaken += 1;
+            }
             let Some(mut entry) = self.waiting.remove(index) else { break };
             entry.blocks = self.pool.hold_prefix(entry.shareable());
             entry.computed = entry.blocks.len() * BLOCK_TOKENS;
+            self.stays += 1;
+            entry.stay = self.stays;
             computing.extend(entry.hashes[entry.blocks.len().min(entry.hashes.len())..].iter().copied());
             self.running.push(entry);
         }
+    }
+
+    /// Returns which waiting sequence is to start next, if one may.
+    fn choose(&self, computing: &PrefixSet) -> Option<usize> {
+        let is_ready = |entry: &Entry| {
+            let unknown = entry.shareable().iter().find(|hash| !self.pool.knows(**hash));
+            !unknown.is_some_and(|hash| computing.contains(hash))
+        };
+        let lookahead = self.limits.slots.max(LOOKAHEAD_MAX);
+        let mut ready = self.waiting.iter().enumerate().take(lookahead).filter(|(_, entry)| is_ready(entry));
+        let (first, entry) = ready.next()?;
+        let is_busy = self.waiting.len() > self.limits.slots;
+        if is_busy || entry.is_started() || entry.overtaken >= OVERTAKEN_MAX {
+            return Some(first);
+        }
+        let expected = |entry: &Entry| self.lengths.expected(entry.sequence.spec());
+        let longest = ready.fold((first, expected(entry)), |longest, (index, entry)| {
+            let expected = expected(entry);
+            if expected > longest.1 { (index, expected) } else { longest }
+        });
+        Some(longest.0)
     }
 
     fn share_out_rows(&mut self) {
@@ -227,111 +331,40 @@ impl Scheduler {
                 self.pool.release(youngest.blocks.drain(..));
                 youngest.computed = 0;
                 youngest.planned = 0;
+                self.preemptions += 1;
                 self.waiting.push_front(youngest);
             }
         }
     }
+
+    fn lay_out(&mut self) {
+        let StepInput { rows, tables } = &mut self.input;
+        rows.clear();
+        let mut count = 0;
+        for entry in self.running.iter().filter(|entry| entry.planned > 0) {
+            let table = count;
+            count += 1;
+            if count > tables.len() {
+                tables.push(Vec::new());
+                self.owners.push(0);
+            }
+            let (blocks, owner) = (&mut tables[table], &mut self.owners[table]);
+            if *owner != entry.stay {
+                *owner = entry.stay;
+                blocks.clear();
+            }
+            blocks.extend_from_slice(&entry.blocks[blocks.len()..]);
+            let tokens = entry.sequence.tokens();
+            let end = entry.computed + entry.planned;
+            for (position, &token) in tokens.iter().enumerate().take(end).skip(entry.computed) {
+                rows.push(Row { token, position, table, wants_logits: position + 1 == tokens.len() });
+            }
+        }
+        tables.truncate(count);
+        self.owners.truncate(count);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::sequence::SequenceSpec;
-    use super::super::testing::tiny_vocabulary;
-    use super::*;
-    use crate::domain::FinishReason;
-
-    fn sequence(prompt_tokens: usize, tokens_max: u32, salt: u32) -> Sequence {
-        let prompt = (0..prompt_tokens as u32).map(|i| if i < 20 { 40 + i } else { 40 + (i + salt) % 60 }).collect();
-        Sequence::new(SequenceSpec {
-            prompt,
-            tokens_max,
-            stops: Vec::new(),
-            close: None,
-            temperature: 0.0,
-            top_p: 1.0,
-            stream_key: [0; 32],
-        })
-    }
-
-    /// A model of the model: the next token is a hash of all tokens so far.
-    fn next_token(tokens: &[u32]) -> u32 {
-        tokens.iter().fold(17_u32, |hash, token| hash.wrapping_mul(31).wrapping_add(*token)) % 90 + 33
-    }
-
-    /// Runs to the end; checks after every step that rows are what they must be, and I8.
-    fn run(mut scheduler: Scheduler) -> Vec<(SequenceId, Completion)> {
-        let vocabulary = tiny_vocabulary();
-        let mut finished = Vec::new();
-        for _ in 0..10_000 {
-            let input = scheduler.plan();
-            let counts = scheduler.block_counts();
-            assert_eq!(counts.free + counts.cached + counts.held, scheduler.pool.total(), "I8");
-            assert!(input.rows.len() <= scheduler.limits.step_rows_max);
-            assert!(scheduler.running_count() <= scheduler.limits.slots);
-            for row in &input.rows {
-                assert!(row.position / BLOCK_TOKENS < input.tables[row.table].len());
-            }
-            if input.rows.is_empty() {
-                assert_eq!(scheduler.waiting_count() + scheduler.running_count(), 0, "a scheduler never stalls");
-                return finished;
-            }
-            let tokens: Vec<u32> = scheduler.sampling().map(|sequence| next_token(sequence.tokens())).collect();
-            assert_eq!(tokens.len(), input.rows.iter().filter(|row| row.wants_logits).count());
-            finished.extend(scheduler.apply(&tokens, &vocabulary).unwrap());
-        }
-        panic!("the scheduler did not come to an end");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn every_sequence_finishes_with_the_same_text_whatever_the_bounds(
-            lengths in proptest::collection::vec((1_usize..70, 1_u32..40, 0_u32..3), 1..12),
-            slots in 1_usize..6,
-            step_rows_max in 6_usize..50,
-            spare_blocks in 0_usize..10,
-        ) {
-            let alone = lengths.iter().enumerate().map(|(index, &(prompt, tokens_max, salt))| {
-                let limits = SchedulerLimits { slots: 1, step_rows_max: 1000 };
-                let mut scheduler = Scheduler::new(limits, BlockPool::new(64));
-                scheduler.submit(SequenceId(index as u64), sequence(prompt, tokens_max, salt));
-                run(scheduler).remove(0)
-            }).collect::<Vec<_>>();
-            // The largest sequence needs 110 tokens: 7 blocks.
-            let mut scheduler =
-                Scheduler::new(SchedulerLimits { slots, step_rows_max }, BlockPool::new(7 + spare_blocks));
-            for (index, &(prompt, tokens_max, salt)) in lengths.iter().enumerate() {
-                scheduler.submit(SequenceId(index as u64), sequence(prompt, tokens_max, salt));
-            }
-            let mut together = run(scheduler);
-            together.sort_by_key(|(id, _)| *id);
-            assert_eq!(together, alone);
-        }
-    }
-
-    #[test]
-    fn samples_of_one_prompt_compute_it_once() {
-        let limits = SchedulerLimits { slots: 4, step_rows_max: 1000 };
-        let mut scheduler = Scheduler::new(limits, BlockPool::new(64));
-        for id in 0..4 {
-            scheduler.submit(SequenceId(id), sequence(40, 2, 0));
-        }
-        assert_eq!(scheduler.plan().rows.len(), 40, "the first computes the prompt, the others wait for it");
-        scheduler.apply(&[50], &tiny_vocabulary()).unwrap();
-        // One decoding row, and the unshared last 8 prompt tokens of each of the three others.
-        assert_eq!(scheduler.plan().rows.len(), 1 + 3 * 8);
-    }
-
-    #[test]
-    fn abandoned_sequences_give_their_blocks_back() {
-        let limits = SchedulerLimits { slots: 2, step_rows_max: 1000 };
-        let mut scheduler = Scheduler::new(limits, BlockPool::new(8));
-        scheduler.submit(SequenceId(1), sequence(30, 5, 0));
-        scheduler.submit(SequenceId(2), sequence(31, 5, 1));
-        scheduler.plan();
-        scheduler.abandon(|id| id == SequenceId(1));
-        assert_eq!(scheduler.block_counts().held, 0);
-        let finished = run(scheduler);
-        assert_eq!(finished.len(), 1);
-        assert_eq!(finished[0].1.finish_reason, FinishReason::Length);
-    }
-}
+#[path = "scheduler_tests.rs"]
+mod tests;

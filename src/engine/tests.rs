@@ -11,11 +11,10 @@ fn spec(prompt: &str, tokens_max: u32, temperature: f32, stream: u8) -> Sequence
     SequenceSpec {
         prompt: tiny_vocabulary().encode(prompt).unwrap(),
         tokens_max,
-        stops: Vec::new(),
-        close: None,
         temperature,
         top_p: 0.95,
         stream_key: [stream; 32],
+        ..SequenceSpec::default()
     }
 }
 
@@ -49,6 +48,26 @@ async fn text_does_not_depend_on_slots_memory_or_caching() {
     let engine = Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes: 16 * 8192, ..options(12) }).unwrap();
     assert_eq!(engine.capacity(), 256);
     assert_eq!(sample_all(&engine).await, reference, "with preemption");
+}
+
+#[tokio::test]
+async fn sequences_that_outgrow_the_memory_together_are_computed_again_with_the_same_text() {
+    let sample = async |kv_cache_bytes| {
+        let engine = Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes, ..options(6) }).unwrap();
+        let specs = (0..6).map(|index| SequenceSpec {
+            end_of_turn: EndOfTurn::Ignore,
+            ..spec(&format!("number {index}"), 200, 1.0, index)
+        });
+        let all = futures::future::join_all(specs.map(|spec| engine.sample(spec))).await;
+        let texts: Vec<Completion> = all.into_iter().map(Result::unwrap).collect();
+        (texts, engine.stats().preemptions.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    let (reference, preemptions) = sample(8 << 20).await;
+    assert_eq!(preemptions, 0);
+    // 20 blocks of 16 tokens; each sequence grows to 14.
+    let (again, preemptions) = sample(20 * 8192).await;
+    assert_eq!(again, reference);
+    assert!(preemptions > 0);
 }
 
 #[tokio::test]
@@ -88,6 +107,38 @@ async fn draining_finishes_what_runs_and_refuses_what_waits() {
     let refused = results.iter().filter(|result| matches!(result, Err(EngineError::Draining))).count();
     assert_eq!(finished + refused, 6);
     assert!(finished >= 1 && refused >= 1, "{finished} finished, {refused} refused");
+}
+
+#[tokio::test]
+async fn a_dropped_sequence_gives_slot_and_blocks_back_at_the_next_step() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let engine = Engine::load(&tiny_model_path(), options(1)).unwrap();
+    let endless = SequenceSpec { end_of_turn: EndOfTurn::Ignore, ..spec("abc", 4000, 1.0, 0) };
+    let running = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.sample(endless).await }
+    });
+    while engine.stats().sampled_tokens.load(Relaxed) < 40 {
+        tokio::task::yield_now().await;
+    }
+    assert!(engine.stats().blocks_held.load(Relaxed) >= 2);
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    // The only slot is free again, or this would wait for 4000 tokens.
+    engine.sample(spec("x", 1, 0.0, 0)).await.unwrap();
+    assert!(engine.stats().sampled_tokens.load(Relaxed) < 4000);
+    while engine.stats().blocks_held.load(Relaxed) + engine.stats().running.load(Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn log_probabilities_are_of_the_model_whatever_the_cuts() {
+    let engine = Engine::load(&tiny_model_path(), options(4)).unwrap();
+    let greedy = engine.sample(spec("What? \\boxed{", 8, 0.0, 0)).await.unwrap();
+    assert!(greedy.log_probability < 0.0 && greedy.log_probability > -20.0, "{greedy:?}");
+    let cut = SequenceSpec { top_k: 1, min_p: 0.5, ..spec("What? \\boxed{", 8, 0.7, 0) };
+    assert_eq!(engine.sample(cut).await.unwrap(), greedy);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Requests arrive over a bounded mailbox; each carries the channel its completion goes back on. A request whose
 //! receiver is gone is dropped at the next step. The thread ends when every [`Engine`] handle is dropped.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -56,6 +57,16 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// Returns the name of the executor that these options lead to.
+    fn executor_name(&self) -> &'static str {
+        match (self.executor, self.device) {
+            (ExecutorChoice::Fused, _) | (ExecutorChoice::Auto, DeviceChoice::Cpu) => "fused",
+            (ExecutorChoice::Tensor, _) | (ExecutorChoice::Auto, _) => "tensor",
+        }
+    }
+}
+
 /// Running totals since start; read by the progress display.
 #[derive(Debug, Default)]
 pub struct EngineStats {
@@ -65,6 +76,10 @@ pub struct EngineStats {
     pub prompt_tokens: AtomicU64,
     /// Sequences that hold a slot now.
     pub running: AtomicUsize,
+    /// Times that a sequence gave its KV memory back to others and was computed again later.
+    pub preemptions: AtomicU64,
+    /// KV blocks that running sequences hold now.
+    pub blocks_held: AtomicUsize,
     /// Set when the program stops: what has not started is refused.
     is_draining: AtomicBool,
 }
@@ -83,15 +98,43 @@ pub struct Engine {
     config: ModelConfig,
     /// Tokens that one sequence may have: the smaller of context and KV memory.
     capacity: usize,
-    weight_bytes: usize,
+    description: EngineDescription,
+}
+
+/// What runs the model, and what memory it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct EngineDescription {
+    /// `fused` or `tensor`.
+    pub executor: &'static str,
+    /// See [`Engine::numerics`].
+    pub numerics: &'static str,
+    /// Bytes of the weights in memory.
+    pub weight_bytes: usize,
+    /// Bytes that keys and values may take.
+    pub kv_bytes: usize,
+    /// Tokens whose keys and values fit.
+    pub kv_tokens: usize,
+    /// Sequences decoded together.
+    pub slots: usize,
+}
+
+impl DeviceChoice {
+    /// Returns the fastest device that this build can use on this machine: the first CUDA device, else the CPU.
+    #[must_use]
+    pub fn best() -> Self {
+        match candle_core::Device::new_cuda(0) {
+            Ok(_) => Self::Cuda(0),
+            Err(_) => Self::Cpu,
+        }
+    }
 }
 
 impl Engine {
     /// Loads a GGUF model and starts its thread. Blocks while loading.
     ///
     /// # Errors
-    /// [`EngineError`] if the file cannot be read, is malformed or of a kind that is not supported, or if the system
-    /// gives no threads.
+    /// [`EngineError`] if the file cannot be read, is malformed or of a kind that is not supported, if the device is
+    /// not there, or if the system gives no threads.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
         let weights = Weights::open(path)?;
         let vocabulary = Arc::new(weights.vocabulary()?);
@@ -112,7 +155,14 @@ impl Engine {
             rows_max: limits.step_rows_max,
         };
         let executor = Executor::load(&weights, &executor_options)?;
-        let weight_bytes = executor.weight_bytes();
+        let description = EngineDescription {
+            executor: options.executor_name(),
+            numerics: executor.numerics(),
+            weight_bytes: executor.weight_bytes(),
+            kv_bytes: blocks * config.block_bytes(options.kv_type.size()),
+            kv_tokens: blocks * BLOCK_TOKENS,
+            slots: options.slots,
+        };
         let (mailbox, requests) = mpsc::channel(options.slots * 2);
         let stats = Arc::new(EngineStats::default());
         let engine = Self {
@@ -121,15 +171,16 @@ impl Engine {
             stats: Arc::clone(&stats),
             capacity: config.context.min(blocks * BLOCK_TOKENS),
             config,
-            weight_bytes,
+            description,
         };
         let state = EngineState {
             executor,
             vocabulary,
             scheduler: Scheduler::new(limits, BlockPool::new(blocks)),
-            replies: std::collections::HashMap::new(),
+            replies: HashMap::new(),
             next_id: 0,
             waiting_max: options.slots * 2,
+            draws: Vec::with_capacity(options.slots),
             stats,
         };
         std::thread::Builder::new()
@@ -154,7 +205,20 @@ impl Engine {
     /// Returns the bytes of the weights in memory.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        self.weight_bytes
+        self.description.weight_bytes
+    }
+
+    /// Returns the name of the kernels' family: texts of one family are the same bit for bit on any machine that runs
+    /// it, those of two families may differ.
+    #[must_use]
+    pub fn numerics(&self) -> &'static str {
+        self.description.numerics
+    }
+
+    /// Returns what runs the model, and what memory it may take.
+    #[must_use]
+    pub fn description(&self) -> EngineDescription {
+        self.description
     }
 
     /// Returns how many tokens prompt and response of one sequence may have together.
@@ -217,9 +281,10 @@ struct EngineState {
     executor: Executor,
     vocabulary: Arc<Vocabulary>,
     scheduler: Scheduler,
-    replies: std::collections::HashMap<SequenceId, oneshot::Sender<Result<Completion, EngineError>>>,
+    replies: HashMap<SequenceId, oneshot::Sender<Result<Completion, EngineError>>>,
     next_id: u64,
     waiting_max: usize,
+    draws: Vec<Draw>,
     stats: Arc<EngineStats>,
 }
 
@@ -240,16 +305,13 @@ impl EngineState {
             }
             if self.stats.is_draining.load(Ordering::Relaxed) {
                 for id in self.scheduler.drop_waiting() {
-                    if let Some(reply) = self.replies.remove(&id) {
-                        // Nobody may be left to hear it.
-                        let _ = reply.send(Err(EngineError::Draining));
-                    }
+                    self.reply(id, Err(EngineError::Draining));
                 }
             }
-            let replies = &self.replies;
-            self.scheduler.abandon(|id| replies.get(&id).is_none_or(oneshot::Sender::is_closed));
-            self.replies.retain(|_, reply| !reply.is_closed());
-            if let Err(error) = self.step() {
+            self.drop_abandoned();
+            let result = self.step();
+            self.count();
+            if let Err(error) = result {
                 // Nothing that is under way can be trusted now; the handles see a closed channel.
                 tracing::error!("{error}");
                 return;
@@ -264,23 +326,43 @@ impl EngineState {
         self.replies.insert(id, request.reply);
     }
 
+    fn reply(&mut self, id: SequenceId, result: Result<Completion, EngineError>) {
+        if let Some(reply) = self.replies.remove(&id) {
+            // Nobody may be left to hear it.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Drops the sequences that nobody waits for any more.
+    fn drop_abandoned(&mut self) {
+        if self.replies.values().any(oneshot::Sender::is_closed) {
+            self.replies.retain(|_, reply| !reply.is_closed());
+            let replies = &self.replies;
+            self.scheduler.abandon(|id| !replies.contains_key(&id));
+        }
+    }
+
     fn step(&mut self) -> Result<(), EngineError> {
-        let input = self.scheduler.plan();
-        if input.rows.is_empty() {
+        self.scheduler.plan();
+        let rows = self.scheduler.input().rows.len();
+        if rows == 0 {
             return Ok(());
         }
-        let draws: Vec<Draw> = self.scheduler.sampling().map(Sequence::draw).collect();
-        let picked = self.executor.step(&input, &draws)?;
-        let tokens: Vec<u32> = picked.iter().map(|picked| picked.token).collect();
-        self.stats.sampled_tokens.fetch_add(tokens.len() as u64, Ordering::Relaxed);
-        self.stats.prompt_tokens.fetch_add((input.rows.len() - tokens.len()) as u64, Ordering::Relaxed);
-        for (id, completion) in self.scheduler.apply(&tokens, &self.vocabulary)? {
-            if let Some(reply) = self.replies.remove(&id) {
-                // The receiver may just have gone; then nobody wants the completion.
-                let _ = reply.send(Ok(completion));
-            }
+        self.draws.clear();
+        self.draws.extend(self.scheduler.sampling().map(Sequence::draw));
+        let picked = self.executor.step(self.scheduler.input(), &self.draws)?;
+        self.stats.sampled_tokens.fetch_add(picked.len() as u64, Ordering::Relaxed);
+        self.stats.prompt_tokens.fetch_add((rows - picked.len()) as u64, Ordering::Relaxed);
+        for (id, completion) in self.scheduler.apply(&picked, &self.vocabulary)? {
+            self.reply(id, Ok(completion));
         }
-        self.stats.running.store(self.scheduler.running_count(), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn count(&self) {
+        let EngineStats { running, preemptions, blocks_held, .. } = &*self.stats;
+        running.store(self.scheduler.running_count(), Ordering::Relaxed);
+        preemptions.store(self.scheduler.preemptions(), Ordering::Relaxed);
+        blocks_held.store(self.scheduler.block_counts().held, Ordering::Relaxed);
     }
 }

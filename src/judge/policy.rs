@@ -65,10 +65,10 @@ impl PolicyJudge {
             tokens_max: self.max_tokens,
             // One sentence is asked for; small models like to go on with examples of their own.
             stops: vec!["\n".to_owned()],
-            close: None,
             temperature: TEMPERATURE as f32,
             top_p: 0.95,
             stream_key: hasher.finalize().into(),
+            ..SequenceSpec::default()
         };
         if let Err(error) = engine.check_fit(&spec) {
             return Err(failure(Class::FatalRequest, error.to_string()));

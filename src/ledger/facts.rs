@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AttemptOutcome, Exclusion, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict};
 use crate::sys::clock;
 
 /// A fact to be added.
@@ -16,6 +16,8 @@ pub enum Fact {
     Start {
         /// Fingerprint of the run.
         fingerprint: String,
+        /// The family of kernels that samples from now on.
+        numerics: String,
     },
     /// A response.
     Rollout {
@@ -23,6 +25,8 @@ pub enum Fact {
         query_id: QueryId,
         /// The response.
         rollout: Rollout,
+        /// The mode that it shows.
+        observed_mode: Mode,
     },
     /// A verdict on a response.
     Verdict {
@@ -130,8 +134,9 @@ pub struct AttemptRecord {
     pub failure: Option<(AttemptOutcome, Option<u16>)>,
 }
 
-/// Columns that are not compared when a fact is written again: when it was recorded, and for which query first.
-const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings"];
+/// Columns that are not compared when a fact is written again: when it was recorded, for which query first, and how
+/// it was read.
+const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings", "observed_mode"];
 
 /// Integers are stored signed; counts and ordinals never reach the sign bit.
 pub(super) fn integer(number: u64) -> Value {
@@ -151,12 +156,14 @@ impl Fact {
     pub(super) fn insert(&self, connection: &Connection) -> Result<(), InsertError> {
         match self {
             Self::Run(run) => insert_run(connection, run),
-            Self::Start { fingerprint } => {
-                let sql = "INSERT INTO start (fingerprint, started_unix_ms) VALUES (?1, ?2)";
-                connection.prepare_cached(sql)?.execute((fingerprint, clock::unix_ms()))?;
+            Self::Start { fingerprint, numerics } => {
+                let sql = "INSERT INTO start (fingerprint, started_unix_ms, numerics) VALUES (?1, ?2, ?3)";
+                connection.prepare_cached(sql)?.execute((fingerprint, clock::unix_ms(), numerics))?;
                 Ok(())
             }
-            Self::Rollout { query_id, rollout } => insert_rollout(connection, query_id, rollout),
+            Self::Rollout { query_id, rollout, observed_mode } => {
+                insert_rollout(connection, query_id, rollout, *observed_mode)
+            }
             Self::Verdict { key, rollout_key, verdict } => insert_once(
                 connection,
                 "verdict",
@@ -220,7 +227,12 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
     )
 }
 
-fn insert_rollout(connection: &Connection, query_id: &QueryId, rollout: &Rollout) -> Result<(), InsertError> {
+fn insert_rollout(
+    connection: &Connection,
+    query_id: &QueryId,
+    rollout: &Rollout,
+    observed_mode: Mode,
+) -> Result<(), InsertError> {
     let prompt_sha256 = hex::encode(Sha256::digest(rollout.prompt.as_bytes()));
     insert_once(connection, "prompt", 1, &[("sha256", text(&prompt_sha256)), ("text", text(&rollout.prompt))])?;
     insert_once(
@@ -240,6 +252,9 @@ fn insert_rollout(connection: &Connection, query_id: &QueryId, rollout: &Rollout
             ("prompt_tokens", integer(u64::from(rollout.prompt_tokens))),
             ("completion_tokens", integer(u64::from(rollout.completion_tokens))),
             ("recorded_unix_ms", Value::Integer(clock::unix_ms())),
+            ("forced_close", optional(rollout.forced_close.map(|cause| text(cause.name())))),
+            ("logprob_sum", optional(rollout.logprob_sum.map(Value::Real))),
+            ("observed_mode", text(observed_mode.name())),
         ],
     )
 }

@@ -23,5 +23,14 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`.
-const FORMAT_VERSION: i64 = 1;
+/// Version of `schema.sql`. Version 2 added the columns of [`ADDED_COLUMNS`].
+const FORMAT_VERSION: i64 = 2;
+
+/// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
+/// before.
+const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
+    ("start", "numerics", "TEXT"),
+    ("rollout", "forced_close", "TEXT"),
+    ("rollout", "logprob_sum", "REAL"),
+    ("rollout", "observed_mode", "TEXT"),
+];

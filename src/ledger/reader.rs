@@ -15,6 +15,8 @@ use crate::domain::{Exclusion, Origin, Query, QueryId, Rollout, RolloutKey, Verd
 pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    /// The ledger's format when it was opened; columns that were added later are not there to be read.
+    format: i64,
 }
 
 impl Reader {
@@ -34,8 +36,8 @@ impl Reader {
         // Read-write, because a WAL database needs its shared-memory file even for reading; nothing here writes.
         let connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.execute_batch("PRAGMA query_only = ON;").map_err(|error| sqlite_error(path, error))?;
-        check_format(&connection, path)?;
-        Ok(Self { connection, path: path.to_owned() })
+        let format = check_format(&connection, path)?;
+        Ok(Self { connection, path: path.to_owned(), format })
     }
 
     /// Returns the configuration of the latest start.
@@ -56,6 +58,18 @@ impl Reader {
                 policy: row.get(6)?,
             })
         })
+    }
+
+    /// Returns the families of kernels other than `numerics` that earlier starts sampled with, as far as they said.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn other_numerics(&self, numerics: &str) -> Result<Vec<String>, LedgerError> {
+        if self.format < 2 {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT DISTINCT numerics FROM start WHERE numerics <> ?1 ORDER BY numerics";
+        self.many(sql, [numerics], |row| row.get(0))
     }
 
     /// Returns how many rows an intake has; 0 if it was never stored.
@@ -101,12 +115,15 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Unreadable`] if it holds what this version does not write.
     pub fn rollout(&self, key: &RolloutKey) -> Result<Option<Rollout>, LedgerError> {
-        let sql = "SELECT mode, sample_index, seed, prompt.text, prefill, rollout.text, finish_reason, prompt_tokens, \
-                   completion_tokens FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1";
-        let found = self.one(sql, [&key.0], |row| {
+        let added = if self.format < 2 { "NULL, NULL" } else { "forced_close, logprob_sum" };
+        let sql = format!(
+            "SELECT mode, sample_index, seed, prompt.text, prefill, rollout.text, finish_reason, prompt_tokens, \
+             completion_tokens, {added} FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1"
+        );
+        let found = self.one(&sql, [&key.0], |row| {
             Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(6)?,
+                [row.get::<_, String>(0)?, row.get::<_, String>(6)?],
+                row.get::<_, Option<String>>(9)?,
                 Rollout {
                     key: key.clone(),
                     mode: crate::domain::Mode::ThinkOn,
@@ -116,14 +133,17 @@ impl Reader {
                     prefill: row.get(4)?,
                     text: row.get(5)?,
                     finish_reason: crate::domain::FinishReason::Stop,
+                    forced_close: None,
+                    logprob_sum: row.get(10)?,
                     prompt_tokens: row.get(7)?,
                     completion_tokens: row.get(8)?,
                 },
             ))
         })?;
-        let Some((mode, finish_reason, rollout)) = found else { return Ok(None) };
+        let Some(([mode, finish_reason], forced_close, rollout)) = found else { return Ok(None) };
         let (mode, finish_reason) = (parse("rollout", &mode)?, parse("rollout", &finish_reason)?);
-        Ok(Some(Rollout { mode, finish_reason, ..rollout }))
+        let forced_close = forced_close.map(|cause| parse("rollout", &cause)).transpose()?;
+        Ok(Some(Rollout { mode, finish_reason, forced_close, ..rollout }))
     }
 
     /// Returns a verdict by its key.

@@ -19,7 +19,8 @@ CREATE TABLE IF NOT EXISTS run (
 CREATE TABLE IF NOT EXISTS start (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
-    started_unix_ms INTEGER NOT NULL
+    started_unix_ms INTEGER NOT NULL,
+    numerics TEXT                    -- family of kernels; null before format 2
 ) STRICT;
 
 -- The input, frozen: one row per input row, whole inputs in one transaction.
@@ -60,7 +61,10 @@ CREATE TABLE IF NOT EXISTS rollout (
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
-    recorded_unix_ms INTEGER NOT NULL
+    recorded_unix_ms INTEGER NOT NULL,
+    forced_close TEXT,               -- why the preset closed the thinking, if it did
+    logprob_sum REAL,                -- over the sampled tokens; null before format 2
+    observed_mode TEXT               -- what it showed to the version that recorded it; shards read it anew
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::{
-    AttemptOutcome, Exclusion, ExclusionReason, FinishReason, Kind, Mode, Origin, Query, QueryId, Rollout, RolloutKey,
-    Verdict, VerdictOutcome,
+    AttemptOutcome, CloseCause, Exclusion, ExclusionReason, FinishReason, Kind, Mode, Origin, Query, QueryId, Rollout,
+    RolloutKey, Verdict, VerdictOutcome,
 };
 
 fn rollout(text: &str) -> Rollout {
@@ -14,13 +14,15 @@ fn rollout(text: &str) -> Rollout {
         prefill: String::new(),
         text: text.to_owned(),
         finish_reason: FinishReason::Length,
+        forced_close: Some(CloseCause::TokenLimit),
+        logprob_sum: Some(-12.3456789012345),
         prompt_tokens: 1,
         completion_tokens: 2,
     }
 }
 
 fn rollout_fact(text: &str) -> Fact {
-    Fact::Rollout { query_id: QueryId("q".to_owned()), rollout: rollout(text) }
+    Fact::Rollout { query_id: QueryId("q".to_owned()), rollout: rollout(text), observed_mode: Mode::ThinkOff }
 }
 
 #[tokio::test]
@@ -127,7 +129,58 @@ fn a_newer_or_missing_ledger_is_refused_by_name() {
     assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Missing(_))));
     drop(Ledger::open(folder.path()).unwrap());
     let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    connection.execute("INSERT INTO format (version) VALUES (2)", []).unwrap();
-    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 2, .. })));
-    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 2, .. })));
+    connection.execute("INSERT INTO format (version) VALUES (3)", []).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 3, .. })));
+    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 3, .. })));
+}
+
+/// Takes away what format 2 added.
+fn make_format_1(path: &std::path::Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    for (table, column, _) in ADDED_COLUMNS {
+        connection.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column};")).unwrap();
+    }
+    connection.execute_batch("DELETE FROM format; INSERT INTO format (version) VALUES (1);").unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_of_the_first_format_is_read_as_it_is_and_gets_its_columns_when_it_is_opened_for_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    ledger.commit(vec![rollout_fact("a")]).await.unwrap();
+    drop(ledger);
+    make_format_1(&folder.path().join(FILE_NAME));
+    let key = RolloutKey("k".to_owned());
+    let old = Rollout { forced_close: None, logprob_sum: None, ..rollout("a") };
+    let reader = Reader::open(folder.path()).unwrap();
+    assert_eq!(reader.rollout(&key).unwrap(), Some(old.clone()));
+    assert_eq!(reader.other_numerics("f32").unwrap(), Vec::<String>::new());
+    drop(reader);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.reader().unwrap().rollout(&key).unwrap(), Some(old));
+    let newer = Rollout { key: RolloutKey("k2".to_owned()), ..rollout("b") };
+    let fact =
+        Fact::Rollout { query_id: QueryId("q".to_owned()), rollout: newer.clone(), observed_mode: Mode::ThinkOn };
+    ledger.commit(vec![fact]).await.unwrap();
+    assert_eq!(ledger.reader().unwrap().rollout(&newer.key).unwrap(), Some(newer));
+}
+
+#[tokio::test]
+async fn starts_remember_the_family_of_kernels() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let run = RunRecord {
+        fingerprint: "f".to_owned(),
+        identity: "{}".to_owned(),
+        input_digest: "d".to_owned(),
+        row_limit: None,
+        queries_per_shard: 1,
+        settings: String::new(),
+        policy: "{}".to_owned(),
+    };
+    let start = |numerics: &str| Fact::Start { fingerprint: "f".to_owned(), numerics: numerics.to_owned() };
+    ledger.commit(vec![Fact::Run(run), start("f32"), start("amx"), start("amx")]).await.unwrap();
+    let reader = ledger.reader().unwrap();
+    assert_eq!(reader.other_numerics("f32").unwrap(), ["amx"]);
+    assert_eq!(reader.other_numerics("cuda").unwrap(), ["amx", "f32"]);
 }

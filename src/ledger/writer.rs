@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::LedgerError;
 use super::facts::{Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
 use super::reader::Reader;
-use super::{FILE_NAME, FORMAT_VERSION};
+use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 
 /// Commits that may wait for the writer; a sender waits beyond it.
 const QUEUE_MAX: usize = 256;
@@ -109,16 +109,28 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> 
     check_format(connection, path)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(failed)?;
+    add_columns(&transaction).map_err(failed)?;
     transaction.execute("INSERT OR IGNORE INTO format (version) VALUES (?1)", [FORMAT_VERSION]).map_err(failed)?;
     transaction.commit().map_err(failed)
 }
 
-/// Refuses a ledger of a newer format, before anything is written into it.
-pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+/// Brings the tables of an older ledger to this format. Rows stay as they are.
+fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
+    for (table, column, kind) in ADDED_COLUMNS {
+        let sql = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
+        if connection.query_row(sql, (table, column), |row| row.get::<_, i64>(0))? == 0 {
+            connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {kind};"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a ledger of a newer format, before anything is written into it; returns its format, 0 if it has none yet.
+pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let failed = |error| sqlite_error(path, error);
     let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'format'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0 {
-        return Ok(());
+        return Ok(0);
     }
     let newest: Option<i64> =
         connection.query_row("SELECT max(version) FROM format", [], |row| row.get(0)).map_err(failed)?;
@@ -126,7 +138,7 @@ pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), L
         Some(found) if found > FORMAT_VERSION => {
             Err(LedgerError::Newer { path: path.display().to_string(), found, known: FORMAT_VERSION })
         }
-        _ => Ok(()),
+        found => Ok(found.unwrap_or(0)),
     }
 }
 

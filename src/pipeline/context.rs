@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::RunError;
 use super::intake::{self, Input};
 use super::journal::Charging;
+use super::memory;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
 use crate::config::{JudgeBackend, JudgeSettings, LoadedConfig, Settings};
@@ -99,6 +100,8 @@ impl Context {
         for name in shards::remove_staged(&out_dir)? {
             tracing::info!("removed {name}, which an interrupted run had not finished writing");
         }
+        // Before anything is downloaded.
+        memory::check(&settings.policy)?;
         let model = resolve_model(&config, &hub, &on_download, &stop)?;
         let policy = Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?);
         let judge = open_judge(&settings, &policy)?;

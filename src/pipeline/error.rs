@@ -1,5 +1,6 @@
 //! Why a run ended without being finished.
 
+use super::memory::MemoryShort;
 use crate::config::ConfigError;
 use crate::hub::HubError;
 use crate::ingest::IngestError;
@@ -27,6 +28,9 @@ pub enum RunError {
     /// The policy model cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The memory for keys and values is more than the machine has.
+    #[error("{0}")]
+    Memory(#[from] MemoryShort),
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -71,6 +75,7 @@ impl RunError {
             Self::Ingest(error) => error.hint().map(str::to_owned),
             Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
+            Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::Judge { hint, .. } => text(hint),

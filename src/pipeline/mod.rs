@@ -10,6 +10,7 @@ pub mod forecast;
 mod intake;
 mod journal;
 mod limits;
+pub mod memory;
 pub mod plan;
 mod progress;
 mod publish;

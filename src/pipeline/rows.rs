@@ -191,6 +191,8 @@ fn rollout_rows(context: &Context, query: &Query, cells: &ByMode<Vec<Cell>>) -> 
             completion_tokens: narrow(graded.rollout.completion_tokens),
             policy_model: context.policy.identity().model.clone(),
             observed_mode: graded.observed.mode.to_string(),
+            forced_close: graded.rollout.forced_close.map(|cause| cause.to_string()),
+            logprob_sum: graded.rollout.logprob_sum,
         })
         .collect()
 }

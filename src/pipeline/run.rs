@@ -36,7 +36,16 @@ pub struct Summary {
 /// # Errors
 /// [`RunError`]; what was committed is kept, and the same call goes on from there.
 pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
-    let start = Fact::Start { fingerprint: context.run.fingerprint.clone() };
+    let numerics = context.policy.engine().numerics();
+    let others = context.read(move |_, reader| Ok(reader.other_numerics(numerics)?)).await?;
+    if !others.is_empty() {
+        tracing::warn!(
+            "rollouts of this directory were sampled with {} kernels, now it is {numerics}: those that are still \
+             missing may get other texts than on the machine before",
+            others.join(" and ")
+        );
+    }
+    let start = Fact::Start { fingerprint: context.run.fingerprint.clone(), numerics: numerics.to_owned() };
     context.ledger.commit(vec![Fact::Run(context.run.clone()), start]).await?;
     let published = context.read(publish::published).await?;
     resume_progress(context, &published).await?;
@@ -216,7 +225,8 @@ async fn sample_all(context: &Arc<Context>, query: &Query, tasks: Vec<RolloutTas
                 EngineError::Draining => RunError::Stopped,
                 error => PolicyError::from(error).into(),
             })?;
-            let fact = Fact::Rollout { query_id: query.id.clone(), rollout };
+            let observed_mode = plan::observe(&rollout).mode;
+            let fact = Fact::Rollout { query_id: query.id.clone(), rollout, observed_mode };
             context.ledger.commit(vec![fact]).await.map_err(RunError::from)
         })
         .collect();

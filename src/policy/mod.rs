@@ -3,6 +3,8 @@
 //! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
 //! are the engine's. It knows nothing of verdicts, ledgers or judges.
 
+#[cfg(test)]
+mod family_tests;
 mod preset;
 mod prompt;
 
@@ -12,13 +14,16 @@ use sha2::{Digest, Sha256};
 pub use preset::Preset;
 pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 
-use crate::config::{PolicySettings, SamplingSettings};
+use crate::config::{DeviceName, ExecutorName, KernelName, KvTypeName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query, ResolvedModel, Rollout, RolloutKey};
-use crate::engine::{Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, model_digest};
+use crate::engine::{
+    DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, ExecutorChoice, KernelChoice, KvType, SequenceSpec,
+    model_digest,
+};
 
 /// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
-/// stop rules. Raised when the same key could give another text.
-const SAMPLING_VERSION: u32 = 1;
+/// stop rules. Raised when the same key could give another text on the same family of kernels.
+const SAMPLING_VERSION: u32 = 2;
 
 /// What can go wrong with a policy.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +79,48 @@ pub struct RolloutTask {
     tokens_max: u32,
 }
 
+/// Returns the device that a setting names; `auto` is the fastest that this build can use on this machine.
+#[must_use]
+pub fn device(name: DeviceName) -> DeviceChoice {
+    match name {
+        DeviceName::Auto => DeviceChoice::best(),
+        DeviceName::Cpu => DeviceChoice::Cpu,
+        DeviceName::Cuda(index) => DeviceChoice::Cuda(index),
+        DeviceName::Metal => DeviceChoice::Metal,
+    }
+}
+
+fn engine_options(policy: &PolicySettings) -> EngineOptions {
+    EngineOptions {
+        slots: policy.slots,
+        threads: policy.threads,
+        kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
+        kv_type: match policy.kv_type {
+            KvTypeName::F32 => KvType::F32,
+            KvTypeName::Bf16 => KvType::Bf16,
+        },
+        device: device(policy.device),
+        executor: match policy.executor {
+            ExecutorName::Auto => ExecutorChoice::Auto,
+            ExecutorName::Fused => ExecutorChoice::Fused,
+            ExecutorName::Tensor => ExecutorChoice::Tensor,
+        },
+        kernels: match policy.kernels {
+            KernelName::Auto => KernelChoice::Auto,
+            KernelName::Avx2 => KernelChoice::Avx2,
+            KernelName::Avx512 => KernelChoice::Avx512,
+            KernelName::Amx => KernelChoice::Amx,
+        },
+    }
+}
+
 /// A hosted model with its prompts.
 pub struct CandlePolicy {
     engine: Engine,
     prompter: Prompter,
     identity: PolicyIdentity,
     sampling: SamplingSettings,
+    kv_type: KvTypeName,
 }
 
 impl CandlePolicy {
@@ -93,15 +134,7 @@ impl CandlePolicy {
         sampling: &SamplingSettings,
     ) -> Result<Self, PolicyError> {
         let path = model.path.as_path();
-        let engine = Engine::load(
-            path,
-            EngineOptions {
-                slots: policy.slots,
-                threads: policy.threads,
-                kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
-                ..EngineOptions::default()
-            },
-        )?;
+        let engine = Engine::load(path, engine_options(policy))?;
         let vocabulary = engine.vocabulary();
         let template =
             vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
@@ -113,7 +146,7 @@ impl CandlePolicy {
             preset: preset.name().to_owned(),
             prompts: prompter.hash(),
         };
-        Ok(Self { engine, prompter, identity, sampling: sampling.clone() })
+        Ok(Self { engine, prompter, identity, sampling: sampling.clone(), kv_type: policy.kv_type })
     }
 
     /// Returns who the policy is.
@@ -165,14 +198,17 @@ impl CandlePolicy {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
         };
-        let SamplingSettings { temperature, top_p, seed, .. } = self.sampling;
+        let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
         let identity = serde_json::json!({
             "version": SAMPLING_VERSION,
             "weights": self.identity.revision,
             "prompt": prompt,
             "mode": mode,
             "temperature": temperature,
+            "top_k": top_k,
             "top_p": top_p,
+            "min_p": min_p,
+            "kv_type": self.kv_type,
             "tokens_max": tokens_max,
             "seed": seed,
             "sample_index": sample_index,
@@ -214,6 +250,9 @@ impl CandlePolicy {
             prefill: task.prompt.prefill.clone(),
             text: completion.text,
             finish_reason: completion.finish_reason,
+            forced_close: completion.forced_close,
+            // What is no number cannot be stored; only a damaged model gives it.
+            logprob_sum: Some(completion.log_probability).filter(|sum| sum.is_finite()),
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
         })
@@ -226,8 +265,11 @@ impl CandlePolicy {
             stops: task.prompt.stops.clone(),
             close: task.prompt.close.clone(),
             temperature: self.sampling.temperature as f32,
+            top_k: self.sampling.top_k,
             top_p: self.sampling.top_p as f32,
+            min_p: self.sampling.min_p as f32,
             stream_key: task.stream_key,
+            ..SequenceSpec::default()
         })
     }
 }

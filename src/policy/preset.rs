@@ -15,7 +15,8 @@ pub enum Preset {
     Qwen3,
     /// Template argument `enable_thinking`; the template itself writes the system line.
     Smollm3,
-    /// The think block is prefilled: opened for Think-on, opened and closed for Think-off.
+    /// The think block is prefilled: opened for Think-on, opened and closed for Think-off. DeepSeek-R1 and its distills,
+    /// Qwen3's thinking-only releases.
     DeepseekR1,
     /// Template argument `thinking`.
     Granite,
@@ -39,6 +40,7 @@ impl Preset {
             ModePresetName::Auto if speaks_of(&["thinking", "<response>"]) => Self::Granite,
             // The fullwidth bars are part of DeepSeek's role tags.
             ModePresetName::Auto if speaks_of(&["\u{ff5c}Assistant\u{ff5c}", "think"]) => Self::DeepseekR1,
+            ModePresetName::Auto if opens_thinking(chat_template) => Self::DeepseekR1,
             ModePresetName::Auto => Self::Prompted,
         }
     }
@@ -70,15 +72,26 @@ impl Preset {
     pub(super) fn opening(self, mode: Mode, rendered: &str, answer_opening: &str) -> String {
         let is_open = rendered.trim_end().ends_with("<think>");
         match (self, mode) {
+            // Only a template that ignores its switch leaves the block open.
+            (Self::Qwen3 | Self::Smollm3 | Self::Granite | Self::DeepseekR1, Mode::ThinkOff) if is_open => {
+                "\n</think>\n\n".to_owned()
+            }
             (Self::Qwen3 | Self::Smollm3 | Self::Granite, _) => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) if is_open => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) => "<think>\n".to_owned(),
-            (Self::DeepseekR1, Mode::ThinkOff) if is_open => "\n</think>\n\n".to_owned(),
             (Self::DeepseekR1, Mode::ThinkOff) => "<think>\n\n</think>\n\n".to_owned(),
+            (Self::Prompted, Mode::ThinkOn) if is_open => String::new(),
             (Self::Prompted, Mode::ThinkOn) => "<think>\n".to_owned(),
+            (Self::Prompted, Mode::ThinkOff) if is_open => format!("\n</think>\n\n{answer_opening}"),
             (Self::Prompted, Mode::ThinkOff) => answer_opening.to_owned(),
         }
     }
+}
+
+/// Returns whether the generation prompt itself opens a think block.
+fn opens_thinking(chat_template: &str) -> bool {
+    let generation_prompt = chat_template.rsplit_once("add_generation_prompt").map(|(_, rest)| rest);
+    generation_prompt.is_some_and(|rest| rest.contains("<think>"))
 }
 
 #[cfg(test)]

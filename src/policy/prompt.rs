@@ -186,10 +186,7 @@ impl Prompter {
         let opening = self.preset.opening(mode, &text, answer_opening);
         text.push_str(&opening);
         // Reasoning that the template opened belongs to the response, whoever wrote the tag.
-        let prefill = match text.rfind("<think>") {
-            Some(start) if !text[start..].contains("<|") && text.len() - start < 40 => text[start..].to_owned(),
-            _ => opening,
-        };
+        let prefill = think_block_at_end(&text).map_or(opening, str::to_owned);
         let (stops, close) =
             if is_prompted { prompted_rules(query.kind, mode, answer_opening) } else { (Vec::new(), None) };
         Ok(RenderedPrompt { text, prefill, stops, close })
@@ -222,6 +219,13 @@ impl Prompter {
         messages.push(ChatMessage::user(format!("{}\n{instruction}", query.user_text())));
         messages
     }
+}
+
+/// Returns the think block that ends a prompt, open, or closed and empty.
+fn think_block_at_end(prompt: &str) -> Option<&str> {
+    let block = &prompt[prompt.rfind("<think>")?..];
+    let inside = block.strip_prefix("<think>")?.trim();
+    inside.strip_prefix("</think>").unwrap_or(inside).is_empty().then_some(block)
 }
 
 /// Returns how a few-shot response ends: a small model closes neither its thought nor its turn reliably.

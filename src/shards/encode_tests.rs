@@ -73,6 +73,8 @@ fn rollout(ordinal: i64, text: String) -> RolloutRow {
         completion_tokens: i32::MAX,
         policy_model: "tiny".to_owned(),
         observed_mode: "think_on".to_owned(),
+        forced_close: None,
+        logprob_sum: Some(-0.1),
     }
 }
 

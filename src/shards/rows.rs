@@ -77,7 +77,7 @@ pub struct MessageRow {
 }
 
 /// One response of the policy, with its verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutRow {
     /// The query's id: the input's own, or a hash of its content.
     pub query_id: String,
@@ -97,7 +97,7 @@ pub struct RolloutRow {
     pub thinking: Option<String>,
     /// What remains of the response without the reasoning.
     pub answer: String,
-    /// Why sampling ended: stop or length.
+    /// Why sampling ended, after a forced close that of the answer: stop or length.
     pub finish_reason: String,
     /// The verdict: correct, incorrect or unverifiable.
     pub verdict: String,
@@ -113,6 +113,10 @@ pub struct RolloutRow {
     pub policy_model: String,
     /// The mode that the response shows; a response that shows another than was asked for gives no sample.
     pub observed_mode: String,
+    /// Why the mode preset closed the thinking: trigger, end_of_turn or token_limit; null where it did not.
+    pub forced_close: Option<String>,
+    /// Sum of the sampled tokens' log-probabilities at temperature 1; null where it was not recorded.
+    pub logprob_sum: Option<f64>,
 }
 
 /// One query that gave no sample.

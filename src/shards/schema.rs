@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
 /// The version of the tables: grows whenever a column is added, renamed, retyped or dropped.
-pub const TABLES_VERSION: u32 = 1;
+pub const TABLES_VERSION: u32 = 2;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +87,8 @@ const ROLLOUTS: &[(&str, ColumnType)] = &[
     ("completion_tokens", Int32),
     ("policy_model", Text),
     ("observed_mode", Text),
+    ("forced_close", Text),
+    ("logprob_sum", Float64),
 ];
 
 const EXCLUSIONS: &[(&str, ColumnType)] = &[

@@ -50,10 +50,24 @@ SELECT
     quantile_cont(completion_tokens, 0.5) AS tokens_median,
     quantile_cont(completion_tokens, 0.95) AS tokens_p95,
     max(completion_tokens) AS tokens_max,
-    count(*) FILTER (WHERE finish_reason = 'length') AS cut_off
+    count(*) FILTER (WHERE finish_reason = 'length') AS cut_off,
+    count(*) FILTER (WHERE forced_close = 'token_limit') AS thoughts_cut_off
 FROM rollouts
 GROUP BY mode, verdict
 ORDER BY mode DESC, verdict;
+
+-- What responses show, against the mode that was asked for; how sure the model was of its tokens.
+CREATE OR REPLACE VIEW observed AS
+SELECT
+    mode,
+    observed_mode,
+    forced_close,
+    count(*) AS responses,
+    count(*) FILTER (WHERE verdict = 'correct') / count(*) AS pass_rate,
+    sum(logprob_sum) / nullif(sum(completion_tokens), 0) AS logprob_per_token
+FROM rollouts
+GROUP BY mode, observed_mode, forced_close
+ORDER BY mode DESC, observed_mode DESC, forced_close;
 
 -- Think rate, the share of samples in Think-on, by source and difficulty.
 CREATE OR REPLACE VIEW modes AS

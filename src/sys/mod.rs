@@ -1,4 +1,5 @@
-//! The outside world, each part behind one door: the clock, and files that must survive.
+//! The outside world, each part behind one door: the clock, the memory, and files that must survive.
 
 pub mod clock;
 pub mod files;
+pub mod memory;

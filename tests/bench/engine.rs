@@ -53,11 +53,10 @@ fn spec(engine: &Engine, prompt: &str, tokens_max: u32, salt: usize) -> Sequence
     SequenceSpec {
         prompt: engine.vocabulary().encode(prompt).expect("byte-level BPE encodes any text"),
         tokens_max,
-        stops: Vec::new(),
-        close: None,
         temperature: 1.0,
         top_p: 0.95,
         stream_key: [u8::try_from(salt % 251).unwrap_or(0); 32],
+        ..SequenceSpec::default()
     }
 }
 

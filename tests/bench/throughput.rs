@@ -121,7 +121,7 @@ fn print_token_ids(engine: &Engine, texts: &str) -> anyhow::Result<()> {
 }
 
 fn spec(prompt: Vec<u32>, tokens_max: u32, stream_key: [u8; 32]) -> SequenceSpec {
-    SequenceSpec { prompt, tokens_max, stops: Vec::new(), close: None, temperature: 0.6, top_p: 0.95, stream_key }
+    SequenceSpec { prompt, tokens_max, temperature: 0.6, top_p: 0.95, stream_key, ..SequenceSpec::default() }
 }
 
 fn random_prompt(engine: &Engine, rng: &mut ChaCha8Rng, length: usize) -> Vec<u32> {

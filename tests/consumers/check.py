@@ -30,7 +30,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 TABLES = ("samples", "rollouts", "exclusions")
-VIEWS = ("samples", "rollouts", "exclusions", "pass_rates", "reasons", "lengths", "modes")
+VIEWS = ("samples", "rollouts", "exclusions", "pass_rates", "reasons", "lengths", "observed", "modes")
 SUFFIX = {"think_on": "on", "think_off": "off"}
 TEMPLATE_TAGS = (
     "<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>",
@@ -145,6 +145,7 @@ def check_duckdb(out, manifest):
             "pass_rates": ("sampled", "rollouts"),
             "reasons": ("queries", "exclusions"),
             "lengths": ("responses", "rollouts"),
+            "observed": ("responses", "rollouts"),
             "modes": ("samples", "samples"),
         }
         for view, (column, table) in sums.items():

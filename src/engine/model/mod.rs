@@ -169,6 +169,14 @@ impl Executor {
         }
     }
 
+    /// Returns the name of the kernels' family: texts of one family are the same bit for bit.
+    #[must_use]
+    pub fn numerics(&self) -> &'static str {
+        match self {
+            Self::Fused(model) => model.numerics(),
+        }
+    }
+
     /// Returns the bytes that the weights occupy in memory.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {

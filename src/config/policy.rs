@@ -1,0 +1,211 @@
+//! The settings of the policy: which model, on what, and how it is asked to think.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the policy runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyBackend {
+    /// In this process, weights read by candle.
+    #[default]
+    Candle,
+    /// An OpenAI-compatible server. Not in this version.
+    Openai,
+}
+
+/// How a model is asked to think or not to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModePresetName {
+    /// Chosen by the chat template.
+    #[default]
+    Auto,
+    /// `enable_thinking` in the template (Qwen3 hybrid models).
+    Qwen3,
+    /// `enable_thinking` in the template, one newline after the empty block (SmolLM3).
+    Smollm3,
+    /// Prefilled think block (DeepSeek-R1 and its distills).
+    DeepseekR1,
+    /// `thinking` in the template (Granite 3).
+    Granite,
+    /// Few-shot examples, prefill and forced close, for models without a switch of their own.
+    Prompted,
+}
+
+/// Which device runs the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceName {
+    /// An NVIDIA GPU if this build supports one and it is there, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The NVIDIA GPU with this number.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
+            Self::Metal => formatter.write_str("metal"),
+        }
+    }
+}
+
+impl std::str::FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown =
+            || format!("policy.device is \"{text}\"; allowed: auto, cpu, cuda, cuda:N with a number N, metal");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "metal" => Ok(Self::Metal),
+            _ => {
+                let index = text.strip_prefix("cuda:").filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()));
+                index.and_then(|index| index.parse().ok()).map(Self::Cuda).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+impl Serialize for DeviceName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for DeviceName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeviceName".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Which device runs the model.",
+            "type": "string",
+            "pattern": "^(auto|cpu|cuda|cuda:[0-9]+|metal)$",
+        })
+    }
+}
+
+/// What runs the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutorName {
+    /// `fused` on the CPU, `tensor` elsewhere.
+    #[default]
+    Auto,
+    /// thinkloom's own kernels, for the CPU.
+    Fused,
+    /// candle's tensors, on any device.
+    Tensor,
+}
+
+/// Kernels of the fused executor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelName {
+    /// The fastest that the CPU has.
+    #[default]
+    Auto,
+    /// f32 in vectors of up to 256 bits.
+    Avx2,
+    /// f32 in vectors of 512 bits.
+    Avx512,
+    /// bf16 products with f32 sums on AMX tiles.
+    Amx,
+}
+
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KvTypeName {
+    /// 4 bytes a number.
+    #[default]
+    F32,
+    /// 2 bytes a number.
+    Bf16,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Where the policy runs.
+    pub backend: PolicyBackend,
+    /// A GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
+    /// Face Hub id of one: `owner/name`, `owner/name@revision`, `owner/name:file.gguf`.
+    pub model: String,
+    /// `auto` (an NVIDIA GPU if this build supports one and it is there, else the CPU), `cpu`, `cuda`, `cuda:N` or
+    /// `metal`.
+    pub device: DeviceName,
+    /// What runs the model.
+    pub executor: ExecutorName,
+    /// Kernels of the fused executor. Texts are the same bit for bit among `avx2` and `avx512`; `amx` rounds otherwise.
+    pub kernels: KernelName,
+    /// Sequences decoded together, 1..=1024.
+    pub slots: usize,
+    /// CPU threads; 0: all cores.
+    pub threads: usize,
+    /// Bound of the keys' and values' memory in MiB; sequences are recomputed when it runs out.
+    pub kv_cache_mib: usize,
+    /// How keys and values are stored; `bf16` takes half the memory and changes the texts.
+    pub kv_type: KvTypeName,
+    /// How the model is asked to think or not to.
+    pub mode_preset: ModePresetName,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self {
+            backend: PolicyBackend::Candle,
+            model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
+            device: DeviceName::Auto,
+            executor: ExecutorName::Auto,
+            kernels: KernelName::Auto,
+            slots: 32,
+            threads: 0,
+            kv_cache_mib: 2048,
+            kv_type: KvTypeName::F32,
+            mode_preset: ModePresetName::Auto,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_and_written_back() {
+        for (text, device) in [
+            ("auto", DeviceName::Auto),
+            ("cpu", DeviceName::Cpu),
+            ("cuda:0", DeviceName::Cuda(0)),
+            ("cuda:12", DeviceName::Cuda(12)),
+            ("metal", DeviceName::Metal),
+        ] {
+            assert_eq!(text.parse(), Ok(device));
+            assert_eq!(device.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "CPU", "cuda:99999999999999999999"] {
+            assert!(text.parse::<DeviceName>().is_err(), "{text}");
+        }
+    }
+}

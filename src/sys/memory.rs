@@ -1,0 +1,27 @@
+//! The machine's memory.
+
+/// Returns the bytes that a process may still take without others being swapped out, where the system says.
+#[must_use]
+pub fn available_bytes() -> Option<u64> {
+    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_format_is_read_and_others_are_unknown() {
+        let text = "MemTotal:       24685436 kB\nMemFree:          302140 kB\nMemAvailable:   21437244 kB\n";
+        assert_eq!(parse_available(text), Some(21_437_244 * 1024));
+        for text in ["", "MemTotal: 1 kB", "MemAvailable: many kB", "MemAvailable: 5 MB"] {
+            assert_eq!(parse_available(text), None, "{text}");
+        }
+    }
+}
