@@ -5,11 +5,13 @@
 
 mod config;
 mod fused;
+mod tensor;
 
 pub use config::{LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
 pub use fused::exp;
 
 use self::fused::FusedModel;
+use self::tensor::TensorModel;
 use super::error::EngineError;
 use super::kv::BlockId;
 use super::weights::Weights;
@@ -149,16 +151,30 @@ pub struct ExecutorOptions {
 pub enum Executor {
     /// Own kernels on the CPU.
     Fused(Box<FusedModel>),
+    /// candle's tensors on any device.
+    Tensor(Box<TensorModel>),
 }
 
 impl Executor {
     /// Loads a model.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] for a device or kernels that this machine or this build lacks,
-    /// [`EngineError::Malformed`] for missing or misshapen tensors.
+    /// [`EngineError::Device`] for a device that this machine or this build lacks, or whose memory is too small,
+    /// [`EngineError::Unsupported`] for kernels that this machine lacks, [`EngineError::Malformed`] for missing or
+    /// misshapen tensors.
     pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
-        Ok(Self::Fused(Box::new(FusedModel::load(weights, options)?)))
+        match (options.executor, options.device) {
+            (ExecutorChoice::Tensor, _) | (ExecutorChoice::Auto, DeviceChoice::Cuda(_) | DeviceChoice::Metal) => {
+                Ok(Self::Tensor(Box::new(TensorModel::load(weights, options)?)))
+            }
+            (ExecutorChoice::Fused | ExecutorChoice::Auto, DeviceChoice::Cpu) => {
+                Ok(Self::Fused(Box::new(FusedModel::load(weights, options)?)))
+            }
+            (ExecutorChoice::Fused, _) => {
+                let detail = "the fused executor runs on the CPU only; use executor \"tensor\" or \"auto\"";
+                Err(EngineError::Device(detail.to_owned()))
+            }
+        }
     }
 
     /// Returns the model's shape.
@@ -166,6 +182,7 @@ impl Executor {
     pub fn config(&self) -> &ModelConfig {
         match self {
             Self::Fused(model) => model.config(),
+            Self::Tensor(model) => model.config(),
         }
     }
 
@@ -174,6 +191,7 @@ impl Executor {
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Fused(model) => model.weight_bytes(),
+            Self::Tensor(model) => model.weight_bytes(),
         }
     }
 
@@ -185,6 +203,7 @@ impl Executor {
     pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.step(input, draws)),
+            Self::Tensor(model) => model.step(input, draws),
         }
     }
 
@@ -195,6 +214,7 @@ impl Executor {
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.logits(input)),
+            Self::Tensor(model) => model.logits(input),
         }
     }
 }
