@@ -107,8 +107,8 @@ fn a_device_that_is_not_there_gets_a_clear_error() {
 /// Greedy answers to prompts that share a beginning.
 async fn greedy_texts(engine: &Engine) -> Vec<Completion> {
     let shared = "one long instruction that stands before every question, ";
-    let specs = (0..10).map(|index| SequenceSpec {
-        prompt: engine.vocabulary().encode(&format!("{shared}{} {index}", "again ".repeat(index % 4))).unwrap(),
+    let specs = (0..24).map(|index| SequenceSpec {
+        prompt: engine.vocabulary().encode(&format!("{shared}{} <{index}", "again ".repeat(index % 4))).unwrap(),
         tokens_max: 20 + 3 * index as u32,
         stops: Vec::new(),
         close: None,
@@ -132,7 +132,8 @@ async fn check_texts(device: DeviceChoice) {
     };
     let load = |options| Engine::load(&tiny_model_path(), options).unwrap();
     let reference = greedy_texts(&load(options(ExecutorChoice::Fused, DeviceChoice::Cpu, 8 << 20))).await;
-    assert!(reference.iter().map(|completion| completion.completion_tokens).sum::<u32>() > 200);
+    let tokens: u32 = reference.iter().map(|completion| completion.completion_tokens).sum();
+    assert!(tokens > 200, "{tokens} tokens are compared");
     let engine = load(options(ExecutorChoice::Tensor, device, 8 << 20));
     assert_eq!(greedy_texts(&engine).await, reference);
     assert_eq!(greedy_texts(&engine).await, reference, "with prompts cached");
@@ -149,6 +150,8 @@ async fn greedy_texts_on_the_cpu_are_those_of_the_fused_executor() {
 /// Needs a GPU; says so and checks nothing on a machine without one.
 #[cfg(feature = "cuda")]
 mod cuda {
+    use candle_core::quantized::GgmlDType;
+
     use super::*;
     use crate::engine::model::{Draw, Picked};
     use crate::engine::testing::{Family, Format, RandomModel};
@@ -200,6 +203,23 @@ mod cuda {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bf16_files_are_taken_as_they_are() {
+        if !has_gpu() {
+            return;
+        }
+        let model = RandomModel { dtype: GgmlDType::BF16, ..RandomModel::new(Family::Qwen3) };
+        let (file, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let paths = [model.write(Format::Gguf, file.path()), model.write(Format::Directory, dir.path())];
+        let [mut from_file, mut from_dir] = paths.map(|path| {
+            let weights = Weights::open(&path).unwrap();
+            Executor::load(&weights, &options(ExecutorChoice::Tensor, GPU, KvType::F32)).unwrap()
+        });
+        let difference = worst_difference(&mut from_file, &mut from_dir, &script(model.vocabulary, 3));
+        // The directory's norms are bf16, too.
+        assert!(difference < 0.02, "{difference}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use self::plan::Plan;
 use self::steps::Graph;
 use super::loading::{self, TensorWeights};
 use crate::engine::error::EngineError;
-use crate::engine::model::{BLOCK_TOKENS, Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, StepInput};
+use crate::engine::model::{Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, StepInput};
 use crate::engine::weights::Weights;
 
 /// A model on an NVIDIA GPU.
@@ -180,7 +180,7 @@ impl CudaModel {
     fn warm_up(&mut self) -> Result<(), EngineError> {
         for rows in [1, 16, self.rows_max] {
             let rows = rows.min(self.rows_max);
-            let plan = Plan::idle(rows);
+            let plan = Plan::idle(rows, rows.min(16));
             self.prepare(&plan)?;
             self.launch_step(&plan)?;
         }

@@ -62,9 +62,7 @@ impl Plan {
     /// Lays a step out, padded to `rows` rows and `wanted` wanting rows.
     #[must_use]
     pub fn new(input: &StepInput, draws: &[Draw], rows: usize, wanted: usize) -> Self {
-        let mut plan = Self::idle(rows);
-        plan.wanted = wanted;
-        plan.numbers.resize(plan.offset(Section::Blocks), 0);
+        let mut plan = Self::idle(rows, wanted);
         let mut starts = Vec::with_capacity(input.tables.len());
         for table in &input.tables {
             starts.push((plan.numbers.len() - plan.offset(Section::Blocks)) as u32);
@@ -92,10 +90,10 @@ impl Plan {
         plan
     }
 
-    /// Lays out a step of padding rows that all want tokens.
+    /// Lays out a step of padding rows.
     #[must_use]
-    pub fn idle(rows: usize) -> Self {
-        let mut plan = Self { rows, wanted: rows, numbers: Vec::new() };
+    pub fn idle(rows: usize, wanted: usize) -> Self {
+        let mut plan = Self { rows, wanted, numbers: Vec::new() };
         plan.numbers.resize(plan.offset(Section::Blocks), 0);
         let positions = plan.offset(Section::Positions);
         plan.numbers[positions..positions + rows].fill(NONE);
