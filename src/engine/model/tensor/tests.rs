@@ -259,8 +259,8 @@ mod cuda {
         }
     }
 
-    /// The kept head of the list and the token in it, in f64, straight from the definition: top-k, then top-p of what
-    /// is left, then min-p.
+    /// The token, and all that are kept, in f64, straight from the definition: top-k, then top-p of what
+    /// is left, then min-p; what is kept is walked by id.
     fn reference(logits: &[f32], draw: &Draw) -> (u32, Vec<u32>) {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
@@ -280,6 +280,7 @@ mod cuda {
         }
         order.truncate(kept);
         order.retain(|&id| weight(id) >= f64::from(draw.min_p));
+        order.sort_unstable();
         let mut rest = f64::from(draw.uniform) * order.iter().map(|&id| weight(id)).sum::<f64>();
         let token = order.iter().copied().find(|&id| {
             rest -= weight(id);

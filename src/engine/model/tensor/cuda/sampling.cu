@@ -1,8 +1,8 @@
-// From logits to tokens: temperature, top-k, top-p, min-p, one block of threads per row.
+// From logits to tokens, by the rule of the engine's sampler: temperature, top-k, top-p, min-p, then a walk by id through
+// what is kept. One block of threads per row.
 //
-// All cuts keep a head of the list of tokens by falling probability (equals by id), so that the kept mass is the least
-// of the three heads' masses, and drawing is finding the token at which the running mass passes uniform * kept mass.
-// The list is never sorted: tokens are counted into bins of their distance from the highest logit, in two levels of 64
+// All cuts keep a head of the ranking by falling logit (equals by id), so that the shortest head is what is kept. The
+// ranking is never sorted: tokens are counted into bins of their distance from the highest logit, in two levels of 64
 // bins a nat and 2048 parts of such a bin. Tokens of one part count as equal. Masses are whole numbers of 2^-31 of the
 // likeliest token's weight, so that sums do not depend on the order of threads.
 
@@ -16,16 +16,21 @@ struct Histogram {
     u32 count[BINS];
 };
 
-// A place in the list.
+// A place in the ranking.
 struct Place {
     // Mass before the part that holds it, and of the whole part.
     u64 before;
     u64 mass;
-    // Which part, its tokens, and which of them it is.
-    u32 bin;
+    // The part's number (bin * BINS + part of the bin), its tokens, and which of them it is.
     u32 part;
     u32 count;
     u32 nth;
+};
+
+// Where the ranking is cut: tokens of lower parts are kept, and those of this part up to this id.
+struct Cut {
+    u32 part;
+    u32 id;
 };
 
 __device__ __forceinline__ u32 weight_of(float distance) {
@@ -34,8 +39,14 @@ __device__ __forceinline__ u32 weight_of(float distance) {
 
 __device__ __forceinline__ u32 bin_of(float distance) { return min((u32)(distance * BINS_PER_NAT), BINS - 1); }
 
-__device__ __forceinline__ u32 part_of(float distance, u32 bin) {
+// The part's number within its bin.
+__device__ __forceinline__ u32 part_in(float distance, u32 bin) {
     return min((u32)((distance * BINS_PER_NAT - (float)bin) * (float)BINS), BINS - 1);
+}
+
+__device__ __forceinline__ u32 part_of(float distance) {
+    const u32 bin = bin_of(distance);
+    return bin * BINS + part_in(distance, bin);
 }
 
 __device__ __forceinline__ void count_in(Histogram& histogram, u32 bin, u32 weight) {
@@ -118,19 +129,21 @@ __device__ void find_bin(const Histogram& histogram, u64 target, bool by_count, 
 __device__ Place locate(const Histogram& bins, Histogram& parts, const float* logits, float highest, float inverse,
                         u64 target, bool by_count) {
     Place place;
+    u32 bin, part;
     u64 mass, count, part_mass, part_count;
-    find_bin(bins, target, by_count, &place.bin, &mass, &count);
+    find_bin(bins, target, by_count, &bin, &mass, &count);
     clear(parts);
     for (int index = threadIdx.x; index < VOCABULARY; index += PICK_THREADS) {
         const float distance = (highest - logits[index]) * inverse;
-        if (bin_of(distance) == place.bin) count_in(parts, part_of(distance, place.bin), weight_of(distance));
+        if (bin_of(distance) == bin) count_in(parts, part_in(distance, bin), weight_of(distance));
     }
     __syncthreads();
     const u64 rest = target - min(target, by_count ? count : mass);
-    find_bin(parts, rest, by_count, &place.part, &part_mass, &part_count);
+    find_bin(parts, rest, by_count, &part, &part_mass, &part_count);
+    place.part = bin * BINS + part;
     place.before = mass + part_mass;
-    place.mass = mass_of(parts, place.part);
-    place.count = parts.count[place.part];
+    place.mass = mass_of(parts, part);
+    place.count = parts.count[part];
     const u64 left = rest - min(rest, by_count ? part_count : part_mass);
     const u64 each = by_count ? 1 : max(place.mass / place.count, (u64)1);
     place.nth = (u32)min(left / each, (u64)(place.count - 1));
@@ -138,29 +151,80 @@ __device__ Place locate(const Histogram& bins, Histogram& parts, const float* lo
     return place;
 }
 
-// The mass of the head of the list that ends with a place.
+// The mass of the head of the ranking that ends with a place.
 __device__ __forceinline__ u64 mass_through(const Place& place) {
     return place.before + place.mass / place.count * (place.nth + 1);
 }
 
-// The id of a place: the nth token of its part by id.
-__device__ u32 token_at(const Place& place, const float* logits, float highest, float inverse) {
+// The cut after a place.
+__device__ Cut cut_after(const Place& place, const float* logits, float highest, float inverse) {
+    if (place.nth + 1 == place.count) return {place.part, NONE};
     __shared__ u32 found;
-    if (threadIdx.x == 0) found = 0;
+    if (threadIdx.x == 0) found = NONE;
     u32 seen = 0;
     for (int start = 0; start < VOCABULARY && seen <= place.nth; start += PICK_THREADS) {
         const int index = start + threadIdx.x;
-        bool is_in = false;
-        if (index < VOCABULARY) {
-            const float distance = (highest - logits[index]) * inverse;
-            is_in = bin_of(distance) == place.bin && part_of(distance, place.bin) == place.part;
-        }
+        const bool is_in = index < VOCABULARY && part_of((highest - logits[index]) * inverse) == place.part;
         const u32 here = __syncthreads_count(is_in);
         if (here > 0 && seen + here > place.nth) {
             const u64 order = running_sum(is_in);
             if (is_in && seen + order == (u64)place.nth + 1) found = index;
         }
         seen += here;
+    }
+    __syncthreads();
+    return {place.part, found};
+}
+
+__device__ __forceinline__ Cut shorter(Cut a, Cut b) {
+    return a.part < b.part || (a.part == b.part && a.id < b.id) ? a : b;
+}
+
+// What a token weighs if it is kept, else 0.
+__device__ __forceinline__ u32 kept_weight(float distance, u32 id, Cut cut, float min_distance) {
+    const u32 part = part_of(distance);
+    const bool is_kept = distance <= min_distance && (part < cut.part || (part == cut.part && id <= cut.id));
+    return is_kept ? weight_of(distance) : 0;
+}
+
+// The token at which the mass of what is kept, walked by id, first exceeds `uniform` of all of it. Each warp sums up a
+// stretch of ids; then the warp whose stretch holds the token walks it.
+__device__ u32 walk(const float* logits, float highest, float inverse, Cut cut, float min_distance, float uniform) {
+    constexpr int STRETCH = (VOCABULARY + 1023) / 1024 * 32;
+    __shared__ u64 masses[32];
+    __shared__ u32 found;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int first = warp * STRETCH, end = min(first + STRETCH, VOCABULARY);
+    u64 mass = 0;
+    for (int id = first + lane; id < end; id += 32) {
+        mass += kept_weight((highest - logits[id]) * inverse, id, cut, min_distance);
+    }
+    for (int offset = 16; offset > 0; offset >>= 1) mass += __shfl_xor_sync(FULL, mass, offset);
+    if (lane == 0) masses[warp] = mass;
+    if (threadIdx.x == 0) found = 0;
+    __syncthreads();
+    u64 total = 0, before = 0;
+    for (int other = 0; other < 32; other++) {
+        total += masses[other];
+        if (other < warp) before += masses[other];
+    }
+    const u64 target = (u64)((double)total * (double)uniform);
+    if (before <= target && target < before + mass) {
+        u64 rest = target - before;
+        for (int start = first; start < end; start += 32) {
+            const int id = start + lane;
+            u64 sum = id < end ? kept_weight((highest - logits[id]) * inverse, id, cut, min_distance) : 0;
+            for (int offset = 1; offset < 32; offset <<= 1) {
+                const u64 other = __shfl_up_sync(FULL, sum, offset);
+                if (lane >= offset) sum += other;
+            }
+            const u32 beyond = __ballot_sync(FULL, sum > rest);
+            if (beyond) {
+                if (lane == 0) found = start + __ffs(beyond) - 1;
+                break;
+            }
+            rest -= __shfl_sync(FULL, sum, 31);
+        }
     }
     __syncthreads();
     return found;
@@ -197,46 +261,42 @@ pick(const float* all_logits, const float* temperatures, const float* top_ps, co
     float highest;
     u32 token;
     find_highest(logits, &highest, &token);
-    const float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f;
+    // A temperature so low that its inverse is infinite would make 0 * infinity of the likeliest token.
+    const float inverse = temperature > 0.0f ? fminf(1.0f / temperature, 3.4e38f) : 0.0f;
     clear(histograms[0]);
     float total = 0.0f;
-    u64 above = 0;
-    const float min_distance = min_p > 0.0f ? -logf(min_p) : INFINITE;
+    u64 mass = 0;
     for (int index = threadIdx.x; index < VOCABULARY; index += PICK_THREADS) {
         const float gap = highest - logits[index], distance = gap * inverse;
         total += exp2_fast(-1.44269504f * gap);
         if (temperature > 0.0f) {
             const u32 weight = weight_of(distance);
             count_in(histograms[0], bin_of(distance), weight);
-            if (distance <= min_distance) above += weight;
+            mass += weight;
         }
     }
     total = block_sum(total);
     if (temperature > 0.0f) {
-        __shared__ u64 kept;
-        const u64 above_sum = running_sum(above);
-        if (threadIdx.x == PICK_THREADS - 1) kept = above_sum;
-        u64 mass = 0;
-        for (int i = 0; i < 2; i++) mass += mass_of(histograms[0], 2 * threadIdx.x + i);
-        const u64 mass_sum = running_sum(mass);
         __shared__ u64 whole;
-        if (threadIdx.x == PICK_THREADS - 1) whole = mass_sum;
+        const u64 sum = running_sum(mass);
+        if (threadIdx.x == PICK_THREADS - 1) whole = sum;
         __syncthreads();
-        u64 limit = whole;
+        u64 left = whole;
+        Cut cut = {NONE, NONE};
         if (top_k > 0 && top_k < VOCABULARY) {
-            limit = mass_through(locate(histograms[0], histograms[1], logits, highest, inverse, top_k - 1, true));
+            const Place last = locate(histograms[0], histograms[1], logits, highest, inverse, top_k - 1, true);
+            left = mass_through(last);
+            cut = cut_after(last, logits, highest, inverse);
         }
-        u64 head = limit;
         if (top_p < 1.0f) {
             // The first place whose running mass reaches the share: exceeds one less.
-            const u64 share = (u64)((double)limit * (double)top_p);
+            const u64 share = (u64)((double)left * (double)top_p);
             const u64 target = share > 0 ? share - 1 : 0;
-            head = mass_through(locate(histograms[0], histograms[1], logits, highest, inverse, target, false));
+            const Place last = locate(histograms[0], histograms[1], logits, highest, inverse, target, false);
+            cut = shorter(cut, cut_after(last, logits, highest, inverse));
         }
-        const u64 mass_kept = min(min(limit, head), kept);
-        const u64 target = (u64)((double)mass_kept * (double)uniforms[blockIdx.x]);
-        const Place place = locate(histograms[0], histograms[1], logits, highest, inverse, target, false);
-        token = token_at(place, logits, highest, inverse);
+        const float min_distance = min_p > 0.0f ? -logf(min_p) : INFINITE;
+        token = walk(logits, highest, inverse, cut, min_distance, uniforms[blockIdx.x]);
     }
     if (threadIdx.x == 0) {
         picked[2 * blockIdx.x] = token;
