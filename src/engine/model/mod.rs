@@ -159,8 +159,8 @@ impl Executor {
     /// Loads a model.
     ///
     /// # Errors
-    /// [`EngineError::Device`] for a device that this machine or this build lacks, or whose memory is too small,
-    /// [`EngineError::Unsupported`] for kernels that this machine lacks, [`EngineError::Malformed`] for missing or
+    /// [`EngineError::NoDevice`] for a device or kernels that this machine or this build lacks,
+    /// [`EngineError::DeviceMemory`] if the device's memory is too small, [`EngineError::Malformed`] for missing or
     /// misshapen tensors.
     pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         match (options.executor, options.device) {
@@ -171,18 +171,9 @@ impl Executor {
                 Ok(Self::Fused(Box::new(FusedModel::load(weights, options)?)))
             }
             (ExecutorChoice::Fused, _) => {
-                let detail = "the fused executor runs on the CPU only; use executor \"tensor\" or \"auto\"";
-                Err(EngineError::Device(detail.to_owned()))
+                let detail = "the fused executor runs on the CPU only; use executor \"tensor\" or \"auto\"".to_owned();
+                Err(EngineError::NoDevice { detail })
             }
-        }
-    }
-
-    /// Returns the model's shape.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        match self {
-            Self::Fused(model) => model.config(),
-            Self::Tensor(model) => model.config(),
         }
     }
 
@@ -211,6 +202,7 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Self::step`].
+    #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.logits(input)),

@@ -8,25 +8,28 @@ use crate::engine::error::EngineError;
 /// Opens a device.
 ///
 /// # Errors
-/// [`EngineError::Device`] if this build has no support for it or the machine has none.
+/// [`EngineError::NoDevice`] if this build has no support for it or the machine has none.
 pub fn open(choice: DeviceChoice) -> Result<Device, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         // A stream of its own: the default stream of a thread is another one on the engine's thread.
         DeviceChoice::Cuda(_) if !candle_core::utils::cuda_is_available() => Err(not_built("cuda")),
-        DeviceChoice::Cuda(index) => Device::new_cuda_with_stream(index).map_err(|error| {
-            EngineError::Device(format!("no CUDA device {index} can be opened: {}", first_line(&error)))
-        }),
+        DeviceChoice::Cuda(index) => Device::new_cuda_with_stream(index)
+            .map_err(|error| no_device(format!("no CUDA device {index} can be opened: {}", first_line(&error)))),
         DeviceChoice::Metal if !candle_core::utils::metal_is_available() => Err(not_built("metal")),
         DeviceChoice::Metal => Device::new_metal(0)
-            .map_err(|error| EngineError::Device(format!("no Metal device can be opened: {}", first_line(&error)))),
+            .map_err(|error| no_device(format!("no Metal device can be opened: {}", first_line(&error)))),
     }
 }
 
 /// Builds the error for a device that this build knows nothing of.
 pub fn not_built(device: &str) -> EngineError {
     let how = if device == "cuda" { "make cuda" } else { "cargo build --release --features metal" };
-    EngineError::Device(format!("this build has no support for device \"{device}\"; build with `{how}`"))
+    no_device(format!("this build has no support for device \"{device}\"; build with `{how}`"))
+}
+
+fn no_device(detail: String) -> EngineError {
+    EngineError::NoDevice { detail }
 }
 
 /// Returns the type of matrices on a device.

@@ -16,7 +16,7 @@ mod plain;
 mod tests;
 
 use self::plain::PlainModel;
-use super::{DeviceChoice, Draw, ExecutorOptions, ModelConfig, Picked, StepInput};
+use super::{DeviceChoice, Draw, ExecutorOptions, Picked, StepInput};
 use crate::engine::error::EngineError;
 use crate::engine::weights::Weights;
 
@@ -36,8 +36,9 @@ impl TensorModel {
     /// Loads a model onto the device that `options` names.
     ///
     /// # Errors
-    /// [`EngineError::Device`] if there is no such device, if this build has no support for it, or if its memory is too
-    /// small; [`EngineError::Malformed`] for missing or misshapen tensors.
+    /// [`EngineError::NoDevice`] if there is no such device or this build has no support for it,
+    /// [`EngineError::DeviceMemory`] if its memory is too small; [`EngineError::Malformed`] for missing or misshapen
+    /// tensors.
     pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         let device = device::open(options.device)?;
         let config = weights.config()?;
@@ -52,16 +53,6 @@ impl TensorModel {
             }
         };
         Ok(Self { backend, weight_bytes })
-    }
-
-    /// Returns the model's shape.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        match &self.backend {
-            Backend::Plain(model) => model.config(),
-            #[cfg(feature = "cuda")]
-            Backend::Cuda(model) => model.config(),
-        }
     }
 
     /// Returns the bytes that the matrices occupy on the device.
@@ -86,6 +77,7 @@ impl TensorModel {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
+    #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => model.logits(input),

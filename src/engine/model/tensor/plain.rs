@@ -86,11 +86,6 @@ impl PlainModel {
         })
     }
 
-    /// Returns the model's shape.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
     /// Runs one step and picks tokens on the host.
     ///
     /// # Errors

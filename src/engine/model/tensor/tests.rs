@@ -90,7 +90,7 @@ fn a_device_that_is_not_there_gets_a_clear_error() {
     let error_of = |executor, device| {
         let result = Executor::load(&weights, &options(executor, device, KvType::F32));
         let error = result.err().expect("refused");
-        assert!(matches!(error, EngineError::Device(_)) && error.hint().is_some());
+        assert!(matches!(error, EngineError::NoDevice { .. }) && error.hint().is_some());
         error.to_string()
     };
     assert!(error_of(ExecutorChoice::Fused, DeviceChoice::Cuda(0)).contains("runs on the CPU only"));

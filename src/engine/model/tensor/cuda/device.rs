@@ -106,7 +106,7 @@ impl Gpu {
     /// Takes over candle's device.
     ///
     /// # Errors
-    /// [`EngineError::Device`] if its memory is full already.
+    /// [`EngineError::DeviceMemory`] if its memory is full already.
     pub fn new(device: &Device) -> Result<Self, EngineError> {
         let cuda = device.as_cuda_device()?;
         // SAFETY: all work on this device's memory is issued on its one stream, in order, so that no event is needed to
@@ -139,7 +139,7 @@ impl Gpu {
     /// Checks that a model will fit, before anything is copied.
     ///
     /// # Errors
-    /// [`EngineError::Device`] with the figures.
+    /// [`EngineError::DeviceMemory`] with the figures.
     pub fn check_memory(&self, weights: usize, kv: usize, work: usize) -> Result<(), EngineError> {
         let (free, _) = self.stream.context().mem_get_info().map_err(driver_error)?;
         let needed = weights + kv + work;
@@ -147,21 +147,21 @@ impl Gpu {
             return Ok(());
         }
         let mib = |bytes: usize| bytes >> 20;
-        Err(EngineError::Device(format!(
-            "its memory is too small: {} MiB are needed (weights {}, keys and values {}, work {}), {} MiB are free; lower \
-             policy.kv_cache_mib or policy.slots, or take a smaller model",
+        let detail = format!(
+            "{} MiB are needed (weights {}, keys and values {}, work {}), {} MiB are free",
             mib(needed),
             mib(weights),
             mib(kv),
             mib(work),
             mib(free)
-        )))
+        );
+        Err(EngineError::DeviceMemory { detail })
     }
 
     /// Allocates memory of zeros.
     ///
     /// # Errors
-    /// [`EngineError::Device`] if there is not enough.
+    /// [`EngineError::DeviceMemory`] if there is not enough.
     pub fn zeros(&self, bytes: usize) -> Result<Buffer, EngineError> {
         zeros(&self.stream, bytes)
     }
@@ -313,7 +313,7 @@ impl Kernels {
     /// Compiles the kernels with what `defines` says.
     ///
     /// # Errors
-    /// [`EngineError::Device`] with the compiler's words.
+    /// [`EngineError::NoDevice`] with the compiler's words.
     pub fn compile(gpu: &Gpu, defines: &[(&'static str, usize)]) -> Result<Self, EngineError> {
         let context = gpu.stream.context();
         let (major, minor) = context.compute_capability().map_err(driver_error)?;
@@ -321,7 +321,7 @@ impl Kernels {
         options.extend(defines.iter().map(|(name, number)| format!("-D{name}={number}")));
         let options = CompileOptions { options, name: Some("kernels.cu".to_owned()), ..CompileOptions::default() };
         let code = nvrtc::compile_ptx_with_opts(SOURCES.concat(), options)
-            .map_err(|error| EngineError::Device(format!("its kernels cannot be compiled: {error}")))?;
+            .map_err(|error| EngineError::NoDevice { detail: format!("the kernels cannot be compiled: {error}") })?;
         let module = context.load_module(code).map_err(driver_error)?;
         let load = |name: &str| module.load_function(name).map_err(driver_error);
         let pick = load("pick")?;
@@ -341,10 +341,9 @@ impl Kernels {
 
 fn zeros(stream: &Arc<CudaStream>, bytes: usize) -> Result<Buffer, EngineError> {
     let slice = stream.alloc_zeros::<u8>(bytes.max(1)).map_err(|error| match error {
-        DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => EngineError::Device(format!(
-            "its memory is full: {} MiB more were asked for; lower policy.kv_cache_mib or policy.slots",
-            bytes >> 20
-        )),
+        DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+            EngineError::DeviceMemory { detail: format!("{} MiB more were asked for than are free", bytes >> 20) }
+        }
         error => driver_error(error),
     })?;
     let pointer = slice.device_ptr(stream).0;

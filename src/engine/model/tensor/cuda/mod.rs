@@ -70,8 +70,8 @@ impl CudaModel {
     /// Loads a model, compiles the kernels for its shape, and runs a first step's worth of products.
     ///
     /// # Errors
-    /// [`EngineError::Device`] if the memory is too small or the kernels cannot be compiled;
-    /// [`EngineError::Unsupported`] for shapes that the kernels do not take; otherwise as [`loading::load`].
+    /// [`EngineError::DeviceMemory`] if the memory is too small, [`EngineError::NoDevice`] if the kernels do not take the
+    /// model's shape or cannot be compiled; otherwise as [`loading::load`].
     pub fn load(
         weights: &Weights,
         config: ModelConfig,
@@ -109,11 +109,6 @@ impl CudaModel {
         Ok(model)
     }
 
-    /// Returns the model's shape.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
     /// Runs one step and picks tokens on the device.
     ///
     /// # Errors
@@ -133,6 +128,7 @@ impl CudaModel {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
+    #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         let wanted = input.rows.iter().filter(|row| row.wants_logits).count();
         if input.rows.is_empty() {
@@ -218,10 +214,11 @@ fn work_bytes(config: &ModelConfig, rows: usize) -> usize {
 fn check_shape(config: &ModelConfig) -> Result<(), EngineError> {
     let &ModelConfig { hidden, ffn, head_dim, .. } = config;
     if hidden % 8 != 0 || ffn % 8 != 0 || head_dim % 8 != 0 || head_dim > 256 {
-        return Err(EngineError::Device(format!(
+        let detail = format!(
             "the CUDA kernels take widths that are multiples of 8 and heads of at most 256; the model has hidden width \
              {hidden}, feed-forward width {ffn}, head width {head_dim}"
-        )));
+        );
+        return Err(EngineError::NoDevice { detail });
     }
     Ok(())
 }
