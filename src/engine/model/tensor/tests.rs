@@ -7,7 +7,7 @@ use crate::engine::kv::BlockId;
 use crate::engine::model::{
     BLOCK_TOKENS, DeviceChoice, Executor, ExecutorChoice, ExecutorOptions, KvType, Row, StepInput,
 };
-use crate::engine::testing::tiny_model_path;
+use crate::engine::testing::{Family, Format, RandomModel, tiny_model_path};
 use crate::engine::weights::Weights;
 use crate::engine::{Completion, Engine, EngineError, EngineOptions, SequenceSpec};
 
@@ -85,6 +85,21 @@ fn logits_on_the_cpu_are_those_of_the_fused_executor() {
 }
 
 #[test]
+fn both_executors_agree_on_every_family_and_format() {
+    for family in Family::ALL {
+        for format in [Format::Gguf, Format::Directory] {
+            let model = RandomModel::new(family);
+            let dir = tempfile::tempdir().unwrap();
+            let weights = Weights::open(&model.write(format, dir.path())).unwrap();
+            let load = |executor| Executor::load(&weights, &options(executor, DeviceChoice::Cpu, KvType::F32)).unwrap();
+            let (mut fused, mut tensor) = (load(ExecutorChoice::Fused), load(ExecutorChoice::Tensor));
+            let difference = worst_difference(&mut fused, &mut tensor, &script(model.vocabulary, 6));
+            assert!(difference < 1e-4, "{family:?} {format:?}: {difference}");
+        }
+    }
+}
+
+#[test]
 fn a_device_that_is_not_there_gets_a_clear_error() {
     let weights = Weights::open(&tiny_model_path()).unwrap();
     let error_of = |executor, device| {
@@ -159,7 +174,6 @@ mod cuda {
 
     use super::*;
     use crate::engine::model::{Draw, Picked};
-    use crate::engine::testing::{Family, Format, RandomModel};
 
     const GPU: DeviceChoice = DeviceChoice::Cuda(0);
 
