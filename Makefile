@@ -20,7 +20,14 @@ VENV := $(CACHE)/venv
 # More for tests/tools/bench_engine.py, for example --input FILE --rows 20 --rounds 1.
 BENCH_ARGS :=
 
-.PHONY: help model build demo test bench bench-engine fmt fmt-check clippy doc consumers ci clean
+# A build of its own: its dependencies differ.
+CUDA_DIR := $(TARGET_DIR)/cuda
+CUDA_CARGO := CARGO_TARGET_DIR=$(CUDA_DIR) cargo
+BENCH_SHAPE := qwen3-8b
+BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
+BENCH_COUNTS := 1 16 64 128 256
+
+.PHONY: help model build cuda demo test bench bench-engine bench-gpu fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +37,9 @@ model: ## fetch the default model (SmolLM2-135M-Instruct, 98 MB) and check its S
 
 build: ## build the release binary
 	cargo build --release --locked
+
+cuda: ## build the release binary for an NVIDIA GPU (CUDA_COMPUTE_CAP=90), into CUDA_DIR/release; fetches the compiler
+	eval "$$(python3 tests/tools/cuda_toolchain.py $(CACHE)/cuda)" && $(CUDA_CARGO) build --release --locked --features cuda
 
 demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, into out/demo
 	$(THINKLOOM) run -c fixtures/demo.toml -o out/demo
@@ -47,6 +57,12 @@ bench-engine: model build ## measure the engine beside llama.cpp, built from sou
 		| sed -n '/"name":"throughput"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
 	python3 tests/tools/bench_engine.py --model $(MODEL) --llamacpp $(CACHE)/llamacpp/native/bin \
 		--throughput "$$throughput" --thinkloom $(THINKLOOM) $(BENCH_ARGS)
+
+bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
+	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)
+	eval "$$(python3 tests/tools/cuda_toolchain.py $(CACHE)/cuda)" && \
+	$(CUDA_CARGO) bench --locked --features cuda --bench gpu -- $(BENCH_DIR) $(BENCH_COUNTS)
+	python3 tests/tools/bench_transformers.py $(BENCH_DIR) $(BENCH_COUNTS)
 
 fmt: ## format the sources
 	cargo fmt

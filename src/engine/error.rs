@@ -41,6 +41,12 @@ pub enum EngineError {
         /// Bytes that were asked for.
         bytes: usize,
     },
+    /// The model does not fit the memory of the device.
+    #[error("the model does not fit the device: {detail}")]
+    DeviceMemory {
+        /// What was asked for and what there is.
+        detail: String,
+    },
     /// A tensor operation failed.
     #[error("the model failed during a step: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -83,6 +89,7 @@ impl EngineError {
             Self::PromptTooLong { .. } => Some("use a model with a longer context"),
             Self::KvTooSmall { .. } => Some("raise policy.kv_cache_mib, or lower sampling.think_on_tokens_max"),
             Self::NoDevice { .. } => Some("set policy.device, policy.executor and policy.kernels to \"auto\""),
+            Self::DeviceMemory { .. } => Some("lower policy.kv_cache_mib or policy.slots, or use a smaller model"),
             Self::OutOfMemory { .. } => Some("lower policy.kv_cache_mib, or use a smaller model"),
             Self::Tensor(_) | Self::Stopped(_) | Self::Draining => None,
         }

@@ -23,6 +23,8 @@ use super::weights::Weights;
 /// Prompt rows that a step may carry besides the decoding rows: enough to fill the kernels, few enough that decoding
 /// sequences do not wait long.
 const PROMPT_ROWS_PER_STEP: usize = 192;
+/// The same on a GPU, which needs far more rows before its arithmetic takes longer than reading the weights.
+const PROMPT_ROWS_PER_STEP_GPU: usize = 2048;
 
 /// Settings of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +145,11 @@ impl Engine {
             let (tokens, rows) = (vocabulary.size(), config.vocabulary);
             return Err(weights.malformed(format!("{tokens} tokens are named, but the embedding has {rows} rows")));
         }
-        let limits = SchedulerLimits { slots: options.slots, step_rows_max: options.slots + PROMPT_ROWS_PER_STEP };
+        let prompt_rows = match options.device {
+            DeviceChoice::Cpu => PROMPT_ROWS_PER_STEP,
+            DeviceChoice::Cuda(_) | DeviceChoice::Metal => PROMPT_ROWS_PER_STEP_GPU,
+        };
+        let limits = SchedulerLimits { slots: options.slots, step_rows_max: options.slots + prompt_rows };
         let blocks = (options.kv_cache_bytes / config.block_bytes(options.kv_type.size())).max(1);
         let executor_options = ExecutorOptions {
             device: options.device,

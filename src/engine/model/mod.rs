@@ -5,11 +5,13 @@
 
 mod config;
 mod fused;
+mod tensor;
 
 pub use config::{LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
 pub use fused::exp;
 
 use self::fused::FusedModel;
+use self::tensor::TensorModel;
 use super::error::EngineError;
 use super::kv::BlockId;
 use super::weights::Weights;
@@ -149,23 +151,29 @@ pub struct ExecutorOptions {
 pub enum Executor {
     /// Own kernels on the CPU.
     Fused(Box<FusedModel>),
+    /// candle's tensors on any device.
+    Tensor(Box<TensorModel>),
 }
 
 impl Executor {
     /// Loads a model.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] for a device or kernels that this machine or this build lacks,
-    /// [`EngineError::Malformed`] for missing or misshapen tensors.
+    /// [`EngineError::NoDevice`] for a device or kernels that this machine or this build lacks,
+    /// [`EngineError::DeviceMemory`] if the device's memory is too small, [`EngineError::Malformed`] for missing or
+    /// misshapen tensors.
     pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
-        Ok(Self::Fused(Box::new(FusedModel::load(weights, options)?)))
-    }
-
-    /// Returns the model's shape.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        match self {
-            Self::Fused(model) => model.config(),
+        match (options.executor, options.device) {
+            (ExecutorChoice::Tensor, _) | (ExecutorChoice::Auto, DeviceChoice::Cuda(_) | DeviceChoice::Metal) => {
+                Ok(Self::Tensor(Box::new(TensorModel::load(weights, options)?)))
+            }
+            (ExecutorChoice::Fused | ExecutorChoice::Auto, DeviceChoice::Cpu) => {
+                Ok(Self::Fused(Box::new(FusedModel::load(weights, options)?)))
+            }
+            (ExecutorChoice::Fused, _) => {
+                let detail = "the fused executor runs on the CPU only; use executor \"tensor\" or \"auto\"".to_owned();
+                Err(EngineError::NoDevice { detail })
+            }
         }
     }
 
@@ -182,6 +190,7 @@ impl Executor {
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Fused(model) => model.weight_bytes(),
+            Self::Tensor(model) => model.weight_bytes(),
         }
     }
 
@@ -193,6 +202,7 @@ impl Executor {
     pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.step(input, draws)),
+            Self::Tensor(model) => model.step(input, draws),
         }
     }
 
@@ -200,9 +210,11 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Self::step`].
+    #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.logits(input)),
+            Self::Tensor(model) => model.logits(input),
         }
     }
 }

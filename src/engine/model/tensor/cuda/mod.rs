@@ -1,0 +1,238 @@
+//! The decoder on an NVIDIA GPU: cuBLAS for the matrix products, own kernels for everything between them.
+//!
+//! Nothing goes back and forth within a step: tokens, positions, block tables and draws go up in one copy, picked tokens
+//! come back in one. All buffers are allocated at load. Steps in which every row wants a token (all rows decode) are
+//! recorded as a CUDA graph per padded row count and replayed, so that the host does not hold the device up.
+
+mod device;
+mod plan;
+mod steps;
+
+use std::collections::HashMap;
+
+use candle_core::Device;
+
+use self::device::{Buffer, Gpu, Kernels};
+use self::plan::Plan;
+use self::steps::Graph;
+use super::loading::{self, TensorWeights};
+use crate::engine::error::EngineError;
+use crate::engine::model::{Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, StepInput};
+use crate::engine::weights::Weights;
+
+/// A model on an NVIDIA GPU.
+pub struct CudaModel {
+    config: ModelConfig,
+    gpu: Gpu,
+    kernels: Kernels,
+    weights: TensorWeights,
+    /// One per layer, `[blocks, kv_heads, 16, head_dim]` in the KV type.
+    keys: Vec<Buffer>,
+    /// As `keys`.
+    values: Vec<Buffer>,
+    /// Whole turns per position of each rotary pair, `[head_dim / 2]` f64.
+    turns: Buffer,
+    /// Factor on cosine and sine.
+    magnitude: f32,
+    work: Work,
+    rows_max: usize,
+    /// Recorded steps by row count.
+    graphs: HashMap<usize, Graph>,
+}
+
+/// Buffers of a step, for `rows_max` rows.
+struct Work {
+    /// The step's plan, u32; grows with the sequences.
+    plan: Buffer,
+    /// Residual stream, `[rows, hidden]` f32.
+    residual: Buffer,
+    /// Normed rows, `[rows, hidden]` bf16.
+    normed: Buffer,
+    /// What goes back into the residual stream, `[rows, hidden]` bf16.
+    delta: Buffer,
+    /// Queries, keys and values, `[rows, (heads + 2 kv_heads) * head_dim]` bf16.
+    projected: Buffer,
+    /// Attention's output, `[rows, heads * head_dim]` bf16.
+    attended: Buffer,
+    /// Parts of attention, f32; see the kernel.
+    partial: Buffer,
+    /// Gates and ups, `[rows, 2 ffn]` bf16.
+    gate_up: Buffer,
+    /// `[rows, ffn]` bf16.
+    activated: Buffer,
+    /// `[wanting rows, vocabulary]` f32; grows when a step wants more.
+    logits: Buffer,
+    /// `[wanting rows, 2]`: token, bits of its log-probability.
+    picked: Buffer,
+}
+
+impl CudaModel {
+    /// Loads a model, compiles the kernels for its shape, and runs a first step's worth of products.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if the memory is too small, [`EngineError::NoDevice`] if the kernels do not take the
+    /// model's shape or cannot be compiled; otherwise as [`loading::load`].
+    pub fn load(
+        weights: &Weights,
+        config: ModelConfig,
+        device: Device,
+        options: &ExecutorOptions,
+    ) -> Result<Self, EngineError> {
+        check_shape(&config)?;
+        let rows_max = options.rows_max.max(1);
+        let gpu = Gpu::new(&device)?;
+        let kv_bytes = config.block_bytes(options.kv_type.size()) * options.kv_blocks;
+        let work_bytes = work_bytes(&config, rows_max);
+        gpu.check_memory(loading::weight_bytes(&config, weights, &device), kv_bytes, work_bytes)?;
+        let kernels = Kernels::compile(&gpu, &defines(&config, options.kv_type))?;
+        let layer_bytes = kv_bytes / 2 / config.layers.len();
+        let store = || config.layers.iter().map(|_| gpu.zeros(layer_bytes)).collect::<Result<Vec<_>, _>>();
+        let (keys, values) = (store()?, store()?);
+        let (inverse_frequencies, magnitude) = config.rope.inverse_frequencies(config.head_dim);
+        let turns: Vec<f64> =
+            inverse_frequencies.iter().map(|&frequency| f64::from(frequency) / std::f64::consts::TAU).collect();
+        let work = Work::new(&gpu, &config, rows_max)?;
+        let mut model = Self {
+            weights: loading::load(weights, &config, &device)?,
+            turns: gpu.upload(&turns)?,
+            config,
+            kernels,
+            keys,
+            values,
+            magnitude,
+            work,
+            rows_max,
+            graphs: HashMap::new(),
+            gpu,
+        };
+        model.warm_up()?;
+        Ok(model)
+    }
+
+    /// Runs one step and picks tokens on the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Tensor`] if the device fails.
+    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
+        if input.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.run(input, draws)?;
+        let mut picked = vec![0_u32; 2 * draws.len()];
+        self.gpu.download(&self.work.picked, &mut picked)?;
+        let pairs = picked.chunks_exact(2);
+        Ok(pairs.map(|pair| Picked { token: pair[0], log_probability: f32::from_bits(pair[1]) }).collect())
+    }
+
+    /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
+    ///
+    /// # Errors
+    /// [`EngineError::Tensor`] if the device fails.
+    #[cfg(test)]
+    pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
+        let wanted = input.rows.iter().filter(|row| row.wants_logits).count();
+        if input.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let greedy = Draw { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, uniform: 0.0 };
+        self.run(input, &vec![greedy; wanted])?;
+        let mut logits = vec![0.0_f32; wanted * self.config.vocabulary];
+        self.gpu.download(&self.work.logits, &mut logits)?;
+        Ok(logits)
+    }
+
+    fn run(&mut self, input: &StepInput, draws: &[Draw]) -> Result<(), EngineError> {
+        if input.rows.len() > self.rows_max {
+            let rows = input.rows.len();
+            return Err(EngineError::Stopped(format!("a step has {rows} rows, room was made for {}", self.rows_max)));
+        }
+        let is_decoding = input.rows.iter().all(|row| row.wants_logits);
+        let padded = plan::padded_rows(input.rows.len());
+        if is_decoding && padded <= self.rows_max.min(plan::GRAPH_ROWS_MAX) {
+            let plan = Plan::new(input, draws, padded, padded);
+            self.prepare(&plan)?;
+            return self.replay(&plan);
+        }
+        let plan = Plan::new(input, draws, input.rows.len(), draws.len());
+        self.prepare(&plan)?;
+        self.launch_step(&plan)
+    }
+
+    /// Makes room for the plan and the logits, and copies the plan to the device.
+    fn prepare(&mut self, plan: &Plan) -> Result<(), EngineError> {
+        let plan_bytes = size_of_val(plan.numbers()).next_power_of_two();
+        let logits_bytes = plan.wanted * self.config.vocabulary * size_of::<f32>();
+        for (buffer, bytes) in [(&mut self.work.plan, plan_bytes), (&mut self.work.logits, logits_bytes)] {
+            if bytes > buffer.bytes() {
+                // Recorded steps point into the old buffer.
+                self.graphs.clear();
+                *buffer = self.gpu.zeros(bytes)?;
+            }
+        }
+        self.gpu.copy_up(plan.numbers(), &self.work.plan)
+    }
+
+    /// Runs steps of a few sizes over block 0, which nobody holds yet: loads cuBLAS' kernels and the own ones.
+    fn warm_up(&mut self) -> Result<(), EngineError> {
+        for rows in [1, 16, self.rows_max] {
+            let rows = rows.min(self.rows_max);
+            let plan = Plan::idle(rows, rows.min(16));
+            self.prepare(&plan)?;
+            self.launch_step(&plan)?;
+        }
+        self.gpu.wait()
+    }
+}
+
+impl Work {
+    fn new(gpu: &Gpu, config: &ModelConfig, rows: usize) -> Result<Self, EngineError> {
+        let &ModelConfig { hidden, ffn, heads, kv_heads, head_dim, .. } = config;
+        let (bf16, f32) = (2, size_of::<f32>());
+        Ok(Self {
+            plan: gpu.zeros(size_of::<u32>())?,
+            residual: gpu.zeros(rows * hidden * f32)?,
+            normed: gpu.zeros(rows * hidden * bf16)?,
+            delta: gpu.zeros(rows * hidden * bf16)?,
+            projected: gpu.zeros(rows * (heads + 2 * kv_heads) * head_dim * bf16)?,
+            attended: gpu.zeros(rows * heads * head_dim * bf16)?,
+            partial: gpu.zeros(gpu.attention_blocks() * (heads / kv_heads) * (head_dim + 2) * f32)?,
+            gate_up: gpu.zeros(rows * 2 * ffn * bf16)?,
+            activated: gpu.zeros(rows * ffn * bf16)?,
+            logits: gpu.zeros(f32)?,
+            picked: gpu.zeros(rows * 2 * size_of::<u32>())?,
+        })
+    }
+}
+
+/// Returns about how many bytes the buffers of a step take, logits of 256 rows included.
+fn work_bytes(config: &ModelConfig, rows: usize) -> usize {
+    let &ModelConfig { hidden, ffn, heads, kv_heads, head_dim, vocabulary, .. } = config;
+    rows * (8 * hidden + (4 * heads + 4 * kv_heads) * head_dim + 6 * ffn) + rows.min(256) * vocabulary * 4
+}
+
+/// Refuses shapes that the kernels' 16-byte loads do not take.
+fn check_shape(config: &ModelConfig) -> Result<(), EngineError> {
+    let &ModelConfig { hidden, ffn, head_dim, .. } = config;
+    if hidden % 8 != 0 || ffn % 8 != 0 || head_dim % 8 != 0 || head_dim > 256 {
+        let detail = format!(
+            "the CUDA kernels take widths that are multiples of 8 and heads of at most 256; the model has hidden width \
+             {hidden}, feed-forward width {ffn}, head width {head_dim}"
+        );
+        return Err(EngineError::NoDevice { detail });
+    }
+    Ok(())
+}
+
+/// Returns what the kernels are compiled for.
+fn defines(config: &ModelConfig, kv_type: KvType) -> [(&'static str, usize); 8] {
+    [
+        ("HIDDEN", config.hidden),
+        ("FFN", config.ffn),
+        ("HEADS", config.heads),
+        ("KV_HEADS", config.kv_heads),
+        ("HEAD_DIM", config.head_dim),
+        ("VOCABULARY", config.vocabulary),
+        ("KV_F32", usize::from(kv_type == KvType::F32)),
+        ("HALF_SPLIT", usize::from(config.rope.layout == RopeLayout::HalfSplit)),
+    ]
+}
