@@ -72,11 +72,10 @@ async fn seconds(engine: &Engine, prompts: &[Vec<u32>], tokens_max: u32) -> (f64
     let specs = prompts.iter().enumerate().map(|(index, prompt)| SequenceSpec {
         prompt: prompt.clone(),
         tokens_max,
-        stops: Vec::new(),
-        close: None,
         temperature: 1.0,
         top_p: 0.95,
         stream_key: [(index % 251) as u8; 32],
+        ..SequenceSpec::default()
     });
     let started = Instant::now();
     let completions = join_all(specs.map(|spec| engine.sample(spec))).await;

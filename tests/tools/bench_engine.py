@@ -109,7 +109,8 @@ def measure_llamacpp(options, flags):
 
 def measure_thinkloom(options):
     """Returns {line: tokens per second} and what the roofline needs."""
-    rows = json_lines(output([options.throughput, options.model, "--threads", options.threads]))
+    # Keys and values at 2 bytes a number, as llama.cpp keeps them.
+    rows = json_lines(output([options.throughput, options.model, "--threads", options.threads, "--kv", "bf16"]))
     found = {row["kind"]: row for row in rows}
     speeds = {f"decode {row['sequences']}": row["tokens_per_s"] for row in rows if row["kind"] == "decode"}
     for length in PROMPTS:

@@ -7,7 +7,9 @@ mod config;
 mod fused;
 mod tensor;
 
-pub use config::{LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
+pub use config::{LayerKind, ModelConfig, RopeLayout};
+#[cfg(test)]
+pub use config::{RopeConfig, RopeScaling};
 pub use fused::exp;
 
 use self::fused::FusedModel;
@@ -182,6 +184,7 @@ impl Executor {
     pub fn numerics(&self) -> &'static str {
         match self {
             Self::Fused(model) => model.numerics(),
+            Self::Tensor(model) => model.numerics(),
         }
     }
 

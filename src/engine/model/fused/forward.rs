@@ -156,6 +156,7 @@ impl Region {
     }
 
     /// Returns the logits, `[wanting rows, vocabulary]`, once the step is over.
+    #[cfg(test)]
     pub fn logits(&self) -> Vec<f32> {
         // SAFETY: the step is over.
         unsafe { self.buffers.logits.read(0..self.wanting.len() * self.decoder.config.vocabulary) }.to_vec()

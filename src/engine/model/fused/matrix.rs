@@ -91,7 +91,6 @@ struct Segment {
 
 /// A packed weight matrix, possibly of several tensors stacked.
 pub struct Matrix {
-    inputs: usize,
     blocks: usize,
     segments: Vec<Segment>,
     panels: Vec<Panel>,
@@ -152,7 +151,7 @@ impl Matrix {
 
     fn empty(parts: &[RawTensor<'_>]) -> Self {
         let inputs = parts.first().map_or(0, RawTensor::row_length);
-        Self { inputs, blocks: inputs.div_ceil(BLOCK_INPUTS), segments: Vec::new(), panels: Vec::new() }
+        Self { blocks: inputs.div_ceil(BLOCK_INPUTS), segments: Vec::new(), panels: Vec::new() }
     }
 
     /// Returns the inputs, padded to whole blocks: the length that rows of activations must have.
@@ -196,11 +195,6 @@ impl Matrix {
         // SAFETY: the words are written while the matrix is packed and never again.
         let words = unsafe { words.read(start + blocks.start * block_words..start + blocks.end * block_words) };
         PanelView { format: *format, words, column: panel.column, width: panel.width }
-    }
-
-    /// Returns the inputs, not padded.
-    pub fn inputs(&self) -> usize {
-        self.inputs
     }
 }
 

@@ -27,7 +27,7 @@ use self::forward::{Buffers, Region, Scratch};
 use self::kernels::Kernels;
 use self::kv_store::KvStore;
 use self::team::Team;
-use super::{Draw, ExecutorOptions, ModelConfig, Picked, StepInput};
+use super::{Draw, ExecutorOptions, Picked, StepInput};
 use crate::engine::error::EngineError;
 use crate::engine::weights::Weights;
 
@@ -60,12 +60,6 @@ impl FusedModel {
         Ok(Self { decoder: Arc::new(decoder), buffers: Arc::new(buffers), store: Arc::new(store), team, kernels })
     }
 
-    /// Returns the model's shape.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        &self.decoder.config
-    }
-
     /// Returns the bytes that the weights occupy in memory.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
@@ -86,6 +80,7 @@ impl FusedModel {
 
     /// Runs one step and returns the logits of those rows that want them, `[wanting rows, vocabulary]` f32, in row
     /// order.
+    #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Vec<f32> {
         let region = self.run(input, &[]);
         region.logits()

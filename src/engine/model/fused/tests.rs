@@ -55,9 +55,9 @@ fn activations(kernels: Kernels, x: &[f32], width: usize) -> Activations {
 }
 
 /// The product `[rows, outputs]`, unit by unit.
-fn product(kernels: Kernels, matrix: &Matrix, x: &[f32], outputs: usize) -> Vec<f32> {
-    let rows = x.len() / matrix.inputs();
-    let activations = activations(kernels, x, matrix.inputs());
+fn product(kernels: Kernels, matrix: &Matrix, inputs: usize, x: &[f32], outputs: usize) -> Vec<f32> {
+    let rows = x.len() / inputs;
+    let activations = activations(kernels, x, inputs);
     let mut scratch = ProductScratch::default();
     let mut out = vec![0.0; rows * outputs];
     for unit in 0..matrix.units() {
@@ -97,7 +97,7 @@ fn products_agree_with_the_definition_for_every_storage_type() {
             let (bytes, weights) = stored(dtype, outputs, inputs, 7);
             let matrix = Matrix::stack(&[raw(dtype, outputs, inputs, &bytes)]).unwrap();
             let x = noise(rows * inputs, 8);
-            let got = product(kernels, &matrix, &x, outputs);
+            let got = product(kernels, &matrix, inputs, &x, outputs);
             // bf16 has 8 bits of mantissa; two factors, and sums of 768 terms of about 0.08.
             let is_rounded = kernels == Kernels::Amx || matches!(dtype, GgmlDType::Q2K | GgmlDType::Q3K);
             let tolerance = if is_rounded { 3e-2 } else { 2e-5 };
@@ -122,7 +122,7 @@ fn products_of_odd_shapes_and_stacks_agree_with_the_definition() {
             let parts = [raw(GgmlDType::F32, outputs, inputs, &first), raw(GgmlDType::BF16, 9, inputs, &second)];
             let matrix = Matrix::stack(&parts).unwrap();
             let x = noise(rows * inputs, 3);
-            let got = product(kernels, &matrix, &x, outputs + 9);
+            let got = product(kernels, &matrix, inputs, &x, outputs + 9);
             let tolerance = if kernels == Kernels::Amx { 3e-2 } else { 2e-5 };
             let weights = [first_weights, second_weights].concat();
             for row in 0..rows {
@@ -145,10 +145,10 @@ fn a_row_of_a_product_has_the_same_bits_in_any_batch() {
             let (bytes, _) = stored(dtype, outputs, inputs, 4);
             let matrix = Matrix::stack(&[raw(dtype, outputs, inputs, &bytes)]).unwrap();
             let x = noise(100 * inputs, 5);
-            let whole = product(kernels, &matrix, &x, outputs);
+            let whole = product(kernels, &matrix, inputs, &x, outputs);
             for rows in (1..=40).chain([47, 48, 49, 63, 64, 65, 95, 96, 99, 100]) {
                 for first in [0, 100 - rows] {
-                    let part = product(kernels, &matrix, &x[first * inputs..(first + rows) * inputs], outputs);
+                    let part = product(kernels, &matrix, inputs, &x[first * inputs..(first + rows) * inputs], outputs);
                     let expected = &whole[first * outputs..(first + rows) * outputs];
                     assert!(part == expected, "{kernels:?} {dtype:?}, {rows} rows from {first}");
                 }
@@ -167,7 +167,11 @@ fn both_f32_families_give_the_same_bits() {
         let (bytes, _) = stored(dtype, 48, 768, 6);
         let matrix = Matrix::stack(&[raw(dtype, 48, 768, &bytes)]).unwrap();
         let x = noise(9 * 768, 7);
-        assert_eq!(product(Kernels::Narrow, &matrix, &x, 48), product(Kernels::Wide, &matrix, &x, 48), "{dtype:?}");
+        assert_eq!(
+            product(Kernels::Narrow, &matrix, 768, &x, 48),
+            product(Kernels::Wide, &matrix, 768, &x, 48),
+            "{dtype:?}"
+        );
     }
 }
 

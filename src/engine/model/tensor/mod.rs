@@ -61,6 +61,16 @@ impl TensorModel {
         self.weight_bytes
     }
 
+    /// Returns the name of the arithmetic.
+    #[must_use]
+    pub fn numerics(&self) -> &'static str {
+        match &self.backend {
+            Backend::Plain(_) => "tensor",
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(_) => "bf16-cuda",
+        }
+    }
+
     /// Runs one step and picks a token for each row that wants one.
     ///
     /// # Errors

@@ -130,11 +130,8 @@ async fn greedy_texts(engine: &Engine) -> Vec<Completion> {
             .encode(&format!("{shared}{}{}", "again ".repeat(index / 8), ends[index % 8]))
             .unwrap(),
         tokens_max: 20 + 3 * index as u32,
-        stops: Vec::new(),
-        close: None,
-        temperature: 0.0,
-        top_p: 1.0,
         stream_key: [index as u8; 32],
+        ..SequenceSpec::default()
     });
     let completions = specs.map(|spec| engine.sample(spec));
     futures::future::join_all(completions).await.into_iter().map(Result::unwrap).collect()

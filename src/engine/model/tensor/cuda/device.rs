@@ -226,7 +226,7 @@ impl Gpu {
         Ok(start + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
     }
 
-    /// Issues a kernel. The arguments must be those of its source, and their memory large enough for the grid.
+    /// Launches a kernel. The arguments must be those of its source, and their memory large enough for the grid.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if it cannot be launched.
@@ -250,7 +250,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Issues a matrix product with sums in f32.
+    /// Launches a matrix product with sums in f32.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if cuBLAS refuses it.

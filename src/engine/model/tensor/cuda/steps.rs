@@ -60,7 +60,7 @@ impl CudaModel {
         }
     }
 
-    /// Issues all launches of a step whose plan is on the device.
+    /// Launches everything of a step whose plan is on the device.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
