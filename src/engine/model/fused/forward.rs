@@ -70,6 +70,7 @@ pub struct Scratch {
     product: ProductScratch,
     scores: Vec<f32>,
     row: Vec<f32>,
+    pick: sampler::Scratch,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -202,7 +203,7 @@ impl Region {
                 self.norm(self.wanting[chunk], chunk, &self.decoder.output_norm, &mut scratch.row);
             }
             Phase::Logits => self.output_logits(chunk, scratch),
-            Phase::Pick => self.pick(chunk),
+            Phase::Pick => self.pick(chunk, &mut scratch.pick),
         }
     }
 
@@ -342,12 +343,12 @@ impl Region {
         });
     }
 
-    fn pick(&self, index: usize) {
+    fn pick(&self, index: usize, scratch: &mut sampler::Scratch) {
         let vocabulary = self.decoder.config.vocabulary;
         // SAFETY: this phase only reads the logits.
         let logits = unsafe { self.buffers.logits.read(index * vocabulary..(index + 1) * vocabulary) };
         let Some(draw) = self.draws.get(index) else { return };
-        let picked = sampler::pick(logits, draw);
+        let picked = sampler::pick_with(scratch, logits, draw);
         // SAFETY: this row is this chunk's.
         let target = unsafe { self.buffers.picked.write(2 * index..2 * index + 2) };
         target.copy_from_slice(&[picked.token, picked.log_probability.to_bits()]);

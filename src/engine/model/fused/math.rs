@@ -32,37 +32,63 @@ pub fn exp(x: f32) -> f32 {
 ///
 /// `y = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich, 2019).
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let scale = inverse_rms(x, epsilon);
-            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                *out = x * scale * weight;
-            }
-        },
-    );
+    pulp::Arch::new().dispatch(RmsNorm { x, weight, epsilon, out });
 }
 
 /// As [`rms_norm`], in place.
 pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let scale = inverse_rms(x, epsilon);
-            for (x, weight) in x.iter_mut().zip(weight) {
-                *x = *x * scale * weight;
-            }
-        },
-    );
+    pulp::Arch::new().dispatch(RmsNormInPlace { x, weight, epsilon });
+}
+
+// Types and not closures: a dispatched closure may be called out of line, and is then compiled without the vector unit.
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl pulp::WithSimd for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let scale = inverse_rms(self.x, self.epsilon);
+        for ((out, x), weight) in self.out.iter_mut().zip(self.x).zip(self.weight) {
+            *out = x * scale * weight;
+        }
+    }
+}
+
+struct RmsNormInPlace<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+}
+
+impl pulp::WithSimd for RmsNormInPlace<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let scale = inverse_rms(self.x, self.epsilon);
+        for (x, weight) in self.x.iter_mut().zip(self.weight) {
+            *x = *x * scale * weight;
+        }
+    }
 }
 
 #[inline(always)]
 fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    for chunk in x.chunks(LANES) {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += value * value;
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane] * chunk[lane];
         }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += value * value;
     }
     1.0 / (lanes.iter().sum::<f32>() / x.len() as f32 + epsilon).sqrt()
 }
@@ -71,17 +97,25 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
 ///
 /// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
 pub fn swiglu(rows: &mut [[f32; 2 * LANES]]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.iter_mut() {
-                let (gates, ups) = row.split_at_mut(LANES);
-                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-                    *gate = *gate / (1.0 + exp(-*gate)) * up;
-                }
+    pulp::Arch::new().dispatch(SwiGlu { rows });
+}
+
+struct SwiGlu<'a> {
+    rows: &'a mut [[f32; 2 * LANES]],
+}
+
+impl pulp::WithSimd for SwiGlu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for row in self.rows {
+            for lane in 0..LANES {
+                let gate = row[lane];
+                row[lane] = gate / (1.0 + exp(-gate)) * row[LANES + lane];
             }
-        },
-    );
+        }
+    }
 }
 
 /// Rotates each pair of neighbours of a head, `(2 i, 2 i + 1)`; `rotation` holds all cosines, then all sines.

@@ -152,11 +152,25 @@ async fn check_texts(device: DeviceChoice) {
     let tokens: u32 = reference.iter().map(|completion| completion.completion_tokens).sum();
     assert!(tokens > 200, "{tokens} tokens are compared");
     let engine = load(options(ExecutorChoice::Tensor, device, 8 << 20));
-    assert_eq!(greedy_texts(&engine).await, reference);
-    assert_eq!(greedy_texts(&engine).await, reference, "with prompts cached");
+    assert_same_texts(&greedy_texts(&engine).await, &reference, "at first");
+    assert_same_texts(&greedy_texts(&engine).await, &reference, "with prompts cached");
     // 14 blocks of 16 tokens: some sequences are preempted and computed again.
     let cramped = load(options(ExecutorChoice::Tensor, device, 14 * 8192));
-    assert_eq!(greedy_texts(&cramped).await, reference, "with preemption");
+    assert_same_texts(&greedy_texts(&cramped).await, &reference, "with preemption");
+}
+
+/// The same texts, ended for the same reasons; probabilities as close as other kernels (bf16 on a GPU) come.
+fn assert_same_texts(got: &[Completion], expected: &[Completion], when: &str) {
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(expected) {
+        assert_eq!(Completion { log_probability: expected.log_probability, ..got.clone() }, *expected, "{when}");
+        let difference = (got.log_probability - expected.log_probability).abs();
+        assert!(
+            difference < 0.01 * expected.log_probability.abs(),
+            "{when}: {difference} of {}",
+            expected.log_probability
+        );
+    }
 }
 
 #[tokio::test]
