@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::engine::kv::BlockId;
 use crate::engine::model::{
-    BLOCK_TOKENS, DeviceChoice, Executor, ExecutorChoice, ExecutorOptions, KvType, Row, StepInput,
+    BLOCK_TOKENS, DeviceChoice, Executor, ExecutorChoice, ExecutorOptions, KernelChoice, KvType, Row, StepInput,
 };
 use crate::engine::testing::{Family, Format, RandomModel, tiny_model_path};
 use crate::engine::weights::Weights;
@@ -14,8 +14,10 @@ use crate::engine::{Completion, Engine, EngineError, EngineOptions, SequenceSpec
 /// Blocks that the scripts' sequences share out.
 const KV_BLOCKS: usize = 64;
 
+/// The fused executor computes in f32 on every CPU, also where AMX would be its choice.
 pub fn options(executor: ExecutorChoice, device: DeviceChoice, kv_type: KvType) -> ExecutorOptions {
-    ExecutorOptions { device, executor, kv_type, threads: 2, kv_blocks: KV_BLOCKS, rows_max: 256, ..Default::default() }
+    let kernels = KernelChoice::Avx2;
+    ExecutorOptions { device, executor, kernels, threads: 2, kv_type, kv_blocks: KV_BLOCKS, rows_max: 256 }
 }
 
 /// Steps over six sequences in which prompts come in chunks of random size beside decoding rows; the last steps are of
@@ -145,6 +147,7 @@ async fn check_texts(device: DeviceChoice) {
         kv_cache_bytes,
         executor,
         device,
+        kernels: KernelChoice::Avx2,
         ..EngineOptions::default()
     };
     let load = |options| Engine::load(&tiny_model_path(), options).unwrap();
