@@ -34,10 +34,10 @@ pub enum Weights {
     Directory(ModelDirectory),
 }
 
-/// Returns the SHA-256 identity of the model at a path (see [`Weights::digest`]).
+/// Returns the SHA-256 identity of the model at a path (see `Weights::digest`).
 ///
 /// # Errors
-/// As [`Weights::open`] and [`Weights::digest`].
+/// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is damaged.
 pub fn model_digest(path: &Path) -> Result<String, EngineError> {
     Weights::open(path)?.digest()
 }
