@@ -1,7 +1,8 @@
 //! The engine's speed as figures, one JSON object per line: `throughput MODEL [--threads N] [--kernels NAME]`
 //! (`auto`, `avx2`, `avx512`, `amx`) `[--kv TYPE]` (`f32`, `bf16`), for `make bench-engine`,
 //! which sets them beside llama.cpp's figures of the same run. `throughput MODEL --tokenize FILE` prints instead the
-//! token ids of every `{"text"}` of a JSONL file, for `tests/tools/compare_tokenizers.py`.
+//! token ids of every `{"text"}` of a JSONL file, for `tests/tools/compare_tokenizers.py`; `--greedy FILE` prints up to
+//! [`NEW_TOKENS`] tokens of its likeliest continuation as JSON text, for `tests/tools/compare_greedy.py`.
 //!
 //! - `prefill`: a prompt of random tokens that shares nothing with any other, to its first sampled token.
 //! - `decode`: sequences with one prompt of 128 tokens and [`NEW_TOKENS`] new ones each, sampled as a run samples. The
@@ -43,7 +44,7 @@ const FMA_CHAINS: usize = 12;
 const FMA_ROUNDS: usize = 20_000_000;
 
 fn main() -> anyhow::Result<()> {
-    let (mut model, mut threads, mut texts) = (None, 0, None);
+    let (mut model, mut threads, mut texts, mut prompts) = (None, 0, None, None);
     let (mut kernels, mut kv_type) = (KernelChoice::Auto, KvType::F32);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -52,18 +53,22 @@ fn main() -> anyhow::Result<()> {
             "--kernels" => kernels = kernels_named(&arguments.next().context("--kernels needs a name")?)?,
             "--kv" => kv_type = kv_type_named(&arguments.next().context("--kv needs a name")?)?,
             "--tokenize" => texts = Some(arguments.next().context("--tokenize needs a file")?),
+            "--greedy" => prompts = Some(arguments.next().context("--greedy needs a file")?),
             // What cargo passes to every bench.
             "--bench" => {}
             _ => model = Some(argument),
         }
     }
-    let model = model.context("usage: throughput MODEL [--threads N] [--tokenize FILE]")?;
+    let model = model.context("usage: throughput MODEL [--threads N] [--tokenize FILE | --greedy FILE]")?;
     let slots = SEQUENCES.iter().copied().max().unwrap_or(1);
     let options =
         EngineOptions { slots, threads, kv_cache_bytes: 2 << 30, kernels, kv_type, ..EngineOptions::default() };
     let engine = Engine::load(Path::new(&model), options)?;
     if let Some(texts) = texts {
         return print_token_ids(&engine, &texts);
+    }
+    if let Some(prompts) = prompts {
+        return print_greedy(&engine, &prompts);
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (bandwidth, peak) = (pool.install(read_bytes_per_second), pool.install(flop_per_second));
@@ -111,13 +116,35 @@ fn kv_type_named(name: &str) -> anyhow::Result<KvType> {
     })
 }
 
-fn print_token_ids(engine: &Engine, texts: &str) -> anyhow::Result<()> {
-    for (index, line) in std::fs::read_to_string(texts)?.lines().enumerate() {
-        let row: serde_json::Value = serde_json::from_str(line)?;
-        let text = row["text"].as_str().with_context(|| format!("{texts}:{}: no text", index + 1))?;
-        println!("{}", json!(engine.vocabulary().encode(text)?));
+fn print_token_ids(engine: &Engine, path: &str) -> anyhow::Result<()> {
+    for text in texts(path)? {
+        println!("{}", json!(engine.vocabulary().encode(&text)?));
     }
     Ok(())
+}
+
+fn print_greedy(engine: &Engine, path: &str) -> anyhow::Result<()> {
+    let specs = texts(path)?.into_iter().map(|text| {
+        let prompt = engine.vocabulary().encode(&text)?;
+        Ok(SequenceSpec { prompt, tokens_max: NEW_TOKENS, temperature: 0.0, ..SequenceSpec::default() })
+    });
+    let specs: Vec<SequenceSpec> = specs.collect::<anyhow::Result<_>>()?;
+    let runtime = Runtime::new()?;
+    for completion in runtime.block_on(join_all(specs.into_iter().map(|spec| engine.sample(spec)))) {
+        println!("{}", json!(completion?.text));
+    }
+    Ok(())
+}
+
+/// Reads every `{"text"}` of a JSONL file.
+fn texts(path: &str) -> anyhow::Result<Vec<String>> {
+    let rows = std::fs::read_to_string(path)?;
+    let read = |(index, line): (usize, &str)| {
+        let row: serde_json::Value = serde_json::from_str(line)?;
+        let text = row["text"].as_str().with_context(|| format!("{path}:{}: no text", index + 1))?;
+        Ok(text.to_owned())
+    };
+    rows.lines().enumerate().map(read).collect()
 }
 
 fn spec(prompt: Vec<u32>, tokens_max: u32, stream_key: [u8; 32]) -> SequenceSpec {

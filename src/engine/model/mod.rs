@@ -5,6 +5,8 @@
 
 mod config;
 mod fused;
+#[cfg(test)]
+mod oracle_tests;
 mod tensor;
 
 pub use config::{LayerKind, ModelConfig, RopeLayout};

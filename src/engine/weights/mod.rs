@@ -19,6 +19,8 @@ use std::path::Path;
 pub use directory::ModelDirectory;
 pub use gguf::GgufFile;
 pub use json::JsonObject;
+#[cfg(test)]
+pub use parts::transformers_name;
 pub use parts::{LayerPart, Part, PartRules, Presence};
 pub use raw::RawTensor;
 

@@ -13,7 +13,7 @@ mod device;
 mod loading;
 mod plain;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use self::plain::PlainModel;
 use super::{DeviceChoice, Draw, ExecutorOptions, Picked, StepInput};
