@@ -68,10 +68,64 @@ fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.or_u32s(simd.transmute_u32s_f32s(number), sign))
 }
 
-/// Expands a block of `BITS`-bit numbers: `scale * q + minimum`, rounded once.
+/// Cuts `BITS`-bit numbers out of words of [`Self::PER_WORD`]: `scale * q + minimum`, rounded once.
 ///
 /// The first `DIRECT` numbers of a word are cut out without a shift: number `j` then stands `2^(BITS j)` times too
 /// high in the mantissa, and its scale is as much smaller, both exactly. The rest follow after one shift.
+pub struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
+    masks: [S::u32s; DIRECT],
+    factors: [S::f32s; DIRECT],
+    magic: S::u32s,
+    two_to_23: S::f32s,
+    shift: S::u32s,
+}
+
+impl<S: Simd, const BITS: u32, const DIRECT: usize> Unpacker<S, BITS, DIRECT> {
+    /// Numbers in a word.
+    pub const PER_WORD: usize = 32 / BITS as usize;
+
+    /// Lays the constants into registers.
+    #[inline(always)]
+    pub fn new(simd: S) -> Self {
+        Self {
+            masks: std::array::from_fn(|j| simd.splat_u32s(((1 << BITS) - 1) << (BITS * j as u32))),
+            factors: std::array::from_fn(|j| simd.splat_f32s(power_of_two(-(BITS as i32) * j as i32))),
+            magic: simd.splat_u32s(TWO_TO_23),
+            two_to_23: simd.splat_f32s(f32::from_bits(TWO_TO_23)),
+            shift: simd.splat_u32s(BITS * DIRECT as u32),
+        }
+    }
+
+    /// Returns the scale of each place that [`Self::weight`] reads from.
+    #[inline(always)]
+    pub fn scales(&self, simd: S, scale: S::u32s) -> [S::f32s; DIRECT] {
+        std::array::from_fn(|j| simd.mul_f32s(simd.transmute_f32s_u32s(scale), self.factors[j]))
+    }
+
+    /// Returns the word as [`Self::weight`] wants it.
+    #[inline(always)]
+    pub fn parts(&self, simd: S, word: S::u32s) -> [S::u32s; 2] {
+        [word, simd.wrapping_dyn_shr_u32s(word, self.shift)]
+    }
+
+    /// Returns number `index` of a word.
+    #[inline(always)]
+    pub fn weight(
+        &self,
+        simd: S,
+        parts: &[S::u32s; 2],
+        index: usize,
+        scales: &[S::f32s; DIRECT],
+        minimum: S::f32s,
+    ) -> S::f32s {
+        let (part, place) = (parts[index / DIRECT], index % DIRECT);
+        let number = simd.or_u32s(simd.and_u32s(part, self.masks[place]), self.magic);
+        let number = simd.sub_f32s(simd.transmute_f32s_u32s(number), self.two_to_23);
+        simd.mul_add_e_f32s(number, scales[place], minimum)
+    }
+}
+
+/// Expands a block of `BITS`-bit numbers; see [`Unpacker`].
 #[inline(always)]
 fn expand_quantized<S: Simd, const VECTORS: usize, const BITS: u32, const PER_WORD: usize, const DIRECT: usize>(
     simd: S,
@@ -80,27 +134,19 @@ fn expand_quantized<S: Simd, const VECTORS: usize, const BITS: u32, const PER_WO
     scale_inputs: usize,
 ) {
     let groups = BLOCK_INPUTS / scale_inputs;
-    let masks: [S::u32s; DIRECT] = std::array::from_fn(|j| simd.splat_u32s(((1 << BITS) - 1) << (BITS * j as u32)));
-    let factors: [S::f32s; DIRECT] = std::array::from_fn(|j| simd.splat_f32s(power_of_two(-(BITS as i32) * j as i32)));
-    let magic = simd.splat_u32s(TWO_TO_23);
-    let two_to_23 = simd.splat_f32s(f32::from_bits(TWO_TO_23));
-    let shift = simd.splat_u32s(BITS * DIRECT as u32);
+    let unpacker = Unpacker::<S, BITS, DIRECT>::new(simd);
     let (scales, numbers) = words.split_at(2 * groups);
     let (out, _) = out.as_chunks_mut::<PER_WORD>();
     let words_per_group = scale_inputs / PER_WORD;
     let grouped = numbers.chunks_exact(words_per_group).zip(out.chunks_exact_mut(words_per_group));
     for (group, (numbers, out)) in grouped.enumerate() {
         for vector in 0..VECTORS {
-            let scale = simd.transmute_f32s_u32s(scales[group][vector]);
             let minimum = simd.transmute_f32s_u32s(scales[groups + group][vector]);
-            let scales: [S::f32s; DIRECT] = std::array::from_fn(|j| simd.mul_f32s(scale, factors[j]));
+            let scales = unpacker.scales(simd, scales[group][vector]);
             for (word, out) in numbers.iter().zip(out.iter_mut()) {
-                let parts = [word[vector], simd.wrapping_dyn_shr_u32s(word[vector], shift)];
+                let parts = unpacker.parts(simd, word[vector]);
                 for (index, out) in out.iter_mut().enumerate() {
-                    let (part, place) = (parts[index / DIRECT], index % DIRECT);
-                    let number = simd.or_u32s(simd.and_u32s(part, masks[place]), magic);
-                    let number = simd.sub_f32s(simd.transmute_f32s_u32s(number), two_to_23);
-                    out[vector] = simd.mul_add_e_f32s(number, scales[place], minimum);
+                    out[vector] = unpacker.weight(simd, &parts, index, &scales, minimum);
                 }
             }
         }

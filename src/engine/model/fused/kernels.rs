@@ -9,6 +9,7 @@ use pulp::Simd;
 use super::amx;
 use super::buffer::SharedBuffer;
 use super::expand::expand_f32;
+use super::few_rows::{self, FEW_ROWS_MAX};
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
 use crate::engine::error::EngineError;
 use crate::engine::model::KernelChoice;
@@ -203,6 +204,11 @@ impl UnitProduct<'_> {
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let Self { matrix, unit, x, stride, expanded, sums } = self;
         let blocks = matrix.blocks();
+        if x.len() <= FEW_ROWS_MAX * stride
+            && few_rows::multiply::<S, VECTORS>(simd, &mut matrix.unit(unit, 0..blocks), x, stride, sums)
+        {
+            return;
+        }
         let (panels, _) = expanded.as_chunks_mut::<{ BLOCKS_PER_CHUNK * BLOCK_INPUTS * PANEL_WIDTH }>();
         for first in (0..blocks).step_by(BLOCKS_PER_CHUNK) {
             let chunk = first..(first + BLOCKS_PER_CHUNK).min(blocks);

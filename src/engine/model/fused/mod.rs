@@ -9,6 +9,7 @@ mod attention;
 mod buffer;
 mod decoder;
 mod expand;
+mod few_rows;
 mod forward;
 mod kernels;
 mod kv_store;
