@@ -1,4 +1,5 @@
-# Runs a response with its tests, inside the sandbox. Arguments: the file descriptors of the payload and of the channel.
+# Runs a response with its tests, inside the sandbox. Arguments: the file descriptors of the payload and of the channel,
+# and the directories of installed packages.
 #
 # Payload: 8 hexadecimal digits with the length of a JSON object, the object, and 32 characters of token. The token is
 # read when the tests have come to their end and not before: no early exit and nothing that a response prints can stand
@@ -16,12 +17,14 @@ def drive():
     import os
     import re
     import sys
-    import textwrap
     import types
 
     write, read, leave, dumps = os.write, os.read, os._exit, json.dumps
     source, channel = int(sys.argv[1]), int(sys.argv[2])
+    sys.path += sys.argv[3:]
     sys.argv[:] = ["answer.py"]
+    # As at every start with packages.
+    builtins.exit = builtins.quit = sys.exit
     unreadable = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
     genuine = dict(vars(builtins))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -129,6 +132,8 @@ def drive():
 
     def continued(prompt, texts):
         # The body of the function that the prompt begins; its first line may have lost its indentation.
+        import textwrap
+
         opening = prompt if prompt.endswith("\n") else prompt + "\n"
         for text in reversed(texts):
             tree = parse(text)

@@ -201,10 +201,10 @@ fn read_story(ran: Ran, token: &str) -> Story {
         }
         // The driver ends before the program does, if at all.
         (End::Exited(0), Some(name)) if first.end.is_some() => {
-            (name.parse().unwrap_or(Rule::SandboxFailed), last.detail)
+            (Rule::named(name).unwrap_or(Rule::SandboxFailed), last.detail)
         }
-        (End::Exited(_), Some(name)) if first.strategy.is_some() => match name.parse() {
-            Ok(rule) if Rule::AT_FAULT.contains(&rule) => (rule, last.detail),
+        (End::Exited(_), Some(name)) if first.strategy.is_some() => match Rule::named(name) {
+            Some(rule) if Rule::AT_FAULT.contains(&rule) => (rule, last.detail),
             _ => plain(Rule::EarlyExit),
         },
         (End::Exited(_), _) if first.strategy.is_some() => plain(Rule::EarlyExit),

@@ -62,6 +62,11 @@ stable_names!(Rule {
 });
 
 impl Rule {
+    /// Returns the rule of a name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|rule| rule.name() == name)
+    }
+
     /// What a response may be said to have ended by over a channel that it can write to: nothing that does it good.
     pub(super) const AT_FAULT: &[Self] = &[
         Self::TestFailed,

@@ -246,3 +246,19 @@ fn newer_calls() -> BpfProgram {
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_compile_and_no_call_is_both_refused_and_refused_sometimes() {
+        let programs = programs().unwrap();
+        assert_eq!(programs.len(), 3);
+        // The kernel takes no more instructions.
+        assert!(programs.iter().all(|program| program.len() < 4096));
+        for (call, _) in refused_when() {
+            assert!(!REFUSED.contains(&call) && !REFUSED_HERE.contains(&call), "{call}");
+        }
+    }
+}

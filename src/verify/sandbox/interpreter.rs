@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-/// Flags of every start: no user's packages, no byte code written, UTF-8 everywhere, no warnings.
-pub(super) const FLAGS: &[&str] = &["-s", "-B", "-X", "utf8", "-W", "ignore"];
+/// Flags of its introduction: no user's packages, no byte code written.
+const FLAGS: &[&str] = &["-s", "-B"];
+/// Flags of every program: besides, no start-up code of installed packages (drivers add the packages themselves), UTF-8
+/// everywhere, no warnings.
+pub(super) const PROGRAM_FLAGS: &[&str] = &["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"];
 /// Oldest version that the driver runs on.
 const VERSION_MIN: (u32, u32) = (3, 8);
 /// How long it may take to introduce itself.
@@ -29,6 +32,7 @@ try:
 except OSError:
     pass
 paths = [p for p in sys.path if p and any(real(p).startswith(real(h) + os.sep) for h in homes)]
+packages = [p for p in paths if os.path.basename(p) in ("site-packages", "dist-packages")]
 paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 paths += [os.path.join(home, name) for home in homes for name in ("lib", "lib64", "pyvenv.cfg")]
 paths += [os.path.dirname(file) for file in files if ".so" in os.path.basename(file)]
@@ -39,6 +43,7 @@ print(json.dumps({
     "implementation": sys.implementation.name,
     "readable": sorted({real(p) for p in paths if p and os.path.exists(p)}),
     "starters": sorted(set(starters)),
+    "packages": packages,
 }))
 "#;
 
@@ -53,6 +58,8 @@ pub(super) struct Interpreter {
     pub(super) readable: Vec<PathBuf>,
     /// What is executed: itself, and the loader of shared libraries.
     pub(super) starters: Vec<PathBuf>,
+    /// Where installed packages are.
+    pub(super) packages: Vec<PathBuf>,
 }
 
 impl Interpreter {

@@ -10,7 +10,7 @@ use seccompiler::BpfProgram;
 use serde::Deserialize;
 
 use super::confine::Confinement;
-use super::interpreter::{FLAGS, Interpreter};
+use super::interpreter::{Interpreter, PROGRAM_FLAGS};
 use super::rules::{self, Rules};
 use super::scratch::ScratchRoot;
 use super::watch::{self, Bounds};
@@ -157,7 +157,8 @@ impl Sandbox {
         };
         let inherited = [payload.as_raw_fd(), writer.as_raw_fd()];
         let mut command = Command::new(&self.interpreter.executable);
-        command.args(FLAGS).args(["-c", job.driver]).args(inherited.map(|descriptor| descriptor.to_string()));
+        command.args(PROGRAM_FLAGS).args(["-c", job.driver]);
+        command.args(inherited.map(|descriptor| descriptor.to_string())).args(&self.interpreter.packages);
         command.env_clear().envs(ENVIRONMENT.iter().copied()).current_dir(scratch.path());
         command.stdin(Stdio::from(stdin)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let confinement = Confinement {

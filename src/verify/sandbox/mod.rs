@@ -40,9 +40,6 @@ pub use elsewhere::Sandbox;
 #[cfg(target_os = "linux")]
 pub use linux::Sandbox;
 
-#[cfg(all(test, target_os = "linux"))]
-mod tests;
-
 /// A part of the sandbox that may be missing on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
@@ -143,7 +140,7 @@ impl Incomplete {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job<'a> {
     /// The trusted Python source that reads the payload; its arguments are the numbers of the file descriptors of payload
-    /// and messages.
+    /// and messages, and the directories of installed packages.
     pub(super) driver: &'a str,
     /// What the driver reads.
     pub(super) payload: &'a [u8],

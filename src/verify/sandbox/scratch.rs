@@ -81,6 +81,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // A program without the seccomp layer may have taken the right away.
+        let _ = std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700));
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             tracing::warn!("cannot remove {}, which a program had written to: {error}", self.path.display());
         }
@@ -104,5 +106,61 @@ fn remove_leftovers(place: &Path) {
         if is_own_dir && !is_held {
             let _ = std::fs::remove_dir_all(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_nobody_holds_is_removed_and_all_others_stay() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode: u32| {
+            let path = place.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let [dead, held, foreign, shared, bare] = [
+            make("thinkloom-code-dead", 0o700),
+            make("thinkloom-code-held", 0o700),
+            make("something-else", 0o700),
+            make("thinkloom-code-shared", 0o777),
+            make("thinkloom-code-bare", 0o700),
+        ];
+        for path in [&dead, &held, &foreign, &shared] {
+            std::fs::write(path.join(LOCK), "").unwrap();
+            std::fs::write(path.join("file"), "x").unwrap();
+        }
+        let lock = File::open(held.join(LOCK)).unwrap();
+        lock.try_lock().unwrap();
+        std::os::unix::fs::symlink(&foreign, place.path().join("thinkloom-code-link")).unwrap();
+        remove_leftovers(place.path());
+        assert!(!dead.exists());
+        assert!([&held, &foreign, &shared].iter().all(|path| path.join("file").exists()) && bare.exists());
+    }
+
+    #[test]
+    fn a_directory_is_overfull_from_one_file_too_many_on_and_gone_when_dropped() {
+        let root = ScratchRoot::new().unwrap();
+        let scratch = root.make().unwrap();
+        for index in 0..FILES_MAX {
+            File::create(scratch.path().join(index.to_string())).unwrap();
+        }
+        assert!(!scratch.is_overfull());
+        File::create(scratch.path().join("more")).unwrap();
+        assert!(scratch.is_overfull());
+        let large = root.make().unwrap();
+        let file = File::create(large.path().join("large")).unwrap();
+        file.set_len(BYTES_MAX).unwrap();
+        assert!(!large.is_overfull());
+        file.set_len(BYTES_MAX + 1).unwrap();
+        assert!(large.is_overfull());
+        // The last thing a program can do to its directory.
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0)).unwrap();
+        let paths = [scratch.path().to_owned(), large.path().to_owned()];
+        drop((scratch, large));
+        assert!(paths.iter().all(|path| !path.exists()));
     }
 }

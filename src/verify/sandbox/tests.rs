@@ -1,1 +1,0 @@
-//! The sandbox alone: what runs in it, and what is left of it.
