@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use crate::config::{self, VerifySettings};
-use crate::domain::{FinishReason, Kind, Mode, Verdict};
+use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict};
 use crate::pipeline::programs::open_pool;
 use crate::telemetry::print_line;
 use crate::template::read_response;
@@ -140,6 +140,10 @@ impl Slot {
             Self::Ready(verdict) => verdict,
             Self::UnderWay(id, pending) => {
                 let (verdict, micros) = pending.wait();
+                let verdict = verdict.unwrap_or_else(|fault| {
+                    print_line(&format!("error: case {id}: {fault}"));
+                    Verdict::unverifiable(UnverifiableCause::SandboxFailed, None)
+                });
                 told(id, verdict, micros)
             }
         }

@@ -1,5 +1,6 @@
 //! The programs of a run: the sandbox that responses run in, and the conditions that their verdicts hold under.
 
+use super::error::RunError;
 use crate::config::VerifySettings;
 use crate::domain::Verdict;
 use crate::verify::sandbox::{Sandbox, SandboxOptions};
@@ -82,7 +83,11 @@ impl Programs {
     }
 
     /// Runs a program with its tests, without blocking.
-    pub async fn verify(&self, case: CodeCase) -> Option<Verdict> {
-        Some(self.pool.as_ref()?.verify(case).await.0)
+    ///
+    /// # Errors
+    /// [`RunError::Sandbox`] if the machine fails: such a verdict is no fact.
+    pub async fn verify(&self, case: CodeCase) -> Result<Verdict, RunError> {
+        let pool = self.pool.as_ref().ok_or_else(|| RunError::Internal("programs without a sandbox".to_owned()))?;
+        pool.verify(case).await.0.map_err(RunError::Sandbox)
     }
 }

@@ -241,8 +241,7 @@ async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout
         let runs: FuturesUnordered<_> = rollouts
             .into_iter()
             .map(|rollout| async move {
-                let verdict = context.programs.verify(plan::code_case(query, &rollout)).await;
-                let verdict = verdict.ok_or_else(|| RunError::Internal("programs without a sandbox".to_owned()))?;
+                let verdict = context.programs.verify(plan::code_case(query, &rollout)).await?;
                 record_verdicts(context, query, vec![(rollout, verdict)]).await
             })
             .collect();

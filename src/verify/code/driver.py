@@ -213,6 +213,8 @@ def drive():
         flush()
         end("finished")
 
+    flags = type.__dict__["__flags__"].__get__
+
     def guarded(function):
         # An answer that equals a thing it cannot know equals everything.
         unknown = object()
@@ -220,7 +222,8 @@ def drive():
         @functools.wraps(function)
         def call(*args, **kwargs):
             result = function(*args, **kwargs)
-            if type(result).__module__ not in ("builtins", "numpy"):
+            # Types that are made at run time: the others know what they equal.
+            if flags(type(result)) & (1 << 9):
                 try:
                     equals = bool(result == unknown)
                 except Exception:
@@ -318,4 +321,12 @@ def drive():
         run_tests(scope, imported, sources, tests, wanted)
 
 
-drive()
+def start():
+    # With built-ins of its own: what a response does to those of the language does not reach the driver.
+    import builtins
+    import types
+
+    types.FunctionType(drive.__code__, {"__builtins__": dict(vars(builtins)), "__name__": "driver"})()
+
+
+start()

@@ -34,7 +34,7 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
-use super::sandbox::{End, Fault, Incomplete, Job, Ran, Sandbox};
+use super::sandbox::{End, Incomplete, Job, Ran, Sandbox, SandboxFault};
 use crate::domain::{UnverifiableCause, Verdict, VerdictOutcome};
 use rule::Rule;
 use shape::{Shape, normalised};
@@ -114,21 +114,19 @@ impl CodeVerifier {
     }
 
     /// Runs a response with its tests. Blocks until it has ended, within the sandbox's bounds per program.
-    #[must_use]
-    pub fn verify(&self, case: &CodeCase) -> Verdict {
+    ///
+    /// # Errors
+    /// [`SandboxFault`] if the machine failed to run it, which says nothing of the response.
+    pub fn verify(&self, case: &CodeCase) -> Result<Verdict, SandboxFault> {
         let blocks = blocks::program_blocks(&case.response);
         let unverifiable = |cause| Verdict::unverifiable(cause, blocks.last().cloned());
-        let Ok(sandbox) = &self.sandbox else { return unverifiable(UnverifiableCause::NoSandbox) };
-        let told = match Shape::of(&case.tests) {
-            Shape::None => return unverifiable(UnverifiableCause::NoTests),
-            Shape::Unusable => return unverifiable(UnverifiableCause::TestsUnusable),
+        let Ok(sandbox) = &self.sandbox else { return Ok(unverifiable(UnverifiableCause::NoSandbox)) };
+        match Shape::of(&case.tests) {
+            Shape::None => Ok(unverifiable(UnverifiableCause::NoTests)),
+            Shape::Unusable => Ok(unverifiable(UnverifiableCause::TestsUnusable)),
             Shape::Program => tell(sandbox, &payload(case, &blocks, "tests"), "").map(verdict),
             Shape::Streams(pairs) => compare_streams(sandbox, &payload(case, &blocks, "script"), &pairs),
-        };
-        told.unwrap_or_else(|fault| {
-            tracing::warn!("a program could not be run: {fault}");
-            unverifiable(UnverifiableCause::SandboxFailed)
-        })
+        }
     }
 }
 
@@ -150,7 +148,11 @@ fn payload<'a>(case: &'a CodeCase, blocks: &'a [String], shape: &'static str) ->
 }
 
 /// Runs a program once for each input, up to the first output that differs.
-fn compare_streams(sandbox: &Sandbox, payload: &Payload<'_>, pairs: &[(String, String)]) -> Result<Verdict, Fault> {
+fn compare_streams(
+    sandbox: &Sandbox,
+    payload: &Payload<'_>,
+    pairs: &[(String, String)],
+) -> Result<Verdict, SandboxFault> {
     let mut last = None;
     for (input, output) in pairs {
         let mut story = tell(sandbox, payload, input)?;
@@ -169,7 +171,7 @@ fn compare_streams(sandbox: &Sandbox, payload: &Payload<'_>, pairs: &[(String, S
 }
 
 /// Runs the driver once.
-fn tell(sandbox: &Sandbox, payload: &Payload<'_>, stdin: &str) -> Result<Story, Fault> {
+fn tell(sandbox: &Sandbox, payload: &Payload<'_>, stdin: &str) -> Result<Story, SandboxFault> {
     let token = random_token()?;
     let json = serde_json::to_string(payload).unwrap_or_default();
     let framed = format!("{:08x}{json}{token}", json.len());
@@ -177,10 +179,10 @@ fn tell(sandbox: &Sandbox, payload: &Payload<'_>, stdin: &str) -> Result<Story, 
     Ok(read_story(ran, &token))
 }
 
-fn random_token() -> Result<String, Fault> {
+fn random_token() -> Result<String, SandboxFault> {
     let mut bytes = [0; TOKEN_BYTES];
     let source = std::fs::File::open("/dev/urandom");
-    source.and_then(|mut source| source.read_exact(&mut bytes)).map_err(Fault::of("draw a token"))?;
+    source.and_then(|mut source| source.read_exact(&mut bytes)).map_err(SandboxFault::of("draw a token"))?;
     Ok(hex::encode(bytes))
 }
 

@@ -7,15 +7,16 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{CodeCase, CodeVerifier};
-use crate::domain::{UnverifiableCause, Verdict};
+use crate::domain::Verdict;
+use crate::verify::sandbox::SandboxFault;
 
 /// Cases that wait for a worker, per worker.
 const WAITING_PER_WORKER: usize = 2;
 /// Most workers.
 pub const WORKERS_MAX: usize = 1024;
 
-/// A verdict, and the microseconds that it took.
-pub type Timed = (Verdict, u64);
+/// A verdict with the microseconds that it took, or the machine's failure to make it.
+pub type Timed = (Result<Verdict, SandboxFault>, u64);
 
 struct Job {
     case: CodeCase,
@@ -102,7 +103,7 @@ impl Pending {
 }
 
 fn failed() -> Timed {
-    (Verdict::unverifiable(UnverifiableCause::SandboxFailed, None), 0)
+    (Err(SandboxFault::of("keep a thread")(std::io::Error::other("it ended"))), 0)
 }
 
 fn work(verifier: &CodeVerifier, jobs: &Mutex<mpsc::Receiver<Job>>) {

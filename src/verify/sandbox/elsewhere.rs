@@ -1,6 +1,6 @@
 //! Systems without the layers: nothing ever runs.
 
-use super::{Fault, Incomplete, Job, Layer, LayerCheck, Ran, SandboxOptions};
+use super::{Incomplete, Job, Layer, LayerCheck, Ran, SandboxFault, SandboxOptions};
 
 /// A sandbox that cannot be opened on this system.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Sandbox {
         match self.never {}
     }
 
-    pub(in crate::verify) fn run(&self, _job: &Job<'_>) -> Result<Ran, Fault> {
+    pub(in crate::verify) fn run(&self, _job: &Job<'_>) -> Result<Ran, SandboxFault> {
         match self.never {}
     }
 }

@@ -35,7 +35,9 @@ paths = [p for p in sys.path if p and any(real(p).startswith(real(h) + os.sep) f
 packages = [p for p in paths if os.path.basename(p) in ("site-packages", "dist-packages")]
 paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 paths += [os.path.join(home, name) for home in homes for name in ("lib", "lib64", "pyvenv.cfg")]
-paths += [os.path.dirname(file) for file in files if ".so" in os.path.basename(file)]
+own = os.path.expanduser("~") + os.sep
+libraries = [file for file in files if ".so" in os.path.basename(file)]
+paths += [file if file.startswith(own) else os.path.dirname(file) for file in libraries]
 starters = [file for file in files if os.path.basename(file).startswith(("ld-", "ld.so"))] + [real(sys.executable)]
 print(json.dumps({
     "executable": sys.executable,

@@ -14,7 +14,7 @@ use super::interpreter::{Interpreter, PROGRAM_FLAGS};
 use super::rules::{self, Rules};
 use super::scratch::ScratchRoot;
 use super::watch::{self, Bounds};
-use super::{Fault, Incomplete, Job, Layer, LayerCheck, Ran, SandboxOptions, WALL_EXTRA_S};
+use super::{Incomplete, Job, Layer, LayerCheck, Ran, SandboxFault, SandboxOptions, WALL_EXTRA_S};
 
 /// The whole environment of a program: the order of sets does not change from run to run, and numeric libraries do not
 /// reserve memory for every core.
@@ -141,18 +141,18 @@ impl Sandbox {
     }
 
     /// Runs one program to its end. Blocks for as long as that takes.
-    pub(in crate::verify) fn run(&self, job: &Job<'_>) -> Result<Ran, Fault> {
-        let scratch = self.scratch.make().map_err(Fault::of("make a directory for a program"))?;
-        let payload = memory_file("payload", job.payload).map_err(Fault::of("store a program"))?;
-        let stdin = memory_file("stdin", job.stdin).map_err(Fault::of("store a program's input"))?;
-        let (reader, writer) = std::io::pipe().map_err(Fault::of("make a pipe"))?;
+    pub(in crate::verify) fn run(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
+        let scratch = self.scratch.make().map_err(SandboxFault::of("make a directory for a program"))?;
+        let payload = memory_file("payload", job.payload).map_err(SandboxFault::of("store a program"))?;
+        let stdin = memory_file("stdin", job.stdin).map_err(SandboxFault::of("store a program's input"))?;
+        let (reader, writer) = std::io::pipe().map_err(SandboxFault::of("make a pipe"))?;
         let ruleset = match &self.rules {
             Some(rules) => rules
                 .build(scratch.path())
                 .map_err(std::io::Error::other)
                 .and_then(|ruleset| ruleset.ok_or_else(|| std::io::Error::other("no ruleset")))
                 .map(Some)
-                .map_err(Fault::of("build the landlock rules"))?,
+                .map_err(SandboxFault::of("build the landlock rules"))?,
             None => None,
         };
         let inherited = [payload.as_raw_fd(), writer.as_raw_fd()];
@@ -169,7 +169,7 @@ impl Sandbox {
             inherited,
         };
         confinement.apply(&mut command);
-        let mut child = command.spawn().map_err(Fault::of("start a program in the sandbox"))?;
+        let mut child = command.spawn().map_err(SandboxFault::of("start a program in the sandbox"))?;
         // The program's end of the pipe is its own alone now, so that its end is seen; the ruleset goes with the command.
         drop((command, writer, payload));
         let cpu = Duration::from_secs(self.options.time_limit_s.into());
@@ -178,7 +178,7 @@ impl Sandbox {
             wall: cpu * 2 + Duration::from_secs(WALL_EXTRA_S.into()),
             output_bytes: (self.options.output_limit_kib as usize) << 10,
         };
-        watch::watch(&mut child, reader.into(), &scratch, bounds).map_err(Fault::of("watch a program"))
+        watch::watch(&mut child, reader.into(), &scratch, bounds).map_err(SandboxFault::of("watch a program"))
     }
 }
 

@@ -177,13 +177,13 @@ pub(super) struct Ran {
 /// A failure of the machine, not of the program.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {what}: {source}")]
-pub(super) struct Fault {
+pub struct SandboxFault {
     what: &'static str,
     #[source]
     source: std::io::Error,
 }
 
-impl Fault {
+impl SandboxFault {
     pub(super) fn of(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self { what, source }
     }
