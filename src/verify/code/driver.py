@@ -201,6 +201,8 @@ def drive():
 
     def run_script(sources):
         main = types.ModuleType("__main__")
+        # Not the driver's own.
+        main.__builtins__ = builtins
         sys.modules["__main__"] = main
         try:
             for text in sources:
@@ -258,6 +260,7 @@ def drive():
     def run_tests(scope, imported, sources, tests, wanted):
         answer = types.ModuleType("answer")
         sys.modules["answer"] = sys.modules["__main__"] = answer
+        answer.__builtins__ = builtins
         space = answer.__dict__
         space.update((name, value) for name, value in scope.items() if not name.startswith("__"))
         try:

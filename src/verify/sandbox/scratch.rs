@@ -35,7 +35,8 @@ impl ScratchRoot {
     pub(super) fn new() -> io::Result<Self> {
         let place = std::env::temp_dir();
         remove_leftovers(&place);
-        let root = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place)?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        let root = tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(&place)?;
         let lock = File::create(root.path().join(LOCK))?;
         lock.try_lock().map_err(io::Error::from)?;
         Ok(Self { root, made: AtomicU64::new(0), _lock: lock })

@@ -4,11 +4,10 @@ use serde_json::json;
 
 use crate::support::{Ledger, Workspace, data_hashes, rows, text};
 
-/// Queries whose tests hold for every program that runs at all, and for none.
 fn workspace() -> Workspace {
     let query = |index: usize| {
-        let test = if index % 2 == 0 { "assert True" } else { "assert f() == 1" };
-        json!({"id": format!("c{index}"), "question": format!("Program {index}?"), "kind": "code", "tests": [test]})
+        let tests = [format!("assert f() == {index}")];
+        json!({"id": format!("c{index}"), "question": format!("Program {index}?"), "kind": "code", "tests": tests})
     };
     let input: String = (0..4).map(|index| format!("{}\n", query(index))).collect();
     Workspace::with_input(input.as_bytes(), &[("sampling.samples_per_mode", "2")])
@@ -24,8 +23,8 @@ fn a_run_verifies_programs_once_and_the_number_of_workers_changes_no_byte() {
         let reason = text(row, "verdict_reason");
         assert!(!reason.contains("no_sandbox") && !reason.is_empty(), "the sandbox is incomplete here: {row}");
     }
-    assert!(rollouts.iter().any(|row| row["verdict"] == "correct"), "{rollouts:?}");
-    assert!(rollouts.iter().any(|row| row["verdict"] == "incorrect"));
+    // The tiny model says nothing that is Python.
+    assert!(rollouts.iter().all(|row| row["verdict"] == "incorrect" && text(row, "prompt").contains("assert ")));
     let hashes = data_hashes(&out);
     let verdicts = Ledger::open(&out).unwrap().count("verdict");
     workspace.run_whole("out", &["--set", "verify.workers=2"]);
@@ -45,5 +44,5 @@ fn verdicts_without_a_sandbox_do_not_stand_in_the_way_of_those_with_one() {
     let sampled = Ledger::open(&out).unwrap().count("rollout");
     workspace.run_whole("out", &["--reconfigure"]);
     assert_eq!(Ledger::open(&out).unwrap().count("rollout"), sampled, "nothing is sampled again");
-    assert!(!rows(&out, "samples").is_empty());
+    assert!(rows(&out, "exclusions").iter().all(|row| row["reason"] == "unsolved"));
 }
