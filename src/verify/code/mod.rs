@@ -192,7 +192,7 @@ fn read_story(ran: Ran, token: &str) -> Story {
     let text = String::from_utf8_lossy(&messages);
     let mut messages = text.lines().map(|line| serde_json::from_str::<Message>(line).unwrap_or_default());
     let first = messages.next().unwrap_or_default();
-    let last = if first.end.is_some() { first.clone() } else { messages.last().unwrap_or_default() };
+    let last = if first.end.is_some() { first.clone() } else { messages.next_back().unwrap_or_default() };
     let plain = |rule: Rule| (rule, None);
     let (rule, detail) = match (end, last.end.as_deref()) {
         (End::TimeOut, _) => plain(Rule::TimeOut),

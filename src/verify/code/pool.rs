@@ -96,7 +96,6 @@ pub struct Pending(oneshot::Receiver<Timed>);
 
 impl Pending {
     /// Waits for the verdict. Not for async threads.
-    #[must_use]
     pub fn wait(self) -> Timed {
         self.0.blocking_recv().unwrap_or_else(|_| failed())
     }

@@ -18,6 +18,9 @@ use seccompiler::{
 /// The newest system call that this list was written with (`mseal`); numbers from 424 on are the same on all machines.
 const NEWEST: u32 = 462;
 
+/// A call that `libc` does not name for every machine.
+const FCHMODAT2: c_long = 452;
+
 /// System calls that are always refused.
 const REFUSED: &[c_long] = &[
     // Networks.
@@ -59,7 +62,7 @@ const REFUSED: &[c_long] = &[
     // What landlock does not rule: owners, modes, times, attributes and the length of files.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,

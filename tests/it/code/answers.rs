@@ -41,10 +41,8 @@ fn programs_of_every_shape_of_tests_and_responses_pass() {
         (
             "code_block:tests_passed",
             with(
-                &format!(
-                    "```python\ndef f(x):\n    return 0\n```\nno:\n```python\ndef one():\n    return 1\n```\n\
-                     ```py\ndef f(x):\n    return x + one()\n```\nUse it:\n```python\nprint(f(1))\n```\n```bash\nrm -r /\n```"
-                ),
+                "```python\ndef f(x):\n    return 0\n```\nno:\n```python\ndef one():\n    return 1\n```\n\
+                     ```py\ndef f(x):\n    return x + one()\n```\nUse it:\n```python\nprint(f(1))\n```\n```bash\nrm -r /\n```",
                 &asserts,
             ),
         ),
@@ -118,10 +116,7 @@ fn a_program_that_only_pretends_is_never_correct() {
         ("code_block:early_exit", pretend("import sys\nsys.exit(0)")),
         ("code_block:early_exit", pretend("import os\ndef f(x):\n    os._exit(0)")),
         ("code_block:early_exit", pretend("raise SystemExit")),
-        (
-            "code_block:early_exit",
-            pretend(&format!("import atexit, os\natexit.register(os._exit, 0)\ndef f(x):\n    exit()")),
-        ),
+        ("code_block:early_exit", pretend("import atexit, os\natexit.register(os._exit, 0)\ndef f(x):\n    exit()")),
         ("code_block:early_exit", pretend(channel)),
         ("code_block:early_exit", pretend("print('tests passed')\nquit()")),
         ("code_block:test_failed", pretend(&format!("import builtins\nbuiltins.set = lambda *a: 0{wrong}"))),

@@ -30,8 +30,8 @@ const LANDLOCK: &[i64] =
     &[libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self];
 const SECCOMP: &[i64] = &[libc::SYS_seccomp];
 
-fn grade_without(bench: &Bench, calls: &[i64], cases: &[Value], settings: &[&str]) -> Outcome {
-    let mut command = bench.command(cases, settings);
+fn grade_without(bench: &Bench, calls: &[i64], case: &Value, settings: &[&str]) -> Outcome {
+    let mut command = bench.command(std::slice::from_ref(case), settings);
     without(&mut command, calls);
     Outcome::of(&mut command).assert_code(0)
 }
@@ -41,13 +41,13 @@ fn without_landlock_nothing_runs_but_where_that_is_allowed() {
     let bench = Bench::new();
     let file = bench.path("outside/proof");
     let writes = case(&format!("open({}, 'w').write('x')", json!(file)), &json!(["assert True"]));
-    let refused = grade_without(&bench, LANDLOCK, &[writes.clone()], &[]);
+    let refused = grade_without(&bench, LANDLOCK, &writes, &[]);
     let verdict = &verdicts(&refused)[0];
     assert_eq!((text(verdict, "verdict"), text(verdict, "reason")), ("unverifiable", "no_sandbox"));
     refused.assert_says(&["landlock", "hint:"]);
     assert!(!file.exists(), "nothing ran");
 
-    let lax = grade_without(&bench, LANDLOCK, &[writes.clone()], &["verify.strict=false"]);
+    let lax = grade_without(&bench, LANDLOCK, &writes, &["verify.strict=false"]);
     assert_eq!(text(&verdicts(&lax)[0], "verdict"), "correct", "the other layers do not rule files");
     lax.assert_says(&["without landlock"]);
     assert!(file.exists(), "the program would have written it");
@@ -67,11 +67,11 @@ fn without_seccomp_nothing_runs_but_where_that_is_allowed() {
         format!("import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))");
     let sends = case(&program, &json!(["assert True"]));
     let received = || server.recv(&mut [0; 8]).is_ok();
-    let refused = grade_without(&bench, SECCOMP, &[sends.clone()], &[]);
+    let refused = grade_without(&bench, SECCOMP, &sends, &[]);
     assert_eq!(text(&verdicts(&refused)[0], "reason"), "no_sandbox");
     refused.assert_says(&["seccomp", "hint:"]);
     assert!(!received(), "nothing ran");
-    let lax = grade_without(&bench, SECCOMP, &[sends.clone()], &["verify.strict=false"]);
+    let lax = grade_without(&bench, SECCOMP, &sends, &["verify.strict=false"]);
     assert_eq!(text(&verdicts(&lax)[0], "verdict"), "correct");
     assert!(received(), "the program would have sent it");
     assert_eq!(text(&verdicts(&bench.grade(&[sends], &[]))[0], "reason"), "code_block:refused");
