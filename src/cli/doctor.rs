@@ -8,13 +8,15 @@ use clap::Args;
 
 use super::{ConfigArgs, Failure, models, print};
 use crate::config::{JudgeBackend, LoadedConfig};
-use crate::domain::ResolvedModel;
+use crate::domain::{Kind, ResolvedModel};
 use crate::engine::DeviceChoice;
 use crate::hub::{self, HubError, ModelReference, Plan};
 use crate::ingest;
+use crate::pipeline::programs::sandbox_options;
 use crate::pipeline::{RunError, memory, open_api_judge};
 use crate::policy::{self, CandlePolicy};
 use crate::sys::files::{free_bytes, lock_dir};
+use crate::verify::sandbox::{LayerCheck, Sandbox};
 
 /// How long the judge's host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,14 +52,35 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
         Check { what: "model", result: check_model(&config) },
         Check { what: "device", result: Ok(describe_device(&config)) },
         Check { what: "judge", result: check_judge(&config) },
-        Check { what: "sandbox", result: Ok("none in this version: code answers stay unverifiable".to_owned()) },
     ];
+    let checks: Vec<Check> = checks.into_iter().chain(check_sandbox(&config)).collect();
     let line = |check: &Check| match &check.result {
         Ok(detail) => format!("ok       {:<8} {detail}\n", check.what),
         Err(detail) => format!("missing  {:<8} {detail}\n", check.what),
     };
     print(&checks.iter().map(line).collect::<String>())?;
     if checks.iter().all(|check| check.result.is_ok()) { Ok(()) } else { Err(Failure::Code(1)) }
+}
+
+/// Looks at every layer of the sandbox that programs run in.
+fn check_sandbox(config: &LoadedConfig) -> Vec<Check> {
+    let not_needed = config.settings.input.kind.is_some_and(|kind| kind != Kind::Code);
+    if not_needed {
+        return vec![Check { what: "sandbox", result: Ok("not needed: input.kind is not code".to_owned()) }];
+    }
+    let survey = Sandbox::survey(&sandbox_options(&config.settings.verify)).into_iter();
+    let checks = survey.map(|LayerCheck { layer, state }| {
+        let name = layer.name();
+        let result = match state {
+            Ok(detail) => Ok(format!("{name}: {detail}")),
+            Err(detail) => {
+                let hint = format!("{} (only queries of kind code need it)", layer.hint());
+                Err(with_hint(format!("{name}: {detail}"), Some(&hint)))
+            }
+        };
+        Check { what: "sandbox", result }
+    });
+    checks.collect()
 }
 
 fn with_hint(error: impl std::fmt::Display, hint: Option<&str>) -> String {

@@ -37,7 +37,8 @@ impl std::fmt::Display for Redo {
 /// Settings that decide the data, with what a change of them redoes. Settings that are not here (slots, threads,
 /// concurrency, prices, paths) may change freely between runs. So may device, executor and kernels, because a run may
 /// move to another machine; its texts are then the same bit for bit only within one family of kernels, and `run` warns
-/// when a directory's rollouts come from another.
+/// when a directory's rollouts come from another. The Python that programs run in is the machine's, too: a verdict that is
+/// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("policy.kv_type", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
@@ -48,6 +49,10 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("sampling.think_on_tokens_max", Redo::Rollouts),
     ("sampling.think_off_tokens_max", Redo::Rollouts),
     ("sampling.seed", Redo::Rollouts),
+    ("verify.strict", Redo::Decisions),
+    ("verify.time_limit_s", Redo::Decisions),
+    ("verify.memory_limit_mib", Redo::Decisions),
+    ("verify.output_limit_kib", Redo::Decisions),
     ("select.tie_margin", Redo::Decisions),
     ("select.random_mode_rate", Redo::Decisions),
     ("difficulty.easy_off_min", Redo::Decisions),
@@ -68,6 +73,7 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.policy", Redo::Rollouts),
     ("content.judge_prompt", Redo::Justifications),
     ("content.verifier", Redo::Decisions),
+    ("content.sandbox", Redo::Decisions),
     ("content.tables", Redo::Shards),
 ];
 
@@ -86,6 +92,8 @@ pub struct Contents {
     pub judge_prompt: String,
     /// Version of the verifiers.
     pub verifier: String,
+    /// What the sandbox lacks, if the input has programs and it lacks something.
+    pub sandbox: Option<String>,
     /// Version of the tables' schemas.
     pub tables: String,
 }
@@ -114,9 +122,10 @@ impl RunIdentity {
                 parts.insert((*key).to_owned(), value);
             }
         }
-        let Contents { input, policy, judge_prompt, verifier, tables } = contents;
-        let values = [input, policy, judge_prompt, verifier, tables];
-        parts.extend(CONTENT_KEYS.iter().zip(values).map(|((key, _), value)| ((*key).to_owned(), value.clone())));
+        let Contents { input, policy, judge_prompt, verifier, sandbox, tables } = contents;
+        let values = [Some(input), Some(policy), Some(judge_prompt), Some(verifier), sandbox.as_ref(), Some(tables)];
+        let contents = CONTENT_KEYS.iter().zip(values);
+        parts.extend(contents.filter_map(|((key, _), value)| Some(((*key).to_owned(), value?.clone()))));
         parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
         Self(parts)
     }
@@ -183,6 +192,7 @@ mod tests {
             policy: text("b"),
             judge_prompt: text("d"),
             verifier: text("1"),
+            sandbox: None,
             tables: text("1"),
         }
     }
@@ -195,10 +205,23 @@ mod tests {
         settings.policy.device = crate::config::DeviceName::Cpu;
         settings.policy.executor = crate::config::ExecutorName::Fused;
         settings.policy.kernels = crate::config::KernelName::Avx2;
+        settings.verify.workers = 3;
+        settings.verify.python = "python3.12".to_owned();
         settings.judge.concurrency_max = 1;
         settings.output.dir = "elsewhere".to_owned();
         settings.judge.model = "a judge that is not asked".to_owned();
         assert_eq!(RunIdentity::new(&settings, &contents(), None).fingerprint(), base.fingerprint());
+    }
+
+    #[test]
+    fn a_sandbox_that_lacks_something_is_part_of_the_identity_and_a_whole_one_is_not() {
+        let settings = Settings::default();
+        let lacking = Contents { sandbox: Some("none".to_owned()), ..contents() };
+        let (whole, lacking) =
+            (RunIdentity::new(&settings, &contents(), None), RunIdentity::new(&settings, &lacking, None));
+        assert!(!whole.to_json().contains("sandbox"));
+        let changes = whole.changes_from(&lacking);
+        assert_eq!((changes[0].key.as_str(), changes[0].redo), ("content.sandbox", Redo::Decisions));
     }
 
     #[test]

@@ -12,5 +12,5 @@ pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
 pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use settings::{
     BudgetPolicy, DedupSettings, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
-    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings,
+    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, VerifySettings,
 };

@@ -22,6 +22,8 @@ pub struct Settings {
     pub policy: PolicySettings,
     /// How it is sampled.
     pub sampling: SamplingSettings,
+    /// How programs are verified.
+    pub verify: VerifySettings,
     /// How a mode is chosen.
     pub select: SelectSettings,
     /// Who justifies the choice.
@@ -60,8 +62,12 @@ pub struct FieldSettings {
     pub kind: String,
     /// The list of choices.
     pub choices: String,
-    /// The list of tests.
+    /// The tests of a program: a list, a string, or an object of inputs and outputs.
     pub tests: String,
+    /// Import statements that the tests need.
+    pub test_imports: String,
+    /// The function that is tested.
+    pub entry_point: String,
     /// The dataset the row belongs to.
     pub source: String,
 }
@@ -75,6 +81,8 @@ impl Default for FieldSettings {
             kind: "kind".to_owned(),
             choices: "choices".to_owned(),
             tests: "tests".to_owned(),
+            test_imports: "test_imports".to_owned(),
+            entry_point: "entry_point".to_owned(),
             source: "source".to_owned(),
         }
     }
@@ -144,6 +152,37 @@ impl Default for SamplingSettings {
             think_off_tokens_max: 1024,
             budget: BudgetPolicy::Full,
             seed: 0,
+        }
+    }
+}
+
+/// `[verify]`: the sandbox that programs run in, for queries of kind `code`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifySettings {
+    /// Run nothing unless every layer of the sandbox is there; false goes without those that a machine lacks.
+    pub strict: bool,
+    /// Programs that run at once, 0..=1024; 0 is one for each core.
+    pub workers: u32,
+    /// The Python interpreter: a path, or a name that is looked for on PATH.
+    pub python: String,
+    /// CPU time of a program with all its tests, in seconds, 1..=3600; twice that and one second by the clock.
+    pub time_limit_s: u32,
+    /// Address space of a program, in MiB, 64..=1048576.
+    pub memory_limit_mib: u32,
+    /// What a program may write to stdout and stderr together, in KiB, 1..=1048576.
+    pub output_limit_kib: u32,
+}
+
+impl Default for VerifySettings {
+    fn default() -> Self {
+        Self {
+            strict: true,
+            workers: 0,
+            python: "python3".to_owned(),
+            time_limit_s: 10,
+            memory_limit_mib: 1024,
+            output_limit_kib: 1024,
         }
     }
 }
@@ -298,7 +337,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingFault> {
         const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
         const TOKENS_TEXT: &str = "1 to 1048576";
-        let Self { dedup, policy, sampling, select, judge, difficulty, output, .. } = self;
+        let Self { dedup, policy, sampling, verify, select, judge, difficulty, output, .. } = self;
         within("dedup.near_duplicate_threshold", dedup.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
         within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
         within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
@@ -311,6 +350,10 @@ impl Settings {
         within("sampling.think_off_tokens_max", sampling.think_off_tokens_max, TOKENS, TOKENS_TEXT)?;
         // TOML integers are signed: a larger seed could not be written back.
         within("sampling.seed", sampling.seed, 0..=i64::MAX as u64, "0 to 2^63 - 1")?;
+        within("verify.workers", verify.workers, 0..=1024, "0 to 1024")?;
+        within("verify.time_limit_s", verify.time_limit_s, 1..=3600, "1 to 3600")?;
+        within("verify.memory_limit_mib", verify.memory_limit_mib, 64..=1 << 20, "64 to 1048576")?;
+        within("verify.output_limit_kib", verify.output_limit_kib, 1..=1 << 20, "1 to 1048576")?;
         within("select.tie_margin", select.tie_margin, 0.0..=1.0, "0 to 1")?;
         within("select.random_mode_rate", select.random_mode_rate, 0.0..=1.0, "0 to 1")?;
         within("judge.concurrency_max", judge.concurrency_max, 1..=4096, "1 to 4096")?;

@@ -12,6 +12,8 @@ fn query(kind: Kind, question: &str) -> Query {
         gold: "1".to_owned(),
         choices: Vec::new(),
         tests: Vec::new(),
+        test_imports: Vec::new(),
+        entry_point: None,
     }
 }
 

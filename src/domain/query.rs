@@ -69,18 +69,28 @@ pub struct Query {
     pub gold: String,
     /// The texts of the choices in order A, B, C...; empty unless the kind is `choice`.
     pub choices: Vec<String>,
-    /// Test programs or assertions; empty unless the kind is `code`.
+    /// Test programs, assertions, or JSON objects with inputs and outputs; empty unless the kind is `code`.
     pub tests: Vec<String>,
+    /// Import statements that the tests need; empty unless the kind is `code`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_imports: Vec<String>,
+    /// The function that is tested; may be given if the kind is `code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_point: Option<String>,
 }
 
 impl Query {
+    /// Tests that the user's text shows, at most.
+    const TESTS_SHOWN_MAX: usize = 3;
+
     /// Returns the letter of the choice at 0-based `index` (`A` for 0), for up to 26 choices.
     #[must_use]
     pub fn choice_letter(index: usize) -> Option<char> {
         u8::try_from(index).ok().filter(|&index| index < 26).map(|index| char::from(b'A' + index))
     }
 
-    /// Returns what a user would type: the question and, for a choice, its lettered options.
+    /// Returns what a user would type: the question and, for a choice, its lettered options, or, for a program, how it
+    /// is called and tested as far as the question does not say.
     #[must_use]
     pub fn user_text(&self) -> String {
         let mut text = self.question.clone();
@@ -88,6 +98,27 @@ impl Query {
             let letter = Self::choice_letter(index).unwrap_or('?');
             text.push_str(&format!("\n{letter}. {choice}"));
         }
+        if let Some(demand) = self.demand() {
+            text.push_str(&format!("\n\n{demand}"));
+        }
         text
+    }
+
+    /// Returns what tests demand of a program beside what the question asks for: its name, or some assertions.
+    fn demand(&self) -> Option<String> {
+        let called = |program: &str| {
+            let call = program.lines().rev().find(|line| line.starts_with("check("))?;
+            Some(call.strip_prefix("check(")?.split(')').next()?.trim().to_owned())
+        };
+        let name = self.entry_point.clone().or_else(|| self.tests.iter().find_map(|test| called(test)));
+        if let Some(name) = name {
+            let is_said =
+                self.question.contains(&format!("def {name}(")) || self.question.contains(&format!("`{name}`"));
+            return (!is_said).then(|| format!("Name the function `{name}`."));
+        }
+        let is_assertion = |test: &&String| test.trim_start().starts_with("assert") && !test.trim().contains('\n');
+        let assertions: Vec<&str> = self.tests.iter().filter(is_assertion).map(|test| test.trim()).collect();
+        let shown = assertions.get(..assertions.len().min(Self::TESTS_SHOWN_MAX))?;
+        (!shown.is_empty()).then(|| format!("Your code must pass these tests:\n{}", shown.join("\n")))
     }
 }

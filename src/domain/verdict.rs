@@ -7,6 +7,12 @@ use super::stable_names;
 pub enum UnverifiableCause {
     /// The response holds code and no sandbox is available to run it.
     NoSandbox,
+    /// The sandbox is there, but the machine failed to run the program.
+    SandboxFailed,
+    /// There is nothing to test a program by.
+    NoTests,
+    /// The tests of a program do not work themselves: they are no Python, or need a module that is not installed.
+    TestsUnusable,
     /// The reference answer itself could not be read.
     UnreadableGold,
     /// An answer was found but could not be read as the kind demands.
@@ -21,6 +27,9 @@ pub enum UnverifiableCause {
 
 stable_names!(UnverifiableCause {
     NoSandbox => "no_sandbox",
+    SandboxFailed => "sandbox_failed",
+    NoTests => "no_tests",
+    TestsUnusable => "tests_unusable",
     UnreadableGold => "unreadable_gold",
     UnreadableAnswer => "unreadable_answer",
     Undecided => "undecided",

@@ -2,7 +2,7 @@
 //!
 //! Comma-separated, double-quoted, with a header. Record boundaries come from [`RecordReader`], which bounds memory
 //! and counts lines; the `csv` crate takes each record apart. Only mapped columns are passed on; an empty cell is an
-//! absent field; a cell of the choices or tests column that holds a JSON list is a list, any other a string.
+//! absent field; a cell of the choices, tests or test_imports column that holds a JSON list is a list, any other a string.
 
 use std::io::{self, BufRead, Read};
 
@@ -92,10 +92,10 @@ impl CsvRows {
 impl Column {
     fn of(name: &str, fields: &FieldNames) -> Self {
         let key = serde_json::Value::from(name).to_string();
-        if name == fields.choices || name == fields.tests {
+        if [&fields.choices, &fields.tests, &fields.test_imports].into_iter().any(|field| field == name) {
             return Self::List(key);
         }
-        let texts = [&fields.id, &fields.question, &fields.answer, &fields.kind, &fields.source];
+        let texts = [&fields.id, &fields.question, &fields.answer, &fields.kind, &fields.source, &fields.entry_point];
         if texts.into_iter().any(|field| field == name) { Self::Text(key) } else { Self::Unused }
     }
 }

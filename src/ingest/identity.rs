@@ -22,7 +22,7 @@ const ID_DIGITS: usize = 32;
 pub(super) struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// Hashes question, kind, gold, choices and tests.
+    /// Hashes question, kind, gold, choices, tests, and what the tests need.
     ///
     /// The question counts in its id normalisation: NFC, trimmed, and (but for code, where layout has meaning)
     /// with every run of whitespace as one space.
@@ -37,6 +37,11 @@ impl ContentHash {
             for item in list {
                 add(&mut hasher, item);
             }
+        }
+        // Rows without them keep the ids that they had before these were read.
+        if !body.test_imports.is_empty() || body.entry_point.is_some() {
+            add(&mut hasher, body.entry_point.as_deref().unwrap_or_default());
+            body.test_imports.iter().for_each(|line| add(&mut hasher, line));
         }
         Self(hasher.finalize().into())
     }
@@ -118,6 +123,8 @@ mod tests {
             gold: "g".to_owned(),
             choices: Vec::new(),
             tests: Vec::new(),
+            test_imports: Vec::new(),
+            entry_point: None,
         }
     }
 
@@ -148,6 +155,8 @@ mod tests {
             Body { gold: "h".to_owned(), ..base.clone() },
             Body { choices: vec!["a".to_owned(), "bc".to_owned()], ..base.clone() },
             Body { choices: vec!["ab".to_owned()], tests: vec!["c".to_owned()], ..base.clone() },
+            Body { test_imports: vec!["c".to_owned()], ..base.clone() },
+            Body { entry_point: Some("c".to_owned()), ..base.clone() },
         ];
         for other in &others {
             assert_ne!(id(&base), id(other), "{other:?}");

@@ -241,9 +241,20 @@ fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut
             match repeated_id(&id, content, raw.line, place, seen) {
                 Some(fault) => (Some(id), fault),
                 None => {
-                    let row::Body { kind, question, gold, choices, tests } = body;
-                    let id = QueryId(id);
-                    return Row::Query(Query { id, ordinal, source, origin, kind, question, gold, choices, tests });
+                    let row::Body { kind, question, gold, choices, tests, test_imports, entry_point } = body;
+                    return Row::Query(Query {
+                        id: QueryId(id),
+                        ordinal,
+                        source,
+                        origin,
+                        kind,
+                        question,
+                        gold,
+                        choices,
+                        tests,
+                        test_imports,
+                        entry_point,
+                    });
                 }
             }
         }

@@ -90,7 +90,7 @@ impl ParquetRows {
 
 /// Returns the paths of the columns that hold mapped fields: a name, and for members of structs several.
 fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
-    let FieldNames { id, question, answer, kind, choices, tests, source } = fields;
+    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source } = fields;
     if find_column(schema.fields(), question).is_none() {
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(IngestError::MissingColumn {
@@ -101,7 +101,7 @@ fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Res
         });
     }
     let mut paths = Vec::new();
-    for name in [id, question, answer, kind, choices, tests, source] {
+    for name in [id, question, answer, kind, choices, tests, test_imports, entry_point, source] {
         let Some((path, column)) = find_column(schema.fields(), name) else { continue };
         if !is_readable(column.data_type()) {
             return Err(IngestError::UnsupportedColumn {

@@ -50,6 +50,8 @@ pub(super) struct Body {
     pub(super) gold: String,
     pub(super) choices: Vec<String>,
     pub(super) tests: Vec<String>,
+    pub(super) test_imports: Vec<String>,
+    pub(super) entry_point: Option<String>,
 }
 
 /// Reads one row.
@@ -78,9 +80,13 @@ fn read_body(row: &Fields<'_>, options: &InputOptions) -> Result<Body, Fault> {
         Some(text) => text.trim().to_owned(),
     };
     let choices = if kind == Kind::Choice { read_choices(row, &fields.choices)? } else { Vec::new() };
-    let tests = if kind == Kind::Code { read_tests(row, &fields.tests)? } else { Vec::new() };
+    let is_code = kind == Kind::Code;
+    let tests = if is_code { read_tests(row, &fields.tests)? } else { Vec::new() };
+    let test_imports = if is_code { read_lines(row, &fields.test_imports)? } else { Vec::new() };
+    let entry_point = if is_code { row.string(&fields.entry_point)? } else { None };
+    let entry_point = entry_point.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let gold = read_gold(row, &fields.answer, kind, &choices, &tests)?;
-    Ok(Body { kind, question, gold, choices, tests })
+    Ok(Body { kind, question, gold, choices, tests, test_imports, entry_point })
 }
 
 /// Returns the kind that is set for all rows, else the row's own, else what its other fields suggest.
@@ -119,13 +125,33 @@ fn read_choices(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     Ok(choices.into_iter().map(|choice| choice.trim().to_owned()).collect())
 }
 
-/// Reads the tests of a code row: a list, or one string as one test. Blank tests are left out.
+/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out; objects (of
+/// inputs and outputs) are kept as JSON texts.
 fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
-    let tests = match row.get(name) {
+    const EXPECTED: &str = "a list of strings or objects, or one string or object";
+    let items = match row.get(name) {
+        None => return Ok(Vec::new()),
+        Some(raw) if matches!(json_type(raw), JsonType::String | JsonType::Object) => vec![raw],
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| wrong_type(name, raw, EXPECTED))?,
+    };
+    let mut tests = Vec::with_capacity(items.len());
+    for item in items {
+        tests.push(match json_type(item) {
+            JsonType::String => decode_string(item, name)?,
+            JsonType::Object => item.get().to_owned(),
+            _ => return Err(wrong_item(name, item, EXPECTED)),
+        });
+    }
+    Ok(tests.into_iter().filter(|test| !test.trim().is_empty()).collect())
+}
+
+/// Reads a list of strings, or one string with lines.
+fn read_lines(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
+    let lines = match row.get(name) {
         Some(raw) if json_type(raw) == JsonType::String => vec![decode_string(raw, name)?],
         _ => row.strings(name, "a list of strings or one string")?.unwrap_or_default(),
     };
-    Ok(tests.into_iter().filter(|test| !test.trim().is_empty()).collect())
+    Ok(lines.into_iter().filter(|line| !line.trim().is_empty()).collect())
 }
 
 fn read_gold(row: &Fields<'_>, name: &str, kind: Kind, choices: &[String], tests: &[String]) -> Result<String, Fault> {
@@ -226,9 +252,7 @@ impl<'a> Fields<'a> {
         let mut strings = Vec::with_capacity(items.len());
         for item in items {
             if json_type(item) != JsonType::String {
-                let found = format!("a list that holds {} ({})", json_type(item).phrase(), excerpt(item.get()));
-                let detail = format!("field `{name}` is {found}, expected {expected}");
-                return Err(Fault::new(ExclusionReason::WrongType, detail));
+                return Err(wrong_item(name, item, expected));
             }
             strings.push(decode_string(item, name)?);
         }
@@ -313,6 +337,11 @@ fn wrong_type(name: &str, raw: &RawValue, expected: &str) -> Fault {
     let found = json_type(raw).phrase();
     let detail = format!("field `{name}` is {found} ({}), expected {expected}", excerpt(raw.get()));
     Fault::new(ExclusionReason::WrongType, detail)
+}
+
+fn wrong_item(name: &str, item: &RawValue, expected: &str) -> Fault {
+    let found = format!("a list that holds {} ({})", json_type(item).phrase(), excerpt(item.get()));
+    Fault::new(ExclusionReason::WrongType, format!("field `{name}` is {found}, expected {expected}"))
 }
 
 /// Returns the beginning of a value, short enough for one line of a table.

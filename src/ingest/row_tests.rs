@@ -71,11 +71,28 @@ fn a_gold_may_be_empty_only_for_code_with_tests() {
 }
 
 #[test]
-fn tests_are_a_list_of_strings_or_one_string() {
+fn tests_are_a_list_of_strings_or_objects_or_one_of_them() {
     assert_eq!(body(r#"{"question":"q","kind":"code","tests":"assert f()"}"#).tests, ["assert f()"]);
     assert_eq!(body(r#"{"question":"q","kind":"code","tests":["a","b"]}"#).tests, ["a", "b"]);
-    assert_fault(r#"{"question":"q","kind":"code","tests":5}"#, ExclusionReason::WrongType, "or one string");
+    assert_fault(r#"{"question":"q","kind":"code","tests":5}"#, ExclusionReason::WrongType, "or one string or object");
     assert_fault(r#"{"question":"q","kind":"code","tests":["a",5]}"#, ExclusionReason::WrongType, "a number (5)");
+    let streams = r#"{"input": "1", "output": 2}"#;
+    assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{streams}]}}"#)).tests, [streams]);
+    assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":{streams}}}"#)).tests, [streams]);
+}
+
+#[test]
+fn what_tests_need_is_optional_and_kept_only_for_code() {
+    let row = |kind: &str| {
+        let fields = r#""tests":["t"],"test_imports":["import math",""],"entry_point":" f ""#;
+        body(&format!(r#"{{"question":"q","answer":"1","kind":"{kind}",{fields}}}"#))
+    };
+    let code = row("code");
+    assert_eq!((code.test_imports, code.entry_point.as_deref()), (vec!["import math".to_owned()], Some("f")));
+    assert_eq!(body(r#"{"question":"q","tests":["t"],"test_imports":"import re"}"#).test_imports, ["import re"]);
+    let math = row("math");
+    assert!(math.test_imports.is_empty() && math.entry_point.is_none());
+    assert_fault(r#"{"question":"q","tests":["t"],"entry_point":1}"#, ExclusionReason::WrongType, "`entry_point`");
 }
 
 #[test]

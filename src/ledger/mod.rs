@@ -23,8 +23,8 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Version 2 added the columns of [`ADDED_COLUMNS`].
-const FORMAT_VERSION: i64 = 2;
+/// Version of `schema.sql`. Versions 2 and 3 (the last two) added the columns of [`ADDED_COLUMNS`].
+const FORMAT_VERSION: i64 = 3;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -33,4 +33,6 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("rollout", "forced_close", "TEXT"),
     ("rollout", "logprob_sum", "REAL"),
     ("rollout", "observed_mode", "TEXT"),
+    ("intake", "test_imports", "TEXT"),
+    ("intake", "entry_point", "TEXT"),
 ];

@@ -9,7 +9,7 @@ use super::FILE_NAME;
 use super::error::LedgerError;
 use super::facts::{AttemptRecord, IntakeRow, RunRecord, ShardRecord};
 use super::writer::{check_format, open_connection, sqlite_error};
-use crate::domain::{Exclusion, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
 
 /// A reading connection. Sees every fact that was acknowledged before the call.
 pub struct Reader {
@@ -81,6 +81,15 @@ impl Reader {
         Ok(self.one(sql, [input_digest], |row| row.get(0))?.unwrap_or(0))
     }
 
+    /// Returns whether an intake has a query of a kind.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn intake_holds(&self, input_digest: &str, kind: Kind) -> Result<bool, LedgerError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM intake WHERE input_digest = ?1 AND kind = ?2)";
+        Ok(self.one(sql, (input_digest, kind.name()), |row| row.get(0))?.unwrap_or(false))
+    }
+
     /// Returns how many of the first `rows` rows of an intake are no queries.
     ///
     /// # Errors
@@ -96,8 +105,8 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
     pub fn intake(&self, input_digest: &str, start: u64, end: u64) -> Result<Vec<IntakeRow>, LedgerError> {
-        let sql =
-            format!("{INTAKE_COLUMNS} WHERE input_digest = ?1 AND ordinal >= ?2 AND ordinal < ?3 ORDER BY ordinal");
+        let select = self.select_intake();
+        let sql = format!("{select} WHERE input_digest = ?1 AND ordinal >= ?2 AND ordinal < ?3 ORDER BY ordinal");
         self.many(&sql, (input_digest, start, end), read_intake)?.into_iter().collect()
     }
 
@@ -106,8 +115,14 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
     pub fn intake_by_id(&self, input_digest: &str, id: &str) -> Result<Vec<IntakeRow>, LedgerError> {
-        let sql = format!("{INTAKE_COLUMNS} WHERE input_digest = ?1 AND query_id = ?2 ORDER BY ordinal");
+        let select = self.select_intake();
+        let sql = format!("{select} WHERE input_digest = ?1 AND query_id = ?2 ORDER BY ordinal");
         self.many(&sql, (input_digest, id), read_intake)?.into_iter().collect()
+    }
+
+    fn select_intake(&self) -> String {
+        let added = if self.format < 3 { "NULL, NULL" } else { "test_imports, entry_point" };
+        format!("{INTAKE_COLUMNS}, {added} FROM intake")
     }
 
     /// Returns a response by its key.
@@ -250,7 +265,7 @@ fn read_shard(row: &Row<'_>) -> rusqlite::Result<ShardRecord> {
 }
 
 const INTAKE_COLUMNS: &str = "SELECT ordinal, query_id, file, line, source, kind, question, gold, choices, tests, \
-                              excluded_reason, excluded_detail FROM intake";
+                              excluded_reason, excluded_detail";
 
 fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>> {
     let ordinal = row.get(0)?;
@@ -268,11 +283,25 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
         serde_json::from_str(json)
             .map_err(|error| LedgerError::Unreadable { kind: "intake", detail: error.to_string() })
     };
+    let (test_imports, entry_point): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
     let build = || {
         let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
         let kind = parse("intake", &kind)?;
         let (choices, tests) = (list(&choices)?, list(&tests)?);
-        Ok(IntakeRow::Query(Query { id, ordinal, source, origin, kind, question, gold, choices, tests }))
+        let test_imports = test_imports.as_deref().map(list).transpose()?.unwrap_or_default();
+        Ok(IntakeRow::Query(Query {
+            id,
+            ordinal,
+            source,
+            origin,
+            kind,
+            question,
+            gold,
+            choices,
+            tests,
+            test_imports,
+            entry_point,
+        }))
     };
     Ok(build())
 }

@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS intake (
     tests TEXT,                      -- JSON list
     excluded_reason TEXT,            -- set for a bad or duplicate row
     excluded_detail TEXT,
+    test_imports TEXT,               -- JSON list; null before format 3
+    entry_point TEXT,
     PRIMARY KEY (input_digest, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);

@@ -99,11 +99,13 @@ fn an_intake_is_stored_whole_or_not_at_all() {
         ordinal: 0,
         source: "s".to_owned(),
         origin: origin.clone(),
-        kind: Kind::Choice,
+        kind: Kind::Code,
         question: "?".to_owned(),
         gold: "A".to_owned(),
         choices: vec!["x".to_owned(), "y".to_owned()],
-        tests: Vec::new(),
+        tests: vec!["assert f() == 1".to_owned()],
+        test_imports: vec!["import math".to_owned()],
+        entry_point: Some("f".to_owned()),
     };
     let exclusion = Exclusion {
         query_id: None,
@@ -121,6 +123,9 @@ fn an_intake_is_stored_whole_or_not_at_all() {
     ledger.store_intake::<LedgerError>("digest", rows.iter().cloned().map(Ok)).unwrap();
     assert_eq!(reader.intake("digest", 0, 10).unwrap(), rows);
     assert_eq!(reader.intake_by_id("digest", "q").unwrap(), rows[..1]);
+    assert!(reader.intake_holds("digest", Kind::Code).unwrap());
+    assert!(!reader.intake_holds("digest", Kind::Math).unwrap());
+    assert!(!reader.intake_holds("other", Kind::Code).unwrap());
 }
 
 #[test]
@@ -129,12 +134,12 @@ fn a_newer_or_missing_ledger_is_refused_by_name() {
     assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Missing(_))));
     drop(Ledger::open(folder.path()).unwrap());
     let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    connection.execute("INSERT INTO format (version) VALUES (3)", []).unwrap();
-    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 3, .. })));
-    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 3, .. })));
+    connection.execute("INSERT INTO format (version) VALUES (4)", []).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 4, .. })));
+    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 4, .. })));
 }
 
-/// Takes away what format 2 added.
+/// Takes away what later formats added.
 fn make_format_1(path: &std::path::Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     for (table, column, _) in ADDED_COLUMNS {

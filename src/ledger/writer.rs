@@ -212,6 +212,8 @@ fn insert_intake(connection: &Connection, input_digest: &str, row: &IntakeRow) -
                 ("gold", text(&query.gold)),
                 ("choices", list(&query.choices)),
                 ("tests", list(&query.tests)),
+                ("test_imports", optional((!query.test_imports.is_empty()).then(|| list(&query.test_imports)))),
+                ("entry_point", optional(query.entry_point.as_deref().map(text))),
             ]);
             columns
         }

@@ -13,10 +13,11 @@ use super::error::RunError;
 use super::intake::{self, Input};
 use super::journal::Charging;
 use super::memory;
+use super::programs::Programs;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
 use crate::config::{JudgeBackend, JudgeSettings, LoadedConfig, Settings};
-use crate::domain::ResolvedModel;
+use crate::domain::{Kind, ResolvedModel};
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
@@ -63,6 +64,8 @@ pub struct Context {
     pub policy: Arc<CandlePolicy>,
     /// The judge, unless nobody judges.
     pub judge: Option<Arc<dyn Judge>>,
+    /// What runs programs.
+    pub programs: Programs,
     /// Whether judge calls can be charged.
     pub charging: Charging,
     /// The ledger.
@@ -106,9 +109,11 @@ impl Context {
         let policy = Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?);
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
-        let identity = identify(&settings, &input, &policy, row_limit);
-        compare_with_last(&ledger.reader()?, &identity, changes)?;
         let stored = intake::store(&input, &ledger)?;
+        let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
+        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
+        let identity = identify(&settings, &input, &policy, &programs, row_limit);
+        compare_with_last(&ledger.reader()?, &identity, changes)?;
         let rows = row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
             fingerprint: identity.fingerprint(),
@@ -127,6 +132,7 @@ impl Context {
             dir: out_dir,
             policy,
             judge,
+            programs,
             charging,
             ledger,
             publisher,
@@ -196,12 +202,19 @@ fn resolve_model(
     Ok(model)
 }
 
-fn identify(settings: &Settings, input: &Input, policy: &CandlePolicy, row_limit: Option<u64>) -> RunIdentity {
+fn identify(
+    settings: &Settings,
+    input: &Input,
+    policy: &CandlePolicy,
+    programs: &Programs,
+    row_limit: Option<u64>,
+) -> RunIdentity {
     let contents = Contents {
         input: input.digest.clone(),
         policy: policy.fingerprint(),
         judge_prompt: prompt::prompt_hash(),
         verifier: verify::VERSION.to_string(),
+        sandbox: programs.lack().map(str::to_owned),
         tables: TABLES_VERSION.to_string(),
     };
     RunIdentity::new(settings, &contents, row_limit)

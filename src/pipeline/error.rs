@@ -9,6 +9,7 @@ use crate::ledger::LedgerError;
 use crate::policy::PolicyError;
 use crate::shards::ShardError;
 use crate::sys::files::DirError;
+use crate::verify::sandbox::SandboxFault;
 
 /// An error that ends a run. What was committed before is kept, always.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum RunError {
     /// No judge call can succeed at present.
     #[error("cannot go on without the judge: failed to {}", chain(.0))]
     Ask(AskError),
+    /// The machine fails to run programs.
+    #[error("cannot verify a program: {0}")]
+    Sandbox(SandboxFault),
     /// Something that decides the data changed since the last run.
     #[error("the configuration changed since the last run of this directory:\n{changes}")]
     Changed {
@@ -83,6 +87,9 @@ impl RunError {
                 let again = "run the same command again: everything so far is kept";
                 Some(if hint.contains(again) { hint.clone() } else { format!("{hint}; then {again}") })
             }
+            Self::Sandbox(_) => text(
+                "free some memory and space for temporary files, then run the same command again: everything so far is kept",
+            ),
             Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
             Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),
         }

@@ -11,7 +11,7 @@ use crate::ledger::{IntakeRow, Ledger};
 use crate::verify;
 
 /// Version of the readers', identities' and deduplication's rules: raised when the same files could give other rows.
-const INTAKE_VERSION: u32 = 1;
+const INTAKE_VERSION: u32 = 2;
 
 /// The files of an input, and the hash over everything that decides its rows.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod journal;
 mod limits;
 pub mod memory;
 pub mod plan;
+pub mod programs;
 mod progress;
 mod publish;
 mod rows;

@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Settings;
 use crate::difficulty::{self, Difficulty};
-use crate::domain::{ByMode, Decision, Exclusion, ExclusionReason, Mode, Query, Rollout, Verdict, VerdictOutcome};
+use crate::domain::{
+    ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, Query, Rollout, Verdict, VerdictOutcome,
+};
 use crate::judge::prompt::JudgeCase;
 use crate::judge::{Judge, JudgeRequest, Justification};
 use crate::policy::RolloutTask;
@@ -61,10 +63,10 @@ pub struct Chosen<'a> {
     pub difficulty: Difficulty,
 }
 
-/// Returns the key of a verdict: everything that can change it.
+/// Returns the key of a verdict: everything that can change it. `conditions` are those under which programs are run.
 #[must_use]
-pub fn verdict_key(query: &Query, rollout: &Rollout) -> String {
-    let identity = serde_json::json!({
+pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &serde_json::Value) -> String {
+    let mut identity = serde_json::json!({
         "verifier": verify::VERSION,
         "rollout": rollout.key.0,
         "kind": query.kind.name(),
@@ -72,6 +74,12 @@ pub fn verdict_key(query: &Query, rollout: &Rollout) -> String {
         "choices": query.choices,
         "tests": query.tests,
     });
+    if query.kind == Kind::Code {
+        identity["question"] = query.question.as_str().into();
+        identity["test_imports"] = query.test_imports.clone().into();
+        identity["entry_point"] = query.entry_point.clone().into();
+        identity["conditions"] = conditions.clone();
+    }
     hex::encode(Sha256::digest(identity.to_string().as_bytes()))
 }
 
@@ -82,7 +90,19 @@ pub fn observe(rollout: &Rollout) -> ObservedResponse {
     read_response(&response, rollout.mode, rollout.finish_reason)
 }
 
-/// Verifies a stored response.
+/// Returns a stored response to a query of kind `code`, ready to be run with its tests.
+#[must_use]
+pub fn code_case(query: &Query, rollout: &Rollout) -> verify::CodeCase {
+    verify::CodeCase {
+        tests: query.tests.clone(),
+        test_imports: query.test_imports.clone(),
+        entry_point: query.entry_point.clone(),
+        question: query.question.clone(),
+        response: observe(rollout).answer,
+    }
+}
+
+/// Verifies a stored response to a query of any kind but `code`.
 #[must_use]
 pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
     let observed = observe(rollout);

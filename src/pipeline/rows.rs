@@ -49,7 +49,7 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
         for task in tasks {
             let rollout = reader.rollout(&task.key)?;
             let verdict = match &rollout {
-                Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout))?,
+                Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
             cells[mode].push(Cell { task, rollout, verdict });

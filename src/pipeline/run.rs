@@ -14,7 +14,7 @@ use super::limits::{self, DRAIN_DEADLINE, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
-use crate::domain::{ExclusionReason, Mode, Query, Rollout};
+use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
 use crate::engine::EngineError;
 use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
@@ -235,9 +235,21 @@ async fn sample_all(context: &Arc<Context>, query: &Query, tasks: Vec<RolloutTas
     results.into_iter().collect()
 }
 
+/// Makes the missing verdicts of a query; each is durable as soon as it is there.
 async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout>) -> Result<(), RunError> {
+    if query.kind == Kind::Code {
+        let runs: FuturesUnordered<_> = rollouts
+            .into_iter()
+            .map(|rollout| async move {
+                let verdict = context.programs.verify(plan::code_case(query, &rollout)).await?;
+                record_verdicts(context, query, vec![(rollout, verdict)]).await
+            })
+            .collect();
+        let results: Vec<Result<(), RunError>> = runs.collect().await;
+        return results.into_iter().collect();
+    }
     let judged_query = query.clone();
-    let verify = move || -> Vec<(Rollout, crate::domain::Verdict)> {
+    let verify = move || -> Vec<(Rollout, Verdict)> {
         let judge = |rollout: Rollout| {
             let verdict = plan::judge_response(&judged_query, &rollout);
             (rollout, verdict)
@@ -245,11 +257,15 @@ async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout
         rollouts.into_iter().map(judge).collect()
     };
     let verdicts = tokio::task::spawn_blocking(verify).await.map_err(|error| RunError::Internal(error.to_string()))?;
+    record_verdicts(context, query, verdicts).await
+}
+
+async fn record_verdicts(context: &Context, query: &Query, verdicts: Vec<(Rollout, Verdict)>) -> Result<(), RunError> {
     let mut facts = Vec::with_capacity(verdicts.len());
     for (rollout, verdict) in verdicts {
         context.progress.verified(rollout.mode, &verdict);
         facts.push(Fact::Verdict {
-            key: plan::verdict_key(query, &rollout),
+            key: plan::verdict_key(query, &rollout, context.programs.conditions()),
             rollout_key: rollout.key.clone(),
             verdict,
         });

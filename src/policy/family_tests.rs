@@ -57,6 +57,8 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
         gold: "2".to_owned(),
         choices: Vec::new(),
         tests: Vec::new(),
+        test_imports: Vec::new(),
+        entry_point: None,
     };
     (preset, Prompter::new(&template, "<s>", "</s>", preset).unwrap().render(&query).unwrap())
 }

@@ -205,7 +205,13 @@ impl Prompter {
         let instruction = instruction.get(query.kind);
         let mut messages = Vec::new();
         for example in examples.get(query.kind) {
-            let shown = Query { question: example.question.clone(), choices: example.choices.clone(), ..query.clone() };
+            let shown = Query {
+                question: example.question.clone(),
+                choices: example.choices.clone(),
+                tests: Vec::new(),
+                entry_point: None,
+                ..query.clone()
+            };
             messages.push(ChatMessage::user(format!("{}\n{instruction}", shown.user_text())));
             let answer = match query.kind {
                 Kind::Code => format!("```python\n{}\n```", example.answer),
@@ -257,6 +263,8 @@ mod tests {
             gold: "2".to_owned(),
             choices: if kind == Kind::Choice { vec!["one".to_owned(), "two".to_owned()] } else { Vec::new() },
             tests: Vec::new(),
+            test_imports: Vec::new(),
+            entry_point: None,
         }
     }
 
@@ -276,6 +284,22 @@ mod tests {
             assert!(prompts.on.text.contains("What is 1 + 1?"));
         }
         assert!(render(Preset::Prompted, Kind::Choice).off.text.contains("\nA. one\nB. two\n"));
+    }
+
+    #[test]
+    fn a_prompt_for_code_says_what_the_tests_call_once_and_in_the_query_alone() {
+        let user = |tests: &[&str], entry_point: Option<&str>| {
+            let tests = tests.iter().map(|test| (*test).to_owned()).collect();
+            let code = Query { tests, entry_point: entry_point.map(str::to_owned), ..query(Kind::Code) };
+            Prompter::new(CHATML, "", "", Preset::Prompted).unwrap().render(&code).unwrap().off.text
+        };
+        let asserted =
+            user(&["assert add(1, 1) == 2", "assert add(1, 2) == 3", "assert add(2, 2) == 4", "assert 9"], None);
+        assert_eq!(asserted.matches("assert add(").count(), 3, "{asserted}");
+        assert!(!asserted.contains("assert 9"));
+        for text in [user(&["def check(c): ..."], Some("add")), user(&["def check(c): ...\n\ncheck(add)\n"], None)] {
+            assert_eq!(text.matches("Name the function `add`.").count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -339,21 +339,3 @@ pub(super) fn is_program_text(line: &str) -> bool {
 pub(super) fn last_line(text: &str) -> Option<&str> {
     text.lines().rev().find(|line| !line.trim().is_empty()).map(str::trim)
 }
-
-/// Returns the content of the last fenced code block; an unclosed one runs to the end.
-pub(super) fn code_block(text: &str) -> Option<String> {
-    let mut last = None;
-    let mut open: Option<String> = None;
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            match open.take() {
-                Some(block) => last = Some(block),
-                None => open = Some(String::new()),
-            }
-        } else if let Some(block) = &mut open {
-            block.push_str(line);
-            block.push('\n');
-        }
-    }
-    open.filter(|block| !block.trim().is_empty()).or(last)
-}

@@ -1,30 +1,36 @@
 //! Verification: whether a response's answer equals the reference answer.
 //!
 //! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
-//! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. Nothing is ever executed.
+//! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
 //! `extract` finds the answer, one module per kind compares it. Bounds stand in `math::limits`.
 //!
 //! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
 //! reason is its cause.
 //!
-//! What this room does not know: whether the reasoning is sound, what the question was, units, and synonyms. Code is
-//! not run here: it is always `unverifiable`, cause `no_sandbox`.
+//! Code is the exception to all of that: [`CodeVerifier`] runs it, in the [`sandbox`], on the threads of a [`CodePool`].
+//! Given to [`verify`], which has no sandbox, it is `unverifiable`, cause `no_sandbox`.
+//!
+//! What this room does not know: whether the reasoning is sound, what the question was, units, and synonyms.
 
 mod choice;
+mod code;
 mod extract;
 mod math;
 mod numeric;
+pub mod sandbox;
 mod text;
 
 #[cfg(test)]
 mod tests;
+
+pub use code::{CodeCase, CodePool, CodeVerifier, Pending};
 
 use crate::domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
 use extract::Strategy;
 use math::Outcome;
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest response that is read as a whole answer, in bytes.
 const WHOLE_BYTES_MAX: usize = 400;
@@ -51,7 +57,7 @@ pub fn verify(case: &Case<'_>) -> Verdict {
         Kind::Numeric => verify_numeric(case.gold, response),
         Kind::Choice => verify_choice(case.gold, case.choices, response),
         Kind::Text => verify_text(case.gold, response),
-        Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, extract::code_block(response)),
+        Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, code::last_block(response)),
     }
 }
 

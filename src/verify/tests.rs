@@ -173,7 +173,7 @@ fn texts_are_normalised_at_their_ends_only() {
 }
 
 #[test]
-fn code_is_never_run_and_always_unverifiable() {
+fn code_without_a_sandbox_is_never_run_and_unverifiable() {
     let verdict = verdict(Kind::Code, "", "Here:\n```python\nprint(1)\n```\ndone");
     assert_eq!(verdict.reason, "no_sandbox");
     assert_eq!(verdict.extracted.as_deref(), Some("print(1)\n"));

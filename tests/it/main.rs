@@ -4,6 +4,8 @@
 //! working directory, the network beyond the loopback address, or the time of day.
 
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod code;
 mod commands;
 mod hub;
 mod judge;

@@ -1,0 +1,121 @@
+//! Finds program texts in a response: fenced blocks with their language tags.
+//!
+//! Pure, linear, and without knowledge of Python: which of several blocks is the answer is decided by the driver, which
+//! can parse them.
+
+/// Most blocks that are looked at, from the end.
+const BLOCKS_MAX: usize = 32;
+
+/// A fenced block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Block {
+    /// The first word after the opening fence, in lower case.
+    tag: String,
+    text: String,
+}
+
+/// An open fence.
+struct Fence {
+    mark: char,
+    length: usize,
+    indentation: usize,
+    block: Block,
+}
+
+/// Returns the texts that may be the program, in order: the blocks tagged as Python and those without a tag; if there
+/// are none of these, all others.
+///
+/// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last may end with
+/// the response. Lines lose the indentation of their fence.
+pub(super) fn program_blocks(response: &str) -> Vec<String> {
+    let blocks = fenced(response);
+    let is_python = |block: &Block| {
+        let tag = block.tag.as_str();
+        tag.is_empty() || tag.starts_with("py") || matches!(tag, "ipython" | "code" | "tool_code")
+    };
+    let has_python = blocks.iter().any(is_python);
+    let chosen = blocks.into_iter().filter(|block| !has_python || is_python(block)).map(|block| block.text);
+    let chosen: Vec<String> = chosen.filter(|text| !text.trim().is_empty()).collect();
+    let skipped = chosen.len().saturating_sub(BLOCKS_MAX);
+    chosen.into_iter().skip(skipped).collect()
+}
+
+fn fenced(response: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Fence> = None;
+    for line in response.lines() {
+        let fence = fence_of(line);
+        match (&mut open, fence) {
+            (None, Some((mark, length, info))) => {
+                let tag = info.split([' ', ',', '{', ':']).next().unwrap_or_default().to_lowercase();
+                let indentation = line.len() - line.trim_start().len();
+                open = Some(Fence { mark, length, indentation, block: Block { tag, text: String::new() } });
+            }
+            (Some(fence), Some((mark, length, ""))) if mark == fence.mark && length >= fence.length => {
+                blocks.extend(open.take().map(|fence| fence.block));
+            }
+            (Some(fence), _) => {
+                let strip = line.len() - line.trim_start().len();
+                fence.block.text.push_str(line.get(strip.min(fence.indentation)..).unwrap_or(line));
+                fence.block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks.extend(open.map(|fence| fence.block));
+    blocks
+}
+
+/// Reads a line as a fence: its mark, how often it stands there, and what follows.
+fn fence_of(line: &str) -> Option<(char, usize, &str)> {
+    let bare = line.trim();
+    let mark = bare.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
+    let info = bare.trim_start_matches(mark);
+    let length = bare.len() - info.len();
+    // Inline code may begin a line, too.
+    (length >= 3 && !info.contains('`')).then(|| (mark, length, info.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn blocks_come_in_order_without_their_fences_and_other_languages_only_if_there_is_no_python() {
+        let response = "First:\n```python\na = 1\n```\nthen\n```\nb = 2\n```\nrun it:\n```bash\npip install x\n```\n";
+        assert_eq!(program_blocks(response), ["a = 1\n", "b = 2\n"]);
+        assert_eq!(program_blocks("```js\nf()\n```"), ["f()\n"]);
+        assert!(program_blocks("no fence, but `inline` and ```more```").is_empty());
+    }
+
+    #[test]
+    fn fences_may_be_longer_indented_tildes_or_unclosed() {
+        assert_eq!(program_blocks("````py\n```\ntext\n```\n````"), ["```\ntext\n```\n"]);
+        assert_eq!(program_blocks("1. so:\n   ```Python\n   if a:\n       b\n   ```"), ["if a:\n    b\n"]);
+        assert_eq!(program_blocks("~~~python3\na\n~~~"), ["a\n"]);
+        assert_eq!(program_blocks("```python\na\nb"), ["a\nb\n"]);
+        assert_eq!(program_blocks("```{python}\na\n```").len(), 1);
+        assert!(program_blocks("```python\n\n```").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_ends_in_blocks_that_are_parts_of_it(text in "(```|~~~|````|python|\n|[ a-z=`\u{e9}]){0,60}") {
+            for block in program_blocks(&text) {
+                for line in block.lines() {
+                    prop_assert!(text.contains(line));
+                }
+            }
+        }
+
+        #[test]
+        fn a_fenced_program_is_found_again(lines in proptest::collection::vec("[ a-z=():]{0,20}", 1..8), before in "[a-z .\n]{0,30}") {
+            let program = format!("{}\n", lines.join("\n"));
+            prop_assume!(!program.trim().is_empty());
+            let found = program_blocks(&format!("{before}\n```python\n{program}```\n"));
+            prop_assert_eq!(found.last(), Some(&program));
+        }
+    }
+}

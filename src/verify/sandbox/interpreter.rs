@@ -1,0 +1,110 @@
+//! The Python interpreter: what it is called, and which files it needs.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+/// Flags of its introduction: no user's packages, no byte code written.
+const FLAGS: &[&str] = &["-s", "-B"];
+/// Flags of every program: besides, no start-up code of installed packages (drivers add the packages themselves), UTF-8
+/// everywhere, no warnings.
+pub(super) const PROGRAM_FLAGS: &[&str] = &["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"];
+/// Oldest version that the driver runs on.
+const VERSION_MIN: (u32, u32) = (3, 8);
+/// How long it may take to introduce itself.
+const INTRODUCTION_MAX: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Prints what the interpreter is and which files it uses. Packages of the user and paths that lie elsewhere than the
+/// installation stay out of reach.
+const INTRODUCTION: &str = r#"
+import json, os, sys, sysconfig
+real = os.path.realpath
+homes = {sys.prefix, sys.base_prefix, sys.exec_prefix}
+files = set()
+try:
+    for line in open("/proc/self/maps"):
+        part = line.split(None, 5)[5:]
+        if part and part[0].startswith("/"):
+            files.add(part[0].strip())
+except OSError:
+    pass
+paths = [p for p in sys.path if p and any(real(p).startswith(real(h) + os.sep) for h in homes)]
+packages = [p for p in paths if os.path.basename(p) in ("site-packages", "dist-packages")]
+paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+paths += [os.path.join(home, name) for home in homes for name in ("lib", "lib64", "pyvenv.cfg")]
+own = os.path.expanduser("~") + os.sep
+libraries = [file for file in files if ".so" in os.path.basename(file)]
+paths += [file if file.startswith(own) else os.path.dirname(file) for file in libraries]
+starters = [file for file in files if os.path.basename(file).startswith(("ld-", "ld.so"))] + [real(sys.executable)]
+print(json.dumps({
+    "executable": sys.executable,
+    "version": list(sys.version_info[:3]),
+    "implementation": sys.implementation.name,
+    "readable": sorted({real(p) for p in paths if p and os.path.exists(p)}),
+    "starters": sorted(set(starters)),
+    "packages": packages,
+}))
+"#;
+
+/// An interpreter that was found.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Interpreter {
+    /// Its path; wrappers (as version managers have) are seen through.
+    pub(super) executable: PathBuf,
+    version: [u32; 3],
+    implementation: String,
+    /// What it reads.
+    pub(super) readable: Vec<PathBuf>,
+    /// What is executed: itself, and the loader of shared libraries.
+    pub(super) starters: Vec<PathBuf>,
+    /// Where installed packages are.
+    pub(super) packages: Vec<PathBuf>,
+}
+
+impl Interpreter {
+    /// Finds an interpreter by its path or name and asks what it needs. Runs nothing but constant code of this program.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn find(name: &str) -> Result<Self, String> {
+        let mut command = Command::new(name);
+        command.args(FLAGS).args(["-c", INTRODUCTION]);
+        for variable in ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT"] {
+            command.env_remove(variable);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        let started = Instant::now();
+        // What it prints is smaller than a pipe.
+        while child.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if started.elapsed() > INTRODUCTION_MAX {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{name} does not answer"));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().next_back().unwrap_or_default();
+            return Err(format!("{name} fails ({}): {last}", output.status));
+        }
+        let found: Self =
+            serde_json::from_slice(&output.stdout).map_err(|error| format!("{name} is no Python: {error}"))?;
+        let [major, minor, _] = found.version;
+        if (major, minor) < VERSION_MIN {
+            return Err(format!("{name} is {}, too old", found.describe()));
+        }
+        Ok(found)
+    }
+
+    /// Returns name, version and path.
+    pub(super) fn describe(&self) -> String {
+        let [major, minor, patch] = self.version;
+        format!("{} {major}.{minor}.{patch}, {}", self.implementation, self.executable.display())
+    }
+}
