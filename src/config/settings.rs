@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{PolicyBackend, PolicySettings};
+use super::streaming::Streaming;
 use crate::domain::Kind;
 
 /// Everything `thinkloom.toml` can say.
@@ -177,6 +178,17 @@ pub enum JudgeBackend {
     None,
 }
 
+/// How an API judge is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One chat call per justification.
+    #[default]
+    Chat,
+    /// The provider's batch API. Not in this version.
+    Batch,
+}
+
 /// `[judge]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -185,15 +197,20 @@ pub struct JudgeSettings {
     pub backend: JudgeBackend,
     /// Where the API is; `/chat/completions` is appended.
     pub base_url: String,
+    /// More addresses of the same model; calls go to the least loaded, and a dead one is set aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_base_urls: Vec<String>,
+    /// How it is asked.
+    pub transport: Transport,
     /// The model to ask for; the served name is recorded.
     pub model: String,
     /// The environment variable that holds the key. The key itself never stands in a file.
     pub api_key_env: String,
-    /// Calls in flight, 1..=4096.
+    /// Calls in flight to each address, 1..=4096; fewer while the server says that it is overloaded.
     pub concurrency_max: usize,
-    /// 0: none known.
+    /// Limit of each address; 0: none known.
     pub requests_per_minute: u32,
-    /// 0: none known.
+    /// Limit of each address, prompts and replies together; 0: none known.
     pub tokens_per_minute: u32,
     /// Attempts per query, counted over all restarts, 1..=100.
     pub attempts_max: u32,
@@ -201,6 +218,8 @@ pub struct JudgeSettings {
     pub max_tokens: u32,
     /// Limit of one call, in seconds.
     pub timeout_s: u64,
+    /// `"auto"` (where a reply may be long), `true` or `false`.
+    pub stream: Streaming,
     /// 0: no limit. A limit needs the prices. Not in this version.
     pub budget_usd: f64,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
@@ -214,6 +233,8 @@ impl Default for JudgeSettings {
         Self {
             backend: JudgeBackend::Policy,
             base_url: "https://api.deepseek.com".to_owned(),
+            more_base_urls: Vec::new(),
+            transport: Transport::Chat,
             model: "deepseek-chat".to_owned(),
             api_key_env: "DEEPSEEK_API_KEY".to_owned(),
             concurrency_max: 64,
@@ -222,6 +243,7 @@ impl Default for JudgeSettings {
             attempts_max: 5,
             max_tokens: 400,
             timeout_s: 600,
+            stream: Streaming::Auto,
             budget_usd: 0.0,
             extra: BTreeMap::new(),
             prices_usd_per_mtok: PriceSettings::default(),
@@ -334,6 +356,7 @@ impl Settings {
         absent("policy.backend", self.policy.backend == PolicyBackend::Openai, "a policy over HTTP")?;
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
+        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")?;
         absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")
     }
 }

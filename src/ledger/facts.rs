@@ -176,6 +176,16 @@ impl Fact {
                     ("reason", text(&verdict.reason)),
                 ],
             ),
+            Self::JudgeAttempt { request_key, attempt, query_id }
+                if insert_attempt(connection, request_key, *attempt, query_id)? =>
+            {
+                Ok(())
+            }
+            Self::JudgeReply { request_key, attempt, body }
+                if insert_reply(connection, request_key, *attempt, body)? =>
+            {
+                Ok(())
+            }
             Self::JudgeAttempt { request_key, attempt, query_id } => insert_once(
                 connection,
                 "judge_attempt",
@@ -225,6 +235,19 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
             ("policy", text(&run.policy)),
         ],
     )
+}
+
+/// Adds the attempt as most are: as something new. There is one for every call, and comparing costs more than adding.
+fn insert_attempt(connection: &Connection, key: &str, attempt: u32, query_id: &QueryId) -> Result<bool, InsertError> {
+    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms) \
+               VALUES (?1, ?2, ?3, ?4)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, clock::unix_ms()))? == 1)
+}
+
+/// Adds the reply as most are: as something new.
+fn insert_reply(connection: &Connection, key: &str, attempt: u32, body: &str) -> Result<bool, InsertError> {
+    let sql = "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body) VALUES (?1, ?2, ?3)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body))? == 1)
 }
 
 fn insert_rollout(

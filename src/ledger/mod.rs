@@ -5,6 +5,7 @@
 //! not stored here; it is computed from the facts. Types speak of queries, rollouts, verdicts and files; how replies
 //! are read or rows are encoded is not known here.
 
+mod attempts;
 mod error;
 mod facts;
 mod reader;

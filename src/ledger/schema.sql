@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS judge_reply (
     attempt INTEGER NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (request_key, attempt)
-) STRICT, WITHOUT ROWID;
+) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
 -- Calls that brought no reply.
 CREATE TABLE IF NOT EXISTS judge_failure (

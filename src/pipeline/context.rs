@@ -20,7 +20,7 @@ use crate::domain::ResolvedModel;
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
-use crate::judge::{Judge, prompt};
+use crate::judge::{Flights, Judge, prompt};
 use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
 use crate::policy::CandlePolicy;
 use crate::shards::{self, Publisher, TABLES_VERSION};
@@ -77,6 +77,8 @@ pub struct Context {
     pub rows: u64,
     /// Short hash over all prompts.
     pub prompt_version: String,
+    /// The judge requests under way.
+    pub flights: Flights,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
@@ -134,6 +136,7 @@ impl Context {
             run,
             rows,
             prompt_version,
+            flights: Flights::default(),
             progress: Arc::new(Progress::new(rows)),
             stop,
             readers: Mutex::default(),
@@ -253,14 +256,20 @@ fn open_judge(settings: &Settings, policy: &Arc<CandlePolicy>) -> Result<Option<
     }
 }
 
+/// Returns whether a server is on the loopback address, where no key is needed.
+fn is_on_this_machine(base_url: &str) -> bool {
+    let authority = base_url.split("://").nth(1).unwrap_or_default();
+    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
+}
+
 /// Builds the HTTP judge; the key comes from the environment. A server on this machine needs none.
 ///
 /// # Errors
 /// [`RunError::Judge`] if the key is missing or an option cannot be used.
 pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError> {
     let key = std::env::var(&settings.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    let authority = settings.base_url.split("://").nth(1).unwrap_or_default();
-    let is_local = ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host));
+    let base_urls: Vec<String> = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
+    let is_local = base_urls.iter().all(|url| is_on_this_machine(url));
     if key.is_none() && !is_local {
         return Err(RunError::Judge {
             message: format!("the environment variable {} holds no key", settings.api_key_env),
@@ -273,6 +282,8 @@ pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError>
     options.concurrency_max = settings.concurrency_max;
     options.requests_per_minute = settings.requests_per_minute;
     options.tokens_per_minute = settings.tokens_per_minute;
+    options.base_urls = base_urls;
+    options.streaming = settings.stream;
     options.timeout = Duration::from_secs(settings.timeout_s);
     options.max_tokens = settings.max_tokens;
     options.extra = (!extra.is_empty()).then_some(extra);

@@ -25,5 +25,8 @@ pub fn sampling_queries_max(settings: &Settings) -> usize {
 /// Queries whose justification is under way at once.
 #[must_use]
 pub fn judging_queries_max(settings: &Settings) -> usize {
-    settings.judge.concurrency_max.max(1)
+    let addresses = 1 + settings.judge.more_base_urls.len();
+    let calls = settings.judge.concurrency_max.max(1) * addresses;
+    // Those whose reply is being committed or read need no slot: the next ones are ready to take it.
+    calls + calls / 4 + 1
 }

@@ -19,6 +19,7 @@ mod run;
 
 pub use context::{ChangePolicy, Context, RunOptions, open_api_judge};
 pub use error::RunError;
+pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;
 pub use progress::{Progress, Snapshot};
 pub use publish::run_counts;

@@ -271,6 +271,7 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         prices: context.settings.judge.prices_usd_per_mtok.clone(),
     };
     let mut options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    options.flights = context.flights.clone();
     if context.charging == Charging::Free {
         // The local model is not overloaded, and says something else at the next attempt at once.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
