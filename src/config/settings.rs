@@ -7,7 +7,7 @@ use std::ops::RangeBounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{PolicyBackend, PolicySettings};
+use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
 use super::streaming::Streaming;
 use crate::domain::Kind;
 
@@ -325,6 +325,9 @@ impl Settings {
         within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
         within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
         within("policy.kv_cache_mib", policy.kv_cache_mib, 1..=1 << 20, "1 to 1048576")?;
+        within("policy.concurrency", policy.concurrency, 1..=4096, "1 to 4096")?;
+        within("policy.attempts_max", policy.attempts_max, 1..=100, "1 to 100")?;
+        within("policy.timeout_s", policy.timeout_s, 1..=86_400, "1 to 86400")?;
         within("sampling.samples_per_mode", sampling.samples_per_mode, 1..=1024, "1 to 1024")?;
         within("sampling.temperature", sampling.temperature, 0.0..=2.0, "0 to 2")?;
         within("sampling.top_p", sampling.top_p, f64::MIN_POSITIVE..=1.0, "above 0, up to 1")?;
@@ -345,7 +348,45 @@ impl Settings {
         let bins = f64::MIN_POSITIVE..=difficulty.easy_off_min;
         within("difficulty.medium_off_min", difficulty.medium_off_min, bins, "above 0, up to difficulty.easy_off_min")?;
         within("output.queries_per_shard", output.queries_per_shard, 1..=1_000_000, "1 to 1000000")?;
+        self.check_combinations()?;
         self.check_available()
+    }
+
+    /// Refuses settings that contradict each other.
+    fn check_combinations(&self) -> Result<(), SettingFault> {
+        let fault = |key, detail: &str| Err((key, detail.to_owned()));
+        let Self { policy, judge, .. } = self;
+        let is_remote = policy.backend == PolicyBackend::Openai;
+        match policy.mode_preset {
+            ModePresetName::Auto if is_remote => {
+                return fault(
+                    "policy.mode_preset",
+                    "is \"auto\", but a server does not show its chat template: name the preset (qwen3, smollm3, \
+                     granite, deepseek_v3, deepseek_api, deepseek_r1 or prompted)",
+                );
+            }
+            ModePresetName::DeepseekApi if !is_remote => {
+                return fault("policy.mode_preset", "\"deepseek_api\" needs policy.backend = \"openai\"");
+            }
+            _ => {}
+        }
+        if is_remote && policy.base_urls.is_empty() {
+            return fault("policy.base_urls", "is empty; policy.backend = \"openai\" needs at least one address");
+        }
+        if !is_remote && !policy.base_urls.is_empty() {
+            return fault("policy.base_urls", "is set, but policy.backend is \"candle\"; set it to \"openai\"");
+        }
+        if is_remote && judge.backend == JudgeBackend::Policy {
+            return fault(
+                "judge.backend",
+                "is \"policy\", which needs policy.backend = \"candle\"; set it to \"openai\" or \"none\"",
+            );
+        }
+        let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
+        if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
+            return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
+        }
+        Ok(())
     }
 
     /// Refuses what the contract names but this version does not do: silence would be a false promise.
@@ -353,7 +394,6 @@ impl Settings {
         let absent = |key, is_asked: bool, what: &str| {
             if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
         };
-        absent("policy.backend", self.policy.backend == PolicyBackend::Openai, "a policy over HTTP")?;
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
         absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")?;

@@ -2,8 +2,8 @@
 //!
 //! The limit starts at the configured cap, or [`START_MAX`] if that is less. A sign of overload cuts it to
 //! [`CUT_FACTOR`] of what was in flight, once per generation: requests that were sent before the cut say nothing about
-//! it. While the limit is in use, successes raise it: by one each until the first cut (slow start), by a
-//! [`ROUNDS_TO_CAP`]th of the cap per round of the limit afterwards.
+//! it. While the limit is in use, successes raise it: by one each until the first cut (slow start, also of an endpoint
+//! that was away), by a [`ROUNDS_TO_CAP`]th of the cap per round of the limit afterwards.
 
 /// Highest limit to start with; a server that is new to us is not met with thousands of requests at once.
 const START_MAX: usize = 256;
@@ -21,6 +21,7 @@ pub struct Aimd {
     cap: usize,
     limit: f64,
     generation: Generation,
+    is_slow_start: bool,
 }
 
 impl Aimd {
@@ -28,7 +29,7 @@ impl Aimd {
     #[must_use]
     pub fn new(cap: usize) -> Self {
         let cap = cap.max(1);
-        Self { cap, limit: exact(cap.min(START_MAX)), generation: 0 }
+        Self { cap, limit: exact(cap.min(START_MAX)), generation: 0, is_slow_start: true }
     }
 
     /// Returns how many requests may be in flight, at least 1.
@@ -51,7 +52,7 @@ impl Aimd {
         if in_flight < self.limit() {
             return;
         }
-        let step = if self.generation == 0 { 1.0 } else { (exact(self.cap) / ROUNDS_TO_CAP).max(1.0) / self.limit };
+        let step = if self.is_slow_start { 1.0 } else { (exact(self.cap) / ROUNDS_TO_CAP).max(1.0) / self.limit };
         self.limit = (self.limit + step).min(exact(self.cap));
     }
 
@@ -60,13 +61,15 @@ impl Aimd {
         if generation != self.generation {
             return;
         }
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation = self.generation.wrapping_add(1);
+        self.is_slow_start = false;
         self.limit = (exact(in_flight).min(self.limit) * CUT_FACTOR).max(1.0);
     }
 
     /// Begins anew at one request, as for a server that was away.
     pub fn restart(&mut self) {
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation = self.generation.wrapping_add(1);
+        self.is_slow_start = true;
         self.limit = 1.0;
     }
 }
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn after_a_cut_the_cap_is_reached_again_in_some_sixteen_rounds_and_never_passed() {
         let mut aimd = Aimd::new(160);
-        aimd.restart();
+        aimd.overloaded(aimd.generation(), 1);
         assert_eq!(aimd.limit(), 1);
         let mut rounds = 0;
         while aimd.limit() < 160 {
@@ -128,5 +131,19 @@ mod tests {
             aimd.succeeded(160);
         }
         assert_eq!(aimd.limit(), 160);
+    }
+
+    #[test]
+    fn an_endpoint_that_was_away_begins_at_one_and_doubles_each_round() {
+        let mut aimd = Aimd::new(64);
+        aimd.restart();
+        let mut limits = vec![aimd.limit()];
+        for _ in 0..6 {
+            for _ in 0..aimd.limit() {
+                aimd.succeeded(aimd.limit());
+            }
+            limits.push(aimd.limit());
+        }
+        assert_eq!(limits, [1, 2, 4, 8, 16, 32, 64]);
     }
 }

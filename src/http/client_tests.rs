@@ -4,6 +4,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::*;
+use crate::http::DETAIL_CHARS_MAX;
 use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
 const KEY: &str = "sk-very-secret-0123456789";
@@ -189,4 +190,168 @@ async fn a_short_placeholder_key_is_left_alone_in_replies() {
     options.api_key = Some(SecretString::from("none"));
     let body = ChatClient::new(&options).unwrap().post(&json!({})).await.unwrap();
     assert_eq!(body, chat_body("none of it"));
+}
+
+fn client(base_urls: &[String]) -> ChatClient {
+    let mut options = options("");
+    options.base_urls = base_urls.to_vec();
+    ChatClient::new(&options).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_could_not_be_connected_moves_on_to_a_living_endpoint() {
+    let server = Server::start((0..6).map(|index| Step::chat(&format!("reply {index}"))).collect());
+    let client = client(&[dead_base_url(), server.base_url()]);
+    for _ in 0..6 {
+        client.post(&json!({})).await.unwrap();
+    }
+    assert_eq!(server.seen().len(), 6);
+    assert_eq!(client.endpoints.iter().filter(|endpoint| endpoint.is_alive()).count(), 1);
+}
+
+#[tokio::test]
+async fn only_when_all_endpoints_are_dead_a_request_is_unreachable() {
+    let client = client(&[dead_base_url(), dead_base_url()]);
+    for _ in 0..3 {
+        assert_eq!(client.post(&json!({})).await.unwrap_err().class, Class::Unreachable);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_again_and_again_is_set_aside_and_probed() {
+    let failing = Server::start(vec![Step::status(500, ""); 5].into_iter().chain([Step::chat("back")]).collect());
+    let sound = Server::start((0..40).map(|_| Step::chat("sound")).collect());
+    let client = client(&[failing.base_url(), sound.base_url()]);
+    let mut failures = 0;
+    while client.has_dead() == 0 {
+        failures += usize::from(client.post(&json!({})).await.is_err());
+    }
+    assert_eq!((failures, failing.seen().len()), (5, 5));
+    for _ in 0..5 {
+        client.post(&json!({})).await.unwrap();
+    }
+    assert_eq!(failing.seen().len(), 5, "it is left alone for a while");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    while client.has_dead() > 0 {
+        client.post(&json!({})).await.unwrap();
+    }
+    assert_eq!(failing.seen().len(), 6, "one request probes it");
+}
+
+impl ChatClient {
+    fn has_dead(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| !endpoint.is_alive()).count()
+    }
+}
+
+#[tokio::test]
+async fn the_least_loaded_endpoint_is_taken_and_a_paused_one_is_not() {
+    let client = client(&["http://127.0.0.1:8".to_owned(), "http://127.0.0.1:9".to_owned()]);
+    let held: Vec<Admission> = [client.admit(1).await, client.admit(1).await].into();
+    let of = |admission: &Admission| admission.slot.as_ref().unwrap().endpoint.base_url.clone();
+    assert_ne!(of(&held[0]), of(&held[1]), "two requests, two endpoints");
+    let paused = held[0].slot.as_ref().unwrap().endpoint.clone();
+    drop(held);
+    paused.pause(Duration::from_secs(3600));
+    let held: Vec<Admission> = [client.admit(1).await, client.admit(1).await].into();
+    assert!(held.iter().all(|admission| of(admission) != paused.base_url));
+    assert!(client.admit(1).now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn requests_are_let_through_in_the_order_they_came() {
+    let client = client(&["http://127.0.0.1:9".to_owned()]);
+    let held = [client.admit(1).await, client.admit(1).await];
+    let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(client.admit(1))).collect();
+    for request in &mut waiting {
+        assert!(request.as_mut().now_or_never().is_none());
+    }
+    drop(held);
+    assert!(waiting[3].as_mut().now_or_never().is_none(), "it is not its turn");
+    assert!(waiting[0].as_mut().now_or_never().is_some());
+}
+
+const STREAM: &str = "content-type: text/event-stream";
+
+#[tokio::test]
+async fn a_stream_is_asked_for_and_joined() {
+    let events = ": keep-alive\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n\
+                  data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let server = Server::start(vec![Step::status(200, events).header(STREAM), Step::chat("whole")]);
+    let client = client(&[server.base_url()]);
+    let body = client.stream().await.unwrap();
+    let choice = crate::http::wire::ChatReply::parse(&body).unwrap().choice.unwrap();
+    assert_eq!((choice.content.as_deref(), choice.finish_reason.as_deref()), (Some("a"), Some("stop")));
+    let sent: serde_json::Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+    assert_eq!(sent, json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}}));
+    assert_eq!(client.stream().await.unwrap(), chat_body("whole"), "a server may answer in one piece all the same");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_too_early_or_holds_junk_is_transient() {
+    let early = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    for events in [early, "", ": keep-alive\n\n", "data: <html>\n\n"] {
+        let server = Server::start(vec![Step::status(200, events).header(STREAM)]);
+        let failure = client(&[server.base_url()]).stream().await.unwrap_err();
+        assert_eq!(failure.class, Class::Transient, "{events}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_nothing_left_pauses_its_endpoint_and_nonsense_does_not() {
+    let left = |remaining: &str, reset: &str| {
+        Step::chat("x")
+            .header("x-ratelimit-limit-requests: 60")
+            .header(&format!("x-ratelimit-remaining-requests: {remaining}"))
+            .header(&format!("x-ratelimit-reset-requests: {reset}"))
+    };
+    for (remaining, reset, is_paused) in
+        [("0", "59m0s", true), ("1", "59m0s", false), ("-1", "0", false), ("0", "-1s", false)]
+    {
+        let server = Server::start(vec![left(remaining, reset)]);
+        let client = client(&[server.base_url()]);
+        client.post(&json!({})).await.unwrap();
+        assert_eq!(client.is_paused(), is_paused, "{remaining} {reset}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_word_on_retrying_counts() {
+    let (failure, _) = fail_with(Step::status(500, "").header("x-should-retry: false")).await;
+    assert_eq!(failure.class, Class::FatalRequest);
+    let (failure, _) = fail_with(Step::status(400, "").header("x-should-retry: true")).await;
+    assert_eq!(failure.class, Class::Transient);
+}
+
+#[tokio::test]
+async fn overload_shrinks_concurrency_and_success_lets_it_grow_again() {
+    let mut steps = vec![Step::status(503, "").header("retry-after: 0.001")];
+    steps.extend((0..8).map(|_| Step::chat("x")));
+    let server = Server::start(steps);
+    let client = client(&[server.base_url()]);
+    client.post(&json!({})).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let first = client.admit(1).await;
+    assert!(client.admit(1).now_or_never().is_none(), "one at a time after an overload");
+    drop(first);
+    for _ in 0..8 {
+        client.post(&json!({})).await.unwrap();
+    }
+    let _both = [client.admit(1).await, client.admit(1).await];
+}
+
+#[tokio::test]
+async fn a_key_that_is_echoed_stands_in_no_panic() {
+    let echo = format!(r#"{{"error":{{"message":"you sent authorization: Bearer {KEY}"}}}}"#);
+    for (status, body) in [(500, echo.as_str()), (400, &format!("you sent {KEY}")), (200, &echo)] {
+        let server = Server::start(vec![Step::status(status, body)]);
+        let client = client(&[server.base_url()]);
+        let result = client.post(&json!({})).await;
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            panic!("{result:?} {client:?} {:?}", options("http://h"));
+        }));
+        let payload = panic.unwrap_err();
+        let text = payload.downcast_ref::<String>().unwrap();
+        assert!(text.contains("[redacted]") && !text.contains(KEY), "{text}");
+    }
 }

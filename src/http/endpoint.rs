@@ -231,7 +231,7 @@ impl Endpoint {
         };
     }
 
-    fn pause(&self, wait: Duration) {
+    pub(super) fn pause(&self, wait: Duration) {
         self.state().pacing.pause(Instant::now(), wait);
     }
 

@@ -28,6 +28,13 @@ pub enum Fact {
         /// The mode that it shows.
         observed_mode: Mode,
     },
+    /// An attempt at a response that brought none.
+    RolloutFailure {
+        /// The response.
+        rollout_key: RolloutKey,
+        /// How it failed.
+        failure: RolloutFailure,
+    },
     /// A verdict on a response.
     Verdict {
         /// Content address of the judgement.
@@ -114,6 +121,19 @@ pub struct ShardRecord {
     pub end_ordinal: u64,
 }
 
+/// How an attempt at a response failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutFailure {
+    /// 1-based.
+    pub attempt: u32,
+    /// How.
+    pub outcome: AttemptOutcome,
+    /// HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// One line, no secrets.
+    pub detail: String,
+}
+
 /// One frozen input row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IntakeRow {
@@ -164,6 +184,18 @@ impl Fact {
             Self::Rollout { query_id, rollout, observed_mode } => {
                 insert_rollout(connection, query_id, rollout, *observed_mode)
             }
+            Self::RolloutFailure { rollout_key, failure } => insert_once(
+                connection,
+                "rollout_failure",
+                2,
+                &[
+                    ("rollout_key", text(&rollout_key.0)),
+                    ("attempt", integer(u64::from(failure.attempt))),
+                    ("outcome", text(failure.outcome.name())),
+                    ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
+                    ("detail", text(&failure.detail)),
+                ],
+            ),
             Self::Verdict { key, rollout_key, verdict } => insert_once(
                 connection,
                 "verdict",

@@ -16,7 +16,7 @@ mod writer;
 mod tests;
 
 pub use error::LedgerError;
-pub use facts::{AttemptRecord, Fact, IntakeRow, RunRecord, ShardRecord};
+pub use facts::{AttemptRecord, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 pub use reader::Reader;
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::Ledger;
@@ -24,8 +24,8 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Version 2 added the columns of [`ADDED_COLUMNS`].
-const FORMAT_VERSION: i64 = 2;
+/// Version of `schema.sql`. Version 2 added the columns of [`ADDED_COLUMNS`], version 3 the table `rollout_failure`.
+const FORMAT_VERSION: i64 = 3;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.

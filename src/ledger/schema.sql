@@ -69,6 +69,16 @@ CREATE TABLE IF NOT EXISTS rollout (
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
 
+-- Attempts over HTTP at a response that brought none. Those that never left this machine are not recorded.
+CREATE TABLE IF NOT EXISTS rollout_failure (
+    rollout_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    status INTEGER,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (rollout_key, attempt)
+) STRICT, WITHOUT ROWID;
+
 -- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT PRIMARY KEY,

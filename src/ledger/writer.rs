@@ -40,8 +40,10 @@ impl Ledger {
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
         let mut connection = open_connection(&path, OpenFlags::default())?;
-        // Keys are hashes: every page of an index may be next. In KiB.
-        connection.execute_batch("PRAGMA cache_size = -16384;").map_err(|error| sqlite_error(&path, error))?;
+        // Keys are hashes: every page of an index may be next. The cache is in KiB, the log is folded in by its pages.
+        connection
+            .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;")
+            .map_err(|error| sqlite_error(&path, error))?;
         prepare(&mut connection, &path)?;
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let path = Arc::new(path);

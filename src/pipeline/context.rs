@@ -15,14 +15,16 @@ use super::journal::Charging;
 use super::memory;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
-use crate::config::{JudgeBackend, JudgeSettings, LoadedConfig, Settings};
+use crate::config::{
+    JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings,
+};
 use crate::domain::ResolvedModel;
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
 use crate::judge::{Flights, Judge, prompt};
 use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
-use crate::policy::CandlePolicy;
+use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
 use crate::shards::{self, Publisher, TABLES_VERSION};
 use crate::sys::files::{DirLock, lock_dir};
 use crate::verify;
@@ -60,7 +62,7 @@ pub struct Context {
     /// The output directory.
     pub dir: PathBuf,
     /// The policy.
-    pub policy: Arc<CandlePolicy>,
+    pub policy: Policy,
     /// The judge, unless nobody judges.
     pub judge: Option<Arc<dyn Judge>>,
     /// Whether judge calls can be charged.
@@ -102,10 +104,7 @@ impl Context {
         for name in shards::remove_staged(&out_dir)? {
             tracing::info!("removed {name}, which an interrupted run had not finished writing");
         }
-        // Before anything is downloaded.
-        memory::check(&settings.policy)?;
-        let model = resolve_model(&config, &hub, &on_download, &stop)?;
-        let policy = Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?);
+        let policy = open_policy(&config, &hub, &on_download, &stop)?;
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
         let identity = identify(&settings, &input, &policy, row_limit);
@@ -182,6 +181,32 @@ impl Context {
     }
 }
 
+fn open_policy(
+    config: &LoadedConfig,
+    hub: &HubSettings,
+    on_download: &OnProgress,
+    stop: &CancellationToken,
+) -> Result<Policy, RunError> {
+    let settings = &config.settings;
+    if settings.policy.backend == PolicyBackend::Openai {
+        return Ok(Policy::OpenAi(open_api_policy(&settings.policy, &settings.sampling)?));
+    }
+    // Before anything is downloaded.
+    memory::check(&settings.policy)?;
+    let model = resolve_model(config, hub, on_download, stop)?;
+    Ok(Policy::Candle(Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?)))
+}
+
+/// Builds the policy behind HTTP; the key, if there is one, comes from the environment.
+///
+/// # Errors
+/// [`RunError::PolicyServer`] if an address or the key cannot be used.
+pub fn open_api_policy(policy: &PolicySettings, sampling: &SamplingSettings) -> Result<OpenAiPolicy, RunError> {
+    let key = std::env::var(&policy.api_key_env).ok().filter(|key| !key.trim().is_empty());
+    OpenAiPolicy::new(policy, sampling, key.map(SecretString::from))
+        .map_err(|error| RunError::PolicyServer { message: format!("cannot {error}"), hint: error.hint().to_owned() })
+}
+
 /// Finds the model, or downloads it until `stop` says otherwise.
 fn resolve_model(
     config: &LoadedConfig,
@@ -199,7 +224,7 @@ fn resolve_model(
     Ok(model)
 }
 
-fn identify(settings: &Settings, input: &Input, policy: &CandlePolicy, row_limit: Option<u64>) -> RunIdentity {
+fn identify(settings: &Settings, input: &Input, policy: &Policy, row_limit: Option<u64>) -> RunIdentity {
     let contents = Contents {
         input: input.digest.clone(),
         policy: policy.fingerprint(),
@@ -245,10 +270,13 @@ fn compare_with_last(reader: &Reader, identity: &RunIdentity, changes: ChangePol
     }
 }
 
-fn open_judge(settings: &Settings, policy: &Arc<CandlePolicy>) -> Result<Option<Arc<dyn Judge>>, RunError> {
+fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<Arc<dyn Judge>>, RunError> {
     match settings.judge.backend {
         JudgeBackend::None => Ok(None),
         JudgeBackend::Policy => {
+            let Policy::Candle(policy) = policy else {
+                return Err(RunError::Internal("a policy behind HTTP cannot judge itself".to_owned()));
+            };
             let judge = PolicyJudge::new(Arc::clone(policy), settings.judge.max_tokens);
             Ok(Some(Arc::new(judge)))
         }

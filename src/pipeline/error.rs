@@ -28,6 +28,14 @@ pub enum RunError {
     /// The policy model cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The policy's servers cannot be used.
+    #[error("cannot go on without the policy: {message}")]
+    PolicyServer {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// The memory for keys and values is more than the machine has.
     #[error("{0}")]
     Memory(#[from] MemoryShort),
@@ -79,7 +87,8 @@ impl RunError {
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::Judge { hint, .. } => text(hint),
-            Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
+            Self::PolicyServer { hint, .. }
+            | Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
                 let again = "run the same command again: everything so far is kept";
                 Some(if hint.contains(again) { hint.clone() } else { format!("{hint}; then {again}") })
             }

@@ -235,7 +235,9 @@ impl Knobs {
         let time = |scale: f64| Duration::try_from_secs_f64(real()? * scale).map_err(|_| bad());
         match name {
             "--port" => self.port = value.parse().map_err(|_| bad())?,
-            "--role" => self.role = choose(value, &[("judge", Role::Judge), ("policy", Role::Policy)]).ok_or_else(bad)?,
+            "--role" => {
+                self.role = choose(value, &[("judge", Role::Judge), ("policy", Role::Policy)]).ok_or_else(bad)?
+            }
             "--reasoning" => {
                 let known = [
                     ("reasoning_content", Reasoning::ReasoningContent),

@@ -84,10 +84,8 @@ pub fn share_in_use(entries: &[Entry], slots: usize) -> f64 {
     let (Some(first), Some(last)) = (starts.first(), starts.get(starts.len().saturating_sub(slots))) else {
         return 0.0;
     };
-    let used: f64 = entries
-        .iter()
-        .map(|entry| (entry.at + entry.took).min(*last).saturating_sub(entry.at).as_secs_f64())
-        .sum();
+    let used: f64 =
+        entries.iter().map(|entry| (entry.at + entry.took).min(*last).saturating_sub(entry.at).as_secs_f64()).sum();
     used / (last.saturating_sub(*first).as_secs_f64() * slots as f64)
 }
 
