@@ -119,16 +119,35 @@ fn request_key(identity: &str, model: &str, body: &str) -> String {
 
 /// Writes JSON with sorted keys: whether `serde_json` keeps insertion order depends on what else is in the build.
 fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            let entries: Vec<String> =
-                entries.iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value))).collect();
-            format!("{{{}}}", entries.join(","))
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                text.push(if index == 0 { '{' } else { ',' });
+                text.push_str(&serde_json::to_string(key).expect("a string is JSON"));
+                text.push(':');
+                write_canonical(value, text);
+            }
+            text.push_str(if map.is_empty() { "{}" } else { "}" });
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        scalar => scalar.to_string(),
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
     }
 }
 

@@ -442,6 +442,7 @@ fn canonical_json_does_not_depend_on_key_order() {
     let two: Value = serde_json::from_str(r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#).unwrap();
     assert_eq!(canonical(&one), r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#);
     assert_eq!(canonical(&one), canonical(&two));
+    assert_eq!(canonical(&json!({"a": {}, "b": [], "c": [[]]})), r#"{"a":{},"b":[],"c":[[]]}"#);
 }
 
 #[test]
