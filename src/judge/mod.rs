@@ -63,7 +63,7 @@ pub struct Attempt {
 pub enum Cap {
     /// What the request says.
     AsAsked,
-    /// More (see [`raised_cap`](crate::http::retry::raised_cap)), because an earlier reply was cut off by it.
+    /// More (see [`raised_cap`]), because an earlier reply was cut off by it.
     Raised,
 }
 

@@ -79,7 +79,7 @@ pub struct Context {
     pub rows: u64,
     /// Short hash over all prompts.
     pub prompt_version: String,
-    /// The judge requests under way.
+    /// The requests under way, by their content addresses.
     pub flights: Flights,
     /// Counters.
     pub progress: Arc<Progress>,
@@ -189,7 +189,7 @@ fn open_policy(
 ) -> Result<Policy, RunError> {
     let settings = &config.settings;
     if settings.policy.backend == PolicyBackend::Openai {
-        return Ok(Policy::OpenAi(open_api_policy(&settings.policy, &settings.sampling)?));
+        return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
     }
     // Before anything is downloaded.
     memory::check(&settings.policy)?;
@@ -203,8 +203,11 @@ fn open_policy(
 /// [`RunError::PolicyServer`] if an address or the key cannot be used.
 pub fn open_api_policy(policy: &PolicySettings, sampling: &SamplingSettings) -> Result<OpenAiPolicy, RunError> {
     let key = std::env::var(&policy.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    OpenAiPolicy::new(policy, sampling, key.map(SecretString::from))
-        .map_err(|error| RunError::PolicyServer { message: format!("cannot {error}"), hint: error.hint().to_owned() })
+    OpenAiPolicy::new(policy, sampling, key.map(SecretString::from)).map_err(|error| RunError::PolicyServer {
+        status: None,
+        message: format!("cannot {error}"),
+        hint: error.hint().to_owned(),
+    })
 }
 
 /// Finds the model, or downloads it until `stop` says otherwise.

@@ -31,6 +31,8 @@ pub enum RunError {
     /// The policy's servers cannot be used.
     #[error("cannot go on without the policy: {message}")]
     PolicyServer {
+        /// The status that it answered with, if one did.
+        status: Option<u16>,
         /// What is wrong.
         message: String,
         /// What to do.
@@ -103,6 +105,8 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Changed { .. } => 2,
             Self::Stopped => 3,
+            // Out of money: nothing is wrong with the run, and it goes on once there is some.
+            Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } => 3,
             _ => 1,
         }
     }

@@ -87,6 +87,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
             SampleError::Draining => RunError::Stopped,
             SampleError::Policy(error) => error.into(),
             SampleError::Call(failure) => RunError::PolicyServer {
+                status: failure.status,
                 message: failure.detail,
                 hint: crate::http::retry::hint(failure.status).to_owned(),
             },

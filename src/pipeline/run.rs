@@ -14,11 +14,12 @@ use super::limits::{self, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
-use super::sampling::{Missing, sample_all};
+use super::sampling::sample_all;
 use crate::domain::{ExclusionReason, Mode, Query, Rollout};
 use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
 use crate::ledger::{Fact, IntakeRow};
+use crate::policy::RolloutTask;
 use crate::shards::{Counts, Table};
 
 /// What a finished run holds.
@@ -163,7 +164,7 @@ struct PendingJudgement {
 
 /// What one look at the facts leads to.
 enum Step {
-    Sample(Vec<Missing>),
+    Sample(Vec<RolloutTask>),
     Verify(Vec<Rollout>),
     Done(Stage),
 }
@@ -199,7 +200,7 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
     match plan::next(&query, &cells, &context.settings) {
         Next::Sample(missing) => match rows::unsampleable(context, &cells)? {
             Some(detail) => settle(excluded(ExclusionReason::PromptTooLong, detail)),
-            None => Ok(Step::Sample(missing.into_iter().map(Missing::of).collect())),
+            None => Ok(Step::Sample(missing.into_iter().map(|cell| cell.task.clone()).collect())),
         },
         Next::Verify(rollouts) => Ok(Step::Verify(rollouts.into_iter().cloned().collect())),
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),

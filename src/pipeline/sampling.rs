@@ -11,42 +11,34 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::context::Context;
 use super::error::RunError;
-use super::plan::{self, Cell};
+use super::plan;
 use crate::domain::{AttemptOutcome, QueryId};
 use crate::http::CallFailure;
 use crate::http::retry::{Backoff, Class, hint};
 use crate::ledger::{Fact, RolloutFailure};
-use crate::policy::{RolloutTask, SampleError};
+use crate::policy::{Policy, RolloutTask, SampleError};
 
 /// How often one response is tried to be sent to servers that cannot be connected to.
 const UNREACHABLE_TRIES_MAX: u32 = 5;
-
-/// A response that is to be sampled.
-pub struct Missing {
-    task: RolloutTask,
-    attempts: u32,
-}
-
-impl Missing {
-    /// Takes from a cell what sampling needs to know.
-    pub fn of(cell: &Cell) -> Self {
-        Self { task: cell.task.clone(), attempts: cell.failures.last().map_or(0, |failure| failure.attempt) }
-    }
-}
 
 /// Samples the missing rollouts of a query, until each is there or given up.
 ///
 /// # Errors
 /// [`RunError`] if one ends the run; the others are finished and kept first.
-pub async fn sample_all(context: &Arc<Context>, query_id: &QueryId, missing: Vec<Missing>) -> Result<(), RunError> {
+pub async fn sample_all(context: &Arc<Context>, query_id: &QueryId, missing: Vec<RolloutTask>) -> Result<(), RunError> {
     let samples: FuturesUnordered<_> = missing.into_iter().map(|missing| sample(context, query_id, missing)).collect();
     // All are awaited even if one fails: what runs is finished and kept.
     let results: Vec<Result<(), RunError>> = samples.collect().await;
     results.into_iter().collect()
 }
 
-async fn sample(context: &Arc<Context>, query_id: &QueryId, missing: Missing) -> Result<(), RunError> {
-    let Missing { task, mut attempts } = missing;
+async fn sample(context: &Arc<Context>, query_id: &QueryId, task: RolloutTask) -> Result<(), RunError> {
+    // Two queries may ask the same. This process gives both the same text; a server may not, and facts do not change.
+    let _flight = context.flights.begin(&task.key.0).await;
+    let (is_there, mut attempts) = earlier(context, &task).await?;
+    if is_there {
+        return Ok(());
+    }
     let mut unreachable = 0;
     loop {
         let failure = match context.policy.sample(&task).await {
@@ -61,14 +53,14 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, missing: Missing) ->
         };
         let delay = match failure.class {
             Class::FatalRun => {
-                let hint = hint(failure.status.or(Some(200))).to_owned();
-                return Err(RunError::PolicyServer { message: failure.detail, hint });
+                let (status, hint) = (failure.status, hint(failure.status).to_owned());
+                return Err(RunError::PolicyServer { status, message: failure.detail, hint });
             }
             Class::Unreachable => {
                 unreachable += 1;
                 if unreachable == UNREACHABLE_TRIES_MAX {
                     let message = format!("no server can be reached ({})", failure.detail);
-                    return Err(RunError::PolicyServer { message, hint: hint(None).to_owned() });
+                    return Err(RunError::PolicyServer { status: None, message, hint: hint(None).to_owned() });
                 }
                 // From half a second, doubling: as long as a judge is waited for.
                 Duration::from_millis(250) * 2_u32.pow(unreachable)
@@ -88,6 +80,20 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, missing: Missing) ->
             () = tokio::time::sleep(delay) => {}
         }
     }
+}
+
+/// Returns whether a response from a server is there already, and how many attempts at it failed.
+async fn earlier(context: &Arc<Context>, task: &RolloutTask) -> Result<(bool, u32), RunError> {
+    if !matches!(context.policy, Policy::OpenAi(_)) {
+        return Ok((false, 0));
+    }
+    let key = task.key.clone();
+    context
+        .read(move |_, reader| {
+            let attempts = reader.rollout_failures(&key)?.last().map_or(0, |failure| failure.attempt);
+            Ok((reader.rollout(&key)?.is_some(), attempts))
+        })
+        .await
 }
 
 async fn record(

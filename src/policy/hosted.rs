@@ -15,7 +15,7 @@ pub enum Policy {
     /// In this process.
     Candle(std::sync::Arc<CandlePolicy>),
     /// Behind HTTP.
-    OpenAi(OpenAiPolicy),
+    OpenAi(Box<OpenAiPolicy>),
 }
 
 /// Why a response could not be sampled.

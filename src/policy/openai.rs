@@ -374,7 +374,8 @@ fn unusable(evidence: Evidence<'_>, body: &str) -> CallFailure {
         _ => "the reply holds no response".to_owned(),
     };
     let detail = one_line(&what, DETAIL_CHARS_MAX);
-    CallFailure { class: classify(evidence), status: None, retry_after: None, detail }
+    // What came was a success as far as HTTP goes.
+    CallFailure { class: classify(evidence), status: Some(200), retry_after: None, detail }
 }
 
 #[cfg(test)]

@@ -106,11 +106,18 @@ fn latency() -> Result<()> {
 }
 
 fn limits() -> Result<()> {
+    // With short prompts requests are what is scarce, with longer ones tokens; side by side, for both take minutes.
+    let long = std::thread::spawn(|| limit("prompts of 80 tokens", 120));
+    limit("prompts of 50 tokens", 0)?;
+    long.join().map_err(|_| anyhow::anyhow!("the second measurement panicked"))?
+}
+
+fn limit(what: &str, rubric: usize) -> Result<()> {
     const REQUESTS: usize = 1500;
     let server =
         Server::start(&["--requests-per-minute", "600", "--tokens-per-minute", "60000", "--latency-ms", "50"])?;
     let job = json!({
-        "client": "thinkloom", "url": server.url, "requests": REQUESTS, "concurrency": 64, "rubric": 0,
+        "client": "thinkloom", "url": server.url, "requests": REQUESTS, "concurrency": 64, "rubric": rubric,
         "requests_per_minute": 600, "tokens_per_minute": 60_000,
     });
     spawn_job(&job)?;
@@ -122,9 +129,9 @@ fn limits() -> Result<()> {
     let tokens: u64 = entries.iter().map(|entry| entry.tokens).sum();
     let (requests_most, tokens_most) = most_in_window(&entries, MINUTE);
     println!(
-        "600 requests and 60,000 tokens a minute, {REQUESTS} requests in {minutes:.2} minutes: {:.3} of the requests and \
-         {:.3} of the tokens allowed; at most {requests_most} requests and {tokens_most} tokens in any 60 s; {refused} \
-         of {} refused",
+        "600 requests and 60,000 tokens a minute, {what}, {REQUESTS} requests in {minutes:.2} minutes: {:.3} of the \
+         requests and {:.3} of the tokens allowed; at most {requests_most} requests and {tokens_most} tokens in any \
+         60 s; {refused} of {} refused",
         (entries.len() - refused) as f64 / minutes / 600.0,
         tokens as f64 / minutes / 60_000.0,
         entries.len()

@@ -141,6 +141,16 @@ fn a_refused_key_and_dead_servers_stop_the_run_with_a_hint_and_exclude_nothing()
     let mut command = refused.command(&[]);
     Outcome::of(command.env("POLICY_API_KEY", "sk-other-0123456789")).assert_code(0);
 
+    for style in ["402", "429", "200"] {
+        let server = policy(&["--money-after", "5", "--money-style", style]);
+        let poor = workspace(3, &[&server], &[]);
+        poor.run(&[]).assert_code(3).assert_says(&["top it up"]);
+        assert_eq!(server.stat("ok"), 5);
+        server.pay();
+        poor.run(&[]).assert_code(0);
+        assert_eq!(server.stat("ok"), 3 * SAMPLES_PER_QUERY as i64, "what was paid for is kept");
+    }
+
     let base_urls = json!(["http://127.0.0.1:1", "http://127.0.0.1:2"]).to_string();
     let dead = workspace(3, &[], &[("policy.base_urls", &base_urls)]);
     dead.run(&[]).assert_code(1).assert_says(&["no server can be reached", "everything so far is kept"]);

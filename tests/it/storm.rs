@@ -147,3 +147,63 @@ fn calls_under_way_are_finished_and_kept_when_the_run_is_interrupted() {
     workspace.run(&[]).assert_code(0);
     assert_eq!(judge.stat("answered_twice"), 0);
 }
+
+#[test]
+fn faults_of_every_other_sort_are_outlived() {
+    let faults = ["503", "eof", "blank", "reasoning", "shape", "error200", "length"];
+    let rates: Vec<String> = faults.iter().flat_map(|fault| [format!("--rate-{fault}"), "0.06".to_owned()]).collect();
+    let mut options: Vec<&str> = rates.iter().map(String::as_str).collect();
+    options.extend(["--keep-alives", "2", "--limit-headers", "--requests-per-minute", "1000000", "--seed", "5"]);
+    let judge = Mock::start(&options);
+    let workspace = workspace(&judge, 80, &[("judge.attempts_max", "12")]);
+    let outcome = workspace.run(&[]);
+    assert!(matches!(outcome.code, Some(0 | 4)), "{}", outcome.stderr);
+    let (out, stats) = (workspace.out(), judge.stats());
+    for fault in faults {
+        assert!(stats[fault].as_i64().unwrap() > 0, "{fault} did not happen: {stats}");
+    }
+    // Only a limit that cuts two replies of one query is a reason to give it up.
+    let failed: Vec<_> = rows(&out, "exclusions").into_iter().filter(|row| row["reason"] == "judge_failed").collect();
+    let is_cut = |row: &serde_json::Value| text(row, "detail").contains("and again with a larger one");
+    assert!(failed.len() < 10 && failed.iter().all(is_cut), "{failed:?}");
+    assert_eq!(stats["ok"].as_i64().unwrap(), rows(&out, "samples").len() as i64);
+}
+
+#[test]
+fn what_can_never_succeed_is_asked_once() {
+    for (fault, words) in [("overflow", "400"), ("overflow-nested", "400"), ("filter", "content filter")] {
+        let judge = Mock::start(&[&format!("--rate-{fault}"), "1"]);
+        let workspace = workspace(&judge, 3, &[]);
+        workspace.run(&[]).assert_code(4);
+        let failed: Vec<_> =
+            rows(&workspace.out(), "exclusions").into_iter().filter(|row| row["reason"] == "judge_failed").collect();
+        assert!(!failed.is_empty() && failed.iter().all(|row| text(row, "detail").contains(words)), "{failed:?}");
+        assert_eq!(judge.stat("requests"), failed.len() as i64, "{fault}");
+    }
+}
+
+#[test]
+fn every_way_to_ask_for_patience_is_understood() {
+    for style in ["seconds", "ms", "date", "none"] {
+        let judge = Mock::start(&["--rate-429", "0.3", "--retry-after", "0.02", "--retry-style", style]);
+        let workspace = workspace(&judge, 6, &[]);
+        let out = workspace.run_whole("out", &[]);
+        assert!(judge.stat("429") > 0, "{style}: {}", judge.stats());
+        assert_eq!(judge.stat("ok"), rows(&out, "samples").len() as i64);
+    }
+}
+
+#[test]
+fn a_judge_that_dies_half_way_leaves_its_calls_to_the_other() {
+    let (dying, living) =
+        (Mock::start(&["--latency-ms", "5", "--die-after", "15"]), Mock::start(&["--latency-ms", "5"]));
+    let more = format!("[{:?}]", living.base_url());
+    let settings = dying.settings();
+    let mut all: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    all.extend([("judge.more_base_urls", more.as_str()), ("judge.concurrency_max", "2")]);
+    let workspace = Workspace::new(60, &all);
+    let out = workspace.run_whole("out", &[]);
+    assert!(dying.stat("ok") > 5 && living.stat("ok") > 20, "{} {}", dying.stats(), living.stats());
+    assert!(rows(&out, "exclusions").iter().all(|row| row["reason"] != "judge_failed"));
+    assert_eq!(number(&out, "SELECT count(*) FROM judge_reply"), rows(&out, "samples").len() as i64);
+}

@@ -41,6 +41,10 @@ pub enum Outcome {
     Length,
     /// `content_filter`.
     Filtered,
+    /// A justification of the other mode.
+    Contradiction,
+    /// A justification that gives the answer away.
+    Leak,
     /// Over the enforced limit: 429, counted apart from the drawn ones.
     OverLimit,
     /// 402, or 429 with `insufficient_quota`.
@@ -74,6 +78,8 @@ impl Outcome {
         (Self::OverflowNested, "overflow-nested"),
         (Self::Length, "length"),
         (Self::Filtered, "filter"),
+        (Self::Contradiction, "contradict"),
+        (Self::Leak, "leak"),
         (Self::OverLimit, "over_limit"),
         (Self::NoMoney, "no_money"),
         (Self::BadKey, "bad_key"),
@@ -111,7 +117,7 @@ pub enum RetryStyle {
 
 /// How a policy's thinking is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reasoning {
+pub enum ThinkingIn {
     /// `reasoning_content`
     ReasoningContent,
     /// `reasoning`
@@ -125,7 +131,7 @@ pub enum Reasoning {
 pub struct Knobs {
     pub port: u16,
     pub role: Role,
-    pub reasoning: Reasoning,
+    pub reasoning: ThinkingIn,
     pub rates: Vec<(Outcome, f64)>,
     pub latency: Duration,
     /// Of the logarithm; 0: the latency is fixed.
@@ -156,7 +162,7 @@ impl Default for Knobs {
         Self {
             port: 0,
             role: Role::Judge,
-            reasoning: Reasoning::ReasoningContent,
+            reasoning: ThinkingIn::ReasoningContent,
             rates: Vec::new(),
             latency: Duration::ZERO,
             latency_sigma: 0.0,
@@ -189,7 +195,7 @@ A judge or policy server that misbehaves on purpose: OpenAI-style /chat/completi
   --role judge|policy      what good replies say
   --reasoning reasoning_content|reasoning|tags   where a policy's thinking stands
   --rate-NAME P            share of requests with that end: 429 500 503 reset eof loris blank empty null reasoning
-                           truncated shape error200 overflow overflow-nested length filter
+                           truncated shape error200 overflow overflow-nested length filter contradict leak
   --latency-ms MS          fixed, or the median of a lognormal distribution with --latency-sigma S
   --retry-after S          of a 429; --retry-style seconds|ms|date|none
   --keep-alives N          blank lines (or stream comments) before a good reply, every --keep-alive-ms MS
@@ -240,9 +246,9 @@ impl Knobs {
             }
             "--reasoning" => {
                 let known = [
-                    ("reasoning_content", Reasoning::ReasoningContent),
-                    ("reasoning", Reasoning::Reasoning),
-                    ("tags", Reasoning::Tags),
+                    ("reasoning_content", ThinkingIn::ReasoningContent),
+                    ("reasoning", ThinkingIn::Reasoning),
+                    ("tags", ThinkingIn::Tags),
                 ];
                 self.reasoning = choose(value, &known).ok_or_else(bad)?;
             }

@@ -38,3 +38,21 @@ impl Windows {
         (self.came.len() as u64, self.tokens)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_at_the_limit_is_taken_and_the_next_one_waits_for_the_first_to_be_a_minute_old() {
+        let mut windows = Windows::default();
+        let second = Duration::from_secs;
+        assert_eq!(windows.take(second(1), 10, 2, 0), Ok(()));
+        assert_eq!(windows.take(second(2), 10, 2, 0), Ok(()));
+        assert_eq!(windows.take(second(3), 10, 2, 0), Err(second(58)));
+        assert_eq!(windows.take(second(61), 10, 2, 0), Ok(()));
+        assert_eq!(windows.used(), (2, 20));
+        assert!(windows.take(second(62), 11, 0, 20).is_err());
+        assert_eq!(windows.take(second(62), 10, 0, 20), Ok(()));
+    }
+}

@@ -105,3 +105,36 @@ pub fn most_in_window(entries: &[Entry], window: Duration) -> (u64, u64) {
     }
     most
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(at_ms: u64, took_ms: u64, tokens: u64) -> Entry {
+        let (at, took) = (Duration::from_millis(at_ms), Duration::from_millis(took_ms));
+        Entry { at, took, body: at_ms, number: 1, in_flight: 1, tokens, outcome: Outcome::Ok }
+    }
+
+    #[test]
+    fn the_share_in_use_counts_until_the_last_requests_begin() {
+        let full = [entry(0, 10, 0), entry(0, 10, 0), entry(10, 10, 0), entry(10, 90, 0)];
+        assert!((share_in_use(&full, 2) - 1.0).abs() < 1e-9);
+        let half = [entry(0, 10, 0), entry(10, 10, 0), entry(20, 10, 0), entry(20, 10, 0)];
+        assert!((share_in_use(&half, 2) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_fullest_window_is_found_wherever_it_lies() {
+        let entries = [entry(0, 0, 5), entry(900, 0, 1), entry(1000, 0, 1), entry(1800, 0, 1), entry(5000, 0, 3)];
+        assert_eq!(most_in_window(&entries, Duration::from_secs(1)), (3, 6));
+        assert_eq!(most_in_window(&[], Duration::from_secs(1)), (0, 0));
+    }
+
+    #[test]
+    fn entries_are_read_back_as_they_were_written() {
+        let written = entry(7, 3, 11);
+        let read = Entry::from_json(&written.to_json()).unwrap();
+        assert_eq!((read.at, read.took, read.body, read.tokens), (written.at, written.took, 7, 11));
+        assert!(Entry::from_json("{}").is_none());
+    }
+}

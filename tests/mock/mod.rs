@@ -139,6 +139,11 @@ impl Mock {
         self.stats()[name].as_i64().unwrap_or_else(|| panic!("no count {name}"))
     }
 
+    /// Ends the lack of money that `--money-after` brought.
+    pub fn pay(&self) {
+        self.state.inner().is_paid = true;
+    }
+
     /// Returns the log so far.
     pub fn entries(&self) -> Vec<Entry> {
         self.state.inner().entries.clone()

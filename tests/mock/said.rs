@@ -1,6 +1,6 @@
 //! What the server says: the text of a good reply is a function of the request's body alone.
 
-use super::knobs::{Knobs, Outcome, Reasoning, Role};
+use super::knobs::{Knobs, Outcome, Role, ThinkingIn};
 
 const ON: [&str; 4] = [
     "Several quantities have to be related before the result can be found",
@@ -29,7 +29,7 @@ pub struct Said {
 /// Returns what a request is answered with.
 pub fn say(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Said {
     let (content, reasoning) = match knobs.role {
-        Role::Judge => (justification(knobs, body, hash), None),
+        Role::Judge => (justification(knobs, body, hash, outcome), None),
         Role::Policy => answer(knobs, body, hash),
     };
     let model = between(body, "\"model\":\"", '"').unwrap_or("judge");
@@ -59,29 +59,35 @@ pub fn say(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Said {
     said
 }
 
-fn justification(knobs: &Knobs, body: &str, hash: u64) -> String {
+fn justification(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> String {
     let is_on = body.contains("reasoning first suits") || body.contains("Chosen way: reasoning first");
+    let is_on = is_on != (outcome == Outcome::Contradiction);
     let openings = if is_on { ON } else { OFF };
     let closing = if is_on { "Reasoning first is worth its length." } else { "Reasoning first would only add length." };
     let hash = if knobs.duplicates { 0 } else { hash };
     let opening = openings[(hash % openings.len() as u64) as usize];
-    format!("{opening} (case {:08x}). {closing}", hash >> 32)
+    let leak = if outcome == Outcome::Leak { format!(" The answer is {}.", number_of(body)) } else { String::new() };
+    format!("{opening} (case {:08x}). {closing}{leak}", hash >> 32)
+}
+
+/// Returns the right answer to the tests' questions.
+fn number_of(body: &str) -> u64 {
+    between(body, "card ", '?').and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) % 4 + 1
 }
 
 /// A number in a box, the same in most samples of a query, after some thinking where it is asked for.
 fn answer(knobs: &Knobs, body: &str, hash: u64) -> (String, Option<(&'static str, String)>) {
     let switches = ["\"enable_thinking\":true", "\"thinking\":true", "\"type\":\"enabled\"", "<think>"];
     let thinks = switches.iter().any(|switch| body.contains(switch));
-    let card = between(body, "card ", '?').and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
-    let is_right = hash % 8 != 0;
-    let number = if is_right { card % 4 + 1 } else { 9 };
+    let is_right = !hash.is_multiple_of(8);
+    let number = if is_right { number_of(body) } else { 9 };
     let content = format!("\\boxed{{{number}}}");
     let thought = format!("Cards are dealt in turn, so this one holds {number} ({:04x}).", hash & 0xffff);
     match (thinks, knobs.reasoning) {
         (false, _) => (content, None),
-        (true, Reasoning::ReasoningContent) => (content, Some(("reasoning_content", thought))),
-        (true, Reasoning::Reasoning) => (content, Some(("reasoning", thought))),
-        (true, Reasoning::Tags) => (format!("<think>\n{thought}\n</think>\n\n{content}"), None),
+        (true, ThinkingIn::ReasoningContent) => (content, Some(("reasoning_content", thought))),
+        (true, ThinkingIn::Reasoning) => (content, Some(("reasoning", thought))),
+        (true, ThinkingIn::Tags) => (format!("<think>\n{thought}\n</think>\n\n{content}"), None),
     }
 }
 
