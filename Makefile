@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-gpu fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-gpu fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-engine: model build ## measure the engine beside llama.cpp, built from sou
 		| sed -n '/"name":"throughput"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
 	python3 tests/tools/bench_engine.py --model $(MODEL) --llamacpp $(CACHE)/llamacpp/native/bin \
 		--throughput "$$throughput" --thinkloom $(THINKLOOM) $(BENCH_ARGS)
+
+bench-judge: ## measure the judge client against a mock server: throughput, slots in use, rate limits (about 4 minutes)
+	cargo bench --locked --bench judge
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)

@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{ConfigArgs, Failure, models, print};
-use crate::config::{JudgeBackend, LoadedConfig};
+use crate::config::{JudgeBackend, LoadedConfig, PolicyBackend, Settings};
 use crate::domain::{Kind, ResolvedModel};
 use crate::engine::DeviceChoice;
 use crate::hub::{self, HubError, ModelReference, Plan};
 use crate::ingest;
 use crate::pipeline::programs::sandbox_options;
-use crate::pipeline::{RunError, memory, open_api_judge};
+use crate::pipeline::{RunError, memory, open_api_judge, open_api_policy};
 use crate::policy::{self, CandlePolicy};
 use crate::sys::files::{free_bytes, lock_dir};
 use crate::verify::sandbox::{LayerCheck, Sandbox};
@@ -115,6 +115,9 @@ fn check_output(dir: &Path) -> Result<String, String> {
 
 fn check_memory(config: &LoadedConfig) -> Result<String, String> {
     let policy = &config.settings.policy;
+    if policy.backend == PolicyBackend::Openai {
+        return Ok("the servers' business".to_owned());
+    }
     memory::check(policy).map_err(|error| {
         let error = RunError::from(error);
         with_hint(&error, error.hint().as_deref())
@@ -124,6 +127,9 @@ fn check_memory(config: &LoadedConfig) -> Result<String, String> {
 
 /// Loads the model if it is on this machine, else says what a run would download. Downloads nothing itself.
 fn check_model(config: &LoadedConfig) -> Result<String, String> {
+    if config.settings.policy.backend == PolicyBackend::Openai {
+        return check_servers(config);
+    }
     let settings = models::hub_settings();
     let told = |error: HubError| with_hint(&error, Some(error.hint()));
     let reference = ModelReference::parse(&config.settings.policy.model, &config.base_dirs()).map_err(told)?;
@@ -170,6 +176,9 @@ fn check_found_model(config: &LoadedConfig, model: &ResolvedModel) -> Result<Str
 
 /// Names the device that was chosen; whether it works is seen when the model is loaded.
 fn describe_device(config: &LoadedConfig) -> String {
+    if config.settings.policy.backend == PolicyBackend::Openai {
+        return "the servers' business".to_owned();
+    }
     match policy::device(config.settings.policy.device) {
         DeviceChoice::Cpu => {}
         DeviceChoice::Cuda(index) => return format!("cuda:{index}"),
@@ -182,7 +191,23 @@ fn describe_device(config: &LoadedConfig) -> String {
     format!("cpu, {cores} cores, SIMD level {simd}")
 }
 
-/// Looks whether the judge's host takes connections and whether the key is there. Sends no request.
+/// Looks whether the policy's servers take connections. Sends no request.
+fn check_servers(config: &LoadedConfig) -> Result<String, String> {
+    let Settings { policy, sampling, .. } = &config.settings;
+    let opened = open_api_policy(policy, sampling).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
+    for base_url in &policy.base_urls {
+        connect(base_url, "policy.base_urls")?;
+    }
+    let key = if std::env::var(&policy.api_key_env).is_ok() { "a key is there, it is not tried" } else { "no key" };
+    Ok(format!(
+        "{} takes connections; {key}; model {}, preset {}",
+        policy.base_urls.join(", "),
+        policy.model,
+        opened.identity().preset
+    ))
+}
+
+/// Looks whether the judge's hosts take connections and whether the key is there. Sends no request.
 fn check_judge(config: &LoadedConfig) -> Result<String, String> {
     let settings = &config.settings.judge;
     match settings.backend {
@@ -191,15 +216,21 @@ fn check_judge(config: &LoadedConfig) -> Result<String, String> {
         JudgeBackend::Openai => {}
     }
     open_api_judge(settings).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
-    let url = reqwest::Url::parse(&settings.base_url).map_err(|error| format!("judge.base_url: {error}"))?;
+    for base_url in std::iter::once(&settings.base_url).chain(&settings.more_base_urls) {
+        connect(base_url, "judge.base_url")?;
+    }
+    Ok(format!("{} takes connections; the key is not tried", settings.base_url))
+}
+
+/// Opens a connection to a server and closes it again; `key` is the setting that names it.
+fn connect(base_url: &str, key: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(base_url).map_err(|error| format!("{key}: {error}"))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
-    let hint = "hint: check judge.base_url and the network";
-    let addresses = (host.as_str(), port).to_socket_addrs().map_err(|error| format!("{host}: {error}; {hint}"))?;
-    for address in addresses {
-        if std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok() {
-            return Ok(format!("{} takes connections; the key is not tried", settings.base_url));
-        }
+    let hint = format!("hint: check {key} and the network");
+    let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(|error| format!("{host}: {error}; {hint}"))?;
+    if addresses.any(|address| std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok()) {
+        return Ok(());
     }
     Err(format!("{host} takes no connection on port {port}; {hint}"))
 }

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::display::{Display, duration, percent};
 use super::{ConfigArgs, Failure, models, print};
+use crate::config::PolicySettings;
 use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast, memory};
+use crate::policy::Policy;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -65,11 +67,19 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     tracing::info!("{} input rows, output in {}", context.rows, context.dir.display());
-    let (engine, settings) = (context.policy.engine(), &context.settings);
-    let positions = engine.config().context;
+    let settings = &context.settings;
     let model = &context.policy.identity().model;
-    tracing::info!("{model}: {}", memory::describe(&engine.description(), &settings.policy, positions));
-    tracing::info!("{}", memory::describe_kv(&engine.description(), &settings.sampling, positions));
+    match &context.policy {
+        Policy::Candle(policy) => {
+            let (engine, positions) = (policy.engine().description(), policy.engine().config().context);
+            tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
+            tracing::info!("{}", memory::describe_kv(&engine, &settings.sampling, positions));
+        }
+        Policy::OpenAi(_) => {
+            let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
+            tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));
+        }
+    }
     if context.settings.dedup.near_duplicate_threshold < 1.0 {
         tracing::info!("exact duplicates are removed; near-duplicates are not looked for in this version");
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::policy::PolicyBackend;
 use super::settings::{JudgeBackend, Settings};
 
 /// What has to be done again when a part of the identity changes. Ordered: each includes the ones before it.
@@ -41,6 +42,7 @@ impl std::fmt::Display for Redo {
 /// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("policy.kv_type", Redo::Rollouts),
+    ("policy.attempts_max", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
     ("sampling.temperature", Redo::Rollouts),
     ("sampling.top_k", Redo::Rollouts),
@@ -111,7 +113,11 @@ impl RunIdentity {
         let mut parts = BTreeMap::new();
         // A judge that is not asked has no say.
         let is_openai = settings.judge.backend == JudgeBackend::Openai;
+        let is_hosted = settings.policy.backend == PolicyBackend::Candle;
         for (key, _) in DECIDING_KEYS {
+            if is_hosted && *key == "policy.attempts_max" {
+                continue;
+            }
             if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra") {
                 continue;
             }
@@ -228,6 +234,7 @@ mod tests {
     fn every_deciding_key_exists_and_changes_are_named() {
         let mut settings = Settings::default();
         settings.judge.backend = JudgeBackend::Openai;
+        settings.policy.backend = PolicyBackend::Openai;
         settings.judge.extra.insert("thinking".to_owned(), serde_json::Value::Bool(false));
         let base = RunIdentity::new(&settings, &contents(), None);
         for (key, _) in DECIDING_KEYS {

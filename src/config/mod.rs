@@ -7,10 +7,12 @@ pub mod identity;
 mod load;
 mod policy;
 mod settings;
+mod streaming;
 
 pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
 pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use settings::{
     BudgetPolicy, DedupSettings, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
-    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, VerifySettings,
+    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, Transport, VerifySettings,
 };
+pub use streaming::{STREAMED_TOKENS_MIN, Streaming};

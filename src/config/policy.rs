@@ -1,7 +1,11 @@
 //! The settings of the policy: which model, on what, and how it is asked to think.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::streaming::Streaming;
 
 /// Where the policy runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -10,7 +14,7 @@ pub enum PolicyBackend {
     /// In this process, weights read by candle.
     #[default]
     Candle,
-    /// An OpenAI-compatible server. Not in this version.
+    /// OpenAI-compatible servers.
     Openai,
 }
 
@@ -29,6 +33,10 @@ pub enum ModePresetName {
     DeepseekR1,
     /// `thinking` in the template (Granite 3).
     Granite,
+    /// `thinking` in the template (DeepSeek V3.1 and its kin).
+    DeepseekV3,
+    /// `thinking` in the request's body (DeepSeek's own API); for `backend = "openai"`.
+    DeepseekApi,
     /// Few-shot examples, prefill and forced close, for models without a switch of their own.
     Prompted,
 }
@@ -148,7 +156,27 @@ pub enum KvTypeName {
 pub struct PolicySettings {
     /// Where the policy runs.
     pub backend: PolicyBackend,
-    /// A GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
+    /// Of `backend = "openai"`: addresses of servers of one model; `/chat/completions` is appended. Responses go to the
+    /// least loaded, and a dead one is set aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base_urls: Vec<String>,
+    /// Of `backend = "openai"`: the environment variable that holds the key, if there is one.
+    pub api_key_env: String,
+    /// Of `backend = "openai"`: what is behind the model's name (a version, a hash); a change samples again.
+    pub revision: String,
+    /// Of `backend = "openai"`: calls in flight to each address, 1..=4096; fewer while it says that it is overloaded.
+    pub concurrency: usize,
+    /// Of `backend = "openai"`: limit of each address; 0: none known.
+    pub requests_per_minute: u32,
+    /// Of `backend = "openai"`: limit of each address, prompts and responses together; 0: none known.
+    pub tokens_per_minute: u32,
+    /// Of `backend = "openai"`: attempts per response, counted over all restarts, 1..=100.
+    pub attempts_max: u32,
+    /// Of `backend = "openai"`: limit of one call, in seconds.
+    pub timeout_s: u64,
+    /// Of `backend = "openai"`: `"auto"` (where a response may be long), `true` or `false`.
+    pub stream: Streaming,
+    /// With `backend = "openai"` the name that the servers know the model by; else a GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
     /// Face Hub id of one: `owner/name`, `owner/name@revision`, `owner/name:file.gguf`.
     pub model: String,
     /// `auto` (an NVIDIA GPU if this build supports one and it is there, else the CPU), `cpu`, `cuda`, `cuda:N` or
@@ -168,12 +196,24 @@ pub struct PolicySettings {
     pub kv_type: KvTypeName,
     /// How the model is asked to think or not to.
     pub mode_preset: ModePresetName,
+    /// Of `backend = "openai"`: more keys for the request body.
+    pub extra: BTreeMap<String, serde_json::Value>,
 }
 
 impl Default for PolicySettings {
     fn default() -> Self {
         Self {
             backend: PolicyBackend::Candle,
+            base_urls: Vec::new(),
+            api_key_env: "POLICY_API_KEY".to_owned(),
+            revision: String::new(),
+            concurrency: 64,
+            requests_per_minute: 0,
+            tokens_per_minute: 0,
+            attempts_max: 8,
+            timeout_s: 1800,
+            stream: Streaming::Auto,
+            extra: BTreeMap::new(),
             model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
             device: DeviceName::Auto,
             executor: ExecutorName::Auto,

@@ -7,7 +7,8 @@ use std::ops::RangeBounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{PolicyBackend, PolicySettings};
+use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
+use super::streaming::Streaming;
 use crate::domain::Kind;
 
 /// Everything `thinkloom.toml` can say.
@@ -216,6 +217,17 @@ pub enum JudgeBackend {
     None,
 }
 
+/// How an API judge is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One chat call per justification.
+    #[default]
+    Chat,
+    /// The provider's batch API. Not in this version.
+    Batch,
+}
+
 /// `[judge]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -224,15 +236,20 @@ pub struct JudgeSettings {
     pub backend: JudgeBackend,
     /// Where the API is; `/chat/completions` is appended.
     pub base_url: String,
+    /// More addresses of the same model; calls go to the least loaded, and a dead one is set aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_base_urls: Vec<String>,
+    /// How it is asked.
+    pub transport: Transport,
     /// The model to ask for; the served name is recorded.
     pub model: String,
     /// The environment variable that holds the key. The key itself never stands in a file.
     pub api_key_env: String,
-    /// Calls in flight, 1..=4096.
+    /// Calls in flight to each address, 1..=4096; fewer while the server says that it is overloaded.
     pub concurrency_max: usize,
-    /// 0: none known.
+    /// Limit of each address; 0: none known.
     pub requests_per_minute: u32,
-    /// 0: none known.
+    /// Limit of each address, prompts and replies together; 0: none known.
     pub tokens_per_minute: u32,
     /// Attempts per query, counted over all restarts, 1..=100.
     pub attempts_max: u32,
@@ -240,6 +257,8 @@ pub struct JudgeSettings {
     pub max_tokens: u32,
     /// Limit of one call, in seconds.
     pub timeout_s: u64,
+    /// `"auto"` (where a reply may be long), `true` or `false`.
+    pub stream: Streaming,
     /// 0: no limit. A limit needs the prices. Not in this version.
     pub budget_usd: f64,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
@@ -253,6 +272,8 @@ impl Default for JudgeSettings {
         Self {
             backend: JudgeBackend::Policy,
             base_url: "https://api.deepseek.com".to_owned(),
+            more_base_urls: Vec::new(),
+            transport: Transport::Chat,
             model: "deepseek-chat".to_owned(),
             api_key_env: "DEEPSEEK_API_KEY".to_owned(),
             concurrency_max: 64,
@@ -261,6 +282,7 @@ impl Default for JudgeSettings {
             attempts_max: 5,
             max_tokens: 400,
             timeout_s: 600,
+            stream: Streaming::Auto,
             budget_usd: 0.0,
             extra: BTreeMap::new(),
             prices_usd_per_mtok: PriceSettings::default(),
@@ -342,6 +364,9 @@ impl Settings {
         within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
         within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
         within("policy.kv_cache_mib", policy.kv_cache_mib, 1..=1 << 20, "1 to 1048576")?;
+        within("policy.concurrency", policy.concurrency, 1..=4096, "1 to 4096")?;
+        within("policy.attempts_max", policy.attempts_max, 1..=100, "1 to 100")?;
+        within("policy.timeout_s", policy.timeout_s, 1..=86_400, "1 to 86400")?;
         within("sampling.samples_per_mode", sampling.samples_per_mode, 1..=1024, "1 to 1024")?;
         within("sampling.temperature", sampling.temperature, 0.0..=2.0, "0 to 2")?;
         within("sampling.top_p", sampling.top_p, f64::MIN_POSITIVE..=1.0, "above 0, up to 1")?;
@@ -366,7 +391,45 @@ impl Settings {
         let bins = f64::MIN_POSITIVE..=difficulty.easy_off_min;
         within("difficulty.medium_off_min", difficulty.medium_off_min, bins, "above 0, up to difficulty.easy_off_min")?;
         within("output.queries_per_shard", output.queries_per_shard, 1..=1_000_000, "1 to 1000000")?;
+        self.check_combinations()?;
         self.check_available()
+    }
+
+    /// Refuses settings that contradict each other.
+    fn check_combinations(&self) -> Result<(), SettingFault> {
+        let fault = |key, detail: &str| Err((key, detail.to_owned()));
+        let Self { policy, judge, .. } = self;
+        let is_remote = policy.backend == PolicyBackend::Openai;
+        match policy.mode_preset {
+            ModePresetName::Auto if is_remote => {
+                return fault(
+                    "policy.mode_preset",
+                    "is \"auto\", but a server does not show its chat template: name the preset (qwen3, smollm3, \
+                     granite, deepseek_v3, deepseek_api, deepseek_r1 or prompted)",
+                );
+            }
+            ModePresetName::DeepseekApi if !is_remote => {
+                return fault("policy.mode_preset", "\"deepseek_api\" needs policy.backend = \"openai\"");
+            }
+            _ => {}
+        }
+        if is_remote && policy.base_urls.is_empty() {
+            return fault("policy.base_urls", "is empty; policy.backend = \"openai\" needs at least one address");
+        }
+        if !is_remote && !policy.base_urls.is_empty() {
+            return fault("policy.base_urls", "is set, but policy.backend is \"candle\"; set it to \"openai\"");
+        }
+        if is_remote && judge.backend == JudgeBackend::Policy {
+            return fault(
+                "judge.backend",
+                "is \"policy\", which needs policy.backend = \"candle\"; set it to \"openai\" or \"none\"",
+            );
+        }
+        let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
+        if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
+            return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
+        }
+        Ok(())
     }
 
     /// Refuses what the contract names but this version does not do: silence would be a false promise.
@@ -374,9 +437,9 @@ impl Settings {
         let absent = |key, is_asked: bool, what: &str| {
             if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
         };
-        absent("policy.backend", self.policy.backend == PolicyBackend::Openai, "a policy over HTTP")?;
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
+        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")?;
         absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")
     }
 }

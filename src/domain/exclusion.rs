@@ -35,6 +35,8 @@ pub enum ExclusionReason {
     TemplateCollision,
     /// The prompt leaves no room for an answer in the model's context.
     PromptTooLong,
+    /// The policy's server gave no response within its attempts, or refused the request.
+    PolicyFailed,
     /// The judge gave no usable justification within its attempts.
     JudgeFailed,
 }
@@ -54,6 +56,7 @@ stable_names!(ExclusionReason {
     Unverifiable => "unverifiable",
     TemplateCollision => "template_collision",
     PromptTooLong => "prompt_too_long",
+    PolicyFailed => "policy_failed",
     JudgeFailed => "judge_failed",
 });
 

@@ -1,14 +1,20 @@
-//! Talking to OpenAI-compatible servers over HTTP: one endpoint, one attempt at a time.
+//! Talking to OpenAI-compatible servers over HTTP, one attempt at a time.
 //!
-//! [`client::Endpoint`] sends a chat body and returns the raw reply or a [`CallFailure`]; [`pacing`] keeps requests,
-//! tokens and concurrency under the configured limits; [`retry`] holds the one table that says what a failure means;
-//! [`wire`] reads replies leniently; [`transport`] holds what every HTTP client of the program shares. This room never
-//! retries, never stores anything and does not know what a reply is for: loops, budgets and the ledger belong to its
-//! callers.
+//! [`client::ChatClient`] lets requests through to one of several endpoints and returns the raw reply or a
+//! [`CallFailure`]. Each `endpoint` has its own [`aimd`] limit of requests in flight and its own [`pacing`] of requests
+//! and tokens per minute, and heeds what the server's [`headers`] ask for; a streamed reply ([`sse`]) is [`joined`].
+//! [`retry`] holds the one table that says what a failure means; [`wire`] reads replies leniently; [`transport`] holds
+//! what every HTTP client of the program shares. This room never retries, never stores anything and does not know what a
+//! reply is for: loops, budgets and the ledger belong to its callers.
 
+pub mod aimd;
 pub mod client;
+mod endpoint;
+pub mod headers;
+pub mod joined;
 pub mod pacing;
 pub mod retry;
+pub mod sse;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transport;

@@ -1,17 +1,23 @@
 //! THE retry table: what an attempt's end means, and how long to wait before the next one.
 //!
-//! | what was seen | class |
-//! |---|---|
-//! | connection refused, DNS failure, TLS handshake failure, connect timeout | `Unreachable` |
-//! | 401, 402, 403; any 3xx; a money code (`insufficient_quota` and kin) with any status or in a 200 | `FatalRun` |
-//! | 408, 409, 425, 429, any 5xx | `Transient` |
-//! | 400, 404, 413, 422, any other status | `FatalRequest` |
-//! | reset, early end of file, total timeout | `Transient` |
-//! | 2xx: blank body, not JSON, error object, a finish the server itself cut short, nothing usable | `Transient` |
+//! | what was seen | class | shrinks concurrency |
+//! |---|---|---|
+//! | connection refused, DNS failure, TLS handshake failure, connect timeout | `Unreachable` | |
+//! | 401, 402, 403; any 3xx; a money code (`insufficient_quota` and kin) with any status or in a 200 | `FatalRun` | |
+//! | 404, 405; a code or message that says that there is no such model | `FatalRun` | |
+//! | 408, 409, 425, 500, 502, 504, any other 5xx | `Transient` | |
+//! | 429, 503, 529 | `Transient` | yes |
+//! | 400, 413, 422 (context overflow and content filter among them), any other status | `FatalRequest` | |
+//! | reset, early end of file, total timeout | `Transient` | |
+//! | 2xx: blank body, not JSON, error object, a finish the server itself cut short, nothing usable | `Transient` | |
+//! | 2xx: an error object that says rate limit or overload | `Transient` | yes |
+//! | 2xx: cut off by the token limit (`length`) | `Length` | |
+//! | 2xx: stopped by a content filter | `FatalRequest` | |
+//! | `x-should-retry: true` beside `FatalRequest`, `false` beside `Transient` | the other of the two | |
 //!
-//! A 3xx ends the run because the same redirect would meet every request. Delays: the server's own wish where it is
-//! sane, else exponential back-off with full jitter. Jitter is a hash of the request's key and attempt: different
-//! requests spread out, and the same run waits the same.
+//! What ends the run would meet every request alike: a redirect, a wrong path, a model that is not served. Delays: the
+//! server's own wish where it is sane, else exponential back-off with full jitter. Jitter is a hash of the request's key
+//! and attempt: different requests spread out, and the same run waits the same.
 
 use std::time::Duration;
 
@@ -20,12 +26,14 @@ use sha2::{Digest, Sha256};
 /// What to do after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// No request of this run can succeed (key, balance, quota, redirect): stop, resumably.
+    /// No request of this run can succeed (key, balance, quota, redirect, model): stop, resumably.
     FatalRun,
     /// This request can never succeed: give it up at once.
     FatalRequest,
     /// May work next time: wait and try again, within the attempts allowed.
     Transient,
+    /// The token limit cut the reply off: one more attempt under [`raised_cap`], then give the request up.
+    Length,
     /// No connection was made, so nothing was sent and nothing can have been charged.
     Unreachable,
 }
@@ -39,12 +47,14 @@ pub enum Evidence<'a> {
     Interrupted,
     /// The total timeout passed after the connection was made.
     TimedOut,
-    /// A status other than 2xx, with the error's machine-readable code or type.
+    /// A status other than 2xx, with what the body says.
     Status {
         /// The HTTP status.
         status: u16,
         /// `error.code`, else `error.type`.
         code: Option<&'a str>,
+        /// The server's text; empty if there is none.
+        message: &'a str,
     },
     /// 2xx, but the body is blank.
     BlankBody,
@@ -57,6 +67,10 @@ pub enum Evidence<'a> {
     },
     /// 2xx, but the server cut generation short (`insufficient_system_resource`, `aborted`).
     CutByServer,
+    /// 2xx, but the token limit ended the reply before there was anything to use.
+    Length,
+    /// 2xx, but a content filter ended or emptied the reply.
+    ContentFilter,
     /// 2xx and well-formed, but nothing the caller can use.
     Unusable,
 }
@@ -74,19 +88,28 @@ const MONEY_CODES: &[&str] = &[
     "exceeded_current_quota_error",
 ];
 
+/// Error codes that say the server has too much to do.
+const OVERLOAD_CODES: &[&str] =
+    &["rate_limit_exceeded", "rate_limit_error", "slow_down", "server_is_overloaded", "overloaded_error", "busy"];
+
+/// Error codes that say the model is not served.
+const MODEL_CODES: &[&str] = &["model_not_found", "invalid_model", "model_not_available"];
+
 /// Decides what an attempt's end means; the table stands in the module's doc.
 #[must_use]
 pub fn classify(evidence: Evidence<'_>) -> Class {
     match evidence {
         Evidence::NotConnected => Class::Unreachable,
         Evidence::Status { code: Some(code), .. } | Evidence::ErrorObject { code: Some(code) }
-            if MONEY_CODES.contains(&code) =>
+            if MONEY_CODES.contains(&code) || MODEL_CODES.contains(&code) =>
         {
             Class::FatalRun
         }
-        Evidence::Status { status: 300..=399 | 401..=403, .. } => Class::FatalRun,
+        Evidence::Status { status: 300..=399 | 401..=405, .. } => Class::FatalRun,
+        Evidence::Status { status: 400 | 422, message, .. } if says_no_such_model(message) => Class::FatalRun,
         Evidence::Status { status: 408 | 409 | 425 | 429 | 500..=599, .. } => Class::Transient,
-        Evidence::Status { .. } => Class::FatalRequest,
+        Evidence::Status { .. } | Evidence::ContentFilter => Class::FatalRequest,
+        Evidence::Length => Class::Length,
         Evidence::Interrupted
         | Evidence::TimedOut
         | Evidence::BlankBody
@@ -97,6 +120,51 @@ pub fn classify(evidence: Evidence<'_>) -> Class {
     }
 }
 
+/// Returns whether the server asks for less at a time; the last column of the table.
+#[must_use]
+pub fn is_overload(evidence: Evidence<'_>) -> bool {
+    match evidence {
+        Evidence::Status { status: 429 | 503 | 529, .. } => classify(evidence) == Class::Transient,
+        Evidence::ErrorObject { code: Some(code) } => OVERLOAD_CODES.contains(&code),
+        _ => false,
+    }
+}
+
+/// Applies the server's own word on retrying (`x-should-retry`); it cannot save a run or a connection.
+#[must_use]
+pub fn heed_should_retry(class: Class, header: Option<&str>) -> Class {
+    match (class, header.map(str::trim)) {
+        (Class::FatalRequest, Some("true")) => Class::Transient,
+        (Class::Transient, Some("false")) => Class::FatalRequest,
+        _ => class,
+    }
+}
+
+/// "Model Not Exist", "The model `x` does not exist", "model 'x' not found".
+fn says_no_such_model(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    lower.contains("model") && ["not exist", "not found", "no such model"].iter().any(|words| lower.contains(words))
+}
+
+/// Returns whether an error's text says that the prompt is longer than the model's context, in any known wording.
+#[must_use]
+pub fn says_context_overflow(code: Option<&str>, message: &str) -> bool {
+    let lower = message.to_lowercase();
+    code == Some("context_length_exceeded")
+        || ["maximum context length", "context size", "context window", "max_tokens must be at least 1"]
+            .iter()
+            .any(|words| lower.contains(words))
+}
+
+/// How many times its token limit a request gets after a reply was cut off by it.
+const CAP_FACTOR: u32 = 2;
+
+/// Returns the token limit of the one retry that follows a reply that was cut off.
+#[must_use]
+pub const fn raised_cap(tokens_max: u32) -> u32 {
+    tokens_max.saturating_mul(CAP_FACTOR)
+}
+
 /// Returns what a person can do about a failure with this status; `None` stands for "no connection".
 #[must_use]
 pub fn hint(status: Option<u16>) -> &'static str {
@@ -104,7 +172,7 @@ pub fn hint(status: Option<u16>) -> &'static str {
         None => "check base_url and the network, then run the same command again: everything so far is kept",
         Some(401) => "check the API key in the environment variable that api_key_env names",
         Some(403) => "this key, organisation or region may not use the model; check the account and model",
-        Some(404 | 405) => "check base_url and model",
+        Some(404 | 405) => "check base_url and model: the server knows no such path or model",
         Some(300..=399) => "base_url redirects; set it to the final address",
         Some(413 | 422 | 400) => "check the model's context length and the extra body keys",
         Some(200..=299 | 402 | 429) => {
@@ -211,8 +279,9 @@ mod tests {
 
     #[test]
     fn the_table_holds_row_by_row() {
-        use Class::{FatalRequest, FatalRun, Transient, Unreachable};
-        let status = |status, code| Evidence::Status { status, code };
+        use Class::{FatalRequest, FatalRun, Length, Transient, Unreachable};
+        let status = |status, code| Evidence::Status { status, code, message: "" };
+        let said = |status, message| Evidence::Status { status, code: None, message };
         let rows: &[(Evidence<'_>, Class)] = &[
             (Evidence::NotConnected, Unreachable),
             (Evidence::Interrupted, Transient),
@@ -225,8 +294,13 @@ mod tests {
             (status(401, None), FatalRun),
             (status(402, None), FatalRun),
             (status(403, None), FatalRun),
-            (status(404, None), FatalRequest),
-            (status(405, None), FatalRequest),
+            (said(400, "Model Not Exist"), FatalRun),
+            (said(422, "The model `x` does not exist."), FatalRun),
+            (said(400, "This model's maximum context length is 4096 tokens"), FatalRequest),
+            (status(400, Some("content_filter")), FatalRequest),
+            (status(404, None), FatalRun),
+            (status(404, Some("model_not_found")), FatalRun),
+            (status(405, None), FatalRun),
             (status(408, None), Transient),
             (status(409, None), Transient),
             (status(413, None), FatalRequest),
@@ -246,7 +320,10 @@ mod tests {
             (Evidence::ErrorObject { code: None }, Transient),
             (Evidence::ErrorObject { code: Some("busy") }, Transient),
             (Evidence::ErrorObject { code: Some("insufficient_quota") }, FatalRun),
+            (Evidence::ErrorObject { code: Some("model_not_found") }, FatalRun),
             (Evidence::CutByServer, Transient),
+            (Evidence::Length, Length),
+            (Evidence::ContentFilter, FatalRequest),
             (Evidence::Unusable, Transient),
         ];
         for (evidence, expected) in rows {
@@ -255,6 +332,56 @@ mod tests {
         for code in MONEY_CODES {
             assert_eq!(classify(status(429, Some(code))), FatalRun, "{code}");
         }
+    }
+
+    #[test]
+    fn only_rate_limits_and_overload_shrink_concurrency() {
+        let status = |status, code| Evidence::Status { status, code, message: "" };
+        for (evidence, expected) in [
+            (status(429, None), true),
+            (status(503, Some("server_is_overloaded")), true),
+            (status(529, None), true),
+            (status(429, Some("insufficient_quota")), false),
+            (status(500, None), false),
+            (Evidence::ErrorObject { code: Some("busy") }, true),
+            (Evidence::ErrorObject { code: Some("insufficient_quota") }, false),
+            (Evidence::ErrorObject { code: None }, false),
+            (Evidence::Interrupted, false),
+            (Evidence::NotConnected, false),
+        ] {
+            assert_eq!(is_overload(evidence), expected, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn the_servers_word_on_retrying_moves_between_two_classes_only() {
+        use Class::{FatalRequest, FatalRun, Length, Transient, Unreachable};
+        for class in [FatalRequest, FatalRun, Length, Transient, Unreachable] {
+            let expected = |word| match (class, word) {
+                (FatalRequest, "true") => Transient,
+                (Transient, "false") => FatalRequest,
+                (class, _) => class,
+            };
+            for word in ["true", "false", "perhaps"] {
+                assert_eq!(heed_should_retry(class, Some(word)), expected(word), "{class:?} {word}");
+            }
+            assert_eq!(heed_should_retry(class, None), class);
+        }
+    }
+
+    #[test]
+    fn context_overflow_is_known_in_the_wordings_of_the_servers() {
+        for (code, message) in [
+            (Some("context_length_exceeded"), ""),
+            (None, "This model's maximum context length is 4096 tokens."),
+            (Some("BadRequestError"), "max_tokens must be at least 1, got -186."),
+            (None, "the request exceeds the available context size, try increasing it"),
+        ] {
+            assert!(says_context_overflow(code, message), "{message}");
+        }
+        assert!(!says_context_overflow(Some("invalid_request_error"), "temperature must be at most 2"));
+        assert_eq!(raised_cap(400), 800);
+        assert_eq!(raised_cap(u32::MAX), u32::MAX);
     }
 
     #[test]

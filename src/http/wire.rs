@@ -122,14 +122,22 @@ impl ChatReply {
 impl Choice {
     fn read(choice: &Value) -> Self {
         let Some(message) = choice.get("message") else {
-            return Self { finish_reason: text(choice, "finish_reason"), ..Self::default() };
+            return Self { finish_reason: finish_reason(choice), ..Self::default() };
         };
         Self {
             content: message.get("content").and_then(content_text),
             reasoning: text(message, "reasoning_content").or_else(|| text(message, "reasoning")),
-            finish_reason: text(choice, "finish_reason"),
+            finish_reason: finish_reason(choice),
         }
     }
+}
+
+/// Returns why generation ended. A gateway may say `stop` for a server's `insufficient_system_resource` and put the
+/// server's own word beside it.
+fn finish_reason(choice: &Value) -> Option<String> {
+    let native = choice.get("provider_specific_fields").and_then(|fields| text(fields, "native_finish_reason"));
+    let is_cut = |finish: &String| matches!(finish.as_str(), "insufficient_system_resource" | "aborted");
+    native.filter(is_cut).or_else(|| text(choice, "finish_reason"))
 }
 
 impl WireUsage {
@@ -146,6 +154,18 @@ impl WireUsage {
             completion_tokens: count("completion_tokens").unwrap_or(0),
         })
     }
+}
+
+/// Returns the tokens that a reply's usage adds up to, if the body has one. Reads nothing else of it.
+#[must_use]
+pub fn tokens_used(body: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct OnlyUsage {
+        usage: Option<Value>,
+    }
+    let only: OnlyUsage = serde_json::from_str(body.trim()).ok()?;
+    let usage = only.usage.as_ref().and_then(WireUsage::read)?;
+    Some(usage.prompt_tokens.saturating_add(usage.completion_tokens))
 }
 
 /// Reads an error body of a failed request; `None` if the body is no error that is known.
@@ -234,6 +254,26 @@ mod tests {
         assert_eq!(reply.choice, Some(Choice { content: None, reasoning: Some("r".to_owned()), finish_reason: None }));
         assert_eq!(parse(r#"{"choices":[]}"#).choice, None);
         assert_eq!(parse(r#"{"choices":[{"finish_reason":"stop"}]}"#).choice.unwrap().content, None);
+    }
+
+    #[test]
+    fn a_gateways_stop_does_not_hide_that_the_server_gave_up() {
+        let finish = |native: &str| {
+            let fields = format!(r#"{{"native_finish_reason":"{native}"}}"#);
+            let body = format!(
+                r#"{{"choices":[{{"message":{{}},"finish_reason":"stop","provider_specific_fields":{fields}}}]}}"#
+            );
+            parse(&body).choice.unwrap().finish_reason.unwrap()
+        };
+        assert_eq!(finish("insufficient_system_resource"), "insufficient_system_resource");
+        assert_eq!(finish("end_turn"), "stop");
+    }
+
+    #[test]
+    fn used_tokens_are_prompt_and_completion() {
+        assert_eq!(tokens_used("\n{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4},\"x\":[1]}"), Some(7));
+        assert_eq!(tokens_used("{\"usage\":null}"), None);
+        assert_eq!(tokens_used("busy"), None);
     }
 
     #[test]

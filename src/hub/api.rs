@@ -277,7 +277,7 @@ impl Api {
         let body = tokio::time::timeout(self.settings.silence_max, read_body(response, ERROR_BYTES_MAX));
         let body = body.await.map(|(bytes, _)| bytes).unwrap_or_default();
         let message = header("x-error-message").unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-        let class = classify(Evidence::Status { status, code: None });
+        let class = classify(Evidence::Status { status, code: None, message: "" });
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
         let mut failure = self.failure(class, format!("HTTP {status}{code}: {message}"));
         failure.status = Some(status);

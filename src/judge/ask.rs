@@ -6,6 +6,8 @@
 //! | stored end | counts as |
 //! |---|---|
 //! | usable reply | the justification |
+//! | a second reply that was cut off by its token limit, the first being answered by a larger one | the end of the request |
+//! | stopped by a content filter | the end of the request |
 //! | unusable reply, transient status, transport error, no end at all (the process died) | one attempt |
 //! | rejected (400, 404, ...) | the end of the request |
 //! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops |
@@ -22,7 +24,7 @@ use crate::http::retry::{Backoff, Class, hint};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
 use super::reply::{self, ParsedReply};
-use super::{AttemptEnd, Journal, Judge, JudgeRequest, PastAttempt};
+use super::{Attempt, AttemptEnd, Cap, Flights, Journal, Judge, JudgeRequest, PastAttempt};
 
 /// How often one `ask` tries to reach a server that cannot be connected to.
 pub const UNREACHABLE_TRIES_MAX: u32 = 5;
@@ -100,13 +102,16 @@ pub struct AskOptions {
     pub backoff: Backoff,
     /// First delay after a failed connection; it doubles with each further one.
     pub unreachable_delay: Duration,
+    /// The requests of all asks that go on side by side.
+    pub flights: Flights,
 }
 
 impl AskOptions {
     /// Returns options with the default delays: back-off from 0.5 s to 30 s, and about 10 s in all for connecting.
     #[must_use]
     pub fn new(attempts_max: u32, cancel: CancellationToken) -> Self {
-        Self { attempts_max, cancel, backoff: Backoff::default(), unreachable_delay: Duration::from_millis(500) }
+        let (backoff, unreachable_delay) = (Backoff::default(), Duration::from_millis(500));
+        Self { attempts_max, cancel, backoff, unreachable_delay, flights: Flights::default() }
     }
 }
 
@@ -114,6 +119,7 @@ impl AskOptions {
 enum Standing {
     Usable(Justification),
     Counts(String),
+    CutOff(String),
     Hopeless(String),
     Free,
 }
@@ -123,10 +129,20 @@ enum Standing {
 pub fn settled(history: &[PastAttempt], attempts_max: u32) -> Option<Result<Justification, GaveUp>> {
     let mut attempts = 0;
     let mut last = None;
+    let mut was_cut = false;
     for past in history {
         match standing(past.end.as_ref()) {
             Standing::Usable(justification) => return Some(Ok(justification)),
             Standing::Hopeless(detail) => return Some(Err(GaveUp { attempts: attempts + 1, detail })),
+            Standing::CutOff(detail) if was_cut => {
+                let detail = format!("{detail}, and again with a larger one");
+                return Some(Err(GaveUp { attempts: attempts + 1, detail }));
+            }
+            Standing::CutOff(detail) => {
+                was_cut = true;
+                attempts += 1;
+                last = Some(detail);
+            }
             Standing::Counts(detail) => {
                 attempts += 1;
                 last = Some(detail);
@@ -164,8 +180,15 @@ fn standing_of_reply(body: &str) -> Standing {
             text: justification,
             judge_model: served_model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned()),
         }),
-        Err(problem) if problem.class() == Class::FatalRun => Standing::Free,
-        Err(problem) => Standing::Counts(one_line(&problem.to_string(), DETAIL_CHARS_MAX)),
+        Err(problem) => {
+            let detail = one_line(&problem.to_string(), DETAIL_CHARS_MAX);
+            match problem.class() {
+                Class::FatalRun => Standing::Free,
+                Class::FatalRequest => Standing::Hopeless(detail),
+                Class::Length => Standing::CutOff(detail),
+                Class::Transient | Class::Unreachable => Standing::Counts(detail),
+            }
+        }
     }
 }
 
@@ -192,6 +215,7 @@ pub async fn ask(
     request: &JudgeRequest,
     options: &AskOptions,
 ) -> Result<Justification, AskError> {
+    let _flight = options.flights.begin(&request.key).await;
     let mut history = journal.history(&request.key).await.map_err(AskError::Journal)?;
     history.sort_by_key(|past| past.attempt);
     let mut connect_delays = connect_delays(options.unreachable_delay, &request.key);
@@ -200,13 +224,13 @@ pub async fn ask(
         if let Some(result) = settled(&history, options.attempts_max) {
             return result.map_err(AskError::from);
         }
-        let attempt = history.last().map_or(0, |past| past.attempt).saturating_add(1);
+        let attempt = next_attempt(&history);
         let made = attempt_once(judge, journal, query_id, request, attempt, &options.cancel).await?;
         history.push(made.past);
         let delay = match made.class {
-            None => continue,
+            None | Some(Class::Length) => continue,
             Some(Class::FatalRequest) => {
-                tracing::warn!(query = %query_id, attempt, detail = %made.detail, "the judge rejects the request");
+                tracing::warn!(query = %query_id, attempt = attempt.number, detail = %made.detail, "the judge rejects the request");
                 continue;
             }
             Some(Class::FatalRun) => {
@@ -227,12 +251,19 @@ pub async fn ask(
                 made.retry_after.unwrap_or_else(|| options.backoff.delay(failures, &request.key))
             }
         };
-        tracing::debug!(query = %query_id, attempt, detail = %made.detail, ?delay, "a judge attempt failed");
+        tracing::debug!(query = %query_id, attempt = attempt.number, detail = %made.detail, ?delay, "a judge attempt failed");
         // Asked before the wait, for a request that is settled needs none.
         if settled(&history, options.attempts_max).is_none() {
             wait(delay, &options.cancel).await?;
         }
     }
+}
+
+/// Decides how the next attempt is made: under its own number, and with more room if a reply was cut off.
+fn next_attempt(history: &[PastAttempt]) -> Attempt {
+    let number = history.last().map_or(0, |past| past.attempt).saturating_add(1);
+    let was_cut = history.iter().any(|past| matches!(standing(past.end.as_ref()), Standing::CutOff(_)));
+    Attempt { number, cap: if was_cut { Cap::Raised } else { Cap::AsAsked } }
 }
 
 /// Makes and records one attempt.
@@ -241,7 +272,7 @@ async fn attempt_once(
     journal: &dyn Journal,
     query_id: &QueryId,
     request: &JudgeRequest,
-    attempt: u32,
+    how: Attempt,
     cancel: &CancellationToken,
 ) -> Result<Made, AskError> {
     let admission = tokio::select! {
@@ -249,10 +280,10 @@ async fn attempt_once(
         () = cancel.cancelled() => return Err(AskError::Cancelled),
         admission = judge.admit(request) => admission,
     };
+    let attempt = how.number;
     journal.begin(&request.key, query_id, attempt).await.map_err(AskError::Journal)?;
     // Not selected against the cancellation: what is in flight is paid for, so its reply is worth waiting for.
-    let result = judge.call(request, attempt).await;
-    drop(admission);
+    let result = judge.call(request, how, admission).await;
     match result {
         Ok(raw) => {
             journal.reply(&request.key, attempt, &raw.body).await.map_err(AskError::Journal)?;

@@ -10,6 +10,7 @@
 
 mod ask;
 pub mod cost;
+mod flights;
 pub mod openai;
 pub mod policy;
 pub mod prompt;
@@ -17,6 +18,7 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -24,10 +26,12 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{AttemptOutcome, QueryId};
 use crate::http::client::Admission;
+use crate::http::retry::raised_cap;
 use crate::http::wire::Message;
 
 pub use crate::http::CallFailure;
 pub use ask::{AskError, AskOptions, GaveUp, Justification, ask, settled};
+pub use flights::Flights;
 
 /// Default length limit of a justification, in tokens.
 pub const MAX_TOKENS_DEFAULT: u32 = 400;
@@ -41,6 +45,26 @@ pub struct JudgeRequest {
     pub key: String,
     /// The OpenAI chat body: `model`, `messages`, `max_tokens`, `temperature`, and the extra keys.
     pub body: Value,
+    /// The body as it is sent, and as it is hashed: written once.
+    text: Bytes,
+}
+
+/// How one attempt at a request is made; a function of the attempts before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1-based; never repeats for a request.
+    pub number: u32,
+    /// The token limit.
+    pub cap: Cap,
+}
+
+/// The token limit of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cap {
+    /// What the request says.
+    AsAsked,
+    /// More (see [`raised_cap`]), because an earlier reply was cut off by it.
+    Raised,
 }
 
 impl JudgeRequest {
@@ -61,14 +85,31 @@ impl JudgeRequest {
             body.insert(key.clone(), value.clone());
         }
         let body = Value::Object(body);
-        Self { key: request_key(judge.identity(), judge.model(), &body), body }
+        let text = canonical(&body);
+        Self { key: request_key(judge.identity(), judge.model(), &text), body, text: text.into() }
+    }
+
+    /// Returns the body as it is sent under a token limit.
+    #[must_use]
+    pub fn text(&self, cap: Cap) -> Bytes {
+        if cap == Cap::AsAsked {
+            return self.text.clone();
+        }
+        let mut body = self.body.clone();
+        for name in ["max_tokens", "max_completion_tokens"] {
+            if let Some(limit) = body.get_mut(name) {
+                let asked = limit.as_u64().and_then(|limit| u32::try_from(limit).ok());
+                *limit = asked.map_or(limit.take(), |asked| json!(raised_cap(asked)));
+            }
+        }
+        canonical(&body).into()
     }
 }
 
-/// Returns the content address of a request; the order of keys in the body's objects does not matter.
-fn request_key(identity: &str, model: &str, body: &Value) -> String {
+/// Returns the content address of a request with a canonical body.
+fn request_key(identity: &str, model: &str, body: &str) -> String {
     let mut hash = Sha256::new();
-    for part in [identity, model, &canonical(body)] {
+    for part in [identity, model, body] {
         // The length before each part keeps neighbours apart.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
@@ -78,16 +119,35 @@ fn request_key(identity: &str, model: &str, body: &Value) -> String {
 
 /// Writes JSON with sorted keys: whether `serde_json` keeps insertion order depends on what else is in the build.
 fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            let entries: Vec<String> =
-                entries.iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value))).collect();
-            format!("{{{}}}", entries.join(","))
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                text.push(if index == 0 { '{' } else { ',' });
+                text.push_str(&serde_json::to_string(key).expect("a string is JSON"));
+                text.push(':');
+                write_canonical(value, text);
+            }
+            text.push_str(if map.is_empty() { "{}" } else { "}" });
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        scalar => scalar.to_string(),
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
     }
 }
 
@@ -126,10 +186,15 @@ pub trait Judge: Send + Sync {
         async { Admission::default() }.boxed()
     }
 
-    /// Makes one wire attempt, without retries inside; `attempt` is 1-based and never repeats for a request.
+    /// Makes one wire attempt, without retries inside; gives the admission's slot back when it is over.
     ///
-    /// Callers come through [`Judge::admit`] first. Not cancel-safe: a dropped call may have been charged.
-    fn call<'a>(&'a self, request: &'a JudgeRequest, attempt: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>>;
+    /// Not cancel-safe: a dropped call may have been charged.
+    fn call<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        attempt: Attempt,
+        admission: Admission,
+    ) -> BoxFuture<'a, Result<RawReply, CallFailure>>;
 }
 
 /// A judge's reply, unread.

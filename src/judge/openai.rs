@@ -7,26 +7,27 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use crate::config::Streaming;
 use crate::http::CallFailure;
-use crate::http::client::{Admission, Endpoint, EndpointError, EndpointOptions, TIMEOUT_DEFAULT};
+use crate::http::client::{Admission, ChatClient, ClientError, ClientOptions, Delivery, TIMEOUT_DEFAULT};
 
-use super::{Judge, JudgeRequest, MAX_TOKENS_DEFAULT, RawReply, TEMPERATURE_DEFAULT};
+use super::{Attempt, Cap, Judge, JudgeRequest, MAX_TOKENS_DEFAULT, RawReply, TEMPERATURE_DEFAULT};
 
 /// Body keys that `extra` may not set: this program depends on their values.
-const RESERVED_KEYS: [&str; 4] = ["model", "messages", "stream", "n"];
+const RESERVED_KEYS: [&str; 5] = ["model", "messages", "stream", "n", "stream_options"];
 /// Bytes of a request body per token, for pacing only; low for prose, so that the estimate errs upwards.
 const BYTES_PER_TOKEN: usize = 3;
 
 /// What an [`OpenAiJudge`] is built from.
 #[derive(Debug, Clone)]
 pub struct OpenAiOptions {
-    /// Address up to, not including, `/chat/completions`.
-    pub base_url: String,
+    /// Addresses up to, not including, `/chat/completions`; the first one is the judge's identity.
+    pub base_urls: Vec<String>,
     /// The model to ask for.
     pub model: String,
     /// The key; `None` for servers that want none.
     pub api_key: Option<SecretString>,
-    /// Requests in flight at once.
+    /// Requests in flight at once to each address.
     pub concurrency_max: usize,
     /// 0: no limit known.
     pub requests_per_minute: u32,
@@ -34,6 +35,8 @@ pub struct OpenAiOptions {
     pub tokens_per_minute: u32,
     /// Time allowed for one attempt, from send to last byte.
     pub timeout: Duration,
+    /// Whether replies are streamed.
+    pub streaming: Streaming,
     /// Longest reply, in tokens.
     pub max_tokens: u32,
     /// Sampling temperature.
@@ -47,13 +50,14 @@ impl OpenAiOptions {
     #[must_use]
     pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
-            base_url: base_url.into(),
+            base_urls: vec![base_url.into()],
             model: model.into(),
             api_key: None,
             concurrency_max: 64,
             requests_per_minute: 0,
             tokens_per_minute: 0,
             timeout: TIMEOUT_DEFAULT,
+            streaming: Streaming::Auto,
             max_tokens: MAX_TOKENS_DEFAULT,
             temperature: TEMPERATURE_DEFAULT,
             extra: None,
@@ -64,9 +68,9 @@ impl OpenAiOptions {
 /// Why an [`OpenAiJudge`] cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenAiJudgeError {
-    /// The endpoint cannot be used.
+    /// The client cannot be built.
     #[error(transparent)]
-    Endpoint(#[from] EndpointError),
+    Client(#[from] ClientError),
     /// An extra body key is one that this program sets itself.
     #[error("set the extra body key \"{key}\": it is set by thinkloom itself")]
     ReservedKey {
@@ -80,7 +84,7 @@ impl OpenAiJudgeError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Endpoint(error) => error.hint(),
+            Self::Client(error) => error.hint(),
             Self::ReservedKey { .. } => "remove it from the judge's extra body keys",
         }
     }
@@ -89,8 +93,9 @@ impl OpenAiJudgeError {
 /// A judge behind an OpenAI-compatible HTTP API.
 #[derive(Debug)]
 pub struct OpenAiJudge {
-    endpoint: Endpoint,
+    client: ChatClient,
     model: String,
+    delivery: Delivery,
     max_tokens: u32,
     temperature: f64,
     extra: Option<Map<String, Value>>,
@@ -100,23 +105,25 @@ impl OpenAiJudge {
     /// Builds the judge; connects to nothing.
     ///
     /// # Errors
-    /// [`OpenAiJudgeError`] if the address, the key or an extra body key cannot be used.
+    /// [`OpenAiJudgeError`] if an address, the key or an extra body key cannot be used.
     pub fn new(options: OpenAiOptions) -> Result<Self, OpenAiJudgeError> {
         let mut keys = options.extra.iter().flat_map(Map::keys);
         if let Some(key) = keys.find(|key| RESERVED_KEYS.contains(&key.as_str())) {
             return Err(OpenAiJudgeError::ReservedKey { key: key.clone() });
         }
-        let endpoint = Endpoint::new(EndpointOptions {
-            base_url: options.base_url,
+        let client = ChatClient::new(&ClientOptions {
+            base_urls: options.base_urls,
             api_key: options.api_key,
             concurrency_max: options.concurrency_max,
             requests_per_minute: options.requests_per_minute,
             tokens_per_minute: options.tokens_per_minute,
             timeout: options.timeout,
         })?;
+        let is_streamed = options.streaming.is_wanted(options.max_tokens);
         Ok(Self {
-            endpoint,
+            client,
             model: options.model,
+            delivery: if is_streamed { Delivery::Stream } else { Delivery::Whole },
             max_tokens: options.max_tokens,
             temperature: options.temperature,
             extra: options.extra,
@@ -126,7 +133,7 @@ impl OpenAiJudge {
 
 impl Judge for OpenAiJudge {
     fn identity(&self) -> &str {
-        self.endpoint.base_url()
+        self.client.base_url()
     }
 
     fn model(&self) -> &str {
@@ -147,12 +154,21 @@ impl Judge for OpenAiJudge {
 
     fn admit<'a>(&'a self, request: &'a JudgeRequest) -> BoxFuture<'a, Admission> {
         // Providers count max_tokens against the tokens per minute before they know the reply's length.
-        let prompt_tokens = request.body.to_string().len() / BYTES_PER_TOKEN;
+        let prompt_tokens = request.text(Cap::AsAsked).len() / BYTES_PER_TOKEN;
         let tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX).saturating_add(self.max_tokens);
-        self.endpoint.admit(tokens).boxed()
+        self.client.admit(tokens).boxed()
     }
 
-    fn call<'a>(&'a self, request: &'a JudgeRequest, _attempt: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
-        async move { self.endpoint.post_chat(&request.body).await.map(|body| RawReply { body }) }.boxed()
+    fn call<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        attempt: Attempt,
+        admission: Admission,
+    ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
+        async move {
+            let text = request.text(attempt.cap);
+            self.client.post_chat(&text, self.delivery, admission).await.map(|body| RawReply { body })
+        }
+        .boxed()
     }
 }

@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::prompt::{JudgeCase, local_messages};
-use super::{CallFailure, Judge, JudgeRequest, RawReply};
+use super::{Attempt, CallFailure, Cap, Judge, JudgeRequest, RawReply};
 use crate::domain::{FinishReason, Mode};
 use crate::engine::SequenceSpec;
-use crate::http::retry::Class;
+use crate::http::client::Admission;
+use crate::http::retry::{Class, raised_cap};
 use crate::http::wire::Message;
 use crate::policy::{CandlePolicy, ChatMessage};
 
@@ -38,7 +39,7 @@ impl PolicyJudge {
         Self { policy, identity, model, max_tokens }
     }
 
-    async fn reply(&self, request: &JudgeRequest, attempt: u32) -> Result<RawReply, CallFailure> {
+    async fn reply(&self, request: &JudgeRequest, attempt: Attempt) -> Result<RawReply, CallFailure> {
         let failure = |class, detail: String| CallFailure { class, status: None, retry_after: None, detail };
         let messages: Vec<ChatMessage> =
             serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
@@ -57,12 +58,12 @@ impl PolicyJudge {
         let mut hasher = Sha256::new();
         hasher.update(b"thinkloom judge stream\0");
         hasher.update(request.key.as_bytes());
-        hasher.update(attempt.to_le_bytes());
+        hasher.update(attempt.number.to_le_bytes());
         let engine = self.policy.engine();
         let fatal = |error: crate::engine::EngineError| failure(Class::FatalRun, error.to_string());
         let spec = SequenceSpec {
             prompt: engine.vocabulary().encode(&prompt).map_err(fatal)?,
-            tokens_max: self.max_tokens,
+            tokens_max: if attempt.cap == Cap::Raised { raised_cap(self.max_tokens) } else { self.max_tokens },
             // One sentence is asked for; small models like to go on with examples of their own.
             stops: vec!["\n".to_owned()],
             temperature: TEMPERATURE as f32,
@@ -119,7 +120,12 @@ impl Judge for PolicyJudge {
         None
     }
 
-    fn call<'a>(&'a self, request: &'a JudgeRequest, attempt: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        attempt: Attempt,
+        _: Admission,
+    ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
         self.reply(request, attempt).boxed()
     }
 }

@@ -91,11 +91,9 @@ impl ReplyProblem {
             Self::NotJson { .. } => Evidence::NotJson,
             Self::ErrorObject { code, .. } => Evidence::ErrorObject { code: code.as_deref() },
             Self::CutByServer { .. } => Evidence::CutByServer,
-            Self::ContentFilter
-            | Self::UnknownFinish { .. }
-            | Self::Truncated
-            | Self::BlankContent
-            | Self::TemplateTag { .. } => Evidence::Unusable,
+            Self::ContentFilter => Evidence::ContentFilter,
+            Self::Truncated => Evidence::Length,
+            Self::UnknownFinish { .. } | Self::BlankContent | Self::TemplateTag { .. } => Evidence::Unusable,
         })
     }
 }

@@ -121,7 +121,12 @@ impl Judge for FixedJudge {
         None
     }
 
-    fn call<'a>(&'a self, _: &'a JudgeRequest, _: u32) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        _: &'a JudgeRequest,
+        _: Attempt,
+        _: Admission,
+    ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if let Some(cancel) = &self.cancel_during_call {
             cancel.cancel();
@@ -243,11 +248,62 @@ async fn an_empty_account_ends_the_run_in_every_shape() {
 
 #[tokio::test]
 async fn a_rejected_request_is_given_up_at_once() {
-    let (result, journal, requests) = ask_server(vec![Step::status(404, r#"{"detail":"Not Found"}"#)], 5).await;
-    assert_eq!(gave_up(result), (1, "rejected with HTTP 404 (check base_url and model)".to_owned()));
+    let flat = r#"{"object":"error","message":"maximum context length","type":"BadRequestError","code":400}"#;
+    let (result, journal, requests) = ask_server(vec![Step::status(400, flat)], 5).await;
+    let detail = "rejected with HTTP 400 (check the model's context length and the extra body keys)";
+    assert_eq!(gave_up(result), (1, detail.to_owned()));
     assert_eq!(requests, 1);
-    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Rejected, Some(404))]);
-    assert!(journal.dump().contains("Not Found"));
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Rejected, Some(400))]);
+    assert!(journal.dump().contains("maximum context length"));
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_served_ends_the_run_and_excludes_nothing() {
+    let (result, journal, _) = ask_server(vec![Step::status(404, r#"{"detail":"Not Found"}"#)], 5).await;
+    let Err(AskError::FatalRun { message, hint }) = result else { panic!("{result:?}") };
+    assert!(message.contains("Not Found") && hint.contains("base_url and model"), "{message}; {hint}");
+    assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Refused, Some(404))]);
+}
+
+/// A reply that its token limit ended before there was a sentence.
+const CUT_OFF: &str = r#"{"choices":[{"message":{"content":"Two ra"},"finish_reason":"length"}]}"#;
+
+#[tokio::test]
+async fn a_reply_that_was_cut_off_is_asked_for_once_more_with_a_larger_limit() {
+    let server = Server::start(vec![Step::status(200, CUT_OFF), Step::chat(TEXT)]);
+    let journal = MemoryJournal::default();
+    let result = ask_with(&http_judge(&server.base_url()), &journal, &options(5)).await;
+    assert_eq!(result.unwrap().text, TEXT);
+    let limits: Vec<Value> = server
+        .seen()
+        .iter()
+        .map(|seen| serde_json::from_str::<Value>(&seen.body).unwrap()["max_tokens"].clone())
+        .collect();
+    assert_eq!(limits, [400, 800]);
+
+    let (result, _, requests) = ask_server(vec![Step::status(200, CUT_OFF); 9], 9).await;
+    let (attempts, detail) = gave_up(result);
+    assert_eq!((attempts, requests), (2, 2));
+    assert!(detail.contains("token limit, and again with a larger one"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_content_filter_is_not_argued_with() {
+    let filtered = r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}"#;
+    let (result, _, requests) = ask_server(vec![Step::status(200, filtered), Step::chat(TEXT)], 5).await;
+    assert_eq!(gave_up(result), (1, "the provider's content filter stopped the reply".to_owned()));
+    assert_eq!(requests, 1);
+}
+
+#[tokio::test]
+async fn identical_requests_in_flight_share_one_call() {
+    let judge = FixedJudge::new(Ok(chat_body(TEXT)));
+    let (journal, options) = (MemoryJournal::default(), options(5));
+    let asks = (0..50).map(|_| ask_with(&judge, &journal, &options));
+    for result in futures::future::join_all(asks).await {
+        assert_eq!(result.unwrap().text, TEXT);
+    }
+    assert_eq!((judge.calls(), journal.ends().len()), (1, 1));
 }
 
 #[tokio::test]
@@ -345,7 +401,8 @@ async fn the_wire_body_and_its_key_cover_everything_that_decides_the_reply() {
     let thinking_off = extra(json!({"thinking": {"type": "disabled"}}));
     let judge = build(thinking_off.clone(), "m", &server.base_url());
     let asked = request(&judge);
-    judge.call(&asked, 1).await.unwrap();
+    let attempt = Attempt { number: 1, cap: Cap::AsAsked };
+    judge.call(&asked, attempt, judge.admit(&asked).await).await.unwrap();
     let sent: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
     assert_eq!(
         sent,
@@ -385,6 +442,7 @@ fn canonical_json_does_not_depend_on_key_order() {
     let two: Value = serde_json::from_str(r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#).unwrap();
     assert_eq!(canonical(&one), r#"{"a":0.2,"b":[1,{"x":"\"","y":null}]}"#);
     assert_eq!(canonical(&one), canonical(&two));
+    assert_eq!(canonical(&json!({"a": {}, "b": [], "c": [[]]})), r#"{"a":{},"b":[],"c":[[]]}"#);
 }
 
 #[test]
@@ -414,6 +472,8 @@ fn what_stored_attempts_settle_follows_the_table() {
         verdict(&[failed(AttemptOutcome::Rejected, Some(422))]),
         "1 rejected with HTTP 422 (check the model's context length and the extra body keys)"
     );
+    assert_eq!(verdict(&[reply(CUT_OFF)]), "open");
+    assert_eq!(verdict(&[reply(CUT_OFF), busy]), "2 HTTP 503");
     assert_eq!(verdict(&[failed(AttemptOutcome::Rejected, None)]), "1 the request was rejected");
     let nameless = r#"{"choices":[{"message":{"content":"Because it is so."},"finish_reason":"stop"}]}"#;
     let justification = settled(&history(&[reply(nameless)]), 2).unwrap().unwrap();

@@ -28,6 +28,13 @@ pub enum Fact {
         /// The mode that it shows.
         observed_mode: Mode,
     },
+    /// An attempt at a response that brought none.
+    RolloutFailure {
+        /// The response.
+        rollout_key: RolloutKey,
+        /// How it failed.
+        failure: RolloutFailure,
+    },
     /// A verdict on a response.
     Verdict {
         /// Content address of the judgement.
@@ -114,6 +121,19 @@ pub struct ShardRecord {
     pub end_ordinal: u64,
 }
 
+/// How an attempt at a response failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutFailure {
+    /// 1-based.
+    pub attempt: u32,
+    /// How.
+    pub outcome: AttemptOutcome,
+    /// HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// One line, no secrets.
+    pub detail: String,
+}
+
 /// One frozen input row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IntakeRow {
@@ -164,6 +184,18 @@ impl Fact {
             Self::Rollout { query_id, rollout, observed_mode } => {
                 insert_rollout(connection, query_id, rollout, *observed_mode)
             }
+            Self::RolloutFailure { rollout_key, failure } => insert_once(
+                connection,
+                "rollout_failure",
+                2,
+                &[
+                    ("rollout_key", text(&rollout_key.0)),
+                    ("attempt", integer(u64::from(failure.attempt))),
+                    ("outcome", text(failure.outcome.name())),
+                    ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
+                    ("detail", text(&failure.detail)),
+                ],
+            ),
             Self::Verdict { key, rollout_key, verdict } => insert_once(
                 connection,
                 "verdict",
@@ -176,6 +208,16 @@ impl Fact {
                     ("reason", text(&verdict.reason)),
                 ],
             ),
+            Self::JudgeAttempt { request_key, attempt, query_id }
+                if insert_attempt(connection, request_key, *attempt, query_id)? =>
+            {
+                Ok(())
+            }
+            Self::JudgeReply { request_key, attempt, body }
+                if insert_reply(connection, request_key, *attempt, body)? =>
+            {
+                Ok(())
+            }
             Self::JudgeAttempt { request_key, attempt, query_id } => insert_once(
                 connection,
                 "judge_attempt",
@@ -225,6 +267,19 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
             ("policy", text(&run.policy)),
         ],
     )
+}
+
+/// Adds the attempt as most are: as something new. There is one for every call, and comparing costs more than adding.
+fn insert_attempt(connection: &Connection, key: &str, attempt: u32, query_id: &QueryId) -> Result<bool, InsertError> {
+    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms) \
+               VALUES (?1, ?2, ?3, ?4)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, clock::unix_ms()))? == 1)
+}
+
+/// Adds the reply as most are: as something new.
+fn insert_reply(connection: &Connection, key: &str, attempt: u32, body: &str) -> Result<bool, InsertError> {
+    let sql = "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body) VALUES (?1, ?2, ?3)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body))? == 1)
 }
 
 fn insert_rollout(

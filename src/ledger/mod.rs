@@ -5,6 +5,7 @@
 //! not stored here; it is computed from the facts. Types speak of queries, rollouts, verdicts and files; how replies
 //! are read or rows are encoded is not known here.
 
+mod attempts;
 mod error;
 mod facts;
 mod reader;
@@ -15,7 +16,7 @@ mod writer;
 mod tests;
 
 pub use error::LedgerError;
-pub use facts::{AttemptRecord, Fact, IntakeRow, RunRecord, ShardRecord};
+pub use facts::{AttemptRecord, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 pub use reader::Reader;
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::Ledger;
@@ -23,7 +24,8 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Versions 2 and 3 (the last two) added the columns of [`ADDED_COLUMNS`].
+/// Version of `schema.sql`. Versions 2 and 3 added the columns of [`ADDED_COLUMNS`], version 3 the table
+/// `rollout_failure` besides.
 const FORMAT_VERSION: i64 = 3;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use super::FILE_NAME;
 use super::error::LedgerError;
-use super::facts::{AttemptRecord, IntakeRow, RunRecord, ShardRecord};
+use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 use super::writer::{check_format, open_connection, sqlite_error};
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
 
@@ -159,6 +159,26 @@ impl Reader {
         let (mode, finish_reason) = (parse("rollout", &mode)?, parse("rollout", &finish_reason)?);
         let forced_close = forced_close.map(|cause| parse("rollout", &cause)).transpose()?;
         Ok(Some(Rollout { mode, finish_reason, forced_close, ..rollout }))
+    }
+
+    /// Returns the failed attempts at a response, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
+    pub fn rollout_failures(&self, key: &RolloutKey) -> Result<Vec<RolloutFailure>, LedgerError> {
+        if self.format < 3 {
+            return Ok(Vec::new());
+        }
+        let sql =
+            "SELECT attempt, outcome, status, detail FROM rollout_failure WHERE rollout_key = ?1 ORDER BY attempt";
+        let rows = self.many(sql, [&key.0], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<u16>>(2)?, row.get(3)?))
+        })?;
+        rows.into_iter()
+            .map(|(attempt, outcome, status, detail)| {
+                Ok(RolloutFailure { attempt, outcome: parse("rollout_failure", &outcome)?, status, detail })
+            })
+            .collect()
     }
 
     /// Returns a verdict by its key.

@@ -71,6 +71,16 @@ CREATE TABLE IF NOT EXISTS rollout (
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
 
+-- Attempts over HTTP at a response that brought none. Those that never left this machine are not recorded.
+CREATE TABLE IF NOT EXISTS rollout_failure (
+    rollout_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    status INTEGER,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (rollout_key, attempt)
+) STRICT, WITHOUT ROWID;
+
 -- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT PRIMARY KEY,
@@ -99,7 +109,7 @@ CREATE TABLE IF NOT EXISTS judge_reply (
     attempt INTEGER NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (request_key, attempt)
-) STRICT, WITHOUT ROWID;
+) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
 -- Calls that brought no reply.
 CREATE TABLE IF NOT EXISTS judge_failure (

@@ -87,6 +87,43 @@ async fn attempts_carry_their_replies_and_failures() {
         AttemptRecord { attempt: 3, reply: None, failure: None },
     ];
     assert_eq!(ledger.reader().unwrap().attempts("r").unwrap(), expected);
+    assert_eq!(ledger.attempts("r").await.unwrap(), expected);
+    assert_eq!(ledger.attempts("other").await.unwrap(), []);
+    let other_reply = Fact::JudgeReply { request_key: key(), attempt: 2, body: "{\"x\":1}".to_owned() };
+    assert!(ledger.commit(vec![other_reply]).await.is_err(), "I2");
+}
+
+#[tokio::test]
+async fn many_look_ups_and_commits_at_once_see_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let tasks = (0..300).map(|index| {
+        let ledger = ledger.clone();
+        async move {
+            let key = format!("r{index}");
+            assert_eq!(ledger.attempts(&key).await.unwrap(), []);
+            let query_id = QueryId("q".to_owned());
+            let attempt = Fact::JudgeAttempt { request_key: key.clone(), attempt: 1, query_id };
+            ledger.commit(vec![attempt]).await.unwrap();
+            assert_eq!(ledger.attempts(&key).await.unwrap().len(), 1);
+        }
+    });
+    futures::future::join_all(tasks).await;
+}
+
+#[tokio::test]
+async fn failed_attempts_at_a_response_read_back_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let failure = |attempt, outcome, status| RolloutFailure { attempt, outcome, status, detail: "d".to_owned() };
+    let both = [failure(1, AttemptOutcome::HttpError, Some(500)), failure(2, AttemptOutcome::TransportError, None)];
+    for failure in both.iter().rev() {
+        let fact = Fact::RolloutFailure { rollout_key: RolloutKey("k".to_owned()), failure: failure.clone() };
+        ledger.commit(vec![fact.clone(), fact]).await.unwrap();
+    }
+    let reader = ledger.reader().unwrap();
+    assert_eq!(reader.rollout_failures(&RolloutKey("k".to_owned())).unwrap(), both);
+    assert_eq!(reader.rollout_failures(&RolloutKey("other".to_owned())).unwrap(), []);
 }
 
 #[test]
@@ -134,9 +171,9 @@ fn a_newer_or_missing_ledger_is_refused_by_name() {
     assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Missing(_))));
     drop(Ledger::open(folder.path()).unwrap());
     let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    connection.execute("INSERT INTO format (version) VALUES (4)", []).unwrap();
-    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 4, .. })));
-    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 4, .. })));
+    connection.execute("INSERT INTO format (version) VALUES (99)", []).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(LedgerError::Newer { found: 99, .. })));
+    assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 99, .. })));
 }
 
 /// Takes away what later formats added.

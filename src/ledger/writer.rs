@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::attempts::Attempts;
 use super::error::LedgerError;
-use super::facts::{Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
+use super::facts::{AttemptRecord, Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
 use super::reader::Reader;
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 
@@ -27,6 +28,7 @@ struct Commit {
 pub struct Ledger {
     path: Arc<PathBuf>,
     commits: mpsc::Sender<Commit>,
+    attempts: Attempts,
 }
 
 impl Ledger {
@@ -38,6 +40,10 @@ impl Ledger {
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
         let mut connection = open_connection(&path, OpenFlags::default())?;
+        // Keys are hashes: every page of an index may be next. The cache is in KiB, the log is folded in by its pages.
+        connection
+            .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;")
+            .map_err(|error| sqlite_error(&path, error))?;
         prepare(&mut connection, &path)?;
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let path = Arc::new(path);
@@ -46,7 +52,8 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || write_until_closed(&mut connection, &thread_path, queue))
             .map_err(|_| LedgerError::Closed)?;
-        Ok(Self { path, commits })
+        let attempts = Attempts::start(Arc::clone(&path))?;
+        Ok(Self { path, commits, attempts })
     }
 
     /// Adds facts in one transaction; returns when they are durable.
@@ -61,6 +68,14 @@ impl Ledger {
         let (done, result) = oneshot::channel();
         self.commits.send(Commit { facts, done }).await.map_err(|_| LedgerError::Closed)?;
         result.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Returns all attempts of a judge request, in order, every acknowledged one included.
+    ///
+    /// # Errors
+    /// As [`Reader::attempts`].
+    pub async fn attempts(&self, request_key: &str) -> Result<Vec<AttemptRecord>, LedgerError> {
+        self.attempts.of(request_key.to_owned()).await
     }
 
     /// Opens a reader of its own. Blocks.

@@ -16,14 +16,16 @@ use super::memory;
 use super::programs::Programs;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
-use crate::config::{JudgeBackend, JudgeSettings, LoadedConfig, Settings};
+use crate::config::{
+    JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings,
+};
 use crate::domain::{Kind, ResolvedModel};
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
-use crate::judge::{Judge, prompt};
+use crate::judge::{Flights, Judge, prompt};
 use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
-use crate::policy::CandlePolicy;
+use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
 use crate::shards::{self, Publisher, TABLES_VERSION};
 use crate::sys::files::{DirLock, lock_dir};
 use crate::verify;
@@ -61,7 +63,7 @@ pub struct Context {
     /// The output directory.
     pub dir: PathBuf,
     /// The policy.
-    pub policy: Arc<CandlePolicy>,
+    pub policy: Policy,
     /// The judge, unless nobody judges.
     pub judge: Option<Arc<dyn Judge>>,
     /// What runs programs.
@@ -80,6 +82,8 @@ pub struct Context {
     pub rows: u64,
     /// Short hash over all prompts.
     pub prompt_version: String,
+    /// The requests under way, by their content addresses.
+    pub flights: Flights,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
@@ -103,10 +107,7 @@ impl Context {
         for name in shards::remove_staged(&out_dir)? {
             tracing::info!("removed {name}, which an interrupted run had not finished writing");
         }
-        // Before anything is downloaded.
-        memory::check(&settings.policy)?;
-        let model = resolve_model(&config, &hub, &on_download, &stop)?;
-        let policy = Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?);
+        let policy = open_policy(&config, &hub, &on_download, &stop)?;
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
         let stored = intake::store(&input, &ledger)?;
@@ -140,6 +141,7 @@ impl Context {
             run,
             rows,
             prompt_version,
+            flights: Flights::default(),
             progress: Arc::new(Progress::new(rows)),
             stop,
             readers: Mutex::default(),
@@ -185,6 +187,35 @@ impl Context {
     }
 }
 
+fn open_policy(
+    config: &LoadedConfig,
+    hub: &HubSettings,
+    on_download: &OnProgress,
+    stop: &CancellationToken,
+) -> Result<Policy, RunError> {
+    let settings = &config.settings;
+    if settings.policy.backend == PolicyBackend::Openai {
+        return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
+    }
+    // Before anything is downloaded.
+    memory::check(&settings.policy)?;
+    let model = resolve_model(config, hub, on_download, stop)?;
+    Ok(Policy::Candle(Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?)))
+}
+
+/// Builds the policy behind HTTP; the key, if there is one, comes from the environment.
+///
+/// # Errors
+/// [`RunError::PolicyServer`] if an address or the key cannot be used.
+pub fn open_api_policy(policy: &PolicySettings, sampling: &SamplingSettings) -> Result<OpenAiPolicy, RunError> {
+    let key = std::env::var(&policy.api_key_env).ok().filter(|key| !key.trim().is_empty());
+    OpenAiPolicy::new(policy, sampling, key.map(SecretString::from)).map_err(|error| RunError::PolicyServer {
+        status: None,
+        message: format!("cannot {error}"),
+        hint: error.hint().to_owned(),
+    })
+}
+
 /// Finds the model, or downloads it until `stop` says otherwise.
 fn resolve_model(
     config: &LoadedConfig,
@@ -205,7 +236,7 @@ fn resolve_model(
 fn identify(
     settings: &Settings,
     input: &Input,
-    policy: &CandlePolicy,
+    policy: &Policy,
     programs: &Programs,
     row_limit: Option<u64>,
 ) -> RunIdentity {
@@ -255,15 +286,24 @@ fn compare_with_last(reader: &Reader, identity: &RunIdentity, changes: ChangePol
     }
 }
 
-fn open_judge(settings: &Settings, policy: &Arc<CandlePolicy>) -> Result<Option<Arc<dyn Judge>>, RunError> {
+fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<Arc<dyn Judge>>, RunError> {
     match settings.judge.backend {
         JudgeBackend::None => Ok(None),
         JudgeBackend::Policy => {
+            let Policy::Candle(policy) = policy else {
+                return Err(RunError::Internal("a policy behind HTTP cannot judge itself".to_owned()));
+            };
             let judge = PolicyJudge::new(Arc::clone(policy), settings.judge.max_tokens);
             Ok(Some(Arc::new(judge)))
         }
         JudgeBackend::Openai => Ok(Some(Arc::new(open_api_judge(&settings.judge)?))),
     }
+}
+
+/// Returns whether a server is on the loopback address, where no key is needed.
+fn is_on_this_machine(base_url: &str) -> bool {
+    let authority = base_url.split("://").nth(1).unwrap_or_default();
+    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
 }
 
 /// Builds the HTTP judge; the key comes from the environment. A server on this machine needs none.
@@ -272,8 +312,8 @@ fn open_judge(settings: &Settings, policy: &Arc<CandlePolicy>) -> Result<Option<
 /// [`RunError::Judge`] if the key is missing or an option cannot be used.
 pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError> {
     let key = std::env::var(&settings.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    let authority = settings.base_url.split("://").nth(1).unwrap_or_default();
-    let is_local = ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host));
+    let base_urls: Vec<String> = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
+    let is_local = base_urls.iter().all(|url| is_on_this_machine(url));
     if key.is_none() && !is_local {
         return Err(RunError::Judge {
             message: format!("the environment variable {} holds no key", settings.api_key_env),
@@ -286,6 +326,8 @@ pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError>
     options.concurrency_max = settings.concurrency_max;
     options.requests_per_minute = settings.requests_per_minute;
     options.tokens_per_minute = settings.tokens_per_minute;
+    options.base_urls = base_urls;
+    options.streaming = settings.stream;
     options.timeout = Duration::from_secs(settings.timeout_s);
     options.max_tokens = settings.max_tokens;
     options.extra = (!extra.is_empty()).then_some(extra);

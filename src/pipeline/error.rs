@@ -29,6 +29,16 @@ pub enum RunError {
     /// The policy model cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The policy's servers cannot be used.
+    #[error("cannot go on without the policy: {message}")]
+    PolicyServer {
+        /// The status that it answered with, if one did.
+        status: Option<u16>,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// The memory for keys and values is more than the machine has.
     #[error("{0}")]
     Memory(#[from] MemoryShort),
@@ -83,7 +93,8 @@ impl RunError {
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::Judge { hint, .. } => text(hint),
-            Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
+            Self::PolicyServer { hint, .. }
+            | Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
                 let again = "run the same command again: everything so far is kept";
                 Some(if hint.contains(again) { hint.clone() } else { format!("{hint}; then {again}") })
             }
@@ -101,6 +112,8 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Changed { .. } => 2,
             Self::Stopped => 3,
+            // Out of money: nothing is wrong with the run, and it goes on once there is some.
+            Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } => 3,
             _ => 1,
         }
     }

@@ -14,7 +14,7 @@ use crate::domain::Query;
 use crate::judge::cost::{Usage, cost_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
-use crate::policy::PolicyError;
+use crate::policy::{PolicyError, SampleError};
 use crate::sys::files::temporary_dir;
 
 /// Queries that are sampled.
@@ -44,7 +44,7 @@ pub struct Forecast {
     pub sampling_s: f64,
     /// Judge calls, one per query at the most.
     pub judge_calls: u64,
-    /// Tokens of one judge call's prompt, counted by the policy's own tokenizer.
+    /// Tokens of one judge call's prompt, counted by the policy's own tokenizer, or estimated where it is behind HTTP.
     pub judge_prompt_tokens: u64,
     /// Cost in USD; absent if a price is unknown; 0 for a local judge.
     pub judge_usd: Option<f64>,
@@ -83,7 +83,15 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
         tasks.extend(both.on.into_iter().chain(both.off));
     }
     for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
-        let rollout = result.map_err(PolicyError::from)?;
+        let rollout = result.map_err(|error| match error {
+            SampleError::Draining => RunError::Stopped,
+            SampleError::Policy(error) => error.into(),
+            SampleError::Call(failure) => RunError::PolicyServer {
+                status: failure.status,
+                message: failure.detail,
+                hint: crate::http::retry::hint(failure.status).to_owned(),
+            },
+        })?;
         let lengths = if rollout.mode == crate::domain::Mode::ThinkOn { &mut lengths_on } else { &mut lengths_off };
         lengths.push(f64::from(rollout.completion_tokens));
     }
@@ -127,9 +135,7 @@ fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError
     };
     let Some(judge) = &context.judge else { return Ok(0) };
     let messages = judge.messages(&case).map_err(|error| RunError::Internal(error.to_string()))?;
-    let text: String = messages.iter().map(|message| message.content.as_str()).collect();
-    let tokens = context.policy.engine().vocabulary().encode(&text).map_err(PolicyError::from)?;
-    Ok(tokens.len() as u64)
+    Ok(context.policy.count_tokens(&messages)?)
 }
 
 fn judge_usd(settings: &Settings, calls: u64, prompt_tokens: u64) -> Option<f64> {

@@ -27,6 +27,10 @@ pub enum Charging {
 /// # Errors
 /// [`LedgerError`] if the ledger cannot be read.
 pub fn history(reader: &Reader, request_key: &str, charging: Charging) -> Result<Vec<PastAttempt>, LedgerError> {
+    Ok(past_attempts(reader.attempts(request_key)?, charging))
+}
+
+fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAttempt> {
     let past = |record: AttemptRecord| PastAttempt {
         attempt: record.attempt,
         end: match (record.reply, record.failure) {
@@ -35,8 +39,8 @@ pub fn history(reader: &Reader, request_key: &str, charging: Charging) -> Result
             (None, None) => None,
         },
     };
-    let all = reader.attempts(request_key)?.into_iter().map(past);
-    Ok(all.filter(|past| charging == Charging::Charged || past.end.is_some()).collect())
+    let all = records.into_iter().map(past);
+    all.filter(|past| charging == Charging::Charged || past.end.is_some()).collect()
 }
 
 /// The journal of one run.
@@ -59,12 +63,7 @@ impl LedgerJournal {
 
 impl Journal for LedgerJournal {
     fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>> {
-        async move {
-            let (ledger, key, charging) = (self.ledger.clone(), key.to_owned(), self.charging);
-            let read = tokio::task::spawn_blocking(move || history(&ledger.reader()?, &key, charging));
-            Ok(read.await??)
-        }
-        .boxed()
+        async move { Ok(past_attempts(self.ledger.attempts(key).await?, self.charging)) }.boxed()
     }
 
     fn begin<'a>(&'a self, key: &'a str, query_id: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>> {

@@ -3,13 +3,23 @@
 
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{JudgeBackend, PolicyBackend, Settings};
 
 /// Input rows read from the ledger at a time.
 pub const INTAKE_PAGE_ROWS: u64 = 64;
 
 /// How long running sequences may go on after a request to stop.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long calls to servers may go on after a request to stop: what they bring may be paid for.
+const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
+
+/// Returns how long what is under way may go on after a request to stop.
+#[must_use]
+pub fn drain_deadline(settings: &Settings) -> Duration {
+    let is_remote = settings.policy.backend == PolicyBackend::Openai || settings.judge.backend == JudgeBackend::Openai;
+    if is_remote { DRAIN_DEADLINE_HTTP } else { DRAIN_DEADLINE }
+}
 
 /// Time between two log lines of progress where there is no terminal.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,11 +29,18 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn sampling_queries_max(settings: &Settings) -> usize {
     let rollouts_per_query = 2 * settings.sampling.samples_per_mode as usize;
-    (settings.policy.slots * 3).div_ceil(rollouts_per_query).max(2) + 2
+    let slots = match settings.policy.backend {
+        PolicyBackend::Candle => settings.policy.slots,
+        PolicyBackend::Openai => settings.policy.concurrency * settings.policy.base_urls.len().max(1),
+    };
+    (slots * 3).div_ceil(rollouts_per_query).max(2) + 2
 }
 
 /// Queries whose justification is under way at once.
 #[must_use]
 pub fn judging_queries_max(settings: &Settings) -> usize {
-    settings.judge.concurrency_max.max(1)
+    let addresses = 1 + settings.judge.more_base_urls.len();
+    let calls = settings.judge.concurrency_max.max(1) * addresses;
+    // Those whose reply is being committed or read need no slot: the next ones are ready to take it.
+    calls * 2
 }

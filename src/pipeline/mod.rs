@@ -17,9 +17,11 @@ mod progress;
 mod publish;
 mod rows;
 mod run;
+mod sampling;
 
-pub use context::{ChangePolicy, Context, RunOptions, open_api_judge};
+pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;
+pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;
 pub use progress::{Progress, Snapshot};
 pub use publish::run_counts;

@@ -8,10 +8,12 @@ use sha2::{Digest, Sha256};
 use crate::config::Settings;
 use crate::difficulty::{self, Difficulty};
 use crate::domain::{
-    ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, Query, Rollout, Verdict, VerdictOutcome,
+    AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, Query, Rollout, Verdict, VerdictOutcome,
 };
+use crate::http::retry::says_context_overflow;
 use crate::judge::prompt::JudgeCase;
 use crate::judge::{Judge, JudgeRequest, Justification};
+use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
 use crate::select::{self, Candidate, NoDecision};
 use crate::template::{ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_response, render};
@@ -26,6 +28,30 @@ pub struct Cell {
     pub rollout: Option<Rollout>,
     /// The verdict, once made.
     pub verdict: Option<Verdict>,
+    /// Attempts at the response that brought none, in order.
+    pub failures: Vec<RolloutFailure>,
+}
+
+impl Cell {
+    /// Returns why the response will not be asked for again, if so: the server refused it, or failed too often.
+    fn given_up(&self, attempts_max: u32) -> Option<(ExclusionReason, String)> {
+        if self.rollout.is_some() {
+            return None;
+        }
+        let last = self.failures.last()?;
+        let is_refused = self.failures.iter().any(|failure| failure.outcome == AttemptOutcome::Rejected);
+        let attempts = self.failures.len();
+        if !is_refused && attempts < attempts_max as usize {
+            return None;
+        }
+        let reason = if is_refused && says_context_overflow(None, &last.detail) {
+            ExclusionReason::PromptTooLong
+        } else {
+            ExclusionReason::PolicyFailed
+        };
+        let Self { task, .. } = self;
+        Some((reason, format!("{} response {} in {attempts} attempts: {}", task.mode, task.sample_index, last.detail)))
+    }
 }
 
 /// A response with its verdict, as it was read.
@@ -43,7 +69,7 @@ pub struct Graded<'a> {
 #[derive(Debug)]
 pub enum Next<'a> {
     /// These rollouts are missing.
-    Sample(Vec<&'a RolloutTask>),
+    Sample(Vec<&'a Cell>),
     /// These responses have no verdict yet.
     Verify(Vec<&'a Rollout>),
     /// A mode and a response are chosen.
@@ -118,7 +144,10 @@ pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
 #[must_use]
 pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings) -> Next<'a> {
     let all = || cells.on.iter().chain(&cells.off);
-    let missing: Vec<&RolloutTask> = all().filter(|cell| cell.rollout.is_none()).map(|cell| &cell.task).collect();
+    if let Some((reason, detail)) = all().find_map(|cell| cell.given_up(settings.policy.attempts_max)) {
+        return Next::Excluded(reason, detail);
+    }
+    let missing: Vec<&Cell> = all().filter(|cell| cell.rollout.is_none()).collect();
     if !missing.is_empty() {
         return Next::Sample(missing);
     }

@@ -52,7 +52,8 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
                 Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
-            cells[mode].push(Cell { task, rollout, verdict });
+            let failures = if rollout.is_some() { Vec::new() } else { reader.rollout_failures(&task.key)? };
+            cells[mode].push(Cell { task, rollout, verdict, failures });
         }
     }
     Ok(cells)

@@ -10,16 +10,16 @@ use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use super::context::Context;
 use super::error::RunError;
 use super::journal::{Charging, LedgerJournal};
-use super::limits::{self, DRAIN_DEADLINE, INTAKE_PAGE_ROWS};
+use super::limits::{self, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
+use super::sampling::sample_all;
 use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
-use crate::engine::EngineError;
 use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
 use crate::ledger::{Fact, IntakeRow};
-use crate::policy::{PolicyError, RolloutTask};
+use crate::policy::RolloutTask;
 use crate::shards::{Counts, Table};
 
 /// What a finished run holds.
@@ -36,7 +36,7 @@ pub struct Summary {
 /// # Errors
 /// [`RunError`]; what was committed is kept, and the same call goes on from there.
 pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
-    let numerics = context.policy.engine().numerics();
+    let numerics = context.policy.numerics();
     let others = context.read(move |_, reader| Ok(reader.other_numerics(numerics)?)).await?;
     if !others.is_empty() {
         tracing::warn!(
@@ -90,8 +90,8 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let mut settled = std::pin::pin!(settled);
     let deadline = async {
         context.stop.cancelled().await;
-        context.policy.engine().drain();
-        tokio::time::sleep(DRAIN_DEADLINE).await;
+        context.policy.drain();
+        tokio::time::sleep(limits::drain_deadline(&context.settings)).await;
     };
     let mut deadline = std::pin::pin!(deadline);
     let mut failure = None;
@@ -184,7 +184,7 @@ async fn decide(context: Arc<Context>, row: IntakeRow) -> Result<Stage, RunError
         let step = context.read(move |context, reader| look(context, reader, looked_at)).await?;
         match step {
             Step::Done(stage) => return Ok(stage),
-            Step::Sample(tasks) => sample_all(&context, &query, tasks).await?,
+            Step::Sample(missing) => sample_all(&context, &query.id, missing).await?,
             Step::Verify(rollouts) => verify_all(&context, &query, rollouts).await?,
         }
     }
@@ -198,9 +198,9 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
     };
     let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
     match plan::next(&query, &cells, &context.settings) {
-        Next::Sample(tasks) => match rows::unsampleable(context, &cells)? {
+        Next::Sample(missing) => match rows::unsampleable(context, &cells)? {
             Some(detail) => settle(excluded(ExclusionReason::PromptTooLong, detail)),
-            None => Ok(Step::Sample(tasks.into_iter().cloned().collect())),
+            None => Ok(Step::Sample(missing.into_iter().map(|cell| cell.task.clone()).collect())),
         },
         Next::Verify(rollouts) => Ok(Step::Verify(rollouts.into_iter().cloned().collect())),
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
@@ -214,25 +214,6 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
             Ok(Step::Done(Stage::Judge(Box::new(PendingJudgement { query, request, judge }))))
         }
     }
-}
-
-/// Samples the missing rollouts of a query side by side; each is durable as soon as it is there.
-async fn sample_all(context: &Arc<Context>, query: &Query, tasks: Vec<RolloutTask>) -> Result<(), RunError> {
-    let samples: FuturesUnordered<_> = tasks
-        .into_iter()
-        .map(|task| async move {
-            let rollout = context.policy.sample(&task).await.map_err(|error| match error {
-                EngineError::Draining => RunError::Stopped,
-                error => PolicyError::from(error).into(),
-            })?;
-            let observed_mode = plan::observe(&rollout).mode;
-            let fact = Fact::Rollout { query_id: query.id.clone(), rollout, observed_mode };
-            context.ledger.commit(vec![fact]).await.map_err(RunError::from)
-        })
-        .collect();
-    // All are awaited even if one fails: what runs is finished and kept.
-    let results: Vec<Result<(), RunError>> = samples.collect().await;
-    results.into_iter().collect()
 }
 
 /// Makes the missing verdicts of a query; each is durable as soon as it is there.
@@ -287,6 +268,7 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         prices: context.settings.judge.prices_usd_per_mtok.clone(),
     };
     let mut options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    options.flights = context.flights.clone();
     if context.charging == Charging::Free {
         // The local model is not overloaded, and says something else at the next attempt at once.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };

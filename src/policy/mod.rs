@@ -1,16 +1,20 @@
 //! The policy: the model whose responses become training data, addressed by query and mode.
 //!
 //! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
-//! are the engine's. It knows nothing of verdicts, ledgers or judges.
+//! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
 
 #[cfg(test)]
 mod family_tests;
+mod hosted;
+mod openai;
 mod preset;
 mod prompt;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use hosted::{Policy, SampleError};
+pub use openai::OpenAiPolicy;
 pub use preset::Preset;
 pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 
@@ -53,9 +57,9 @@ impl PolicyError {
 /// Who the policy is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyIdentity {
-    /// What the model is called: its file's or directory's name, or its id on the Hub.
+    /// What the model is called: its file's or directory's name, its id on the Hub, or what servers know it by.
     pub model: String,
-    /// SHA-256 of the model's file or files, in hex.
+    /// SHA-256 of the model's file or files, in hex; of a served model what the config says.
     pub revision: String,
     /// The resolved mode preset.
     pub preset: String,
@@ -77,6 +81,34 @@ pub struct RolloutTask {
     stream_key: [u8; 32],
     prompt: RenderedPrompt,
     tokens_max: u32,
+}
+
+/// What a task is about, apart from its address.
+struct TaskParts {
+    mode: Mode,
+    sample_index: u32,
+    prompt: RenderedPrompt,
+    tokens_max: u32,
+}
+
+impl RolloutTask {
+    /// Addresses a task by its identity, which holds everything that decides the response, and derives its seed from that
+    /// and the run's.
+    fn new(identity: &serde_json::Value, run_seed: u64, parts: TaskParts) -> Self {
+        let key = RolloutKey(hex::encode(Sha256::digest(identity.to_string().as_bytes())));
+        let stream_key: [u8; 32] = {
+            let mut hasher = Sha256::new();
+            hasher.update(b"thinkloom rollout stream\0");
+            hasher.update(run_seed.to_le_bytes());
+            hasher.update(key.0.as_bytes());
+            hasher.finalize().into()
+        };
+        let (first, _) = stream_key.split_first_chunk::<8>().expect("a SHA-256 has 32 bytes");
+        // 63 bits: the column is a signed integer.
+        let seed = u64::from_le_bytes(*first) >> 1;
+        let TaskParts { mode, sample_index, prompt, tokens_max } = parts;
+        Self { key, mode, sample_index, seed, stream_key, prompt, tokens_max }
+    }
 }
 
 /// Returns the device that a setting names; `auto` is the fastest that this build can use on this machine.
@@ -213,18 +245,7 @@ impl CandlePolicy {
             "seed": seed,
             "sample_index": sample_index,
         });
-        let key = RolloutKey(hex::encode(Sha256::digest(identity.to_string().as_bytes())));
-        let stream_key: [u8; 32] = {
-            let mut hasher = Sha256::new();
-            hasher.update(b"thinkloom rollout stream\0");
-            hasher.update(seed.to_le_bytes());
-            hasher.update(key.0.as_bytes());
-            hasher.finalize().into()
-        };
-        let (first, _) = stream_key.split_first_chunk::<8>().expect("a SHA-256 has 32 bytes");
-        // 63 bits: the column is a signed integer.
-        let seed = u64::from_le_bytes(*first) >> 1;
-        RolloutTask { key, mode, sample_index, seed, stream_key, prompt: prompt.clone(), tokens_max }
+        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max })
     }
 
     /// Returns whether a response fits into the model's context at all.

@@ -20,6 +20,10 @@ pub enum Preset {
     DeepseekR1,
     /// Template argument `thinking`.
     Granite,
+    /// Template argument `thinking`.
+    DeepseekV3,
+    /// Body key `thinking`, over HTTP only.
+    DeepseekApi,
     /// Few-shot examples, prefill and forced close.
     Prompted,
 }
@@ -34,6 +38,8 @@ impl Preset {
             ModePresetName::Smollm3 => Self::Smollm3,
             ModePresetName::DeepseekR1 => Self::DeepseekR1,
             ModePresetName::Granite => Self::Granite,
+            ModePresetName::DeepseekV3 => Self::DeepseekV3,
+            ModePresetName::DeepseekApi => Self::DeepseekApi,
             ModePresetName::Prompted => Self::Prompted,
             ModePresetName::Auto if speaks_of(&["enable_thinking", "Reasoning Mode"]) => Self::Smollm3,
             ModePresetName::Auto if speaks_of(&["enable_thinking"]) => Self::Qwen3,
@@ -53,6 +59,8 @@ impl Preset {
             Self::Smollm3 => "smollm3",
             Self::DeepseekR1 => "deepseek_r1",
             Self::Granite => "granite",
+            Self::DeepseekV3 => "deepseek_v3",
+            Self::DeepseekApi => "deepseek_api",
             Self::Prompted => "prompted",
         }
     }
@@ -62,8 +70,8 @@ impl Preset {
         let is_on = mode == Mode::ThinkOn;
         match self {
             Self::Qwen3 | Self::Smollm3 => context! { enable_thinking => is_on },
-            Self::Granite => context! { thinking => is_on },
-            Self::DeepseekR1 | Self::Prompted => context! {},
+            Self::Granite | Self::DeepseekV3 => context! { thinking => is_on },
+            Self::DeepseekR1 | Self::DeepseekApi | Self::Prompted => context! {},
         }
     }
 
@@ -73,10 +81,12 @@ impl Preset {
         let is_open = rendered.trim_end().ends_with("<think>");
         match (self, mode) {
             // Only a template that ignores its switch leaves the block open.
-            (Self::Qwen3 | Self::Smollm3 | Self::Granite | Self::DeepseekR1, Mode::ThinkOff) if is_open => {
+            (Self::Qwen3 | Self::Smollm3 | Self::Granite | Self::DeepseekV3 | Self::DeepseekR1, Mode::ThinkOff)
+                if is_open =>
+            {
                 "\n</think>\n\n".to_owned()
             }
-            (Self::Qwen3 | Self::Smollm3 | Self::Granite, _) => String::new(),
+            (Self::Qwen3 | Self::Smollm3 | Self::Granite | Self::DeepseekV3 | Self::DeepseekApi, _) => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) if is_open => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) => "<think>\n".to_owned(),
             (Self::DeepseekR1, Mode::ThinkOff) => "<think>\n\n</think>\n\n".to_owned(),

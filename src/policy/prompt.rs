@@ -60,11 +60,61 @@ struct PromptedPrompts {
     examples: ByKind<Vec<Example>>,
 }
 
+/// The prompts file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Prompts {
+pub(super) struct Prompts {
     instruct: InstructPrompts,
     prompted: PromptedPrompts,
+}
+
+impl Prompts {
+    /// The prompts file.
+    pub(super) const SOURCE: &str = PROMPTS;
+
+    /// Reads the prompts file that is part of the program.
+    pub(super) fn built_in() -> Self {
+        toml::from_str(PROMPTS).expect("prompts/policy.toml is checked by a test")
+    }
+
+    /// Returns the conversation that asks a query.
+    pub(super) fn messages(&self, preset: Preset, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+        if preset == Preset::Prompted { self.few_shot(query, mode) } else { self.zero_shot(query, mode) }
+    }
+
+    fn zero_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+        let instructions = match mode {
+            Mode::ThinkOn => &self.instruct.think_on,
+            Mode::ThinkOff => &self.instruct.think_off,
+        };
+        vec![ChatMessage::user(format!("{}\n\n{}", query.user_text(), instructions.get(query.kind)))]
+    }
+
+    fn few_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+        let PromptedPrompts { instruction, examples } = &self.prompted;
+        let instruction = instruction.get(query.kind);
+        let mut messages = Vec::new();
+        for example in examples.get(query.kind) {
+            let shown = Query {
+                question: example.question.clone(),
+                choices: example.choices.clone(),
+                tests: Vec::new(),
+                entry_point: None,
+                ..query.clone()
+            };
+            messages.push(ChatMessage::user(format!("{}\n{instruction}", shown.user_text())));
+            let answer = match query.kind {
+                Kind::Code => format!("```python\n{}\n```", example.answer),
+                _ => format!("\\boxed{{{}}}", example.answer),
+            };
+            messages.push(ChatMessage::assistant(match mode {
+                Mode::ThinkOn => format!("<think>\n{}\n</think>\n{answer}", example.thinking),
+                Mode::ThinkOff => answer,
+            }));
+        }
+        messages.push(ChatMessage::user(format!("{}\n{instruction}", query.user_text())));
+        messages
+    }
 }
 
 /// One message of a chat.
@@ -131,7 +181,7 @@ impl Prompter {
         environment
             .add_template_owned("chat", chat_template.to_owned())
             .map_err(|error| TemplateError(error.to_string()))?;
-        let prompts = toml::from_str(PROMPTS).expect("prompts/policy.toml is checked by a test");
+        let prompts = Prompts::built_in();
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         let chat_template = chat_template.to_owned();
         Ok(Self { environment, chat_template, bos_token, eos_token, preset, prompts })
@@ -180,7 +230,7 @@ impl Prompter {
 
     fn render_mode(&self, query: &Query, mode: Mode) -> Result<RenderedPrompt, TemplateError> {
         let is_prompted = self.preset == Preset::Prompted;
-        let messages = if is_prompted { self.few_shot(query, mode) } else { self.zero_shot(query, mode) };
+        let messages = self.prompts.messages(self.preset, query, mode);
         let mut text = self.render_chat(&messages, mode)?;
         let answer_opening = if query.kind == Kind::Code { "```python\n" } else { "\\boxed{" };
         let opening = self.preset.opening(mode, &text, answer_opening);
@@ -190,40 +240,6 @@ impl Prompter {
         let (stops, close) =
             if is_prompted { prompted_rules(query.kind, mode, answer_opening) } else { (Vec::new(), None) };
         Ok(RenderedPrompt { text, prefill, stops, close })
-    }
-
-    fn zero_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
-        let instructions = match mode {
-            Mode::ThinkOn => &self.prompts.instruct.think_on,
-            Mode::ThinkOff => &self.prompts.instruct.think_off,
-        };
-        vec![ChatMessage::user(format!("{}\n\n{}", query.user_text(), instructions.get(query.kind)))]
-    }
-
-    fn few_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
-        let PromptedPrompts { instruction, examples } = &self.prompts.prompted;
-        let instruction = instruction.get(query.kind);
-        let mut messages = Vec::new();
-        for example in examples.get(query.kind) {
-            let shown = Query {
-                question: example.question.clone(),
-                choices: example.choices.clone(),
-                tests: Vec::new(),
-                entry_point: None,
-                ..query.clone()
-            };
-            messages.push(ChatMessage::user(format!("{}\n{instruction}", shown.user_text())));
-            let answer = match query.kind {
-                Kind::Code => format!("```python\n{}\n```", example.answer),
-                _ => format!("\\boxed{{{}}}", example.answer),
-            };
-            messages.push(ChatMessage::assistant(match mode {
-                Mode::ThinkOn => format!("<think>\n{}\n</think>\n{answer}", example.thinking),
-                Mode::ThinkOff => answer,
-            }));
-        }
-        messages.push(ChatMessage::user(format!("{}\n{instruction}", query.user_text())));
-        messages
     }
 }
 

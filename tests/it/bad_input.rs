@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{FaultyJudge, Ledger, Outcome, Workspace, data_hashes, files_below, fixture, program, rows, text};
+use crate::support::{Ledger, Mock, Outcome, Workspace, data_hashes, files_below, fixture, program, rows, text};
 
 /// A key that nothing but a leak could write anywhere.
 const KEY: &str = "sk-recognisable-0123456789abcdef";
@@ -172,7 +172,7 @@ fn a_judge_that_nobody_runs_ends_the_run_and_costs_no_rollout() {
     let sampled = Ledger::open(&out).unwrap().texts("SELECT key FROM rollout");
     assert_eq!(sampled.len(), QUERIES * 2 * 3, "all that was sampled is kept");
 
-    let judge = FaultyJudge::start(&[]);
+    let judge = Mock::start(&[]);
     let present = judge.settings();
     let present: Vec<(&str, &str)> = present.iter().map(|(key, value)| (*key, value.as_str())).collect();
     workspace.configure(&present);
@@ -196,7 +196,7 @@ fn a_missing_key_for_a_judge_elsewhere_is_told_before_anything_is_sampled() {
 
 #[test]
 fn the_key_reaches_the_judge_and_no_file_and_no_message() {
-    let judge = FaultyJudge::start(&["--key", KEY, "--rate-500", "0.3", "--rate-429", "0.2", "--retry-after", "0.01"]);
+    let judge = Mock::start(&["--key", KEY, "--rate-500", "0.3", "--rate-429", "0.2", "--retry-after", "0.01"]);
     let settings = judge.settings();
     let mut settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     settings.push(("judge.api_key_env", "\"THINKLOOM_IT_KEY\""));

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::support::{FaultyJudge, Ledger, Outcome, Running, Workspace, data_hashes, program, rows, text, until};
+use crate::support::{Ledger, Mock, Outcome, Running, Workspace, data_hashes, program, rows, text, until};
 
 const QUERIES: usize = 30;
 /// Every sort of failure, often enough that each is met.
 const FAULTS: &[&str] =
     &["--rate-429", "0.20", "--retry-after", "0.05", "--rate-500", "0.15", "--rate-empty", "0.15", "--seed", "7"];
 
-fn workspace(judge: &FaultyJudge, more: &[(&'static str, &'static str)]) -> Workspace {
+fn workspace(judge: &Mock, more: &[(&'static str, &'static str)]) -> Workspace {
     let settings = judge.settings();
     let all: Vec<(&str, &str)> =
         settings.iter().map(|(key, value)| (*key, value.as_str())).chain(more.iter().copied()).collect();
@@ -22,7 +22,7 @@ fn number(out: &Path, sql: &str) -> i64 {
 
 #[test]
 fn every_sample_is_justified_through_all_faults_and_every_request_is_in_the_ledger() {
-    let judge = FaultyJudge::start(FAULTS);
+    let judge = Mock::start(FAULTS);
     let workspace = workspace(&judge, &[]);
     let out = workspace.run_whole("out", &[]);
     let samples = rows(&out, "samples");
@@ -48,7 +48,7 @@ fn every_sample_is_justified_through_all_faults_and_every_request_is_in_the_ledg
 
 #[test]
 fn calls_in_flight_stay_within_their_bound() {
-    let judge = FaultyJudge::start(&["--latency-ms", "5"]);
+    let judge = Mock::start(&["--latency-ms", "5"]);
     let workspace = workspace(&judge, &[("judge.concurrency_max", "3")]);
     workspace.run_whole("out", &[]);
     assert!((1..=3).contains(&judge.stat("in_flight_max")), "{}", judge.stats());
@@ -56,7 +56,7 @@ fn calls_in_flight_stay_within_their_bound() {
 
 #[test]
 fn a_killed_run_asks_no_stored_reply_again() {
-    let judge = FaultyJudge::start(&["--latency-ms", "80"]);
+    let judge = Mock::start(&["--latency-ms", "80"]);
     let workspace = workspace(&judge, &[("judge.concurrency_max", "2")]);
     let whole = data_hashes(&workspace.run_whole("whole", &[]));
     let first = judge.stat("requests");
@@ -83,7 +83,7 @@ fn a_killed_run_asks_no_stored_reply_again() {
 fn runs_killed_amid_faults_end_with_the_bytes_of_an_undisturbed_one() {
     // Mostly faults that name a short wait: the back-off after the others is real time.
     let faults = ["--rate-429", "0.3", "--retry-after", "0.02", "--rate-500", "0.04", "--rate-empty", "0.04"];
-    let judge = FaultyJudge::start(&[&faults[..], &["--latency-ms", "80"]].concat());
+    let judge = Mock::start(&[&faults[..], &["--latency-ms", "80"]].concat());
     let workspace = workspace(&judge, &[("judge.concurrency_max", "2")]);
     let whole = data_hashes(&workspace.run_whole("whole", &[]));
     let out = workspace.out();
@@ -103,7 +103,7 @@ fn runs_killed_amid_faults_end_with_the_bytes_of_an_undisturbed_one() {
 
 #[test]
 fn attempts_are_bounded_and_a_query_without_a_reply_is_excluded_with_its_reason() {
-    let judge = FaultyJudge::start(&["--rate-429", "1", "--retry-after", "0.01"]);
+    let judge = Mock::start(&["--rate-429", "1", "--retry-after", "0.01"]);
     let workspace = workspace(&judge, &[("judge.attempts_max", "3")]);
     workspace.run(&["--limit", "5"]).assert_code(4);
     let out = workspace.out();
@@ -124,7 +124,7 @@ fn attempts_are_bounded_and_a_query_without_a_reply_is_excluded_with_its_reason(
 
 #[test]
 fn the_spend_is_the_stored_usage_times_the_prices_and_unknown_without_them() {
-    let judge = FaultyJudge::start(&[]);
+    let judge = Mock::start(&[]);
     let workspace = workspace(&judge, &[]);
     let out = workspace.run_whole("out", &["--limit", "6"]);
     let status = |out: &Path| {

@@ -9,7 +9,12 @@ mod code;
 mod commands;
 mod hub;
 mod judge;
+#[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
+#[path = "../mock/mod.rs"]
+mod mock;
+mod policy_http;
 mod resume;
 mod run;
+mod storm;
 mod support;
 mod tidy;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    FaultyJudge, Ledger, Outcome, Random, Running, Workspace, data_hashes, files_below, program, rows, until,
+    Ledger, Mock, Outcome, Random, Running, Workspace, data_hashes, files_below, program, rows, until,
 };
 
 const QUERIES: usize = 16;
@@ -77,7 +77,7 @@ fn assert_audit_holds(out: &Path) {
 
 #[test]
 fn killed_runs_finish_with_the_bytes_of_an_undisturbed_one() {
-    let judge = FaultyJudge::start(&["--latency-ms", "2"]);
+    let judge = Mock::start(&["--latency-ms", "2"]);
     let workspace = slow(&judge.settings());
     let whole = data_hashes(&workspace.run_whole("whole", &[]));
     let (kills, finished) = kill_until_finished(&workspace);

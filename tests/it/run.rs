@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use thinkloom::template::{ResponseBody, parse};
 
-use crate::support::{FaultyJudge, Ledger, Outcome, Workspace, data_hashes, hash_of, program, rows, text};
+use crate::support::{Ledger, Mock, Outcome, Workspace, data_hashes, hash_of, program, rows, text};
 
 const QUERIES: usize = 12;
 const N: usize = 3;
@@ -26,7 +26,7 @@ fn correct<'a>(rollouts: &[&'a Value]) -> Vec<&'a Value> {
 
 #[test]
 fn a_whole_run_conserves_its_queries_and_its_tables_agree() {
-    let judge = FaultyJudge::start(&[]);
+    let judge = Mock::start(&[]);
     let workspace = Workspace::new(QUERIES, &merged(&judge.settings(), &[]));
     let outcome = workspace.run(&[]).assert_code(0);
     assert!(outcome.stdout.contains("12 queries = "), "{}", outcome.stdout);
@@ -113,7 +113,7 @@ fn the_manifest_has_the_hash_and_the_rows_of_every_file() {
 
 #[test]
 fn slots_threads_and_concurrency_do_not_change_a_byte() {
-    let judge = FaultyJudge::start(&[]);
+    let judge = Mock::start(&[]);
     let workspace = Workspace::new(QUERIES, &merged(&judge.settings(), &[]));
     let first = data_hashes(&workspace.run_whole("first", &[]));
     assert_eq!(first.len(), 9, "three shards of three tables");
@@ -137,7 +137,7 @@ fn a_small_kv_memory_recomputes_and_says_the_same() {
 
 #[test]
 fn running_again_samples_nothing_and_changes_nothing() {
-    let judge = FaultyJudge::start(&[]);
+    let judge = Mock::start(&[]);
     let workspace = Workspace::new(QUERIES, &merged(&judge.settings(), &[]));
     let out = workspace.run_whole("out", &[]);
     let (hashes, requests) = (data_hashes(&out), judge.stat("requests"));

@@ -1,6 +1,5 @@
 //! Temporary run directories, the binary under test, and independent readers of what it wrote.
 
-mod faulty_judge;
 mod hub_server;
 mod process;
 mod read;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-pub use faulty_judge::FaultyJudge;
+pub use crate::mock::Mock;
 pub use hub_server::{Fault, HubServer, sha256, small_hash};
 pub use process::{Outcome, Running, program, until};
 pub use read::{Ledger, data_hashes, files_below, hash_of, rows};

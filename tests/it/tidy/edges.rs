@@ -11,7 +11,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("hub", &["domain", "sys", "http"]),
     // Never the pipeline, the ledger or the judge.
     ("engine", &["domain"]),
-    ("policy", &["domain", "config", "engine"]),
+    ("policy", &["domain", "config", "engine", "http"]),
     ("ingest", &["domain", "config"]),
     ("dedup", &["domain"]),
     ("verify", &["domain"]),

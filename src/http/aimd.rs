@@ -1,0 +1,149 @@
+//! How many requests may be in flight: additive increase, multiplicative decrease, as plain data.
+//!
+//! The limit starts at the configured cap, or [`START_MAX`] if that is less. A sign of overload cuts it to
+//! [`CUT_FACTOR`] of what was in flight, once per generation: requests that were sent before the cut say nothing about
+//! it. While the limit is in use, successes raise it: by one each until the first cut (slow start, also of an endpoint
+//! that was away), by a [`ROUNDS_TO_CAP`]th of the cap per round of the limit afterwards.
+
+/// Highest limit to start with; a server that is new to us is not met with thousands of requests at once.
+const START_MAX: usize = 256;
+/// What a sign of overload leaves of the requests in flight.
+const CUT_FACTOR: f64 = 0.7;
+/// Rounds of successes from nothing to the cap.
+const ROUNDS_TO_CAP: f64 = 16.0;
+
+/// Counts the cuts; a request carries the generation it was sent in.
+pub type Generation = u32;
+
+/// The limit of one endpoint.
+#[derive(Debug, Clone)]
+pub struct Aimd {
+    cap: usize,
+    limit: f64,
+    generation: Generation,
+    is_slow_start: bool,
+}
+
+impl Aimd {
+    /// Builds a limit that never exceeds `cap`, which is at least 1.
+    #[must_use]
+    pub fn new(cap: usize) -> Self {
+        let cap = cap.max(1);
+        Self { cap, limit: exact(cap.min(START_MAX)), generation: 0, is_slow_start: true }
+    }
+
+    /// Returns how many requests may be in flight, at least 1.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        // Between 1 and the cap.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let limit = self.limit as usize;
+        limit.clamp(1, self.cap)
+    }
+
+    /// Returns the present generation.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Counts a success, with `in_flight` requests under way, this one included.
+    pub fn succeeded(&mut self, in_flight: usize) {
+        if in_flight < self.limit() {
+            return;
+        }
+        let step = if self.is_slow_start { 1.0 } else { (exact(self.cap) / ROUNDS_TO_CAP).max(1.0) / self.limit };
+        self.limit = (self.limit + step).min(exact(self.cap));
+    }
+
+    /// Counts a sign of overload on a request of `generation`, with `in_flight` requests under way.
+    pub fn overloaded(&mut self, generation: Generation, in_flight: usize) {
+        if generation != self.generation {
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        self.is_slow_start = false;
+        self.limit = (exact(in_flight).min(self.limit) * CUT_FACTOR).max(1.0);
+    }
+
+    /// Begins anew at one request, as for a server that was away.
+    pub fn restart(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.is_slow_start = true;
+        self.limit = 1.0;
+    }
+}
+
+/// Counts here are far below 2^52.
+#[allow(clippy::cast_precision_loss)]
+fn exact(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_starts_at_the_cap_and_grows_by_one_a_success_until_the_first_cut() {
+        assert_eq!(Aimd::new(64).limit(), 64);
+        let mut aimd = Aimd::new(1000);
+        assert_eq!(aimd.limit(), START_MAX);
+        for _ in 0..100 {
+            aimd.succeeded(aimd.limit());
+        }
+        assert_eq!(aimd.limit(), START_MAX + 100);
+        aimd.succeeded(3);
+        assert_eq!(aimd.limit(), START_MAX + 100, "a limit that is not in use does not grow");
+        assert_eq!(Aimd::new(0).limit(), 1);
+    }
+
+    #[test]
+    fn one_generation_is_cut_once() {
+        let mut aimd = Aimd::new(100);
+        let old = aimd.generation();
+        for _ in 0..50 {
+            aimd.overloaded(old, 100);
+        }
+        assert_eq!(aimd.limit(), 70);
+        aimd.overloaded(aimd.generation(), 20);
+        assert_eq!(aimd.limit(), 14, "what was in flight counts, not what would have been allowed");
+        for _ in 0..100 {
+            aimd.overloaded(aimd.generation(), 1);
+        }
+        assert_eq!(aimd.limit(), 1);
+    }
+
+    #[test]
+    fn after_a_cut_the_cap_is_reached_again_in_some_sixteen_rounds_and_never_passed() {
+        let mut aimd = Aimd::new(160);
+        aimd.overloaded(aimd.generation(), 1);
+        assert_eq!(aimd.limit(), 1);
+        let mut rounds = 0;
+        while aimd.limit() < 160 {
+            for _ in 0..aimd.limit() {
+                aimd.succeeded(aimd.limit());
+            }
+            rounds += 1;
+        }
+        assert!((12..=24).contains(&rounds), "{rounds} rounds");
+        for _ in 0..1000 {
+            aimd.succeeded(160);
+        }
+        assert_eq!(aimd.limit(), 160);
+    }
+
+    #[test]
+    fn an_endpoint_that_was_away_begins_at_one_and_doubles_each_round() {
+        let mut aimd = Aimd::new(64);
+        aimd.restart();
+        let mut limits = vec![aimd.limit()];
+        for _ in 0..6 {
+            for _ in 0..aimd.limit() {
+                aimd.succeeded(aimd.limit());
+            }
+            limits.push(aimd.limit());
+        }
+        assert_eq!(limits, [1, 2, 4, 8, 16, 32, 64]);
+    }
+}

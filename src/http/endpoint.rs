@@ -1,0 +1,425 @@
+//! One OpenAI-compatible endpoint: a connection pool, its key, and what is known of its present state.
+//!
+//! The state is plain data behind a lock that no wait holds: the concurrency limit ([`Aimd`]), the pacing, and whether
+//! the endpoint is alive. One that cannot be connected to is set aside at once, one that failed [`FAILURES_MAX`] times in
+//! a row (5xx, resets, timeouts) as well, if there are others; after [`ASIDE_FIRST`], doubling up to [`ASIDE_MAX`], a
+//! single request probes it. Redirects are not followed and reqwest's own retries are off: every attempt is one the
+//! caller knows of. Errors carry no URL with credentials, no header and no request body, and an echo of the key is
+//! blotted out.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, Url};
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::aimd::{Aimd, Generation};
+use super::headers::RateLimits;
+use super::joined::Joined;
+use super::pacing::{Charge, Pacing};
+use super::retry::{Class, Evidence, classify, heed_should_retry, hint, is_overload, retry_after};
+use super::sse::SseParser;
+use super::transport::{BodyEnd, describe, evidence_of, read_body, redact, wait_headers};
+use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
+
+/// Largest reply that is read, in bytes; of a stream, its text.
+pub const REPLY_BYTES_MAX: usize = 8 << 20;
+/// How much of an error status's body is read, in bytes.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How long a 429 that names no wait holds back the endpoint's other requests.
+const PAUSE_AFTER_429: Duration = Duration::from_millis(500);
+/// Failures in a row after which an endpoint is set aside.
+const FAILURES_MAX: u32 = 5;
+/// How long an endpoint is set aside at first.
+const ASIDE_FIRST: Duration = Duration::from_secs(1);
+/// How long an endpoint is set aside at most.
+const ASIDE_MAX: Duration = Duration::from_secs(30);
+/// How long the end of a stream is waited for after its last event.
+const STREAM_END_MAX: Duration = Duration::from_millis(200);
+/// What is put before a body's closing brace to have it streamed.
+const STREAM_KEYS: &str = r#","stream":true,"stream_options":{"include_usage":true}}"#;
+
+/// How a reply is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// In one piece.
+    Whole,
+    /// As server-sent events, which keep a long request alive; joined before it is handed on.
+    Stream,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    client: Client,
+    pub(super) base_url: String,
+    url: Url,
+    authorization: Option<HeaderValue>,
+    api_key: Option<SecretString>,
+    timeout: Duration,
+    /// Whether there are other endpoints to turn to.
+    has_siblings: bool,
+    state: Mutex<State>,
+}
+
+/// What an [`Endpoint`] is built from.
+pub(super) struct EndpointParts {
+    pub(super) client: Client,
+    pub(super) base_url: String,
+    pub(super) url: Url,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) api_key: Option<SecretString>,
+    pub(super) timeout: Duration,
+    pub(super) has_siblings: bool,
+    pub(super) concurrency_max: usize,
+    pub(super) pacing: Pacing,
+}
+
+#[derive(Debug)]
+struct State {
+    aimd: Aimd,
+    pacing: Pacing,
+    in_flight: usize,
+    health: Health,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Alive { failures: u32 },
+    Aside { probe_at: Instant, delay: Duration, is_probing: bool },
+}
+
+/// Why a request cannot be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// As many are in flight as may be.
+    Full,
+    /// Paced or paused: not before this moment.
+    Until(Instant),
+    /// Set aside until it is probed at this moment.
+    Aside(Instant),
+}
+
+/// Leave to send one request to an endpoint.
+#[derive(Debug)]
+pub(super) struct Permit {
+    generation: Generation,
+    charge: Charge,
+}
+
+/// What the end of a request says about its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Success,
+    Overload,
+    /// Neither praise nor blame: the request itself was at fault, or its end is unknown.
+    None,
+    Failure,
+    Unreachable,
+}
+
+impl Endpoint {
+    pub(super) fn new(parts: EndpointParts) -> Self {
+        let EndpointParts {
+            client,
+            base_url,
+            url,
+            authorization,
+            api_key,
+            timeout,
+            has_siblings,
+            concurrency_max,
+            pacing,
+        } = parts;
+        let health = Health::Alive { failures: 0 };
+        let state = Mutex::new(State { aimd: Aimd::new(concurrency_max), pacing, in_flight: 0, health });
+        Self { client, base_url, url, authorization, api_key, timeout, has_siblings, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock leaves plain, valid numbers.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the share of its concurrency that is in use.
+    pub(super) fn load(&self) -> f64 {
+        let state = self.state();
+        // Counts are far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        let load = state.in_flight as f64 / state.aimd.limit() as f64;
+        load
+    }
+
+    /// Returns whether requests are sent to it as usual.
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.state().health, Health::Alive { .. })
+    }
+
+    /// Takes leave to send a request of about `tokens` tokens now.
+    pub(super) fn try_permit(&self, now: Instant, tokens: u32) -> Result<Permit, Blocked> {
+        let state = &mut *self.state();
+        if let Health::Aside { probe_at, delay, is_probing } = state.health {
+            if is_probing || probe_at > now {
+                return Err(Blocked::Aside(probe_at.max(now + Duration::from_millis(1))));
+            }
+            state.health = Health::Aside { probe_at, delay, is_probing: true };
+            return Ok(state.permit(Charge::default()));
+        }
+        if state.in_flight >= state.aimd.limit() {
+            return Err(Blocked::Full);
+        }
+        let charge = state.pacing.take(now, tokens, state.aimd.limit()).map_err(Blocked::Until)?;
+        Ok(state.permit(charge))
+    }
+
+    /// Takes leave to probe an endpoint before its time, because there is no other.
+    pub(super) fn force_permit(&self) -> Permit {
+        self.state().permit(Charge::default())
+    }
+
+    /// Gives a permit back whose request came to no end that is known.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if let Health::Aside { is_probing, .. } = &mut state.health {
+            *is_probing = false;
+        }
+    }
+
+    /// Records what an end says about the endpoint; the permit's slot stays taken until it is abandoned.
+    fn note(&self, permit: &Permit, sign: Sign, used: Option<u64>) {
+        let state = &mut *self.state();
+        let in_flight = state.in_flight;
+        match sign {
+            Sign::Success => state.aimd.succeeded(in_flight),
+            Sign::Overload => state.aimd.overloaded(permit.generation, in_flight),
+            Sign::None | Sign::Failure | Sign::Unreachable => {}
+        }
+        if let Some(used) = used {
+            state.pacing.settle(permit.charge, used);
+        }
+        let now = Instant::now();
+        state.health = match (state.health, sign) {
+            (health @ Health::Alive { .. }, Sign::Failure) if !self.has_siblings => health,
+            (Health::Alive { failures }, Sign::Failure) if failures + 1 < FAILURES_MAX => {
+                Health::Alive { failures: failures + 1 }
+            }
+            (Health::Alive { .. }, Sign::Failure | Sign::Unreachable) => {
+                state.aimd.restart();
+                if self.has_siblings {
+                    tracing::warn!("{} is set aside: it cannot be reached, or fails again and again", self.base_url);
+                }
+                Health::Aside { probe_at: now + ASIDE_FIRST, delay: ASIDE_FIRST, is_probing: false }
+            }
+            // Others were under way when it was set aside, and say nothing new.
+            (health @ Health::Aside { is_probing: false, .. }, Sign::Failure | Sign::Unreachable) => health,
+            (Health::Aside { delay, .. }, Sign::Failure | Sign::Unreachable) => {
+                let delay = (delay * 2).min(ASIDE_MAX);
+                Health::Aside { probe_at: now + delay, delay, is_probing: false }
+            }
+            (Health::Aside { .. }, Sign::Success | Sign::Overload) => {
+                if self.has_siblings {
+                    tracing::info!("{} answers again", self.base_url);
+                }
+                Health::Alive { failures: 0 }
+            }
+            (health @ Health::Aside { .. }, Sign::None) => health,
+            (Health::Alive { .. }, _) => Health::Alive { failures: 0 },
+        };
+    }
+
+    pub(super) fn pause(&self, wait: Duration) {
+        self.state().pacing.pause(Instant::now(), wait);
+    }
+
+    /// Sends one chat body and returns the reply's body of any 2xx status, unparsed (lossy UTF-8).
+    ///
+    /// Not cancel-safe: a request that is dropped may already have been charged.
+    ///
+    /// # Errors
+    /// [`CallFailure`] for every other end. A 429, and any failure that names a wait, also pauses the endpoint.
+    pub(super) async fn post(&self, body: &Bytes, delivery: Delivery, permit: &Permit) -> Result<String, CallFailure> {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .timeout(self.timeout)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(match delivery {
+                Delivery::Whole => body.clone(),
+                Delivery::Stream => streamed(body),
+            });
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.transport_failure(error, permit)),
+        };
+        self.heed_limits(response.headers(), permit);
+        if !response.status().is_success() {
+            return Err(self.status_failure(response, permit).await);
+        }
+        let body = if is_event_stream(response.headers()) {
+            self.read_stream(response).await
+        } else {
+            self.read_whole(response).await
+        };
+        match body {
+            Ok(body) => {
+                self.note_body(&body, permit);
+                Ok(body)
+            }
+            Err(failure) => {
+                self.note(permit, Sign::Failure, None);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Records what a complete body says: it may be an error object, and it may say how many tokens were used.
+    fn note_body(&self, body: &str, permit: &Permit) {
+        let error = body.trim_start().starts_with("{\"error\"").then(|| wire::parse_error(body)).flatten();
+        let counts_tokens = self.state().pacing.counts_tokens();
+        let used = counts_tokens.then(|| wire::tokens_used(body)).flatten();
+        let sign = match error {
+            None => Sign::Success,
+            Some(error) if is_overload(Evidence::ErrorObject { code: error.code.as_deref() }) => Sign::Overload,
+            Some(_) => Sign::None,
+        };
+        self.note(permit, sign, used);
+    }
+
+    async fn read_whole(&self, response: Response) -> Result<String, CallFailure> {
+        match read_body(response, REPLY_BYTES_MAX).await {
+            (bytes, BodyEnd::Complete) => Ok(self.redact(&String::from_utf8_lossy(&bytes))),
+            (_, BodyEnd::TooLarge) => Err(self.too_large()),
+            (_, BodyEnd::Broken(error)) => Err(self.broken(error)),
+        }
+    }
+
+    async fn read_stream(&self, mut response: Response) -> Result<String, CallFailure> {
+        let (mut parser, mut joined) = (SseParser::default(), Joined::default());
+        while !joined.is_done() {
+            let Some(bytes) = response.chunk().await.map_err(|error| self.broken(error))? else { break };
+            let mut problem = None;
+            let pushed = parser.push(&bytes, |event| problem = joined.take(&event).err().or(problem.take()));
+            if joined.text_len() > REPLY_BYTES_MAX {
+                return Err(self.too_large());
+            }
+            if let Some(text) = pushed.err().map(|error| error.to_string()).or(problem.map(|error| error.to_string())) {
+                return Err(self.failure(classify(Evidence::NotJson), None, text));
+            }
+        }
+        if joined.is_done() {
+            // The stream's own end comes right behind; a connection that was read to it can be used again.
+            let _ = tokio::time::timeout(STREAM_END_MAX, response.chunk()).await;
+        }
+        let body = joined.into_body().ok_or_else(|| {
+            let text = "the stream ended before the reply did".to_owned();
+            self.failure(classify(Evidence::Interrupted), None, text)
+        })?;
+        Ok(self.redact(&body))
+    }
+
+    /// Pauses the endpoint until what it says it lacks is there again.
+    fn heed_limits(&self, headers: &HeaderMap, permit: &Permit) {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if text("x-ratelimit-remaining-requests").is_none() && text("x-ratelimit-remaining-tokens").is_none() {
+            return;
+        }
+        let limits = RateLimits::read(text);
+        let tokens = limits.tokens.wait_for(permit.charge.tokens().max(1));
+        if let Some(wait) = limits.requests.wait_for(1).max(tokens) {
+            self.pause(wait.min(super::retry::RETRY_AFTER_MAX));
+        }
+    }
+
+    async fn status_failure(&self, response: Response, permit: &Permit) -> CallFailure {
+        let status = response.status().as_u16();
+        let wait = retry_after(wait_headers(response.headers()));
+        let should_retry = response.headers().get("x-should-retry").and_then(|value| value.to_str().ok());
+        let should_retry = should_retry.map(str::to_owned);
+        // Whatever was read before an error says more than nothing.
+        let (bytes, _) = read_body(response, ERROR_BYTES_MAX).await;
+        let body = String::from_utf8_lossy(&bytes);
+        let error = wire::parse_error(&body);
+        let code = error.as_ref().and_then(|error| error.code.as_deref());
+        let message = error.as_ref().map_or(body.as_ref(), |error| error.message.as_str());
+        let evidence = Evidence::Status { status, code, message };
+        let class = heed_should_retry(classify(evidence), should_retry.as_deref());
+        let detail = match (status, code) {
+            (404 | 405, _) => format!("HTTP {status}, {}: {message}", hint(Some(status))),
+            (_, Some(code)) => format!("HTTP {status} ({code}): {message}"),
+            (_, None) => format!("HTTP {status}: {message}"),
+        };
+        let mut failure = self.failure(class, Some(status), detail);
+        let sign = match class {
+            Class::Transient if is_overload(evidence) => Sign::Overload,
+            Class::Transient => Sign::Failure,
+            _ => Sign::None,
+        };
+        // What was refused used nothing.
+        self.note(permit, sign, (sign != Sign::Failure).then_some(0));
+        if class == Class::Transient {
+            failure.retry_after = wait;
+            match wait {
+                Some(wait) => self.pause(wait),
+                None if status == 429 => self.pause(PAUSE_AFTER_429),
+                None => {}
+            }
+        }
+        failure
+    }
+
+    fn transport_failure(&self, error: reqwest::Error, permit: &Permit) -> CallFailure {
+        let class = classify(evidence_of(&error));
+        if class == Class::Unreachable {
+            self.note(permit, Sign::Unreachable, Some(0));
+        } else {
+            self.note(permit, Sign::Failure, None);
+        }
+        self.broken(error)
+    }
+
+    fn broken(&self, error: reqwest::Error) -> CallFailure {
+        self.failure(classify(evidence_of(&error)), None, describe(error))
+    }
+
+    fn too_large(&self) -> CallFailure {
+        let detail = format!("the reply is larger than {REPLY_BYTES_MAX} bytes");
+        self.failure(classify(Evidence::Interrupted), None, detail)
+    }
+
+    fn failure(&self, class: Class, status: Option<u16>, detail: String) -> CallFailure {
+        let detail = one_line(&self.redact(&detail), DETAIL_CHARS_MAX);
+        CallFailure { class, status, retry_after: None, detail }
+    }
+
+    /// Blots out the key where a server echoes it.
+    fn redact(&self, text: &str) -> String {
+        redact(text, self.api_key.as_ref())
+    }
+}
+
+impl State {
+    fn permit(&mut self, charge: Charge) -> Permit {
+        self.in_flight += 1;
+        Permit { generation: self.aimd.generation(), charge }
+    }
+}
+
+/// Returns a chat body that asks for a stream.
+fn streamed(body: &Bytes) -> Bytes {
+    let open = body.strip_suffix(b"}").unwrap_or(body);
+    [open, STREAM_KEYS.as_bytes()].concat().into()
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}

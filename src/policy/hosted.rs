@@ -1,0 +1,127 @@
+//! The policy of a run, wherever it is hosted.
+
+use super::openai::HttpSampleError;
+use super::{CandlePolicy, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError};
+use crate::domain::{ByMode, Query, Rollout};
+use crate::engine::{EngineError, EngineStats};
+use crate::http::CallFailure;
+use crate::http::wire::Message;
+
+/// Bytes of English prose per token, where there is no tokenizer.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The policy of a run.
+pub enum Policy {
+    /// In this process.
+    Candle(std::sync::Arc<CandlePolicy>),
+    /// Behind HTTP.
+    OpenAi(Box<OpenAiPolicy>),
+}
+
+/// Why a response could not be sampled.
+#[derive(Debug)]
+pub enum SampleError {
+    /// The program stops: nothing new is begun.
+    Draining,
+    /// The model failed.
+    Policy(PolicyError),
+    /// One attempt over HTTP failed.
+    Call(CallFailure),
+}
+
+impl Policy {
+    /// Returns who the policy is.
+    #[must_use]
+    pub fn identity(&self) -> &PolicyIdentity {
+        match self {
+            Self::Candle(policy) => policy.identity(),
+            Self::OpenAi(policy) => policy.identity(),
+        }
+    }
+
+    /// Returns a SHA-256 in hex over all that decides the responses besides the sampling settings.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::Candle(policy) => policy.fingerprint(),
+            Self::OpenAi(policy) => policy.fingerprint(),
+        }
+    }
+
+    /// Returns the family of kernels that responses come from; texts may differ between families.
+    #[must_use]
+    pub fn numerics(&self) -> &'static str {
+        match self {
+            Self::Candle(policy) => policy.engine().numerics(),
+            Self::OpenAi(_) => "server",
+        }
+    }
+
+    /// Returns the running totals.
+    #[must_use]
+    pub fn stats(&self) -> &EngineStats {
+        match self {
+            Self::Candle(policy) => policy.stats(),
+            Self::OpenAi(policy) => policy.stats(),
+        }
+    }
+
+    /// Refuses what is not under way yet.
+    pub fn drain(&self) {
+        match self {
+            Self::Candle(policy) => policy.engine().drain(),
+            Self::OpenAi(policy) => policy.drain(),
+        }
+    }
+
+    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
+        match self {
+            Self::Candle(policy) => policy.tasks(query),
+            Self::OpenAi(policy) => Ok(policy.tasks(query)),
+        }
+    }
+
+    /// Returns whether a response fits into the model's context at all; a server says so only when it is asked.
+    ///
+    /// # Errors
+    /// As [`CandlePolicy::check_fit`].
+    pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
+        match self {
+            Self::Candle(policy) => policy.check_fit(task),
+            Self::OpenAi(_) => Ok(()),
+        }
+    }
+
+    /// Samples one response, over HTTP in one attempt. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`SampleError`].
+    pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, SampleError> {
+        match self {
+            Self::Candle(policy) => policy.sample(task).await.map_err(|error| match error {
+                EngineError::Draining => SampleError::Draining,
+                error => SampleError::Policy(error.into()),
+            }),
+            Self::OpenAi(policy) => policy.sample(task).await.map_err(|error| match error {
+                HttpSampleError::Draining => SampleError::Draining,
+                HttpSampleError::Call(failure) => SampleError::Call(failure),
+            }),
+        }
+    }
+
+    /// Returns the tokens of a conversation's texts: counted, or estimated where there is no tokenizer.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the tokenizer fails.
+    pub fn count_tokens(&self, messages: &[Message]) -> Result<u64, PolicyError> {
+        let text: String = messages.iter().map(|message| message.content.as_str()).collect();
+        match self {
+            Self::Candle(policy) => Ok(policy.engine().vocabulary().encode(&text)?.len() as u64),
+            Self::OpenAi(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+        }
+    }
+}

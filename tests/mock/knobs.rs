@@ -1,0 +1,292 @@
+//! What the mock server is told to do: the same options for tests, benches and people.
+
+use std::time::Duration;
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A good reply.
+    Ok,
+    /// 429.
+    TooMany,
+    /// 500.
+    ServerError,
+    /// 503 with a code that says overload.
+    Overloaded,
+    /// The connection is reset before a byte is sent.
+    Reset,
+    /// The connection ends in the middle of the body.
+    EarlyEof,
+    /// The head, and then one byte now and then, until the client gives up.
+    SlowLoris,
+    /// A body of blank lines.
+    BlankBody,
+    /// Content of blanks, `stop`.
+    BlankContent,
+    /// Content null, `stop`.
+    NullContent,
+    /// Content null, the text in `reasoning`, `length`.
+    ReasoningOnly,
+    /// A complete body whose JSON is cut.
+    TruncatedJson,
+    /// JSON of another shape.
+    WrongShape,
+    /// An error object in a 200.
+    ErrorIn200,
+    /// 400, context overflow, flat error.
+    OverflowFlat,
+    /// 400, context overflow, nested error.
+    OverflowNested,
+    /// `length` in the first sentence.
+    Length,
+    /// `content_filter`.
+    Filtered,
+    /// A justification of the other mode.
+    Contradiction,
+    /// A justification that gives the answer away.
+    Leak,
+    /// Over the enforced limit: 429, counted apart from the drawn ones.
+    OverLimit,
+    /// 402, or 429 with `insufficient_quota`.
+    NoMoney,
+    /// 401.
+    BadKey,
+    /// No chat body.
+    BadRequest,
+    /// The client left.
+    Gone,
+}
+
+impl Outcome {
+    /// Every outcome with its name in statistics and, as `--rate-NAME`, in options.
+    pub const NAMES: &[(Self, &str)] = &[
+        (Self::Ok, "ok"),
+        (Self::TooMany, "429"),
+        (Self::ServerError, "500"),
+        (Self::Overloaded, "503"),
+        (Self::Reset, "reset"),
+        (Self::EarlyEof, "eof"),
+        (Self::SlowLoris, "loris"),
+        (Self::BlankBody, "blank"),
+        (Self::BlankContent, "empty"),
+        (Self::NullContent, "null"),
+        (Self::ReasoningOnly, "reasoning"),
+        (Self::TruncatedJson, "truncated"),
+        (Self::WrongShape, "shape"),
+        (Self::ErrorIn200, "error200"),
+        (Self::OverflowFlat, "overflow"),
+        (Self::OverflowNested, "overflow-nested"),
+        (Self::Length, "length"),
+        (Self::Filtered, "filter"),
+        (Self::Contradiction, "contradict"),
+        (Self::Leak, "leak"),
+        (Self::OverLimit, "over_limit"),
+        (Self::NoMoney, "no_money"),
+        (Self::BadKey, "bad_key"),
+        (Self::BadRequest, "bad_request"),
+        (Self::Gone, "broken_pipe"),
+    ];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(outcome, _)| *outcome == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// Who the server plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Replies justify a mode.
+    Judge,
+    /// Replies answer in a box, after reasoning where it is asked for.
+    Policy,
+}
+
+/// How a 429 says how long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryStyle {
+    /// `Retry-After: 0.05`
+    Seconds,
+    /// `retry-after-ms: 50`
+    Milliseconds,
+    /// `Retry-After` as a date, whole seconds.
+    Date,
+    /// Not at all.
+    None,
+}
+
+/// How a policy's thinking is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingIn {
+    /// `reasoning_content`
+    ReasoningContent,
+    /// `reasoning`
+    Reasoning,
+    /// Tags in `content`.
+    Tags,
+}
+
+/// All options with their defaults.
+#[derive(Debug, Clone)]
+pub struct Knobs {
+    pub port: u16,
+    pub role: Role,
+    pub reasoning: ThinkingIn,
+    pub rates: Vec<(Outcome, f64)>,
+    pub latency: Duration,
+    /// Of the logarithm; 0: the latency is fixed.
+    pub latency_sigma: f64,
+    pub retry_after: Duration,
+    pub retry_style: RetryStyle,
+    /// Blank lines, or comments of a stream, before a good reply.
+    pub keep_alives: u32,
+    pub keep_alive_every: Duration,
+    pub loris_every: Duration,
+    pub requests_per_minute: u64,
+    pub tokens_per_minute: u64,
+    pub limit_headers: bool,
+    pub key: String,
+    pub key_after: u64,
+    pub money_after: u64,
+    pub money_style: u16,
+    pub die_after: u64,
+    pub echo_headers: bool,
+    /// Every good reply says the same.
+    pub duplicates: bool,
+    pub seed: u64,
+    pub log: String,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            role: Role::Judge,
+            reasoning: ThinkingIn::ReasoningContent,
+            rates: Vec::new(),
+            latency: Duration::ZERO,
+            latency_sigma: 0.0,
+            retry_after: Duration::from_secs(1),
+            retry_style: RetryStyle::Seconds,
+            keep_alives: 0,
+            keep_alive_every: Duration::from_millis(2),
+            loris_every: Duration::from_millis(100),
+            requests_per_minute: 0,
+            tokens_per_minute: 0,
+            limit_headers: false,
+            key: String::new(),
+            key_after: u64::MAX,
+            money_after: u64::MAX,
+            money_style: 402,
+            die_after: u64::MAX,
+            echo_headers: false,
+            duplicates: false,
+            seed: 0,
+            log: String::new(),
+        }
+    }
+}
+
+/// The options, for people.
+pub const USAGE: &str = "\
+A judge or policy server that misbehaves on purpose: OpenAI-style /chat/completions on the loopback address.
+
+  --port N                 0: any free port
+  --role judge|policy      what good replies say
+  --reasoning reasoning_content|reasoning|tags   where a policy's thinking stands
+  --rate-NAME P            share of requests with that end: 429 500 503 reset eof loris blank empty null reasoning
+                           truncated shape error200 overflow overflow-nested length filter contradict leak
+  --latency-ms MS          fixed, or the median of a lognormal distribution with --latency-sigma S
+  --retry-after S          of a 429; --retry-style seconds|ms|date|none
+  --keep-alives N          blank lines (or stream comments) before a good reply, every --keep-alive-ms MS
+  --loris-ms MS            time between two bytes of a slow reply
+  --requests-per-minute N  enforced in a sliding window; --tokens-per-minute N counts prompt and reply
+  --limit-headers          send x-ratelimit-* headers
+  --key K                  bearer token to demand; --key-after N refuses it after N requests
+  --money-after N          no money after N requests, said as --money-style 402|429|200; GET /pay ends it
+  --die-after N            reset all connections and stop listening after N requests
+  --echo-headers           put the request's headers into error bodies
+  --duplicates             every good reply says the same
+  --seed N                 of all draws: the n-th end of a body is a function of (seed, body, n)
+  --log FILE               JSON lines, one per request
+
+The first line on stdout is `listening on http://127.0.0.1:PORT`. GET /stats gives counts, GET /log the log.";
+
+impl Knobs {
+    /// Reads options.
+    ///
+    /// # Errors
+    /// What is wrong with the first that cannot be used.
+    pub fn parse(arguments: &[impl AsRef<str>]) -> Result<Self, String> {
+        let mut knobs = Self::default();
+        let mut arguments = arguments.iter().map(AsRef::as_ref);
+        while let Some(name) = arguments.next() {
+            match name {
+                "--limit-headers" => knobs.limit_headers = true,
+                "--echo-headers" => knobs.echo_headers = true,
+                "--duplicates" => knobs.duplicates = true,
+                _ => {
+                    let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+                    knobs.set(name, value)?;
+                }
+            }
+        }
+        Ok(knobs)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let bad = || format!("{name} {value}: not understood");
+        let number = || value.parse::<u64>().map_err(|_| bad());
+        let real = || value.parse::<f64>().map_err(|_| bad());
+        let time = |scale: f64| Duration::try_from_secs_f64(real()? * scale).map_err(|_| bad());
+        match name {
+            "--port" => self.port = value.parse().map_err(|_| bad())?,
+            "--role" => {
+                self.role = choose(value, &[("judge", Role::Judge), ("policy", Role::Policy)]).ok_or_else(bad)?
+            }
+            "--reasoning" => {
+                let known = [
+                    ("reasoning_content", ThinkingIn::ReasoningContent),
+                    ("reasoning", ThinkingIn::Reasoning),
+                    ("tags", ThinkingIn::Tags),
+                ];
+                self.reasoning = choose(value, &known).ok_or_else(bad)?;
+            }
+            "--latency-ms" => self.latency = time(1e-3)?,
+            "--latency-sigma" => self.latency_sigma = real()?,
+            "--retry-after" => self.retry_after = time(1.0)?,
+            "--retry-style" => {
+                let known = [
+                    ("seconds", RetryStyle::Seconds),
+                    ("ms", RetryStyle::Milliseconds),
+                    ("date", RetryStyle::Date),
+                    ("none", RetryStyle::None),
+                ];
+                self.retry_style = choose(value, &known).ok_or_else(bad)?;
+            }
+            "--keep-alives" => self.keep_alives = value.parse().map_err(|_| bad())?,
+            "--keep-alive-ms" => self.keep_alive_every = time(1e-3)?,
+            "--loris-ms" => self.loris_every = time(1e-3)?,
+            "--requests-per-minute" => self.requests_per_minute = number()?,
+            "--tokens-per-minute" => self.tokens_per_minute = number()?,
+            "--key" => value.clone_into(&mut self.key),
+            "--key-after" => self.key_after = number()?,
+            "--money-after" => self.money_after = number()?,
+            "--money-style" => self.money_style = value.parse().map_err(|_| bad())?,
+            "--die-after" => self.die_after = number()?,
+            "--seed" => self.seed = number()?,
+            "--log" => value.clone_into(&mut self.log),
+            _ => {
+                let rated = name.strip_prefix("--rate-").ok_or_else(|| format!("no option {name}"))?;
+                let found = Outcome::NAMES.iter().find(|(_, known)| *known == rated);
+                let (outcome, _) = found.ok_or_else(|| format!("no outcome {rated}"))?;
+                self.rates.push((*outcome, real()?));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn choose<T: Copy>(value: &str, known: &[(&str, T)]) -> Option<T> {
+    known.iter().find(|(name, _)| *name == value).map(|(_, found)| *found)
+}
