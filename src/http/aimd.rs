@@ -6,11 +6,11 @@
 //! that was away), by a [`ROUNDS_TO_CAP`]th of the cap per round of the limit afterwards.
 
 /// Highest limit to start with; a server that is new to us is not met with thousands of requests at once.
-const START_MAX: usize = 256;
+pub const START_MAX: usize = 256;
 /// What a sign of overload leaves of the requests in flight.
-const CUT_FACTOR: f64 = 0.7;
+pub const CUT_FACTOR: f64 = 0.7;
 /// Rounds of successes from nothing to the cap.
-const ROUNDS_TO_CAP: f64 = 16.0;
+pub const ROUNDS_TO_CAP: f64 = 16.0;
 
 /// Counts the cuts; a request carries the generation it was sent in.
 pub type Generation = u32;

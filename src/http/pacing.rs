@@ -18,7 +18,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
 /// The minute that limits speak of, with half a second to spare: requests take differently long to arrive.
-const WINDOW: Duration = Duration::from_millis(60_500);
+pub const WINDOW: Duration = Duration::from_millis(60_500);
 /// Requests that may go out at once: the share of a minute's allowance.
 const REQUEST_BURSTS_PER_MINUTE: u32 = 3000;
 /// Tokens that may be paid at once: the share of a minute's allowance.
@@ -26,7 +26,7 @@ const TOKEN_BURSTS_PER_MINUTE: u32 = 600;
 /// Credit from estimates that were too high: the share of a minute's allowance that is kept.
 const CREDITS_PER_MINUTE: u32 = 10;
 /// How long after a pause requests are spread out.
-const RAMP: Duration = Duration::from_secs(1);
+pub const RAMP: Duration = Duration::from_secs(1);
 /// Weight of the latest request in the scale of estimates.
 const SCALE_WEIGHT: f64 = 0.1;
 /// Bounds of the scale of estimates.

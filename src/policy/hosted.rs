@@ -1,7 +1,6 @@
 //! The policy of a run, wherever it is hosted.
 
-use super::openai::HttpSampleError;
-use super::{CandlePolicy, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError};
+use super::{CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError};
 use crate::domain::{ByMode, Query, Rollout};
 use crate::engine::{EngineError, EngineStats};
 use crate::http::CallFailure;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use hosted::{Policy, SampleError};
-pub use openai::OpenAiPolicy;
+pub use openai::{HttpSampleError, OpenAiPolicy};
 pub use preset::Preset;
 pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 
