@@ -99,7 +99,7 @@ struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.endpoint.abandon();
+        self.endpoint.give_back(&self.permit);
         self.changed.notify_one();
     }
 }

@@ -108,6 +108,8 @@ pub(super) enum Blocked {
 pub(super) struct Permit {
     generation: Generation,
     charge: Charge,
+    /// Whether an endpoint that was set aside is probed by it.
+    is_probe: bool,
 }
 
 /// What the end of a request says about its endpoint.
@@ -166,7 +168,7 @@ impl Endpoint {
                 return Err(Blocked::Aside(probe_at.max(now + Duration::from_millis(1))));
             }
             state.health = Health::Aside { probe_at, delay, is_probing: true };
-            return Ok(state.permit(Charge::default()));
+            return Ok(Permit { is_probe: true, ..state.permit(Charge::default()) });
         }
         if state.in_flight >= state.aimd.limit() {
             return Err(Blocked::Full);
@@ -180,16 +182,18 @@ impl Endpoint {
         self.state().permit(Charge::default())
     }
 
-    /// Gives a permit back whose request came to no end that is known.
-    pub(super) fn abandon(&self) {
+    /// Gives a permit's slot back. A probe that came to no end that is known is over as well.
+    pub(super) fn give_back(&self, permit: &Permit) {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
-        if let Health::Aside { is_probing, .. } = &mut state.health {
+        if let Health::Aside { is_probing, .. } = &mut state.health
+            && permit.is_probe
+        {
             *is_probing = false;
         }
     }
 
-    /// Records what an end says about the endpoint; the permit's slot stays taken until it is abandoned.
+    /// Records what an end says about the endpoint; the permit's slot stays taken until it is given back.
     fn note(&self, permit: &Permit, sign: Sign, used: Option<u64>) {
         let state = &mut *self.state();
         let in_flight = state.in_flight;
@@ -407,7 +411,7 @@ impl Endpoint {
 impl State {
     fn permit(&mut self, charge: Charge) -> Permit {
         self.in_flight += 1;
-        Permit { generation: self.aimd.generation(), charge }
+        Permit { generation: self.aimd.generation(), charge, is_probe: false }
     }
 }
 
