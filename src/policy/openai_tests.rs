@@ -14,6 +14,8 @@ fn query(kind: Kind) -> Query {
         gold: "2".to_owned(),
         choices: Vec::new(),
         tests: Vec::new(),
+        test_imports: Vec::new(),
+        entry_point: None,
     }
 }
 
