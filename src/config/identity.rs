@@ -60,6 +60,8 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.model", Redo::Justifications),
     ("judge.max_tokens", Redo::Justifications),
     ("judge.extra", Redo::Justifications),
+    ("judge.json_mode", Redo::Justifications),
+    ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
     ("output.queries_per_shard", Redo::Shards),
 ];
@@ -69,6 +71,7 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.input", Redo::Intake),
     ("content.policy", Redo::Rollouts),
     ("content.judge_prompt", Redo::Justifications),
+    ("content.checks", Redo::Justifications),
     ("content.verifier", Redo::Decisions),
     ("content.tables", Redo::Shards),
 ];
@@ -86,6 +89,8 @@ pub struct Contents {
     pub policy: String,
     /// Hash over the judge's prompt.
     pub judge_prompt: String,
+    /// Version of the checks of justifications.
+    pub checks: String,
     /// Version of the verifiers.
     pub verifier: String,
     /// Version of the tables' schemas.
@@ -110,7 +115,7 @@ impl RunIdentity {
             if is_hosted && *key == "policy.attempts_max" {
                 continue;
             }
-            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra") {
+            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra" | "judge.json_mode") {
                 continue;
             }
             let pointer = format!("/{}", key.replace('.', "/"));
@@ -120,8 +125,8 @@ impl RunIdentity {
                 parts.insert((*key).to_owned(), value);
             }
         }
-        let Contents { input, policy, judge_prompt, verifier, tables } = contents;
-        let values = [input, policy, judge_prompt, verifier, tables];
+        let Contents { input, policy, judge_prompt, checks, verifier, tables } = contents;
+        let values = [input, policy, judge_prompt, checks, verifier, tables];
         parts.extend(CONTENT_KEYS.iter().zip(values).map(|((key, _), value)| ((*key).to_owned(), value.clone())));
         parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
         Self(parts)
@@ -188,6 +193,7 @@ mod tests {
             input: text("a"),
             policy: text("b"),
             judge_prompt: text("d"),
+            checks: text("1"),
             verifier: text("1"),
             tables: text("1"),
         }
