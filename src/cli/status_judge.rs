@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::config::{JudgeBackend, Settings};
 use crate::domain::Mode;
-use crate::judge::check::{Subject, check, triples};
+use crate::judge::check::{Subject, check, known_texts, triples};
 use crate::judge::cost::{Usage, cost_usd};
-use crate::judge::{JudgeKind, prompt, reply};
+use crate::judge::{JudgeKind, reply};
 use crate::ledger::{IntakeRow, Reader, RunRecord, ShardRecord};
 use crate::pipeline::RunError;
 use crate::shards::read_columns;
@@ -75,7 +75,6 @@ pub(super) fn gather(
     let (published, count) = read_samples(dir, samples, &mut status);
     let backend = settings.map(|settings| settings.judge.backend).unwrap_or_default();
     let kind = if backend == JudgeBackend::Openai { JudgeKind::Api } else { JudgeKind::Local };
-    let examples = prompt::examples(kind);
     let choices = choices_of(reader, run, queries)?;
     let prices = settings.map(|settings| settings.judge.prices_usd_per_mtok.clone()).unwrap_or_default();
     let (mut usd, mut stated) = (Some(0.0), 0_u64);
@@ -97,7 +96,7 @@ pub(super) fn gather(
         let choices = choices.get(id).map(Vec::as_slice).unwrap_or_default();
         let subject = Subject { question: &row.question, gold: &row.gold, choices, mode: row.mode };
         status.replies_checked += 1;
-        if let Err(rejection) = check(&parsed.justification, &subject, examples, kind) {
+        if let Err(rejection) = check(&parsed.justification, &subject, known_texts(kind), kind) {
             *status.rejections.entry(rejection.to_string()).or_default() += 1;
         }
     })?;

@@ -78,7 +78,6 @@ pub struct Conversation {
     gold: String,
     choices: Vec<String>,
     mode: Mode,
-    examples: &'static [String],
     messages: Vec<Message>,
     request: JudgeRequest,
     attempts_max: u32,
@@ -107,7 +106,6 @@ impl Conversation {
             gold: case.gold.to_owned(),
             choices: case.choices.to_vec(),
             mode: case.mode,
-            examples: prompt::examples(judge.kind()),
             request: JudgeRequest::new(judge, &messages),
             messages,
             attempts_max,
@@ -208,7 +206,7 @@ impl Conversation {
         let ParsedReply { justification: text, served_model, .. } = reply;
         let Self { question, gold, choices, mode, .. } = self;
         let subject = Subject { question, gold, choices, mode: *mode };
-        match check::check(&text, &subject, self.examples, self.kind) {
+        match check::check(&text, &subject, check::known_texts(self.kind), self.kind) {
             Ok(()) => {
                 let judge_model = served_model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned());
                 Standing::Accepted(Justification { text, judge_model })

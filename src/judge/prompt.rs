@@ -113,18 +113,16 @@ fn follow_up(block: &str, values: minijinja::Value) -> Message {
 
 /// Returns the texts that a judge is shown as examples.
 #[must_use]
-pub fn examples(kind: JudgeKind) -> &'static [String] {
-    static API: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let objects = TEMPLATE.lines().filter_map(|line| serde_json::from_str::<JudgeReply>(line).ok());
-        objects.map(|reply| reply.analysis).collect()
-    });
-    static SHOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let text = |example: &LocalExample| format!("{} {}", LOCAL_PROMPT.opening.of(example.mode), example.text);
-        LOCAL_PROMPT.examples.iter().map(text).collect()
-    });
+pub fn examples(kind: JudgeKind) -> Vec<String> {
     match kind {
-        JudgeKind::Api => &API,
-        JudgeKind::Local => &SHOWN,
+        JudgeKind::Api => {
+            let objects = TEMPLATE.lines().filter_map(|line| serde_json::from_str::<JudgeReply>(line).ok());
+            objects.map(|reply| reply.analysis).collect()
+        }
+        JudgeKind::Local => {
+            let text = |example: &LocalExample| format!("{} {}", LOCAL_PROMPT.opening.of(example.mode), example.text);
+            LOCAL_PROMPT.examples.iter().map(text).collect()
+        }
     }
 }
 

@@ -13,8 +13,9 @@ mod script;
 mod words;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use super::JudgeKind;
+use super::{JudgeKind, prompt};
 use crate::domain::{Mode, stable_names};
 use crate::template::TAGS;
 
@@ -103,11 +104,11 @@ pub struct Subject<'a> {
     pub mode: Mode,
 }
 
-/// Checks a justification; `examples` are the texts that the judge was shown.
+/// Checks a justification; `known` are texts that it must not repeat (see [`known_texts`]).
 ///
 /// # Errors
 /// The first [`Rejection`], in the order in which they are the cheapest to mend.
-pub fn check(text: &str, subject: &Subject<'_>, examples: &[String], kind: JudgeKind) -> Result<(), Rejection> {
+pub fn check(text: &str, subject: &Subject<'_>, known: &[BTreeSet<String>], kind: JudgeKind) -> Result<(), Rejection> {
     let Subject { question, gold, choices, mode } = *subject;
     let found = [
         (Rejection::TemplateTag, holds_tag(text)),
@@ -117,7 +118,7 @@ pub fn check(text: &str, subject: &Subject<'_>, examples: &[String], kind: Judge
         (Rejection::LeaksAnswer, leak::gives_away(text, question, gold, choices)),
         (Rejection::ContradictsMode, phrases::argues_against(text, mode)),
         (Rejection::MentionsSampling, phrases::tells_of_sampling(text, question)),
-        (Rejection::Boilerplate, is_boilerplate(text, question, examples, kind)),
+        (Rejection::Boilerplate, is_boilerplate(text, question, known, kind)),
     ];
     found.into_iter().find(|(_, is_found)| *is_found).map_or(Ok(()), |(rejection, _)| Err(rejection))
 }
@@ -133,15 +134,30 @@ fn length(text: &str) -> usize {
     text.chars().filter(|c| c.is_alphanumeric()).map(weight).sum()
 }
 
-fn is_boilerplate(text: &str, question: &str, examples: &[String], kind: JudgeKind) -> bool {
-    let likeness =
-        examples.iter().map(String::as_str).chain(STOCK.iter().copied()).map(|known| resemblance(text, known));
-    let likeness = likeness.fold(0.0, f64::max);
+fn is_boilerplate(text: &str, question: &str, known: &[BTreeSet<String>], kind: JudgeKind) -> bool {
+    let own = triples(text);
+    let likeness = known.iter().map(|known| resemblance(&own, known)).fold(0.0, f64::max);
     let (bound, verbatim) = match kind {
         JudgeKind::Api => (COPY_MIN, COPY_VERBATIM_MIN),
         JudgeKind::Local => (COPY_MIN_LOCAL, f64::INFINITY),
     };
     likeness >= verbatim || (likeness >= bound && !speaks_of(text, question))
+}
+
+/// Returns the word triples of what a kind of judge must not repeat: the examples of its prompt, and stock phrases.
+#[must_use]
+pub fn known_texts(kind: JudgeKind) -> &'static [BTreeSet<String>] {
+    static API: LazyLock<Vec<BTreeSet<String>>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Api)));
+    static LOCAL: LazyLock<Vec<BTreeSet<String>>> =
+        LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Local)));
+    match kind {
+        JudgeKind::Api => &API,
+        JudgeKind::Local => &LOCAL,
+    }
+}
+
+fn known_triples(examples: &[String]) -> Vec<BTreeSet<String>> {
+    examples.iter().map(String::as_str).chain(STOCK.iter().copied()).map(triples).collect()
 }
 
 /// Returns whether a text shares a content word (by its beginning) or a number with its question.
@@ -151,11 +167,9 @@ fn speaks_of(text: &str, question: &str) -> bool {
     leak::content_of(text).into_iter().map(stem).any(|word| asked.contains(&word))
 }
 
-/// Returns the Jaccard similarity of two texts over triples of words, in 0..=1.
-#[must_use]
-pub fn resemblance(a: &str, b: &str) -> f64 {
-    let (a, b) = (triples(a), triples(b));
-    let common = a.intersection(&b).count();
+/// Returns the Jaccard similarity of two texts, given as their word triples, in 0..=1.
+fn resemblance(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
+    let common = a.intersection(b).count();
     let all = a.len() + b.len() - common;
     // Word counts are far below 2^52.
     #[allow(clippy::cast_precision_loss)]

@@ -3,7 +3,7 @@
 //! English is matched by patterns over words that heed negations, some other languages by fragments. In languages that
 //! are not listed nothing is found: a text is then accepted, not refused.
 
-use super::words::{says, words};
+use super::words::{mentions, says, words};
 use crate::domain::Mode;
 
 /// Arguments for answering at once.
@@ -159,10 +159,8 @@ fn stands_unnegated(text: &str, fragment: &str) -> bool {
 pub(super) fn tells_of_sampling(text: &str, question: &str) -> bool {
     let (said, asked) = (words(text), words(question));
     let (lower, question) = (text.to_lowercase(), question.to_lowercase());
-    // "without several attempts" tells of them as well, so negations do not matter; a break in front hides them.
-    let unnegated =
-        |pattern: &str| said.iter().enumerate().any(|(start, _)| says(said.get(start..).unwrap_or_default(), pattern));
-    SAMPLING.iter().any(|pattern| unnegated(pattern) && !says(&asked, pattern))
+    // "without several attempts" tells of them as well.
+    SAMPLING.iter().any(|pattern| mentions(&said, pattern) && !mentions(&asked, pattern))
         || SAMPLING_ELSEWHERE.iter().any(|fragment| lower.contains(fragment) && !question.contains(fragment))
 }
 

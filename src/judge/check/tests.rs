@@ -11,7 +11,7 @@ fn subject(mode: Mode) -> Subject<'static> {
 }
 
 fn api(text: &str, mode: Mode) -> Result<(), Rejection> {
-    check(text, &subject(mode), &[], JudgeKind::Api)
+    check(text, &subject(mode), known_texts(JudgeKind::Api), JudgeKind::Api)
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn lengths_are_held_at_their_bounds() {
 #[test]
 fn a_copy_of_an_example_is_boilerplate_and_a_local_judge_has_a_laxer_bound() {
     let example = "the equation has to be rearranged in two steps, each of which changes the value of the next.";
-    let examples = [example.to_owned()];
-    let judge = |text: &str, kind| check(text, &subject(Mode::ThinkOn), &examples, kind);
+    let known = known_triples(&[example.to_owned()]);
+    let judge = |text: &str, kind| check(text, &subject(Mode::ThinkOn), &known, kind);
     let near = example.replace("two steps", "three steps");
     assert_eq!(judge(example, JudgeKind::Api), Err(Rejection::Boilerplate));
     assert_eq!(judge(example, JudgeKind::Local), Err(Rejection::Boilerplate));
@@ -78,7 +78,8 @@ fn a_copy_of_an_example_is_boilerplate_and_a_local_judge_has_a_laxer_bound() {
 
 #[test]
 fn resemblance_is_the_jaccard_similarity_of_word_triples() {
-    assert!((resemblance("a b c d", "A, b c d!") - 1.0).abs() < 1e-12);
-    assert!((resemblance("a b c d", "a b c x") - 1.0 / 3.0).abs() < 1e-12);
-    assert!(resemblance("a b", "a b").abs() < 1e-12);
+    let likeness = |a: &str, b: &str| resemblance(&triples(a), &triples(b));
+    assert!((likeness("a b c d", "A, b c d!") - 1.0).abs() < 1e-12);
+    assert!((likeness("a b c d", "a b c x") - 1.0 / 3.0).abs() < 1e-12);
+    assert!(likeness("a b", "a b").abs() < 1e-12);
 }

@@ -56,9 +56,17 @@ pub(super) fn words(text: &str) -> Vec<String> {
 ///
 /// A pattern is a row of words: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause.
 pub(super) fn says(words: &[String], pattern: &str) -> bool {
+    places(words, pattern).any(|start| !is_negated(words, start))
+}
+
+/// Returns whether `pattern` stands in `words`, negated or not.
+pub(super) fn mentions(words: &[String], pattern: &str) -> bool {
+    places(words, pattern).next().is_some()
+}
+
+fn places<'a>(words: &'a [String], pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
     let pattern: Vec<&str> = pattern.split(' ').collect();
-    (0..words.len())
-        .any(|start| matches_at(words.get(start..).unwrap_or_default(), &pattern) && !is_negated(words, start))
+    (0..words.len()).filter(move |&start| matches_at(words.get(start..).unwrap_or_default(), &pattern))
 }
 
 fn matches_at(words: &[String], pattern: &[&str]) -> bool {
