@@ -18,6 +18,7 @@ const FOR_DIRECT: &[&str] = &[
     "no need to/for * reason/reasoning/think/thinking/steps/derive/derivation",
     "direct/immediate/quick answer/response/reply/answering is/seems/would/will? be? the? suits/suit/suffices/suffice/works/fits/best/enough/sufficient/appropriate/better/preferable/right",
     "answering/answer directly/immediately/straight/at once/away? is/seems/would/will? be? the? suits/suit/suffices/suffice/works/fits/best/enough/sufficient/appropriate/better/preferable/right",
+    "answer/result is/seems * simple/simply/direct/obvious/known/provided/trivial/easy/immediate",
     "can/could/may/should be answered/recalled/solved/given directly/immediately/instantly/straight/at",
 ];
 
@@ -178,6 +179,8 @@ mod tests {
             "It doesn't require any reasoning, since the fact is known.",
             "A direct answer is best for this question.",
             "It can be answered at once.",
+            "The answer is a simple one.",
+            "The answer is already known.",
             "Step-by-step thinking is unnecessary for a capital city.",
             "这个问题只问首都，无需推理。",
         ] {
@@ -200,6 +203,7 @@ mod tests {
         for text in [
             "Nothing here can simply be recalled; it must be derived. Reasoning first is worth its length.",
             "A direct answer would risk a slip in the signs.",
+            "The answer is not obvious before the signs are sorted out.",
             "It looks like a question that is not answered at once, for two relations are chained.",
             "不能直接回答，需要逐步求解方程。",
         ] {

@@ -54,7 +54,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
 
 /// Returns whether `pattern` stands in `words` and is not negated.
 ///
-/// A pattern is a row of words: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause.
+/// A pattern is a row of words: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause, none of
+/// them a negation.
 pub(super) fn says(words: &[String], pattern: &str) -> bool {
     places(words, pattern).any(|start| !is_negated(words, start))
 }
@@ -72,7 +73,8 @@ fn places<'a>(words: &'a [String], pattern: &'a str) -> impl Iterator<Item = usi
 fn matches_at(words: &[String], pattern: &[&str]) -> bool {
     let Some((element, rest)) = pattern.split_first() else { return true };
     if *element == "*" {
-        let clause = words.iter().take_while(|word| *word != BREAK).count();
+        let is_skipped = |word: &&String| *word != BREAK && !NEGATIONS.contains(&word.as_str());
+        let clause = words.iter().take_while(is_skipped).count();
         return (0..=GAP_WORDS_MAX.min(clause)).any(|skip| matches_at(words.get(skip..).unwrap_or_default(), rest));
     }
     let (alternatives, is_optional) = match element.strip_suffix('?') {
@@ -108,6 +110,7 @@ mod tests {
         assert!(says("requires a very careful", "requires * careful"));
         assert!(!says("requires a very very careful", "requires * careful"));
         assert!(!says("requires it, careful", "requires * careful"));
+        assert!(!says("is not simple", "is * simple"));
         assert!(!says("it does not really need care", "need care"));
         assert!(says("not hard, but they need care", "need care"));
         assert!(says("It is not hard; it must be derived", "must be derived"));
