@@ -4,6 +4,7 @@
 //! some queries were excluded by errors.
 
 pub mod display;
+mod deadline;
 mod doctor;
 mod grade;
 mod init;
@@ -12,6 +13,7 @@ mod models;
 mod run;
 mod schema;
 mod status;
+mod status_judge;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::deadline::Deadline;
 use super::display::{Display, duration, percent};
 use super::{ConfigArgs, Failure, models, print};
 use crate::config::PolicySettings;
 use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast, memory};
 use crate::policy::Policy;
+use crate::sys::clock::unix_ms;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -25,6 +27,9 @@ pub struct RunArgs {
     /// Take only the first N rows of the input.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    /// Stop, resumably (exit code 3), after a length of time (2h30m) or at a moment (2026-11-26T06:00:00Z).
+    #[arg(long, value_name = "WHEN")]
+    deadline: Option<Deadline>,
     /// Sample a few queries and forecast tokens, time and money; nothing is kept.
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +53,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         spawn_signal_watch(stop.clone());
+        if let Some(deadline) = args.deadline {
+            spawn_deadline(deadline, stop.clone());
+        }
         if args.dry_run {
             let forecast = forecast::forecast(options, stop).await?;
             return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
@@ -105,6 +113,14 @@ fn spawn_signal_watch(stop: CancellationToken) {
         stop.cancel();
         wait_for_signal().await;
         std::process::exit(130);
+    });
+}
+
+fn spawn_deadline(deadline: Deadline, stop: CancellationToken) {
+    tokio::spawn(async move {
+        tokio::time::sleep(deadline.wait(unix_ms())).await;
+        tracing::warn!("the deadline has come: running responses are finished and kept");
+        stop.cancel();
     });
 }
 

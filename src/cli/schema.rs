@@ -6,13 +6,14 @@ use schemars::schema_for;
 use super::grade::{GradeCase, GradeVerdict};
 use super::{Failure, print};
 use crate::config::Settings;
+use crate::judge::reply::JudgeReply;
 use crate::shards::{Table, describe_json};
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom schema samples")]
 pub struct SchemaArgs {
-    /// One of config, grade_case, grade_verdict, samples, rollouts, exclusions; without it all are printed, as one
+    /// One of config, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without it all are printed, as one
     /// JSON object by name.
     name: Option<String>,
 }
@@ -24,6 +25,7 @@ const SCHEMAS: &[(&str, BuildSchema)] = &[
     ("config", || pretty(schema_for!(Settings))),
     ("grade_case", || pretty(schema_for!(GradeCase))),
     ("grade_verdict", || pretty(schema_for!(GradeVerdict))),
+    ("judge_reply", || pretty(schema_for!(JudgeReply))),
     ("samples", || describe_json(Table::Samples)),
     ("rollouts", || describe_json(Table::Rollouts)),
     ("exclusions", || describe_json(Table::Exclusions)),
@@ -65,7 +67,9 @@ mod tests {
     #[test]
     fn committed_schemas_are_what_the_program_prints() {
         for (name, build) in SCHEMAS {
-            let path = format!("{}/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            // What a judge is to reply with is named as schemas are outside of this program.
+            let ending = if *name == "judge_reply" { "schema.json" } else { "json" };
+            let path = format!("{}/schemas/{name}.{ending}", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("UPDATE_SCHEMAS").is_some() {
                 std::fs::write(&path, build()).unwrap();
             }

@@ -8,11 +8,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::display::{duration, percent};
+use super::status_judge::{self, JudgeStatus};
 use super::{Failure, print};
 use crate::config::Settings;
 use crate::domain::{Mode, PassCounts};
-use crate::judge::cost::cost_usd;
-use crate::judge::reply;
 use crate::ledger::{Reader, RunRecord, Totals};
 use crate::pipeline::{RunError, audit, run_counts};
 use crate::shards::{Counts, Table, read_columns};
@@ -53,6 +52,7 @@ struct Status {
     remaining_s: Option<f64>,
     spend_usd: Option<f64>,
     judge_tokens: JudgeTokens,
+    judge: JudgeStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<Vec<audit::Finding>>,
 }
@@ -109,7 +109,7 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
     let bad_rows = reader.intake_exclusions(&run.input_digest, queries)?;
     let rollouts_expected = queries.saturating_sub(bad_rows) * 2 * samples_per_mode;
     let tokens_per_second = reader.tokens_per_second()?;
-    let (spend_usd, judge_tokens) = spend(reader, settings.as_ref())?;
+    let judge = status_judge::gather(dir, reader, run, settings.as_ref(), &samples_records, (settled, queries))?;
     let rate = |counts: PassCounts| (counts.sampled > 0).then(|| counts.pass_rate());
     Ok(Status {
         fingerprint: run.fingerprint.clone(),
@@ -126,8 +126,9 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
         tokens_per_second,
         remaining_s: remaining(&totals, rollouts_expected, tokens_per_second),
         totals,
-        spend_usd,
-        judge_tokens,
+        spend_usd: judge.spend_usd,
+        judge_tokens: JudgeTokens { prompt: judge.prompt_tokens, completion: judge.completion_tokens },
+        judge,
         check: None,
     })
 }
@@ -140,33 +141,12 @@ fn remaining(totals: &Totals, expected: u64, tokens_per_second: Option<f64>) -> 
     Some(expected.saturating_sub(stored) as f64 * mean / tokens_per_second?)
 }
 
-/// Adds up what all stored replies of an API cost; unknown if any part of it is.
-fn spend(reader: &Reader, settings: Option<&Settings>) -> Result<(Option<f64>, JudgeTokens), RunError> {
-    let prices = settings.map(|settings| settings.judge.prices_usd_per_mtok.clone()).unwrap_or_default();
-    let mut tokens = JudgeTokens::default();
-    let mut usd = Some(0.0);
-    reader.for_each_reply(|body| {
-        let usage = reply::usage(body);
-        if let Some(usage) = &usage {
-            tokens.prompt += usage.prompt_tokens;
-            tokens.completion += usage.completion_tokens;
-        }
-        // The local model's replies name it so, and cost nothing.
-        if !body.contains("\"model\":\"policy:") {
-            let cost = usage.and_then(|usage| cost_usd(&usage, &prices));
-            usd = usd.zip(cost).map(|(sum, cost)| sum + cost);
-        }
-    })?;
-    Ok((usd, tokens))
-}
-
 fn to_text(status: &Status) -> String {
     let Status { counts, totals, .. } = status;
     let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}%", 100.0 * rate));
     let list = |map: &BTreeMap<String, u64>| {
         map.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let spend = status.spend_usd.map_or_else(|| "unknown (prices missing)".to_owned(), |usd| format!("${usd:.4}"));
     let speed = status.tokens_per_second.map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}"));
     let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let mean = |mode: &crate::ledger::ModeTotals| mode.completion_tokens.checked_div(mode.rollouts).unwrap_or(0);
@@ -180,7 +160,8 @@ fn to_text(status: &Status) -> String {
          exclusions   {}: {}\n\
          pass rates   think-on {}, think-off {}\n\
          rollouts     {rollouts} of {} stored; mean tokens think-on {}, think-off {}; {speed} tokens per second\n\
-         judge        {} attempts, {} replies, {} failures; {} prompt + {} completion tokens; spend {spend}\n\
+         judge        {} attempts, {} replies, {} failures\n\
+         {}\
          policy       {}\n\
          starts       {}\n",
         status.settled,
@@ -200,8 +181,7 @@ fn to_text(status: &Status) -> String {
         totals.judge.attempts,
         totals.judge.replies,
         totals.judge.failures,
-        status.judge_tokens.prompt,
-        status.judge_tokens.completion,
+        status.judge.to_text(),
         status.policy.get("model").and_then(serde_json::Value::as_str).unwrap_or("-"),
         totals.starts,
     );

@@ -65,6 +65,8 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.model", Redo::Justifications),
     ("judge.max_tokens", Redo::Justifications),
     ("judge.extra", Redo::Justifications),
+    ("judge.json_mode", Redo::Justifications),
+    ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
     ("output.queries_per_shard", Redo::Shards),
 ];
@@ -74,6 +76,7 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.input", Redo::Intake),
     ("content.policy", Redo::Rollouts),
     ("content.judge_prompt", Redo::Justifications),
+    ("content.checks", Redo::Justifications),
     ("content.verifier", Redo::Decisions),
     ("content.sandbox", Redo::Decisions),
     ("content.tables", Redo::Shards),
@@ -92,6 +95,8 @@ pub struct Contents {
     pub policy: String,
     /// Hash over the judge's prompt.
     pub judge_prompt: String,
+    /// Version of the checks of justifications.
+    pub checks: String,
     /// Version of the verifiers.
     pub verifier: String,
     /// What the sandbox lacks, if the input has programs and it lacks something.
@@ -118,7 +123,7 @@ impl RunIdentity {
             if is_hosted && *key == "policy.attempts_max" {
                 continue;
             }
-            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra") {
+            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra" | "judge.json_mode") {
                 continue;
             }
             let pointer = format!("/{}", key.replace('.', "/"));
@@ -128,8 +133,16 @@ impl RunIdentity {
                 parts.insert((*key).to_owned(), value);
             }
         }
-        let Contents { input, policy, judge_prompt, verifier, sandbox, tables } = contents;
-        let values = [Some(input), Some(policy), Some(judge_prompt), Some(verifier), sandbox.as_ref(), Some(tables)];
+        let Contents { input, policy, judge_prompt, checks, verifier, sandbox, tables } = contents;
+        let values = [
+            Some(input),
+            Some(policy),
+            Some(judge_prompt),
+            Some(checks),
+            Some(verifier),
+            sandbox.as_ref(),
+            Some(tables),
+        ];
         let contents = CONTENT_KEYS.iter().zip(values);
         parts.extend(contents.filter_map(|((key, _), value)| Some(((*key).to_owned(), value?.clone()))));
         parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
@@ -197,6 +210,7 @@ mod tests {
             input: text("a"),
             policy: text("b"),
             judge_prompt: text("d"),
+            checks: text("1"),
             verifier: text("1"),
             sandbox: None,
             tables: text("1"),

@@ -13,6 +13,6 @@ pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
 pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use settings::{
     BudgetPolicy, DedupSettings, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
-    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, Transport, VerifySettings,
+    OnRejected, OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, Transport, VerifySettings,
 };
 pub use streaming::{STREAMED_TOKENS_MIN, Streaming};

@@ -228,6 +228,17 @@ pub enum Transport {
     Batch,
 }
 
+/// What becomes of a query whose justifications the checks reject, each of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRejected {
+    /// It is excluded.
+    #[default]
+    Exclude,
+    /// It is kept without a justification, and marked so.
+    Keep,
+}
+
 /// `[judge]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -259,7 +270,12 @@ pub struct JudgeSettings {
     pub timeout_s: u64,
     /// `"auto"` (where a reply may be long), `true` or `false`.
     pub stream: Streaming,
-    /// 0: no limit. A limit needs the prices. Not in this version.
+    /// Whether an API is asked for its JSON mode (`response_format`); `false` for servers that refuse it.
+    pub json_mode: bool,
+    /// What becomes of a query whose justifications are all rejected: `exclude` or `keep`.
+    pub on_rejected: OnRejected,
+    /// What an API judge may cost over all starts, in USD: the run stops, resumably, before a call that might exceed it.
+    /// 0: no limit. A limit needs all prices.
     pub budget_usd: f64,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
     pub extra: BTreeMap<String, serde_json::Value>,
@@ -283,6 +299,8 @@ impl Default for JudgeSettings {
             max_tokens: 400,
             timeout_s: 600,
             stream: Streaming::Auto,
+            json_mode: true,
+            on_rejected: OnRejected::Exclude,
             budget_usd: 0.0,
             extra: BTreeMap::new(),
             prices_usd_per_mtok: PriceSettings::default(),
@@ -384,6 +402,7 @@ impl Settings {
         within("judge.concurrency_max", judge.concurrency_max, 1..=4096, "1 to 4096")?;
         within("judge.attempts_max", judge.attempts_max, 1..=100, "1 to 100")?;
         within("judge.max_tokens", judge.max_tokens, TOKENS, TOKENS_TEXT)?;
+        within("judge.budget_usd", judge.budget_usd, 0.0..=1e9, "0 (no limit) to 1000000000")?;
         within("judge.timeout_s", judge.timeout_s, 1..=86_400, "1 to 86400")?;
         let above_zero = f64::MIN_POSITIVE..=1.0;
         within("difficulty.easy_off_min", difficulty.easy_off_min, above_zero.clone(), "above 0, up to 1")?;
@@ -425,6 +444,17 @@ impl Settings {
                 "is \"policy\", which needs policy.backend = \"candle\"; set it to \"openai\" or \"none\"",
             );
         }
+        if judge.budget_usd > 0.0 && judge.backend == JudgeBackend::Openai {
+            let PriceSettings { input_cache_hit, input_cache_miss, output } = &judge.prices_usd_per_mtok;
+            let prices =
+                [("input_cache_hit", input_cache_hit), ("input_cache_miss", input_cache_miss), ("output", output)];
+            if let Some((name, _)) = prices.iter().find(|(_, price)| price.is_none()) {
+                return Err((
+                    "judge.budget_usd",
+                    format!("is set, but judge.prices_usd_per_mtok.{name} is not: a limit needs all prices"),
+                ));
+            }
+        }
         let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
         if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
             return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
@@ -439,7 +469,6 @@ impl Settings {
         };
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
-        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")?;
-        absent("judge.budget_usd", self.judge.budget_usd != 0.0, "a spending limit")
+        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")
     }
 }

@@ -39,6 +39,8 @@ pub enum ExclusionReason {
     PolicyFailed,
     /// The judge gave no usable justification within its attempts.
     JudgeFailed,
+    /// The judge's texts did not pass the checks within its attempts.
+    JustificationRejected,
 }
 
 stable_names!(ExclusionReason {
@@ -58,13 +60,21 @@ stable_names!(ExclusionReason {
     PromptTooLong => "prompt_too_long",
     PolicyFailed => "policy_failed",
     JudgeFailed => "judge_failed",
+    JustificationRejected => "justification_rejected",
 });
 
 impl ExclusionReason {
     /// Returns whether something was wrong (exit code 4), as opposed to a rule that worked as intended.
     #[must_use]
     pub const fn is_error(self) -> bool {
-        !matches!(self, Self::Duplicate | Self::Unsolved | Self::Unverifiable | Self::TemplateCollision)
+        !matches!(
+            self,
+            Self::Duplicate
+                | Self::Unsolved
+                | Self::Unverifiable
+                | Self::TemplateCollision
+                | Self::JustificationRejected
+        )
     }
 }
 

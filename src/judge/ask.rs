@@ -1,19 +1,10 @@
-//! The attempt loop: history, admission, begin, call, record, decide.
+//! The attempt loop: history, admission, budget, begin, call, record, decide.
 //!
-//! Decisions are made by [`settled`] alone, over the stored attempts and the one just recorded, so that a resumed run
-//! and an uninterrupted one decide the same. What an attempt counts for:
-//!
-//! | stored end | counts as |
-//! |---|---|
-//! | usable reply | the justification |
-//! | a second reply that was cut off by its token limit, the first being answered by a larger one | the end of the request |
-//! | stopped by a content filter | the end of the request |
-//! | unusable reply, transient status, transport error, no end at all (the process died) | one attempt |
-//! | rejected (400, 404, ...) | the end of the request |
-//! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops |
-//!
-//! Bounds: `attempts_max` over all restarts; [`UNREACHABLE_TRIES_MAX`] tries without a connection within one `ask`.
+//! Decisions are made by [`Conversation::advance`] alone, over the stored attempts and the one just recorded. Bounds:
+//! the conversation's `attempts_max` over all restarts; [`UNREACHABLE_TRIES_MAX`] tries without a connection within one
+//! `ask`; the budget, if there is one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -23,39 +14,20 @@ use crate::domain::{AttemptOutcome, QueryId};
 use crate::http::retry::{Backoff, Class, hint};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
-use super::reply::{self, ParsedReply};
-use super::{Attempt, AttemptEnd, Cap, Flights, Journal, Judge, JudgeRequest, PastAttempt};
+use super::cost::Budget;
+use super::reply::{self, ReplyProblem};
+use super::{Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeRequest, Judged, PastAttempt, Step};
 
 /// How often one `ask` tries to reach a server that cannot be connected to.
 pub const UNREACHABLE_TRIES_MAX: u32 = 5;
-/// Stands in for the served model where the reply does not name it.
-const UNKNOWN_MODEL: &str = "unknown";
-
-/// A usable justification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Justification {
-    /// Plain text.
-    pub text: String,
-    /// The model that the reply says it is from, else `unknown`.
-    pub judge_model: String,
-}
-
-/// No usable justification came within the attempts allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("get a usable justification in {attempts} attempts, the last one: {detail}")]
-pub struct GaveUp {
-    /// Attempts that counted.
-    pub attempts: u32,
-    /// What was wrong with the last of them; a function of the stored facts, so that it is the same on every run.
-    pub detail: String,
-}
-
 /// Why `ask` brought no justification.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// No request of this run can succeed.
     #[error("ask the judge: {message}")]
     FatalRun {
+        /// The status that the server answered with, if one did.
+        status: Option<u16>,
         /// What the server says.
         message: String,
         /// What a person can do.
@@ -69,13 +41,15 @@ pub enum AskError {
         /// What a person can do.
         hint: String,
     },
-    /// This request is given up; others may succeed.
-    #[error("get a usable justification in {attempts} attempts, the last one: {detail}")]
-    GaveUp {
-        /// Attempts that counted.
-        attempts: u32,
-        /// What was wrong with the last of them.
-        detail: String,
+    /// Another call could cost more than is left of the budget.
+    #[error(
+        "stay within the budget: ${spent_usd:.4} of ${limit_usd} are spent, and another call might cost more than is left"
+    )]
+    Budget {
+        /// What stored replies cost, in USD.
+        spent_usd: f64,
+        /// What may be spent, in USD.
+        limit_usd: f64,
     },
     /// The journal failed.
     #[error("record a judge attempt")]
@@ -85,17 +59,9 @@ pub enum AskError {
     Cancelled,
 }
 
-impl From<GaveUp> for AskError {
-    fn from(GaveUp { attempts, detail }: GaveUp) -> Self {
-        Self::GaveUp { attempts, detail }
-    }
-}
-
 /// How long and how often to ask.
 #[derive(Debug, Clone)]
 pub struct AskOptions {
-    /// Attempts that count, over all restarts.
-    pub attempts_max: u32,
     /// Stops the asking: waits end at once, a request in flight is awaited and recorded.
     pub cancel: CancellationToken,
     /// Delays after transient failures that name no wait of their own.
@@ -104,91 +70,16 @@ pub struct AskOptions {
     pub unreachable_delay: Duration,
     /// The requests of all asks that go on side by side.
     pub flights: Flights,
+    /// What may be spent by all of them.
+    pub budget: Option<Arc<Budget>>,
 }
 
 impl AskOptions {
     /// Returns options with the default delays: back-off from 0.5 s to 30 s, and about 10 s in all for connecting.
     #[must_use]
-    pub fn new(attempts_max: u32, cancel: CancellationToken) -> Self {
+    pub fn new(cancel: CancellationToken) -> Self {
         let (backoff, unreachable_delay) = (Backoff::default(), Duration::from_millis(500));
-        Self { attempts_max, cancel, backoff, unreachable_delay, flights: Flights::default() }
-    }
-}
-
-/// What one stored attempt means for its request.
-enum Standing {
-    Usable(Justification),
-    Counts(String),
-    CutOff(String),
-    Hopeless(String),
-    Free,
-}
-
-/// Decides what the stored attempts alone settle: a justification, giving up, or (`None`) another attempt.
-#[must_use]
-pub fn settled(history: &[PastAttempt], attempts_max: u32) -> Option<Result<Justification, GaveUp>> {
-    let mut attempts = 0;
-    let mut last = None;
-    let mut was_cut = false;
-    for past in history {
-        match standing(past.end.as_ref()) {
-            Standing::Usable(justification) => return Some(Ok(justification)),
-            Standing::Hopeless(detail) => return Some(Err(GaveUp { attempts: attempts + 1, detail })),
-            Standing::CutOff(detail) if was_cut => {
-                let detail = format!("{detail}, and again with a larger one");
-                return Some(Err(GaveUp { attempts: attempts + 1, detail }));
-            }
-            Standing::CutOff(detail) => {
-                was_cut = true;
-                attempts += 1;
-                last = Some(detail);
-            }
-            Standing::Counts(detail) => {
-                attempts += 1;
-                last = Some(detail);
-            }
-            Standing::Free => {}
-        }
-    }
-    (attempts >= attempts_max)
-        .then(|| Err(GaveUp { attempts, detail: last.unwrap_or_else(|| "no attempt is allowed".to_owned()) }))
-}
-
-fn standing(end: Option<&AttemptEnd>) -> Standing {
-    let (outcome, status) = match end {
-        None => return Standing::Counts("interrupted while it was in flight".to_owned()),
-        Some(AttemptEnd::Reply(body)) => return standing_of_reply(body),
-        Some(AttemptEnd::Failed { outcome, status }) => (*outcome, *status),
-    };
-    let what = match status {
-        Some(status) => format!("HTTP {status}"),
-        None => "no complete reply came".to_owned(),
-    };
-    match outcome {
-        AttemptOutcome::Unreachable | AttemptOutcome::Refused => Standing::Free,
-        AttemptOutcome::Rejected => Standing::Hopeless(match status {
-            Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
-            None => "the request was rejected".to_owned(),
-        }),
-        AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
-    }
-}
-
-fn standing_of_reply(body: &str) -> Standing {
-    match reply::parse(body) {
-        Ok(ParsedReply { justification, served_model, .. }) => Standing::Usable(Justification {
-            text: justification,
-            judge_model: served_model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned()),
-        }),
-        Err(problem) => {
-            let detail = one_line(&problem.to_string(), DETAIL_CHARS_MAX);
-            match problem.class() {
-                Class::FatalRun => Standing::Free,
-                Class::FatalRequest => Standing::Hopeless(detail),
-                Class::Length => Standing::CutOff(detail),
-                Class::Transient | Class::Unreachable => Standing::Counts(detail),
-            }
-        }
+        Self { cancel, backoff, unreachable_delay, flights: Flights::default(), budget: None }
     }
 }
 
@@ -201,69 +92,96 @@ struct Made {
     detail: String,
 }
 
-/// Asks until there is a usable justification, or no more asking is allowed or wanted.
+/// Asks until a conversation is settled, or no more asking is allowed or wanted.
 ///
-/// A usable reply in the journal is returned without any call. Dropping the future while a call is in flight loses
+/// Usable replies in the journal are taken without any call. Dropping the future while a call is in flight loses
 /// the reply, and the attempt counts; cancel through the options instead.
 ///
 /// # Errors
-/// [`AskError`]; all but `GaveUp` concern the whole run.
+/// [`AskError`]; all concern the whole run.
 pub async fn ask(
     judge: &dyn Judge,
     journal: &dyn Journal,
     query_id: &QueryId,
-    request: &JudgeRequest,
+    conversation: &mut Conversation,
     options: &AskOptions,
-) -> Result<Justification, AskError> {
-    let _flight = options.flights.begin(&request.key).await;
-    let mut history = journal.history(&request.key).await.map_err(AskError::Journal)?;
-    history.sort_by_key(|past| past.attempt);
-    let mut connect_delays = connect_delays(options.unreachable_delay, &request.key);
-    let mut failures = 0;
+) -> Result<Judged, AskError> {
     loop {
-        if let Some(result) = settled(&history, options.attempts_max) {
-            return result.map_err(AskError::from);
-        }
-        let attempt = next_attempt(&history);
-        let made = attempt_once(judge, journal, query_id, request, attempt, &options.cancel).await?;
-        history.push(made.past);
-        let delay = match made.class {
-            None | Some(Class::Length) => continue,
-            Some(Class::FatalRequest) => {
-                tracing::warn!(query = %query_id, attempt = attempt.number, detail = %made.detail, "the judge rejects the request");
-                continue;
-            }
-            Some(Class::FatalRun) => {
-                return Err(AskError::FatalRun {
-                    message: made.detail,
-                    hint: hint(made.status.or(Some(200))).to_owned(),
-                });
-            }
-            Some(Class::Unreachable) => match connect_delays.next() {
-                Some(delay) => delay,
-                None => {
-                    let hint = format!("{} ({})", hint(None), made.detail);
-                    return Err(AskError::Unreachable { url: judge.identity().to_owned(), hint });
-                }
-            },
-            Some(Class::Transient) => {
-                failures += 1;
-                made.retry_after.unwrap_or_else(|| options.backoff.delay(failures, &request.key))
-            }
-        };
-        tracing::debug!(query = %query_id, attempt = attempt.number, detail = %made.detail, ?delay, "a judge attempt failed");
-        // Asked before the wait, for a request that is settled needs none.
-        if settled(&history, options.attempts_max).is_none() {
-            wait(delay, &options.cancel).await?;
+        if let Some(judged) = ask_present(judge, journal, query_id, conversation, options).await? {
+            return Ok(judged);
         }
     }
 }
 
-/// Decides how the next attempt is made: under its own number, and with more room if a reply was cut off.
-fn next_attempt(history: &[PastAttempt]) -> Attempt {
-    let number = history.last().map_or(0, |past| past.attempt).saturating_add(1);
-    let was_cut = history.iter().any(|past| matches!(standing(past.end.as_ref()), Standing::CutOff(_)));
-    Attempt { number, cap: if was_cut { Cap::Raised } else { Cap::AsAsked } }
+/// Asks the conversation's present request until it settles the conversation or (`None`) leads to another one.
+async fn ask_present(
+    judge: &dyn Judge,
+    journal: &dyn Journal,
+    query_id: &QueryId,
+    conversation: &mut Conversation,
+    options: &AskOptions,
+) -> Result<Option<Judged>, AskError> {
+    let request = conversation.request().clone();
+    let _flight = options.flights.begin(&request.key).await;
+    let mut history = journal.history(&request.key).await.map_err(AskError::Journal)?;
+    history.sort_by_key(|past| past.attempt);
+    let mut delays = Delays::new(options, &request.key);
+    let mut delay = Duration::ZERO;
+    loop {
+        let attempt = match conversation.advance(judge, &history) {
+            Step::Settled(judged) => return Ok(Some(judged)),
+            Step::Next => return Ok(None),
+            Step::Call(attempt) => attempt,
+        };
+        // Only now: what is settled needs no wait.
+        wait(delay, &options.cancel).await?;
+        let made = attempt_once(judge, journal, query_id, &request, attempt, options).await?;
+        delay = delays.after(&made, judge)?;
+        if made.class.is_some() {
+            tracing::debug!(query = %query_id, attempt = attempt.number, detail = %made.detail, ?delay, "a judge attempt failed");
+        }
+        history.push(made.past);
+    }
+}
+
+/// The waits between the attempts of one `ask`.
+struct Delays<'a> {
+    options: &'a AskOptions,
+    key: &'a str,
+    connect: Box<dyn Iterator<Item = Duration> + Send>,
+    failures: u32,
+}
+
+impl<'a> Delays<'a> {
+    fn new(options: &'a AskOptions, key: &'a str) -> Self {
+        Self { options, key, connect: Box::new(connect_delays(options.unreachable_delay, key)), failures: 0 }
+    }
+
+    /// Returns the wait after an attempt.
+    ///
+    /// # Errors
+    /// [`AskError`] if its end is the run's.
+    fn after(&mut self, made: &Made, judge: &dyn Judge) -> Result<Duration, AskError> {
+        match made.class {
+            None | Some(Class::Length | Class::FatalRequest) => Ok(Duration::ZERO),
+            Some(Class::FatalRun) => {
+                let message = made.detail.clone();
+                Err(AskError::FatalRun {
+                    status: made.status,
+                    message,
+                    hint: hint(made.status.or(Some(200))).to_owned(),
+                })
+            }
+            Some(Class::Unreachable) => self.connect.next().ok_or_else(|| {
+                let hint = format!("{} ({})", hint(None), made.detail);
+                AskError::Unreachable { url: judge.identity().to_owned(), hint }
+            }),
+            Some(Class::Transient) => {
+                self.failures += 1;
+                Ok(made.retry_after.unwrap_or_else(|| self.options.backoff.delay(self.failures, self.key)))
+            }
+        }
+    }
 }
 
 /// Makes and records one attempt.
@@ -273,12 +191,20 @@ async fn attempt_once(
     query_id: &QueryId,
     request: &JudgeRequest,
     how: Attempt,
-    cancel: &CancellationToken,
+    options: &AskOptions,
 ) -> Result<Made, AskError> {
-    let admission = tokio::select! {
+    let ready = async {
+        let admission = judge.admit(request).await;
+        let reservation = match &options.budget {
+            None => None,
+            Some(budget) => Some(budget.reserve(request, how.cap).await?),
+        };
+        Ok::<_, AskError>((admission, reservation))
+    };
+    let (admission, reservation) = tokio::select! {
         biased;
-        () = cancel.cancelled() => return Err(AskError::Cancelled),
-        admission = judge.admit(request) => admission,
+        () = options.cancel.cancelled() => return Err(AskError::Cancelled),
+        ready = ready => ready?,
     };
     let attempt = how.number;
     journal.begin(&request.key, query_id, attempt).await.map_err(AskError::Journal)?;
@@ -287,11 +213,16 @@ async fn attempt_once(
     match result {
         Ok(raw) => {
             journal.reply(&request.key, attempt, &raw.body).await.map_err(AskError::Journal)?;
-            let problem = reply::parse(&raw.body).err();
+            if let Some(reservation) = reservation {
+                reservation.charge(reply::usage(&raw.body));
+            }
+            let problem = reply::parse(&raw.body, judge.kind()).err();
+            // What the judge is told of is not waited for.
+            let class = problem.as_ref().filter(|problem| !matches!(problem, ReplyProblem::Malformed { .. }));
             Ok(Made {
                 past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(raw.body)) },
-                class: problem.as_ref().map(reply::ReplyProblem::class),
-                status: None,
+                class: class.map(ReplyProblem::class),
+                status: Some(200),
                 retry_after: None,
                 detail: problem.map(|problem| one_line(&problem.to_string(), DETAIL_CHARS_MAX)).unwrap_or_default(),
             })
@@ -304,6 +235,10 @@ async fn attempt_once(
                 (_, Some(_)) => AttemptOutcome::HttpError,
                 (_, None) => AttemptOutcome::TransportError,
             };
+            // What was sent and not answered may have been charged: its reservation is dropped, and so stays spent.
+            if let Some(reservation) = reservation.filter(|_| outcome != AttemptOutcome::TransportError) {
+                reservation.release();
+            }
             journal
                 .failed(&request.key, attempt, outcome, failure.status, &failure.detail)
                 .await

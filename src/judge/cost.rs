@@ -1,4 +1,12 @@
-//! What replies cost: token counts times configured prices, and "unknown" wherever either is missing.
+//! What replies cost: token counts times configured prices, and "unknown" wherever either is missing; and the budget
+//! that calls are held to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::ask::AskError;
+use super::{Cap, JudgeRequest};
 
 /// Token counts of one reply, or of many added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +39,115 @@ pub fn cost_usd(usage: &Usage, prices: &Prices) -> Option<f64> {
 #[allow(clippy::cast_precision_loss)]
 fn part(tokens: u64, price: Option<f64>) -> Option<f64> {
     if tokens == 0 { Some(0.0) } else { price.map(|price| tokens as f64 * price / 1e6) }
+}
+
+/// Tokens that a chat template may add to a prompt, beyond one per byte of the body.
+const TEMPLATE_TOKENS_MAX: u64 = 64;
+
+/// What may be spent. A call begins only if the worst it can cost is left beside the worst of all calls in flight, so
+/// that the budget is never exceeded; what replies cost less becomes free again.
+///
+/// A call that was sent and not answered keeps its reserve until the end of the process: it may have been charged, but
+/// nothing in the ledger says how much. Later starts count stored replies only.
+#[derive(Debug)]
+pub struct Budget {
+    limit_usd: f64,
+    prices: Prices,
+    state: Mutex<BudgetState>,
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct BudgetState {
+    spent_usd: f64,
+    reserved_usd: f64,
+    calls: usize,
+}
+
+/// The worst that a call in flight can cost, set aside.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    reserved_usd: f64,
+    /// What is spent when it ends.
+    spent_usd: f64,
+}
+
+impl Budget {
+    /// Starts a budget of which `spent_usd` are gone. All prices must be known.
+    #[must_use]
+    pub fn new(limit_usd: f64, prices: Prices, spent_usd: f64) -> Self {
+        let state = BudgetState { spent_usd, ..BudgetState::default() };
+        Self { limit_usd, prices, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Returns the most that a call can cost: every byte of its body a token, and a reply up to its limit.
+    #[must_use]
+    pub fn worst_case_usd(&self, request: &JudgeRequest, cap: Cap) -> f64 {
+        let usage = Usage {
+            prompt_tokens: request.text(cap).len() as u64 + TEMPLATE_TOKENS_MAX,
+            cache_hit_tokens: None,
+            completion_tokens: request.tokens_max(cap),
+        };
+        cost_usd(&usage, &self.prices).unwrap_or(f64::INFINITY)
+    }
+
+    /// Sets the worst case of a call aside, once there is room for it. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`AskError::Budget`] if there is no room and no call in flight that could make some.
+    pub async fn reserve(self: &Arc<Self>, request: &JudgeRequest, cap: Cap) -> Result<Reservation, AskError> {
+        let usd = self.worst_case_usd(request, cap);
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Before the look, so that no change between look and wait is missed.
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                if state.spent_usd + state.reserved_usd + usd <= self.limit_usd {
+                    state.reserved_usd += usd;
+                    state.calls += 1;
+                    return Ok(Reservation { budget: Arc::clone(self), reserved_usd: usd, spent_usd: usd });
+                }
+                if state.calls == 0 {
+                    return Err(AskError::Budget { spent_usd: state.spent_usd, limit_usd: self.limit_usd });
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, BudgetState> {
+        // Three plain numbers; whoever poisoned the lock left them valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    /// Ends the call with what its reply cost; all of the reserve if the reply does not say.
+    pub fn charge(mut self, usage: Option<Usage>) {
+        let cost = usage.and_then(|usage| cost_usd(&usage, &self.budget.prices));
+        self.spent_usd = cost.unwrap_or(self.reserved_usd);
+    }
+
+    /// Ends the call without any cost.
+    pub fn release(mut self) {
+        self.spent_usd = 0.0;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.budget.state();
+        state.reserved_usd -= self.reserved_usd;
+        state.spent_usd += self.spent_usd;
+        state.calls -= 1;
+        if state.calls == 0 {
+            state.reserved_usd = 0.0;
+        }
+        drop(state);
+        self.budget.changed.notify_waiters();
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Asking a judge model to justify the choice of mode.
 //!
 //! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask()`] runs attempts over the facts
-//! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `cost` prices it.
+//! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `check` judges what it says, `cost`
+//! prices it and keeps the budget.
 //!
 //! What holds at every moment, crashes included: an attempt is in the journal before its call, and a raw reply before
 //! it is read; a usable reply that is stored is never asked for again; attempts are bounded over all restarts.
-//! Whether a request is settled is the pure function [`settled`] of its stored attempts, which `ask` itself uses.
+//! What stored attempts lead to is decided by [`Conversation`] alone, over facts; `ask` itself goes by it.
 //! This room knows neither the ledger nor the order of the pipeline's stages.
 
 mod ask;
+pub mod check;
+mod conversation;
 pub mod cost;
 mod flights;
 pub mod openai;
@@ -30,13 +33,24 @@ use crate::http::retry::raised_cap;
 use crate::http::wire::Message;
 
 pub use crate::http::CallFailure;
-pub use ask::{AskError, AskOptions, GaveUp, Justification, ask, settled};
+pub use ask::{AskError, AskOptions, ask};
+pub use conversation::{Conversation, Judged, Justification, Step};
 pub use flights::Flights;
 
 /// Default length limit of a justification, in tokens.
 pub const MAX_TOKENS_DEFAULT: u32 = 400;
 /// Default sampling temperature of a judge.
 pub const TEMPERATURE_DEFAULT: f64 = 0.2;
+
+/// What sort of judge is asked: how it replies, how it is told of a rejection, how strictly its texts are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JudgeKind {
+    /// A model behind an API: replies with a JSON object, is told why a text was rejected, and checked in full.
+    Api,
+    /// A small local model: replies with plain text, is asked again when a text was rejected, and is checked less
+    /// strictly (no demand on the language; only a near-verbatim copy is boilerplate).
+    Local,
+}
 
 /// One request to a judge.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +101,14 @@ impl JudgeRequest {
         let body = Value::Object(body);
         let text = canonical(&body);
         Self { key: request_key(judge.identity(), judge.model(), &text), body, text: text.into() }
+    }
+
+    /// Returns the most tokens that a reply can have under a token limit; 0 if the request states none.
+    #[must_use]
+    pub fn tokens_max(&self, cap: Cap) -> u64 {
+        let asked = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| self.body.get(*name)?.as_u64());
+        let asked = u32::try_from(asked.unwrap_or(0)).unwrap_or(u32::MAX);
+        u64::from(if cap == Cap::Raised { raised_cap(asked) } else { asked })
     }
 
     /// Returns the body as it is sent under a token limit.
@@ -167,7 +189,12 @@ pub trait Judge: Send + Sync {
         TEMPERATURE_DEFAULT
     }
 
-    /// Returns extra body keys from the config.
+    /// Returns what sort of judge this is.
+    fn kind(&self) -> JudgeKind {
+        JudgeKind::Api
+    }
+
+    /// Returns extra body keys: those of the config, and what the reply's format wants.
     fn extra(&self) -> Option<&Map<String, Value>>;
 
     /// Returns the conversation that asks about a case.

@@ -41,8 +41,19 @@ pub struct OpenAiOptions {
     pub max_tokens: u32,
     /// Sampling temperature.
     pub temperature: f64,
-    /// Extra body keys, for example `thinking`; they win over `temperature` and `max_tokens`.
+    /// Extra body keys, for example `thinking`; they win over `temperature`, `max_tokens` and `response_format`.
     pub extra: Option<Map<String, Value>>,
+    /// Whether the server is asked for its JSON mode.
+    pub json_mode: JsonMode,
+}
+
+/// Whether a server is asked for its JSON mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonMode {
+    /// `response_format` says `json_object`.
+    On,
+    /// Only the prompt asks for JSON, for servers that know no `response_format`.
+    Off,
 }
 
 impl OpenAiOptions {
@@ -61,6 +72,7 @@ impl OpenAiOptions {
             max_tokens: MAX_TOKENS_DEFAULT,
             temperature: TEMPERATURE_DEFAULT,
             extra: None,
+            json_mode: JsonMode::On,
         }
     }
 }
@@ -119,6 +131,10 @@ impl OpenAiJudge {
             tokens_per_minute: options.tokens_per_minute,
             timeout: options.timeout,
         })?;
+        let mut extra = options.extra.unwrap_or_default();
+        if options.json_mode == JsonMode::On && !extra.contains_key("response_format") {
+            extra.insert("response_format".to_owned(), serde_json::json!({"type": "json_object"}));
+        }
         let is_streamed = options.streaming.is_wanted(options.max_tokens);
         Ok(Self {
             client,
@@ -126,7 +142,7 @@ impl OpenAiJudge {
             delivery: if is_streamed { Delivery::Stream } else { Delivery::Whole },
             max_tokens: options.max_tokens,
             temperature: options.temperature,
-            extra: options.extra,
+            extra: (!extra.is_empty()).then_some(extra),
         })
     }
 }

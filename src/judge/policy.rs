@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::prompt::{JudgeCase, local_messages};
-use super::{Attempt, CallFailure, Cap, Judge, JudgeRequest, RawReply};
+use super::{Attempt, CallFailure, Cap, Judge, JudgeKind, JudgeRequest, RawReply};
 use crate::domain::{FinishReason, Mode};
 use crate::engine::SequenceSpec;
 use crate::http::client::Admission;
@@ -110,6 +110,10 @@ impl Judge for PolicyJudge {
 
     fn temperature(&self) -> f64 {
         TEMPERATURE
+    }
+
+    fn kind(&self) -> JudgeKind {
+        JudgeKind::Local
     }
 
     fn messages(&self, case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {

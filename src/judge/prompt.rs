@@ -3,14 +3,19 @@
 //!
 //! The fixed rubric is the system message and comes first, everything that varies comes after it and the question
 //! last, so that a provider's prefix cache serves the rubric. Excerpts are bounded in characters. The text depends on
-//! the question, the decision, the label and the chosen response only, never on how many samples were drawn.
+//! the question and on what was measured of it, so that other samples lead to another request.
+
+use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Mode, ModeReason};
+use super::JudgeKind;
+use super::check::Rejection;
+use super::reply::JudgeReply;
+use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
 use crate::http::wire::Message;
 
 const TEMPLATE: &str = include_str!("../../prompts/judge.jinja");
@@ -24,15 +29,32 @@ const QUESTION_HEAD_CHARS: usize = 6000;
 /// Characters kept of the tail of the question.
 const QUESTION_TAIL_CHARS: usize = 2000;
 
+/// The built-in template, compiled once.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the default delimiters"));
+    environment.add_template("judge.jinja", TEMPLATE).expect("prompts/judge.jinja is checked by a test");
+    environment
+});
+
 /// What the judge is asked about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JudgeCase<'a> {
     /// The question as a user would type it, choices included.
     pub question: &'a str,
+    /// The reference answer, which no text may give away; never shown.
+    pub gold: &'a str,
+    /// The texts of the choices.
+    pub choices: &'a [String],
     /// The chosen mode.
     pub mode: Mode,
     /// Why it was chosen.
     pub reason: ModeReason,
+    /// Samples and correct ones of both modes.
+    pub counts: ByMode<PassCounts>,
+    /// Mean completion tokens of both modes.
+    pub mean_tokens: ByMode<u32>,
     /// The difficulty label; may be empty.
     pub difficulty: &'a str,
     /// The chosen response's thinking, if it has any.
@@ -46,13 +68,17 @@ pub struct JudgeCase<'a> {
 /// # Errors
 /// An error of the template engine; the built-in template gives none.
 pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    let template = environment.template_from_named_str("judge.jinja", TEMPLATE)?;
-    let mut rendered = template.render_captured(context! {
+    let measured = |mode: Mode| {
+        let PassCounts { sampled, correct } = case.counts[mode];
+        let percent = (100.0 * case.counts[mode].pass_rate()).round() as u32;
+        context! { sampled, correct, percent, tokens => case.mean_tokens[mode] }
+    };
+    let mut rendered = ENVIRONMENT.get_template("judge.jinja")?.render_captured(context! {
         question => excerpt(case.question, QUESTION_HEAD_CHARS, QUESTION_TAIL_CHARS),
         mode => case.mode.name(),
         reason => case.reason.name(),
+        on => measured(Mode::ThinkOn),
+        off => measured(Mode::ThinkOff),
         difficulty => case.difficulty,
         thinking => case.thinking.map(|text| excerpt(text, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS)),
         answer => excerpt(case.answer, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS),
@@ -61,6 +87,47 @@ pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> 
     let user = rendered.with_state_mut(|state| state.render_block("user"))?;
     Ok(vec![Message::system(system.trim()), Message::user(user.trim())])
 }
+
+/// Renders what a judge is told when a check refuses its text.
+#[must_use]
+pub fn rejected(rejection: Rejection) -> Message {
+    follow_up("rejected", context! { advice => rejection.advice() })
+}
+
+/// Renders what a judge is told when its reply is not the object that was asked for.
+#[must_use]
+pub fn malformed(problem: &str) -> Message {
+    follow_up("malformed", context! { problem })
+}
+
+fn follow_up(block: &str, values: minijinja::Value) -> Message {
+    let render = || -> Result<String, minijinja::Error> {
+        let both = context! { on => context! {}, off => context! {}, ..values };
+        ENVIRONMENT
+            .get_template("judge.jinja")?
+            .render_captured(both)?
+            .with_state_mut(|state| state.render_block(block))
+    };
+    Message::user(render().expect("prompts/judge.jinja is checked by a test").trim())
+}
+
+/// Returns the texts that a judge is shown as examples.
+#[must_use]
+pub fn examples(kind: JudgeKind) -> Vec<String> {
+    match kind {
+        JudgeKind::Api => {
+            let objects = TEMPLATE.lines().filter_map(|line| serde_json::from_str::<JudgeReply>(line).ok());
+            objects.map(|reply| reply.analysis).collect()
+        }
+        JudgeKind::Local => {
+            let text = |example: &LocalExample| format!("{} {}", LOCAL_PROMPT.opening.of(example.mode), example.text);
+            LOCAL_PROMPT.examples.iter().map(text).collect()
+        }
+    }
+}
+
+static LOCAL_PROMPT: LazyLock<LocalPrompt> =
+    LazyLock::new(|| toml::from_str(LOCAL).expect("prompts/judge_local.toml is checked by a test"));
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +166,7 @@ struct LocalExample {
 /// assistant's own turn, which the model goes on with.
 #[must_use]
 pub fn local_messages(case: &JudgeCase<'_>) -> Vec<Message> {
-    let prompt: LocalPrompt = toml::from_str(LOCAL).expect("prompts/judge_local.toml is checked by a test");
+    let prompt = &*LOCAL_PROMPT;
     let asked = |question: &str, mode| Message::user(format!("Question: {question}\n\n{}", prompt.asked.of(mode)));
     let mut messages = vec![Message::system(prompt.system.clone())];
     for example in &prompt.examples {
@@ -141,8 +208,12 @@ mod tests {
     fn case() -> JudgeCase<'static> {
         JudgeCase {
             question: "If 3x + 5 = 20, what is <x> & \"why\"?",
+            gold: "5",
+            choices: &[],
             mode: Mode::ThinkOn,
             reason: ModeReason::HigherPassRate,
+            counts: ByMode { on: PassCounts { sampled: 8, correct: 7 }, off: PassCounts { sampled: 8, correct: 2 } },
+            mean_tokens: ByMode { on: 321, off: 45 },
             difficulty: "medium",
             thinking: Some("subtract five"),
             answer: "x = 5",
@@ -163,8 +234,12 @@ mod tests {
         let position = |part: &str| user.find(part).unwrap_or_else(|| panic!("{part} is not in {user}"));
         assert!(position("subtract five") < position("x = 5"));
         assert!(position("x = 5") < position("what is <x> & \"why\"?"));
-        assert!(!user.contains("\n\n\n") && user.contains("medium.\n\nExcerpt"), "{user}");
-        assert!(!on[0].content.contains('{') && !user.contains('{'));
+        assert!(!user.contains("\n\n\n") && user.contains("medium\n\nExcerpt"), "{user}");
+        assert!(
+            user.contains("7 of 8 correct (88 %), 321 tokens") && user.contains("2 of 8 correct (25 %), 45 tokens")
+        );
+        assert!(!on[0].content.contains("{%") && !user.contains('{'));
+        assert!(on[0].content.contains("json"), "servers want the word for their JSON mode");
     }
 
     #[test]
@@ -177,7 +252,18 @@ mod tests {
         let tie = user_text(&JudgeCase { mode: Mode::ThinkOff, reason: ModeReason::Tie, ..case() });
         assert!(tie.contains("equally reliable"));
         let random = user_text(&JudgeCase { reason: ModeReason::Random, difficulty: "", ..case() });
-        assert!(!random.contains("Background") && !random.contains("\n\n\n"), "{random}");
+        assert!(random.contains("at random") && !random.contains("difficulty"), "{random}");
+        assert!(!random.contains("\n\n\n"), "{random}");
+    }
+
+    #[test]
+    fn follow_ups_say_what_was_wrong_and_examples_are_read_from_the_prompts() {
+        let message = rejected(Rejection::TooShort);
+        assert!(message.role == "user" && message.content.contains("too short"), "{message:?}");
+        assert!(malformed("it is no JSON").content.contains("it is no JSON"));
+        for (kind, count) in [(JudgeKind::Api, 2), (JudgeKind::Local, 6)] {
+            assert_eq!(examples(kind).len(), count, "{kind:?}");
+        }
     }
 
     #[test]

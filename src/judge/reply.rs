@@ -6,21 +6,39 @@
 //!    cut at a sentence end after at least [`CUT_CHARS_MIN`] characters. `native_finish_reason` is ignored.
 //! 3. Only `content` is read, never the reasoning fields; a leading `<think>` block in it is dropped, and so are a
 //!    code fence, quotes and a "Justification:" label around the text.
-//! 4. Text that holds a tag of the response template is refused: it would break the training target it goes into.
+//! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`]), wherever in the content it stands; some
+//!    servers put the whole object into a reasoning field, and it is read there if the content is null. A local
+//!    judge's text is its content as it stands.
 //! 5. Blank lines inside are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
+//!
+//! What the text says is judged by `check`.
 
 use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
-use crate::template::TAGS;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::JudgeKind;
 use super::cost::Usage;
 
 /// Longest justification, in characters.
 pub const TEXT_CHARS_MAX: usize = 4000;
 /// Shortest text that is kept of a reply that was cut off by its token limit, in characters.
 pub const CUT_CHARS_MIN: usize = 40;
+
+/// Objects in one content that are tried before it counts as malformed.
+const OBJECTS_MAX: usize = 32;
+/// Characters of a malformed content that are kept to be shown to the judge again.
+const MALFORMED_CHARS_MAX: usize = 2000;
+
+/// The JSON object that an API judge replies with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JudgeReply {
+    /// One to three sentences in the question's language: what the question demands and why the chosen mode suits it.
+    pub analysis: String,
+}
 
 /// A usable reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,11 +92,13 @@ pub enum ReplyProblem {
     /// There is no text, or nothing but blanks and wrapping.
     #[error("the reply holds no text")]
     BlankContent,
-    /// The text holds a tag of the response template.
-    #[error("the text holds the template tag {tag}")]
-    TemplateTag {
-        /// The tag.
-        tag: &'static str,
+    /// The content is not the JSON object that was asked for.
+    #[error("the content is not the JSON object that was asked for: {problem}")]
+    Malformed {
+        /// What is wrong with it.
+        problem: String,
+        /// The content, or its beginning.
+        said: String,
     },
 }
 
@@ -93,16 +113,16 @@ impl ReplyProblem {
             Self::CutByServer { .. } => Evidence::CutByServer,
             Self::ContentFilter => Evidence::ContentFilter,
             Self::Truncated => Evidence::Length,
-            Self::UnknownFinish { .. } | Self::BlankContent | Self::TemplateTag { .. } => Evidence::Unusable,
+            Self::UnknownFinish { .. } | Self::BlankContent | Self::Malformed { .. } => Evidence::Unusable,
         })
     }
 }
 
-/// Reads the raw body of a reply.
+/// Reads the raw body of a reply of a judge of some kind.
 ///
 /// # Errors
 /// [`ReplyProblem`] if there is no usable justification in it.
-pub fn parse(body: &str) -> Result<ParsedReply, ReplyProblem> {
+pub fn parse(body: &str, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
     let reply = ChatReply::parse(body).map_err(|error| match error {
         WireError::Blank => ReplyProblem::BlankBody,
         WireError::NotJson { problem } => ReplyProblem::NotJson { problem },
@@ -110,7 +130,7 @@ pub fn parse(body: &str) -> Result<ParsedReply, ReplyProblem> {
     if let Some(ErrorInfo { message, code }) = reply.error {
         return Err(ReplyProblem::ErrorObject { message: one_line(&message, DETAIL_CHARS_MAX), code });
     }
-    let justification = justification(&reply.choice.unwrap_or_default())?;
+    let justification = justification(&reply.choice.unwrap_or_default(), kind)?;
     Ok(ParsedReply { justification, served_model: reply.model, usage: reply.usage.map(Usage::from) })
 }
 
@@ -118,6 +138,12 @@ pub fn parse(body: &str) -> Result<ParsedReply, ReplyProblem> {
 #[must_use]
 pub fn usage(body: &str) -> Option<Usage> {
     ChatReply::parse(body).ok()?.usage.map(Usage::from)
+}
+
+/// Returns whether a raw body is the local judge's, which names itself so and costs nothing.
+#[must_use]
+pub fn is_local(body: &str) -> bool {
+    body.contains("\"model\":\"policy:")
 }
 
 impl From<crate::http::wire::WireUsage> for Usage {
@@ -130,7 +156,7 @@ impl From<crate::http::wire::WireUsage> for Usage {
     }
 }
 
-fn justification(choice: &Choice) -> Result<String, ReplyProblem> {
+fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProblem> {
     let finish = choice.finish_reason.as_deref().unwrap_or("stop");
     match finish {
         "stop" | "length" => {}
@@ -141,14 +167,27 @@ fn justification(choice: &Choice) -> Result<String, ReplyProblem> {
         other => return Err(ReplyProblem::UnknownFinish { finish: one_line(other, 40) }),
     }
     let content = choice.content.as_deref().unwrap_or_default();
-    let text = collapse(unwrap_text(without_thinking(content)));
+    let content = without_thinking(content).trim();
+    let (text, is_whole) = match kind {
+        JudgeKind::Local => (collapse(unwrap_text(content)), finish == "stop"),
+        JudgeKind::Api if content.is_empty() => {
+            let elsewhere =
+                choice.reasoning.as_deref().and_then(|reasoning| serde_json::from_str(reasoning.trim()).ok());
+            (elsewhere.map(|JudgeReply { analysis }| collapse(unwrap_text(&analysis))).unwrap_or_default(), true)
+        }
+        JudgeKind::Api => match find_object(content) {
+            Ok(analysis) => (collapse(unwrap_text(&analysis)), true),
+            Err(_) if finish == "length" => return Err(ReplyProblem::Truncated),
+            Err(problem) => {
+                let said = content.chars().take(MALFORMED_CHARS_MAX).collect();
+                return Err(ReplyProblem::Malformed { problem, said });
+            }
+        },
+    };
     if text.is_empty() {
         return Err(if finish == "length" { ReplyProblem::Truncated } else { ReplyProblem::BlankContent });
     }
-    if let Some(tag) = template_tag(&text) {
-        return Err(ReplyProblem::TemplateTag { tag });
-    }
-    if finish == "length" {
+    if !is_whole {
         return cut_at_sentence_end(&text, TEXT_CHARS_MAX).ok_or(ReplyProblem::Truncated);
     }
     if text.chars().count() <= TEXT_CHARS_MAX {
@@ -158,15 +197,26 @@ fn justification(choice: &Choice) -> Result<String, ReplyProblem> {
         .unwrap_or_else(|| text.chars().take(TEXT_CHARS_MAX).collect::<String>().trim_end().to_owned()))
 }
 
-/// Returns the first template tag that `text` holds, in any letter case.
-fn template_tag(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
-    TAGS.iter().copied().find(|tag| lower.contains(tag))
+/// Returns the `analysis` of the first object in `content` that has one: prose and fences around it are skipped.
+fn find_object(content: &str) -> Result<String, String> {
+    let mut problem = None;
+    for (start, _) in content.match_indices('{').take(OBJECTS_MAX) {
+        let rest = content.get(start..).unwrap_or_default();
+        let read = serde_json::Deserializer::from_str(rest).into_iter::<JudgeReply>().next();
+        match read {
+            Some(Ok(reply)) => return Ok(reply.analysis),
+            Some(Err(error)) => {
+                problem.get_or_insert_with(|| one_line(&error.to_string(), DETAIL_CHARS_MAX));
+            }
+            None => {}
+        }
+    }
+    Err(problem.unwrap_or_else(|| "it holds no object".to_owned()))
 }
 
 /// Drops a leading `<think>...</think>` block, also one whose opening tag was part of the prompt.
 ///
-/// A block that is never closed stays, and is then refused for its tag.
+/// A block that is never closed stays, and is then refused by `check` for its tag.
 fn without_thinking(content: &str) -> &str {
     match content.split_once("</think>") {
         Some((thought, rest)) if thought.trim_start().starts_with("<think>") || !thought.contains("<think>") => rest,
@@ -261,12 +311,62 @@ mod tests {
     }
 
     fn text_of(content: &str) -> Result<String, ReplyProblem> {
-        parse(&body(json!(content), json!("stop"))).map(|reply| reply.justification)
+        parse(&body(json!(content), json!("stop")), JudgeKind::Local).map(|reply| reply.justification)
+    }
+
+    fn analysis_of(content: &str, finish: &str) -> Result<String, ReplyProblem> {
+        parse(&body(json!(content), json!(finish)), JudgeKind::Api).map(|reply| reply.justification)
+    }
+
+    #[test]
+    fn the_object_is_found_in_fences_and_prose_and_behind_thinking() {
+        let object = json!({"analysis": TEXT, "more": {"a": 1}}).to_string();
+        for content in [
+            object.clone(),
+            format!("```json\n{object}\n```"),
+            format!("Here is {{it}}:\n{object}\nDone."),
+            format!("<think>\n{{\"analysis\": \"no\"}}\n</think>\n{object}"),
+        ] {
+            assert_eq!(analysis_of(&content, "stop").as_deref(), Ok(TEXT), "{content}");
+        }
+        // A whole object is whole, whatever ended the reply after it.
+        assert_eq!(analysis_of(&object, "length").as_deref(), Ok(TEXT));
+    }
+
+    #[test]
+    fn content_without_the_object_is_malformed_and_says_why() {
+        let cut = "{\"analysis\": \"Two rates";
+        for (content, why) in [
+            (TEXT, "no object"),
+            ("[1]", "no object"),
+            ("{\"text\": \"x\"}", "missing field `analysis`"),
+            ("{\"analysis\": 7}", "invalid type"),
+            (cut, "EOF"),
+        ] {
+            let Err(ReplyProblem::Malformed { problem, said }) = analysis_of(content, "stop") else {
+                panic!("{content}")
+            };
+            assert!(problem.contains(why) && said == content, "{content}: {problem}");
+        }
+        assert_eq!(analysis_of(cut, "length"), Err(ReplyProblem::Truncated));
+        assert_eq!(analysis_of("{\"analysis\": \" \"}", "stop"), Err(ReplyProblem::BlankContent));
+    }
+
+    #[test]
+    fn an_object_in_the_reasoning_counts_only_if_there_is_no_content() {
+        let with = |content: Value, reasoning: &str| {
+            let choice = json!({"message": {"content": content, "reasoning": reasoning}, "finish_reason": "stop"});
+            parse(&json!({"choices": [choice]}).to_string(), JudgeKind::Api).map(|reply| reply.justification)
+        };
+        let object = json!({"analysis": TEXT}).to_string();
+        assert_eq!(with(json!(null), &object).as_deref(), Ok(TEXT));
+        assert_eq!(with(json!(null), "let me see"), Err(ReplyProblem::BlankContent));
+        assert!(matches!(with(json!("x"), &object), Err(ReplyProblem::Malformed { .. })));
     }
 
     #[test]
     fn a_good_reply_gives_text_model_and_usage() {
-        let reply = parse(&format!("\n\n{}", body(json!(TEXT), json!("stop")))).unwrap();
+        let reply = parse(&format!("\n\n{}", body(json!(TEXT), json!("stop"))), JudgeKind::Local).unwrap();
         let usage = Usage { prompt_tokens: 9, cache_hit_tokens: Some(4), completion_tokens: 5 };
         let served_model = Some("deepseek-v4".to_owned());
         assert_eq!(reply, ParsedReply { justification: TEXT.to_owned(), served_model, usage: Some(usage) });
@@ -289,31 +389,33 @@ mod tests {
             (body(json!(TEXT), json!("tool_calls")), ReplyProblem::UnknownFinish { finish: "tool_calls".to_owned() }),
         ];
         for (body, expected) in cases {
-            assert_eq!(parse(&body), Err(expected), "{body}");
+            assert_eq!(parse(&body, JudgeKind::Local), Err(expected), "{body}");
         }
-        assert!(matches!(parse("<html>"), Err(ReplyProblem::NotJson { .. })));
+        assert!(matches!(parse("<html>", JudgeKind::Local), Err(ReplyProblem::NotJson { .. })));
     }
 
     #[test]
     fn an_error_object_counts_before_choices() {
         let mut value: Value = serde_json::from_str(&body(json!(TEXT), json!("stop"))).unwrap();
         value["error"] = json!({"message": "server\nbusy", "code": "busy"});
-        let problem = parse(&value.to_string()).unwrap_err();
+        let problem = parse(&value.to_string(), JudgeKind::Local).unwrap_err();
         let expected = ReplyProblem::ErrorObject { message: "server busy".to_owned(), code: Some("busy".to_owned()) };
         assert_eq!(problem, expected);
         assert_eq!(problem.class(), Class::Transient);
         value["error"] = json!({"message": "no", "type": "insufficient_quota"});
-        assert_eq!(parse(&value.to_string()).unwrap_err().class(), Class::FatalRun);
+        assert_eq!(parse(&value.to_string(), JudgeKind::Local).unwrap_err().class(), Class::FatalRun);
     }
 
     #[test]
     fn a_null_finish_is_accepted_beside_text() {
-        assert_eq!(parse(&body(json!(TEXT), json!(null))).unwrap().justification, TEXT);
+        assert_eq!(parse(&body(json!(TEXT), json!(null)), JudgeKind::Local).unwrap().justification, TEXT);
     }
 
     #[test]
     fn a_truncated_reply_is_cut_at_its_last_sentence_end() {
-        let cut = |content: &str| parse(&body(json!(content), json!("length"))).map(|reply| reply.justification);
+        let cut = |content: &str| {
+            parse(&body(json!(content), json!("length")), JudgeKind::Local).map(|reply| reply.justification)
+        };
         assert_eq!(cut(&format!("{TEXT} And then 3.5 of")).unwrap(), TEXT);
         // 40 characters are enough, 39 are not.
         let at = format!("{}. tail", "x".repeat(39));
@@ -341,19 +443,6 @@ mod tests {
         assert_eq!(text_of(quoted).as_deref(), Ok(quoted));
         let colon = "This needs care: signs flip.";
         assert_eq!(text_of(colon).as_deref(), Ok(colon));
-    }
-
-    #[test]
-    fn text_with_any_template_tag_is_refused() {
-        for tag in TAGS.iter().copied().filter(|tag| *tag != "</think>") {
-            assert_eq!(text_of(&format!("{TEXT} {tag}")), Err(ReplyProblem::TemplateTag { tag }));
-            let upper = tag.to_ascii_uppercase();
-            assert_eq!(text_of(&format!("{TEXT} {upper} x")), Err(ReplyProblem::TemplateTag { tag }));
-        }
-        let twice = format!("<think>a</think> {TEXT} </think> x");
-        assert_eq!(text_of(&twice), Err(ReplyProblem::TemplateTag { tag: "</think>" }));
-        assert_eq!(text_of(&format!("<think> {TEXT}")), Err(ReplyProblem::TemplateTag { tag: "<think>" }));
-        assert_eq!(text_of("x < y and <b> are no tags of ours").as_deref(), Ok("x < y and <b> are no tags of ours"));
     }
 
     #[test]

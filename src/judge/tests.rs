@@ -1,20 +1,47 @@
 //! The attempt loop against a scripted judge, and the HTTP judge against a scripted server.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use super::cost::Budget;
 use super::openai::{OpenAiJudge, OpenAiJudgeError, OpenAiOptions};
+use super::prompt::JudgeCase;
 use super::*;
+use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
 use crate::http::retry::{Backoff, Class};
 use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
 const KEY: &str = "sk-very-secret-0123456789";
 const TEXT: &str = "Two rates must be combined before a time can be found.";
+/// A text that gives the answer of [`CASE`] away.
+const LEAK: &str = "Two rates must be combined, and the tank is full after 18 hours.";
+
+const CASE: JudgeCase<'static> = JudgeCase {
+    question: "One pipe fills a tank in 6 hours, another drains it in 9. When is it full?",
+    gold: "18",
+    choices: &[],
+    mode: Mode::ThinkOn,
+    reason: ModeReason::Tie,
+    counts: ByMode { on: PassCounts { sampled: 4, correct: 3 }, off: PassCounts { sampled: 4, correct: 1 } },
+    mean_tokens: ByMode { on: 200, off: 20 },
+    difficulty: "medium",
+    thinking: None,
+    answer: "18",
+};
+
+/// The JSON object that an API judge is to reply with.
+fn object(text: &str) -> String {
+    json!({"analysis": text}).to_string()
+}
+
+fn good() -> Step {
+    Step::chat(&object(TEXT))
+}
 
 /// How an attempt ended, and the detail of a failure.
 type Recorded = (Option<AttemptEnd>, String);
@@ -88,11 +115,12 @@ struct FixedJudge {
     result: Result<String, CallFailure>,
     calls: AtomicUsize,
     cancel_during_call: Option<CancellationToken>,
+    kind: JudgeKind,
 }
 
 impl FixedJudge {
     fn new(result: Result<String, CallFailure>) -> Self {
-        Self { result, calls: AtomicUsize::new(0), cancel_during_call: None }
+        Self { result, calls: AtomicUsize::new(0), cancel_during_call: None, kind: JudgeKind::Api }
     }
 
     fn failing(class: Class, status: Option<u16>) -> Self {
@@ -115,6 +143,10 @@ impl Judge for FixedJudge {
 
     fn max_tokens(&self) -> u32 {
         MAX_TOKENS_DEFAULT
+    }
+
+    fn kind(&self) -> JudgeKind {
+        self.kind
     }
 
     fn extra(&self) -> Option<&Map<String, Value>> {
@@ -140,20 +172,54 @@ impl Judge for FixedJudge {
     }
 }
 
-fn request(judge: &dyn Judge) -> JudgeRequest {
-    JudgeRequest::new(judge, &[Message::system("rubric"), Message::user("question")])
+fn conversation(judge: &dyn Judge, attempts_max: u32) -> Conversation {
+    let messages = vec![Message::system("rubric"), Message::user("question")];
+    Conversation::with_messages(judge, &CASE, messages, attempts_max)
 }
 
-fn options(attempts_max: u32) -> AskOptions {
-    AskOptions {
-        backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) },
-        unreachable_delay: Duration::from_micros(100),
-        ..AskOptions::new(attempts_max, CancellationToken::new())
+fn request(judge: &dyn Judge) -> JudgeRequest {
+    conversation(judge, 1).request().clone()
+}
+
+/// The attempts allowed, and everything else about asking.
+struct Asked {
+    attempts_max: u32,
+    options: AskOptions,
+}
+
+impl std::ops::Deref for Asked {
+    type Target = AskOptions;
+
+    fn deref(&self) -> &AskOptions {
+        &self.options
     }
 }
 
-async fn ask_with(judge: &dyn Judge, journal: &dyn Journal, options: &AskOptions) -> Result<Justification, AskError> {
-    ask(judge, journal, &QueryId("q1".to_owned()), &request(judge), options).await
+impl std::ops::DerefMut for Asked {
+    fn deref_mut(&mut self) -> &mut AskOptions {
+        &mut self.options
+    }
+}
+
+fn options(attempts_max: u32) -> Asked {
+    let options = AskOptions {
+        backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) },
+        unreachable_delay: Duration::from_micros(100),
+        ..AskOptions::new(CancellationToken::new())
+    };
+    Asked { attempts_max, options }
+}
+
+async fn ask_with(judge: &dyn Judge, journal: &dyn Journal, asked: &Asked) -> Result<Judged, AskError> {
+    let mut conversation = conversation(judge, asked.attempts_max);
+    ask(judge, journal, &QueryId("q1".to_owned()), &mut conversation, &asked.options).await
+}
+
+fn text(result: Result<Judged, AskError>) -> String {
+    match result {
+        Ok(Judged::Accepted(justification)) => justification.text,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn http_judge(base_url: &str) -> OpenAiJudge {
@@ -161,7 +227,7 @@ fn http_judge(base_url: &str) -> OpenAiJudge {
     OpenAiJudge::new(OpenAiOptions { api_key, ..OpenAiOptions::new(base_url, "deepseek-chat") }).unwrap()
 }
 
-async fn ask_server(script: Vec<Step>, attempts_max: u32) -> (Result<Justification, AskError>, MemoryJournal, usize) {
+async fn ask_server(script: Vec<Step>, attempts_max: u32) -> (Result<Judged, AskError>, MemoryJournal, usize) {
     let server = Server::start(script);
     let journal = MemoryJournal::default();
     let result = ask_with(&http_judge(&server.base_url()), &journal, &options(attempts_max)).await;
@@ -172,20 +238,20 @@ fn failed(outcome: AttemptOutcome, status: Option<u16>) -> Option<AttemptEnd> {
     Some(AttemptEnd::Failed { outcome, status })
 }
 
-fn gave_up(result: Result<Justification, AskError>) -> (u32, String) {
+fn gave_up(result: Result<Judged, AskError>) -> (u32, String) {
     match result {
-        Err(AskError::GaveUp { attempts, detail }) => (attempts, detail),
+        Ok(Judged::GaveUp { attempts, detail }) => (attempts, detail),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
 async fn a_good_reply_is_recorded_raw_and_returned() {
-    let (result, journal, requests) = ask_server(vec![Step::chat(TEXT)], 5).await;
+    let (result, journal, requests) = ask_server(vec![good()], 5).await;
     let expected = Justification { text: TEXT.to_owned(), judge_model: "served-model".to_owned() };
-    assert_eq!(result.unwrap(), expected);
+    assert_eq!(result.unwrap(), Judged::Accepted(expected));
     assert_eq!(requests, 1);
-    assert_eq!(journal.ends(), vec![Some(AttemptEnd::Reply(chat_body(TEXT)))]);
+    assert_eq!(journal.ends(), vec![Some(AttemptEnd::Reply(chat_body(&object(TEXT))))]);
 }
 
 #[tokio::test]
@@ -201,23 +267,22 @@ async fn failures_that_pass_are_retried_until_a_usable_reply() {
             Step::status(200, r#"{"error":{"message":"busy","code":503}}"#),
             Step::status(200, null_content),
             Step::chat("  "),
-            Step::chat("<judge>x</judge>"),
             Step::Hang,
             Step::Torn,
-            Step::status(200, &format!("\n\n\n{}", chat_body(TEXT))),
+            Step::status(200, &format!("\n\n\n{}", chat_body(&object(TEXT)))),
         ],
         20,
     )
     .await;
-    assert_eq!(result.unwrap().text, TEXT);
-    assert_eq!(requests, 12);
+    assert_eq!(text(result), TEXT);
+    assert_eq!(requests, 11);
     let ends = journal.ends();
-    assert_eq!(ends.len(), 12);
+    assert_eq!(ends.len(), 11);
     assert_eq!(ends[0], failed(AttemptOutcome::HttpError, Some(500)));
     assert_eq!(ends[1], failed(AttemptOutcome::HttpError, Some(429)));
     assert_eq!(ends[2], Some(AttemptEnd::Reply(String::new())));
+    assert_eq!(ends[8], failed(AttemptOutcome::TransportError, None));
     assert_eq!(ends[9], failed(AttemptOutcome::TransportError, None));
-    assert_eq!(ends[10], failed(AttemptOutcome::TransportError, None));
 }
 
 #[tokio::test]
@@ -225,7 +290,7 @@ async fn a_rejected_key_ends_the_run_with_a_hint_and_without_the_key() {
     let body = format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#);
     let (result, journal, requests) = ask_server(vec![Step::status(401, &body)], 5).await;
     let error = result.unwrap_err();
-    let AskError::FatalRun { message, hint } = &error else { panic!("{error:?}") };
+    let AskError::FatalRun { message, hint, .. } = &error else { panic!("{error:?}") };
     assert_eq!(message, "HTTP 401: bad key [redacted]");
     assert!(hint.contains("api_key_env"));
     assert_eq!(requests, 1);
@@ -260,7 +325,7 @@ async fn a_rejected_request_is_given_up_at_once() {
 #[tokio::test]
 async fn a_model_that_is_not_served_ends_the_run_and_excludes_nothing() {
     let (result, journal, _) = ask_server(vec![Step::status(404, r#"{"detail":"Not Found"}"#)], 5).await;
-    let Err(AskError::FatalRun { message, hint }) = result else { panic!("{result:?}") };
+    let Err(AskError::FatalRun { message, hint, .. }) = result else { panic!("{result:?}") };
     assert!(message.contains("Not Found") && hint.contains("base_url and model"), "{message}; {hint}");
     assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Refused, Some(404))]);
 }
@@ -270,10 +335,10 @@ const CUT_OFF: &str = r#"{"choices":[{"message":{"content":"Two ra"},"finish_rea
 
 #[tokio::test]
 async fn a_reply_that_was_cut_off_is_asked_for_once_more_with_a_larger_limit() {
-    let server = Server::start(vec![Step::status(200, CUT_OFF), Step::chat(TEXT)]);
+    let server = Server::start(vec![Step::status(200, CUT_OFF), good()]);
     let journal = MemoryJournal::default();
     let result = ask_with(&http_judge(&server.base_url()), &journal, &options(5)).await;
-    assert_eq!(result.unwrap().text, TEXT);
+    assert_eq!(text(result), TEXT);
     let limits: Vec<Value> = server
         .seen()
         .iter()
@@ -290,18 +355,18 @@ async fn a_reply_that_was_cut_off_is_asked_for_once_more_with_a_larger_limit() {
 #[tokio::test]
 async fn a_content_filter_is_not_argued_with() {
     let filtered = r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}"#;
-    let (result, _, requests) = ask_server(vec![Step::status(200, filtered), Step::chat(TEXT)], 5).await;
+    let (result, _, requests) = ask_server(vec![Step::status(200, filtered), good()], 5).await;
     assert_eq!(gave_up(result), (1, "the provider's content filter stopped the reply".to_owned()));
     assert_eq!(requests, 1);
 }
 
 #[tokio::test]
 async fn identical_requests_in_flight_share_one_call() {
-    let judge = FixedJudge::new(Ok(chat_body(TEXT)));
+    let judge = FixedJudge::new(Ok(chat_body(&object(TEXT))));
     let (journal, options) = (MemoryJournal::default(), options(5));
     let asks = (0..50).map(|_| ask_with(&judge, &journal, &options));
     for result in futures::future::join_all(asks).await {
-        assert_eq!(result.unwrap().text, TEXT);
+        assert_eq!(text(result), TEXT);
     }
     assert_eq!((judge.calls(), journal.ends().len()), (1, 1));
 }
@@ -316,9 +381,9 @@ async fn a_refused_connection_is_tried_a_few_times_and_counts_for_nothing() {
     assert!(hint.contains("run the same command again"));
     assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Unreachable, None); 5]);
     // The attempts allowed are all left, and numbering goes on.
-    let back = FixedJudge::new(Ok(chat_body(TEXT)));
+    let back = FixedJudge::new(Ok(chat_body(&object(TEXT))));
     let journal = MemoryJournal::with(&request(&back), journal.ends());
-    assert_eq!(ask_with(&back, &journal, &options(1)).await.unwrap().text, TEXT);
+    assert_eq!(text(ask_with(&back, &journal, &options(1)).await), TEXT);
     assert_eq!(journal.ends().len(), 6);
 }
 
@@ -339,16 +404,16 @@ async fn attempts_are_bounded_over_restarts() {
 #[tokio::test]
 async fn a_stored_usable_reply_is_returned_without_any_call() {
     let judge = FixedJudge::failing(Class::FatalRun, Some(401));
-    let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(TEXT)))];
+    let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(&object(TEXT))))];
     let journal = MemoryJournal::with(&request(&judge), stored);
-    assert_eq!(ask_with(&judge, &journal, &options(1)).await.unwrap().text, TEXT);
+    assert_eq!(text(ask_with(&judge, &journal, &options(1)).await), TEXT);
     assert_eq!(judge.calls(), 0);
 }
 
 #[tokio::test]
 async fn cancelling_ends_a_wait_but_not_a_call() {
     // Cancelled before anything: no attempt is begun.
-    let judge = FixedJudge::new(Ok(chat_body(TEXT)));
+    let judge = FixedJudge::new(Ok(chat_body(&object(TEXT))));
     let journal = MemoryJournal::default();
     let stopped = options(5);
     stopped.cancel.cancel();
@@ -358,7 +423,7 @@ async fn cancelling_ends_a_wait_but_not_a_call() {
     // Cancelled during a call that succeeds: the reply is kept and returned.
     let during = options(5);
     let judge = FixedJudge { cancel_during_call: Some(during.cancel.clone()), ..judge };
-    assert_eq!(ask_with(&judge, &journal, &during).await.unwrap().text, TEXT);
+    assert_eq!(text(ask_with(&judge, &journal, &during).await), TEXT);
     assert_eq!(journal.ends().len(), 1);
 
     // Cancelled during a call that fails: recorded, and the long wait that would follow does not take place.
@@ -384,16 +449,16 @@ async fn the_last_failed_attempt_is_not_waited_after() {
 #[tokio::test]
 async fn a_wish_to_wait_takes_the_place_of_the_backoff() {
     // The back-off alone would wait for days.
-    let server = Server::start(vec![Step::status(503, "").header("retry-after: 0.001"), Step::chat(TEXT)]);
+    let server = Server::start(vec![Step::status(503, "").header("retry-after: 0.001"), good()]);
     let mut patient = options(3);
     patient.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
     let result = ask_with(&http_judge(&server.base_url()), &MemoryJournal::default(), &patient).await;
-    assert_eq!(result.unwrap().text, TEXT);
+    assert_eq!(text(result), TEXT);
 }
 
 #[tokio::test]
 async fn the_wire_body_and_its_key_cover_everything_that_decides_the_reply() {
-    let server = Server::start(vec![Step::chat(TEXT)]);
+    let server = Server::start(vec![good()]);
     let extra = |json: Value| json.as_object().cloned();
     let build = |extra: Option<Map<String, Value>>, model: &str, base_url: &str| {
         OpenAiJudge::new(OpenAiOptions { extra, ..OpenAiOptions::new(base_url, model) }).unwrap()
@@ -411,6 +476,7 @@ async fn the_wire_body_and_its_key_cover_everything_that_decides_the_reply() {
             "messages": [{"role": "system", "content": "rubric"}, {"role": "user", "content": "question"}],
             "max_tokens": 400,
             "temperature": 0.2,
+            "response_format": {"type": "json_object"},
             "thinking": {"type": "disabled"},
         })
     );
@@ -451,18 +517,22 @@ fn what_stored_attempts_settle_follows_the_table() {
     let history = |ends: &[Option<AttemptEnd>]| -> Vec<PastAttempt> {
         (1..).zip(ends).map(|(attempt, end)| PastAttempt { attempt, end: end.clone() }).collect()
     };
-    let verdict = |ends: &[Option<AttemptEnd>]| match settled(&history(ends), 2) {
-        None => "open".to_owned(),
-        Some(Ok(justification)) => justification.text,
-        Some(Err(gave_up)) => format!("{} {}", gave_up.attempts, gave_up.detail),
+    let judge = FixedJudge::failing(Class::Transient, None);
+    let step = |ends: &[Option<AttemptEnd>]| conversation(&judge, 2).advance(&judge, &history(ends));
+    let verdict = |ends: &[Option<AttemptEnd>]| match step(ends) {
+        super::Step::Call(_) => "open".to_owned(),
+        super::Step::Next => "next".to_owned(),
+        super::Step::Settled(Judged::Accepted(justification)) => justification.text,
+        super::Step::Settled(Judged::GaveUp { attempts, detail }) => format!("{attempts} {detail}"),
+        super::Step::Settled(Judged::Rejected { rejection, attempts }) => format!("{attempts} {rejection}"),
     };
     let unreachable = failed(AttemptOutcome::Unreachable, None);
     let refused = failed(AttemptOutcome::Refused, Some(429));
     let busy = failed(AttemptOutcome::HttpError, Some(503));
     let quota = reply(r#"{"error":{"type":"insufficient_quota","message":"m"}}"#);
     assert_eq!(verdict(&[]), "open");
-    assert_eq!(verdict(&[reply(&chat_body(TEXT))]), TEXT);
-    assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(TEXT))]), TEXT);
+    assert_eq!(verdict(&[reply(&chat_body(&object(TEXT)))]), TEXT);
+    assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), TEXT);
     assert_eq!(verdict(&[unreachable.clone(), refused, quota, unreachable]), "open");
     assert_eq!(verdict(std::slice::from_ref(&busy)), "open");
     assert_eq!(verdict(&[busy.clone(), None]), "2 interrupted while it was in flight");
@@ -475,7 +545,103 @@ fn what_stored_attempts_settle_follows_the_table() {
     assert_eq!(verdict(&[reply(CUT_OFF)]), "open");
     assert_eq!(verdict(&[reply(CUT_OFF), busy]), "2 HTTP 503");
     assert_eq!(verdict(&[failed(AttemptOutcome::Rejected, None)]), "1 the request was rejected");
-    let nameless = r#"{"choices":[{"message":{"content":"Because it is so."},"finish_reason":"stop"}]}"#;
-    let justification = settled(&history(&[reply(nameless)]), 2).unwrap().unwrap();
+    let leak = reply(&chat_body(&object(LEAK)));
+    assert_eq!(verdict(std::slice::from_ref(&leak)), "next");
+    assert_eq!(verdict(&[None, leak]), "2 leaks_answer");
+    let prose = reply(&chat_body(TEXT));
+    assert_eq!(verdict(std::slice::from_ref(&prose)), "next");
+    assert_eq!(verdict(&[None, prose]), "2 it holds no object");
+    let nameless = json!({"choices": [{"message": {"content": object(TEXT)}, "finish_reason": "stop"}]}).to_string();
+    let super::Step::Settled(Judged::Accepted(justification)) = step(&[reply(&nameless)]) else { panic!() };
     assert_eq!(justification.judge_model, "unknown");
+}
+
+#[tokio::test]
+async fn a_rejected_text_is_shown_to_the_judge_with_the_reason_and_the_next_one_is_taken() {
+    let server = Server::start(vec![Step::chat(&object(LEAK)), Step::status(500, ""), good()]);
+    let (judge, journal) = (http_judge(&server.base_url()), MemoryJournal::default());
+    assert_eq!(text(ask_with(&judge, &journal, &options(3)).await), TEXT);
+    let bodies: Vec<Value> = server.seen().iter().map(|seen| serde_json::from_str(&seen.body).unwrap()).collect();
+    let messages = |index: usize| bodies[index]["messages"].as_array().unwrap();
+    assert_eq!((bodies.len(), messages(0).len(), messages(1).len()), (3, 2, 4));
+    assert_eq!(messages(1)[..2], messages(0)[..], "the beginning stays, for the provider's cache");
+    assert_eq!(messages(1)[2], json!({"role": "assistant", "content": object(LEAK)}));
+    assert!(messages(1)[3]["content"].as_str().unwrap().contains("gives the answer away"));
+    assert_eq!(bodies[1], bodies[2]);
+    // The same facts lead to the same end without any call.
+    let silent = http_judge(&server.base_url());
+    assert_eq!(text(ask_with(&silent, &journal, &options(3)).await), TEXT);
+    assert_eq!(server.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn rejections_are_bounded_together_with_all_other_attempts() {
+    let server = Server::start(vec![Step::chat(&object(LEAK)), Step::status(500, ""), Step::chat(&object(LEAK))]);
+    let (judge, journal) = (http_judge(&server.base_url()), MemoryJournal::default());
+    for _ in 0..2 {
+        let judged = ask_with(&judge, &journal, &options(3)).await.unwrap();
+        assert_eq!(judged, Judged::Rejected { rejection: check::Rejection::LeaksAnswer, attempts: 3 });
+        assert_eq!(server.seen().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn broken_json_is_repaired_once() {
+    let (result, _, requests) = ask_server(vec![Step::chat(TEXT), good()], 5).await;
+    assert_eq!((text(result).as_str(), requests), (TEXT, 2));
+    let (result, _, requests) = ask_server(vec![Step::chat(TEXT), Step::chat("{\"text\": 1}"), good()], 5).await;
+    assert_eq!((gave_up(result).0, requests), (2, 2));
+}
+
+#[tokio::test]
+async fn a_local_judge_replies_with_plain_text_and_is_asked_again_instead_of_told() {
+    let judge = FixedJudge { kind: JudgeKind::Local, ..FixedJudge::new(Ok(chat_body(LEAK))) };
+    let journal = MemoryJournal::default();
+    let judged = ask_with(&judge, &journal, &options(3)).await.unwrap();
+    assert_eq!(judged, Judged::Rejected { rejection: check::Rejection::LeaksAnswer, attempts: 3 });
+    assert_eq!((judge.calls(), journal.ends().len()), (3, 3));
+    let judge = FixedJudge { kind: JudgeKind::Local, ..FixedJudge::new(Ok(chat_body(TEXT))) };
+    assert_eq!(text(ask_with(&judge, &MemoryJournal::default(), &options(3)).await), TEXT);
+}
+
+#[tokio::test]
+async fn a_budget_ends_the_run_before_a_call_that_might_exceed_it() {
+    let prices = cost::Prices { input_cache_hit: Some(1.0), input_cache_miss: Some(1.0), output: Some(1.0) };
+    let body = |tokens: u64| {
+        let choice = json!({"message": {"content": object(LEAK)}, "finish_reason": "stop"});
+        json!({"choices": [choice], "usage": {"prompt_tokens": tokens, "completion_tokens": 0}}).to_string()
+    };
+    let judge = FixedJudge::new(Ok(body(100)));
+    let worst = |spent| {
+        let budget = Budget::new(1.0, prices.clone(), spent);
+        budget.worst_case_usd(conversation(&judge, 9).request(), Cap::AsAsked)
+    };
+    assert!(worst(0.0) > 400e-6, "the reply's limit counts");
+    let mut asked = options(9);
+    // Room for one call, and after it for less than another.
+    asked.budget = Some(Arc::new(Budget::new(worst(0.0) + 50e-6, prices.clone(), 0.0)));
+    let error = ask_with(&judge, &MemoryJournal::default(), &asked).await.unwrap_err();
+    let AskError::Budget { spent_usd, .. } = error else { panic!("{error:?}") };
+    assert!((spent_usd - 100e-6).abs() < 1e-12 && judge.calls() == 1, "{spent_usd}");
+    // What was spent before counts.
+    asked.budget = Some(Arc::new(Budget::new(1.0, prices.clone(), 1.0)));
+    assert!(matches!(ask_with(&judge, &MemoryJournal::default(), &asked).await, Err(AskError::Budget { .. })));
+    assert_eq!(judge.calls(), 1);
+}
+
+#[tokio::test]
+async fn calls_in_flight_are_waited_for_before_a_budget_counts_as_spent() {
+    let prices = cost::Prices { input_cache_hit: Some(1.0), input_cache_miss: Some(1.0), output: Some(1.0) };
+    let judge = FixedJudge::failing(Class::Transient, None);
+    let request = request(&judge);
+    let usd = Budget::new(1.0, prices.clone(), 0.0).worst_case_usd(&request, Cap::AsAsked);
+    let budget = Arc::new(Budget::new(1.5 * usd, prices, 0.0));
+    let first = budget.reserve(&request, Cap::AsAsked).await.unwrap();
+    let mut second = std::pin::pin!(budget.reserve(&request, Cap::AsAsked));
+    assert!(futures::poll!(&mut second).is_pending(), "the first call may turn out cheap");
+    first.charge(Some(cost::Usage::default()));
+    let second = second.await.unwrap();
+    // Dropped without a word: it may have been charged, and all of it counts.
+    drop(second);
+    assert!(matches!(budget.reserve(&request, Cap::AsAsked).await, Err(AskError::Budget { .. })));
 }

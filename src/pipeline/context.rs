@@ -21,9 +21,10 @@ use crate::config::{
 };
 use crate::domain::{Kind, ResolvedModel};
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
-use crate::judge::openai::{OpenAiJudge, OpenAiOptions};
+use crate::judge::cost::{Budget, Usage, cost_usd};
+use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
-use crate::judge::{Flights, Judge, prompt};
+use crate::judge::{Flights, Judge, check, prompt, reply};
 use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
 use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
 use crate::shards::{self, Publisher, TABLES_VERSION};
@@ -84,6 +85,8 @@ pub struct Context {
     pub prompt_version: String,
     /// The requests under way, by their content addresses.
     pub flights: Flights,
+    /// What judge calls may cost, if that is limited.
+    pub budget: Option<Arc<Budget>>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
@@ -127,6 +130,7 @@ impl Context {
         };
         let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
         let prompt_version = hex::encode(&Sha256::digest(prompts.as_bytes())[..6]);
+        let budget = open_budget(&settings, &ledger.reader()?)?;
         let charging = if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free };
         Ok(Self {
             settings,
@@ -142,6 +146,7 @@ impl Context {
             rows,
             prompt_version,
             flights: Flights::default(),
+            budget,
             progress: Arc::new(Progress::new(rows)),
             stop,
             readers: Mutex::default(),
@@ -185,6 +190,22 @@ impl Context {
         let start = index * self.run.queries_per_shard;
         start..(start + self.run.queries_per_shard).min(self.rows)
     }
+}
+
+/// Opens the budget with what stored replies of an API cost. A reply that does not say its tokens counts by its size.
+fn open_budget(settings: &Settings, reader: &Reader) -> Result<Option<Arc<Budget>>, RunError> {
+    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, .. } = &settings.judge;
+    if *budget_usd == 0.0 || *backend != JudgeBackend::Openai {
+        return Ok(None);
+    }
+    let mut spent_usd = 0.0;
+    reader.for_each_reply(|body| {
+        if !reply::is_local(body) {
+            let size = Usage { completion_tokens: body.len() as u64, ..Usage::default() };
+            spent_usd += cost_usd(&reply::usage(body).unwrap_or(size), prices).unwrap_or(0.0);
+        }
+    })?;
+    Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), spent_usd))))
 }
 
 fn open_policy(
@@ -244,6 +265,7 @@ fn identify(
         input: input.digest.clone(),
         policy: policy.fingerprint(),
         judge_prompt: prompt::prompt_hash(),
+        checks: check::CHECKS_VERSION.to_string(),
         verifier: verify::VERSION.to_string(),
         sandbox: programs.lack().map(str::to_owned),
         tables: TABLES_VERSION.to_string(),
@@ -330,6 +352,7 @@ pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError>
     options.streaming = settings.stream;
     options.timeout = Duration::from_secs(settings.timeout_s);
     options.max_tokens = settings.max_tokens;
+    options.json_mode = if settings.json_mode { JsonMode::On } else { JsonMode::Off };
     options.extra = (!extra.is_empty()).then_some(extra);
     OpenAiJudge::new(options)
         .map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })

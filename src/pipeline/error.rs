@@ -101,6 +101,9 @@ impl RunError {
             Self::Sandbox(_) => text(
                 "free some memory and space for temporary files, then run the same command again: everything so far is kept",
             ),
+            Self::Ask(AskError::Budget { .. }) => {
+                text("raise judge.budget_usd and run the same command again: everything so far is kept")
+            }
             Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
             Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),
         }
@@ -113,9 +116,18 @@ impl RunError {
             Self::Config(_) | Self::Changed { .. } => 2,
             Self::Stopped => 3,
             // Out of money: nothing is wrong with the run, and it goes on once there is some.
-            Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } => 3,
+            Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } | Self::Ask(AskError::Budget { .. }) => 3,
+            _ if self.is_refused_account() => 3,
             _ => 1,
         }
+    }
+
+    /// Returns whether the judge refused the account: its money, its key or its rights. An error object in a 200 that
+    /// ends the run counts as well.
+    #[must_use]
+    pub fn is_refused_account(&self) -> bool {
+        let Self::Ask(AskError::FatalRun { status, .. }) = self else { return false };
+        matches!(status, Some(200..=299 | 401..=403 | 429))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, RunOptions, open_api_judge};
 use super::error::RunError;
 use crate::config::{JudgeBackend, Settings};
-use crate::domain::Query;
+use crate::domain::{ByMode, Query};
 use crate::judge::cost::{Usage, cost_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
@@ -127,6 +127,10 @@ fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError
     let question = query.user_text();
     let case = JudgeCase {
         question: &question,
+        gold: &query.gold,
+        choices: &query.choices,
+        counts: ByMode::default(),
+        mean_tokens: ByMode::default(),
         mode: crate::domain::Mode::ThinkOff,
         reason: crate::domain::ModeReason::Tie,
         difficulty: "medium",

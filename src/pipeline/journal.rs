@@ -59,6 +59,16 @@ impl LedgerJournal {
     fn commit(&self, fact: Fact) -> BoxFuture<'_, anyhow::Result<()>> {
         async move { Ok(self.ledger.commit(vec![fact]).await?) }.boxed()
     }
+
+    /// Commits the end of a call, which is in flight until that is durable.
+    fn commit_end(&self, fact: Fact) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let committed = self.ledger.commit(vec![fact]).await;
+            self.progress.judge_call_ended();
+            Ok(committed?)
+        }
+        .boxed()
+    }
 }
 
 impl Journal for LedgerJournal {
@@ -76,7 +86,7 @@ impl Journal for LedgerJournal {
             let cost = reply::usage(body).and_then(|usage| cost_usd(&usage, &self.prices));
             self.progress.judge_charged(cost);
         }
-        self.commit(Fact::JudgeReply { request_key: key.to_owned(), attempt, body: body.to_owned() })
+        self.commit_end(Fact::JudgeReply { request_key: key.to_owned(), attempt, body: body.to_owned() })
     }
 
     fn failed<'a>(
@@ -89,10 +99,11 @@ impl Journal for LedgerJournal {
     ) -> BoxFuture<'a, anyhow::Result<()>> {
         // A local call that failed was stopped together with the program; it is made again.
         if self.charging == Charging::Free && outcome == AttemptOutcome::Refused {
+            self.progress.judge_call_ended();
             return async { Ok(()) }.boxed();
         }
         tracing::debug!(attempt, %outcome, detail, "a judge call failed");
-        self.commit(Fact::JudgeFailure {
+        self.commit_end(Fact::JudgeFailure {
             request_key: key.to_owned(),
             attempt,
             outcome,

@@ -14,6 +14,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 /// How long calls to servers may go on after a request to stop: what they bring may be paid for.
 const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
 
+/// How long responses of this process may go on once the judge's account is refused.
+pub const REFUSED_GRACE: Duration = Duration::from_millis(500);
+
 /// Returns how long what is under way may go on after a request to stop.
 #[must_use]
 pub fn drain_deadline(settings: &Settings) -> Duration {

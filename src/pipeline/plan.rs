@@ -5,14 +5,15 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::Settings;
+use crate::config::{OnRejected, Settings};
 use crate::difficulty::{self, Difficulty};
 use crate::domain::{
     AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, Query, Rollout, Verdict, VerdictOutcome,
 };
 use crate::http::retry::says_context_overflow;
+use crate::judge::check::Rejection;
 use crate::judge::prompt::JudgeCase;
-use crate::judge::{Judge, JudgeRequest, Justification};
+use crate::judge::{Conversation, Judge, Judged, Justification};
 use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
 use crate::select::{self, Candidate, NoDecision};
@@ -87,6 +88,8 @@ pub struct Chosen<'a> {
     pub graded: Graded<'a>,
     /// The label.
     pub difficulty: Difficulty,
+    /// Mean completion tokens of both modes, rounded.
+    pub mean_tokens: ByMode<u32>,
 }
 
 /// Returns the key of a verdict: everything that can change it. `conditions` are those under which programs are run.
@@ -165,7 +168,8 @@ pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
                 return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
             };
             let difficulty = difficulty::rate(&decision.counts, &settings.difficulty);
-            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty }))
+            let mean_tokens = ByMode::from_fn(|mode| mean_tokens(&graded[mode]));
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty, mean_tokens }))
         }
         Err(NoDecision::Unsolved) => unsolved(&graded),
         Err(NoDecision::NotRenderable(mode)) => Next::Excluded(
@@ -185,6 +189,12 @@ pub fn grade(cells: &[Cell]) -> Vec<Graded<'_>> {
             Some(Graded { rollout, observed: observe(rollout), verdict })
         })
         .collect()
+}
+
+fn mean_tokens(graded: &[Graded<'_>]) -> u32 {
+    let sum: u64 = graded.iter().map(|graded| u64::from(graded.rollout.completion_tokens)).sum();
+    let count = (graded.len() as u64).max(1);
+    u32::try_from((sum + count / 2) / count).unwrap_or(u32::MAX)
 }
 
 fn candidate(graded: &Graded<'_>) -> Candidate {
@@ -218,21 +228,78 @@ fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
     Next::Excluded(ExclusionReason::Unsolved, detail)
 }
 
-/// Builds the judge's request for a decided query.
+/// Begins the conversation that justifies a decided query.
 ///
 /// # Errors
 /// If the judge's prompt template fails, which a test excludes.
-pub fn judge_request(judge: &dyn Judge, query: &Query, chosen: &Chosen<'_>) -> Result<JudgeRequest, minijinja::Error> {
+pub fn conversation(
+    judge: &dyn Judge,
+    query: &Query,
+    chosen: &Chosen<'_>,
+    attempts_max: u32,
+) -> Result<Conversation, minijinja::Error> {
     let question = query.user_text();
     let case = JudgeCase {
         question: &question,
+        gold: &query.gold,
+        choices: &query.choices,
         mode: chosen.decision.mode,
         reason: chosen.decision.reason,
+        counts: chosen.decision.counts,
+        mean_tokens: chosen.mean_tokens,
         difficulty: chosen.difficulty.label.name(),
         thinking: chosen.graded.observed.thinking.as_deref(),
         answer: &chosen.graded.observed.answer,
     };
-    Ok(JudgeRequest::new(judge, &judge.messages(&case)?))
+    Conversation::new(judge, &case, attempts_max)
+}
+
+/// What became of a decided query's justification.
+#[derive(Debug, Clone)]
+pub enum Justified {
+    /// Nobody judges.
+    None,
+    /// It was accepted.
+    Accepted(Justification),
+    /// No text was accepted, and the sample is kept without one.
+    Rejected(Rejection),
+}
+
+impl Justified {
+    /// Decides what a settled conversation means for its query.
+    ///
+    /// # Errors
+    /// The exclusion's reason and detail.
+    pub fn new(judged: Judged, on_rejected: OnRejected) -> Result<Self, (ExclusionReason, String)> {
+        match judged {
+            Judged::Accepted(justification) => Ok(Self::Accepted(justification)),
+            Judged::Rejected { rejection, .. } if on_rejected == OnRejected::Keep => Ok(Self::Rejected(rejection)),
+            Judged::Rejected { rejection, attempts } => Err((
+                ExclusionReason::JustificationRejected,
+                format!("{rejection}: the last text of {attempts} attempts was refused, for {}", rejection.advice()),
+            )),
+            Judged::GaveUp { detail, .. } => Err((ExclusionReason::JudgeFailed, detail)),
+        }
+    }
+
+    /// Returns the justification, if there is one.
+    #[must_use]
+    pub const fn justification(&self) -> Option<&Justification> {
+        match self {
+            Self::Accepted(justification) => Some(justification),
+            Self::None | Self::Rejected(_) => None,
+        }
+    }
+
+    /// Returns the value of the column `justification_status`.
+    #[must_use]
+    pub fn status(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Accepted(_) => "accepted".to_owned(),
+            Self::Rejected(rejection) => format!("rejected:{rejection}"),
+        }
+    }
 }
 
 /// Renders the structured response of a decided query.

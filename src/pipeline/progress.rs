@@ -20,6 +20,7 @@ pub struct Progress {
     think_on: AtomicU64,
     pass: ByMode<PassCounter>,
     judge_calls: AtomicU64,
+    judge_calls_ended: AtomicU64,
     spend: Mutex<Spend>,
 }
 
@@ -73,6 +74,7 @@ impl Progress {
             think_on: AtomicU64::new(0),
             pass: ByMode::default(),
             judge_calls: AtomicU64::new(0),
+            judge_calls_ended: AtomicU64::new(0),
             spend: Mutex::default(),
         }
     }
@@ -101,6 +103,15 @@ impl Progress {
 
     pub(super) fn judge_called(&self) {
         self.judge_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn judge_call_ended(&self) {
+        self.judge_calls_ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many judge calls have begun and not ended.
+    pub(super) fn judge_calls_in_flight(&self) -> u64 {
+        self.judge_calls.load(Ordering::Relaxed).saturating_sub(self.judge_calls_ended.load(Ordering::Relaxed))
     }
 
     pub(super) fn judge_charged(&self, usd: Option<f64>) {

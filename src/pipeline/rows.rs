@@ -3,10 +3,10 @@
 use super::context::Context;
 use super::error::RunError;
 use super::journal;
-use super::plan::{self, Cell, Chosen, Next};
+use super::plan::{self, Cell, Chosen, Justified, Next};
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
 use crate::engine::EngineError;
-use crate::judge::{Justification, settled};
+use crate::judge::{Judge, Judged, Step};
 use crate::ledger::{IntakeRow, Reader};
 use crate::policy::PolicyError;
 use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
@@ -96,31 +96,49 @@ pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<Sett
         Next::Verify(_) => return Err(missing("complete set of verdicts")),
         Next::Excluded(reason, detail) => excluded(reason, detail),
         Next::Justify(chosen) => {
-            let justification = match &context.judge {
-                None => Ok(None),
+            let justified = match &context.judge {
+                None => Ok(Justified::None),
                 Some(judge) => {
-                    let request = plan::judge_request(judge.as_ref(), &query, &chosen)
-                        .map_err(|error| RunError::Internal(error.to_string()))?;
-                    let history = journal::history(reader, &request.key, context.charging)?;
-                    let settled = settled(&history, context.settings.judge.attempts_max);
-                    settled.ok_or_else(|| missing("justification"))?.map(Some)
+                    let judged = judged(context, reader, judge.as_ref(), &query, &chosen)?;
+                    let judged = judged.ok_or_else(|| missing("justification"))?;
+                    Justified::new(judged, context.settings.judge.on_rejected)
                 }
             };
-            match justification {
-                Ok(justification) => finish(context, &query, &chosen, justification.as_ref()),
-                Err(gave_up) => excluded(ExclusionReason::JudgeFailed, gave_up.detail),
+            match justified {
+                Ok(justified) => finish(context, &query, &chosen, &justified),
+                Err((reason, detail)) => excluded(reason, detail),
             }
         }
     };
     Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
 }
 
+/// Goes through a query's conversation by stored attempts alone; `None` if they do not settle it.
+fn judged(
+    context: &Context,
+    reader: &Reader,
+    judge: &dyn Judge,
+    query: &Query,
+    chosen: &Chosen<'_>,
+) -> Result<Option<Judged>, RunError> {
+    let mut conversation = plan::conversation(judge, query, chosen, context.settings.judge.attempts_max)
+        .map_err(|error| RunError::Internal(error.to_string()))?;
+    loop {
+        let history = journal::history(reader, &conversation.request().key, context.charging)?;
+        match conversation.advance(judge, &history) {
+            Step::Settled(judged) => return Ok(Some(judged)),
+            Step::Next => {}
+            Step::Call(_) => return Ok(None),
+        }
+    }
+}
+
 /// Builds the outcome of a decided query.
 #[must_use]
-pub fn finish(context: &Context, query: &Query, chosen: &Chosen<'_>, justification: Option<&Justification>) -> Outcome {
-    match plan::completion(chosen, justification) {
+pub fn finish(context: &Context, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
+    match plan::completion(chosen, justified.justification()) {
         Ok(completion) => {
-            let row = sample_row(context, query, chosen, justification, completion);
+            let row = sample_row(context, query, chosen, justified, completion);
             Outcome::Sample(Sample { mode: chosen.decision.mode, row: Box::new(row) })
         }
         Err((reason, detail)) => Outcome::Excluded(plan::exclude(query, reason, detail)),
@@ -131,9 +149,10 @@ fn sample_row(
     context: &Context,
     query: &Query,
     chosen: &Chosen<'_>,
-    justification: Option<&Justification>,
+    justified: &Justified,
     completion: String,
 ) -> SampleRow {
+    let justification = justified.justification();
     let counts = chosen.decision.counts;
     let prompt = query.user_text();
     let message = |role: &str, content: &str| MessageRow { role: role.to_owned(), content: content.to_owned() };
@@ -158,6 +177,7 @@ fn sample_row(
         difficulty_score: chosen.difficulty.score,
         justification: justification.map(|justification| justification.text.clone()),
         judge_model: justification.map(|justification| justification.judge_model.clone()),
+        justification_status: justified.status(),
         thinking: if chosen.decision.mode == Mode::ThinkOn { observed.thinking.clone() } else { None },
         answer: observed.answer.clone(),
         messages: vec![message("user", &prompt), message("assistant", &completion)],

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::RunError;
@@ -17,9 +18,9 @@ use super::rows::{self, Outcome};
 use super::sampling::sample_all;
 use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
 use crate::http::retry::Backoff;
-use crate::judge::{AskError, AskOptions, Judge, JudgeRequest, ask};
+use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
 use crate::ledger::{Fact, IntakeRow};
-use crate::policy::RolloutTask;
+use crate::policy::{Policy, RolloutTask};
 use crate::shards::{Counts, Table};
 
 /// What a finished run holds.
@@ -94,11 +95,14 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
         tokio::time::sleep(limits::drain_deadline(&context.settings)).await;
     };
     let mut deadline = std::pin::pin!(deadline);
+    let refused = CancellationToken::new();
+    let mut landed = std::pin::pin!(calls_landed(context, &refused));
     let mut failure = None;
     loop {
         let next = tokio::select! {
             next = settled.next() => next,
             () = &mut deadline => break,
+            () = &mut landed => break,
         };
         match next {
             None => break,
@@ -114,6 +118,9 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
             // The first error stops the run; what is under way is finished and committed within the deadline.
             Some(Err(error)) => {
                 context.stop.cancel();
+                if error.is_refused_account() {
+                    refused.cancel();
+                }
                 if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
                     failure = Some(error);
                 }
@@ -124,6 +131,19 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
         Some(error) => Err(error),
         None if unsettled.is_empty() => Ok(()),
         None => Err(RunError::Stopped),
+    }
+}
+
+/// Waits, once the judge's account is refused, until no judge call is in flight: what is paid for is kept. Responses
+/// of this process are not waited for, for they cost nothing to sample again.
+async fn calls_landed(context: &Context, refused: &CancellationToken) {
+    refused.cancelled().await;
+    if !matches!(context.policy, Policy::Candle(_)) {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(limits::REFUSED_GRACE).await;
+    while context.progress.judge_calls_in_flight() > 0 {
+        tokio::time::sleep(limits::REFUSED_GRACE / 10).await;
     }
 }
 
@@ -158,7 +178,7 @@ enum Stage {
 
 struct PendingJudgement {
     query: Query,
-    request: JudgeRequest,
+    conversation: Conversation,
     judge: Arc<dyn Judge>,
 }
 
@@ -206,12 +226,13 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
         Next::Justify(chosen) => {
             let Some(judge) = &context.judge else {
-                return settle(rows::finish(context, &query, &chosen, None));
+                return settle(rows::finish(context, &query, &chosen, &plan::Justified::None));
             };
-            let request = plan::judge_request(judge.as_ref(), &query, &chosen)
+            let attempts_max = context.settings.judge.attempts_max;
+            let conversation = plan::conversation(judge.as_ref(), &query, &chosen, attempts_max)
                 .map_err(|error| RunError::Internal(error.to_string()))?;
             let judge = Arc::clone(judge);
-            Ok(Step::Done(Stage::Judge(Box::new(PendingJudgement { query, request, judge }))))
+            Ok(Step::Done(Stage::Judge(Box::new(PendingJudgement { query, conversation, judge }))))
         }
     }
 }
@@ -260,21 +281,22 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         Stage::Settled(ordinal) => return Ok(ordinal),
         Stage::Judge(pending) => pending,
     };
-    let PendingJudgement { query, request, judge } = *pending;
+    let PendingJudgement { query, mut conversation, judge } = *pending;
     let journal = LedgerJournal {
         ledger: context.ledger.clone(),
         charging: context.charging,
         progress: Arc::clone(&context.progress),
         prices: context.settings.judge.prices_usd_per_mtok.clone(),
     };
-    let mut options = AskOptions::new(context.settings.judge.attempts_max, context.stop.clone());
+    let mut options = AskOptions::new(context.stop.clone());
     options.flights = context.flights.clone();
+    options.budget = context.budget.clone();
     if context.charging == Charging::Free {
         // The local model is not overloaded, and says something else at the next attempt at once.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
     }
-    match ask(judge.as_ref(), &journal, &query.id, &request, &options).await {
-        Ok(_) | Err(AskError::GaveUp { .. }) => {}
+    match ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await {
+        Ok(_) => {}
         Err(AskError::Cancelled) => return Err(RunError::Stopped),
         // A local judge is refused its turn when the engine drains.
         Err(AskError::FatalRun { .. }) if context.stop.is_cancelled() => return Err(RunError::Stopped),

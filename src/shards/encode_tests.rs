@@ -29,6 +29,7 @@ fn sample(ordinal: i64) -> SampleRow {
         difficulty_score: 0.1,
         justification: None,
         judge_model: None,
+        justification_status: "none".to_owned(),
         thinking: None,
         answer: "2".to_owned(),
         messages: vec![MessageRow { role: "user".to_owned(), content: "What is 1 + 1?".to_owned() }],

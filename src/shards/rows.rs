@@ -45,6 +45,8 @@ pub struct SampleRow {
     pub justification: Option<String>,
     /// The model that wrote the justification, as its server names it.
     pub judge_model: Option<String>,
+    /// `accepted`; `none` where no judge was asked; `rejected:<check>` where no text passed and the row was kept.
+    pub justification_status: String,
     /// The reasoning of the chosen response; null in Think-off.
     pub thinking: Option<String>,
     /// The answer of the chosen response.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
 /// The version of the tables: grows whenever a column is added, renamed, retyped or dropped.
-pub const TABLES_VERSION: u32 = 2;
+pub const TABLES_VERSION: u32 = 3;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +57,7 @@ const SAMPLES: &[(&str, ColumnType)] = &[
     ("difficulty_score", Float64),
     ("justification", Text),
     ("judge_model", Text),
+    ("justification_status", Text),
     ("thinking", Text),
     ("answer", Text),
     ("messages", Messages),

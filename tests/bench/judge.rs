@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
-use thinkloom::domain::QueryId;
+use thinkloom::domain::{ByMode, Mode, ModeReason, QueryId};
 use thinkloom::http::wire::Message;
 use thinkloom::judge::openai::{OpenAiJudge, OpenAiOptions};
-use thinkloom::judge::{AskOptions, Judge, JudgeRequest, ask};
+use thinkloom::judge::prompt::JudgeCase;
+use thinkloom::judge::{AskOptions, Conversation, Judge, Judged, ask};
 use thinkloom::ledger::Ledger;
 use thinkloom::pipeline::{Charging, LedgerJournal, Progress};
 use tokio_util::sync::CancellationToken;
@@ -219,11 +220,23 @@ fn judge(job: &Value) -> Result<OpenAiJudge> {
     Ok(OpenAiJudge::new(options)?)
 }
 
-/// A request as the pipeline makes it: fixed instructions first, the case last.
-fn request(judge: &dyn Judge, job: &Value, index: usize) -> JudgeRequest {
+/// A conversation as the pipeline begins it: fixed instructions first, the case last.
+fn conversation(judge: &dyn Judge, job: &Value, index: usize) -> Conversation {
     let case = format!("Which number belongs to card {index}? Chosen way: direct answer. Difficulty: easy.");
     let rubric = "Say why this way suits. ".repeat(number(job, "rubric") / 24);
-    JudgeRequest::new(judge, &[Message::system(rubric), Message::user(case)])
+    let about = JudgeCase {
+        question: &case,
+        gold: "none",
+        choices: &[],
+        mode: Mode::ThinkOff,
+        reason: ModeReason::Tie,
+        counts: ByMode::default(),
+        mean_tokens: ByMode::default(),
+        difficulty: "easy",
+        thinking: None,
+        answer: "none",
+    };
+    Conversation::with_messages(judge, &about, vec![Message::system(rubric), Message::user(case.clone())], 60)
 }
 
 async fn durable(job: &Value) -> Result<()> {
@@ -235,12 +248,12 @@ async fn durable(job: &Value) -> Result<()> {
         prices: thinkloom::config::PriceSettings::default(),
     };
     let judge = judge(job)?;
-    let options = AskOptions::new(60, CancellationToken::new());
+    let options = AskOptions::new(CancellationToken::new());
     let (judge, journal, options) = (&judge, &journal, &options);
     let asks = (0..number(job, "requests")).map(|index| async move {
         let query = QueryId(format!("q{index:06}"));
-        let justification = ask(judge, journal, &query, &request(judge, job, index), options).await?;
-        ensure!(!justification.text.is_empty(), "an empty justification");
+        let judged = ask(judge, journal, &query, &mut conversation(judge, job, index), options).await?;
+        ensure!(matches!(judged, Judged::Accepted(_)), "no justification: {judged:?}");
         Ok(())
     });
     // As many as the pipeline keeps under way: those whose reply is being committed need no slot.
@@ -257,7 +270,7 @@ async fn plain(job: &Value) -> Result<()> {
     let url = format!("{}/chat/completions", judge.identity());
     let (judge, client, url) = (&judge, &client, url.as_str());
     let posts = (0..number(job, "requests")).map(|index| async move {
-        let body = request(judge, job, index).body.to_string();
+        let body = conversation(judge, job, index).request().body.to_string();
         let post = client.post(url).header("content-type", "application/json").body(body);
         let reply: Value = post.send().await?.error_for_status()?.json().await?;
         ensure!(reply["choices"][0]["message"]["content"].is_string(), "no content");

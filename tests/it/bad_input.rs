@@ -206,7 +206,7 @@ fn the_key_reaches_the_judge_and_no_file_and_no_message() {
         Outcome::of(command.env("THINKLOOM_IT_KEY", key).env("THINKLOOM_LOG", "trace"))
     };
     let wrong = format!("{KEY}-wrong");
-    let refused = run(&wrong).assert_code(1).assert_says(&["hint:", "api_key_env"]);
+    let refused = run(&wrong).assert_code(3).assert_says(&["hint:", "api_key_env"]);
     assert_tells_no_key(&refused, &workspace.path(""));
 
     let outcome = run(KEY).assert_code(0);

@@ -67,7 +67,9 @@ fn justification(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Stri
     let hash = if knobs.duplicates { 0 } else { hash };
     let opening = openings[(hash % openings.len() as u64) as usize];
     let leak = if outcome == Outcome::Leak { format!(" The answer is {}.", number_of(body)) } else { String::new() };
-    format!("{opening} (case {:08x}). {closing}{leak}", hash >> 32)
+    let text = format!("{opening} (case {:08x}). {closing}{leak}", hash >> 32);
+    // The word stands where servers want it: a judge's prompt asks for the object by it.
+    if body.contains("json") { format!("{{\"analysis\":{}}}", quoted(&text)) } else { text }
 }
 
 /// Returns the right answer to the tests' questions.

@@ -1,0 +1,241 @@
+//! What `status` says of the judge: spend, cache hits, rejections, and how much its texts resemble each other.
+//!
+//! Rejections are counted by checking stored replies again against the published row of their query; a reply of a query
+//! that is excluded or not yet published cannot be, and is left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::{JudgeBackend, Settings};
+use crate::domain::Mode;
+use crate::judge::check::{Subject, check, known_texts, triples};
+use crate::judge::cost::{Usage, cost_usd};
+use crate::judge::{JudgeKind, reply};
+use crate::ledger::{IntakeRow, Reader, RunRecord, ShardRecord};
+use crate::pipeline::RunError;
+use crate::shards::read_columns;
+
+/// Hash functions whose minima stand for a text, in groups: texts with one group alike count as near-copies. With 8
+/// groups of 4, half of the pairs are found whose word triples agree by about 0.57.
+const GROUPS: u64 = 8;
+const GROUP_HASHES: u64 = 4;
+
+/// What is known of the judge's work and its cost.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct JudgeStatus {
+    /// Prompt tokens of all replies that state them.
+    pub prompt_tokens: u64,
+    /// Of these, tokens that the provider says it found in its cache; absent if it never says.
+    pub cache_hit_tokens: Option<u64>,
+    /// Generated tokens.
+    pub completion_tokens: u64,
+    /// `cache_hit_tokens` over the prompt tokens of the replies that state both, in 0..=1.
+    pub cache_hit_rate: Option<f64>,
+    /// What all stored replies cost, in USD; absent if any part of it is unknown.
+    pub spend_usd: Option<f64>,
+    /// Spend over published samples.
+    pub spend_per_sample_usd: Option<f64>,
+    /// Spend over settled rows, for all rows.
+    pub spend_projected_usd: Option<f64>,
+    /// Published samples by `justification_status`.
+    pub statuses: BTreeMap<String, u64>,
+    /// Readable replies to queries with a published sample.
+    pub replies_checked: u64,
+    /// Of these, replies that a check rejects, by reason.
+    pub rejections: BTreeMap<String, u64>,
+    /// Share of the checked replies that are rejected.
+    pub rejection_rate: Option<f64>,
+    /// Published justifications that nearly repeat an earlier one.
+    pub near_copies: u64,
+}
+
+/// A published sample, as far as its replies are checked against it.
+struct Published {
+    mode: Mode,
+    gold: String,
+    question: String,
+}
+
+/// Gathers it. `settled` of `queries` input rows are published in `samples` (shard records of that table). Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub(super) fn gather(
+    dir: &Path,
+    reader: &Reader,
+    run: &RunRecord,
+    settings: Option<&Settings>,
+    samples: &[&ShardRecord],
+    (settled, queries): (u64, u64),
+) -> Result<JudgeStatus, RunError> {
+    let mut status = JudgeStatus::default();
+    let (published, count) = read_samples(dir, samples, &mut status);
+    let backend = settings.map(|settings| settings.judge.backend).unwrap_or_default();
+    let kind = if backend == JudgeBackend::Openai { JudgeKind::Api } else { JudgeKind::Local };
+    let choices = choices_of(reader, run, queries)?;
+    let prices = settings.map(|settings| settings.judge.prices_usd_per_mtok.clone()).unwrap_or_default();
+    let (mut usd, mut stated) = (Some(0.0), 0_u64);
+    reader.for_each_reply_of_a_query(|id, body| {
+        let usage = reply::usage(body);
+        if let Some(Usage { prompt_tokens, cache_hit_tokens, completion_tokens }) = usage {
+            status.prompt_tokens += prompt_tokens;
+            status.completion_tokens += completion_tokens;
+            if let Some(hits) = cache_hit_tokens {
+                *status.cache_hit_tokens.get_or_insert(0) += hits;
+                stated += prompt_tokens;
+            }
+        }
+        if !reply::is_local(body) {
+            let cost = usage.and_then(|usage| cost_usd(&usage, &prices));
+            usd = usd.zip(cost).map(|(sum, cost)| sum + cost);
+        }
+        let (Some(row), Ok(parsed)) = (published.get(id), reply::parse(body, kind)) else { return };
+        let choices = choices.get(id).map(Vec::as_slice).unwrap_or_default();
+        let subject = Subject { question: &row.question, gold: &row.gold, choices, mode: row.mode };
+        status.replies_checked += 1;
+        if let Err(rejection) = check(&parsed.justification, &subject, known_texts(kind), kind) {
+            *status.rejections.entry(rejection.to_string()).or_default() += 1;
+        }
+    })?;
+    let share = |part: f64, all: u64| (all > 0).then(|| part / all as f64);
+    let rejected: u64 = status.rejections.values().sum();
+    status.rejection_rate = share(rejected as f64, status.replies_checked);
+    status.cache_hit_rate = status.cache_hit_tokens.and_then(|hits| share(hits as f64, stated));
+    status.spend_usd = usd;
+    status.spend_per_sample_usd = usd.and_then(|usd| share(usd, count));
+    status.spend_projected_usd = usd.and_then(|usd| share(usd * queries as f64, settled));
+    Ok(status)
+}
+
+/// Reads the published samples; counts their statuses and near-copies. Files that cannot be read are left out.
+fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) -> (HashMap<String, Published>, u64) {
+    const COLUMNS: [&str; 6] = ["query_id", "mode", "gold", "prompt", "justification", "justification_status"];
+    let mut published = HashMap::new();
+    let (mut seen, mut count) = (HashSet::new(), 0);
+    for record in samples {
+        let Ok(rows) = read_columns(&dir.join(&record.file_name), &COLUMNS) else { continue };
+        for row in rows {
+            count += 1;
+            let Ok([id, mode, gold, question, text, state]) = <[Option<String>; 6]>::try_from(row) else { continue };
+            *status.statuses.entry(state.unwrap_or_else(|| "none".to_owned())).or_default() += 1;
+            if text.is_some_and(|text| resembles(&mut seen, &text)) {
+                status.near_copies += 1;
+            }
+            let mode = mode.and_then(|mode| mode.parse().ok());
+            if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
+                published.insert(id, Published { mode, gold, question });
+            }
+        }
+    }
+    (published, count)
+}
+
+/// Returns the choices of the queries that have some.
+fn choices_of(reader: &Reader, run: &RunRecord, queries: u64) -> Result<HashMap<String, Vec<String>>, RunError> {
+    const PAGE_ROWS: u64 = 1000;
+    let mut choices = HashMap::new();
+    for start in (0..queries).step_by(PAGE_ROWS as usize) {
+        for row in reader.intake(&run.input_digest, start, (start + PAGE_ROWS).min(queries))? {
+            if let IntakeRow::Query(query) = row
+                && !query.choices.is_empty()
+            {
+                choices.insert(query.id.0, query.choices);
+            }
+        }
+    }
+    Ok(choices)
+}
+
+/// Returns whether a text resembles one that was seen before, and remembers it.
+fn resembles(seen: &mut HashSet<(u64, u64)>, text: &str) -> bool {
+    let triples = triples(text);
+    if triples.is_empty() {
+        return false;
+    }
+    let groups: Vec<(u64, u64)> = (0..GROUPS).map(|group| (group, minima(&triples, group))).collect();
+    let is_near = groups.iter().any(|group| seen.contains(group));
+    seen.extend(groups);
+    is_near
+}
+
+fn minima(triples: &BTreeSet<String>, group: u64) -> u64 {
+    let mut all = DefaultHasher::new();
+    for index in 0..GROUP_HASHES {
+        let hash = |triple: &String| {
+            let mut hasher = DefaultHasher::new();
+            (group, index, triple).hash(&mut hasher);
+            hasher.finish()
+        };
+        triples.iter().map(hash).min().hash(&mut all);
+    }
+    all.finish()
+}
+
+impl JudgeStatus {
+    /// Returns lines for people.
+    pub(super) fn to_text(&self) -> String {
+        let usd =
+            |usd: Option<f64>| usd.map_or_else(|| "unknown (prices missing)".to_owned(), |usd| format!("${usd:.4}"));
+        let rate =
+            |rate: Option<f64>| rate.map_or_else(|| "unknown".to_owned(), |rate| format!("{:.1}%", 100.0 * rate));
+        let list = |map: &BTreeMap<String, u64>| {
+            let parts: Vec<String> = map.iter().map(|(name, count)| format!("{count} {name}")).collect();
+            if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+        };
+        let mut spend = format!("spend {}", usd(self.spend_usd));
+        if self.spend_usd.is_some() {
+            let per_sample = self.spend_per_sample_usd.map(|usd| format!(", ${usd:.6} per sample"));
+            let projected = self.spend_projected_usd.map(|usd| format!(", ${usd:.4} projected for all"));
+            spend.push_str(&per_sample.unwrap_or_default());
+            spend.push_str(&projected.unwrap_or_default());
+        }
+        format!(
+            "judge money  {} prompt + {} completion tokens; cache hits {}; {spend}\n\
+             judge texts  {}; {} replies checked, {} rejected ({}); {} near-copies of another query's text\n",
+            self.prompt_tokens,
+            self.completion_tokens,
+            rate(self.cache_hit_rate),
+            list(&self.statuses),
+            self.replies_checked,
+            self.rejections.values().sum::<u64>(),
+            list(&self.rejections),
+            self.near_copies,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_copies_are_found_and_other_texts_are_not() {
+        let mut seen = HashSet::new();
+        let text = "two relations must be combined in the right order before the price of one pen can be found here";
+        assert!(!resembles(&mut seen, text));
+        assert!(resembles(&mut seen, &text.to_uppercase()));
+        assert!(!resembles(&mut seen, "it asks for one well known fact with nothing to work out or to check at all"));
+        assert!(!resembles(&mut seen, "short text") && !resembles(&mut seen, "short text"), "no triples, no judgement");
+    }
+
+    #[test]
+    fn what_is_unknown_is_said_to_be_unknown() {
+        let text = JudgeStatus::default().to_text();
+        assert!(text.contains("spend unknown") && text.contains("cache hits unknown"), "{text}");
+        let known = JudgeStatus {
+            spend_usd: Some(0.5),
+            spend_per_sample_usd: Some(0.25),
+            spend_projected_usd: Some(5.0),
+            cache_hit_rate: Some(0.5),
+            rejections: BTreeMap::from([("leaks_answer".to_owned(), 3)]),
+            ..JudgeStatus::default()
+        };
+        let text = known.to_text();
+        for part in ["$0.5000, $0.250000 per sample, $5.0000 projected", "50.0%", "3 rejected (3 leaks_answer)"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a justification must and must not say: pure checks of one text against its own question.
+//!
+//! Every check looks at the text, the question, the reference answer and the chosen mode alone, never at another
+//! query's text: rejecting a text because an earlier query got the like would make a row depend on the order of
+//! arrival. That texts of different queries resemble each other is counted after the fact, by `thinkloom status`.
+//!
+//! The checks err on the side of acceptance: a phrase that they do not know passes. A change of what they decide raises
+//! [`CHECKS_VERSION`], and stored replies are then read again.
+
+mod leak;
+mod phrases;
+mod script;
+mod words;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::{JudgeKind, prompt};
+use crate::domain::{Mode, stable_names};
+use crate::template::TAGS;
+
+/// Version of the checks; part of a run's identity.
+pub const CHECKS_VERSION: u32 = 1;
+
+/// Shortest justification, in letters and digits; an ideograph counts as three.
+pub const LENGTH_MIN: usize = 30;
+/// Longest justification, in characters.
+pub const CHARS_MAX: usize = 1500;
+/// From this share of common word triples on, a text that says nothing of its question copies a known one.
+const COPY_MIN: f64 = 0.4;
+/// The same for a small local model, which is shown those texts to go on from.
+const COPY_MIN_LOCAL: f64 = 0.9;
+/// From this share on, an API judge's text is a copy, whatever it shares with the question.
+const COPY_VERBATIM_MIN: f64 = 0.8;
+
+/// Texts that would fit any question.
+const STOCK: &[&str] = &[
+    "This question requires careful reasoning, so reasoning first is the best approach to get the correct answer.",
+    "This question is simple and straightforward, so it can be answered directly without any reasoning.",
+    "Reasoning first suits this question because it requires several steps that must be worked out carefully.",
+    "Answering directly suits this question because it is simple and needs no reasoning.",
+    "The question is complex and requires step by step reasoning to avoid mistakes.",
+];
+
+/// Why a justification is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rejection {
+    /// It argues for the mode that was not chosen.
+    ContradictsMode,
+    /// It gives the reference answer away.
+    LeaksAnswer,
+    /// It speaks of pass rates, samples, attempts or the rule.
+    MentionsSampling,
+    /// It holds a tag of the response template.
+    TemplateTag,
+    /// It is shorter than [`LENGTH_MIN`].
+    TooShort,
+    /// It is longer than [`CHARS_MAX`].
+    TooLong,
+    /// It is not in the question's script. A local judge is not held to it: its examples are English.
+    WrongLanguage,
+    /// It says nothing of the question and nearly repeats an example of the prompt or a stock phrase.
+    Boilerplate,
+}
+
+stable_names!(Rejection {
+    ContradictsMode => "contradicts_mode",
+    LeaksAnswer => "leaks_answer",
+    MentionsSampling => "mentions_sampling",
+    TemplateTag => "template_tag",
+    TooShort => "too_short",
+    TooLong => "too_long",
+    WrongLanguage => "wrong_language",
+    Boilerplate => "boilerplate",
+});
+
+impl Rejection {
+    /// Returns what the judge is told.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::ContradictsMode => "it argues for the other way of answering; argue for the chosen one",
+            Self::LeaksAnswer => "it gives the answer away; write it without the answer",
+            Self::MentionsSampling => "it speaks of pass rates, samples or the rule; judge from the question itself",
+            Self::TemplateTag => "it holds a tag in angle brackets; write plain text",
+            Self::TooShort => "it is too short; write one to three whole sentences",
+            Self::TooLong => "it is too long; write one to three sentences",
+            Self::WrongLanguage => "it is not in the language of the question; write it in that language",
+            Self::Boilerplate => "it would fit any question; name what is particular to this one",
+        }
+    }
+}
+
+/// What a text is judged against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Subject<'a> {
+    /// The question as a user would type it.
+    pub question: &'a str,
+    /// The reference answer; for a choice, its letter.
+    pub gold: &'a str,
+    /// The texts of the choices.
+    pub choices: &'a [String],
+    /// The chosen mode.
+    pub mode: Mode,
+}
+
+/// Checks a justification; `known` are texts that it must not repeat (see [`known_texts`]).
+///
+/// # Errors
+/// The first [`Rejection`], in the order in which they are the cheapest to mend.
+pub fn check(text: &str, subject: &Subject<'_>, known: &[BTreeSet<String>], kind: JudgeKind) -> Result<(), Rejection> {
+    let Subject { question, gold, choices, mode } = *subject;
+    let found = [
+        (Rejection::TemplateTag, holds_tag(text)),
+        (Rejection::TooShort, length(text) < LENGTH_MIN),
+        (Rejection::TooLong, text.chars().count() > CHARS_MAX),
+        (Rejection::WrongLanguage, kind == JudgeKind::Api && !script::fits(text, question)),
+        (Rejection::LeaksAnswer, leak::gives_away(text, question, gold, choices)),
+        (Rejection::ContradictsMode, phrases::argues_against(text, mode)),
+        (Rejection::MentionsSampling, phrases::tells_of_sampling(text, question)),
+        (Rejection::Boilerplate, is_boilerplate(text, question, known, kind)),
+    ];
+    found.into_iter().find(|(_, is_found)| *is_found).map_or(Ok(()), |(rejection, _)| Err(rejection))
+}
+
+/// Returns whether `text` holds a tag of the response template, in any letter case.
+fn holds_tag(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    TAGS.iter().any(|tag| lower.contains(tag))
+}
+
+fn length(text: &str) -> usize {
+    let weight = |c: char| if words::is_ideographic(c) || script::is_hangul(c) { 3 } else { 1 };
+    text.chars().filter(|c| c.is_alphanumeric()).map(weight).sum()
+}
+
+fn is_boilerplate(text: &str, question: &str, known: &[BTreeSet<String>], kind: JudgeKind) -> bool {
+    let own = triples(text);
+    let likeness = known.iter().map(|known| resemblance(&own, known)).fold(0.0, f64::max);
+    let (bound, verbatim) = match kind {
+        JudgeKind::Api => (COPY_MIN, COPY_VERBATIM_MIN),
+        JudgeKind::Local => (COPY_MIN_LOCAL, f64::INFINITY),
+    };
+    likeness >= verbatim || (likeness >= bound && !speaks_of(text, question))
+}
+
+/// Returns the word triples of what a kind of judge must not repeat: the examples of its prompt, and stock phrases.
+#[must_use]
+pub fn known_texts(kind: JudgeKind) -> &'static [BTreeSet<String>] {
+    static API: LazyLock<Vec<BTreeSet<String>>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Api)));
+    static LOCAL: LazyLock<Vec<BTreeSet<String>>> =
+        LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Local)));
+    match kind {
+        JudgeKind::Api => &API,
+        JudgeKind::Local => &LOCAL,
+    }
+}
+
+fn known_triples(examples: &[String]) -> Vec<BTreeSet<String>> {
+    examples.iter().map(String::as_str).chain(STOCK.iter().copied()).map(triples).collect()
+}
+
+/// Returns whether a text shares a content word (by its beginning) or a number with its question.
+fn speaks_of(text: &str, question: &str) -> bool {
+    let stem = |word: String| word.chars().take(5).collect::<String>();
+    let asked: BTreeSet<String> = leak::content_of(question).into_iter().map(stem).collect();
+    leak::content_of(text).into_iter().map(stem).any(|word| asked.contains(&word))
+}
+
+/// Returns the Jaccard similarity of two texts, given as their word triples, in 0..=1.
+fn resemblance(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
+    let common = a.intersection(b).count();
+    let all = a.len() + b.len() - common;
+    // Word counts are far below 2^52.
+    #[allow(clippy::cast_precision_loss)]
+    if all == 0 { 0.0 } else { common as f64 / all as f64 }
+}
+
+/// Returns the word triples of a text.
+#[must_use]
+pub fn triples(text: &str) -> BTreeSet<String> {
+    let all: Vec<String> = words::words(text).into_iter().filter(|word| word != words::BREAK).collect();
+    all.windows(3).map(|window| window.join(" ")).collect()
+}
+
+#[cfg(test)]
+mod tests;

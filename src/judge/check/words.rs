@@ -1,0 +1,118 @@
+//! Texts as lower-case words, and small patterns over them.
+
+/// Stands for the end of a clause among words.
+pub(super) const BREAK: &str = "|";
+
+/// Words that turn what follows in their clause into its opposite.
+const NEGATIONS: &[&str] = &[
+    "no", "not", "nothing", "never", "without", "hardly", "neither", "nor", "cannot", "rarely", "little", "none",
+    "rather", "than", "instead",
+];
+/// How many words before a phrase can negate it.
+const NEGATION_REACH: usize = 5;
+/// How many words `*` stands for at the most.
+const GAP_WORDS_MAX: usize = 2;
+
+/// Returns whether a character is written without blanks around words.
+pub(super) fn is_ideographic(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}')
+}
+
+/// Splits a text into lower-case words; ideographs are words of their own, and clause ends are [`BREAK`]s.
+///
+/// "doesn't" becomes "does not", so that one list of negations serves.
+pub(super) fn words(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase().replace('\u{2019}', "'").replace("can't", "can not").replace("n't", " not");
+    let mut found: Vec<String> = Vec::new();
+    let mut word = String::new();
+    let mut chars = lower.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c.is_alphanumeric() && !is_ideographic(c) {
+            word.push(c);
+            continue;
+        }
+        if !word.is_empty() {
+            found.push(std::mem::take(&mut word));
+        }
+        let ends_clause = match c {
+            ';' | ':' | '!' | '?' | '\n' | '\u{3002}' | '\u{ff0c}' | '\u{ff1b}' | '\u{3001}' => true,
+            // "3.5" and "1,000" go on.
+            '.' | ',' => chars.peek().is_none_or(|next| !next.is_ascii_digit()),
+            _ => false,
+        };
+        if is_ideographic(c) {
+            found.push(c.to_string());
+        } else if ends_clause {
+            found.push(BREAK.to_owned());
+        }
+    }
+    if !word.is_empty() {
+        found.push(word);
+    }
+    found
+}
+
+/// Returns whether `pattern` stands in `words` and is not negated.
+///
+/// A pattern is a row of words: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause, none of
+/// them a negation.
+pub(super) fn says(words: &[String], pattern: &str) -> bool {
+    places(words, pattern).any(|start| !is_negated(words, start))
+}
+
+/// Returns whether `pattern` stands in `words`, negated or not.
+pub(super) fn mentions(words: &[String], pattern: &str) -> bool {
+    places(words, pattern).next().is_some()
+}
+
+fn places<'a>(words: &'a [String], pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let pattern: Vec<&str> = pattern.split(' ').collect();
+    (0..words.len()).filter(move |&start| matches_at(words.get(start..).unwrap_or_default(), &pattern))
+}
+
+fn matches_at(words: &[String], pattern: &[&str]) -> bool {
+    let Some((element, rest)) = pattern.split_first() else { return true };
+    if *element == "*" {
+        let is_skipped = |word: &&String| *word != BREAK && !NEGATIONS.contains(&word.as_str());
+        let clause = words.iter().take_while(is_skipped).count();
+        return (0..=GAP_WORDS_MAX.min(clause)).any(|skip| matches_at(words.get(skip..).unwrap_or_default(), rest));
+    }
+    let (alternatives, is_optional) = match element.strip_suffix('?') {
+        Some(alternatives) => (alternatives, true),
+        None => (*element, false),
+    };
+    let is_here = words.first().is_some_and(|word| alternatives.split('/').any(|known| known == word));
+    (is_here && matches_at(words.get(1..).unwrap_or_default(), rest)) || (is_optional && matches_at(words, rest))
+}
+
+fn is_negated(words: &[String], start: usize) -> bool {
+    let before = words.get(..start).unwrap_or_default().iter().rev().take(NEGATION_REACH);
+    before.take_while(|word| *word != BREAK && *word != "but").any(|word| NEGATIONS.contains(&word.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_lower_case_and_clauses_end() {
+        let found = words("It doesn\u{2019}t need 3.5 steps, Anna's does. \u{4e8c}x");
+        let expected = ["it", "does", "not", "need", "3", "5", "steps", "|", "anna", "s", "does", "|", "\u{4e8c}", "x"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn patterns_have_alternatives_optional_words_and_gaps_and_heed_negations() {
+        let says = |text: &str, pattern: &str| says(&words(text), pattern);
+        assert!(says("it needs some care", "needs/requires care/some"));
+        assert!(says("requires careful reasoning", "requires careful? reasoning"));
+        assert!(says("requires reasoning", "requires careful? reasoning"));
+        assert!(says("requires a very careful", "requires * careful"));
+        assert!(!says("requires a very very careful", "requires * careful"));
+        assert!(!says("requires it, careful", "requires * careful"));
+        assert!(!says("is not simple", "is * simple"));
+        assert!(!says("it does not really need care", "need care"));
+        assert!(says("not hard, but they need care", "need care"));
+        assert!(says("It is not hard; it must be derived", "must be derived"));
+    }
+}

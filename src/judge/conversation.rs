@@ -1,0 +1,239 @@
+//! What the stored attempts of one query's requests lead to: a pure conversation over facts.
+//!
+//! The live run and the building of shards both come through [`Conversation::advance`], so that a resumed run and an
+//! uninterrupted one decide the same. A conversation begins with the request of the case. What an attempt means:
+//!
+//! | stored end | API judge | local judge |
+//! |---|---|---|
+//! | a text that passes the checks | the justification | the justification |
+//! | a text that a check rejects | counts; the next request adds the text and the reason | counts; asked again |
+//! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
+//! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
+//! | stopped by a content filter, rejected (400, 422, ...) | the end | the end |
+//! | unusable reply, transient status, transport error, no end at all (the process died) | counts | counts |
+//! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops | the same |
+//!
+//! `attempts_max` bounds what counts over all requests of a conversation and over all restarts. A local judge gains
+//! nothing from being told: its next attempt has another random stream.
+
+use crate::domain::{AttemptOutcome, Mode};
+use crate::http::retry::{Class, hint};
+use crate::http::wire::Message;
+use crate::http::{DETAIL_CHARS_MAX, one_line};
+
+use super::check::{self, Rejection, Subject};
+use super::prompt::{self, JudgeCase};
+use super::reply::{self, JudgeReply, ParsedReply, ReplyProblem};
+use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
+
+/// Stands in for the served model where the reply does not name it.
+const UNKNOWN_MODEL: &str = "unknown";
+
+/// A usable justification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Justification {
+    /// Plain text.
+    pub text: String,
+    /// The model that the reply says it is from, else `unknown`.
+    pub judge_model: String,
+}
+
+/// How a conversation ended. A function of the stored facts, so that it is the same on every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// A text passed all checks.
+    Accepted(Justification),
+    /// Texts came, and none passed the checks within the attempts allowed.
+    Rejected {
+        /// Why the last text was rejected.
+        rejection: Rejection,
+        /// Attempts that counted.
+        attempts: u32,
+    },
+    /// No usable text came within the attempts allowed.
+    GaveUp {
+        /// Attempts that counted.
+        attempts: u32,
+        /// What was wrong with the last of them.
+        detail: String,
+    },
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another attempt at the present request.
+    Call(Attempt),
+    /// The conversation has a new request, whose attempts are to be looked at.
+    Next,
+    /// Nothing.
+    Settled(Judged),
+}
+
+/// One query's conversation with its judge.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    kind: JudgeKind,
+    question: String,
+    gold: String,
+    choices: Vec<String>,
+    mode: Mode,
+    messages: Vec<Message>,
+    request: JudgeRequest,
+    attempts_max: u32,
+    /// Attempts that counted in earlier requests.
+    attempts_before: u32,
+    /// Why the last text was rejected.
+    rejection: Option<Rejection>,
+    was_repaired: bool,
+}
+
+impl Conversation {
+    /// Begins the conversation about a case.
+    ///
+    /// # Errors
+    /// An error of the template engine; the built-in templates give none.
+    pub fn new(judge: &dyn Judge, case: &JudgeCase<'_>, attempts_max: u32) -> Result<Self, minijinja::Error> {
+        Ok(Self::with_messages(judge, case, judge.messages(case)?, attempts_max))
+    }
+
+    /// Begins a conversation with messages of one's own.
+    #[must_use]
+    pub fn with_messages(judge: &dyn Judge, case: &JudgeCase<'_>, messages: Vec<Message>, attempts_max: u32) -> Self {
+        Self {
+            kind: judge.kind(),
+            question: case.question.to_owned(),
+            gold: case.gold.to_owned(),
+            choices: case.choices.to_vec(),
+            mode: case.mode,
+            request: JudgeRequest::new(judge, &messages),
+            messages,
+            attempts_max,
+            attempts_before: 0,
+            rejection: None,
+            was_repaired: false,
+        }
+    }
+
+    /// Returns the present request.
+    #[must_use]
+    pub fn request(&self) -> &JudgeRequest {
+        &self.request
+    }
+
+    /// Decides what the stored attempts at the present request, in order, lead to.
+    pub fn advance(&mut self, judge: &dyn Judge, history: &[PastAttempt]) -> Step {
+        let mut attempts = self.attempts_before;
+        let mut rejection = self.rejection;
+        let (mut last, mut was_cut) = (None, false);
+        for past in history {
+            let standing = self.standing(past.end.as_ref());
+            attempts += u32::from(!matches!(standing, Standing::Free));
+            match standing {
+                Standing::Free => {}
+                Standing::Accepted(justification) => return Step::Settled(Judged::Accepted(justification)),
+                Standing::Rejected { reason, .. } if self.kind == JudgeKind::Local || attempts >= self.attempts_max => {
+                    rejection = Some(reason);
+                }
+                Standing::Rejected { reason, text } => {
+                    self.rejection = Some(reason);
+                    return self.go_on(judge, attempts, &text, prompt::rejected(reason));
+                }
+                Standing::Malformed { problem, said } if !self.was_repaired && attempts < self.attempts_max => {
+                    self.was_repaired = true;
+                    return self.go_on(judge, attempts, &said, prompt::malformed(&problem));
+                }
+                Standing::Malformed { problem, .. } => return ended(rejection, attempts, problem),
+                Standing::CutOff(detail) if was_cut => {
+                    return ended(rejection, attempts, format!("{detail}, and again with a larger one"));
+                }
+                Standing::Hopeless(detail) => return ended(rejection, attempts, detail),
+                Standing::CutOff(detail) => (was_cut, last) = (true, Some(detail)),
+                Standing::Counts(detail) => last = Some(detail),
+            }
+        }
+        if attempts >= self.attempts_max {
+            return ended(rejection, attempts, last.unwrap_or_else(|| "no attempt is allowed".to_owned()));
+        }
+        let number = history.last().map_or(0, |past| past.attempt).saturating_add(1);
+        Step::Call(Attempt { number, cap: if was_cut { Cap::Raised } else { Cap::AsAsked } })
+    }
+
+    /// Goes on to the request that shows the judge its text and says what is wrong with it.
+    fn go_on(&mut self, judge: &dyn Judge, attempts: u32, said: &str, objection: Message) -> Step {
+        self.messages.extend([Message::assistant(said), objection]);
+        self.request = JudgeRequest::new(judge, &self.messages);
+        self.attempts_before = attempts;
+        Step::Next
+    }
+
+    fn standing(&self, end: Option<&AttemptEnd>) -> Standing {
+        let (outcome, status) = match end {
+            None => return Standing::Counts("interrupted while it was in flight".to_owned()),
+            Some(AttemptEnd::Reply(body)) => return self.standing_of_reply(body),
+            Some(AttemptEnd::Failed { outcome, status }) => (*outcome, *status),
+        };
+        let what = match status {
+            Some(status) => format!("HTTP {status}"),
+            None => "no complete reply came".to_owned(),
+        };
+        match outcome {
+            AttemptOutcome::Unreachable | AttemptOutcome::Refused => Standing::Free,
+            AttemptOutcome::Rejected => Standing::Hopeless(match status {
+                Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
+                None => "the request was rejected".to_owned(),
+            }),
+            AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
+        }
+    }
+
+    fn standing_of_reply(&self, body: &str) -> Standing {
+        let problem = match reply::parse(body, self.kind) {
+            Ok(reply) => return self.checked(reply),
+            Err(ReplyProblem::Malformed { problem, said }) => return Standing::Malformed { problem, said },
+            Err(problem) => problem,
+        };
+        let detail = one_line(&problem.to_string(), DETAIL_CHARS_MAX);
+        match problem.class() {
+            Class::FatalRun => Standing::Free,
+            Class::FatalRequest => Standing::Hopeless(detail),
+            Class::Length => Standing::CutOff(detail),
+            Class::Transient | Class::Unreachable => Standing::Counts(detail),
+        }
+    }
+
+    fn checked(&self, reply: ParsedReply) -> Standing {
+        let ParsedReply { justification: text, served_model, .. } = reply;
+        let Self { question, gold, choices, mode, .. } = self;
+        let subject = Subject { question, gold, choices, mode: *mode };
+        match check::check(&text, &subject, check::known_texts(self.kind), self.kind) {
+            Ok(()) => {
+                let judge_model = served_model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned());
+                Standing::Accepted(Justification { text, judge_model })
+            }
+            Err(reason) => {
+                let object = serde_json::to_string(&JudgeReply { analysis: text });
+                Standing::Rejected { reason, text: object.unwrap_or_default() }
+            }
+        }
+    }
+}
+
+/// What one stored attempt means for its conversation.
+enum Standing {
+    Accepted(Justification),
+    Rejected { reason: Rejection, text: String },
+    Malformed { problem: String, said: String },
+    Counts(String),
+    CutOff(String),
+    Hopeless(String),
+    Free,
+}
+
+/// A text that was rejected says more about the query than what failed after it.
+fn ended(rejection: Option<Rejection>, attempts: u32, detail: String) -> Step {
+    Step::Settled(match rejection {
+        Some(rejection) => Judged::Rejected { rejection, attempts },
+        None => Judged::GaveUp { attempts, detail },
+    })
+}

@@ -1,0 +1,150 @@
+//! Justifications that are checked: rejections told to the judge, kept or excluded; and a judge that costs too much.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Ledger, Mock, Outcome, Workspace, data_hashes, program, rows, text};
+
+const QUERIES: usize = 30;
+const BAD_TEXTS: &[&str] = &["--rate-leak", "0.25", "--rate-contradict", "0.25", "--seed", "5"];
+
+fn workspace(judge: &Mock, more: &[(&'static str, &'static str)]) -> Workspace {
+    let settings = judge.settings();
+    let all: Vec<(&str, &str)> =
+        settings.iter().map(|(key, value)| (*key, value.as_str())).chain(more.iter().copied()).collect();
+    Workspace::new(QUERIES, &all)
+}
+
+fn status(out: &Path) -> Value {
+    let outcome = Outcome::of(program().arg("status").arg(out).args(["--json", "--check"])).assert_code(0);
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+fn count(out: &Path, table: &str) -> i64 {
+    Ledger::open(out).unwrap().count(table)
+}
+
+#[test]
+fn a_judge_that_leaks_and_contradicts_is_told_so_until_its_text_passes() {
+    let judge = Mock::start(BAD_TEXTS);
+    let workspace = workspace(&judge, &[("judge.attempts_max", "12")]);
+    let out = workspace.run_whole("out", &[]);
+    let samples = rows(&out, "samples");
+    assert!(samples.len() > QUERIES / 2);
+    for sample in &samples {
+        assert_eq!(sample["justification_status"], "accepted");
+        let said = text(sample, "justification");
+        assert!(said.contains("(case ") && !said.contains("The answer is"), "{said}");
+        assert_eq!(said.contains("worth its length"), sample["mode"] == "think_on", "{sample}");
+    }
+    let (leaks, contradictions) = (judge.stat("leak"), judge.stat("contradict"));
+    assert!(leaks > 0 && contradictions > 0, "choose a --seed that has both: {}", judge.stats());
+    let asked = samples.len() as i64 + leaks + contradictions;
+    assert_eq!((judge.stat("requests"), judge.stat("distinct_bodies")), (asked, asked), "every rejection is told");
+
+    let status = status(&out);
+    let rejections = &status["judge"]["rejections"];
+    assert_eq!(rejections["leaks_answer"].as_i64(), Some(leaks), "{status}");
+    assert_eq!(rejections["contradicts_mode"].as_i64(), Some(contradictions), "{status}");
+    assert_eq!(status["judge"]["statuses"]["accepted"].as_u64(), Some(samples.len() as u64));
+    assert!(status["judge"]["spend_usd"].is_null(), "no price, no spend");
+    assert!((status["judge"]["cache_hit_rate"].as_f64().unwrap() - 0.5).abs() < 0.01, "{status}");
+
+    // The facts settle everything: a second run of the same directory asks nothing and changes nothing.
+    let hashes = data_hashes(&out);
+    workspace.run(&[]).assert_code(0);
+    assert_eq!((judge.stat("requests"), data_hashes(&out)), (asked, hashes));
+}
+
+#[test]
+fn a_query_whose_texts_are_all_rejected_is_excluded_or_kept_and_marked() {
+    let judge = Mock::start(&["--rate-leak", "1"]);
+    let workspace = workspace(&judge, &[("judge.attempts_max", "3")]);
+    let out = workspace.run_whole("out", &[]);
+    assert!(rows(&out, "samples").is_empty());
+    let excluded: Vec<Value> =
+        rows(&out, "exclusions").into_iter().filter(|row| row["reason"] == "justification_rejected").collect();
+    assert!(excluded.len() > QUERIES / 2);
+    for row in &excluded {
+        assert!(text(row, "detail").starts_with("leaks_answer: "), "{row}");
+    }
+    assert_eq!(judge.stat("requests"), 3 * excluded.len() as i64);
+
+    // The same facts, read with another rule: nothing is asked.
+    let keep = ["--set", "judge.on_rejected=keep", "--reconfigure"];
+    workspace.run(&keep).assert_code(0);
+    assert_eq!(judge.stat("requests"), 3 * excluded.len() as i64);
+    let samples = rows(&out, "samples");
+    assert_eq!(samples.len(), excluded.len());
+    let ids =
+        |rows: &[Value]| -> BTreeSet<String> { rows.iter().map(|row| text(row, "query_id").to_owned()).collect() };
+    assert_eq!(ids(&samples), ids(&excluded));
+    for sample in &samples {
+        assert_eq!(sample["justification_status"], "rejected:leaks_answer");
+        assert!(sample["justification"].is_null() && sample["judge_model"].is_null(), "{sample}");
+        assert!(text(sample, "completion").starts_with("<judge>"), "{sample}");
+    }
+    assert_eq!(status(&out)["judge"]["statuses"]["rejected:leaks_answer"].as_u64(), Some(samples.len() as u64));
+}
+
+#[test]
+fn a_judge_without_money_stops_the_run_resumably_and_paying_finishes_it() {
+    let judge = Mock::start(&["--money-after", "6"]);
+    let workspace = workspace(&judge, &[("judge.concurrency_max", "2")]);
+    let rich = Mock::start(&[]);
+    let whole = data_hashes(&self::workspace(&rich, &[]).run_whole("whole", &[]));
+    let out = workspace.out();
+    workspace.run(&[]).assert_code(3).assert_says(&["hint:", "top it up", "run the same command again"]);
+    assert!(judge.stat("no_money") <= 2, "{}", judge.stats());
+    let replies = count(&out, "judge_reply");
+    assert_eq!(replies, 6);
+    judge.pay();
+    workspace.run(&[]).assert_code(0);
+    assert_eq!(data_hashes(&out), whole);
+    let samples = rows(&out, "samples").len() as i64;
+    assert_eq!(judge.stat("ok"), samples, "what was answered before is not asked for again");
+}
+
+const PRICES: [(&str, &str); 3] = [
+    ("judge.prices_usd_per_mtok.input_cache_hit", "1.0"),
+    ("judge.prices_usd_per_mtok.input_cache_miss", "1.0"),
+    ("judge.prices_usd_per_mtok.output", "2.0"),
+];
+
+#[test]
+fn a_budget_stops_the_run_below_it_and_a_larger_one_goes_on() {
+    let judge = Mock::start(&[]);
+    let workspace = workspace(&judge, &[&PRICES[..], &[("judge.budget_usd", "0.01")]].concat());
+    let out = workspace.out();
+    workspace.run(&[]).assert_code(3).assert_says(&["budget", "hint:", "judge.budget_usd"]);
+    let spent = status(&out)["spend_usd"].as_f64().unwrap();
+    assert!(spent > 0.002 && spent <= 0.01, "{spent}");
+    let asked = judge.stat("requests");
+    workspace.run(&[]).assert_code(3);
+    assert_eq!(judge.stat("requests"), asked, "there is still no room for another call");
+    workspace.run(&["--set", "judge.budget_usd=1.0"]).assert_code(0);
+    assert_eq!(judge.stat("ok"), rows(&out, "samples").len() as i64);
+    let judge = &status(&out)["judge"];
+    let (usd, each) = (judge["spend_usd"].as_f64().unwrap(), judge["spend_per_sample_usd"].as_f64().unwrap());
+    assert!((each * rows(&out, "samples").len() as f64 - usd).abs() < 1e-9, "{judge}");
+    assert!((judge["spend_projected_usd"].as_f64().unwrap() - usd).abs() < 1e-9, "{judge}");
+}
+
+#[test]
+fn a_budget_without_prices_is_refused_by_name() {
+    let judge = Mock::start(&[]);
+    let workspace = workspace(&judge, &[PRICES[0], PRICES[1], ("judge.budget_usd", "0.01")]);
+    workspace.run(&[]).assert_code(2).assert_says(&["judge.budget_usd", "judge.prices_usd_per_mtok.output"]);
+    assert_eq!(judge.stat("requests"), 0);
+}
+
+#[test]
+fn a_deadline_stops_the_run_resumably() {
+    let judge = Mock::start(&[]);
+    let workspace = workspace(&judge, &[]);
+    workspace.run(&["--deadline", "2001-01-01T00:00:00Z"]).assert_code(3);
+    workspace.run(&["--deadline", "1h"]).assert_code(0);
+    workspace.run(&["--deadline", "soon"]).assert_code(2).assert_says(&["2h30m"]);
+}
