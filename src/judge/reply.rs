@@ -4,11 +4,11 @@
 //! 1. An error object counts before anything else in the body, whatever the HTTP status was.
 //! 2. `finish_reason` must be `stop`, or null beside text that is not blank. `length` is accepted if the text can be
 //!    cut at a sentence end after at least [`CUT_CHARS_MIN`] characters. `native_finish_reason` is ignored.
-//! 3. Only `content` is read, never the reasoning fields; a leading `<think>` block in it is dropped, and so are a
+//! 3. Only `content` is read, not the reasoning fields (but for rule 4); a leading `<think>` block in it is dropped, and so are a
 //!    code fence, quotes and a "Justification:" label around the text.
-//! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`]), wherever in the content it stands; some
-//!    servers put the whole object into a reasoning field, and it is read there if the content is null. A local
-//!    judge's text is its content as it stands.
+//! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`], `schemas/judge_reply.schema.json`), wherever
+//!    in the content it stands; some servers put the whole object into a reasoning field, and it is read there if the
+//!    content is null and the reply came to its end. A local judge's text is its content as it stands.
 //! 5. Blank lines inside are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
 //!
 //! What the text says is judged by `check`.
@@ -170,6 +170,8 @@ fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProble
     let content = without_thinking(content).trim();
     let (text, is_whole) = match kind {
         JudgeKind::Local => (collapse(unwrap_text(content)), finish == "stop"),
+        // The limit ended the reply while it was still thinking: what stands there is no answer.
+        JudgeKind::Api if content.is_empty() && finish == "length" => return Err(ReplyProblem::Truncated),
         JudgeKind::Api if content.is_empty() => {
             let elsewhere =
                 choice.reasoning.as_deref().and_then(|reasoning| serde_json::from_str(reasoning.trim()).ok());
@@ -354,11 +356,13 @@ mod tests {
 
     #[test]
     fn an_object_in_the_reasoning_counts_only_if_there_is_no_content() {
-        let with = |content: Value, reasoning: &str| {
-            let choice = json!({"message": {"content": content, "reasoning": reasoning}, "finish_reason": "stop"});
+        let ended = |content: Value, reasoning: &str, finish: &str| {
+            let choice = json!({"message": {"content": content, "reasoning": reasoning}, "finish_reason": finish});
             parse(&json!({"choices": [choice]}).to_string(), JudgeKind::Api).map(|reply| reply.justification)
         };
+        let with = |content: Value, reasoning: &str| ended(content, reasoning, "stop");
         let object = json!({"analysis": TEXT}).to_string();
+        assert_eq!(ended(json!(null), &object, "length"), Err(ReplyProblem::Truncated));
         assert_eq!(with(json!(null), &object).as_deref(), Ok(TEXT));
         assert_eq!(with(json!(null), "let me see"), Err(ReplyProblem::BlankContent));
         assert!(matches!(with(json!("x"), &object), Err(ReplyProblem::Malformed { .. })));

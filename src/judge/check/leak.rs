@@ -338,7 +338,11 @@ mod tests {
         assert!(leaks("Everyone knows that it is PARIS.", question, "Paris"));
         assert!(!leaks("A comparison of cities is not needed.", question, "Paris"));
         assert!(!leaks("The capital of France is recalled at once.", question, "Paris"));
-        assert!(leaks("这里直接说出巴黎。", "法国的首都是哪里？", "巴黎"));
+        assert!(leaks(
+            "\u{8fd9}\u{91cc}\u{76f4}\u{63a5}\u{8bf4}\u{51fa}\u{5df4}\u{9ece}\u{3002}",
+            "\u{6cd5}\u{56fd}\u{7684}\u{9996}\u{90fd}\u{662f}\u{54ea}\u{91cc}\u{ff1f}",
+            "\u{5df4}\u{9ece}"
+        ));
         assert!(!leaks("There is no need to derive it.", "Is 7 prime?", "no"));
         assert!(leaks("The answer is no.", "Is 9 prime?", "no"));
         assert!(leaks("It is x^2 + 1 here.", "Expand it.", "x^2+1"));

@@ -40,58 +40,59 @@ const FOR_REASONING: &[&str] = &[
 
 /// Fragments in other languages that argue for answering at once.
 const FOR_DIRECT_ELSEWHERE: &[&str] = &[
-    "无需推理",
-    "不需要推理",
-    "无须推理",
-    "不必推理",
-    "不用推理",
-    "无需思考",
-    "不需要思考",
-    "直接回答即可",
-    "直接作答即可",
-    "無需推理",
-    "推論は不要",
-    "推論は必要な",
-    "考える必要はな",
-    "考える必要はありません",
-    "추론이 필요 없",
-    "추론할 필요가 없",
+    "\u{65e0}\u{9700}\u{63a8}\u{7406}",
+    "\u{4e0d}\u{9700}\u{8981}\u{63a8}\u{7406}",
+    "\u{65e0}\u{987b}\u{63a8}\u{7406}",
+    "\u{4e0d}\u{5fc5}\u{63a8}\u{7406}",
+    "\u{4e0d}\u{7528}\u{63a8}\u{7406}",
+    "\u{65e0}\u{9700}\u{601d}\u{8003}",
+    "\u{4e0d}\u{9700}\u{8981}\u{601d}\u{8003}",
+    "\u{76f4}\u{63a5}\u{56de}\u{7b54}\u{5373}\u{53ef}",
+    "\u{76f4}\u{63a5}\u{4f5c}\u{7b54}\u{5373}\u{53ef}",
+    "\u{7121}\u{9700}\u{63a8}\u{7406}",
+    "\u{63a8}\u{8ad6}\u{306f}\u{4e0d}\u{8981}",
+    "\u{63a8}\u{8ad6}\u{306f}\u{5fc5}\u{8981}\u{306a}",
+    "\u{8003}\u{3048}\u{308b}\u{5fc5}\u{8981}\u{306f}\u{306a}",
+    "\u{8003}\u{3048}\u{308b}\u{5fc5}\u{8981}\u{306f}\u{3042}\u{308a}\u{307e}\u{305b}\u{3093}",
+    "\u{cd94}\u{b860}\u{c774} \u{d544}\u{c694} \u{c5c6}",
+    "\u{cd94}\u{b860}\u{d560} \u{d544}\u{c694}\u{ac00} \u{c5c6}",
     "no requiere razon",
     "no hace falta razon",
     "no es necesario razon",
     "aucun raisonnement",
     "pas besoin de raisonn",
     "kein nachdenken",
-    "keine überlegung",
+    "keine \u{fc}berlegung",
     "kein schrittweises",
-    "рассуждения не нужны",
-    "не требует рассужден",
+    "\u{440}\u{430}\u{441}\u{441}\u{443}\u{436}\u{434}\u{435}\u{43d}\u{438}\u{44f} \u{43d}\u{435} \u{43d}\u{443}\u{436}\u{43d}\u{44b}",
+    "\u{43d}\u{435} \u{442}\u{440}\u{435}\u{431}\u{443}\u{435}\u{442} \u{440}\u{430}\u{441}\u{441}\u{443}\u{436}\u{434}\u{435}\u{43d}",
 ];
 
 /// Fragments in other languages that argue for reasoning first. One of [`NOT_ELSEWHERE`] before it turns it around.
 const FOR_REASONING_ELSEWHERE: &[&str] = &[
-    "需要逐步",
-    "需要推理",
-    "需要仔细推理",
-    "需要多步",
-    "需要分步",
-    "先推理",
-    "需要先思考",
-    "推論が必要",
-    "段階的に考える必要があ",
-    "추론이 필요하",
-    "단계별로",
+    "\u{9700}\u{8981}\u{9010}\u{6b65}",
+    "\u{9700}\u{8981}\u{63a8}\u{7406}",
+    "\u{9700}\u{8981}\u{4ed4}\u{7ec6}\u{63a8}\u{7406}",
+    "\u{9700}\u{8981}\u{591a}\u{6b65}",
+    "\u{9700}\u{8981}\u{5206}\u{6b65}",
+    "\u{5148}\u{63a8}\u{7406}",
+    "\u{9700}\u{8981}\u{5148}\u{601d}\u{8003}",
+    "\u{63a8}\u{8ad6}\u{304c}\u{5fc5}\u{8981}",
+    "\u{6bb5}\u{968e}\u{7684}\u{306b}\u{8003}\u{3048}\u{308b}\u{5fc5}\u{8981}\u{304c}\u{3042}",
+    "\u{cd94}\u{b860}\u{c774} \u{d544}\u{c694}\u{d558}",
+    "\u{b2e8}\u{acc4}\u{bcc4}\u{b85c}",
     "requiere razon",
     "es necesario razon",
-    "nécessite un raisonnement",
+    "n\u{e9}cessite un raisonnement",
     "exige un raisonnement",
     "schrittweises nachdenken ist",
     "muss hergeleitet werden",
-    "требует рассужден",
-    "нужно рассужд",
+    "\u{442}\u{440}\u{435}\u{431}\u{443}\u{435}\u{442} \u{440}\u{430}\u{441}\u{441}\u{443}\u{436}\u{434}\u{435}\u{43d}",
+    "\u{43d}\u{443}\u{436}\u{43d}\u{43e} \u{440}\u{430}\u{441}\u{441}\u{443}\u{436}\u{434}",
 ];
 
-const NOT_ELSEWHERE: &[&str] = &["不", "无", "無", "没", "毋", "no ", "ne ", "не "];
+const NOT_ELSEWHERE: &[&str] =
+    &["\u{4e0d}", "\u{65e0}", "\u{7121}", "\u{6ca1}", "\u{6bcb}", "no ", "ne ", "\u{43d}\u{435} "];
 
 /// What tells how the choice was made, unless the question itself speaks of it.
 const SAMPLING: &[&str] = &[
@@ -111,29 +112,29 @@ const SAMPLING: &[&str] = &[
 
 /// The same in other languages.
 const SAMPLING_ELSEWHERE: &[&str] = &[
-    "通过率",
-    "正确率",
-    "准确率",
-    "成功率",
-    "采样",
-    "样本",
-    "通過率",
-    "正答率",
-    "サンプル",
-    "試行回数",
-    "통과율",
-    "정답률",
-    "샘플",
+    "\u{901a}\u{8fc7}\u{7387}",
+    "\u{6b63}\u{786e}\u{7387}",
+    "\u{51c6}\u{786e}\u{7387}",
+    "\u{6210}\u{529f}\u{7387}",
+    "\u{91c7}\u{6837}",
+    "\u{6837}\u{672c}",
+    "\u{901a}\u{904e}\u{7387}",
+    "\u{6b63}\u{7b54}\u{7387}",
+    "\u{30b5}\u{30f3}\u{30d7}\u{30eb}",
+    "\u{8a66}\u{884c}\u{56de}\u{6570}",
+    "\u{d1b5}\u{acfc}\u{c728}",
+    "\u{c815}\u{b2f5}\u{b960}",
+    "\u{c0d8}\u{d50c}",
     "tasa de acierto",
-    "tasa de éxito",
+    "tasa de \u{e9}xito",
     "muestras",
-    "taux de réussite",
-    "échantillon",
+    "taux de r\u{e9}ussite",
+    "\u{e9}chantillon",
     "erfolgsquote",
     "trefferquote",
     "stichprobe",
-    "доля правильных",
-    "выборк",
+    "\u{434}\u{43e}\u{43b}\u{44f} \u{43f}\u{440}\u{430}\u{432}\u{438}\u{43b}\u{44c}\u{43d}\u{44b}\u{445}",
+    "\u{432}\u{44b}\u{431}\u{43e}\u{440}\u{43a}",
 ];
 
 /// Returns whether `text` argues for the mode that was not chosen.
@@ -182,7 +183,7 @@ mod tests {
             "The answer is a simple one.",
             "The answer is already known.",
             "Step-by-step thinking is unnecessary for a capital city.",
-            "这个问题只问首都，无需推理。",
+            "\u{8fd9}\u{4e2a}\u{95ee}\u{9898}\u{53ea}\u{95ee}\u{9996}\u{90fd}\u{ff0c}\u{65e0}\u{9700}\u{63a8}\u{7406}\u{3002}",
         ] {
             assert!(argues_against(text, Mode::ThinkOn), "{text}");
         }
@@ -192,7 +193,7 @@ mod tests {
             "This requires careful reasoning about signs.",
             "It takes several steps to rearrange.",
             "Step by step work is needed.",
-            "这个方程需要逐步求解。",
+            "\u{8fd9}\u{4e2a}\u{65b9}\u{7a0b}\u{9700}\u{8981}\u{9010}\u{6b65}\u{6c42}\u{89e3}\u{3002}",
         ] {
             assert!(argues_against(text, Mode::ThinkOff), "{text}");
         }
@@ -205,7 +206,7 @@ mod tests {
             "A direct answer would risk a slip in the signs.",
             "The answer is not obvious before the signs are sorted out.",
             "It looks like a question that is not answered at once, for two relations are chained.",
-            "不能直接回答，需要逐步求解方程。",
+            "\u{4e0d}\u{80fd}\u{76f4}\u{63a5}\u{56de}\u{7b54}\u{ff0c}\u{9700}\u{8981}\u{9010}\u{6b65}\u{6c42}\u{89e3}\u{65b9}\u{7a0b}\u{3002}",
         ] {
             assert!(!argues_against(text, Mode::ThinkOn), "{text}");
         }
@@ -213,7 +214,7 @@ mod tests {
             "One fact is recalled, with nothing to derive. Reasoning first would only add length.",
             "It does not require several steps.",
             "There is no need for reasoning first, and nothing must be derived.",
-            "这里不需要逐步求解，只问一个事实。",
+            "\u{8fd9}\u{91cc}\u{4e0d}\u{9700}\u{8981}\u{9010}\u{6b65}\u{6c42}\u{89e3}\u{ff0c}\u{53ea}\u{95ee}\u{4e00}\u{4e2a}\u{4e8b}\u{5b9e}\u{3002}",
         ] {
             assert!(!argues_against(text, Mode::ThinkOff), "{text}");
         }
@@ -226,7 +227,7 @@ mod tests {
             "In most samples the model slips.",
             "It takes no further attempts.",
             "Both ways are equally reliable.",
-            "思考模式的通过率更高。",
+            "\u{601d}\u{8003}\u{6a21}\u{5f0f}\u{7684}\u{901a}\u{8fc7}\u{7387}\u{66f4}\u{9ad8}\u{3002}",
         ] {
             assert!(tells_of_sampling(text, "What is 2 + 2?"), "{text}");
         }

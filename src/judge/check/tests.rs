@@ -31,7 +31,7 @@ fn every_rejection_is_met_by_a_text() {
         (format!("{GOOD_ON} </THINK>"), Rejection::TemplateTag),
         ("The pipes are two.".to_owned(), Rejection::TooShort),
         (long, Rejection::TooLong),
-        ("两个水管的速率必须先合并，才能求出注满水池所需的时间。".to_owned(), Rejection::WrongLanguage),
+        ("\u{4e24}\u{4e2a}\u{6c34}\u{7ba1}\u{7684}\u{901f}\u{7387}\u{5fc5}\u{987b}\u{5148}\u{5408}\u{5e76}\u{ff0c}\u{624d}\u{80fd}\u{6c42}\u{51fa}\u{6ce8}\u{6ee1}\u{6c34}\u{6c60}\u{6240}\u{9700}\u{7684}\u{65f6}\u{95f4}\u{3002}".to_owned(), Rejection::WrongLanguage),
         (
             "This question requires careful reasoning, so reasoning first is the best approach.".to_owned(),
             Rejection::Boilerplate,
@@ -54,9 +54,22 @@ fn lengths_are_held_at_their_bounds() {
     assert_eq!(api(&at(LENGTH_MIN - 1), Mode::ThinkOn), Err(Rejection::TooShort));
     assert_eq!(api(&at(CHARS_MAX), Mode::ThinkOn), Ok(()));
     assert_eq!(api(&at(CHARS_MAX + 1), Mode::ThinkOn), Err(Rejection::TooLong));
-    let chinese = Subject { question: "水池何时注满？请说明", gold: "18", choices: &[], mode: Mode::ThinkOn };
-    assert_eq!(check("两管速率须先合并再求时间", &chinese, &[], JudgeKind::Api), Ok(()));
-    assert_eq!(check("两管速率", &chinese, &[], JudgeKind::Api), Err(Rejection::TooShort));
+    let chinese = Subject {
+        question: "\u{6c34}\u{6c60}\u{4f55}\u{65f6}\u{6ce8}\u{6ee1}\u{ff1f}\u{8bf7}\u{8bf4}\u{660e}",
+        gold: "18",
+        choices: &[],
+        mode: Mode::ThinkOn,
+    };
+    assert_eq!(
+        check(
+            "\u{4e24}\u{7ba1}\u{901f}\u{7387}\u{987b}\u{5148}\u{5408}\u{5e76}\u{518d}\u{6c42}\u{65f6}\u{95f4}",
+            &chinese,
+            &[],
+            JudgeKind::Api
+        ),
+        Ok(())
+    );
+    assert_eq!(check("\u{4e24}\u{7ba1}\u{901f}\u{7387}", &chinese, &[], JudgeKind::Api), Err(Rejection::TooShort));
 }
 
 #[test]
@@ -72,7 +85,7 @@ fn a_copy_of_an_example_is_boilerplate_and_a_local_judge_has_a_laxer_bound() {
     // What speaks of the question may borrow words, but not all of them.
     let about = near.replace("the equation has", "the rate of the pipe that drains has");
     assert_eq!(judge(&about, JudgeKind::Api), Ok(()));
-    let foreign = "两个水管的速率必须先合并，才能求出注满水池所需的时间。";
+    let foreign = "\u{4e24}\u{4e2a}\u{6c34}\u{7ba1}\u{7684}\u{901f}\u{7387}\u{5fc5}\u{987b}\u{5148}\u{5408}\u{5e76}\u{ff0c}\u{624d}\u{80fd}\u{6c42}\u{51fa}\u{6ce8}\u{6ee1}\u{6c34}\u{6c60}\u{6240}\u{9700}\u{7684}\u{65f6}\u{95f4}\u{3002}";
     assert_eq!(judge(foreign, JudgeKind::Local), Ok(()));
 }
 
