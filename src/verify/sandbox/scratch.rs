@@ -159,7 +159,7 @@ mod tests {
         file.set_len(BYTES_MAX + 1).unwrap();
         assert!(large.is_overfull());
         // The last thing a program can do to its directory.
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
         let paths = [scratch.path().to_owned(), large.path().to_owned()];
         drop((scratch, large));
         assert!(paths.iter().all(|path| !path.exists()));
