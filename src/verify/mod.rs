@@ -10,11 +10,13 @@
 //! What this room does not know: whether the reasoning is sound, what the question was, units, and synonyms. Code is
 //! not run here: it is always `unverifiable`, cause `no_sandbox`.
 
+mod characters;
 mod choice;
 mod extract;
 mod math;
 mod numeric;
 mod text;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -9,20 +9,32 @@
 //! values at multiples of 30 and 45 degrees, denesting of nested radicals, number bases (digits are compared), units
 //! (they are dropped), piecewise functions. Where such knowledge would be needed, the outcome is undecided, never equal.
 
+mod ball;
 mod canonical;
+mod collections;
+mod commands;
 mod compare;
+mod complex;
+mod evaluate;
 mod expression;
-mod float;
 mod lexer;
 pub(super) mod limits;
+mod numerals;
 mod parser;
+mod points;
 mod polynomial;
 mod power;
 mod primary;
+mod relations;
 mod rounding;
+mod scalars;
+mod sets;
 mod shapes;
 mod squash;
+mod tables;
+mod texts;
 mod token;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +106,7 @@ pub(super) fn is_readable(text: &str) -> bool {
 /// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
 pub(super) fn is_wordless(text: &str) -> bool {
     let is_prose = |word: &str| {
-        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !lexer::is_plain_name(word)
+        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !tables::plain_name(word).is_some()
     };
     if text.split_whitespace().any(is_prose) {
         return false;
