@@ -103,7 +103,7 @@ impl Lexer {
                 return self.command(known);
             }
         }
-        Err(Fault::Unreadable)
+        Err(Fault::UnknownCommand)
     }
 
     fn next_is_brace(&self) -> bool {
@@ -194,7 +194,7 @@ impl Lexer {
             "cases" | "dcases" | "rcases" => Environment::Cases,
             "aligned" | "align" | "gathered" | "gather" | "split" | "equation" | "eqnarray" => Environment::Lines,
             _ if environment.ends_with("matrix") => Environment::Matrix,
-            _ => return Err(Fault::Unreadable),
+            _ => return Err(Fault::UnknownCommand),
         };
         if name == "begin" {
             if matches!(environment, "array" | "tabular") {

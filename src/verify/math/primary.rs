@@ -256,7 +256,10 @@ impl Parser {
         self.builder = builder;
         let (mut items, join) = items?;
         let conditions = conditions?;
-        if let (Some(Kind::Choose | Kind::Over), Some(above)) = (self.peek(), items.pop_if(|_| open == Bracket::Brace)) {
+        if open == Bracket::Brace
+            && matches!(self.peek(), Some(Kind::Choose | Kind::Over))
+            && let Some(above) = items.pop()
+        {
             return self.infix(above);
         }
         let Some(&Kind::Close(close)) = self.peek() else { return Err(Fault::Unreadable) };
