@@ -72,7 +72,8 @@ fn content(text: &str, open: usize) -> Option<(&str, usize)> {
         let len = body
             .char_indices()
             .find(|&(at, c)| {
-                let is_point = c == '.' && body.get(at + 1..).is_some_and(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
+                let is_point =
+                    c == '.' && body.get(at + 1..).is_some_and(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
                 (c.is_whitespace() || matches!(c, '$' | '.' | '\\' | ',' | '}')) && !is_point
             })
             .map_or(body.len(), |(at, _)| at);

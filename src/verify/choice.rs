@@ -4,8 +4,7 @@
 //! as words or as mathematics. A digit is the number of a choice, counted from one, only behind a word that says so
 //! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound.
 
-use super::math;
-use super::text;
+use super::{math, phrases, text};
 
 /// What an answer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +51,9 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     if let Some(index) = after_word(&stripped, choices) {
         return Named::One(index);
     }
+    let stripped = parted(&stripped);
     // Reasons given after the answer may name other choices.
-    let stripped =
-        [" because", " since"].iter().fold(stripped.as_str(), |text, word| text.split(word).next().unwrap_or(text));
+    let stripped = phrases::without_reason(&stripped);
     if let Some((index, rest)) = leading_letter(stripped) {
         return match of_text(rest, choices) {
             Some(other) if other != index => Named::Several,
@@ -71,11 +70,30 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     }
 }
 
+/// Puts a space between Latin letters and words of scripts that write none.
+fn parted(text: &str) -> String {
+    let mut parted = String::with_capacity(text.len());
+    let mut before: Option<char> = None;
+    for character in text.chars() {
+        let is_wide = |c: char| ('\u{2e80}'..='\u{d7ff}').contains(&c);
+        if before.is_some_and(|before| {
+            before.is_ascii_alphabetic() && is_wide(character) || is_wide(before) && character.is_ascii_alphabetic()
+        }) {
+            parted.push(' ');
+        }
+        parted.push(character);
+        before = Some(character);
+    }
+    parted
+}
+
 /// Reads an answer that is one word for a choice and its letter or number: `option b`, `choice 2`.
 fn after_word(text: &str, choices: &[String]) -> Option<usize> {
     let lower = text.to_lowercase();
-    let words = ["option", "choice", "answer", "alternative", "statement", "\u{9009}\u{9879}", "\u{9009}\u{62e9}", "\u{9009}"];
-    let rest = words.iter().find_map(|word| lower.strip_prefix(word).map(|rest| rest.trim_start_matches([' ', ':', '#'])))?;
+    let words =
+        ["option", "choice", "answer", "alternative", "statement", "\u{9009}\u{9879}", "\u{9009}\u{62e9}", "\u{9009}"];
+    let rest =
+        words.iter().find_map(|word| lower.strip_prefix(word).map(|rest| rest.trim_start_matches([' ', ':', '#'])))?;
     if let Some(index) = letter_form(rest).filter(|index| *index < count(choices)) {
         return Some(index);
     }
@@ -89,9 +107,11 @@ fn of_value(answer: &str, choices: &[String]) -> Named {
     if choices.len() > LETTERS_MAX || !math::is_readable(answer) {
         return Named::Nothing;
     }
-    combine(choices.iter().enumerate().filter_map(|(index, choice)| {
-        matches!(math::equal(choice, answer), math::Outcome::Equal(_)).then_some(index)
-    }))
+    combine(
+        choices.iter().enumerate().filter_map(|(index, choice)| {
+            matches!(math::equal(choice, answer), math::Outcome::Equal(_)).then_some(index)
+        }),
+    )
 }
 
 /// Returns the last letter in brackets or bold of a longer text.
@@ -187,9 +207,10 @@ fn standalone_letters(text: &str, choices: &[String]) -> Vec<usize> {
         if matches!(letter, 'A' | 'I') && !is_dressed && starts_phrase {
             continue;
         }
-        let is_denied = at.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| {
-            matches!(word.to_lowercase().as_str(), "not" | "isn't" | "unlike")
-        });
+        let is_denied = at
+            .checked_sub(1)
+            .and_then(|before| words.get(before))
+            .is_some_and(|word| matches!(word.to_lowercase().as_str(), "not" | "isn't" | "unlike"));
         if is_denied {
             continue;
         }

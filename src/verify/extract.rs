@@ -6,7 +6,7 @@
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
-use super::words;
+use super::{math, words};
 
 /// How an answer was found; the name is the first part of a verdict's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ const ANSWER_TAGS: &[(&str, &str)] =
 /// content of the last answer tag. Thinking that never ended holds no answer.
 pub(super) fn answer_part(response: &str) -> &str {
     let end = THINKING_ENDS.iter().filter_map(|mark| response.rfind(mark).map(|at| at + mark.len())).max();
-    let is_unended = end.is_none()
-        && ["<think>", "<thinking>"].iter().any(|start| response.trim_start().starts_with(start));
+    let is_unended =
+        end.is_none() && ["<think>", "<thinking>"].iter().any(|start| response.trim_start().starts_with(start));
     let answer = if is_unended { "" } else { end.and_then(|end| response.get(end..)).unwrap_or(response) };
     let tagged = ANSWER_TAGS.iter().filter_map(|(open, close)| {
         let (before, inner) = answer.rsplit_once(open)?;
@@ -143,6 +143,11 @@ pub(super) fn last_number(text: &str) -> Option<String> {
     let first = number_start(&tail, last);
     let mut number: String = tail.get(first..=last)?.iter().collect();
     let mut start = first;
+    if let Some(raised) = raised_after(&tail, last) {
+        let front: Vec<char> = tail.iter().take(last + 1).copied().chain(['^']).collect();
+        let (_, power) = power_before(&front, front.len())?;
+        return Some(format!("{power}{{{raised}}}"));
+    }
     if let Some(at) = number.rfind(',')
         && !separators_fit(&number)
     {
@@ -174,8 +179,7 @@ pub(super) fn last_number(text: &str) -> Option<String> {
 
 /// Digits, and fractions of one character.
 fn is_digit_like(character: char) -> bool {
-    character.is_ascii_digit()
-        || matches!(character, '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
+    character.is_ascii_digit() || matches!(character, '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
 }
 
 /// Returns where the number begins that ends at `last`.
@@ -201,6 +205,12 @@ fn number_start(tail: &[char], last: usize) -> usize {
         first = before;
     }
     first
+}
+
+/// Returns the raised digits behind a number: `10\u{b3}`.
+fn raised_after(tail: &[char], last: usize) -> Option<String> {
+    let raised: String = tail.iter().skip(last + 1).map_while(|c| math::superscript(*c)).collect();
+    (!raised.is_empty()).then_some(raised)
 }
 
 /// Returns the base and factor in front of an exponent: `1.5 \times 10^` of `1.5 \times 10^{3}`.
@@ -258,7 +268,8 @@ fn mixed_before(tail: &[char], first: usize, number: &str) -> Option<(usize, Str
     while at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(char::is_ascii_digit) {
         at -= 1;
     }
-    let joins = at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(|c| matches!(c, '.' | ',' | '/' | '+'));
+    let joins =
+        at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(|c| matches!(c, '.' | ',' | '/' | '+'));
     (at < end && !joins).then(|| Some((at, tail.get(at..end)?.iter().collect())))?
 }
 

@@ -21,6 +21,8 @@ mod text;
 mod words;
 
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
@@ -116,7 +118,7 @@ fn verify_math(gold: &str, response: &str) -> Verdict {
 
 fn find_math(gold: &str, response: &str) -> Option<(Strategy, String)> {
     if let Some(answer) = boxes::boxed(response) {
-        return Some((Strategy::Boxed, answer));
+        return Some((Strategy::Boxed, within_box(answer)));
     }
     if math::same_text(gold, response) {
         return Some((Strategy::Whole, response.to_owned()));
@@ -134,6 +136,18 @@ fn find_math(gold: &str, response: &str) -> Option<(Strategy, String)> {
         return Some(number.map_or((Strategy::MathSpan, span.to_owned()), |number| (Strategy::LastNumber, number)));
     }
     extract::last_number(response).map(|number| (Strategy::LastNumber, number))
+}
+
+/// Takes the answer out of a box that holds a sentence.
+fn within_box(content: String) -> String {
+    if content.len() > WHOLE_BYTES_MAX || math::is_readable(&content) {
+        return content;
+    }
+    let sentence = content.replace("\\text{", " ").replace("\\textbf{", " ").replace(['{', '}'], "");
+    match phrases::announced(&sentence) {
+        Some((_, answer)) => answer.to_owned(),
+        None => content,
+    }
 }
 
 /// Takes the answer out of the sentence that announced it.
@@ -178,16 +192,18 @@ fn find_number(response: &str) -> Option<(Strategy, String)> {
     if let Some(answer) = boxes::boxed(response) {
         return Some((Strategy::Boxed, answer));
     }
-    if let Some((strategy, sentence)) =
-        phrases::announced(response).filter(|(_, s)| numeric::holds_number(s))
-    {
+    if let Some((strategy, sentence)) = phrases::announced(response).filter(|(_, s)| numeric::holds_number(s)) {
         let claim = phrases::without_reason(sentence);
         let claim = if claim.contains(|c: char| c.is_ascii_digit()) { claim } else { sentence };
         let answer = match numeric::read(claim) {
             Err(numeric::Problem::NoNumber) => extract::last_number(claim)?,
+            Err(numeric::Problem::Several(_)) => numeric::leading_quantity(claim).unwrap_or(claim).to_owned(),
             _ => claim.to_owned(),
         };
         return Some((strategy, answer));
+    }
+    if numeric::is_bare(response) {
+        return Some((Strategy::Whole, response.to_owned()));
     }
     // A span counts only if no number follows it: a lone dollar sign may be a price.
     if let Some((span, after)) = extract::last_span(response)
@@ -225,12 +241,11 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
         return Some(found);
     }
     let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
-    if let Some(found) = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable) {
-        return Some(found);
-    }
-    if let Some(found) =
-        extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable)
-    {
+    let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
+    let last = extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
+    // Lines before the last may weigh several choices.
+    let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
+    if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
         return Some(found);
     }
     choice::last_marked_letter(response, choices)

@@ -13,6 +13,9 @@ use super::math;
 use super::math::limits::{DIGITS_MAX, EXPONENT_MAX, TEXT_BYTES_MAX};
 use super::words;
 
+/// Longest text that is one number and its unit, in bytes.
+const BARE_BYTES_MAX: usize = 48;
+
 /// A number as read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Number {
@@ -60,6 +63,32 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
         1 => numbers.pop().ok_or(Problem::NoNumber),
         _ => Err(Problem::Several(numbers)),
     }
+}
+
+/// Returns the front of a text that begins with a number and says of what: `26 eggs per 2 days`. Numbers that are
+/// joined by a word or a comma are several answers.
+pub(super) fn leading_quantity(text: &str) -> Option<&str> {
+    let is_joined = [" and ", " or ", ", ", ";", "="].iter().any(|join| text.contains(join));
+    let start = text.find(|c: char| c.is_ascii_digit()).filter(|start| *start <= 4 && !is_joined)?;
+    let number_end = text.get(start..)?.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '/'))? + start;
+    let word = text.get(number_end..)?.trim_start_matches([' ', '$', '*', '\\']);
+    let begins_word = word.starts_with(|c: char| c.is_alphabetic());
+    let front = text.get(..number_end)?;
+    (begins_word && matches!(read(front), Ok(_))).then_some(front)
+}
+
+/// Returns whether a text is one number and its unit and nothing else.
+pub(super) fn is_bare(text: &str) -> bool {
+    let text = text.trim();
+    let begins_as_number = |c: char| {
+        c.is_ascii_digit()
+            || matches!(c, '-' | '+' | '.' | '$' | '\\' | '*' | '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
+            || matches!(c, '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}')
+    };
+    text.len() <= BARE_BYTES_MAX
+        && !text.contains('\n')
+        && (text.starts_with(begins_as_number) || words::number(text.trim_end_matches(['.', '\u{3002}'])).is_some())
+        && read(text).is_ok()
 }
 
 /// Returns whether a text holds a number, in digits or in words.
@@ -162,8 +191,23 @@ fn scan(text: &str) -> Result<Scan, Problem> {
                     sign_at = Some(at);
                 }
             }
-            '\\' | '^' | '*' | '/' | '+' | '=' | '_' | '(' | '\u{d7}' | '\u{f7}' | '\u{221a}' | '\u{3c0}'
-            | '\u{b2}' | '\u{b3}' | '\u{b9}' | '\u{bc}'..='\u{be}' | '\u{2070}'..='\u{207f}'
+            '\\'
+            | '^'
+            | '*'
+            | '/'
+            | '+'
+            | '='
+            | '_'
+            | '('
+            | '\u{d7}'
+            | '\u{f7}'
+            | '\u{221a}'
+            | '\u{3c0}'
+            | '\u{b2}'
+            | '\u{b3}'
+            | '\u{b9}'
+            | '\u{bc}'..='\u{be}'
+            | '\u{2070}'..='\u{207f}'
             | '\u{2150}'..='\u{215e}' => {
                 scan.mathematical = true;
                 sign_at = None;
@@ -270,6 +314,8 @@ fn other_groups(characters: &[char], start: usize, at: usize, whole: &mut String
         && last_is_three
         && first <= 2
         && lengths.iter().rev().skip(1).all(|len| *len == 2);
+    let comma = characters.get(end) == Some(&',') && matches!(run(end + 1), 1 | 2);
+    let points = points || (mark == Some('.') && comma && lengths.iter().all(|len| *len == 3) && first <= 3);
     if !points && !lakhs {
         return at;
     }

@@ -95,7 +95,8 @@ pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
         let (start, end, strategy) = last_phrase(&lower, search_end)?;
         let rest = text.get(end..)?;
         let sentence = sentence(rest);
-        let is_answer = sentence.chars().any(char::is_alphanumeric) || sentence.contains(['\u{221e}', '\u{2205}', '\\']);
+        let is_answer =
+            sentence.chars().any(char::is_alphanumeric) || sentence.contains(['\u{221e}', '\u{2205}', '\\']);
         if is_answer && !is_denied(sentence) {
             return Some((strategy, sentence));
         }
@@ -143,7 +144,9 @@ fn last_phrase(lower: &str, limit: usize) -> Option<(usize, usize, Strategy)> {
         }
         end = at;
     }
-    if let Some(at) = head.rfind("ans:").filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric))) {
+    if let Some(at) =
+        head.rfind("ans:").filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric)))
+    {
         consider(at, at + 4, Strategy::AnswerIs);
     }
     best
@@ -172,7 +175,9 @@ fn after_answer(lower: &str, at: usize) -> Option<usize> {
     let line_start = lower.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
     let before = lower.get(line_start..at)?;
     let is_bare = |text: &str| text.chars().all(|c| !c.is_alphanumeric() && c != '.');
-    let is_heading = is_bare(line) && (is_bare(before) || before.trim_end().ends_with("final") && is_bare(&before.replace("final", "").replace("the", "")));
+    let is_heading = is_bare(line)
+        && (is_bare(before)
+            || before.trim_end().ends_with("final") && is_bare(&before.replace("final", "").replace("the", "")));
     if is_heading {
         return Some(position(below));
     }
@@ -229,7 +234,10 @@ fn sentence_end(line: &str) -> usize {
             '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
                 // `p.m.` and `5. ` differ: a letter and a point before another letter is an abbreviation.
                 let before = line.get(..at).unwrap_or("");
-                let is_abbreviation = before.ends_with("p.m") || before.ends_with("a.m") || before.ends_with("P.M") || before.ends_with("A.M");
+                let is_abbreviation = before.ends_with("p.m")
+                    || before.ends_with("a.m")
+                    || before.ends_with("P.M")
+                    || before.ends_with("A.M");
                 if !is_abbreviation {
                     return at;
                 }

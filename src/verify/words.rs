@@ -202,7 +202,9 @@ mod tests {
         ] {
             assert_eq!(number(text), Some(value), "{text}");
         }
-        for text in ["", "and", "five and", "twenty twelve", "one two", "hundred", "forty-ten", "apples", "x", "\u{767e}"] {
+        for text in
+            ["", "and", "five and", "twenty twelve", "one two", "hundred", "forty-ten", "apples", "x", "\u{767e}"]
+        {
             assert_eq!(number(text), None, "{text}");
         }
     }

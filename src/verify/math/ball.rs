@@ -184,14 +184,20 @@ impl Field {
             if size.abs() > EXPONENT_MAX {
                 return None;
             }
-            self.is_plain &= size.abs() <= PLAIN_EXPONENT_MAX;
         }
-        if is_exact || is_zero(&middle) {
-            return is_exact.then_some(Ball { middle, radius: inherited });
+        if is_exact && is_zero(&middle) {
+            return Some(Ball { middle, radius: inherited });
         }
-        let precision = isize::try_from(self.precision).ok()?;
-        let rounding = Float::new(IBig::ONE, size - precision);
-        Some(Ball { middle, radius: radius_sum(&[&inherited, &rounding])? })
+        let ball = if is_exact {
+            Ball { middle, radius: inherited }
+        } else {
+            let precision = isize::try_from(self.precision).ok()?;
+            let rounding = Float::new(IBig::ONE, size - precision);
+            Ball { middle, radius: radius_sum(&[&inherited, &rounding])? }
+        };
+        // A ball around zero is no small number, but an unknown one.
+        self.is_plain &= size.abs() <= PLAIN_EXPONENT_MAX || ball.lower().is_none();
+        Some(ball)
     }
 
     /// Returns a rational number.

@@ -130,7 +130,9 @@ fn date(words: &[String]) -> Option<Date> {
         [first, second] if is_year(*second) => {
             Some(Date { year: Some(second.0), month: named, day: Some(day(*first)?) })
         }
-        [first, second] if is_year(*first) => Some(Date { year: Some(first.0), month: named, day: Some(day(*second)?) }),
+        [first, second] if is_year(*first) => {
+            Some(Date { year: Some(first.0), month: named, day: Some(day(*second)?) })
+        }
         _ => None,
     }
 }

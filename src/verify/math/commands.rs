@@ -158,14 +158,19 @@ impl Lexer {
         if self.last() == Some(&Kind::Caret) {
             self.tokens.pop();
         }
-        match self.tokens.last_mut().map(|token| &mut token.kind) {
-            Some(Kind::Symbol(name)) => name.push('\''),
-            _ => return Err(Fault::Unreadable),
+        let mut primes = "'".to_owned();
+        while self.command_follows("prime") {
+            self.at += "\\prime".len();
+            primes.push('\'');
         }
         if braced && self.peek(0) == Some('}') {
             self.at += 1;
         }
-        Ok(())
+        self.primes(&primes)
+    }
+
+    fn command_follows(&self, name: &str) -> bool {
+        self.peek(0) == Some('\\') && self.command_name(1) == name
     }
 
     /// Takes a brace group that holds no braces and returns its text; takes nothing if none stands here.
@@ -228,6 +233,13 @@ impl Lexer {
         }
         let bare = trimmed.trim_matches(|c: char| matches!(c, ',' | '~' | '$') || c.is_whitespace());
         let after_value = matches!(self.last(), Some(Kind::Number { .. } | Kind::Close(_)));
+        // `\frac{\text{m}}{\text{s}}`.
+        let in_fraction = self.last() == Some(&Kind::Open(Bracket::Brace))
+            && matches!(
+                self.tokens.iter().rev().nth(1).map(|token| &token.kind),
+                Some(Kind::Fraction | Kind::Close(Bracket::Brace))
+            );
+        let after_value = after_value || in_fraction;
         let single = bare.trim_matches(['(', ')']);
         match bare {
             "and" | "And" | "\u{548c}" => self.push(Kind::Separator(Join::And)),

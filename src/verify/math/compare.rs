@@ -58,7 +58,7 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
     let (gold_named, answer_named) = (split_name(gold, Side::Gold), split_name(answer, Side::Answer));
     if let (Some(left), Some(right)) = (&gold_named.name, &answer_named.name)
-        && !names_agree(left, right)
+        && !names_agree(left, right, gold_named.value.has_variable())
     {
         return Outcome::Different("names_differ");
     }
@@ -69,10 +69,13 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
 }
 
-/// Two different variable names define different things; function names and `y` are interchangeable.
-fn names_agree(left: &Expression, right: &Expression) -> bool {
+/// Two different variable names define different things; names of functions are interchangeable, and `y` is one where
+/// a function is defined.
+fn names_agree(left: &Expression, right: &Expression, is_function: bool) -> bool {
     match (left, right) {
-        (Expression::Symbol(left), Expression::Symbol(right)) => left == right || left == "y" || right == "y",
+        (Expression::Symbol(left), Expression::Symbol(right)) => {
+            left == right || (is_function && (left == "y" || right == "y"))
+        }
         _ => true,
     }
 }
@@ -236,8 +239,7 @@ fn ratios(gold: &[Expression], answer: &[Expression], work: &mut Work) -> Outcom
     if gold.len() != answer.len() || matches!(outcome, Outcome::Equal(_)) {
         return outcome;
     }
-    let product =
-        |left: &Expression, right: &Expression| Expression::Product(vec![left.clone(), right.clone()]);
+    let product = |left: &Expression, right: &Expression| Expression::Product(vec![left.clone(), right.clone()]);
     let left: Vec<Expression> = gold.iter().map(|part| product(part, answer_first)).collect();
     let right: Vec<Expression> = answer.iter().map(|part| product(part, gold_first)).collect();
     match ordered(&left, &right, work) {

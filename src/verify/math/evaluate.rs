@@ -157,12 +157,10 @@ impl Pair<'_> {
     }
 
     fn judge(self, mut evaluator: Evaluator<'_>) -> Judged {
+        evaluator.is_complex = self.is_complex;
         let (Some(left), Some(right)) = (evaluator.value(self.left), evaluator.value(self.right)) else {
             return Judged::Nowhere;
         };
-        if !self.is_complex && (left.real().is_none() || right.real().is_none()) {
-            return Judged::Nowhere;
-        }
         let mut is_sharp = evaluator.field.is_plain;
         for (left, right) in [(&left.re, &right.re), (&left.im, &right.im)] {
             let Some(difference) = evaluator.field.subtract(left, right) else { return Judged::Nowhere };
@@ -221,14 +219,20 @@ struct Evaluator<'a> {
     logarithm: Logarithm,
     point: (Region, u32),
     budget: &'a mut Budget,
+    /// Whether a value may have an imaginary part, also on the way.
+    is_complex: bool,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(bits: usize, logarithm: Logarithm, point: (Region, u32), budget: &'a mut Budget) -> Self {
-        Self { field: Field::new(bits), logarithm, point, budget }
+        Self { field: Field::new(bits), logarithm, point, budget, is_complex: true }
     }
 
     fn value(&mut self, expression: &Expression) -> Option<Complex> {
+        self.any_value(expression).filter(|value| self.is_complex || value.real().is_some())
+    }
+
+    fn any_value(&mut self, expression: &Expression) -> Option<Complex> {
         self.budget.spend(1).ok()?;
         match expression {
             Expression::Number { value, .. } => self.field.rational(value).map(Complex::from_real),
@@ -316,13 +320,20 @@ impl<'a> Evaluator<'a> {
         high: &Expression,
         body: &Expression,
     ) -> Option<Complex> {
-        let whole = |value: Complex| value.real().and_then(Ball::as_integer).and_then(|whole| i64::try_from(whole).ok());
+        let whole =
+            |value: Complex| value.real().and_then(Ball::as_integer).and_then(|whole| i64::try_from(whole).ok());
         let low = whole(self.value(low)?)?;
         let high = whole(self.value(high)?)?;
         if high.checked_sub(low)? > SERIES_TERMS_MAX {
             return None;
         }
         let is_sum = name == "sum";
+        // What a subscript that holds the index means is not known.
+        let mut is_indexed = false;
+        body.walk(&mut |part| is_indexed |= has_index(part, index));
+        if is_indexed {
+            return None;
+        }
         let mut result = Complex::from_real(Ball::integer(i64::from(!is_sum)));
         for value in low..=high {
             let term = self.value(&body.substituted(index, &Expression::integer(value)))?;
@@ -333,6 +344,13 @@ impl<'a> Evaluator<'a> {
             };
         }
         Some(result)
+    }
+}
+
+fn has_index(part: &Expression, index: &str) -> bool {
+    match part {
+        Expression::Symbol(name) => name.split_once('_').is_some_and(|(_, lower)| lower.contains(index)),
+        _ => false,
     }
 }
 
@@ -367,9 +385,7 @@ fn sample(name: &str, (region, index): (Region, u32)) -> Ball {
         Region::Signed if hash & (1 << 40) == 0 => ball::dyadic(fraction * 3 + 20_001, 16).negated(),
         Region::Signed => ball::dyadic(fraction * 2 + 10_001, 16),
         // Both parities of consecutive points differ, whatever the name.
-        Region::Whole => {
-            Ball::integer(i64::from(index) + 4 + 2 * i64::try_from(hash % 4).unwrap_or(0))
-        }
+        Region::Whole => Ball::integer(i64::from(index) + 4 + 2 * i64::try_from(hash % 4).unwrap_or(0)),
     }
 }
 

@@ -264,6 +264,13 @@ impl Expression {
     pub(super) fn substituted(&self, name: &str, value: &Expression) -> Self {
         self.clone().map(&|part| match part {
             Self::Symbol(symbol) if symbol == name => value.clone(),
+            // An index in a subscript, renamed with it: `F_k`.
+            Self::Symbol(symbol) => match (symbol.split_once('_'), value) {
+                (Some((letter, lower)), Self::Symbol(new)) => {
+                    Self::Symbol(format!("{letter}_{}", lower.replace(name, new)))
+                }
+                _ => Self::Symbol(symbol),
+            },
             other => other,
         })
     }

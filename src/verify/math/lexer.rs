@@ -145,7 +145,10 @@ impl Lexer {
     }
 
     fn rest_is_blank(&self) -> bool {
-        self.characters.iter().skip(self.at + 1).all(|&c| c.is_whitespace() || matches!(c, '$' | '.' | '*' | '\u{3002}'))
+        self.characters
+            .iter()
+            .skip(self.at + 1)
+            .all(|&c| c.is_whitespace() || matches!(c, '$' | '.' | '*' | '\u{3002}'))
     }
 
     /// Two stars at an end of the text are emphasis; in the middle they raise to a power.
@@ -160,9 +163,35 @@ impl Lexer {
             primes.push('\'');
             self.at += 1;
         }
+        self.primes(&primes)
+    }
+
+    /// Reads primes: on a name they belong to it, behind degrees and a number they are minutes and seconds.
+    pub(super) fn primes(&mut self, primes: &str) -> Result<(), Fault> {
+        let behind_degrees = matches!(
+            self.tokens.as_slice(),
+            [
+                ..,
+                Token { kind: Kind::Degree | Kind::Circle | Kind::Close(_), .. },
+                Token { kind: Kind::Number { .. }, .. }
+            ]
+        );
+        if behind_degrees && let Some(number) = self.tokens.pop() {
+            let below = if primes.len() == 1 { "60" } else { "3600" };
+            self.push(Kind::Plus);
+            self.push(Kind::Fraction);
+            self.push(Kind::Open(Bracket::Brace));
+            self.push(number.kind);
+            self.push(Kind::Close(Bracket::Brace));
+            self.push(Kind::Open(Bracket::Brace));
+            self.push_inner(below)?;
+            self.push(Kind::Close(Bracket::Brace));
+            self.push(Kind::Degree);
+            return Ok(());
+        }
         let is_last = self.rest_is_blank_from(0);
         match self.tokens.last_mut().map(|token| &mut token.kind) {
-            Some(Kind::Symbol(name)) => name.push_str(&primes),
+            Some(Kind::Symbol(name)) => name.push_str(primes),
             // Minutes and feet behind a number are a unit like any other.
             Some(Kind::Number { .. }) if is_last => {}
             _ => return Err(Fault::Unreadable),
@@ -269,6 +298,11 @@ impl Lexer {
             return;
         }
         // `min` and `sec` are functions only in front of an argument.
+        if run == "cent" && matches!(self.last(), Some(Kind::Text(word)) if word == "per") {
+            self.tokens.pop();
+            self.push(Kind::Percent);
+            return;
+        }
         let is_unit = units::is_known(&run) && (after_number || self.tokens.is_empty());
         if is_unit && !(tables::function(&run).is_some() && self.argument_follows()) {
             self.push(Kind::Text(run.to_lowercase()));
@@ -308,7 +342,8 @@ impl Lexer {
             .iter()
             .find_map(|power| rest.strip_prefix(power))
             .unwrap_or(rest);
-        rest.is_empty() || rest.strip_prefix('/').is_some_and(|unit| unit.starts_with(|c: char| c.is_ascii_alphabetic()))
+        rest.is_empty()
+            || rest.strip_prefix('/').is_some_and(|unit| unit.starts_with(|c: char| c.is_ascii_alphabetic()))
     }
 }
 
@@ -316,6 +351,7 @@ impl Lexer {
 fn function_of_one_letter(run: &str) -> Option<(&'static str, String)> {
     let (name, variable) = run.split_at_checked(run.len().checked_sub(1)?)?;
     let is_variable = matches!(variable, "x" | "y" | "z" | "t" | "n" | "a" | "b");
-    let function = tables::function(name).filter(|name| !matches!(*name, "max" | "min" | "abs" | "deg" | "Re" | "Im"))?;
+    let function =
+        tables::function(name).filter(|name| !matches!(*name, "max" | "min" | "abs" | "deg" | "Re" | "Im"))?;
     is_variable.then(|| (function, variable.to_owned()))
 }

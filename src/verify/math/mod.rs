@@ -106,10 +106,18 @@ fn without_labels(gold: &str, answer: &str) -> Outcome {
     let (labelled_gold, labelled_answer) = (squash::label(gold), squash::label(answer));
     match (labelled_gold, labelled_answer) {
         (None, Some((label, value))) => {
-            if squash::same_text(gold, label) { Outcome::Equal("same_label") } else { equal(gold, value) }
+            if squash::same_text(gold, label) {
+                Outcome::Equal("same_label")
+            } else {
+                equal(gold, value)
+            }
         }
         (Some((label, value)), None) => {
-            if squash::same_text(label, answer) { Outcome::Equal("same_label") } else { equal(value, answer) }
+            if squash::same_text(label, answer) {
+                Outcome::Equal("same_label")
+            } else {
+                equal(value, answer)
+            }
         }
         (Some((_, gold)), Some((_, answer))) => equal(gold, answer),
         (None, None) => Outcome::Undecided,
@@ -162,3 +170,4 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
 
 pub(super) use rounding::rounds_to_gold;
 pub(super) use squash::same_text;
+pub(super) use tables::superscript;

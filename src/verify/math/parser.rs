@@ -185,7 +185,10 @@ impl Parser {
         }
         let mut value = self.with_unit()?;
         // `5 feet 3 inches`.
-        while matches!((&value, self.peek()), (Expression::Quantity(..) | Expression::Sum(_), Some(Kind::Number { .. }))) {
+        while matches!(
+            (&value, self.peek()),
+            (Expression::Quantity(..) | Expression::Sum(_), Some(Kind::Number { .. }))
+        ) {
             self.wrap()?;
             let next = self.with_unit()?;
             if !matches!(next, Expression::Quantity(..)) {

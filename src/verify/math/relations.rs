@@ -53,12 +53,7 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
 }
 
 /// Returns the rational number by which the answer's numerator is a multiple of the gold's.
-fn proportion(
-    gold: &Fraction,
-    answer: &Fraction,
-    is_equation: bool,
-    work: &mut Work,
-) -> Result<Option<RBig>, Fault> {
+fn proportion(gold: &Fraction, answer: &Fraction, is_equation: bool, work: &mut Work) -> Result<Option<RBig>, Fault> {
     // A denominator that is no number may be negative, so for inequalities only numbers are multiplied away.
     let plain = |fraction: &Fraction| fraction.denominator.rational().is_some_and(|value| value > RBig::ZERO);
     if !is_equation && (!plain(gold) || !plain(answer)) {
@@ -122,7 +117,9 @@ pub(super) fn congruences(gold: &Expression, answer: &Expression, work: &mut Wor
             other => (other, None),
         };
         let value = match value {
-            Expression::Relation { sides, signs } if signs.iter().all(|sign| *sign == Relation::Equal) => sides.last()?,
+            Expression::Relation { sides, signs } if signs.iter().all(|sign| *sign == Relation::Equal) => {
+                sides.last()?
+            }
             other => other,
         };
         let mut rational = |part: &Expression| canonical(part, &mut work.exact).ok()?.rational().filter(RBig::is_int);

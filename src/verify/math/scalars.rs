@@ -69,6 +69,11 @@ fn bare(expression: &Expression) -> (Expression, Marks) {
 
 /// Compares two single values.
 pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
+    // Degrees with minutes and seconds are sums of angles.
+    let is_composed = |part: &Expression| matches!(part, Expression::Sum(_)) && has_degree(part);
+    if (is_composed(gold) && has_degree(answer)) || (is_composed(answer) && has_degree(gold)) {
+        return exact(gold, answer, work);
+    }
     let (gold, gold_marks) = bare(gold);
     let (answer, answer_marks) = bare(answer);
     let outcome = exact(&gold, &answer, work);
@@ -92,6 +97,12 @@ pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -
         Outcome::Equal(_) => Outcome::Equal("percent_equal"),
         other => other,
     }
+}
+
+fn has_degree(expression: &Expression) -> bool {
+    let mut found = false;
+    expression.walk(&mut |part| found |= matches!(part, Expression::Degree(_)));
+    found
 }
 
 /// Compares an angle in degrees with one in radians, if that is written with pi.

@@ -21,7 +21,12 @@ const CUTS_MAX: usize = 24;
 enum RealSet {
     All,
     Points(Vec<usize>),
-    Interval { low: Option<usize>, low_closed: bool, high: Option<usize>, high_closed: bool },
+    Interval {
+        low: Option<usize>,
+        low_closed: bool,
+        high: Option<usize>,
+        high_closed: bool,
+    },
     Union(Vec<RealSet>),
     Intersection(Vec<RealSet>),
     /// Conditions side by side: all of them if that is possible, else any.
@@ -66,8 +71,7 @@ fn is_set_like(expression: &Expression) -> bool {
         Expression::Union(_) | Expression::Builder(..) | Expression::Domain(Domain::Reals) => true,
         Expression::Operation(operation, _) => *operation != Operation::Ratio,
         Expression::Relation { sides, signs } => {
-            signs.iter().any(compares)
-                || (signs.as_slice() == [Relation::In] && sides.last().is_some_and(is_set_like))
+            signs.iter().any(compares) || (signs.as_slice() == [Relation::In] && sides.last().is_some_and(is_set_like))
         }
         Expression::Sum(terms) => matches!(terms.first(), Some(Expression::Domain(Domain::Reals))),
         Expression::List(items, join) => {
@@ -108,8 +112,7 @@ fn number_order(left: &Expression, right: &Expression, work: &mut Work) -> Optio
     if left == right {
         return Some(Ordering::Equal);
     }
-    let (left_value, right_value) =
-        (canonical(left, &mut work.exact).ok()?, canonical(right, &mut work.exact).ok()?);
+    let (left_value, right_value) = (canonical(left, &mut work.exact).ok()?, canonical(right, &mut work.exact).ok()?);
     if let (Some(left), Some(right)) = (left_value.rational(), right_value.rational()) {
         return Some(left.cmp(&right));
     }
@@ -136,11 +139,7 @@ fn holds(set: &RealSet, place: usize, ranks: &[usize], places: usize) -> bool {
         RealSet::Minus(left, right) => holds(left, place, ranks, places) && !holds(right, place, ranks, places),
         RealSet::Listed(parts) => {
             let all = |place: usize| parts.iter().all(|part| holds(part, place, ranks, places));
-            if (0..places).any(all) {
-                all(place)
-            } else {
-                parts.iter().any(|part| holds(part, place, ranks, places))
-            }
+            if (0..places).any(all) { all(place) } else { parts.iter().any(|part| holds(part, place, ranks, places)) }
         }
     }
 }
@@ -276,7 +275,7 @@ impl Reader<'_> {
         };
         if let Expression::Call(name, arguments) = unknown
             && let ("abs", [inner]) = (name.as_str(), arguments.as_slice())
-            && !is_name(unknown)
+            && !matches!(inner, Expression::Product(_) if is_name(inner))
         {
             return self.around(inner, &low, low_sign, &high, high_sign);
         }

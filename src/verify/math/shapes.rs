@@ -89,7 +89,10 @@ fn is_function_name(factors: &[Expression]) -> bool {
         [Expression::Symbol(name), arguments] if is_letter(name) => {
             matches!(
                 arguments,
-                Expression::Symbol(_) | Expression::Number { .. } | Expression::Group { .. } | Expression::Relation { .. }
+                Expression::Symbol(_)
+                    | Expression::Number { .. }
+                    | Expression::Group { .. }
+                    | Expression::Relation { .. }
             )
         }
         [Expression::Power(base, exponent), Expression::Symbol(_) | Expression::Number { .. }] => {
@@ -213,7 +216,11 @@ fn parameter(expression: &Expression) -> Option<String> {
 fn without_clauses(expression: &Expression) -> Expression {
     let Expression::List(items, join) = expression else { return expression.clone() };
     let mut kept: Vec<Expression> = items.iter().filter(|item| clause_letter(item).is_none()).cloned().collect();
-    if kept.len() == 1 { kept.pop().unwrap_or(Expression::List(Vec::new(), Join::Comma)) } else { Expression::List(kept, *join) }
+    if kept.len() == 1 {
+        kept.pop().unwrap_or(Expression::List(Vec::new(), Join::Comma))
+    } else {
+        Expression::List(kept, *join)
+    }
 }
 
 /// Returns the components of a sum of unit vectors: `3i - 2j + k`.
@@ -234,7 +241,9 @@ pub(super) fn components(expression: &Expression, count: usize) -> Option<Vec<Ex
             Expression::Product(factors) => factors,
             other => vec![other],
         };
-        let at = factors.iter().position(|factor| matches!(factor, Expression::Symbol(name) if units.contains(&name.as_str())))?;
+        let at = factors
+            .iter()
+            .position(|factor| matches!(factor, Expression::Symbol(name) if units.contains(&name.as_str())))?;
         let Expression::Symbol(unit) = factors.remove(at) else { return None };
         let value = if factors.is_empty() { Expression::integer(1) } else { Expression::Product(factors) };
         let value = if negative { Expression::Negate(Box::new(value)) } else { value };
