@@ -1,9 +1,10 @@
 //! Multiple choice: which option an answer names.
 //!
-//! Accepts letters in their usual dress (`B`, `(b)`, `B.`, `**B**`, `\text{B}`) and the text of a choice. Digits are
-//! never letters. An answer that names two different choices is ambiguous, not wrong: the response may be sound.
+//! Accepts letters in their usual dress (`B`, `(b)`, `B.`, `**B**`, `\text{B}`, `option B`) and the text of a choice,
+//! as words or as mathematics. A digit is the number of a choice, counted from one, only behind a word that says so
+//! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound.
 
-use super::text;
+use super::{math, phrases, text};
 
 /// What an answer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,13 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
     if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
         return Some(index);
     }
-    of_text(&stripped, choices)
+    let of_text = of_text(&stripped, choices);
+    // `B. Paris`, where the text is that of choice B.
+    of_text.or_else(|| {
+        let (index, rest) = leading_letter(&stripped).filter(|(index, _)| *index < count(choices))?;
+        let fits = choices.is_empty() || self::of_text(rest, choices) == Some(index);
+        fits.then_some(index)
+    })
 }
 
 /// Returns what a short answer names: a letter, a choice's text, or a letter among words.
@@ -41,9 +48,12 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     if let Some(index) = letter_form(&stripped) {
         return Named::One(index);
     }
+    if let Some(index) = after_word(&stripped, choices) {
+        return Named::One(index);
+    }
+    let stripped = parted(&stripped);
     // Reasons given after the answer may name other choices.
-    let stripped =
-        [" because", " since"].iter().fold(stripped.as_str(), |text, word| text.split(word).next().unwrap_or(text));
+    let stripped = phrases::without_reason(&stripped);
     if let Some((index, rest)) = leading_letter(stripped) {
         return match of_text(rest, choices) {
             Some(other) if other != index => Named::Several,
@@ -52,9 +62,56 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
         };
     }
     match combine(standalone_letters(stripped, choices)) {
-        Named::Nothing => contained_text(stripped, choices),
+        Named::Nothing => match contained_text(stripped, choices) {
+            Named::Nothing => of_value(answer, choices),
+            named => named,
+        },
         named => named,
     }
+}
+
+/// Puts a space between Latin letters and words of scripts that write none.
+fn parted(text: &str) -> String {
+    let mut parted = String::with_capacity(text.len());
+    let mut before: Option<char> = None;
+    for character in text.chars() {
+        let is_wide = |c: char| ('\u{2e80}'..='\u{d7ff}').contains(&c);
+        if before.is_some_and(|before| {
+            before.is_ascii_alphabetic() && is_wide(character) || is_wide(before) && character.is_ascii_alphabetic()
+        }) {
+            parted.push(' ');
+        }
+        parted.push(character);
+        before = Some(character);
+    }
+    parted
+}
+
+/// Reads an answer that is one word for a choice and its letter or number: `option b`, `choice 2`.
+fn after_word(text: &str, choices: &[String]) -> Option<usize> {
+    let lower = text.to_lowercase();
+    let words =
+        ["option", "choice", "answer", "alternative", "statement", "\u{9009}\u{9879}", "\u{9009}\u{62e9}", "\u{9009}"];
+    let rest =
+        words.iter().find_map(|word| lower.strip_prefix(word).map(|rest| rest.trim_start_matches([' ', ':', '#'])))?;
+    if let Some(index) = letter_form(rest).filter(|index| *index < count(choices)) {
+        return Some(index);
+    }
+    let number: usize = rest.trim_matches(|c: char| matches!(c, '(' | ')' | '.') || c.is_whitespace()).parse().ok()?;
+    let is_plain = !choices.iter().any(|choice| choice.contains(|c: char| c.is_ascii_digit()));
+    number.checked_sub(1).filter(|index| is_plain && *index < choices.len())
+}
+
+/// Finds the only choice whose value as mathematics is that of the answer.
+fn of_value(answer: &str, choices: &[String]) -> Named {
+    if choices.len() > LETTERS_MAX || !math::is_readable(answer) {
+        return Named::Nothing;
+    }
+    combine(
+        choices.iter().enumerate().filter_map(|(index, choice)| {
+            matches!(math::equal(choice, answer), math::Outcome::Equal(_)).then_some(index)
+        }),
+    )
 }
 
 /// Returns the last letter in brackets or bold of a longer text.
@@ -89,8 +146,8 @@ fn index_of(letter: char) -> Option<usize> {
 fn undress(text: &str) -> String {
     let mut bare = text.to_owned();
     for wrapper in [
-        "\\textbf", "\\text", "\\mathbf", "\\mathrm", "\\textrm", "\\mbox", "\\(", "\\)", "\\[", "\\]", "\\left",
-        "\\right",
+        "\\textbf", "\\textrm", "\\textit", "\\text", "\\mathbf", "\\mathrm", "\\mbox", "\\(", "\\)", "\\[", "\\]",
+        "\\left", "\\right", "\\ ", "\\,", "\\;", "~",
     ] {
         bare = bare.replace(wrapper, "");
     }
@@ -133,8 +190,8 @@ fn leading_letter(text: &str) -> Option<(usize, &str)> {
     let mut characters = bare.chars();
     let index = index_of(characters.next()?)?;
     let rest = characters.as_str();
-    let marked = rest.strip_prefix([')', ']', '.', ':', ','])?;
-    Some((index, marked.trim_start()))
+    let marked = rest.strip_prefix([')', ']', '.', ':', ',', '\u{3001}', '\u{ff0e}'])?;
+    Some((index, marked.trim_start_matches(['.', ':', ' '])))
 }
 
 /// Returns the capital letters that stand alone among words; `A` before a word is an article, `I` a pronoun.
@@ -148,6 +205,13 @@ fn standalone_letters(text: &str, choices: &[String]) -> Vec<usize> {
         let starts_phrase = words.get(at + 1).is_some_and(|next| next.chars().next().is_some_and(char::is_lowercase))
             && !matches!(words.get(at + 1).copied(), Some("and" | "or" | "is" | "because" | "since" | "as"));
         if matches!(letter, 'A' | 'I') && !is_dressed && starts_phrase {
+            continue;
+        }
+        let is_denied = at
+            .checked_sub(1)
+            .and_then(|before| words.get(before))
+            .is_some_and(|word| matches!(word.to_lowercase().as_str(), "not" | "isn't" | "unlike"));
+        if is_denied {
             continue;
         }
         found.extend(index_of(letter).filter(|index| *index < count(choices)));

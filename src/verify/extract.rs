@@ -1,12 +1,12 @@
 //! Finds the answer in a response.
 //!
-//! Strategies in order of trust: boxes, an announced answer, a marker, the whole of a short response, the last math
-//! span, the last number or letter. The verifiers choose which of them apply; here each is one pure function over the
-//! text. All scans are linear or bounded; positions are byte offsets on character boundaries.
+//! Strategies in order of trust: boxes (`boxes`), an announced answer or a marker (`phrases`), the whole of a short
+//! response, the last math span, the last number or letter. The verifiers choose which of them apply; each is one pure
+//! function over the text. All scans are linear or bounded; positions are byte offsets on character boundaries.
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
-use super::math::limits::TEXT_BYTES_MAX;
+use super::{math, words};
 
 /// How an answer was found; the name is the first part of a verdict's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,174 +48,40 @@ impl Strategy {
     }
 }
 
-/// Boxes that are looked at from the end, at most.
-const BOXES_MAX: usize = 32;
-/// Longest text between two boxes of one answer, in bytes.
-const CONNECTOR_BYTES_MAX: usize = 80;
 /// How far back the last number is looked for, in bytes.
 const TAIL_BYTES_MAX: usize = 16_384;
-/// Announcements that are tried from the end, at most.
-const PHRASES_MAX: usize = 4;
+/// What ends a model's thinking; only what follows the last one counts.
+const THINKING_ENDS: &[&str] = &[
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "</thoughts>",
+    "</reasoning>",
+    "</reflection>",
+    "</seed:think>",
+    "\u{25c1}/think\u{25b7}",
+    "[/THINK]",
+    "<|END_THINKING|>",
+    "<|channel|>final<|message|>",
+    "[BEGIN FINAL RESPONSE]",
+];
+/// Tags around an answer.
+const ANSWER_TAGS: &[(&str, &str)] =
+    &[("<answer>", "</answer>"), ("<final_answer>", "</final_answer>"), ("<response>", "</response>")];
 
-/// Returns what follows the last `</think>`, or everything.
-pub(super) fn after_thinking(response: &str) -> &str {
-    response.rsplit_once("</think>").map_or(response, |(_, answer)| answer)
-}
-
-/// Returns the content of the last box; boxes joined by "and", "or" or a comma form one list.
-pub(super) fn boxed(text: &str) -> Option<String> {
-    let mut starts: Vec<(usize, usize)> = Vec::new();
-    let mut search_end = text.len();
-    while starts.len() < BOXES_MAX {
-        let head = text.get(..search_end)?;
-        let found = [("\\boxed", 6), ("\\fbox", 5)]
-            .into_iter()
-            .filter_map(|(name, len)| head.rfind(name).map(|at| (at, at + len)));
-        let Some((at, open)) = found.max() else { break };
-        starts.push((at, open));
-        search_end = at;
-    }
-    let mut contents: Vec<String> = Vec::new();
-    let mut next_start: Option<usize> = None;
-    for (start, open) in starts {
-        let (content, end) = box_content(text, open)?;
-        if let Some(next) = next_start {
-            let Some(between) = text.get(end..next) else { break };
-            if !is_connector(between) {
-                break;
-            }
-        }
-        contents.push(content.trim().to_owned());
-        next_start = Some(start);
-    }
-    contents.reverse();
-    if contents.iter().all(|content| Some(content) == contents.first()) {
-        contents.truncate(1);
-    }
-    (!contents.is_empty()).then(|| contents.join(", "))
-}
-
-/// Returns the content after a box command and the offset behind it; an unclosed box ends with its line.
-fn box_content(text: &str, open: usize) -> Option<(&str, usize)> {
-    let rest = text.get(open..)?;
-    let Some(inner) = rest.trim_start().strip_prefix('{') else {
-        // `\boxed 5`
-        let body = rest.trim_start();
-        let start = open + rest.len() - body.len();
-        let len = body.find(|c: char| c.is_whitespace() || matches!(c, '$' | '.' | '\\')).unwrap_or(body.len());
-        return Some((body.get(..len)?, start + len));
-    };
-    let start = text.len() - inner.len();
-    let mut depth = 1usize;
-    let mut escaped = false;
-    for (at, character) in inner.char_indices() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' => {
-                escaped = true;
-                continue;
-            }
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        // Far beyond what can be read: the verifier will refuse it by its length.
-        if depth == 0 || at > 2 * TEXT_BYTES_MAX {
-            return Some((inner.get(..at)?, start + at + usize::from(depth == 0)));
-        }
-    }
-    let line = inner.lines().next().unwrap_or("");
-    Some((line, start + line.len()))
-}
-
-/// Returns whether the text between two boxes joins them into one answer.
-fn is_connector(between: &str) -> bool {
-    if between.len() > CONNECTOR_BYTES_MAX {
-        return false;
-    }
-    let mut text = between.to_owned();
-    for layout in
-        ["\\quad", "\\qquad", "\\text", "\\mathrm", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "$", "{", "}"]
-    {
-        text = text.replace(layout, " ");
-    }
-    // `y_2 =` in front of the next box names its value.
-    if let Some((before, after)) = text.rsplit_once('=') {
-        if !after.trim().is_empty() {
-            return false;
-        }
-        let name = before.trim_end();
-        let len =
-            name.chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum::<usize>();
-        text = name.get(..name.len() - len).unwrap_or("").to_owned();
-    }
-    let joined = text.contains([',', ';']);
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).filter(|w| !w.is_empty()).collect();
-    let is_part = |word: &str| {
-        matches!(word, "for" | "part") || (word.len() == 3 && word.starts_with('(') && word.ends_with(')'))
-    };
-    let conjunction = words.iter().any(|word| matches!(*word, "and" | "or"));
-    (joined || conjunction) && words.iter().all(|word| matches!(*word, "and" | "or") || is_part(word))
-}
-
-/// Returns the last announced answer: the rest of its sentence, or of the formula it starts with.
-pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
-    let lower = text.to_ascii_lowercase();
-    let phrases = [
-        ("final answer is", Strategy::FinalAnswer),
-        ("final answer:", Strategy::FinalAnswer),
-        ("answer is", Strategy::AnswerIs),
-        ("answer:", Strategy::AnswerIs),
-        ("correct choice is", Strategy::AnswerIs),
-        ("correct option is", Strategy::AnswerIs),
-        ("####", Strategy::HashMark),
-    ];
-    let mut search_end = lower.len();
-    for _ in 0..PHRASES_MAX {
-        let head = lower.get(..search_end)?;
-        let found = phrases
-            .iter()
-            .filter_map(|(phrase, strategy)| head.rfind(phrase).map(|at| (at + phrase.len(), phrase.len(), *strategy)))
-            .max_by_key(|(end, len, _)| (*end, *len));
-        let (end, len, strategy) = found?;
-        let sentence = sentence(text.get(end..)?);
-        if sentence.chars().any(char::is_alphanumeric) {
-            return Some((strategy, sentence));
-        }
-        search_end = end - len;
-    }
-    None
-}
-
-/// Returns the rest of a sentence; a formula on lines of its own is taken whole.
-fn sentence(rest: &str) -> &str {
-    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '=' | '#'));
-    for (open, close) in [("\\[", "\\]"), ("$$", "$$")] {
-        if let Some(inner) = rest.strip_prefix(open)
-            && let Some((formula, _)) = inner.split_once(close)
-        {
-            return formula.trim();
-        }
-    }
-    let line = rest.lines().next().unwrap_or("");
-    let line = line.split("<|").next().unwrap_or("");
-    let mut end = line.len();
-    for (at, _) in line.match_indices(['.', '\u{3002}']) {
-        let after = line.get(at..).and_then(|tail| tail.chars().nth(1));
-        if after.is_none_or(char::is_whitespace) || line.get(at..).is_some_and(|tail| tail.starts_with('\u{3002}')) {
-            end = at;
-            break;
-        }
-    }
-    trim_decoration(line.get(..end).unwrap_or(line))
-}
-
-/// Takes Markdown emphasis, quotes and closing punctuation off the ends.
-pub(super) fn trim_decoration(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '"' | '`' | '\u{201c}' | '\u{201d}'))
-        .trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '\u{3002}'])
-        .trim()
+/// Returns the part of a response in which its answer stands: what follows the last end of thinking, and of that the
+/// content of the last answer tag. Thinking that never ended holds no answer.
+pub(super) fn answer_part(response: &str) -> &str {
+    let end = THINKING_ENDS.iter().filter_map(|mark| response.rfind(mark).map(|at| at + mark.len())).max();
+    let is_unended =
+        end.is_none() && ["<think>", "<thinking>"].iter().any(|start| response.trim_start().starts_with(start));
+    let answer = if is_unended { "" } else { end.and_then(|end| response.get(end..)).unwrap_or(response) };
+    let tagged = ANSWER_TAGS.iter().filter_map(|(open, close)| {
+        let (before, inner) = answer.rsplit_once(open)?;
+        let content = inner.split_once(close).map_or(inner, |(content, _)| content);
+        (!content.trim().is_empty()).then_some((before.len(), content))
+    });
+    tagged.max_by_key(|(at, _)| *at).map_or(answer, |(_, content)| content).trim()
 }
 
 /// Returns the content of the last math span that is not empty, and what follows it.
@@ -263,22 +129,67 @@ pub(super) fn last_span(text: &str) -> Option<(&str, &str)> {
     found
 }
 
-/// Returns the last number as written: sign, separators, decimals, simple fraction, exponent, percent sign.
+/// Returns the last number as written: sign, separators, decimals, fraction, exponent, scale word, percent sign.
 pub(super) fn last_number(text: &str) -> Option<String> {
     let mut start = text.len().saturating_sub(TAIL_BYTES_MAX);
     while !text.is_char_boundary(start) {
         start += 1;
     }
     let tail: Vec<char> = text.get(start..)?.chars().collect();
-    let last = tail.iter().rposition(char::is_ascii_digit)?;
+    let last = tail.iter().rposition(|c| is_digit_like(*c))?;
     if is_program_text(&line_around(&tail, last)) {
         return None;
     }
+    let first = number_start(&tail, last);
+    let mut number: String = tail.get(first..=last)?.iter().collect();
+    let mut start = first;
+    if let Some(raised) = raised_after(&tail, last) {
+        let front: Vec<char> = tail.iter().take(last + 1).copied().chain(['^']).collect();
+        let (_, power) = power_before(&front, front.len())?;
+        return Some(format!("{power}{{{raised}}}"));
+    }
+    if let Some(at) = number.rfind(',')
+        && !separators_fit(&number)
+    {
+        number = number.get(at + 1..)?.to_owned();
+        start = last + 1 - number.chars().count();
+    } else if let Some((begin, power)) = power_before(&tail, first) {
+        number = format!("{power}{{{number}}}");
+        start = begin;
+    } else if let Some((begin, whole)) = mixed_before(&tail, first, &number) {
+        number = format!("{whole} {number}");
+        start = begin;
+    }
+    if let Some(before) = start.checked_sub(1)
+        && matches!(tail.get(before), Some('-' | '\u{2212}'))
+        && !before.checked_sub(1).and_then(|at| tail.get(at)).is_some_and(|c| c.is_alphanumeric() || *c == ')')
+    {
+        number.insert(0, '-');
+    }
+    let after: String = tail.get(last + 1..)?.iter().take(16).collect();
+    let after = after.trim_start_matches(['}', ' ', '*']);
+    if after.starts_with('%') || after.starts_with("\\%") {
+        number.push('%');
+    } else if let Some(scale) = leading_scale(after) {
+        number.push(' ');
+        number.push_str(scale);
+    }
+    Some(number)
+}
+
+/// Digits, and fractions of one character.
+fn is_digit_like(character: char) -> bool {
+    character.is_ascii_digit() || matches!(character, '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
+}
+
+/// Returns where the number begins that ends at `last`.
+fn number_start(tail: &[char], last: usize) -> usize {
     let digit = |at: usize| tail.get(at).is_some_and(char::is_ascii_digit);
     let mut first = last;
     while let Some(before) = first.checked_sub(1) {
         let joins = match tail.get(before) {
             Some('.' | ',' | '/') => before > 0 && digit(before - 1),
+            Some('\'') => before > 0 && digit(before - 1) && digit(before + 3) && !digit(before + 4),
             Some('e' | 'E') => before > 0 && digit(before - 1),
             Some('+' | '-') => before > 1 && matches!(tail.get(before - 1), Some('e' | 'E')) && digit(before - 2),
             Some(character) => character.is_ascii_digit(),
@@ -286,29 +197,87 @@ pub(super) fn last_number(text: &str) -> Option<String> {
         };
         if !joins {
             // `.5`
-            if tail.get(before) == Some(&'.') && first == last.min(first) && digit(first) {
+            if tail.get(before) == Some(&'.') && digit(first) {
                 first = before;
             }
             break;
         }
         first = before;
     }
-    let mut number: String = tail.get(first..=last)?.iter().collect();
-    if let Some(at) = number.rfind(',')
-        && !separators_fit(&number)
-    {
-        number = number.get(at + 1..)?.to_owned();
-    } else if let Some(before) = first.checked_sub(1)
-        && matches!(tail.get(before), Some('-' | '\u{2212}'))
-        && !before.checked_sub(1).and_then(|at| tail.get(at)).is_some_and(|c| c.is_alphanumeric() || *c == ')')
-    {
-        number.insert(0, '-');
+    first
+}
+
+/// Returns the raised digits behind a number: `10\u{b3}`.
+fn raised_after(tail: &[char], last: usize) -> Option<String> {
+    let raised: String = tail.iter().skip(last + 1).map_while(|c| math::superscript(*c)).collect();
+    (!raised.is_empty()).then_some(raised)
+}
+
+/// Returns the base and factor in front of an exponent: `1.5 \times 10^` of `1.5 \times 10^{3}`.
+fn power_before(tail: &[char], first: usize) -> Option<(usize, String)> {
+    let mut at = first;
+    let back = |at: usize| at.checked_sub(1).and_then(|before| tail.get(before).copied());
+    let negative = back(at) == Some('-');
+    at -= usize::from(negative);
+    at -= usize::from(back(at) == Some('{'));
+    if back(at) != Some('^') {
+        return None;
     }
-    let after: String = tail.get(last + 1..)?.iter().take(3).collect();
-    if after.trim_start().starts_with(['%', '\u{ff05}']) || after.trim_start().starts_with("\\%") {
-        number.push('%');
+    at -= 1;
+    let base_end = at;
+    while back(at).is_some_and(|c| c.is_ascii_digit() || c == '.') {
+        at -= 1;
     }
-    Some(number)
+    if at == base_end {
+        return None;
+    }
+    let mut begin = at;
+    let text: String = tail.get(..at)?.iter().collect();
+    let trimmed = text.trim_end();
+    for sign in ["\\times", "\\cdot", "\u{d7}", "*", "x"] {
+        let Some(before) = trimmed.strip_suffix(sign) else { continue };
+        let factor = before.trim_end();
+        let len = factor.chars().rev().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ',')).count();
+        if len > 0 {
+            begin = factor.chars().count() - len;
+        }
+        break;
+    }
+    let power: String = tail.get(begin..base_end)?.iter().collect();
+    // A plain `x` between numbers multiplies.
+    let power = power.replace('x', "\u{d7}");
+    Some((begin, format!("{power}^{}", if negative { "-" } else { "" })))
+}
+
+/// Returns the whole number in front of a fraction: `1` of `1 1/2`.
+fn mixed_before(tail: &[char], first: usize, number: &str) -> Option<(usize, String)> {
+    let is_vulgar = number.chars().all(|c| !c.is_ascii_digit());
+    let is_proper = number.split_once('/').is_some_and(|(above, below)| {
+        matches!((above.parse::<u32>(), below.parse::<u32>()), (Ok(above), Ok(below)) if above < below)
+    });
+    if !is_vulgar && !is_proper {
+        return None;
+    }
+    let mut at = first;
+    let space = at.checked_sub(1).and_then(|before| tail.get(before)) == Some(&' ');
+    if !space && !is_vulgar {
+        return None;
+    }
+    at -= usize::from(space);
+    let end = at;
+    while at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(char::is_ascii_digit) {
+        at -= 1;
+    }
+    let joins =
+        at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(|c| matches!(c, '.' | ',' | '/' | '+'));
+    (at < end && !joins).then(|| Some((at, tail.get(at..end)?.iter().collect())))?
+}
+
+fn leading_scale(after: &str) -> Option<&str> {
+    let word_end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+    let word = after.get(..word_end).filter(|word| !word.is_empty());
+    let character = after.chars().next().and_then(|c| after.get(..c.len_utf8()));
+    word.or(character).filter(|word| words::scale(word).is_some())
 }
 
 /// Returns whether the commas of a number separate thousands, or one comma stands for the decimal point.

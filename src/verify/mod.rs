@@ -12,14 +12,20 @@
 //!
 //! What this room does not know: whether the reasoning is sound, what the question was, units, and synonyms.
 
+mod boxes;
+mod characters;
 mod choice;
 mod code;
 mod extract;
 mod math;
 mod numeric;
+mod phrases;
 pub mod sandbox;
 mod text;
+mod words;
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +36,7 @@ use extract::Strategy;
 use math::Outcome;
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest response that is read as a whole answer, in bytes.
 const WHOLE_BYTES_MAX: usize = 400;
@@ -51,11 +57,12 @@ pub struct Case<'a> {
 /// Returns the verdict on one response.
 #[must_use]
 pub fn verify(case: &Case<'_>) -> Verdict {
-    let response = extract::after_thinking(case.response).trim();
+    let response = extract::answer_part(case.response);
+    let plain = characters::plain(response);
     match case.kind {
-        Kind::Math => verify_math(case.gold, response),
-        Kind::Numeric => verify_numeric(case.gold, response),
-        Kind::Choice => verify_choice(case.gold, case.choices, response),
+        Kind::Math => verify_math(&characters::plain(case.gold), &plain),
+        Kind::Numeric => verify_numeric(&characters::plain(case.gold), &plain),
+        Kind::Choice => verify_choice(case.gold, case.choices, &plain),
         Kind::Text => verify_text(case.gold, response),
         Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, code::last_block(response)),
     }
@@ -64,14 +71,15 @@ pub fn verify(case: &Case<'_>) -> Verdict {
 /// Checks that a gold can be read at all as its kind demands.
 ///
 /// # Errors
-/// Returns why not: a numeric gold that is no number, a choice gold that names no choice, a missing gold. A gold for
-/// mathematics is never refused: what the parser cannot read may still equal an answer as text.
+/// Returns why not: a numeric gold that is no number, a choice gold that names no choice, a missing gold, a gold for
+/// mathematics without a single letter, digit or sign of mathematics. Other golds for mathematics are never refused:
+/// what the parser cannot read may still equal an answer as text.
 pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), String> {
     if gold.trim().is_empty() {
         return if kind == Kind::Code { Ok(()) } else { Err("the answer is empty".to_owned()) };
     }
     match kind {
-        Kind::Numeric => match numeric::read(gold_answer(gold).as_str()) {
+        Kind::Numeric => match numeric::read(gold_answer(&characters::plain(gold)).as_str()) {
             Ok(_) => Ok(()),
             Err(numeric::Problem::NoNumber) => Err(format!("the answer {gold:?} is no number")),
             Err(numeric::Problem::Several(_)) => Err(format!("the answer {gold:?} holds several numbers")),
@@ -80,6 +88,10 @@ pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), Stri
         Kind::Choice if choice::gold(gold, choices).is_none() => {
             Err(format!("the answer {gold:?} names none of the {} choices", choices.len()))
         }
+        Kind::Math if math::is_blank(&gold_answer(&characters::plain(gold))) => {
+            Err(format!("the answer {gold:?} holds nothing to compare"))
+        }
+        Kind::Text if text::allowed(gold).is_empty() => Err(format!("the answer {gold:?} holds no text")),
         Kind::Choice | Kind::Math | Kind::Text | Kind::Code => Ok(()),
     }
 }
@@ -94,7 +106,7 @@ fn no_answer() -> Verdict {
 
 /// A reference answer may come with its solution: then the boxed part counts.
 fn gold_answer(gold: &str) -> String {
-    extract::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
+    boxes::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
 }
 
 fn verify_math(gold: &str, response: &str) -> Verdict {
@@ -106,37 +118,56 @@ fn verify_math(gold: &str, response: &str) -> Verdict {
         Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer)),
         Outcome::OverBudget => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer)),
         Outcome::UnreadableGold => Verdict::unverifiable(UnverifiableCause::UnreadableGold, Some(answer)),
+        Outcome::UnreadableAnswer => Verdict::unverifiable(UnverifiableCause::UnreadableAnswer, Some(answer)),
     }
 }
 
 fn find_math(gold: &str, response: &str) -> Option<(Strategy, String)> {
-    if let Some(answer) = extract::boxed(response) {
-        return Some((Strategy::Boxed, answer));
+    if let Some(answer) = boxes::boxed(response) {
+        return Some((Strategy::Boxed, within_box(answer)));
     }
     if math::same_text(gold, response) {
         return Some((Strategy::Whole, response.to_owned()));
     }
-    if let Some((strategy, sentence)) = extract::announced(response) {
+    if let Some((strategy, sentence)) = phrases::announced(response) {
         return Some((strategy, within_sentence(gold, sentence)));
     }
     if response.len() <= WHOLE_BYTES_MAX && math::is_wordless(response) {
         return Some((Strategy::Whole, response.to_owned()));
     }
-    if let Some((span, _)) = extract::last_span(response).filter(|(span, _)| math::is_readable(span)) {
-        return Some((Strategy::MathSpan, span.to_owned()));
+    // What stands last counts: a number behind the last formula is nearer to the end.
+    let has_number = |after: &str| after.contains(|c: char| c.is_ascii_digit());
+    if let Some((span, after)) = extract::last_span(response).filter(|(span, _)| math::is_readable(span)) {
+        let number = Some(after).filter(|after| has_number(after)).and_then(extract::last_number);
+        return Some(number.map_or((Strategy::MathSpan, span.to_owned()), |number| (Strategy::LastNumber, number)));
     }
     extract::last_number(response).map(|number| (Strategy::LastNumber, number))
 }
 
+/// Takes the answer out of a box that holds a sentence.
+fn within_box(content: String) -> String {
+    if content.len() > WHOLE_BYTES_MAX || math::is_readable(&content) {
+        return content;
+    }
+    let sentence = content.replace("\\text{", " ").replace("\\textbf{", " ").replace(['{', '}'], "");
+    match phrases::announced(&sentence) {
+        Some((_, answer)) => answer.to_owned(),
+        None => content,
+    }
+}
+
 /// Takes the answer out of the sentence that announced it.
 fn within_sentence(gold: &str, sentence: &str) -> String {
-    if math::is_readable(sentence) || math::same_text(gold, sentence) {
-        return sentence.to_owned();
+    let claim = phrases::without_reason(sentence);
+    for text in [sentence, claim] {
+        if math::is_readable(text) || math::same_text(gold, text) {
+            return text.to_owned();
+        }
     }
-    if let Some((span, _)) = extract::last_span(sentence) {
+    if let Some((span, _)) = extract::last_span(claim) {
         return span.to_owned();
     }
-    extract::last_number(sentence).unwrap_or_else(|| sentence.to_owned())
+    extract::last_number(claim).unwrap_or_else(|| claim.to_owned())
 }
 
 fn verify_numeric(gold: &str, response: &str) -> Verdict {
@@ -164,17 +195,21 @@ fn verify_numeric(gold: &str, response: &str) -> Verdict {
 }
 
 fn find_number(response: &str) -> Option<(Strategy, String)> {
-    if let Some(answer) = extract::boxed(response) {
+    if let Some(answer) = boxes::boxed(response) {
         return Some((Strategy::Boxed, answer));
     }
-    if let Some((strategy, sentence)) =
-        extract::announced(response).filter(|(_, s)| s.contains(|c: char| c.is_ascii_digit()))
-    {
-        let answer = match numeric::read(sentence) {
-            Err(numeric::Problem::NoNumber) => extract::last_number(sentence)?,
-            _ => sentence.to_owned(),
+    if let Some((strategy, sentence)) = phrases::announced(response).filter(|(_, s)| numeric::holds_number(s)) {
+        let claim = phrases::without_reason(sentence);
+        let claim = if claim.contains(|c: char| c.is_ascii_digit()) { claim } else { sentence };
+        let answer = match numeric::read(claim) {
+            Err(numeric::Problem::NoNumber) => extract::last_number(claim)?,
+            Err(numeric::Problem::Several(_)) => numeric::leading_quantity(claim).unwrap_or(claim).to_owned(),
+            _ => claim.to_owned(),
         };
         return Some((strategy, answer));
+    }
+    if numeric::is_bare(response) {
+        return Some((Strategy::Whole, response.to_owned()));
     }
     // A span counts only if no number follows it: a lone dollar sign may be a price.
     if let Some((span, after)) = extract::last_span(response)
@@ -201,23 +236,22 @@ fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
 
 fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, choice::Named)> {
     let named = |strategy: Strategy, text: &str| {
-        let text = extract::trim_decoration(text);
+        let text = phrases::trim_decoration(text);
         (strategy, text.to_owned(), choice::read(text, choices))
     };
-    if let Some(answer) = extract::boxed(response) {
+    if let Some(answer) = boxes::boxed(response) {
         return Some(named(Strategy::Boxed, &answer));
     }
     let readable = |found: &(Strategy, String, choice::Named)| found.2 != choice::Named::Nothing;
-    if let Some(found) = extract::announced(response).map(|(s, sentence)| named(s, sentence)).filter(readable) {
+    if let Some(found) = phrases::announced(response).map(|(s, sentence)| named(s, sentence)).filter(readable) {
         return Some(found);
     }
     let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
-    if let Some(found) = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable) {
-        return Some(found);
-    }
-    if let Some(found) =
-        extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable)
-    {
+    let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
+    let last = extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
+    // Lines before the last may weigh several choices.
+    let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
+    if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
         return Some(found);
     }
     choice::last_marked_letter(response, choices)
@@ -225,13 +259,14 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
 }
 
 fn verify_text(gold: &str, response: &str) -> Verdict {
-    let wanted = text::normalise(gold);
-    if wanted.is_empty() {
+    let allowed = text::allowed(gold);
+    if allowed.is_empty() {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     }
+    let announced = phrases::announced(response);
     let candidates = [
-        extract::boxed(response).map(|answer| (Strategy::Boxed, answer)),
-        extract::announced(response).map(|(strategy, sentence)| (strategy, sentence.to_owned())),
+        boxes::boxed(response).map(|answer| (Strategy::Boxed, answer)),
+        announced.map(|(strategy, sentence)| (strategy, sentence.to_owned())),
         Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX),
         extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())),
     ];
@@ -241,8 +276,14 @@ fn verify_text(gold: &str, response: &str) -> Verdict {
         Some(candidate) => vec![candidate],
         None => candidates.iter().skip(2).flatten().filter(|(_, answer)| !answer.is_empty()).collect(),
     };
-    let is_equal =
-        |answer: &str| text::normalise(&text::unwrap_latex(answer)) == wanted || text::normalise(answer) == wanted;
+    let is_equal = |answer: &str| {
+        let claim = phrases::without_reason(answer);
+        // "Paris, the capital of France": what follows a comma explains.
+        let named = claim.split([',', '(', ';']).next().unwrap_or(claim);
+        [answer, claim, named].iter().any(|text| {
+            allowed.contains(&text::normalise(&text::unwrap_latex(text))) || allowed.contains(&text::normalise(text))
+        })
+    };
     if let Some((strategy, answer)) = tried.iter().find(|(_, answer)| is_equal(answer)) {
         return verdict(VerdictOutcome::Correct, *strategy, "same_text", answer.clone());
     }

@@ -1,16 +1,20 @@
 //! Numbers: one gold, one answer, compared exactly as rationals.
 //!
-//! Reads integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions and
-//! scientific notation; what is left goes to the mathematics parser (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not
-//! compared. An answer may have more decimals than a decimal gold of three or more significant digits, if it rounds to
-//! it; a percent sign may stand or, from 1 up, be missing.
+//! Reads integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions,
+//! scientific notation, scale words (`3 million`) and numbers in words; what is left goes to the mathematics parser
+//! (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not compared. An answer may have more decimals than a decimal gold of
+//! three or more significant digits, if it rounds to it; a percent sign may stand or, from 1 up, be missing; a scale
+//! word may be missing on one side, because questions ask "how many million".
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
-use unicode_normalization::UnicodeNormalization;
 
 use super::math;
 use super::math::limits::{DIGITS_MAX, EXPONENT_MAX, TEXT_BYTES_MAX};
+use super::words;
+
+/// Longest text that is one number and its unit, in bytes.
+const BARE_BYTES_MAX: usize = 48;
 
 /// A number as read.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +25,8 @@ pub(super) struct Number {
     places: Option<u32>,
     /// Whether a percent sign followed.
     percent: bool,
+    /// The factor of a scale word that followed; 1 if none did.
+    scale: u64,
 }
 
 /// Why no single number was read.
@@ -43,20 +49,64 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
     let scan = scan(&clean)?;
     if scan.mathematical {
         match math::rational(text) {
-            Ok(value) => return Ok(Number { value, places: None, percent: false }),
+            Ok(value) => return Ok(Number { value, places: None, percent: false, scale: 1 }),
             Err(math::Fault::OverBudget) => return Err(Problem::OverBudget),
             // `5 m/s` is a number with a unit; `2^x` is no number.
-            Err(_) if clean.contains(['^', '\\', '*', '+']) => return Err(Problem::NoNumber),
+            Err(_) if clean.contains(['^', '\\', '*', '+', '\u{221a}', '\u{3c0}']) => return Err(Problem::NoNumber),
             Err(_) => {}
         }
     }
     let mut numbers = scan.numbers;
     numbers.dedup();
     match numbers.len() {
-        0 => Err(Problem::NoNumber),
+        0 => written(text).ok_or(Problem::NoNumber),
         1 => numbers.pop().ok_or(Problem::NoNumber),
         _ => Err(Problem::Several(numbers)),
     }
+}
+
+/// Returns the front of a text that begins with a number and says of what: `26 eggs per 2 days`. Numbers that are
+/// joined by a word or a comma are several answers.
+pub(super) fn leading_quantity(text: &str) -> Option<&str> {
+    let is_joined = [" and ", " or ", ", ", ";", "="].iter().any(|join| text.contains(join));
+    let start = text.find(|c: char| c.is_ascii_digit()).filter(|start| *start <= 4 && !is_joined)?;
+    let number_end = text.get(start..)?.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '/'))? + start;
+    let word = text.get(number_end..)?.trim_start_matches([' ', '$', '*', '\\']);
+    let begins_word = word.starts_with(|c: char| c.is_alphabetic());
+    let front = text.get(..number_end)?;
+    (begins_word && matches!(read(front), Ok(_))).then_some(front)
+}
+
+/// Returns whether a text is one number and its unit and nothing else.
+pub(super) fn is_bare(text: &str) -> bool {
+    let text = text.trim();
+    let begins_as_number = |c: char| {
+        c.is_ascii_digit()
+            || matches!(c, '-' | '+' | '.' | '$' | '\\' | '*' | '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
+            || matches!(c, '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}')
+    };
+    text.len() <= BARE_BYTES_MAX
+        && !text.contains('\n')
+        && (text.starts_with(begins_as_number) || words::number(text.trim_end_matches(['.', '\u{3002}'])).is_some())
+        && read(text).is_ok()
+}
+
+/// Returns whether a text holds a number, in digits or in words.
+pub(super) fn holds_number(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit() || matches!(c, '\u{bc}'..='\u{be}')) || written(text).is_some()
+}
+
+/// Reads a number in words, with or without a unit of one or two words behind it.
+fn written(text: &str) -> Option<Number> {
+    let text = text.trim_matches(|c: char| !c.is_alphanumeric());
+    let mut rest = text;
+    for _ in 0..3 {
+        if let Some(value) = words::number(rest) {
+            return Some(Number { value: RBig::from(value), places: None, percent: false, scale: 1 });
+        }
+        rest = rest.rsplit_once(' ')?.0;
+    }
+    None
 }
 
 /// Returns whether an answer equals a gold, and by which rule.
@@ -71,14 +121,23 @@ pub(super) fn equal(gold: &Number, answer: &Number) -> Option<&'static str> {
         return (scaled || same).then_some("percent_equal");
     }
     if gold.value == answer.value {
-        return Some("rational_equal");
+        // `3 million` is not `3 billion`.
+        let scales_agree = gold.scale == answer.scale || gold.scale == 1 || answer.scale == 1;
+        return scales_agree.then_some("rational_equal");
+    }
+    if gold.scale != answer.scale && scaled_value(gold) == scaled_value(answer) {
+        return Some("scale_equal");
     }
     math::rounds_to_gold(&gold.value, gold.places, &answer.value, answer.places).then_some("rounded_equal")
 }
 
+fn scaled_value(number: &Number) -> RBig {
+    &number.value * RBig::from(number.scale)
+}
+
 /// Removes what surrounds digits without meaning: layout commands, currency, emphasis, text wrappers.
 fn clean(text: &str) -> String {
-    let mut clean: String = text.nfkc().collect();
+    let mut clean = text.to_owned();
     for (from, to) in
         [("\\!", ""), ("\\,", ""), ("{,}", ","), ("\\$", ""), ("\\%", "%"), ("\\(", " "), ("\\)", " "), ("**", " ")]
     {
@@ -91,7 +150,7 @@ fn clean(text: &str) -> String {
         .chars()
         .filter_map(|c| match c {
             '\u{2212}' | '\u{2013}' => Some('-'),
-            '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' => None,
+            '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}' | '\u{20a9}' | '\u{20bd}' | '\u{a2}' => None,
             '{' | '}' => Some(' '),
             other => Some(other),
         })
@@ -132,7 +191,24 @@ fn scan(text: &str) -> Result<Scan, Problem> {
                     sign_at = Some(at);
                 }
             }
-            '\\' | '^' | '*' | '/' | '+' | '=' | '_' | '(' | '\u{d7}' | '\u{f7}' => {
+            '\\'
+            | '^'
+            | '*'
+            | '/'
+            | '+'
+            | '='
+            | '_'
+            | '('
+            | '\u{d7}'
+            | '\u{f7}'
+            | '\u{221a}'
+            | '\u{3c0}'
+            | '\u{b2}'
+            | '\u{b3}'
+            | '\u{b9}'
+            | '\u{bc}'..='\u{be}'
+            | '\u{2070}'..='\u{207f}'
+            | '\u{2150}'..='\u{215e}' => {
                 scan.mathematical = true;
                 sign_at = None;
             }
@@ -155,10 +231,11 @@ fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem
     let mut whole = take(at, len);
     at += len;
     let separated = (1..=3).contains(&whole.len());
-    while separated && matches!(get(at), Some(',' | ' ' | '\u{a0}')) && run(at + 1) == 3 {
+    while separated && matches!(get(at), Some(',' | ' ' | '\'')) && run(at + 1) == 3 {
         whole.push_str(&take(at + 1, 3));
         at += 4;
     }
+    at = other_groups(characters, start, at, &mut whole);
     let mut decimals = String::new();
     let mut has_point = false;
     let decimal_comma = get(at) == Some(',') && run(at + 1) != 3 && get(at + 1 + run(at + 1)) != Some(',');
@@ -197,12 +274,53 @@ fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem
             at += 1 + len;
         }
     }
-    let mut after = at;
-    while get(after) == Some(' ') {
-        after += 1;
+    // `1 1/2` is a mixed number.
+    if !has_point && get(at) == Some(' ') && run(at + 1) > 0 {
+        let above = take(at + 1, run(at + 1).min(DIGITS_MAX));
+        let slash = at + 1 + above.len();
+        let below = take(slash + 1, run(slash + 1).min(DIGITS_MAX));
+        if get(slash) == Some('/') && !below.is_empty() {
+            let (above, denominator) = (decimal(&above, "")?, decimal(&below, "")?);
+            if above < denominator {
+                value += above / denominator;
+                at = slash + 1 + below.len();
+            }
+        }
     }
-    let percent = get(after) == Some('%');
-    Ok((Number { value, places, percent }, at))
+    let after: String = characters.iter().skip(at).take(16).collect();
+    let after = after.trim_start().to_lowercase();
+    let percent = after.starts_with('%') || after.starts_with("percent") || after.starts_with("per cent");
+    let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+    let first: String = after.chars().take(1).collect();
+    let scale = words::scale(word).or_else(|| words::scale(&first)).unwrap_or(1);
+    Ok((Number { value, places, percent, scale }, at))
+}
+
+/// Takes groups as they are written elsewhere: `1.234.567` with at least two points, and `12,34,567`.
+fn other_groups(characters: &[char], start: usize, at: usize, whole: &mut String) -> usize {
+    let run = |from: usize| characters.iter().skip(from).take_while(|c| c.is_ascii_digit()).count();
+    let first = run(start);
+    let mut lengths = Vec::new();
+    let mut end = start + first;
+    let mark = characters.get(end).copied();
+    while characters.get(end).copied() == mark && matches!(mark, Some('.' | ',')) && run(end + 1) > 0 {
+        lengths.push(run(end + 1));
+        end += 1 + run(end + 1);
+    }
+    let last_is_three = lengths.last() == Some(&3);
+    let points = mark == Some('.') && lengths.len() > 1 && lengths.iter().all(|len| *len == 3) && first <= 3;
+    let lakhs = mark == Some(',')
+        && lengths.len() > 1
+        && last_is_three
+        && first <= 2
+        && lengths.iter().rev().skip(1).all(|len| *len == 2);
+    let comma = characters.get(end) == Some(&',') && matches!(run(end + 1), 1 | 2);
+    let points = points || (mark == Some('.') && comma && lengths.iter().all(|len| *len == 3) && first <= 3);
+    if !points && !lakhs {
+        return at;
+    }
+    *whole = characters.iter().skip(start).take(end - start).filter(|c| c.is_ascii_digit()).collect();
+    end
 }
 
 fn decimal(whole: &str, decimals: &str) -> Result<RBig, Problem> {

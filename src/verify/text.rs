@@ -2,7 +2,8 @@
 //!
 //! Both sides go through NFKC, case folding (by lower case), and white-space collapsing; then quotes, punctuation and
 //! an English article are taken off the ends. What is left must be equal. Synonyms, spelling and inner punctuation are
-//! not known here.
+//! not known here: a gold may list them, as `Paris || City of Paris` or as a JSON list of strings; any of them is
+//! right.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -20,6 +21,15 @@ pub(super) fn normalise(text: &str) -> String {
     rest.to_owned()
 }
 
+/// Returns the normalised texts that a gold allows; those without content are left out.
+pub(super) fn allowed(gold: &str) -> Vec<String> {
+    let listed: Option<Vec<String>> =
+        if gold.trim_start().starts_with('[') { serde_json::from_str(gold).ok() } else { None };
+    let aliases = listed.unwrap_or_else(|| gold.split("||").map(str::to_owned).collect());
+    let texts = aliases.iter().map(|alias| normalise(&unwrap_latex(alias)));
+    texts.filter(|alias| !alias.is_empty()).collect()
+}
+
 fn strip_ends(text: &str) -> &str {
     text.trim_matches(|c: char| {
         c.is_whitespace()
@@ -28,11 +38,16 @@ fn strip_ends(text: &str) -> &str {
     })
 }
 
-/// Returns the content of a text that is one `\text{...}` wrapper, or the text itself.
+/// Returns the content of a text that stands in math delimiters and text wrappers, or the text itself.
 pub(super) fn unwrap_latex(text: &str) -> String {
-    let inner = text.trim().trim_matches('$');
-    let unwrapped = ["\\text{", "\\textbf{", "\\mathrm{", "\\textit{"]
-        .iter()
-        .find_map(|opening| inner.strip_prefix(opening).and_then(|rest| rest.strip_suffix('}')));
-    unwrapped.unwrap_or(inner).to_owned()
+    let mut inner = text.trim().trim_matches('$').trim();
+    for _ in 0..3 {
+        let wrapper = ["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\textrm{", "\\mbox{", "\\(", "\\boxed{"]
+            .iter()
+            .find_map(|opening| inner.strip_prefix(opening));
+        let Some(rest) = wrapper else { break };
+        let Some(content) = rest.strip_suffix('}').or_else(|| rest.strip_suffix("\\)")) else { break };
+        inner = content.trim();
+    }
+    inner.replace("\\ ", " ").replace('~', " ")
 }

@@ -1,16 +1,18 @@
 //! Expression trees to exact values.
 //!
-//! Covers rational functions of variables, radicals, powers, sines and cosines of sixths,
-//! quarters, thirds and halves of pi, logarithms of rationals, factorials, binomials, floors and absolute values of
-//! numbers. Other functions become atoms that are equal when their arguments are. What has no single value (tuples,
+//! Covers rational functions of variables, radicals, powers, sines and cosines of sixths, quarters, thirds and halves
+//! of pi, logarithms of rationals, factorials, binomials, floors and absolute values of numbers, sums and products with
+//! few terms. Other functions become atoms that are equal when their arguments are. What has no single value (tuples,
 //! sets, `\pm`, infinity) is unsupported here.
+
+use std::ops::RangeInclusive;
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::Fault;
 use super::expression::Expression;
-use super::limits::FACTORIAL_MAX;
+use super::limits::{FACTORIAL_MAX, SERIES_TERMS_MAX};
 use super::polynomial::{Atom, Budget, Fraction, Polynomial};
 use super::power::{factor, power};
 
@@ -50,6 +52,14 @@ pub(super) fn canonical(expression: &Expression, budget: &mut Budget) -> Result<
             let degree = scaled(inner, &RBig::from_parts(IBig::ONE, UBig::from(180u8)), budget)?;
             degree.times(&pi(), budget)
         }
+        Expression::Quantity(inner, _) => canonical(inner, budget),
+        Expression::Series { name, index, low, high, body } => {
+            let (low, high) = (canonical(low, budget)?, canonical(high, budget)?);
+            match (whole(&low), whole(&high)) {
+                (Some(low), Some(high)) => terms(name, index, low..=high, body, budget),
+                _ => opaque_series(name, index, [low, high], body, budget),
+            }
+        }
         Expression::Call(name, arguments) => {
             let arguments: Result<Vec<Fraction>, Fault> =
                 arguments.iter().map(|part| canonical(part, budget)).collect();
@@ -57,6 +67,45 @@ pub(super) fn canonical(expression: &Expression, budget: &mut Budget) -> Result<
         }
         _ => Err(Fault::Unsupported),
     }
+}
+
+fn whole(value: &Fraction) -> Option<i64> {
+    value.rational().filter(RBig::is_int).and_then(|value| i64::try_from(value.numerator().clone()).ok())
+}
+
+/// Carries out a sum or product.
+fn terms(
+    name: &str,
+    index: &str,
+    range: RangeInclusive<i64>,
+    body: &Expression,
+    budget: &mut Budget,
+) -> Result<Fraction, Fault> {
+    if range.end().saturating_sub(*range.start()) > SERIES_TERMS_MAX {
+        return Err(Fault::OverBudget);
+    }
+    let is_sum = name == "sum";
+    let mut result = Fraction::constant(if is_sum { RBig::ZERO } else { RBig::ONE });
+    for value in range {
+        let term = canonical(&body.substituted(index, &Expression::integer(value)), budget)?;
+        result = if is_sum { result.plus(&term, budget)? } else { result.times(&term, budget)? };
+    }
+    Ok(result)
+}
+
+/// Returns a series as an atom in which the index has a name of its own.
+fn opaque_series(
+    name: &str,
+    index: &str,
+    bounds: [Fraction; 2],
+    body: &Expression,
+    budget: &mut Budget,
+) -> Result<Fraction, Fault> {
+    let mut depth = 0;
+    body.walk(&mut |part| depth += usize::from(matches!(part, Expression::Series { .. })));
+    let renamed = body.substituted(index, &Expression::Symbol(format!("#{depth}")));
+    let [low, high] = bounds;
+    Ok(opaque(name, vec![low, high, canonical(&renamed, budget)?]))
 }
 
 fn scaled(inner: &Expression, factor: &RBig, budget: &mut Budget) -> Result<Fraction, Fault> {
@@ -83,7 +132,7 @@ fn call(name: &str, mut arguments: Vec<Fraction>, budget: &mut Budget) -> Result
     if arguments.len() == 2
         && let Some(function) = name.strip_suffix("_base")
     {
-        if !matches!(function, "log" | "ln") {
+        if !matches!(function, "log" | "ln" | "lg") {
             return Ok(opaque(name, arguments));
         }
         let base = arguments.pop().ok_or(Fault::Unsupported)?;
@@ -104,6 +153,14 @@ fn call(name: &str, mut arguments: Vec<Fraction>, budget: &mut Budget) -> Result
         "csc" => sine(&argument, budget)?.inverted(budget),
         "exp" => power(&Fraction::atom(Atom::Symbol("e".to_owned())), &argument, budget),
         "ln" | "log" => logarithm(name, &argument, budget),
+        "lg" => {
+            let ten = logarithm("ln", &Fraction::constant(RBig::from(10)), budget)?;
+            quotient(logarithm("ln", &argument, budget)?, ten, budget)
+        }
+        "cis" => {
+            let imaginary = Fraction::atom(Atom::Imaginary).times(&sine(&argument, budget)?, budget)?;
+            cosine(&argument, budget)?.plus(&imaginary, budget)
+        }
         "abs" => {
             let argument = if leads_negative(&argument) { argument.negated()? } else { argument };
             // Absolute values of positive constants are those constants.
@@ -158,10 +215,33 @@ fn of_numbers(name: &str, numbers: &[RBig]) -> Result<Option<RBig>, Fault> {
             }
             _ => None,
         },
+        ("permutations", [n, k]) => match (small(n), small(k)) {
+            (Some(n), Some(k)) if k <= n && n <= FACTORIAL_MAX => {
+                let product = (0..k).fold(UBig::ONE, |product, step| product * (n - step));
+                Some(RBig::from(IBig::from(product)))
+            }
+            _ => None,
+        },
+        ("gcd" | "lcm", _) => divisors(name, numbers),
         ("max", _) => numbers.iter().max().cloned(),
         ("min", _) => numbers.iter().min().cloned(),
         _ => None,
     })
+}
+
+fn divisors(name: &str, numbers: &[RBig]) -> Option<RBig> {
+    use dashu_int::ops::Gcd;
+    let whole = |number: &RBig| number.is_int().then(|| number.numerator().clone().into_parts().1);
+    let (first, rest) = numbers.split_first()?;
+    let mut result = whole(first).filter(|number| !number.is_zero())?;
+    for number in rest {
+        let number = whole(number).filter(|number| !number.is_zero())?;
+        let shared = (&result).gcd(&number);
+        result = if name == "gcd" { shared } else { result / shared * number };
+    }
+    let result = RBig::from(IBig::from(result));
+    super::polynomial::check_size(&result).ok()?;
+    Some(result)
 }
 
 /// Returns r if the value is r times pi.

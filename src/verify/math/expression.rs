@@ -3,6 +3,8 @@
 //! The tree keeps what the author wrote (decimal places, bracket shapes, percent and degree marks); what these mean for
 //! equality is decided in `compare`. It knows nothing of LaTeX.
 
+use std::collections::BTreeSet;
+
 use dashu_ratio::RBig;
 
 /// A bracket's shape.
@@ -56,6 +58,32 @@ impl Relation {
     }
 }
 
+/// A set of numbers that has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Domain {
+    /// The real numbers.
+    Reals,
+    /// The whole numbers.
+    Integers,
+    /// The natural numbers.
+    Naturals,
+    /// The rational numbers.
+    Rationals,
+    /// The complex numbers.
+    Complex,
+}
+
+/// What stands between the answers of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Join {
+    /// A comma, a semicolon or a new row.
+    Comma,
+    /// "and".
+    And,
+    /// "or".
+    Or,
+}
+
 /// A set-like or ratio operation that is compared part by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -96,14 +124,42 @@ pub(super) enum Expression {
     Percent(Box<Expression>),
     /// An angle in degrees.
     Degree(Box<Expression>),
-    /// `a \pm b`; without `a` the sign stands alone.
-    PlusMinus(Option<Box<Expression>>, Box<Expression>),
+    /// `a \pm b`, or `a \mp b` when `flipped`; without `a` the sign stands alone.
+    PlusMinus {
+        /// What stands before the sign.
+        left: Option<Box<Expression>>,
+        /// What stands behind it.
+        right: Box<Expression>,
+        /// Whether the sign is `\mp`.
+        flipped: bool,
+    },
+    /// A value with words behind it: a unit or a remark.
+    Quantity(Box<Expression>, String),
+    /// A sum or product over whole numbers; `name` is the function that stands for it.
+    Series {
+        /// `sum` or `prod`.
+        name: &'static str,
+        /// The index.
+        index: String,
+        /// The first value of the index.
+        low: Box<Expression>,
+        /// Its last value.
+        high: Box<Expression>,
+        /// The term.
+        body: Box<Expression>,
+    },
+    /// `a \pmod{m}`, where `a` may be a relation.
+    Modulo(Box<Expression>, Box<Expression>),
+    /// A set of numbers with a name.
+    Domain(Domain),
+    /// `\{x \mid conditions\}`.
+    Builder(Box<Expression>, Vec<Expression>),
     /// A tuple, a vector or an interval: the brackets tell.
     Group { open: Bracket, close: Bracket, items: Vec<Expression> },
     /// A set in braces.
     Set(Vec<Expression>),
-    /// Several answers without brackets.
-    List(Vec<Expression>),
+    /// Several answers without brackets, and the strongest word between them.
+    List(Vec<Expression>, Join),
     /// A union of sets.
     Union(Vec<Expression>),
     /// Another operation on sets, or a ratio.
@@ -124,39 +180,125 @@ impl Expression {
     pub(super) fn walk(&self, visit: &mut dyn FnMut(&Expression)) {
         visit(self);
         match self {
-            Self::Number { .. } | Self::Based { .. } | Self::Symbol(_) | Self::Text(_) | Self::Infinity => {}
+            Self::Number { .. }
+            | Self::Based { .. }
+            | Self::Symbol(_)
+            | Self::Text(_)
+            | Self::Infinity
+            | Self::Domain(_) => {}
             Self::Sum(items)
             | Self::Product(items)
             | Self::Call(_, items)
             | Self::Group { items, .. }
             | Self::Set(items)
-            | Self::List(items)
+            | Self::List(items, _)
             | Self::Union(items)
             | Self::Operation(_, items)
             | Self::Relation { sides: items, .. } => items.iter().for_each(|item| item.walk(visit)),
-            Self::Negate(inner) | Self::Percent(inner) | Self::Degree(inner) => inner.walk(visit),
-            Self::Quotient(left, right) | Self::Power(left, right) => {
+            Self::Negate(inner) | Self::Percent(inner) | Self::Degree(inner) | Self::Quantity(inner, _) => {
+                inner.walk(visit);
+            }
+            Self::Quotient(left, right) | Self::Power(left, right) | Self::Modulo(left, right) => {
                 left.walk(visit);
                 right.walk(visit);
             }
-            Self::PlusMinus(left, right) => {
+            Self::PlusMinus { left, right, .. } => {
                 if let Some(left) = left {
                     left.walk(visit);
                 }
                 right.walk(visit);
             }
+            Self::Series { low, high, body, .. } => {
+                low.walk(visit);
+                high.walk(visit);
+                body.walk(visit);
+            }
+            Self::Builder(element, conditions) => {
+                element.walk(visit);
+                conditions.iter().for_each(|condition| condition.walk(visit));
+            }
             Self::Matrix(rows) => rows.iter().flatten().for_each(|item| item.walk(visit)),
         }
     }
 
+    /// Returns the expression with `change` applied to every part, from the leaves up.
+    pub(super) fn map(self, change: &dyn Fn(Expression) -> Expression) -> Self {
+        let each = |items: Vec<Self>| items.into_iter().map(|item| item.map(change)).collect::<Vec<_>>();
+        let boxed = |inner: Box<Self>| Box::new(inner.map(change));
+        let mapped = match self {
+            leaf @ (Self::Number { .. }
+            | Self::Based { .. }
+            | Self::Symbol(_)
+            | Self::Text(_)
+            | Self::Infinity
+            | Self::Domain(_)) => leaf,
+            Self::Sum(items) => Self::Sum(each(items)),
+            Self::Product(items) => Self::Product(each(items)),
+            Self::Call(name, items) => Self::Call(name, each(items)),
+            Self::Group { open, close, items } => Self::Group { open, close, items: each(items) },
+            Self::Set(items) => Self::Set(each(items)),
+            Self::List(items, join) => Self::List(each(items), join),
+            Self::Union(items) => Self::Union(each(items)),
+            Self::Operation(operation, items) => Self::Operation(operation, each(items)),
+            Self::Relation { sides, signs } => Self::Relation { sides: each(sides), signs },
+            Self::Negate(inner) => Self::Negate(boxed(inner)),
+            Self::Percent(inner) => Self::Percent(boxed(inner)),
+            Self::Degree(inner) => Self::Degree(boxed(inner)),
+            Self::Quantity(inner, unit) => Self::Quantity(boxed(inner), unit),
+            Self::Quotient(left, right) => Self::Quotient(boxed(left), boxed(right)),
+            Self::Power(left, right) => Self::Power(boxed(left), boxed(right)),
+            Self::Modulo(left, right) => Self::Modulo(boxed(left), boxed(right)),
+            Self::PlusMinus { left, right, flipped } => {
+                Self::PlusMinus { left: left.map(boxed), right: boxed(right), flipped }
+            }
+            Self::Series { name, index, low, high, body } => {
+                Self::Series { name, index, low: boxed(low), high: boxed(high), body: boxed(body) }
+            }
+            Self::Builder(element, conditions) => Self::Builder(boxed(element), each(conditions)),
+            Self::Matrix(rows) => Self::Matrix(rows.into_iter().map(each).collect()),
+        };
+        change(mapped)
+    }
+
+    /// Returns the expression with every occurrence of a variable replaced.
+    pub(super) fn substituted(&self, name: &str, value: &Expression) -> Self {
+        self.clone().map(&|part| match part {
+            Self::Symbol(symbol) if symbol == name => value.clone(),
+            // An index in a subscript, renamed with it: `F_k`.
+            Self::Symbol(symbol) => match (symbol.split_once('_'), value) {
+                (Some((letter, lower)), Self::Symbol(new)) => {
+                    Self::Symbol(format!("{letter}_{}", lower.replace(name, new)))
+                }
+                _ => Self::Symbol(symbol),
+            },
+            other => other,
+        })
+    }
+
     /// Returns whether a variable occurs in the expression (`pi`, `e` and `i` are constants).
     pub(super) fn has_variable(&self) -> bool {
-        let mut found = false;
-        self.walk(&mut |part| {
-            if let Self::Symbol(name) = part {
-                found |= !matches!(name.as_str(), "pi" | "e" | "i");
+        !self.variables().is_empty()
+    }
+
+    /// Returns the variables of the expression; indices of series are none.
+    pub(super) fn variables(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut indices = BTreeSet::new();
+        self.walk(&mut |part| match part {
+            Self::Symbol(name) if !is_constant(name) => {
+                found.insert(name.clone());
             }
+            Self::Series { index, .. } => {
+                indices.insert(index.clone());
+            }
+            _ => {}
         });
+        found.retain(|name| !indices.contains(name));
         found
     }
+}
+
+/// Returns whether a symbol is a constant and no variable.
+pub(super) fn is_constant(name: &str) -> bool {
+    matches!(name, "pi" | "e" | "i")
 }

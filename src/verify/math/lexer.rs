@@ -2,15 +2,25 @@
 //!
 //! Reads LaTeX and plain notation alike. Layout commands, math delimiters and currency signs vanish; a command outside
 //! the tables makes the text unreadable, so that nothing that is not understood is passed over. One pass, linear time.
+//! Numerals are read in `numerals`, commands in `commands`.
 
 use super::Fault;
-use super::expression::Bracket;
-use super::limits::{DIGITS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
-use super::token::{self, Kind, Token};
+use super::expression::{Bracket, Join};
+use super::limits::{TEXT_BYTES_MAX, TOKENS_MAX};
+use super::tables;
+use super::token::{Kind, Token};
+use super::units;
 
 /// Turns text into tokens.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Fault> {
-    if text.len() > TEXT_BYTES_MAX {
+    tokenize_at(text, 0)
+}
+
+/// Texts within texts, at most.
+const INNER_DEPTH_MAX: usize = 8;
+
+pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault> {
+    if text.len() > TEXT_BYTES_MAX || depth > INNER_DEPTH_MAX {
         return Err(Fault::OverBudget);
     }
     let mut lexer = Lexer {
@@ -20,6 +30,8 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Fault> {
         spaced: false,
         nested: 0,
         braces: Vec::new(),
+        depth,
+        lines: 0,
     };
     while lexer.at < lexer.characters.len() {
         lexer.step()?;
@@ -31,9 +43,17 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Fault> {
     Ok(lexer.tokens)
 }
 
-/// Removes `{}`, which TeX authors use to keep things apart.
+/// Removes `{}`, which TeX authors use to keep things apart; alone it is the empty set.
 fn drop_empty_groups(tokens: &mut Vec<Token>) {
     let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
+    if let [first, last] = tokens.as_mut_slice()
+        && first.kind == open
+        && last.kind == close
+    {
+        first.kind = Kind::Open(Bracket::Set);
+        last.kind = Kind::Close(Bracket::Set);
+        return;
+    }
     let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
     for token in tokens.drain(..) {
         if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
@@ -45,23 +65,30 @@ fn drop_empty_groups(tokens: &mut Vec<Token>) {
     *tokens = kept;
 }
 
-struct Lexer {
-    characters: Vec<char>,
-    at: usize,
-    tokens: Vec<Token>,
-    spaced: bool,
+pub(super) struct Lexer {
+    pub(super) characters: Vec<char>,
+    pub(super) at: usize,
+    pub(super) tokens: Vec<Token>,
+    pub(super) spaced: bool,
     /// Open brackets in which a comma separates elements and is no thousands separator.
-    nested: usize,
+    pub(super) nested: usize,
     /// Open plain braces; true for one that opens the whole text and so lists elements.
     braces: Vec<bool>,
+    pub(super) depth: usize,
+    /// Open environments whose `&` aligns lines and separates nothing.
+    pub(super) lines: usize,
 }
 
 impl Lexer {
-    fn peek(&self, ahead: usize) -> Option<char> {
+    pub(super) fn peek(&self, ahead: usize) -> Option<char> {
         self.characters.get(self.at.saturating_add(ahead)).copied()
     }
 
-    fn push(&mut self, kind: Kind) {
+    pub(super) fn last(&self) -> Option<&Kind> {
+        self.tokens.last().map(|token| &token.kind)
+    }
+
+    pub(super) fn push(&mut self, kind: Kind) {
         match &kind {
             Kind::Open(Bracket::Brace) => {
                 let lists = self.tokens.is_empty();
@@ -80,6 +107,15 @@ impl Lexer {
         self.spaced = false;
     }
 
+    /// Pushes the tokens of a text within the text.
+    pub(super) fn push_inner(&mut self, text: &str) -> Result<(), Fault> {
+        for token in tokenize_at(text, self.depth + 1)? {
+            self.spaced |= token.spaced;
+            self.push(token.kind);
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<(), Fault> {
         let Some(character) = self.peek(0) else { return Ok(()) };
         match character {
@@ -87,12 +123,21 @@ impl Lexer {
                 self.spaced = true;
                 self.at += 1;
             }
-            '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{200b}' | '\u{2061}' | '\u{2062}' => self.at += 1,
+            '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}' | '\u{20a9}' | '\u{20bd}' | '\u{a2}' | '`' => {
+                self.at += 1;
+            }
             '\\' => return self.backslash(),
             '0'..='9' => return self.number(),
             '.' if self.peek(1).is_some_and(|next| next.is_ascii_digit()) => return self.number(),
+            '.' if self.peek(1) == Some('.') && self.peek(2) == Some('.') => {
+                self.at += 3;
+                self.push(Kind::Symbol("...".to_owned()));
+            }
             // A full stop that ends the answer says nothing.
-            '.' if self.rest_is_blank() => self.at += 1,
+            '.' | '\u{3002}' if self.rest_is_blank() => self.at += 1,
+            '\'' => return self.prime(),
+            '&' if self.lines > 0 => self.at += 1,
+            '*' if self.peek(1) == Some('*') && self.is_emphasis() => self.at += 2,
             _ if character.is_ascii_alphabetic() => self.letters(),
             _ => return self.sign(character),
         }
@@ -100,47 +145,138 @@ impl Lexer {
     }
 
     fn rest_is_blank(&self) -> bool {
-        self.characters.iter().skip(self.at + 1).all(|&c| c.is_whitespace() || c == '$' || c == '.')
+        self.characters
+            .iter()
+            .skip(self.at + 1)
+            .all(|&c| c.is_whitespace() || matches!(c, '$' | '.' | '*' | '\u{3002}'))
+    }
+
+    /// Two stars at an end of the text are emphasis; in the middle they raise to a power.
+    fn is_emphasis(&self) -> bool {
+        let rest = self.characters.iter().skip(self.at + 2);
+        self.tokens.is_empty() || rest.copied().all(|c| c.is_whitespace() || matches!(c, '.' | '$' | '*'))
+    }
+
+    fn prime(&mut self) -> Result<(), Fault> {
+        let mut primes = String::new();
+        while self.peek(0) == Some('\'') {
+            primes.push('\'');
+            self.at += 1;
+        }
+        self.primes(&primes)
+    }
+
+    /// Reads primes: on a name they belong to it, behind degrees and a number they are minutes and seconds.
+    pub(super) fn primes(&mut self, primes: &str) -> Result<(), Fault> {
+        let behind_degrees = matches!(
+            self.tokens.as_slice(),
+            [
+                ..,
+                Token { kind: Kind::Degree | Kind::Circle | Kind::Close(_), .. },
+                Token { kind: Kind::Number { .. }, .. }
+            ]
+        );
+        if behind_degrees && let Some(number) = self.tokens.pop() {
+            let below = if primes.len() == 1 { "60" } else { "3600" };
+            self.push(Kind::Plus);
+            self.push(Kind::Fraction);
+            self.push(Kind::Open(Bracket::Brace));
+            self.push(number.kind);
+            self.push(Kind::Close(Bracket::Brace));
+            self.push(Kind::Open(Bracket::Brace));
+            self.push_inner(below)?;
+            self.push(Kind::Close(Bracket::Brace));
+            self.push(Kind::Degree);
+            return Ok(());
+        }
+        let is_last = self.rest_is_blank_from(0);
+        match self.tokens.last_mut().map(|token| &mut token.kind) {
+            Some(Kind::Symbol(name)) => name.push_str(primes),
+            // Minutes and feet behind a number are a unit like any other.
+            Some(Kind::Number { .. }) if is_last => {}
+            _ => return Err(Fault::Unreadable),
+        }
+        Ok(())
+    }
+
+    fn rest_is_blank_from(&self, ahead: usize) -> bool {
+        self.characters.iter().skip(self.at + ahead).all(|c| c.is_whitespace() || matches!(c, '$' | '.'))
     }
 
     fn sign(&mut self, character: char) -> Result<(), Fault> {
-        if let Some(digit) = token::superscript(character) {
+        if let Some(digit) = tables::superscript(character) {
             return self.raised(digit);
         }
-        let two = self.peek(1);
-        let kind = match (character, two) {
-            ('<', Some('=')) => token::command("le"),
-            ('>', Some('=')) => token::command("ge"),
-            ('!', Some('=')) => token::command("ne"),
-            ('*', Some('*')) => Some(Kind::Caret),
-            ('=', Some('=')) => token::command("equiv"),
-            _ => None,
-        };
-        self.at += if kind.is_some() { 2 } else { 1 };
-        if let Some((above, below)) = vulgar_fraction(character) {
+        if let Some(digit) = tables::subscript(character) {
+            self.at += 1;
+            self.push(Kind::Underscore);
+            return self.push_inner(&digit.to_string());
+        }
+        if let Some((above, below)) = tables::vulgar_fraction(character) {
+            self.at += 1;
             self.push(Kind::Fraction);
             self.push(Kind::Number { digits: above.to_owned(), repeat: String::new() });
             self.push(Kind::Number { digits: below.to_owned(), repeat: String::new() });
             return Ok(());
         }
-        self.push(kind.or_else(|| token::sign(character)).ok_or(Fault::Unreadable)?);
+        if character == '\u{221b}' {
+            self.at += 1;
+            self.push(Kind::Root);
+            self.push(Kind::Open(Bracket::Square));
+            self.push(Kind::Number { digits: "3".to_owned(), repeat: String::new() });
+            self.push(Kind::Close(Bracket::Square));
+            return Ok(());
+        }
+        let kind = match (character, self.peek(1)) {
+            ('<', Some('=')) => tables::command("le"),
+            ('>', Some('=')) => tables::command("ge"),
+            ('!', Some('=')) => tables::command("ne"),
+            ('*', Some('*')) => Some(Kind::Caret),
+            ('=', Some('=')) => tables::command("equiv"),
+            ('+', Some('-')) if matches!(self.peek(2), Some('0'..='9' | '\\')) && self.tokens.is_empty() => {
+                Some(Kind::PlusMinus)
+            }
+            _ => None,
+        };
+        self.at += if kind.is_some() { 2 } else { 1 };
+        match kind.or_else(|| tables::sign(character)) {
+            Some(kind) => self.push(kind),
+            None if character.is_alphabetic() => self.foreign_word(character),
+            None => return Err(Fault::Unreadable),
+        }
         Ok(())
     }
 
     fn raised(&mut self, first: char) -> Result<(), Fault> {
         let mut exponent = String::from(first);
         self.at += 1;
-        while let Some(digit) = self.peek(0).and_then(token::superscript) {
+        while let Some(digit) = self.peek(0).and_then(tables::superscript) {
             exponent.push(digit);
             self.at += 1;
         }
         self.push(Kind::Caret);
         self.push(Kind::Open(Bracket::Brace));
-        for token in tokenize(&exponent)? {
-            self.push(token.kind);
-        }
+        self.push_inner(&exponent)?;
         self.push(Kind::Close(Bracket::Brace));
         Ok(())
+    }
+
+    /// Reads a word in another script: a conjunction, a unit, or prose.
+    fn foreign_word(&mut self, first: char) {
+        let mut word = String::from(first);
+        let belongs = |c: &char| c.is_alphabetic() && !c.is_ascii() && tables::sign(*c).is_none();
+        while let Some(character) = self.peek(0).filter(belongs) {
+            word.push(character);
+            self.at += 1;
+        }
+        match word.as_str() {
+            // And, with; or.
+            "\u{548c}" | "\u{4e0e}" | "\u{53ca}" | "\u{4e14}" => self.push(Kind::Separator(Join::And)),
+            "\u{6216}" | "\u{6216}\u{8005}" | "\u{307e}\u{305f}\u{306f}" => self.push(Kind::Separator(Join::Or)),
+            // Degrees.
+            "\u{5ea6}" => self.push(Kind::Degree),
+            _ => self.push(Kind::Text(word.to_lowercase())),
+        }
     }
 
     /// Reads a run of letters: a function, a word, or variables side by side.
@@ -150,18 +286,39 @@ impl Lexer {
             run.push(character);
             self.at += 1;
         }
+        let after_number = matches!(self.last(), Some(Kind::Number { .. }));
         let attached = !self.spaced
-            && self.tokens.last().is_some_and(|last| {
-                matches!(
-                    last.kind,
-                    Kind::Number { .. } | Kind::Symbol(_) | Kind::Close(_) | Kind::Caret | Kind::Underscore
-                )
-            });
+            && matches!(
+                self.last(),
+                Some(Kind::Number { .. } | Kind::Symbol(_) | Kind::Close(_) | Kind::Caret | Kind::Underscore)
+            );
         if run.len() == 1 {
-            self.push(Kind::Symbol(run));
-        } else if let Some(kind) = plain_name(&run) {
+            let is_unit = after_number && self.spaced && self.ends_as_unit(&run);
+            self.push(if is_unit { Kind::Text(run) } else { Kind::Symbol(run) });
+            return;
+        }
+        // `min` and `sec` are functions only in front of an argument.
+        if run == "cent" && matches!(self.last(), Some(Kind::Text(word)) if word == "per") {
+            self.tokens.pop();
+            self.push(Kind::Percent);
+            return;
+        }
+        let is_unit = units::is_known(&run) && (after_number || self.tokens.is_empty());
+        if is_unit && !(tables::function(&run).is_some() && self.argument_follows()) {
+            self.push(Kind::Text(run.to_lowercase()));
+        } else if run == "cbrt" {
+            self.push(Kind::Root);
+            self.push(Kind::Open(Bracket::Square));
+            self.push(Kind::Number { digits: "3".to_owned(), repeat: String::new() });
+            self.push(Kind::Close(Bracket::Square));
+        } else if let Some(kind) = tables::plain_name(&run) {
             self.push(kind);
-        } else if token::is_short_word(&run) || (run.len() >= 4 && !attached) {
+        } else if tables::is_short_word(&run) {
+            self.push(Kind::Text(run.to_lowercase()));
+        } else if let Some((function, variable)) = function_of_one_letter(&run) {
+            self.push(Kind::Function(function));
+            self.push(Kind::Symbol(variable));
+        } else if run.len() >= 4 && !attached {
             self.push(Kind::Text(run.to_lowercase()));
         } else {
             for letter in run.chars() {
@@ -170,254 +327,31 @@ impl Lexer {
         }
     }
 
-    fn number(&mut self) -> Result<(), Fault> {
-        let mut digits = String::new();
-        self.take_digits(&mut digits);
-        // Thousands separators: groups of three after one to three digits, outside brackets that list elements.
-        while self.thousands_group(&digits) {
-            self.at += self.separator_len();
-            self.take_digits(&mut digits);
-        }
-        if self.peek(0) == Some('.') && self.peek(1).is_some_and(|next| next.is_ascii_digit() || next == '\\') {
-            digits.push('.');
-            self.at += 1;
-            self.take_digits(&mut digits);
-        }
-        if digits.len() > DIGITS_MAX {
-            return Err(Fault::OverBudget);
-        }
-        let mut repeat = String::new();
-        if digits.contains('.') {
-            repeat = self.overlined().unwrap_or_default();
-        }
-        self.push(Kind::Number { digits, repeat });
-        Ok(())
+    fn argument_follows(&self) -> bool {
+        matches!(self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()), Some('(' | '{' | '\\' | '^'))
     }
 
-    fn take_digits(&mut self, digits: &mut String) {
-        while let Some(digit) = self.peek(0).filter(char::is_ascii_digit) {
-            digits.push(digit);
-            self.at += 1;
+    /// Returns whether one letter behind a number and a space is a unit: nothing but a power or another unit follows.
+    fn ends_as_unit(&self, letter: &str) -> bool {
+        if !units::is_letter(letter) {
+            return false;
         }
-    }
-
-    /// Returns the length of a thousands separator at the current place, 0 if there is none.
-    fn separator_len(&self) -> usize {
-        let next = |ahead| self.peek(ahead);
-        let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
-        match next(0) {
-            // `,\!`, in which authors also put spaces.
-            Some(',') => {
-                let thin = 1 + blanks(1);
-                if next(thin) == Some('\\') && next(thin + 1) == Some('!') {
-                    thin + 2 + blanks(thin + 2)
-                } else {
-                    usize::from(self.nested == 0)
-                }
-            }
-            Some('{') if next(1) == Some(',') && next(2) == Some('}') => 3,
-            Some('\\') if matches!(next(1), Some(',' | '!' | ';')) => 2,
-            Some(' ' | '\u{a0}' | '\u{202f}' | '\u{2009}') => 1,
-            _ => 0,
-        }
-    }
-
-    fn thousands_group(&self, digits: &str) -> bool {
-        let len = self.separator_len();
-        let first_group = digits.len() <= 3 && !digits.starts_with('0');
-        let later_group = digits.len() > 3
-            && self.at >= 4
-            && self.characters.get(self.at - 4).is_some_and(|before| !before.is_ascii_digit());
-        len > 0
-            && (first_group || later_group)
-            && !digits.is_empty()
-            && (0..3).all(|ahead| self.peek(len + ahead).is_some_and(|next| next.is_ascii_digit()))
-            && !self.peek(len + 3).is_some_and(|next| next.is_ascii_digit())
-    }
-
-    /// Takes `\overline{digits}` after a decimal point.
-    fn overlined(&mut self) -> Option<String> {
-        let start = self.at;
-        let opening: String = self.characters.iter().skip(start).take(10).collect();
-        if opening != "\\overline{" {
-            return None;
-        }
-        self.at += 10;
-        let mut repeat = String::new();
-        self.take_digits(&mut repeat);
-        if self.peek(0) == Some('}') && !repeat.is_empty() && repeat.len() <= 32 {
-            self.at += 1;
-            return Some(repeat);
-        }
-        self.at = start;
-        None
-    }
-
-    fn backslash(&mut self) -> Result<(), Fault> {
-        self.at += 1;
-        let name = self.command_name(0);
-        if !name.is_empty() {
-            self.at += name.len();
-            return self.command(&name);
-        }
-        let Some(character) = self.peek(0) else { return Ok(()) };
-        // A doubled backslash before a known command is one that was escaped twice.
-        if character == '\\' {
-            let escaped = self.command_name(1);
-            if escaped.len() > 1 && (token::command(&escaped).is_some() || token::is_layout(&escaped)) {
-                return Ok(());
-            }
-        }
-        self.at += 1;
-        match character {
-            '{' => self.push(Kind::Open(Bracket::Set)),
-            '}' => self.push(Kind::Close(Bracket::Set)),
-            '%' => self.push(Kind::Percent),
-            '|' => self.push(Kind::Bar),
-            '\\' => self.push(Kind::Row),
-            '!' | '$' | '#' | '&' | '_' | '(' | ')' | '[' | ']' => {}
-            _ if character.is_whitespace() || matches!(character, ',' | ';' | ':' | '>') => self.spaced = true,
-            _ => return Err(Fault::Unreadable),
-        }
-        Ok(())
-    }
-
-    fn command_name(&self, ahead: usize) -> String {
-        self.characters.iter().skip(self.at + ahead).take_while(|next| next.is_ascii_alphabetic()).collect()
-    }
-
-    fn command(&mut self, name: &str) -> Result<(), Fault> {
-        if token::is_word_command(name) {
-            return self.words();
-        }
-        if name == "mathbb" && self.group().is_some_and(|group| group == "R") {
-            self.push(Kind::Reals);
-            return Ok(());
-        }
-        if name == "left" || name == "right" {
-            // `\left.` draws nothing.
-            if self.peek(0) == Some('.') {
-                self.at += 1;
-            }
-            return Ok(());
-        }
-        if name == "hspace" {
-            self.group();
-            return Ok(());
-        }
-        if token::is_layout(name) {
-            self.spaced |= name.contains("quad");
-            return Ok(());
-        }
-        if name == "begin" || name == "end" {
-            return self.environment(name);
-        }
-        if let Some(kind) = token::command(name) {
-            self.push(kind);
-            return Ok(());
-        }
-        // A forgotten space after `\quad`.
-        if let Some(rest) = name.strip_prefix("quad") {
-            self.spaced = true;
-            self.at -= rest.len();
-            return Ok(());
-        }
-        Err(Fault::Unreadable)
-    }
-
-    /// Takes a brace group that holds no braces and returns its text; takes nothing if none stands here.
-    fn group(&mut self) -> Option<String> {
-        let mut end = self.at;
-        while self.characters.get(end).is_some_and(|c| c.is_whitespace()) {
-            end += 1;
-        }
-        if self.characters.get(end) != Some(&'{') {
-            return None;
-        }
-        let text: String = self.characters.iter().skip(end + 1).take_while(|&&c| c != '}' && c != '{').collect();
-        let close = end + 1 + text.chars().count();
-        if self.characters.get(close) != Some(&'}') {
-            return None;
-        }
-        self.at = close + 1;
-        Some(text)
-    }
-
-    fn environment(&mut self, name: &str) -> Result<(), Fault> {
-        let environment = self.group().ok_or(Fault::Unreadable)?;
-        if !environment.ends_with("matrix") && environment != "array" {
-            return Err(Fault::Unreadable);
-        }
-        if name == "begin" {
-            if environment == "array" {
-                self.group();
-            }
-            self.nested += 1;
-            self.push(Kind::BeginMatrix);
-        } else {
-            self.nested = self.nested.saturating_sub(1);
-            self.push(Kind::EndMatrix);
-        }
-        Ok(())
-    }
-
-    /// Reads the argument of `\text` and its kin: a separator, a unit, a name, or mathematics after all.
-    fn words(&mut self) -> Result<(), Fault> {
-        let content = self.group().ok_or(Fault::Unreadable)?;
-        let trimmed = content.trim().trim_end_matches(['.', ',']).trim();
-        if trimmed.is_empty() {
-            if content.contains(',') {
-                self.push(Kind::Separator);
-            }
-            self.spaced = true;
-            return Ok(());
-        }
-        let bare = trimmed.trim_matches(|c: char| c == ',' || c.is_whitespace());
-        if matches!(bare, "and" | "or") {
-            self.push(Kind::Separator);
-        } else if let Some(kind) = plain_name(bare) {
-            self.push(kind);
-        } else if trimmed.chars().any(char::is_alphabetic) && trimmed.chars().count() > 1 {
-            self.push(Kind::Text(trimmed.to_lowercase()));
-        } else {
-            for token in tokenize(trimmed)? {
-                self.spaced = token.spaced;
-                self.push(token.kind);
-            }
-        }
-        Ok(())
+        let rest: String = self.characters.iter().skip(self.at).filter(|c| !c.is_whitespace()).collect();
+        let rest = rest.trim_end_matches(['.', '$', '}', ')']);
+        let rest = ["^2", "^3", "^{2}", "^{3}", "\u{b2}", "\u{b3}"]
+            .iter()
+            .find_map(|power| rest.strip_prefix(power))
+            .unwrap_or(rest);
+        rest.is_empty()
+            || rest.strip_prefix('/').is_some_and(|unit| unit.starts_with(|c: char| c.is_ascii_alphabetic()))
     }
 }
 
-/// Returns whether a plain word names a sign or function.
-pub(super) fn is_plain_name(word: &str) -> bool {
-    plain_name(word).is_some()
-}
-
-/// Returns the sign that a plain word names: functions, constants, separators, percent and degrees.
-fn plain_name(word: &str) -> Option<Kind> {
-    match word {
-        "inf" | "oo" => Some(Kind::Infinity),
-        // Words that read as LaTeX names only behind a backslash.
-        "in" | "R" | "div" | "le" | "ge" | "lt" | "gt" | "ne" | "it" | "mu" | "nu" | "xi" | "eta" | "ell" | "circ" => {
-            None
-        }
-        "deg" => Some(Kind::Degree),
-        "U" => None,
-        _ => token::command(word).filter(|kind| {
-            !matches!(kind, Kind::Open(_) | Kind::Close(_) | Kind::Fraction | Kind::Binomial | Kind::Colon | Kind::Bar)
-        }),
-    }
-}
-
-fn vulgar_fraction(character: char) -> Option<(&'static str, &'static str)> {
-    Some(match character {
-        '\u{bd}' => ("1", "2"),
-        '\u{bc}' => ("1", "4"),
-        '\u{be}' => ("3", "4"),
-        '\u{2153}' => ("1", "3"),
-        '\u{2154}' => ("2", "3"),
-        '\u{215b}' => ("1", "8"),
-        _ => return None,
-    })
+/// Splits `sinx` and `lnx`.
+fn function_of_one_letter(run: &str) -> Option<(&'static str, String)> {
+    let (name, variable) = run.split_at_checked(run.len().checked_sub(1)?)?;
+    let is_variable = matches!(variable, "x" | "y" | "z" | "t" | "n" | "a" | "b");
+    let function =
+        tables::function(name).filter(|name| !matches!(*name, "max" | "min" | "abs" | "deg" | "Re" | "Im"))?;
+    is_variable.then(|| (function, variable.to_owned()))
 }

@@ -13,6 +13,8 @@ pub(super) const DEPTH_MAX: usize = 48;
 pub(super) const WRAPS_MAX: usize = 96;
 /// Most digits of one number literal.
 pub(crate) const DIGITS_MAX: usize = 400;
+/// Most digits of the repeating part of a decimal.
+pub(super) const REPEAT_DIGITS_MAX: usize = 32;
 /// Largest absolute decimal exponent of a number in scientific notation.
 pub(crate) const EXPONENT_MAX: u32 = 400;
 /// Largest numerator, denominator or intermediate integer, in bits.
@@ -31,3 +33,5 @@ pub(super) const ROOT_INDEX_MAX: u32 = 64;
 pub(super) const STEPS_MAX: u32 = 40_000;
 /// Most elements of a list, set or union that are matched without order.
 pub(super) const ELEMENTS_MAX: usize = 64;
+/// Most terms of a series that is carried out.
+pub(super) const SERIES_TERMS_MAX: i64 = 256;

@@ -9,20 +9,33 @@
 //! values at multiples of 30 and 45 degrees, denesting of nested radicals, number bases (digits are compared), units
 //! (they are dropped), piecewise functions. Where such knowledge would be needed, the outcome is undecided, never equal.
 
+mod ball;
+mod calendar;
 mod canonical;
+mod collections;
+mod commands;
 mod compare;
+mod complex;
+mod evaluate;
 mod expression;
-mod float;
 mod lexer;
 pub(super) mod limits;
+mod numerals;
 mod parser;
+mod points;
 mod polynomial;
 mod power;
 mod primary;
+mod relations;
 mod rounding;
+mod scalars;
+mod sets;
 mod shapes;
 mod squash;
+mod tables;
+mod texts;
 mod token;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +47,8 @@ use dashu_ratio::RBig;
 pub(super) enum Fault {
     /// The text is no mathematics this module reads.
     Unreadable,
+    /// The text holds a command that is not known here: what it says is open.
+    UnknownCommand,
     /// A bound was reached.
     OverBudget,
     /// The expression is no single number.
@@ -55,6 +70,8 @@ pub(super) enum Outcome {
     OverBudget,
     /// The gold could not be read.
     UnreadableGold,
+    /// The answer holds notation that is not known here.
+    UnreadableAnswer,
 }
 
 /// Compares an answer with a gold, both as text without surrounding prose.
@@ -62,28 +79,68 @@ pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
     if squash::same_text(gold, answer) {
         return Outcome::Equal("string_equal");
     }
+    if let Some(outcome) = calendar::compare(gold, answer) {
+        return outcome;
+    }
+    let outcome = equal_trees(gold, answer);
+    if matches!(outcome, Outcome::Equal(_)) {
+        return outcome;
+    }
+    // `1000,99` may be a decimal written with a comma, if the other side is a decimal.
+    let commas = [(gold, answer, squash::decimal_comma(answer)), (answer, gold, squash::decimal_comma(gold))];
+    for (decimal, _, rewritten) in commas.iter().filter(|(decimal, ..)| decimal.contains('.')) {
+        if let Some(rewritten) = rewritten
+            && let Outcome::Equal(_) = equal_trees(decimal, rewritten)
+        {
+            return Outcome::Equal("decimal_comma");
+        }
+    }
+    if let Outcome::Equal(rule) = without_labels(gold, answer) { Outcome::Equal(rule) } else { outcome }
+}
+
+/// Compares texts of which one has the label of a choice in front of its value: `(B) 12`.
+fn without_labels(gold: &str, answer: &str) -> Outcome {
+    let equal = |gold: &str, answer: &str| {
+        if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer) }
+    };
+    let (labelled_gold, labelled_answer) = (squash::label(gold), squash::label(answer));
+    match (labelled_gold, labelled_answer) {
+        (None, Some((label, value))) => {
+            if squash::same_text(gold, label) {
+                Outcome::Equal("same_label")
+            } else {
+                equal(gold, value)
+            }
+        }
+        (Some((label, value)), None) => {
+            if squash::same_text(label, answer) {
+                Outcome::Equal("same_label")
+            } else {
+                equal(value, answer)
+            }
+        }
+        (Some((_, gold)), Some((_, answer))) => equal(gold, answer),
+        (None, None) => Outcome::Undecided,
+    }
+}
+
+fn equal_trees(gold: &str, answer: &str) -> Outcome {
     let gold_tree = match parser::parse(gold) {
         Ok(tree) => tree,
         Err(Fault::OverBudget) => return Outcome::OverBudget,
         Err(_) => return Outcome::UnreadableGold,
     };
-    let outcome = match parser::parse(answer) {
+    match parser::parse(answer) {
         Ok(tree) => compare::compare(&gold_tree, &tree),
         Err(Fault::OverBudget) => Outcome::OverBudget,
+        Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
         Err(_) => Outcome::Different("unreadable_answer"),
-    };
-    if matches!(outcome, Outcome::Equal(_)) {
-        return outcome;
     }
-    // `1000,99` may be a decimal written with a comma, if the gold is a decimal.
-    if gold.contains('.')
-        && let Some(answer) = squash::decimal_comma(answer)
-        && let Ok(tree) = parser::parse(&answer)
-        && let Outcome::Equal(_) = compare::compare(&gold_tree, &tree)
-    {
-        return Outcome::Equal("decimal_comma");
-    }
-    outcome
+}
+
+/// Returns whether a gold holds nothing that any answer could equal.
+pub(super) fn is_blank(gold: &str) -> bool {
+    squash::is_blank(gold)
 }
 
 /// Returns whether a text reads as mathematics: no prose, and not words alone.
@@ -94,7 +151,7 @@ pub(super) fn is_readable(text: &str) -> bool {
 /// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
 pub(super) fn is_wordless(text: &str) -> bool {
     let is_prose = |word: &str| {
-        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !lexer::is_plain_name(word)
+        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !tables::plain_name(word).is_some()
     };
     if text.split_whitespace().any(is_prose) {
         return false;
@@ -113,3 +170,4 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
 
 pub(super) use rounding::rounds_to_gold;
 pub(super) use squash::same_text;
+pub(super) use tables::superscript;

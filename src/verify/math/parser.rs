@@ -4,18 +4,18 @@
 //!
 //! From loosest to tightest: lists, relations, unions and other set operations, ratios, sums, products (explicit and
 //! implicit), signs, powers, postfix marks. `a/b c` divides first when `b` is a number (`3/4\pi`), else last (`1/xy`).
-//! Words after an expression are units and are dropped; words alone are a text answer; words elsewhere are prose, and
-//! prose is unreadable.
+//! Words after an expression are its unit; words alone are a text answer; words elsewhere are prose, and prose is
+//! unreadable.
 
 use super::Fault;
-use super::expression::{Bracket, Expression, Operation};
+use super::expression::{Bracket, Expression, Join, Operation};
 use super::lexer::tokenize;
 use super::limits::{DEPTH_MAX, WRAPS_MAX};
 use super::token::{Kind, Token};
 
 /// Reads a whole text as one expression.
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0, wraps: 0, bars: 0 };
+    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0, wraps: 0, bars: 0, builder: false };
     let expression = parser.list()?;
     if parser.at < parser.tokens.len() {
         return Err(Fault::Unreadable);
@@ -31,6 +31,8 @@ pub(super) struct Parser {
     wraps: usize,
     /// Open `|` bars: while one is open, a bar closes it.
     pub(super) bars: usize,
+    /// Whether a colon or bar ends the element in front of a set's conditions.
+    pub(super) builder: bool,
 }
 
 impl Parser {
@@ -69,29 +71,39 @@ impl Parser {
     }
 
     fn list(&mut self) -> Result<Expression, Fault> {
-        let mut items = self.items()?;
+        let (mut items, join) = self.items()?;
         match items.len() {
             0 => Err(Fault::Unreadable),
             1 => items.pop().ok_or(Fault::Unreadable),
-            _ => Ok(Expression::List(items)),
+            _ => Ok(Expression::List(items, join)),
         }
     }
 
-    pub(super) fn items(&mut self) -> Result<Vec<Expression>, Fault> {
+    /// Reads answers side by side, and the strongest word between them.
+    pub(super) fn items(&mut self) -> Result<(Vec<Expression>, Join), Fault> {
         let mut items = Vec::new();
+        let mut join = Join::Comma;
         loop {
-            while self.take(&Kind::Separator) {}
-            if matches!(self.peek(), None | Some(Kind::Close(_) | Kind::Cell | Kind::Row | Kind::EndMatrix)) {
-                return Ok(items);
+            while let Some(&Kind::Separator(word)) = self.peek() {
+                if word != Join::Comma && join != Join::Or {
+                    join = word;
+                }
+                self.at += 1;
+            }
+            let ends = Kind::Close(Bracket::Round);
+            if self.peek().is_none_or(|kind| std::mem::discriminant(kind) == std::mem::discriminant(&ends))
+                || matches!(self.peek(), Some(Kind::Cell | Kind::Row | Kind::EndMatrix | Kind::EndCases | Kind::Mid))
+            {
+                return Ok((items, join));
             }
             items.push(self.deeper(Self::relation)?);
-            if !matches!(self.peek(), Some(Kind::Separator)) {
-                return Ok(items);
+            if !matches!(self.peek(), Some(Kind::Separator(_))) {
+                return Ok((items, join));
             }
         }
     }
 
-    fn relation(&mut self) -> Result<Expression, Fault> {
+    pub(super) fn relation(&mut self) -> Result<Expression, Fault> {
         let mut sides = vec![self.set_operation()?];
         let mut signs = Vec::new();
         while let Some(&Kind::Relation(sign)) = self.peek() {
@@ -99,14 +111,33 @@ impl Parser {
             signs.push(sign);
             sides.push(self.set_operation()?);
         }
-        match (signs.is_empty(), sides.pop()) {
-            (true, Some(only)) => Ok(only),
+        let relation = match (signs.is_empty(), sides.pop()) {
+            (true, Some(only)) => only,
             (false, Some(last)) => {
                 sides.push(last);
-                Ok(Expression::Relation { sides, signs })
+                Expression::Relation { sides, signs }
             }
-            (_, None) => Err(Fault::Unreadable),
+            (_, None) => return Err(Fault::Unreadable),
+        };
+        match self.modulus()? {
+            Some(modulus) => Ok(Expression::Modulo(Box::new(relation), Box::new(modulus))),
+            None => Ok(relation),
         }
+    }
+
+    /// Reads `\pmod{5}`, `(mod 5)`, `mod 5`.
+    fn modulus(&mut self) -> Result<Option<Expression>, Fault> {
+        let round = Kind::Open(Bracket::Round);
+        if self.take(&Kind::Modulo) {
+            return self.deeper(Self::signed).map(Some);
+        }
+        if self.peek() == Some(&round) && self.peek_at(1) == Some(&Kind::Modulo) {
+            self.at += 2;
+            let modulus = self.deeper(Self::signed)?;
+            self.expect(&Kind::Close(Bracket::Round))?;
+            return Ok(Some(modulus));
+        }
+        Ok(None)
     }
 
     fn set_operation(&mut self) -> Result<Expression, Fault> {
@@ -137,7 +168,7 @@ impl Parser {
     fn ratio(&mut self) -> Result<Expression, Fault> {
         let first = self.operand()?;
         let mut parts = vec![first];
-        while self.take(&Kind::Colon) {
+        while !self.builder && self.take(&Kind::Colon) {
             parts.push(self.operand()?);
         }
         match parts.len() {
@@ -152,18 +183,97 @@ impl Parser {
         if !words.is_empty() {
             return Ok(Expression::Text(words));
         }
-        let sum = self.sum()?;
-        if !self.words().is_empty() {
-            // A unit may be raised: `cm^2`.
-            if self.take(&Kind::Caret) {
-                self.deeper(Self::exponent)?;
+        let mut value = self.with_unit()?;
+        // `5 feet 3 inches`.
+        while matches!(
+            (&value, self.peek()),
+            (Expression::Quantity(..) | Expression::Sum(_), Some(Kind::Number { .. }))
+        ) {
+            self.wrap()?;
+            let next = self.with_unit()?;
+            if !matches!(next, Expression::Quantity(..)) {
+                return Err(Fault::Unreadable);
             }
-            while self.peek() == Some(&Kind::Divide) && matches!(self.peek_at(1), Some(Kind::Text(_))) {
-                self.at += 1;
-                self.words();
+            value = match value {
+                Expression::Sum(mut parts) => {
+                    parts.push(next);
+                    Expression::Sum(parts)
+                }
+                first => Expression::Sum(vec![first, next]),
+            };
+        }
+        Ok(value)
+    }
+
+    fn with_unit(&mut self) -> Result<Expression, Fault> {
+        let sum = self.sum()?;
+        let unit = self.unit()?;
+        Ok(if unit.is_empty() { sum } else { Expression::Quantity(Box::new(sum), unit) })
+    }
+
+    /// Reads a unit: words, their powers, products and quotients; a remark in brackets is passed over.
+    fn unit(&mut self) -> Result<String, Fault> {
+        let mut unit = String::new();
+        loop {
+            match self.peek() {
+                Some(Kind::Text(text)) => {
+                    let text = text.clone();
+                    self.at += 1;
+                    push_word(&mut unit, &text);
+                    self.unit_power(&mut unit)?;
+                }
+                Some(Kind::Divide) if matches!(self.peek_at(1), Some(Kind::Text(_) | Kind::Symbol(_))) => {
+                    self.at += 1;
+                    push_word(&mut unit, "per");
+                    if let Some(Kind::Symbol(letter)) = self.peek().cloned() {
+                        self.at += 1;
+                        push_word(&mut unit, &letter);
+                        self.unit_power(&mut unit)?;
+                    }
+                }
+                Some(Kind::Times) if !unit.is_empty() && matches!(self.peek_at(1), Some(Kind::Text(_))) => self.at += 1,
+                Some(Kind::Fraction) if self.is_unit_fraction() => {
+                    self.at += 2;
+                    let above = self.words();
+                    push_word(&mut unit, &above);
+                    self.expect(&Kind::Close(Bracket::Brace))?;
+                    self.expect(&Kind::Open(Bracket::Brace))?;
+                    push_word(&mut unit, "per");
+                    let below = self.words();
+                    push_word(&mut unit, &below);
+                    self.unit_power(&mut unit)?;
+                    self.expect(&Kind::Close(Bracket::Brace))?;
+                }
+                Some(Kind::Open(Bracket::Round))
+                    if matches!(self.peek_at(1), Some(Kind::Text(_)))
+                        && self.peek_at(2) == Some(&Kind::Close(Bracket::Round)) =>
+                {
+                    self.at += 3;
+                }
+                _ => return Ok(unit),
             }
         }
-        Ok(sum)
+    }
+
+    /// Reads the power of a unit: `cm^2`, `s^{-1}`.
+    fn unit_power(&mut self, unit: &mut String) -> Result<(), Fault> {
+        if !self.take(&Kind::Caret) {
+            return Ok(());
+        }
+        match self.deeper(Self::exponent)? {
+            Expression::Number { value, .. } if value.is_int() => {
+                unit.push('^');
+                unit.push_str(&value.to_string());
+            }
+            // No unit that is known here.
+            _ => unit.push_str("^?"),
+        }
+        Ok(())
+    }
+
+    fn is_unit_fraction(&self) -> bool {
+        let brace = Kind::Open(Bracket::Brace);
+        self.peek_at(1) == Some(&brace) && matches!(self.peek_at(2), Some(Kind::Text(_)))
     }
 
     fn words(&mut self) -> String {
@@ -180,9 +290,9 @@ impl Parser {
 
     pub(super) fn sum(&mut self) -> Result<Expression, Fault> {
         let mut terms = Vec::new();
-        if self.take(&Kind::PlusMinus) {
-            let right = self.product()?;
-            terms.push(Expression::PlusMinus(None, Box::new(right)));
+        if let Some(flipped) = self.take_plus_minus() {
+            let right = Box::new(self.product()?);
+            terms.push(Expression::PlusMinus { left: None, right, flipped });
         } else {
             terms.push(self.product()?);
         }
@@ -191,15 +301,25 @@ impl Parser {
                 terms.push(self.product()?);
             } else if self.take(&Kind::Minus) {
                 terms.push(Expression::Negate(Box::new(self.product()?)));
-            } else if self.take(&Kind::PlusMinus) {
+            } else if let Some(flipped) = self.take_plus_minus() {
                 self.wrap()?;
-                let right = self.product()?;
-                let left = collapse(terms, Expression::Sum)?;
-                terms = vec![Expression::PlusMinus(Some(Box::new(left)), Box::new(right))];
+                let right = Box::new(self.product()?);
+                let left = Some(Box::new(collapse(terms, Expression::Sum)?));
+                terms = vec![Expression::PlusMinus { left, right, flipped }];
             } else {
                 return collapse(terms, Expression::Sum);
             }
         }
+    }
+
+    fn take_plus_minus(&mut self) -> Option<bool> {
+        let flipped = match self.peek() {
+            Some(Kind::PlusMinus) => false,
+            Some(Kind::MinusPlus) => true,
+            _ => return None,
+        };
+        self.at += 1;
+        Some(flipped)
     }
 
     fn product(&mut self) -> Result<Expression, Fault> {
@@ -235,7 +355,14 @@ impl Parser {
                 self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|t| &t.kind),
                 Some(Kind::Number { .. })
             ),
-            Some(Kind::Bar) => self.bars == 0,
+            Some(Kind::Bar) => self.bars == 0 && !self.builder,
+            Some(Kind::Fraction) => !self.is_unit_fraction(),
+            // `(mod 5)` is no factor.
+            Some(Kind::Open(Bracket::Round)) => {
+                !matches!(self.peek_at(1), Some(Kind::Modulo))
+                    && !(matches!(self.peek_at(1), Some(Kind::Text(_)))
+                        && self.peek_at(2) == Some(&Kind::Close(Bracket::Round)))
+            }
             Some(Kind::Symbol(name)) if name == "U" => {
                 // Not a factor between two brackets: `(1,2) U (3,4)`.
                 !matches!(self.peek_at(1), Some(Kind::Open(Bracket::Round | Bracket::Square)))
@@ -243,14 +370,35 @@ impl Parser {
             Some(
                 Kind::Symbol(_)
                 | Kind::Function(_)
-                | Kind::Fraction
+                | Kind::Series(_)
                 | Kind::Binomial
                 | Kind::Root
                 | Kind::BeginMatrix
-                | Kind::Open(Bracket::Round | Bracket::Brace | Bracket::Floor | Bracket::Ceil),
+                | Kind::Open(Bracket::Brace | Bracket::Floor | Bracket::Ceil),
             ) => true,
+            // `2[x+1]`, but not `x \in (1,2] [3,4]`.
+            Some(Kind::Open(Bracket::Square)) => self.is_square_factor(),
             _ => false,
         }
+    }
+
+    /// Returns whether square brackets hold one value and so multiply: no comma at their level.
+    fn is_square_factor(&self) -> bool {
+        let mut depth = 0usize;
+        for token in self.tokens.iter().skip(self.at) {
+            match token.kind {
+                Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
+                Kind::Close(bracket) => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return bracket == Bracket::Square;
+                    }
+                }
+                Kind::Separator(_) if depth <= 1 => return false,
+                _ => {}
+            }
+        }
+        false
     }
 
     pub(super) fn signed(&mut self) -> Result<Expression, Fault> {
@@ -276,6 +424,7 @@ impl Parser {
                     self.at += 1;
                     if self.raised_circle() {
                         base = Expression::Degree(Box::new(base));
+                        self.temperature_scale();
                     } else {
                         let exponent = self.deeper(Self::exponent)?;
                         base = Expression::Power(Box::new(base), Box::new(exponent));
@@ -292,9 +441,17 @@ impl Parser {
                 Some(Kind::Degree) => {
                     self.at += 1;
                     base = Expression::Degree(Box::new(base));
+                    self.temperature_scale();
                 }
                 _ => return Ok(base),
             }
+        }
+    }
+
+    /// Takes the letter of a temperature behind a degree sign.
+    fn temperature_scale(&mut self) {
+        if matches!(self.peek(), Some(Kind::Symbol(name)) if name == "C" || name == "F") {
+            self.at += 1;
         }
     }
 
@@ -304,7 +461,7 @@ impl Parser {
             self.at += 1;
             return true;
         }
-        if self.peek() == Some(&brace) && self.peek_at(1) == Some(&Kind::Circle) {
+        if self.peek() == Some(&brace) && matches!(self.peek_at(1), Some(Kind::Circle | Kind::Degree)) {
             self.at += 2;
             return self.take(&Kind::Close(Bracket::Brace));
         }
@@ -325,6 +482,13 @@ impl Parser {
     }
 }
 
+fn push_word(unit: &mut String, word: &str) {
+    if !unit.is_empty() {
+        unit.push(' ');
+    }
+    unit.push_str(word);
+}
+
 fn collapse(mut items: Vec<Expression>, many: fn(Vec<Expression>) -> Expression) -> Result<Expression, Fault> {
     match items.len() {
         1 => items.pop().ok_or(Fault::Unreadable),
@@ -343,7 +507,10 @@ pub(super) fn multiply(left: Expression, right: Expression) -> Expression {
 }
 
 fn is_interval(expression: &Expression) -> bool {
-    matches!(expression, Expression::Group { .. } | Expression::Union(_) | Expression::Set(_))
+    matches!(
+        expression,
+        Expression::Group { .. } | Expression::Union(_) | Expression::Set(_) | Expression::Relation { .. }
+    )
 }
 
 fn is_numeral(expression: &Expression) -> bool {

@@ -6,9 +6,9 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::Fault;
-use super::expression::{Bracket, Expression};
+use super::expression::{Bracket, Domain, Expression, Join, Relation};
 use super::parser::{Parser, multiply};
-use super::token::Kind;
+use super::token::{Fold, Kind};
 
 impl Parser {
     /// Reads one operand without its exponent and marks.
@@ -20,7 +20,9 @@ impl Parser {
             Kind::Symbol(name) => self.symbol(name),
             Kind::Infinity => Ok(Expression::Infinity),
             Kind::EmptySet => Ok(Expression::Set(Vec::new())),
-            Kind::Reals => Ok(interval_of_reals()),
+            Kind::Domain(domain) => self.domain(domain),
+            Kind::Series(fold) => self.series(fold),
+            Kind::BeginCases => self.cases(),
             Kind::Fraction => {
                 let above = self.argument()?;
                 let below = self.argument()?;
@@ -54,8 +56,16 @@ impl Parser {
             return Ok(Expression::Based { digits: digits.to_owned(), base });
         }
         let whole = number(digits, repeat)?;
-        if digits.contains('.') {
+        if digits.contains('.') || !repeat.is_empty() {
             return Ok(whole);
+        }
+        // `5C2`.
+        if let (Some(Kind::Symbol(name)), Some(Kind::Number { digits: below, .. })) = (self.peek(), self.peek_at(1))
+            && name == "C"
+        {
+            let below = number(below, "")?;
+            self.at += 2;
+            return Ok(Expression::Call("binom".to_owned(), vec![whole, below]));
         }
         // Mixed numbers: `1\frac{1}{2}` and `1 1/2`.
         let part = match self.peek() {
@@ -85,11 +95,48 @@ impl Parser {
     }
 
     fn symbol(&mut self, mut name: String) -> Result<Expression, Fault> {
+        if let Some(count) = self.counted(&name)? {
+            return Ok(count);
+        }
         if self.take(&Kind::Underscore) {
             name.push('_');
             name.push_str(&self.subscript()?);
         }
         Ok(Expression::Symbol(name))
+    }
+
+    /// Reads `C_5^2`, `A_5^2` and `C(5,2)`: choices and arrangements of numbers.
+    fn counted(&mut self, name: &str) -> Result<Option<Expression>, Fault> {
+        let function = match name {
+            "C" => "binom",
+            "A" | "P" => "permutations",
+            _ => return Ok(None),
+        };
+        let start = self.at;
+        let whole = |parser: &mut Self| -> Option<String> {
+            let braced = parser.take(&Kind::Open(Bracket::Brace));
+            let Some(Kind::Number { digits, .. }) = parser.peek().cloned() else { return None };
+            parser.at += 1;
+            (!braced || parser.take(&Kind::Close(Bracket::Brace))).then_some(digits)
+        };
+        let read = |parser: &mut Self| -> Option<(String, String)> {
+            if parser.take(&Kind::Underscore) {
+                let lower = whole(parser)?;
+                return parser.take(&Kind::Caret).then(|| whole(parser))?.map(|upper| (lower, upper));
+            }
+            if name == "C" && parser.take(&Kind::Open(Bracket::Round)) {
+                let lower = whole(parser)?;
+                parser.take(&Kind::Separator(Join::Comma)).then_some(())?;
+                let upper = whole(parser)?;
+                return parser.take(&Kind::Close(Bracket::Round)).then_some((lower, upper));
+            }
+            None
+        };
+        let Some((above, below)) = read(self) else {
+            self.at = start;
+            return Ok(None);
+        };
+        Ok(Some(Expression::Call(function.to_owned(), vec![number(&above, "")?, number(&below, "")?])))
     }
 
     /// Reads a subscript as text: a name or a number.
@@ -100,9 +147,10 @@ impl Parser {
             match self.peek() {
                 Some(Kind::Number { digits, .. }) => text.push_str(digits),
                 Some(Kind::Symbol(name) | Kind::Text(name)) => text.push_str(name),
+                Some(Kind::Function(name)) => text.push_str(name),
                 Some(Kind::Plus) if braced => text.push('+'),
                 Some(Kind::Minus) if braced => text.push('-'),
-                Some(Kind::Separator) if braced => text.push(','),
+                Some(Kind::Separator(_)) if braced => text.push(','),
                 _ => break,
             }
             self.at += 1;
@@ -184,9 +232,9 @@ impl Parser {
     }
 
     fn call_arguments(&mut self) -> Result<Vec<Expression>, Fault> {
-        for bracket in [Bracket::Round, Bracket::Brace, Bracket::Square] {
+        for bracket in [Bracket::Round, Bracket::Brace, Bracket::Square, Bracket::Set] {
             if self.take(&Kind::Open(bracket)) {
-                let items = self.items()?;
+                let (items, _) = self.items()?;
                 self.expect(&Kind::Close(bracket))?;
                 return if items.is_empty() { Err(Fault::Unreadable) } else { Ok(items) };
             }
@@ -201,22 +249,44 @@ impl Parser {
 
     fn bracketed(&mut self, open: Bracket) -> Result<Expression, Fault> {
         let bars = std::mem::take(&mut self.bars);
+        let builder = std::mem::replace(&mut self.builder, open == Bracket::Set);
         let items = self.deeper(Self::items);
+        let conditions = self.deeper(|parser| parser.conditions(open));
         self.bars = bars;
-        let mut items = items?;
+        self.builder = builder;
+        let (mut items, join) = items?;
+        let conditions = conditions?;
+        if open == Bracket::Brace
+            && matches!(self.peek(), Some(Kind::Choose | Kind::Over))
+            && let Some(above) = items.pop()
+        {
+            return self.infix(above);
+        }
         let Some(&Kind::Close(close)) = self.peek() else { return Err(Fault::Unreadable) };
         self.at += 1;
+        if let Some(conditions) = conditions {
+            let element = items.pop().filter(|_| items.is_empty()).ok_or(Fault::Unreadable)?;
+            return Ok(Expression::Builder(Box::new(element), conditions));
+        }
+        let one = items.len() == 1;
         match (open, close) {
             (Bracket::Set, Bracket::Set) => Ok(Expression::Set(items)),
-            (Bracket::Floor, Bracket::Floor) if items.len() == 1 => Ok(Expression::Call("floor".to_owned(), items)),
-            (Bracket::Ceil, Bracket::Ceil) if items.len() == 1 => Ok(Expression::Call("ceil".to_owned(), items)),
-            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => Ok(Expression::List(items)),
+            (Bracket::Floor, Bracket::Floor) if one => Ok(Expression::Call("floor".to_owned(), items)),
+            (Bracket::Ceil, Bracket::Ceil) if one => Ok(Expression::Call("ceil".to_owned(), items)),
+            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => Ok(Expression::List(items, join)),
             (Bracket::Round, Bracket::Round)
             | (Bracket::Square, Bracket::Square)
             | (Bracket::Brace, Bracket::Brace)
-                if items.len() == 1 =>
+                if one =>
             {
-                items.pop().ok_or(Fault::Unreadable)
+                let inner = items.pop().ok_or(Fault::Unreadable)?;
+                // `(1010)_2`.
+                if let (Expression::Number { value, places: None }, Some(Kind::Underscore)) = (&inner, self.peek()) {
+                    let digits = value.to_string();
+                    self.at += 1;
+                    return Ok(Expression::Based { digits, base: self.subscript()? });
+                }
+                Ok(inner)
             }
             (Bracket::Angle, Bracket::Angle) => {
                 Ok(Expression::Group { open: Bracket::Round, close: Bracket::Round, items })
@@ -225,6 +295,117 @@ impl Parser {
                 Ok(Expression::Group { open, close, items })
             }
             _ => Err(Fault::Unreadable),
+        }
+    }
+
+    /// Reads what stands behind the bar or colon in a set.
+    fn conditions(&mut self, open: Bracket) -> Result<Option<Vec<Expression>>, Fault> {
+        if open != Bracket::Set || !matches!(self.peek(), Some(Kind::Mid | Kind::Bar | Kind::Colon)) {
+            return Ok(None);
+        }
+        self.at += 1;
+        self.builder = false;
+        Ok(Some(self.items()?.0))
+    }
+
+    /// Reads the rest of `{a \over b}` and `{n \choose k}`.
+    fn infix(&mut self, above: Expression) -> Result<Expression, Fault> {
+        let is_choice = self.peek() == Some(&Kind::Choose);
+        self.at += 1;
+        let below = self.deeper(Self::sum)?;
+        self.expect(&Kind::Close(Bracket::Brace))?;
+        Ok(if is_choice {
+            Expression::Call("binom".to_owned(), vec![above, below])
+        } else {
+            Expression::Quotient(Box::new(above), Box::new(below))
+        })
+    }
+
+    /// Reads a set of numbers with its sign: `\mathbb{R}^+`.
+    fn domain(&mut self, domain: Domain) -> Result<Expression, Fault> {
+        let sign = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
+            (Some(Kind::Caret | Kind::Underscore), Some(sign @ (Kind::Plus | Kind::Minus)), ..) => {
+                Some((sign.clone(), 2))
+            }
+            (
+                Some(Kind::Caret | Kind::Underscore),
+                Some(Kind::Open(Bracket::Brace)),
+                Some(sign @ (Kind::Plus | Kind::Minus)),
+                Some(Kind::Close(Bracket::Brace)),
+            ) => Some((sign.clone(), 4)),
+            _ => None,
+        };
+        let Some((sign, len)) = sign else { return Ok(Expression::Domain(domain)) };
+        self.at += len;
+        match (domain, sign) {
+            (Domain::Reals, Kind::Plus) => Ok(half_line(Expression::integer(0), Expression::Infinity)),
+            (Domain::Reals, _) => {
+                Ok(half_line(Expression::Negate(Box::new(Expression::Infinity)), Expression::integer(0)))
+            }
+            (Domain::Integers, Kind::Plus) => Ok(Expression::Domain(Domain::Naturals)),
+            _ => Err(Fault::Unreadable),
+        }
+    }
+
+    /// Reads `\sum_{k=1}^{n} term`.
+    fn series(&mut self, fold: Fold) -> Result<Expression, Fault> {
+        self.expect(&Kind::Underscore)?;
+        self.expect(&Kind::Open(Bracket::Brace))?;
+        let start = self.deeper(Self::relation)?;
+        self.expect(&Kind::Close(Bracket::Brace))?;
+        self.expect(&Kind::Caret)?;
+        let high = self.deeper(Self::exponent)?;
+        let mut body = self.deeper(Self::signed)?;
+        while self.take(&Kind::Times) || self.starts_factor() {
+            let factor = self.deeper(Self::power)?;
+            body = multiply(body, factor);
+        }
+        let Expression::Relation { sides, signs } = start else { return Err(Fault::Unreadable) };
+        let [Expression::Symbol(index), low] = sides.as_slice() else { return Err(Fault::Unreadable) };
+        if signs.as_slice() != [Relation::Equal] {
+            return Err(Fault::Unreadable);
+        }
+        let name = match fold {
+            Fold::Sum => "sum",
+            Fold::Product => "prod",
+        };
+        let low = Box::new(low.clone());
+        Ok(Expression::Series { name, index: index.clone(), low, high: Box::new(high), body: Box::new(body) })
+    }
+
+    /// Reads the rows of `cases` and of aligned lines: answers, or values with their conditions.
+    fn cases(&mut self) -> Result<Expression, Fault> {
+        let mut rows = Vec::new();
+        loop {
+            while matches!(self.peek(), Some(Kind::Row | Kind::Separator(_))) {
+                self.at += 1;
+            }
+            if self.take(&Kind::EndCases) {
+                break;
+            }
+            let (mut items, _) = self.deeper(Self::items)?;
+            if self.take(&Kind::Cell) {
+                let value = items.pop().filter(|_| items.is_empty()).ok_or(Fault::Unreadable)?;
+                while matches!(self.peek(), Some(Kind::Text(_) | Kind::Separator(_))) {
+                    self.at += 1;
+                }
+                let (conditions, join) = self.deeper(Self::items)?;
+                let condition = Expression::List(conditions, join);
+                items = vec![Expression::Group {
+                    open: Bracket::Round,
+                    close: Bracket::Round,
+                    items: vec![value, condition],
+                }];
+            }
+            rows.extend(items);
+            if !matches!(self.peek(), Some(Kind::Row | Kind::EndCases)) {
+                return Err(Fault::Unreadable);
+            }
+        }
+        match rows.len() {
+            0 => Err(Fault::Unreadable),
+            1 => rows.pop().ok_or(Fault::Unreadable),
+            _ => Ok(Expression::List(rows, Join::And)),
         }
     }
 
@@ -265,9 +446,8 @@ fn is_proper(above: &Expression, below: &Expression) -> bool {
     }
 }
 
-fn interval_of_reals() -> Expression {
-    let low = Expression::Negate(Box::new(Expression::Infinity));
-    Expression::Group { open: Bracket::Round, close: Bracket::Round, items: vec![low, Expression::Infinity] }
+fn half_line(low: Expression, high: Expression) -> Expression {
+    Expression::Group { open: Bracket::Round, close: Bracket::Round, items: vec![low, high] }
 }
 
 /// Reads digits with an optional point, and the repeating decimals after them.

@@ -1,14 +1,16 @@
 //! When a decimal stands for a value.
 //!
 //! An answer with more decimals than a decimal gold of at least three significant digits is equal if it rounds to the
-//! gold. A decimal answer with at least four decimals and four significant digits is equal to a gold that has no
-//! finite decimal form if it is that gold, rounded. Nothing else is approximate.
+//! gold; so is an exact answer without a finite decimal form (`\pi` for `3.14`). A decimal answer with at least four
+//! decimals and four significant digits is equal to a gold that has no finite decimal form if it is that gold, rounded.
+//! Nothing else is approximate.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
+use super::compare::Work;
+use super::evaluate;
 use super::expression::Expression;
-use super::float;
 
 /// Fewest significant digits of a decimal gold to which an answer may be rounded.
 const GOLD_DIGITS_MIN: usize = 3;
@@ -30,6 +32,14 @@ pub(in crate::verify) fn rounds_to_gold(
             places > 0
                 && !is_whole
                 && answer_places > places
+                && significant(gold, places) >= GOLD_DIGITS_MIN
+                && within_half_unit(gold, answer, places)
+        }
+        // An exact answer that no decimal writes out.
+        (Some(places), None) => {
+            places > 0
+                && !gold.is_int()
+                && !is_finite_decimal(answer)
                 && significant(gold, places) >= GOLD_DIGITS_MIN
                 && within_half_unit(gold, answer, places)
         }
@@ -70,12 +80,37 @@ fn is_finite_decimal(value: &RBig) -> bool {
     rest == UBig::ONE
 }
 
+/// Returns half a unit of the last of so many decimals.
+fn half_unit(places: u32) -> RBig {
+    let scale = UBig::from(10u8).pow(usize::try_from(places.min(500)).unwrap_or(0));
+    RBig::from_parts(IBig::ONE, UBig::from(2u8) * scale)
+}
+
+fn literal(expression: &Expression) -> Option<RBig> {
+    match expression {
+        Expression::Number { value, .. } => Some(value.clone()),
+        Expression::Negate(inner) => literal(inner).map(|value| -value),
+        _ => None,
+    }
+}
+
 /// Returns whether a decimal answer with enough digits is an irrational gold, rounded.
-pub(super) fn rounds_to_float(gold: &Expression, answer: &Expression) -> bool {
-    let Some(places) = places(answer).filter(|places| (ANSWER_DIGITS_MIN..=9).contains(places)) else { return false };
-    let (Some(gold), Some(answer)) = (float::real_value(gold), float::real_value(answer)) else { return false };
-    let unit = 10f64.powi(-i32::try_from(places).unwrap_or(9));
-    answer.abs() >= unit * 1e3 && answer.abs() < 1e6 && (gold - answer).abs() <= 0.5 * unit * (1.0 + 1e-6)
+pub(super) fn rounds_to_value(gold: &Expression, answer: &Expression, work: &mut Work) -> bool {
+    let Some(places) = places(answer).filter(|places| *places >= ANSWER_DIGITS_MIN) else { return false };
+    let Some(value) = literal(answer).filter(|value| significant(value, places) >= ANSWER_SIGNIFICANT_MIN) else {
+        return false;
+    };
+    evaluate::is_within(gold, &value, &half_unit(places), &mut work.evaluation) == Some(true)
+}
+
+/// Returns whether an irrational answer rounds to a decimal gold with enough digits.
+pub(super) fn rounds_exactly(gold: &Expression, answer: &Expression, work: &mut Work) -> bool {
+    let Some(places) = places(gold).filter(|places| *places > 0) else { return false };
+    let Some(value) = literal(gold) else { return false };
+    if value.is_int() || significant(&value, places) < GOLD_DIGITS_MIN {
+        return false;
+    }
+    evaluate::is_within(answer, &value, &half_unit(places), &mut work.evaluation) == Some(true)
 }
 
 /// Returns whether a decimal answer with enough digits is a gold without a finite decimal form, rounded.

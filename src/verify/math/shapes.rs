@@ -1,7 +1,17 @@
-//! Rewrites of whole answers before they are compared: names in front of values, `\pm`, inequalities as intervals,
-//! sums of matrices.
+//! Rewrites of whole answers before they are compared: names in front of values, `\pm`, whole-number parameters, sums
+//! of matrices and of unit vectors.
 
-use super::expression::{Bracket, Expression, Operation, Relation};
+use super::expression::{Domain, Expression, Join, Operation, Relation};
+
+/// Whose answer is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Gold,
+    Answer,
+}
+
+/// Most signs `\pm` that are written out: each doubles the number of answers.
+const SIGNS_MAX: usize = 3;
 
 /// A value with the name that stood before it (`x` of `x = 3`).
 #[derive(Debug, Clone)]
@@ -13,7 +23,7 @@ pub(super) struct Named {
 }
 
 /// Splits a name off an answer; chains of equalities keep their last side.
-pub(super) fn split_name(expression: &Expression) -> Named {
+pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
     if let Expression::Relation { sides, signs } = expression
         && let (Some(first), Some(last)) = (sides.first(), sides.last())
     {
@@ -31,6 +41,11 @@ pub(super) fn split_name(expression: &Expression) -> Named {
             if sides.iter().all(|side| !side.has_variable()) {
                 return Named { name: None, value: last.clone() };
             }
+            // `x + y = 5` in an answer gives a value; `2x = 3` gives a value of something else than what is asked.
+            let many = first.variables().len() > 1 || matches!(first, Expression::Call(..));
+            if side == Side::Answer && many && !last.has_variable() {
+                return Named { name: Some(first.clone()), value: last.clone() };
+            }
         }
     }
     Named { name: None, value: expression.clone() }
@@ -40,32 +55,73 @@ pub(super) fn split_name(expression: &Expression) -> Named {
 pub(super) fn last_side(expression: Expression) -> Expression {
     match expression {
         Expression::Relation { mut sides, signs } if signs.iter().all(|sign| *sign == Relation::Equal) => {
-            sides.pop().unwrap_or(Expression::List(Vec::new()))
+            sides.pop().unwrap_or(Expression::List(Vec::new(), Join::Comma))
         }
         other => other,
     }
 }
 
 /// Returns whether the side names something: `x`, `f(x)`, `(p, q)`, `V_1:V_2`, words.
-fn is_name(side: &Expression) -> bool {
+pub(super) fn is_name(side: &Expression) -> bool {
     match side {
         Expression::Symbol(name) => !matches!(name.as_str(), "pi" | "e" | "i"),
         Expression::Text(_) => true,
         Expression::Group { items, .. } | Expression::Operation(Operation::Ratio, items) => items.iter().all(is_name),
-        Expression::Product(factors) => is_function_name(factors),
+        Expression::Product(factors) => is_function_name(factors) || is_segment(factors),
         Expression::Call(name, arguments) => name == "abs" && arguments.iter().all(is_name),
+        Expression::Degree(inner) => is_name(inner),
+        // `f^{-1}(x)`, `\frac{dy}{dx}`.
+        Expression::Quotient(above, below) => is_differential(above) && is_differential(below),
         _ => false,
     }
 }
 
 /// `f(x)`: a function letter and one or more arguments.
 fn is_function_name(factors: &[Expression]) -> bool {
+    let is_letter = |name: &str| {
+        let letter = name.trim_end_matches('\'');
+        matches!(
+            letter.split('_').next().unwrap_or(letter),
+            "f" | "g" | "h" | "p" | "q" | "F" | "G" | "P" | "Q" | "R" | "S" | "T" | "A" | "V" | "E" | "C" | "N"
+        )
+    };
     match factors {
-        [Expression::Symbol(name), arguments] => {
-            let is_function =
-                matches!(name.as_str(), "f" | "g" | "h" | "p" | "q" | "F" | "G" | "P" | "Q" | "R" | "S" | "T");
-            is_function
-                && matches!(arguments, Expression::Symbol(_) | Expression::Number { .. } | Expression::Group { .. })
+        [Expression::Symbol(name), arguments] if is_letter(name) => {
+            matches!(
+                arguments,
+                Expression::Symbol(_)
+                    | Expression::Number { .. }
+                    | Expression::Group { .. }
+                    | Expression::Relation { .. }
+            )
+        }
+        [Expression::Power(base, exponent), Expression::Symbol(_) | Expression::Number { .. }] => {
+            matches!(&**base, Expression::Symbol(name) if is_letter(name))
+                && **exponent == Expression::Negate(Box::new(Expression::integer(1)))
+        }
+        _ => false,
+    }
+}
+
+/// `AB`, `\angle ABC`: capital letters side by side.
+fn is_segment(factors: &[Expression]) -> bool {
+    let is_capital = |factor: &Expression| match factor {
+        Expression::Symbol(name) => name.starts_with(|c: char| c.is_ascii_uppercase()),
+        _ => false,
+    };
+    let rest = match factors.split_first() {
+        // `m\angle A`.
+        Some((Expression::Symbol(name), rest)) if name == "m" => rest,
+        _ => factors,
+    };
+    !rest.is_empty() && rest.iter().all(is_capital)
+}
+
+fn is_differential(expression: &Expression) -> bool {
+    match expression {
+        Expression::Symbol(name) => name == "d",
+        Expression::Product(factors) => {
+            matches!(factors.as_slice(), [Expression::Symbol(d), Expression::Symbol(_)] if d == "d")
         }
         _ => false,
     }
@@ -79,83 +135,125 @@ fn is_name_of(name: &Expression, value: &Expression) -> bool {
     found
 }
 
-/// Writes out `\pm`: both values, the negative first.
+/// Writes out `\pm`: all values, the negative first. Signs of one answer are chosen freely, unless `\mp` ties them.
 pub(super) fn expand_plus_minus(expression: &Expression) -> Vec<Expression> {
-    match expression {
-        Expression::PlusMinus(left, right) => [true, false]
-            .into_iter()
-            .map(|negative| {
-                let right = if negative { Expression::Negate(right.clone()) } else { (**right).clone() };
-                match left {
-                    Some(left) => Expression::Sum(vec![(**left).clone(), right]),
-                    None => right,
-                }
-            })
-            .collect(),
-        Expression::Quotient(above, below) => expand_plus_minus(above)
-            .into_iter()
-            .map(|above| Expression::Quotient(Box::new(above), below.clone()))
-            .collect(),
-        Expression::Negate(inner) => {
-            expand_plus_minus(inner).into_iter().map(|inner| Expression::Negate(Box::new(inner))).collect()
+    let mut signs = 0usize;
+    let mut is_tied = false;
+    expression.walk(&mut |part| {
+        if let Expression::PlusMinus { flipped, .. } = part {
+            signs += 1;
+            is_tied |= *flipped;
         }
-        Expression::Product(factors) => expand_one(factors, Expression::Product),
-        Expression::Sum(terms) => expand_one(terms, Expression::Sum),
-        Expression::Relation { sides, signs } if signs.as_slice() == [Relation::Equal] => {
-            let [name, value] = sides.as_slice() else { return vec![expression.clone()] };
-            expand_plus_minus(value)
-                .into_iter()
-                .map(|value| Expression::Relation { sides: vec![name.clone(), value], signs: signs.clone() })
-                .collect()
-        }
-        other => vec![other.clone()],
+    });
+    if signs == 0 || signs > SIGNS_MAX || is_many(expression) {
+        return vec![expression.clone()];
     }
-}
-
-/// Writes out the first `\pm` among terms or factors.
-fn expand_one(parts: &[Expression], rebuild: fn(Vec<Expression>) -> Expression) -> Vec<Expression> {
-    let at = parts.iter().position(|part| matches!(part, Expression::PlusMinus(..)));
-    let Some((at, part)) = at.and_then(|at| parts.get(at).map(|part| (at, part))) else {
-        return vec![rebuild(parts.to_vec())];
-    };
-    expand_plus_minus(part)
-        .into_iter()
-        .map(|value| {
-            let mut parts = parts.to_vec();
-            if let Some(slot) = parts.get_mut(at) {
-                *slot = value;
-            }
-            rebuild(parts)
+    let choices = if is_tied { 2 } else { 1usize << signs };
+    (0..choices)
+        .map(|choice| {
+            let seen = std::cell::Cell::new(0usize);
+            expression.clone().map(&|part| match part {
+                Expression::PlusMinus { left, right, flipped } => {
+                    let at = seen.replace(seen.get() + 1);
+                    let bit = if is_tied { choice } else { choice >> at };
+                    let is_positive = (bit & 1 == 1) != flipped;
+                    let right = if is_positive { *right } else { Expression::Negate(right) };
+                    match left {
+                        Some(left) => Expression::Sum(vec![*left, right]),
+                        None => right,
+                    }
+                }
+                other => other,
+            })
         })
         .collect()
 }
 
-/// Reads an inequality with one unknown side as an interval: `-2 \le x \le 7`, `x > 5`, `0 < f(x) < 1`.
-pub(super) fn interval(expression: &Expression) -> Option<Expression> {
-    let Expression::Relation { sides, signs } = expression else { return None };
-    let below = |sign: &Relation| matches!(sign, Relation::Less | Relation::LessEqual);
-    let above = |sign: &Relation| matches!(sign, Relation::Greater | Relation::GreaterEqual);
-    let (sides, signs): (Vec<&Expression>, Vec<Relation>) = if signs.iter().all(below) {
-        (sides.iter().collect(), signs.clone())
-    } else if signs.iter().all(above) {
-        (sides.iter().rev().collect(), signs.iter().rev().map(|sign| sign.flipped()).collect())
+/// Several answers: each has its own signs.
+fn is_many(expression: &Expression) -> bool {
+    matches!(expression, Expression::List(..) | Expression::Set(_))
+}
+
+/// Drops the clauses that make a letter a whole number (`k \in \mathbb{Z}`), and gives that letter one name.
+pub(super) fn without_parameters(gold: &Expression, answer: &Expression) -> (Expression, Expression) {
+    let (gold_letter, answer_letter) = (parameter(gold), parameter(answer));
+    if gold_letter.is_none() && answer_letter.is_none() {
+        return (gold.clone(), answer.clone());
+    }
+    let renamed = |expression: &Expression, letter: Option<String>| {
+        let bare = without_clauses(expression);
+        // A side without the clause may use another letter all the same.
+        let letter = letter.or_else(|| {
+            let variables = bare.variables();
+            let mut usual = ["k", "n", "m", "l"].into_iter().filter(|letter| variables.contains(*letter));
+            usual.next().map(str::to_owned)
+        });
+        match letter {
+            Some(letter) => bare.substituted(&letter, &Expression::Symbol("#".to_owned())),
+            None => bare,
+        }
+    };
+    (renamed(gold, gold_letter), renamed(answer, answer_letter))
+}
+
+fn clause_letter(expression: &Expression) -> Option<&str> {
+    match expression {
+        Expression::Relation { sides, signs } if signs.as_slice() == [Relation::In] => match sides.as_slice() {
+            [Expression::Symbol(letter), Expression::Domain(Domain::Integers | Domain::Naturals)] => Some(letter),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn parameter(expression: &Expression) -> Option<String> {
+    match expression {
+        Expression::List(items, _) => items.iter().find_map(clause_letter).map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn without_clauses(expression: &Expression) -> Expression {
+    let Expression::List(items, join) = expression else { return expression.clone() };
+    let mut kept: Vec<Expression> = items.iter().filter(|item| clause_letter(item).is_none()).cloned().collect();
+    if kept.len() == 1 {
+        kept.pop().unwrap_or(Expression::List(Vec::new(), Join::Comma))
     } else {
+        Expression::List(kept, *join)
+    }
+}
+
+/// Returns the components of a sum of unit vectors: `3i - 2j + k`.
+pub(super) fn components(expression: &Expression, count: usize) -> Option<Vec<Expression>> {
+    const UNITS: [&str; 3] = ["i", "j", "k"];
+    let units = UNITS.get(..count).filter(|units| units.len() > 1)?;
+    let terms = match expression {
+        Expression::Sum(terms) => terms.clone(),
+        other => vec![other.clone()],
+    };
+    let mut components: Vec<Vec<Expression>> = vec![Vec::new(); count];
+    for term in terms {
+        let (negative, term) = match term {
+            Expression::Negate(inner) => (true, *inner),
+            other => (false, other),
+        };
+        let mut factors = match term {
+            Expression::Product(factors) => factors,
+            other => vec![other],
+        };
+        let at = factors
+            .iter()
+            .position(|factor| matches!(factor, Expression::Symbol(name) if units.contains(&name.as_str())))?;
+        let Expression::Symbol(unit) = factors.remove(at) else { return None };
+        let value = if factors.is_empty() { Expression::integer(1) } else { Expression::Product(factors) };
+        let value = if negative { Expression::Negate(Box::new(value)) } else { value };
+        components.get_mut(units.iter().position(|name| *name == unit)?)?.push(value);
+    }
+    // A sum without `j` is a complex number.
+    if components.get(1).is_none_or(Vec::is_empty) && components.get(2).is_none_or(Vec::is_empty) {
         return None;
-    };
-    let infinite = Expression::Infinity;
-    let (low, low_sign, unknown, high_sign, high) = match (sides.as_slice(), signs.as_slice()) {
-        ([low, unknown, high], [first, second]) => ((*low).clone(), *first, *unknown, *second, (*high).clone()),
-        ([left, right], [sign]) if left.has_variable() && !right.has_variable() => {
-            (Expression::Negate(Box::new(infinite)), Relation::Less, *left, *sign, (*right).clone())
-        }
-        ([left, right], [sign]) if right.has_variable() && !left.has_variable() => {
-            ((*left).clone(), *sign, *right, Relation::Less, infinite)
-        }
-        _ => return None,
-    };
-    let plain = is_name(unknown) && !low.has_variable() && !high.has_variable();
-    let bracket = |sign: Relation| if sign == Relation::LessEqual { Bracket::Square } else { Bracket::Round };
-    plain.then(|| Expression::Group { open: bracket(low_sign), close: bracket(high_sign), items: vec![low, high] })
+    }
+    Some(components.into_iter().map(Expression::Sum).collect())
 }
 
 /// Carries out sums, differences and scalar multiples of matrices of one size.
@@ -180,6 +278,7 @@ pub(super) fn fold_matrix(expression: &Expression) -> Option<Vec<Vec<Expression>
                 Expression::Product(factors)
             }))
         }
+        Expression::Quantity(inner, _) => fold_matrix(inner),
         Expression::Quotient(above, below) => {
             Some(map_cells(fold_matrix(above)?, &|cell| Expression::Quotient(Box::new(cell), below.clone())))
         }

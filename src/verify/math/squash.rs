@@ -106,11 +106,38 @@ fn is_words(text: &str) -> bool {
 fn is_word_like(text: &str) -> bool {
     let bare = strip_words(text);
     let letters = bare.chars().filter(|c| c.is_alphabetic()).count();
-    letters >= 4 || (bare.chars().count() == 1 && letters == 1)
+    let is_known = matches!(bare.as_str(), "yes" | "no" | "odd" | "all" | "dne" | "tie" | "mon" | "tue");
+    letters >= 4 || is_known || (bare.chars().count() == 1 && letters == 1)
 }
 
 /// Folds the case of words, and takes brackets off a single letter: `(E)` is `E`.
 fn strip_words(text: &str) -> String {
     let bare = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
     if bare.chars().count() == 1 { bare.to_owned() } else { text.to_lowercase() }
+}
+
+/// Returns whether a text holds no letter, digit or sign of mathematics.
+pub(super) fn is_blank(text: &str) -> bool {
+    let squashed = squash(text);
+    let says = |c: char| c.is_alphanumeric() || matches!(c, '\u{221e}' | '\u{2205}' | '?' | '{');
+    !squashed.chars().any(says)
+}
+
+/// Splits the label of a choice off the value behind it: `(B) 12`, `\textbf{(B)}\ 12`.
+pub(super) fn label(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim().trim_start_matches('$').trim_start();
+    let wrapped = ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textrm{"];
+    let inner = wrapped.iter().find_map(|wrapper| text.strip_prefix(wrapper));
+    let body = inner.unwrap_or(text).trim_start().strip_prefix('(')?;
+    let label = body.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
+    let rest = body.get(1..)?.strip_prefix(')')?;
+    let rest = if inner.is_some() {
+        // The brace that closes the wrapper stands behind the label, or at the end of the value.
+        let rest = rest.trim_start_matches([' ', '~']);
+        rest.strip_prefix('}').or_else(|| rest.strip_suffix('}')).unwrap_or(rest)
+    } else {
+        rest
+    };
+    let value = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '~').trim_start_matches("\\ ").trim();
+    (!value.is_empty()).then_some((label, value))
 }

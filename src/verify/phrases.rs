@@ -1,0 +1,264 @@
+//! Announced answers: "the final answer is", "Answer:", `####`, and the same in other languages.
+//!
+//! The last announcement that is followed by an answer counts. What it announces is the rest of its sentence, or of the
+//! formula that begins there, or the next line if its own line is a heading.
+
+use super::extract::Strategy;
+
+/// Announcements that are tried from the end, at most.
+const TRIES_MAX: usize = 8;
+/// Longest text between "answer" and "is", in bytes.
+const SUBJECT_BYTES_MAX: usize = 100;
+
+/// Phrases in other languages; full-width colons have become plain ones.
+const FOREIGN: &[&str] = &[
+    // Chinese: "the answer is", "the correct option is", "so choose".
+    "\u{7b54}\u{6848}\u{662f}",
+    "\u{7b54}\u{6848}\u{4e3a}",
+    "\u{7b54}\u{6848}:",
+    "\u{7b54}\u{6848}\u{5e94}\u{4e3a}",
+    "\u{7b54}\u{6848}\u{5e94}\u{8be5}\u{662f}",
+    "\u{7b54}\u{6848}\u{5c31}\u{662f}",
+    "\u{7b54}\u{6848}\u{9009}",
+    "\u{7b54}:",
+    "\u{6b63}\u{786e}\u{9009}\u{9879}\u{662f}",
+    "\u{6b63}\u{786e}\u{9009}\u{9879}\u{4e3a}",
+    "\u{6b63}\u{786e}\u{9009}\u{9879}:",
+    "\u{6545}\u{9009}",
+    "\u{5e94}\u{9009}",
+    "\u{6240}\u{4ee5}\u{9009}",
+    "\u{56e0}\u{6b64}\u{9009}",
+    "\u{672c}\u{9898}\u{9009}",
+    "\u{5e94}\u{8be5}\u{9009}",
+    "\u{6211}\u{9009}",
+    // Japanese.
+    "\u{7b54}\u{3048}\u{306f}",
+    "\u{7b54}\u{3048}:",
+    "\u{6b63}\u{89e3}\u{306f}",
+    "\u{89e3}\u{7b54}:",
+    "\u{56de}\u{7b54}:",
+    // Korean.
+    "\u{c815}\u{b2f5}\u{c740}",
+    "\u{c815}\u{b2f5}:",
+    "\u{b2f5}\u{c740}",
+    "\u{b2f5}:",
+    // French, Spanish, Portuguese, German, Italian, Dutch.
+    "r\u{e9}ponse est",
+    "r\u{e9}ponse finale est",
+    "r\u{e9}ponse correcte est",
+    "r\u{e9}ponse:",
+    "r\u{e9}ponse :",
+    "respuesta es",
+    "respuesta final es",
+    "respuesta correcta es",
+    "respuesta:",
+    "resposta \u{e9}",
+    "resposta final \u{e9}",
+    "resposta correta \u{e9}",
+    "resposta:",
+    "antwort ist",
+    "antwort lautet",
+    "antwort:",
+    "risposta \u{e8}",
+    "risposta finale \u{e8}",
+    "risposta corretta \u{e8}",
+    "risposta:",
+    "antwoord is",
+    "antwoord:",
+    // Russian, Vietnamese, Arabic, Hindi.
+    "\u{43e}\u{442}\u{432}\u{435}\u{442}:",
+    "\u{41e}\u{442}\u{432}\u{435}\u{442}:",
+    "\u{111}\u{e1}p \u{e1}n l\u{e0}",
+    "\u{111}\u{e1}p \u{e1}n:",
+    "\u{627}\u{644}\u{625}\u{62c}\u{627}\u{628}\u{629} \u{647}\u{64a}",
+    "\u{627}\u{644}\u{62c}\u{648}\u{627}\u{628} \u{647}\u{648}",
+    "\u{909}\u{924}\u{94d}\u{924}\u{930} \u{939}\u{948}",
+    "\u{909}\u{924}\u{94d}\u{924}\u{930}:",
+];
+
+/// English phrases besides those around the word "answer".
+const ENGLISH: &[&str] = &[
+    "correct choice is",
+    "correct option is",
+    "correct choice:",
+    "correct option:",
+    "correct statement is",
+    "best choice is",
+    "best option is",
+];
+
+/// Returns the last announced answer.
+pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
+    let lower = text.to_ascii_lowercase();
+    let mut search_end = lower.len();
+    for _ in 0..TRIES_MAX {
+        let (start, end, strategy) = last_phrase(&lower, search_end)?;
+        let rest = text.get(end..)?;
+        let sentence = sentence(rest);
+        let is_answer =
+            sentence.chars().any(char::is_alphanumeric) || sentence.contains(['\u{221e}', '\u{2205}', '\\']);
+        if is_answer && !is_denied(sentence) {
+            return Some((strategy, sentence));
+        }
+        search_end = start;
+    }
+    None
+}
+
+/// An announcement that says what the answer is not, or that there is one to come.
+fn is_denied(sentence: &str) -> bool {
+    let lower = sentence.to_ascii_lowercase();
+    ["not ", "n't ", "in the form", "of the form", "to be", "given by the", "as follows", "therefore", "obtained by"]
+        .iter()
+        .any(|start| lower.starts_with(start))
+}
+
+/// Returns the last phrase that begins before `limit`: where it begins, where its answer begins, and what it is.
+fn last_phrase(lower: &str, limit: usize) -> Option<(usize, usize, Strategy)> {
+    let head = lower.get(..limit)?;
+    let mut best: Option<(usize, usize, Strategy)> = None;
+    let mut consider = |start: usize, end: usize, strategy: Strategy| {
+        if best.is_none_or(|(_, before, _)| before < end) {
+            best = Some((start, end, strategy));
+        }
+    };
+    if let Some(at) = head.rfind("####") {
+        consider(at, at + 4, Strategy::HashMark);
+    }
+    for phrase in FOREIGN.iter().chain(ENGLISH) {
+        if let Some(at) = head.rfind(phrase) {
+            // "Final" in Chinese stands in front.
+            let is_final = head.get(..at).is_some_and(|before| before.ends_with("\u{6700}\u{7ec8}"));
+            let is_final = is_final || phrase.contains("final");
+            consider(at, at + phrase.len(), if is_final { Strategy::FinalAnswer } else { Strategy::AnswerIs });
+        }
+    }
+    let mut end = head.len();
+    for _ in 0..TRIES_MAX {
+        let Some(at) = head.get(..end).and_then(|before| before.rfind("answer")) else { break };
+        if let Some(answer_at) = after_answer(lower, at) {
+            let before = head.get(..at).unwrap_or("").trim_end_matches(['*', ' ', '_']);
+            let strategy = if before.ends_with("final") { Strategy::FinalAnswer } else { Strategy::AnswerIs };
+            consider(at, answer_at, strategy);
+            break;
+        }
+        end = at;
+    }
+    if let Some(at) =
+        head.rfind("ans:").filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric)))
+    {
+        consider(at, at + 4, Strategy::AnswerIs);
+    }
+    best
+}
+
+/// Returns where the answer begins that the word "answer" at `at` announces, if it announces one.
+fn after_answer(lower: &str, at: usize) -> Option<usize> {
+    let word_end = at + "answer".len();
+    let rest = lower.get(word_end..)?;
+    let mut body = rest.strip_prefix("(s)").or_else(|| rest.strip_prefix('s')).unwrap_or(rest);
+    body = body.trim_start_matches(['*', '_', '"', '`', ')', ']']);
+    let position = |tail: &str| lower.len() - tail.len();
+    let spaceless = body.trim_start_matches(' ');
+    if let Some(tail) = spaceless.strip_prefix(':').or_else(|| spaceless.strip_prefix('=')) {
+        return Some(position(tail));
+    }
+    for verb in [" is", "'s", " are", " would be", " must be", " should be", " will be", " being", " comes out to be"] {
+        if let Some(tail) = body.strip_prefix(verb)
+            && !tail.starts_with(|c: char| c.is_alphanumeric())
+        {
+            return Some(position(tail));
+        }
+    }
+    // A heading: nothing else on the line but decoration.
+    let (line, below) = body.split_once('\n')?;
+    let line_start = lower.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let before = lower.get(line_start..at)?;
+    let is_bare = |text: &str| text.chars().all(|c| !c.is_alphanumeric() && c != '.');
+    let is_heading = is_bare(line)
+        && (is_bare(before)
+            || before.trim_end().ends_with("final") && is_bare(&before.replace("final", "").replace("the", "")));
+    if is_heading {
+        return Some(position(below));
+    }
+    // "The answer to the question is": within the sentence.
+    subject_then_is(line).map(|len| position(body) + len)
+}
+
+fn subject_then_is(line: &str) -> Option<usize> {
+    let starts = [" to ", " for ", " of ", " in ", " that ", " we ", " ("];
+    if !starts.iter().any(|start| line.starts_with(start)) {
+        return None;
+    }
+    let mut limit = line.len().min(SUBJECT_BYTES_MAX);
+    while !line.is_char_boundary(limit) {
+        limit -= 1;
+    }
+    let subject = line.get(..limit)?;
+    let at = [" is ", " is:", ": "].iter().filter_map(|verb| subject.find(verb).map(|at| at + verb.len())).min()?;
+    (!subject.get(..at)?.contains(". ")).then_some(at)
+}
+
+/// Returns the rest of a sentence; a formula on lines of its own is taken whole.
+fn sentence(rest: &str) -> &str {
+    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '=' | '#' | '_' | '>'));
+    for (open, close) in [("\\[", "\\]"), ("$$", "$$")] {
+        if let Some(inner) = rest.strip_prefix(open)
+            && let Some((formula, _)) = inner.split_once(close)
+        {
+            return formula.trim();
+        }
+    }
+    // A word or two, then a displayed formula: "the answer is therefore:".
+    let line = rest.lines().next().unwrap_or("");
+    if line.len() <= 24
+        && line.trim_end().ends_with(':')
+        && let Some(below) = rest.get(line.len()..)
+        && below.chars().any(char::is_alphanumeric)
+    {
+        return sentence(below);
+    }
+    let line = line.split("<|").next().unwrap_or("");
+    trim_decoration(line.get(..sentence_end(line)).unwrap_or(line))
+}
+
+/// Returns where the first sentence ends: at a point before white space, outside formulas.
+fn sentence_end(line: &str) -> usize {
+    let mut dollars = 0usize;
+    let mut characters = line.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        match character {
+            '$' => dollars += 1,
+            '\u{3002}' => return at,
+            '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
+                // `p.m.` and `5. ` differ: a letter and a point before another letter is an abbreviation.
+                let before = line.get(..at).unwrap_or("");
+                let is_abbreviation = before.ends_with("p.m")
+                    || before.ends_with("a.m")
+                    || before.ends_with("P.M")
+                    || before.ends_with("A.M");
+                if !is_abbreviation {
+                    return at;
+                }
+            }
+            _ => {}
+        }
+    }
+    line.len()
+}
+
+/// Takes Markdown emphasis, quotes and closing punctuation off the ends.
+pub(super) fn trim_decoration(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '"' | '`' | '\u{201c}' | '\u{201d}'))
+        .trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '\u{3002}'])
+        .trim()
+}
+
+/// Returns the text in front of a reason: "5 because 2+3=5".
+pub(super) fn without_reason(sentence: &str) -> &str {
+    const REASONS: &[&str] =
+        &[" because", " since ", ", as ", ", which ", ", so ", " (because", "\u{56e0}\u{4e3a}", "\u{7406}\u{7531}"];
+    let end = REASONS.iter().filter_map(|reason| sentence.find(reason)).min().unwrap_or(sentence.len());
+    trim_decoration(sentence.get(..end).unwrap_or(sentence))
+}
