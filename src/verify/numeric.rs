@@ -74,7 +74,7 @@ pub(super) fn leading_quantity(text: &str) -> Option<&str> {
     let word = text.get(number_end..)?.trim_start_matches([' ', '$', '*', '\\']);
     let begins_word = word.starts_with(|c: char| c.is_alphabetic());
     let front = text.get(..number_end)?;
-    (begins_word && matches!(read(front), Ok(_))).then_some(front)
+    (begins_word && read(front).is_ok()).then_some(front)
 }
 
 /// Returns whether a text is one number and its unit and nothing else.

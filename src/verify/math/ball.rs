@@ -180,10 +180,8 @@ impl Field {
             return None;
         }
         let size = leading_exponent(&middle);
-        if !is_zero(&middle) {
-            if size.abs() > EXPONENT_MAX {
-                return None;
-            }
+        if !is_zero(&middle) && size.abs() > EXPONENT_MAX {
+            return None;
         }
         if is_exact && is_zero(&middle) {
             return Some(Ball { middle, radius: inherited });

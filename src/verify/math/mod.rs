@@ -151,7 +151,7 @@ pub(super) fn is_readable(text: &str) -> bool {
 /// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
 pub(super) fn is_wordless(text: &str) -> bool {
     let is_prose = |word: &str| {
-        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !tables::plain_name(word).is_some()
+        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && tables::plain_name(word).is_none()
     };
     if text.split_whitespace().any(is_prose) {
         return false;

@@ -359,9 +359,12 @@ impl Parser {
             Some(Kind::Fraction) => !self.is_unit_fraction(),
             // `(mod 5)` is no factor.
             Some(Kind::Open(Bracket::Round)) => {
-                !matches!(self.peek_at(1), Some(Kind::Modulo))
-                    && !(matches!(self.peek_at(1), Some(Kind::Text(_)))
-                        && self.peek_at(2) == Some(&Kind::Close(Bracket::Round)))
+                let is_closed_next = self.peek_at(2) == Some(&Kind::Close(Bracket::Round));
+                match self.peek_at(1) {
+                    Some(Kind::Modulo) => false,
+                    Some(Kind::Text(_)) => !is_closed_next,
+                    _ => true,
+                }
             }
             Some(Kind::Symbol(name)) if name == "U" => {
                 // Not a factor between two brackets: `(1,2) U (3,4)`.

@@ -65,7 +65,7 @@ fn degree(expression: &Expression) -> Option<(u64, u64)> {
         Expression::Power(base, exponent) => {
             let count = whole(exponent)?;
             let (above, below) = degree(base)?;
-            let times = u64::try_from(count.unsigned_abs()).ok().filter(|times| *times <= DEGREE_MAX)?;
+            let times = Some(count.unsigned_abs()).filter(|times| *times <= DEGREE_MAX)?;
             let (above, below) = (above.checked_mul(times)?, below.checked_mul(times)?);
             if count < 0 { (below, above) } else { (above, below) }
         }
