@@ -35,6 +35,7 @@ mod squash;
 mod tables;
 mod texts;
 mod token;
+mod unit_words;
 mod units;
 
 #[cfg(test)]
