@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-gpu fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ bench-engine: model build ## measure the engine beside llama.cpp, built from sou
 
 bench-judge: ## measure the judge client against a mock server: throughput, slots in use, rate limits (about 4 minutes)
 	cargo bench --locked --bench judge
+
+bench-verify: build ## measure the verifiers beside math-verify on CASES=file.jsonl (cases of `thinkloom grade`)
+	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify
+	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check math-verify==0.9.0 antlr4-python3-runtime==4.13.2
+	$(CACHE)/venv-verify/bin/python tests/tools/bench_verify.py $(THINKLOOM) $(CASES)
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)
