@@ -87,6 +87,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));
         }
+        Policy::Scripted(_) => {}
     }
     if context.settings.dedup.near_duplicate_threshold < 1.0 {
         tracing::info!("exact duplicates are removed; near-duplicates are not looked for in this version");

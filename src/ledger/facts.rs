@@ -5,7 +5,6 @@ use rusqlite::{Connection, params_from_iter};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict};
-use crate::sys::clock;
 
 /// A fact to be added.
 #[derive(Debug, Clone)]
@@ -172,17 +171,17 @@ pub(super) fn optional(value: Option<Value>) -> Value {
 }
 
 impl Fact {
-    /// Adds the fact in the open transaction.
-    pub(super) fn insert(&self, connection: &Connection) -> Result<(), InsertError> {
+    /// Adds the fact in the open transaction, as recorded at `now_ms`.
+    pub(super) fn insert(&self, connection: &Connection, now_ms: i64) -> Result<(), InsertError> {
         match self {
             Self::Run(run) => insert_run(connection, run),
             Self::Start { fingerprint, numerics } => {
                 let sql = "INSERT INTO start (fingerprint, started_unix_ms, numerics) VALUES (?1, ?2, ?3)";
-                connection.prepare_cached(sql)?.execute((fingerprint, clock::unix_ms(), numerics))?;
+                connection.prepare_cached(sql)?.execute((fingerprint, now_ms, numerics))?;
                 Ok(())
             }
             Self::Rollout { query_id, rollout, observed_mode } => {
-                insert_rollout(connection, query_id, rollout, *observed_mode)
+                insert_rollout(connection, query_id, rollout, *observed_mode, now_ms)
             }
             Self::RolloutFailure { rollout_key, failure } => insert_once(
                 connection,
@@ -209,7 +208,7 @@ impl Fact {
                 ],
             ),
             Self::JudgeAttempt { request_key, attempt, query_id }
-                if insert_attempt(connection, request_key, *attempt, query_id)? =>
+                if insert_attempt(connection, request_key, *attempt, query_id, now_ms)? =>
             {
                 Ok(())
             }
@@ -226,7 +225,7 @@ impl Fact {
                     ("request_key", text(request_key)),
                     ("attempt", integer(u64::from(*attempt))),
                     ("query_id", text(&query_id.0)),
-                    ("started_unix_ms", Value::Integer(clock::unix_ms())),
+                    ("started_unix_ms", Value::Integer(now_ms)),
                 ],
             ),
             Self::JudgeReply { request_key, attempt, body } => insert_once(
@@ -270,10 +269,16 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
 }
 
 /// Adds the attempt as most are: as something new. There is one for every call, and comparing costs more than adding.
-fn insert_attempt(connection: &Connection, key: &str, attempt: u32, query_id: &QueryId) -> Result<bool, InsertError> {
+fn insert_attempt(
+    connection: &Connection,
+    key: &str,
+    attempt: u32,
+    query_id: &QueryId,
+    now_ms: i64,
+) -> Result<bool, InsertError> {
     let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms) \
                VALUES (?1, ?2, ?3, ?4)";
-    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, clock::unix_ms()))? == 1)
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, now_ms))? == 1)
 }
 
 /// Adds the reply as most are: as something new.
@@ -287,6 +292,7 @@ fn insert_rollout(
     query_id: &QueryId,
     rollout: &Rollout,
     observed_mode: Mode,
+    now_ms: i64,
 ) -> Result<(), InsertError> {
     let prompt_sha256 = hex::encode(Sha256::digest(rollout.prompt.as_bytes()));
     insert_once(connection, "prompt", 1, &[("sha256", text(&prompt_sha256)), ("text", text(&rollout.prompt))])?;
@@ -306,7 +312,7 @@ fn insert_rollout(
             ("finish_reason", text(rollout.finish_reason.name())),
             ("prompt_tokens", integer(u64::from(rollout.prompt_tokens))),
             ("completion_tokens", integer(u64::from(rollout.completion_tokens))),
-            ("recorded_unix_ms", Value::Integer(clock::unix_ms())),
+            ("recorded_unix_ms", Value::Integer(now_ms)),
             ("forced_close", optional(rollout.forced_close.map(|cause| text(cause.name())))),
             ("logprob_sum", optional(rollout.logprob_sum.map(Value::Real))),
             ("observed_mode", text(observed_mode.name())),

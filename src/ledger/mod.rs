@@ -19,7 +19,7 @@ pub use error::LedgerError;
 pub use facts::{AttemptRecord, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 pub use reader::Reader;
 pub use totals::{JudgeTotals, ModeTotals, Totals};
-pub use writer::Ledger;
+pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
 
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 use super::FILE_NAME;
 use super::error::LedgerError;
 use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
-use super::writer::{check_format, open_connection, sqlite_error};
+use super::writer::{LedgerFile, check_format, open_connection, sqlite_error};
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
 
 /// A reading connection. Sees every fact that was acknowledged before the call.
@@ -29,12 +29,13 @@ impl Reader {
         if !path.is_file() {
             return Err(LedgerError::Missing(dir.display().to_string()));
         }
-        Self::open_file(&path)
+        Self::open_file(&LedgerFile { path, vfs: None })
     }
 
-    pub(super) fn open_file(path: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn open_file(file: &LedgerFile) -> Result<Self, LedgerError> {
+        let path = file.path.as_path();
         // Read-write, because a WAL database needs its shared-memory file even for reading; nothing here writes.
-        let connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = open_connection(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.execute_batch("PRAGMA query_only = ON;").map_err(|error| sqlite_error(path, error))?;
         let format = check_format(&connection, path)?;
         Ok(Self { connection, path: path.to_owned(), format })

@@ -1,4 +1,5 @@
-//! The one writer: a thread that commits facts in groups.
+//! The one writer: a thread that commits facts in groups. Where nothing may run beside the caller, as in a simulation,
+//! the same work is a future ([`InlineWriter`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,42 @@ use super::error::LedgerError;
 use super::facts::{AttemptRecord, Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
 use super::reader::Reader;
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
+use crate::sys::clock::Clock;
 
 /// Commits that may wait for the writer; a sender waits beyond it.
 const QUEUE_MAX: usize = 256;
 
 /// Commits that share one transaction.
 const GROUP_MAX: usize = 128;
+
+/// Where a ledger lies.
+#[derive(Debug)]
+pub(super) struct LedgerFile {
+    pub(super) path: PathBuf,
+    /// The name of SQLite's file system under the file, if it is not the system's own.
+    pub(super) vfs: Option<String>,
+}
+
+/// What a ledger is opened over, where that is not the machine itself.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// Stamps facts.
+    pub clock: Clock,
+    /// The name of a file system that is registered with SQLite; the system's own otherwise.
+    pub vfs: Option<String>,
+    /// When commits are acknowledged.
+    pub acknowledge: Acknowledge,
+}
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// When it is durable.
+    AfterCommit,
+    /// Before that: a defect, for tests that must find it. Nothing but a test can ask for it.
+    #[doc(hidden)]
+    BeforeCommit,
+}
 
 struct Commit {
     facts: Vec<Fact>,
@@ -26,7 +57,7 @@ struct Commit {
 /// A handle to an open ledger. Clones share the writer thread, which ends when the last is dropped.
 #[derive(Clone)]
 pub struct Ledger {
-    path: Arc<PathBuf>,
+    file: Arc<LedgerFile>,
     commits: mpsc::Sender<Commit>,
     attempts: Attempts,
 }
@@ -38,22 +69,31 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Newer`] for a newer format, [`LedgerError::Sqlite`] if the file cannot be used.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
-        let path = dir.join(FILE_NAME);
-        let mut connection = open_connection(&path, OpenFlags::default())?;
-        // Keys are hashes: every page of an index may be next. The cache is in KiB, the log is folded in by its pages.
-        connection
-            .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;")
-            .map_err(|error| sqlite_error(&path, error))?;
-        prepare(&mut connection, &path)?;
+        let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs: None });
+        let connection = open_for_writing(&file)?;
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
-        let path = Arc::new(path);
-        let thread_path = Arc::clone(&path);
+        let mut writer = Writer { connection, file: Arc::clone(&file), clock: Clock::system() };
         std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || write_until_closed(&mut connection, &thread_path, queue))
+            .spawn(move || writer.write_until_closed(queue))
             .map_err(|_| LedgerError::Closed)?;
-        let attempts = Attempts::start(Arc::clone(&path))?;
-        Ok(Self { path, commits, attempts })
+        let attempts = Attempts::start(Arc::clone(&file))?;
+        Ok(Self { file, commits, attempts })
+    }
+
+    /// Opens or creates a ledger without starting any thread: commits are made by the returned writer, which the caller
+    /// runs as a task, and look-ups by whoever asks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_inline(dir: &Path, options: LedgerOptions) -> Result<(Self, InlineWriter), LedgerError> {
+        let LedgerOptions { clock, vfs, acknowledge } = options;
+        let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs });
+        let connection = open_for_writing(&file)?;
+        let (commits, queue) = mpsc::channel(QUEUE_MAX);
+        let writer = Writer { connection, file: Arc::clone(&file), clock };
+        let attempts = Attempts::inline(Arc::clone(&file));
+        Ok((Self { file, commits, attempts }, InlineWriter { writer, queue, acknowledge }))
     }
 
     /// Adds facts in one transaction; returns when they are durable.
@@ -83,7 +123,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sqlite`] if the file cannot be used.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
-        Reader::open_file(&self.path)
+        Reader::open_file(&self.file)
     }
 
     /// Freezes an input: all its rows in one transaction, so that an intake is there whole or not at all. Blocks.
@@ -95,12 +135,13 @@ impl Ledger {
         input_digest: &str,
         rows: impl Iterator<Item = Result<IntakeRow, E>>,
     ) -> Result<u64, E> {
-        let failed = |error| sqlite_error(&self.path, error);
-        let mut connection = open_connection(&self.path, OpenFlags::default())?;
+        let path = self.file.path.as_path();
+        let failed = |error| sqlite_error(path, error);
+        let mut connection = open_connection(&self.file, OpenFlags::default())?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut count = 0;
         for row in rows {
-            insert_intake(&transaction, input_digest, &row?).map_err(|error| insert_error(&self.path, error))?;
+            insert_intake(&transaction, input_digest, &row?).map_err(|error| insert_error(path, error))?;
             count += 1;
         }
         transaction.commit().map_err(failed)?;
@@ -108,9 +149,25 @@ impl Ledger {
     }
 }
 
-pub(super) fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
+/// Opens or creates the file for the one that writes it.
+fn open_for_writing(file: &LedgerFile) -> Result<Connection, LedgerError> {
+    let mut connection = open_connection(file, OpenFlags::default())?;
+    // Keys are hashes: every page of an index may be next. The cache is in KiB, the log is folded in by its pages.
+    connection
+        .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;")
+        .map_err(|error| sqlite_error(&file.path, error))?;
+    prepare(&mut connection, &file.path)?;
+    Ok(connection)
+}
+
+pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    let path = file.path.as_path();
     let failed = |error| sqlite_error(path, error);
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let connection = match &file.vfs {
+        None => Connection::open_with_flags(path, flags),
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()),
+    };
+    let connection = connection.map_err(failed)?;
     connection.busy_timeout(std::time::Duration::from_secs(30)).map_err(failed)?;
     // Foreign keys cost a look-up per row and tie facts to their evidence (I4).
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
@@ -168,42 +225,92 @@ fn insert_error(path: &Path, error: InsertError) -> LedgerError {
     }
 }
 
-fn write_until_closed(connection: &mut Connection, path: &Path, mut queue: mpsc::Receiver<Commit>) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP_MAX {
-            match queue.try_recv() {
-                Ok(commit) => group.push(commit),
-                Err(_) => break,
-            }
-        }
-        let all = group.iter().flat_map(|commit| &commit.facts);
-        if insert_all(connection, path, all).is_ok() {
-            for commit in group {
+/// What commits.
+struct Writer {
+    connection: Connection,
+    file: Arc<LedgerFile>,
+    clock: Clock,
+}
+
+impl Writer {
+    fn write_until_closed(&mut self, mut queue: mpsc::Receiver<Commit>) {
+        while let Some(first) = queue.blocking_recv() {
+            for (commit, result) in self.commit(group(first, &mut queue)) {
                 // A sender that is gone has no use for the answer.
-                let _ = commit.done.send(Ok(()));
+                let _ = commit.done.send(result);
             }
-            continue;
         }
-        // One bad commit must not fail the others: each gets a transaction of its own.
-        for commit in group {
-            let result = insert_all(connection, path, commit.facts.iter());
-            let _ = commit.done.send(result);
+    }
+
+    /// Commits a group in one transaction; or, if that fails, each of it in one of its own, for one bad commit must not
+    /// fail the others.
+    fn commit(&mut self, group: Vec<Commit>) -> Vec<(Commit, Result<(), LedgerError>)> {
+        if self.insert_all(group.iter().flat_map(|commit| &commit.facts)).is_ok() {
+            return group.into_iter().map(|commit| (commit, Ok(()))).collect();
         }
+        let one_by_one = group.into_iter().map(|commit| {
+            let result = self.insert_all(commit.facts.iter());
+            (commit, result)
+        });
+        one_by_one.collect()
+    }
+
+    fn insert_all<'a>(&mut self, facts: impl Iterator<Item = &'a Fact>) -> Result<(), LedgerError> {
+        let path = self.file.path.as_path();
+        let failed = |error| sqlite_error(path, error);
+        let now_ms = self.clock.unix_ms();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        for fact in facts {
+            fact.insert(&transaction, now_ms).map_err(|error| insert_error(path, error))?;
+        }
+        transaction.commit().map_err(failed)
     }
 }
 
-fn insert_all<'a>(
-    connection: &mut Connection,
-    path: &Path,
-    facts: impl Iterator<Item = &'a Fact>,
-) -> Result<(), LedgerError> {
-    let failed = |error| sqlite_error(path, error);
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    for fact in facts {
-        fact.insert(&transaction).map_err(|error| insert_error(path, error))?;
+/// Returns a commit with those that wait behind it.
+fn group(first: Commit, queue: &mut mpsc::Receiver<Commit>) -> Vec<Commit> {
+    let mut group = vec![first];
+    while group.len() < GROUP_MAX {
+        match queue.try_recv() {
+            Ok(commit) => group.push(commit),
+            Err(_) => break,
+        }
     }
-    transaction.commit().map_err(failed)
+    group
+}
+
+/// The writer of a ledger that was opened without threads.
+pub struct InlineWriter {
+    writer: Writer,
+    queue: mpsc::Receiver<Commit>,
+    acknowledge: Acknowledge,
+}
+
+impl InlineWriter {
+    /// Commits until all handles of the ledger are gone. `pace` is awaited before each transaction, as a disk would be;
+    /// `observe` is told of every acknowledgement just before it is given.
+    pub async fn run(
+        mut self,
+        mut pace: impl FnMut() -> futures::future::BoxFuture<'static, ()> + Send,
+        mut observe: impl FnMut(&[Fact], &Result<(), LedgerError>) + Send,
+    ) {
+        while let Some(first) = self.queue.recv().await {
+            if self.acknowledge == Acknowledge::BeforeCommit {
+                let (done, _) = oneshot::channel();
+                let Commit { facts, done: waiting } = first;
+                observe(&facts, &Ok(()));
+                let _ = waiting.send(Ok(()));
+                pace().await;
+                self.writer.commit(vec![Commit { facts, done }]);
+                continue;
+            }
+            pace().await;
+            for (commit, result) in self.writer.commit(group(first, &mut self.queue)) {
+                observe(&commit.facts, &result);
+                let _ = commit.done.send(result);
+            }
+        }
+    }
 }
 
 fn insert_intake(connection: &Connection, input_digest: &str, row: &IntakeRow) -> Result<(), InsertError> {

@@ -57,6 +57,46 @@ pub struct RunOptions {
     pub on_download: OnProgress,
 }
 
+/// What a run stands on besides its config: opened by [`Context::open`] over this machine, or given by a simulation.
+pub struct Parts {
+    /// The files.
+    pub publisher: Publisher,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The policy.
+    pub policy: Policy,
+    /// The judge, unless nobody judges.
+    pub judge: Option<Arc<dyn Judge>>,
+    /// Where work that blocks is done.
+    pub blocking: Blocking,
+    /// The hold on the output directory, if it is a real one.
+    pub lock: Option<DirLock>,
+}
+
+/// Where work that blocks is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    /// On threads of the run-time, beside the async ones.
+    Threads,
+    /// By whoever asks, so that a run on one thread does everything in one order.
+    Inline,
+}
+
+impl Blocking {
+    /// Does a piece of work and returns its result.
+    ///
+    /// # Errors
+    /// [`RunError::Internal`] if it panics on a thread of its own.
+    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
+        match self {
+            Self::Threads => {
+                tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Internal(error.to_string()))
+            }
+            Self::Inline => Ok(work()),
+        }
+    }
+}
+
 /// An opened run.
 pub struct Context {
     /// The settings.
@@ -91,8 +131,10 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
     pub stop: CancellationToken,
+    /// Where work that blocks is done.
+    pub blocking: Blocking,
     readers: Mutex<Vec<Reader>>,
-    _lock: DirLock,
+    _lock: Option<DirLock>,
 }
 
 impl Context {
@@ -102,17 +144,34 @@ impl Context {
     /// # Errors
     /// [`RunError`], with nothing changed but the directory, its ledger and a stored intake.
     pub fn open(options: RunOptions, stop: CancellationToken) -> Result<Self, RunError> {
-        let RunOptions { config, out_dir, row_limit, changes, hub, on_download } = options;
-        let settings = config.settings.clone();
-        let input = intake::open(&config)?;
-        let lock = lock_dir(&out_dir)?;
-        let publisher = Publisher::new(&out_dir)?;
-        for name in shards::remove_staged(&out_dir)? {
+        let RunOptions { config, out_dir, hub, on_download, .. } = &options;
+        let settings = &config.settings;
+        let input = intake::open(config)?;
+        let lock = lock_dir(out_dir)?;
+        let publisher = Publisher::new(out_dir)?;
+        for name in shards::remove_staged(out_dir)? {
             tracing::info!("removed {name}, which an interrupted run had not finished writing");
         }
-        let policy = open_policy(&config, &hub, &on_download, &stop)?;
-        let judge = open_judge(&settings, &policy)?;
-        let ledger = Ledger::open(&out_dir)?;
+        let policy = open_policy(config, hub, on_download, &stop)?;
+        let judge = open_judge(settings, &policy)?;
+        let ledger = Ledger::open(out_dir)?;
+        let parts = Parts { publisher, ledger, policy, judge, blocking: Blocking::Threads, lock: Some(lock) };
+        Self::assemble(options, input, parts, stop)
+    }
+
+    /// Opens a run over parts that the caller chose; the options' output directory is only what messages name. Blocks.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn with_parts(options: RunOptions, parts: Parts, stop: CancellationToken) -> Result<Self, RunError> {
+        let input = intake::open(&options.config)?;
+        Self::assemble(options, input, parts, stop)
+    }
+
+    fn assemble(options: RunOptions, input: Input, parts: Parts, stop: CancellationToken) -> Result<Self, RunError> {
+        let RunOptions { config, out_dir, row_limit, changes, .. } = options;
+        let Parts { publisher, ledger, policy, judge, blocking, lock } = parts;
+        let settings = config.settings;
         let stored = intake::store(&input, &ledger)?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
@@ -149,6 +208,7 @@ impl Context {
             budget,
             progress: Arc::new(Progress::new(rows)),
             stop,
+            blocking,
             readers: Mutex::default(),
             _lock: lock,
         })
@@ -163,14 +223,14 @@ impl Context {
         work: impl FnOnce(&Self, &Reader) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, RunError> {
         let context = Arc::clone(self);
-        let run = move || {
+        let read = move || {
             let spare = context.readers().pop();
             let reader = spare.map_or_else(|| context.ledger.reader(), Ok::<_, LedgerError>)?;
             let result = work(&context, &reader);
             context.readers().push(reader);
             result
         };
-        tokio::task::spawn_blocking(run).await.map_err(|error| RunError::Internal(error.to_string()))?
+        self.blocking.run(read).await?
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {

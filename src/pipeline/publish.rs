@@ -30,23 +30,22 @@ pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunErro
         superseded.iter().any(|other| other.file_name == name && other.sha256.eq_ignore_ascii_case(found))
     };
     for record in reader.shards(&context.run.fingerprint)? {
-        match shards::verify(&context.dir, &record.file_name, &record.sha256)? {
+        match context.publisher.verify(&record.file_name, &record.sha256)? {
             FileState::Intact => *intact.entry(record.index).or_default() += 1,
             FileState::Missing => tracing::warn!("{} is missing and will be written again", record.file_name),
             // The directory was run with other settings in between: that run's facts can give its file again.
             FileState::Different { found } if is_explained(&record.file_name, &found) => {}
-            FileState::Different { found } => move_aside(&context.dir, &record.file_name, &found)?,
+            FileState::Different { found } => move_aside(context, &record.file_name, &found)?,
         }
     }
     Ok(intact.into_iter().filter(|(_, files)| *files == Table::ALL.len()).map(|(index, _)| index).collect())
 }
 
-fn move_aside(dir: &Path, name: &str, found: &str) -> Result<(), RunError> {
+fn move_aside(context: &Context, name: &str, found: &str) -> Result<(), RunError> {
     // The new name ends in something that no view's glob matches.
     let aside = format!("{name}.changed-{}", found.get(..12).unwrap_or(found));
     tracing::warn!("{name} is not what was published; it is kept as {aside} and written again");
-    let rename = std::fs::rename(dir.join(name), dir.join(&aside));
-    rename.map_err(|source| shards::ShardError::Unreadable { path: dir.join(name), source }.into())
+    Ok(context.publisher.rename(name, &aside)?)
 }
 
 struct EncodedShard {
@@ -109,12 +108,21 @@ fn encode_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Res
 /// # Errors
 /// [`RunError`] if a file cannot be read.
 pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<Counts, RunError> {
+    count_rows(records, queries, |name| shards::read_columns(&dir.join(name), &["reason"]))
+}
+
+/// Sums over records of published files, whose reasons for exclusions `reasons` reads.
+fn count_rows(
+    records: &[ShardRecord],
+    queries: u64,
+    reasons: impl Fn(&str) -> Result<Vec<Vec<Option<String>>>, shards::ShardError>,
+) -> Result<Counts, RunError> {
     let rows_of = |table: Table| -> u64 {
         records.iter().filter(|record| record.table == table.name()).map(|record| record.rows).sum()
     };
     let mut exclusions_by_reason: BTreeMap<String, u64> = BTreeMap::new();
     for record in records.iter().filter(|record| record.table == Table::Exclusions.name()) {
-        for row in shards::read_columns(&dir.join(&record.file_name), &["reason"])? {
+        for row in reasons(&record.file_name)? {
             let reason = row.into_iter().next().flatten().unwrap_or_default();
             *exclusions_by_reason.entry(reason).or_default() += 1;
         }
@@ -152,7 +160,7 @@ fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>
     remove_superseded(context, reader, &records)?;
     let mut judges: Vec<String> = Vec::new();
     for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
-        let rows = shards::read_columns(&context.dir.join(&record.file_name), &["judge_model"])?;
+        let rows = context.publisher.read_columns(&record.file_name, &["judge_model"])?;
         judges.extend(rows.into_iter().flatten().flatten());
         judges.sort_unstable();
         judges.dedup();
@@ -173,7 +181,7 @@ fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>
         identity: context.identity.parts().clone(),
         policy: PolicyIdentity { model: policy.model.clone(), revision: policy.revision.clone() },
         prompt_version: context.prompt_version.clone(),
-        counts: run_counts(&context.dir, &records, context.rows)?,
+        counts: count_rows(&records, context.rows, |name| context.publisher.read_columns(name, &["reason"]))?,
         files: records.iter().map(entry).collect(),
     };
     Ok((manifest, judges))
@@ -184,12 +192,11 @@ fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>
 fn remove_superseded(context: &Context, reader: &Reader, current: &[ShardRecord]) -> Result<(), RunError> {
     for record in reader.superseded_shards(&context.run.fingerprint)? {
         let is_current = current.iter().any(|current| current.file_name == record.file_name);
-        if is_current || shards::verify(&context.dir, &record.file_name, &record.sha256)? != FileState::Intact {
+        if is_current || context.publisher.verify(&record.file_name, &record.sha256)? != FileState::Intact {
             continue;
         }
         tracing::info!("removing {}, which an earlier configuration published", record.file_name);
-        let path = context.dir.join(&record.file_name);
-        std::fs::remove_file(&path).map_err(|source| shards::ShardError::Unreadable { path, source })?;
+        context.publisher.remove(&record.file_name)?;
     }
     Ok(())
 }

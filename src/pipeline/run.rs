@@ -64,7 +64,7 @@ async fn resume_progress(context: &Arc<Context>, published: &[u64]) -> Result<()
         let modes = context
             .read(move |context, _| {
                 let name = Table::Samples.file_name(u32::try_from(index).unwrap_or(u32::MAX));
-                Ok(crate::shards::read_columns(&context.dir.join(name), &["mode"])?)
+                Ok(context.publisher.read_columns(&name, &["mode"])?)
             })
             .await?;
         let think_on =
@@ -99,10 +99,12 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let mut landed = std::pin::pin!(calls_landed(context, &refused));
     let mut failure = None;
     loop {
+        // In this order, so that a run is a function of what it meets; `settled` rests whenever nothing is settled.
         let next = tokio::select! {
-            next = settled.next() => next,
+            biased;
             () = &mut deadline => break,
             () = &mut landed => break,
+            next = settled.next() => next,
         };
         match next {
             None => break,
@@ -258,7 +260,7 @@ async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout
         };
         rollouts.into_iter().map(judge).collect()
     };
-    let verdicts = tokio::task::spawn_blocking(verify).await.map_err(|error| RunError::Internal(error.to_string()))?;
+    let verdicts = context.blocking.run(verify).await?;
     record_verdicts(context, query, verdicts).await
 }
 

@@ -84,7 +84,7 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, task: RolloutTask) -
 
 /// Returns whether a response from a server is there already, and how many attempts at it failed.
 async fn earlier(context: &Arc<Context>, task: &RolloutTask) -> Result<(bool, u32), RunError> {
-    if !matches!(context.policy, Policy::OpenAi(_)) {
+    if matches!(context.policy, Policy::Candle(_)) {
         return Ok((false, 0));
     }
     let key = task.key.clone();

@@ -1,6 +1,9 @@
 //! The policy of a run, wherever it is hosted.
 
-use super::{CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError};
+use super::{
+    CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
+    TemplateError,
+};
 use crate::domain::{ByMode, Query, Rollout};
 use crate::engine::{EngineError, EngineStats};
 use crate::http::CallFailure;
@@ -15,6 +18,8 @@ pub enum Policy {
     Candle(std::sync::Arc<CandlePolicy>),
     /// Behind HTTP.
     OpenAi(Box<OpenAiPolicy>),
+    /// A script, in tests and simulations; no config names it.
+    Scripted(Box<ScriptedPolicy>),
 }
 
 /// Why a response could not be sampled.
@@ -35,6 +40,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.identity(),
             Self::OpenAi(policy) => policy.identity(),
+            Self::Scripted(policy) => policy.identity(),
         }
     }
 
@@ -44,6 +50,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.fingerprint(),
             Self::OpenAi(policy) => policy.fingerprint(),
+            Self::Scripted(policy) => policy.fingerprint(),
         }
     }
 
@@ -53,6 +60,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().numerics(),
             Self::OpenAi(_) => "server",
+            Self::Scripted(_) => "script",
         }
     }
 
@@ -62,6 +70,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.stats(),
             Self::OpenAi(policy) => policy.stats(),
+            Self::Scripted(policy) => policy.stats(),
         }
     }
 
@@ -70,6 +79,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().drain(),
             Self::OpenAi(policy) => policy.drain(),
+            Self::Scripted(policy) => policy.drain(),
         }
     }
 
@@ -81,6 +91,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.tasks(query),
             Self::OpenAi(policy) => Ok(policy.tasks(query)),
+            Self::Scripted(policy) => Ok(policy.tasks(query)),
         }
     }
 
@@ -91,7 +102,7 @@ impl Policy {
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         match self {
             Self::Candle(policy) => policy.check_fit(task),
-            Self::OpenAi(_) => Ok(()),
+            Self::OpenAi(_) | Self::Scripted(_) => Ok(()),
         }
     }
 
@@ -109,6 +120,7 @@ impl Policy {
                 HttpSampleError::Draining => SampleError::Draining,
                 HttpSampleError::Call(failure) => SampleError::Call(failure),
             }),
+            Self::Scripted(policy) => policy.sample(task).await,
         }
     }
 
@@ -120,7 +132,7 @@ impl Policy {
         let text: String = messages.iter().map(|message| message.content.as_str()).collect();
         match self {
             Self::Candle(policy) => Ok(policy.engine().vocabulary().encode(&text)?.len() as u64),
-            Self::OpenAi(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+            Self::OpenAi(_) | Self::Scripted(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
         }
     }
 }

@@ -9,6 +9,7 @@ mod hosted;
 mod openai;
 mod preset;
 mod prompt;
+mod scripted;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -17,6 +18,7 @@ pub use hosted::{Policy, SampleError};
 pub use openai::{HttpSampleError, OpenAiPolicy};
 pub use preset::Preset;
 pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
+pub use scripted::{ScriptedCall, ScriptedPolicy, ScriptedReply};
 
 use crate::config::{DeviceName, ExecutorName, KernelName, KvTypeName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query, ResolvedModel, Rollout, RolloutKey};

@@ -24,6 +24,7 @@ mod publish;
 mod read;
 mod rows;
 mod schema;
+mod store;
 
 pub use card::card;
 pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode};
@@ -33,6 +34,7 @@ pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, veri
 pub use read::read_columns;
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};
+pub use store::{FileStore, StoredFile};
 
 /// The DuckDB views over the published tables; stands as `views.sql` in the output directory.
 pub const VIEWS_SQL: &str = include_str!("views.sql");

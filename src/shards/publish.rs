@@ -12,11 +12,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, PutPayload};
 use sha2::{Digest, Sha256};
 
+use super::read::read_columns_of;
+use super::store::{FileStore, LocalFiles};
 use super::{ShardError, Table};
 
 const DATA_DIR: &str = "data";
@@ -26,7 +26,7 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Publisher {
     dir: PathBuf,
-    store: LocalFileSystem,
+    files: Box<dyn FileStore>,
 }
 
 impl Publisher {
@@ -47,10 +47,15 @@ impl Publisher {
         for path in tables.iter().map(PathBuf::as_path).chain([data.as_path(), dir]) {
             sync_dir(path).map_err(|source| directory_error(path, source))?;
         }
-        let store = LocalFileSystem::new_with_prefix(dir)
-            .map_err(|source| ShardError::Directory { path: dir.to_owned(), source: source.into() })?
-            .with_fsync(true);
-        Ok(Self { dir: dir.to_owned(), store })
+        let files = LocalFiles::new(dir)
+            .map_err(|source| ShardError::Directory { path: dir.to_owned(), source: source.into() })?;
+        Ok(Self { dir: dir.to_owned(), files: Box::new(files) })
+    }
+
+    /// Publishes into files of another kind; `dir` is what messages call their directory.
+    #[must_use]
+    pub fn with_files(dir: &Path, files: Box<dyn FileStore>) -> Self {
+        Self { dir: dir.to_owned(), files }
     }
 
     /// Makes `bytes` durable under `name`, a path relative to the output directory, in place of what stood there.
@@ -69,8 +74,46 @@ impl Publisher {
         if name.is_empty() || location.as_ref() != name || is_staged(name) {
             return Err(invalid_name());
         }
-        let put = self.store.put_opts(&location, PutPayload::from_bytes(bytes), Default::default());
-        put.await.map(drop).map_err(|source| ShardError::Publish { path: self.dir.join(name), source })
+        let put = self.files.put(name, bytes).await;
+        put.map_err(|source| ShardError::Publish { path: self.dir.join(name), source })
+    }
+
+    /// Compares a file with its recorded SHA-256; blocks.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(&self, name: &str, sha256: &str) -> Result<FileState, ShardError> {
+        let hash = self.files.open(name).and_then(hash_of);
+        compare(hash, sha256).map_err(|source| self.unreadable(name, source))
+    }
+
+    /// Returns columns of a file as [`super::read_columns`] does; blocks.
+    ///
+    /// # Errors
+    /// [`ShardError::Unreadable`] if the file is missing, damaged, or lacks a column.
+    pub fn read_columns(&self, name: &str, columns: &[&str]) -> Result<Vec<Vec<Option<String>>>, ShardError> {
+        let file = self.files.open(name).map_err(|source| self.unreadable(name, source))?;
+        read_columns_of(file, &self.dir.join(name), columns)
+    }
+
+    /// Gives a file another name; blocks.
+    ///
+    /// # Errors
+    /// [`ShardError::Unreadable`] if the system refuses.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), ShardError> {
+        self.files.rename(from, to).map_err(|source| self.unreadable(from, source))
+    }
+
+    /// Removes a file; blocks.
+    ///
+    /// # Errors
+    /// [`ShardError::Unreadable`] if the system refuses.
+    pub fn remove(&self, name: &str) -> Result<(), ShardError> {
+        self.files.remove(name).map_err(|source| self.unreadable(name, source))
+    }
+
+    fn unreadable(&self, name: &str, source: io::Error) -> ShardError {
+        ShardError::Unreadable { path: self.dir.join(name), source }
     }
 }
 
@@ -117,16 +160,20 @@ pub enum FileState {
 /// [`ShardError::Unreadable`] when something stands there that cannot be read.
 pub fn verify(dir: &Path, name: &str, sha256: &str) -> Result<FileState, ShardError> {
     let path = dir.join(name);
-    match hash_file(&path) {
+    let hash = std::fs::File::open(&path).and_then(hash_of);
+    compare(hash, sha256).map_err(|source| ShardError::Unreadable { path, source })
+}
+
+fn compare(hash: io::Result<String>, sha256: &str) -> io::Result<FileState> {
+    match hash {
         Ok(found) if found.eq_ignore_ascii_case(sha256) => Ok(FileState::Intact),
         Ok(found) => Ok(FileState::Different { found }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Missing),
-        Err(source) => Err(ShardError::Unreadable { path, source }),
+        Err(error) => Err(error),
     }
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
+fn hash_of(mut file: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {

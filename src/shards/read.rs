@@ -5,8 +5,10 @@ use std::path::Path;
 use arrow::array::{Array, AsArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 
 use super::error::ShardError;
+use super::store::StoredFile;
 
 /// Returns some columns of a file as text, row by row in the order of `columns`; nulls are `None`, numbers are written
 /// out. Blocks.
@@ -14,11 +16,31 @@ use super::error::ShardError;
 /// # Errors
 /// [`ShardError::Unreadable`] if the file is missing, damaged, or lacks a column.
 pub fn read_columns(path: &Path, columns: &[&str]) -> Result<Vec<Vec<Option<String>>>, ShardError> {
+    let file = std::fs::File::open(path).map_err(|source| ShardError::Unreadable { path: path.to_owned(), source })?;
+    read_columns_of(StoredFile::Disk(file), path, columns)
+}
+
+/// Reads columns of an open file, which messages call `path`.
+pub(super) fn read_columns_of(
+    file: StoredFile,
+    path: &Path,
+    columns: &[&str],
+) -> Result<Vec<Vec<Option<String>>>, ShardError> {
+    match file {
+        StoredFile::Disk(file) => read(file, path, columns),
+        StoredFile::Memory(bytes) => read(bytes, path, columns),
+    }
+}
+
+fn read<F: ChunkReader + 'static>(
+    file: F,
+    path: &Path,
+    columns: &[&str],
+) -> Result<Vec<Vec<Option<String>>>, ShardError> {
     let unreadable = |error: String| ShardError::Unreadable {
         path: path.to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
     };
-    let file = std::fs::File::open(path).map_err(|source| ShardError::Unreadable { path: path.to_owned(), source })?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(error.to_string()))?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let reader = builder.with_projection(mask).build().map_err(|error| unreadable(error.to_string()))?;
