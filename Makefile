@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-gpu fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,19 @@ demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, i
 
 test: model ## build and pass all tests
 	cargo test --release --locked --doc --quiet
-	cargo test --release --locked --lib --test it
+	cargo test --release --locked --lib --test it --test sim
+
+sim: ## run the pipeline on a simulated machine: SEED=n replays one seed, SEEDS=n tries so many (2,000), each twice
+	SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked --test sim -- --nocapture --test-threads 1
+
+soak: ## the same with new seeds for DURATION=n seconds (600)
+	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked --test sim every_seed -- --nocapture
+
+kill-loop: model build ## kill real runs on INPUT=queries.jsonl at random moments, ROUNDS=25 times, LIMIT=200 queries; compare bytes
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
+	$(VENV)/bin/python tests/tools/kill_loop.py --thinkloom $(THINKLOOM) --model $(MODEL) --input $(INPUT) \
+		--limit $(or $(LIMIT),200) --rounds $(or $(ROUNDS),25)
 
 bench: model ## measure the engine against baselines of the same run; prints ratios
 	cargo bench --locked --bench engine -- $(MODEL)
@@ -60,6 +72,9 @@ bench-engine: model build ## measure the engine beside llama.cpp, built from sou
 
 bench-judge: ## measure the judge client against a mock server: throughput, slots in use, rate limits (about 4 minutes)
 	cargo bench --locked --bench judge
+
+bench-ledger: build ## measure the pipeline around a million responses that cost nothing: memory, facts per second, resuming
+	cargo bench --locked --bench ledger -- $(BENCH_ARGS)
 
 bench-verify: build ## measure the verifiers beside math-verify on CASES=file.jsonl (cases of `thinkloom grade`)
 	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify

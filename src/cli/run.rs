@@ -64,6 +64,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         let context = Arc::new(open.await.map_err(Failure::other)??);
         let started = std::time::Instant::now();
         let summary = run_with_display(&context).await?;
+        warn_of_strangers(&context)?;
         print(&if args.json {
             to_json(&context, &summary)
         } else {
@@ -106,7 +107,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) stops the run cleanly, the second ends the process at once; both are safe.
+/// The first Ctrl-C (or SIGTERM, or the terminal's end) stops the run cleanly, the second ends the process at once; both are safe.
 fn spawn_signal_watch(stop: CancellationToken) {
     tokio::spawn(async move {
         wait_for_signal().await;
@@ -129,10 +130,11 @@ async fn wait_for_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        if let (Ok(mut terminate), hang_up) = (signal(SignalKind::terminate()), hang_up()) {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
+                () = hang_up => {}
             }
             return;
         }
@@ -141,6 +143,27 @@ async fn wait_for_signal() {
         // Without signals there is nothing to wait for; the run goes on to its end.
         std::future::pending::<()>().await;
     }
+}
+
+/// Waits for the terminal to go away; for ever if that was to be survived (`nohup`).
+#[cfg(unix)]
+async fn hang_up() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if !crate::sys::signals::is_hang_up_ignored()
+        && let Ok(mut hang_up) = signal(SignalKind::hangup())
+    {
+        hang_up.recv().await;
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Says which files under `data/` the ledger does not know: readers of all shards would read them too.
+fn warn_of_strangers(context: &Context) -> Result<(), RunError> {
+    for name in pipeline::strangers(&context.dir, &context.ledger.reader()?)? {
+        tracing::warn!("{name} was not written by a run and is left alone (hint: move it away if it is not yours)");
+    }
+    Ok(())
 }
 
 fn preemptions(context: &Context) -> u64 {

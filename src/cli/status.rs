@@ -53,6 +53,10 @@ struct Status {
     spend_usd: Option<f64>,
     judge_tokens: JudgeTokens,
     judge: JudgeStatus,
+    /// Bytes of the ledger on the disk.
+    ledger_bytes: u64,
+    /// The same, per stored rollout: prompts, verdicts and judge calls included.
+    ledger_bytes_per_rollout: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<Vec<audit::Finding>>,
 }
@@ -80,7 +84,14 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
         print(&to_text(&status))?;
     }
     let is_breached = status.check.is_some_and(|findings| findings.iter().any(|finding| !finding.holds));
-    if is_breached { Err(Failure::Code(1)) } else { Ok(()) }
+    if is_breached {
+        tracing::warn!(
+            "something does not hold (hint: `thinkloom run` with the run's config writes missing and damaged files again \
+             from the ledger, and touches nothing that it did not write)"
+        );
+        return Err(Failure::Code(1));
+    }
+    Ok(())
 }
 
 fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunError> {
@@ -110,6 +121,8 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
     let rollouts_expected = queries.saturating_sub(bad_rows) * 2 * samples_per_mode;
     let tokens_per_second = reader.tokens_per_second()?;
     let judge = status_judge::gather(dir, reader, run, settings.as_ref(), &samples_records, (settled, queries))?;
+    let ledger_bytes = reader.bytes()?;
+    let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let rate = |counts: PassCounts| (counts.sampled > 0).then(|| counts.pass_rate());
     Ok(Status {
         fingerprint: run.fingerprint.clone(),
@@ -129,6 +142,8 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
         spend_usd: judge.spend_usd,
         judge_tokens: JudgeTokens { prompt: judge.prompt_tokens, completion: judge.completion_tokens },
         judge,
+        ledger_bytes,
+        ledger_bytes_per_rollout: ledger_bytes.checked_div(rollouts),
         check: None,
     })
 }
@@ -163,7 +178,8 @@ fn to_text(status: &Status) -> String {
          judge        {} attempts, {} replies, {} failures\n\
          {}\
          policy       {}\n\
-         starts       {}\n",
+         starts       {}\n\
+         ledger       {:.1} MB{}\n",
         status.settled,
         status.queries,
         percent(status.settled, status.queries),
@@ -184,6 +200,8 @@ fn to_text(status: &Status) -> String {
         status.judge.to_text(),
         status.policy.get("model").and_then(serde_json::Value::as_str).unwrap_or("-"),
         totals.starts,
+        status.ledger_bytes as f64 / 1e6,
+        status.ledger_bytes_per_rollout.map_or_else(String::new, |bytes| format!(", {bytes} bytes a rollout")),
     );
     if let Some(findings) = &status.check {
         text.push_str("check\n");

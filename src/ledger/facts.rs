@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use sha2::{Digest, Sha256};
 
+use super::texts;
 use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict};
 
 /// A fact to be added.
@@ -157,6 +158,17 @@ pub struct AttemptRecord {
 /// it was read.
 const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings", "observed_mode"];
 
+/// Columns that hold one text together (see `texts`).
+const PACKED: &[&str] = &["text", "text_zstd"];
+
+/// Returns the text in the columns that hold one together, if the row has them and they can be read.
+fn packed_text(names: &[&str], values: &[Value]) -> Option<String> {
+    let column = |name: &str| values.get(names.iter().position(|other| *other == name)?);
+    let Some(Value::Text(plain)) = column("text") else { return None };
+    let packed = if let Some(Value::Blob(packed)) = column("text_zstd") { Some(packed.as_slice()) } else { None };
+    texts::unpack(plain.clone(), packed).ok()
+}
+
 /// Integers are stored signed; counts and ordinals never reach the sign bit.
 pub(super) fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
@@ -295,7 +307,10 @@ fn insert_rollout(
     now_ms: i64,
 ) -> Result<(), InsertError> {
     let prompt_sha256 = hex::encode(Sha256::digest(rollout.prompt.as_bytes()));
-    insert_once(connection, "prompt", 1, &[("sha256", text(&prompt_sha256)), ("text", text(&rollout.prompt))])?;
+    let [prompt, prompt_zstd] = texts::pack(&rollout.prompt);
+    let columns = [("sha256", text(&prompt_sha256)), ("text", prompt), ("text_zstd", prompt_zstd)];
+    insert_once(connection, "prompt", 1, &columns)?;
+    let [stored_text, text_zstd] = texts::pack(&rollout.text);
     insert_once(
         connection,
         "rollout",
@@ -308,7 +323,7 @@ fn insert_rollout(
             ("seed", integer(rollout.seed)),
             ("prompt_sha256", text(prompt_sha256)),
             ("prefill", text(&rollout.prefill)),
-            ("text", text(&rollout.text)),
+            ("text", stored_text),
             ("finish_reason", text(rollout.finish_reason.name())),
             ("prompt_tokens", integer(u64::from(rollout.prompt_tokens))),
             ("completion_tokens", integer(u64::from(rollout.completion_tokens))),
@@ -316,6 +331,7 @@ fn insert_rollout(
             ("forced_close", optional(rollout.forced_close.map(|cause| text(cause.name())))),
             ("logprob_sum", optional(rollout.logprob_sum.map(Value::Real))),
             ("observed_mode", text(observed_mode.name())),
+            ("text_zstd", text_zstd),
         ],
     )
 }
@@ -369,15 +385,15 @@ pub(super) fn insert_once(
     let conditions: Vec<String> =
         names.iter().take(key_width).enumerate().map(|(index, name)| format!("{name} = ?{}", index + 1)).collect();
     let sql = format!("SELECT {} FROM {table} WHERE {}", names.join(", "), conditions.join(" AND "));
-    let is_same = connection.prepare_cached(&sql)?.query_row(params_from_iter(values().take(key_width)), |row| {
-        for (index, (name, value)) in columns.iter().enumerate() {
-            if !UNCOMPARED.contains(name) && row.get::<_, Value>(index)? != *value {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    let stored = connection.prepare_cached(&sql)?.query_row(params_from_iter(values().take(key_width)), |row| {
+        (0..columns.len()).map(|index| row.get::<_, Value>(index)).collect::<rusqlite::Result<Vec<Value>>>()
     })?;
-    if is_same {
+    let is_same = columns
+        .iter()
+        .zip(&stored)
+        .all(|((name, value), stored)| UNCOMPARED.contains(name) || PACKED.contains(name) || stored == value);
+    // What counts is the text, not how it was packed by the version that stored it.
+    if is_same && packed_text(&names, &stored) == packed_text(&names, &values().cloned().collect::<Vec<_>>()) {
         return Ok(());
     }
     let key: Vec<String> = values().take(key_width).map(|value| format!("{value:?}")).collect();

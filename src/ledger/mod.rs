@@ -9,6 +9,7 @@ mod attempts;
 mod error;
 mod facts;
 mod reader;
+mod texts;
 mod totals;
 mod writer;
 
@@ -24,9 +25,9 @@ pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Versions 2 and 3 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides.
-const FORMAT_VERSION: i64 = 3;
+/// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
+/// `rollout_failure` besides. Since version 4 long texts are compressed (`texts`); those that stood there stay as they are.
+const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -37,4 +38,6 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("rollout", "observed_mode", "TEXT"),
     ("intake", "test_imports", "TEXT"),
     ("intake", "entry_point", "TEXT"),
+    ("rollout", "text_zstd", "BLOB"),
+    ("prompt", "text_zstd", "BLOB"),
 ];

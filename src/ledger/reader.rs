@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 use super::FILE_NAME;
 use super::error::LedgerError;
 use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
+use super::texts;
 use super::writer::{LedgerFile, check_format, open_connection, sqlite_error};
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
 
@@ -16,7 +17,7 @@ pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// The ledger's format when it was opened; columns that were added later are not there to be read.
-    format: i64,
+    pub(super) format: i64,
 }
 
 impl Reader {
@@ -132,14 +133,16 @@ impl Reader {
     /// [`LedgerError::Unreadable`] if it holds what this version does not write.
     pub fn rollout(&self, key: &RolloutKey) -> Result<Option<Rollout>, LedgerError> {
         let added = if self.format < 2 { "NULL, NULL" } else { "forced_close, logprob_sum" };
+        let packed = if self.format < 4 { "NULL, NULL" } else { "prompt.text_zstd, rollout.text_zstd" };
         let sql = format!(
             "SELECT mode, sample_index, seed, prompt.text, prefill, rollout.text, finish_reason, prompt_tokens, \
-             completion_tokens, {added} FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1"
+             completion_tokens, {added}, {packed} FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1"
         );
         let found = self.one(&sql, [&key.0], |row| {
             Ok((
                 [row.get::<_, String>(0)?, row.get::<_, String>(6)?],
                 row.get::<_, Option<String>>(9)?,
+                [row.get::<_, Option<Vec<u8>>>(11)?, row.get::<_, Option<Vec<u8>>>(12)?],
                 Rollout {
                     key: key.clone(),
                     mode: crate::domain::Mode::ThinkOn,
@@ -156,10 +159,12 @@ impl Reader {
                 },
             ))
         })?;
-        let Some(([mode, finish_reason], forced_close, rollout)) = found else { return Ok(None) };
+        let Some(([mode, finish_reason], forced_close, [prompt, text], rollout)) = found else { return Ok(None) };
         let (mode, finish_reason) = (parse("rollout", &mode)?, parse("rollout", &finish_reason)?);
         let forced_close = forced_close.map(|cause| parse("rollout", &cause)).transpose()?;
-        Ok(Some(Rollout { mode, finish_reason, forced_close, ..rollout }))
+        let prompt = texts::unpack(rollout.prompt, prompt.as_deref())?;
+        let text = texts::unpack(rollout.text, text.as_deref())?;
+        Ok(Some(Rollout { mode, finish_reason, forced_close, prompt, text, ..rollout }))
     }
 
     /// Returns the failed attempts at a response, in order.

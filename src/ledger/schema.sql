@@ -46,8 +46,9 @@ CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);
 
 -- Prompts, stored once each.
 CREATE TABLE IF NOT EXISTS prompt (
-    sha256 TEXT PRIMARY KEY,
-    text TEXT NOT NULL
+    sha256 TEXT PRIMARY KEY,         -- of the text, uncompressed
+    text TEXT NOT NULL,              -- empty if compressed
+    text_zstd BLOB                   -- the text, where compressing it helps; always null before format 4
 ) STRICT, WITHOUT ROWID;
 
 -- Responses of the policy. The key covers everything that decides the text.
@@ -59,17 +60,20 @@ CREATE TABLE IF NOT EXISTS rollout (
     seed INTEGER NOT NULL,
     prompt_sha256 TEXT NOT NULL REFERENCES prompt (sha256),
     prefill TEXT NOT NULL,
-    text TEXT NOT NULL,
+    text TEXT NOT NULL,              -- empty if compressed
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     recorded_unix_ms INTEGER NOT NULL,
     forced_close TEXT,               -- why the preset closed the thinking, if it did
     logprob_sum REAL,                -- over the sampled tokens; null before format 2
-    observed_mode TEXT               -- what it showed to the version that recorded it; shards read it anew
+    observed_mode TEXT,              -- what it showed to the version that recorded it; shards read it anew
+    text_zstd BLOB                   -- the text, where compressing it helps; always null before format 4
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
+-- What `status` adds up, without touching the texts.
+CREATE INDEX IF NOT EXISTS rollout_by_time ON rollout (recorded_unix_ms, mode, completion_tokens);
 
 -- Attempts over HTTP at a response that brought none. Those that never left this machine are not recorded.
 CREATE TABLE IF NOT EXISTS rollout_failure (
@@ -90,7 +94,8 @@ CREATE TABLE IF NOT EXISTS verdict (
     reason TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX IF NOT EXISTS verdict_by_rollout ON verdict (rollout_key);
+CREATE INDEX IF NOT EXISTS verdict_outcome ON verdict (rollout_key, outcome);
+DROP INDEX IF EXISTS verdict_by_rollout; -- of formats before 4, without the outcome
 
 -- A judge call that is about to be made.
 CREATE TABLE IF NOT EXISTS judge_attempt (

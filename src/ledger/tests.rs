@@ -44,6 +44,31 @@ async fn facts_read_back_as_written_and_writing_them_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_long_text_is_stored_compressed_and_its_content_is_what_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let long = "Step by step: 3 plus 4 is 7. ".repeat(100);
+    ledger.commit(vec![rollout_fact(&long)]).await.unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    let stored: (String, i64) = connection
+        .query_row("SELECT text, length(text_zstd) FROM rollout", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert!(stored.0.is_empty() && stored.1 < long.len() as i64 / 10, "{stored:?}");
+    assert_eq!(ledger.reader().unwrap().rollout(&RolloutKey("k".to_owned())).unwrap(), Some(rollout(&long)));
+    // As an older version, or one with another compressor, had stored it.
+    for packed in [None, Some(zstd::bulk::compress(long.as_bytes(), 19).unwrap())] {
+        let plain = if packed.is_some() { "" } else { long.as_str() };
+        connection.execute("UPDATE rollout SET text = ?1, text_zstd = ?2", (plain, &packed)).unwrap();
+        ledger.commit(vec![rollout_fact(&long)]).await.unwrap();
+        assert!(ledger.commit(vec![rollout_fact("another")]).await.is_err(), "I2");
+    }
+    assert!(ledger.reader().unwrap().bytes().unwrap() > 4096);
+    connection.execute("UPDATE rollout SET text_zstd = x'00'", []).unwrap();
+    let unreadable = ledger.reader().unwrap().rollout(&RolloutKey("k".to_owned()));
+    assert!(matches!(unreadable, Err(LedgerError::Unreadable { kind: "compressed text", .. })));
+}
+
+#[tokio::test]
 async fn a_fact_with_another_content_is_refused_and_its_neighbours_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
@@ -87,6 +112,7 @@ async fn attempts_carry_their_replies_and_failures() {
         AttemptRecord { attempt: 3, reply: None, failure: None },
     ];
     assert_eq!(ledger.reader().unwrap().attempts("r").unwrap(), expected);
+    assert_eq!(ledger.reader().unwrap().unanswered_attempts().unwrap(), 1, "the third may have been charged");
     assert_eq!(ledger.attempts("r").await.unwrap(), expected);
     assert_eq!(ledger.attempts("other").await.unwrap(), []);
     let other_reply = Fact::JudgeReply { request_key: key(), attempt: 2, body: "{\"x\":1}".to_owned() };

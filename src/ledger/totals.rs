@@ -3,6 +3,7 @@
 use super::error::LedgerError;
 use super::facts::AttemptRecord;
 use super::reader::Reader;
+use super::texts;
 use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
 
 /// Sums over the responses of one mode.
@@ -47,16 +48,16 @@ impl Reader {
         let count = |table: &str| -> Result<u64, LedgerError> {
             Ok(self.one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?.unwrap_or(0))
         };
-        let mode = |mode: Mode| -> Result<ModeTotals, LedgerError> {
-            let sql = "SELECT count(*), coalesce(sum(completion_tokens), 0) FROM rollout WHERE mode = ?1";
-            let found = self.one(sql, [mode.name()], |row| {
-                Ok(ModeTotals { rollouts: row.get(0)?, completion_tokens: row.get(1)? })
-            })?;
-            Ok(found.unwrap_or_default())
+        let sql = "SELECT mode, count(*), coalesce(sum(completion_tokens), 0) FROM rollout GROUP BY mode";
+        let modes = self.many(sql, [], |row| {
+            Ok((row.get::<_, String>(0)?, ModeTotals { rollouts: row.get(1)?, completion_tokens: row.get(2)? }))
+        })?;
+        let mode = |mode: Mode| {
+            modes.iter().find(|(name, _)| name == mode.name()).map(|(_, totals)| *totals).unwrap_or_default()
         };
         Ok(Totals {
-            think_on: mode(Mode::ThinkOn)?,
-            think_off: mode(Mode::ThinkOff)?,
+            think_on: mode(Mode::ThinkOn),
+            think_off: mode(Mode::ThinkOff),
             judge: JudgeTotals {
                 attempts: count("judge_attempt")?,
                 replies: count("judge_reply")?,
@@ -76,6 +77,18 @@ impl Reader {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Returns how many judge calls may have been charged without a reply: the process died while they were under way, or
+    /// the connection broke after they were sent.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn unanswered_attempts(&self) -> Result<u64, LedgerError> {
+        let sql = "SELECT count(*) FROM judge_attempt LEFT JOIN judge_reply USING (request_key, attempt) \
+                   LEFT JOIN judge_failure USING (request_key, attempt) \
+                   WHERE body IS NULL AND (outcome IS NULL OR outcome = 'transport_error')";
+        Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or(0))
     }
 
     /// Calls `take` with the query and the raw body of every stored judge reply, in the order of attempts.
@@ -170,14 +183,30 @@ impl Reader {
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn broken_facts(&self) -> Result<(u64, u64), LedgerError> {
         let mut changed = 0;
-        self.many("SELECT sha256, text FROM prompt", [], |row| {
+        let packed = if self.format < 4 { "NULL" } else { "text_zstd" };
+        self.many(&format!("SELECT sha256, text, {packed} FROM prompt"), [], |row| {
             use sha2::Digest;
             let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
-            changed += u64::from(hex::encode(sha2::Sha256::digest(text.as_bytes())) != hash);
+            let text = texts::unpack(text, row.get::<_, Option<Vec<u8>>>(2)?.as_deref());
+            changed += u64::from(!text.is_ok_and(|text| hex::encode(sha2::Sha256::digest(text.as_bytes())) == hash));
             Ok(())
         })?;
         let dangling = self.many("PRAGMA foreign_key_check", [], |_| Ok(()))?;
         Ok((changed, dangling.len() as u64))
+    }
+
+    /// Returns the bytes that the ledger takes on the disk, its log included.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn bytes(&self) -> Result<u64, LedgerError> {
+        let file: u64 = self
+            .one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))?
+            .unwrap_or(0);
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        // Where there is no log, there is nothing to add.
+        Ok(file + std::fs::metadata(log).map_or(0, |log| log.len()))
     }
 
     /// Returns whether a query has a response with this seed and mode whose verdict is `correct`.

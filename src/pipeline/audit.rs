@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::RunError;
 use crate::config::Settings;
 use crate::ledger::{FILE_NAME, Reader, RunRecord, ShardRecord};
-use crate::shards::{self, FileState, Table};
+use crate::shards::{self, FileState, Manifest, Table};
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,13 +57,46 @@ pub fn audit(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Vec<Finding
     findings.push(Finding::new("I3", damaged, format!("{} published files have their recorded hash", records.len())));
     findings.push(evidence(dir, reader, &readable, dangling)?);
     findings.push(attempts(reader, run)?);
-    // Shards of earlier settings stand until a finished run has no place for them.
-    let superseded = reader.superseded_shards(&run.fingerprint)?;
-    let known: Vec<String> = records.iter().chain(&superseded).map(|record| record.file_name.clone()).collect();
-    let strangers = shards::unexplained(dir, &known)?;
-    let strangers = strangers.into_iter().map(|name| format!("{name} is no published file")).collect();
+    findings.push(manifest(dir, run, &records, rows));
+    let strangers = strangers(dir, reader)?.into_iter().map(|name| format!("{name} is no published file")).collect();
     findings.push(Finding::new("files", strangers, "every file under data/ is explained by the ledger".to_owned()));
     Ok(findings)
+}
+
+/// Returns the files under `data/` that no run of the directory published. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger or a directory cannot be read.
+pub fn strangers(dir: &Path, reader: &Reader) -> Result<Vec<String>, RunError> {
+    // Shards of earlier settings stand until a finished run has no place for them.
+    let known: Vec<String> = reader.superseded_shards("")?.into_iter().map(|record| record.file_name).collect();
+    Ok(shards::unexplained(dir, &known)?)
+}
+
+/// The manifest of a finished run lists what the ledger says was published; while a run is under way there may be none,
+/// or that of an earlier configuration.
+fn manifest(dir: &Path, run: &RunRecord, records: &[ShardRecord], rows: u64) -> Finding {
+    let is_complete = records.len() as u64 == rows.div_ceil(run.queries_per_shard) * Table::ALL.len() as u64;
+    let listed = std::fs::read(dir.join(shards::MANIFEST_FILE))
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Manifest::from_json(&bytes).map_err(|error| error.to_string()));
+    let breach = match listed {
+        _ if !is_complete => None,
+        Err(error) => Some(format!("{} cannot be read: {error}", shards::MANIFEST_FILE)),
+        Ok(manifest) if manifest.fingerprint != run.fingerprint => {
+            Some(format!("{} is that of another configuration", shards::MANIFEST_FILE))
+        }
+        Ok(manifest) => {
+            let listed: Vec<_> = manifest.files.iter().map(|file| (&file.name, &file.sha256)).collect();
+            let is_listed = |record: &&ShardRecord| listed.contains(&(&record.file_name, &record.sha256));
+            let missing = records.iter().find(|record| !is_listed(record));
+            let missing = missing.map(|record| format!("{} does not list {}", shards::MANIFEST_FILE, record.file_name));
+            let more = listed.len() > records.len();
+            missing.or_else(|| more.then(|| format!("{} lists files of no record", shards::MANIFEST_FILE)))
+        }
+    };
+    let looked_at = if is_complete { "manifest.json lists what was published" } else { "the run is not finished" };
+    Finding::new("files", breach.into_iter().collect(), looked_at.to_owned())
 }
 
 /// I3: returns what is wrong with published files, and the records whose files are intact.

@@ -252,19 +252,26 @@ impl Context {
     }
 }
 
-/// Opens the budget with what stored replies of an API cost. A reply that does not say its tokens counts by its size.
+/// Opens the budget with what stored replies of an API cost. A reply that does not say its tokens counts by its size; a
+/// call whose end is not known (the process died, or the connection) may have been charged, and counts as the dearest
+/// reply so far, or as the longest one possible.
 fn open_budget(settings: &Settings, reader: &Reader) -> Result<Option<Arc<Budget>>, RunError> {
-    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, .. } = &settings.judge;
+    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, max_tokens, .. } = &settings.judge;
     if *budget_usd == 0.0 || *backend != JudgeBackend::Openai {
         return Ok(None);
     }
+    let longest = Usage { completion_tokens: u64::from(*max_tokens), ..Usage::default() };
+    let mut dearest_usd = cost_usd(&longest, prices).unwrap_or(0.0);
     let mut spent_usd = 0.0;
     reader.for_each_reply(|body| {
         if !reply::is_local(body) {
             let size = Usage { completion_tokens: body.len() as u64, ..Usage::default() };
-            spent_usd += cost_usd(&reply::usage(body).unwrap_or(size), prices).unwrap_or(0.0);
+            let cost = cost_usd(&reply::usage(body).unwrap_or(size), prices).unwrap_or(0.0);
+            spent_usd += cost;
+            dearest_usd = dearest_usd.max(cost);
         }
     })?;
+    spent_usd += reader.unanswered_attempts()? as f64 * dearest_usd;
     Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), spent_usd))))
 }
 

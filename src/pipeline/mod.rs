@@ -19,6 +19,7 @@ mod rows;
 mod run;
 mod sampling;
 
+pub use audit::strangers;
 pub use context::{Blocking, ChangePolicy, Context, Parts, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};

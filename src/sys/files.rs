@@ -100,7 +100,15 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 /// Returns the kind of network file system that a path lies on, if it is a known one.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
-    // Magic numbers of statfs(2).
+    // The field's type differs between architectures; the magic numbers have 32 bits.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    let magic = rustix::fs::statfs(path).ok()?.f_type as u64 & 0xffff_ffff;
+    network_kind(magic)
+}
+
+/// Names a network file system by its magic number in statfs(2).
+#[cfg(target_os = "linux")]
+fn network_kind(magic: u64) -> Option<&'static str> {
     const KINDS: &[(u64, &str)] = &[
         (0x6969, "NFS"),
         (0x517b, "SMB"),
@@ -111,9 +119,6 @@ fn network_file_system(path: &Path) -> Option<&'static str> {
         (0x00c3_6400, "Ceph"),
         (0x0bd0_0bd0, "Lustre"),
     ];
-    // The field's type differs between architectures; the magic numbers have 32 bits.
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
-    let magic = rustix::fs::statfs(path).ok()?.f_type as u64 & 0xffff_ffff;
     KINDS.iter().find(|(known, _)| *known == magic).map(|(_, kind)| *kind)
 }
 
@@ -135,6 +140,22 @@ mod tests {
         assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
         drop(first);
         lock_dir(&path).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn network_file_systems_are_refused_by_name_and_local_ones_are_not() {
+        assert_eq!(network_kind(0x6969), Some("NFS"));
+        // ext4, xfs, btrfs, tmpfs, overlayfs
+        for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(network_kind(local), None, "{local:x}");
+        }
+        let error = DirError::Network { path: "out".into(), kind: "NFS" };
+        assert_eq!(
+            error.to_string(),
+            "out lies on a network file system (NFS), where locks and fsync cannot be trusted"
+        );
+        assert!(error.hint().contains("local disk"));
     }
 
     #[test]

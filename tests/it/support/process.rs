@@ -112,8 +112,14 @@ impl Running {
     /// Sends SIGINT, as Ctrl-C does.
     #[cfg(unix)]
     pub fn interrupt(&mut self) {
+        self.signal("-INT");
+    }
+
+    /// Sends a signal, named as `kill` names it.
+    #[cfg(unix)]
+    pub fn signal(&mut self, signal: &str) {
         let pid = self.child().id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end.

@@ -1,0 +1,73 @@
+//! How long texts stand in the ledger: zstd-compressed where that makes them smaller, as they are otherwise.
+//!
+//! A text has two columns, `text` and `text_zstd`; the second is null for a text that stands as it is, as all did before
+//! format 4. A frame states its content's size, so that it is unpacked in one go.
+
+use rusqlite::types::Value;
+
+use super::error::LedgerError;
+use super::facts::text;
+
+/// Compression level: beyond it texts of a few kilobytes hardly shrink.
+const LEVEL: i32 = 3;
+/// Longest text that is unpacked, in bytes; what claims more is damaged.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// Returns the values of `text` and `text_zstd`.
+pub(super) fn pack(plain: &str) -> [Value; 2] {
+    // A text that cannot be compressed, for want of memory, stands as it is.
+    match zstd::bulk::compress(plain.as_bytes(), LEVEL) {
+        Ok(packed) if packed.len() < plain.len() => [text(""), Value::Blob(packed)],
+        _ => [text(plain), Value::Null],
+    }
+}
+
+/// Returns the text that two columns hold.
+///
+/// # Errors
+/// [`LedgerError::Unreadable`] if the second holds no frame of a text.
+pub(super) fn unpack(plain: String, packed: Option<&[u8]>) -> Result<String, LedgerError> {
+    let Some(packed) = packed else { return Ok(plain) };
+    let unreadable = |detail: String| LedgerError::Unreadable { kind: "compressed text", detail };
+    let size = match zstd::zstd_safe::get_frame_content_size(packed) {
+        Ok(Some(size)) if size <= BYTES_MAX => usize::try_from(size).unwrap_or(usize::MAX),
+        _ => return Err(unreadable("it is no frame that states its size".to_owned())),
+    };
+    let bytes = zstd::bulk::decompress(packed, size).map_err(|error| unreadable(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(plain: &str) -> [Value; 2] {
+        let [stored, packed] = pack(plain);
+        let Value::Text(stored_text) = stored.clone() else { panic!("text") };
+        let frame = if let Value::Blob(frame) = &packed { Some(frame.as_slice()) } else { None };
+        assert_eq!(unpack(stored_text, frame).unwrap(), plain);
+        [stored, packed]
+    }
+
+    #[test]
+    fn texts_come_back_and_are_packed_only_where_that_is_smaller() {
+        for plain in ["", "4", "a\u{0}b", "The number is 4."] {
+            assert_eq!(round_trip(plain), [text(plain), Value::Null]);
+        }
+        let long = "Step by step: 3 plus 4 is 7, and 7 plus 4 is 11. ".repeat(40);
+        let [stored, packed] = round_trip(&long);
+        assert_eq!(stored, text(""));
+        assert!(matches!(packed, Value::Blob(frame) if frame.len() * 4 < long.len()));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_unreadable_and_never_a_text() {
+        let Value::Blob(frame) = pack(&"word ".repeat(100))[1].clone() else { panic!("packed") };
+        let mut claims_much = frame.clone();
+        claims_much.truncate(frame.len() - 1);
+        let other = zstd::bulk::compress(&[0xff, 0xfe, 0xfd], 3).unwrap();
+        for damaged in [&[][..], &frame[..4], &claims_much, b"no frame at all", &other] {
+            assert!(matches!(unpack(String::new(), Some(damaged)), Err(LedgerError::Unreadable { .. })));
+        }
+    }
+}
