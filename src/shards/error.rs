@@ -114,7 +114,8 @@ fn hint_for(kind: io::ErrorKind) -> Option<&'static str> {
             Some("something else stands under that name: move it away, or choose another output directory with `-o`")
         }
         ErrorKind::NotFound => Some("check that the directory exists"),
-        _ => None,
+        ErrorKind::FileTooLarge => Some("raise the limit on file sizes (`ulimit -f`), then run the same command again"),
+        _ => Some("look at the system's log for errors of the disk, then run the same command again"),
     }
 }
 
@@ -135,7 +136,8 @@ mod tests {
         assert!(hint.is_some_and(|hint| hint.contains("free some space")));
         let hint = publish_error(io::ErrorKind::ReadOnlyFilesystem).hint();
         assert!(hint.is_some_and(|hint| hint.contains("read-only")));
-        assert_eq!(publish_error(io::ErrorKind::Other).hint(), None);
+        let hint = publish_error(io::ErrorKind::Other).hint();
+        assert!(hint.is_some_and(|hint| hint.contains("errors of the disk")));
     }
 
     #[test]

@@ -488,6 +488,7 @@ impl FileStore for SimulatedFiles {
 
 /// Returns the names of published files on a disk.
 pub fn published(disk: &Disk) -> BTreeSet<String> {
-    let is_published = |name: &String| !name.starts_with("ledger.sqlite") && !name.contains('#');
+    let is_other = |name: &String| name.starts_with("ledger.sqlite") || name.starts_with("temporary-");
+    let is_published = |name: &String| !is_other(name) && !name.contains('#');
     disk.names().into_iter().filter(is_published).collect()
 }

@@ -13,7 +13,7 @@ use crate::random::Random;
 /// Lives that a run may take to finish once nothing but servers misbehaves.
 const LAST_LIVES_MAX: u32 = 20;
 /// Operations of the disk among which a crash is placed.
-const OPERATIONS: u64 = 700;
+const OPERATIONS: u64 = 500;
 
 /// A bug that is planted to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
