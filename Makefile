@@ -49,7 +49,7 @@ test: model ## build and pass all tests
 	cargo test --release --locked --lib --test it --test sim
 
 sim: ## run the pipeline on a simulated machine: SEED=n replays one seed, SEEDS=n tries so many (2,000), each twice
-	SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked --test sim -- --nocapture --test-threads 1
+	SIM_POINTS=all SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked --test sim -- --nocapture --test-threads 1
 
 soak: ## the same with new seeds for DURATION=n seconds (600)
 	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked --test sim every_seed -- --nocapture

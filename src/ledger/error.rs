@@ -48,6 +48,13 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Returns whether the file or its directory cannot be written.
+    pub(super) fn is_unwritable(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+        let Self::Sqlite { source, .. } = self else { return false };
+        matches!(source.sqlite_error_code(), Some(ReadOnly | CannotOpen))
+    }
+
     /// Returns what the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -30,13 +30,20 @@ impl Reader {
         if !path.is_file() {
             return Err(LedgerError::Missing(dir.display().to_string()));
         }
-        Self::open_file(&LedgerFile { path, vfs: None })
+        match Self::open_file(&LedgerFile { path: path.clone(), vfs: None }) {
+            // The directory cannot be written, so that nobody is writing the ledger either.
+            Err(error) if error.is_unwritable() && !has_log(&path) => Self::over(open_at_rest(&path)?, &path),
+            opened => opened,
+        }
     }
 
     pub(super) fn open_file(file: &LedgerFile) -> Result<Self, LedgerError> {
-        let path = file.path.as_path();
         // Read-write, because a WAL database needs its shared-memory file even for reading; nothing here writes.
-        let connection = open_connection(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Self::over(open_connection(file, flags)?, &file.path)
+    }
+
+    fn over(connection: Connection, path: &Path) -> Result<Self, LedgerError> {
         connection.execute_batch("PRAGMA query_only = ON;").map_err(|error| sqlite_error(path, error))?;
         let format = check_format(&connection, path)?;
         Ok(Self { connection, path: path.to_owned(), format })
@@ -267,6 +274,20 @@ impl Reader {
             || self.connection.prepare_cached(sql)?.query_map(parameters, read)?.collect::<rusqlite::Result<Vec<T>>>();
         run().map_err(|error| sqlite_error(&self.path, error))
     }
+}
+
+/// Returns whether a ledger has a log, which may hold facts that are not in the file yet.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
+/// Opens a ledger that nobody writes, without making the files beside it that SQLite wants otherwise.
+fn open_at_rest(path: &Path) -> Result<Connection, LedgerError> {
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).map_err(|error| sqlite_error(path, error))
 }
 
 pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(kind: &'static str, name: &str) -> Result<T, LedgerError> {

@@ -89,8 +89,10 @@ impl Auditor {
             self.compare_facts(Facts::new(), outside);
             return;
         };
-        if first(&connection, "PRAGMA integrity_check") != "ok" {
-            outside.breach("the ledger's pages are damaged".to_owned());
+        let integrity = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        if integrity.as_deref() != Ok("ok") {
+            outside.breach(format!("the ledger's pages are damaged: {integrity:?}"));
+            return;
         }
         if first(&connection, "SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name = 'shard'") != "1" {
             self.compare_facts(Facts::new(), outside);

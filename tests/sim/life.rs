@@ -142,7 +142,11 @@ impl World {
             self.outside.fault(if kind == CrashKind::Power { "power cut" } else { "kill" });
             self.disk.restart(kind, &mut self.random);
         }
-        self.outside.event(&format!("ended {end:?}"));
+        // Not the error's inside: it may hold a backtrace, which is the test's own.
+        self.outside.event(&match &end {
+            End::Failed(error) => format!("ended with {error}"),
+            end => format!("ended {end:?}"),
+        });
         self.auditor.lock().unwrap().audit(&self.disk, &self.outside, settings.judge.attempts_max);
         self.remove_staged();
         end

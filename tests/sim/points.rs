@@ -30,9 +30,14 @@ fn a_crash_at_every_commit_and_publish_point_is_resumed_to_the_same_bytes() {
     let points = whole.points();
     let expected = whole.files();
     assert!(points.len() > 50 && expected.len() > 9, "{} points, {} files", points.len(), expected.len());
-    // Right before a point nothing of it is durable, right after it all is.
-    for &point in &points {
-        for (crash_at, kind) in [(point, CrashKind::Power), (point, CrashKind::Kill), (point + 1, CrashKind::Power)] {
+    // Right before a point nothing of it is durable, right after it all is. All three take a minute: otherwise in turn.
+    let is_thorough = std::env::var_os("SIM_POINTS").is_some();
+    let mut crashes = 0;
+    for (turn, &point) in points.iter().enumerate() {
+        let ways = [(point, CrashKind::Power), (point, CrashKind::Kill), (point + 1, CrashKind::Power)];
+        let chosen = if is_thorough { &ways[..] } else { std::slice::from_ref(&ways[turn % ways.len()]) };
+        for &(crash_at, kind) in chosen {
+            crashes += 1;
             let mut world = World::new(1, &setting, Acknowledge::AfterCommit);
             let faults = Faults { crash_at: Some(crash_at), ..Faults::default() };
             let plan = Plan { faults, crash: Some(kind), ..Plan::default() };
@@ -46,5 +51,5 @@ fn a_crash_at_every_commit_and_publish_point_is_resumed_to_the_same_bytes() {
             assert!(world.files() == expected, "a crash at operation {crash_at} ({kind:?}) changes the bytes");
         }
     }
-    println!("{} points, {} crashes, all resumed byte-identical", points.len(), 3 * points.len());
+    println!("{} points, {crashes} crashes, all resumed byte-identical", points.len());
 }
