@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--work", help="a directory to work in; a temporary one otherwise")
     parser.add_argument("--max-life", type=float, help="longest life in seconds; a third of the undisturbed run otherwise")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     work = Path(arguments.work or tempfile.mkdtemp(prefix="thinkloom-kill-"))
     work.mkdir(parents=True, exist_ok=True)
     path = config(arguments, work)
@@ -144,6 +145,10 @@ def main():
                 process.send_signal(signal.SIGKILL)
                 _, said = process.communicate()
                 ended = False
+            except BaseException:
+                # Nothing goes on behind the back of whoever stopped this.
+                process.kill()
+                raise
             after = stored(out)
             lost = [key for key, row in before.items() if after.get(key) != row]
             require(not lost, f"{len(lost)} facts of before the kill are gone, changed or stored again: {lost[:3]}")
