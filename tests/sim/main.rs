@@ -53,6 +53,28 @@ fn run_twice(seed: u64) -> Report {
     first
 }
 
+/// What all seeds saw together; each is counted once.
+#[derive(Default)]
+struct Totals {
+    runs: u64,
+    lives: u64,
+    events: u64,
+    audits: u64,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: Report) {
+        self.runs += 1;
+        self.lives += report.lives;
+        self.events += report.events;
+        self.audits += report.audits;
+        for (kind, count) in report.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+    }
+}
+
 #[test]
 fn every_seed_keeps_all_invariants_and_gives_the_same_events_twice() {
     if let Some(seed) = variable("SIM_SEED") {
@@ -65,7 +87,7 @@ fn every_seed_keeps_all_invariants_and_gives_the_same_events_twice() {
     let seeds = variable("SIM_SEEDS").unwrap_or(if deadline.is_some() { u64::MAX } else { SEEDS });
     let next = AtomicU64::new(variable("SIM_FROM").unwrap_or(0));
     let end = next.load(Ordering::Relaxed).saturating_add(seeds);
-    let totals: Mutex<(u64, u64, u64, u64, BTreeMap<&'static str, u64>)> = Mutex::default();
+    let totals: Mutex<Totals> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -75,19 +97,12 @@ fn every_seed_keeps_all_invariants_and_gives_the_same_events_twice() {
                         break;
                     }
                     let report = run_twice(seed);
-                    let mut totals = totals.lock().unwrap();
-                    totals.0 += 1;
-                    totals.1 += report.lives;
-                    totals.2 += report.events;
-                    totals.3 += report.audits;
-                    for (kind, count) in report.faults {
-                        *totals.4.entry(kind).or_default() += count;
-                    }
+                    totals.lock().unwrap().add(report);
                 }
             });
         }
     });
-    let (runs, lives, events, audits, faults) = totals.into_inner().unwrap();
+    let Totals { runs, lives, events, audits, faults } = totals.into_inner().unwrap();
     println!("{runs} seeds, each twice: {lives} lives, {events} events, {audits} audits, no breach; faults by kind:");
     for (kind, count) in &faults {
         println!("  {count:>7} {kind}");

@@ -234,12 +234,12 @@ fn response(call: &ScriptedCall, gold: &str) -> ScriptedReply {
     let answer = if draw % 100 < share { gold.to_owned() } else { (draw % 7 + 5).to_string() };
     let length = 3 + (draw >> 7) % 40;
     let thought: String = (0..length).map(|index| format!("step {index} ")).collect();
-    let tag = if draw % 29 == 0 { "<think_on>" } else { "" };
+    let tag = if draw.is_multiple_of(29) { "<think_on>" } else { "" };
     let text = match call.mode {
         Mode::ThinkOn => format!("{thought}\n</think>\n\n{tag}The number is \\boxed{{{answer}}}."),
         Mode::ThinkOff => format!("{tag}The number is \\boxed{{{answer}}}."),
     };
-    let finish_reason = if draw % 31 == 0 { FinishReason::Length } else { FinishReason::Stop };
+    let finish_reason = if draw.is_multiple_of(31) { FinishReason::Length } else { FinishReason::Stop };
     ScriptedReply { text, finish_reason, completion_tokens: length as u32 * 3 }
 }
 
