@@ -17,6 +17,8 @@ mod characters;
 mod choice;
 mod code;
 mod extract;
+#[doc(hidden)]
+pub mod fuzz;
 mod math;
 mod numeric;
 mod phrases;

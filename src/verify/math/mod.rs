@@ -39,6 +39,8 @@ mod unit_words;
 mod units;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use dashu_ratio::RBig;
