@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu fuzz fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,20 @@ bench-verify: build ## measure the verifiers beside math-verify on CASES=file.js
 	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify
 	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check math-verify==0.9.0 antlr4-python3-runtime==4.13.2
 	$(CACHE)/venv-verify/bin/python tests/tools/bench_verify.py $(THINKLOOM) $(CASES)
+
+# Coverage as cargo-fuzz asks for it, by flags that a stable compiler has; no sanitizer: the readers hold no unsafe code.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
+FUZZ_TARGETS := extractor latex code_blocks
+FUZZ_SECONDS := 60
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS (needs a C++ compiler; the first build takes minutes)
+	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo build --release --locked --target $(HOST) --manifest-path tests/fuzz/Cargo.toml
+	for target in $(FUZZ_TARGETS); do mkdir -p $(TARGET_DIR)/fuzz/corpus/$$target; \
+		$(TARGET_DIR)/fuzz/$(HOST)/release/$$target $(TARGET_DIR)/fuzz/corpus/$$target -dict=tests/fuzz/words.dict \
+			-max_len=2048 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(TARGET_DIR)/fuzz/$$target- -print_final_stats=1; \
+	done
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)

@@ -59,11 +59,43 @@ pub fn store(input: &Input, ledger: &Ledger) -> Result<u64, RunError> {
         return Ok(known);
     }
     let mut index = ExactIndex::new();
+    let mut unread = UnreadGolds::default();
     let rows = ingest::read(&input.files, &input.options).map(|row| match row? {
-        Row::Query(query) => Ok(admit(query, &mut index)),
+        Row::Query(query) => {
+            unread.look_at(&query);
+            Ok(admit(query, &mut index))
+        }
         Row::Excluded(exclusion) => Ok(IntakeRow::Excluded(exclusion)),
     });
-    ledger.store_intake::<RunError>(&input.digest, rows)
+    let count = ledger.store_intake::<RunError>(&input.digest, rows)?;
+    unread.report();
+    Ok(count)
+}
+
+/// Golds that the verifier can compare as texts only: no reason to exclude a query, but one to tell the user.
+#[derive(Default)]
+struct UnreadGolds {
+    count: u64,
+    first: Option<String>,
+}
+
+impl UnreadGolds {
+    fn look_at(&mut self, query: &Query) {
+        if verify::is_text_only(query.kind, &query.gold) {
+            self.count += 1;
+            let excerpt: String = query.gold.chars().take(60).collect();
+            self.first.get_or_insert_with(|| format!("{}:{}: {excerpt:?}", query.origin.file, query.origin.line));
+        }
+    }
+
+    fn report(self) {
+        let Some(first) = self.first else { return };
+        tracing::warn!(
+            "golds of kind math that are not read as mathematics: {}, the first in {first}; only the same text will count \
+             as correct (hint: rewrite them, or give such rows the kind text)",
+            self.count
+        );
+    }
 }
 
 /// Excludes a query whose gold cannot be read or whose question was seen before.
