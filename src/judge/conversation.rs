@@ -10,7 +10,7 @@
 //! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
 //! | stopped by a content filter, rejected (400, 422, ...) | the end | the end |
-//! | unusable reply, transient status, transport error, no end at all (the process died) | counts | counts |
+//! | unusable reply, transient status, transport error, no end at all (the process died), batch ended before | counts | counts |
 //! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops | the same |
 //!
 //! `attempts_max` bounds what counts over all requests of a conversation and over all restarts. A local judge gains
@@ -183,6 +183,7 @@ impl Conversation {
                 Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
                 None => "the request was rejected".to_owned(),
             }),
+            AttemptOutcome::Unanswered => Standing::Counts("its batch ended before it was answered".to_owned()),
             AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
         }
     }

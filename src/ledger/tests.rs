@@ -48,8 +48,12 @@ async fn a_fact_with_another_content_is_refused_and_its_neighbours_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     ledger.commit(vec![rollout_fact("a")]).await.unwrap();
-    let attempt =
-        |attempt| Fact::JudgeAttempt { request_key: "r".to_owned(), attempt, query_id: QueryId("q".to_owned()) };
+    let attempt = |attempt| Fact::JudgeAttempt {
+        request_key: "r".to_owned(),
+        attempt,
+        query_id: QueryId("q".to_owned()),
+        size: CallSize::default(),
+    };
     let (bad, good) = tokio::join!(ledger.commit(vec![attempt(1), rollout_fact("b")]), ledger.commit(vec![attempt(2)]));
     assert!(matches!(bad, Err(LedgerError::Conflict { kind: "rollout", .. })), "I2");
     good.unwrap();
@@ -71,7 +75,12 @@ async fn attempts_carry_their_replies_and_failures() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let key = || "r".to_owned();
-    let attempt = |attempt| Fact::JudgeAttempt { request_key: key(), attempt, query_id: QueryId("q".to_owned()) };
+    let attempt = |attempt| Fact::JudgeAttempt {
+        request_key: key(),
+        attempt,
+        query_id: QueryId("q".to_owned()),
+        size: CallSize::default(),
+    };
     let failure = Fact::JudgeFailure {
         request_key: key(),
         attempt: 1,
@@ -103,7 +112,8 @@ async fn many_look_ups_and_commits_at_once_see_what_was_acknowledged() {
             let key = format!("r{index}");
             assert_eq!(ledger.attempts(&key).await.unwrap(), []);
             let query_id = QueryId("q".to_owned());
-            let attempt = Fact::JudgeAttempt { request_key: key.clone(), attempt: 1, query_id };
+            let attempt =
+                Fact::JudgeAttempt { request_key: key.clone(), attempt: 1, query_id, size: CallSize::default() };
             ledger.commit(vec![attempt]).await.unwrap();
             assert_eq!(ledger.attempts(&key).await.unwrap().len(), 1);
         }

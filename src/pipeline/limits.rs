@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{JudgeBackend, PolicyBackend, Settings};
+use crate::config::{BatchSettings, JudgeBackend, PolicyBackend, Settings, Transport};
 
 /// Input rows read from the ledger at a time.
 pub const INTAKE_PAGE_ROWS: u64 = 64;
@@ -42,6 +42,11 @@ pub fn sampling_queries_max(settings: &Settings) -> usize {
 /// Queries whose justification is under way at once.
 #[must_use]
 pub fn judging_queries_max(settings: &Settings) -> usize {
+    let BatchSettings { requests_max, under_way_max, .. } = settings.judge.batch;
+    if settings.judge.backend == JudgeBackend::Openai && settings.judge.transport == Transport::Batch {
+        // While as many batches as may be are under way, the next one fills.
+        return requests_max * (under_way_max + 1);
+    }
     let addresses = 1 + settings.judge.more_base_urls.len();
     let calls = settings.judge.concurrency_max.max(1) * addresses;
     // Those whose reply is being committed or read need no slot: the next ones are ready to take it.

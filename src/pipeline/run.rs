@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::RunError;
-use super::journal::{Charging, LedgerJournal};
+use super::journal::{Charging, LedgerJournal, unwrapped};
 use super::limits::{self, INTAKE_PAGE_ROWS};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
 use super::sampling::sample_all;
+use crate::config::Transport;
 use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
 use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
@@ -85,7 +86,14 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let decided = intake_rows(Arc::clone(context), open)
         .map_ok(|row| decide(Arc::clone(context), row))
         .try_buffer_unordered(limits::sampling_queries_max(&context.settings));
+    let over = futures::stream::poll_fn(|_| {
+        if let Some(batches) = &context.batches {
+            batches.input_is_over();
+        }
+        std::task::Poll::Ready(None::<Result<Stage, RunError>>)
+    });
     let settled = decided
+        .chain(over)
         .map_ok(|stage| justify(Arc::clone(context), stage))
         .try_buffer_unordered(limits::judging_queries_max(&context.settings));
     let mut settled = std::pin::pin!(settled);
@@ -287,6 +295,7 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         charging: context.charging,
         progress: Arc::clone(&context.progress),
         prices: context.settings.judge.prices_usd_per_mtok.clone(),
+        batches: context.batches.clone(),
     };
     let mut options = AskOptions::new(context.stop.clone());
     options.flights = context.flights.clone();
@@ -295,7 +304,12 @@ async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
         // The local model is not overloaded, and says something else at the next attempt at once.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
     }
-    match ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await {
+    let batches = context.batches.as_ref().filter(|_| context.settings.judge.transport == Transport::Batch);
+    let judged = match batches {
+        Some(batches) => batches.ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await,
+        None => ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await,
+    };
+    match judged.map_err(unwrapped) {
         Ok(_) => {}
         Err(AskError::Cancelled) => return Err(RunError::Stopped),
         // A local judge is refused its turn when the engine drains.

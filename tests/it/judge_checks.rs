@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Ledger, Mock, Outcome, Workspace, data_hashes, program, rows, text};
+use crate::support::{Ledger, Mock, Outcome, Running, Workspace, data_hashes, program, rows, text, until};
 
 const QUERIES: usize = 30;
 const BAD_TEXTS: &[&str] = &["--rate-leak", "0.25", "--rate-contradict", "0.25", "--seed", "5"];
@@ -147,4 +147,43 @@ fn a_deadline_stops_the_run_resumably() {
     workspace.run(&["--deadline", "2001-01-01T00:00:00Z"]).assert_code(3);
     workspace.run(&["--deadline", "1h"]).assert_code(0);
     workspace.run(&["--deadline", "soon"]).assert_code(2).assert_says(&["2h30m"]);
+}
+
+#[test]
+fn calls_that_were_in_flight_at_a_kill_count_against_the_budget_at_their_estimate() {
+    let judge = Mock::start(&["--latency-ms", "60000"]);
+    let budget = [("judge.budget_usd", "0.02"), ("judge.concurrency_max", "2")];
+    let workspace = workspace(&judge, &[&PRICES[..], &budget].concat());
+    let out = workspace.out();
+    let running = Running::start(&mut workspace.command(&[]));
+    let begun = || Ledger::open(&out)?.number("SELECT count(*) FROM judge_attempt");
+    until("two calls", || begun().filter(|&count| count == 2));
+    assert!(running.kill(), "the run was under way");
+    let held = &status(&out)["judge"];
+    assert_eq!(held["unanswered"].as_i64(), Some(2), "{held}");
+    let each = held["unanswered_usd_max"].as_f64().unwrap() / 2.0;
+    assert!(each > 0.005, "{held}");
+
+    // Room for two and a half: none is left for a third. With room for three it would be made.
+    let limit = format!("judge.budget_usd={}", 2.5 * each);
+    let asked = judge.stat("requests");
+    workspace.run(&["--set", &limit]).assert_code(3).assert_says(&["budget", "hint:"]);
+    assert_eq!((count(&out, "judge_attempt"), judge.stat("requests")), (2, asked));
+}
+
+#[test]
+fn the_time_of_a_reply_decides_its_price() {
+    let judge = Mock::start(&[]);
+    let spend = |off_peak: &'static str| {
+        let more =
+            [("judge.prices_usd_per_mtok.as_of", "\"2026-08-16\""), ("judge.prices_usd_per_mtok.off_peak", off_peak)];
+        let workspace = workspace(&judge, &[&PRICES[..], &more].concat());
+        let out = workspace.run_whole("out", &["--limit", "5"]);
+        let text = Outcome::of(program().arg("status").arg(&out)).assert_code(0).stdout;
+        assert!(text.contains("prices of 2026-08-16"), "{text}");
+        status(&out)["spend_usd"].as_f64().unwrap()
+    };
+    let peak = spend("{}");
+    let always = r#"{ hours_utc = ["00:00-24:00"], input_cache_hit = 0.1, input_cache_miss = 0.1, output = 0.2 }"#;
+    assert!(peak > 0.0 && (spend(always) - peak / 10.0).abs() < 1e-9);
 }
