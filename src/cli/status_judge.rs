@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::display::duration;
 use crate::config::{JudgeBackend, Settings};
 use crate::domain::Mode;
-use crate::judge::check::{Subject, check, known_texts, triples};
+use crate::judge::check::{Rejection, Subject, check, known_texts, triples};
 use crate::judge::cost::{Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::{JudgeKind, reply};
 use crate::ledger::{BatchTotals, CallSize, IntakeRow, Reader, RunRecord, ShardRecord};
@@ -64,6 +64,7 @@ pub struct JudgeStatus {
 
 /// A published sample, as far as its replies are checked against it.
 struct Published {
+    justification: Option<(String, String)>,
     mode: Mode,
     gold: String,
     question: String,
@@ -110,6 +111,11 @@ pub(super) fn gather(
         status.replies_checked += 1;
         if let Err(rejection) = check(&parsed.justification, &subject, known_texts(kind), kind) {
             *status.rejections.entry(rejection.to_string()).or_default() += 1;
+        } else if row.justification.as_ref().is_some_and(|(text, model)| {
+            // It passed, and still another text of the same judge was taken: it nearly repeats a neighbour's.
+            *text != parsed.justification && Some(model) == parsed.served_model.as_ref()
+        }) {
+            *status.rejections.entry(Rejection::NearCopy.to_string()).or_default() += 1;
         }
     })?;
     status.unanswered_usd_max = Some(0.0);
@@ -136,21 +142,24 @@ pub(super) fn gather(
 
 /// Reads the published samples; counts their statuses and near-copies. Files that cannot be read are left out.
 fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) -> (HashMap<String, Published>, u64) {
-    const COLUMNS: [&str; 6] = ["query_id", "mode", "gold", "prompt", "justification", "justification_status"];
+    const COLUMNS: [&str; 7] =
+        ["query_id", "mode", "gold", "prompt", "justification", "justification_status", "judge_model"];
     let mut published = HashMap::new();
     let (mut seen, mut count) = (HashSet::new(), 0);
     for record in samples {
         let Ok(rows) = read_columns(&dir.join(&record.file_name), &COLUMNS) else { continue };
         for row in rows {
             count += 1;
-            let Ok([id, mode, gold, question, text, state]) = <[Option<String>; 6]>::try_from(row) else { continue };
+            let Ok([id, mode, gold, question, text, state, model]) = <[Option<String>; 7]>::try_from(row) else {
+                continue;
+            };
             *status.statuses.entry(state.unwrap_or_else(|| "none".to_owned())).or_default() += 1;
-            if text.is_some_and(|text| resembles(&mut seen, &text)) {
+            if text.as_ref().is_some_and(|text| resembles(&mut seen, text)) {
                 status.near_copies += 1;
             }
             let mode = mode.and_then(|mode| mode.parse().ok());
             if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
-                published.insert(id, Published { mode, gold, question });
+                published.insert(id, Published { justification: text.zip(model), mode, gold, question });
             }
         }
     }

@@ -10,6 +10,7 @@ mod error;
 pub mod forecast;
 mod intake;
 mod journal;
+mod judging;
 mod limits;
 pub mod memory;
 pub mod plan;

@@ -45,6 +45,8 @@ pub enum Outcome {
     Contradiction,
     /// A justification that gives the answer away.
     Leak,
+    /// A justification that says the same whatever is asked.
+    Copy,
     /// Over the enforced limit: 429, counted apart from the drawn ones.
     OverLimit,
     /// 402, or 429 with `insufficient_quota`.
@@ -80,6 +82,7 @@ impl Outcome {
         (Self::Filtered, "filter"),
         (Self::Contradiction, "contradict"),
         (Self::Leak, "leak"),
+        (Self::Copy, "copy"),
         (Self::OverLimit, "over_limit"),
         (Self::NoMoney, "no_money"),
         (Self::BadKey, "bad_key"),
@@ -153,6 +156,8 @@ pub struct Knobs {
     pub echo_headers: bool,
     /// Every good reply says the same.
     pub duplicates: bool,
+    /// Share of request bodies whose good replies say the same as those of the others.
+    pub copies: f64,
     pub batch_delay: Duration,
     pub batch_answer: Duration,
     pub batch_hang: u64,
@@ -188,6 +193,7 @@ impl Default for Knobs {
             die_after: u64::MAX,
             echo_headers: false,
             duplicates: false,
+            copies: 0.0,
             batch_delay: Duration::ZERO,
             batch_answer: Duration::ZERO,
             batch_hang: 0,
@@ -221,7 +227,7 @@ on the loopback address.
   --money-after N          no money after N requests, said as --money-style 402|429|200; GET /pay ends it
   --die-after N            reset all connections and stop listening after N requests
   --echo-headers           put the request's headers into error bodies
-  --duplicates             every good reply says the same
+  --duplicates             every good reply says the same; --copies P: only those to this share of request bodies
   --batch-delay-ms MS      time that a batch takes; its lines meet the ends of --rate-NAME
   --batch-answer-ms MS     uploads and new batches are done at once and answered after this time
   --batch-hang N           the first N uploads are neither stored nor answered
@@ -295,6 +301,7 @@ impl Knobs {
             "--money-after" => self.money_after = number()?,
             "--money-style" => self.money_style = value.parse().map_err(|_| bad())?,
             "--die-after" => self.die_after = number()?,
+            "--copies" => self.copies = real()?,
             "--batch-delay-ms" => self.batch_delay = time(1e-3)?,
             "--batch-answer-ms" => self.batch_answer = time(1e-3)?,
             "--batch-hang" => self.batch_hang = number()?,

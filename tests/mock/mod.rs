@@ -73,7 +73,8 @@ impl State {
             }
             draw -= rate;
         }
-        Outcome::Ok
+        // Of the body alone: asked again, it says the same.
+        if self.fraction(body, 0, 4) < self.knobs.copies { Outcome::Copy } else { Outcome::Ok }
     }
 
     fn latency(&self, body: u64, number: u32) -> Duration {
