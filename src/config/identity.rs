@@ -68,7 +68,8 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.json_mode", Redo::Justifications),
     ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
-    ("output.queries_per_shard", Redo::Shards),
+    // Texts are measured against those of the same shard.
+    ("output.queries_per_shard", Redo::Justifications),
 ];
 
 /// Parts of the identity that are no settings but contents.

@@ -7,7 +7,9 @@ use std::ops::RangeBounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::batch::BatchSettings;
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
+use super::prices::PriceSettings;
 use super::streaming::Streaming;
 use crate::domain::Kind;
 
@@ -221,10 +223,11 @@ pub enum JudgeBackend {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// One chat call per justification.
+    /// One chat call per justification; `direct` is another name for it.
     #[default]
+    #[serde(alias = "direct")]
     Chat,
-    /// The provider's batch API. Not in this version.
+    /// The provider's batch API: cheaper at most providers, and slower.
     Batch,
 }
 
@@ -279,6 +282,8 @@ pub struct JudgeSettings {
     pub budget_usd: f64,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
     pub extra: BTreeMap<String, serde_json::Value>,
+    /// How the provider's batch API is used.
+    pub batch: BatchSettings,
     /// What the provider charges.
     pub prices_usd_per_mtok: PriceSettings,
 }
@@ -303,24 +308,10 @@ impl Default for JudgeSettings {
             on_rejected: OnRejected::Exclude,
             budget_usd: 0.0,
             extra: BTreeMap::new(),
+            batch: BatchSettings::default(),
             prices_usd_per_mtok: PriceSettings::default(),
         }
     }
-}
-
-/// `[judge.prices_usd_per_mtok]`; what is left out is unknown, and so is the spend.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PriceSettings {
-    /// Input tokens that the provider found in its cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_cache_hit: Option<f64>,
-    /// Other input tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_cache_miss: Option<f64>,
-    /// Output tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<f64>,
 }
 
 /// `[difficulty]`: bins over the two pass rates; the rule is in `difficulty.rs`.
@@ -404,6 +395,12 @@ impl Settings {
         within("judge.max_tokens", judge.max_tokens, TOKENS, TOKENS_TEXT)?;
         within("judge.budget_usd", judge.budget_usd, 0.0..=1e9, "0 (no limit) to 1000000000")?;
         within("judge.timeout_s", judge.timeout_s, 1..=86_400, "1 to 86400")?;
+        within("judge.batch.requests_max", judge.batch.requests_max, 1..=50_000, "1 to 50000")?;
+        within("judge.batch.file_mib_max", judge.batch.file_mib_max, 1..=200, "1 to 200")?;
+        within("judge.batch.under_way_max", judge.batch.under_way_max, 1..=64, "1 to 64")?;
+        within("judge.batch.fill_s", judge.batch.fill_s, 0.0..=86_400.0, "0 to 86400")?;
+        within("judge.batch.poll_s", judge.batch.poll_s, 0.01..=3600.0, "0.01 to 3600")?;
+        judge.prices_usd_per_mtok.check()?;
         let above_zero = f64::MIN_POSITIVE..=1.0;
         within("difficulty.easy_off_min", difficulty.easy_off_min, above_zero.clone(), "above 0, up to 1")?;
         within("difficulty.medium_on_min", difficulty.medium_on_min, above_zero, "above 0, up to 1")?;
@@ -445,15 +442,21 @@ impl Settings {
             );
         }
         if judge.budget_usd > 0.0 && judge.backend == JudgeBackend::Openai {
-            let PriceSettings { input_cache_hit, input_cache_miss, output } = &judge.prices_usd_per_mtok;
-            let prices =
-                [("input_cache_hit", input_cache_hit), ("input_cache_miss", input_cache_miss), ("output", output)];
-            if let Some((name, _)) = prices.iter().find(|(_, price)| price.is_none()) {
+            let prices = &judge.prices_usd_per_mtok;
+            let is_batch = judge.transport == Transport::Batch;
+            let factor = (is_batch && prices.batch_factor.is_none()).then(|| "batch_factor".to_owned());
+            if let Some(name) = prices.unknown().or(factor) {
                 return Err((
                     "judge.budget_usd",
                     format!("is set, but judge.prices_usd_per_mtok.{name} is not: a limit needs all prices"),
                 ));
             }
+        }
+        if judge.transport == Transport::Batch && judge.backend != JudgeBackend::Openai {
+            return fault("judge.transport", "is \"batch\", which needs judge.backend = \"openai\"");
+        }
+        if judge.transport == Transport::Batch && !judge.more_base_urls.is_empty() {
+            return fault("judge.more_base_urls", "is set, but a batch goes to judge.base_url alone");
         }
         let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
         if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
@@ -468,7 +471,6 @@ impl Settings {
             if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
         };
         absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
-        absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
-        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")
+        absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict, stable_names};
 use crate::sys::clock;
 
 /// A fact to be added.
@@ -52,6 +52,26 @@ pub enum Fact {
         attempt: u32,
         /// The query it is about.
         query_id: QueryId,
+        /// The most that it can be charged for.
+        size: CallSize,
+    },
+    /// Judge calls that are about to be handed to a batch API together.
+    JudgeBatch {
+        /// Hash of what it holds.
+        batch_key: String,
+        /// Where the API is.
+        base_url: String,
+        /// Request keys and attempts.
+        items: Vec<(String, u32)>,
+    },
+    /// A batch came further.
+    JudgeBatchStep {
+        /// Hash of what it holds.
+        batch_key: String,
+        /// How far.
+        step: BatchStep,
+        /// The provider's id of its file or of the batch; the last status.
+        value: String,
     },
     /// What a judge call brought.
     JudgeReply {
@@ -78,6 +98,28 @@ pub enum Fact {
     /// A published file.
     Shard(ShardRecord),
 }
+
+/// The most that a judge call can be charged for; nothing if it is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallSize {
+    /// Tokens of the prompt.
+    pub prompt_tokens_max: u64,
+    /// Tokens of the reply.
+    pub completion_tokens_max: u64,
+}
+
+/// How far a batch came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BatchStep {
+    /// The provider has its file.
+    Uploaded,
+    /// The provider works on it.
+    Created,
+    /// Everything that it brought is stored.
+    Ended,
+}
+
+stable_names!(BatchStep { Uploaded => "uploaded", Created => "created", Ended => "ended" });
 
 /// A configuration under which a directory was run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,9 +196,18 @@ pub struct AttemptRecord {
     pub failure: Option<(AttemptOutcome, Option<u16>)>,
 }
 
-/// Columns that are not compared when a fact is written again: when it was recorded, for which query first, and how
-/// it was read.
-const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings", "observed_mode"];
+/// Columns that are not compared when a fact is written again: when it was recorded, for which query first, how it was
+/// read, and what an older format does not have.
+const UNCOMPARED: &[&str] = &[
+    "recorded_unix_ms",
+    "started_unix_ms",
+    "begun_unix_ms",
+    "prompt_tokens_max",
+    "completion_tokens_max",
+    "query_id",
+    "settings",
+    "observed_mode",
+];
 
 /// Integers are stored signed; counts and ordinals never reach the sign bit.
 pub(super) fn integer(number: u64) -> Value {
@@ -208,8 +259,8 @@ impl Fact {
                     ("reason", text(&verdict.reason)),
                 ],
             ),
-            Self::JudgeAttempt { request_key, attempt, query_id }
-                if insert_attempt(connection, request_key, *attempt, query_id)? =>
+            Self::JudgeAttempt { request_key, attempt, query_id, size }
+                if insert_attempt(connection, request_key, *attempt, query_id, *size)? =>
             {
                 Ok(())
             }
@@ -218,15 +269,18 @@ impl Fact {
             {
                 Ok(())
             }
-            Self::JudgeAttempt { request_key, attempt, query_id } => insert_once(
+            // It is there: its key is all that is compared.
+            Self::JudgeAttempt { .. } => Ok(()),
+            Self::JudgeBatch { batch_key, base_url, items } => insert_batch(connection, batch_key, base_url, items),
+            Self::JudgeBatchStep { batch_key, step, value } => insert_once(
                 connection,
-                "judge_attempt",
+                "judge_batch_step",
                 2,
                 &[
-                    ("request_key", text(request_key)),
-                    ("attempt", integer(u64::from(*attempt))),
-                    ("query_id", text(&query_id.0)),
-                    ("started_unix_ms", Value::Integer(clock::unix_ms())),
+                    ("batch_key", text(batch_key)),
+                    ("step", text(step.name())),
+                    ("value", text(value)),
+                    ("recorded_unix_ms", Value::Integer(clock::unix_ms())),
                 ],
             ),
             Self::JudgeReply { request_key, attempt, body } => insert_once(
@@ -270,16 +324,53 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
 }
 
 /// Adds the attempt as most are: as something new. There is one for every call, and comparing costs more than adding.
-fn insert_attempt(connection: &Connection, key: &str, attempt: u32, query_id: &QueryId) -> Result<bool, InsertError> {
-    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms) \
-               VALUES (?1, ?2, ?3, ?4)";
-    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, clock::unix_ms()))? == 1)
+fn insert_attempt(
+    connection: &Connection,
+    key: &str,
+    attempt: u32,
+    query_id: &QueryId,
+    size: CallSize,
+) -> Result<bool, InsertError> {
+    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms, \
+               prompt_tokens_max, completion_tokens_max) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let CallSize { prompt_tokens_max, completion_tokens_max } = size;
+    let row = (key, attempt, &query_id.0, clock::unix_ms(), prompt_tokens_max, completion_tokens_max);
+    Ok(connection.prepare_cached(sql)?.execute(row)? == 1)
 }
 
 /// Adds the reply as most are: as something new.
 fn insert_reply(connection: &Connection, key: &str, attempt: u32, body: &str) -> Result<bool, InsertError> {
-    let sql = "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body) VALUES (?1, ?2, ?3)";
-    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body))? == 1)
+    let sql =
+        "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body, recorded_unix_ms) VALUES (?1, ?2, ?3, ?4)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body, clock::unix_ms()))? == 1)
+}
+
+fn insert_batch(
+    connection: &Connection,
+    batch_key: &str,
+    base_url: &str,
+    items: &[(String, u32)],
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "judge_batch",
+        1,
+        &[
+            ("batch_key", text(batch_key)),
+            ("base_url", text(base_url)),
+            ("requests", integer(items.len() as u64)),
+            ("begun_unix_ms", Value::Integer(clock::unix_ms())),
+        ],
+    )?;
+    for (request_key, attempt) in items {
+        let columns = [
+            ("request_key", text(request_key)),
+            ("attempt", integer(u64::from(*attempt))),
+            ("batch_key", text(batch_key)),
+        ];
+        insert_once(connection, "judge_batch_item", 2, &columns)?;
+    }
+    Ok(())
 }
 
 fn insert_rollout(

@@ -6,6 +6,7 @@
 //! are read or rows are encoded is not known here.
 
 mod attempts;
+mod batches;
 mod error;
 mod facts;
 mod reader;
@@ -15,8 +16,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use batches::{BatchItem, BatchRecord, BatchTotals, OpenCall, ReplyRecord};
 pub use error::LedgerError;
-pub use facts::{AttemptRecord, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
+pub use facts::{AttemptRecord, BatchStep, CallSize, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 pub use reader::Reader;
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::Ledger;
@@ -24,9 +26,9 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Versions 2 and 3 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides.
-const FORMAT_VERSION: i64 = 3;
+/// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
+/// `rollout_failure` besides, version 4 the tables `judge_batch*`.
+const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -37,4 +39,7 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("rollout", "observed_mode", "TEXT"),
     ("intake", "test_imports", "TEXT"),
     ("intake", "entry_point", "TEXT"),
+    ("judge_attempt", "prompt_tokens_max", "INTEGER"),
+    ("judge_attempt", "completion_tokens_max", "INTEGER"),
+    ("judge_reply", "recorded_unix_ms", "INTEGER"),
 ];

@@ -16,7 +16,7 @@ pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// The ledger's format when it was opened; columns that were added later are not there to be read.
-    format: i64,
+    pub(super) format: i64,
 }
 
 impl Reader {

@@ -98,6 +98,8 @@ CREATE TABLE IF NOT EXISTS judge_attempt (
     attempt INTEGER NOT NULL,
     query_id TEXT NOT NULL,
     started_unix_ms INTEGER NOT NULL,
+    prompt_tokens_max INTEGER,       -- the most that it can be charged for; 0 if it is free, null before format 4
+    completion_tokens_max INTEGER,
     PRIMARY KEY (request_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
@@ -108,6 +110,7 @@ CREATE TABLE IF NOT EXISTS judge_reply (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     body TEXT NOT NULL,
+    recorded_unix_ms INTEGER,        -- decides between peak and off-peak prices; null before format 4
     PRIMARY KEY (request_key, attempt)
 ) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
@@ -119,6 +122,34 @@ CREATE TABLE IF NOT EXISTS judge_failure (
     status INTEGER,
     detail TEXT NOT NULL,
     PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Judge calls that are about to be handed to the provider's batch API together.
+CREATE TABLE IF NOT EXISTS judge_batch (
+    batch_key TEXT PRIMARY KEY,      -- hash of what it holds; the provider is told it as file name and metadata
+    base_url TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    begun_unix_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The attempts that a batch holds.
+CREATE TABLE IF NOT EXISTS judge_batch_item (
+    request_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    batch_key TEXT NOT NULL REFERENCES judge_batch (batch_key),
+    PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS judge_batch_item_by_batch ON judge_batch_item (batch_key);
+
+-- How far a batch came: `uploaded` (the id of its file), `created` (the provider's id), `ended` (its last status, once
+-- everything that it brought is stored).
+CREATE TABLE IF NOT EXISTS judge_batch_step (
+    batch_key TEXT NOT NULL REFERENCES judge_batch (batch_key),
+    step TEXT NOT NULL,
+    value TEXT NOT NULL,
+    recorded_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (batch_key, step)
 ) STRICT, WITHOUT ROWID;
 
 -- Published files. A row stands only for a file that was durable before.

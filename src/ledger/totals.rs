@@ -66,32 +66,6 @@ impl Reader {
         })
     }
 
-    /// Returns the bodies of all judge replies, one after the other, for adding up their usage.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
-    pub fn for_each_reply(&self, mut take: impl FnMut(&str)) -> Result<(), LedgerError> {
-        self.many("SELECT body FROM judge_reply", [], |row| {
-            take(row.get_ref(0)?.as_str()?);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Calls `take` with the query and the raw body of every stored judge reply, in the order of attempts.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
-    pub fn for_each_reply_of_a_query(&self, mut take: impl FnMut(&str, &str)) -> Result<(), LedgerError> {
-        let sql = "SELECT judge_attempt.query_id, judge_reply.body FROM judge_attempt JOIN judge_reply \
-                   USING (request_key, attempt)";
-        self.many(sql, [], |row| {
-            take(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
     /// Returns completion tokens per second while responses were being recorded: the time between two neighbouring
     /// records counts if it is below a minute, so that pauses between runs do not.
     ///

@@ -9,25 +9,30 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{BatchOptions, Batches, usage_of};
 use super::error::RunError;
 use super::intake::{self, Input};
 use super::journal::Charging;
+use super::limits;
 use super::memory;
 use super::programs::Programs;
 use super::progress::Progress;
 use crate::config::identity::{Contents, RunIdentity};
 use crate::config::{
-    JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings,
+    JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings, Transport,
 };
 use crate::domain::{Kind, ResolvedModel};
+use crate::http::batch::BatchClient;
+use crate::http::retry::raised_cap;
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
-use crate::judge::cost::{Budget, Usage, cost_usd};
+use crate::judge::cost::{Budget, Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
 use crate::judge::{Flights, Judge, check, prompt, reply};
-use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
+use crate::ledger::{BatchItem, BatchRecord, Ledger, LedgerError, OpenCall, Reader, RunRecord};
 use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
 use crate::shards::{self, Publisher, TABLES_VERSION};
+use crate::sys::clock::unix_ms;
 use crate::sys::files::{DirLock, lock_dir};
 use crate::verify;
 
@@ -87,6 +92,8 @@ pub struct Context {
     pub flights: Flights,
     /// What judge calls may cost, if that is limited.
     pub budget: Option<Arc<Budget>>,
+    /// The batches of judge calls, if there are any.
+    pub batches: Option<Batches>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
@@ -130,7 +137,24 @@ impl Context {
         };
         let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
         let prompt_version = hex::encode(&Sha256::digest(prompts.as_bytes())[..6]);
-        let budget = open_budget(&settings, &ledger.reader()?)?;
+        let api = open_batch_api(&settings)?;
+        let left = batches_left(&ledger.reader()?, api.as_ref())?;
+        let budget = open_budget(&settings, &ledger.reader()?, &left)?;
+        let progress = Arc::new(Progress::new(rows));
+        let is_wanted = settings.judge.transport == Transport::Batch || !left.is_empty();
+        let batches = api.filter(|_| is_wanted).map(|api| {
+            Batches::start(BatchOptions {
+                api,
+                ledger: ledger.clone(),
+                settings: settings.judge.batch.clone(),
+                prices: settings.judge.prices_usd_per_mtok.clone(),
+                progress: Arc::clone(&progress),
+                budget: budget.clone(),
+                stop: stop.clone(),
+                capacity: limits::judging_queries_max(&settings),
+                left,
+            })
+        });
         let charging = if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free };
         Ok(Self {
             settings,
@@ -147,7 +171,8 @@ impl Context {
             prompt_version,
             flights: Flights::default(),
             budget,
-            progress: Arc::new(Progress::new(rows)),
+            batches,
+            progress,
             stop,
             readers: Mutex::default(),
             _lock: lock,
@@ -192,20 +217,75 @@ impl Context {
     }
 }
 
-/// Opens the budget with what stored replies of an API cost. A reply that does not say its tokens counts by its size.
-fn open_budget(settings: &Settings, reader: &Reader) -> Result<Option<Arc<Budget>>, RunError> {
-    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, .. } = &settings.judge;
+/// The most that a judge call of an older format may have used: a prompt as long as they get.
+const UNSIZED_PROMPT_TOKENS: u64 = 16_000;
+
+/// Opens the budget with what stored replies of an API cost, and with the most that calls without one may have cost but
+/// for those in batches that are carried on. A reply that does not say its tokens counts by its size.
+fn open_budget(
+    settings: &Settings,
+    reader: &Reader,
+    left: &[(BatchRecord, Vec<BatchItem>)],
+) -> Result<Option<Arc<Budget>>, RunError> {
+    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, transport, .. } = &settings.judge;
     if *budget_usd == 0.0 || *backend != JudgeBackend::Openai {
         return Ok(None);
     }
     let mut spent_usd = 0.0;
-    reader.for_each_reply(|body| {
-        if !reply::is_local(body) {
-            let size = Usage { completion_tokens: body.len() as u64, ..Usage::default() };
-            spent_usd += cost_usd(&reply::usage(body).unwrap_or(size), prices).unwrap_or(0.0);
+    reader.for_each_reply(|record| {
+        if !reply::is_local(record.body) {
+            let size = Usage { completion_tokens: record.body.len() as u64, ..Usage::default() };
+            let usage = reply::usage(record.body).unwrap_or(size);
+            let way = if record.is_batched { Way::Batch } else { Way::Call };
+            // A batch without its factor, from a time without a budget, counts as much as a call.
+            let cost = cost_usd(&usage, prices, record.unix_ms, way);
+            spent_usd += cost.or_else(|| cost_max_usd(&usage, prices, Way::Call)).unwrap_or(0.0);
         }
     })?;
-    Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), spent_usd))))
+    for OpenCall { size, batch_key, is_under_way } in reader.open_calls()? {
+        let is_left = batch_key.as_ref().is_some_and(|key| left.iter().any(|(record, _)| record.batch_key == *key));
+        if is_under_way && is_left {
+            continue;
+        }
+        let unsized_call = Usage {
+            prompt_tokens: UNSIZED_PROMPT_TOKENS,
+            cache_hit_tokens: None,
+            completion_tokens: u64::from(raised_cap(settings.judge.max_tokens)),
+        };
+        let usage = size.map_or(unsized_call, usage_of);
+        spent_usd += cost_max_usd(&usage, prices, Way::Call).unwrap_or(0.0);
+    }
+    let way = if *transport == Transport::Batch { Way::Batch } else { Way::Call };
+    Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), way, unix_ms, spent_usd))))
+}
+
+/// Builds the client of the judge's batch API, if the judge is an API.
+fn open_batch_api(settings: &Settings) -> Result<Option<BatchClient>, RunError> {
+    let JudgeSettings { backend, base_url, api_key_env, timeout_s, .. } = &settings.judge;
+    if *backend != JudgeBackend::Openai {
+        return Ok(None);
+    }
+    let key = std::env::var(api_key_env).ok().filter(|key| !key.trim().is_empty());
+    let client = BatchClient::new(base_url, key.map(SecretString::from), Duration::from_secs(*timeout_s));
+    client.map(Some).map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
+}
+
+/// Returns the batches that earlier starts left under way at this provider; warns of those at another.
+fn batches_left(reader: &Reader, api: Option<&BatchClient>) -> Result<Vec<(BatchRecord, Vec<BatchItem>)>, RunError> {
+    let mut left = Vec::new();
+    for record in reader.batches()?.under_way {
+        if api.is_some_and(|api| api.base_url() == record.base_url) {
+            let items = reader.batch_items(&record.batch_key)?;
+            left.push((record, items));
+        } else {
+            let BatchRecord { batch_key, base_url, requests, .. } = record;
+            tracing::warn!(
+                "batch {batch_key} ({requests} requests) is still under way at {base_url}; its replies come in when \
+                 judge.base_url is that again"
+            );
+        }
+    }
+    Ok(left)
 }
 
 fn open_policy(

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, RunOptions, open_api_judge};
 use super::error::RunError;
-use crate::config::{JudgeBackend, Settings};
+use crate::config::{JudgeBackend, Settings, Transport};
 use crate::domain::{ByMode, Query};
-use crate::judge::cost::{Usage, cost_usd};
+use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
 use crate::policy::{PolicyError, SampleError};
@@ -151,7 +151,8 @@ fn judge_usd(settings: &Settings, calls: u64, prompt_tokens: u64) -> Option<f64>
         cache_hit_tokens: None,
         completion_tokens: calls * JUSTIFICATION_TOKENS,
     };
-    cost_usd(&usage, &settings.judge.prices_usd_per_mtok)
+    let way = if settings.judge.transport == Transport::Batch { Way::Batch } else { Way::Call };
+    cost_max_usd(&usage, &settings.judge.prices_usd_per_mtok, way)
 }
 
 impl Forecast {
@@ -167,7 +168,9 @@ impl Forecast {
         let money = match self.judge_usd {
             None => "unknown: set judge.prices_usd_per_mtok".to_owned(),
             Some(0.0) => "none".to_owned(),
-            Some(usd) => format!("about ${usd:.2} (no cache hits, {JUSTIFICATION_TOKENS} tokens per reply assumed)"),
+            Some(usd) => {
+                format!("about ${usd:.2} (no cache hits, peak prices, {JUSTIFICATION_TOKENS} tokens per reply assumed)")
+            }
         };
         format!(
             "forecast from {} of {} queries, sampled now and thrown away:\n\

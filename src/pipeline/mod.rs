@@ -4,11 +4,13 @@
 //! commits what comes of it, and publishes a shard as soon as all its rows are settled.
 
 pub mod audit;
+mod batches;
 mod context;
 mod error;
 pub mod forecast;
 mod intake;
 mod journal;
+mod judging;
 mod limits;
 pub mod memory;
 pub mod plan;
@@ -19,6 +21,7 @@ mod rows;
 mod run;
 mod sampling;
 
+pub use batches::{BatchOptions, Batches};
 pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};

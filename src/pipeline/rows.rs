@@ -1,12 +1,16 @@
 //! From facts to the rows that are published.
 
+use std::sync::Arc;
+
 use super::context::Context;
 use super::error::RunError;
 use super::journal;
+use super::judging::PendingJudgement;
 use super::plan::{self, Cell, Chosen, Justified, Next};
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
 use crate::engine::EngineError;
-use crate::judge::{Judge, Judged, Step};
+use crate::judge::check::Neighbours;
+use crate::judge::{Conversation, Judge, Judged, Step};
 use crate::ledger::{IntakeRow, Reader};
 use crate::policy::PolicyError;
 use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
@@ -79,30 +83,55 @@ pub fn unsampleable(context: &Context, cells: &ByMode<Vec<Cell>>) -> Result<Opti
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
 pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<SettledRow, RunError> {
+    match settle_among(context, reader, row, None)? {
+        Settling::Done(settled) => Ok(settled),
+        Settling::Pending(pending) => Err(missing(&pending.query, "justification")),
+    }
+}
+
+/// What the facts say of an input row among its neighbours.
+pub enum Settling {
+    /// It is settled.
+    Done(SettledRow),
+    /// Its text nearly repeats a neighbour's, and it may be asked for another one.
+    Pending(Box<PendingJudgement>),
+}
+
+/// Settles an input row from facts alone; its justification must not nearly repeat its neighbours'.
+///
+/// # Errors
+/// As [`settle`], but for a justification that is missing.
+pub fn settle_among(
+    context: &Context,
+    reader: &Reader,
+    row: IntakeRow,
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Settling, RunError> {
     let query = match row {
         IntakeRow::Excluded(exclusion) => {
-            return Ok(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() });
+            return Ok(Settling::Done(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() }));
         }
         IntakeRow::Query(query) => query,
     };
     let cells = load_cells(context, reader, &query)?;
     let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
-    let missing = |what: &str| RunError::Internal(format!("query {} has no {what} yet", query.id));
     let outcome = match plan::next(&query, &cells, &context.settings) {
         Next::Sample(_) => match unsampleable(context, &cells)? {
             Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
-            None => return Err(missing("complete set of rollouts")),
+            None => return Err(missing(&query, "complete set of rollouts")),
         },
-        Next::Verify(_) => return Err(missing("complete set of verdicts")),
+        Next::Verify(_) => return Err(missing(&query, "complete set of verdicts")),
         Next::Excluded(reason, detail) => excluded(reason, detail),
         Next::Justify(chosen) => {
             let justified = match &context.judge {
                 None => Ok(Justified::None),
-                Some(judge) => {
-                    let judged = judged(context, reader, judge.as_ref(), &query, &chosen)?;
-                    let judged = judged.ok_or_else(|| missing("justification"))?;
-                    Justified::new(judged, context.settings.judge.on_rejected)
-                }
+                Some(judge) => match judged(context, reader, judge.as_ref(), &query, &chosen, neighbours)? {
+                    Ok(judged) => Justified::new(judged, context.settings.judge.on_rejected),
+                    Err(conversation) => {
+                        let judge = Arc::clone(judge);
+                        return Ok(Settling::Pending(Box::new(PendingJudgement { query, conversation, judge })));
+                    }
+                },
             };
             match justified {
                 Ok(justified) => finish(context, &query, &chosen, &justified),
@@ -110,25 +139,33 @@ pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<Sett
             }
         }
     };
-    Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
+    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) }))
 }
 
-/// Goes through a query's conversation by stored attempts alone; `None` if they do not settle it.
+fn missing(query: &Query, what: &str) -> RunError {
+    RunError::Internal(format!("query {} has no {what} yet", query.id))
+}
+
+/// Goes through a query's conversation by stored attempts alone, and returns it where they do not settle it.
 fn judged(
     context: &Context,
     reader: &Reader,
     judge: &dyn Judge,
     query: &Query,
     chosen: &Chosen<'_>,
-) -> Result<Option<Judged>, RunError> {
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Result<Judged, Conversation>, RunError> {
     let mut conversation = plan::conversation(judge, query, chosen, context.settings.judge.attempts_max)
         .map_err(|error| RunError::Internal(error.to_string()))?;
+    if let Some(neighbours) = neighbours {
+        conversation = conversation.among(Arc::clone(neighbours));
+    }
     loop {
         let history = journal::history(reader, &conversation.request().key, context.charging)?;
         match conversation.advance(judge, &history) {
-            Step::Settled(judged) => return Ok(Some(judged)),
+            Step::Settled(judged) => return Ok(Ok(judged)),
             Step::Next => {}
-            Step::Call(_) => return Ok(None),
+            Step::Call(_) => return Ok(Err(conversation)),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
@@ -10,15 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::RunError;
-use super::journal::{Charging, LedgerJournal};
-use super::limits::{self, INTAKE_PAGE_ROWS};
+use super::judging::{self, PendingJudgement};
+use super::limits::{self, INTAKE_PAGE_ROWS, SHARDS_CLOSING_MAX};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
 use super::sampling::sample_all;
 use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
-use crate::http::retry::Backoff;
-use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
 use crate::ledger::{Fact, IntakeRow};
 use crate::policy::{Policy, RolloutTask};
 use crate::shards::{Counts, Table};
@@ -85,7 +82,14 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let decided = intake_rows(Arc::clone(context), open)
         .map_ok(|row| decide(Arc::clone(context), row))
         .try_buffer_unordered(limits::sampling_queries_max(&context.settings));
+    let over = futures::stream::poll_fn(|_| {
+        if let Some(batches) = &context.batches {
+            batches.input_is_over();
+        }
+        std::task::Poll::Ready(None::<Result<Stage, RunError>>)
+    });
     let settled = decided
+        .chain(over)
         .map_ok(|stage| justify(Arc::clone(context), stage))
         .try_buffer_unordered(limits::judging_queries_max(&context.settings));
     let mut settled = std::pin::pin!(settled);
@@ -98,38 +102,48 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let refused = CancellationToken::new();
     let mut landed = std::pin::pin!(calls_landed(context, &refused));
     let mut failure = None;
+    // The first error stops the run; what is under way is finished and committed within the deadline.
+    let mut note = |error: RunError| {
+        context.stop.cancel();
+        if error.is_refused_account() {
+            refused.cancel();
+        }
+        if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
+            failure = Some(error);
+        }
+    };
+    let (mut closing, mut is_input_over) = (FuturesUnordered::new(), false);
     loop {
         let next = tokio::select! {
-            next = settled.next() => next,
+            Some(closed) = closing.next(), if !closing.is_empty() => {
+                if let Err(error) = closed {
+                    note(error);
+                }
+                continue;
+            }
+            next = settled.next(), if !is_input_over && closing.len() < SHARDS_CLOSING_MAX => next,
+            () = std::future::ready(()), if is_input_over && closing.is_empty() => break,
             () = &mut deadline => break,
             () = &mut landed => break,
         };
         match next {
-            None => break,
+            None => is_input_over = true,
             Some(Ok(ordinal)) => {
                 let index = ordinal / context.run.queries_per_shard;
                 let left = unsettled.entry(index).or_default();
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     unsettled.remove(&index);
-                    publish::publish(context, index).await?;
+                    closing.push(publish::publish(Arc::clone(context), index));
                 }
             }
-            // The first error stops the run; what is under way is finished and committed within the deadline.
-            Some(Err(error)) => {
-                context.stop.cancel();
-                if error.is_refused_account() {
-                    refused.cancel();
-                }
-                if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
-                    failure = Some(error);
-                }
-            }
+            Some(Err(error)) => note(error),
         }
     }
+    let is_closed = closing.is_empty();
     match failure {
         Some(error) => Err(error),
-        None if unsettled.is_empty() => Ok(()),
+        None if unsettled.is_empty() && is_closed => Ok(()),
         None => Err(RunError::Stopped),
     }
 }
@@ -174,12 +188,6 @@ enum Stage {
     Settled(u64),
     /// It is decided and needs its justification.
     Judge(Box<PendingJudgement>),
-}
-
-struct PendingJudgement {
-    query: Query,
-    conversation: Conversation,
-    judge: Arc<dyn Judge>,
 }
 
 /// What one look at the facts leads to.
@@ -277,31 +285,12 @@ async fn record_verdicts(context: &Context, query: &Query, verdicts: Vec<(Rollou
 
 /// Gets the justification of a decided query, from the facts or from the judge; returns the row's ordinal.
 async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
-    let pending = match stage {
+    let mut pending = match stage {
         Stage::Settled(ordinal) => return Ok(ordinal),
         Stage::Judge(pending) => pending,
     };
-    let PendingJudgement { query, mut conversation, judge } = *pending;
-    let journal = LedgerJournal {
-        ledger: context.ledger.clone(),
-        charging: context.charging,
-        progress: Arc::clone(&context.progress),
-        prices: context.settings.judge.prices_usd_per_mtok.clone(),
-    };
-    let mut options = AskOptions::new(context.stop.clone());
-    options.flights = context.flights.clone();
-    options.budget = context.budget.clone();
-    if context.charging == Charging::Free {
-        // The local model is not overloaded, and says something else at the next attempt at once.
-        options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
-    }
-    match ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await {
-        Ok(_) => {}
-        Err(AskError::Cancelled) => return Err(RunError::Stopped),
-        // A local judge is refused its turn when the engine drains.
-        Err(AskError::FatalRun { .. }) if context.stop.is_cancelled() => return Err(RunError::Stopped),
-        Err(error) => return Err(RunError::Ask(error)),
-    }
+    judging::judge(&context, &mut pending).await?;
+    let query = pending.query;
     let ordinal = query.ordinal;
     let outcome = context
         .read(move |context, reader| Ok(rows::settle(context, reader, IntakeRow::Query(query))?.outcome))

@@ -246,6 +246,7 @@ async fn durable(job: &Value) -> Result<()> {
         charging: Charging::Charged,
         progress: Arc::new(Progress::new(number(job, "requests") as u64)),
         prices: thinkloom::config::PriceSettings::default(),
+        batches: None,
     };
     let judge = judge(job)?;
     let options = AskOptions::new(CancellationToken::new());

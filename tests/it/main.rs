@@ -9,6 +9,7 @@ mod code;
 mod commands;
 mod hub;
 mod judge;
+mod judge_batch;
 mod judge_checks;
 #[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
 #[path = "../mock/mod.rs"]
