@@ -29,7 +29,7 @@ impl std::fmt::Display for Redo {
             Self::Shards => "shards are written again from stored facts",
             Self::Justifications => "justifications are asked for again",
             Self::Decisions => "decisions are made again from stored rollouts; changed ones are justified again",
-            Self::Rollouts => "responses are sampled again",
+            Self::Rollouts => "responses that are not stored are sampled",
             Self::Intake => "the input is read again; queries that stayed the same keep their facts",
         })
     }
@@ -57,9 +57,9 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("verify.output_limit_kib", Redo::Decisions),
     ("select.tie_margin", Redo::Decisions),
     ("select.random_mode_rate", Redo::Decisions),
-    ("difficulty.easy_off_min", Redo::Decisions),
-    ("difficulty.medium_off_min", Redo::Decisions),
-    ("difficulty.medium_on_min", Redo::Decisions),
+    ("difficulty.easy_off_min", Redo::Shards),
+    ("difficulty.medium_off_min", Redo::Shards),
+    ("difficulty.medium_on_min", Redo::Shards),
     ("judge.backend", Redo::Justifications),
     ("judge.base_url", Redo::Justifications),
     ("judge.model", Redo::Justifications),

@@ -78,6 +78,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Returns the bodies of the judge replies that were recorded last, at most `limit`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn latest_replies(&self, limit: u64) -> Result<Vec<String>, LedgerError> {
+        self.many("SELECT body FROM judge_reply ORDER BY rowid DESC LIMIT ?1", [limit], |row| row.get(0))
+    }
+
     /// Calls `take` with the query and the raw body of every stored judge reply, in the order of attempts.
     ///
     /// # Errors

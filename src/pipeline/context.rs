@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::changes;
 use super::error::RunError;
 use super::intake::{self, Input};
 use super::journal::Charging;
@@ -117,7 +118,6 @@ impl Context {
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
         let identity = identify(&settings, &input, &policy, &programs, row_limit);
-        compare_with_last(&ledger.reader()?, &identity, changes)?;
         let rows = row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
             fingerprint: identity.fingerprint(),
@@ -132,7 +132,7 @@ impl Context {
         let prompt_version = hex::encode(&Sha256::digest(prompts.as_bytes())[..6]);
         let budget = open_budget(&settings, &ledger.reader()?)?;
         let charging = if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free };
-        Ok(Self {
+        let context = Self {
             settings,
             dir: out_dir,
             policy,
@@ -151,7 +151,9 @@ impl Context {
             stop,
             readers: Mutex::default(),
             _lock: lock,
-        })
+        };
+        changes::confirm(&context, changes)?;
+        Ok(context)
     }
 
     /// Runs a blocking function over a reader of the ledger, away from the async threads.
@@ -271,41 +273,6 @@ fn identify(
         tables: TABLES_VERSION.to_string(),
     };
     RunIdentity::new(settings, &contents, row_limit)
-}
-
-fn compare_with_last(reader: &Reader, identity: &RunIdentity, changes: ChangePolicy) -> Result<(), RunError> {
-    let Some(last) = reader.latest_run()? else { return Ok(()) };
-    let earlier: RunIdentity = serde_json::from_str(&last.identity)
-        .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;
-    let found = identity.changes_from(&earlier);
-    if found.is_empty() {
-        return Ok(());
-    }
-    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-    let short =
-        |text: String| if text.len() > 40 { format!("{}...", text.chars().take(12).collect::<String>()) } else { text };
-    let lines: Vec<String> = found
-        .iter()
-        .map(|change| {
-            let (before, after) = (short(show(&change.before)), short(show(&change.after)));
-            format!("  {}: {before} -> {after}; {}", change.key, change.redo)
-        })
-        .collect();
-    let totals = reader.totals()?;
-    let cost = format!(
-        "  stored so far: {} rollouts ({} tokens), {} judge replies; facts that still apply are used again",
-        totals.think_on.rollouts + totals.think_off.rollouts,
-        totals.think_on.completion_tokens + totals.think_off.completion_tokens,
-        totals.judge.replies,
-    );
-    let text = format!("{}\n{cost}", lines.join("\n"));
-    match changes {
-        ChangePolicy::Refuse => Err(RunError::Changed { changes: text }),
-        ChangePolicy::Redo => {
-            tracing::info!("the configuration changed:\n{text}");
-            Ok(())
-        }
-    }
 }
 
 fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<Arc<dyn Judge>>, RunError> {

@@ -1,5 +1,6 @@
 //! Why a run ended without being finished.
 
+use super::changes::ChangeReport;
 use super::memory::MemoryShort;
 use crate::config::ConfigError;
 use crate::hub::HubError;
@@ -63,11 +64,8 @@ pub enum RunError {
     #[error("cannot verify a program: {0}")]
     Sandbox(SandboxFault),
     /// Something that decides the data changed since the last run.
-    #[error("the configuration changed since the last run of this directory:\n{changes}")]
-    Changed {
-        /// One line per change, and what it costs.
-        changes: String,
-    },
+    #[error("the configuration changed since the last run of this directory:\n{0}")]
+    Changed(Box<ChangeReport>),
     /// The program was asked to stop.
     #[error("stopped")]
     Stopped,
@@ -105,7 +103,7 @@ impl RunError {
                 text("raise judge.budget_usd and run the same command again: everything so far is kept")
             }
             Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
-            Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),
+            Self::Changed(_) => text("add --reconfigure to go on, or choose another directory with -o"),
         }
     }
 
@@ -113,7 +111,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Changed { .. } => 2,
+            Self::Config(_) | Self::Changed(_) => 2,
             Self::Stopped => 3,
             // Out of money: nothing is wrong with the run, and it goes on once there is some.
             Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } | Self::Ask(AskError::Budget { .. }) => 3,

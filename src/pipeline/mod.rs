@@ -4,6 +4,7 @@
 //! commits what comes of it, and publishes a shard as soon as all its rows are settled.
 
 pub mod audit;
+mod changes;
 mod context;
 mod error;
 pub mod forecast;
@@ -11,6 +12,7 @@ mod intake;
 mod journal;
 mod limits;
 pub mod memory;
+pub mod outlook;
 pub mod plan;
 pub mod programs;
 mod progress;
@@ -19,6 +21,7 @@ mod rows;
 mod run;
 mod sampling;
 
+pub use changes::{ChangeReport, ChangedKey};
 pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};

@@ -88,8 +88,6 @@ pub struct Chosen<'a> {
     pub graded: Graded<'a>,
     /// The label.
     pub difficulty: Difficulty,
-    /// Mean completion tokens of both modes, rounded.
-    pub mean_tokens: ByMode<u32>,
 }
 
 /// Returns the key of a verdict: everything that can change it. `conditions` are those under which programs are run.
@@ -168,8 +166,7 @@ pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
                 return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
             };
             let difficulty = difficulty::rate(&decision.counts, &settings.difficulty);
-            let mean_tokens = ByMode::from_fn(|mode| mean_tokens(&graded[mode]));
-            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty, mean_tokens }))
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty }))
         }
         Err(NoDecision::Unsolved) => unsolved(&graded),
         Err(NoDecision::NotRenderable(mode)) => Next::Excluded(
@@ -189,12 +186,6 @@ pub fn grade(cells: &[Cell]) -> Vec<Graded<'_>> {
             Some(Graded { rollout, observed: observe(rollout), verdict })
         })
         .collect()
-}
-
-fn mean_tokens(graded: &[Graded<'_>]) -> u32 {
-    let sum: u64 = graded.iter().map(|graded| u64::from(graded.rollout.completion_tokens)).sum();
-    let count = (graded.len() as u64).max(1);
-    u32::try_from((sum + count / 2) / count).unwrap_or(u32::MAX)
 }
 
 fn candidate(graded: &Graded<'_>) -> Candidate {
@@ -245,9 +236,6 @@ pub fn conversation(
         choices: &query.choices,
         mode: chosen.decision.mode,
         reason: chosen.decision.reason,
-        counts: chosen.decision.counts,
-        mean_tokens: chosen.mean_tokens,
-        difficulty: chosen.difficulty.label.name(),
         thinking: chosen.graded.observed.thinking.as_deref(),
         answer: &chosen.graded.observed.answer,
     };

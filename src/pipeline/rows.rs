@@ -114,7 +114,10 @@ pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<Sett
 }
 
 /// Goes through a query's conversation by stored attempts alone; `None` if they do not settle it.
-fn judged(
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub fn judged(
     context: &Context,
     reader: &Reader,
     judge: &dyn Judge,
