@@ -173,7 +173,9 @@ impl Outlook {
             match missing {
                 0 => format!("nothing; {rollouts_kept} stored responses are used again"),
                 _ => {
-                    let tokens = self.tokens.map_or_else(|| "an unknown number of".to_owned(), |tokens| format!("about {tokens:.0}"));
+                    let tokens = self
+                        .tokens
+                        .map_or_else(|| "an unknown number of".to_owned(), |tokens| format!("about {tokens:.0}"));
                     let time = self.sampling_s.map_or_else(String::new, |seconds| format!(", about {seconds:.0} s"));
                     format!(
                         "{missing} responses (think-on {rollouts_on}, think-off {rollouts_off}): {tokens} tokens{time}; \
