@@ -87,6 +87,8 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
             tracing::info!("{}", memory::describe_kv(&engine, &settings.sampling, positions));
         }
+        // Nothing is sampled.
+        Policy::Stored(_) => {}
         Policy::OpenAi(_) => {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));

@@ -25,8 +25,8 @@ pub use writer::Ledger;
 pub const FILE_NAME: &str = "ledger.sqlite";
 
 /// Version of `schema.sql`. Versions 2 and 3 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides.
-const FORMAT_VERSION: i64 = 3;
+/// `rollout_failure` besides, version 4 the tables `rollout_cut` and `prompter`.
+const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.

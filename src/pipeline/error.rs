@@ -66,6 +66,19 @@ pub enum RunError {
     /// Something that decides the data changed since the last run.
     #[error("the configuration changed since the last run of this directory:\n{0}")]
     Changed(Box<ChangeReport>),
+    /// A directory cannot be decided again into.
+    #[error("cannot decide {dir} again: {problem}")]
+    Redecide {
+        /// The directory.
+        dir: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Which responses are whose cannot be told without the model.
+    #[error("the ledger does not say how its responses were prompted, or this program prompts in another way")]
+    PromptsUnknown,
     /// The program was asked to stop.
     #[error("stopped")]
     Stopped,
@@ -90,7 +103,10 @@ impl RunError {
             Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
-            Self::Judge { hint, .. } => text(hint),
+            Self::Judge { hint, .. } | Self::Redecide { hint, .. } => text(hint),
+            Self::PromptsUnknown => {
+                text("run the directory's own `thinkloom run` once more; then its responses are known")
+            }
             Self::PolicyServer { hint, .. }
             | Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
                 let again = "run the same command again: everything so far is kept";
@@ -111,7 +127,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Changed(_) => 2,
+            Self::Config(_) | Self::Changed(_) | Self::Redecide { .. } => 2,
             Self::Stopped => 3,
             // Out of money: nothing is wrong with the run, and it goes on once there is some.
             Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } | Self::Ask(AskError::Budget { .. }) => 3,

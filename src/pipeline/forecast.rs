@@ -84,7 +84,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     }
     for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
         let rollout = result.map_err(|error| match error {
-            SampleError::Draining => RunError::Stopped,
+            SampleError::Draining | SampleError::TooLong => RunError::Stopped,
             SampleError::Policy(error) => error.into(),
             SampleError::Call(failure) => RunError::PolicyServer {
                 status: failure.status,

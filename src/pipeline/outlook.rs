@@ -87,7 +87,7 @@ impl Outlook {
             Next::Sample(_) if rows::unsampleable(context, &cells)?.is_some() => {}
             Next::Sample(wanted) => {
                 let missing = if context.settings.sampling.budget == BudgetPolicy::Full {
-                    ByMode::from_fn(|mode| wanted.iter().filter(|cell| cell.task.mode == mode).count() as u64)
+                    ByMode::from_fn(|mode| wanted.iter().filter(|wanted| wanted.cell.task.mode == mode).count() as u64)
                 } else {
                     ByMode::from_fn(|mode| cells[mode].iter().filter(|cell| cell.rollout.is_none()).count() as u64)
                 };

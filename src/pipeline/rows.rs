@@ -1,6 +1,6 @@
 //! From facts to the rows that are published.
 
-use super::context::Context;
+use super::context::{Context, Facts};
 use super::error::RunError;
 use super::journal;
 use super::plan::{self, Cell, Chosen, Justified, Next};
@@ -52,8 +52,11 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
                 Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
-            let failures = if rollout.is_some() { Vec::new() } else { reader.rollout_failures(&task.key)? };
-            cells[mode].push(Cell { task, rollout, verdict, failures });
+            let (failures, longer_than) = match &rollout {
+                Some(_) => (Vec::new(), None),
+                None => (reader.rollout_failures(&task.key)?, reader.rollout_longer_than(&task.key)?),
+            };
+            cells[mode].push(Cell { task, rollout, verdict, failures, longer_than });
         }
     }
     Ok(cells)
@@ -86,10 +89,32 @@ pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<Sett
         IntakeRow::Query(query) => query,
     };
     let cells = load_cells(context, reader, &query)?;
-    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
+    let outcome = conclude(context, reader, &query, &cells)?;
+    if let Some(sensitivity) = &context.sensitivity {
+        let mut sensitivity = sensitivity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sensitivity.add(&query, &cells, &context.settings);
+    }
+    let cells = plan::drawn(&query, cells, &context.settings);
+    Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
+}
+
+/// Concludes from facts alone what becomes of a query.
+///
+/// # Errors
+/// [`RunError::Internal`] if facts are missing, unless stored ones are all there is to go by.
+pub fn conclude(
+    context: &Context,
+    reader: &Reader,
+    query: &Query,
+    cells: &ByMode<Vec<Cell>>,
+) -> Result<Outcome, RunError> {
+    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(query, reason, detail));
     let missing = |what: &str| RunError::Internal(format!("query {} has no {what} yet", query.id));
-    let outcome = match plan::next(&query, &cells, &context.settings) {
-        Next::Sample(_) => match unsampleable(context, &cells)? {
+    Ok(match plan::next(query, cells, &context.settings) {
+        Next::Sample(wanted) if context.facts == Facts::Stored => {
+            excluded(ExclusionReason::NotStored, not_stored(wanted.len()))
+        }
+        Next::Sample(_) => match unsampleable(context, cells)? {
             Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
             None => return Err(missing("complete set of rollouts")),
         },
@@ -98,19 +123,24 @@ pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<Sett
         Next::Justify(chosen) => {
             let justified = match &context.judge {
                 None => Ok(Justified::None),
-                Some(judge) => {
-                    let judged = judged(context, reader, judge.as_ref(), &query, &chosen)?;
-                    let judged = judged.ok_or_else(|| missing("justification"))?;
-                    Justified::new(judged, context.settings.judge.on_rejected)
-                }
+                Some(judge) => match judged(context, reader, judge.as_ref(), query, &chosen)? {
+                    Some(judged) => Justified::new(judged, context.settings.judge.on_rejected),
+                    None if !context.asks_judge() => Ok(Justified::Outstanding),
+                    None => return Err(missing("justification")),
+                },
             };
             match justified {
-                Ok(justified) => finish(context, &query, &chosen, &justified),
+                Ok(justified) => finish(context, query, &chosen, &justified),
                 Err((reason, detail)) => excluded(reason, detail),
             }
         }
-    };
-    Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
+    })
+}
+
+/// Says how many responses are missing where none can be sampled.
+#[must_use]
+pub fn not_stored(missing: usize) -> String {
+    format!("{missing} of the responses that a decision needs are not stored")
 }
 
 /// Goes through a query's conversation by stored attempts alone; `None` if they do not settle it.

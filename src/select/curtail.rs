@@ -100,7 +100,9 @@ where
         Err(none) => return Replay { drawn, settled: Some(Err(none)) },
     };
     if mode == Mode::ThinkOn {
-        let tokens = |candidate: &Candidate| (candidate.is_correct && candidate.is_renderable).then_some(candidate.completion_tokens);
+        let tokens = |candidate: &Candidate| {
+            (candidate.is_correct && candidate.is_renderable).then_some(candidate.completion_tokens)
+        };
         // A later response of equal length does not win: the lowest index does.
         let bound = drawn.on.iter().filter_map(tokens).min().and_then(|shortest| shortest.checked_sub(1));
         let wishes = bound.map(|bound| (asked_on..n).map(|index| wish_on(index, Some(bound))).collect());
@@ -119,11 +121,7 @@ fn wish_on(sample_index: u32, tokens_max: Option<u32>) -> Wish {
 }
 
 /// Takes a round; returns whether it is complete.
-fn take(
-    drawn: &mut ByMode<Vec<Candidate>>,
-    wishes: Vec<Wish>,
-    look: &mut impl FnMut(Wish) -> Option<Seen>,
-) -> bool {
+fn take(drawn: &mut ByMode<Vec<Candidate>>, wishes: Vec<Wish>, look: &mut impl FnMut(Wish) -> Option<Seen>) -> bool {
     let mut is_complete = true;
     for wish in wishes {
         match look(wish) {

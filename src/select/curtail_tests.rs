@@ -27,12 +27,14 @@ fn label(bins: &DifficultySettings) -> impl Fn(&ByMode<PassCounts>) -> Difficult
 }
 
 fn matrix() -> impl Strategy<Value = ByMode<Vec<Cell>>> {
-    let rates = (prop::sample::select(vec![0.0, 0.1, 0.5, 0.9, 1.0]), prop::sample::select(vec![0.0, 0.1, 0.5, 0.9, 1.0]));
+    let rates =
+        (prop::sample::select(vec![0.0, 0.1, 0.5, 0.9, 1.0]), prop::sample::select(vec![0.0, 0.1, 0.5, 0.9, 1.0]));
     (1..9_usize, rates, prop::bool::weighted(0.8)).prop_flat_map(|(n, (on, off), is_clean)| {
         let cell = move |rate: f64| {
             (prop::bool::weighted(rate), prop::bool::weighted(if is_clean { 1.0 } else { 0.5 }), 0..12_u32)
         };
-        (prop::collection::vec(cell(on), n), prop::collection::vec(cell(off), n)).prop_map(|(on, off)| ByMode { on, off })
+        (prop::collection::vec(cell(on), n), prop::collection::vec(cell(off), n))
+            .prop_map(|(on, off)| ByMode { on, off })
     })
 }
 
@@ -165,12 +167,15 @@ fn drawn(random: &mut u64, rates: (f64, f64), n: u32) -> ByMode<Vec<Candidate>> 
 fn fewer_tokens_are_sampled_over_any_mix_of_pass_rates() {
     let (select, bins) = (SelectSettings::default(), DifficultySettings::default());
     let mut random = 1;
-    for (name, rates) in [("easy", (0.95, 0.9)), ("middling", (0.7, 0.4)), ("hard", (0.4, 0.05)), ("thinking hurts", (0.4, 0.8))] {
+    for (name, rates) in
+        [("easy", (0.95, 0.9)), ("middling", (0.7, 0.4)), ("hard", (0.4, 0.05)), ("thinking hurts", (0.4, 0.8))]
+    {
         let (mut full, mut curtailed) = (0_u64, 0_u64);
         for index in 0..400 {
             let query_id = QueryId(format!("{name}{index}"));
             let all = drawn(&mut random, rates, 8);
-            let rule = Rule { query_id: &query_id, samples_per_mode: 8, settings: &select, seed: 0, label: label(&bins) };
+            let rule =
+                Rule { query_id: &query_id, samples_per_mode: 8, settings: &select, seed: 0, label: label(&bins) };
             let (_, asked) = sample_until_settled(&rule, &all, 1);
             let tokens = |(&(mode, index), bound): (&(Mode, u32), &Option<u32>)| {
                 let whole = all[mode][index as usize].completion_tokens;
