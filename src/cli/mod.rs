@@ -10,6 +10,7 @@ mod grade;
 mod init;
 mod inspect;
 mod models;
+mod redecide;
 mod run;
 mod schema;
 mod status;
@@ -48,6 +49,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show one query's whole story, or list all queries.
     Inspect(inspect::InspectArgs),
+    /// Select again from stored facts, with other settings, into another directory.
+    Redecide(redecide::RedecideArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
     /// Print the schemas of config, grading cases and tables.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Redecide(args) => redecide::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),

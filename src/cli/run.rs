@@ -61,7 +61,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
         }
         let open = tokio::task::spawn_blocking(move || Context::open(options, stop));
-        let context = Arc::new(open.await.map_err(Failure::other)??);
+        let opened = open.await.map_err(Failure::other)?;
+        if let (true, Err(RunError::Changed(report))) = (args.json, &opened) {
+            print(&format!("{:#}\n", serde_json::json!(**report)))?;
+        }
+        let context = Arc::new(opened?);
         let started = std::time::Instant::now();
         let summary = run_with_display(&context).await?;
         print(&if args.json {
@@ -83,6 +87,8 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
             tracing::info!("{}", memory::describe_kv(&engine, &settings.sampling, positions));
         }
+        // Nothing is sampled.
+        Policy::Stored(_) => {}
         Policy::OpenAi(_) => {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));

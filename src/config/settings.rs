@@ -114,7 +114,8 @@ pub enum BudgetPolicy {
     /// N samples of each mode for every query.
     #[default]
     Full,
-    /// No sample that cannot change the published row. Not in this version.
+    /// No sample that cannot change the published row. Where the rule needs no more of a mode, counts and pass rates are
+    /// those of the responses that were drawn.
     Curtailed,
 }
 
@@ -470,7 +471,6 @@ impl Settings {
         let absent = |key, is_asked: bool, what: &str| {
             if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
         };
-        absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
         absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")
     }
 }

@@ -37,6 +37,8 @@ pub enum ExclusionReason {
     PromptTooLong,
     /// The policy's server gave no response within its attempts, or refused the request.
     PolicyFailed,
+    /// Responses or verdicts that a decision needs are not stored, and only stored facts were read.
+    NotStored,
     /// The judge gave no usable justification within its attempts.
     JudgeFailed,
     /// The judge's texts did not pass the checks within its attempts.
@@ -59,6 +61,7 @@ stable_names!(ExclusionReason {
     TemplateCollision => "template_collision",
     PromptTooLong => "prompt_too_long",
     PolicyFailed => "policy_failed",
+    NotStored => "not_stored",
     JudgeFailed => "judge_failed",
     JustificationRejected => "justification_rejected",
 });
@@ -70,6 +73,7 @@ impl ExclusionReason {
         !matches!(
             self,
             Self::Duplicate
+                | Self::NotStored
                 | Self::Unsolved
                 | Self::Unverifiable
                 | Self::TemplateCollision

@@ -249,7 +249,8 @@ impl Engine {
     /// Cancel-safe: dropping the future drops the sequence.
     ///
     /// # Errors
-    /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; otherwise the engine has failed.
+    /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; [`EngineError::GivenUp`] for a response
+    /// that outgrew its use; otherwise the engine has failed.
     pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
         spec.tokens_max = self.check_fit(&spec)?;
         let (reply, receiver) = oneshot::channel();
@@ -360,7 +361,7 @@ impl EngineState {
         self.stats.sampled_tokens.fetch_add(picked.len() as u64, Ordering::Relaxed);
         self.stats.prompt_tokens.fetch_add((rows - picked.len()) as u64, Ordering::Relaxed);
         for (id, completion) in self.scheduler.apply(&picked, &self.vocabulary)? {
-            self.reply(id, Ok(completion));
+            self.reply(id, completion.ok_or(EngineError::GivenUp));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::cost::Budget;
 use super::openai::{OpenAiJudge, OpenAiJudgeError, OpenAiOptions};
 use super::prompt::JudgeCase;
 use super::*;
-use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
+use crate::domain::{Mode, ModeReason};
 use crate::http::retry::{Backoff, Class};
 use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
@@ -27,9 +27,6 @@ const CASE: JudgeCase<'static> = JudgeCase {
     choices: &[],
     mode: Mode::ThinkOn,
     reason: ModeReason::Tie,
-    counts: ByMode { on: PassCounts { sampled: 4, correct: 3 }, off: PassCounts { sampled: 4, correct: 1 } },
-    mean_tokens: ByMode { on: 200, off: 20 },
-    difficulty: "medium",
     thinking: None,
     answer: "18",
 };

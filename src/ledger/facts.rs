@@ -35,6 +35,20 @@ pub enum Fact {
         /// How it failed.
         failure: RolloutFailure,
     },
+    /// A response that was given up because it is too long to matter.
+    RolloutCut {
+        /// The response.
+        rollout_key: RolloutKey,
+        /// It has more completion tokens than this.
+        longer_than: u32,
+    },
+    /// What the prompts of a hosted model are made of.
+    Prompter {
+        /// The hash in the policy's identity.
+        hash: String,
+        /// JSON.
+        source: String,
+    },
     /// A verdict on a response.
     Verdict {
         /// Content address of the judgement.
@@ -247,6 +261,15 @@ impl Fact {
                     ("detail", text(&failure.detail)),
                 ],
             ),
+            Self::RolloutCut { rollout_key, longer_than } => insert_once(
+                connection,
+                "rollout_cut",
+                2,
+                &[("rollout_key", text(&rollout_key.0)), ("longer_than", integer(u64::from(*longer_than)))],
+            ),
+            Self::Prompter { hash, source } => {
+                insert_once(connection, "prompter", 1, &[("hash", text(hash)), ("source", text(source))])
+            }
             Self::Verdict { key, rollout_key, verdict } => insert_once(
                 connection,
                 "verdict",

@@ -27,8 +27,8 @@ pub use writer::Ledger;
 pub const FILE_NAME: &str = "ledger.sqlite";
 
 /// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides, version 4 the tables `judge_batch*`.
-const FORMAT_VERSION: i64 = 4;
+/// `rollout_failure` besides, version 4 the tables `judge_batch*`, version 5 the tables `rollout_cut` and `prompter`.
+const FORMAT_VERSION: i64 = 5;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.

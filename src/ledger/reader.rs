@@ -181,6 +181,44 @@ impl Reader {
             .collect()
     }
 
+    /// Returns the most tokens that a response which was given up is known to exceed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn rollout_longer_than(&self, key: &RolloutKey) -> Result<Option<u32>, LedgerError> {
+        if self.format < 4 {
+            return Ok(None);
+        }
+        let sql = "SELECT max(longer_than) FROM rollout_cut WHERE rollout_key = ?1";
+        Ok(self.one(sql, [&key.0], |row| row.get(0))?.flatten())
+    }
+
+    /// Returns the stored source of a prompter (JSON).
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn prompter(&self, hash: &str) -> Result<Option<String>, LedgerError> {
+        if self.format < 4 {
+            return Ok(None);
+        }
+        self.one("SELECT source FROM prompter WHERE hash = ?1", [hash], |row| row.get(0))
+    }
+
+    /// Writes a copy of the whole ledger, as it is at this moment, to a new file. Blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be read, or the copy not be written.
+    pub fn copy_to(&self, path: &Path) -> Result<(), LedgerError> {
+        let connection =
+            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        let copy = || {
+            let connection = connection?;
+            connection.busy_timeout(std::time::Duration::from_secs(30))?;
+            connection.execute("VACUUM INTO ?1", [path.to_string_lossy()])
+        };
+        copy().map(drop).map_err(|error| sqlite_error(path, error))
+    }
+
     /// Returns a verdict by its key.
     ///
     /// # Errors

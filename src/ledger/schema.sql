@@ -81,6 +81,19 @@ CREATE TABLE IF NOT EXISTS rollout_failure (
     PRIMARY KEY (rollout_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
+-- Responses that were given up: under a curtailed budget one that is longer than this can change nothing.
+CREATE TABLE IF NOT EXISTS rollout_cut (
+    rollout_key TEXT NOT NULL,
+    longer_than INTEGER NOT NULL,    -- completion tokens
+    PRIMARY KEY (rollout_key, longer_than)
+) STRICT, WITHOUT ROWID;
+
+-- What the prompts of hosted models are made of, so that stored responses can be found without the model.
+CREATE TABLE IF NOT EXISTS prompter (
+    hash TEXT PRIMARY KEY,           -- as in the policy's identity
+    source TEXT NOT NULL             -- JSON: chat template, first and last token
+) STRICT, WITHOUT ROWID;
+
 -- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT PRIMARY KEY,

@@ -66,6 +66,14 @@ impl Reader {
         })
     }
 
+    /// Returns the bodies of the judge replies that were recorded last, at most `limit`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn latest_replies(&self, limit: u64) -> Result<Vec<String>, LedgerError> {
+        self.many("SELECT body FROM judge_reply ORDER BY rowid DESC LIMIT ?1", [limit], |row| row.get(0))
+    }
+
     /// Returns completion tokens per second while responses were being recorded: the time between two neighbouring
     /// records counts if it is below a minute, so that pauses between runs do not.
     ///

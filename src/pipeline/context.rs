@@ -10,13 +10,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::{BatchOptions, Batches, usage_of};
+use super::changes;
 use super::error::RunError;
-use super::intake::{self, Input};
+use super::intake;
 use super::journal::Charging;
 use super::limits;
 use super::memory;
 use super::programs::Programs;
 use super::progress::Progress;
+use super::sensitivity::Sensitivity;
 use crate::config::identity::{Contents, RunIdentity};
 use crate::config::{
     JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings, Transport,
@@ -30,7 +32,7 @@ use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
 use crate::judge::{Flights, Judge, check, prompt, reply};
 use crate::ledger::{BatchItem, BatchRecord, Ledger, LedgerError, OpenCall, Reader, RunRecord};
-use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
+use crate::policy::{Addresses, CandlePolicy, OpenAiPolicy, Policy, PolicyError, PolicyIdentity};
 use crate::shards::{self, Publisher, TABLES_VERSION};
 use crate::sys::clock::unix_ms;
 use crate::sys::files::{DirLock, lock_dir};
@@ -43,6 +45,24 @@ pub enum ChangePolicy {
     Refuse,
     /// Redo what depends on it.
     Redo,
+}
+
+/// Where the facts of a run come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facts {
+    /// What is missing is sampled and asked for.
+    Live,
+    /// Those that are stored are all there is; verdicts are made where they are missing.
+    Stored,
+}
+
+/// Whether a judge is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judging {
+    /// For what has no stored reply.
+    Asked,
+    /// Never: stored replies are read.
+    Read,
 }
 
 /// What a run is asked to do.
@@ -76,6 +96,12 @@ pub struct Context {
     pub programs: Programs,
     /// Whether judge calls can be charged.
     pub charging: Charging,
+    /// Where facts come from.
+    pub facts: Facts,
+    /// Whether the judge may be asked where facts are stored ones.
+    pub judging: Judging,
+    /// How a selection depends on its settings, gathered while shards are built, if that is wanted.
+    pub sensitivity: Option<Mutex<Sensitivity>>,
     /// The ledger.
     pub ledger: Ledger,
     /// The files.
@@ -123,8 +149,7 @@ impl Context {
         let stored = intake::store(&input, &ledger)?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
-        let identity = identify(&settings, &input, &policy, &programs, row_limit);
-        compare_with_last(&ledger.reader()?, &identity, changes)?;
+        let identity = identify(&settings, &input.digest, &policy, &programs, row_limit);
         let rows = row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
             fingerprint: identity.fingerprint(),
@@ -135,34 +160,21 @@ impl Context {
             settings: toml::to_string(&settings).unwrap_or_default(),
             policy: serde_json::to_string(policy.identity()).unwrap_or_default(),
         };
-        let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
-        let prompt_version = hex::encode(&Sha256::digest(prompts.as_bytes())[..6]);
+        let prompt_version = prompt_version(&policy);
         let api = open_batch_api(&settings)?;
         let left = batches_left(&ledger.reader()?, api.as_ref())?;
         let budget = open_budget(&settings, &ledger.reader()?, &left)?;
-        let progress = Arc::new(Progress::new(rows));
-        let is_wanted = settings.judge.transport == Transport::Batch || !left.is_empty();
-        let batches = api.filter(|_| is_wanted).map(|api| {
-            Batches::start(BatchOptions {
-                api,
-                ledger: ledger.clone(),
-                settings: settings.judge.batch.clone(),
-                prices: settings.judge.prices_usd_per_mtok.clone(),
-                progress: Arc::clone(&progress),
-                budget: budget.clone(),
-                stop: stop.clone(),
-                capacity: limits::judging_queries_max(&settings),
-                left,
-            })
-        });
-        let charging = if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free };
-        Ok(Self {
+        let charging = charging(&settings);
+        let mut context = Self {
             settings,
             dir: out_dir,
             policy,
             judge,
             programs,
             charging,
+            facts: Facts::Live,
+            judging: Judging::Asked,
+            sensitivity: None,
             ledger,
             publisher,
             identity,
@@ -171,12 +183,87 @@ impl Context {
             prompt_version,
             flights: Flights::default(),
             budget,
-            batches,
-            progress,
+            batches: None,
+            progress: Arc::new(Progress::new(rows)),
+            stop,
+            readers: Mutex::default(),
+            _lock: lock,
+        };
+        changes::confirm(&context, changes)?;
+        context.batches = context.start_batches(api, left);
+        Ok(context)
+    }
+
+    /// Opens what stored facts alone give: the ledger of `dir` is a copy, and its last run is decided again under other
+    /// settings. Loads no model and calls nobody, unless the judge may be asked. Blocks.
+    ///
+    /// # Errors
+    /// [`RunError`] if the facts cannot be used.
+    pub fn open_stored(options: StoredOptions, lock: DirLock, stop: CancellationToken) -> Result<Self, RunError> {
+        let StoredOptions { dir, settings, last, judging } = options;
+        let publisher = Publisher::new(&dir)?;
+        let ledger = Ledger::open(&dir)?;
+        let reader = ledger.reader()?;
+        let policy = restore_policy(&settings, &last, &reader)?;
+        let judge = open_stored_judge(&settings, &policy, judging)?;
+        let has_programs = reader.intake_holds(&last.input_digest, Kind::Code)?;
+        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
+        let identity = identify(&settings, &last.input_digest, &policy, &programs, last.row_limit).of_stored_facts();
+        let stored = reader.intake_rows(&last.input_digest)?;
+        let rows = last.row_limit.map_or(stored, |limit| limit.min(stored));
+        let run = RunRecord {
+            fingerprint: identity.fingerprint(),
+            identity: identity.to_json(),
+            queries_per_shard: settings.output.queries_per_shard,
+            settings: toml::to_string(&settings).unwrap_or_default(),
+            ..last
+        };
+        let budget = open_budget(&settings, &reader, &[])?;
+        Ok(Self {
+            sensitivity: Some(Mutex::new(Sensitivity::new(&settings))),
+            prompt_version: prompt_version(&policy),
+            charging: charging(&settings),
+            settings,
+            dir,
+            policy,
+            judge,
+            programs,
+            facts: Facts::Stored,
+            judging,
+            ledger,
+            publisher,
+            identity,
+            run,
+            rows,
+            flights: Flights::default(),
+            budget,
+            batches: None,
+            progress: Arc::new(Progress::new(rows)),
             stop,
             readers: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// Starts what carries batches of judge calls, if calls go in batches or an earlier start left some under way.
+    fn start_batches(
+        &self,
+        api: Option<BatchClient>,
+        left: Vec<(BatchRecord, Vec<BatchItem>)>,
+    ) -> Option<Batches> {
+        let is_wanted = self.settings.judge.transport == Transport::Batch || !left.is_empty();
+        let options = BatchOptions {
+            api: api.filter(|_| is_wanted)?,
+            ledger: self.ledger.clone(),
+            settings: self.settings.judge.batch.clone(),
+            prices: self.settings.judge.prices_usd_per_mtok.clone(),
+            progress: Arc::clone(&self.progress),
+            budget: self.budget.clone(),
+            stop: self.stop.clone(),
+            capacity: limits::judging_queries_max(&self.settings),
+            left,
+        };
+        Some(Batches::start(options))
     }
 
     /// Runs a blocking function over a reader of the ledger, away from the async threads.
@@ -203,6 +290,12 @@ impl Context {
         self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Returns whether justifications that are not stored are asked for.
+    #[must_use]
+    pub fn asks_judge(&self) -> bool {
+        self.judging == Judging::Asked
+    }
+
     /// Returns the number of shards of the run.
     #[must_use]
     pub fn shard_count(&self) -> u64 {
@@ -214,6 +307,67 @@ impl Context {
     pub fn shard_range(&self, index: u64) -> std::ops::Range<u64> {
         let start = index * self.run.queries_per_shard;
         start..(start + self.run.queries_per_shard).min(self.rows)
+    }
+}
+
+/// Returns a short hash over all prompts.
+fn prompt_version(policy: &Policy) -> String {
+    let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
+    hex::encode(&Sha256::digest(prompts.as_bytes())[..6])
+}
+
+fn charging(settings: &Settings) -> Charging {
+    if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free }
+}
+
+/// What is decided again from stored facts.
+#[derive(Debug, Clone)]
+pub struct StoredOptions {
+    /// The output directory, with its copy of the ledger.
+    pub dir: PathBuf,
+    /// The settings.
+    pub settings: Settings,
+    /// The run that is decided again.
+    pub last: RunRecord,
+    /// Whether the judge may be asked.
+    pub judging: Judging,
+}
+
+/// Restores a policy whose responses are stored.
+fn restore_policy(settings: &Settings, last: &RunRecord, reader: &Reader) -> Result<Policy, RunError> {
+    if settings.policy.backend == PolicyBackend::Openai {
+        return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
+    }
+    let unreadable = |detail: String| LedgerError::Unreadable { kind: "run", detail };
+    let identity: PolicyIdentity = serde_json::from_str(&last.policy).map_err(|error| unreadable(error.to_string()))?;
+    let source = reader.prompter(&identity.prompts)?.ok_or(RunError::PromptsUnknown)?;
+    let prompter = serde_json::from_str(&source).map_err(|error| unreadable(error.to_string()))?;
+    let prompts = identity.prompts.clone();
+    let addresses =
+        Addresses::restore(&prompter, identity, &settings.policy, &settings.sampling).map_err(PolicyError::from)?;
+    if addresses.prompter().hash() != prompts {
+        return Err(RunError::PromptsUnknown);
+    }
+    Ok(Policy::stored(addresses))
+}
+
+fn open_stored_judge(
+    settings: &Settings,
+    policy: &Policy,
+    judging: Judging,
+) -> Result<Option<Arc<dyn Judge>>, RunError> {
+    match (settings.judge.backend, judging) {
+        (JudgeBackend::None, _) => Ok(None),
+        (JudgeBackend::Policy, Judging::Read) => {
+            Ok(Some(Arc::new(PolicyJudge::stored(policy.identity(), settings.judge.max_tokens))))
+        }
+        (JudgeBackend::Policy, Judging::Asked) => Err(RunError::Judge {
+            message: "the local policy is the judge, and its model is not loaded here".to_owned(),
+            hint: "leave --judge out; then `thinkloom run` with the same settings, -o and --reconfigure asks it"
+                .to_owned(),
+        }),
+        (JudgeBackend::Openai, Judging::Read) => Ok(Some(Arc::new(build_api_judge(&settings.judge, None)?))),
+        (JudgeBackend::Openai, Judging::Asked) => Ok(Some(Arc::new(open_api_judge(&settings.judge)?))),
     }
 }
 
@@ -336,13 +490,13 @@ fn resolve_model(
 
 fn identify(
     settings: &Settings,
-    input: &Input,
+    input_digest: &str,
     policy: &Policy,
     programs: &Programs,
     row_limit: Option<u64>,
 ) -> RunIdentity {
     let contents = Contents {
-        input: input.digest.clone(),
+        input: input_digest.to_owned(),
         policy: policy.fingerprint(),
         judge_prompt: prompt::prompt_hash(),
         checks: check::CHECKS_VERSION.to_string(),
@@ -351,41 +505,6 @@ fn identify(
         tables: TABLES_VERSION.to_string(),
     };
     RunIdentity::new(settings, &contents, row_limit)
-}
-
-fn compare_with_last(reader: &Reader, identity: &RunIdentity, changes: ChangePolicy) -> Result<(), RunError> {
-    let Some(last) = reader.latest_run()? else { return Ok(()) };
-    let earlier: RunIdentity = serde_json::from_str(&last.identity)
-        .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;
-    let found = identity.changes_from(&earlier);
-    if found.is_empty() {
-        return Ok(());
-    }
-    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-    let short =
-        |text: String| if text.len() > 40 { format!("{}...", text.chars().take(12).collect::<String>()) } else { text };
-    let lines: Vec<String> = found
-        .iter()
-        .map(|change| {
-            let (before, after) = (short(show(&change.before)), short(show(&change.after)));
-            format!("  {}: {before} -> {after}; {}", change.key, change.redo)
-        })
-        .collect();
-    let totals = reader.totals()?;
-    let cost = format!(
-        "  stored so far: {} rollouts ({} tokens), {} judge replies; facts that still apply are used again",
-        totals.think_on.rollouts + totals.think_off.rollouts,
-        totals.think_on.completion_tokens + totals.think_off.completion_tokens,
-        totals.judge.replies,
-    );
-    let text = format!("{}\n{cost}", lines.join("\n"));
-    match changes {
-        ChangePolicy::Refuse => Err(RunError::Changed { changes: text }),
-        ChangePolicy::Redo => {
-            tracing::info!("the configuration changed:\n{text}");
-            Ok(())
-        }
-    }
 }
 
 fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<Arc<dyn Judge>>, RunError> {
@@ -414,14 +533,19 @@ fn is_on_this_machine(base_url: &str) -> bool {
 /// [`RunError::Judge`] if the key is missing or an option cannot be used.
 pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError> {
     let key = std::env::var(&settings.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    let base_urls: Vec<String> = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
-    let is_local = base_urls.iter().all(|url| is_on_this_machine(url));
+    let mut base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls);
+    let is_local = base_urls.all(|url| is_on_this_machine(url));
     if key.is_none() && !is_local {
         return Err(RunError::Judge {
             message: format!("the environment variable {} holds no key", settings.api_key_env),
             hint: format!("export {}=..., or set judge.backend = \"policy\"", settings.api_key_env),
         });
     }
+    build_api_judge(settings, key)
+}
+
+fn build_api_judge(settings: &JudgeSettings, key: Option<String>) -> Result<OpenAiJudge, RunError> {
+    let base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
     let extra: serde_json::Map<String, serde_json::Value> = settings.extra.clone().into_iter().collect();
     let mut options = OpenAiOptions::new(&settings.base_url, &settings.model);
     options.api_key = key.map(SecretString::from);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, RunOptions, open_api_judge};
 use super::error::RunError;
 use crate::config::{JudgeBackend, Settings, Transport};
-use crate::domain::{ByMode, Query};
+use crate::domain::Query;
 use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
@@ -21,7 +21,7 @@ use crate::sys::files::temporary_dir;
 const PROBE_QUERIES: usize = 4;
 
 /// Tokens of a justification where none was ever seen: three sentences.
-const JUSTIFICATION_TOKENS: u64 = 90;
+pub(super) const JUSTIFICATION_TOKENS: u64 = 90;
 
 /// What a run is expected to take.
 #[derive(Debug, Clone, Serialize)]
@@ -84,7 +84,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     }
     for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
         let rollout = result.map_err(|error| match error {
-            SampleError::Draining => RunError::Stopped,
+            SampleError::Draining | SampleError::TooLong => RunError::Stopped,
             SampleError::Policy(error) => error.into(),
             SampleError::Call(failure) => RunError::PolicyServer {
                 status: failure.status,
@@ -123,17 +123,14 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     })
 }
 
-fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
+pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
     let question = query.user_text();
     let case = JudgeCase {
         question: &question,
         gold: &query.gold,
         choices: &query.choices,
-        counts: ByMode::default(),
-        mean_tokens: ByMode::default(),
         mode: crate::domain::Mode::ThinkOff,
         reason: crate::domain::ModeReason::Tie,
-        difficulty: "medium",
         thinking: None,
         answer: &query.gold,
     };

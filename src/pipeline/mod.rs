@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod batches;
+mod changes;
 mod context;
 mod error;
 pub mod forecast;
@@ -13,20 +14,26 @@ mod journal;
 mod judging;
 mod limits;
 pub mod memory;
+pub mod outlook;
 pub mod plan;
 pub mod programs;
 mod progress;
 mod publish;
+mod redecide;
 mod rows;
 mod run;
 mod sampling;
+mod sensitivity;
 
 pub use batches::{BatchOptions, Batches};
-pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
+pub use changes::{ChangeReport, ChangedKey};
+pub use context::{ChangePolicy, Context, Facts, Judging, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;
 pub use progress::{Progress, Snapshot};
 pub use publish::run_counts;
+pub use redecide::{Diff, ModeChange, RedecideOptions, Redecision, redecide};
 pub use rows::{Outcome, Sample, settle};
 pub use run::{Summary, run};
+pub use sensitivity::{Sensitivity, SensitivityRow};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::Context;
+use super::context::{Context, Facts};
 use super::error::RunError;
 use super::journal;
 use super::judging::PendingJudgement;
@@ -56,8 +56,11 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
                 Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
-            let failures = if rollout.is_some() { Vec::new() } else { reader.rollout_failures(&task.key)? };
-            cells[mode].push(Cell { task, rollout, verdict, failures });
+            let (failures, longer_than) = match &rollout {
+                Some(_) => (Vec::new(), None),
+                None => (reader.rollout_failures(&task.key)?, reader.rollout_longer_than(&task.key)?),
+            };
+            cells[mode].push(Cell { task, rollout, verdict, failures, longer_than });
         }
     }
     Ok(cells)
@@ -114,40 +117,94 @@ pub fn settle_among(
         IntakeRow::Query(query) => query,
     };
     let cells = load_cells(context, reader, &query)?;
-    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
-    let outcome = match plan::next(&query, &cells, &context.settings) {
-        Next::Sample(_) => match unsampleable(context, &cells)? {
+    let outcome = match conclude_among(context, reader, &query, &cells, neighbours)? {
+        Concluded::Done(outcome) => outcome,
+        Concluded::Pending(pending) => return Ok(Settling::Pending(pending)),
+    };
+    if let Some(sensitivity) = &context.sensitivity {
+        let mut sensitivity = sensitivity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sensitivity.add(&query, &cells, &context.settings);
+    }
+    let cells = plan::drawn(&query, cells, &context.settings);
+    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) }))
+}
+
+/// What the facts say of a query among its neighbours.
+enum Concluded {
+    Done(Outcome),
+    Pending(Box<PendingJudgement>),
+}
+
+/// Concludes from facts alone what becomes of a query, whatever its neighbours' justifications say.
+///
+/// # Errors
+/// [`RunError::Internal`] if facts are missing, unless stored ones are all there is to go by.
+pub fn conclude(
+    context: &Context,
+    reader: &Reader,
+    query: &Query,
+    cells: &ByMode<Vec<Cell>>,
+) -> Result<Outcome, RunError> {
+    match conclude_among(context, reader, query, cells, None)? {
+        Concluded::Done(outcome) => Ok(outcome),
+        Concluded::Pending(pending) => Err(missing(&pending.query, "justification")),
+    }
+}
+
+fn conclude_among(
+    context: &Context,
+    reader: &Reader,
+    query: &Query,
+    cells: &ByMode<Vec<Cell>>,
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Concluded, RunError> {
+    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(query, reason, detail));
+    let outcome = match plan::next(query, cells, &context.settings) {
+        Next::Sample(wanted) if context.facts == Facts::Stored => {
+            excluded(ExclusionReason::NotStored, not_stored(wanted.len()))
+        }
+        Next::Sample(_) => match unsampleable(context, cells)? {
             Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
-            None => return Err(missing(&query, "complete set of rollouts")),
+            None => return Err(missing(query, "complete set of rollouts")),
         },
-        Next::Verify(_) => return Err(missing(&query, "complete set of verdicts")),
+        Next::Verify(_) => return Err(missing(query, "complete set of verdicts")),
         Next::Excluded(reason, detail) => excluded(reason, detail),
         Next::Justify(chosen) => {
             let justified = match &context.judge {
                 None => Ok(Justified::None),
-                Some(judge) => match judged(context, reader, judge.as_ref(), &query, &chosen, neighbours)? {
+                Some(judge) => match judged(context, reader, judge.as_ref(), query, &chosen, neighbours)? {
                     Ok(judged) => Justified::new(judged, context.settings.judge.on_rejected),
+                    Err(_) if !context.asks_judge() => Ok(Justified::Outstanding),
                     Err(conversation) => {
-                        let judge = Arc::clone(judge);
-                        return Ok(Settling::Pending(Box::new(PendingJudgement { query, conversation, judge })));
+                        let (query, judge) = (query.clone(), Arc::clone(judge));
+                        return Ok(Concluded::Pending(Box::new(PendingJudgement { query, conversation, judge })));
                     }
                 },
             };
             match justified {
-                Ok(justified) => finish(context, &query, &chosen, &justified),
+                Ok(justified) => finish(context, query, &chosen, &justified),
                 Err((reason, detail)) => excluded(reason, detail),
             }
         }
     };
-    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) }))
+    Ok(Concluded::Done(outcome))
 }
 
 fn missing(query: &Query, what: &str) -> RunError {
     RunError::Internal(format!("query {} has no {what} yet", query.id))
 }
 
+/// Says how many responses are missing where none can be sampled.
+#[must_use]
+pub fn not_stored(missing: usize) -> String {
+    format!("{missing} of the responses that a decision needs are not stored")
+}
+
 /// Goes through a query's conversation by stored attempts alone, and returns it where they do not settle it.
-fn judged(
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub fn judged(
     context: &Context,
     reader: &Reader,
     judge: &dyn Judge,

@@ -7,7 +7,7 @@ use futures::Stream;
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::context::{Context, Facts};
 use super::error::RunError;
 use super::judging::{self, PendingJudgement};
 use super::limits::{self, INTAKE_PAGE_ROWS, SHARDS_CLOSING_MAX};
@@ -34,9 +34,12 @@ pub struct Summary {
 /// # Errors
 /// [`RunError`]; what was committed is kept, and the same call goes on from there.
 pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
-    let numerics = context.policy.numerics();
-    let others = context.read(move |_, reader| Ok(reader.other_numerics(numerics)?)).await?;
-    if !others.is_empty() {
+    // Where nothing is sampled, the kernels stay those of the responses that are there.
+    let is_stored = context.facts == Facts::Stored;
+    let own = if is_stored { "" } else { context.policy.numerics() };
+    let others = context.read(move |_, reader| Ok(reader.other_numerics(own)?)).await?;
+    let numerics = if is_stored { others.last().map_or("server", String::as_str) } else { own };
+    if !others.is_empty() && !is_stored {
         tracing::warn!(
             "rollouts of this directory were sampled with {} kernels, now it is {numerics}: those that are still \
              missing may get other texts than on the machine before",
@@ -44,7 +47,12 @@ pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
         );
     }
     let start = Fact::Start { fingerprint: context.run.fingerprint.clone(), numerics: numerics.to_owned() };
-    context.ledger.commit(vec![Fact::Run(context.run.clone()), start]).await?;
+    let mut facts = vec![Fact::Run(context.run.clone()), start];
+    if let Some(prompter) = context.policy.prompter() {
+        let source = serde_json::to_string(&prompter).map_err(|error| RunError::Internal(error.to_string()))?;
+        facts.push(Fact::Prompter { hash: context.policy.identity().prompts.clone(), source });
+    }
+    context.ledger.commit(facts).await?;
     let published = context.read(publish::published).await?;
     resume_progress(context, &published).await?;
     let open: Vec<u64> = (0..context.shard_count()).filter(|index| published.binary_search(index).is_err()).collect();
@@ -226,9 +234,12 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
     };
     let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
     match plan::next(&query, &cells, &context.settings) {
+        Next::Sample(missing) if context.facts == Facts::Stored => {
+            settle(excluded(ExclusionReason::NotStored, rows::not_stored(missing.len())))
+        }
         Next::Sample(missing) => match rows::unsampleable(context, &cells)? {
             Some(detail) => settle(excluded(ExclusionReason::PromptTooLong, detail)),
-            None => Ok(Step::Sample(missing.into_iter().map(|cell| cell.task.clone()).collect())),
+            None => Ok(Step::Sample(missing.iter().map(plan::Wanted::task).collect())),
         },
         Next::Verify(rollouts) => Ok(Step::Verify(rollouts.into_iter().cloned().collect())),
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
@@ -236,6 +247,9 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
             let Some(judge) = &context.judge else {
                 return settle(rows::finish(context, &query, &chosen, &plan::Justified::None));
             };
+            if !context.asks_judge() {
+                return settle(rows::conclude(context, reader, &query, &cells)?);
+            }
             let attempts_max = context.settings.judge.attempts_max;
             let conversation = plan::conversation(judge.as_ref(), &query, &chosen, attempts_max)
                 .map_err(|error| RunError::Internal(error.to_string()))?;

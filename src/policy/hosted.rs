@@ -1,6 +1,8 @@
 //! The policy of a run, wherever it is hosted.
 
-use super::{CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError};
+use super::{
+    Addresses, CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError,
+};
 use crate::domain::{ByMode, Query, Rollout};
 use crate::engine::{EngineError, EngineStats};
 use crate::http::CallFailure;
@@ -15,6 +17,14 @@ pub enum Policy {
     Candle(std::sync::Arc<CandlePolicy>),
     /// Behind HTTP.
     OpenAi(Box<OpenAiPolicy>),
+    /// Not there: its stored responses can be found, and none can be sampled.
+    Stored(Box<StoredPolicy>),
+}
+
+/// A policy that is not there.
+pub struct StoredPolicy {
+    addresses: Addresses,
+    stats: EngineStats,
 }
 
 /// Why a response could not be sampled.
@@ -22,6 +32,8 @@ pub enum Policy {
 pub enum SampleError {
     /// The program stops: nothing new is begun.
     Draining,
+    /// It grew longer than it may be to be of use, and was given up.
+    TooLong,
     /// The model failed.
     Policy(PolicyError),
     /// One attempt over HTTP failed.
@@ -29,12 +41,19 @@ pub enum SampleError {
 }
 
 impl Policy {
+    /// Stands for a policy that is not there.
+    #[must_use]
+    pub fn stored(addresses: Addresses) -> Self {
+        Self::Stored(Box::new(StoredPolicy { addresses, stats: EngineStats::default() }))
+    }
+
     /// Returns who the policy is.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
         match self {
             Self::Candle(policy) => policy.identity(),
             Self::OpenAi(policy) => policy.identity(),
+            Self::Stored(policy) => policy.addresses.identity(),
         }
     }
 
@@ -42,8 +61,9 @@ impl Policy {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         match self {
-            Self::Candle(policy) => policy.fingerprint(),
+            Self::Candle(policy) => policy.addresses().fingerprint(),
             Self::OpenAi(policy) => policy.fingerprint(),
+            Self::Stored(policy) => policy.addresses.fingerprint(),
         }
     }
 
@@ -53,6 +73,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().numerics(),
             Self::OpenAi(_) => "server",
+            Self::Stored(_) => "stored",
         }
     }
 
@@ -62,6 +83,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.stats(),
             Self::OpenAi(policy) => policy.stats(),
+            Self::Stored(policy) => &policy.stats,
         }
     }
 
@@ -70,6 +92,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().drain(),
             Self::OpenAi(policy) => policy.drain(),
+            Self::Stored(_) => {}
         }
     }
 
@@ -79,8 +102,9 @@ impl Policy {
     /// [`TemplateError`] if the chat template refuses the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         match self {
-            Self::Candle(policy) => policy.tasks(query),
+            Self::Candle(policy) => policy.addresses().tasks(query),
             Self::OpenAi(policy) => Ok(policy.tasks(query)),
+            Self::Stored(policy) => policy.addresses.tasks(query),
         }
     }
 
@@ -91,11 +115,22 @@ impl Policy {
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         match self {
             Self::Candle(policy) => policy.check_fit(task),
-            Self::OpenAi(_) => Ok(()),
+            Self::OpenAi(_) | Self::Stored(_) => Ok(()),
         }
     }
 
-    /// Samples one response, over HTTP in one attempt. Cancel-safe.
+    /// Returns what the prompts of a hosted model are made of.
+    #[must_use]
+    pub fn prompter(&self) -> Option<super::StoredPrompter> {
+        match self {
+            Self::Candle(policy) => Some(policy.prompter().stored()),
+            Self::Stored(policy) => Some(policy.addresses.prompter().stored()),
+            Self::OpenAi(_) => None,
+        }
+    }
+
+    /// Samples one response, over HTTP in one attempt. A response of this process is given up where its task bounds its
+    /// use; a server is not asked to. Cancel-safe.
     ///
     /// # Errors
     /// [`SampleError`].
@@ -103,12 +138,14 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.sample(task).await.map_err(|error| match error {
                 EngineError::Draining => SampleError::Draining,
+                EngineError::GivenUp => SampleError::TooLong,
                 error => SampleError::Policy(error.into()),
             }),
             Self::OpenAi(policy) => policy.sample(task).await.map_err(|error| match error {
                 HttpSampleError::Draining => SampleError::Draining,
                 HttpSampleError::Call(failure) => SampleError::Call(failure),
             }),
+            Self::Stored(_) => Err(SampleError::Draining),
         }
     }
 
@@ -120,7 +157,7 @@ impl Policy {
         let text: String = messages.iter().map(|message| message.content.as_str()).collect();
         match self {
             Self::Candle(policy) => Ok(policy.engine().vocabulary().encode(&text)?.len() as u64),
-            Self::OpenAi(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+            Self::OpenAi(_) | Self::Stored(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
         }
     }
 }

@@ -6,6 +6,7 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::addresses::StoredPrompter;
 use super::preset::Preset;
 use crate::domain::{ByMode, Kind, Mode, Query};
 use crate::engine::ForcedClose;
@@ -185,6 +186,16 @@ impl Prompter {
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         let chat_template = chat_template.to_owned();
         Ok(Self { environment, chat_template, bos_token, eos_token, preset, prompts })
+    }
+
+    /// Returns what is to be stored, so that the prompts can be rendered again without the model.
+    #[must_use]
+    pub fn stored(&self) -> StoredPrompter {
+        StoredPrompter {
+            chat_template: self.chat_template.clone(),
+            bos_token: self.bos_token.clone(),
+            eos_token: self.eos_token.clone(),
+        }
     }
 
     /// Returns the preset.

@@ -45,7 +45,7 @@ pub struct SampleRow {
     pub justification: Option<String>,
     /// The model that wrote the justification, as its server names it.
     pub judge_model: Option<String>,
-    /// `accepted`; `none` where no judge was asked; `rejected:<check>` where no text passed and the row was kept.
+    /// `accepted`; `none` without a judge; `rejected:<check>`: no text passed and the row was kept; `outstanding`: not asked for yet.
     pub justification_status: String,
     /// The reasoning of the chosen response; null in Think-off.
     pub thinking: Option<String>,

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(target_os = "linux")]
 mod code;
 mod commands;
+mod curtailed;
+mod edits;
 mod hub;
 mod judge;
 mod judge_batch;
@@ -15,6 +17,7 @@ mod judge_checks;
 #[path = "../mock/mod.rs"]
 mod mock;
 mod policy_http;
+mod redecide;
 mod resume;
 mod run;
 mod storm;
