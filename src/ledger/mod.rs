@@ -24,9 +24,9 @@ pub use writer::Ledger;
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Versions 2 and 3 added the columns of [`ADDED_COLUMNS`], version 3 the table
+/// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
 /// `rollout_failure` besides.
-const FORMAT_VERSION: i64 = 3;
+const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -37,4 +37,7 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("rollout", "observed_mode", "TEXT"),
     ("intake", "test_imports", "TEXT"),
     ("intake", "entry_point", "TEXT"),
+    ("intake", "subject", "TEXT"),
+    ("intake", "category", "TEXT"),
+    ("intake", "variant_of", "TEXT"),
 ];

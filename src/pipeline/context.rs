@@ -113,7 +113,7 @@ impl Context {
         let policy = open_policy(&config, &hub, &on_download, &stop)?;
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
-        let stored = intake::store(&input, &ledger)?;
+        let stored = intake::store(&input, &ledger, &out_dir)?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
         let identity = identify(&settings, &input, &policy, &programs, row_limit);

@@ -7,7 +7,7 @@ pub mod audit;
 mod context;
 mod error;
 pub mod forecast;
-mod intake;
+pub mod intake;
 mod journal;
 mod limits;
 pub mod memory;
