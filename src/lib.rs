@@ -8,6 +8,7 @@ pub mod hub;
 pub mod engine;
 pub mod policy;
 pub mod ingest;
+pub mod category;
 pub mod dedup;
 pub mod verify;
 pub mod template;

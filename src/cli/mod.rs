@@ -5,6 +5,7 @@
 
 pub mod display;
 mod deadline;
+mod dedup;
 mod doctor;
 mod grade;
 mod init;
@@ -53,6 +54,8 @@ enum Command {
     Redecide(redecide::RedecideArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
+    /// Find duplicates, near-duplicates and benchmark items in any dataset.
+    Dedup(dedup::DedupArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Redecide(args) => redecide::run(&args),
         Command::Grade(args) => grade::run(&args),
+        Command::Dedup(args) => dedup::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

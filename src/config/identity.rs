@@ -44,6 +44,15 @@ impl std::fmt::Display for Redo {
 /// when a directory's rollouts come from another. The Python that programs run in is the machine's, too: a verdict that is
 /// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
+    ("dedup.near_duplicate_threshold", Redo::Intake),
+    ("dedup.ngram", Redo::Intake),
+    ("dedup.bands", Redo::Intake),
+    ("dedup.band_rows", Redo::Intake),
+    ("dedup.variants", Redo::Intake),
+    ("dedup.conflicting_gold", Redo::Intake),
+    ("dedup.contamination_rules", Redo::Intake),
+    ("dedup.contamination_share", Redo::Intake),
+    ("dedup.contamination_scope", Redo::Intake),
     ("policy.kv_type", Redo::Rollouts),
     ("policy.attempts_max", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
@@ -64,6 +73,7 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("difficulty.easy_off_min", Redo::Shards),
     ("difficulty.medium_off_min", Redo::Shards),
     ("difficulty.medium_on_min", Redo::Shards),
+    ("difficulty.interval", Redo::Shards),
     ("judge.backend", Redo::Justifications),
     ("judge.base_url", Redo::Justifications),
     ("judge.model", Redo::Justifications),

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::BatchSettings;
+use super::dedup::DedupSettings;
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
 use super::prices::PriceSettings;
 use super::streaming::Streaming;
@@ -73,6 +74,10 @@ pub struct FieldSettings {
     pub entry_point: String,
     /// The dataset the row belongs to.
     pub source: String,
+    /// What the question is about, as the dataset says; carried through.
+    pub subject: String,
+    /// Its broad category; where there is none, a rule guesses math, code, science or general.
+    pub category: String,
 }
 
 impl Default for FieldSettings {
@@ -87,23 +92,9 @@ impl Default for FieldSettings {
             test_imports: "test_imports".to_owned(),
             entry_point: "entry_point".to_owned(),
             source: "source".to_owned(),
+            subject: "subject".to_owned(),
+            category: "category".to_owned(),
         }
-    }
-}
-
-/// `[dedup]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DedupSettings {
-    /// Jaccard over word 5-grams; 1.0 turns near-deduplication off. This version removes exact duplicates only.
-    pub near_duplicate_threshold: f64,
-    /// Files to decontaminate against. Not in this version.
-    pub benchmarks: Vec<String>,
-}
-
-impl Default for DedupSettings {
-    fn default() -> Self {
-        Self { near_duplicate_threshold: 0.8, benchmarks: Vec::new() }
     }
 }
 
@@ -325,11 +316,13 @@ pub struct DifficultySettings {
     pub medium_off_min: f64,
     /// `medium`, too, from this Think-on pass rate on.
     pub medium_on_min: f64,
+    /// Probability that `difficulty_low` and `difficulty_high` enclose the score, in 0..1 (Beta posterior, flat prior).
+    pub interval: f64,
 }
 
 impl Default for DifficultySettings {
     fn default() -> Self {
-        Self { easy_off_min: 0.75, medium_off_min: 0.25, medium_on_min: 0.75 }
+        Self { easy_off_min: 0.75, medium_off_min: 0.25, medium_on_min: 0.75, interval: 0.9 }
     }
 }
 
@@ -352,7 +345,7 @@ impl Default for OutputSettings {
 /// A setting that cannot be used: its key, and what is wrong with it.
 pub type SettingFault = (&'static str, String);
 
-fn within<T: Display + PartialOrd + Copy>(
+pub(super) fn within<T: Display + PartialOrd + Copy>(
     key: &'static str,
     value: T,
     range: impl RangeBounds<T>,
@@ -370,7 +363,7 @@ impl Settings {
         const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
         const TOKENS_TEXT: &str = "1 to 1048576";
         let Self { dedup, policy, sampling, verify, select, judge, difficulty, output, .. } = self;
-        within("dedup.near_duplicate_threshold", dedup.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
+        dedup.check()?;
         within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
         within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
         within("policy.kv_cache_mib", policy.kv_cache_mib, 1..=1 << 20, "1 to 1048576")?;
@@ -407,9 +400,10 @@ impl Settings {
         within("difficulty.medium_on_min", difficulty.medium_on_min, above_zero, "above 0, up to 1")?;
         let bins = f64::MIN_POSITIVE..=difficulty.easy_off_min;
         within("difficulty.medium_off_min", difficulty.medium_off_min, bins, "above 0, up to difficulty.easy_off_min")?;
+        let open = 0.01..=0.999;
+        within("difficulty.interval", difficulty.interval, open, "0.01 to 0.999")?;
         within("output.queries_per_shard", output.queries_per_shard, 1..=1_000_000, "1 to 1000000")?;
-        self.check_combinations()?;
-        self.check_available()
+        self.check_combinations()
     }
 
     /// Refuses settings that contradict each other.
@@ -464,13 +458,5 @@ impl Settings {
             return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
         }
         Ok(())
-    }
-
-    /// Refuses what the contract names but this version does not do: silence would be a false promise.
-    fn check_available(&self) -> Result<(), SettingFault> {
-        let absent = |key, is_asked: bool, what: &str| {
-            if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
-        };
-        absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")
     }
 }

@@ -27,6 +27,12 @@ pub enum ExclusionReason {
     RowTooLong,
     /// The same question was seen before.
     Duplicate,
+    /// The same question was seen before, with another answer.
+    ConflictingGold,
+    /// A question whose text is near was seen before.
+    NearDuplicate,
+    /// A benchmark holds the question.
+    Contaminated,
     /// No response of either mode was correct.
     Unsolved,
     /// Every verdict was `unverifiable`.
@@ -56,6 +62,9 @@ stable_names!(ExclusionReason {
     DuplicateId => "duplicate_id",
     RowTooLong => "row_too_long",
     Duplicate => "duplicate",
+    ConflictingGold => "conflicting_gold",
+    NearDuplicate => "near_duplicate",
+    Contaminated => "contaminated",
     Unsolved => "unsolved",
     Unverifiable => "unverifiable",
     TemplateCollision => "template_collision",
@@ -74,6 +83,9 @@ impl ExclusionReason {
             self,
             Self::Duplicate
                 | Self::NotStored
+                | Self::ConflictingGold
+                | Self::NearDuplicate
+                | Self::Contaminated
                 | Self::Unsolved
                 | Self::Unverifiable
                 | Self::TemplateCollision

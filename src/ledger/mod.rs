@@ -27,8 +27,8 @@ pub use writer::Ledger;
 pub const FILE_NAME: &str = "ledger.sqlite";
 
 /// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides, version 4 the tables `judge_batch*`, version 5 the tables `rollout_cut` and `prompter`.
-const FORMAT_VERSION: i64 = 5;
+/// `rollout_failure` besides, version 4 the tables `judge_batch*`, `rollout_cut` and `prompter`.
+const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -42,4 +42,7 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("judge_attempt", "prompt_tokens_max", "INTEGER"),
     ("judge_attempt", "completion_tokens_max", "INTEGER"),
     ("judge_reply", "recorded_unix_ms", "INTEGER"),
+    ("intake", "subject", "TEXT"),
+    ("intake", "category", "TEXT"),
+    ("intake", "variant_of", "TEXT"),
 ];

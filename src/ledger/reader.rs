@@ -9,7 +9,7 @@ use super::FILE_NAME;
 use super::error::LedgerError;
 use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 use super::writer::{check_format, open_connection, sqlite_error};
-use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Rollout, RolloutKey, Verdict};
 
 /// A reading connection. Sees every fact that was acknowledged before the call.
 pub struct Reader {
@@ -122,7 +122,8 @@ impl Reader {
 
     fn select_intake(&self) -> String {
         let added = if self.format < 3 { "NULL, NULL" } else { "test_imports, entry_point" };
-        format!("{INTAKE_COLUMNS}, {added} FROM intake")
+        let labels = if self.format < 4 { "NULL, NULL, NULL" } else { "subject, category, variant_of" };
+        format!("{INTAKE_COLUMNS}, {added}, {labels} FROM intake")
     }
 
     /// Returns a response by its key.
@@ -342,6 +343,8 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
             .map_err(|error| LedgerError::Unreadable { kind: "intake", detail: error.to_string() })
     };
     let (test_imports, entry_point): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
+    let variant_of = row.get::<_, Option<String>>(16)?.map(QueryId);
+    let labels = QueryLabels { subject: row.get(14)?, category: row.get(15)?, variant_of };
     let build = || {
         let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
         let kind = parse("intake", &kind)?;
@@ -359,6 +362,7 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
             tests,
             test_imports,
             entry_point,
+            labels,
         }))
     };
     Ok(build())

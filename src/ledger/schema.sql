@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS intake (
     excluded_detail TEXT,
     test_imports TEXT,               -- JSON list; null before format 3
     entry_point TEXT,
+    subject TEXT,                    -- as the input says; null before format 4, as are the next two
+    category TEXT,
+    variant_of TEXT,                 -- query_id of the earliest of near texts with other answers
     PRIMARY KEY (input_digest, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);

@@ -153,6 +153,7 @@ fn an_intake_is_stored_whole_or_not_at_all() {
         tests: vec!["assert f() == 1".to_owned()],
         test_imports: vec!["import math".to_owned()],
         entry_point: Some("f".to_owned()),
+        labels: Default::default(),
     };
     let exclusion = Exclusion {
         query_id: None,

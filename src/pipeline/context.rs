@@ -146,7 +146,7 @@ impl Context {
         let policy = open_policy(&config, &hub, &on_download, &stop)?;
         let judge = open_judge(&settings, &policy)?;
         let ledger = Ledger::open(&out_dir)?;
-        let stored = intake::store(&input, &ledger)?;
+        let stored = intake::store(&input, &ledger, &out_dir)?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
         let identity = identify(&settings, &input.digest, &policy, &programs, row_limit);
@@ -246,11 +246,7 @@ impl Context {
     }
 
     /// Starts what carries batches of judge calls, if calls go in batches or an earlier start left some under way.
-    fn start_batches(
-        &self,
-        api: Option<BatchClient>,
-        left: Vec<(BatchRecord, Vec<BatchItem>)>,
-    ) -> Option<Batches> {
+    fn start_batches(&self, api: Option<BatchClient>, left: Vec<(BatchRecord, Vec<BatchItem>)>) -> Option<Batches> {
         let is_wanted = self.settings.judge.transport == Transport::Batch || !left.is_empty();
         let options = BatchOptions {
             api: api.filter(|_| is_wanted)?,

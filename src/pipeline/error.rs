@@ -3,6 +3,7 @@
 use super::changes::ChangeReport;
 use super::memory::MemoryShort;
 use crate::config::ConfigError;
+use crate::dedup::StoreError;
 use crate::hub::HubError;
 use crate::ingest::IngestError;
 use crate::judge::AskError;
@@ -24,6 +25,9 @@ pub enum RunError {
     /// An input file cannot be read.
     #[error("cannot read the input: {}", chain(.0))]
     Ingest(#[from] IngestError),
+    /// The file that deduplication works with cannot be used.
+    #[error(transparent)]
+    Dedup(#[from] StoreError),
     /// The policy model cannot be found or downloaded.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -98,6 +102,9 @@ impl RunError {
             Self::Config(_) | Self::Internal(_) => None,
             Self::Dir(error) => text(error.hint()),
             Self::Ingest(error) => error.hint().map(str::to_owned),
+            Self::Dedup(_) => {
+                text("free space in the output directory; dedup.index there is a cache and may be deleted")
+            }
             Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
             Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),

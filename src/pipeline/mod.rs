@@ -9,7 +9,7 @@ mod changes;
 mod context;
 mod error;
 pub mod forecast;
-mod intake;
+pub mod intake;
 mod journal;
 mod judging;
 mod limits;

@@ -205,8 +205,8 @@ pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
             let Some(chosen) = chosen.cloned() else {
                 return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
             };
-            let score = difficulty::rate(&decision.counts, &settings.difficulty).score;
-            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty: Difficulty { label, score } }))
+            let rated = difficulty::rate(&decision.counts, &settings.difficulty);
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty: Difficulty { label, ..rated } }))
         }
         Some(Err(NoDecision::NotRenderable(mode))) => Next::Excluded(
             ExclusionReason::TemplateCollision,
@@ -264,7 +264,7 @@ fn standing<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
         }
         None
     };
-    let label = |counts: &ByMode<PassCounts>| difficulty::rate(counts, &settings.difficulty).label;
+    let label = |counts: &ByMode<PassCounts>| difficulty::label(counts, &settings.difficulty);
     let seed = settings.sampling.seed;
     let (drawn, decided) = match settings.sampling.budget {
         BudgetPolicy::Curtailed => {

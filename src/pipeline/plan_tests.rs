@@ -41,6 +41,7 @@ fn query() -> Query {
         tests: Vec::new(),
         test_imports: Vec::new(),
         entry_point: None,
+        labels: crate::domain::QueryLabels::default(),
     }
 }
 

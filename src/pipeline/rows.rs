@@ -7,6 +7,7 @@ use super::error::RunError;
 use super::journal;
 use super::judging::PendingJudgement;
 use super::plan::{self, Cell, Chosen, Justified, Next};
+use crate::category::category;
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
 use crate::engine::EngineError;
 use crate::judge::check::Neighbours;
@@ -269,6 +270,8 @@ fn sample_row(
         correct_off: narrow(counts.off.correct),
         difficulty: chosen.difficulty.label.to_string(),
         difficulty_score: chosen.difficulty.score,
+        difficulty_low: chosen.difficulty.low,
+        difficulty_high: chosen.difficulty.high,
         justification: justification.map(|justification| justification.text.clone()),
         judge_model: justification.map(|justification| justification.judge_model.clone()),
         justification_status: justified.status(),
@@ -282,6 +285,9 @@ fn sample_row(
         policy_revision: identity.revision.clone(),
         prompt_version: context.prompt_version.clone(),
         seed: signed(chosen.graded.rollout.seed),
+        subject: query.labels.subject.clone(),
+        category: Some(category(query).to_owned()),
+        variant_of: query.labels.variant_of.as_ref().map(|id| id.0.clone()),
     }
 }
 

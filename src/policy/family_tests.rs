@@ -59,6 +59,7 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
         tests: Vec::new(),
         test_imports: Vec::new(),
         entry_point: None,
+        labels: Default::default(),
     };
     (preset, Prompter::new(&template, "<s>", "</s>", preset).unwrap().render(&query).unwrap())
 }

@@ -292,6 +292,7 @@ mod tests {
             tests: Vec::new(),
             test_imports: Vec::new(),
             entry_point: None,
+            labels: Default::default(),
         }
     }
 

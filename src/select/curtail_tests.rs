@@ -23,7 +23,7 @@ fn candidates(mode: Mode, cells: &[Cell]) -> Vec<Candidate> {
 }
 
 fn label(bins: &DifficultySettings) -> impl Fn(&ByMode<PassCounts>) -> DifficultyLabel + '_ {
-    |counts| difficulty::rate(counts, bins).label
+    |counts| difficulty::label(counts, bins)
 }
 
 fn matrix() -> impl Strategy<Value = ByMode<Vec<Cell>>> {
@@ -43,6 +43,7 @@ fn settings() -> impl Strategy<Value = (SelectSettings, DifficultySettings)> {
         easy_off_min: easy,
         medium_off_min: easy * share,
         medium_on_min: on,
+        ..DifficultySettings::default()
     });
     let rate = prop::sample::select(vec![0.0, 0.5, 1.0]);
     let select = (prop::sample::select(vec![0.0, 0.1, 0.25, 0.5, 1.0]), rate)
@@ -100,7 +101,7 @@ proptest! {
         match (curtailed.settled.unwrap(), full) {
             (Ok((decision, label)), Ok(full)) => {
                 prop_assert_eq!((decision.mode, decision.reason, &decision.chosen), (full.mode, full.reason, &full.chosen));
-                prop_assert_eq!(label, difficulty::rate(&full.counts, &bins).label);
+                prop_assert_eq!(label, difficulty::label(&full.counts, &bins));
                 for mode in [Mode::ThinkOn, Mode::ThinkOff] {
                     prop_assert_eq!(decision.counts[mode].sampled as usize, curtailed.drawn[mode].len());
                     prop_assert!(decision.counts[mode].correct <= full.counts[mode].correct);
@@ -142,7 +143,7 @@ proptest! {
                     let counts = ByMode { on: count(&on), off: count(&all.off) };
                     let both = ByMode { on, off: all.off.clone() };
                     let row = decide(&query_id, &both, &select, 7).map(|full| (full.mode, full.reason));
-                    rows.push((row, difficulty::rate(&counts, &bins).label));
+                    rows.push((row, difficulty::label(&counts, &bins)));
                 }
             }
             prop_assert!(rows.iter().any(|row| *row != rows[0]), "{:?}", rows);

@@ -27,6 +27,8 @@ fn sample(ordinal: i64) -> SampleRow {
         correct_off: 1,
         difficulty: "easy".to_owned(),
         difficulty_score: 0.1,
+        difficulty_low: 0.05,
+        difficulty_high: 0.3,
         justification: None,
         judge_model: None,
         justification_status: "none".to_owned(),
@@ -40,6 +42,9 @@ fn sample(ordinal: i64) -> SampleRow {
         policy_revision: "abc".to_owned(),
         prompt_version: "p1".to_owned(),
         seed: 7,
+        subject: None,
+        category: Some("math".to_owned()),
+        variant_of: None,
     }
 }
 
