@@ -17,5 +17,6 @@ pub mod judge;
 pub mod ledger;
 pub mod shards;
 pub mod pipeline;
+pub mod export;
 pub mod telemetry;
 pub mod cli;

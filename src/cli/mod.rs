@@ -6,6 +6,7 @@
 pub mod display;
 mod deadline;
 mod doctor;
+mod export;
 mod grade;
 mod init;
 mod inspect;
@@ -50,6 +51,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
+    /// Write datasets for a trainer, or check them against a chat template.
+    Export(export::ExportArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Grade(args) => grade::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

@@ -3,6 +3,7 @@
 //! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
 //! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
 
+mod chat_template;
 #[cfg(test)]
 mod family_tests;
 mod hosted;
@@ -13,6 +14,7 @@ mod prompt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use chat_template::ChatTemplate;
 pub use hosted::{Policy, SampleError};
 pub use openai::{HttpSampleError, OpenAiPolicy};
 pub use preset::Preset;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use bytes::Bytes;
@@ -46,10 +47,29 @@ pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardErro
     encode_bounded(table, rows, ROW_GROUP_BYTES_MAX)
 }
 
+/// Returns a Parquet file of any schema, made as those of the published tables; `name` is for messages.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_as<T: Serialize>(name: &'static str, schema: SchemaRef, rows: &[T]) -> Result<Bytes, ShardError> {
+    encode_rows(Target { name, schema, group_bytes_max: ROW_GROUP_BYTES_MAX }, rows)
+}
+
 fn encode_bounded<T: Serialize>(table: Table, rows: &[T], group_bytes_max: usize) -> Result<Bytes, ShardError> {
-    let rows_error = |source: ArrowError| ShardError::Rows { table: table.name(), source };
-    let parquet_error = |source: ParquetError| ShardError::Parquet { table: table.name(), source };
-    let schema = table.schema();
+    encode_rows(Target { name: table.name(), schema: table.schema(), group_bytes_max }, rows)
+}
+
+/// What a file is to be.
+struct Target {
+    name: &'static str,
+    schema: SchemaRef,
+    group_bytes_max: usize,
+}
+
+fn encode_rows<T: Serialize>(target: Target, rows: &[T]) -> Result<Bytes, ShardError> {
+    let Target { name, schema, group_bytes_max } = target;
+    let rows_error = |source: ArrowError| ShardError::Rows { table: name, source };
+    let parquet_error = |source: ParquetError| ShardError::Parquet { table: name, source };
     // Strict: a row member that is no column is an error instead of being dropped.
     let mut decoder =
         ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder().map_err(rows_error)?;

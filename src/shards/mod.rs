@@ -26,11 +26,11 @@ mod rows;
 mod schema;
 
 pub use card::card;
-pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode};
+pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode, encode_as};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, PolicyIdentity};
 pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, verify};
-pub use read::read_columns;
+pub use read::{read_columns, read_rows};
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};
 

@@ -1,10 +1,11 @@
-//! Reading single text columns back from published files: for counts, and for audits.
+//! Reading published files back: single text columns for counts and audits, whole rows for exports and reports.
 
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::de::DeserializeOwned;
 
 use super::error::ShardError;
 
@@ -41,4 +42,41 @@ pub fn read_columns(path: &Path, columns: &[&str]) -> Result<Vec<Vec<Option<Stri
         }
     }
     Ok(rows)
+}
+
+/// Returns all rows of a published file. Blocks.
+///
+/// # Errors
+/// [`ShardError::Unreadable`] if the file is missing, damaged, or of another table.
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ShardError> {
+    let unreadable = |error: &dyn std::error::Error| ShardError::Unreadable {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
+    };
+    let file = std::fs::File::open(path).map_err(|source| ShardError::Unreadable { path: path.to_owned(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
+    let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| unreadable(&error))?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| unreadable(&error))?;
+        append_rows(&batch, &mut rows).map_err(|error| unreadable(error.as_ref()))?;
+    }
+    Ok(rows)
+}
+
+/// Rows that are turned into text at a time.
+const BATCH_ROWS: usize = 256;
+
+fn append_rows<T: DeserializeOwned>(
+    batch: &RecordBatch,
+    rows: &mut Vec<T>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    let lines = writer.into_inner();
+    for row in serde_json::Deserializer::from_slice(&lines).into_iter() {
+        rows.push(row?);
+    }
+    Ok(())
 }

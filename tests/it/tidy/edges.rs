@@ -42,6 +42,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "shards",
         ],
     ),
+    ("export", &["domain", "sys", "policy", "template", "shards"]),
     ("telemetry", &[]),
     (
         "cli",
@@ -63,6 +64,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "ledger",
             "shards",
             "pipeline",
+            "export",
             "telemetry",
         ],
     ),
