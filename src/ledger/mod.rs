@@ -9,6 +9,7 @@ mod attempts;
 mod error;
 mod facts;
 mod reader;
+mod times;
 mod totals;
 mod writer;
 

@@ -18,6 +18,7 @@ mod publish;
 mod rows;
 mod run;
 mod sampling;
+pub mod usage;
 
 pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
 pub use error::RunError;

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use super::context::Context;
 use super::error::RunError;
 use super::rows::{self, Outcome};
+use super::usage;
 use crate::ledger::{Fact, Reader, ShardRecord};
 use crate::shards::{
-    self, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, RolloutRow, SampleRow, Table, encode,
+    self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
+    SampleRow, Table, encode_with,
 };
 
 /// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
@@ -95,11 +97,18 @@ fn encode_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Res
             Outcome::Excluded(exclusion) => exclusions.push(rows::exclusion_row(exclusion)),
         }
     }
+    let policy = context.policy.identity();
+    let provenance = Provenance {
+        fingerprint: context.run.fingerprint.clone(),
+        policy_model: policy.model.clone(),
+        policy_revision: policy.revision.clone(),
+        prompt_version: context.prompt_version.clone(),
+    };
     Ok(EncodedShard {
         files: vec![
-            (Table::Samples, encode(Table::Samples, &samples)?, samples.len() as u64),
-            (Table::Rollouts, encode(Table::Rollouts, &rollouts)?, rollouts.len() as u64),
-            (Table::Exclusions, encode(Table::Exclusions, &exclusions)?, exclusions.len() as u64),
+            (Table::Samples, encode_with(Table::Samples, &samples, &provenance)?, samples.len() as u64),
+            (Table::Rollouts, encode_with(Table::Rollouts, &rollouts, &provenance)?, rollouts.len() as u64),
+            (Table::Exclusions, encode_with(Table::Exclusions, &exclusions, &provenance)?, exclusions.len() as u64),
         ],
     })
 }
@@ -134,9 +143,12 @@ pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<C
 /// # Errors
 /// [`RunError`] if a file cannot be read or written.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
-    let (manifest, judges) = context.read(describe).await?;
-    let card = shards::card(&manifest, &judges);
+    let (manifest, judge_models) = context.read(describe).await?;
+    let spend = context.read(|context, reader| usage::spend(reader, &context.settings)).await?;
+    let license = context.settings.output.license.clone();
+    let card = shards::card(&manifest, &CardFacts { judge_models, license: (!license.is_empty()).then_some(license) });
     let files = [
+        (shards::SPEND_FILE, Bytes::from(spend.to_json())),
         (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),
         (shards::CARD_FILE, Bytes::from(card)),
         (shards::MANIFEST_FILE, manifest.to_json()),

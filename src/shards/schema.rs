@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
-/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped.
-pub const TABLES_VERSION: u32 = 3;
+/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped,
+/// or files are laid out anew.
+pub const TABLES_VERSION: u32 = 4;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Outcome, Workspace, fixture, program, queries, root, text};
 
-const COMMANDS: [&str; 7] = ["init", "run", "status", "inspect", "grade", "schema", "doctor"];
+const COMMANDS: [&str; 8] = ["init", "run", "status", "inspect", "grade", "export", "schema", "doctor"];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = program();

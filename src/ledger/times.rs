@@ -1,0 +1,29 @@
+//! When facts were recorded: for plots of throughput and spend, never for data.
+
+use super::error::LedgerError;
+use super::reader::Reader;
+
+impl Reader {
+    /// Returns when each response was recorded, in milliseconds since 1970, and its length in tokens; oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn sampling_times(&self) -> Result<Vec<(i64, u64)>, LedgerError> {
+        let sql = "SELECT recorded_unix_ms, completion_tokens FROM rollout ORDER BY recorded_unix_ms";
+        self.many(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// Calls `take` with when a judge call was begun, in milliseconds since 1970, and its reply; oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn for_each_reply_in_time(&self, mut take: impl FnMut(i64, &str)) -> Result<(), LedgerError> {
+        let sql = "SELECT started_unix_ms, body FROM judge_attempt JOIN judge_reply USING (request_key, attempt) \
+                   ORDER BY started_unix_ms";
+        self.many(sql, [], |row| {
+            take(row.get(0)?, row.get_ref(1)?.as_str()?);
+            Ok(())
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! What the judge's work took: calls, tokens and money, over all starts of a directory.
+
+use serde::Serialize;
+
+use super::error::RunError;
+use crate::config::Settings;
+use crate::judge::cost::{Usage, cost_usd};
+use crate::judge::reply;
+use crate::ledger::Reader;
+
+/// The judge's work.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Spend {
+    /// Calls that were made.
+    pub attempts: u64,
+    /// Calls that brought a reply.
+    pub replies: u64,
+    /// Calls that brought none.
+    pub failures: u64,
+    /// Prompt tokens of all replies that state them.
+    pub prompt_tokens: u64,
+    /// Of these, tokens found in the provider's cache; null if it never says.
+    pub cache_hit_tokens: Option<u64>,
+    /// Generated tokens.
+    pub completion_tokens: u64,
+    /// What the replies cost, in USD; null if any part of it is unknown.
+    pub spend_usd: Option<f64>,
+}
+
+impl Spend {
+    /// Returns one JSON object and a line end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string(self).expect("numbers always serialise");
+        text.push('\n');
+        text
+    }
+}
+
+/// Adds up what stored judge replies say; a local judge costs nothing. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub fn spend(reader: &Reader, settings: &Settings) -> Result<Spend, RunError> {
+    let judge = reader.totals()?.judge;
+    let mut spend = Spend {
+        attempts: judge.attempts,
+        replies: judge.replies,
+        failures: judge.failures,
+        spend_usd: Some(0.0),
+        ..Spend::default()
+    };
+    let prices = &settings.judge.prices_usd_per_mtok;
+    reader.for_each_reply(|body| {
+        let usage = reply::usage(body);
+        if let Some(Usage { prompt_tokens, cache_hit_tokens, completion_tokens }) = usage {
+            spend.prompt_tokens += prompt_tokens;
+            spend.completion_tokens += completion_tokens;
+            if let Some(hits) = cache_hit_tokens {
+                *spend.cache_hit_tokens.get_or_insert(0) += hits;
+            }
+        }
+        if !reply::is_local(body) {
+            let cost = usage.and_then(|usage| cost_usd(&usage, prices));
+            spend.spend_usd = spend.spend_usd.zip(cost).map(|(sum, cost)| sum + cost);
+        }
+    })?;
+    Ok(spend)
+}
