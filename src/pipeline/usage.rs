@@ -67,3 +67,25 @@ pub fn spend(reader: &Reader, settings: &Settings) -> Result<Spend, RunError> {
     })?;
     Ok(spend)
 }
+
+/// Returns when each judge call was begun, in milliseconds since 1970, and what its reply cost in USD; `None` if any cost
+/// is unknown. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub fn costs(reader: &Reader, settings: &Settings) -> Result<Option<Vec<(i64, f64)>>, RunError> {
+    let prices = &settings.judge.prices_usd_per_mtok;
+    let mut costs = Some(Vec::new());
+    reader.for_each_reply_in_time(|time, body| {
+        let usd = if reply::is_local(body) {
+            Some(0.0)
+        } else {
+            reply::usage(body).and_then(|usage| cost_usd(&usage, prices))
+        };
+        match usd {
+            Some(usd) => costs.as_mut().into_iter().for_each(|costs: &mut Vec<(i64, f64)>| costs.push((time, usd))),
+            None => costs = None,
+        }
+    })?;
+    Ok(costs)
+}

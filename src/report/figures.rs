@@ -112,7 +112,13 @@ fn heat_map(all: &Gathered) -> String {
             if count > 0 {
                 let says = format!("Think-on {}, Think-off {}: {count} queries", label(on), label(off));
                 // By square root, so that the rare is seen beside the frequent.
-                drawing.rect(place, (SIDE - 1.0, SIDE - 1.0), "cell", 0.15 + 0.85 * (count as f64 / most as f64).sqrt(), &says);
+                drawing.rect(
+                    place,
+                    (SIDE - 1.0, SIDE - 1.0),
+                    "cell",
+                    0.15 + 0.85 * (count as f64 / most as f64).sqrt(),
+                    &says,
+                );
                 rows.push(vec![label(on), label(off), count.to_string()]);
             }
             if on.abs_diff(off) as f64 / ((CELLS - 1) as f64) < margin(all) - 1e-9 || on == off {
@@ -252,7 +258,8 @@ fn lengths(all: &Gathered) -> String {
         let y = ROW * index as f64 + 6.0;
         let [low, first, half, third, high] = [0.05, 0.25, 0.5, 0.75, 0.95].map(|share| quantile(sorted, share));
         let class = if *mode == Mode::ThinkOn.name() { "on" } else { "off" };
-        let says = format!("{mode} {outcome}: median {half}, {low} to {high} for nine in ten, {} responses", sorted.len());
+        let says =
+            format!("{mode} {outcome}: median {half}, {low} to {high} for nine in ten, {} responses", sorted.len());
         drawing.text((144.0, y + 13.0), "end", &format!("{mode} {outcome}"));
         drawing.rect((x(low), y + 7.0), ((x(high) - x(low)).max(1.0), 4.0), class, 0.5, &says);
         drawing.rect((x(first), y + 2.0), ((x(third) - x(first)).max(2.0), 14.0), class, 0.8, &says);

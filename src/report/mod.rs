@@ -10,6 +10,7 @@
 //! Limits: [`EMBEDDED_BYTES_MAX`] of queries with their responses in the file, [`TEXT_CHARS_MAX`] of each text; per sampled
 //! query about 100 bytes are in memory.
 
+mod collect;
 pub mod entries;
 pub mod figures;
 pub mod gather;
@@ -18,9 +19,11 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
-pub use entries::{Entry, entries_of, entry};
+pub use collect::{collect, published};
+pub use entries::{Entry, entries_of, entry, whole_entries_of};
 pub use gather::{Gathered, Timeline, gather};
 pub use page::{PageOptions, file, shell};
+pub use svg::is_steering;
 
 /// Bytes of queries with their responses that a file holds.
 pub const EMBEDDED_BYTES_MAX: usize = 8 << 20;

@@ -67,12 +67,17 @@ pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
     // Only this very script runs, whatever a text may smuggle in.
     let hash = base64(&Sha256::digest(SCRIPT.as_bytes()));
     let csp = format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'");
-    fill(options, &choices, &note, &Parts {
-        csp: &csp,
-        style: &format!("<style>{STYLE}</style>"),
-        data: &format!("<script type=\"application/json\" id=\"reader-data\">{data}</script>"),
-        script: &format!("<script>{SCRIPT}</script>"),
-    })
+    fill(
+        options,
+        &choices,
+        &note,
+        &Parts {
+            csp: &csp,
+            style: &format!("<style>{STYLE}</style>"),
+            data: &format!("<script type=\"application/json\" id=\"reader-data\">{data}</script>"),
+            script: &format!("<script>{SCRIPT}</script>"),
+        },
+    )
 }
 
 /// Returns the page of a server, which serves style and script itself; the reader asks for what changed every
@@ -80,12 +85,17 @@ pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
 #[must_use]
 pub fn shell(options: &PageOptions<'_>, choices: &Choices, every_ms: u64) -> String {
     let data = json!({"remote": true, "every_ms": every_ms});
-    fill(options, choices, "Pages come from the shards as they are published.", &Parts {
-        csp: "default-src 'none'; style-src 'self'; img-src data:; script-src 'self'; connect-src 'self'",
-        style: "<link rel=\"stylesheet\" href=\"style.css\">",
-        data: &format!("<script type=\"application/json\" id=\"reader-data\">{data}</script>"),
-        script: "<script src=\"reader.js\" defer></script>",
-    })
+    fill(
+        options,
+        choices,
+        "Pages come from the shards as they are published.",
+        &Parts {
+            csp: "default-src 'none'; style-src 'self'; img-src data:; script-src 'self'; connect-src 'self'",
+            style: "<link rel=\"stylesheet\" href=\"style.css\">",
+            data: &format!("<script type=\"application/json\" id=\"reader-data\">{data}</script>"),
+            script: "<script src=\"reader.js\" defer></script>",
+        },
+    )
 }
 
 struct Parts<'a> {

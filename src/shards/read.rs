@@ -5,9 +5,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter as ParquetRowFilter,
-};
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter as ParquetRowFilter};
 use serde::de::DeserializeOwned;
 
 use super::error::ShardError;

@@ -43,6 +43,8 @@ pub const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("export", &["domain", "sys", "policy", "template", "shards"]),
+    ("report", &["domain", "config", "select", "ledger", "shards", "pipeline"]),
+    ("view", &["shards", "pipeline", "report"]),
     ("telemetry", &[]),
     (
         "cli",
@@ -65,6 +67,8 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "shards",
             "pipeline",
             "export",
+            "report",
+            "view",
             "telemetry",
         ],
     ),
