@@ -81,7 +81,11 @@
     for (const button of byId("list").querySelectorAll("button")) {
       const is = Number(button.dataset.ordinal) === ordinal;
       button.setAttribute("aria-current", is ? "true" : "false");
-      if (is) button.scrollIntoView({ block: "nearest" });
+      if (!is) continue;
+      // The list scrolls, the page stays where it is.
+      const box = byId("list");
+      const top = button.getBoundingClientRect().top - box.getBoundingClientRect().top;
+      if (top < 0 || top + button.offsetHeight > box.clientHeight) box.scrollTop += top - box.clientHeight / 3;
     }
   }
 

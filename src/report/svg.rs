@@ -119,8 +119,8 @@ pub fn bars(rows: &[(String, f64, &str, String)], max: f64) -> Drawing {
     for (index, (label, value, class, says)) in rows.iter().enumerate() {
         let y = ROW * index as f64 + 4.0;
         drawing.text((138.0, y + 12.0), "end", &shorten(label, 22));
-        drawing.rect((144.0, y), (190.0 * value / max, 15.0), class, 1.0, &format!("{label}: {says}"));
-        drawing.text((150.0 + 190.0 * value / max, y + 12.0), "start", says);
+        drawing.rect((144.0, y), (170.0 * value / max, 15.0), class, 1.0, &format!("{label}: {says}"));
+        drawing.text((150.0 + 170.0 * value / max, y + 12.0), "start", says);
     }
     drawing
 }

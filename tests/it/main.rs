@@ -15,6 +15,7 @@ mod judge_checks;
 #[path = "../mock/mod.rs"]
 mod mock;
 mod policy_http;
+mod report;
 mod resume;
 mod run;
 mod storm;
