@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu fuzz fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu pages fuzz fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,11 @@ bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU,
 	$(CUDA_CARGO) bench --locked --features cuda --bench gpu -- $(BENCH_DIR) $(BENCH_COUNTS)
 	python3 tests/tools/bench_transformers.py $(BENCH_DIR) $(BENCH_COUNTS)
 
+pages: demo ## go through report and viewer in headless Chromium (CHROMIUM=path), with axe; pictures into out/pages
+	test -x $(CACHE)/venv-browser/bin/python || python3 -m venv $(CACHE)/venv-browser
+	$(CACHE)/venv-browser/bin/python -m pip install --quiet --disable-pip-version-check playwright axe-playwright-python
+	$(CACHE)/venv-browser/bin/python tests/tools/check_pages.py $(THINKLOOM) out/demo out/pages
+
 fmt: ## format the sources
 	cargo fmt
 
@@ -98,10 +103,11 @@ clippy: ## lint, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
 
-consumers: demo ## read shards and model cache with DuckDB, pyarrow, Hugging Face datasets and huggingface_hub
+consumers: demo ## read shards, exports and model cache with DuckDB, pyarrow, polars, pandas, datasets, transformers
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
 	$(VENV)/bin/python tests/consumers/check.py out/demo
+	$(VENV)/bin/python tests/consumers/templates.py $(THINKLOOM) out/demo fixtures/templates
 	$(VENV)/bin/python tests/consumers/hub_cache.py $(THINKLOOM) fixtures/tiny-llama.gguf
 
 ci: fmt-check clippy doc consumers test ## everything that must pass before a change lands

@@ -18,5 +18,8 @@ pub mod judge;
 pub mod ledger;
 pub mod shards;
 pub mod pipeline;
+pub mod export;
+pub mod report;
+pub mod view;
 pub mod telemetry;
 pub mod cli;

@@ -82,11 +82,12 @@ pub fn count(candidates: &[Candidate]) -> PassCounts {
     PassCounts { sampled: number(candidates.len()), correct: number(correct) }
 }
 
-/// `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
+/// Returns the mode that the rule gives: `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
 ///
 /// Where a tie leaves Think-off without any correct response (one correct Think-on answer within a wide margin), the
 /// only mode that has one is taken: a sample must be correct.
-fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeReason) {
+#[must_use]
+pub fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeReason) {
     let difference = counts.on.pass_rate() - counts.off.pass_rate();
     // A tenth written in binary is no tenth: 0.6 - 0.5 must count as 0.1.
     let is_tie = difference.abs() < tie_margin - 1e-9 || difference == 0.0;

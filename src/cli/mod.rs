@@ -6,16 +6,21 @@
 pub mod display;
 mod deadline;
 mod dedup;
+mod diff;
 mod doctor;
+mod export;
 mod grade;
 mod init;
 mod inspect;
 mod models;
 mod redecide;
+mod report;
 mod run;
 mod schema;
 mod status;
 mod status_judge;
+mod view;
+mod wrap;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -56,6 +61,14 @@ enum Command {
     Grade(grade::GradeArgs),
     /// Find duplicates, near-duplicates and benchmark items in any dataset.
     Dedup(dedup::DedupArgs),
+    /// Write datasets for a trainer, or check them against a chat template.
+    Export(export::ExportArgs),
+    /// Write report.html: figures and a reader of samples in one file.
+    Report(report::ReportArgs),
+    /// Say what changed between two runs.
+    Diff(diff::DiffArgs),
+    /// Show a run in the browser, all of it, while it goes on.
+    View(view::ViewArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -122,6 +135,10 @@ pub fn main() -> ExitCode {
         Command::Redecide(args) => redecide::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Dedup(args) => dedup::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

@@ -334,11 +334,13 @@ pub struct OutputSettings {
     pub dir: String,
     /// Input rows per shard, 1..=1000000.
     pub queries_per_shard: u64,
+    /// The licence that the dataset card names, as the Hub spells it (`mit`, `cc-by-4.0`); empty: the card names none.
+    pub license: String,
 }
 
 impl Default for OutputSettings {
     fn default() -> Self {
-        Self { dir: "out".to_owned(), queries_per_shard: 1000 }
+        Self { dir: "out".to_owned(), queries_per_shard: 1000, license: String::new() }
     }
 }
 

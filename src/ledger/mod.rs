@@ -10,6 +10,7 @@ mod batches;
 mod error;
 mod facts;
 mod reader;
+mod times;
 mod totals;
 mod writer;
 

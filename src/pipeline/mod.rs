@@ -24,6 +24,7 @@ mod rows;
 mod run;
 mod sampling;
 mod sensitivity;
+pub mod usage;
 
 pub use batches::{BatchOptions, Batches};
 pub use changes::{ChangeReport, ChangedKey};

@@ -16,11 +16,13 @@ use super::error::RunError;
 use super::judging::{self, PendingJudgement};
 use super::limits;
 use super::rows::{self, Outcome, Settling};
+use super::usage;
 use crate::judge::JudgeKind;
 use crate::judge::check::Neighbours;
 use crate::ledger::{Fact, Reader, ShardRecord};
 use crate::shards::{
-    self, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, RolloutRow, SampleRow, Table, encode,
+    self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
+    SampleRow, Table, encode_with,
 };
 
 /// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
@@ -143,10 +145,17 @@ fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Resu
     if !pending.is_empty() {
         return Ok(Closing::Pending(pending));
     }
+    let policy = context.policy.identity();
+    let provenance = Provenance {
+        fingerprint: context.run.fingerprint.clone(),
+        policy_model: policy.model.clone(),
+        policy_revision: policy.revision.clone(),
+        prompt_version: context.prompt_version.clone(),
+    };
     Ok(Closing::Files(vec![
-        (Table::Samples, encode(Table::Samples, &samples)?, samples.len() as u64),
-        (Table::Rollouts, encode(Table::Rollouts, &rollouts)?, rollouts.len() as u64),
-        (Table::Exclusions, encode(Table::Exclusions, &exclusions)?, exclusions.len() as u64),
+        (Table::Samples, encode_with(Table::Samples, &samples, &provenance)?, samples.len() as u64),
+        (Table::Rollouts, encode_with(Table::Rollouts, &rollouts, &provenance)?, rollouts.len() as u64),
+        (Table::Exclusions, encode_with(Table::Exclusions, &exclusions, &provenance)?, exclusions.len() as u64),
     ]))
 }
 
@@ -180,9 +189,12 @@ pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<C
 /// # Errors
 /// [`RunError`] if a file cannot be read or written.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
-    let (manifest, judges) = context.read(describe).await?;
-    let card = shards::card(&manifest, &judges);
+    let (manifest, judge_models) = context.read(describe).await?;
+    let spend = context.read(|context, reader| usage::spend(reader, &context.settings)).await?;
+    let license = context.settings.output.license.clone();
+    let card = shards::card(&manifest, &CardFacts { judge_models, license: (!license.is_empty()).then_some(license) });
     let files = [
+        (shards::SPEND_FILE, Bytes::from(spend.to_json())),
         (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),
         (shards::CARD_FILE, Bytes::from(card)),
         (shards::MANIFEST_FILE, manifest.to_json()),

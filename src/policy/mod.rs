@@ -4,6 +4,7 @@
 //! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
 
 mod addresses;
+mod chat_template;
 #[cfg(test)]
 mod family_tests;
 mod hosted;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use addresses::{Addresses, StoredPrompter};
+pub use chat_template::ChatTemplate;
 pub use hosted::{Policy, SampleError};
 pub use openai::{HttpSampleError, OpenAiPolicy};
 pub use preset::Preset;

@@ -254,6 +254,33 @@ fn files_carry_zstd_page_index_and_fixed_metadata() {
 }
 
 #[test]
+fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_query_id() {
+    let provenance = Provenance {
+        fingerprint: "f00d".to_owned(),
+        policy_model: "tiny".to_owned(),
+        policy_revision: "abc".to_owned(),
+        prompt_version: "p1".to_owned(),
+    };
+    let rows: Vec<RolloutRow> = (0..100).map(|index| rollout(index, "text".to_owned())).collect();
+    let bytes = encode_with(Table::Rollouts, &rows, &provenance).unwrap();
+    let metadata = metadata(&bytes);
+    let entries = metadata.file_metadata().key_value_metadata().unwrap();
+    let found: Vec<(&str, &str)> =
+        entries.iter().skip(2).map(|entry| (entry.key.as_str(), entry.value.as_deref().unwrap())).collect();
+    let expected =
+        [("fingerprint", "f00d"), ("policy_model", "tiny"), ("policy_revision", "abc"), ("prompt_version", "p1")];
+    assert_eq!(
+        found,
+        expected.map(|(key, value)| (format!("thinkloom.{key}"), value)).each_ref().map(|(k, v)| (k.as_str(), *v))
+    );
+    for column in metadata.row_group(0).columns() {
+        let is_looked_up = column.column_path().string() == "query_id";
+        assert_eq!(column.bloom_filter_offset().is_some(), is_looked_up);
+        assert!(column.bloom_filter_length().is_none_or(|length| length < 8192));
+    }
+}
+
+#[test]
 fn pages_are_cut_by_content_so_that_an_insertion_moves_few_of_them() {
     let rows: Vec<RolloutRow> = (0..400).map(|index| rollout(index, noise(index as u64, 30_000))).collect();
     let mut longer = rows.clone();

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
-/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped.
+/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped,
+/// or files are laid out anew.
 pub const TABLES_VERSION: u32 = 4;
 
 /// One of the published tables.
