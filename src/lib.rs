@@ -13,6 +13,7 @@ pub mod verify;
 pub mod template;
 pub mod select;
 pub mod difficulty;
+pub mod reward;
 pub mod judge;
 pub mod ledger;
 pub mod shards;

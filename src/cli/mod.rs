@@ -10,10 +10,12 @@ mod grade;
 mod init;
 mod inspect;
 mod models;
+mod reward;
 mod run;
 mod schema;
 mod status;
 mod status_judge;
+mod table;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -50,6 +52,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
+    /// Compute HiPO rewards and advantages of grouped rollouts.
+    Reward(reward::RewardArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -114,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Grade(args) => grade::run(&args),
+        Command::Reward(args) => reward::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
