@@ -18,5 +18,7 @@ pub mod judge;
 pub mod ledger;
 pub mod shards;
 pub mod pipeline;
+pub mod eval;
+pub mod serve;
 pub mod telemetry;
 pub mod cli;

@@ -6,6 +6,7 @@
 pub mod display;
 mod deadline;
 mod doctor;
+mod eval;
 mod grade;
 mod init;
 mod inspect;
@@ -13,6 +14,7 @@ mod models;
 mod reward;
 mod run;
 mod schema;
+mod serve;
 mod status;
 mod status_judge;
 mod table;
@@ -54,6 +56,10 @@ enum Command {
     Grade(grade::GradeArgs),
     /// Compute HiPO rewards and advantages of grouped rollouts.
     Reward(reward::RewardArgs),
+    /// Measure accuracy, length and think rate, and what changed against a baseline.
+    Eval(eval::EvalArgs),
+    /// Serve the hosted model, OpenAI-compatible, and the reward rule.
+    Serve(serve::ServeArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -119,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Reward(args) => reward::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

@@ -21,7 +21,7 @@ mod weights;
 mod tests;
 
 pub use error::EngineError;
-pub use grammar::{Grammar, SchemaError};
+pub use grammar::{Grammar, OrderedSchema, SchemaError};
 pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked};
 pub use sequence::{Completion, EndOfTurn, ForcedClose, SampledToken, SequenceSpec};
 pub use thread::{Engine, EngineDescription, EngineOptions, EngineStats, Piece, StreamEvent};

@@ -208,7 +208,12 @@ fn open_budget(settings: &Settings, reader: &Reader) -> Result<Option<Arc<Budget
     Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), spent_usd))))
 }
 
-fn open_policy(
+/// Opens the policy: finds or downloads the model and loads it, or builds the client. To be called on a blocking thread
+/// of a tokio run-time.
+///
+/// # Errors
+/// [`RunError`] if the model cannot be used.
+pub fn open_policy(
     config: &LoadedConfig,
     hub: &HubSettings,
     on_download: &OnProgress,

@@ -19,7 +19,7 @@ mod rows;
 mod run;
 mod sampling;
 
-pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy};
+pub use context::{ChangePolicy, Context, RunOptions, open_api_judge, open_api_policy, open_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;

@@ -29,6 +29,9 @@ use crate::engine::{
 /// stop rules. Raised when the same key could give another text on the same family of kernels.
 const SAMPLING_VERSION: u32 = 2;
 
+/// Under which responses are addressed for which no mode is asked.
+const FREE: &str = "free";
+
 /// What can go wrong with a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -225,7 +228,22 @@ impl CandlePolicy {
         }))
     }
 
+    /// Returns N responses for which no mode is asked: the prompt is the user's text, as in the training rows.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
+        let prompt = self.prompter.render_free(query)?;
+        let samples = 0..self.sampling.samples_per_mode;
+        Ok(samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect())
+    }
+
     fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        self.task_as(mode.name(), prompt, mode, sample_index)
+    }
+
+    /// Builds a task that is asked for under a name: its mode's, or [`FREE`].
+    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
@@ -235,7 +253,7 @@ impl CandlePolicy {
             "version": SAMPLING_VERSION,
             "weights": self.identity.revision,
             "prompt": prompt,
-            "mode": mode,
+            "mode": asked,
             "temperature": temperature,
             "top_k": top_k,
             "top_p": top_p,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Outcome, Workspace, fixture, program, queries, root, text};
 
-const COMMANDS: [&str; 7] = ["init", "run", "status", "inspect", "grade", "schema", "doctor"];
+const COMMANDS: [&str; 10] =
+    ["init", "run", "status", "inspect", "grade", "reward", "eval", "serve", "schema", "doctor"];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = program();

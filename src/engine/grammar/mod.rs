@@ -6,7 +6,7 @@
 //! as many tokens are left as bytes are needed after it (every vocabulary has a token for each byte).
 //!
 //! Texts are written compactly, with at most one space behind `:`, `,`, `{` and `[`: a small model that may write white
-//! space anywhere writes nothing else. Properties come in the order of the schema. What a schema may say is in
+//! space anywhere writes nothing else. Properties come in the order of the schema, if it is an [`OrderedSchema`], else of their names. What a schema may say is in
 //! [`schema`]; what is not listed there is refused by name, never passed over.
 //!
 //! Own code, because the library for it (llguidance) turns on `serde_json/preserve_order` for the whole program, which
@@ -20,7 +20,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use schema::SchemaError;
+pub use schema::{OrderedSchema, SchemaError};
 
 use self::stack::{Stack, minimum, normalized, step};
 use super::tokenizer::TokenTrie;

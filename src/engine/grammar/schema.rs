@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{Node, Property};
@@ -36,7 +38,84 @@ const ANNOTATIONS: &[&str] = &[
     "readOnly",
     "writeOnly",
     "format",
+    ORDER,
 ];
+
+/// Under which an object of a schema keeps the order of its properties, which a map does not.
+const ORDER: &str = "\u{0}order";
+
+/// A JSON value whose objects remember the order of what stands under `properties`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderedSchema(pub Value);
+
+impl<'de> Deserialize<'de> for OrderedSchema {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OrderedVisitor).map(|(value, _)| Self(value))
+    }
+}
+
+/// A value, and the names of its fields in order.
+struct OrderedField(Value, Vec<Value>);
+
+impl<'de> Deserialize<'de> for OrderedField {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OrderedVisitor).map(|(value, names)| Self(value, names))
+    }
+}
+
+struct OrderedVisitor;
+
+impl<'de> Visitor<'de> for OrderedVisitor {
+    type Value = (Value, Vec<Value>);
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let (mut fields, mut names) = (Map::new(), Vec::new());
+        while let Some((name, OrderedField(value, inner))) = access.next_entry::<String, OrderedField>()? {
+            if name == "properties" {
+                fields.insert(ORDER.to_owned(), Value::Array(inner));
+            }
+            names.push(Value::String(name.clone()));
+            fields.insert(name, value);
+        }
+        Ok((Value::Object(fields), names))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(OrderedSchema(item)) = access.next_element()? {
+            items.push(item);
+        }
+        Ok((Value::Array(items), Vec::new()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok((Value::Bool(value), Vec::new()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok((value.into(), Vec::new()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok((value.into(), Vec::new()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok((value.into(), Vec::new()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok((value.into(), Vec::new()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok((Value::Null, Vec::new()))
+    }
+}
 
 /// Why a schema cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -227,7 +306,14 @@ impl Compiler<'_> {
         };
         // What is required but not described may be anything.
         let undescribed = required.iter().copied().filter(|name| !described.contains_key(*name));
-        let names: Vec<&str> = described.keys().map(String::as_str).chain(undescribed).collect();
+        let in_order = fields.get(ORDER).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let in_order = in_order.iter().filter_map(Value::as_str).filter(|name| described.contains_key(*name));
+        let mut names: Vec<&str> = Vec::new();
+        for name in in_order.chain(described.keys().map(String::as_str)).chain(undescribed) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         let mut properties = Vec::new();
         for name in names {
             let path = format!("{path}/properties/{name}");

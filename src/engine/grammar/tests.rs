@@ -66,6 +66,13 @@ fn instances_are_accepted_and_others_refused() {
 }
 
 #[test]
+fn properties_come_in_the_order_of_the_schema_text() {
+    let text = r#"{"type": "object", "properties": {"z": {"type": "null"}, "a": {"const": 1.5}}, "required": ["a"]}"#;
+    let OrderedSchema(schema) = serde_json::from_str(text).unwrap();
+    assert!(accepts(&schema, r#"{"z":null,"a":1.5}"#) && !accepts(&schema, r#"{"a":1.5,"z":null}"#));
+}
+
+#[test]
 fn numbers_strings_and_ranges_are_json() {
     let number = json!({"type": "number"});
     for text in ["0", "-1", "10.5", "1e5", "1E-5", "0.001"] {

@@ -43,6 +43,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "shards",
         ],
     ),
+    ("serve", &["domain", "sys", "config", "engine", "policy", "verify", "template", "reward", "pipeline"]),
     ("telemetry", &[]),
     (
         "cli",
@@ -65,6 +66,8 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "ledger",
             "shards",
             "pipeline",
+            "eval",
+            "serve",
             "telemetry",
         ],
     ),
