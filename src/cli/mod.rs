@@ -8,6 +8,7 @@ mod deadline;
 mod dedup;
 mod diff;
 mod doctor;
+mod eval;
 mod export;
 mod grade;
 mod init;
@@ -15,10 +16,13 @@ mod inspect;
 mod models;
 mod redecide;
 mod report;
+mod reward;
 mod run;
 mod schema;
+mod serve;
 mod status;
 mod status_judge;
+mod table;
 mod view;
 mod wrap;
 
@@ -69,6 +73,12 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Show a run in the browser, all of it, while it goes on.
     View(view::ViewArgs),
+    /// Compute HiPO rewards and advantages of grouped rollouts.
+    Reward(reward::RewardArgs),
+    /// Measure accuracy, length and think rate, and what changed against a baseline.
+    Eval(eval::EvalArgs),
+    /// Serve the hosted model, OpenAI-compatible, and the reward rule.
+    Serve(serve::ServeArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -139,6 +149,9 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Reward(args) => reward::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        spawn_signal_watch(stop.clone());
+        spawn_signal_watch(stop.clone(), "stopping: running responses are finished and kept (again to stop at once)");
         if let Some(deadline) = args.deadline {
             spawn_deadline(deadline, stop.clone());
         }
@@ -112,10 +112,10 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
 }
 
 /// The first Ctrl-C (or SIGTERM) stops the run cleanly, the second ends the process at once; both are safe.
-fn spawn_signal_watch(stop: CancellationToken) {
+pub(super) fn spawn_signal_watch(stop: CancellationToken, message: &'static str) {
     tokio::spawn(async move {
         wait_for_signal().await;
-        tracing::warn!("stopping: running responses are finished and kept (again to stop at once)");
+        tracing::warn!("{message}");
         stop.cancel();
         wait_for_signal().await;
         std::process::exit(130);

@@ -211,6 +211,11 @@ impl Scheduler {
             .map(|entry| &mut entry.sequence)
     }
 
+    /// Returns the sequences that hold a slot.
+    pub fn running(&self) -> impl Iterator<Item = (SequenceId, &Sequence)> {
+        self.running.iter().map(|entry| (entry.id, &entry.sequence))
+    }
+
     /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order) and returns what finished;
     /// `None` stands for a sequence that was given up.
     ///

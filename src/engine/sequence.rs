@@ -6,7 +6,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use std::sync::Arc;
+
 use super::error::EngineError;
+use super::grammar::{Grammar, Matcher, TokenSet};
 use super::model::{Draw, Picked};
 use super::tokenizer::Vocabulary;
 use crate::domain::{CloseCause, FinishReason};
@@ -51,6 +54,8 @@ pub struct SequenceSpec {
     pub end_of_turn: EndOfTurn,
     /// The second phase, if there is one.
     pub close: Option<ForcedClose>,
+    /// What the text must be an instance of; then there is no second phase.
+    pub grammar: Option<Arc<Grammar>>,
     /// 0 takes the likeliest token; otherwise logits are divided by it.
     pub temperature: f32,
     /// How many of the likeliest tokens are sampled from; 0 is all. The order of the cuts is `sampler`'s.
@@ -76,6 +81,7 @@ impl Default for SequenceSpec {
             stop_tokens: Vec::new(),
             end_of_turn: EndOfTurn::Respect,
             close: None,
+            grammar: None,
             temperature: 0.0,
             top_k: 0,
             top_p: 1.0,
@@ -102,6 +108,18 @@ pub struct Completion {
     pub prompt_tokens: u32,
     /// Tokens of the text, those of a forced close included, the end-of-turn token not.
     pub completion_tokens: u32,
+    /// These tokens, in order.
+    pub tokens: Vec<SampledToken>,
+}
+
+/// A token of a response.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampledToken {
+    /// Its id.
+    pub token: u32,
+    /// See [`Picked`]; not a number for a token that a forced close appended. Under a grammar, among the tokens that it
+    /// allowed.
+    pub log_probability: f32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +149,9 @@ pub struct Sequence {
     /// Text so far, and where each completion token ends in it.
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Of each completion token.
+    log_probabilities: Vec<f32>,
+    matcher: Option<Matcher>,
     phase: Phase,
     /// Why the first phase was closed.
     closed: Option<CloseCause>,
@@ -148,6 +169,8 @@ impl Sequence {
         let phase = if spec.close.is_some() { Phase::Thinking } else { Phase::Last };
         Self {
             tokens: spec.prompt.clone(),
+            matcher: spec.grammar.clone().map(Matcher::new),
+            log_probabilities: Vec::new(),
             spec,
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -172,11 +195,48 @@ impl Sequence {
     }
 
     /// Returns how the next token is to be picked; takes one number from the random stream unless sampling is greedy.
-    pub fn draw(&mut self) -> Draw {
+    pub fn draw(&mut self, vocabulary: &Vocabulary) -> Draw {
+        let allowed = self.allowed(vocabulary);
         let SequenceSpec { temperature, top_k, top_p, min_p, .. } = self.spec;
         // 24 bits: every f32 in [0, 1) with equal spacing.
         let uniform = if temperature > 0.0 { (self.rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32 } else { 0.0 };
-        Draw { temperature, top_p, top_k, min_p, uniform }
+        Draw { temperature, top_p, top_k, min_p, uniform, allowed }
+    }
+
+    /// Returns the tokens that the grammar allows next: those that go on with the text, and those that end the turn
+    /// where the text is whole.
+    fn allowed(&self, vocabulary: &Vocabulary) -> Option<Arc<TokenSet>> {
+        let matcher = self.matcher.as_ref()?;
+        let set = matcher.allowed(vocabulary.trie(), self.spec.tokens_max.saturating_sub(self.sampled));
+        if !matcher.is_complete() && !set.is_empty() {
+            return Some(set);
+        }
+        let mut set = TokenSet::clone(&set);
+        vocabulary.end_tokens().iter().for_each(|&token| set.insert(token));
+        Some(Arc::new(set))
+    }
+
+    /// Returns the bytes of the text that no later token can take back, and how many of the completion's tokens end in
+    /// them: a stop string may have begun behind them, or the thinking may still be cut.
+    #[must_use]
+    pub fn settled(&self) -> (&[u8], usize) {
+        if self.phase == Phase::Thinking {
+            return (&[], 0);
+        }
+        let may_begin = |stop: &String| {
+            let longest = stop.len().saturating_sub(1).min(self.bytes.len());
+            (1..=longest).rev().find(|&length| self.bytes.ends_with(&stop.as_bytes()[..length])).unwrap_or(0)
+        };
+        let held = self.spec.stops.iter().map(may_begin).max().unwrap_or(0);
+        let end = self.bytes.len() - held;
+        (self.bytes.get(..end).unwrap_or_default(), self.ends.partition_point(|&token_end| token_end <= end))
+    }
+
+    /// Returns the completion's tokens so far.
+    pub fn sampled_tokens(&self) -> impl Iterator<Item = SampledToken> {
+        let tokens = self.tokens.iter().skip(self.spec.prompt.len());
+        let pairs = tokens.zip(&self.log_probabilities);
+        pairs.map(|(&token, &log_probability)| SampledToken { token, log_probability })
     }
 
     /// Takes a sampled token.
@@ -230,8 +290,15 @@ impl Sequence {
             return Ok(Progress::Finished(FinishReason::Stop));
         }
         let searched = self.bytes.len();
-        self.append(token, vocabulary);
+        self.append(token, picked.log_probability, vocabulary);
         self.sampled += 1;
+        if let Some(matcher) = &mut self.matcher {
+            matcher.advance(vocabulary.token_bytes(token));
+            // An instance is whole, wherever the limit is.
+            if matcher.is_finished() || (self.sampled >= self.spec.tokens_max && matcher.is_complete()) {
+                return Ok(Progress::Finished(FinishReason::Stop));
+            }
+        }
         match self.phase {
             Phase::Thinking => {
                 let close = self.spec.close.as_ref().map_or(&[][..], |close| &close.triggers);
@@ -270,11 +337,13 @@ impl Sequence {
             log_probability: self.log_probability,
             prompt_tokens: count(self.spec.prompt.len()),
             completion_tokens: count(self.ends.len()),
+            tokens: self.sampled_tokens().collect(),
         }
     }
 
-    fn append(&mut self, token: u32, vocabulary: &Vocabulary) {
+    fn append(&mut self, token: u32, log_probability: f32, vocabulary: &Vocabulary) {
         self.tokens.push(token);
+        self.log_probabilities.push(log_probability);
         self.bytes.extend_from_slice(vocabulary.token_bytes(token));
         self.ends.push(self.bytes.len());
     }
@@ -284,6 +353,7 @@ impl Sequence {
         self.bytes.truncate(end);
         let kept = self.ends.partition_point(|&token_end| token_end < end) + usize::from(end > 0);
         self.ends.truncate(kept);
+        self.log_probabilities.truncate(kept);
         self.tokens.truncate(self.spec.prompt.len() + self.ends.len());
     }
 
@@ -300,10 +370,11 @@ impl Sequence {
         forced.push_str(&close.text);
         self.ends.truncate(kept);
         self.bytes.truncate(start);
+        self.log_probabilities.truncate(kept);
         self.tokens.truncate(self.spec.prompt.len() + kept);
         let unchanged = self.tokens.len();
         for token in vocabulary.encode(&forced)? {
-            self.append(token, vocabulary);
+            self.append(token, f32::NAN, vocabulary);
         }
         self.phase = Phase::Last;
         self.closed = Some(cause);

@@ -40,6 +40,30 @@ pub use identity::NOTE_BYTES;
 pub use paths::{InputFile, digest_file, expand_paths};
 pub use texts::{Line, Lines, TextRow, read_lines, read_text_row};
 
+/// How the rows of a table that is no set of queries can be read.
+pub enum TableBytes {
+    /// JSON lines, decompressed.
+    Lines(Box<dyn BufRead + Send>),
+    /// A Parquet file, at its start.
+    Parquet(std::fs::File),
+}
+
+/// Opens a file of rows of any kind, JSON lines (also compressed) or Parquet, by its name's ending.
+///
+/// # Errors
+/// A file with another ending, or that cannot be opened.
+pub fn open_table(file: &InputFile) -> Result<TableBytes, IngestError> {
+    let format = format::format_of(file)?;
+    match format.layout {
+        Layout::JsonLines => Ok(TableBytes::Lines(format::open_text(file, format.compression)?)),
+        Layout::Csv => Err(IngestError::UnknownFormat { file: file.name.clone() }),
+        Layout::Parquet => {
+            let unopenable = |source| IngestError::Unopenable { file: file.name.clone(), source };
+            Ok(TableBytes::Parquet(fs_err::File::open(&file.path).map_err(unopenable)?.into_parts().0))
+        }
+    }
+}
+
 /// Most bytes of one row, line end not counted.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 

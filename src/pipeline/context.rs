@@ -438,7 +438,12 @@ fn batches_left(reader: &Reader, api: Option<&BatchClient>) -> Result<Vec<(Batch
     Ok(left)
 }
 
-fn open_policy(
+/// Opens the policy: finds or downloads the model and loads it, or builds the client. To be called on a blocking thread
+/// of a tokio run-time.
+///
+/// # Errors
+/// [`RunError`] if the model cannot be used.
+pub fn open_policy(
     config: &LoadedConfig,
     hub: &HubSettings,
     on_download: &OnProgress,

@@ -28,7 +28,7 @@ pub mod usage;
 
 pub use batches::{BatchOptions, Batches};
 pub use changes::{ChangeReport, ChangedKey};
-pub use context::{ChangePolicy, Context, Facts, Judging, RunOptions, open_api_judge, open_api_policy};
+pub use context::{ChangePolicy, Context, Facts, Judging, RunOptions, open_api_judge, open_api_policy, open_policy};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;

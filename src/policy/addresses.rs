@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
+    FREE, PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
 };
 use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query};
@@ -97,7 +97,22 @@ impl Addresses {
         }))
     }
 
+    /// Returns N responses for which no mode is asked: the prompt is the user's text, as in the training rows.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
+        let prompt = self.prompter.render_free(query)?;
+        let samples = 0..self.sampling.samples_per_mode;
+        Ok(samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect())
+    }
+
     fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        self.task_as(mode.name(), prompt, mode, sample_index)
+    }
+
+    /// Builds a task that is asked for under a name: its mode's, or [`FREE`].
+    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
@@ -107,7 +122,7 @@ impl Addresses {
             "version": SAMPLING_VERSION,
             "weights": self.identity.revision,
             "prompt": prompt,
-            "mode": mode,
+            "mode": asked,
             "temperature": temperature,
             "top_k": top_k,
             "top_p": top_p,

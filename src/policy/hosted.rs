@@ -108,6 +108,18 @@ impl Policy {
         }
     }
 
+    /// Returns responses for which no mode is asked: the model sees the user's text alone, and picks.
+    ///
+    /// # Errors
+    /// As [`Self::tasks`].
+    pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
+        match self {
+            Self::Candle(policy) => policy.addresses().free_tasks(query),
+            Self::OpenAi(policy) => Ok(policy.free_tasks(query)),
+            Self::Stored(policy) => policy.addresses.free_tasks(query),
+        }
+    }
+
     /// Returns whether a response fits into the model's context at all; a server says so only when it is asked.
     ///
     /// # Errors

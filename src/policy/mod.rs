@@ -33,6 +33,9 @@ use crate::engine::{
 /// stop rules. Raised when the same key could give another text on the same family of kernels.
 const SAMPLING_VERSION: u32 = 3;
 
+/// Under which responses are addressed for which no mode is asked.
+const FREE: &str = "free";
+
 /// What can go wrong with a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {

@@ -219,6 +219,16 @@ impl Prompter {
         Ok(ByMode { on: self.render_mode(query, Mode::ThinkOn)?, off: self.render_mode(query, Mode::ThinkOff)? })
     }
 
+    /// Renders a query for which no mode is asked: the user's text alone, as it stands in training rows.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses.
+    pub fn render_free(&self, query: &Query) -> Result<RenderedPrompt, TemplateError> {
+        let text = self.render_chat(&[ChatMessage::user(query.user_text())], Mode::ThinkOn)?;
+        let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
+        Ok(RenderedPrompt { text, prefill, stops: Vec::new(), close: None })
+    }
+
     /// Renders a plain conversation up to where the assistant's turn begins.
     ///
     /// # Errors

@@ -366,6 +366,7 @@ mod cuda {
                 top_k: [0, 1, 7, 200][index / 20 % 4],
                 min_p: [0.0, 0.0, 0.1, 0.9][index / 80 % 4],
                 uniform: uniform(),
+                allowed: None,
             });
         }
     }
