@@ -190,21 +190,22 @@ fn the_time_of_a_reply_decides_its_price() {
 }
 
 /// Returns the accepted texts of each shard.
-fn texts_by_shard(out: &Path) -> Vec<Vec<String>> {
+fn texts_by_shard(out: &Path, queries_per_shard: i64) -> Vec<Vec<String>> {
     let mut shards: std::collections::BTreeMap<i64, Vec<String>> = std::collections::BTreeMap::new();
     for row in rows(out, "samples") {
         let said = text(&row, "justification").to_owned();
-        shards.entry(row["ordinal"].as_i64().unwrap() / 5).or_default().push(said);
+        shards.entry(row["ordinal"].as_i64().unwrap() / queries_per_shard).or_default().push(said);
     }
     shards.into_values().collect()
 }
 
 #[test]
 fn near_copies_within_a_shard_are_told_and_asked_again_and_a_killed_run_ends_with_the_same_bytes() {
-    let judge = Mock::start(&["--copies", "0.6", "--latency-ms", "20", "--seed", "4"]);
-    let workspace = workspace(&judge, &[("judge.attempts_max", "30"), ("judge.concurrency_max", "3")]);
+    let judge = Mock::start(&["--copies", "0.7", "--latency-ms", "20", "--seed", "4"]);
+    let more = [("judge.attempts_max", "30"), ("judge.concurrency_max", "3"), ("output.queries_per_shard", "15")];
+    let workspace = workspace(&judge, &more);
     let whole = workspace.run_whole("whole", &[]);
-    let shards = texts_by_shard(&whole);
+    let shards = texts_by_shard(&whole, 15);
     for said in &shards {
         let distinct: BTreeSet<&String> = said.iter().collect();
         assert_eq!(distinct.len(), said.len(), "{said:?}");
@@ -233,7 +234,7 @@ fn a_judge_that_always_says_the_same_keeps_the_first_text_of_each_mode_of_a_shar
     let judge = Mock::start(&["--duplicates"]);
     let workspace = workspace(&judge, &[("judge.attempts_max", "3")]);
     let out = workspace.run_whole("out", &[]);
-    let shards = texts_by_shard(&out);
+    let shards = texts_by_shard(&out, 5);
     for said in &shards {
         let distinct: BTreeSet<&String> = said.iter().collect();
         assert_eq!(distinct.len(), said.len(), "{said:?}");
