@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::ModePresetName;
-use crate::domain::{FinishReason, Kind, Origin, QueryId};
+use crate::domain::{ByMode, FinishReason, Kind, Origin, Query, QueryId};
 use crate::template::{ObservedResponse, read_response};
 
 const TURNS: &str =
