@@ -153,7 +153,7 @@ fn to_text(status: &Status) -> String {
     let speed = status.tokens_per_second.map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}"));
     let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let mean = |mode: &crate::ledger::ModeTotals| mode.completion_tokens.checked_div(mode.rollouts).unwrap_or(0);
-    let most = if status.budget == BudgetPolicy::Curtailed { "at most " } else { "" };
+    let most = if status.budget == BudgetPolicy::Full { "" } else { "at most " };
     let remaining = match status.remaining_s {
         Some(seconds) if status.outstanding > 0 => format!(", about {} of sampling left", duration(seconds)),
         _ => String::new(),

@@ -108,6 +108,9 @@ pub enum BudgetPolicy {
     /// No sample that cannot change the published row. Where the rule needs no more of a mode, counts and pass rates are
     /// those of the responses that were drawn.
     Curtailed,
+    /// As `curtailed`, and no Think-on sample that could only tell a tie from a higher Think-off pass rate: both are
+    /// `not_worse` then.
+    Frugal,
 }
 
 /// `[sampling]`

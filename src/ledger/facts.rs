@@ -249,18 +249,7 @@ impl Fact {
             Self::Rollout { query_id, rollout, observed_mode } => {
                 insert_rollout(connection, query_id, rollout, *observed_mode)
             }
-            Self::RolloutFailure { rollout_key, failure } => insert_once(
-                connection,
-                "rollout_failure",
-                2,
-                &[
-                    ("rollout_key", text(&rollout_key.0)),
-                    ("attempt", integer(u64::from(failure.attempt))),
-                    ("outcome", text(failure.outcome.name())),
-                    ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
-                    ("detail", text(&failure.detail)),
-                ],
-            ),
+            Self::RolloutFailure { rollout_key, failure } => insert_rollout_failure(connection, rollout_key, failure),
             Self::RolloutCut { rollout_key, longer_than } => insert_once(
                 connection,
                 "rollout_cut",
@@ -270,18 +259,7 @@ impl Fact {
             Self::Prompter { hash, source } => {
                 insert_once(connection, "prompter", 1, &[("hash", text(hash)), ("source", text(source))])
             }
-            Self::Verdict { key, rollout_key, verdict } => insert_once(
-                connection,
-                "verdict",
-                1,
-                &[
-                    ("key", text(key)),
-                    ("rollout_key", text(&rollout_key.0)),
-                    ("outcome", text(verdict.outcome.name())),
-                    ("extracted", optional(verdict.extracted.as_deref().map(text))),
-                    ("reason", text(&verdict.reason)),
-                ],
-            ),
+            Self::Verdict { key, rollout_key, verdict } => insert_verdict(connection, key, rollout_key, verdict),
             Self::JudgeAttempt { request_key, attempt, query_id, size }
                 if insert_attempt(connection, request_key, *attempt, query_id, *size)? =>
             {
@@ -424,6 +402,45 @@ fn insert_rollout(
             ("forced_close", optional(rollout.forced_close.map(|cause| text(cause.name())))),
             ("logprob_sum", optional(rollout.logprob_sum.map(Value::Real))),
             ("observed_mode", text(observed_mode.name())),
+        ],
+    )
+}
+
+fn insert_rollout_failure(
+    connection: &Connection,
+    rollout_key: &RolloutKey,
+    failure: &RolloutFailure,
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "rollout_failure",
+        2,
+        &[
+            ("rollout_key", text(&rollout_key.0)),
+            ("attempt", integer(u64::from(failure.attempt))),
+            ("outcome", text(failure.outcome.name())),
+            ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
+            ("detail", text(&failure.detail)),
+        ],
+    )
+}
+
+fn insert_verdict(
+    connection: &Connection,
+    key: &str,
+    rollout_key: &RolloutKey,
+    verdict: &Verdict,
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "verdict",
+        1,
+        &[
+            ("key", text(key)),
+            ("rollout_key", text(&rollout_key.0)),
+            ("outcome", text(verdict.outcome.name())),
+            ("extracted", optional(verdict.extracted.as_deref().map(text))),
+            ("reason", text(&verdict.reason)),
         ],
     )
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{BatchSettings, JudgeBackend, PolicyBackend, Settings, Transport};
+use crate::config::{BatchSettings, BudgetPolicy, JudgeBackend, PolicyBackend, Settings, Transport};
 
 /// Input rows read from the ledger at a time.
 pub const INTAKE_PAGE_ROWS: u64 = 64;
@@ -34,7 +34,11 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// last samples, and not more.
 #[must_use]
 pub fn sampling_queries_max(settings: &Settings) -> usize {
-    let rollouts_per_query = 2 * settings.sampling.samples_per_mode as usize;
+    let rollouts_per_query = match settings.sampling.budget {
+        BudgetPolicy::Full => 2 * settings.sampling.samples_per_mode as usize,
+        // A query's last rounds ask for a response or two at a time.
+        BudgetPolicy::Curtailed | BudgetPolicy::Frugal => 2,
+    };
     let slots = match settings.policy.backend {
         PolicyBackend::Candle => settings.policy.slots,
         PolicyBackend::Openai => settings.policy.concurrency * settings.policy.base_urls.len().max(1),

@@ -17,7 +17,7 @@ use crate::judge::prompt::JudgeCase;
 use crate::judge::{Conversation, Judge, Judged, Justification};
 use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
-use crate::select::curtail::{Replay, Rule, Seen, Wish, replay};
+use crate::select::curtail::{Reasons, Replay, Rule, Seen, Wish, replay};
 use crate::select::{self, Candidate, NoDecision};
 use crate::template::{ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_response, render};
 use crate::verify;
@@ -267,12 +267,16 @@ fn standing<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
     let label = |counts: &ByMode<PassCounts>| difficulty::label(counts, &settings.difficulty);
     let seed = settings.sampling.seed;
     let (drawn, decided) = match settings.sampling.budget {
-        BudgetPolicy::Curtailed => {
+        BudgetPolicy::Curtailed | BudgetPolicy::Frugal => {
             let rule = Rule {
                 query_id: &query.id,
                 samples_per_mode: settings.sampling.samples_per_mode,
                 settings: &settings.select,
                 seed,
+                reasons: match settings.sampling.budget {
+                    BudgetPolicy::Frugal => Reasons::Coarse,
+                    BudgetPolicy::Curtailed | BudgetPolicy::Full => Reasons::Exact,
+                },
                 label,
             };
             let Replay { drawn, settled } = replay(&rule, look);

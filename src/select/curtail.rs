@@ -13,7 +13,7 @@
 //! fixed order and not on what else is stored or which response came first, a resumed run, a run over the facts of a
 //! full one and an undisturbed run end with the same responses and the same row (I6); that the row is the full
 //! budget's is a property test below. With responses that fail to come the two budgets may differ: the one that asks
-//! for fewer meets fewer failures.
+//! for fewer meets fewer failures. A frugal budget is the same with coarser [`Reasons`].
 
 use super::{Candidate, NoDecision, choose_mode, count, random_mode, shortest};
 use crate::config::SelectSettings;
@@ -30,8 +30,31 @@ pub struct Rule<'a, F> {
     pub settings: &'a SelectSettings,
     /// Seed of the run.
     pub seed: u64,
+    /// How finely reasons are told.
+    pub reasons: Reasons,
     /// The label of a query by the counts of all its responses.
     pub label: F,
+}
+
+/// How finely the reasons of Think-off are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reasons {
+    /// As the full budget tells them.
+    Exact,
+    /// A tie and a higher pass rate are both `not_worse`: where Think-off wins either way, no response is needed to tell
+    /// them apart, and none of Think-on at all where Think-off solves everything.
+    Coarse,
+}
+
+impl Reasons {
+    /// Returns a reason as it is told.
+    #[must_use]
+    pub fn tell(self, mode: Mode, reason: ModeReason) -> ModeReason {
+        match (self, mode, reason) {
+            (Self::Coarse, Mode::ThinkOff, ModeReason::Tie | ModeReason::HigherPassRate) => ModeReason::NotWorse,
+            _ => reason,
+        }
+    }
 }
 
 /// A response that is asked for.
@@ -155,7 +178,7 @@ struct Rows<L> {
 
 impl<L: Copy + PartialEq> Rows<L> {
     fn new<F: Fn(&ByMode<PassCounts>) -> L>(rule: &Rule<'_, F>, off: &[Candidate]) -> Self {
-        let Rule { query_id, samples_per_mode, settings, seed, label } = rule;
+        let Rule { query_id, samples_per_mode, settings, seed, reasons, label } = rule;
         let drawn = random_mode(query_id, settings.random_mode_rate, *seed);
         let off_counts = count(off);
         let is_off_eligible = shortest(off).is_some();
@@ -163,7 +186,7 @@ impl<L: Copy + PartialEq> Rows<L> {
             let counts = ByMode { on: PassCounts { sampled: *samples_per_mode, correct }, off: off_counts };
             let is_eligible = ByMode { on: is_on_eligible, off: is_off_eligible };
             choose_mode(&counts, is_eligible, drawn, settings.tie_margin)
-                .map(|(mode, reason)| (mode, reason, label(&counts)))
+                .map(|(mode, reason)| (mode, reasons.tell(mode, reason), label(&counts)))
         };
         let of_all = |is_eligible| (0..=*samples_per_mode).map(|correct| row(correct, is_eligible)).collect();
         let (without, with): (Vec<Row<L>>, Vec<Row<L>>) = (of_all(false), of_all(true));

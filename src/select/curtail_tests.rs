@@ -87,12 +87,13 @@ proptest! {
         cells in matrix(),
         (select, bins) in settings(),
         id in 0..4_u32,
+        reasons in prop::sample::select(vec![Reasons::Exact, Reasons::Coarse]),
         shuffles in any::<(u64, u64)>(),
     ) {
         let query_id = QueryId(format!("q{id}"));
         let all = ByMode::from_fn(|mode| candidates(mode, &cells[mode]));
         let n = all.on.len() as u32;
-        let rule = Rule { query_id: &query_id, samples_per_mode: n, settings: &select, seed: 7, label: label(&bins) };
+        let rule = Rule { query_id: &query_id, samples_per_mode: n, settings: &select, seed: 7, reasons, label: label(&bins) };
         let (curtailed, asked) = sample_until_settled(&rule, &all, shuffles.0);
         let again = sample_until_settled(&rule, &all, shuffles.1);
         prop_assert_eq!((&curtailed, &asked), (&again.0, &again.1), "the order of arrival decides nothing");
@@ -100,7 +101,7 @@ proptest! {
         let full = decide(&query_id, &all, &select, 7);
         match (curtailed.settled.unwrap(), full) {
             (Ok((decision, label)), Ok(full)) => {
-                prop_assert_eq!((decision.mode, decision.reason, &decision.chosen), (full.mode, full.reason, &full.chosen));
+                prop_assert_eq!((decision.mode, decision.reason, &decision.chosen), (full.mode, reasons.tell(full.mode, full.reason), &full.chosen));
                 prop_assert_eq!(label, difficulty::label(&full.counts, &bins));
                 for mode in [Mode::ThinkOn, Mode::ThinkOff] {
                     prop_assert_eq!(decision.counts[mode].sampled as usize, curtailed.drawn[mode].len());
@@ -121,13 +122,14 @@ proptest! {
     fn a_round_asks_for_no_verdict_that_could_not_have_mattered(
         cells in matrix(),
         (select, bins) in settings(),
+        reasons in prop::sample::select(vec![Reasons::Exact, Reasons::Coarse]),
     ) {
         // Of the last Think-on response that was asked for without a bound: had it been the other way, or had all
         // before it and it been lucky, something else could have come out.
         let query_id = QueryId("q".to_owned());
         let all = ByMode::from_fn(|mode| candidates(mode, &cells[mode]));
         let n = all.on.len() as u32;
-        let rule = Rule { query_id: &query_id, samples_per_mode: n, settings: &select, seed: 7, label: label(&bins) };
+        let rule = Rule { query_id: &query_id, samples_per_mode: n, settings: &select, seed: 7, reasons, label: label(&bins) };
         let (_, asked) = sample_until_settled(&rule, &all, 1);
         let unbounded = (0..n).filter(|&index| asked.get(&(Mode::ThinkOn, index)) == Some(&None)).count();
         if unbounded > 0 {
@@ -142,7 +144,7 @@ proptest! {
                     on.extend(candidates(Mode::ThinkOn, &rest));
                     let counts = ByMode { on: count(&on), off: count(&all.off) };
                     let both = ByMode { on, off: all.off.clone() };
-                    let row = decide(&query_id, &both, &select, 7).map(|full| (full.mode, full.reason));
+                    let row = decide(&query_id, &both, &select, 7).map(|full| (full.mode, reasons.tell(full.mode, full.reason)));
                     rows.push((row, difficulty::label(&counts, &bins)));
                 }
             }
@@ -171,21 +173,27 @@ fn fewer_tokens_are_sampled_over_any_mix_of_pass_rates() {
     for (name, rates) in
         [("easy", (0.95, 0.9)), ("middling", (0.7, 0.4)), ("hard", (0.4, 0.05)), ("thinking hurts", (0.4, 0.8))]
     {
-        let (mut full, mut curtailed) = (0_u64, 0_u64);
+        let (mut full, mut curtailed, mut frugal) = (0_u64, 0_u64, 0_u64);
         for index in 0..400 {
             let query_id = QueryId(format!("{name}{index}"));
             let all = drawn(&mut random, rates, 8);
-            let rule =
-                Rule { query_id: &query_id, samples_per_mode: 8, settings: &select, seed: 0, label: label(&bins) };
-            let (_, asked) = sample_until_settled(&rule, &all, 1);
-            let tokens = |(&(mode, index), bound): (&(Mode, u32), &Option<u32>)| {
-                let whole = all[mode][index as usize].completion_tokens;
-                u64::from(bound.map_or(whole, |bound| whole.min(bound + 1)))
+            let tokens = |reasons: Reasons| -> u64 {
+                let settings = &select;
+                let rule =
+                    Rule { query_id: &query_id, samples_per_mode: 8, settings, seed: 0, reasons, label: label(&bins) };
+                let (_, asked) = sample_until_settled(&rule, &all, 1);
+                let tokens = |(&(mode, index), bound): (&(Mode, u32), &Option<u32>)| {
+                    let whole = all[mode][index as usize].completion_tokens;
+                    u64::from(bound.map_or(whole, |bound| whole.min(bound + 1)))
+                };
+                asked.iter().map(tokens).sum()
             };
-            curtailed += asked.iter().map(tokens).sum::<u64>();
+            curtailed += tokens(Reasons::Exact);
+            frugal += tokens(Reasons::Coarse);
             full += all.on.iter().chain(&all.off).map(|candidate| u64::from(candidate.completion_tokens)).sum::<u64>();
         }
-        println!("{name}: {:.3} of the full budget's tokens", curtailed as f64 / full as f64);
-        assert!(curtailed < full, "{name}");
+        let share = |tokens: u64| tokens as f64 / full as f64;
+        println!("{name}: curtailed {:.3}, frugal {:.3} of the full budget's tokens", share(curtailed), share(frugal));
+        assert!(frugal <= curtailed && curtailed < full, "{name}");
     }
 }

@@ -23,7 +23,7 @@ pub struct SampleRow {
     pub gold: String,
     /// The chosen mode: think_on or think_off.
     pub mode: String,
-    /// Why that mode was chosen: higher_pass_rate, tie or random.
+    /// Why that mode was chosen: higher_pass_rate, tie or random; not_worse for the first two under a frugal budget.
     pub mode_reason: String,
     /// correct_on / sampled_on, in 0..=1; 0 where nothing was sampled.
     pub pass_rate_on: f64,

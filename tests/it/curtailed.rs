@@ -4,23 +4,23 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Ledger, Outcome, Random, Running, Workspace, data_hashes, program, rows, text, until};
+use crate::support::{Ledger, Mock, Outcome, Random, Running, Workspace, data_hashes, program, rows, text, until};
 
 const QUERIES: usize = 24;
 const CURTAILED: [&str; 2] = ["--set", "sampling.budget=curtailed"];
 const COUNTS: [&str; 7] =
     ["pass_rate_on", "pass_rate_off", "sampled_on", "sampled_off", "correct_on", "correct_off", "difficulty_score"];
 
+/// Lengths that differ, and a share of random modes.
+const SETTINGS: [(&str, &str); 4] = [
+    ("sampling.samples_per_mode", "6"),
+    ("sampling.temperature", "2.0"),
+    ("sampling.think_on_tokens_max", "120"),
+    ("select.random_mode_rate", "0.3"),
+];
+
 fn workspace() -> Workspace {
-    // Long thoughts and a share of random modes; a judge, whose texts must be the same as well.
-    let settings = [
-        ("sampling.samples_per_mode", "6"),
-        ("sampling.think_on_tokens_max", "90"),
-        ("select.random_mode_rate", "0.3"),
-        ("judge.backend", "\"policy\""),
-        ("judge.on_rejected", "\"keep\""),
-    ];
-    Workspace::new(QUERIES, &settings)
+    Workspace::new(QUERIES, &SETTINGS)
 }
 
 fn without_counts(rows: &[Value]) -> Vec<Value> {
@@ -42,7 +42,12 @@ fn assert_audit_holds(out: &Path) {
 
 #[test]
 fn the_samples_are_the_full_budgets_but_for_the_counts() {
-    let workspace = workspace();
+    // With a judge: its texts must be the same as well.
+    let judge = Mock::start(&[]);
+    let settings = judge.settings();
+    let settings: Vec<(&str, &str)> =
+        settings.iter().map(|(key, value)| (*key, value.as_str())).chain(SETTINGS).collect();
+    let workspace = Workspace::new(QUERIES, &settings);
     let full = workspace.run_whole("full", &[]);
     let curtailed = workspace.run_whole("curtailed", &CURTAILED);
     assert_eq!(without_counts(&rows(&curtailed, "samples")), without_counts(&rows(&full, "samples")));
@@ -64,6 +69,24 @@ fn the_samples_are_the_full_budgets_but_for_the_counts() {
     assert!(modes.iter().any(|reason| reason == "random"), "choose a rate that draws a mode");
     assert!(number(&curtailed, "SELECT count(*) FROM rollout_cut") > 0, "choose lengths of which some are cut");
     assert_audit_holds(&curtailed);
+}
+
+#[test]
+fn a_frugal_budget_tells_a_tie_from_a_higher_rate_no_more_and_samples_no_more_than_a_curtailed_one() {
+    let workspace = workspace();
+    let full = workspace.run_whole("full", &[]);
+    let count = |name: &str| rows(&workspace.path(name), "rollouts").len();
+    workspace.run_whole("curtailed", &CURTAILED);
+    let frugal = workspace.run_whole("frugal", &["--set", "sampling.budget=frugal"]);
+    let mut expected = without_counts(&rows(&full, "samples"));
+    for row in &mut expected {
+        if row["mode"] == "think_off" && row["mode_reason"] != "random" {
+            row["mode_reason"] = "not_worse".into();
+        }
+    }
+    assert_eq!(without_counts(&rows(&frugal, "samples")), expected);
+    assert!(count("frugal") <= count("curtailed") && count("curtailed") < count("full"));
+    assert_audit_holds(&frugal);
 }
 
 #[test]
