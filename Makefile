@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu pages fuzz fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu bench-shards pages fuzz fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS (needs a C++ co
 		$(TARGET_DIR)/fuzz/$(HOST)/release/$$target $(TARGET_DIR)/fuzz/corpus/$$target -dict=tests/fuzz/words.dict \
 			-max_len=2048 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(TARGET_DIR)/fuzz/$$target- -print_final_stats=1; \
 	done
+
+bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; wants an idle machine
+	shards=$$(cargo bench --locked --no-run --bench shards --message-format json \
+		| sed -n '/"name":"shards"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
+	$(VENV)/bin/python tests/tools/bench_shards.py "$$shards"
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)

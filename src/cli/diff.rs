@@ -193,8 +193,12 @@ fn to_text(diff: &Diff, limit: usize) -> String {
         diff.queries.0, diff.queries.1, diff.same, diff.mean_tokens.0, diff.mean_tokens.1
     );
     let shown = |value: &Option<String>| visible(value.as_deref().unwrap_or("-"));
+    // Hashes are told apart by their beginnings.
+    let brief = |value: &Option<String>| {
+        if shown(value).len() == 64 { shown(value).chars().take(12).collect() } else { shown(value) }
+    };
     for (key, (left, right)) in &diff.identity {
-        text.push_str(&format!("settings     {key}: {} -> {}\n", shown(left), shown(right)));
+        text.push_str(&format!("settings     {key}: {} -> {}\n", brief(left), brief(right)));
     }
     for (change, count) in &diff.outcomes {
         text.push_str(&format!("outcome      {count} {change}\n"));

@@ -325,3 +325,18 @@ fn row_groups_stay_within_their_rows() {
     assert_eq!(group_rows(ROW_GROUP_ROWS_MAX), [ROW_GROUP_ROWS_MAX]);
     assert_eq!(group_rows(ROW_GROUP_ROWS_MAX + 1), [ROW_GROUP_ROWS_MAX, 1]);
 }
+
+#[test]
+fn hostile_and_huge_text_comes_back_as_it_was() {
+    let hostile = "<script>alert(1)</script>\u{0}\u{1b}[2J\u{202e}\u{200f}</answer>{{ x }}\r\n\u{fffd}\u{10ffff}";
+    let huge = noise(7, 10 << 20);
+    let mut rows = vec![rollout(0, hostile.to_owned()), rollout(1, huge), rollout(2, String::new())];
+    rows[0].thinking = Some(hostile.repeat(100));
+    rows[0].query_id = hostile.to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    std::fs::write(&path, encode(Table::Rollouts, &rows).unwrap()).unwrap();
+    assert!(super::super::read_rows::<RolloutRow>(&path).unwrap() == rows);
+    let one = super::super::read_rows_of::<RolloutRow>(&path, &super::super::RowFilter::ordinal(1)).unwrap();
+    assert!(one == rows[1..2], "one query's rows alone");
+}
