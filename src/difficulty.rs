@@ -71,11 +71,7 @@ fn label(counts: &ByMode<PassCounts>, bins: &DifficultySettings) -> DifficultyLa
 /// Returns the label that `planned` responses per mode will give, whatever those that are missing turn out to be; `None`
 /// while that is open. `planned` is at least what was sampled.
 #[must_use]
-pub fn settled_label(
-    counts: &ByMode<PassCounts>,
-    planned: u32,
-    bins: &DifficultySettings,
-) -> Option<DifficultyLabel> {
+pub fn settled_label(counts: &ByMode<PassCounts>, planned: u32, bins: &DifficultySettings) -> Option<DifficultyLabel> {
     let complete = |missing_correct: u32| {
         let counts = ByMode::from_fn(|mode: Mode| {
             let PassCounts { sampled, correct } = counts[mode];

@@ -142,7 +142,8 @@ pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
 }
 
 fn tell(report: &Report) {
-    let Report { rows, keep, variants, duplicate, conflicting_gold, near_duplicate, contaminated, invalid, .. } = report;
+    let Report { rows, keep, variants, duplicate, conflicting_gold, near_duplicate, contaminated, invalid, .. } =
+        report;
     print_line(&format!(
         "{rows} rows: {keep} keep ({variants} variants), {duplicate} duplicate ({conflicting_gold} with another answer), \
          {near_duplicate} near_duplicate, {contaminated} contaminated, {invalid} invalid"

@@ -14,7 +14,7 @@ pub use dedup::{Conflicts, ContaminationRule, ContaminationScope, DedupSettings,
 pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
 pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use settings::{
-    BudgetPolicy, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings,
-    OnRejected, OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, Transport, VerifySettings,
+    BudgetPolicy, DifficultySettings, FieldSettings, InputSettings, JudgeBackend, JudgeSettings, OnRejected,
+    OutputSettings, PriceSettings, SamplingSettings, SelectSettings, Settings, Transport, VerifySettings,
 };
 pub use streaming::{STREAMED_TOKENS_MIN, Streaming};

@@ -169,7 +169,9 @@ impl Benchmarks {
         let found = self.rules.iter().find_map(|&rule| {
             let found = match rule {
                 ContaminationRule::Exact => index.find_exact(&words),
-                ContaminationRule::Share => index.find_exact(&words).or_else(|| index.find_share(&words, self.share_min)),
+                ContaminationRule::Share => {
+                    index.find_exact(&words).or_else(|| index.find_share(&words, self.share_min))
+                }
                 ContaminationRule::NearDuplicate => index.find_near(&words, self.ngram, self.threshold),
                 ContaminationRule::Ngram8 | ContaminationRule::Ngram13 => index.find_ngram(rule, raw),
             };
@@ -222,7 +224,11 @@ impl Index {
             index.texts.push(Text {
                 item: number,
                 grams: grams_of(&list),
-                shingles: if needs_similarity { Shingles::of([list.as_slice()].into_iter(), n) } else { Shingles::default() },
+                shingles: if needs_similarity {
+                    Shingles::of([list.as_slice()].into_iter(), n)
+                } else {
+                    Shingles::default()
+                },
                 words: list.into_iter().map(str::to_owned).collect(),
             });
         }
@@ -296,7 +302,8 @@ impl Index {
         let (places, grams) = self.relatives(words);
         let texts = places.into_iter().filter_map(|place| self.texts.get(place as usize));
         let scored = texts.map(|text| (jaccard(&text.shingles.across, &own), text));
-        let (score, text) = scored.filter(|(score, _)| *score >= threshold).reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+        let (score, text) =
+            scored.filter(|(score, _)| *score >= threshold).reduce(|a, b| if b.0 > a.0 { b } else { a })?;
         let overlap = text.longest(&text.covered(|gram| grams.contains(gram)));
         Some(Found { item: text.item, score, overlap })
     }
@@ -325,7 +332,8 @@ impl Text {
         let places: Vec<usize> = (0..covered.len()).collect();
         let is_covered = |place: usize| covered.get(place).copied().unwrap_or(false);
         let runs = places.chunk_by(|a, b| is_covered(*a) == is_covered(*b));
-        let longest = runs.filter(|run| run.first().is_some_and(|&place| is_covered(place))).max_by_key(|run| run.len());
+        let longest =
+            runs.filter(|run| run.first().is_some_and(|&place| is_covered(place))).max_by_key(|run| run.len());
         let words = longest.unwrap_or_default().iter().filter_map(|&place| self.words.get(place).map(String::as_str));
         words.collect::<Vec<_>>().join(" ")
     }

@@ -15,11 +15,8 @@ fn items(questions: &[&str]) -> Vec<BenchmarkItem> {
 }
 
 fn benchmarks(questions: &[&str], rules: &[ContaminationRule], scope: ContaminationScope) -> Benchmarks {
-    let settings = DedupSettings {
-        contamination_rules: rules.to_vec(),
-        contamination_scope: scope,
-        ..DedupSettings::default()
-    };
+    let settings =
+        DedupSettings { contamination_rules: rules.to_vec(), contamination_scope: scope, ..DedupSettings::default() };
     Benchmarks::new(&items(questions), &settings)
 }
 
@@ -30,13 +27,20 @@ fn find(benchmarks: &Benchmarks, question: &str, answer: &str) -> Option<Hit> {
 #[test]
 fn each_rule_finds_what_it_says_and_tells_where() {
     let twin = STAMPS.replace("Max", "Bella").replace("16", "11");
-    for (rule, copy, is_twin_found) in
-        [(Exact, true, false), (Share, true, true), (Ngram8, true, true), (Ngram13, true, true), (NearDuplicate, true, false)]
-    {
+    for (rule, copy, is_twin_found) in [
+        (Exact, true, false),
+        (Share, true, true),
+        (Ngram8, true, true),
+        (Ngram13, true, true),
+        (NearDuplicate, true, false),
+    ] {
         let benchmarks = benchmarks(&["What is 2 + 2?", STAMPS], &[rule], ContaminationScope::Prompts);
         let hit = find(&benchmarks, STAMPS, "38").unwrap();
         assert_eq!((hit.rule, hit.item.as_str(), hit.benchmark.as_str(), copy), (rule, "item-1", "bench.jsonl", true));
-        assert!(hit.overlap.len() > 20 && STAMPS.to_lowercase().replace(',', "").contains(&hit.overlap.replace(',', "")[..20]));
+        assert!(
+            hit.overlap.len() > 20
+                && STAMPS.to_lowercase().replace(',', "").contains(&hit.overlap.replace(',', "")[..20])
+        );
         assert_eq!(find(&benchmarks, &twin, "38").is_some(), is_twin_found, "{rule:?}");
         assert_eq!(find(&benchmarks, "Which planet is the largest of those that we know?", "38"), None);
     }
@@ -45,7 +49,8 @@ fn each_rule_finds_what_it_says_and_tells_where() {
 #[test]
 fn one_stock_phrase_is_no_contamination_by_share_and_is_by_any_8_gram() {
     let item = "Tim is 5 and Ann is 9. What is the sum of the ages of Tim and Ann in ten years?";
-    let other = "Bob is twice as old as Carl, who is 7, and Dan is 3. What is the sum of the ages of all the boys today?";
+    let other =
+        "Bob is twice as old as Carl, who is 7, and Dan is 3. What is the sum of the ages of all the boys today?";
     let by = |rule| find(&benchmarks(&[item], &[rule], ContaminationScope::Prompts), other, "");
     assert!(by(Ngram8).is_some_and(|hit| hit.overlap == "what is the sum of the ages of"));
     assert_eq!(by(Share), None);
@@ -54,13 +59,17 @@ fn one_stock_phrase_is_no_contamination_by_share_and_is_by_any_8_gram() {
 #[test]
 fn phrases_of_three_items_are_stock_and_do_not_count_but_whole_copies_do() {
     let phrase = "What is the greatest possible value of the sum of";
-    let questions: Vec<String> = ["a and b", "p and q", "s and t"].iter().map(|end| format!("{phrase} {end}?")).collect();
+    let questions: Vec<String> =
+        ["a and b", "p and q", "s and t"].iter().map(|end| format!("{phrase} {end}?")).collect();
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let asked = format!("{phrase} x and y?");
     let share = |questions: &[&str]| benchmarks(questions, &[Share], ContaminationScope::Prompts);
     assert!(find(&share(&questions[..2]), &asked, "").is_some());
     assert_eq!(find(&share(&questions), &asked, ""), None);
-    assert_eq!(find(&share(&questions), "what is the greatest possible value of the sum of p and q", "").unwrap().item, "item-1");
+    assert_eq!(
+        find(&share(&questions), "what is the greatest possible value of the sum of p and q", "").unwrap().item,
+        "item-1"
+    );
     // The same item three times is one text.
     assert!(find(&share(&[questions[0]; 3]), &asked, "").is_some());
 }

@@ -105,9 +105,8 @@ pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decision
     let first = first_with_text(store);
     let mut actions = exact(store, &first, settings.conflicting_gold);
     // Repetitions of a text find nothing that its first query does not find.
-    let is_active: Vec<bool> = (0..store.len() as u32)
-        .map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row))
-        .collect();
+    let is_active: Vec<bool> =
+        (0..store.len() as u32).map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row)).collect();
     let threshold = settings.near_duplicate_threshold;
     let edges = if threshold < 1.0 {
         confirm(store, &candidates(store, &is_active)?, settings.ngram as usize, threshold)?

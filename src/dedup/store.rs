@@ -142,7 +142,9 @@ impl RowStore {
         read_at(&file, &mut footer, start)?;
         let Ok(footer) = serde_json::from_slice::<Footer>(&footer) else { return Err(cut) };
         if footer.settings != settings {
-            return Err(StoreError::Unusable("it was made with other settings, fields, benchmarks or by another version"));
+            return Err(StoreError::Unusable(
+                "it was made with other settings, fields, benchmarks or by another version",
+            ));
         }
         file.seek(SeekFrom::Start(0))?;
         let mut store = Self::new(file, footer.bands);
@@ -324,7 +326,12 @@ impl RowStore {
         let [id, note, hit, text] = &mut parts;
         let utf8 = |bytes: &mut Vec<u8>| String::from_utf8(std::mem::take(bytes)).map_err(|error| error.utf8_error());
         let hit = if hit.is_empty() { None } else { serde_json::from_slice(hit).map_err(std::io::Error::other)? };
-        Ok(Record { id: utf8(id).map_err(damaged)?, note: std::mem::take(note), hit, text: utf8(text).map_err(damaged)? })
+        Ok(Record {
+            id: utf8(id).map_err(damaged)?,
+            note: std::mem::take(note),
+            hit,
+            text: utf8(text).map_err(damaged)?,
+        })
     }
 
     /// Puts the keys of one band into `keys`, in order of rows; all rows were flushed before.

@@ -45,7 +45,10 @@ fn copies_and_near_copies_are_found_and_variants_are_kept_and_linked() {
     let actions = decided(&DedupSettings::default(), &rows);
     assert_eq!(actions[0], KEPT);
     for action in &actions[1..4] {
-        assert!(matches!(action, Action::NearDuplicate { of: 0, near: 0, .. } | Action::Duplicate { of: 0, .. }), "{action:?}");
+        assert!(
+            matches!(action, Action::NearDuplicate { of: 0, near: 0, .. } | Action::Duplicate { of: 0, .. }),
+            "{action:?}"
+        );
     }
     assert_eq!(actions[4], Action::Keep { variant_of: Some(0) });
     assert_eq!(actions[5], Action::Duplicate { of: 4, conflicting: true });
@@ -73,7 +76,8 @@ fn chinese_and_japanese_near_copies_are_found_by_character_ngrams() {
                    \u{90fd}\u{5206}\u{7ed9}\u{4e86}\u{4ed6}\u{7684}\u{56db}\u{4e2a}\u{597d}\u{670b}\u{53cb}\u{3002}\u{8bf7}\
                    \u{95ee}\u{6bcf}\u{4e2a}\u{670b}\u{53cb}\u{5206}\u{5230}\u{51e0}\u{4e2a}\u{ff1f}";
     let changed = chinese.replace("\u{8bf7}\u{95ee}", "");
-    let other = "\u{5c0f}\u{7ea2}\u{4e70}\u{4e86}\u{4e09}\u{672c}\u{4e66}\u{ff0c}\u{6bcf}\u{672c}\u{4e94}\u{5143}\u{3002}";
+    let other =
+        "\u{5c0f}\u{7ea2}\u{4e70}\u{4e86}\u{4e09}\u{672c}\u{4e66}\u{ff0c}\u{6bcf}\u{672c}\u{4e94}\u{5143}\u{3002}";
     let actions = decided(&DedupSettings::default(), &[(chinese, "3"), (&changed, "3"), (other, "3")]);
     assert!(matches!(actions[1], Action::NearDuplicate { of: 0, .. }), "{actions:?}");
     assert_eq!(actions[2], KEPT);
@@ -81,7 +85,9 @@ fn chinese_and_japanese_near_copies_are_found_by_character_ngrams() {
 
 #[test]
 fn a_query_between_two_clusters_joins_the_older_and_excludes_nobody() {
-    let words: Vec<String> = (0..60).map(|number| format!("word{}", "abcdefghij".chars().nth(number % 10).unwrap()) + &number.to_string()).collect();
+    let words: Vec<String> = (0..60)
+        .map(|number| format!("word{}", "abcdefghij".chars().nth(number % 10).unwrap()) + &number.to_string())
+        .collect();
     let text = |range: std::ops::Range<usize>| words[range].join(" ");
     // Neighbours overlap by 0.8 and more, the two ends by less.
     let (one, middle, other) = (text(0..50), text(3..53), text(6..56));

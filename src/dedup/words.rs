@@ -72,7 +72,8 @@ impl<'a> Writer<'a> {
                 _ => self.end_sentence(),
             },
             ',' => {
-                let is_group = before.is_ascii_digit() && ahead.clone().take(3).filter(char::is_ascii_digit).count() == 3;
+                let is_group =
+                    before.is_ascii_digit() && ahead.clone().take(3).filter(char::is_ascii_digit).count() == 3;
                 if !(is_group && self.is_in_word) {
                     self.end_word();
                 }
@@ -179,11 +180,15 @@ mod tests {
 
     #[test]
     fn scripts_without_spaces_give_a_word_per_character_and_width_does_not_matter() {
-        assert_eq!(normalize("\u{5c0f}\u{660e}\u{6709}\u{ff13}\u{4e2a}\u{ff0c}\u{82f9}\u{679c}\u{3002}\u{5171}\u{ff1f}"),
-            "\u{5c0f} \u{660e} \u{6709} 3 \u{4e2a} \u{82f9} \u{679c}\n\u{5171}");
+        assert_eq!(
+            normalize("\u{5c0f}\u{660e}\u{6709}\u{ff13}\u{4e2a}\u{ff0c}\u{82f9}\u{679c}\u{3002}\u{5171}\u{ff1f}"),
+            "\u{5c0f} \u{660e} \u{6709} 3 \u{4e2a} \u{82f9} \u{679c}\n\u{5171}"
+        );
         assert_eq!(normalize("\u{308a}\u{3093}\u{3054}"), "\u{308a} \u{3093} \u{3054}");
-        assert_eq!(normalize("\u{0421}\u{043a}\u{043e}\u{043b}\u{044c}\u{043a}\u{043e} \u{c0ac}\u{acfc}"),
-            "\u{0441}\u{043a}\u{043e}\u{043b}\u{044c}\u{043a}\u{043e} \u{c0ac}\u{acfc}");
+        assert_eq!(
+            normalize("\u{0421}\u{043a}\u{043e}\u{043b}\u{044c}\u{043a}\u{043e} \u{c0ac}\u{acfc}"),
+            "\u{0441}\u{043a}\u{043e}\u{043b}\u{044c}\u{043a}\u{043e} \u{c0ac}\u{acfc}"
+        );
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl ParquetRows {
 
 /// Returns the paths of the columns that hold mapped fields: a name, and for members of structs several.
 fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
-    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source, subject, category } = fields;
+    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source, subject, category } =
+        fields;
     if find_column(schema.fields(), question).is_none() {
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(IngestError::MissingColumn {

@@ -147,7 +147,8 @@ mod tests {
     fn rows_of_common_datasets_are_read() {
         let row = read(r#"{"id": 7, "problem": "What is 1 + 1?", "answer": 2}"#).unwrap();
         assert_eq!((row.id, row.question.as_str(), row.answer.as_str()), (Some(7.into()), "What is 1 + 1?", "2"));
-        let chat = read(r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "No"}]}"#);
+        let chat =
+            read(r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "No"}]}"#);
         assert_eq!(chat.unwrap().question, "Hi?");
         let choice = read(r#"{"question": "Which?", "choices": ["a", "b"], "answer": "A"}"#).unwrap();
         assert_eq!((choice.kind, choice.choices.len()), (Kind::Choice, 2));

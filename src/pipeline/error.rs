@@ -91,7 +91,9 @@ impl RunError {
             Self::Config(_) | Self::Internal(_) => None,
             Self::Dir(error) => text(error.hint()),
             Self::Ingest(error) => error.hint().map(str::to_owned),
-            Self::Dedup(_) => text("free space in the output directory; dedup.index there is a cache and may be deleted"),
+            Self::Dedup(_) => {
+                text("free space in the output directory; dedup.index there is a cache and may be deleted")
+            }
             Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
             Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),

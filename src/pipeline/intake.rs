@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use super::error::RunError;
 use crate::config::{ConfigError, Conflicts, DedupSettings, InputSettings, LoadedConfig};
 use crate::dedup::{
-    Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore, StoreError,
-    decide,
+    Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore,
+    StoreError, decide,
 };
 use crate::domain::{Exclusion, ExclusionReason, Kind, Query, QueryId};
 use crate::ingest::{self, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Row};
@@ -94,8 +94,7 @@ pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
     let rules = rules_digest(&dedup, &benchmarks, fields, *kind)?;
     let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
     let options = InputOptions { fields: fields.clone(), kind: *kind };
-    let mut input =
-        Input { files, file_digests: digests?, options, dedup, benchmarks, rules, digest: String::new() };
+    let mut input = Input { files, file_digests: digests?, options, dedup, benchmarks, rules, digest: String::new() };
     input.digest = input.digest_of_first(input.files.len());
     Ok(input)
 }
@@ -192,7 +191,9 @@ pub fn store(input: &Input, ledger: &Ledger, dir: &Path) -> Result<u64, RunError
             let row = next;
             next += 1;
             if index.ordinal(row) != query.ordinal {
-                return Err(RunError::Internal("an input file changed while it was read; run the same again".to_owned()));
+                return Err(RunError::Internal(
+                    "an input file changed while it was read; run the same again".to_owned(),
+                ));
             }
             admit(query, row, &index, &decisions)
         }
@@ -212,10 +213,15 @@ fn open_index(
         match RowStore::open(path, &input.rules) {
             Ok((index, covered)) => {
                 let digests = covered.iter().map(|file| &file.digest);
-                let is_beginning = covered.len() < input.files.len() && digests.eq(input.file_digests.iter().take(covered.len()));
+                let is_beginning =
+                    covered.len() < input.files.len() && digests.eq(input.file_digests.iter().take(covered.len()));
                 let passed = Passed { files: covered.len(), rows: covered.iter().map(|file| file.rows).sum() };
                 if is_beginning && reader.intake_rows(&input.digest_of_first(passed.files))? == passed.rows {
-                    tracing::info!("reading only the files after the first {}, {} rows: these are known", passed.files, passed.rows);
+                    tracing::info!(
+                        "reading only the files after the first {}, {} rows: these are known",
+                        passed.files,
+                        passed.rows
+                    );
                     return Ok((index, passed));
                 }
             }
@@ -271,7 +277,8 @@ fn take_apart(
         }
         if is_last || round.len() == ROUND_ROWS {
             let features: Vec<_> = threads.install(|| {
-                let usable = |query: &Query| gold_fault(query).is_none().then(|| extractor.features(&Document::from(query)));
+                let usable =
+                    |query: &Query| gold_fault(query).is_none().then(|| extractor.features(&Document::from(query)));
                 round.par_iter().map(|(query, _)| usable(query)).collect()
             });
             for ((query, note), features) in round.drain(..).zip(&features) {
@@ -330,9 +337,10 @@ fn admit(mut query: Query, row: u32, index: &RowStore, decisions: &Decisions) ->
         Some(Action::Duplicate { of, conflicting: false }) => {
             (ExclusionReason::Duplicate, format!("the same question as query {}, with the same answer", id_of(of)?))
         }
-        Some(Action::Duplicate { of, conflicting: true }) => {
-            (ExclusionReason::ConflictingGold, format!("the same question as query {}, with another answer", id_of(of)?))
-        }
+        Some(Action::Duplicate { of, conflicting: true }) => (
+            ExclusionReason::ConflictingGold,
+            format!("the same question as query {}, with another answer", id_of(of)?),
+        ),
         Some(Action::NearDuplicate { of, near, similarity }) => {
             let via = if near == of { String::new() } else { format!(", a near-duplicate of query {}", id_of(of)?) };
             (ExclusionReason::NearDuplicate, format!("similarity {similarity:.3} to query {}{via}", id_of(near)?))

@@ -7,6 +7,7 @@ mod bad_input;
 #[cfg(target_os = "linux")]
 mod code;
 mod commands;
+mod dedup;
 mod hub;
 mod judge;
 mod judge_checks;
