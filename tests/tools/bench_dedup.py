@@ -92,7 +92,20 @@ def run_datatrove(path, out, workers):
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import JsonlWriter
     from datatrove.utils.hashing import HashConfig
-    from datatrove.utils.word_tokenizers import WhitespaceTokenizer
+    from datatrove.utils.word_tokenizers import WordTokenizer
+
+    class Words(WordTokenizer):
+        """Its own tokenizers need language models; this one is as fast as Python gets."""
+
+        def word_tokenize(self, text):
+            return re.findall(r"\w+", text)
+
+        def sent_tokenize(self, text):
+            return [text]
+
+        def span_tokenize(self, text):
+            return [(0, len(text))]
+
 
     folder = Path(out).with_suffix(".d")
     parts = folder / "in"
@@ -104,7 +117,7 @@ def run_datatrove(path, out, workers):
     reader = JsonlReader(str(parts), text_key="question", id_key="id")
     logs = str(folder / "logs")
     steps = [
-        ([reader, MinhashDedupSignature(str(folder / "sig"), config=config, language=WhitespaceTokenizer())], workers),
+        ([reader, MinhashDedupSignature(str(folder / "sig"), config=config, language=Words())], workers),
         ([MinhashDedupBuckets(str(folder / "sig"), str(folder / "buckets"), config=config)], BANDS),
         ([MinhashDedupCluster(str(folder / "buckets"), str(folder / "remove"), config=config)], 1),
         ([reader, MinhashDedupFilter(str(folder / "remove"),
