@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-gpu bench-shards pages fuzz fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-dedup bench-shards bench-gpu pages fuzz fmt fmt-check clippy doc consumers ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; want
 	shards=$$(cargo bench --locked --no-run --bench shards --message-format json \
 		| sed -n '/"name":"shards"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
 	$(VENV)/bin/python tests/tools/bench_shards.py "$$shards"
+
+bench-dedup: build ## measure near-duplicate search beside rensa and datatrove, one million generated queries; wants an idle machine
+	test -x $(CACHE)/venv-dedup/bin/python || python3 -m venv $(CACHE)/venv-dedup
+	$(CACHE)/venv-dedup/bin/python -m pip install --quiet --disable-pip-version-check rensa==0.5.0 datatrove==0.10.1
+	$(CACHE)/venv-dedup/bin/python tests/tools/bench_dedup.py $(THINKLOOM) $(BENCH_ARGS)
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)

@@ -98,8 +98,8 @@ impl Default for DedupSettings {
         Self {
             near_duplicate_threshold: 0.8,
             ngram: 5,
-            bands: 32,
-            band_rows: 4,
+            bands: 40,
+            band_rows: 3,
             variants: Variants::Keep,
             conflicting_gold: Conflicts::KeepFirst,
             benchmarks: Vec::new(),

@@ -10,15 +10,14 @@ const DIFFERENT_MAX: usize = 8;
 /// Returns the words of `text` with those that `other` spells differently as `other` spells them; `None` if there is none.
 #[must_use]
 pub fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<Vec<&'a str>>> {
-    let (mut own, mut foreign) = (beyond(text, other)?, beyond(other, text)?);
-    let mut spellings: Vec<(&str, &str)> = Vec::new();
-    own.sort_unstable();
-    foreign.sort_unstable();
-    for word in own {
-        if let Some(place) = foreign.iter().position(|candidate| is_spelling(word, candidate)) {
-            spellings.push((word, foreign.swap_remove(place)));
-        }
-    }
+    let own = beyond(text, other)?;
+    beyond(other, text)?;
+    // Any word of the other text may be meant, also one that stands elsewhere in this text and is right there.
+    let mut known: Vec<&str> = other.iter().flatten().copied().collect();
+    known.sort_unstable();
+    let meant =
+        |word: &&'a str| known.iter().find(|candidate| is_spelling(word, candidate)).map(|found| (*word, *found));
+    let spellings: Vec<(&str, &str)> = own.iter().filter_map(meant).collect();
     if spellings.is_empty() {
         return None;
     }
@@ -114,6 +113,8 @@ mod tests {
         let (one, other) = (words("tom boughht three aples at 5"), words("tom bought three apples at 6"));
         assert_eq!(respell(&one, &other), Some(words("tom bought three apples at 5")));
         assert_eq!(respell(&words("tom bought"), &other), None);
+        let (twice, right) = (words("some apples and more aples"), words("some apples and more apples"));
+        assert_eq!(respell(&twice, &right), Some(right.clone()));
         assert_eq!(respell(&words("a1 b1 c1 d1 e1 f1 g1 h1 i1 boughht"), &other), None);
     }
 }

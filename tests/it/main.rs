@@ -8,6 +8,7 @@ mod bad_input;
 mod code;
 mod commands;
 mod curtailed;
+mod dedup;
 mod edits;
 mod export;
 mod hub;
