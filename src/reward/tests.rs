@@ -67,7 +67,7 @@ fn the_rule_gives_the_golden_vectors() {
 #[test]
 fn a_close_think_off_is_raised_and_a_distant_or_better_one_is_not() {
     let settings = RewardSettings { format_weight: 0.0, omega: 0.05, ..RewardSettings::default() };
-    let adjusted = |on, off| rewards(&group(on, off), &settings).is_adjusted;
+    let adjusted = |on: &str, off: &str| rewards(&group(on, off), &settings).is_adjusted;
     let of_twenty = |wrong| "b".repeat(20 - wrong) + &"-".repeat(wrong);
     assert!(adjusted("bb", "bb"), "no difference");
     assert!(adjusted("bb", &of_twenty(1)), "0.05 is the boost itself");

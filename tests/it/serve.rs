@@ -14,7 +14,7 @@ use crate::support::{Outcome, fixture, program, text, until};
 struct Server {
     child: Child,
     address: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -36,7 +36,7 @@ impl Server {
             let text = std::fs::read_to_string(&said).unwrap();
             text.strip_suffix('\n')?.strip_prefix("listening on http://").map(str::to_owned)
         });
-        Self { child, address, _folder: folder }
+        Self { child, address, folder }
     }
 
     /// Sends a request and leaves the answer on the wire.
@@ -218,7 +218,7 @@ fn a_key_is_asked_for_where_one_is_set() {
     assert_eq!(server.ask("GET", "/v1/models", "Authorization: Bearer secret-7\r\n", "").0, 200);
     assert_eq!(server.ask("GET", "/health", "", "").0, 200);
     let mut missing = program();
-    missing.args(["serve", "--api-key-env", "NO_SUCH_KEY", "-c"]).arg(server._folder.path().join("thinkloom.toml"));
+    missing.args(["serve", "--api-key-env", "NO_SUCH_KEY", "-c"]).arg(server.folder.path().join("thinkloom.toml"));
     Outcome::of(&mut missing).assert_code(2).assert_says(&["NO_SUCH_KEY holds no key"]);
 }
 
