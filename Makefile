@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-dedup bench-shards bench-gpu pages fuzz fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test bench bench-engine bench-judge bench-verify bench-dedup bench-shards bench-gpu pages fuzz fmt fmt-check clippy doc consumers consumers-serve ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,6 +119,11 @@ consumers: demo ## read shards, exports and model cache with DuckDB, pyarrow, po
 	$(VENV)/bin/python tests/consumers/check.py out/demo
 	$(VENV)/bin/python tests/consumers/templates.py $(THINKLOOM) out/demo fixtures/templates
 	$(VENV)/bin/python tests/consumers/hub_cache.py $(THINKLOOM) fixtures/tiny-llama.gguf
+
+consumers-serve: model build ## use the server with the official openai client, verl, TRL and OpenRLHF shapes (about 2 minutes)
+	test -x $(CACHE)/venv-serve/bin/python || python3 -m venv $(CACHE)/venv-serve
+	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
+	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
 ci: fmt-check clippy doc consumers test ## everything that must pass before a change lands
 

@@ -23,7 +23,7 @@ use crate::template::{self, ObservedResponse, ResponseBody, StructuredResponse, 
 use crate::verify::{self, Case, CodeCase};
 
 /// Responses that are under way at once, per slot or call.
-const UNDER_WAY_PER_SLOT: usize = 2;
+const UNDER_WAY_PER_SLOT: usize = 4;
 
 /// What is evaluated, and with what.
 pub struct Evaluation {

@@ -6,6 +6,7 @@
 Starts the server on a free port, checks, and prints what it saw. Needs the package openai.
 """
 import argparse
+import concurrent.futures
 import importlib.util
 import json
 import os
@@ -88,17 +89,23 @@ def check_chat(client, model):
 
 
 def check_schema(client, model):
-    kept = 0
     format = {"type": "json_schema", "json_schema": {"name": "judgement", "strict": True, "schema": SCHEMA}}
-    for seed in range(50):
-        reply = client.chat.completions.create(
-            model=model, seed=seed, max_tokens=160, response_format=format,
-            messages=[{"role": "user", "content": "Does 17 + 25 need careful reasoning? Reply as JSON."}])
-        value = json.loads(reply.choices[0].message.content)
-        kept += (list(value) == list(SCHEMA["properties"]) and value["verdict"] in ("think_on", "think_off")
-                 and isinstance(value["score"], int) and 0 <= value["score"] <= 10 and len(value["reason"]) <= 80
-                 and len(value["tags"]) <= 3 and reply.choices[0].finish_reason == "stop")
-    print(f"JSON schema obeyed {kept} of 50 times, e.g. {json.dumps(value)}")
+
+    def ask(seed):
+        return client.chat.completions.create(
+            model=model, seed=seed, max_tokens=120, response_format=format,
+            messages=[{"role": "user", "content": "Does 17 + 25 need careful reasoning? Reply as JSON."}]).choices[0]
+
+    def obeys(choice):
+        value = json.loads(choice.message.content)
+        return (list(value) == list(SCHEMA["properties"]) and value["verdict"] in ("think_on", "think_off")
+                and isinstance(value["score"], int) and 0 <= value["score"] <= 10 and len(value["reason"]) <= 80
+                and len(value["tags"]) <= 3 and choice.finish_reason == "stop")
+
+    with concurrent.futures.ThreadPoolExecutor(25) as pool:
+        choices = list(pool.map(ask, range(50)))
+    kept = sum(obeys(choice) for choice in choices)
+    print(f"JSON schema obeyed {kept} of 50 times, e.g. {choices[0].message.content}", flush=True)
     assert kept == 50
 
 

@@ -45,7 +45,7 @@ fn rows_keep_their_order_and_what_they_had_and_groups_may_be_scattered() {
     // Group b has one mode: a shared term of 0, and two rewards one deviation from their mean.
     assert!((found[1]["advantage_answer"].as_f64().unwrap() - 1.0).abs() < 1e-5);
     assert!((found[3]["advantage_judge"].as_f64().unwrap() + 0.3).abs() < 1e-5);
-    assert!(found[5]["reward"].is_null() && text(&found[5], "error").contains("no rollout"));
+    assert!(found[5]["reward"].is_null() && text(&found[5], "error").contains("the row has no"));
     assert!(text(&found[6], "error").contains("no query_id"));
     let place = format!("{}:7", path(&file));
     outcome.assert_says(&[&place, "2 groups, 1 of them with both modes", "2 rows are no rollouts"]);
