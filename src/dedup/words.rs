@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn numbers_stay_whole_and_operators_are_words() {
-        assert_eq!(normalize("$1,000.50, i.e. 2.5% of x^2-y"), "1000.50 i e 2.5 % of x ^ 2 - y");
+        assert_eq!(normalize("$1,000.50, i.e., 2.5% of x^2-y"), "1000.50 i e 2.5 % of x ^ 2 - y");
         assert_eq!(normalize("one-third of -3, 5 - 3"), "one third of - 3 5 - 3");
         assert_eq!(normalize("1,2,3"), "1 2 3");
         assert_ne!(normalize("x < 3"), normalize("x > 3"));
