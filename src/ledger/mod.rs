@@ -9,6 +9,7 @@ mod attempts;
 mod batches;
 mod error;
 mod facts;
+mod insert;
 mod reader;
 mod times;
 mod totals;

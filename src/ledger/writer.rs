@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::attempts::Attempts;
 use super::error::LedgerError;
-use super::facts::{AttemptRecord, Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
+use super::facts::{AttemptRecord, Fact, IntakeRow};
+use super::insert::{InsertError, insert_once, integer, optional, text};
 use super::reader::Reader;
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 

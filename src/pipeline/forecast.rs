@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, RunOptions, open_api_judge};
+use super::context::{Context, RunOptions};
 use super::error::RunError;
+use super::opening::open_api_judge;
 use crate::config::{JudgeBackend, Settings, Transport};
 use crate::domain::Query;
 use crate::judge::cost::{Usage, Way, cost_max_usd};

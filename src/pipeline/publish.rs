@@ -147,7 +147,6 @@ fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Resu
     }
     let policy = context.policy.identity();
     let provenance = Provenance {
-        fingerprint: context.run.fingerprint.clone(),
         policy_model: policy.model.clone(),
         policy_revision: policy.revision.clone(),
         prompt_version: context.prompt_version.clone(),

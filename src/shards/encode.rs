@@ -56,9 +56,8 @@ pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardErro
 /// # Errors
 /// As [`encode`].
 pub fn encode_with<T: Serialize>(table: Table, rows: &[T], provenance: &Provenance) -> Result<Bytes, ShardError> {
-    let Provenance { fingerprint, policy_model, policy_revision, prompt_version } = provenance;
+    let Provenance { policy_model, policy_revision, prompt_version } = provenance;
     let metadata = vec![
-        ("thinkloom.fingerprint", fingerprint.clone()),
         ("thinkloom.policy_model", policy_model.clone()),
         ("thinkloom.policy_revision", policy_revision.clone()),
         ("thinkloom.prompt_version", prompt_version.clone()),
@@ -68,11 +67,11 @@ pub fn encode_with<T: Serialize>(table: Table, rows: &[T], provenance: &Provenan
 }
 
 /// Where the rows of a file come from. The program's version is not a part of it: a shard that is built again by a later
-/// version has the same bytes as long as nothing that decides them has changed; [`CREATED_BY`] counts what has.
+/// version has the same bytes as long as nothing that decides them has changed; [`CREATED_BY`] counts what has. Nor is the
+/// run's fingerprint, which the manifest has: rows that another row limit or another address of the judge also gives have
+/// the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
-    /// The hash over all that decides the content of the dataset.
-    pub fingerprint: String,
     /// The model that was sampled.
     pub policy_model: String,
     /// Its revision or weights hash.

@@ -256,7 +256,6 @@ fn files_carry_zstd_page_index_and_fixed_metadata() {
 #[test]
 fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_query_id() {
     let provenance = Provenance {
-        fingerprint: "f00d".to_owned(),
         policy_model: "tiny".to_owned(),
         policy_revision: "abc".to_owned(),
         prompt_version: "p1".to_owned(),
@@ -267,8 +266,7 @@ fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_que
     let entries = metadata.file_metadata().key_value_metadata().unwrap();
     let found: Vec<(&str, &str)> =
         entries.iter().skip(2).map(|entry| (entry.key.as_str(), entry.value.as_deref().unwrap())).collect();
-    let expected =
-        [("fingerprint", "f00d"), ("policy_model", "tiny"), ("policy_revision", "abc"), ("prompt_version", "p1")];
+    let expected = [("policy_model", "tiny"), ("policy_revision", "abc"), ("prompt_version", "p1")];
     assert_eq!(
         found,
         expected.map(|(key, value)| (format!("thinkloom.{key}"), value)).each_ref().map(|(k, v)| (k.as_str(), *v))

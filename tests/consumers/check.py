@@ -208,7 +208,6 @@ def check_provenance(out, manifest):
         metadata = pq.read_metadata(out / entry["name"])
         said = {key.decode(): value.decode() for key, value in metadata.metadata.items()}
         expected = {
-            "thinkloom.fingerprint": manifest["fingerprint"],
             "thinkloom.policy_model": manifest["policy"]["model"],
             "thinkloom.policy_revision": manifest["policy"]["revision"],
             "thinkloom.prompt_version": manifest["prompt_version"],
@@ -222,7 +221,7 @@ def check_provenance(out, manifest):
     query = f"SELECT count(*) FROM parquet_metadata('{files}') WHERE path_in_schema = 'query_id' AND bloom_filter_offset IS NULL AND num_values > 0"
     missing = connection.execute(query).fetchone()[0]
     require(missing == 0, f"{missing} row groups have no bloom filter on query_id")
-    passed("metadata: fingerprint, model, prompts in every file; bloom filters on query_id")
+    passed("metadata: model, prompts in every file; bloom filters on query_id")
 
 
 def check_datasets(out, manifest, tables):

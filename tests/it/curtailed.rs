@@ -8,8 +8,17 @@ use crate::support::{Ledger, Mock, Outcome, Random, Running, Workspace, data_has
 
 const QUERIES: usize = 24;
 const CURTAILED: [&str; 2] = ["--set", "sampling.budget=curtailed"];
-const COUNTS: [&str; 7] =
-    ["pass_rate_on", "pass_rate_off", "sampled_on", "sampled_off", "correct_on", "correct_off", "difficulty_score"];
+const COUNTS: [&str; 9] = [
+    "pass_rate_on",
+    "pass_rate_off",
+    "sampled_on",
+    "sampled_off",
+    "correct_on",
+    "correct_off",
+    "difficulty_score",
+    "difficulty_low",
+    "difficulty_high",
+];
 
 /// Lengths that differ, and a share of random modes.
 const SETTINGS: [(&str, &str); 4] = [

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use schema::{OrderedSchema, SchemaError};
 
-use self::stack::{Stack, minimum, normalized, step};
+use self::stack::{NEVER, Stack, minimum, normalized, step};
 use super::tokenizer::TokenTrie;
 
 /// Token sets that are kept for use again, per grammar.
@@ -204,10 +204,12 @@ impl Matcher {
         while let Some((node, stacks)) = open.pop() {
             for (byte, child) in trie.children(node) {
                 let next = advanced(&self.grammar, &stacks, byte);
-                if next.is_empty() {
+                // A way that never ends, such as a comma behind the last property, is none, however far the limit is.
+                let needed = self.needed(&next);
+                if next.is_empty() || needed >= NEVER {
                     continue;
                 }
-                if needed_max == u32::MAX || self.needed(&next) <= needed_max {
+                if needed <= needed_max {
                     trie.tokens(child).iter().for_each(|&token| set.insert(token));
                 }
                 open.push((child, next));

@@ -8,7 +8,7 @@ pub(super) type Stack = Vec<Item>;
 /// Digits that each part of a number may have.
 const DIGITS_MAX: u8 = 15;
 /// Stands for a length that cannot be reached.
-const NEVER: u32 = u32::MAX / 4;
+pub(super) const NEVER: u32 = u32::MAX / 4;
 
 /// Something that is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -48,6 +48,23 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("export", &["domain", "sys", "policy", "template", "shards"]),
     ("report", &["domain", "config", "select", "ledger", "shards", "pipeline"]),
     ("view", &["shards", "pipeline", "report"]),
+    (
+        "eval",
+        &[
+            "domain",
+            "sys",
+            "config",
+            "http",
+            "policy",
+            "ingest",
+            "verify",
+            "template",
+            "difficulty",
+            "judge",
+            "ledger",
+            "pipeline",
+        ],
+    ),
     ("serve", &["domain", "sys", "config", "engine", "policy", "verify", "template", "reward", "pipeline"]),
     ("telemetry", &[]),
     (
