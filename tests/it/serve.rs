@@ -195,7 +195,7 @@ fn a_full_queue_is_said_at_once_and_a_client_that_leaves_frees_its_place() {
     for mut stream in streams {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
         assert!(status != 429 || answer.to_lowercase().contains("retry-after: 1"), "{answer}");
         statuses.push(status);
     }
