@@ -380,7 +380,7 @@ mod tests {
     fn features(number: u64, bands: usize) -> Features {
         Features {
             exact: u128::from(number) << 64 | 7,
-            gold: (number % 3 > 0).then_some(number),
+            gold: (!number.is_multiple_of(3)).then_some(number),
             text: format!("text {number}"),
             keys: (0..bands).map(|band| (number * 31 + band as u64) as u32).collect(),
             hit: None,

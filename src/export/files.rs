@@ -69,16 +69,14 @@ struct FileList {
     files: BTreeMap<String, String>,
 }
 
+/// Takes the rows that a sample gives for a task.
+type TakeItems<'t> = dyn FnMut(Task, Vec<Item<'_>>) -> Result<(), ExportError> + 't;
+
 /// Calls `take` for every row of every task, shard after shard.
 ///
 /// # Errors
 /// [`ExportError`] if a shard cannot be read, or `take` fails.
-fn for_each_item(
-    source: &Source,
-    plan: Plan,
-    tasks: &[Task],
-    take: &mut dyn FnMut(Task, Vec<Item<'_>>) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
+fn for_each_item(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeItems<'_>) -> Result<(), ExportError> {
     let needs_rollouts = tasks.iter().any(|task| matches!(task, Task::Dpo | Task::Kto));
     let with_rollouts = if needs_rollouts { WithRollouts::Yes } else { WithRollouts::No };
     for shard in source.shards(with_rollouts) {

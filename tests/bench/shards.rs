@@ -61,7 +61,8 @@ impl Numbers {
 
 fn row(index: usize, numbers: &mut Numbers) -> RolloutRow {
     let is_on = index % 16 < 8;
-    let (thinking, answer) = (numbers.words(if is_on { 120 + numbers.next() % 240 } else { 0 }), numbers.words(20));
+    let length = if is_on { 120 + numbers.next() % 240 } else { 0 };
+    let (thinking, answer) = (numbers.words(length), numbers.words(20));
     let mode = if is_on { "think_on" } else { "think_off" };
     RolloutRow {
         query_id: format!("query-{:06}", index / 16),
@@ -77,7 +78,7 @@ fn row(index: usize, numbers: &mut Numbers) -> RolloutRow {
         thinking: is_on.then_some(thinking),
         answer,
         finish_reason: "stop".to_owned(),
-        verdict: if numbers.next() % 3 == 0 { "incorrect" } else { "correct" }.to_owned(),
+        verdict: if numbers.next().is_multiple_of(3) { "incorrect" } else { "correct" }.to_owned(),
         extracted: Some((numbers.next() % 1000).to_string()),
         verdict_reason: "boxed:rational_equal".to_owned(),
         prompt_tokens: 30,
