@@ -5,7 +5,7 @@
 //! is learnt. In [`Flavour::Controlled`] the user chooses: the mode tag ends the user's turn, and what follows the tag
 //! in the structured response is learnt.
 //!
-//! How a row is written is a matter of the trainer ([`layout`]); what the trainer makes of it with a model's chat
+//! How a row is written is a matter of the trainer (`layout`); what the trainer makes of it with a model's chat
 //! template is predicted by [`render`] and judged by [`check`]: nothing is written that a template would mangle.
 //!
 //! Limits: one shard's samples and, for preference pairs, its responses are in memory at a time. This room does not know

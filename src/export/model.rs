@@ -84,7 +84,7 @@ impl ModelTemplate {
         Ok(model)
     }
 
-    /// Returns the same model with the template wrapped so that it writes every response whole (see [`wrapped`]).
+    /// Returns the same model with the template wrapped so that it writes every response whole (see `wrapped`).
     ///
     /// # Errors
     /// As [`Self::read`].

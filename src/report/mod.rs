@@ -1,6 +1,6 @@
 //! A run to look at: its figures as plots, and a reader of its samples.
 //!
-//! [`gather`] reads the published shards one at a time and keeps a few numbers per query; [`figures`] draws them as inline
+//! [`gather()`] reads the published shards one at a time and keeps a few numbers per query; [`figures`] draws them as inline
 //! SVG with a table beside each; [`entries`] are what the reader shows; [`page`] puts both into one self-contained file
 //! that asks nobody for anything. A server that shows the same pages lives in `view`.
 //!
