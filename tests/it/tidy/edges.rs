@@ -55,6 +55,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "sys",
             "config",
             "http",
+            "engine",
             "policy",
             "ingest",
             "verify",
