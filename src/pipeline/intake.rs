@@ -62,8 +62,12 @@ pub fn store(input: &Input, ledger: &Ledger) -> Result<u64, RunError> {
     let mut unread = UnreadGolds::default();
     let rows = ingest::read(&input.files, &input.options).map(|row| match row? {
         Row::Query(query) => {
-            unread.look_at(&query);
-            Ok(admit(query, &mut index))
+            let row = admit(query, &mut index);
+            // Of what is excluded nothing is verified.
+            if let IntakeRow::Query(query) = &row {
+                unread.look_at(query);
+            }
+            Ok(row)
         }
         Row::Excluded(exclusion) => Ok(IntakeRow::Excluded(exclusion)),
     });
