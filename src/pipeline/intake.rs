@@ -196,8 +196,12 @@ pub fn store(input: &Input, ledger: &Ledger, dir: &Path) -> Result<u64, RunError
                     "an input file changed while it was read; run the same again".to_owned(),
                 ));
             }
-            unread.look_at(&query);
-            admit(query, row, &index, &decisions)
+            let row = admit(query, row, &index, &decisions);
+            // Of what is excluded nothing is verified.
+            if let Ok(IntakeRow::Query(query)) = &row {
+                unread.look_at(query);
+            }
+            row
         }
     });
     let count = ledger.store_intake::<RunError>(&input.digest, copied.chain(new))?;

@@ -38,7 +38,7 @@ use extract::Strategy;
 use math::Outcome;
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest response that is read as a whole answer, in bytes.
 const WHOLE_BYTES_MAX: usize = 400;
