@@ -45,13 +45,13 @@ fn query() -> Query {
 }
 
 fn settings(n: usize, tenths: u32) -> Settings {
-    let mut settings = Settings::default();
-    settings.policy = PolicySettings {
+    let policy = PolicySettings {
         base_urls: vec!["http://127.0.0.1:1/v1".to_owned()],
         mode_preset: ModePresetName::Prompted,
         attempts_max: 3,
         ..PolicySettings::default()
     };
+    let mut settings = Settings { policy, ..Settings::default() };
     settings.sampling.samples_per_mode = n as u32;
     settings.select.tie_margin = f64::from(tenths) / 10.0;
     settings.select.random_mode_rate = 0.0;
