@@ -51,8 +51,8 @@ fn settings() -> impl Strategy<Value = (SelectSettings, DifficultySettings)> {
     (select, bins)
 }
 
-/// What every response that was asked for was bounded to.
-type Bounds = BTreeMap<(Mode, u32), Option<u32>>;
+/// The responses that were asked for, each with the bound of its use.
+type Asked = BTreeMap<(Mode, u32), Option<u32>>;
 
 /// Asks for what is missing, one response at a time in an order of `shuffle`'s, until the query is settled. Returns the
 /// end and what every response that was asked for was bounded to.
@@ -60,8 +60,8 @@ fn sample_until_settled(
     rule: &Rule<'_, impl Fn(&ByMode<PassCounts>) -> DifficultyLabel>,
     all: &ByMode<Vec<Candidate>>,
     mut shuffle: u64,
-) -> (Replay<DifficultyLabel>, Bounds) {
-    let mut there = Bounds::new();
+) -> (Replay<DifficultyLabel>, Asked) {
+    let mut there = Asked::new();
     loop {
         let mut open = Vec::new();
         let replay = replay(rule, |wish| {
