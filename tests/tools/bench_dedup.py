@@ -7,8 +7,8 @@ case and spacing. All tools read the JSON lines, take word 5-grams of lower-case
 and report which rows repeat an earlier one. thinkloom also finds exact copies, compares answers, confirms every pair by its
 exact similarity and writes one line per row; rensa (one thread of its own, Python around it, its batch calls) compares
 signatures; datatrove runs its signature, bucket and cluster steps with one process per core, on fewer rows because it takes
-long. Prints JSON: seconds, rows per second, peak resident memory of all processes in MiB, and the share of planted rows
-that are found.
+long. Prints JSON: seconds, rows per second, peak resident memory of the largest process in MiB, the share of planted rows that
+are reported, and how many others are: rensa reports both rows of a pair, datatrove keeps either.
 """
 
 import argparse
