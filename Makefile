@@ -87,7 +87,7 @@ bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; want
 
 bench-dedup: build ## measure near-duplicate search beside rensa and datatrove, one million generated queries; wants an idle machine
 	test -x $(CACHE)/venv-dedup/bin/python || python3 -m venv $(CACHE)/venv-dedup
-	$(CACHE)/venv-dedup/bin/python -m pip install --quiet --disable-pip-version-check rensa==0.5.0 datatrove==0.10.1
+	$(CACHE)/venv-dedup/bin/python -m pip install --quiet --disable-pip-version-check rensa==0.5.0 datatrove==0.10.1 regex xxhash==3.5.0 orjson tokenizers
 	$(CACHE)/venv-dedup/bin/python tests/tools/bench_dedup.py $(THINKLOOM) $(BENCH_ARGS)
 
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE

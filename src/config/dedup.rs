@@ -104,7 +104,7 @@ impl Default for DedupSettings {
             conflicting_gold: Conflicts::KeepFirst,
             benchmarks: Vec::new(),
             contamination_rules: vec![ContaminationRule::Share],
-            contamination_share: 0.5,
+            contamination_share: 0.6,
             contamination_scope: ContaminationScope::Prompts,
             threads: 0,
         }

@@ -4,7 +4,7 @@
 //! | rule | a query is held by an item if |
 //! |---|---|
 //! | `exact` | their words are the same, in order |
-//! | `share` | half of the item's words (`dedup.contamination_share`) stand in word 5-grams that the query has as well and that are no stock phrases; or nine tenths in any shared ones; or they are exactly the same |
+//! | `share` | six tenths of the item's words (`dedup.contamination_share`), and ten at least, stand in word 5-grams that the query has as well and that are no stock phrases; or nine tenths in any shared ones; or they are exactly the same |
 //! | `ngram_8` | they share a word 8-gram (open-r1, s1) |
 //! | `ngram_13` | they share a word 13-gram (GPT-3) |
 //! | `near_duplicate` | the Jaccard similarity of their word n-grams reaches `dedup.near_duplicate_threshold` |
@@ -30,6 +30,9 @@ use crate::config::{ContaminationRule, ContaminationScope, DedupSettings};
 const SHARE_NGRAM: usize = 5;
 /// Items of one benchmark from which on a 5-gram that they have is a stock phrase.
 const STOCK_ITEMS: usize = 3;
+/// Words that must stand in shared 5-grams that are no stock phrases: two short questions about one thing share half of
+/// their words without being one.
+const TELLING_WORDS_MIN: usize = 10;
 /// Share of an item's words in any shared 5-grams that holds it, stock phrases or not.
 const WHOLE_SHARE: f64 = 0.9;
 /// Words that an answer must have to be compared.
@@ -284,10 +287,11 @@ impl Index {
             let count = text.words.len() as f64;
             let any = text.covered(|gram| grams.contains(gram));
             let telling = text.covered(|gram| grams.contains(gram) && !self.stock.contains(gram));
-            let share = |covered: &[bool]| covered.iter().filter(|covered| **covered).count() as f64 / count;
-            let (whole, share) = (share(&any), share(&telling));
+            let words = |covered: &[bool]| covered.iter().filter(|covered| **covered).count();
+            let (whole, share) = (words(&any) as f64 / count, words(&telling) as f64 / count);
+            let is_share = share >= share_min && words(&telling) >= TELLING_WORDS_MIN;
             let score = if whole >= WHOLE_SHARE { whole } else { share };
-            if (whole >= WHOLE_SHARE || share >= share_min) && best.as_ref().is_none_or(|best| score > best.score) {
+            if (whole >= WHOLE_SHARE || is_share) && best.as_ref().is_none_or(|best| score > best.score) {
                 best = Some(Found { item: text.item, score, overlap: text.longest(&any) });
             }
         }

@@ -390,7 +390,7 @@ mod tests {
     fn fill(store: &mut RowStore, rows: std::ops::Range<u64>) {
         for number in rows {
             let features = features(number, 3);
-            let part = (number % 5 > 0).then_some(&features);
+            let part = (!number.is_multiple_of(5)).then_some(&features);
             store.push(2 * number, &format!("id{number}"), &number.to_le_bytes(), part).unwrap();
         }
     }
@@ -404,7 +404,7 @@ mod tests {
             let record = store.record(row).unwrap();
             assert_eq!((record.id, record.note), (format!("id{number}"), number.to_le_bytes().to_vec()));
             assert_eq!(store.ordinal(row), 2 * number);
-            assert_eq!(store.takes_part(row), number % 5 > 0);
+            assert_eq!(store.takes_part(row), !number.is_multiple_of(5));
             if store.takes_part(row) {
                 assert_eq!(record.text, format!("text {number}"));
                 assert_eq!(keys[number as usize], (number * 31 + 2) as u32);

@@ -118,7 +118,7 @@ fn a_run_excludes_with_reasons_links_variants_and_an_added_file_changes_nothing_
     };
     let found = excluded(&workspace.out());
     for (ordinal, reason, detail) in [
-        (1, "near_duplicate", "similarity 1.000 to query first"),
+        (1, "near_duplicate", "to query first"),
         (2, "near_duplicate", "to query first"),
         (4, "conflicting_gold", "the same question as query first, with another answer"),
         (5, "contaminated", "question stands in item item-1 of bench.jsonl, by rule share"),
