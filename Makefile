@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-gpu fmt fmt-check clippy doc consumers ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages fuzz fmt fmt-check clippy doc consumers consumers-serve ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,11 +81,40 @@ bench-verify: build ## measure the verifiers beside math-verify on CASES=file.js
 	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check math-verify==0.9.0 antlr4-python3-runtime==4.13.2
 	$(CACHE)/venv-verify/bin/python tests/tools/bench_verify.py $(THINKLOOM) $(CASES)
 
+# Coverage as cargo-fuzz asks for it, by flags that a stable compiler has; no sanitizer: the readers hold no unsafe code.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
+FUZZ_TARGETS := extractor latex code_blocks
+FUZZ_SECONDS := 60
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS (needs a C++ compiler; the first build takes minutes)
+	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo build --release --locked --target $(HOST) --manifest-path tests/fuzz/Cargo.toml
+	for target in $(FUZZ_TARGETS); do mkdir -p $(TARGET_DIR)/fuzz/corpus/$$target; \
+		$(TARGET_DIR)/fuzz/$(HOST)/release/$$target $(TARGET_DIR)/fuzz/corpus/$$target -dict=tests/fuzz/words.dict \
+			-max_len=2048 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(TARGET_DIR)/fuzz/$$target- -print_final_stats=1; \
+	done
+
+bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; wants an idle machine
+	shards=$$(cargo bench --locked --no-run --bench shards --message-format json \
+		| sed -n '/"name":"shards"/s/.*"executable":"\([^"]*\)".*/\1/p'); \
+	$(VENV)/bin/python tests/tools/bench_shards.py "$$shards"
+
+bench-dedup: build ## measure near-duplicate search beside rensa and datatrove, one million generated queries; wants an idle machine
+	test -x $(CACHE)/venv-dedup/bin/python || python3 -m venv $(CACHE)/venv-dedup
+	$(CACHE)/venv-dedup/bin/python -m pip install --quiet --disable-pip-version-check rensa==0.5.0 datatrove==0.10.1 regex xxhash==3.5.0 orjson tokenizers
+	$(CACHE)/venv-dedup/bin/python tests/tools/bench_dedup.py $(THINKLOOM) $(BENCH_ARGS)
+
 bench-gpu: ## measure the engine and transformers side by side on an NVIDIA GPU, random weights of BENCH_SHAPE
 	test -f $(BENCH_DIR)/config.json || python3 tests/tools/make_random_model.py $(BENCH_SHAPE) $(BENCH_DIR)
 	eval "$$(python3 tests/tools/cuda_toolchain.py $(CACHE)/cuda)" && \
 	$(CUDA_CARGO) bench --locked --features cuda --bench gpu -- $(BENCH_DIR) $(BENCH_COUNTS)
 	python3 tests/tools/bench_transformers.py $(BENCH_DIR) $(BENCH_COUNTS)
+
+pages: demo ## go through report and viewer in headless Chromium (CHROMIUM=path), with axe; pictures into out/pages
+	test -x $(CACHE)/venv-browser/bin/python || python3 -m venv $(CACHE)/venv-browser
+	$(CACHE)/venv-browser/bin/python -m pip install --quiet --disable-pip-version-check playwright axe-playwright-python
+	$(CACHE)/venv-browser/bin/python tests/tools/check_pages.py $(THINKLOOM) out/demo out/pages
 
 fmt: ## format the sources
 	cargo fmt
@@ -99,11 +128,17 @@ clippy: ## lint, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
 
-consumers: demo ## read shards and model cache with DuckDB, pyarrow, Hugging Face datasets and huggingface_hub
+consumers: demo ## read shards, exports and model cache with DuckDB, pyarrow, polars, pandas, datasets, transformers
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
 	$(VENV)/bin/python tests/consumers/check.py out/demo
+	$(VENV)/bin/python tests/consumers/templates.py $(THINKLOOM) out/demo fixtures/templates
 	$(VENV)/bin/python tests/consumers/hub_cache.py $(THINKLOOM) fixtures/tiny-llama.gguf
+
+consumers-serve: model build ## use the server with the official openai client, verl, TRL and OpenRLHF shapes (about 2 minutes)
+	test -x $(CACHE)/venv-serve/bin/python || python3 -m venv $(CACHE)/venv-serve
+	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
+	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
 ci: fmt-check clippy doc consumers test ## everything that must pass before a change lands
 

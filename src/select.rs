@@ -5,6 +5,8 @@
 //! random. A response is *eligible* if its verdict is `correct`, it shows the mode that was asked for, and it holds
 //! none of the response template's tags.
 
+pub mod curtail;
+
 use sha2::{Digest, Sha256};
 
 use crate::config::SelectSettings;
@@ -47,16 +49,29 @@ pub fn decide(
     seed: u64,
 ) -> Result<Decision, NoDecision> {
     let counts = ByMode::from_fn(|mode| count(&candidates[mode]));
+    let shortest = ByMode::from_fn(|mode| shortest(&candidates[mode]));
+    let is_eligible = ByMode::from_fn(|mode| shortest[mode].is_some());
+    let drawn = random_mode(query_id, settings.random_mode_rate, seed);
+    let (mode, reason) = choose_mode(&counts, is_eligible, drawn, settings.tie_margin)?;
+    let chosen = shortest[mode].clone();
+    chosen.map(|chosen| Decision { mode, reason, counts, chosen }).ok_or(NoDecision::NotRenderable(mode))
+}
+
+/// Chooses the mode by the counts of all responses, and by which modes have an eligible one.
+fn choose_mode(
+    counts: &ByMode<PassCounts>,
+    is_eligible: ByMode<bool>,
+    drawn: Option<Mode>,
+    tie_margin: f64,
+) -> Result<(Mode, ModeReason), NoDecision> {
     if counts.on.correct == 0 && counts.off.correct == 0 {
         return Err(NoDecision::Unsolved);
     }
-    let drawn = random_mode(query_id, settings.random_mode_rate, seed);
-    if let Some((mode, chosen)) = drawn.and_then(|mode| Some((mode, shortest(&candidates[mode])?))) {
-        return Ok(Decision { mode, reason: ModeReason::Random, counts, chosen });
+    if let Some(mode) = drawn.filter(|mode| is_eligible[*mode]) {
+        return Ok((mode, ModeReason::Random));
     }
-    let (mode, reason) = rule_mode(&counts, settings.tie_margin);
-    let chosen = shortest(&candidates[mode]);
-    chosen.map(|chosen| Decision { mode, reason, counts, chosen }).ok_or(NoDecision::NotRenderable(mode))
+    let (mode, reason) = rule_mode(counts, tie_margin);
+    if is_eligible[mode] { Ok((mode, reason)) } else { Err(NoDecision::NotRenderable(mode)) }
 }
 
 /// Counts samples and correct ones.
@@ -67,11 +82,12 @@ pub fn count(candidates: &[Candidate]) -> PassCounts {
     PassCounts { sampled: number(candidates.len()), correct: number(correct) }
 }
 
-/// `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
+/// Returns the mode that the rule gives: `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
 ///
 /// Where a tie leaves Think-off without any correct response (one correct Think-on answer within a wide margin), the
 /// only mode that has one is taken: a sample must be correct.
-fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeReason) {
+#[must_use]
+pub fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeReason) {
     let difference = counts.on.pass_rate() - counts.off.pass_rate();
     // A tenth written in binary is no tenth: 0.6 - 0.5 must count as 0.1.
     let is_tie = difference.abs() < tie_margin - 1e-9 || difference == 0.0;

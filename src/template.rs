@@ -137,6 +137,75 @@ pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
     }
 }
 
+/// A completion that should be a structured response, taken apart as far as it is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StructuredReading<'a> {
+    /// What stands in the judge block, trimmed; `None` if there is no such block.
+    pub justification: Option<&'a str>,
+    /// The mode that the mode tag names; `None` without one.
+    pub mode: Option<Mode>,
+    /// What follows judge block and mode tag.
+    pub body: &'a str,
+}
+
+impl StructuredReading<'_> {
+    /// Returns the byte of the completion at which judge block and mode tag end; 0 without either.
+    #[must_use]
+    pub fn judge_end(&self, completion: &str) -> usize {
+        completion.len() - self.body.len()
+    }
+
+    /// Splits the body into thinking and answer; see [`read_response`]. Without a mode tag the mode is the one that the
+    /// body shows.
+    #[must_use]
+    pub fn observe(&self, finish_reason: FinishReason) -> ObservedResponse {
+        read_response(self.body, self.mode.unwrap_or(Mode::ThinkOff), finish_reason)
+    }
+}
+
+/// Finds judge block and mode tag in a model's own structured response, leniently:
+/// - the judge block ends with the first `</judge>`; a mode tag behind it belongs to it, wherever it stands before the
+///   first `<think>` or `<answer>`;
+/// - without `</judge>`, a mode tag before the first `<think>` or `<answer>` ends the block;
+/// - a `<judge>` at the beginning that nothing ends makes the whole text the block;
+/// - otherwise there is no block, and tags further on are the answer's own text.
+#[must_use]
+pub fn read_structured(completion: &str) -> StructuredReading<'_> {
+    let opens = completion.trim_start().starts_with("<judge>");
+    let content_start = completion.find("<judge>").map(|at| at + "<judge>".len());
+    let body_tag = |from: usize| {
+        let rest = completion.get(from..).unwrap_or_default();
+        let found = ["<think>", "<answer>"].iter().filter_map(|tag| rest.find(tag)).min();
+        found.map_or(completion.len(), |at| from + at)
+    };
+    let mode_tag = |from: usize| -> Option<(Mode, usize, usize)> {
+        let head = completion.get(from..body_tag(from))?;
+        let tags = [(Mode::ThinkOn, "<think_on>"), (Mode::ThinkOff, "<think_off>")];
+        let found = tags.iter().filter_map(|(mode, tag)| head.find(tag).map(|at| (*mode, from + at, tag.len())));
+        found.min_by_key(|(_, at, _)| *at).map(|(mode, at, length)| (mode, at, at + length))
+    };
+    // A closing tag inside the thinking or the answer closes nothing.
+    let close = completion.find("</judge>").filter(|&at| opens || at < body_tag(0));
+    let content = |end: usize| {
+        let start = content_start.filter(|&start| start <= end)?;
+        completion.get(start..end).map(str::trim)
+    };
+    let (justification, mode, end) = match close {
+        Some(close) => {
+            let after = close + "</judge>".len();
+            let tag = mode_tag(after);
+            let justification = content(close).or_else(|| completion.get(..close).map(str::trim));
+            (justification, tag.map(|tag| tag.0), tag.map_or(after, |tag| tag.2))
+        }
+        None => match mode_tag(0) {
+            Some((mode, start, end)) => (content(start), Some(mode), end),
+            None if opens => (content(completion.len()), None, completion.len()),
+            None => (None, None, 0),
+        },
+    };
+    StructuredReading { justification, mode, body: completion.get(end..).unwrap_or_default() }
+}
+
 /// What a model's own response shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedResponse {
@@ -240,6 +309,9 @@ mod tests {
             match render(&response) {
                 Ok(text) => {
                     prop_assert!(!holds_tag);
+                    let read = read_structured(&text);
+                    prop_assert_eq!(read.justification, Some(justification.trim()));
+                    prop_assert_eq!(read.mode, Some(response.body.mode()));
                     prop_assert_eq!(parse(&text), Ok(response));
                 }
                 Err(_) => prop_assert!(holds_tag),
@@ -276,6 +348,35 @@ mod tests {
     fn read(text: &str, mode: Mode, finish_reason: FinishReason) -> (Option<String>, String, Mode) {
         let ObservedResponse { thinking, answer, mode } = read_response(text, mode, finish_reason);
         (thinking, answer, mode)
+    }
+
+    #[test]
+    fn judge_block_and_mode_tag_are_found_leniently() {
+        use Mode::{ThinkOff, ThinkOn};
+        // Text, justification, mode, what follows.
+        type Case = (&'static str, Option<&'static str>, Option<Mode>, &'static str);
+        let cases: &[Case] = &[
+            ("<judge>\nWhy.\n</judge>\n\n<think_off>\n<answer>4", Some("Why."), Some(ThinkOff), "\n<answer>4"),
+            ("Sure. <judge>Why.</judge><think_on><think>", Some("Why."), Some(ThinkOn), "<think>"),
+            ("Why.</judge><think_on>x", Some("Why."), Some(ThinkOn), "x"),
+            (
+                "<judge>Why.</judge>\n<answer>say <think_on></answer>",
+                Some("Why."),
+                None,
+                "\n<answer>say <think_on></answer>",
+            ),
+            ("<judge>Why. <think_off>\n4", Some("Why."), Some(ThinkOff), "\n4"),
+            ("<think_on>\n<think>a</think>4", None, Some(ThinkOn), "\n<think>a</think>4"),
+            ("<judge>and so on", Some("and so on"), None, ""),
+            ("<think>is </judge> a tag?</think>4", None, None, "<think>is </judge> a tag?</think>4"),
+            ("The tags are <answer> and <think_on>.", None, None, "The tags are <answer> and <think_on>."),
+            ("", None, None, ""),
+        ];
+        for (text, justification, mode, body) in cases {
+            let read = read_structured(text);
+            assert_eq!((read.justification, read.mode, read.body), (*justification, *mode, *body), "{text}");
+            assert_eq!(&text[read.judge_end(text)..], *body);
+        }
     }
 
     #[test]

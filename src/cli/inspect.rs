@@ -7,10 +7,11 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::wrap::{COLUMNS, block, visible};
 use super::{Failure, print};
 use crate::ledger::{IntakeRow, Reader, RunRecord};
 use crate::pipeline::{RunError, plan};
-use crate::shards::{Table, describe, read_columns};
+use crate::shards::{RowFilter, Table, read_columns, read_rows_of};
 
 /// Rows of the intake that are listed from memory at a time.
 const PAGE_ROWS: u64 = 1000;
@@ -64,12 +65,15 @@ fn list(args: &InspectArgs, reader: &Reader, run: &RunRecord) -> Result<(), Fail
             };
             let outcome = outcomes.get(&ordinal).map_or("outstanding", String::as_str);
             if args.json {
-                let line = json!({"ordinal": ordinal, "query_id": id, "kind": kind, "outcome": outcome});
+                let line = json!({
+                    "ordinal": ordinal, "query_id": id, "kind": kind, "outcome": outcome, "question": question,
+                });
                 text.push_str(&format!("{line}\n"));
             } else {
-                let question: String = question.split_whitespace().collect::<Vec<_>>().join(" ");
-                let question: String = question.chars().take(60).collect();
-                text.push_str(&format!("{ordinal:>6}  {id:<20}  {kind:<8}  {outcome:<24}  {question}\n"));
+                let question = question.split_whitespace().collect::<Vec<_>>().join(" ");
+                let line = format!("{ordinal:>6}  {id:<18}  {outcome:<18}  {question}");
+                let line: String = visible(&line).chars().take(COLUMNS).collect();
+                text.push_str(&format!("{}\n", line.trim_end()));
             }
         }
         print(&text)?;
@@ -159,7 +163,7 @@ fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option
     Ok(Some(Value::Object(story)))
 }
 
-/// Returns a query's row of a published table, scalar columns only.
+/// Returns a query's row of a published table.
 fn published_row(
     dir: &Path,
     reader: &Reader,
@@ -167,13 +171,14 @@ fn published_row(
     table: Table,
     id: &str,
 ) -> Result<Option<Value>, RunError> {
-    let columns: Vec<&str> =
-        describe(table).into_iter().map(|column| column.name).filter(|name| *name != "messages").collect();
     for record in reader.shards(&run.fingerprint)?.iter().filter(|record| record.table == table.name()) {
-        let rows = read_columns(&dir.join(&record.file_name), &columns)?;
-        if let Some(row) = rows.into_iter().find(|row| row.first().is_some_and(|cell| cell.as_deref() == Some(id))) {
-            let cells = columns.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), json!(cell)));
-            return Ok(Some(Value::Object(cells.collect())));
+        let path = dir.join(&record.file_name);
+        let found = read_columns(&path, &["query_id", "ordinal"])?
+            .into_iter()
+            .find(|row| row.first().is_some_and(|cell| cell.as_deref() == Some(id)));
+        let ordinal = found.and_then(|row| row.into_iter().nth(1).flatten()?.parse().ok());
+        if let Some(ordinal) = ordinal {
+            return Ok(read_rows_of::<Value>(&path, &RowFilter::ordinal(ordinal))?.pop());
         }
     }
     Ok(None)
@@ -187,11 +192,16 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn indent(block: &str) -> String {
-    block.lines().map(|line| format!("    {line}\n")).collect()
+fn indent(text: &str) -> String {
+    block(text, 4)
 }
 
+/// Returns the story within 80 columns; nothing in it can steer a terminal.
 fn to_text(story: &Value) -> String {
+    block(&to_lines(story), 0)
+}
+
+fn to_lines(story: &Value) -> String {
     let mut out = format!("query {}\n", text(&story["query_id"]));
     if let Some(query) = story.get("query") {
         out.push_str(&format!(

@@ -5,15 +5,26 @@
 
 pub mod display;
 mod deadline;
+mod dedup;
+mod diff;
 mod doctor;
+mod eval;
+mod export;
 mod grade;
 mod init;
 mod inspect;
 mod models;
+mod redecide;
+mod report;
+mod reward;
 mod run;
 mod schema;
+mod serve;
 mod status;
 mod status_judge;
+mod table;
+mod view;
+mod wrap;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,8 +59,26 @@ enum Command {
     Status(status::StatusArgs),
     /// Show one query's whole story, or list all queries.
     Inspect(inspect::InspectArgs),
+    /// Select again from stored facts, with other settings, into another directory.
+    Redecide(redecide::RedecideArgs),
     /// Verify answers from a file of cases.
     Grade(grade::GradeArgs),
+    /// Find duplicates, near-duplicates and benchmark items in any dataset.
+    Dedup(dedup::DedupArgs),
+    /// Write datasets for a trainer, or check them against a chat template.
+    Export(export::ExportArgs),
+    /// Write report.html: figures and a reader of samples in one file.
+    Report(report::ReportArgs),
+    /// Say what changed between two runs.
+    Diff(diff::DiffArgs),
+    /// Show a run in the browser, all of it, while it goes on.
+    View(view::ViewArgs),
+    /// Compute HiPO rewards and advantages of grouped rollouts.
+    Reward(reward::RewardArgs),
+    /// Measure accuracy, length and think rate, and what changed against a baseline.
+    Eval(eval::EvalArgs),
+    /// Serve the hosted model, OpenAI-compatible, and the reward rule.
+    Serve(serve::ServeArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
@@ -113,7 +142,16 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Redecide(args) => redecide::run(&args),
         Command::Grade(args) => grade::run(&args),
+        Command::Dedup(args) => dedup::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::View(args) => view::run(&args),
+        Command::Reward(args) => reward::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

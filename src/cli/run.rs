@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        spawn_signal_watch(stop.clone());
+        spawn_signal_watch(stop.clone(), "stopping: running responses are finished and kept (again to stop at once)");
         if let Some(deadline) = args.deadline {
             spawn_deadline(deadline, stop.clone());
         }
@@ -61,7 +61,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
         }
         let open = tokio::task::spawn_blocking(move || Context::open(options, stop));
-        let context = Arc::new(open.await.map_err(Failure::other)??);
+        let opened = open.await.map_err(Failure::other)?;
+        if let (true, Err(RunError::Changed(report))) = (args.json, &opened) {
+            print(&format!("{:#}\n", serde_json::json!(**report)))?;
+        }
+        let context = Arc::new(opened?);
         let started = std::time::Instant::now();
         let summary = run_with_display(&context).await?;
         warn_of_strangers(&context)?;
@@ -84,6 +88,8 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
             tracing::info!("{}", memory::describe_kv(&engine, &settings.sampling, positions));
         }
+        // Nothing is sampled.
+        Policy::Stored(_) => {}
         Policy::OpenAi(_) => {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));
@@ -107,11 +113,12 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM, or the terminal's end) stops the run cleanly, the second ends the process at once; both are safe.
-fn spawn_signal_watch(stop: CancellationToken) {
+/// The first Ctrl-C (or SIGTERM, or the terminal's end) stops the run cleanly, the second ends the process at once; both
+/// are safe.
+pub(super) fn spawn_signal_watch(stop: CancellationToken, message: &'static str) {
     tokio::spawn(async move {
         wait_for_signal().await;
-        tracing::warn!("stopping: running responses are finished and kept (again to stop at once)");
+        tracing::warn!("{message}");
         stop.cancel();
         wait_for_signal().await;
         std::process::exit(130);

@@ -3,6 +3,7 @@
 use clap::Args;
 use schemars::schema_for;
 
+use super::dedup::DedupLine;
 use super::grade::{GradeCase, GradeVerdict};
 use super::{Failure, print};
 use crate::config::Settings;
@@ -13,7 +14,7 @@ use crate::shards::{Table, describe_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom schema samples")]
 pub struct SchemaArgs {
-    /// One of config, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without it all are printed, as one
+    /// One of config, dedup_line, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without it all are printed, as one
     /// JSON object by name.
     name: Option<String>,
 }
@@ -23,6 +24,7 @@ type BuildSchema = fn() -> String;
 /// Every schema: its name, and what builds it. The files of the same names under `schemas/` are checked by a test.
 const SCHEMAS: &[(&str, BuildSchema)] = &[
     ("config", || pretty(schema_for!(Settings))),
+    ("dedup_line", || pretty(schema_for!(DedupLine))),
     ("grade_case", || pretty(schema_for!(GradeCase))),
     ("grade_verdict", || pretty(schema_for!(GradeVerdict))),
     ("judge_reply", || pretty(schema_for!(JudgeReply))),

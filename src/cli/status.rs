@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::display::{duration, percent};
 use super::status_judge::{self, JudgeStatus};
 use super::{Failure, print};
-use crate::config::Settings;
+use crate::config::{BudgetPolicy, Settings};
 use crate::domain::{Mode, PassCounts};
 use crate::ledger::{Reader, RunRecord, Totals};
 use crate::pipeline::{RunError, audit, run_counts};
@@ -46,7 +46,9 @@ struct Status {
     pass_rate_on: Option<f64>,
     pass_rate_off: Option<f64>,
     totals: Totals,
+    /// N of each mode for every query; under a curtailed budget that is the most there can be.
     rollouts_expected: u64,
+    budget: BudgetPolicy,
     tokens_per_second: Option<f64>,
     /// Seconds of sampling left at the measured speed.
     remaining_s: Option<f64>,
@@ -136,6 +138,7 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
         pass_rate_on: rate(reader.pass_counts(Mode::ThinkOn)?),
         pass_rate_off: rate(reader.pass_counts(Mode::ThinkOff)?),
         rollouts_expected,
+        budget: settings.as_ref().map_or_else(BudgetPolicy::default, |settings| settings.sampling.budget),
         tokens_per_second,
         remaining_s: remaining(&totals, rollouts_expected, tokens_per_second),
         totals,
@@ -165,6 +168,7 @@ fn to_text(status: &Status) -> String {
     let speed = status.tokens_per_second.map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}"));
     let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let mean = |mode: &crate::ledger::ModeTotals| mode.completion_tokens.checked_div(mode.rollouts).unwrap_or(0);
+    let most = if status.budget == BudgetPolicy::Full { "" } else { "at most " };
     let remaining = match status.remaining_s {
         Some(seconds) if status.outstanding > 0 => format!(", about {} of sampling left", duration(seconds)),
         _ => String::new(),
@@ -174,7 +178,7 @@ fn to_text(status: &Status) -> String {
          samples      {}, think-on share {}; difficulty: {}\n\
          exclusions   {}: {}\n\
          pass rates   think-on {}, think-off {}\n\
-         rollouts     {rollouts} of {} stored; mean tokens think-on {}, think-off {}; {speed} tokens per second\n\
+         rollouts     {rollouts} of {most}{} stored; mean tokens think-on {}, think-off {}; {speed} tokens per second\n\
          judge        {} attempts, {} replies, {} failures\n\
          {}\
          policy       {}\n\

@@ -9,14 +9,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::display::duration;
 use crate::config::{JudgeBackend, Settings};
 use crate::domain::Mode;
-use crate::judge::check::{Subject, check, known_texts, triples};
-use crate::judge::cost::{Usage, cost_usd};
+use crate::judge::check::{Rejection, Subject, check, known_texts, triples};
+use crate::judge::cost::{Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::{JudgeKind, reply};
-use crate::ledger::{IntakeRow, Reader, RunRecord, ShardRecord};
+use crate::ledger::{BatchTotals, CallSize, IntakeRow, Reader, RunRecord, ShardRecord};
 use crate::pipeline::RunError;
 use crate::shards::read_columns;
+use crate::sys::clock::unix_ms;
 
 /// Hash functions whose minima stand for a text, in groups: texts with one group alike count as near-copies. With 8
 /// groups of 4, half of the pairs are found whose word triples agree by about 0.57.
@@ -36,6 +38,14 @@ pub struct JudgeStatus {
     pub cache_hit_rate: Option<f64>,
     /// What all stored replies cost, in USD; absent if any part of it is unknown.
     pub spend_usd: Option<f64>,
+    /// The most that calls without a reply may have cost besides, in USD; absent if a price is unknown.
+    pub unanswered_usd_max: Option<f64>,
+    /// Calls without a reply that may have been charged: interrupted, or under way in a batch.
+    pub unanswered: u64,
+    /// The day of the prices, if the config says one.
+    pub prices_as_of: Option<String>,
+    /// The batches of the provider's batch API.
+    pub batches: BatchTotals,
     /// Spend over published samples.
     pub spend_per_sample_usd: Option<f64>,
     /// Spend over settled rows, for all rows.
@@ -54,6 +64,7 @@ pub struct JudgeStatus {
 
 /// A published sample, as far as its replies are checked against it.
 struct Published {
+    justification: Option<(String, String)>,
     mode: Mode,
     gold: String,
     question: String,
@@ -78,7 +89,8 @@ pub(super) fn gather(
     let choices = choices_of(reader, run, queries)?;
     let prices = settings.map(|settings| settings.judge.prices_usd_per_mtok.clone()).unwrap_or_default();
     let (mut usd, mut stated) = (Some(0.0), 0_u64);
-    reader.for_each_reply_of_a_query(|id, body| {
+    reader.for_each_reply(|record| {
+        let (id, body) = (record.query_id, record.body);
         let usage = reply::usage(body);
         if let Some(Usage { prompt_tokens, cache_hit_tokens, completion_tokens }) = usage {
             status.prompt_tokens += prompt_tokens;
@@ -89,7 +101,8 @@ pub(super) fn gather(
             }
         }
         if !reply::is_local(body) {
-            let cost = usage.and_then(|usage| cost_usd(&usage, &prices));
+            let way = if record.is_batched { Way::Batch } else { Way::Call };
+            let cost = usage.and_then(|usage| cost_usd(&usage, &prices, record.unix_ms, way));
             usd = usd.zip(cost).map(|(sum, cost)| sum + cost);
         }
         let (Some(row), Ok(parsed)) = (published.get(id), reply::parse(body, kind)) else { return };
@@ -98,8 +111,25 @@ pub(super) fn gather(
         status.replies_checked += 1;
         if let Err(rejection) = check(&parsed.justification, &subject, known_texts(kind), kind) {
             *status.rejections.entry(rejection.to_string()).or_default() += 1;
+        } else if row.justification.as_ref().is_some_and(|(text, model)| {
+            // It passed, and still another text of the same judge was taken: it nearly repeats a neighbour's.
+            *text != parsed.justification && Some(model) == parsed.served_model.as_ref()
+        }) {
+            *status.rejections.entry(Rejection::NearCopy.to_string()).or_default() += 1;
         }
     })?;
+    status.unanswered_usd_max = Some(0.0);
+    for call in reader.open_calls()? {
+        status.unanswered += 1;
+        let way = if call.batch_key.is_some() { Way::Batch } else { Way::Call };
+        let cost = call.size.and_then(|CallSize { prompt_tokens_max, completion_tokens_max }| {
+            let (prompt_tokens, completion_tokens) = (prompt_tokens_max, completion_tokens_max);
+            cost_max_usd(&Usage { prompt_tokens, cache_hit_tokens: None, completion_tokens }, &prices, way)
+        });
+        status.unanswered_usd_max = status.unanswered_usd_max.zip(cost).map(|(sum, cost)| sum + cost);
+    }
+    status.prices_as_of = prices.as_of.clone();
+    status.batches = reader.batches()?;
     let share = |part: f64, all: u64| (all > 0).then(|| part / all as f64);
     let rejected: u64 = status.rejections.values().sum();
     status.rejection_rate = share(rejected as f64, status.replies_checked);
@@ -112,21 +142,24 @@ pub(super) fn gather(
 
 /// Reads the published samples; counts their statuses and near-copies. Files that cannot be read are left out.
 fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) -> (HashMap<String, Published>, u64) {
-    const COLUMNS: [&str; 6] = ["query_id", "mode", "gold", "prompt", "justification", "justification_status"];
+    const COLUMNS: [&str; 7] =
+        ["query_id", "mode", "gold", "prompt", "justification", "justification_status", "judge_model"];
     let mut published = HashMap::new();
     let (mut seen, mut count) = (HashSet::new(), 0);
     for record in samples {
         let Ok(rows) = read_columns(&dir.join(&record.file_name), &COLUMNS) else { continue };
         for row in rows {
             count += 1;
-            let Ok([id, mode, gold, question, text, state]) = <[Option<String>; 6]>::try_from(row) else { continue };
+            let Ok([id, mode, gold, question, text, state, model]) = <[Option<String>; 7]>::try_from(row) else {
+                continue;
+            };
             *status.statuses.entry(state.unwrap_or_else(|| "none".to_owned())).or_default() += 1;
-            if text.is_some_and(|text| resembles(&mut seen, &text)) {
+            if text.as_ref().is_some_and(|text| resembles(&mut seen, text)) {
                 status.near_copies += 1;
             }
             let mode = mode.and_then(|mode| mode.parse().ok());
             if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
-                published.insert(id, Published { mode, gold, question });
+                published.insert(id, Published { justification: text.zip(model), mode, gold, question });
             }
         }
     }
@@ -191,13 +224,21 @@ impl JudgeStatus {
             let projected = self.spend_projected_usd.map(|usd| format!(", ${usd:.4} projected for all"));
             spend.push_str(&per_sample.unwrap_or_default());
             spend.push_str(&projected.unwrap_or_default());
+            let as_of = self.prices_as_of.as_ref().map(|day| format!(" (prices of {day})"));
+            spend.push_str(&as_of.unwrap_or_default());
+        }
+        if self.unanswered > 0 {
+            let most = self.unanswered_usd_max.map(|usd| format!(", for at most ${usd:.4}")).unwrap_or_default();
+            spend.push_str(&format!("; {} calls without a reply may be charged{most}", self.unanswered));
         }
         format!(
             "judge money  {} prompt + {} completion tokens; cache hits {}; {spend}\n\
+             {}\
              judge texts  {}; {} replies checked, {} rejected ({}); {} near-copies of another query's text\n",
             self.prompt_tokens,
             self.completion_tokens,
             rate(self.cache_hit_rate),
+            batches_to_text(&self.batches),
             list(&self.statuses),
             self.replies_checked,
             self.rejections.values().sum::<u64>(),
@@ -205,6 +246,26 @@ impl JudgeStatus {
             self.near_copies,
         )
     }
+}
+
+/// Returns a line about batches; nothing if there never was one.
+fn batches_to_text(batches: &BatchTotals) -> String {
+    let BatchTotals { under_way, ended_requests, ended } = batches;
+    if under_way.is_empty() && ended.is_empty() {
+        return String::new();
+    }
+    let requests: u64 = under_way.iter().map(|batch| batch.requests).sum();
+    let oldest = under_way.iter().map(|batch| unix_ms().saturating_sub(batch.begun_unix_ms)).max();
+    let oldest = oldest.map(|ms| format!(", the oldest for {}", duration(ms.max(0) as f64 / 1000.0)));
+    let ids: Vec<&str> = under_way.iter().filter_map(|batch| batch.provider_id.as_deref()).collect();
+    let ids = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
+    let ended_list: Vec<String> = ended.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    let ended_list = if ended_list.is_empty() { "none".to_owned() } else { ended_list.join(", ") };
+    format!(
+        "judge batch  {} under way with {requests} requests{}{ids}; ended: {ended_list}, {ended_requests} requests\n",
+        under_way.len(),
+        oldest.unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]

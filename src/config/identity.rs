@@ -11,6 +11,8 @@ use super::settings::{JudgeBackend, Settings};
 /// What has to be done again when a part of the identity changes. Ordered: each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redo {
+    /// What stored facts lacked is sampled and asked for.
+    Lacking,
     /// Shards are written again from stored facts.
     Shards,
     /// Justifications are asked for again.
@@ -26,10 +28,11 @@ pub enum Redo {
 impl std::fmt::Display for Redo {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
+            Self::Lacking => "what stored facts lacked is sampled and asked for",
             Self::Shards => "shards are written again from stored facts",
             Self::Justifications => "justifications are asked for again",
             Self::Decisions => "decisions are made again from stored rollouts; changed ones are justified again",
-            Self::Rollouts => "responses are sampled again",
+            Self::Rollouts => "responses that are not stored are sampled",
             Self::Intake => "the input is read again; queries that stayed the same keep their facts",
         })
     }
@@ -41,6 +44,15 @@ impl std::fmt::Display for Redo {
 /// when a directory's rollouts come from another. The Python that programs run in is the machine's, too: a verdict that is
 /// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
+    ("dedup.near_duplicate_threshold", Redo::Intake),
+    ("dedup.ngram", Redo::Intake),
+    ("dedup.bands", Redo::Intake),
+    ("dedup.band_rows", Redo::Intake),
+    ("dedup.variants", Redo::Intake),
+    ("dedup.conflicting_gold", Redo::Intake),
+    ("dedup.contamination_rules", Redo::Intake),
+    ("dedup.contamination_share", Redo::Intake),
+    ("dedup.contamination_scope", Redo::Intake),
     ("policy.kv_type", Redo::Rollouts),
     ("policy.attempts_max", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
@@ -51,15 +63,17 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("sampling.think_on_tokens_max", Redo::Rollouts),
     ("sampling.think_off_tokens_max", Redo::Rollouts),
     ("sampling.seed", Redo::Rollouts),
+    ("sampling.budget", Redo::Rollouts),
     ("verify.strict", Redo::Decisions),
     ("verify.time_limit_s", Redo::Decisions),
     ("verify.memory_limit_mib", Redo::Decisions),
     ("verify.output_limit_kib", Redo::Decisions),
     ("select.tie_margin", Redo::Decisions),
     ("select.random_mode_rate", Redo::Decisions),
-    ("difficulty.easy_off_min", Redo::Decisions),
-    ("difficulty.medium_off_min", Redo::Decisions),
-    ("difficulty.medium_on_min", Redo::Decisions),
+    ("difficulty.easy_off_min", Redo::Shards),
+    ("difficulty.medium_off_min", Redo::Shards),
+    ("difficulty.medium_on_min", Redo::Shards),
+    ("difficulty.interval", Redo::Shards),
     ("judge.backend", Redo::Justifications),
     ("judge.base_url", Redo::Justifications),
     ("judge.model", Redo::Justifications),
@@ -68,7 +82,8 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.json_mode", Redo::Justifications),
     ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
-    ("output.queries_per_shard", Redo::Shards),
+    // Texts are measured against those of the same shard.
+    ("output.queries_per_shard", Redo::Justifications),
 ];
 
 /// Parts of the identity that are no settings but contents.
@@ -85,6 +100,9 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
 /// How many rows of the input are taken. It decides which shards there are, but taking more or fewer rows is what a
 /// user does all the time, and redoes nothing: it is no change to be confirmed.
 const LIMIT_KEY: &str = "run.limit";
+
+/// Set where only stored facts were read: a run of the same settings would have sampled and asked for what they lack.
+const FACTS_KEY: &str = "run.facts";
 
 /// Hashes and versions of what the settings point at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,8 +146,8 @@ impl RunIdentity {
             }
             let pointer = format!("/{}", key.replace('.', "/"));
             let value = json.pointer(&pointer).map(ToString::to_string).unwrap_or_default();
-            // An empty table says as much as none.
-            if value != "{}" {
+            // An empty table says as much as none, and so does the budget that was once the only one.
+            if value != "{}" && value != "\"full\"" {
                 parts.insert((*key).to_owned(), value);
             }
         }
@@ -147,6 +165,13 @@ impl RunIdentity {
         parts.extend(contents.filter_map(|((key, _), value)| Some(((*key).to_owned(), value?.clone()))));
         parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
         Self(parts)
+    }
+
+    /// Returns the identity of what stored facts alone give under the same settings.
+    #[must_use]
+    pub fn of_stored_facts(mut self) -> Self {
+        self.0.insert(FACTS_KEY.to_owned(), "stored".to_owned());
+        self
     }
 
     /// Returns the fingerprint: a SHA-256 in hex over all parts.
@@ -171,7 +196,8 @@ impl RunIdentity {
     #[must_use]
     pub fn changes_from(&self, earlier: &Self) -> Vec<Change> {
         let redo_of = |key: &str| {
-            let known = DECIDING_KEYS.iter().chain(CONTENT_KEYS).find(|(known, _)| *known == key);
+            let facts = (FACTS_KEY, Redo::Lacking);
+            let known = DECIDING_KEYS.iter().chain(CONTENT_KEYS).chain([&facts]).find(|(known, _)| *known == key);
             known.map_or(Redo::Intake, |(_, redo)| *redo)
         };
         let keys: BTreeSet<&String> = self.0.keys().chain(earlier.0.keys()).collect();
@@ -249,6 +275,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.judge.backend = JudgeBackend::Openai;
         settings.policy.backend = PolicyBackend::Openai;
+        settings.sampling.budget = crate::config::BudgetPolicy::Curtailed;
         settings.judge.extra.insert("thinking".to_owned(), serde_json::Value::Bool(false));
         let base = RunIdentity::new(&settings, &contents(), None);
         for (key, _) in DECIDING_KEYS {

@@ -206,7 +206,9 @@ mod tests {
         assert!(error_of("", &["sampling.min_p=1.0"]).contains("sampling.min_p is 1; allowed: 0 to below 1"));
         assert!(error_of("", &["sampling.top_k=-1"]).contains("top_k"));
         assert!(error_of("", &["policy.kernels=sse"]).contains("avx512"));
-        assert!(error_of("[judge]\ntransport = \"batch\"", &[]).contains("not in this version"));
+        assert!(error_of("", &["judge.transport=\"slow\""]).contains("batch"));
+        assert!(error_of("", &["judge.prices_usd_per_mtok.off_peak.hours_utc=[\"8-9\"]"]).contains("no part of a day"));
+        assert!(error_of("", &["judge.batch.poll=1"]).contains("did you mean \"judge.batch.poll_s\""));
         assert!(error_of("[policy]\nbackend = \"openai\"", &[]).contains("policy.mode_preset is \"auto\""));
         assert!(error_of("", &["policy.stream=\"perhaps\""]).contains("allowed: \"auto\", true, false"));
         assert!(error_of("[judge", &[]).contains("x.toml"));

@@ -7,7 +7,10 @@ use std::ops::RangeBounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::batch::BatchSettings;
+use super::dedup::DedupSettings;
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
+use super::prices::PriceSettings;
 use super::streaming::Streaming;
 use crate::domain::Kind;
 
@@ -71,6 +74,10 @@ pub struct FieldSettings {
     pub entry_point: String,
     /// The dataset the row belongs to.
     pub source: String,
+    /// What the question is about, as the dataset says; carried through.
+    pub subject: String,
+    /// Its broad category; where there is none, a rule guesses math, code, science or general.
+    pub category: String,
 }
 
 impl Default for FieldSettings {
@@ -85,23 +92,9 @@ impl Default for FieldSettings {
             test_imports: "test_imports".to_owned(),
             entry_point: "entry_point".to_owned(),
             source: "source".to_owned(),
+            subject: "subject".to_owned(),
+            category: "category".to_owned(),
         }
-    }
-}
-
-/// `[dedup]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DedupSettings {
-    /// Jaccard over word 5-grams; 1.0 turns near-deduplication off. This version removes exact duplicates only.
-    pub near_duplicate_threshold: f64,
-    /// Files to decontaminate against. Not in this version.
-    pub benchmarks: Vec<String>,
-}
-
-impl Default for DedupSettings {
-    fn default() -> Self {
-        Self { near_duplicate_threshold: 0.8, benchmarks: Vec::new() }
     }
 }
 
@@ -112,8 +105,12 @@ pub enum BudgetPolicy {
     /// N samples of each mode for every query.
     #[default]
     Full,
-    /// No sample that cannot change the published row. Not in this version.
+    /// No sample that cannot change the published row. Where the rule needs no more of a mode, counts and pass rates are
+    /// those of the responses that were drawn.
     Curtailed,
+    /// As `curtailed`, and no Think-on sample that could only tell a tie from a higher Think-off pass rate: both are
+    /// `not_worse` then.
+    Frugal,
 }
 
 /// `[sampling]`
@@ -221,10 +218,11 @@ pub enum JudgeBackend {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// One chat call per justification.
+    /// One chat call per justification; `direct` is another name for it.
     #[default]
+    #[serde(alias = "direct")]
     Chat,
-    /// The provider's batch API. Not in this version.
+    /// The provider's batch API: cheaper at most providers, and slower.
     Batch,
 }
 
@@ -279,6 +277,8 @@ pub struct JudgeSettings {
     pub budget_usd: f64,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
     pub extra: BTreeMap<String, serde_json::Value>,
+    /// How the provider's batch API is used.
+    pub batch: BatchSettings,
     /// What the provider charges.
     pub prices_usd_per_mtok: PriceSettings,
 }
@@ -303,24 +303,10 @@ impl Default for JudgeSettings {
             on_rejected: OnRejected::Exclude,
             budget_usd: 0.0,
             extra: BTreeMap::new(),
+            batch: BatchSettings::default(),
             prices_usd_per_mtok: PriceSettings::default(),
         }
     }
-}
-
-/// `[judge.prices_usd_per_mtok]`; what is left out is unknown, and so is the spend.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PriceSettings {
-    /// Input tokens that the provider found in its cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_cache_hit: Option<f64>,
-    /// Other input tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_cache_miss: Option<f64>,
-    /// Output tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<f64>,
 }
 
 /// `[difficulty]`: bins over the two pass rates; the rule is in `difficulty.rs`.
@@ -333,11 +319,13 @@ pub struct DifficultySettings {
     pub medium_off_min: f64,
     /// `medium`, too, from this Think-on pass rate on.
     pub medium_on_min: f64,
+    /// Probability that `difficulty_low` and `difficulty_high` enclose the score, in 0..1 (Beta posterior, flat prior).
+    pub interval: f64,
 }
 
 impl Default for DifficultySettings {
     fn default() -> Self {
-        Self { easy_off_min: 0.75, medium_off_min: 0.25, medium_on_min: 0.75 }
+        Self { easy_off_min: 0.75, medium_off_min: 0.25, medium_on_min: 0.75, interval: 0.9 }
     }
 }
 
@@ -349,18 +337,20 @@ pub struct OutputSettings {
     pub dir: String,
     /// Input rows per shard, 1..=1000000.
     pub queries_per_shard: u64,
+    /// The licence that the dataset card names, as the Hub spells it (`mit`, `cc-by-4.0`); empty: the card names none.
+    pub license: String,
 }
 
 impl Default for OutputSettings {
     fn default() -> Self {
-        Self { dir: "out".to_owned(), queries_per_shard: 1000 }
+        Self { dir: "out".to_owned(), queries_per_shard: 1000, license: String::new() }
     }
 }
 
 /// A setting that cannot be used: its key, and what is wrong with it.
 pub type SettingFault = (&'static str, String);
 
-fn within<T: Display + PartialOrd + Copy>(
+pub(super) fn within<T: Display + PartialOrd + Copy>(
     key: &'static str,
     value: T,
     range: impl RangeBounds<T>,
@@ -378,7 +368,7 @@ impl Settings {
         const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
         const TOKENS_TEXT: &str = "1 to 1048576";
         let Self { dedup, policy, sampling, verify, select, judge, difficulty, output, .. } = self;
-        within("dedup.near_duplicate_threshold", dedup.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
+        dedup.check()?;
         within("policy.slots", policy.slots, 1..=1024, "1 to 1024")?;
         within("policy.threads", policy.threads, 0..=1024, "0 to 1024")?;
         within("policy.kv_cache_mib", policy.kv_cache_mib, 1..=1 << 20, "1 to 1048576")?;
@@ -404,14 +394,21 @@ impl Settings {
         within("judge.max_tokens", judge.max_tokens, TOKENS, TOKENS_TEXT)?;
         within("judge.budget_usd", judge.budget_usd, 0.0..=1e9, "0 (no limit) to 1000000000")?;
         within("judge.timeout_s", judge.timeout_s, 1..=86_400, "1 to 86400")?;
+        within("judge.batch.requests_max", judge.batch.requests_max, 1..=50_000, "1 to 50000")?;
+        within("judge.batch.file_mib_max", judge.batch.file_mib_max, 1..=200, "1 to 200")?;
+        within("judge.batch.under_way_max", judge.batch.under_way_max, 1..=64, "1 to 64")?;
+        within("judge.batch.fill_s", judge.batch.fill_s, 0.0..=86_400.0, "0 to 86400")?;
+        within("judge.batch.poll_s", judge.batch.poll_s, 0.01..=3600.0, "0.01 to 3600")?;
+        judge.prices_usd_per_mtok.check()?;
         let above_zero = f64::MIN_POSITIVE..=1.0;
         within("difficulty.easy_off_min", difficulty.easy_off_min, above_zero.clone(), "above 0, up to 1")?;
         within("difficulty.medium_on_min", difficulty.medium_on_min, above_zero, "above 0, up to 1")?;
         let bins = f64::MIN_POSITIVE..=difficulty.easy_off_min;
         within("difficulty.medium_off_min", difficulty.medium_off_min, bins, "above 0, up to difficulty.easy_off_min")?;
+        let open = 0.01..=0.999;
+        within("difficulty.interval", difficulty.interval, open, "0.01 to 0.999")?;
         within("output.queries_per_shard", output.queries_per_shard, 1..=1_000_000, "1 to 1000000")?;
-        self.check_combinations()?;
-        self.check_available()
+        self.check_combinations()
     }
 
     /// Refuses settings that contradict each other.
@@ -445,30 +442,26 @@ impl Settings {
             );
         }
         if judge.budget_usd > 0.0 && judge.backend == JudgeBackend::Openai {
-            let PriceSettings { input_cache_hit, input_cache_miss, output } = &judge.prices_usd_per_mtok;
-            let prices =
-                [("input_cache_hit", input_cache_hit), ("input_cache_miss", input_cache_miss), ("output", output)];
-            if let Some((name, _)) = prices.iter().find(|(_, price)| price.is_none()) {
+            let prices = &judge.prices_usd_per_mtok;
+            let is_batch = judge.transport == Transport::Batch;
+            let factor = (is_batch && prices.batch_factor.is_none()).then(|| "batch_factor".to_owned());
+            if let Some(name) = prices.unknown().or(factor) {
                 return Err((
                     "judge.budget_usd",
                     format!("is set, but judge.prices_usd_per_mtok.{name} is not: a limit needs all prices"),
                 ));
             }
         }
+        if judge.transport == Transport::Batch && judge.backend != JudgeBackend::Openai {
+            return fault("judge.transport", "is \"batch\", which needs judge.backend = \"openai\"");
+        }
+        if judge.transport == Transport::Batch && !judge.more_base_urls.is_empty() {
+            return fault("judge.more_base_urls", "is set, but a batch goes to judge.base_url alone");
+        }
         let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
         if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
             return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
         }
         Ok(())
-    }
-
-    /// Refuses what the contract names but this version does not do: silence would be a false promise.
-    fn check_available(&self) -> Result<(), SettingFault> {
-        let absent = |key, is_asked: bool, what: &str| {
-            if is_asked { Err((key, format!("asks for {what}, which is not in this version"))) } else { Ok(()) }
-        };
-        absent("sampling.budget", self.sampling.budget == BudgetPolicy::Curtailed, "curtailed sampling")?;
-        absent("dedup.benchmarks", !self.dedup.benchmarks.is_empty(), "decontamination")?;
-        absent("judge.transport", self.judge.transport == Transport::Batch, "the provider's batch API")
     }
 }

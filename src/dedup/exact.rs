@@ -26,13 +26,12 @@
 //!   question in capitals is folded); a common short word in the middle of a sentence must be in lower case (`US`,
 //!   `In`, `He`, `As` may be symbols).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::{Kind, Query, QueryId};
+use crate::domain::Kind;
 
 /// English words of one or two letters that may stand in plain prose; all other short words may be symbols.
 const SHORT_WORDS: &[&str] = &[
@@ -40,84 +39,27 @@ const SHORT_WORDS: &[&str] = &[
     "on", "or", "so", "to", "up", "us", "we", "s", "t", "ll", "re", "ve",
 ];
 
-/// A query whose question was seen before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Duplicate {
-    /// The first query with this question.
-    pub of: QueryId,
-    /// Whether the golds differ, compared as text with whitespace runs as one space (`5` and `5.0` differ).
-    pub conflicting_gold: bool,
-}
-
-/// The questions seen so far, each with the first query that asked it.
-///
-/// Memory: about 120 bytes per question, and its id.
-#[derive(Debug, Default)]
-pub struct ExactIndex {
-    first_by_key: HashMap<[u8; 32], First>,
-}
-
-#[derive(Debug)]
-struct First {
-    id: QueryId,
-    gold: [u8; 32],
-}
-
-impl ExactIndex {
-    /// Builds an index without any question.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Returns the query that this one repeats; the first query with a question is kept and returns nothing.
-    pub fn insert(&mut self, query: &Query) -> Option<Duplicate> {
-        let gold: String = query.gold.nfc().collect();
-        let gold: [u8; 32] = Sha256::digest(collapse_whitespace(&gold).as_bytes()).into();
-        match self.first_by_key.entry(exact_key(query)) {
-            Entry::Vacant(entry) => {
-                entry.insert(First { id: query.id.clone(), gold });
-                None
-            }
-            Entry::Occupied(entry) => {
-                let first = entry.get();
-                Some(Duplicate { of: first.id.clone(), conflicting_gold: first.gold != gold })
-            }
-        }
-    }
-
-    /// Returns how many different questions were seen.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.first_by_key.len()
-    }
-
-    /// Returns whether no question was seen yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.first_by_key.is_empty()
-    }
-}
-
-/// Returns the key that two queries share exactly if they are exact duplicates: a SHA-256 over the length-prefixed
-/// kind, normalised question and normalised choices.
+/// Returns the key that two queries share exactly if they are exact duplicates: the first half of a SHA-256 over the
+/// length-prefixed kind, normalised question and normalised choices. Among a billion queries two others collide with a
+/// chance of about 1 in 10^21.
 #[must_use]
-pub fn exact_key(query: &Query) -> [u8; 32] {
+pub fn exact_key(kind: Kind, question: &str, choices: &[String]) -> u128 {
     let mut hasher = Sha256::new();
     let mut add = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    add(query.kind.name());
-    add(&normalize(&query.question, query.kind));
-    for choice in &query.choices {
-        add(&normalize(choice, query.kind));
+    add(kind.name());
+    add(&normalize(question, kind));
+    for choice in choices {
+        add(&normalize(choice, kind));
     }
-    hasher.finalize().into()
+    let digest: [u8; 32] = hasher.finalize().into();
+    digest.iter().take(16).fold(0, |key, &byte| key << 8 | u128::from(byte))
 }
 
 fn normalize(text: &str, kind: Kind) -> String {
-    let text: String = text.replace("\r\n", "\n").replace('\r', "\n").nfc().collect();
+    let text = compose(text);
     if kind == Kind::Code || text.contains("```") {
         return trim_blank_lines(&text).to_owned();
     }
@@ -127,6 +69,14 @@ fn normalize(text: &str, kind: Kind) -> String {
         text.make_ascii_lowercase();
     }
     text
+}
+
+/// Line ends as line feeds, letters composed; most texts are so already.
+fn compose(text: &str) -> Cow<'_, str> {
+    if !text.contains('\r') {
+        return if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
+    }
+    Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n").nfc().collect())
 }
 
 /// Trims blank lines at the beginning, so that the first line keeps its indentation, and whitespace at the end.

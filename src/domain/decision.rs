@@ -9,11 +9,19 @@ pub enum ModeReason {
     HigherPassRate,
     /// The pass rates lie closer than the tie margin: Think-off.
     Tie,
+    /// Think-off's pass rate is not below Think-on's by the tie margin, whatever further responses say: a tie or a higher
+    /// rate. Told under a frugal budget, which does not sample on to tell the two apart.
+    NotWorse,
     /// The query is one of the random share.
     Random,
 }
 
-stable_names!(ModeReason { HigherPassRate => "higher_pass_rate", Tie => "tie", Random => "random" });
+stable_names!(ModeReason {
+    HigherPassRate => "higher_pass_rate",
+    Tie => "tie",
+    NotWorse => "not_worse",
+    Random => "random",
+});
 
 /// How many samples of one mode were drawn, and how many were correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -27,6 +27,12 @@ pub enum ExclusionReason {
     RowTooLong,
     /// The same question was seen before.
     Duplicate,
+    /// The same question was seen before, with another answer.
+    ConflictingGold,
+    /// A question whose text is near was seen before.
+    NearDuplicate,
+    /// A benchmark holds the question.
+    Contaminated,
     /// No response of either mode was correct.
     Unsolved,
     /// Every verdict was `unverifiable`.
@@ -37,6 +43,8 @@ pub enum ExclusionReason {
     PromptTooLong,
     /// The policy's server gave no response within its attempts, or refused the request.
     PolicyFailed,
+    /// Responses or verdicts that a decision needs are not stored, and only stored facts were read.
+    NotStored,
     /// The judge gave no usable justification within its attempts.
     JudgeFailed,
     /// The judge's texts did not pass the checks within its attempts.
@@ -54,11 +62,15 @@ stable_names!(ExclusionReason {
     DuplicateId => "duplicate_id",
     RowTooLong => "row_too_long",
     Duplicate => "duplicate",
+    ConflictingGold => "conflicting_gold",
+    NearDuplicate => "near_duplicate",
+    Contaminated => "contaminated",
     Unsolved => "unsolved",
     Unverifiable => "unverifiable",
     TemplateCollision => "template_collision",
     PromptTooLong => "prompt_too_long",
     PolicyFailed => "policy_failed",
+    NotStored => "not_stored",
     JudgeFailed => "judge_failed",
     JustificationRejected => "justification_rejected",
 });
@@ -70,6 +82,10 @@ impl ExclusionReason {
         !matches!(
             self,
             Self::Duplicate
+                | Self::NotStored
+                | Self::ConflictingGold
+                | Self::NearDuplicate
+                | Self::Contaminated
                 | Self::Unsolved
                 | Self::Unverifiable
                 | Self::TemplateCollision

@@ -15,6 +15,8 @@ pub enum AttemptOutcome {
     Refused,
     /// The request itself was rejected and never can succeed.
     Rejected,
+    /// The batch that held it ended (expired, cancelled) before it was answered.
+    Unanswered,
 }
 
 stable_names!(AttemptOutcome {
@@ -23,4 +25,5 @@ stable_names!(AttemptOutcome {
     Unreachable => "unreachable",
     Refused => "refused",
     Rejected => "rejected",
+    Unanswered => "unanswered",
 });

@@ -17,7 +17,7 @@ pub use exclusion::{Exclusion, ExclusionReason};
 pub use judgement::AttemptOutcome;
 pub use mode::{ByMode, Mode};
 pub use model::ResolvedModel;
-pub use query::{Kind, Origin, Query, QueryId};
+pub use query::{Kind, Origin, Query, QueryId, QueryLabels};
 pub use rollout::{CloseCause, FinishReason, Rollout, RolloutKey};
 pub use verdict::{UnverifiableCause, Verdict, VerdictOutcome};
 

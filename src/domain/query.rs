@@ -77,6 +77,20 @@ pub struct Query {
     /// The function that is tested; may be given if the kind is `code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry_point: Option<String>,
+    /// What is known beside the question; decides nothing.
+    #[serde(default)]
+    pub labels: QueryLabels,
+}
+
+/// What is carried along with a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryLabels {
+    /// What it is about, as the input says.
+    pub subject: Option<String>,
+    /// Its category, as the input says.
+    pub category: Option<String>,
+    /// The earliest query of those that are near to it and have other answers.
+    pub variant_of: Option<QueryId>,
 }
 
 impl Query {

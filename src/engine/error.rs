@@ -66,6 +66,9 @@ pub enum EngineError {
         /// Tokens that fit.
         capacity: usize,
     },
+    /// A response has grown longer than it may be to be of use.
+    #[error("the response grew longer than it may be to be of use")]
+    GivenUp,
     /// The engine takes no new work because the program is stopping.
     #[error("the engine is stopping")]
     Draining,
@@ -91,7 +94,7 @@ impl EngineError {
             Self::NoDevice { .. } => Some("set policy.device, policy.executor and policy.kernels to \"auto\""),
             Self::DeviceMemory { .. } => Some("lower policy.kv_cache_mib or policy.slots, or use a smaller model"),
             Self::OutOfMemory { .. } => Some("lower policy.kv_cache_mib, or use a smaller model"),
-            Self::Tensor(_) | Self::Stopped(_) | Self::Draining => None,
+            Self::Tensor(_) | Self::Stopped(_) | Self::Draining | Self::GivenUp => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! its prompt was cached, whether it was preempted: none of it changes a bit of its logits.
 
 mod error;
+mod grammar;
 mod kv;
 mod model;
 mod sampler;
@@ -20,8 +21,9 @@ mod weights;
 mod tests;
 
 pub use error::EngineError;
+pub use grammar::{Grammar, OrderedSchema, SchemaError};
 pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked};
-pub use sequence::{Completion, EndOfTurn, ForcedClose, SequenceSpec};
-pub use thread::{Engine, EngineDescription, EngineOptions, EngineStats};
+pub use sequence::{Completion, EndOfTurn, ForcedClose, SampledToken, SequenceSpec};
+pub use thread::{Engine, EngineDescription, EngineOptions, EngineStats, Piece, StreamEvent};
 pub use tokenizer::Vocabulary;
 pub use weights::model_digest;

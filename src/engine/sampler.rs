@@ -48,6 +48,13 @@ pub fn pick(logits: &[f32], draw: &Draw) -> Picked {
 
 /// As [`pick`], in memory that is used again.
 pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
+    if let Some(allowed) = &draw.allowed {
+        // As if there were no other tokens; their log-probabilities, too.
+        let (ids, kept): (Vec<u32>, Vec<f32>) =
+            allowed.tokens().filter_map(|id| Some((id, *logits.get(id as usize)?))).unzip();
+        let picked = pick_with(scratch, &kept, &Draw { allowed: None, ..draw.clone() });
+        return Picked { token: ids.get(picked.token as usize).copied().unwrap_or(0), ..picked };
+    }
     pulp::Arch::new().dispatch(Pick { scratch, logits, draw })
 }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn draw(temperature: f32, uniform: f32) -> Draw {
-    Draw { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, uniform }
+    Draw { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, uniform, allowed: None }
 }
 
 /// What the rule keeps, computed plainly in f64: `(id, share)` in order of ids. `None` if a cut falls so close to a
@@ -66,7 +66,8 @@ proptest! {
         min_p in prop_oneof![Just(0.0_f32), 0.001_f32..0.9],
         uniform in 0_u32..1 << 24,
     ) {
-        let draw = Draw { temperature, top_p, top_k, min_p, uniform: uniform as f32 / (1_u32 << 24) as f32 };
+        let uniform = uniform as f32 / (1_u32 << 24) as f32;
+        let draw = Draw { temperature, top_p, top_k, min_p, uniform, allowed: None };
         let Some(kept) = kept(&logits, &draw) else { return Ok(()) };
         let picked = pick(&logits, &draw);
         let (from, to) = interval(&kept, picked.token).expect("a token that the rule keeps is picked");
@@ -106,7 +107,7 @@ fn frequencies(logits: &[f32], draw: &Draw) -> Vec<f64> {
     let mut counts = vec![0_u32; logits.len()];
     for step in 0..DRAWS {
         let uniform = step as f32 / DRAWS as f32;
-        counts[pick(logits, &Draw { uniform, ..*draw }).token as usize] += 1;
+        counts[pick(logits, &Draw { uniform, ..draw.clone() }).token as usize] += 1;
     }
     counts.iter().map(|&count| f64::from(count) / f64::from(DRAWS)).collect()
 }
@@ -154,5 +155,24 @@ fn rows_without_any_number_give_a_token_all_the_same() {
     for draw in [draw(0.0, 0.5), draw(1.0, 0.5), Draw { top_k: 2, top_p: 0.5, ..draw(1.0, 0.5) }] {
         assert_eq!(pick(&[f32::NAN; 3], &draw).token, 0);
         assert!(pick(&[f32::NEG_INFINITY; 3], &draw).token < 3);
+    }
+}
+
+#[test]
+fn only_allowed_tokens_are_picked_as_if_there_were_no_others() {
+    let logits: Vec<f32> = (0..600).map(|index| ((index * 37) % 101) as f32 / 10.0).collect();
+    let mut allowed = crate::engine::grammar::TokenSet::empty(logits.len());
+    let ids = [3_u32, 64, 65, 300, 599];
+    ids.iter().for_each(|&id| allowed.insert(id));
+    let kept: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+    let allowed = Some(std::sync::Arc::new(allowed));
+    for step in 0..200 {
+        for draw in
+            [draw(0.0, 0.5), draw(1.0, step as f32 / 200.0), Draw { top_p: 0.7, ..draw(0.8, step as f32 / 200.0) }]
+        {
+            let among = pick(&kept, &draw);
+            let found = pick(&logits, &Draw { allowed: allowed.clone(), ..draw });
+            assert_eq!((found.token, found.log_probability), (ids[among.token as usize], among.log_probability));
+        }
     }
 }

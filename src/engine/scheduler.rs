@@ -211,7 +211,13 @@ impl Scheduler {
             .map(|entry| &mut entry.sequence)
     }
 
-    /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order) and returns what finished.
+    /// Returns the sequences that hold a slot.
+    pub fn running(&self) -> impl Iterator<Item = (SequenceId, &Sequence)> {
+        self.running.iter().map(|entry| (entry.id, &entry.sequence))
+    }
+
+    /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order) and returns what finished;
+    /// `None` stands for a sequence that was given up.
     ///
     /// # Errors
     /// As [`Sequence::push`]; the scheduler is of no use then.
@@ -219,7 +225,7 @@ impl Scheduler {
         &mut self,
         picked: &[Picked],
         vocabulary: &Vocabulary,
-    ) -> Result<Vec<(SequenceId, Completion)>, EngineError> {
+    ) -> Result<Vec<(SequenceId, Option<Completion>)>, EngineError> {
         let mut picked = picked.iter();
         let mut finished = Vec::new();
         let mut failure = None;
@@ -244,7 +250,12 @@ impl Scheduler {
                 }
                 Ok(Progress::Finished(reason)) => {
                     lengths.record(&entry.sequence);
-                    finished.push((entry.id, entry.sequence.completion(reason)));
+                    finished.push((entry.id, Some(entry.sequence.completion(reason))));
+                    pool.release(entry.blocks.drain(..));
+                    false
+                }
+                Ok(Progress::GivenUp) => {
+                    finished.push((entry.id, None));
                     pool.release(entry.blocks.drain(..));
                     false
                 }

@@ -35,7 +35,8 @@ fn run(mut scheduler: Scheduler) -> Vec<(SequenceId, Completion)> {
         }
         let tokens: Vec<Picked> = scheduler.sampling().map(|sequence| next_token(sequence.tokens())).collect();
         assert_eq!(tokens.len(), input.rows.iter().filter(|row| row.wants_logits).count());
-        finished.extend(scheduler.apply(&tokens, &vocabulary).unwrap());
+        let ended = scheduler.apply(&tokens, &vocabulary).unwrap();
+        finished.extend(ended.into_iter().map(|(id, completion)| (id, completion.expect("none has a bound"))));
     }
     panic!("the scheduler did not come to an end");
 }

@@ -6,7 +6,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use std::sync::Arc;
+
 use super::error::EngineError;
+use super::grammar::{Grammar, Matcher, TokenSet};
 use super::model::{Draw, Picked};
 use super::tokenizer::Vocabulary;
 use crate::domain::{CloseCause, FinishReason};
@@ -51,6 +54,8 @@ pub struct SequenceSpec {
     pub end_of_turn: EndOfTurn,
     /// The second phase, if there is one.
     pub close: Option<ForcedClose>,
+    /// What the text must be an instance of; then there is no second phase.
+    pub grammar: Option<Arc<Grammar>>,
     /// 0 takes the likeliest token; otherwise logits are divided by it.
     pub temperature: f32,
     /// How many of the likeliest tokens are sampled from; 0 is all. The order of the cuts is `sampler`'s.
@@ -61,6 +66,9 @@ pub struct SequenceSpec {
     pub min_p: f32,
     /// Key of the ChaCha stream that the sampler draws from.
     pub stream_key: [u8; 32],
+    /// The completion tokens beyond which the response is of no use: it is given up once it cannot end with so few.
+    /// Decides nothing of the text.
+    pub useful_tokens_max: Option<u32>,
 }
 
 impl Default for SequenceSpec {
@@ -73,11 +81,13 @@ impl Default for SequenceSpec {
             stop_tokens: Vec::new(),
             end_of_turn: EndOfTurn::Respect,
             close: None,
+            grammar: None,
             temperature: 0.0,
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
             stream_key: [0; 32],
+            useful_tokens_max: None,
         }
     }
 }
@@ -98,6 +108,18 @@ pub struct Completion {
     pub prompt_tokens: u32,
     /// Tokens of the text, those of a forced close included, the end-of-turn token not.
     pub completion_tokens: u32,
+    /// These tokens, in order.
+    pub tokens: Vec<SampledToken>,
+}
+
+/// A token of a response.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampledToken {
+    /// Its id.
+    pub token: u32,
+    /// See [`Picked`]; not a number for a token that a forced close appended. Under a grammar, among the tokens that it
+    /// allowed.
+    pub log_probability: f32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +138,8 @@ pub enum Progress {
     },
     /// It is complete.
     Finished(FinishReason),
+    /// It has grown longer than it may be to be of use.
+    GivenUp,
 }
 
 /// A sequence in progress.
@@ -125,6 +149,9 @@ pub struct Sequence {
     /// Text so far, and where each completion token ends in it.
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Of each completion token.
+    log_probabilities: Vec<f32>,
+    matcher: Option<Matcher>,
     phase: Phase,
     /// Why the first phase was closed.
     closed: Option<CloseCause>,
@@ -142,6 +169,8 @@ impl Sequence {
         let phase = if spec.close.is_some() { Phase::Thinking } else { Phase::Last };
         Self {
             tokens: spec.prompt.clone(),
+            matcher: spec.grammar.clone().map(Matcher::new),
+            log_probabilities: Vec::new(),
             spec,
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -166,11 +195,48 @@ impl Sequence {
     }
 
     /// Returns how the next token is to be picked; takes one number from the random stream unless sampling is greedy.
-    pub fn draw(&mut self) -> Draw {
+    pub fn draw(&mut self, vocabulary: &Vocabulary) -> Draw {
+        let allowed = self.allowed(vocabulary);
         let SequenceSpec { temperature, top_k, top_p, min_p, .. } = self.spec;
         // 24 bits: every f32 in [0, 1) with equal spacing.
         let uniform = if temperature > 0.0 { (self.rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32 } else { 0.0 };
-        Draw { temperature, top_p, top_k, min_p, uniform }
+        Draw { temperature, top_p, top_k, min_p, uniform, allowed }
+    }
+
+    /// Returns the tokens that the grammar allows next: those that go on with the text, and those that end the turn
+    /// where the text is whole.
+    fn allowed(&self, vocabulary: &Vocabulary) -> Option<Arc<TokenSet>> {
+        let matcher = self.matcher.as_ref()?;
+        let set = matcher.allowed(vocabulary.trie(), self.spec.tokens_max.saturating_sub(self.sampled));
+        if !matcher.is_complete() && !set.is_empty() {
+            return Some(set);
+        }
+        let mut set = TokenSet::clone(&set);
+        vocabulary.end_tokens().iter().for_each(|&token| set.insert(token));
+        Some(Arc::new(set))
+    }
+
+    /// Returns the bytes of the text that no later token can take back, and how many of the completion's tokens end in
+    /// them: a stop string may have begun behind them, or the thinking may still be cut.
+    #[must_use]
+    pub fn settled(&self) -> (&[u8], usize) {
+        if self.phase == Phase::Thinking {
+            return (&[], 0);
+        }
+        let may_begin = |stop: &String| {
+            let longest = stop.len().saturating_sub(1).min(self.bytes.len());
+            (1..=longest).rev().find(|&length| self.bytes.ends_with(&stop.as_bytes()[..length])).unwrap_or(0)
+        };
+        let held = self.spec.stops.iter().map(may_begin).max().unwrap_or(0);
+        let end = self.bytes.len() - held;
+        (self.bytes.get(..end).unwrap_or_default(), self.ends.partition_point(|&token_end| token_end <= end))
+    }
+
+    /// Returns the completion's tokens so far.
+    pub fn sampled_tokens(&self) -> impl Iterator<Item = SampledToken> {
+        let tokens = self.tokens.iter().skip(self.spec.prompt.len());
+        let pairs = tokens.zip(&self.log_probabilities);
+        pairs.map(|(&token, &log_probability)| SampledToken { token, log_probability })
     }
 
     /// Takes a sampled token.
@@ -178,6 +244,40 @@ impl Sequence {
     /// # Errors
     /// [`EngineError::Stopped`] if the text of a forced close cannot be encoded.
     pub fn push(&mut self, picked: Picked, vocabulary: &Vocabulary) -> Result<Progress, EngineError> {
+        let progress = self.take(picked, vocabulary)?;
+        let is_useless = self.spec.useful_tokens_max.is_some_and(|useful| self.tokens_at_least() > useful as usize);
+        let goes_on = matches!(progress, Progress::Continues { .. });
+        Ok(if goes_on && is_useless { Progress::GivenUp } else { progress })
+    }
+
+    /// Returns how many tokens the response will have at the least, whatever follows: a stop or trigger string that has
+    /// begun may still take back the tokens that it began in, and white space before them.
+    fn tokens_at_least(&self) -> usize {
+        let needles = match (self.phase, &self.spec.close) {
+            (Phase::Thinking, Some(close)) => &close.triggers,
+            _ => &self.spec.stops,
+        };
+        let longest = needles.iter().map(String::len).max().unwrap_or(0);
+        let safe = self.bytes.len().saturating_sub(longest.saturating_sub(1));
+        if self.phase == Phase::Last {
+            return self.ends.partition_point(|&end| end < safe);
+        }
+        // A close takes back white space, and then tokens that end inside a character.
+        let last = self.bytes[..safe].iter().rposition(|byte| byte.is_ascii() && !byte.is_ascii_whitespace());
+        let kept = self.ends.partition_point(|&end| end <= last.map_or(0, |last| last + 1));
+        self.whole_characters(kept)
+    }
+
+    /// Returns the most tokens up to `kept` that do not end inside a character.
+    fn whole_characters(&self, mut kept: usize) -> usize {
+        let is_inside = |end: usize| self.bytes.get(end).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
+        while kept > 0 && is_inside(self.ends[kept - 1]) {
+            kept -= 1;
+        }
+        kept
+    }
+
+    fn take(&mut self, picked: Picked, vocabulary: &Vocabulary) -> Result<Progress, EngineError> {
         let token = picked.token;
         self.log_probability += f64::from(picked.log_probability);
         if self.spec.end_of_turn == EndOfTurn::Respect && vocabulary.ends_turn(token) {
@@ -190,8 +290,15 @@ impl Sequence {
             return Ok(Progress::Finished(FinishReason::Stop));
         }
         let searched = self.bytes.len();
-        self.append(token, vocabulary);
+        self.append(token, picked.log_probability, vocabulary);
         self.sampled += 1;
+        if let Some(matcher) = &mut self.matcher {
+            matcher.advance(vocabulary.token_bytes(token));
+            // An instance is whole, wherever the limit is.
+            if matcher.is_finished() || (self.sampled >= self.spec.tokens_max && matcher.is_complete()) {
+                return Ok(Progress::Finished(FinishReason::Stop));
+            }
+        }
         match self.phase {
             Phase::Thinking => {
                 let close = self.spec.close.as_ref().map_or(&[][..], |close| &close.triggers);
@@ -230,11 +337,13 @@ impl Sequence {
             log_probability: self.log_probability,
             prompt_tokens: count(self.spec.prompt.len()),
             completion_tokens: count(self.ends.len()),
+            tokens: self.sampled_tokens().collect(),
         }
     }
 
-    fn append(&mut self, token: u32, vocabulary: &Vocabulary) {
+    fn append(&mut self, token: u32, log_probability: f32, vocabulary: &Vocabulary) {
         self.tokens.push(token);
+        self.log_probabilities.push(log_probability);
         self.bytes.extend_from_slice(vocabulary.token_bytes(token));
         self.ends.push(self.bytes.len());
     }
@@ -244,6 +353,7 @@ impl Sequence {
         self.bytes.truncate(end);
         let kept = self.ends.partition_point(|&token_end| token_end < end) + usize::from(end > 0);
         self.ends.truncate(kept);
+        self.log_probabilities.truncate(kept);
         self.tokens.truncate(self.spec.prompt.len() + self.ends.len());
     }
 
@@ -253,21 +363,18 @@ impl Sequence {
         // The closing text brings its own line breaks.
         let end = self.bytes[..end].iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
         // Keep whole tokens; what the cut leaves of the next one is encoded again together with the closing text.
-        // A token may end inside a character: then step back until the remainder is text.
-        let mut kept = self.ends.partition_point(|&token_end| token_end <= end);
-        let start_of = |kept: usize, ends: &[usize]| if kept == 0 { 0 } else { ends[kept - 1] };
-        while kept > 0 && std::str::from_utf8(&self.bytes[start_of(kept, &self.ends)..end]).is_err() {
-            kept -= 1;
-        }
-        let start = start_of(kept, &self.ends);
+        // A token may end inside a character: then step back to the character's beginning.
+        let kept = self.whole_characters(self.ends.partition_point(|&token_end| token_end <= end));
+        let start = if kept == 0 { 0 } else { self.ends[kept - 1] };
         let mut forced = String::from_utf8_lossy(&self.bytes[start..end]).into_owned();
         forced.push_str(&close.text);
         self.ends.truncate(kept);
         self.bytes.truncate(start);
+        self.log_probabilities.truncate(kept);
         self.tokens.truncate(self.spec.prompt.len() + kept);
         let unchanged = self.tokens.len();
         for token in vocabulary.encode(&forced)? {
-            self.append(token, vocabulary);
+            self.append(token, f32::NAN, vocabulary);
         }
         self.phase = Phase::Last;
         self.closed = Some(cause);
@@ -290,141 +397,5 @@ fn earliest(haystack: &[u8], needles: &[String], searched: usize) -> Option<usiz
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::tiny_vocabulary;
-    use super::*;
-
-    fn spec(tokens_max: u32, stops: &[&str], close: Option<ForcedClose>) -> SequenceSpec {
-        SequenceSpec {
-            prompt: vec![5, 6],
-            tokens_max,
-            stops: stops.iter().map(|&stop| stop.to_owned()).collect(),
-            close,
-            ..SequenceSpec::default()
-        }
-    }
-
-    fn picked(token: u32) -> Picked {
-        Picked { token, log_probability: -0.25 }
-    }
-
-    /// Feeds a text byte by byte (the tiny vocabulary has one token per byte) until the sequence ends or closes.
-    fn feed(sequence: &mut Sequence, text: &str) -> Progress {
-        let vocabulary = tiny_vocabulary();
-        let mut last = Progress::Continues { unchanged: 0 };
-        for token in vocabulary.encode(text).unwrap() {
-            last = sequence.push(picked(token), &vocabulary).unwrap();
-            if matches!(last, Progress::Finished(_)) {
-                break;
-            }
-        }
-        last
-    }
-
-    #[test]
-    fn a_stop_string_ends_the_text_before_it() {
-        let mut sequence = Sequence::new(spec(100, &["END", "\n\n"], None));
-        assert_eq!(feed(&mut sequence, "four\n\nfive"), Progress::Finished(FinishReason::Stop));
-        let completion = sequence.completion(FinishReason::Stop);
-        assert_eq!((completion.text.as_str(), completion.completion_tokens), ("four", 4));
-    }
-
-    #[test]
-    fn the_token_limit_ends_at_the_limit_and_not_before() {
-        let mut sequence = Sequence::new(spec(4, &[], None));
-        assert_eq!(feed(&mut sequence, "abc"), Progress::Continues { unchanged: 4 });
-        assert_eq!(feed(&mut sequence, "d"), Progress::Finished(FinishReason::Length));
-        assert_eq!(sequence.completion(FinishReason::Length).text, "abcd");
-    }
-
-    fn close() -> ForcedClose {
-        ForcedClose { triggers: vec!["</think>".to_owned()], text: "\n</think>\n".to_owned(), tokens_max: 3 }
-    }
-
-    #[test]
-    fn a_trigger_closes_the_thought_and_the_answer_follows() {
-        let mut sequence = Sequence::new(spec(100, &["\n"], Some(close())));
-        assert_eq!(feed(&mut sequence, "2+2 \n</think>"), Progress::Continues { unchanged: 2 + 3 });
-        assert_eq!(feed(&mut sequence, "4\n"), Progress::Finished(FinishReason::Stop));
-        assert_eq!(sequence.completion(FinishReason::Stop).text, "2+2\n</think>\n4");
-    }
-
-    #[test]
-    fn the_limit_and_the_end_of_turn_close_the_thought_too() {
-        let vocabulary = tiny_vocabulary();
-        let mut sequence = Sequence::new(spec(3, &[], Some(close())));
-        feed(&mut sequence, "abc");
-        assert_eq!(feed(&mut sequence, "xyz"), Progress::Finished(FinishReason::Length));
-        assert_eq!(sequence.completion(FinishReason::Length).text, "abc\n</think>\nxyz");
-
-        let end = vocabulary.encode("<|im_end|>").unwrap()[0];
-        let mut sequence = Sequence::new(spec(30, &[], Some(close())));
-        feed(&mut sequence, "ab");
-        assert_eq!(sequence.push(picked(end), &vocabulary).unwrap(), Progress::Continues { unchanged: 4 });
-        assert_eq!(sequence.push(picked(end), &vocabulary).unwrap(), Progress::Finished(FinishReason::Stop));
-        assert_eq!(sequence.completion(FinishReason::Stop).text, "ab\n</think>\n");
-    }
-
-    #[test]
-    fn the_cause_of_a_close_is_recorded_and_only_sampled_tokens_count_for_the_log_probability() {
-        let vocabulary = tiny_vocabulary();
-        let end = vocabulary.encode("<|im_end|>").unwrap()[0];
-        let finish = |first: &[u32]| {
-            let mut sequence = Sequence::new(spec(3, &[], Some(close())));
-            for &token in first {
-                sequence.push(picked(token), &vocabulary).unwrap();
-            }
-            assert_eq!(sequence.push(picked(end), &vocabulary).unwrap(), Progress::Finished(FinishReason::Stop));
-            sequence.completion(FinishReason::Stop)
-        };
-        let letters = vocabulary.encode("abc").unwrap();
-        let by_limit = finish(&letters);
-        assert_eq!(by_limit.forced_close, Some(CloseCause::TokenLimit));
-        assert_eq!(by_limit.log_probability, -0.25 * 4.0, "three letters and the end of the turn");
-        assert!(by_limit.completion_tokens > 4, "the closing text counts as tokens");
-        assert_eq!(finish(&[letters[0], end]).forced_close, Some(CloseCause::EndOfTurn));
-        let mut sequence = Sequence::new(spec(100, &["\n"], Some(close())));
-        feed(&mut sequence, "a</think>4\n");
-        let by_trigger = sequence.completion(FinishReason::Stop);
-        assert_eq!(by_trigger.forced_close, Some(CloseCause::Trigger));
-        assert_eq!(by_trigger.log_probability, -0.25 * 11.0, "what was cut off was sampled");
-        let plain = Sequence::new(spec(1, &[], None)).completion(FinishReason::Length);
-        assert_eq!((plain.forced_close, plain.log_probability), (None, 0.0));
-    }
-
-    #[test]
-    fn stop_tokens_end_the_last_phase_only_and_end_of_turn_can_be_ignored() {
-        let vocabulary = tiny_vocabulary();
-        let [end, stop] = ["<|im_end|>", "x"].map(|text| vocabulary.encode(text).unwrap()[0]);
-        let with_stop = |close| SequenceSpec { stop_tokens: vec![stop], ..spec(100, &[], close) };
-        let mut sequence = Sequence::new(with_stop(None));
-        assert_eq!(feed(&mut sequence, "abx"), Progress::Finished(FinishReason::Stop));
-        assert_eq!(sequence.completion(FinishReason::Stop).text, "ab");
-        let mut sequence = Sequence::new(with_stop(Some(close())));
-        feed(&mut sequence, "ax</think>");
-        assert_eq!(feed(&mut sequence, "4x"), Progress::Finished(FinishReason::Stop));
-        assert_eq!(sequence.completion(FinishReason::Stop).text, "ax\n</think>\n4");
-        let mut sequence = Sequence::new(SequenceSpec { end_of_turn: EndOfTurn::Ignore, ..spec(3, &[], None) });
-        for _ in 0..2 {
-            assert!(matches!(sequence.push(picked(end), &vocabulary).unwrap(), Progress::Continues { .. }));
-        }
-        assert_eq!(sequence.push(picked(end), &vocabulary).unwrap(), Progress::Finished(FinishReason::Length));
-    }
-
-    #[test]
-    fn special_tokens_stay_in_the_text_under_their_names() {
-        let vocabulary = tiny_vocabulary();
-        let special = vocabulary.encode("<|im_start|>").unwrap();
-        assert_eq!((special.len(), vocabulary.token_bytes(special[0])), (1, &b"<|im_start|>"[..]));
-        let mut sequence = Sequence::new(spec(3, &[], None));
-        feed(&mut sequence, "a<|im_start|>b");
-        assert_eq!(sequence.completion(FinishReason::Length).text, "a<|im_start|>b");
-    }
-
-    #[test]
-    fn a_stop_string_that_spans_two_tokens_is_found() {
-        assert_eq!(earliest(b"ab</th", &["</think>".to_owned()], 2), None);
-        assert_eq!(earliest(b"ab</think>", &["</think>".to_owned()], 9), Some(2));
-        assert_eq!(earliest(b"xx", &["x".to_owned()], 1), Some(1));
-    }
-}
+#[path = "sequence_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use super::model::{
     BLOCK_TOKENS, DeviceChoice, Draw, Executor, ExecutorChoice, ExecutorOptions, KernelChoice, KvType, ModelConfig,
 };
 use super::scheduler::{Scheduler, SchedulerLimits, SequenceId};
-use super::sequence::{Completion, Sequence, SequenceSpec};
+use super::sequence::{Completion, SampledToken, Sequence, SequenceSpec};
 use super::tokenizer::Vocabulary;
 use super::weights::Weights;
 
@@ -88,7 +88,83 @@ pub struct EngineStats {
 
 struct Request {
     spec: SequenceSpec,
-    reply: oneshot::Sender<Result<Completion, EngineError>>,
+    reply: Reply,
+}
+
+/// A part of a response, as it grows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The text that came to it; whole characters.
+    pub text: String,
+    /// The tokens that ended in it.
+    pub tokens: Vec<SampledToken>,
+}
+
+/// What a streamed sequence says.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// It has grown.
+    Piece(Piece),
+    /// It is over: what has not been said in pieces, and the whole.
+    End(Piece, Box<Completion>),
+    /// It cannot go on.
+    Failed(EngineError),
+}
+
+/// Where a response goes.
+enum Reply {
+    Whole(oneshot::Sender<Result<Completion, EngineError>>),
+    Stream(Stream),
+}
+
+/// A response that is told while it grows. The channel has room for an event per token.
+struct Stream {
+    events: mpsc::Sender<StreamEvent>,
+    said_bytes: usize,
+    said_tokens: usize,
+}
+
+impl Reply {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Whole(reply) => reply.is_closed(),
+            Self::Stream(stream) => stream.events.is_closed(),
+        }
+    }
+
+    /// Says the end; nobody may be left to hear it.
+    fn finish(self, result: Result<Completion, EngineError>) {
+        match (self, result) {
+            (Self::Whole(reply), result) => drop(reply.send(result)),
+            (Self::Stream(stream), Ok(completion)) => {
+                let text = completion.text.get(stream.said_bytes..).unwrap_or_default().to_owned();
+                let tokens = completion.tokens.get(stream.said_tokens..).unwrap_or_default().to_vec();
+                drop(stream.events.try_send(StreamEvent::End(Piece { text, tokens }, Box::new(completion))));
+            }
+            (Self::Stream(stream), Err(error)) => drop(stream.events.try_send(StreamEvent::Failed(error))),
+        }
+    }
+}
+
+impl Stream {
+    /// Says what has been settled since the last time.
+    fn grow(&mut self, sequence: &Sequence) {
+        let (settled, tokens) = sequence.settled();
+        let fresh = settled.get(self.said_bytes..).unwrap_or_default();
+        let valid = match std::str::from_utf8(fresh) {
+            Ok(text) => text,
+            // A character may still be incomplete; what can never become one is left to the end.
+            Err(error) => std::str::from_utf8(fresh.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
+        };
+        if valid.is_empty() {
+            return;
+        }
+        let fresh_tokens = sequence.sampled_tokens().take(tokens).skip(self.said_tokens).collect();
+        let piece = Piece { text: valid.to_owned(), tokens: fresh_tokens };
+        (self.said_bytes, self.said_tokens) = (self.said_bytes + valid.len(), tokens.max(self.said_tokens));
+        // A receiver that is gone is noticed before the next step.
+        let _ = self.events.try_send(StreamEvent::Piece(piece));
+    }
 }
 
 /// A handle to a loaded model that samples on its own thread. Clones share it.
@@ -100,6 +176,7 @@ pub struct Engine {
     config: ModelConfig,
     /// Tokens that one sequence may have: the smaller of context and KV memory.
     capacity: usize,
+    heeds_grammars: bool,
     description: EngineDescription,
 }
 
@@ -176,6 +253,7 @@ impl Engine {
             vocabulary: Arc::clone(&vocabulary),
             stats: Arc::clone(&stats),
             capacity: config.context.min(blocks * BLOCK_TOKENS),
+            heeds_grammars: executor.heeds_allowed_tokens(),
             config,
             description,
         };
@@ -249,13 +327,35 @@ impl Engine {
     /// Cancel-safe: dropping the future drops the sequence.
     ///
     /// # Errors
-    /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; otherwise the engine has failed.
+    /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; [`EngineError::GivenUp`] for a response
+    /// that outgrew its use; otherwise the engine has failed.
     pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
         spec.tokens_max = self.check_fit(&spec)?;
         let (reply, receiver) = oneshot::channel();
         let stopped = || EngineError::Stopped("its thread has ended".to_owned());
-        self.mailbox.send(Request { spec, reply }).await.map_err(|_| stopped())?;
+        self.mailbox.send(Request { spec, reply: Reply::Whole(reply) }).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
+    }
+
+    /// Samples one sequence and tells it while it grows. The last event is an end or a failure; a channel that closes
+    /// without one means that the engine has failed. Dropping the receiver drops the sequence.
+    ///
+    /// # Errors
+    /// As [`Self::sample`], as far as they show before the start.
+    pub async fn stream(&self, mut spec: SequenceSpec) -> Result<mpsc::Receiver<StreamEvent>, EngineError> {
+        spec.tokens_max = self.check_fit(&spec)?;
+        let closing = spec.close.as_ref().map_or(0, |close| close.tokens_max);
+        let (events, receiver) = mpsc::channel(spec.tokens_max as usize + closing as usize + 2);
+        let reply = Reply::Stream(Stream { events, said_bytes: 0, said_tokens: 0 });
+        let stopped = |_| EngineError::Stopped("its thread has ended".to_owned());
+        self.mailbox.send(Request { spec, reply }).await.map_err(stopped)?;
+        Ok(receiver)
+    }
+
+    /// Returns whether sequences may follow a grammar: not where tokens are picked on the device.
+    #[must_use]
+    pub fn heeds_grammars(&self) -> bool {
+        self.heeds_grammars
     }
 
     /// Returns the first phase's token limit, lowered to what the context leaves.
@@ -287,7 +387,7 @@ struct EngineState {
     executor: Executor,
     vocabulary: Arc<Vocabulary>,
     scheduler: Scheduler,
-    replies: HashMap<SequenceId, oneshot::Sender<Result<Completion, EngineError>>>,
+    replies: HashMap<SequenceId, Reply>,
     next_id: u64,
     waiting_max: usize,
     draws: Vec<Draw>,
@@ -334,15 +434,14 @@ impl EngineState {
 
     fn reply(&mut self, id: SequenceId, result: Result<Completion, EngineError>) {
         if let Some(reply) = self.replies.remove(&id) {
-            // Nobody may be left to hear it.
-            let _ = reply.send(result);
+            reply.finish(result);
         }
     }
 
     /// Drops the sequences that nobody waits for any more.
     fn drop_abandoned(&mut self) {
-        if self.replies.values().any(oneshot::Sender::is_closed) {
-            self.replies.retain(|_, reply| !reply.is_closed());
+        if self.replies.values().any(Reply::is_abandoned) {
+            self.replies.retain(|_, reply| !reply.is_abandoned());
             let replies = &self.replies;
             self.scheduler.abandon(|id| !replies.contains_key(&id));
         }
@@ -355,12 +454,18 @@ impl EngineState {
             return Ok(());
         }
         self.draws.clear();
-        self.draws.extend(self.scheduler.sampling().map(Sequence::draw));
+        let vocabulary = &self.vocabulary;
+        self.draws.extend(self.scheduler.sampling().map(|sequence| sequence.draw(vocabulary)));
         let picked = self.executor.step(self.scheduler.input(), &self.draws)?;
         self.stats.sampled_tokens.fetch_add(picked.len() as u64, Ordering::Relaxed);
         self.stats.prompt_tokens.fetch_add((rows - picked.len()) as u64, Ordering::Relaxed);
         for (id, completion) in self.scheduler.apply(&picked, &self.vocabulary)? {
-            self.reply(id, Ok(completion));
+            self.reply(id, completion.ok_or(EngineError::GivenUp));
+        }
+        for (id, sequence) in self.scheduler.running() {
+            if let Some(Reply::Stream(stream)) = self.replies.get_mut(&id) {
+                stream.grow(sequence);
+            }
         }
         Ok(())
     }

@@ -259,7 +259,7 @@ impl ChatClient {
 }
 
 /// Returns the address without its tail, and the whole URL to post to.
-fn parse_base_url(text: &str) -> Result<(String, Url), ClientError> {
+pub(super) fn parse_base_url(text: &str) -> Result<(String, Url), ClientError> {
     let bad = |problem: &str| ClientError::BaseUrl { problem: problem.to_owned() };
     let trimmed = text.trim().trim_end_matches('/');
     let base = trimmed.strip_suffix(PATH).unwrap_or(trimmed).trim_end_matches('/');

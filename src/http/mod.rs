@@ -3,11 +3,13 @@
 //! [`client::ChatClient`] lets requests through to one of several endpoints and returns the raw reply or a
 //! [`CallFailure`]. Each `endpoint` has its own [`aimd`] limit of requests in flight and its own [`pacing`] of requests
 //! and tokens per minute, and heeds what the server's [`headers`] ask for; a streamed reply ([`sse`]) is [`joined`].
-//! [`retry`] holds the one table that says what a failure means; [`wire`] reads replies leniently; [`transport`] holds
+//! [`batch`] is the client of a
+//! provider's batch API. [`retry`] holds the one table that says what a failure means; [`wire`] reads replies leniently; [`transport`] holds
 //! what every HTTP client of the program shares. This room never retries, never stores anything and does not know what a
 //! reply is for: loops, budgets and the ledger belong to its callers.
 
 pub mod aimd;
+pub mod batch;
 pub mod client;
 mod endpoint;
 pub mod headers;

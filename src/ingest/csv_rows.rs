@@ -95,7 +95,16 @@ impl Column {
         if [&fields.choices, &fields.tests, &fields.test_imports].into_iter().any(|field| field == name) {
             return Self::List(key);
         }
-        let texts = [&fields.id, &fields.question, &fields.answer, &fields.kind, &fields.source, &fields.entry_point];
+        let texts = [
+            &fields.id,
+            &fields.question,
+            &fields.answer,
+            &fields.kind,
+            &fields.source,
+            &fields.entry_point,
+            &fields.subject,
+            &fields.category,
+        ];
         if texts.into_iter().any(|field| field == name) { Self::Text(key) } else { Self::Unused }
     }
 }

@@ -105,6 +105,29 @@ impl SeenIds {
     }
 }
 
+impl SeenIds {
+    /// Notes an id again that was noted by an earlier reading of the same files; see [`note`].
+    pub(super) fn remember(&mut self, note: &[u8; NOTE_BYTES]) {
+        let part = |start: usize, length: usize| note.get(start..start + length).unwrap_or_default();
+        let key = |start: usize| part(start, 16).try_into().unwrap_or_default();
+        let number = |start, length| part(start, length).iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let (file, line) = (u32::try_from(number(32, 4)).unwrap_or(u32::MAX), number(36, 8));
+        self.by_id.insert(key(0), Seen { content: key(16), file, line });
+    }
+}
+
+/// Bytes of a note.
+pub const NOTE_BYTES: usize = 44;
+
+/// Returns what [`SeenIds::remember`] takes: hashes of id and content, file and line.
+pub(super) fn note(id: &str, content: ContentHash, file: u32, line: u64) -> [u8; NOTE_BYTES] {
+    let id = half(Sha256::digest(id.as_bytes()).into());
+    let mut note = [0; NOTE_BYTES];
+    let bytes = id.into_iter().chain(half(content.0)).chain(file.to_le_bytes()).chain(line.to_le_bytes());
+    note.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    note
+}
+
 /// Keeps 128 bits: a collision among a billion ids has a chance of about 1 in 10^21.
 fn half(hash: [u8; 32]) -> [u8; 16] {
     let mut first = [0; 16];
@@ -171,5 +194,13 @@ mod tests {
         assert_eq!(seen.note("y", one, 0, 4), None);
         assert_eq!(seen.note("x", one, 1, 5), Some(FirstSeen { file: 0, line: 3, same_content: true }));
         assert_eq!(seen.note("x", two, 1, 6), Some(FirstSeen { file: 0, line: 3, same_content: false }));
+    }
+
+    #[test]
+    fn a_remembered_id_is_as_good_as_one_that_was_read() {
+        let one = ContentHash::of(&body("one"));
+        let mut seen = SeenIds::default();
+        seen.remember(&note("x", one, 7, 1 << 40));
+        assert_eq!(seen.note("x", one, 8, 1), Some(FirstSeen { file: 7, line: 1 << 40, same_content: true }));
     }
 }

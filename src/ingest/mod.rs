@@ -18,6 +18,7 @@ mod parquet_rows;
 mod paths;
 mod records;
 mod row;
+mod texts;
 #[cfg(test)]
 mod tests;
 
@@ -30,12 +31,38 @@ use parquet_rows::ParquetRows;
 use records::{Content, Framing, RecordReader};
 use row::Fault;
 
-use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId};
+use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId, QueryLabels};
 
 /// Where the fields of a query are in the input.
 pub use crate::config::FieldSettings as FieldNames;
 pub use error::IngestError;
+pub use identity::NOTE_BYTES;
 pub use paths::{InputFile, digest_file, expand_paths};
+pub use texts::{Line, Lines, TextRow, read_lines, read_text_row};
+
+/// How the rows of a table that is no set of queries can be read.
+pub enum TableBytes {
+    /// JSON lines, decompressed.
+    Lines(Box<dyn BufRead + Send>),
+    /// A Parquet file, at its start.
+    Parquet(std::fs::File),
+}
+
+/// Opens a file of rows of any kind, JSON lines (also compressed) or Parquet, by its name's ending.
+///
+/// # Errors
+/// A file with another ending, or that cannot be opened.
+pub fn open_table(file: &InputFile) -> Result<TableBytes, IngestError> {
+    let format = format::format_of(file)?;
+    match format.layout {
+        Layout::JsonLines => Ok(TableBytes::Lines(format::open_text(file, format.compression)?)),
+        Layout::Csv => Err(IngestError::UnknownFormat { file: file.name.clone() }),
+        Layout::Parquet => {
+            let unopenable = |source| IngestError::Unopenable { file: file.name.clone(), source };
+            Ok(TableBytes::Parquet(fs_err::File::open(&file.path).map_err(unopenable)?.into_parts().0))
+        }
+    }
+}
 
 /// Most bytes of one row, line end not counted.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -70,6 +97,33 @@ pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
     read_with_limit(files, options, ROW_BYTES_MAX)
 }
 
+/// Reads the rows of all files but the first ones, which were read before.
+///
+/// `notes` are those of all queries among the rows that are passed over ([`Rows::note`]): ids are looked for among
+/// them, too.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_on(
+    files: &[InputFile],
+    options: &InputOptions,
+    passed: &Passed,
+    notes: impl Iterator<Item = [u8; NOTE_BYTES]>,
+) -> Rows {
+    let mut rows = read(files, options);
+    notes.for_each(|note| rows.seen.remember(&note));
+    Rows { next_file: passed.files, ordinal: passed.rows, ..rows }
+}
+
+/// The beginning of an input, which was read before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Files.
+    pub files: usize,
+    /// Rows in them.
+    pub rows: u64,
+}
+
 fn read_with_limit(files: &[InputFile], options: &InputOptions, bytes_max: usize) -> Rows {
     Rows {
         files: files.to_vec(),
@@ -79,6 +133,7 @@ fn read_with_limit(files: &[InputFile], options: &InputOptions, bytes_max: usize
         next_file: 0,
         ordinal: 0,
         seen: SeenIds::default(),
+        note: None,
     }
 }
 
@@ -91,6 +146,7 @@ pub struct Rows {
     next_file: usize,
     ordinal: u64,
     seen: SeenIds,
+    note: Option<[u8; NOTE_BYTES]>,
 }
 
 enum State {
@@ -181,6 +237,18 @@ impl Iterator for Rows {
 }
 
 impl Rows {
+    /// Returns the note of the latest row, if it was a query.
+    #[must_use]
+    pub const fn note(&self) -> Option<[u8; NOTE_BYTES]> {
+        self.note
+    }
+
+    /// Returns the index of the file that the latest row came from.
+    #[must_use]
+    pub const fn file(&self) -> usize {
+        self.next_file.saturating_sub(1)
+    }
+
     fn advance(&mut self) -> Result<Option<Row>, IngestError> {
         loop {
             match &mut self.state {
@@ -205,7 +273,9 @@ impl Rows {
                         let ordinal = self.ordinal;
                         self.ordinal += 1;
                         let place = Place { files: &self.files, index: *index, file, ordinal };
-                        return Ok(Some(to_row(raw, &self.options, &place, &mut self.seen)));
+                        let (row, note) = to_row(raw, &self.options, &place, &mut self.seen);
+                        self.note = note;
+                        return Ok(Some(row));
                     }
                     if *is_empty {
                         return Err(IngestError::NoRows { file: file.name.clone() });
@@ -225,7 +295,9 @@ struct Place<'a> {
     ordinal: u64,
 }
 
-fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut SeenIds) -> Row {
+type Noted = (Row, Option<[u8; NOTE_BYTES]>);
+
+fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut SeenIds) -> Noted {
     let (head, body) = match raw.content {
         Ok(text) => row::parse_row(text, options),
         Err(fault) => (row::Head::default(), Err(fault)),
@@ -242,7 +314,10 @@ fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut
                 Some(fault) => (Some(id), fault),
                 None => {
                     let row::Body { kind, question, gold, choices, tests, test_imports, entry_point } = body;
-                    return Row::Query(Query {
+                    let file = u32::try_from(place.index).unwrap_or(u32::MAX);
+                    let note = identity::note(&id, content, file, raw.line);
+                    let (subject, category) = (head.subject, head.category);
+                    let query = Query {
                         id: QueryId(id),
                         ordinal,
                         source,
@@ -254,13 +329,15 @@ fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut
                         tests,
                         test_imports,
                         entry_point,
-                    });
+                        labels: QueryLabels { subject, category, variant_of: None },
+                    };
+                    return (Row::Query(query), Some(note));
                 }
             }
         }
     };
     let Fault { reason, detail } = fault;
-    Row::Excluded(Exclusion { query_id: id.map(QueryId), ordinal, source, origin, reason, detail })
+    (Row::Excluded(Exclusion { query_id: id.map(QueryId), ordinal, source, origin, reason, detail }), None)
 }
 
 fn repeated_id(id: &str, content: ContentHash, line: u64, place: &Place<'_>, seen: &mut SeenIds) -> Option<Fault> {

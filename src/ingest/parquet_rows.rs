@@ -90,7 +90,8 @@ impl ParquetRows {
 
 /// Returns the paths of the columns that hold mapped fields: a name, and for members of structs several.
 fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
-    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source } = fields;
+    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source, subject, category } =
+        fields;
     if find_column(schema.fields(), question).is_none() {
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(IngestError::MissingColumn {
@@ -112,6 +113,9 @@ fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Res
         }
         paths.push(path);
     }
+    // They decide nothing: a column of another type is passed over.
+    let labels = [subject, category].into_iter().filter_map(|name| find_column(schema.fields(), name));
+    paths.extend(labels.filter(|(_, column)| is_readable(column.data_type())).map(|(path, _)| path));
     Ok(paths)
 }
 

@@ -40,6 +40,8 @@ impl Fault {
 pub(super) struct Head {
     pub(super) id: Option<String>,
     pub(super) source: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) category: Option<String>,
 }
 
 /// The content of a well-formed row.
@@ -65,6 +67,13 @@ pub(super) fn parse_row(text: &str, options: &InputOptions) -> (Head, Result<Bod
     let source = row.string(&options.fields.source).map(|source| {
         head.source = source.map(|source| source.trim().to_owned()).filter(|source| !source.is_empty());
     });
+    // They decide nothing: a list or a number there is no reason to lose a row.
+    let label = |name: &str| {
+        let label = row.string(name).ok().flatten().map(|label| label.trim().to_owned());
+        label.filter(|label| !label.is_empty())
+    };
+    head.subject = label(&options.fields.subject);
+    head.category = label(&options.fields.category);
     let body = id.and(source).and_then(|()| read_body(&row, options));
     (head, body)
 }
@@ -207,12 +216,12 @@ fn choice_letter(gold: &str, choices: &[String], name: &str) -> Result<String, F
 }
 
 /// The fields of one row, still raw.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     object: HashMap<String, &'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
-    fn parse(text: &'a str) -> Result<Self, Fault> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Fault> {
         let object_error = match serde_json::from_str(text) {
             Ok(object) => return Ok(Self { object }),
             Err(error) => error,
@@ -232,11 +241,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a field that is there and not null. A name with dots is first taken literally, then as a path.
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         lookup(&self.object, name).filter(|raw| json_type(raw) != JsonType::Null)
     }
 
-    fn string(&self, name: &str) -> Result<Option<String>, Fault> {
+    pub(super) fn string(&self, name: &str) -> Result<Option<String>, Fault> {
         let Some(raw) = self.get(name) else { return Ok(None) };
         if json_type(raw) != JsonType::String {
             return Err(wrong_type(name, raw, "a string"));
@@ -244,7 +253,7 @@ impl<'a> Fields<'a> {
         decode_string(raw, name).map(Some)
     }
 
-    fn strings(&self, name: &str, expected: &str) -> Result<Option<Vec<String>>, Fault> {
+    pub(super) fn strings(&self, name: &str, expected: &str) -> Result<Option<Vec<String>>, Fault> {
         let Some(raw) = self.get(name) else { return Ok(None) };
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
             return Err(wrong_type(name, raw, expected));

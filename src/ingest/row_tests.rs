@@ -19,7 +19,7 @@ fn assert_fault(text: &str, reason: ExclusionReason, detail_part: &str) {
 fn a_full_row_is_read_and_the_question_is_trimmed() {
     let text = r#"{"id":"x","question":" Q? \n","answer":" 4 ","kind":"numeric","source":"set","other":[1,{}]}"#;
     let (head, body) = parse_row(text, &InputOptions::default());
-    assert_eq!(head, Head { id: Some("x".to_owned()), source: Some("set".to_owned()) });
+    assert_eq!(head, Head { id: Some("x".to_owned()), source: Some("set".to_owned()), ..Head::default() });
     let body = body.unwrap();
     assert_eq!((body.kind, body.question.as_str(), body.gold.as_str()), (Kind::Numeric, "Q?", "4"));
 }
@@ -181,7 +181,7 @@ fn ids_are_strings_or_integers_and_survive_a_bad_row() {
         assert_eq!((head.id, body.unwrap_err().reason), (None, ExclusionReason::WrongType), "{bad}");
     }
     let (head, body) = parse_row(r#"{"id":3,"source":"s","question":""}"#, &InputOptions::default());
-    assert_eq!(head, Head { id: Some("3".to_owned()), source: Some("s".to_owned()) });
+    assert_eq!(head, Head { id: Some("3".to_owned()), source: Some("s".to_owned()), ..Head::default() });
     assert!(body.is_err());
 }
 

@@ -207,7 +207,7 @@ async fn attempt_once(
         ready = ready => ready?,
     };
     let attempt = how.number;
-    journal.begin(&request.key, query_id, attempt).await.map_err(AskError::Journal)?;
+    journal.begin(request, query_id, how).await.map_err(AskError::Journal)?;
     // Not selected against the cancellation: what is in flight is paid for, so its reply is worth waiting for.
     let result = judge.call(request, how, admission).await;
     match result {

@@ -10,18 +10,20 @@
 //! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
 //! | stopped by a content filter, rejected (400, 422, ...) | the end | the end |
-//! | unusable reply, transient status, transport error, no end at all (the process died) | counts | counts |
+//! | unusable reply, transient status, transport error, no end at all (the process died), batch ended before | counts | counts |
 //! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops | the same |
 //!
 //! `attempts_max` bounds what counts over all requests of a conversation and over all restarts. A local judge gains
 //! nothing from being told: its next attempt has another random stream.
+
+use std::sync::Arc;
 
 use crate::domain::{AttemptOutcome, Mode};
 use crate::http::retry::{Class, hint};
 use crate::http::wire::Message;
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
-use super::check::{self, Rejection, Subject};
+use super::check::{self, Neighbours, Rejection, Subject};
 use super::prompt::{self, JudgeCase};
 use super::reply::{self, JudgeReply, ParsedReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
@@ -78,6 +80,8 @@ pub struct Conversation {
     gold: String,
     choices: Vec<String>,
     mode: Mode,
+    /// The texts that it must not nearly repeat.
+    neighbours: Arc<Neighbours>,
     messages: Vec<Message>,
     request: JudgeRequest,
     attempts_max: u32,
@@ -106,6 +110,7 @@ impl Conversation {
             gold: case.gold.to_owned(),
             choices: case.choices.to_vec(),
             mode: case.mode,
+            neighbours: Arc::new(Neighbours::new(judge.kind())),
             request: JudgeRequest::new(judge, &messages),
             messages,
             attempts_max,
@@ -113,6 +118,13 @@ impl Conversation {
             rejection: None,
             was_repaired: false,
         }
+    }
+
+    /// Holds the conversation to not nearly repeating other queries' texts.
+    #[must_use]
+    pub fn among(mut self, neighbours: Arc<Neighbours>) -> Self {
+        self.neighbours = neighbours;
+        self
     }
 
     /// Returns the present request.
@@ -183,6 +195,7 @@ impl Conversation {
                 Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
                 None => "the request was rejected".to_owned(),
             }),
+            AttemptOutcome::Unanswered => Standing::Counts("its batch ended before it was answered".to_owned()),
             AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
         }
     }
@@ -206,7 +219,10 @@ impl Conversation {
         let ParsedReply { justification: text, served_model, .. } = reply;
         let Self { question, gold, choices, mode, .. } = self;
         let subject = Subject { question, gold, choices, mode: *mode };
-        match check::check(&text, &subject, check::known_texts(self.kind), self.kind) {
+        let checked = check::check(&text, &subject, check::known_texts(self.kind), self.kind);
+        let checked =
+            checked.and_then(|()| if self.neighbours.resemble(&text) { Err(Rejection::NearCopy) } else { Ok(()) });
+        match checked {
             Ok(()) => {
                 let judge_model = served_model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned());
                 Standing::Accepted(Justification { text, judge_model })

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::ask::AskError;
 use super::{Cap, JudgeRequest};
+use crate::config::Rates;
 
 /// Token counts of one reply, or of many added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,17 +22,50 @@ pub struct Usage {
 
 pub use crate::config::PriceSettings as Prices;
 
-/// Returns the cost in USD, or `None` if a price that is needed is unknown: an unknown price is never taken for 0.
+/// How a reply came, which decides its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By a call of its own.
+    Call,
+    /// Through the provider's batch API.
+    Batch,
+}
+
+/// Returns the cost in USD of a reply that came at a moment (milliseconds since 1970), or `None` if a price that is
+/// needed is unknown: an unknown price is never taken for 0.
 ///
 /// Where the provider does not say how much of the prompt was cached, all of it counts at the price of a miss. A price
 /// that no token is charged at is not needed.
 #[must_use]
-pub fn cost_usd(usage: &Usage, prices: &Prices) -> Option<f64> {
+pub fn cost_usd(usage: &Usage, prices: &Prices, unix_ms: i64, way: Way) -> Option<f64> {
+    Some(sum(usage, &prices.at(unix_ms))? * factor(usage, prices, way)?)
+}
+
+/// Returns what a reply costs at the most, whenever it comes.
+#[must_use]
+pub fn cost_max_usd(usage: &Usage, prices: &Prices, way: Way) -> Option<f64> {
+    let peak = sum(usage, &prices.peak())?;
+    let most = match prices.off_peak() {
+        Some(rates) => sum(usage, &rates)?.max(peak),
+        None => peak,
+    };
+    Some(most * factor(usage, prices, way)?)
+}
+
+fn factor(usage: &Usage, prices: &Prices, way: Way) -> Option<f64> {
+    match way {
+        Way::Call => Some(1.0),
+        Way::Batch if usage.prompt_tokens + usage.completion_tokens == 0 => Some(1.0),
+        Way::Batch => prices.batch_factor,
+    }
+}
+
+fn sum(usage: &Usage, rates: &Rates) -> Option<f64> {
     let hit = usage.cache_hit_tokens.unwrap_or(0).min(usage.prompt_tokens);
     let miss = usage.prompt_tokens - hit;
-    let hit_cost = part(hit, prices.input_cache_hit)?;
-    let miss_cost = part(miss, prices.input_cache_miss)?;
-    let output_cost = part(usage.completion_tokens, prices.output)?;
+    let hit_cost = part(hit, rates.input_cache_hit)?;
+    let miss_cost = part(miss, rates.input_cache_miss)?;
+    let output_cost = part(usage.completion_tokens, rates.output)?;
     Some(hit_cost + miss_cost + output_cost)
 }
 
@@ -44,15 +78,28 @@ fn part(tokens: u64, price: Option<f64>) -> Option<f64> {
 /// Tokens that a chat template may add to a prompt, beyond one per byte of the body.
 const TEMPLATE_TOKENS_MAX: u64 = 64;
 
+/// Returns the most that a call can use: every byte of its body a token, and a reply up to its limit.
+#[must_use]
+pub fn usage_max(request: &JudgeRequest, cap: Cap) -> Usage {
+    Usage {
+        prompt_tokens: request.text(cap).len() as u64 + TEMPLATE_TOKENS_MAX,
+        cache_hit_tokens: None,
+        completion_tokens: request.tokens_max(cap),
+    }
+}
+
 /// What may be spent. A call begins only if the worst it can cost is left beside the worst of all calls in flight, so
 /// that the budget is never exceeded; what replies cost less becomes free again.
 ///
-/// A call that was sent and not answered keeps its reserve until the end of the process: it may have been charged, but
-/// nothing in the ledger says how much. Later starts count stored replies only.
+/// A call that was sent and not answered keeps its reserve: it may have been charged, but nothing says how much. The
+/// same holds over restarts, for the size of every call is stored before it is made.
 #[derive(Debug)]
 pub struct Budget {
     limit_usd: f64,
     prices: Prices,
+    way: Way,
+    /// Milliseconds since 1970.
+    clock: fn() -> i64,
     state: Mutex<BudgetState>,
     changed: Notify,
 }
@@ -68,28 +115,34 @@ struct BudgetState {
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
+    way: Way,
     reserved_usd: f64,
     /// What is spent when it ends.
     spent_usd: f64,
 }
 
 impl Budget {
-    /// Starts a budget of which `spent_usd` are gone. All prices must be known.
+    /// Starts a budget of which `spent_usd` are gone, for calls of one way. All prices must be known.
     #[must_use]
-    pub fn new(limit_usd: f64, prices: Prices, spent_usd: f64) -> Self {
+    pub fn new(limit_usd: f64, prices: Prices, way: Way, clock: fn() -> i64, spent_usd: f64) -> Self {
         let state = BudgetState { spent_usd, ..BudgetState::default() };
-        Self { limit_usd, prices, state: Mutex::new(state), changed: Notify::new() }
+        Self { limit_usd, prices, way, clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Returns the most that a call can cost: every byte of its body a token, and a reply up to its limit.
+    /// Returns the most that a call can cost, see [`usage_max`].
     #[must_use]
     pub fn worst_case_usd(&self, request: &JudgeRequest, cap: Cap) -> f64 {
-        let usage = Usage {
-            prompt_tokens: request.text(cap).len() as u64 + TEMPLATE_TOKENS_MAX,
-            cache_hit_tokens: None,
-            completion_tokens: request.tokens_max(cap),
-        };
-        cost_usd(&usage, &self.prices).unwrap_or(f64::INFINITY)
+        cost_max_usd(&usage_max(request, cap), &self.prices, self.way).unwrap_or(f64::INFINITY)
+    }
+
+    /// Sets aside what a call of an earlier start that is still under way may cost, whether or not there is room.
+    #[must_use]
+    pub fn adopt(self: &Arc<Self>, usage: &Usage, way: Way) -> Reservation {
+        let usd = cost_max_usd(usage, &self.prices, way).unwrap_or(0.0);
+        let mut state = self.state();
+        state.reserved_usd += usd;
+        state.calls += 1;
+        Reservation { budget: Arc::clone(self), way, reserved_usd: usd, spent_usd: usd }
     }
 
     /// Sets the worst case of a call aside, once there is room for it. Cancel-safe.
@@ -107,7 +160,12 @@ impl Budget {
                 if state.spent_usd + state.reserved_usd + usd <= self.limit_usd {
                     state.reserved_usd += usd;
                     state.calls += 1;
-                    return Ok(Reservation { budget: Arc::clone(self), reserved_usd: usd, spent_usd: usd });
+                    return Ok(Reservation {
+                        budget: Arc::clone(self),
+                        way: self.way,
+                        reserved_usd: usd,
+                        spent_usd: usd,
+                    });
                 }
                 if state.calls == 0 {
                     return Err(AskError::Budget { spent_usd: state.spent_usd, limit_usd: self.limit_usd });
@@ -126,7 +184,8 @@ impl Budget {
 impl Reservation {
     /// Ends the call with what its reply cost; all of the reserve if the reply does not say.
     pub fn charge(mut self, usage: Option<Usage>) {
-        let cost = usage.and_then(|usage| cost_usd(&usage, &self.budget.prices));
+        let now = (self.budget.clock)();
+        let cost = usage.and_then(|usage| cost_usd(&usage, &self.budget.prices, now, self.way));
         self.spent_usd = cost.unwrap_or(self.reserved_usd);
     }
 
@@ -154,7 +213,14 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    const PRICES: Prices = Prices { input_cache_hit: Some(0.003), input_cache_miss: Some(0.15), output: Some(0.6) };
+    fn prices() -> Prices {
+        let prices = Prices { input_cache_hit: Some(0.003), input_cache_miss: Some(0.15), ..Prices::default() };
+        Prices { output: Some(0.6), ..prices }
+    }
+
+    fn cost_at(usage: &Usage, prices: &Prices) -> Option<f64> {
+        cost_usd(usage, prices, 0, Way::Call)
+    }
 
     fn usage(prompt_tokens: u64, cache_hit_tokens: Option<u64>, completion_tokens: u64) -> Usage {
         Usage { prompt_tokens, cache_hit_tokens, completion_tokens }
@@ -167,29 +233,57 @@ mod tests {
 
     #[test]
     fn hits_misses_and_output_have_their_own_prices() {
-        let cost = cost_usd(&usage(1_000_000, Some(400_000), 500_000), &PRICES);
+        let cost = cost_at(&usage(1_000_000, Some(400_000), 500_000), &prices());
         assert_cost(cost, 0.4 * 0.003 + 0.6 * 0.15 + 0.5 * 0.6);
     }
 
     #[test]
     fn unknown_hits_count_as_misses_and_impossible_hits_are_bounded() {
-        assert_cost(cost_usd(&usage(1_000_000, None, 0), &PRICES), 0.15);
-        assert_cost(cost_usd(&usage(1_000_000, Some(2_000_000), 0), &PRICES), 0.003);
+        assert_cost(cost_at(&usage(1_000_000, None, 0), &prices()), 0.15);
+        assert_cost(cost_at(&usage(1_000_000, Some(2_000_000), 0), &prices()), 0.003);
     }
 
     #[test]
     fn an_unknown_price_makes_the_cost_unknown_never_zero() {
         let without = |change: fn(&mut Prices)| {
-            let mut prices = PRICES;
+            let mut prices = prices();
             change(&mut prices);
             prices
         };
         let all = usage(10, Some(5), 5);
-        assert_eq!(cost_usd(&all, &without(|prices| prices.input_cache_hit = None)), None);
-        assert_eq!(cost_usd(&all, &without(|prices| prices.input_cache_miss = None)), None);
-        assert_eq!(cost_usd(&all, &without(|prices| prices.output = None)), None);
-        assert_eq!(cost_usd(&all, &Prices::default()), None);
+        assert_eq!(cost_at(&all, &without(|prices| prices.input_cache_hit = None)), None);
+        assert_eq!(cost_at(&all, &without(|prices| prices.input_cache_miss = None)), None);
+        assert_eq!(cost_at(&all, &without(|prices| prices.output = None)), None);
+        assert_eq!(cost_at(&all, &Prices::default()), None);
         // No token was read from the cache: its price is not needed.
-        assert!(cost_usd(&usage(10, None, 5), &without(|prices| prices.input_cache_hit = None)).is_some());
+        assert!(cost_at(&usage(10, None, 5), &without(|prices| prices.input_cache_hit = None)).is_some());
+    }
+
+    #[test]
+    fn the_time_of_the_reply_decides_between_peak_and_off_peak_and_the_dearer_one_bounds_both() {
+        const HOUR_MS: i64 = 3_600_000;
+        let mut prices = prices();
+        prices.off_peak.hours_utc = vec!["01:00-02:00".to_owned().try_into().unwrap()];
+        (prices.off_peak.input_cache_hit, prices.off_peak.input_cache_miss) = (Some(0.0), Some(0.05));
+        prices.off_peak.output = Some(0.9);
+        let million = usage(1_000_000, Some(0), 0);
+        assert_cost(cost_usd(&million, &prices, 0, Way::Call), 0.15);
+        assert_cost(cost_usd(&million, &prices, HOUR_MS, Way::Call), 0.05);
+        assert_cost(cost_usd(&million, &prices, 2 * HOUR_MS, Way::Call), 0.15);
+        assert_cost(cost_max_usd(&million, &prices, Way::Call), 0.15);
+        assert_cost(cost_max_usd(&usage(0, None, 1_000_000), &prices, Way::Call), 0.9);
+        prices.off_peak.output = None;
+        assert_eq!(cost_max_usd(&usage(0, None, 1), &prices, Way::Call), None);
+    }
+
+    #[test]
+    fn a_batch_costs_its_factor_and_without_one_it_is_unknown_what_it_costs() {
+        let million = usage(1_000_000, Some(0), 0);
+        assert_eq!(cost_usd(&million, &prices(), 0, Way::Batch), None);
+        assert_eq!(cost_usd(&Usage::default(), &prices(), 0, Way::Batch), Some(0.0));
+        let half = Prices { batch_factor: Some(0.5), ..prices() };
+        assert_cost(cost_usd(&million, &half, 0, Way::Batch), 0.075);
+        assert_cost(cost_max_usd(&million, &half, Way::Batch), 0.075);
+        assert_cost(cost_usd(&million, &half, 0, Way::Call), 0.15);
     }
 }

@@ -10,6 +10,7 @@
 //! This room knows neither the ledger nor the order of the pipeline's stages.
 
 mod ask;
+pub mod batch;
 pub mod check;
 mod conversation;
 pub mod cost;
@@ -239,7 +240,12 @@ pub trait Journal: Send + Sync {
     fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>>;
 
     /// Records that an attempt is about to be made; returns once that is durable.
-    fn begin<'a>(&'a self, key: &'a str, query_id: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>>;
+    fn begin<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        query_id: &'a QueryId,
+        attempt: Attempt,
+    ) -> BoxFuture<'a, anyhow::Result<()>>;
 
     /// Records the raw reply of an attempt; returns once that is durable.
     fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;

@@ -17,14 +17,15 @@ use crate::engine::SequenceSpec;
 use crate::http::client::Admission;
 use crate::http::retry::{Class, raised_cap};
 use crate::http::wire::Message;
-use crate::policy::{CandlePolicy, ChatMessage};
+use crate::policy::{CandlePolicy, ChatMessage, PolicyIdentity};
 
 /// Sampling temperature: low, for a sober text, but not 0, so that another attempt says something else.
 const TEMPERATURE: f64 = 0.3;
 
 /// A judge that asks the policy model itself.
 pub struct PolicyJudge {
-    policy: Arc<CandlePolicy>,
+    /// `None` where only stored replies are read.
+    policy: Option<Arc<CandlePolicy>>,
     identity: String,
     model: String,
     max_tokens: u32,
@@ -34,13 +35,21 @@ impl PolicyJudge {
     /// Builds the judge over a loaded policy; a reply has at most `max_tokens` tokens.
     #[must_use]
     pub fn new(policy: Arc<CandlePolicy>, max_tokens: u32) -> Self {
-        let identity = format!("policy:{}", policy.identity().revision);
-        let model = format!("policy:{}", policy.identity().model);
-        Self { policy, identity, model, max_tokens }
+        Self { policy: Some(Arc::clone(&policy)), ..Self::stored(policy.identity(), max_tokens) }
+    }
+
+    /// Builds a judge whose stored replies can be read, and which cannot be asked.
+    #[must_use]
+    pub fn stored(policy: &PolicyIdentity, max_tokens: u32) -> Self {
+        let (identity, model) = (format!("policy:{}", policy.revision), format!("policy:{}", policy.model));
+        Self { policy: None, identity, model, max_tokens }
     }
 
     async fn reply(&self, request: &JudgeRequest, attempt: Attempt) -> Result<RawReply, CallFailure> {
         let failure = |class, detail: String| CallFailure { class, status: None, retry_after: None, detail };
+        let Some(policy) = &self.policy else {
+            return Err(failure(Class::FatalRun, "the model is not loaded".to_owned()));
+        };
         let messages: Vec<ChatMessage> =
             serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
                 .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
@@ -49,8 +58,7 @@ impl PolicyJudge {
             Some((last, before)) if last.role == "assistant" => (last.content.as_str(), before),
             _ => ("", messages.as_slice()),
         };
-        let mut prompt = self
-            .policy
+        let mut prompt = policy
             .prompter()
             .render_chat(messages, Mode::ThinkOff)
             .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
@@ -59,7 +67,7 @@ impl PolicyJudge {
         hasher.update(b"thinkloom judge stream\0");
         hasher.update(request.key.as_bytes());
         hasher.update(attempt.number.to_le_bytes());
-        let engine = self.policy.engine();
+        let engine = policy.engine();
         let fatal = |error: crate::engine::EngineError| failure(Class::FatalRun, error.to_string());
         let spec = SequenceSpec {
             prompt: engine.vocabulary().encode(&prompt).map_err(fatal)?,

@@ -2,8 +2,11 @@
 //! `prompts/judge_local.toml` for the local policy model, which may be too small to follow a rubric.
 //!
 //! The fixed rubric is the system message and comes first, everything that varies comes after it and the question
-//! last, so that a provider's prefix cache serves the rubric. Excerpts are bounded in characters. The text depends on
-//! the question and on what was measured of it, so that other samples lead to another request.
+//! last, so that a provider's prefix cache serves the rubric. Excerpts are bounded in characters.
+//!
+//! The text depends on the question, the chosen mode with its reason, and the chosen response, and on no counts: what
+//! does not change a decision (more samples, other bins, a curtailed budget) leads to the same request, which is
+//! answered already. No text may mention counts anyway.
 
 use std::sync::LazyLock;
 
@@ -15,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::JudgeKind;
 use super::check::Rejection;
 use super::reply::JudgeReply;
-use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
+use crate::domain::{Mode, ModeReason};
 use crate::http::wire::Message;
 
 const TEMPLATE: &str = include_str!("../../prompts/judge.jinja");
@@ -51,12 +54,6 @@ pub struct JudgeCase<'a> {
     pub mode: Mode,
     /// Why it was chosen.
     pub reason: ModeReason,
-    /// Samples and correct ones of both modes.
-    pub counts: ByMode<PassCounts>,
-    /// Mean completion tokens of both modes.
-    pub mean_tokens: ByMode<u32>,
-    /// The difficulty label; may be empty.
-    pub difficulty: &'a str,
     /// The chosen response's thinking, if it has any.
     pub thinking: Option<&'a str>,
     /// The chosen response's answer.
@@ -68,18 +65,10 @@ pub struct JudgeCase<'a> {
 /// # Errors
 /// An error of the template engine; the built-in template gives none.
 pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
-    let measured = |mode: Mode| {
-        let PassCounts { sampled, correct } = case.counts[mode];
-        let percent = (100.0 * case.counts[mode].pass_rate()).round() as u32;
-        context! { sampled, correct, percent, tokens => case.mean_tokens[mode] }
-    };
     let mut rendered = ENVIRONMENT.get_template("judge.jinja")?.render_captured(context! {
         question => excerpt(case.question, QUESTION_HEAD_CHARS, QUESTION_TAIL_CHARS),
         mode => case.mode.name(),
         reason => case.reason.name(),
-        on => measured(Mode::ThinkOn),
-        off => measured(Mode::ThinkOff),
-        difficulty => case.difficulty,
         thinking => case.thinking.map(|text| excerpt(text, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS)),
         answer => excerpt(case.answer, EXCERPT_HEAD_CHARS, EXCERPT_TAIL_CHARS),
     })?;
@@ -102,11 +91,8 @@ pub fn malformed(problem: &str) -> Message {
 
 fn follow_up(block: &str, values: minijinja::Value) -> Message {
     let render = || -> Result<String, minijinja::Error> {
-        let both = context! { on => context! {}, off => context! {}, ..values };
-        ENVIRONMENT
-            .get_template("judge.jinja")?
-            .render_captured(both)?
-            .with_state_mut(|state| state.render_block(block))
+        let template = ENVIRONMENT.get_template("judge.jinja")?;
+        template.render_captured(values)?.with_state_mut(|state| state.render_block(block))
     };
     Message::user(render().expect("prompts/judge.jinja is checked by a test").trim())
 }
@@ -212,9 +198,6 @@ mod tests {
             choices: &[],
             mode: Mode::ThinkOn,
             reason: ModeReason::HigherPassRate,
-            counts: ByMode { on: PassCounts { sampled: 8, correct: 7 }, off: PassCounts { sampled: 8, correct: 2 } },
-            mean_tokens: ByMode { on: 321, off: 45 },
-            difficulty: "medium",
             thinking: Some("subtract five"),
             answer: "x = 5",
         }
@@ -234,10 +217,7 @@ mod tests {
         let position = |part: &str| user.find(part).unwrap_or_else(|| panic!("{part} is not in {user}"));
         assert!(position("subtract five") < position("x = 5"));
         assert!(position("x = 5") < position("what is <x> & \"why\"?"));
-        assert!(!user.contains("\n\n\n") && user.contains("medium\n\nExcerpt"), "{user}");
-        assert!(
-            user.contains("7 of 8 correct (88 %), 321 tokens") && user.contains("2 of 8 correct (25 %), 45 tokens")
-        );
+        assert!(!user.contains("\n\n\n") && user.contains("reasons first\n\nExcerpt"), "{user}");
         assert!(!on[0].content.contains("{%") && !user.contains('{'));
         assert!(on[0].content.contains("json"), "servers want the word for their JSON mode");
     }
@@ -251,8 +231,8 @@ mod tests {
         assert!(!off.contains("reasoning that was then written"));
         let tie = user_text(&JudgeCase { mode: Mode::ThinkOff, reason: ModeReason::Tie, ..case() });
         assert!(tie.contains("equally reliable"));
-        let random = user_text(&JudgeCase { reason: ModeReason::Random, difficulty: "", ..case() });
-        assert!(random.contains("at random") && !random.contains("difficulty"), "{random}");
+        let random = user_text(&JudgeCase { reason: ModeReason::Random, ..case() });
+        assert!(random.contains("at random") && !random.contains("reliable"), "{random}");
         assert!(!random.contains("\n\n\n"), "{random}");
     }
 

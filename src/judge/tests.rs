@@ -12,7 +12,7 @@ use super::cost::Budget;
 use super::openai::{OpenAiJudge, OpenAiJudgeError, OpenAiOptions};
 use super::prompt::JudgeCase;
 use super::*;
-use crate::domain::{ByMode, Mode, ModeReason, PassCounts};
+use crate::domain::{Mode, ModeReason};
 use crate::http::retry::{Backoff, Class};
 use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
@@ -27,12 +27,15 @@ const CASE: JudgeCase<'static> = JudgeCase {
     choices: &[],
     mode: Mode::ThinkOn,
     reason: ModeReason::Tie,
-    counts: ByMode { on: PassCounts { sampled: 4, correct: 3 }, off: PassCounts { sampled: 4, correct: 1 } },
-    mean_tokens: ByMode { on: 200, off: 20 },
-    difficulty: "medium",
     thinking: None,
     answer: "18",
 };
+
+/// A dollar for a million tokens of every sort.
+fn flat_prices() -> cost::Prices {
+    let (input_cache_hit, input_cache_miss, output) = (Some(1.0), Some(1.0), Some(1.0));
+    cost::Prices { input_cache_hit, input_cache_miss, output, ..cost::Prices::default() }
+}
 
 /// The JSON object that an API judge is to reply with.
 fn object(text: &str) -> String {
@@ -86,9 +89,14 @@ impl Journal for MemoryJournal {
         async { Ok(history) }.boxed()
     }
 
-    fn begin<'a>(&'a self, key: &'a str, _: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>> {
-        let earlier = self.attempts.lock().unwrap().insert((key.to_owned(), attempt), (None, String::new()));
-        assert!(earlier.is_none(), "attempt {attempt} is begun twice");
+    fn begin<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        _: &'a QueryId,
+        Attempt { number, .. }: Attempt,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        let earlier = self.attempts.lock().unwrap().insert((request.key.clone(), number), (None, String::new()));
+        assert!(earlier.is_none(), "attempt {number} is begun twice");
         async { Ok(()) }.boxed()
     }
 
@@ -606,36 +614,36 @@ async fn a_local_judge_replies_with_plain_text_and_is_asked_again_instead_of_tol
 
 #[tokio::test]
 async fn a_budget_ends_the_run_before_a_call_that_might_exceed_it() {
-    let prices = cost::Prices { input_cache_hit: Some(1.0), input_cache_miss: Some(1.0), output: Some(1.0) };
+    let prices = flat_prices();
     let body = |tokens: u64| {
         let choice = json!({"message": {"content": object(LEAK)}, "finish_reason": "stop"});
         json!({"choices": [choice], "usage": {"prompt_tokens": tokens, "completion_tokens": 0}}).to_string()
     };
     let judge = FixedJudge::new(Ok(body(100)));
     let worst = |spent| {
-        let budget = Budget::new(1.0, prices.clone(), spent);
+        let budget = Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, spent);
         budget.worst_case_usd(conversation(&judge, 9).request(), Cap::AsAsked)
     };
     assert!(worst(0.0) > 400e-6, "the reply's limit counts");
     let mut asked = options(9);
     // Room for one call, and after it for less than another.
-    asked.budget = Some(Arc::new(Budget::new(worst(0.0) + 50e-6, prices.clone(), 0.0)));
+    asked.budget = Some(Arc::new(Budget::new(worst(0.0) + 50e-6, prices.clone(), cost::Way::Call, || 0, 0.0)));
     let error = ask_with(&judge, &MemoryJournal::default(), &asked).await.unwrap_err();
     let AskError::Budget { spent_usd, .. } = error else { panic!("{error:?}") };
     assert!((spent_usd - 100e-6).abs() < 1e-12 && judge.calls() == 1, "{spent_usd}");
     // What was spent before counts.
-    asked.budget = Some(Arc::new(Budget::new(1.0, prices.clone(), 1.0)));
+    asked.budget = Some(Arc::new(Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, 1.0)));
     assert!(matches!(ask_with(&judge, &MemoryJournal::default(), &asked).await, Err(AskError::Budget { .. })));
     assert_eq!(judge.calls(), 1);
 }
 
 #[tokio::test]
 async fn calls_in_flight_are_waited_for_before_a_budget_counts_as_spent() {
-    let prices = cost::Prices { input_cache_hit: Some(1.0), input_cache_miss: Some(1.0), output: Some(1.0) };
+    let prices = flat_prices();
     let judge = FixedJudge::failing(Class::Transient, None);
     let request = request(&judge);
-    let usd = Budget::new(1.0, prices.clone(), 0.0).worst_case_usd(&request, Cap::AsAsked);
-    let budget = Arc::new(Budget::new(1.5 * usd, prices, 0.0));
+    let usd = Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, 0.0).worst_case_usd(&request, Cap::AsAsked);
+    let budget = Arc::new(Budget::new(1.5 * usd, prices, cost::Way::Call, || 0, 0.0));
     let first = budget.reserve(&request, Cap::AsAsked).await.unwrap();
     let mut second = std::pin::pin!(budget.reserve(&request, Cap::AsAsked));
     assert!(futures::poll!(&mut second).is_pending(), "the first call may turn out cheap");

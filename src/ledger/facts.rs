@@ -1,11 +1,12 @@
 //! The facts, and how each is inserted: once, or found to be there already with the same content.
 
+use rusqlite::Connection;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 use sha2::{Digest, Sha256};
 
+use super::insert::{InsertError, insert_once, integer, optional, text};
 use super::texts;
-use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{AttemptOutcome, Exclusion, Mode, Query, QueryId, Rollout, RolloutKey, Verdict, stable_names};
 
 /// A fact to be added.
 #[derive(Debug, Clone)]
@@ -35,6 +36,20 @@ pub enum Fact {
         /// How it failed.
         failure: RolloutFailure,
     },
+    /// A response that was given up because it is too long to matter.
+    RolloutCut {
+        /// The response.
+        rollout_key: RolloutKey,
+        /// It has more completion tokens than this.
+        longer_than: u32,
+    },
+    /// What the prompts of a hosted model are made of.
+    Prompter {
+        /// The hash in the policy's identity.
+        hash: String,
+        /// JSON.
+        source: String,
+    },
     /// A verdict on a response.
     Verdict {
         /// Content address of the judgement.
@@ -52,6 +67,26 @@ pub enum Fact {
         attempt: u32,
         /// The query it is about.
         query_id: QueryId,
+        /// The most that it can be charged for.
+        size: CallSize,
+    },
+    /// Judge calls that are about to be handed to a batch API together.
+    JudgeBatch {
+        /// Hash of what it holds.
+        batch_key: String,
+        /// Where the API is.
+        base_url: String,
+        /// Request keys and attempts.
+        items: Vec<(String, u32)>,
+    },
+    /// A batch came further.
+    JudgeBatchStep {
+        /// Hash of what it holds.
+        batch_key: String,
+        /// How far.
+        step: BatchStep,
+        /// The provider's id of its file or of the batch; the last status.
+        value: String,
     },
     /// What a judge call brought.
     JudgeReply {
@@ -78,6 +113,28 @@ pub enum Fact {
     /// A published file.
     Shard(ShardRecord),
 }
+
+/// The most that a judge call can be charged for; nothing if it is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallSize {
+    /// Tokens of the prompt.
+    pub prompt_tokens_max: u64,
+    /// Tokens of the reply.
+    pub completion_tokens_max: u64,
+}
+
+/// How far a batch came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BatchStep {
+    /// The provider has its file.
+    Uploaded,
+    /// The provider works on it.
+    Created,
+    /// Everything that it brought is stored.
+    Ended,
+}
+
+stable_names!(BatchStep { Uploaded => "uploaded", Created => "created", Ended => "ended" });
 
 /// A configuration under which a directory was run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,34 +211,6 @@ pub struct AttemptRecord {
     pub failure: Option<(AttemptOutcome, Option<u16>)>,
 }
 
-/// Columns that are not compared when a fact is written again: when it was recorded, for which query first, and how
-/// it was read.
-const UNCOMPARED: &[&str] = &["recorded_unix_ms", "started_unix_ms", "query_id", "settings", "observed_mode"];
-
-/// Columns that hold one text together (see `texts`).
-const PACKED: &[&str] = &["text", "text_zstd"];
-
-/// Returns the text in the columns that hold one together, if the row has them and they can be read.
-fn packed_text(names: &[&str], values: &[Value]) -> Option<String> {
-    let column = |name: &str| values.get(names.iter().position(|other| *other == name)?);
-    let Some(Value::Text(plain)) = column("text") else { return None };
-    let packed = if let Some(Value::Blob(packed)) = column("text_zstd") { Some(packed.as_slice()) } else { None };
-    texts::unpack(plain.clone(), packed).ok()
-}
-
-/// Integers are stored signed; counts and ordinals never reach the sign bit.
-pub(super) fn integer(number: u64) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-pub(super) fn text(text: impl Into<String>) -> Value {
-    Value::Text(text.into())
-}
-
-pub(super) fn optional(value: Option<Value>) -> Value {
-    value.unwrap_or(Value::Null)
-}
-
 impl Fact {
     /// Adds the fact in the open transaction, as recorded at `now_ms`.
     pub(super) fn insert(&self, connection: &Connection, now_ms: i64) -> Result<(), InsertError> {
@@ -195,49 +224,41 @@ impl Fact {
             Self::Rollout { query_id, rollout, observed_mode } => {
                 insert_rollout(connection, query_id, rollout, *observed_mode, now_ms)
             }
-            Self::RolloutFailure { rollout_key, failure } => insert_once(
+            Self::RolloutFailure { rollout_key, failure } => insert_rollout_failure(connection, rollout_key, failure),
+            Self::RolloutCut { rollout_key, longer_than } => insert_once(
                 connection,
-                "rollout_failure",
+                "rollout_cut",
                 2,
-                &[
-                    ("rollout_key", text(&rollout_key.0)),
-                    ("attempt", integer(u64::from(failure.attempt))),
-                    ("outcome", text(failure.outcome.name())),
-                    ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
-                    ("detail", text(&failure.detail)),
-                ],
+                &[("rollout_key", text(&rollout_key.0)), ("longer_than", integer(u64::from(*longer_than)))],
             ),
-            Self::Verdict { key, rollout_key, verdict } => insert_once(
-                connection,
-                "verdict",
-                1,
-                &[
-                    ("key", text(key)),
-                    ("rollout_key", text(&rollout_key.0)),
-                    ("outcome", text(verdict.outcome.name())),
-                    ("extracted", optional(verdict.extracted.as_deref().map(text))),
-                    ("reason", text(&verdict.reason)),
-                ],
-            ),
-            Self::JudgeAttempt { request_key, attempt, query_id }
-                if insert_attempt(connection, request_key, *attempt, query_id, now_ms)? =>
+            Self::Prompter { hash, source } => {
+                insert_once(connection, "prompter", 1, &[("hash", text(hash)), ("source", text(source))])
+            }
+            Self::Verdict { key, rollout_key, verdict } => insert_verdict(connection, key, rollout_key, verdict),
+            Self::JudgeAttempt { request_key, attempt, query_id, size }
+                if insert_attempt(connection, request_key, *attempt, query_id, *size, now_ms)? =>
             {
                 Ok(())
             }
             Self::JudgeReply { request_key, attempt, body }
-                if insert_reply(connection, request_key, *attempt, body)? =>
+                if insert_reply(connection, request_key, *attempt, body, now_ms)? =>
             {
                 Ok(())
             }
-            Self::JudgeAttempt { request_key, attempt, query_id } => insert_once(
+            // It is there: its key is all that is compared.
+            Self::JudgeAttempt { .. } => Ok(()),
+            Self::JudgeBatch { batch_key, base_url, items } => {
+                insert_batch(connection, batch_key, base_url, items, now_ms)
+            }
+            Self::JudgeBatchStep { batch_key, step, value } => insert_once(
                 connection,
-                "judge_attempt",
+                "judge_batch_step",
                 2,
                 &[
-                    ("request_key", text(request_key)),
-                    ("attempt", integer(u64::from(*attempt))),
-                    ("query_id", text(&query_id.0)),
-                    ("started_unix_ms", Value::Integer(now_ms)),
+                    ("batch_key", text(batch_key)),
+                    ("step", text(step.name())),
+                    ("value", text(value)),
+                    ("recorded_unix_ms", Value::Integer(now_ms)),
                 ],
             ),
             Self::JudgeReply { request_key, attempt, body } => insert_once(
@@ -286,17 +307,56 @@ fn insert_attempt(
     key: &str,
     attempt: u32,
     query_id: &QueryId,
+    size: CallSize,
     now_ms: i64,
 ) -> Result<bool, InsertError> {
-    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms) \
-               VALUES (?1, ?2, ?3, ?4)";
-    Ok(connection.prepare_cached(sql)?.execute((key, attempt, &query_id.0, now_ms))? == 1)
+    let sql = "INSERT OR IGNORE INTO judge_attempt (request_key, attempt, query_id, started_unix_ms, \
+               prompt_tokens_max, completion_tokens_max) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let CallSize { prompt_tokens_max, completion_tokens_max } = size;
+    let row = (key, attempt, &query_id.0, now_ms, prompt_tokens_max, completion_tokens_max);
+    Ok(connection.prepare_cached(sql)?.execute(row)? == 1)
 }
 
 /// Adds the reply as most are: as something new.
-fn insert_reply(connection: &Connection, key: &str, attempt: u32, body: &str) -> Result<bool, InsertError> {
-    let sql = "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body) VALUES (?1, ?2, ?3)";
-    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body))? == 1)
+fn insert_reply(
+    connection: &Connection,
+    key: &str,
+    attempt: u32,
+    body: &str,
+    now_ms: i64,
+) -> Result<bool, InsertError> {
+    let sql =
+        "INSERT OR IGNORE INTO judge_reply (request_key, attempt, body, recorded_unix_ms) VALUES (?1, ?2, ?3, ?4)";
+    Ok(connection.prepare_cached(sql)?.execute((key, attempt, body, now_ms))? == 1)
+}
+
+fn insert_batch(
+    connection: &Connection,
+    batch_key: &str,
+    base_url: &str,
+    items: &[(String, u32)],
+    now_ms: i64,
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "judge_batch",
+        1,
+        &[
+            ("batch_key", text(batch_key)),
+            ("base_url", text(base_url)),
+            ("requests", integer(items.len() as u64)),
+            ("begun_unix_ms", Value::Integer(now_ms)),
+        ],
+    )?;
+    for (request_key, attempt) in items {
+        let columns = [
+            ("request_key", text(request_key)),
+            ("attempt", integer(u64::from(*attempt))),
+            ("batch_key", text(batch_key)),
+        ];
+        insert_once(connection, "judge_batch_item", 2, &columns)?;
+    }
+    Ok(())
 }
 
 fn insert_rollout(
@@ -336,6 +396,45 @@ fn insert_rollout(
     )
 }
 
+fn insert_rollout_failure(
+    connection: &Connection,
+    rollout_key: &RolloutKey,
+    failure: &RolloutFailure,
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "rollout_failure",
+        2,
+        &[
+            ("rollout_key", text(&rollout_key.0)),
+            ("attempt", integer(u64::from(failure.attempt))),
+            ("outcome", text(failure.outcome.name())),
+            ("status", optional(failure.status.map(|status| integer(u64::from(status))))),
+            ("detail", text(&failure.detail)),
+        ],
+    )
+}
+
+fn insert_verdict(
+    connection: &Connection,
+    key: &str,
+    rollout_key: &RolloutKey,
+    verdict: &Verdict,
+) -> Result<(), InsertError> {
+    insert_once(
+        connection,
+        "verdict",
+        1,
+        &[
+            ("key", text(key)),
+            ("rollout_key", text(&rollout_key.0)),
+            ("outcome", text(verdict.outcome.name())),
+            ("extracted", optional(verdict.extracted.as_deref().map(text))),
+            ("reason", text(&verdict.reason)),
+        ],
+    )
+}
+
 fn insert_shard(connection: &Connection, shard: &ShardRecord) -> Result<(), InsertError> {
     insert_once(
         connection,
@@ -353,49 +452,4 @@ fn insert_shard(connection: &Connection, shard: &ShardRecord) -> Result<(), Inse
             ("end_ordinal", integer(shard.end_ordinal)),
         ],
     )
-}
-
-/// Why a fact could not be inserted.
-#[derive(Debug)]
-pub(super) enum InsertError {
-    Sqlite(rusqlite::Error),
-    Conflict { kind: &'static str, key: String },
-}
-
-impl From<rusqlite::Error> for InsertError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-/// Inserts a row whose first `key_width` columns are its key; an existing row must have the same content (I2).
-pub(super) fn insert_once(
-    connection: &Connection,
-    table: &'static str,
-    key_width: usize,
-    columns: &[(&str, Value)],
-) -> Result<(), InsertError> {
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let marks: Vec<String> = (1..=columns.len()).map(|index| format!("?{index}")).collect();
-    let sql = format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({})", names.join(", "), marks.join(", "));
-    let values = || columns.iter().map(|(_, value)| value);
-    if connection.prepare_cached(&sql)?.execute(params_from_iter(values()))? == 1 {
-        return Ok(());
-    }
-    let conditions: Vec<String> =
-        names.iter().take(key_width).enumerate().map(|(index, name)| format!("{name} = ?{}", index + 1)).collect();
-    let sql = format!("SELECT {} FROM {table} WHERE {}", names.join(", "), conditions.join(" AND "));
-    let stored = connection.prepare_cached(&sql)?.query_row(params_from_iter(values().take(key_width)), |row| {
-        (0..columns.len()).map(|index| row.get::<_, Value>(index)).collect::<rusqlite::Result<Vec<Value>>>()
-    })?;
-    let is_same = columns
-        .iter()
-        .zip(&stored)
-        .all(|((name, value), stored)| UNCOMPARED.contains(name) || PACKED.contains(name) || stored == value);
-    // What counts is the text, not how it was packed by the version that stored it.
-    if is_same && packed_text(&names, &stored) == packed_text(&names, &values().cloned().collect::<Vec<_>>()) {
-        return Ok(());
-    }
-    let key: Vec<String> = values().take(key_width).map(|value| format!("{value:?}")).collect();
-    Err(InsertError::Conflict { kind: table, key: key.join(", ") })
 }

@@ -6,18 +6,22 @@
 //! are read or rows are encoded is not known here.
 
 mod attempts;
+mod batches;
 mod error;
 mod facts;
+mod insert;
 mod reader;
 mod texts;
+mod times;
 mod totals;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use batches::{BatchItem, BatchRecord, BatchTotals, OpenCall, ReplyRecord};
 pub use error::LedgerError;
-pub use facts::{AttemptRecord, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
+pub use facts::{AttemptRecord, BatchStep, CallSize, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 pub use reader::Reader;
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
@@ -26,7 +30,8 @@ pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
 pub const FILE_NAME: &str = "ledger.sqlite";
 
 /// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
-/// `rollout_failure` besides. Since version 4 long texts are compressed (`texts`); those that stood there stay as they are.
+/// `rollout_failure` besides, version 4 the tables `judge_batch*`, `rollout_cut` and `prompter`. Since version 4 long
+/// texts are compressed (`texts`); those that stood there stay as they are.
 const FORMAT_VERSION: i64 = 4;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
@@ -40,4 +45,10 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("intake", "entry_point", "TEXT"),
     ("rollout", "text_zstd", "BLOB"),
     ("prompt", "text_zstd", "BLOB"),
+    ("judge_attempt", "prompt_tokens_max", "INTEGER"),
+    ("judge_attempt", "completion_tokens_max", "INTEGER"),
+    ("judge_reply", "recorded_unix_ms", "INTEGER"),
+    ("intake", "subject", "TEXT"),
+    ("intake", "category", "TEXT"),
+    ("intake", "variant_of", "TEXT"),
 ];

@@ -10,7 +10,7 @@ use super::error::LedgerError;
 use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
 use super::texts;
 use super::writer::{LedgerFile, check_format, open_connection, sqlite_error};
-use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, Rollout, RolloutKey, Verdict};
+use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Rollout, RolloutKey, Verdict};
 
 /// A reading connection. Sees every fact that was acknowledged before the call.
 pub struct Reader {
@@ -131,7 +131,8 @@ impl Reader {
 
     fn select_intake(&self) -> String {
         let added = if self.format < 3 { "NULL, NULL" } else { "test_imports, entry_point" };
-        format!("{INTAKE_COLUMNS}, {added} FROM intake")
+        let labels = if self.format < 4 { "NULL, NULL, NULL" } else { "subject, category, variant_of" };
+        format!("{INTAKE_COLUMNS}, {added}, {labels} FROM intake")
     }
 
     /// Returns a response by its key.
@@ -192,6 +193,44 @@ impl Reader {
                 Ok(RolloutFailure { attempt, outcome: parse("rollout_failure", &outcome)?, status, detail })
             })
             .collect()
+    }
+
+    /// Returns the most tokens that a response which was given up is known to exceed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn rollout_longer_than(&self, key: &RolloutKey) -> Result<Option<u32>, LedgerError> {
+        if self.format < 4 {
+            return Ok(None);
+        }
+        let sql = "SELECT max(longer_than) FROM rollout_cut WHERE rollout_key = ?1";
+        Ok(self.one(sql, [&key.0], |row| row.get(0))?.flatten())
+    }
+
+    /// Returns the stored source of a prompter (JSON).
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn prompter(&self, hash: &str) -> Result<Option<String>, LedgerError> {
+        if self.format < 4 {
+            return Ok(None);
+        }
+        self.one("SELECT source FROM prompter WHERE hash = ?1", [hash], |row| row.get(0))
+    }
+
+    /// Writes a copy of the whole ledger, as it is at this moment, to a new file. Blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be read, or the copy not be written.
+    pub fn copy_to(&self, path: &Path) -> Result<(), LedgerError> {
+        let connection =
+            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        let copy = || {
+            let connection = connection?;
+            connection.busy_timeout(std::time::Duration::from_secs(30))?;
+            connection.execute("VACUUM INTO ?1", [path.to_string_lossy()])
+        };
+        copy().map(drop).map_err(|error| sqlite_error(path, error))
     }
 
     /// Returns a verdict by its key.
@@ -331,6 +370,8 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
             .map_err(|error| LedgerError::Unreadable { kind: "intake", detail: error.to_string() })
     };
     let (test_imports, entry_point): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
+    let variant_of = row.get::<_, Option<String>>(16)?.map(QueryId);
+    let labels = QueryLabels { subject: row.get(14)?, category: row.get(15)?, variant_of };
     let build = || {
         let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
         let kind = parse("intake", &kind)?;
@@ -348,6 +389,7 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
             tests,
             test_imports,
             entry_point,
+            labels,
         }))
     };
     Ok(build())

@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS intake (
     excluded_detail TEXT,
     test_imports TEXT,               -- JSON list; null before format 3
     entry_point TEXT,
+    subject TEXT,                    -- as the input says; null before format 4, as are the next two
+    category TEXT,
+    variant_of TEXT,                 -- query_id of the earliest of near texts with other answers
     PRIMARY KEY (input_digest, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);
@@ -85,6 +88,19 @@ CREATE TABLE IF NOT EXISTS rollout_failure (
     PRIMARY KEY (rollout_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
+-- Responses that were given up: under a curtailed budget one that is longer than this can change nothing.
+CREATE TABLE IF NOT EXISTS rollout_cut (
+    rollout_key TEXT NOT NULL,
+    longer_than INTEGER NOT NULL,    -- completion tokens
+    PRIMARY KEY (rollout_key, longer_than)
+) STRICT, WITHOUT ROWID;
+
+-- What the prompts of hosted models are made of, so that stored responses can be found without the model.
+CREATE TABLE IF NOT EXISTS prompter (
+    hash TEXT PRIMARY KEY,           -- as in the policy's identity
+    source TEXT NOT NULL             -- JSON: chat template, first and last token
+) STRICT, WITHOUT ROWID;
+
 -- Verdicts. The key covers the rollout, the reference answer and the verifier's version.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT PRIMARY KEY,
@@ -103,6 +119,8 @@ CREATE TABLE IF NOT EXISTS judge_attempt (
     attempt INTEGER NOT NULL,
     query_id TEXT NOT NULL,
     started_unix_ms INTEGER NOT NULL,
+    prompt_tokens_max INTEGER,       -- the most that it can be charged for; 0 if it is free, null before format 4
+    completion_tokens_max INTEGER,
     PRIMARY KEY (request_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
@@ -113,6 +131,7 @@ CREATE TABLE IF NOT EXISTS judge_reply (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     body TEXT NOT NULL,
+    recorded_unix_ms INTEGER,        -- decides between peak and off-peak prices; null before format 4
     PRIMARY KEY (request_key, attempt)
 ) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
@@ -124,6 +143,34 @@ CREATE TABLE IF NOT EXISTS judge_failure (
     status INTEGER,
     detail TEXT NOT NULL,
     PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Judge calls that are about to be handed to the provider's batch API together.
+CREATE TABLE IF NOT EXISTS judge_batch (
+    batch_key TEXT PRIMARY KEY,      -- hash of what it holds; the provider is told it as file name and metadata
+    base_url TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    begun_unix_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The attempts that a batch holds.
+CREATE TABLE IF NOT EXISTS judge_batch_item (
+    request_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    batch_key TEXT NOT NULL REFERENCES judge_batch (batch_key),
+    PRIMARY KEY (request_key, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS judge_batch_item_by_batch ON judge_batch_item (batch_key);
+
+-- How far a batch came: `uploaded` (the id of its file), `created` (the provider's id), `ended` (its last status, once
+-- everything that it brought is stored).
+CREATE TABLE IF NOT EXISTS judge_batch_step (
+    batch_key TEXT NOT NULL REFERENCES judge_batch (batch_key),
+    step TEXT NOT NULL,
+    value TEXT NOT NULL,
+    recorded_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (batch_key, step)
 ) STRICT, WITHOUT ROWID;
 
 -- Published files. A row stands only for a file that was durable before.

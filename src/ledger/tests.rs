@@ -73,8 +73,12 @@ async fn a_fact_with_another_content_is_refused_and_its_neighbours_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     ledger.commit(vec![rollout_fact("a")]).await.unwrap();
-    let attempt =
-        |attempt| Fact::JudgeAttempt { request_key: "r".to_owned(), attempt, query_id: QueryId("q".to_owned()) };
+    let attempt = |attempt| Fact::JudgeAttempt {
+        request_key: "r".to_owned(),
+        attempt,
+        query_id: QueryId("q".to_owned()),
+        size: CallSize::default(),
+    };
     let (bad, good) = tokio::join!(ledger.commit(vec![attempt(1), rollout_fact("b")]), ledger.commit(vec![attempt(2)]));
     assert!(matches!(bad, Err(LedgerError::Conflict { kind: "rollout", .. })), "I2");
     good.unwrap();
@@ -96,7 +100,12 @@ async fn attempts_carry_their_replies_and_failures() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let key = || "r".to_owned();
-    let attempt = |attempt| Fact::JudgeAttempt { request_key: key(), attempt, query_id: QueryId("q".to_owned()) };
+    let attempt = |attempt| Fact::JudgeAttempt {
+        request_key: key(),
+        attempt,
+        query_id: QueryId("q".to_owned()),
+        size: CallSize::default(),
+    };
     let failure = Fact::JudgeFailure {
         request_key: key(),
         attempt: 1,
@@ -112,7 +121,6 @@ async fn attempts_carry_their_replies_and_failures() {
         AttemptRecord { attempt: 3, reply: None, failure: None },
     ];
     assert_eq!(ledger.reader().unwrap().attempts("r").unwrap(), expected);
-    assert_eq!(ledger.reader().unwrap().unanswered_attempts().unwrap(), 1, "the third may have been charged");
     assert_eq!(ledger.attempts("r").await.unwrap(), expected);
     assert_eq!(ledger.attempts("other").await.unwrap(), []);
     let other_reply = Fact::JudgeReply { request_key: key(), attempt: 2, body: "{\"x\":1}".to_owned() };
@@ -129,7 +137,8 @@ async fn many_look_ups_and_commits_at_once_see_what_was_acknowledged() {
             let key = format!("r{index}");
             assert_eq!(ledger.attempts(&key).await.unwrap(), []);
             let query_id = QueryId("q".to_owned());
-            let attempt = Fact::JudgeAttempt { request_key: key.clone(), attempt: 1, query_id };
+            let attempt =
+                Fact::JudgeAttempt { request_key: key.clone(), attempt: 1, query_id, size: CallSize::default() };
             ledger.commit(vec![attempt]).await.unwrap();
             assert_eq!(ledger.attempts(&key).await.unwrap().len(), 1);
         }
@@ -169,6 +178,7 @@ fn an_intake_is_stored_whole_or_not_at_all() {
         tests: vec!["assert f() == 1".to_owned()],
         test_imports: vec!["import math".to_owned()],
         entry_point: Some("f".to_owned()),
+        labels: Default::default(),
     };
     let exclusion = Exclusion {
         query_id: None,
@@ -251,4 +261,61 @@ async fn starts_remember_the_family_of_kernels() {
     let reader = ledger.reader().unwrap();
     assert_eq!(reader.other_numerics("f32").unwrap(), ["amx"]);
     assert_eq!(reader.other_numerics("cuda").unwrap(), ["amx", "f32"]);
+}
+
+#[tokio::test]
+async fn batches_read_back_as_far_as_they_came_and_calls_without_a_reply_with_their_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let size = CallSize { prompt_tokens_max: 7, completion_tokens_max: 3 };
+    let attempt = |key: &str, size| {
+        let (request_key, query_id) = (key.to_owned(), QueryId(format!("of {key}")));
+        Fact::JudgeAttempt { request_key, attempt: 1, query_id, size }
+    };
+    let reply = |key: &str| Fact::JudgeReply { request_key: key.to_owned(), attempt: 1, body: "{}".to_owned() };
+    let batch = |batch_key: &str, keys: &[&str]| {
+        let items = keys.iter().map(|key| ((*key).to_owned(), 1)).collect();
+        Fact::JudgeBatch { batch_key: batch_key.to_owned(), base_url: "http://x".to_owned(), items }
+    };
+    let step = |batch_key: &str, step, value: &str| Fact::JudgeBatchStep {
+        batch_key: batch_key.to_owned(),
+        step,
+        value: value.to_owned(),
+    };
+    let facts = vec![
+        attempt("a", size),
+        attempt("b", size),
+        batch("one", &["a", "b"]),
+        step("one", BatchStep::Uploaded, "file-1"),
+        reply("b"),
+        attempt("c", size),
+        batch("two", &["c"]),
+        step("two", BatchStep::Ended, "never_sent"),
+        attempt("single", size),
+        attempt("free", CallSize::default()),
+    ];
+    for _ in 0..2 {
+        ledger.commit(facts.clone()).await.unwrap();
+    }
+    let reader = ledger.reader().unwrap();
+    let totals = reader.batches().unwrap();
+    assert_eq!((totals.ended.get("never_sent"), totals.ended_requests, totals.under_way.len()), (Some(&1), 1, 1));
+    let open = &totals.under_way[0];
+    assert_eq!((open.batch_key.as_str(), open.requests, &open.provider_id), ("one", 2, &None));
+    assert_eq!(open.file_id.as_deref(), Some("file-1"));
+    let items = reader.batch_items("one").unwrap();
+    let ends: Vec<(&str, bool)> = items.iter().map(|item| (item.request_key.as_str(), item.is_ended)).collect();
+    assert_eq!((ends, items[0].size), (vec![("a", false), ("b", true)], size));
+    let calls = reader.open_calls().unwrap();
+    let mut calls: Vec<(Option<&str>, bool)> =
+        calls.iter().map(|call| (call.batch_key.as_deref(), call.is_under_way)).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, [(None, false), (Some("one"), true), (Some("two"), false)], "what is free is left out");
+    let mut replies = Vec::new();
+    reader
+        .for_each_reply(|reply| replies.push((reply.query_id.to_owned(), reply.is_batched, reply.unix_ms > 0)))
+        .unwrap();
+    assert_eq!(replies, [("of b".to_owned(), true, true)]);
+    let other = Fact::JudgeBatchStep { batch_key: "one".into(), step: BatchStep::Uploaded, value: "file-2".into() };
+    assert!(matches!(ledger.commit(vec![other]).await, Err(LedgerError::Conflict { .. })));
 }

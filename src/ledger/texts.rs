@@ -6,7 +6,7 @@
 use rusqlite::types::Value;
 
 use super::error::LedgerError;
-use super::facts::text;
+use super::insert::text;
 
 /// Compression level: beyond it texts of a few kilobytes hardly shrink.
 const LEVEL: i32 = 3;

@@ -67,42 +67,12 @@ impl Reader {
         })
     }
 
-    /// Returns the bodies of all judge replies, one after the other, for adding up their usage.
+    /// Returns the bodies of the judge replies that were recorded last, at most `limit`.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
-    pub fn for_each_reply(&self, mut take: impl FnMut(&str)) -> Result<(), LedgerError> {
-        self.many("SELECT body FROM judge_reply", [], |row| {
-            take(row.get_ref(0)?.as_str()?);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Returns how many judge calls may have been charged without a reply: the process died while they were under way, or
-    /// the connection broke after they were sent.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
-    pub fn unanswered_attempts(&self) -> Result<u64, LedgerError> {
-        let sql = "SELECT count(*) FROM judge_attempt LEFT JOIN judge_reply USING (request_key, attempt) \
-                   LEFT JOIN judge_failure USING (request_key, attempt) \
-                   WHERE body IS NULL AND (outcome IS NULL OR outcome = 'transport_error')";
-        Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or(0))
-    }
-
-    /// Calls `take` with the query and the raw body of every stored judge reply, in the order of attempts.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
-    pub fn for_each_reply_of_a_query(&self, mut take: impl FnMut(&str, &str)) -> Result<(), LedgerError> {
-        let sql = "SELECT judge_attempt.query_id, judge_reply.body FROM judge_attempt JOIN judge_reply \
-                   USING (request_key, attempt)";
-        self.many(sql, [], |row| {
-            take(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-            Ok(())
-        })?;
-        Ok(())
+    pub fn latest_replies(&self, limit: u64) -> Result<Vec<String>, LedgerError> {
+        self.many("SELECT body FROM judge_reply ORDER BY rowid DESC LIMIT ?1", [limit], |row| row.get(0))
     }
 
     /// Returns completion tokens per second while responses were being recorded: the time between two neighbouring

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::attempts::Attempts;
 use super::error::LedgerError;
-use super::facts::{AttemptRecord, Fact, InsertError, IntakeRow, insert_once, integer, optional, text};
+use super::facts::{AttemptRecord, Fact, IntakeRow};
+use super::insert::{InsertError, insert_once, integer, optional, text};
 use super::reader::Reader;
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 use crate::sys::clock::Clock;
@@ -336,6 +337,9 @@ fn insert_intake(connection: &Connection, input_digest: &str, row: &IntakeRow) -
                 ("tests", list(&query.tests)),
                 ("test_imports", optional((!query.test_imports.is_empty()).then(|| list(&query.test_imports)))),
                 ("entry_point", optional(query.entry_point.as_deref().map(text))),
+                ("subject", optional(query.labels.subject.as_deref().map(text))),
+                ("category", optional(query.labels.category.as_deref().map(text))),
+                ("variant_of", optional(query.labels.variant_of.as_ref().map(|id| text(&id.0)))),
             ]);
             columns
         }

@@ -2,31 +2,31 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{BatchOptions, Batches};
+use super::changes;
 use super::error::RunError;
 use super::intake::{self, Input};
 use super::journal::Charging;
-use super::memory;
+use super::limits;
+use super::opening::{
+    batches_left, open_batch_api, open_budget, open_judge, open_policy, open_stored_judge, restore_policy,
+};
 use super::programs::Programs;
 use super::progress::Progress;
+use super::sensitivity::Sensitivity;
 use crate::config::identity::{Contents, RunIdentity};
-use crate::config::{
-    JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings,
-};
-use crate::domain::{Kind, ResolvedModel};
-use crate::hub::{self, HubSettings, ModelReference, OnProgress};
-use crate::judge::cost::{Budget, Usage, cost_usd};
-use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
-use crate::judge::policy::PolicyJudge;
-use crate::judge::{Flights, Judge, check, prompt, reply};
-use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
-use crate::policy::{CandlePolicy, OpenAiPolicy, Policy};
+use crate::config::{JudgeBackend, LoadedConfig, Settings, Transport};
+use crate::domain::Kind;
+use crate::http::batch::BatchClient;
+use crate::hub::{HubSettings, OnProgress};
+use crate::judge::cost::Budget;
+use crate::judge::{Flights, Judge, check, prompt};
+use crate::ledger::{BatchItem, BatchRecord, Ledger, LedgerError, Reader, RunRecord};
+use crate::policy::Policy;
 use crate::shards::{self, Publisher, TABLES_VERSION};
 use crate::sys::files::{DirLock, lock_dir};
 use crate::verify;
@@ -38,6 +38,24 @@ pub enum ChangePolicy {
     Refuse,
     /// Redo what depends on it.
     Redo,
+}
+
+/// Where the facts of a run come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facts {
+    /// What is missing is sampled and asked for.
+    Live,
+    /// Those that are stored are all there is; verdicts are made where they are missing.
+    Stored,
+}
+
+/// Whether a judge is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judging {
+    /// For what has no stored reply.
+    Asked,
+    /// Never: stored replies are read.
+    Read,
 }
 
 /// What a run is asked to do.
@@ -111,6 +129,12 @@ pub struct Context {
     pub programs: Programs,
     /// Whether judge calls can be charged.
     pub charging: Charging,
+    /// Where facts come from.
+    pub facts: Facts,
+    /// Whether the judge may be asked where facts are stored ones.
+    pub judging: Judging,
+    /// How a selection depends on its settings, gathered while shards are built, if that is wanted.
+    pub sensitivity: Option<Mutex<Sensitivity>>,
     /// The ledger.
     pub ledger: Ledger,
     /// The files.
@@ -127,6 +151,8 @@ pub struct Context {
     pub flights: Flights,
     /// What judge calls may cost, if that is limited.
     pub budget: Option<Arc<Budget>>,
+    /// The batches of judge calls, if there are any.
+    pub batches: Option<Batches>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Set when the run is to stop.
@@ -172,11 +198,11 @@ impl Context {
         let RunOptions { config, out_dir, row_limit, changes, .. } = options;
         let Parts { publisher, ledger, policy, judge, blocking, lock } = parts;
         let settings = config.settings;
-        let stored = intake::store(&input, &ledger)?;
+        // Only a real directory has room for an index beside the ledger.
+        let stored = intake::store(&input, &ledger, lock.is_some().then_some(out_dir.as_path()))?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
         let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
-        let identity = identify(&settings, &input, &policy, &programs, row_limit);
-        compare_with_last(&ledger.reader()?, &identity, changes)?;
+        let identity = identify(&settings, &input.digest, &policy, &programs, row_limit);
         let rows = row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
             fingerprint: identity.fingerprint(),
@@ -187,17 +213,21 @@ impl Context {
             settings: toml::to_string(&settings).unwrap_or_default(),
             policy: serde_json::to_string(policy.identity()).unwrap_or_default(),
         };
-        let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
-        let prompt_version = hex::encode(&Sha256::digest(prompts.as_bytes())[..6]);
-        let budget = open_budget(&settings, &ledger.reader()?)?;
-        let charging = if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free };
-        Ok(Self {
+        let prompt_version = prompt_version(&policy);
+        let api = open_batch_api(&settings)?;
+        let left = batches_left(&ledger.reader()?, api.as_ref())?;
+        let budget = open_budget(&settings, &ledger.reader()?, &left)?;
+        let charging = charging(&settings);
+        let mut context = Self {
             settings,
             dir: out_dir,
             policy,
             judge,
             programs,
             charging,
+            facts: Facts::Live,
+            judging: Judging::Asked,
+            sensitivity: None,
             ledger,
             publisher,
             identity,
@@ -206,12 +236,85 @@ impl Context {
             prompt_version,
             flights: Flights::default(),
             budget,
+            batches: None,
             progress: Arc::new(Progress::new(rows)),
             stop,
             blocking,
             readers: Mutex::default(),
             _lock: lock,
+        };
+        changes::confirm(&context, changes)?;
+        context.batches = context.start_batches(api, left);
+        Ok(context)
+    }
+
+    /// Opens what stored facts alone give: the ledger of `dir` is a copy, and its last run is decided again under other
+    /// settings. Loads no model and calls nobody, unless the judge may be asked. Blocks.
+    ///
+    /// # Errors
+    /// [`RunError`] if the facts cannot be used.
+    pub fn open_stored(options: StoredOptions, lock: DirLock, stop: CancellationToken) -> Result<Self, RunError> {
+        let StoredOptions { dir, settings, last, judging } = options;
+        let publisher = Publisher::new(&dir)?;
+        let ledger = Ledger::open(&dir)?;
+        let reader = ledger.reader()?;
+        let policy = restore_policy(&settings, &last, &reader)?;
+        let judge = open_stored_judge(&settings, &policy, judging)?;
+        let has_programs = reader.intake_holds(&last.input_digest, Kind::Code)?;
+        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
+        let identity = identify(&settings, &last.input_digest, &policy, &programs, last.row_limit).of_stored_facts();
+        let stored = reader.intake_rows(&last.input_digest)?;
+        let rows = last.row_limit.map_or(stored, |limit| limit.min(stored));
+        let run = RunRecord {
+            fingerprint: identity.fingerprint(),
+            identity: identity.to_json(),
+            queries_per_shard: settings.output.queries_per_shard,
+            settings: toml::to_string(&settings).unwrap_or_default(),
+            ..last
+        };
+        let budget = open_budget(&settings, &reader, &[])?;
+        Ok(Self {
+            sensitivity: Some(Mutex::new(Sensitivity::new(&settings))),
+            prompt_version: prompt_version(&policy),
+            charging: charging(&settings),
+            settings,
+            dir,
+            policy,
+            judge,
+            programs,
+            facts: Facts::Stored,
+            judging,
+            ledger,
+            publisher,
+            identity,
+            run,
+            rows,
+            flights: Flights::default(),
+            budget,
+            batches: None,
+            progress: Arc::new(Progress::new(rows)),
+            stop,
+            blocking: Blocking::Threads,
+            readers: Mutex::default(),
+            _lock: Some(lock),
         })
+    }
+
+    /// Starts what carries batches of judge calls, if calls go in batches or an earlier start left some under way.
+    fn start_batches(&self, api: Option<BatchClient>, left: Vec<(BatchRecord, Vec<BatchItem>)>) -> Option<Batches> {
+        let is_wanted = self.settings.judge.transport == Transport::Batch || !left.is_empty();
+        let options = BatchOptions {
+            api: api.filter(|_| is_wanted)?,
+            ledger: self.ledger.clone(),
+            settings: self.settings.judge.batch.clone(),
+            prices: self.settings.judge.prices_usd_per_mtok.clone(),
+            progress: Arc::clone(&self.progress),
+            budget: self.budget.clone(),
+            stop: self.stop.clone(),
+            capacity: limits::judging_queries_max(&self.settings),
+            left,
+        };
+        Some(Batches::start(options))
     }
 
     /// Runs a blocking function over a reader of the ledger, away from the async threads.
@@ -238,6 +341,12 @@ impl Context {
         self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Returns whether justifications that are not stored are asked for.
+    #[must_use]
+    pub fn asks_judge(&self) -> bool {
+        self.judging == Judging::Asked
+    }
+
     /// Returns the number of shards of the run.
     #[must_use]
     pub fn shard_count(&self) -> u64 {
@@ -252,84 +361,38 @@ impl Context {
     }
 }
 
-/// Opens the budget with what stored replies of an API cost. A reply that does not say its tokens counts by its size; a
-/// call whose end is not known (the process died, or the connection) may have been charged, and counts as the dearest
-/// reply so far, or as the longest one possible.
-fn open_budget(settings: &Settings, reader: &Reader) -> Result<Option<Arc<Budget>>, RunError> {
-    let JudgeSettings { backend, budget_usd, prices_usd_per_mtok: prices, max_tokens, .. } = &settings.judge;
-    if *budget_usd == 0.0 || *backend != JudgeBackend::Openai {
-        return Ok(None);
-    }
-    let longest = Usage { completion_tokens: u64::from(*max_tokens), ..Usage::default() };
-    let mut dearest_usd = cost_usd(&longest, prices).unwrap_or(0.0);
-    let mut spent_usd = 0.0;
-    reader.for_each_reply(|body| {
-        if !reply::is_local(body) {
-            let size = Usage { completion_tokens: body.len() as u64, ..Usage::default() };
-            let cost = cost_usd(&reply::usage(body).unwrap_or(size), prices).unwrap_or(0.0);
-            spent_usd += cost;
-            dearest_usd = dearest_usd.max(cost);
-        }
-    })?;
-    spent_usd += reader.unanswered_attempts()? as f64 * dearest_usd;
-    Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), spent_usd))))
+/// Returns a short hash over all prompts.
+fn prompt_version(policy: &Policy) -> String {
+    let prompts = format!("{}{}", policy.identity().prompts, prompt::prompt_hash());
+    hex::encode(&Sha256::digest(prompts.as_bytes())[..6])
 }
 
-fn open_policy(
-    config: &LoadedConfig,
-    hub: &HubSettings,
-    on_download: &OnProgress,
-    stop: &CancellationToken,
-) -> Result<Policy, RunError> {
-    let settings = &config.settings;
-    if settings.policy.backend == PolicyBackend::Openai {
-        return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
-    }
-    // Before anything is downloaded.
-    memory::check(&settings.policy)?;
-    let model = resolve_model(config, hub, on_download, stop)?;
-    Ok(Policy::Candle(Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?)))
+fn charging(settings: &Settings) -> Charging {
+    if settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free }
 }
 
-/// Builds the policy behind HTTP; the key, if there is one, comes from the environment.
-///
-/// # Errors
-/// [`RunError::PolicyServer`] if an address or the key cannot be used.
-pub fn open_api_policy(policy: &PolicySettings, sampling: &SamplingSettings) -> Result<OpenAiPolicy, RunError> {
-    let key = std::env::var(&policy.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    OpenAiPolicy::new(policy, sampling, key.map(SecretString::from)).map_err(|error| RunError::PolicyServer {
-        status: None,
-        message: format!("cannot {error}"),
-        hint: error.hint().to_owned(),
-    })
-}
-
-/// Finds the model, or downloads it until `stop` says otherwise.
-fn resolve_model(
-    config: &LoadedConfig,
-    hub: &HubSettings,
-    on_download: &OnProgress,
-    stop: &CancellationToken,
-) -> Result<ResolvedModel, RunError> {
-    let reference = ModelReference::parse(&config.settings.policy.model, &config.base_dirs())?;
-    let runtime = Handle::try_current().map_err(|error| RunError::Internal(error.to_string()))?;
-    let resolved = runtime.block_on(stop.run_until_cancelled(hub::resolve(&reference, hub, on_download)));
-    let model = resolved.ok_or(RunError::Stopped)??;
-    if let Some(commit) = &model.commit {
-        tracing::info!("model {}, commit {commit}, in {}", model.name, model.path.display());
-    }
-    Ok(model)
+/// What is decided again from stored facts.
+#[derive(Debug, Clone)]
+pub struct StoredOptions {
+    /// The output directory, with its copy of the ledger.
+    pub dir: PathBuf,
+    /// The settings.
+    pub settings: Settings,
+    /// The run that is decided again.
+    pub last: RunRecord,
+    /// Whether the judge may be asked.
+    pub judging: Judging,
 }
 
 fn identify(
     settings: &Settings,
-    input: &Input,
+    input_digest: &str,
     policy: &Policy,
     programs: &Programs,
     row_limit: Option<u64>,
 ) -> RunIdentity {
     let contents = Contents {
-        input: input.digest.clone(),
+        input: input_digest.to_owned(),
         policy: policy.fingerprint(),
         judge_prompt: prompt::prompt_hash(),
         checks: check::CHECKS_VERSION.to_string(),
@@ -338,89 +401,4 @@ fn identify(
         tables: TABLES_VERSION.to_string(),
     };
     RunIdentity::new(settings, &contents, row_limit)
-}
-
-fn compare_with_last(reader: &Reader, identity: &RunIdentity, changes: ChangePolicy) -> Result<(), RunError> {
-    let Some(last) = reader.latest_run()? else { return Ok(()) };
-    let earlier: RunIdentity = serde_json::from_str(&last.identity)
-        .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;
-    let found = identity.changes_from(&earlier);
-    if found.is_empty() {
-        return Ok(());
-    }
-    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-    let short =
-        |text: String| if text.len() > 40 { format!("{}...", text.chars().take(12).collect::<String>()) } else { text };
-    let lines: Vec<String> = found
-        .iter()
-        .map(|change| {
-            let (before, after) = (short(show(&change.before)), short(show(&change.after)));
-            format!("  {}: {before} -> {after}; {}", change.key, change.redo)
-        })
-        .collect();
-    let totals = reader.totals()?;
-    let cost = format!(
-        "  stored so far: {} rollouts ({} tokens), {} judge replies; facts that still apply are used again",
-        totals.think_on.rollouts + totals.think_off.rollouts,
-        totals.think_on.completion_tokens + totals.think_off.completion_tokens,
-        totals.judge.replies,
-    );
-    let text = format!("{}\n{cost}", lines.join("\n"));
-    match changes {
-        ChangePolicy::Refuse => Err(RunError::Changed { changes: text }),
-        ChangePolicy::Redo => {
-            tracing::info!("the configuration changed:\n{text}");
-            Ok(())
-        }
-    }
-}
-
-fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<Arc<dyn Judge>>, RunError> {
-    match settings.judge.backend {
-        JudgeBackend::None => Ok(None),
-        JudgeBackend::Policy => {
-            let Policy::Candle(policy) = policy else {
-                return Err(RunError::Internal("a policy behind HTTP cannot judge itself".to_owned()));
-            };
-            let judge = PolicyJudge::new(Arc::clone(policy), settings.judge.max_tokens);
-            Ok(Some(Arc::new(judge)))
-        }
-        JudgeBackend::Openai => Ok(Some(Arc::new(open_api_judge(&settings.judge)?))),
-    }
-}
-
-/// Returns whether a server is on the loopback address, where no key is needed.
-fn is_on_this_machine(base_url: &str) -> bool {
-    let authority = base_url.split("://").nth(1).unwrap_or_default();
-    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
-}
-
-/// Builds the HTTP judge; the key comes from the environment. A server on this machine needs none.
-///
-/// # Errors
-/// [`RunError::Judge`] if the key is missing or an option cannot be used.
-pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError> {
-    let key = std::env::var(&settings.api_key_env).ok().filter(|key| !key.trim().is_empty());
-    let base_urls: Vec<String> = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
-    let is_local = base_urls.iter().all(|url| is_on_this_machine(url));
-    if key.is_none() && !is_local {
-        return Err(RunError::Judge {
-            message: format!("the environment variable {} holds no key", settings.api_key_env),
-            hint: format!("export {}=..., or set judge.backend = \"policy\"", settings.api_key_env),
-        });
-    }
-    let extra: serde_json::Map<String, serde_json::Value> = settings.extra.clone().into_iter().collect();
-    let mut options = OpenAiOptions::new(&settings.base_url, &settings.model);
-    options.api_key = key.map(SecretString::from);
-    options.concurrency_max = settings.concurrency_max;
-    options.requests_per_minute = settings.requests_per_minute;
-    options.tokens_per_minute = settings.tokens_per_minute;
-    options.base_urls = base_urls;
-    options.streaming = settings.stream;
-    options.timeout = Duration::from_secs(settings.timeout_s);
-    options.max_tokens = settings.max_tokens;
-    options.json_mode = if settings.json_mode { JsonMode::On } else { JsonMode::Off };
-    options.extra = (!extra.is_empty()).then_some(extra);
-    OpenAiJudge::new(options)
-        .map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
 }

@@ -1,7 +1,9 @@
 //! Why a run ended without being finished.
 
+use super::changes::ChangeReport;
 use super::memory::MemoryShort;
 use crate::config::ConfigError;
+use crate::dedup::StoreError;
 use crate::hub::HubError;
 use crate::ingest::IngestError;
 use crate::judge::AskError;
@@ -23,6 +25,9 @@ pub enum RunError {
     /// An input file cannot be read.
     #[error("cannot read the input: {}", chain(.0))]
     Ingest(#[from] IngestError),
+    /// The file that deduplication works with cannot be used.
+    #[error(transparent)]
+    Dedup(#[from] StoreError),
     /// The policy model cannot be found or downloaded.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -63,11 +68,21 @@ pub enum RunError {
     #[error("cannot verify a program: {0}")]
     Sandbox(SandboxFault),
     /// Something that decides the data changed since the last run.
-    #[error("the configuration changed since the last run of this directory:\n{changes}")]
-    Changed {
-        /// One line per change, and what it costs.
-        changes: String,
+    #[error("the configuration changed since the last run of this directory:\n{0}")]
+    Changed(Box<ChangeReport>),
+    /// A directory cannot be decided again into.
+    #[error("cannot decide {dir} again: {problem}")]
+    Redecide {
+        /// The directory.
+        dir: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
     },
+    /// Which responses are whose cannot be told without the model.
+    #[error("the ledger does not say how its responses were prompted, or this program prompts in another way")]
+    PromptsUnknown,
     /// The program was asked to stop.
     #[error("stopped")]
     Stopped,
@@ -87,12 +102,18 @@ impl RunError {
             Self::Config(_) | Self::Internal(_) => None,
             Self::Dir(error) => text(error.hint()),
             Self::Ingest(error) => error.hint().map(str::to_owned),
+            Self::Dedup(_) => {
+                text("free space in the output directory; dedup.index there is a cache and may be deleted")
+            }
             Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
             Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
-            Self::Judge { hint, .. } => text(hint),
+            Self::Judge { hint, .. } | Self::Redecide { hint, .. } => text(hint),
+            Self::PromptsUnknown => {
+                text("run the directory's own `thinkloom run` once more; then its responses are known")
+            }
             Self::PolicyServer { hint, .. }
             | Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
                 let again = "run the same command again: everything so far is kept";
@@ -105,7 +126,7 @@ impl RunError {
                 text("raise judge.budget_usd and run the same command again: everything so far is kept")
             }
             Self::Ask(_) | Self::Stopped => text("run the same command again to go on: everything so far is kept"),
-            Self::Changed { .. } => text("add --reconfigure to go on, or choose another directory with -o"),
+            Self::Changed(_) => text("add --reconfigure to go on, or choose another directory with -o"),
         }
     }
 
@@ -113,7 +134,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Changed { .. } => 2,
+            Self::Config(_) | Self::Changed(_) | Self::Redecide { .. } => 2,
             Self::Stopped => 3,
             // Out of money: nothing is wrong with the run, and it goes on once there is some.
             Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. } | Self::Ask(AskError::Budget { .. }) => 3,

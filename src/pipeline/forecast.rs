@@ -7,11 +7,12 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, RunOptions, open_api_judge};
+use super::context::{Context, RunOptions};
 use super::error::RunError;
-use crate::config::{JudgeBackend, Settings};
-use crate::domain::{ByMode, Query};
-use crate::judge::cost::{Usage, cost_usd};
+use super::opening::open_api_judge;
+use crate::config::{JudgeBackend, Settings, Transport};
+use crate::domain::Query;
+use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::IntakeRow;
 use crate::policy::{PolicyError, SampleError};
@@ -21,7 +22,7 @@ use crate::sys::files::temporary_dir;
 const PROBE_QUERIES: usize = 4;
 
 /// Tokens of a justification where none was ever seen: three sentences.
-const JUSTIFICATION_TOKENS: u64 = 90;
+pub(super) const JUSTIFICATION_TOKENS: u64 = 90;
 
 /// What a run is expected to take.
 #[derive(Debug, Clone, Serialize)]
@@ -84,7 +85,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     }
     for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
         let rollout = result.map_err(|error| match error {
-            SampleError::Draining => RunError::Stopped,
+            SampleError::Draining | SampleError::TooLong => RunError::Stopped,
             SampleError::Policy(error) => error.into(),
             SampleError::Call(failure) => RunError::PolicyServer {
                 status: failure.status,
@@ -123,17 +124,14 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     })
 }
 
-fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
+pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
     let question = query.user_text();
     let case = JudgeCase {
         question: &question,
         gold: &query.gold,
         choices: &query.choices,
-        counts: ByMode::default(),
-        mean_tokens: ByMode::default(),
         mode: crate::domain::Mode::ThinkOff,
         reason: crate::domain::ModeReason::Tie,
-        difficulty: "medium",
         thinking: None,
         answer: &query.gold,
     };
@@ -151,7 +149,8 @@ fn judge_usd(settings: &Settings, calls: u64, prompt_tokens: u64) -> Option<f64>
         cache_hit_tokens: None,
         completion_tokens: calls * JUSTIFICATION_TOKENS,
     };
-    cost_usd(&usage, &settings.judge.prices_usd_per_mtok)
+    let way = if settings.judge.transport == Transport::Batch { Way::Batch } else { Way::Call };
+    cost_max_usd(&usage, &settings.judge.prices_usd_per_mtok, way)
 }
 
 impl Forecast {
@@ -167,7 +166,9 @@ impl Forecast {
         let money = match self.judge_usd {
             None => "unknown: set judge.prices_usd_per_mtok".to_owned(),
             Some(0.0) => "none".to_owned(),
-            Some(usd) => format!("about ${usd:.2} (no cache hits, {JUSTIFICATION_TOKENS} tokens per reply assumed)"),
+            Some(usd) => {
+                format!("about ${usd:.2} (no cache hits, peak prices, {JUSTIFICATION_TOKENS} tokens per reply assumed)")
+            }
         };
         format!(
             "forecast from {} of {} queries, sampled now and thrown away:\n\

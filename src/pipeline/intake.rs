@@ -1,28 +1,84 @@
-//! From input files to frozen rows: read, check, drop exact duplicates, store.
+//! From input files to frozen rows: read, check, find what was seen before or stands in a benchmark, store.
+//!
+//! The input is read twice: once for what deduplication needs to know of each query, which goes to `dedup.index` beside the
+//! ledger, and once, with the decisions, for the rows. Of an input that is an earlier one with files added at its end only
+//! those files are read: the index says what the earlier queries ask, and the ledger has their rows, which no later query
+//! changes. The index is a cache; without it everything is read again.
 
+use std::path::Path;
+
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::error::RunError;
-use crate::config::{ConfigError, InputSettings, LoadedConfig};
-use crate::dedup::ExactIndex;
-use crate::domain::{Exclusion, ExclusionReason, Query};
-use crate::ingest::{self, InputFile, InputOptions, Row};
-use crate::ledger::{IntakeRow, Ledger};
+use crate::config::{ConfigError, Conflicts, DedupSettings, InputSettings, LoadedConfig};
+use crate::dedup::{
+    Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore,
+    StoreError, decide,
+};
+use crate::domain::{Exclusion, ExclusionReason, Kind, Query, QueryId};
+use crate::ingest::{self, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Row};
+use crate::ledger::{IntakeRow, Ledger, Reader};
 use crate::verify;
 
 /// Version of the readers', identities' and deduplication's rules: raised when the same files could give other rows.
-const INTAKE_VERSION: u32 = 2;
+const INTAKE_VERSION: u32 = 3;
+
+/// The index's name in an output directory.
+pub const INDEX_FILE: &str = "dedup.index";
+
+/// Queries that are taken apart together.
+const ROUND_ROWS: usize = 4096;
+
+/// Rows of an earlier intake that are copied at a time.
+const COPY_ROWS: u64 = 1024;
 
 /// The files of an input, and the hash over everything that decides its rows.
 #[derive(Debug)]
 pub struct Input {
     files: Vec<InputFile>,
+    file_digests: Vec<String>,
     options: InputOptions,
+    dedup: DedupSettings,
+    benchmarks: Vec<InputFile>,
+    /// Hash over everything but the files that decides what the index holds.
+    rules: String,
     /// SHA-256 in hex.
     pub digest: String,
 }
 
-/// Finds the input files and hashes them.
+impl Input {
+    /// Returns the digest that the input's first `count` files have as an input of their own.
+    fn digest_of_first(&self, count: usize) -> String {
+        let mut hasher = Hashed::new();
+        hasher.add(&self.rules);
+        for (file, digest) in self.files.iter().zip(&self.file_digests).take(count) {
+            hasher.add(&file.name);
+            hasher.add(digest);
+        }
+        hasher.hex()
+    }
+}
+
+/// A SHA-256 over length-prefixed texts.
+struct Hashed(Sha256);
+
+impl Hashed {
+    fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    fn add(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    fn hex(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+/// Finds the input files and the benchmarks, and hashes them.
 ///
 /// # Errors
 /// [`RunError::Config`] if no file is named, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
@@ -33,55 +89,305 @@ pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
         return Err(ConfigError::Value { origin, key: "input.paths", detail }.into());
     }
     let files = ingest::expand_paths(paths, &config.base_dirs())?;
-    let mut hasher = Sha256::new();
-    let mut add = |text: &str| {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    add(&INTAKE_VERSION.to_string());
-    add(&serde_json::to_string(fields).unwrap_or_default());
-    add(kind.map_or("", crate::domain::Kind::name));
-    for file in &files {
-        add(&file.name);
-        add(&ingest::digest_file(&file.path)?);
-    }
+    let dedup = config.settings.dedup.clone();
+    let benchmarks = ingest::expand_paths(&dedup.benchmarks, &config.base_dirs())?;
+    let rules = rules_digest(&dedup, &benchmarks, fields, *kind)?;
+    let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
     let options = InputOptions { fields: fields.clone(), kind: *kind };
-    Ok(Input { files, options, digest: hex::encode(hasher.finalize()) })
+    let mut input = Input { files, file_digests: digests?, options, dedup, benchmarks, rules, digest: String::new() };
+    input.digest = input.digest_of_first(input.files.len());
+    Ok(input)
 }
 
-/// Stores the rows of an input, unless they are stored already; returns how many there are.
+/// Returns the hash over everything but the input files that decides rows.
+///
+/// # Errors
+/// [`RunError::Ingest`] if a benchmark cannot be read.
+pub fn rules_digest(
+    dedup: &DedupSettings,
+    benchmarks: &[InputFile],
+    fields: &FieldNames,
+    kind: Option<Kind>,
+) -> Result<String, RunError> {
+    let mut hasher = Hashed::new();
+    hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}"));
+    hasher.add(&serde_json::to_string(fields).unwrap_or_default());
+    hasher.add(kind.map_or("", Kind::name));
+    // Neither threads nor the names of files decide anything.
+    let deciding = DedupSettings { threads: 0, benchmarks: Vec::new(), ..dedup.clone() };
+    hasher.add(&serde_json::to_string(&deciding).unwrap_or_default());
+    for file in benchmarks {
+        hasher.add(&file.name);
+        hasher.add(&ingest::digest_file(&file.path)?);
+    }
+    Ok(hasher.hex())
+}
+
+/// Reads all benchmark files.
+///
+/// # Errors
+/// [`RunError::Ingest`] if one cannot be read.
+pub fn read_benchmarks(files: &[InputFile], fields: &FieldNames) -> Result<Vec<BenchmarkItem>, RunError> {
+    let mut items = Vec::new();
+    for line in ingest::read_lines(files, fields) {
+        let line = line?;
+        let name = files.get(line.file).map_or("", |file| file.name.as_str());
+        let row = line.content.and_then(|text| ingest::read_text_row(&text, fields));
+        match row {
+            Ok(row) => {
+                let question = [row.question].into_iter().chain(row.choices).collect::<Vec<_>>().join("\n");
+                let id = match row.id {
+                    Some(serde_json::Value::String(id)) => id,
+                    Some(id) => id.to_string(),
+                    None => format!("line {}", line.line),
+                };
+                items.push(BenchmarkItem { benchmark: name.to_owned(), id, question, answer: row.answer });
+            }
+            Err(detail) => tracing::warn!("{name}:{}: no benchmark item: {detail}", line.line),
+        }
+    }
+    Ok(items)
+}
+
+/// Builds the threads that deduplication runs on.
+///
+/// # Errors
+/// [`RunError::Internal`] if they cannot be started.
+pub fn dedup_threads(settings: &DedupSettings) -> Result<rayon::ThreadPool, RunError> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads as usize).build();
+    threads.map_err(|error| RunError::Internal(format!("cannot start threads: {error}")))
+}
+
+/// Stores the rows of an input, unless they are stored already; returns how many there are. Without a directory the index
+/// is not kept.
 ///
 /// # Errors
 /// [`RunError`] if a file cannot be read or the ledger fails; nothing is stored then.
-pub fn store(input: &Input, ledger: &Ledger) -> Result<u64, RunError> {
-    let known = ledger.reader()?.intake_rows(&input.digest)?;
+pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>) -> Result<u64, RunError> {
+    let reader = ledger.reader()?;
+    let known = reader.intake_rows(&input.digest)?;
     if known > 0 {
         return Ok(known);
     }
-    let mut index = ExactIndex::new();
-    let rows = ingest::read(&input.files, &input.options).map(|row| match row? {
-        Row::Query(query) => Ok(admit(query, &mut index)),
-        Row::Excluded(exclusion) => Ok(IntakeRow::Excluded(exclusion)),
+    let threads = dedup_threads(&input.dedup)?;
+    let items = read_benchmarks(&input.benchmarks, &input.options.fields)?;
+    let extractor = Extractor::new(&input.dedup, Benchmarks::new(&items, &input.dedup));
+    let (mut index, passed) = open_index(input, &reader, dir, &extractor)?;
+    take_apart(input, &extractor, &mut index, &passed, &threads)?;
+    let decisions = threads.install(|| decide(&mut index, &input.dedup))?;
+    tell(&decisions, &items);
+    let earlier_digest = input.digest_of_first(passed.files);
+    let copied = (0..passed.rows).step_by(COPY_ROWS as usize).flat_map(|start| {
+        let page = reader.intake(&earlier_digest, start, (start + COPY_ROWS).min(passed.rows));
+        match page {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(RunError::from(error))],
+        }
     });
-    ledger.store_intake::<RunError>(&input.digest, rows)
+    let mut next = first_row_of(&index, passed.rows);
+    let mut unread = UnreadGolds::default();
+    let new = read_rest(input, &passed, &index)?.map(|row| match row? {
+        Row::Excluded(exclusion) => Ok(IntakeRow::Excluded(exclusion)),
+        Row::Query(query) => {
+            let row = next;
+            next += 1;
+            if index.ordinal(row) != query.ordinal {
+                return Err(RunError::Internal(
+                    "an input file changed while it was read; run the same again".to_owned(),
+                ));
+            }
+            let row = admit(query, row, &index, &decisions);
+            // Of what is excluded nothing is verified.
+            if let Ok(IntakeRow::Query(query)) = &row {
+                unread.look_at(query);
+            }
+            row
+        }
+    });
+    let count = ledger.store_intake::<RunError>(&input.digest, copied.chain(new))?;
+    unread.report();
+    Ok(count)
 }
 
-/// Excludes a query whose gold cannot be read or whose question was seen before.
-fn admit(query: Query, index: &mut ExactIndex) -> IntakeRow {
-    let exclude = |query: Query, reason, detail| {
-        let Query { id, ordinal, source, origin, .. } = query;
-        IntakeRow::Excluded(Exclusion { query_id: Some(id), ordinal, source, origin, reason, detail })
-    };
-    // Code is judged by its tests; what else could be wrong with a gold was checked when the row was read.
-    if let Err(detail) = verify::check_gold(query.kind, &query.gold, &query.choices) {
-        return exclude(query, ExclusionReason::InvalidValue, detail);
-    }
-    match index.insert(&query) {
-        None => IntakeRow::Query(query),
-        Some(duplicate) => {
-            let gold = if duplicate.conflicting_gold { "with another answer" } else { "with the same answer" };
-            let detail = format!("the same question as query {}, {gold}", duplicate.of);
-            exclude(query, ExclusionReason::Duplicate, detail)
+/// Golds that the verifier can compare as texts only: no reason to exclude a query, but one to tell the user.
+#[derive(Default)]
+struct UnreadGolds {
+    count: u64,
+    first: Option<String>,
+}
+
+impl UnreadGolds {
+    fn look_at(&mut self, query: &Query) {
+        if verify::is_text_only(query.kind, &query.gold) {
+            self.count += 1;
+            let excerpt: String = query.gold.chars().take(60).collect();
+            self.first.get_or_insert_with(|| format!("{}:{}: {excerpt:?}", query.origin.file, query.origin.line));
         }
     }
+
+    fn report(self) {
+        let Some(first) = self.first else { return };
+        tracing::warn!(
+            "golds of kind math that are not read as mathematics: {}, the first in {first}; only the same text will count \
+             as correct (hint: rewrite them, or give such rows the kind text)",
+            self.count
+        );
+    }
+}
+
+/// Opens the index of an earlier input that this one begins with and that the ledger still has, or starts a new one.
+fn open_index(
+    input: &Input,
+    reader: &Reader,
+    dir: Option<&Path>,
+    extractor: &Extractor,
+) -> Result<(RowStore, Passed), RunError> {
+    let Some(path) = dir.map(|dir| dir.join(INDEX_FILE)) else {
+        let file = tempfile::tempfile().map_err(StoreError::from)?;
+        return Ok((RowStore::new(file, extractor.bands()), Passed::default()));
+    };
+    // Where a later query may exclude an earlier one, earlier rows are not what they were.
+    if input.dedup.conflicting_gold == Conflicts::KeepFirst {
+        match RowStore::open(&path, &input.rules) {
+            Ok((index, covered)) => {
+                let digests = covered.iter().map(|file| &file.digest);
+                let is_beginning =
+                    covered.len() < input.files.len() && digests.eq(input.file_digests.iter().take(covered.len()));
+                let passed = Passed { files: covered.len(), rows: covered.iter().map(|file| file.rows).sum() };
+                if is_beginning && reader.intake_rows(&input.digest_of_first(passed.files))? == passed.rows {
+                    tracing::info!(
+                        "reading only the files after the first {}, {} rows: these are known",
+                        passed.files,
+                        passed.rows
+                    );
+                    return Ok((index, passed));
+                }
+            }
+            Err(error @ StoreError::Unusable(_)) => tracing::debug!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path);
+    Ok((RowStore::new(file.map_err(StoreError::from)?, extractor.bands()), Passed::default()))
+}
+
+/// Reads the files behind those that are passed over; ids are looked for among the passed ones too.
+fn read_rest(input: &Input, passed: &Passed, index: &RowStore) -> Result<ingest::Rows, RunError> {
+    let mut notes: Vec<[u8; NOTE_BYTES]> = Vec::new();
+    for row in 0..first_row_of(index, passed.rows) {
+        let note = index.record(row)?.note;
+        notes.extend(<[u8; NOTE_BYTES]>::try_from(note.as_slice()).ok());
+    }
+    Ok(ingest::read_on(&input.files, &input.options, passed, notes.into_iter()))
+}
+
+/// Returns the first row of the index whose ordinal is at least `ordinal`.
+fn first_row_of(index: &RowStore, ordinal: u64) -> u32 {
+    let (mut low, mut high) = (0, index.len() as u32);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if index.ordinal(middle) < ordinal { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// The first pass: takes all queries apart and ends the index.
+fn take_apart(
+    input: &Input,
+    extractor: &Extractor,
+    index: &mut RowStore,
+    passed: &Passed,
+    threads: &rayon::ThreadPool,
+) -> Result<(), RunError> {
+    let mut rows = read_rest(input, passed, index)?;
+    let mut counts = vec![0_u64; input.files.len()];
+    let mut round: Vec<(Query, [u8; NOTE_BYTES])> = Vec::with_capacity(ROUND_ROWS);
+    loop {
+        let row = rows.next().transpose()?;
+        let is_last = row.is_none();
+        if row.is_some()
+            && let Some(count) = counts.get_mut(rows.file())
+        {
+            *count += 1;
+        }
+        if let Some(Row::Query(query)) = row {
+            round.push((query, rows.note().unwrap_or([0; NOTE_BYTES])));
+        }
+        if is_last || round.len() == ROUND_ROWS {
+            let features: Vec<_> = threads.install(|| {
+                let usable =
+                    |query: &Query| gold_fault(query).is_none().then(|| extractor.features(&Document::from(query)));
+                round.par_iter().map(|(query, _)| usable(query)).collect()
+            });
+            for ((query, note), features) in round.drain(..).zip(&features) {
+                index.push(query.ordinal, &query.id.0, &note, features.as_ref())?;
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(index.keep(&input.rules, index_files(input, passed, &counts))?)
+}
+
+fn index_files(input: &Input, passed: &Passed, counts: &[u64]) -> Vec<IndexedFile> {
+    let files = input.file_digests.iter().zip(counts).enumerate();
+    // The rows of passed files are known in sum only, which is all that is asked for.
+    files
+        .map(|(place, (digest, &rows))| {
+            let rows = if place + 1 == passed.files { passed.rows } else { rows };
+            IndexedFile { digest: digest.clone(), rows }
+        })
+        .collect()
+}
+
+/// Returns what is wrong with a query's gold. Code is judged by its tests; what else could be wrong with a gold was
+/// checked when the row was read.
+fn gold_fault(query: &Query) -> Option<String> {
+    verify::check_gold(query.kind, &query.gold, &query.choices).err()
+}
+
+fn tell(decisions: &Decisions, items: &[BenchmarkItem]) {
+    let counts = decisions.counts();
+    tracing::info!(
+        "{} queries kept ({} variants), {} duplicates ({} with another answer), {} near-duplicates",
+        counts.kept,
+        counts.variants,
+        counts.duplicates,
+        counts.conflicts,
+        counts.near_duplicates
+    );
+    if !items.is_empty() {
+        let count = counts.contaminated;
+        tracing::info!("{count} queries stand in one of {} benchmark items; paraphrases are not found", items.len());
+    }
+}
+
+/// Admits a query, or excludes it for what deduplication decided, or because its gold cannot be read.
+fn admit(mut query: Query, row: u32, index: &RowStore, decisions: &Decisions) -> Result<IntakeRow, RunError> {
+    let id_of = |row: u32| -> Result<String, RunError> { Ok(index.record(row)?.id) };
+    let (reason, detail) = match decisions.of(row) {
+        None => (ExclusionReason::InvalidValue, gold_fault(&query).unwrap_or_default()),
+        Some(Action::Keep { variant_of }) => {
+            query.labels.variant_of = variant_of.map(id_of).transpose()?.map(QueryId);
+            return Ok(IntakeRow::Query(query));
+        }
+        Some(Action::Duplicate { of, conflicting: false }) => {
+            (ExclusionReason::Duplicate, format!("the same question as query {}, with the same answer", id_of(of)?))
+        }
+        Some(Action::Duplicate { of, conflicting: true }) => (
+            ExclusionReason::ConflictingGold,
+            format!("the same question as query {}, with another answer", id_of(of)?),
+        ),
+        Some(Action::NearDuplicate { of, near, similarity }) => {
+            let via = if near == of { String::new() } else { format!(", a near-duplicate of query {}", id_of(of)?) };
+            (ExclusionReason::NearDuplicate, format!("similarity {similarity:.3} to query {}{via}", id_of(near)?))
+        }
+        Some(Action::Contaminated) => {
+            let hit = index.record(row)?.hit;
+            (ExclusionReason::Contaminated, hit.map(|hit| hit.to_string()).unwrap_or_default())
+        }
+    };
+    let Query { id, ordinal, source, origin, .. } = query;
+    Ok(IntakeRow::Excluded(Exclusion { query_id: Some(id), ordinal, source, origin, reason, detail }))
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::batches::Batches;
 use super::progress::Progress;
 use crate::config::PriceSettings;
 use crate::domain::{AttemptOutcome, QueryId};
-use crate::judge::cost::cost_usd;
-use crate::judge::{AttemptEnd, Journal, PastAttempt, reply};
-use crate::ledger::{AttemptRecord, Fact, Ledger, LedgerError, Reader};
+use crate::judge::cost::{Way, cost_usd, usage_max};
+use crate::judge::{AskError, Attempt, AttemptEnd, Journal, JudgeRequest, PastAttempt, reply};
+use crate::ledger::{AttemptRecord, CallSize, Fact, Ledger, LedgerError, Reader};
+use crate::sys::clock::unix_ms;
 
 /// Whether calls can be charged, and so must be counted even if their end is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,14 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
     all.filter(|past| charging == Charging::Charged || past.end.is_some()).collect()
 }
 
+/// Returns what an error of the journal stands for, if it is an error of asking itself.
+pub fn unwrapped(error: AskError) -> AskError {
+    match error {
+        AskError::Journal(inner) => inner.downcast::<AskError>().unwrap_or_else(AskError::Journal),
+        other => other,
+    }
+}
+
 /// The journal of one run.
 pub struct LedgerJournal {
     /// Where attempts are kept.
@@ -53,6 +63,8 @@ pub struct LedgerJournal {
     pub progress: Arc<Progress>,
     /// What replies cost.
     pub prices: PriceSettings,
+    /// The batches of this run and of earlier starts, if there are any.
+    pub batches: Option<Batches>,
 }
 
 impl LedgerJournal {
@@ -73,17 +85,37 @@ impl LedgerJournal {
 
 impl Journal for LedgerJournal {
     fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>> {
-        async move { Ok(past_attempts(self.ledger.attempts(key).await?, self.charging)) }.boxed()
+        async move {
+            if let Some(batches) = &self.batches {
+                // What a batch of an earlier start holds is not interrupted but under way.
+                batches.landed(key).await?;
+            }
+            Ok(past_attempts(self.ledger.attempts(key).await?, self.charging))
+        }
+        .boxed()
     }
 
-    fn begin<'a>(&'a self, key: &'a str, query_id: &'a QueryId, attempt: u32) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(
+        &'a self,
+        request: &'a JudgeRequest,
+        query_id: &'a QueryId,
+        attempt: Attempt,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
         self.progress.judge_called();
-        self.commit(Fact::JudgeAttempt { request_key: key.to_owned(), attempt, query_id: query_id.clone() })
+        let size = match self.charging {
+            Charging::Free => CallSize::default(),
+            Charging::Charged => {
+                let usage = usage_max(request, attempt.cap);
+                CallSize { prompt_tokens_max: usage.prompt_tokens, completion_tokens_max: usage.completion_tokens }
+            }
+        };
+        let (request_key, query_id) = (request.key.clone(), query_id.clone());
+        self.commit(Fact::JudgeAttempt { request_key, attempt: attempt.number, query_id, size })
     }
 
     fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
         if self.charging == Charging::Charged {
-            let cost = reply::usage(body).and_then(|usage| cost_usd(&usage, &self.prices));
+            let cost = reply::usage(body).and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Call));
             self.progress.judge_charged(cost);
         }
         self.commit_end(Fact::JudgeReply { request_key: key.to_owned(), attempt, body: body.to_owned() })

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{JudgeBackend, PolicyBackend, Settings};
+use crate::config::{BatchSettings, BudgetPolicy, JudgeBackend, PolicyBackend, Settings, Transport};
 
 /// Input rows read from the ledger at a time.
 pub const INTAKE_PAGE_ROWS: u64 = 64;
@@ -16,6 +16,9 @@ const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
 
 /// How long responses of this process may go on once the judge's account is refused.
 pub const REFUSED_GRACE: Duration = Duration::from_millis(500);
+
+/// Shards that are being closed at once: their last justifications are asked for, and they are published.
+pub const SHARDS_CLOSING_MAX: usize = 4;
 
 /// Returns how long what is under way may go on after a request to stop.
 #[must_use]
@@ -31,7 +34,11 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// last samples, and not more.
 #[must_use]
 pub fn sampling_queries_max(settings: &Settings) -> usize {
-    let rollouts_per_query = 2 * settings.sampling.samples_per_mode as usize;
+    let rollouts_per_query = match settings.sampling.budget {
+        BudgetPolicy::Full => 2 * settings.sampling.samples_per_mode as usize,
+        // A query's last rounds ask for a response or two at a time.
+        BudgetPolicy::Curtailed | BudgetPolicy::Frugal => 2,
+    };
     let slots = match settings.policy.backend {
         PolicyBackend::Candle => settings.policy.slots,
         PolicyBackend::Openai => settings.policy.concurrency * settings.policy.base_urls.len().max(1),
@@ -42,6 +49,11 @@ pub fn sampling_queries_max(settings: &Settings) -> usize {
 /// Queries whose justification is under way at once.
 #[must_use]
 pub fn judging_queries_max(settings: &Settings) -> usize {
+    let BatchSettings { requests_max, under_way_max, .. } = settings.judge.batch;
+    if settings.judge.backend == JudgeBackend::Openai && settings.judge.transport == Transport::Batch {
+        // While as many batches as may be are under way, the next one fills.
+        return requests_max * (under_way_max + 1);
+    }
     let addresses = 1 + settings.judge.more_base_urls.len();
     let calls = settings.judge.concurrency_max.max(1) * addresses;
     // Those whose reply is being committed or read need no slot: the next ones are ready to take it.

@@ -4,27 +4,40 @@
 //! commits what comes of it, and publishes a shard as soon as all its rows are settled.
 
 pub mod audit;
+mod batches;
+mod changes;
 mod context;
 mod error;
 pub mod forecast;
-mod intake;
+pub mod intake;
 mod journal;
+mod judging;
 mod limits;
 pub mod memory;
+mod opening;
+pub mod outlook;
 pub mod plan;
 pub mod programs;
 mod progress;
 mod publish;
+mod redecide;
 mod rows;
 mod run;
 mod sampling;
+mod sensitivity;
+pub mod usage;
 
 pub use audit::strangers;
-pub use context::{Blocking, ChangePolicy, Context, Parts, RunOptions, open_api_judge, open_api_policy};
+pub use batches::{BatchOptions, Batches};
+pub use changes::{ChangeReport, ChangedKey};
+pub use context::{Blocking, ChangePolicy, Context, Facts, Judging, Parts, RunOptions};
 pub use error::RunError;
 pub use journal::{Charging, LedgerJournal};
 pub use limits::LOG_INTERVAL;
+pub use opening::{open_api_judge, open_api_policy, open_policy};
 pub use progress::{Progress, Snapshot};
 pub use publish::run_counts;
+pub use redecide::{Diff, ModeChange, RedecideOptions, Redecision, redecide};
 pub use rows::{Outcome, Sample, settle};
 pub use run::{Summary, run};
+pub use sensitivity::{Sensitivity, SensitivityRow};

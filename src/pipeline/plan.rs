@@ -5,10 +5,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{OnRejected, Settings};
-use crate::difficulty::{self, Difficulty};
+use crate::config::{BudgetPolicy, OnRejected, Settings};
+use crate::difficulty::{self, Difficulty, DifficultyLabel};
 use crate::domain::{
-    AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, Query, Rollout, Verdict, VerdictOutcome,
+    AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, PassCounts, Query, Rollout, Verdict,
+    VerdictOutcome,
 };
 use crate::http::retry::says_context_overflow;
 use crate::judge::check::Rejection;
@@ -16,6 +17,7 @@ use crate::judge::prompt::JudgeCase;
 use crate::judge::{Conversation, Judge, Judged, Justification};
 use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
+use crate::select::curtail::{Reasons, Replay, Rule, Seen, Wish, replay};
 use crate::select::{self, Candidate, NoDecision};
 use crate::template::{ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_response, render};
 use crate::verify;
@@ -31,9 +33,50 @@ pub struct Cell {
     pub verdict: Option<Verdict>,
     /// Attempts at the response that brought none, in order.
     pub failures: Vec<RolloutFailure>,
+    /// The most completion tokens that it is known to exceed, if it was given up.
+    pub longer_than: Option<u32>,
+}
+
+/// A response that is missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What is asked for.
+    pub cell: &'a Cell,
+    /// The completion tokens beyond which it is of no use, if there is such a bound.
+    pub useful_tokens_max: Option<u32>,
+}
+
+impl Wanted<'_> {
+    /// Returns the task, with the bound of its use.
+    #[must_use]
+    pub fn task(&self) -> RolloutTask {
+        let mut task = self.cell.task.clone();
+        task.useful_tokens_max = self.useful_tokens_max;
+        task
+    }
 }
 
 impl Cell {
+    /// Returns what the mode rule needs to know of the response, once it has a verdict.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Candidate> {
+        let (rollout, verdict) = (self.rollout.as_ref()?, self.verdict.as_ref()?);
+        let is_renderable = || {
+            let observed = observe(rollout);
+            let is_tag_free = find_tag(&observed.answer).is_none()
+                && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none());
+            is_tag_free && observed.mode == rollout.mode
+        };
+        Some(Candidate {
+            key: rollout.key.clone(),
+            is_correct: verdict.is_correct(),
+            // It matters for correct ones only.
+            is_renderable: verdict.is_correct() && is_renderable(),
+            completion_tokens: rollout.completion_tokens,
+            sample_index: rollout.sample_index,
+        })
+    }
+
     /// Returns why the response will not be asked for again, if so: the server refused it, or failed too often.
     fn given_up(&self, attempts_max: u32) -> Option<(ExclusionReason, String)> {
         if self.rollout.is_some() {
@@ -70,7 +113,7 @@ pub struct Graded<'a> {
 #[derive(Debug)]
 pub enum Next<'a> {
     /// These rollouts are missing.
-    Sample(Vec<&'a Cell>),
+    Sample(Vec<Wanted<'a>>),
     /// These responses have no verdict yet.
     Verify(Vec<&'a Rollout>),
     /// A mode and a response are chosen.
@@ -88,8 +131,6 @@ pub struct Chosen<'a> {
     pub graded: Graded<'a>,
     /// The label.
     pub difficulty: Difficulty,
-    /// Mean completion tokens of both modes, rounded.
-    pub mean_tokens: ByMode<u32>,
 }
 
 /// Returns the key of a verdict: everything that can change it. `conditions` are those under which programs are run.
@@ -146,37 +187,118 @@ pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
 /// Returns what a query needs next.
 #[must_use]
 pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings) -> Next<'a> {
-    let all = || cells.on.iter().chain(&cells.off);
-    if let Some((reason, detail)) = all().find_map(|cell| cell.given_up(settings.policy.attempts_max)) {
+    let standing = standing(query, cells, settings);
+    let Standing { given_up, missing, unjudged, decided, .. } = standing;
+    if let Some((reason, detail)) = given_up {
         return Next::Excluded(reason, detail);
     }
-    let missing: Vec<&Cell> = all().filter(|cell| cell.rollout.is_none()).collect();
     if !missing.is_empty() {
         return Next::Sample(missing);
     }
-    let unjudged: Vec<&Rollout> =
-        all().filter(|cell| cell.verdict.is_none()).filter_map(|cell| cell.rollout.as_ref()).collect();
     if !unjudged.is_empty() {
         return Next::Verify(unjudged);
     }
     let graded = ByMode::from_fn(|mode| grade(&cells[mode]));
-    let candidates = ByMode::from_fn(|mode| graded[mode].iter().map(candidate).collect::<Vec<_>>());
-    match select::decide(&query.id, &candidates, &settings.select, settings.sampling.seed) {
-        Ok(decision) => {
+    match decided {
+        Some(Ok((decision, label))) => {
             let chosen = graded[decision.mode].iter().find(|graded| graded.rollout.key == decision.chosen);
             let Some(chosen) = chosen.cloned() else {
                 return Next::Excluded(ExclusionReason::Unsolved, "the chosen response is not stored".to_owned());
             };
-            let difficulty = difficulty::rate(&decision.counts, &settings.difficulty);
-            let mean_tokens = ByMode::from_fn(|mode| mean_tokens(&graded[mode]));
-            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty, mean_tokens }))
+            let rated = difficulty::rate(&decision.counts, &settings.difficulty);
+            Next::Justify(Box::new(Chosen { decision, graded: chosen, difficulty: Difficulty { label, ..rated } }))
         }
-        Err(NoDecision::Unsolved) => unsolved(&graded),
-        Err(NoDecision::NotRenderable(mode)) => Next::Excluded(
+        Some(Err(NoDecision::NotRenderable(mode))) => Next::Excluded(
             ExclusionReason::TemplateCollision,
             format!("no correct {mode} response shows that mode and is free of the response template's tags"),
         ),
+        Some(Err(NoDecision::Unsolved)) | None => unsolved(&graded),
     }
+}
+
+/// Returns the cells whose responses count for a query: all of them, or under a curtailed budget those that were asked
+/// for and have a verdict, whatever else is stored.
+#[must_use]
+pub fn drawn(query: &Query, cells: ByMode<Vec<Cell>>, settings: &Settings) -> ByMode<Vec<Cell>> {
+    if settings.sampling.budget == BudgetPolicy::Full {
+        return cells;
+    }
+    let drawn = standing(query, &cells, settings).drawn;
+    let ByMode { on, off } = cells;
+    let keep = |cells: Vec<Cell>, indices: &[u32]| {
+        cells.into_iter().filter(|cell| indices.contains(&cell.task.sample_index)).collect()
+    };
+    ByMode { on: keep(on, &drawn.on), off: keep(off, &drawn.off) }
+}
+
+/// What the facts about a query's responses amount to.
+struct Standing<'a> {
+    given_up: Option<(ExclusionReason, String)>,
+    missing: Vec<Wanted<'a>>,
+    unjudged: Vec<&'a Rollout>,
+    /// Sample indices of the responses that count.
+    drawn: ByMode<Vec<u32>>,
+    decided: Option<Result<(Decision, DifficultyLabel), NoDecision>>,
+}
+
+fn standing<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings) -> Standing<'a> {
+    let (mut given_up, mut missing, mut unjudged) = (None, Vec::new(), Vec::new());
+    let mut look = |wish: Wish| {
+        let cell = cells[wish.mode].get(wish.sample_index as usize)?;
+        if let Some(rollout) = &cell.rollout {
+            if wish.tokens_max.is_some_and(|useful| rollout.completion_tokens > useful) {
+                return Some(Seen::TooLong);
+            }
+            let candidate = cell.candidate();
+            if candidate.is_none() {
+                unjudged.push(rollout);
+            }
+            return candidate.map(Seen::Whole);
+        }
+        if wish.tokens_max.is_some_and(|useful| cell.longer_than.is_some_and(|tokens| tokens >= useful)) {
+            return Some(Seen::TooLong);
+        }
+        match cell.given_up(settings.policy.attempts_max) {
+            Some(reason) => drop(given_up.get_or_insert(reason)),
+            None => missing.push(Wanted { cell, useful_tokens_max: wish.tokens_max }),
+        }
+        None
+    };
+    let label = |counts: &ByMode<PassCounts>| difficulty::label(counts, &settings.difficulty);
+    let seed = settings.sampling.seed;
+    let (drawn, decided) = match settings.sampling.budget {
+        BudgetPolicy::Curtailed | BudgetPolicy::Frugal => {
+            let rule = Rule {
+                query_id: &query.id,
+                samples_per_mode: settings.sampling.samples_per_mode,
+                settings: &settings.select,
+                seed,
+                reasons: match settings.sampling.budget {
+                    BudgetPolicy::Frugal => Reasons::Coarse,
+                    BudgetPolicy::Curtailed | BudgetPolicy::Full => Reasons::Exact,
+                },
+                label,
+            };
+            let Replay { drawn, settled } = replay(&rule, look);
+            (drawn, settled)
+        }
+        BudgetPolicy::Full => {
+            let all = |mode: Mode, look: &mut dyn FnMut(Wish) -> Option<Seen>| -> Vec<Candidate> {
+                let indices = 0..u32::try_from(cells[mode].len()).unwrap_or(u32::MAX);
+                let seen = indices.filter_map(|sample_index| look(Wish { mode, sample_index, tokens_max: None }));
+                seen.filter_map(|seen| if let Seen::Whole(candidate) = seen { Some(candidate) } else { None }).collect()
+            };
+            let drawn = ByMode { on: all(Mode::ThinkOn, &mut look), off: all(Mode::ThinkOff, &mut look) };
+            let decided = select::decide(&query.id, &drawn, &settings.select, seed);
+            let decided = decided.map(|decision| {
+                let label = label(&decision.counts);
+                (decision, label)
+            });
+            (drawn, Some(decided))
+        }
+    };
+    let indices = |mode: Mode| drawn[mode].iter().map(|candidate| candidate.sample_index).collect();
+    Standing { given_up, missing, unjudged, drawn: ByMode::from_fn(indices), decided }
 }
 
 /// Returns the graded responses among cells, in order of sample index.
@@ -189,25 +311,6 @@ pub fn grade(cells: &[Cell]) -> Vec<Graded<'_>> {
             Some(Graded { rollout, observed: observe(rollout), verdict })
         })
         .collect()
-}
-
-fn mean_tokens(graded: &[Graded<'_>]) -> u32 {
-    let sum: u64 = graded.iter().map(|graded| u64::from(graded.rollout.completion_tokens)).sum();
-    let count = (graded.len() as u64).max(1);
-    u32::try_from((sum + count / 2) / count).unwrap_or(u32::MAX)
-}
-
-fn candidate(graded: &Graded<'_>) -> Candidate {
-    let Graded { rollout, observed, verdict } = graded;
-    let is_tag_free = find_tag(&observed.answer).is_none()
-        && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none());
-    Candidate {
-        key: rollout.key.clone(),
-        is_correct: verdict.is_correct(),
-        is_renderable: is_tag_free && observed.mode == rollout.mode,
-        completion_tokens: rollout.completion_tokens,
-        sample_index: rollout.sample_index,
-    }
 }
 
 /// Tells queries that nothing solved from queries that nothing could judge.
@@ -245,9 +348,6 @@ pub fn conversation(
         choices: &query.choices,
         mode: chosen.decision.mode,
         reason: chosen.decision.reason,
-        counts: chosen.decision.counts,
-        mean_tokens: chosen.mean_tokens,
-        difficulty: chosen.difficulty.label.name(),
         thinking: chosen.graded.observed.thinking.as_deref(),
         answer: &chosen.graded.observed.answer,
     };
@@ -259,6 +359,8 @@ pub fn conversation(
 pub enum Justified {
     /// Nobody judges.
     None,
+    /// Nobody was asked, because only stored facts are read.
+    Outstanding,
     /// It was accepted.
     Accepted(Justification),
     /// No text was accepted, and the sample is kept without one.
@@ -287,7 +389,7 @@ impl Justified {
     pub const fn justification(&self) -> Option<&Justification> {
         match self {
             Self::Accepted(justification) => Some(justification),
-            Self::None | Self::Rejected(_) => None,
+            Self::None | Self::Outstanding | Self::Rejected(_) => None,
         }
     }
 
@@ -296,6 +398,7 @@ impl Justified {
     pub fn status(&self) -> String {
         match self {
             Self::None => "none".to_owned(),
+            Self::Outstanding => "outstanding".to_owned(),
             Self::Accepted(_) => "accepted".to_owned(),
             Self::Rejected(rejection) => format!("rejected:{rejection}"),
         }
@@ -332,3 +435,7 @@ pub fn exclude(query: &Query, reason: ExclusionReason, detail: String) -> Exclus
         detail,
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

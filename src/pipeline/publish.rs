@@ -9,13 +9,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{StreamExt, TryStreamExt};
 
 use super::context::Context;
 use super::error::RunError;
-use super::rows::{self, Outcome};
+use super::judging::{self, PendingJudgement};
+use super::limits;
+use super::rows::{self, Outcome, Settling};
+use super::usage;
+use crate::judge::JudgeKind;
+use crate::judge::check::Neighbours;
 use crate::ledger::{Fact, Reader, ShardRecord};
 use crate::shards::{
-    self, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, RolloutRow, SampleRow, Table, encode,
+    self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
+    SampleRow, Table, encode_with,
 };
 
 /// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
@@ -48,20 +55,33 @@ fn move_aside(context: &Context, name: &str, found: &str) -> Result<(), RunError
     Ok(context.publisher.rename(name, &aside)?)
 }
 
-struct EncodedShard {
-    files: Vec<(Table, Bytes, u64)>,
+/// A shard as its facts give it.
+enum Closing {
+    /// Its files: bytes and number of rows.
+    Files(Vec<(Table, Bytes, u64)>),
+    /// Texts nearly repeat those of earlier queries: these are to be asked for again.
+    Pending(Vec<PendingJudgement>),
 }
 
-/// Publishes one shard whose rows are all settled.
+/// Publishes one shard whose rows are all settled but for near-copies among its justifications, which are asked for
+/// again first: each is measured against those of earlier queries that are settled for good, so that the outcome is a
+/// function of the facts and of the order of the queries.
 ///
 /// # Errors
-/// [`RunError`] if facts are missing or a file cannot be written; what was published before stands.
-pub async fn publish(context: &Arc<Context>, index: u64) -> Result<(), RunError> {
+/// [`RunError`] if facts are missing, the judge cannot be asked, or a file cannot be written; what was published before
+/// stands.
+pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> {
     let range = context.shard_range(index);
     let (start, end) = (range.start, range.end);
-    let encoded = context.read(move |context, reader| encode_shard(context, reader, start, end)).await?;
+    let context = &context;
+    let files = loop {
+        match context.read(move |context, reader| close_shard(context, reader, start, end)).await? {
+            Closing::Files(files) => break files,
+            Closing::Pending(pending) => ask_again(context, pending).await?,
+        }
+    };
     let mut facts = Vec::with_capacity(Table::ALL.len());
-    for (table, bytes, rows) in encoded.files {
+    for (table, bytes, rows) in files {
         let file_name = table.file_name(u32::try_from(index).unwrap_or(u32::MAX));
         let record = ShardRecord {
             fingerprint: context.run.fingerprint.clone(),
@@ -82,25 +102,59 @@ pub async fn publish(context: &Arc<Context>, index: u64) -> Result<(), RunError>
     Ok(())
 }
 
-fn encode_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<EncodedShard, RunError> {
+async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Result<(), RunError> {
+    tracing::debug!("{} justifications nearly repeat an earlier query's and are asked for again", pending.len());
+    let asks = pending.into_iter().map(|mut pending| async move { judging::judge(context, &mut pending).await });
+    let bound = limits::judging_queries_max(&context.settings);
+    futures::stream::iter(asks).buffer_unordered(bound).try_collect::<Vec<()>>().await.map(drop)
+}
+
+/// Settles the rows of a shard in order. Behind the first that is not settled for good nothing is added to what later
+/// texts are measured against.
+fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<Closing, RunError> {
+    let kind = context.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
+    let mut neighbours = Arc::new(Neighbours::new(kind));
+    let mut pending: Vec<PendingJudgement> = Vec::new();
     let mut samples: Vec<SampleRow> = Vec::new();
     let mut rollouts: Vec<RolloutRow> = Vec::new();
     let mut exclusions: Vec<ExclusionRow> = Vec::new();
     for row in reader.intake(&context.run.input_digest, start, end)? {
-        let settled = rows::settle(context, reader, row)?;
+        let settled = match rows::settle_among(context, reader, row, Some(&neighbours))? {
+            Settling::Done(settled) => settled,
+            Settling::Pending(unsettled) => {
+                pending.push(*unsettled);
+                (samples, rollouts, exclusions) = (Vec::new(), Vec::new(), Vec::new());
+                continue;
+            }
+        };
+        if !pending.is_empty() {
+            continue;
+        }
         rollouts.extend(settled.rollouts);
         match settled.outcome {
-            Outcome::Sample(sample) => samples.push(*sample.row),
+            Outcome::Sample(sample) => {
+                if let Some(text) = &sample.row.justification {
+                    Arc::make_mut(&mut neighbours).add(text);
+                }
+                samples.push(*sample.row);
+            }
             Outcome::Excluded(exclusion) => exclusions.push(rows::exclusion_row(exclusion)),
         }
     }
-    Ok(EncodedShard {
-        files: vec![
-            (Table::Samples, encode(Table::Samples, &samples)?, samples.len() as u64),
-            (Table::Rollouts, encode(Table::Rollouts, &rollouts)?, rollouts.len() as u64),
-            (Table::Exclusions, encode(Table::Exclusions, &exclusions)?, exclusions.len() as u64),
-        ],
-    })
+    if !pending.is_empty() {
+        return Ok(Closing::Pending(pending));
+    }
+    let policy = context.policy.identity();
+    let provenance = Provenance {
+        policy_model: policy.model.clone(),
+        policy_revision: policy.revision.clone(),
+        prompt_version: context.prompt_version.clone(),
+    };
+    Ok(Closing::Files(vec![
+        (Table::Samples, encode_with(Table::Samples, &samples, &provenance)?, samples.len() as u64),
+        (Table::Rollouts, encode_with(Table::Rollouts, &rollouts, &provenance)?, rollouts.len() as u64),
+        (Table::Exclusions, encode_with(Table::Exclusions, &exclusions, &provenance)?, exclusions.len() as u64),
+    ]))
 }
 
 /// Sums over the published files of a run. Blocks.
@@ -142,9 +196,12 @@ fn count_rows(
 /// # Errors
 /// [`RunError`] if a file cannot be read or written.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
-    let (manifest, judges) = context.read(describe).await?;
-    let card = shards::card(&manifest, &judges);
+    let (manifest, judge_models) = context.read(describe).await?;
+    let spend = context.read(|context, reader| usage::spend(reader, &context.settings)).await?;
+    let license = context.settings.output.license.clone();
+    let card = shards::card(&manifest, &CardFacts { judge_models, license: (!license.is_empty()).then_some(license) });
     let files = [
+        (shards::SPEND_FILE, Bytes::from(spend.to_json())),
         (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),
         (shards::CARD_FILE, Bytes::from(card)),
         (shards::MANIFEST_FILE, manifest.to_json()),

@@ -1,12 +1,17 @@
 //! From facts to the rows that are published.
 
-use super::context::Context;
+use std::sync::Arc;
+
+use super::context::{Context, Facts};
 use super::error::RunError;
 use super::journal;
+use super::judging::PendingJudgement;
 use super::plan::{self, Cell, Chosen, Justified, Next};
+use crate::category::category;
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
 use crate::engine::EngineError;
-use crate::judge::{Judge, Judged, Step};
+use crate::judge::check::Neighbours;
+use crate::judge::{Conversation, Judge, Judged, Step};
 use crate::ledger::{IntakeRow, Reader};
 use crate::policy::PolicyError;
 use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
@@ -52,8 +57,11 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
                 Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
-            let failures = if rollout.is_some() { Vec::new() } else { reader.rollout_failures(&task.key)? };
-            cells[mode].push(Cell { task, rollout, verdict, failures });
+            let (failures, longer_than) = match &rollout {
+                Some(_) => (Vec::new(), None),
+                None => (reader.rollout_failures(&task.key)?, reader.rollout_longer_than(&task.key)?),
+            };
+            cells[mode].push(Cell { task, rollout, verdict, failures, longer_than });
         }
     }
     Ok(cells)
@@ -79,56 +87,143 @@ pub fn unsampleable(context: &Context, cells: &ByMode<Vec<Cell>>) -> Result<Opti
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
 pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<SettledRow, RunError> {
+    match settle_among(context, reader, row, None)? {
+        Settling::Done(settled) => Ok(settled),
+        Settling::Pending(pending) => Err(missing(&pending.query, "justification")),
+    }
+}
+
+/// What the facts say of an input row among its neighbours.
+pub enum Settling {
+    /// It is settled.
+    Done(SettledRow),
+    /// Its text nearly repeats a neighbour's, and it may be asked for another one.
+    Pending(Box<PendingJudgement>),
+}
+
+/// Settles an input row from facts alone; its justification must not nearly repeat its neighbours'.
+///
+/// # Errors
+/// As [`settle`], but for a justification that is missing.
+pub fn settle_among(
+    context: &Context,
+    reader: &Reader,
+    row: IntakeRow,
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Settling, RunError> {
     let query = match row {
         IntakeRow::Excluded(exclusion) => {
-            return Ok(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() });
+            return Ok(Settling::Done(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() }));
         }
         IntakeRow::Query(query) => query,
     };
     let cells = load_cells(context, reader, &query)?;
-    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
-    let missing = |what: &str| RunError::Internal(format!("query {} has no {what} yet", query.id));
-    let outcome = match plan::next(&query, &cells, &context.settings) {
-        Next::Sample(_) => match unsampleable(context, &cells)? {
+    let outcome = match conclude_among(context, reader, &query, &cells, neighbours)? {
+        Concluded::Done(outcome) => outcome,
+        Concluded::Pending(pending) => return Ok(Settling::Pending(pending)),
+    };
+    if let Some(sensitivity) = &context.sensitivity {
+        let mut sensitivity = sensitivity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sensitivity.add(&query, &cells, &context.settings);
+    }
+    let cells = plan::drawn(&query, cells, &context.settings);
+    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) }))
+}
+
+/// What the facts say of a query among its neighbours.
+enum Concluded {
+    Done(Outcome),
+    Pending(Box<PendingJudgement>),
+}
+
+/// Concludes from facts alone what becomes of a query, whatever its neighbours' justifications say.
+///
+/// # Errors
+/// [`RunError::Internal`] if facts are missing, unless stored ones are all there is to go by.
+pub fn conclude(
+    context: &Context,
+    reader: &Reader,
+    query: &Query,
+    cells: &ByMode<Vec<Cell>>,
+) -> Result<Outcome, RunError> {
+    match conclude_among(context, reader, query, cells, None)? {
+        Concluded::Done(outcome) => Ok(outcome),
+        Concluded::Pending(pending) => Err(missing(&pending.query, "justification")),
+    }
+}
+
+fn conclude_among(
+    context: &Context,
+    reader: &Reader,
+    query: &Query,
+    cells: &ByMode<Vec<Cell>>,
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Concluded, RunError> {
+    let excluded = |reason, detail| Outcome::Excluded(plan::exclude(query, reason, detail));
+    let outcome = match plan::next(query, cells, &context.settings) {
+        Next::Sample(wanted) if context.facts == Facts::Stored => {
+            excluded(ExclusionReason::NotStored, not_stored(wanted.len()))
+        }
+        Next::Sample(_) => match unsampleable(context, cells)? {
             Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
-            None => return Err(missing("complete set of rollouts")),
+            None => return Err(missing(query, "complete set of rollouts")),
         },
-        Next::Verify(_) => return Err(missing("complete set of verdicts")),
+        Next::Verify(_) => return Err(missing(query, "complete set of verdicts")),
         Next::Excluded(reason, detail) => excluded(reason, detail),
         Next::Justify(chosen) => {
             let justified = match &context.judge {
                 None => Ok(Justified::None),
-                Some(judge) => {
-                    let judged = judged(context, reader, judge.as_ref(), &query, &chosen)?;
-                    let judged = judged.ok_or_else(|| missing("justification"))?;
-                    Justified::new(judged, context.settings.judge.on_rejected)
-                }
+                Some(judge) => match judged(context, reader, judge.as_ref(), query, &chosen, neighbours)? {
+                    Ok(judged) => Justified::new(judged, context.settings.judge.on_rejected),
+                    Err(_) if !context.asks_judge() => Ok(Justified::Outstanding),
+                    Err(conversation) => {
+                        let (query, judge) = (query.clone(), Arc::clone(judge));
+                        return Ok(Concluded::Pending(Box::new(PendingJudgement { query, conversation, judge })));
+                    }
+                },
             };
             match justified {
-                Ok(justified) => finish(context, &query, &chosen, &justified),
+                Ok(justified) => finish(context, query, &chosen, &justified),
                 Err((reason, detail)) => excluded(reason, detail),
             }
         }
     };
-    Ok(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) })
+    Ok(Concluded::Done(outcome))
 }
 
-/// Goes through a query's conversation by stored attempts alone; `None` if they do not settle it.
-fn judged(
+fn missing(query: &Query, what: &str) -> RunError {
+    RunError::Internal(format!("query {} has no {what} yet", query.id))
+}
+
+/// Says how many responses are missing where none can be sampled.
+#[must_use]
+pub fn not_stored(missing: usize) -> String {
+    format!("{missing} of the responses that a decision needs are not stored")
+}
+
+/// Goes through a query's conversation by stored attempts alone, and returns it where they do not settle it.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read.
+pub fn judged(
     context: &Context,
     reader: &Reader,
     judge: &dyn Judge,
     query: &Query,
     chosen: &Chosen<'_>,
-) -> Result<Option<Judged>, RunError> {
+    neighbours: Option<&Arc<Neighbours>>,
+) -> Result<Result<Judged, Conversation>, RunError> {
     let mut conversation = plan::conversation(judge, query, chosen, context.settings.judge.attempts_max)
         .map_err(|error| RunError::Internal(error.to_string()))?;
+    if let Some(neighbours) = neighbours {
+        conversation = conversation.among(Arc::clone(neighbours));
+    }
     loop {
         let history = journal::history(reader, &conversation.request().key, context.charging)?;
         match conversation.advance(judge, &history) {
-            Step::Settled(judged) => return Ok(Some(judged)),
+            Step::Settled(judged) => return Ok(Ok(judged)),
             Step::Next => {}
-            Step::Call(_) => return Ok(None),
+            Step::Call(_) => return Ok(Err(conversation)),
         }
     }
 }
@@ -175,6 +270,8 @@ fn sample_row(
         correct_off: narrow(counts.off.correct),
         difficulty: chosen.difficulty.label.to_string(),
         difficulty_score: chosen.difficulty.score,
+        difficulty_low: chosen.difficulty.low,
+        difficulty_high: chosen.difficulty.high,
         justification: justification.map(|justification| justification.text.clone()),
         judge_model: justification.map(|justification| justification.judge_model.clone()),
         justification_status: justified.status(),
@@ -188,6 +285,9 @@ fn sample_row(
         policy_revision: identity.revision.clone(),
         prompt_version: context.prompt_version.clone(),
         seed: signed(chosen.graded.rollout.seed),
+        subject: query.labels.subject.clone(),
+        category: Some(category(query).to_owned()),
+        variant_of: query.labels.variant_of.as_ref().map(|id| id.0.clone()),
     }
 }
 

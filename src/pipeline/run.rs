@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::context::{Context, Facts};
 use super::error::RunError;
-use super::journal::{Charging, LedgerJournal};
-use super::limits::{self, INTAKE_PAGE_ROWS};
+use super::judging::{self, PendingJudgement};
+use super::limits::{self, INTAKE_PAGE_ROWS, SHARDS_CLOSING_MAX};
 use super::plan::{self, Next};
 use super::publish;
 use super::rows::{self, Outcome};
 use super::sampling::sample_all;
 use crate::domain::{ExclusionReason, Kind, Mode, Query, Rollout, Verdict};
-use crate::http::retry::Backoff;
-use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
 use crate::ledger::{Fact, IntakeRow};
 use crate::policy::{Policy, RolloutTask};
 use crate::shards::{Counts, Table};
@@ -37,9 +34,12 @@ pub struct Summary {
 /// # Errors
 /// [`RunError`]; what was committed is kept, and the same call goes on from there.
 pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
-    let numerics = context.policy.numerics();
-    let others = context.read(move |_, reader| Ok(reader.other_numerics(numerics)?)).await?;
-    if !others.is_empty() {
+    // Where nothing is sampled, the kernels stay those of the responses that are there.
+    let is_stored = context.facts == Facts::Stored;
+    let own = if is_stored { "" } else { context.policy.numerics() };
+    let others = context.read(move |_, reader| Ok(reader.other_numerics(own)?)).await?;
+    let numerics = if is_stored { others.last().map_or("server", String::as_str) } else { own };
+    if !others.is_empty() && !is_stored {
         tracing::warn!(
             "rollouts of this directory were sampled with {} kernels, now it is {numerics}: those that are still \
              missing may get other texts than on the machine before",
@@ -47,7 +47,12 @@ pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
         );
     }
     let start = Fact::Start { fingerprint: context.run.fingerprint.clone(), numerics: numerics.to_owned() };
-    context.ledger.commit(vec![Fact::Run(context.run.clone()), start]).await?;
+    let mut facts = vec![Fact::Run(context.run.clone()), start];
+    if let Some(prompter) = context.policy.prompter() {
+        let source = serde_json::to_string(&prompter).map_err(|error| RunError::Internal(error.to_string()))?;
+        facts.push(Fact::Prompter { hash: context.policy.identity().prompts.clone(), source });
+    }
+    context.ledger.commit(facts).await?;
     let published = context.read(publish::published).await?;
     resume_progress(context, &published).await?;
     let open: Vec<u64> = (0..context.shard_count()).filter(|index| published.binary_search(index).is_err()).collect();
@@ -85,7 +90,14 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let decided = intake_rows(Arc::clone(context), open)
         .map_ok(|row| decide(Arc::clone(context), row))
         .try_buffer_unordered(limits::sampling_queries_max(&context.settings));
+    let over = futures::stream::poll_fn(|_| {
+        if let Some(batches) = &context.batches {
+            batches.input_is_over();
+        }
+        std::task::Poll::Ready(None::<Result<Stage, RunError>>)
+    });
     let settled = decided
+        .chain(over)
         .map_ok(|stage| justify(Arc::clone(context), stage))
         .try_buffer_unordered(limits::judging_queries_max(&context.settings));
     let mut settled = std::pin::pin!(settled);
@@ -98,40 +110,50 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
     let refused = CancellationToken::new();
     let mut landed = std::pin::pin!(calls_landed(context, &refused));
     let mut failure = None;
+    // The first error stops the run; what is under way is finished and committed within the deadline.
+    let mut note = |error: RunError| {
+        context.stop.cancel();
+        if error.is_refused_account() {
+            refused.cancel();
+        }
+        if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
+            failure = Some(error);
+        }
+    };
+    let (mut closing, mut is_input_over) = (FuturesUnordered::new(), false);
     loop {
         // In this order, so that a run is a function of what it meets; `settled` rests whenever nothing is settled.
         let next = tokio::select! {
             biased;
             () = &mut deadline => break,
             () = &mut landed => break,
-            next = settled.next() => next,
+            Some(closed) = closing.next(), if !closing.is_empty() => {
+                if let Err(error) = closed {
+                    note(error);
+                }
+                continue;
+            }
+            next = settled.next(), if !is_input_over && closing.len() < SHARDS_CLOSING_MAX => next,
+            () = std::future::ready(()), if is_input_over && closing.is_empty() => break,
         };
         match next {
-            None => break,
+            None => is_input_over = true,
             Some(Ok(ordinal)) => {
                 let index = ordinal / context.run.queries_per_shard;
                 let left = unsettled.entry(index).or_default();
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     unsettled.remove(&index);
-                    publish::publish(context, index).await?;
+                    closing.push(publish::publish(Arc::clone(context), index));
                 }
             }
-            // The first error stops the run; what is under way is finished and committed within the deadline.
-            Some(Err(error)) => {
-                context.stop.cancel();
-                if error.is_refused_account() {
-                    refused.cancel();
-                }
-                if failure.is_none() || matches!(failure, Some(RunError::Stopped)) {
-                    failure = Some(error);
-                }
-            }
+            Some(Err(error)) => note(error),
         }
     }
+    let is_closed = closing.is_empty();
     match failure {
         Some(error) => Err(error),
-        None if unsettled.is_empty() => Ok(()),
+        None if unsettled.is_empty() && is_closed => Ok(()),
         None => Err(RunError::Stopped),
     }
 }
@@ -178,12 +200,6 @@ enum Stage {
     Judge(Box<PendingJudgement>),
 }
 
-struct PendingJudgement {
-    query: Query,
-    conversation: Conversation,
-    judge: Arc<dyn Judge>,
-}
-
 /// What one look at the facts leads to.
 enum Step {
     Sample(Vec<RolloutTask>),
@@ -220,9 +236,12 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
     };
     let excluded = |reason, detail| Outcome::Excluded(plan::exclude(&query, reason, detail));
     match plan::next(&query, &cells, &context.settings) {
+        Next::Sample(missing) if context.facts == Facts::Stored => {
+            settle(excluded(ExclusionReason::NotStored, rows::not_stored(missing.len())))
+        }
         Next::Sample(missing) => match rows::unsampleable(context, &cells)? {
             Some(detail) => settle(excluded(ExclusionReason::PromptTooLong, detail)),
-            None => Ok(Step::Sample(missing.into_iter().map(|cell| cell.task.clone()).collect())),
+            None => Ok(Step::Sample(missing.iter().map(plan::Wanted::task).collect())),
         },
         Next::Verify(rollouts) => Ok(Step::Verify(rollouts.into_iter().cloned().collect())),
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
@@ -230,6 +249,9 @@ fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Resu
             let Some(judge) = &context.judge else {
                 return settle(rows::finish(context, &query, &chosen, &plan::Justified::None));
             };
+            if !context.asks_judge() {
+                return settle(rows::conclude(context, reader, &query, &cells)?);
+            }
             let attempts_max = context.settings.judge.attempts_max;
             let conversation = plan::conversation(judge.as_ref(), &query, &chosen, attempts_max)
                 .map_err(|error| RunError::Internal(error.to_string()))?;
@@ -279,31 +301,12 @@ async fn record_verdicts(context: &Context, query: &Query, verdicts: Vec<(Rollou
 
 /// Gets the justification of a decided query, from the facts or from the judge; returns the row's ordinal.
 async fn justify(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
-    let pending = match stage {
+    let mut pending = match stage {
         Stage::Settled(ordinal) => return Ok(ordinal),
         Stage::Judge(pending) => pending,
     };
-    let PendingJudgement { query, mut conversation, judge } = *pending;
-    let journal = LedgerJournal {
-        ledger: context.ledger.clone(),
-        charging: context.charging,
-        progress: Arc::clone(&context.progress),
-        prices: context.settings.judge.prices_usd_per_mtok.clone(),
-    };
-    let mut options = AskOptions::new(context.stop.clone());
-    options.flights = context.flights.clone();
-    options.budget = context.budget.clone();
-    if context.charging == Charging::Free {
-        // The local model is not overloaded, and says something else at the next attempt at once.
-        options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
-    }
-    match ask(judge.as_ref(), &journal, &query.id, &mut conversation, &options).await {
-        Ok(_) => {}
-        Err(AskError::Cancelled) => return Err(RunError::Stopped),
-        // A local judge is refused its turn when the engine drains.
-        Err(AskError::FatalRun { .. }) if context.stop.is_cancelled() => return Err(RunError::Stopped),
-        Err(error) => return Err(RunError::Ask(error)),
-    }
+    judging::judge(&context, &mut pending).await?;
+    let query = pending.query;
     let ordinal = query.ordinal;
     let outcome = context
         .read(move |context, reader| Ok(rows::settle(context, reader, IntakeRow::Query(query))?.outcome))

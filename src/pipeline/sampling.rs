@@ -47,6 +47,11 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, task: RolloutTask) -
                 let fact = Fact::Rollout { query_id: query_id.clone(), rollout, observed_mode };
                 return context.ledger.commit(vec![fact]).await.map_err(RunError::from);
             }
+            Err(SampleError::TooLong) => {
+                let longer_than = task.useful_tokens_max.unwrap_or(0);
+                let fact = Fact::RolloutCut { rollout_key: task.key.clone(), longer_than };
+                return context.ledger.commit(vec![fact]).await.map_err(RunError::from);
+            }
             Err(SampleError::Draining) => return Err(RunError::Stopped),
             Err(SampleError::Policy(error)) => return Err(error.into()),
             Err(SampleError::Call(failure)) => failure,

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::ModePresetName;
-use crate::domain::{FinishReason, Kind, Origin, QueryId};
+use crate::domain::{ByMode, FinishReason, Kind, Origin, Query, QueryId};
 use crate::template::{ObservedResponse, read_response};
 
 const TURNS: &str =
@@ -59,6 +59,7 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
         tests: Vec::new(),
         test_imports: Vec::new(),
         entry_point: None,
+        labels: Default::default(),
     };
     (preset, Prompter::new(&template, "<s>", "</s>", preset).unwrap().render(&query).unwrap())
 }

@@ -1,7 +1,7 @@
 //! The policy of a run, wherever it is hosted.
 
 use super::{
-    CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
+    Addresses, CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
     TemplateError,
 };
 use crate::domain::{ByMode, Query, Rollout};
@@ -20,6 +20,14 @@ pub enum Policy {
     OpenAi(Box<OpenAiPolicy>),
     /// A script, in tests and simulations; no config names it.
     Scripted(Box<ScriptedPolicy>),
+    /// Not there: its stored responses can be found, and none can be sampled.
+    Stored(Box<StoredPolicy>),
+}
+
+/// A policy that is not there.
+pub struct StoredPolicy {
+    addresses: Addresses,
+    stats: EngineStats,
 }
 
 /// Why a response could not be sampled.
@@ -27,6 +35,8 @@ pub enum Policy {
 pub enum SampleError {
     /// The program stops: nothing new is begun.
     Draining,
+    /// It grew longer than it may be to be of use, and was given up.
+    TooLong,
     /// The model failed.
     Policy(PolicyError),
     /// One attempt over HTTP failed.
@@ -34,6 +44,12 @@ pub enum SampleError {
 }
 
 impl Policy {
+    /// Stands for a policy that is not there.
+    #[must_use]
+    pub fn stored(addresses: Addresses) -> Self {
+        Self::Stored(Box::new(StoredPolicy { addresses, stats: EngineStats::default() }))
+    }
+
     /// Returns who the policy is.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
@@ -41,6 +57,7 @@ impl Policy {
             Self::Candle(policy) => policy.identity(),
             Self::OpenAi(policy) => policy.identity(),
             Self::Scripted(policy) => policy.identity(),
+            Self::Stored(policy) => policy.addresses.identity(),
         }
     }
 
@@ -48,9 +65,10 @@ impl Policy {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         match self {
-            Self::Candle(policy) => policy.fingerprint(),
+            Self::Candle(policy) => policy.addresses().fingerprint(),
             Self::OpenAi(policy) => policy.fingerprint(),
             Self::Scripted(policy) => policy.fingerprint(),
+            Self::Stored(policy) => policy.addresses.fingerprint(),
         }
     }
 
@@ -61,6 +79,7 @@ impl Policy {
             Self::Candle(policy) => policy.engine().numerics(),
             Self::OpenAi(_) => "server",
             Self::Scripted(_) => "script",
+            Self::Stored(_) => "stored",
         }
     }
 
@@ -71,6 +90,7 @@ impl Policy {
             Self::Candle(policy) => policy.stats(),
             Self::OpenAi(policy) => policy.stats(),
             Self::Scripted(policy) => policy.stats(),
+            Self::Stored(policy) => &policy.stats,
         }
     }
 
@@ -80,6 +100,7 @@ impl Policy {
             Self::Candle(policy) => policy.engine().drain(),
             Self::OpenAi(policy) => policy.drain(),
             Self::Scripted(policy) => policy.drain(),
+            Self::Stored(_) => {}
         }
     }
 
@@ -89,9 +110,24 @@ impl Policy {
     /// [`TemplateError`] if the chat template refuses the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         match self {
-            Self::Candle(policy) => policy.tasks(query),
+            Self::Candle(policy) => policy.addresses().tasks(query),
             Self::OpenAi(policy) => Ok(policy.tasks(query)),
             Self::Scripted(policy) => Ok(policy.tasks(query)),
+            Self::Stored(policy) => policy.addresses.tasks(query),
+        }
+    }
+
+    /// Returns responses for which no mode is asked: the model sees the user's text alone, and picks.
+    ///
+    /// # Errors
+    /// As [`Self::tasks`].
+    pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
+        match self {
+            Self::Candle(policy) => policy.addresses().free_tasks(query),
+            Self::OpenAi(policy) => Ok(policy.free_tasks(query)),
+            Self::Stored(policy) => policy.addresses.free_tasks(query),
+            // A script is always asked in a mode.
+            Self::Scripted(_) => Ok(Vec::new()),
         }
     }
 
@@ -102,11 +138,22 @@ impl Policy {
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         match self {
             Self::Candle(policy) => policy.check_fit(task),
-            Self::OpenAi(_) | Self::Scripted(_) => Ok(()),
+            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(()),
         }
     }
 
-    /// Samples one response, over HTTP in one attempt. Cancel-safe.
+    /// Returns what the prompts of a hosted model are made of.
+    #[must_use]
+    pub fn prompter(&self) -> Option<super::StoredPrompter> {
+        match self {
+            Self::Candle(policy) => Some(policy.prompter().stored()),
+            Self::Stored(policy) => Some(policy.addresses.prompter().stored()),
+            Self::OpenAi(_) | Self::Scripted(_) => None,
+        }
+    }
+
+    /// Samples one response, over HTTP in one attempt. A response of this process is given up where its task bounds its
+    /// use; a server is not asked to. Cancel-safe.
     ///
     /// # Errors
     /// [`SampleError`].
@@ -114,6 +161,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.sample(task).await.map_err(|error| match error {
                 EngineError::Draining => SampleError::Draining,
+                EngineError::GivenUp => SampleError::TooLong,
                 error => SampleError::Policy(error.into()),
             }),
             Self::OpenAi(policy) => policy.sample(task).await.map_err(|error| match error {
@@ -121,6 +169,7 @@ impl Policy {
                 HttpSampleError::Call(failure) => SampleError::Call(failure),
             }),
             Self::Scripted(policy) => policy.sample(task).await,
+            Self::Stored(_) => Err(SampleError::Draining),
         }
     }
 
@@ -132,7 +181,7 @@ impl Policy {
         let text: String = messages.iter().map(|message| message.content.as_str()).collect();
         match self {
             Self::Candle(policy) => Ok(policy.engine().vocabulary().encode(&text)?.len() as u64),
-            Self::OpenAi(_) | Self::Scripted(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
 //! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
 
+mod addresses;
+mod chat_template;
 #[cfg(test)]
 mod family_tests;
 mod hosted;
@@ -11,9 +13,11 @@ mod preset;
 mod prompt;
 mod scripted;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use addresses::{Addresses, StoredPrompter};
+pub use chat_template::ChatTemplate;
 pub use hosted::{Policy, SampleError};
 pub use openai::{HttpSampleError, OpenAiPolicy};
 pub use preset::Preset;
@@ -21,7 +25,7 @@ pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
 pub use scripted::{ScriptedCall, ScriptedPolicy, ScriptedReply};
 
 use crate::config::{DeviceName, ExecutorName, KernelName, KvTypeName, PolicySettings, SamplingSettings};
-use crate::domain::{ByMode, Mode, Query, ResolvedModel, Rollout, RolloutKey};
+use crate::domain::{Mode, ResolvedModel, Rollout, RolloutKey};
 use crate::engine::{
     DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, ExecutorChoice, KernelChoice, KvType, SequenceSpec,
     model_digest,
@@ -29,7 +33,10 @@ use crate::engine::{
 
 /// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
 /// stop rules. Raised when the same key could give another text on the same family of kernels.
-const SAMPLING_VERSION: u32 = 2;
+const SAMPLING_VERSION: u32 = 3;
+
+/// Under which responses are addressed for which no mode is asked.
+const FREE: &str = "free";
 
 /// What can go wrong with a policy.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +64,7 @@ impl PolicyError {
 }
 
 /// Who the policy is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyIdentity {
     /// What the model is called: its file's or directory's name, its id on the Hub, or what servers know it by.
     pub model: String,
@@ -83,6 +90,8 @@ pub struct RolloutTask {
     stream_key: [u8; 32],
     prompt: RenderedPrompt,
     tokens_max: u32,
+    /// The completion tokens beyond which the response is of no use, if there is such a bound; no part of the address.
+    pub useful_tokens_max: Option<u32>,
 }
 
 /// What a task is about, apart from its address.
@@ -109,7 +118,7 @@ impl RolloutTask {
         // 63 bits: the column is a signed integer.
         let seed = u64::from_le_bytes(*first) >> 1;
         let TaskParts { mode, sample_index, prompt, tokens_max } = parts;
-        Self { key, mode, sample_index, seed, stream_key, prompt, tokens_max }
+        Self { key, mode, sample_index, seed, stream_key, prompt, tokens_max, useful_tokens_max: None }
     }
 }
 
@@ -151,10 +160,7 @@ fn engine_options(policy: &PolicySettings) -> EngineOptions {
 /// A hosted model with its prompts.
 pub struct CandlePolicy {
     engine: Engine,
-    prompter: Prompter,
-    identity: PolicyIdentity,
-    sampling: SamplingSettings,
-    kv_type: KvTypeName,
+    addresses: Addresses,
 }
 
 impl CandlePolicy {
@@ -180,21 +186,19 @@ impl CandlePolicy {
             preset: preset.name().to_owned(),
             prompts: prompter.hash(),
         };
-        Ok(Self { engine, prompter, identity, sampling: sampling.clone(), kv_type: policy.kv_type })
+        Ok(Self { engine, addresses: Addresses::new(prompter, identity, policy, sampling) })
+    }
+
+    /// Returns the addresses of its responses.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Returns who the policy is.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
-        &self.identity
-    }
-
-    /// Returns a SHA-256 in hex over the weights, the preset, the prompts and the sampler's version.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        let PolicyIdentity { revision, preset, prompts, .. } = &self.identity;
-        let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}");
-        hex::encode(Sha256::digest(text.as_bytes()))
+        self.addresses.identity()
     }
 
     /// Returns the engine's running totals.
@@ -212,42 +216,7 @@ impl CandlePolicy {
     /// Returns the prompt renderer.
     #[must_use]
     pub fn prompter(&self) -> &Prompter {
-        &self.prompter
-    }
-
-    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
-    ///
-    /// # Errors
-    /// [`TemplateError`] if the chat template refuses the query.
-    pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
-        let prompts = self.prompter.render(query)?;
-        Ok(ByMode::from_fn(|mode| {
-            let samples = 0..self.sampling.samples_per_mode;
-            samples.map(|sample_index| self.task(&prompts[mode], mode, sample_index)).collect()
-        }))
-    }
-
-    fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
-        let tokens_max = match mode {
-            Mode::ThinkOn => self.sampling.think_on_tokens_max,
-            Mode::ThinkOff => self.sampling.think_off_tokens_max,
-        };
-        let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
-        let identity = serde_json::json!({
-            "version": SAMPLING_VERSION,
-            "weights": self.identity.revision,
-            "prompt": prompt,
-            "mode": mode,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "kv_type": self.kv_type,
-            "tokens_max": tokens_max,
-            "seed": seed,
-            "sample_index": sample_index,
-        });
-        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max })
+        self.addresses.prompter()
     }
 
     /// Returns whether a response fits into the model's context at all.
@@ -282,16 +251,18 @@ impl CandlePolicy {
     }
 
     fn spec(&self, task: &RolloutTask) -> Result<SequenceSpec, EngineError> {
+        let sampling = self.addresses.sampling();
         Ok(SequenceSpec {
             prompt: self.engine.vocabulary().encode(&task.prompt.text)?,
             tokens_max: task.tokens_max,
             stops: task.prompt.stops.clone(),
             close: task.prompt.close.clone(),
-            temperature: self.sampling.temperature as f32,
-            top_k: self.sampling.top_k,
-            top_p: self.sampling.top_p as f32,
-            min_p: self.sampling.min_p as f32,
+            temperature: sampling.temperature as f32,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p as f32,
+            min_p: sampling.min_p as f32,
             stream_key: task.stream_key,
+            useful_tokens_max: task.useful_tokens_max,
             ..SequenceSpec::default()
         })
     }

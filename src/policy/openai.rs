@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::{Prompts, RenderedPrompt};
-use super::{PolicyIdentity, Preset, RolloutTask, TaskParts};
+use super::{FREE, PolicyIdentity, Preset, RolloutTask, TaskParts};
 use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, FinishReason, Kind, Mode, Query, Rollout};
 use crate::engine::EngineStats;
@@ -156,6 +156,15 @@ impl OpenAiPolicy {
         })
     }
 
+    /// Returns N responses for which no mode is asked: the conversation is the user's text, as in the training rows.
+    #[must_use]
+    pub fn free_tasks(&self, query: &Query) -> Vec<RolloutTask> {
+        let text = json!({"messages": [{"role": "user", "content": query.user_text()}]}).to_string();
+        let prompt = RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None };
+        let samples = 0..self.sampling.samples_per_mode;
+        samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect()
+    }
+
     /// Returns what is sent besides model, limits and sampling.
     fn prompt(&self, query: &Query, mode: Mode) -> RenderedPrompt {
         let is_on = mode == Mode::ThinkOn;
@@ -194,6 +203,10 @@ impl OpenAiPolicy {
     }
 
     fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        self.task_as(mode.name(), prompt, mode, sample_index)
+    }
+
+    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
@@ -206,7 +219,7 @@ impl OpenAiPolicy {
             "prompt": prompt.text,
             "stops": prompt.stops,
             "extra": self.extra,
-            "mode": mode,
+            "mode": asked,
             "temperature": temperature,
             "top_k": top_k,
             "top_p": top_p,

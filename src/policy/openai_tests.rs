@@ -16,6 +16,7 @@ fn query(kind: Kind) -> Query {
         tests: Vec::new(),
         test_imports: Vec::new(),
         entry_point: None,
+        labels: Default::default(),
     }
 }
 

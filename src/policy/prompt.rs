@@ -1,11 +1,12 @@
 //! From a query and a mode to the text that is sent to the model.
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, Value, context};
+use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::addresses::StoredPrompter;
+use super::chat_template::ChatTemplate;
 use super::preset::Preset;
 use crate::domain::{ByMode, Kind, Mode, Query};
 use crate::engine::ForcedClose;
@@ -154,9 +155,15 @@ pub struct RenderedPrompt {
 #[error("the model's chat template cannot be rendered: {0}")]
 pub struct TemplateError(String);
 
+impl TemplateError {
+    pub(super) fn new(error: &minijinja::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Renders prompts for one model.
 pub struct Prompter {
-    environment: Environment<'static>,
+    template: ChatTemplate,
     chat_template: String,
     bos_token: String,
     eos_token: String,
@@ -170,21 +177,21 @@ impl Prompter {
     /// # Errors
     /// [`TemplateError`] if the template is no Jinja that this program understands.
     pub fn new(chat_template: &str, bos_token: &str, eos_token: &str, preset: Preset) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        // The settings under which transformers renders chat templates.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| TemplateError(error.to_string()))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment
-            .add_template_owned("chat", chat_template.to_owned())
-            .map_err(|error| TemplateError(error.to_string()))?;
+        let template = ChatTemplate::new(chat_template)?;
         let prompts = Prompts::built_in();
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         let chat_template = chat_template.to_owned();
-        Ok(Self { environment, chat_template, bos_token, eos_token, preset, prompts })
+        Ok(Self { template, chat_template, bos_token, eos_token, preset, prompts })
+    }
+
+    /// Returns what is to be stored, so that the prompts can be rendered again without the model.
+    #[must_use]
+    pub fn stored(&self) -> StoredPrompter {
+        StoredPrompter {
+            chat_template: self.chat_template.clone(),
+            bos_token: self.bos_token.clone(),
+            eos_token: self.eos_token.clone(),
+        }
     }
 
     /// Returns the preset.
@@ -212,6 +219,16 @@ impl Prompter {
         Ok(ByMode { on: self.render_mode(query, Mode::ThinkOn)?, off: self.render_mode(query, Mode::ThinkOff)? })
     }
 
+    /// Renders a query for which no mode is asked: the user's text alone, as it stands in training rows.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses.
+    pub fn render_free(&self, query: &Query) -> Result<RenderedPrompt, TemplateError> {
+        let text = self.render_chat(&[ChatMessage::user(query.user_text())], Mode::ThinkOn)?;
+        let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
+        Ok(RenderedPrompt { text, prefill, stops: Vec::new(), close: None })
+    }
+
     /// Renders a plain conversation up to where the assistant's turn begins.
     ///
     /// # Errors
@@ -224,8 +241,7 @@ impl Prompter {
             eos_token => &self.eos_token,
         };
         let merged = minijinja::value::merge_maps([context, self.preset.template_arguments(mode)]);
-        let template = self.environment.get_template("chat").map_err(|error| TemplateError(error.to_string()))?;
-        template.render(merged).map_err(|error| TemplateError(error.to_string()))
+        self.template.render(merged)
     }
 
     fn render_mode(&self, query: &Query, mode: Mode) -> Result<RenderedPrompt, TemplateError> {
@@ -281,6 +297,7 @@ mod tests {
             tests: Vec::new(),
             test_imports: Vec::new(),
             entry_point: None,
+            labels: Default::default(),
         }
     }
 

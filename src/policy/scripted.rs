@@ -116,6 +116,9 @@ impl ScriptedPolicy {
         let (key, mode, sample_index) = (task.key.clone(), task.mode, task.sample_index);
         let call = ScriptedCall { query_id: QueryId(query_id.to_owned()), key, mode, sample_index };
         let reply = (self.script)(call).await?;
+        if task.useful_tokens_max.is_some_and(|max| reply.completion_tokens > max) {
+            return Err(SampleError::TooLong);
+        }
         Ok(Rollout {
             key: task.key.clone(),
             mode,

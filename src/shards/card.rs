@@ -7,26 +7,42 @@ use std::fmt::Write;
 
 use super::{Manifest, Table, VIEWS_FILE, describe};
 
-/// Returns the text of the dataset card; `judge_models` are the models that wrote justifications, if any.
+/// What the card says beside what the manifest holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CardFacts {
+    /// The models that wrote justifications, if any.
+    pub judge_models: Vec<String>,
+    /// The licence, if the settings name one.
+    pub license: Option<String>,
+}
+
+/// Returns the text of the dataset card.
 #[must_use]
-pub fn card(manifest: &Manifest, judge_models: &[String]) -> String {
-    let mut text = front_matter(manifest);
+pub fn card(manifest: &Manifest, facts: &CardFacts) -> String {
+    let mut text = front_matter(manifest, facts.license.as_deref());
     text.push_str(&introduction(manifest));
     text.push_str(&counts(manifest));
     text.push_str(&loading());
     text.push_str(&columns());
-    text.push_str(&provenance(manifest, judge_models));
+    text.push_str(&provenance(manifest, &facts.judge_models));
+    text.push_str(&rules(manifest));
+    text.push_str(&licence(facts.license.as_deref()));
     text
 }
 
-fn front_matter(manifest: &Manifest) -> String {
+fn front_matter(manifest: &Manifest, license: Option<&str>) -> String {
     let name = format!("Hybrid Think-on / Think-off responses of {}", manifest.policy.model);
     // A JSON string is a valid double-quoted YAML scalar, whatever the model's name holds.
     let name = serde_json::Value::from(name);
     let mut text = format!(
-        "---\npretty_name: {name}\ntask_categories:\n- text-generation\n\
-         tags:\n- thinkloom\n- reasoning\n- hybrid-thinking\n- synthetic\nconfigs:\n"
+        "---\npretty_name: {name}\ntask_categories:\n- text-generation\nsize_categories:\n- {}\n\
+         tags:\n- thinkloom\n- reasoning\n- hybrid-thinking\n- synthetic\n",
+        size_category(manifest.counts.samples)
     );
+    if let Some(license) = license {
+        let _ = writeln!(text, "license: {}", serde_json::Value::from(license));
+    }
+    text.push_str("configs:\n");
     for table in Table::ALL {
         let default = if table == Table::Samples { "  default: true\n" } else { "" };
         let (name, dir) = (table.name(), table.dir());
@@ -37,6 +53,18 @@ fn front_matter(manifest: &Manifest) -> String {
     }
     text.push_str("---\n\n");
     text
+}
+
+/// Returns the Hub's name for a number of rows.
+const fn size_category(rows: u64) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        1_000_000..10_000_000 => "1M<n<10M",
+        _ => "n>10M",
+    }
 }
 
 fn introduction(manifest: &Manifest) -> String {
@@ -87,7 +115,8 @@ fn loading() -> String {
          ```sh\n\
          duckdb -init {VIEWS_FILE}\n\
          ```\n\n\
-         The views: `samples`, `rollouts`, `exclusions`, `pass_rates`, `reasons`, `lengths`, `modes`.\n\n"
+         The views: `samples`, `rollouts`, `exclusions`, `queries`, `pass_rates`, `reasons`, `lengths`, `observed`, `modes`,\n\
+         `spend`.\n\n"
     )
 }
 
@@ -123,6 +152,27 @@ fn provenance(manifest: &Manifest, judge_models: &[String]) -> String {
     text
 }
 
+/// Everything that decided the data, as the run recorded it.
+fn rules(manifest: &Manifest) -> String {
+    let mut text = "\n## What decided the data\n\n\
+         The mode is Think-off where |pass_rate_on - pass_rate_off| < `select.tie_margin`, else the one with the higher pass\n\
+         rate; a share `select.random_mode_rate` of the queries has a random mode. The response is the shortest correct one of\n\
+         that mode. A verdict never rests on a guess: what cannot be decided is `unverifiable`.\n\n\
+         | setting or content | value |\n|---|---|\n"
+        .to_owned();
+    for (key, value) in &manifest.identity {
+        let _ = writeln!(text, "| {} | {} |", code(key), code(value));
+    }
+    text
+}
+
+fn licence(license: Option<&str>) -> String {
+    match license {
+        Some(license) => format!("\n## Licence\n\n{}, as whoever made this dataset says.\n", code(license)),
+        None => "\n## Licence\n\nNone is named here: it depends on the questions and on the models.\n".to_owned(),
+    }
+}
+
 /// Returns foreign text as a Markdown code span that fits a table cell: one line, no back-ticks, no bars.
 fn code(text: &str) -> String {
     let clean: String = text
@@ -142,9 +192,20 @@ mod tests {
     use super::*;
     use crate::shards::manifest::example;
 
+    fn judged(models: &[&str]) -> CardFacts {
+        CardFacts { judge_models: models.iter().map(|name| (*name).to_owned()).collect(), license: None }
+    }
+
+    #[test]
+    fn a_licence_is_named_only_if_the_settings_name_one() {
+        let named = card(&example(), &CardFacts { license: Some("cc-by-4.0".to_owned()), ..CardFacts::default() });
+        assert!(named.contains("\nlicense: \"cc-by-4.0\"\n"), "{named}");
+        assert!(!card(&example(), &CardFacts::default()).contains("license:"));
+    }
+
     #[test]
     fn front_matter_names_every_table_and_no_licence() {
-        let text = card(&example(), &[]);
+        let text = card(&example(), &CardFacts::default());
         let (front, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
         for table in Table::ALL {
             assert!(front.contains(&format!("- config_name: {}\n", table.name())));
@@ -161,24 +222,26 @@ mod tests {
 
     #[test]
     fn card_shows_counts_columns_and_provenance() {
-        let text = card(&example(), &["judge-a".to_owned(), "judge-b".to_owned()]);
+        let text = card(&example(), &judged(&["judge-a", "judge-b"]));
         for expected in [
             "| samples | 2 |",
             "| exclusions: `unsolved` | 1 |",
             "| `pass_rate_on` | `double` | correct_on / sampled_on",
             "| judge | `judge-a`, `judge-b` |",
             "| fingerprint | `f00d` |",
+            "| `select.tie_margin` | `0.1` |",
+            "size_categories:\n- n<1K\n",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
-        assert!(card(&example(), &[]).contains("| judge | none |"));
+        assert!(card(&example(), &CardFacts::default()).contains("| judge | none |"));
     }
 
     #[test]
     fn foreign_names_cannot_break_the_tables() {
         assert_eq!(code("a|b`c\nd"), "`a/b'c d`");
         assert_eq!(code(" "), "unknown");
-        for line in card(&example(), &["x|y".to_owned()]).lines().filter(|line| line.starts_with("| judge")) {
+        for line in card(&example(), &judged(&["x|y"])).lines().filter(|line| line.starts_with("| judge")) {
             assert_eq!(line.matches('|').count(), 3, "{line}");
         }
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use bytes::Bytes;
@@ -17,12 +18,13 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{CdcOptions, EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
 use serde::Serialize;
 
 use super::{ShardError, TABLES_VERSION, Table};
 
 /// What the files name as their writer; shaped as the Parquet format asks, for readers that parse it.
-pub const CREATED_BY: &str = "thinkloom version 1";
+pub const CREATED_BY: &str = "thinkloom version 2";
 /// Most rows of a row group.
 pub const ROW_GROUP_ROWS_MAX: usize = 4096;
 /// Most bytes of a row group, counted as Arrow buffers before encoding; a single larger row stands alone.
@@ -33,6 +35,9 @@ pub const ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Rows that are turned into columns at a time: bounds the copies held beside the rows and the encoded pages.
 const CHUNK_ROWS: usize = 64;
 const ZSTD_LEVEL: i32 = 3;
+/// The column that single rows are looked up by: each row group has a bloom filter on it.
+const BLOOM_COLUMN: &str = "query_id";
+const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 const CDC: CdcOptions = CdcOptions { min_chunk_size: 256 * 1024, max_chunk_size: 1024 * 1024, norm_level: 0 };
 /// The same parameters as the Hub's writer records them, under the key that it looks for.
 const CDC_JSON: &str = r#"{"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0}"#;
@@ -46,15 +51,65 @@ pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardErro
     encode_bounded(table, rows, ROW_GROUP_BYTES_MAX)
 }
 
+/// Returns [`encode`]'s file with where its rows come from in its metadata.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_with<T: Serialize>(table: Table, rows: &[T], provenance: &Provenance) -> Result<Bytes, ShardError> {
+    let Provenance { policy_model, policy_revision, prompt_version } = provenance;
+    let metadata = vec![
+        ("thinkloom.policy_model", policy_model.clone()),
+        ("thinkloom.policy_revision", policy_revision.clone()),
+        ("thinkloom.prompt_version", prompt_version.clone()),
+    ];
+    let (name, schema) = (table.name(), table.schema());
+    encode_rows(Target { name, schema, metadata, group_bytes_max: ROW_GROUP_BYTES_MAX }, rows)
+}
+
+/// Where the rows of a file come from. The program's version is not a part of it: a shard that is built again by a later
+/// version has the same bytes as long as nothing that decides them has changed; [`CREATED_BY`] counts what has. Nor is the
+/// run's fingerprint, which the manifest has: rows that another row limit or another address of the judge also gives have
+/// the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The model that was sampled.
+    pub policy_model: String,
+    /// Its revision or weights hash.
+    pub policy_revision: String,
+    /// The hash of the prompts.
+    pub prompt_version: String,
+}
+
+/// Returns a Parquet file of any schema, made as those of the published tables; `name` is for messages.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_as<T: Serialize>(name: &'static str, schema: SchemaRef, rows: &[T]) -> Result<Bytes, ShardError> {
+    encode_rows(Target { name, schema, metadata: Vec::new(), group_bytes_max: ROW_GROUP_BYTES_MAX }, rows)
+}
+
 fn encode_bounded<T: Serialize>(table: Table, rows: &[T], group_bytes_max: usize) -> Result<Bytes, ShardError> {
-    let rows_error = |source: ArrowError| ShardError::Rows { table: table.name(), source };
-    let parquet_error = |source: ParquetError| ShardError::Parquet { table: table.name(), source };
-    let schema = table.schema();
+    encode_rows(Target { name: table.name(), schema: table.schema(), metadata: Vec::new(), group_bytes_max }, rows)
+}
+
+/// What a file is to be.
+struct Target {
+    name: &'static str,
+    schema: SchemaRef,
+    metadata: Vec<(&'static str, String)>,
+    group_bytes_max: usize,
+}
+
+fn encode_rows<T: Serialize>(target: Target, rows: &[T]) -> Result<Bytes, ShardError> {
+    let Target { name, schema, metadata, group_bytes_max } = target;
+    let rows_error = |source: ArrowError| ShardError::Rows { table: name, source };
+    let parquet_error = |source: ParquetError| ShardError::Parquet { table: name, source };
     // Strict: a row member that is no column is an error instead of being dropped.
     let mut decoder =
         ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder().map_err(rows_error)?;
-    let options =
-        ArrowWriterOptions::new().with_properties(properties().map_err(parquet_error)?).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(metadata).map_err(parquet_error)?)
+        .with_skip_arrow_metadata(true);
     let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(parquet_error)?;
     let mut groups = GroupWriter { writer, group_bytes: 0, group_bytes_max };
     for chunk in rows.chunks(CHUNK_ROWS) {
@@ -66,15 +121,18 @@ fn encode_bounded<T: Serialize>(table: Table, rows: &[T], group_bytes_max: usize
     groups.writer.into_inner().map(Bytes::from).map_err(parquet_error)
 }
 
-fn properties() -> Result<WriterProperties, ParquetError> {
-    let metadata =
+fn properties(metadata: Vec<(&'static str, String)>) -> Result<WriterProperties, ParquetError> {
+    let fixed =
         [("content_defined_chunking", CDC_JSON.to_owned()), ("thinkloom.tables_version", TABLES_VERSION.to_string())];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
+    let metadata = fixed.into_iter().chain(metadata).map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect();
     Ok(WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_statistics_enabled(EnabledStatistics::Page)
+        // Sized for a full row group and folded down to what is there.
+        .set_column_bloom_filter_max_ndv(ColumnPath::from(BLOOM_COLUMN), ROW_GROUP_ROWS_MAX as u64)
+        .set_column_bloom_filter_fpp(ColumnPath::from(BLOOM_COLUMN), BLOOM_FALSE_POSITIVES)
         .set_content_defined_chunking(Some(CDC))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(None)

@@ -27,6 +27,8 @@ fn sample(ordinal: i64) -> SampleRow {
         correct_off: 1,
         difficulty: "easy".to_owned(),
         difficulty_score: 0.1,
+        difficulty_low: 0.05,
+        difficulty_high: 0.3,
         justification: None,
         judge_model: None,
         justification_status: "none".to_owned(),
@@ -40,6 +42,9 @@ fn sample(ordinal: i64) -> SampleRow {
         policy_revision: "abc".to_owned(),
         prompt_version: "p1".to_owned(),
         seed: 7,
+        subject: None,
+        category: Some("math".to_owned()),
+        variant_of: None,
     }
 }
 
@@ -249,6 +254,31 @@ fn files_carry_zstd_page_index_and_fixed_metadata() {
 }
 
 #[test]
+fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_query_id() {
+    let provenance = Provenance {
+        policy_model: "tiny".to_owned(),
+        policy_revision: "abc".to_owned(),
+        prompt_version: "p1".to_owned(),
+    };
+    let rows: Vec<RolloutRow> = (0..100).map(|index| rollout(index, "text".to_owned())).collect();
+    let bytes = encode_with(Table::Rollouts, &rows, &provenance).unwrap();
+    let metadata = metadata(&bytes);
+    let entries = metadata.file_metadata().key_value_metadata().unwrap();
+    let found: Vec<(&str, &str)> =
+        entries.iter().skip(2).map(|entry| (entry.key.as_str(), entry.value.as_deref().unwrap())).collect();
+    let expected = [("policy_model", "tiny"), ("policy_revision", "abc"), ("prompt_version", "p1")];
+    assert_eq!(
+        found,
+        expected.map(|(key, value)| (format!("thinkloom.{key}"), value)).each_ref().map(|(k, v)| (k.as_str(), *v))
+    );
+    for column in metadata.row_group(0).columns() {
+        let is_looked_up = column.column_path().string() == "query_id";
+        assert_eq!(column.bloom_filter_offset().is_some(), is_looked_up);
+        assert!(column.bloom_filter_length().is_none_or(|length| length < 8192));
+    }
+}
+
+#[test]
 fn pages_are_cut_by_content_so_that_an_insertion_moves_few_of_them() {
     let rows: Vec<RolloutRow> = (0..400).map(|index| rollout(index, noise(index as u64, 30_000))).collect();
     let mut longer = rows.clone();
@@ -292,4 +322,19 @@ fn row_groups_stay_within_their_rows() {
     };
     assert_eq!(group_rows(ROW_GROUP_ROWS_MAX), [ROW_GROUP_ROWS_MAX]);
     assert_eq!(group_rows(ROW_GROUP_ROWS_MAX + 1), [ROW_GROUP_ROWS_MAX, 1]);
+}
+
+#[test]
+fn hostile_and_huge_text_comes_back_as_it_was() {
+    let hostile = "<script>alert(1)</script>\u{0}\u{1b}[2J\u{202e}\u{200f}</answer>{{ x }}\r\n\u{fffd}\u{10ffff}";
+    let huge = noise(7, 10 << 20);
+    let mut rows = vec![rollout(0, hostile.to_owned()), rollout(1, huge), rollout(2, String::new())];
+    rows[0].thinking = Some(hostile.repeat(100));
+    rows[0].query_id = hostile.to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    std::fs::write(&path, encode(Table::Rollouts, &rows).unwrap()).unwrap();
+    assert!(super::super::read_rows::<RolloutRow>(&path).unwrap() == rows);
+    let one = super::super::read_rows_of::<RolloutRow>(&path, &super::super::RowFilter::ordinal(1)).unwrap();
+    assert!(one == rows[1..2], "one query's rows alone");
 }

@@ -26,12 +26,12 @@ mod rows;
 mod schema;
 mod store;
 
-pub use card::card;
-pub use encode::{CREATED_BY, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode};
+pub use card::{CardFacts, card};
+pub use encode::{CREATED_BY, Provenance, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode, encode_as, encode_with};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, PolicyIdentity};
 pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, verify};
-pub use read::read_columns;
+pub use read::{RowFilter, read_columns, read_rows, read_rows_of};
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};
 pub use store::{FileStore, StoredFile};
@@ -40,6 +40,8 @@ pub use store::{FileStore, StoredFile};
 pub const VIEWS_SQL: &str = include_str!("views.sql");
 /// The name of the views in the output directory.
 pub const VIEWS_FILE: &str = "views.sql";
+/// The name of the judge's usage in the output directory, which the view `spend` reads.
+pub const SPEND_FILE: &str = "spend.json";
 /// The name of the manifest in the output directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The name of the dataset card in the output directory.

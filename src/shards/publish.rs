@@ -231,7 +231,7 @@ pub fn remove_staged(dir: &Path) -> Result<Vec<String>, ShardError> {
             }
         }
     }
-    let published = [super::MANIFEST_FILE, super::VIEWS_FILE, super::CARD_FILE];
+    let published = [super::MANIFEST_FILE, super::VIEWS_FILE, super::CARD_FILE, super::SPEND_FILE];
     for (name, kind) in list(dir)? {
         let target = name.rsplit_once('#').map_or("", |(target, _)| target);
         if kind.is_file() && is_staged(&name) && published.contains(&target) {

@@ -1,11 +1,13 @@
-//! Reading single text columns back from published files: for counts, and for audits.
+//! Reading published files back: single text columns for counts and audits, whole rows for exports and reports.
 
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter as ParquetRowFilter};
 use parquet::file::reader::ChunkReader;
+use serde::de::DeserializeOwned;
 
 use super::error::ShardError;
 use super::store::StoredFile;
@@ -61,6 +63,90 @@ fn read<F: ChunkReader + 'static>(
             };
             rows.push(texts.iter().map(|array| cell(array.as_ref())).collect());
         }
+    }
+    Ok(rows)
+}
+
+/// Returns all rows of a published file. Blocks.
+///
+/// # Errors
+/// As [`read_rows_of`].
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ShardError> {
+    read_rows_of(path, &RowFilter::default())
+}
+
+/// Rows that are turned into text at a time.
+const BATCH_ROWS: usize = 256;
+
+fn append_rows<T: DeserializeOwned>(
+    batch: &RecordBatch,
+    rows: &mut Vec<T>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    let lines = writer.into_inner();
+    for row in serde_json::Deserializer::from_slice(&lines).into_iter() {
+        rows.push(row?);
+    }
+    Ok(())
+}
+
+/// Which part of a file is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowFilter<'a> {
+    /// Only these columns; all if empty.
+    pub columns: &'a [&'a str],
+    /// Only rows of the query at this position.
+    pub ordinal: Option<i64>,
+}
+
+impl<'a> RowFilter<'a> {
+    /// Reads some columns of all rows.
+    #[must_use]
+    pub const fn columns(columns: &'a [&'a str]) -> Self {
+        Self { columns, ordinal: None }
+    }
+
+    /// Reads the rows of one query.
+    #[must_use]
+    pub const fn ordinal(ordinal: i64) -> Self {
+        Self { columns: &[], ordinal: Some(ordinal) }
+    }
+}
+
+/// Returns a part of a published file's rows; other columns are not even decompressed, nor pages without such a row.
+/// Blocks.
+///
+/// # Errors
+/// [`ShardError::Unreadable`] if the file is missing, damaged, or of another table.
+pub fn read_rows_of<T: DeserializeOwned>(path: &Path, filter: &RowFilter<'_>) -> Result<Vec<T>, ShardError> {
+    let unreadable = |error: &dyn std::error::Error| ShardError::Unreadable {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()),
+    };
+    let file = std::fs::File::open(path).map_err(|source| ShardError::Unreadable { path: path.to_owned(), source })?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
+    if !filter.columns.is_empty() {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), filter.columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    if let Some(ordinal) = filter.ordinal {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal"]);
+        let predicate = ArrowPredicateFn::new(mask, move |batch| {
+            let wanted = Int64Array::new_scalar(ordinal);
+            batch.columns().first().map_or_else(
+                || Err(ArrowError::SchemaError("it has no column ordinal".to_owned())),
+                |column| arrow::compute::kernels::cmp::eq(column, &wanted),
+            )
+        });
+        builder = builder.with_row_filter(ParquetRowFilter::new(vec![Box::new(predicate)]));
+    }
+    let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| unreadable(&error))?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| unreadable(&error))?;
+        append_rows(&batch, &mut rows).map_err(|error| unreadable(error.as_ref()))?;
     }
     Ok(rows)
 }

@@ -23,7 +23,7 @@ pub struct SampleRow {
     pub gold: String,
     /// The chosen mode: think_on or think_off.
     pub mode: String,
-    /// Why that mode was chosen: higher_pass_rate, tie or random.
+    /// Why that mode was chosen: higher_pass_rate, tie or random; not_worse for the first two under a frugal budget.
     pub mode_reason: String,
     /// correct_on / sampled_on, in 0..=1; 0 where nothing was sampled.
     pub pass_rate_on: f64,
@@ -41,11 +41,15 @@ pub struct SampleRow {
     pub difficulty: String,
     /// The difficulty as a number, in 0..=1; higher is harder.
     pub difficulty_score: f64,
+    /// Lower end of the interval that holds the score, given how few responses were sampled.
+    pub difficulty_low: f64,
+    /// Upper end of that interval.
+    pub difficulty_high: f64,
     /// The judge's justification of the chosen mode; null where no judge was asked.
     pub justification: Option<String>,
     /// The model that wrote the justification, as its server names it.
     pub judge_model: Option<String>,
-    /// `accepted`; `none` where no judge was asked; `rejected:<check>` where no text passed and the row was kept.
+    /// `accepted`; `none` without a judge; `rejected:<check>`: no text passed and the row was kept; `outstanding`: not asked for yet.
     pub justification_status: String,
     /// The reasoning of the chosen response; null in Think-off.
     pub thinking: Option<String>,
@@ -67,6 +71,12 @@ pub struct SampleRow {
     pub prompt_version: String,
     /// The seed of the chosen response's random stream.
     pub seed: i64,
+    /// What the query is about, as the input says; null where it says nothing.
+    pub subject: Option<String>,
+    /// The query's category: the input's own, else math, code, science or general by rule.
+    pub category: Option<String>,
+    /// The earliest query with a near text and another answer; null where there is none.
+    pub variant_of: Option<String>,
 }
 
 /// One chat message of a sample.

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
-/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped.
-pub const TABLES_VERSION: u32 = 3;
+/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped,
+/// or files are laid out anew.
+pub const TABLES_VERSION: u32 = 4;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +56,8 @@ const SAMPLES: &[(&str, ColumnType)] = &[
     ("correct_off", Int32),
     ("difficulty", Text),
     ("difficulty_score", Float64),
+    ("difficulty_low", Float64),
+    ("difficulty_high", Float64),
     ("justification", Text),
     ("judge_model", Text),
     ("justification_status", Text),
@@ -68,6 +71,9 @@ const SAMPLES: &[(&str, ColumnType)] = &[
     ("policy_revision", Text),
     ("prompt_version", Text),
     ("seed", Int64),
+    ("subject", Text),
+    ("category", Text),
+    ("variant_of", Text),
 ];
 
 const ROLLOUTS: &[(&str, ColumnType)] = &[

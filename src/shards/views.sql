@@ -28,6 +28,32 @@ FROM rollouts
 GROUP BY query_id, ordinal, mode
 ORDER BY ordinal, mode DESC;
 
+-- Every query that was sampled: both pass rates, the gain of thinking, and what became of it.
+CREATE OR REPLACE VIEW queries AS
+SELECT
+    query_id,
+    ordinal,
+    max(pass_rate) FILTER (WHERE pass_rates.mode = 'think_on') AS pass_rate_on,
+    max(pass_rate) FILTER (WHERE pass_rates.mode = 'think_off') AS pass_rate_off,
+    max(pass_rate) FILTER (WHERE pass_rates.mode = 'think_on')
+        - max(pass_rate) FILTER (WHERE pass_rates.mode = 'think_off') AS gain,
+    coalesce(any_value(samples.mode), any_value(exclusions.reason)) AS outcome,
+    coalesce(any_value(samples.source), any_value(exclusions.source)) AS source,
+    any_value(samples.difficulty) AS difficulty
+FROM pass_rates
+LEFT JOIN samples USING (query_id, ordinal)
+LEFT JOIN exclusions USING (query_id, ordinal)
+GROUP BY query_id, ordinal
+ORDER BY ordinal;
+
+-- What the judge took, over all starts: calls, tokens, money; spend_usd is null where prices are unknown.
+CREATE OR REPLACE VIEW spend AS
+SELECT *, spend_usd / nullif((SELECT count(*) FROM samples), 0) AS usd_per_sample
+FROM read_json('spend.json', columns = {
+    attempts: 'BIGINT', replies: 'BIGINT', failures: 'BIGINT', prompt_tokens: 'BIGINT',
+    cache_hit_tokens: 'BIGINT', completion_tokens: 'BIGINT', spend_usd: 'DOUBLE'
+});
+
 -- Excluded queries by reason.
 CREATE OR REPLACE VIEW reasons AS
 SELECT

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Case, check_gold, verify};
+use super::{Case, check_gold, is_text_only, verify};
 use crate::domain::{Kind, Verdict, VerdictOutcome};
 
 fn verdict(kind: Kind, gold: &str, response: &str) -> Verdict {
@@ -198,6 +198,13 @@ fn unreadable_golds_are_found_at_ingest() {
     assert!(check_gold(Kind::Choice, "E", &choices()).is_err());
     assert!(check_gold(Kind::Choice, "2", &choices()).is_err());
     assert_eq!(check_gold(Kind::Math, "\\unknown", &[]), Ok(()));
+    for unread in ["\\unknown{3}", "((3", "3 +* / 4"] {
+        assert!(is_text_only(Kind::Math, unread), "{unread}");
+    }
+    for read in ["42", "\\frac12", "\\text{no solution}", "Sunday", "12:30", "so \\boxed{7}", "(1, 2]"] {
+        assert!(!is_text_only(Kind::Math, read), "{read}");
+    }
+    assert!(!is_text_only(Kind::Text, "\\unknown{3}"));
     assert!(check_gold(Kind::Text, " ", &[]).is_err());
     assert_eq!(check_gold(Kind::Code, "", &[]), Ok(()));
 }

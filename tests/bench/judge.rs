@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
-use thinkloom::domain::{ByMode, Mode, ModeReason, QueryId};
+use thinkloom::domain::{Mode, ModeReason, QueryId};
 use thinkloom::http::wire::Message;
 use thinkloom::judge::openai::{OpenAiJudge, OpenAiOptions};
 use thinkloom::judge::prompt::JudgeCase;
@@ -230,9 +230,6 @@ fn conversation(judge: &dyn Judge, job: &Value, index: usize) -> Conversation {
         choices: &[],
         mode: Mode::ThinkOff,
         reason: ModeReason::Tie,
-        counts: ByMode::default(),
-        mean_tokens: ByMode::default(),
-        difficulty: "easy",
         thinking: None,
         answer: "none",
     };
@@ -246,6 +243,7 @@ async fn durable(job: &Value) -> Result<()> {
         charging: Charging::Charged,
         progress: Arc::new(Progress::new(number(job, "requests") as u64)),
         prices: thinkloom::config::PriceSettings::default(),
+        batches: None,
     };
     let judge = judge(job)?;
     let options = AskOptions::new(CancellationToken::new());

@@ -25,12 +25,17 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import datasets  # noqa: E402
 import duckdb  # noqa: E402
+import pandas as pd  # noqa: E402
+import polars as pl  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 TABLES = ("samples", "rollouts", "exclusions")
-VIEWS = ("samples", "rollouts", "exclusions", "pass_rates", "reasons", "lengths", "observed", "modes")
+VIEWS = (
+    "samples", "rollouts", "exclusions", "queries", "pass_rates", "reasons", "lengths", "observed", "modes", "spend",
+)
+README = Path(__file__).resolve().parent.parent.parent / "README.md"
 SUFFIX = {"think_on": "on", "think_off": "off"}
 TEMPLATE_TAGS = (
     "<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>",
@@ -152,6 +157,7 @@ def check_duckdb(out, manifest):
             found = connection.execute(f"SELECT coalesce(sum({column}), 0) FROM {view}").fetchone()[0]
             expected = manifest["counts"][table]
             require(found == expected, f"view {view}: {column} add up to {found}, expected {expected}")
+        check_questions(connection, manifest)
         reasons = dict(connection.execute("SELECT reason, queries FROM reasons").fetchall())
         expected = manifest["counts"]["exclusions_by_reason"]
         require(reasons == expected, f"view reasons gives {reasons}, manifest.json says {expected}")
@@ -161,6 +167,61 @@ def check_duckdb(out, manifest):
         found, expected = len(rows[table]), manifest["counts"][table]
         require(found == expected, f"DuckDB reads {found} rows of {table}, manifest.json says {expected}")
     passed(f"duckdb: {len(statements)} statements of views.sql, {len(VIEWS)} views, counts as in manifest.json")
+
+
+def check_questions(connection, manifest):
+    """Asks the README's questions, each of which is one line of SQL."""
+    text = README.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
+    questions = text.splitlines()
+    require(len(questions) == 10, f"the README has {len(questions)} questions")
+    answers = {}
+    for line in questions:
+        sql, _, asked = line.partition(";  -- ")
+        require(asked.endswith("?"), f"no question stands behind {sql!r}")
+        answers[asked] = connection.execute(sql).fetchall()
+        require(answers[asked] or "harm" in asked, f"nobody answers: {asked}")
+    samples = sum(row[2] for row in answers["what came out?"])
+    require(samples == manifest["counts"]["samples"], f"the first question counts {samples} samples")
+    passed(f"duckdb: the README's {len(questions)} questions")
+
+
+def check_frames(out, manifest, tables):
+    """Reads every table with pandas and polars, the latter lazily over the whole glob."""
+    for table in TABLES:
+        expected = manifest["counts"][table]
+        frame = pd.concat([pd.read_parquet(name) for name in table_files(out, table)], ignore_index=True)
+        require(len(frame) == expected, f"pandas reads {len(frame)} rows of {table}, expected {expected}")
+        scanned = pl.scan_parquet(str(out / "data" / table / "*.parquet")).collect()
+        require(scanned.height == expected, f"polars reads {scanned.height} rows of {table}, expected {expected}")
+        names = tables[table].column_names
+        require(list(frame.columns) == names and scanned.columns == names, f"columns of {table} differ")
+        same = scanned["ordinal"].to_list() == tables[table]["ordinal"].to_pylist() == frame["ordinal"].tolist()
+        require(same, f"pandas, polars and pyarrow read other ordinals of {table}")
+    messages = pl.scan_parquet(str(out / "data/samples/*.parquet")).select("messages").collect()["messages"].to_list()
+    require(messages == tables["samples"]["messages"].to_pylist(), "polars reads other messages")
+    passed("pandas and polars: every table, nested messages included")
+
+
+def check_provenance(out, manifest):
+    """Holds what files say of themselves, and their bloom filters, against the manifest."""
+    for entry in manifest["files"]:
+        metadata = pq.read_metadata(out / entry["name"])
+        said = {key.decode(): value.decode() for key, value in metadata.metadata.items()}
+        expected = {
+            "thinkloom.policy_model": manifest["policy"]["model"],
+            "thinkloom.policy_revision": manifest["policy"]["revision"],
+            "thinkloom.prompt_version": manifest["prompt_version"],
+            "thinkloom.tables_version": str(manifest["tables_version"]),
+        }
+        for key, value in expected.items():
+            require(said.get(key) == value, f"{entry['name']}: {key} is {said.get(key)!r}, expected {value!r}")
+        require("content_defined_chunking" in said, f"{entry['name']} does not say how its pages are cut")
+    connection = duckdb.connect()
+    files = str(out / "data" / "rollouts" / "*.parquet")
+    query = f"SELECT count(*) FROM parquet_metadata('{files}') WHERE path_in_schema = 'query_id' AND bloom_filter_offset IS NULL AND num_values > 0"
+    missing = connection.execute(query).fetchone()[0]
+    require(missing == 0, f"{missing} row groups have no bloom filter on query_id")
+    passed("metadata: model, prompts in every file; bloom filters on query_id")
 
 
 def check_datasets(out, manifest, tables):
@@ -177,6 +238,10 @@ def check_datasets(out, manifest, tables):
                 continue
             loaded = datasets.load_dataset("parquet", data_files={"train": files}, split="train", cache_dir=cache)
             compare_dataset(loaded, table, manifest, tables, "load_dataset(\"parquet\")")
+            streamed = datasets.load_dataset(str(out), table, split="train", streaming=True)
+            first = next(iter(streamed))
+            expected = tables[table].slice(0, 1).to_pylist()[0]
+            require(first == expected, f"datasets streams another first row of {table} by the card's config")
             loaded = datasets.load_dataset(str(out), table, split="train", cache_dir=cache)
             compare_dataset(loaded, table, manifest, tables, f"load_dataset(DIR, \"{table}\")")
         default = datasets.load_dataset_builder(str(out), cache_dir=cache).config.name
@@ -298,6 +363,10 @@ def main(arguments):
         tables = check_pyarrow(out)
         step = "duckdb"
         check_duckdb(out, manifest)
+        step = "metadata"
+        check_provenance(out, manifest)
+        step = "pandas and polars"
+        check_frames(out, manifest, tables)
         step = "datasets"
         check_datasets(out, manifest, tables)
         step = "ordinals"

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Outcome, Workspace, fixture, program, queries, root, text};
 
-const COMMANDS: [&str; 7] = ["init", "run", "status", "inspect", "grade", "schema", "doctor"];
+const COMMANDS: [&str; 16] = [
+    "init", "run", "status", "inspect", "redecide", "grade", "dedup", "export", "report", "view", "diff", "reward",
+    "eval", "serve", "schema", "doctor",
+];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = program();

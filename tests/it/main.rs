@@ -7,16 +7,25 @@ mod bad_input;
 #[cfg(target_os = "linux")]
 mod code;
 mod commands;
+mod curtailed;
 mod damage;
+mod dedup;
+mod edits;
+mod export;
 mod hub;
 mod judge;
+mod judge_batch;
 mod judge_checks;
 #[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
 #[path = "../mock/mod.rs"]
 mod mock;
 mod policy_http;
+mod redecide;
+mod report;
 mod resume;
+mod reward;
 mod run;
+mod serve;
 mod storm;
 mod support;
 mod tidy;

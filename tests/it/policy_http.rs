@@ -166,7 +166,7 @@ fn settings_that_contradict_a_policy_behind_http_are_refused_by_name() {
         (("policy.backend", "\"candle\""), ["policy.base_urls", "is \"candle\""]),
         (("judge.backend", "\"policy\""), ["judge.backend", "\"openai\" or \"none\""]),
         (("policy.extra", "{ seed = 1 }"), ["policy.extra", "\"seed\""]),
-        (("judge.transport", "\"batch\""), ["judge.transport", "batch API"]),
+        (("judge.transport", "\"batch\""), ["judge.transport", "judge.backend"]),
     ] {
         workspace(3, &[&server], &[setting]).run(&[]).assert_code(2).assert_says(&parts);
     }

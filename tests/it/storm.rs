@@ -19,7 +19,7 @@ const STORM: &[&str] = &[
     "--rate-empty",
     "0.02",
     "--rate-null",
-    "0.01",
+    "0.03",
     "--rate-truncated",
     "0.02",
     "--rate-loris",

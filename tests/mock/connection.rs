@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::batches::{Reply, handle};
 use super::knobs::{Outcome, RetryStyle};
-use super::log::{Entry, stats};
+use super::log::Entry;
 use super::said::{Said, say};
 use super::{Knobs, State};
 
@@ -35,6 +36,8 @@ pub async fn serve(mut stream: TcpStream, state: Arc<State>) {
     while let Ok(Some(request)) = read(&mut stream, &mut buffer).await {
         let then = if request.path.ends_with("/chat/completions") {
             answer(&mut stream, &state, &request).await
+        } else if let Some(start) = request.path.find("/files").or_else(|| request.path.find("/batches")) {
+            serve_batch(&mut stream, &state, &request, start).await.unwrap_or(Then::Close)
         } else {
             serve_page(&mut stream, &state, &request.path).await.unwrap_or(Then::Close)
         };
@@ -284,9 +287,36 @@ async fn write_chunk(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(&chunk).await
 }
 
+/// The batch API; what is posted is done at once and answered later, if so asked.
+async fn serve_batch(stream: &mut TcpStream, state: &State, request: &Request, start: usize) -> io::Result<Then> {
+    let method = request.head.split(' ').next().unwrap_or_default();
+    let knobs = &state.knobs;
+    let has_key = header(&request.head, "authorization").is_some_and(|value| value == format!("Bearer {}", knobs.key));
+    let reply = if knobs.key.is_empty() || has_key {
+        handle(state, method, &request.path[start..], &request.body)
+    } else {
+        Reply::Answer(401, "{\"error\":{\"message\":\"Authentication Fails\"}}".to_owned())
+    };
+    if method == "POST" {
+        tokio::time::sleep(knobs.batch_answer).await;
+    }
+    match reply {
+        Reply::Answer(status, body) => {
+            stream.write_all(respond(status, "", &body).as_bytes()).await?;
+            Ok(Then::Next)
+        }
+        Reply::Torn(body) => {
+            let whole = respond(200, "", &body);
+            stream.write_all(&whole.as_bytes()[..whole.len() - body.len() / 2]).await?;
+            Ok(Then::Close)
+        }
+        Reply::Nothing => std::future::pending().await,
+    }
+}
+
 async fn serve_page(stream: &mut TcpStream, state: &State, path: &str) -> io::Result<Then> {
     let body = match path {
-        "/stats" => stats(&state.inner().entries).to_string(),
+        "/stats" => state.stats().to_string(),
         "/log" => state.inner().entries.iter().map(|entry| entry.to_json() + "\n").collect(),
         "/pay" => {
             state.inner().is_paid = true;

@@ -45,6 +45,8 @@ pub enum Outcome {
     Contradiction,
     /// A justification that gives the answer away.
     Leak,
+    /// A justification that says the same whatever is asked.
+    Copy,
     /// Over the enforced limit: 429, counted apart from the drawn ones.
     OverLimit,
     /// 402, or 429 with `insufficient_quota`.
@@ -80,6 +82,7 @@ impl Outcome {
         (Self::Filtered, "filter"),
         (Self::Contradiction, "contradict"),
         (Self::Leak, "leak"),
+        (Self::Copy, "copy"),
         (Self::OverLimit, "over_limit"),
         (Self::NoMoney, "no_money"),
         (Self::BadKey, "bad_key"),
@@ -153,6 +156,15 @@ pub struct Knobs {
     pub echo_headers: bool,
     /// Every good reply says the same.
     pub duplicates: bool,
+    /// Share of request bodies whose good replies say the same as those of the others.
+    pub copies: f64,
+    pub batch_delay: Duration,
+    pub batch_answer: Duration,
+    pub batch_hang: u64,
+    pub batch_refuse: u64,
+    pub batch_expire: u64,
+    pub batch_cancel: u64,
+    pub batch_tear: u64,
     pub seed: u64,
     pub log: String,
 }
@@ -181,6 +193,14 @@ impl Default for Knobs {
             die_after: u64::MAX,
             echo_headers: false,
             duplicates: false,
+            copies: 0.0,
+            batch_delay: Duration::ZERO,
+            batch_answer: Duration::ZERO,
+            batch_hang: 0,
+            batch_refuse: 0,
+            batch_expire: 0,
+            batch_cancel: 0,
+            batch_tear: 0,
             seed: 0,
             log: String::new(),
         }
@@ -189,7 +209,8 @@ impl Default for Knobs {
 
 /// The options, for people.
 pub const USAGE: &str = "\
-A judge or policy server that misbehaves on purpose: OpenAI-style /chat/completions on the loopback address.
+A judge or policy server that misbehaves on purpose: OpenAI-style /chat/completions, /files and /batches
+on the loopback address.
 
   --port N                 0: any free port
   --role judge|policy      what good replies say
@@ -206,7 +227,13 @@ A judge or policy server that misbehaves on purpose: OpenAI-style /chat/completi
   --money-after N          no money after N requests, said as --money-style 402|429|200; GET /pay ends it
   --die-after N            reset all connections and stop listening after N requests
   --echo-headers           put the request's headers into error bodies
-  --duplicates             every good reply says the same
+  --duplicates             every good reply says the same; --copies P: only those to this share of request bodies
+  --batch-delay-ms MS      time that a batch takes; its lines meet the ends of --rate-NAME
+  --batch-answer-ms MS     uploads and new batches are done at once and answered after this time
+  --batch-hang N           the first N uploads are neither stored nor answered
+  --batch-refuse N         the first N batches fail as a whole, the next --batch-expire N expire and the next
+                           --batch-cancel N are cancelled, both with half of their lines answered
+  --batch-tear N           the first N downloads break off in the middle
   --seed N                 of all draws: the n-th end of a body is a function of (seed, body, n)
   --log FILE               JSON lines, one per request
 
@@ -274,6 +301,14 @@ impl Knobs {
             "--money-after" => self.money_after = number()?,
             "--money-style" => self.money_style = value.parse().map_err(|_| bad())?,
             "--die-after" => self.die_after = number()?,
+            "--copies" => self.copies = real()?,
+            "--batch-delay-ms" => self.batch_delay = time(1e-3)?,
+            "--batch-answer-ms" => self.batch_answer = time(1e-3)?,
+            "--batch-hang" => self.batch_hang = number()?,
+            "--batch-refuse" => self.batch_refuse = number()?,
+            "--batch-expire" => self.batch_expire = number()?,
+            "--batch-cancel" => self.batch_cancel = number()?,
+            "--batch-tear" => self.batch_tear = number()?,
             "--seed" => self.seed = number()?,
             "--log" => value.clone_into(&mut self.log),
             _ => {

@@ -6,6 +6,7 @@
 //! alone, and the text of a good reply a function of the body alone, so that runs can be compared whatever the order
 //! of their requests.
 
+mod batches;
 mod connection;
 mod knobs;
 mod limits;
@@ -42,6 +43,7 @@ struct Inner {
     requests: u64,
     is_paid: bool,
     windows: limits::Windows,
+    batches: batches::Store,
     entries: Vec<Entry>,
     file: Option<std::fs::File>,
 }
@@ -71,7 +73,8 @@ impl State {
             }
             draw -= rate;
         }
-        Outcome::Ok
+        // Of the body alone: asked again, it says the same.
+        if self.fraction(body, 0, 4) < self.knobs.copies { Outcome::Copy } else { Outcome::Ok }
     }
 
     fn latency(&self, body: u64, number: u32) -> Duration {
@@ -83,6 +86,15 @@ impl State {
         let radius = (-2.0 * self.fraction(body, number, 2).max(1e-12).ln()).sqrt();
         let normal = radius * (std::f64::consts::TAU * self.fraction(body, number, 3)).cos();
         latency.mul_f64((latency_sigma * normal).exp())
+    }
+
+    fn stats(&self) -> Value {
+        let inner = self.inner();
+        let mut counts = stats(&inner.entries);
+        for (name, count) in inner.batches.stats() {
+            counts[name] = count.into();
+        }
+        counts
     }
 
     fn record(&self, entry: Entry) {
@@ -131,7 +143,7 @@ impl Mock {
 
     /// Returns counts by outcome, and more.
     pub fn stats(&self) -> Value {
-        stats(&self.entries())
+        self.state.stats()
     }
 
     /// Returns one of the counts.

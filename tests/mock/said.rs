@@ -64,12 +64,24 @@ fn justification(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Stri
     let is_on = is_on != (outcome == Outcome::Contradiction);
     let openings = if is_on { ON } else { OFF };
     let closing = if is_on { "Reasoning first is worth its length." } else { "Reasoning first would only add length." };
-    let hash = if knobs.duplicates { 0 } else { hash };
+    let hash = if knobs.duplicates || outcome == Outcome::Copy { 0 } else { hash };
     let opening = openings[(hash % openings.len() as u64) as usize];
     let leak = if outcome == Outcome::Leak { format!(" The answer is {}.", number_of(body)) } else { String::new() };
-    let text = format!("{opening} (case {:08x}). {closing}{leak}", hash >> 32);
+    let text = format!("{opening} (case {:08x}, {}). {closing}{leak}", hash >> 32, particulars(hash));
     // The word stands where servers want it: a judge's prompt asks for the object by it.
     if body.contains("json") { format!("{{\"analysis\":{}}}", quoted(&text)) } else { text }
+}
+
+/// Returns words of a request's own, so that its text is no near-copy of another's.
+fn particulars(hash: u64) -> String {
+    const SYLLABLES: [&str; 16] =
+        ["ba", "de", "fi", "go", "hu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "wu", "za"];
+    let word = |place: u32| {
+        let mixed = hash.rotate_left(7 * place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let syllable = |shift: u32| SYLLABLES[(mixed >> shift) as usize % SYLLABLES.len()];
+        format!("{}{}{}", syllable(40), syllable(50), syllable(60))
+    };
+    (0..12).map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the right answer to the tests' questions.

@@ -25,6 +25,10 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("judge_attempt", "request_key || ' ' || attempt", "query_id"),
     ("judge_reply", "request_key || ' ' || attempt", "hex(body)"),
     ("judge_failure", "request_key || ' ' || attempt", "outcome || detail"),
+    ("rollout_cut", "rollout_key || ' ' || longer_than", "''"),
+    ("prompter", "hash", "source"),
+    ("judge_batch", "batch_key", "base_url || requests"),
+    ("judge_batch_step", "batch_key || ' ' || step", "value"),
     ("rollout_failure", "rollout_key || ' ' || attempt", "outcome || detail"),
     ("shard", "fingerprint || ' ' || table_name || ' ' || shard_index", "sha256"),
     ("intake", "input_digest || ' ' || ordinal", "coalesce(query_id, '') || coalesce(excluded_reason, '')"),
@@ -44,6 +48,14 @@ pub fn name_of(fact: &Fact) -> Option<(String, String)> {
         Fact::JudgeFailure { request_key, attempt, .. } => named("judge_failure", &format!("{request_key} {attempt}")),
         Fact::RolloutFailure { rollout_key, failure } => {
             named("rollout_failure", &format!("{} {}", rollout_key.0, failure.attempt))
+        }
+        Fact::RolloutCut { rollout_key, longer_than } => {
+            named("rollout_cut", &format!("{} {longer_than}", rollout_key.0))
+        }
+        Fact::Prompter { hash, .. } => named("prompter", hash),
+        Fact::JudgeBatch { batch_key, .. } => named("judge_batch", batch_key),
+        Fact::JudgeBatchStep { batch_key, step, .. } => {
+            named("judge_batch_step", &format!("{batch_key} {}", step.name()))
         }
         Fact::Shard(shard) => {
             let (name, _) = named("shard", &format!("{} {} {}", shard.fingerprint, shard.table, shard.index))?;

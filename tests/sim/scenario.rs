@@ -65,6 +65,7 @@ fn config(random: &mut Random) -> (u64, Vec<String>) {
     } else {
         lines.push(format!("policy.slots = {}", 1 + random.below(8)));
     }
+    lines.push(format!("sampling.budget = \"{}\"", budget(random)));
     match random.below(8) {
         0 => lines.push("judge.backend = \"none\"".to_owned()),
         kind => {
@@ -80,13 +81,19 @@ fn config(random: &mut Random) -> (u64, Vec<String>) {
     (queries, lines)
 }
 
+/// Draws which responses are sampled.
+fn budget(random: &mut Random) -> &'static str {
+    ["full", "curtailed", "frugal"][random.below(3) as usize]
+}
+
 /// Draws an edit of the config.
 fn edit(random: &mut Random) -> String {
-    match random.below(5) {
+    match random.below(6) {
         0 => format!("select.tie_margin = 0.{}", 1 + random.below(8)),
         1 => format!("sampling.samples_per_mode = {}", 1 + random.below(4)),
         2 => format!("select.random_mode_rate = 0.{}", random.below(9)),
         3 => format!("sampling.seed = {}", random.below(3)),
+        4 => format!("sampling.budget = \"{}\"", budget(random)),
         _ => format!("output.queries_per_shard = {}", 2 + random.below(5)),
     }
 }

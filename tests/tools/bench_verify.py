@@ -2,8 +2,8 @@
 """Sets the verifiers beside math-verify: bench_verify.py THINKLOOM CASES_JSONL; needs math-verify (`make bench-verify`).
 
 Cases are those of `thinkloom grade`; only kinds math and numeric count, and where a case has `expected` the agreement is
-printed. Both run on one core, rounds interleaved; thinkloom's time is that of the whole process, with reading and
-writing, math-verify's that of its parse and verify calls in a process that is warm.
+printed. Both run on one core, rounds interleaved. thinkloom's time is that of a whole process that starts, reads, grades
+and writes the cases ten times over, math-verify's that of its parse and verify calls in a process that is warm.
 """
 import json
 import logging
@@ -17,6 +17,8 @@ import time
 from math_verify import parse, verify
 
 ROUNDS = 3
+# A process start is not what grading a night's rollouts costs.
+REPEATS = 10
 
 
 def by_thinkloom(program, path):
@@ -25,7 +27,8 @@ def by_thinkloom(program, path):
     seconds = time.perf_counter() - started
     if done.returncode not in (0, 4):
         sys.exit(f"error: thinkloom ended with {done.returncode}:\n{done.stderr[-1000:]}")
-    return seconds, [json.loads(line)["verdict"] == "correct" for line in done.stdout.splitlines()]
+    verdicts = [json.loads(line)["verdict"] == "correct" for line in done.stdout.splitlines()]
+    return seconds / REPEATS, verdicts[: len(verdicts) // REPEATS]
 
 
 def by_math_verify(cases):
@@ -52,7 +55,7 @@ def main():
     # What is meant to hang a verifier would measure math-verify's patience.
     cases = [case for case in cases if "hostile" not in case.get("group", "")]
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
-        file.writelines(json.dumps(case) + "\n" for case in cases)
+        file.writelines(json.dumps(case) + "\n" for _ in range(REPEATS) for case in cases)
         file.flush()
         by_math_verify(cases[:5])
         ours, theirs = [], []

@@ -14,9 +14,12 @@ pub use config::{LayerKind, ModelConfig, RopeLayout};
 pub use config::{RopeConfig, RopeScaling};
 pub use fused::exp;
 
+use std::sync::Arc;
+
 use self::fused::FusedModel;
 use self::tensor::TensorModel;
 use super::error::EngineError;
+use super::grammar::TokenSet;
 use super::kv::BlockId;
 use super::weights::Weights;
 
@@ -49,7 +52,7 @@ pub struct StepInput {
 }
 
 /// How one token is picked from its row of logits.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Draw {
     /// 0 takes the highest logit; otherwise logits are divided by it.
     pub temperature: f32,
@@ -61,6 +64,8 @@ pub struct Draw {
     pub min_p: f32,
     /// The random number, in [0, 1).
     pub uniform: f32,
+    /// The only tokens that may be picked, if not all; not on CUDA devices.
+    pub allowed: Option<Arc<TokenSet>>,
 }
 
 /// A picked token.
@@ -196,6 +201,15 @@ impl Executor {
         match self {
             Self::Fused(model) => model.weight_bytes(),
             Self::Tensor(model) => model.weight_bytes(),
+        }
+    }
+
+    /// Returns whether draws may name the tokens that are allowed: not where tokens are picked on the device.
+    #[must_use]
+    pub fn heeds_allowed_tokens(&self) -> bool {
+        match self {
+            Self::Fused(_) => true,
+            Self::Tensor(model) => model.picks_on_host(),
         }
     }
 

@@ -59,6 +59,7 @@ impl Vocabulary {
             bos_text,
             eos_text,
             chat_template: file.string("tokenizer.chat_template")?.map(str::to_owned),
+            trie: std::sync::OnceLock::new(),
         })
     }
 }

@@ -53,6 +53,7 @@ impl Vocabulary {
             bos_text,
             eos_text,
             chat_template: chat_template(directory, settings.as_ref())?,
+            trie: std::sync::OnceLock::new(),
         })
     }
 }

@@ -9,10 +9,15 @@ mod gguf;
 mod huggingface;
 mod pre_tokenizer;
 mod sentencepiece;
+mod trie;
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
+
 use tokenizers::Tokenizer;
+
+pub use trie::TokenTrie;
 
 use self::sentencepiece::SentencePiece;
 use super::error::EngineError;
@@ -28,6 +33,8 @@ pub struct Vocabulary {
     bos_text: String,
     eos_text: String,
     chat_template: Option<String>,
+    /// Built when it is first asked for.
+    trie: OnceLock<TokenTrie>,
 }
 
 enum Encoder {
@@ -36,6 +43,14 @@ enum Encoder {
 }
 
 impl Vocabulary {
+    /// Reads the vocabulary of a model (GGUF file or Hugging Face directory), without its weights.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the files cannot be read, are malformed or of a kind that is not supported.
+    pub fn load(path: &std::path::Path) -> Result<Self, EngineError> {
+        super::weights::Weights::open(path)?.vocabulary()
+    }
+
     /// Returns the token ids of a text; special tokens written out in it count as themselves, none are added.
     ///
     /// So a begin-of-sequence token is there if the chat template writes one, and only then, whatever the files say of
@@ -58,6 +73,21 @@ impl Vocabulary {
     #[must_use]
     pub fn token_bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
+    }
+
+    /// Returns all tokens that may stand in a text, by their bytes: not those that end a turn or have a name in angle
+    /// brackets, which are no text.
+    pub fn trie(&self) -> &TokenTrie {
+        self.trie.get_or_init(|| {
+            let is_named = |bytes: &[u8]| bytes.starts_with(b"<|") && bytes.ends_with(b"|>");
+            TokenTrie::new(&self.bytes, |token| !self.ends_turn(token) && !is_named(self.token_bytes(token)))
+        })
+    }
+
+    /// Returns the tokens that end the model's turn.
+    #[must_use]
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
     }
 
     /// Returns whether a token ends the model's turn.

@@ -1,13 +1,14 @@
 //! What a justification must and must not say: pure checks of one text against its own question.
 //!
-//! Every check looks at the text, the question, the reference answer and the chosen mode alone, never at another
-//! query's text: rejecting a text because an earlier query got the like would make a row depend on the order of
-//! arrival. That texts of different queries resemble each other is counted after the fact, by `thinkloom status`.
+//! [`check()`] looks at the text, the question, the reference answer and the chosen mode alone. That a text nearly repeats
+//! another query's ([`Neighbours`]) is decided when a shard is closed, in the order of its queries, so that no row
+//! depends on the order of arrival.
 //!
 //! The checks err on the side of acceptance: a phrase that they do not know passes. A change of what they decide raises
 //! [`CHECKS_VERSION`], and stored replies are then read again.
 
 mod leak;
+mod neighbours;
 mod phrases;
 mod script;
 mod words;
@@ -15,12 +16,14 @@ mod words;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+pub use neighbours::{NEAR_COPY_MIN, NEAR_COPY_MIN_LOCAL, Neighbours};
+
 use super::{JudgeKind, prompt};
 use crate::domain::{Mode, stable_names};
 use crate::template::TAGS;
 
 /// Version of the checks; part of a run's identity.
-pub const CHECKS_VERSION: u32 = 1;
+pub const CHECKS_VERSION: u32 = 2;
 
 /// Shortest justification, in letters and digits; an ideograph counts as three.
 pub const LENGTH_MIN: usize = 30;
@@ -61,6 +64,8 @@ pub enum Rejection {
     WrongLanguage,
     /// It says nothing of the question and nearly repeats an example of the prompt or a stock phrase.
     Boilerplate,
+    /// It nearly repeats the text of an earlier query of the same shard; see [`Neighbours`].
+    NearCopy,
 }
 
 stable_names!(Rejection {
@@ -72,6 +77,7 @@ stable_names!(Rejection {
     TooLong => "too_long",
     WrongLanguage => "wrong_language",
     Boilerplate => "boilerplate",
+    NearCopy => "near_copy",
 });
 
 impl Rejection {
@@ -87,6 +93,9 @@ impl Rejection {
             Self::TooLong => "it is too long; write one to three sentences",
             Self::WrongLanguage => "it is not in the language of the question; write it in that language",
             Self::Boilerplate => "it would fit any question; name what is particular to this one",
+            Self::NearCopy => {
+                "it nearly repeats what was written of another question; name what is particular to this one"
+            }
         }
     }
 }

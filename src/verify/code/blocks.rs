@@ -27,7 +27,7 @@ struct Fence {
 ///
 /// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last may end with
 /// the response. Lines lose the indentation of their fence.
-pub(super) fn program_blocks(response: &str) -> Vec<String> {
+pub(in crate::verify) fn program_blocks(response: &str) -> Vec<String> {
     let blocks = fenced(response);
     let is_python = |block: &Block| {
         let tag = block.tag.as_str();

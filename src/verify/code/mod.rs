@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sandbox::{End, Incomplete, Job, Ran, Sandbox, SandboxFault};
 use crate::domain::{UnverifiableCause, Verdict, VerdictOutcome};
+pub(super) use blocks::program_blocks;
 use rule::Rule;
 use shape::{Shape, normalised};
 

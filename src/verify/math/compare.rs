@@ -88,6 +88,10 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     if let (Some(gold), Some(answer)) = (fold_matrix(gold), fold_matrix(answer)) {
         return matrices(&gold, &answer, work);
     }
+    // A matrix beside a single value.
+    if (fold_matrix(gold).is_some() && is_single(answer)) || (fold_matrix(answer).is_some() && is_single(gold)) {
+        return Outcome::Different("shape_differs");
+    }
     // Answers without brackets: one or several.
     let (gold_items, answer_items) = (elements(gold), elements(answer));
     match (&gold_items, &answer_items) {
@@ -131,6 +135,26 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
         (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer),
         _ => scalars(gold, answer, work),
     }
+}
+
+/// Returns whether an answer is one number, formula or word, not several.
+fn is_single(expression: &Expression) -> bool {
+    matches!(
+        expression,
+        Expression::Number { .. }
+            | Expression::Symbol(_)
+            | Expression::Sum(_)
+            | Expression::Negate(_)
+            | Expression::Product(_)
+            | Expression::Quotient(..)
+            | Expression::Power(..)
+            | Expression::Call(..)
+            | Expression::Percent(_)
+            | Expression::Degree(_)
+            | Expression::Infinity
+            | Expression::Relation { .. }
+            | Expression::Text(_)
+    )
 }
 
 /// Compares values of which one has a unit; `None` if neither has.

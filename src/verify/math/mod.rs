@@ -1,13 +1,13 @@
 //! Equality of mathematical answers, written in LaTeX or plainly.
 //!
-//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`), and trees are compared by shape (`compare`): numbers
-//! and algebraic expressions exactly (`canonical`, `polynomial`, `power`), tuples, intervals, sets, lists, matrices,
-//! equations and inequalities part by part. `rounding` says when a decimal stands for a value. Floating point (`float`) can refute but never confirm. Everything is
-//! bounded by `limits`.
+//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`), and trees are compared by shape (`compare`):
+//! tuples, intervals, sets, lists, matrices, equations and inequalities part by part, dates and times by `calendar`, units by
+//! `units`. Values are equal by normal form (`canonical`, `polynomial`, `power`), else by exact evaluation at seeded rational
+//! points (`points`), else by balls of many digits (`ball`, `evaluate`), which refute as soon as they part. `rounding` says
+//! when a decimal stands for a value. Everything is bounded by `limits`.
 //!
-//! What it does not know: calculus (sums, integrals, limits), trigonometric identities beyond symmetry and the exact
-//! values at multiples of 30 and 45 degrees, denesting of nested radicals, number bases (digits are compared), units
-//! (they are dropped), piecewise functions. Where such knowledge would be needed, the outcome is undecided, never equal.
+//! What it does not know: calculus (integrals, limits, derivatives), piecewise functions, and which of several readings a
+//! question meant. Where such knowledge would be needed, the outcome is undecided, never equal.
 
 mod ball;
 mod calendar;
@@ -38,6 +38,8 @@ mod token;
 mod unit_words;
 mod units;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 
@@ -142,6 +144,11 @@ fn equal_trees(gold: &str, answer: &str) -> Outcome {
 /// Returns whether a gold holds nothing that any answer could equal.
 pub(super) fn is_blank(gold: &str) -> bool {
     squash::is_blank(gold)
+}
+
+/// Returns whether a gold is read at all; one that is not can equal answers as a text only.
+pub(super) fn is_parsed(gold: &str) -> bool {
+    parser::parse(gold).is_ok() || calendar::compare(gold, gold).is_some()
 }
 
 /// Returns whether a text reads as mathematics: no prose, and not words alone.

@@ -43,12 +43,21 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
             }
             // `x + y = 5` in an answer gives a value; `2x = 3` gives a value of something else than what is asked.
             let many = first.variables().len() > 1 || matches!(first, Expression::Call(..));
-            if side == Side::Answer && many && !last.has_variable() {
+            if side == Side::Answer && many && !last.has_variable() && !is_curve(first, last) {
                 return Named { name: Some(first.clone()), value: last.clone() };
             }
         }
     }
     Named { name: None, value: expression.clone() }
+}
+
+/// Returns whether an equation is that of a line or curve rather than the value of something: its right side is zero, or
+/// one beside powers.
+fn is_curve(left: &Expression, right: &Expression) -> bool {
+    let Expression::Number { value, .. } = right else { return false };
+    let mut has_power = false;
+    left.walk(&mut |part| has_power |= matches!(part, Expression::Power(..)));
+    value.is_zero() || (value.is_one() && has_power)
 }
 
 /// Returns the last side of a chain of equalities.

@@ -139,5 +139,7 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
         rest
     };
     let value = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '~').trim_start_matches("\\ ").trim();
-    (!value.is_empty()).then_some((label, value))
+    // `(A) + 2` computes with A.
+    let is_computed = value.starts_with(['+', '*', '/', '^', '=']);
+    (!value.is_empty() && !is_computed).then_some((label, value))
 }

@@ -71,6 +71,15 @@ impl TensorModel {
         }
     }
 
+    /// Returns whether tokens are picked by this program's own sampler.
+    pub fn picks_on_host(&self) -> bool {
+        match &self.backend {
+            Backend::Plain(_) => true,
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(_) => false,
+        }
+    }
+
     /// Runs one step and picks a token for each row that wants one.
     ///
     /// # Errors

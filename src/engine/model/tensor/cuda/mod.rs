@@ -134,7 +134,7 @@ impl CudaModel {
         if input.rows.is_empty() {
             return Ok(Vec::new());
         }
-        let greedy = Draw { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, uniform: 0.0 };
+        let greedy = Draw { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, uniform: 0.0, allowed: None };
         self.run(input, &vec![greedy; wanted])?;
         let mut logits = vec![0.0_f32; wanted * self.config.vocabulary];
         self.gpu.download(&self.work.logits, &mut logits)?;

@@ -1,0 +1,336 @@
+//! `thinkloom dedup`
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Failure;
+use crate::config::{self, ContaminationRule, DedupSettings, FieldSettings, Settings};
+use crate::dedup::{
+    Action, Benchmarks, Decisions, Document, Extractor, Features, IndexedFile, Record, RowStore, StoreError, decide,
+};
+use crate::ingest::{self, InputFile, Line};
+use crate::pipeline::RunError;
+use crate::pipeline::intake::{dedup_threads, read_benchmarks, rules_digest};
+use crate::telemetry::print_line;
+
+/// Arguments of `dedup`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One JSON line per input row, in input order: {id, action, of, similarity}, and what explains it.\n\
+                  Actions: keep, duplicate, near_duplicate, contaminated; invalid for a row without a text (exit code 4).\n\
+                  Near texts with different answers are kept, with variant_of. N-grams do not see paraphrases.\n\
+                  Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl"
+)]
+pub struct DedupArgs {
+    /// JSONL (also .gz, .zst), CSV or Parquet files, in order of precedence; globs allowed.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    queries: Vec<String>,
+    /// Benchmark files: queries that stand in them are contaminated (repeatable; beside dedup.benchmarks).
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    against: Vec<String>,
+    /// Where the lines go; stdout otherwise.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A file that keeps what was found out: with more --queries at the end, only those are read next time.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
+    /// A config file, for its [dedup] and [input.fields] settings; the defaults otherwise.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override a setting, for example --set dedup.near_duplicate_threshold=0.7 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print the counts as JSON on stdout; needs -o.
+    #[arg(long, requires = "output")]
+    json: bool,
+}
+
+/// Rows that are taken apart together.
+const ROUND_ROWS: usize = 8192;
+
+/// What became of one row.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(super) struct DedupLine {
+    /// The row's id; file and line where it has none.
+    id: serde_json::Value,
+    /// keep, duplicate, near_duplicate, contaminated or invalid.
+    action: &'static str,
+    /// The earlier row, or the benchmark item, that it repeats.
+    of: Option<serde_json::Value>,
+    /// 1 for exact repetitions; Jaccard similarity of near-duplicates; score of the rule that found a benchmark item.
+    similarity: Option<f64>,
+    /// The earlier row that is near, where it is not `of` itself but a near-duplicate of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    near: Option<serde_json::Value>,
+    /// The earliest row with a near text and another answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant_of: Option<serde_json::Value>,
+    /// True for a duplicate with another answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    conflicting_gold: bool,
+    /// The benchmark's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    benchmark: Option<String>,
+    /// The rule that found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<ContaminationRule>,
+    /// question or answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<String>,
+    /// The longest text that both have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlap: Option<String>,
+    /// What is wrong with an invalid row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// The counts that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    rows: u64,
+    keep: u64,
+    variants: u64,
+    duplicate: u64,
+    conflicting_gold: u64,
+    near_duplicate: u64,
+    contaminated: u64,
+    invalid: u64,
+    benchmark_items: usize,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
+    let (settings, base_dirs) = match &args.config {
+        Some(path) => {
+            let loaded = config::load(path, &args.overrides)?;
+            let base_dirs = loaded.base_dirs();
+            (loaded.settings, base_dirs)
+        }
+        None => (config::parse_with_overrides("", "the command line", &args.overrides)?, vec![PathBuf::from(".")]),
+    };
+    let job = Job::open(args, settings, &base_dirs)?;
+    let threads = dedup_threads(&job.dedup)?;
+    let (mut index, invalid) = job.read(args, &threads)?;
+    let decisions = threads.install(|| decide(&mut index, &job.dedup)).map_err(RunError::from)?;
+    let counts = decisions.counts();
+    let report = Report {
+        rows: index.len() as u64,
+        keep: counts.kept,
+        variants: counts.variants,
+        duplicate: counts.duplicates,
+        conflicting_gold: counts.conflicts,
+        near_duplicate: counts.near_duplicates,
+        contaminated: counts.contaminated,
+        invalid,
+        benchmark_items: job.items,
+    };
+    write_lines(args, &index, &decisions, &threads).map_err(Failure::Other)?;
+    tell(&report);
+    if args.json {
+        let text = serde_json::to_string(&report).map_err(Failure::other)?;
+        super::print(&format!("{text}\n"))?;
+    }
+    if invalid > 0 { Err(Failure::Code(4)) } else { Ok(()) }
+}
+
+fn tell(report: &Report) {
+    let Report { rows, keep, variants, duplicate, conflicting_gold, near_duplicate, contaminated, invalid, .. } =
+        report;
+    print_line(&format!(
+        "{rows} rows: {keep} keep ({variants} variants), {duplicate} duplicate ({conflicting_gold} with another answer), \
+         {near_duplicate} near_duplicate, {contaminated} contaminated, {invalid} invalid"
+    ));
+    if report.benchmark_items > 0 {
+        print_line(&format!("compared with {} benchmark items; paraphrases are not found", report.benchmark_items));
+    }
+}
+
+/// What is read, and by which rules.
+struct Job {
+    files: Vec<InputFile>,
+    fields: FieldSettings,
+    dedup: DedupSettings,
+    extractor: Extractor,
+    rules: String,
+    items: usize,
+}
+
+impl Job {
+    fn open(args: &DedupArgs, settings: Settings, base_dirs: &[PathBuf]) -> Result<Self, RunError> {
+        let Settings { dedup, input, .. } = settings;
+        let here = [PathBuf::new()];
+        let files = ingest::expand_paths(&args.queries, &here)?;
+        let mut benchmarks = ingest::expand_paths(&args.against, &here)?;
+        benchmarks.extend(ingest::expand_paths(&dedup.benchmarks, base_dirs)?);
+        let items = read_benchmarks(&benchmarks, &input.fields)?;
+        let extractor = Extractor::new(&dedup, Benchmarks::new(&items, &dedup));
+        let rules = rules_digest(&dedup, &benchmarks, &input.fields, None)?;
+        Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len() })
+    }
+
+    /// The first pass; returns the rows, and how many of them have no text.
+    fn read(&self, args: &DedupArgs, threads: &rayon::ThreadPool) -> Result<(RowStore, u64), RunError> {
+        let (mut index, covered) = self.open_index(args)?;
+        let mut counts = vec![0_u64; self.files.len()];
+        let rest = self.files.get(covered.len()..).unwrap_or_default();
+        let mut ordinal: u64 = covered.iter().map(|file| file.rows).sum();
+        let mut round: Vec<Line> = Vec::with_capacity(ROUND_ROWS);
+        let mut lines = ingest::read_lines(rest, &self.fields);
+        loop {
+            round.extend(lines.by_ref().take(ROUND_ROWS).collect::<Result<Vec<_>, _>>()?);
+            if round.is_empty() {
+                break;
+            }
+            let rows: Vec<_> = threads.install(|| round.par_iter().map(|line| self.take_apart(line, rest)).collect());
+            for (line, (id, row)) in round.drain(..).zip(rows) {
+                if let Some(count) = counts.get_mut(covered.len() + line.file) {
+                    *count += 1;
+                }
+                let (note, features) = match &row {
+                    Ok(features) => ("", Some(features)),
+                    Err(detail) => (detail.as_str(), None),
+                };
+                index.push(ordinal, &id, note.as_bytes(), features)?;
+                ordinal += 1;
+            }
+        }
+        if args.index.is_some() {
+            let mut files = covered.clone();
+            for (file, &rows) in self.files.iter().zip(&counts).skip(covered.len()) {
+                files.push(IndexedFile { digest: ingest::digest_file(&file.path)?, rows });
+            }
+            index.keep(&self.rules, files)?;
+        }
+        let invalid = (0..index.len() as u32).filter(|&row| !index.takes_part(row)).count();
+        Ok((index, invalid as u64))
+    }
+
+    fn open_index(&self, args: &DedupArgs) -> Result<(RowStore, Vec<IndexedFile>), RunError> {
+        let Some(path) = &args.index else {
+            let file = tempfile::tempfile().map_err(StoreError::from)?;
+            return Ok((RowStore::new(file, self.extractor.bands()), Vec::new()));
+        };
+        match RowStore::open(path, &self.rules) {
+            Ok((index, covered)) if self.begins_with(&covered)? => {
+                print_line(&format!("{} rows of {} files are known", index.len(), covered.len()));
+                return Ok((index, covered));
+            }
+            Ok(_) => print_line(&format!("{} is of other files: it is made anew", path.display())),
+            Err(error @ StoreError::Unusable(_)) if path.exists() => print_line(&format!("{error}: it is made anew")),
+            Err(StoreError::Unusable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
+        Ok((RowStore::new(file.map_err(StoreError::from)?, self.extractor.bands()), Vec::new()))
+    }
+
+    fn begins_with(&self, covered: &[IndexedFile]) -> Result<bool, RunError> {
+        if covered.len() > self.files.len() {
+            return Ok(false);
+        }
+        for (file, known) in self.files.iter().zip(covered) {
+            if ingest::digest_file(&file.path)? != known.digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes one row apart; returns its id as JSON.
+    fn take_apart(&self, line: &Line, files: &[InputFile]) -> (String, Result<Features, String>) {
+        let place = || {
+            let name = files.get(line.file).map_or("", |file| file.name.as_str());
+            serde_json::Value::from(format!("{name}:{}", line.line)).to_string()
+        };
+        let row = line.content.clone().and_then(|text| ingest::read_text_row(&text, &self.fields));
+        match row {
+            Ok(row) => {
+                let id = row.id.as_ref().map_or_else(place, ToString::to_string);
+                let document = Document {
+                    kind: row.kind,
+                    question: &row.question,
+                    answer: &row.answer,
+                    choices: &row.choices,
+                    tests: &row.tests,
+                };
+                (id, Ok(self.extractor.features(&document)))
+            }
+            Err(detail) => (place(), Err(detail)),
+        }
+    }
+}
+
+fn write_lines(
+    args: &DedupArgs,
+    index: &RowStore,
+    decisions: &Decisions,
+    threads: &rayon::ThreadPool,
+) -> anyhow::Result<()> {
+    let mut writer: Box<dyn Write> = match &args.output {
+        Some(path) => Box::new(BufWriter::new(fs_err::File::create(path)?)),
+        None => Box::new(BufWriter::new(std::io::stdout().lock())),
+    };
+    let rows: Vec<u32> = (0..index.len() as u32).collect();
+    for round in rows.chunks(ROUND_ROWS) {
+        let texts: anyhow::Result<Vec<String>> = threads.install(|| {
+            let text = |&row: &u32| Ok(serde_json::to_string(&line(index, decisions, row)?)?);
+            round.par_iter().map(text).collect()
+        });
+        for text in texts? {
+            writeln!(writer, "{text}")?;
+        }
+    }
+    writer.flush().context("cannot write the decisions")
+}
+
+fn line(index: &RowStore, decisions: &Decisions, row: u32) -> anyhow::Result<DedupLine> {
+    let Record { id, note, hit, .. } = index.record(row)?;
+    let id = serde_json::from_str(&id)?;
+    let id_of = |row: u32| -> anyhow::Result<serde_json::Value> { Ok(serde_json::from_str(&index.record(row)?.id)?) };
+    let base = DedupLine { id, ..DedupLine::default() };
+    Ok(match decisions.of(row) {
+        None => DedupLine { action: "invalid", detail: Some(String::from_utf8_lossy(&note).into_owned()), ..base },
+        Some(Action::Keep { variant_of }) => {
+            DedupLine { action: "keep", variant_of: variant_of.map(id_of).transpose()?, ..base }
+        }
+        Some(Action::Duplicate { of, conflicting }) => DedupLine {
+            action: "duplicate",
+            of: Some(id_of(of)?),
+            similarity: Some(1.0),
+            conflicting_gold: conflicting,
+            ..base
+        },
+        Some(Action::NearDuplicate { of, near, similarity }) => DedupLine {
+            action: "near_duplicate",
+            of: Some(id_of(of)?),
+            similarity: Some(rounded(f64::from(similarity))),
+            near: if near == of { None } else { Some(id_of(near)?) },
+            ..base
+        },
+        Some(Action::Contaminated) => {
+            let hit = hit.context("a contaminated row without its benchmark item")?;
+            DedupLine {
+                action: "contaminated",
+                of: Some(hit.item.into()),
+                similarity: Some(rounded(hit.score)),
+                benchmark: Some(hit.benchmark),
+                rule: Some(hit.rule),
+                part: Some(hit.part),
+                overlap: Some(hit.overlap),
+                ..base
+            }
+        }
+    })
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1e4).round() / 1e4
+}

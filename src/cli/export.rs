@@ -1,0 +1,216 @@
+//! `thinkloom export`
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, print};
+use crate::export::check::Checked;
+use crate::export::{
+    ExportError, Flavour, Format, Layout, ModelTemplate, Plan, Report, Source, Task, TrainingRow, WriteOptions,
+    check_all, write,
+};
+use crate::telemetry::print_line;
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --task every task of the trainer is written, each in a directory of its own, with a config to \
+                  train from.\nExit code 1 if the chat template would mangle a row.\n\
+                  Example: thinkloom export out --format trl --flavour auto --template models/Qwen3-8B --layout text -o out-trl"
+)]
+pub struct ExportArgs {
+    /// The output directory of a run.
+    dir: PathBuf,
+    /// The trainer: trl, verl, llamafactory, swift or axolotl; with --check all of them if none is named.
+    #[arg(long)]
+    format: Option<Format>,
+    /// Who chooses the mode: auto (the model, mode tag and judge block are learnt) or controlled (the user, by the mode
+    /// tag at the end of the prompt).
+    #[arg(long, default_value = "auto")]
+    flavour: Flavour,
+    /// Who renders the chat template: messages (the trainer) or text (this program; needs --template).
+    #[arg(long, default_value = "messages")]
+    layout: Layout,
+    /// Only this task: sft, rl, dpo or kto (repeatable).
+    #[arg(long = "task", value_name = "TASK")]
+    tasks: Vec<Task>,
+    /// A model directory or chat template file; every row is rendered with it as the trainer would, and nothing is written
+    /// if it would mangle one.
+    #[arg(long, value_name = "PATH")]
+    template: Option<PathBuf>,
+    /// Bring a chat_template.jinja that is the template with whole responses, and check with that.
+    #[arg(long, requires = "template")]
+    wrap_template: bool,
+    /// Only check, write nothing.
+    #[arg(long, requires = "template", conflicts_with = "output")]
+    check: bool,
+    /// With --check: one JSON object per row, with the rendered text and where loss falls (offsets in characters).
+    #[arg(long, requires = "check")]
+    json: bool,
+    /// Where the export goes.
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Replace an earlier export.
+    #[arg(long)]
+    overwrite: bool,
+    /// The licence to name in the export's card, as a Hub id; none is named otherwise.
+    #[arg(long, value_name = "ID")]
+    license: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
+    let outcome = if args.check { check(args) } else { export(args) };
+    outcome.map_err(|error| {
+        let code = if matches!(error, ExportError::Usage(_)) { 2 } else { 1 };
+        print_line(&format!("error: {error}"));
+        if let Some(hint) = error.hint() {
+            print_line(&format!("hint: {hint}"));
+        }
+        Failure::Code(code)
+    })
+}
+
+fn usage(text: &str) -> ExportError {
+    ExportError::Usage(text.to_owned())
+}
+
+fn template(args: &ExportArgs) -> Result<Option<ModelTemplate>, ExportError> {
+    let model = args.template.as_deref().map(ModelTemplate::read).transpose()?;
+    if args.wrap_template { model.map(ModelTemplate::wrap).transpose() } else { Ok(model) }
+}
+
+fn tasks(args: &ExportArgs, plan: Plan) -> Result<Vec<Task>, ExportError> {
+    let known = plan.tasks();
+    if let Some(task) = args.tasks.iter().find(|task| !known.contains(task)) {
+        let names: Vec<&str> = known.iter().map(|task| task.name()).collect();
+        let Plan { format, layout, .. } = plan;
+        return Err(ExportError::Usage(format!(
+            "{format} has no task {task} in layout {layout}; it has {}",
+            names.join(", ")
+        )));
+    }
+    let wanted = |task: &Task| args.tasks.is_empty() || args.tasks.contains(task);
+    Ok(known.iter().copied().filter(wanted).collect())
+}
+
+fn export(args: &ExportArgs) -> Result<(), ExportError> {
+    let format =
+        args.format.ok_or_else(|| usage("name a trainer: --format trl, verl, llamafactory, swift or axolotl"))?;
+    let out = args.output.as_deref().ok_or_else(|| usage("say where the export goes: -o DIR"))?;
+    let plan = Plan { format, flavour: args.flavour, layout: args.layout };
+    if plan.layout == Layout::Text && args.template.is_none() {
+        return Err(usage("--layout text renders the chat template: name it with --template"));
+    }
+    if plan.layout == Layout::Text && plan.format == Format::Verl {
+        return Err(usage("verl renders prompts itself: use --layout messages, if need be with --wrap-template"));
+    }
+    let tasks = tasks(args, plan)?;
+    let model = template(args)?;
+    let source = Source::open(&args.dir)?;
+    if source.manifest.is_none() {
+        print_line(&format!(
+            "warning: the run in {} is not finished: what is published so far is exported",
+            args.dir.display()
+        ));
+    }
+    let options = WriteOptions {
+        plan,
+        tasks: &tasks,
+        model: model.as_ref(),
+        ships_template: args.wrap_template,
+        overwrites: args.overwrite,
+        license: args.license.as_deref(),
+    };
+    let report = write(&source, out, &options)?;
+    let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
+    let checked =
+        if model.is_some() { "every row is whole under the template" } else { "not checked against a template" };
+    say(&format!("{}: {format} {}, rows: {}; {checked}\n", out.display(), plan.flavour, rows.join(", ")))
+}
+
+fn say(text: &str) -> Result<(), ExportError> {
+    print(text).map_err(|_| ExportError::Io(std::io::ErrorKind::BrokenPipe.into()))
+}
+
+fn check(args: &ExportArgs) -> Result<(), ExportError> {
+    let model = template(args)?.ok_or_else(|| usage("--check needs --template"))?;
+    let source = Source::open(&args.dir)?;
+    let formats = args.format.map_or(Format::ALL.to_vec(), |format| vec![format]);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if !args.json {
+        writeln!(
+            out,
+            "template {} (SHA-256 {}), flavour {}, layout {}",
+            model.path().display(),
+            model.hash(),
+            args.flavour,
+            args.layout
+        )?;
+    }
+    let mut is_mangled = false;
+    for format in formats {
+        let plan = Plan { format, flavour: args.flavour, layout: args.layout };
+        if plan.layout == Layout::Text && format == Format::Verl {
+            continue;
+        }
+        let tasks = match args.format {
+            Some(_) => tasks(args, plan)?,
+            None => {
+                plan.tasks().iter().copied().filter(|task| args.tasks.is_empty() || args.tasks.contains(task)).collect()
+            }
+        };
+        let report = check_all(&source, plan, &tasks, &model, &mut |task, row, checked| {
+            if args.json {
+                writeln!(out, "{}", row_json(plan, task, row, checked))?;
+            }
+            Ok(())
+        })?;
+        is_mangled |= report.values().any(|entry| entry.mangled > 0);
+        if !args.json {
+            out.write_all(report_text(plan, &report).as_bytes())?;
+        }
+    }
+    out.flush()?;
+    if is_mangled { Err(ExportError::Told) } else { Ok(()) }
+}
+
+fn row_json(plan: Plan, task: Task, row: &TrainingRow, checked: &Checked) -> serde_json::Value {
+    let characters = |text: &str, end: usize| text.get(..end).map_or(0, |text| text.chars().count());
+    let rendered = checked.rendered.as_ref();
+    json!({
+        "format": plan.format.name(),
+        "flavour": plan.flavour.name(),
+        "task": task.name(),
+        "query_id": row.query_id,
+        "mode": row.mode.name(),
+        "response": row.response,
+        "text": rendered.map(|rendered| &rendered.text),
+        "loss_start": rendered.map(|rendered| characters(&rendered.text, rendered.loss_start)),
+        "loss_end": rendered.map(|rendered| characters(&rendered.text, rendered.loss_end)),
+        "problems": checked.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn report_text(plan: Plan, report: &Report) -> String {
+    let mut text = String::new();
+    for (task, entry) in report {
+        let name = format!("{} {task}", plan.format);
+        if entry.mangled > 0 {
+            text.push_str(&format!("{name}: MANGLED, {} of {} rows\n", entry.mangled, entry.rows));
+            for example in &entry.examples {
+                text.push_str(&format!("  {example}\n"));
+            }
+        } else {
+            let loss = entry.loss.as_ref().map_or_else(
+                || "no loss, prompts only".to_owned(),
+                |(head, tail)| format!("loss from {head:?} to {tail:?}"),
+            );
+            text.push_str(&format!("{name}: whole, {} rows; {loss}\n", entry.rows));
+        }
+    }
+    text
+}

@@ -1,0 +1,411 @@
+//! Reading what the rule needs, and writing rows with their rewards.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::cli::table::{Chunk, Table, parquet_batches};
+use crate::config::VerifySettings;
+use crate::domain::{ByMode, Mode, UnverifiableCause, Verdict};
+use crate::engine::Vocabulary;
+use crate::pipeline::programs::open_pool;
+use crate::reward::row::{Graded, Grading, KEYS, RolloutRow, RowFault, grade};
+use crate::reward::segments::judge_tokens;
+use crate::reward::{Response, RewardSettings, Rewarded, rewards};
+use crate::telemetry::print_line;
+use crate::verify::CodePool;
+
+/// Bad rows that are told one by one; the others are only counted.
+const FAULTS_TOLD_MAX: u64 = 10;
+
+/// Columns that are written; what a row has under these names is replaced.
+const OUTPUT_KEYS: &[&str] = &[
+    "reward",
+    "mean_reward",
+    "mean_reward_mode",
+    "advantage_judge",
+    "advantage_answer",
+    "judge_chars",
+    "judge_tokens",
+    "completion_token_count",
+    "error",
+];
+
+/// One rollout, as little of it as the rule needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    /// The group; of a bad row none.
+    pub(super) group: Option<u32>,
+    pub(super) response: Response,
+    /// Whether the row says so itself: mode, correct, format_ok.
+    given: [bool; 3],
+    /// Whether the row has keys that are to be replaced.
+    has_output_keys: bool,
+    judge_chars: Option<u32>,
+    tokens: Option<(u32, u32)>,
+}
+
+/// All rollouts.
+pub(super) struct Store {
+    pub(super) entries: Vec<Entry>,
+    pub(super) groups: usize,
+    /// What few rows have: a verdict that was made here, or a fault.
+    verdicts: HashMap<usize, Verdict>,
+    pub(super) faults: HashMap<usize, String>,
+}
+
+/// The rewards of all rollouts and groups.
+pub(super) struct AllRewards {
+    /// By row; of a bad row all 0.
+    pub(super) rows: Vec<Rewarded>,
+    /// By group: mean of all, adjusted means of the modes, whether they were adjusted.
+    pub(super) groups: Vec<(f64, ByMode<Option<f64>>, bool)>,
+}
+
+/// A row as it was read on one of the threads.
+struct ReadRow {
+    query_id: String,
+    grading: Grading,
+    given: [bool; 3],
+    has_output_keys: bool,
+    judge_chars: Option<u32>,
+    tokens: Option<(u32, u32)>,
+}
+
+/// Reads all rows. Text is verified on all cores, programs in the sandbox, which is opened for the first of them.
+pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&Vocabulary>) -> anyhow::Result<Store> {
+    let mut store = Store { entries: Vec::new(), groups: 0, verdicts: HashMap::new(), faults: HashMap::new() };
+    let mut groups: HashMap<String, u32> = HashMap::new();
+    let mut pool: Option<CodePool> = None;
+    let mut chunk = Chunk::default();
+    let mut reader = table.read(KEYS);
+    while let Some(file) = reader.next(&mut chunk)? {
+        let rows = chunk.rows();
+        let read: Vec<Result<ReadRow, RowFault>> =
+            rows.par_iter().map(|(text, _)| read_row(text, vocabulary)).collect();
+        let mut waiting = Vec::new();
+        for (read, (text, line)) in read.into_iter().zip(rows) {
+            let index = store.entries.len();
+            match read {
+                Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens }) => {
+                    let next = u32::try_from(groups.len()).context("more than 2^32 groups")?;
+                    let group = *groups.entry(query_id).or_insert(next);
+                    let graded = match grading {
+                        Grading::Ready(graded) => graded,
+                        Grading::Program(graded, case) => {
+                            let pool = pool.get_or_insert_with(|| open_pool(&verify));
+                            waiting.push((index, graded.clone(), pool.submit(*case)));
+                            graded
+                        }
+                    };
+                    let Graded { response, verdict, .. } = graded;
+                    if let Some(verdict) = verdict {
+                        store.verdicts.insert(index, verdict);
+                    }
+                    let group = Some(group);
+                    store.entries.push(Entry { group, response, given, has_output_keys, judge_chars, tokens });
+                }
+                Err(fault) => {
+                    let name = table.files().get(file).map_or("", |file| file.name.as_str());
+                    store.push_fault(&format!("{name}:{line}"), text, fault);
+                }
+            }
+        }
+        for (index, graded, pending) in waiting {
+            let verdict = pending.wait().0.unwrap_or_else(|fault| {
+                print_line(&format!("error: row {}: {fault}", index + 1));
+                Verdict::unverifiable(UnverifiableCause::SandboxFailed, None)
+            });
+            let graded = graded.with_verdict(verdict);
+            if let (Some(entry), Some(verdict)) = (store.entries.get_mut(index), graded.verdict) {
+                entry.response = graded.response;
+                store.verdicts.insert(index, verdict);
+            }
+        }
+    }
+    store.groups = groups.len();
+    Ok(store)
+}
+
+fn read_row(text: &[u8], vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
+    let row: RolloutRow<'_> =
+        serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is no rollout: {error}")))?;
+    let query_id = row.query_id.clone().ok_or_else(|| RowFault("the row has no query_id".to_owned()))?.into_text();
+    let given = row.gives();
+    let completion = row.completion.clone();
+    let token_ids = row.token_ids.clone();
+    let grading = grade(row)?;
+    let (Grading::Ready(graded) | Grading::Program(graded, _)) = &grading;
+    let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let head = completion.as_deref().zip(graded.judge_end).and_then(|(text, end)| text.get(..end));
+    let judge_chars = head.map(|head| narrow(head.chars().count()));
+    let tokens = match (vocabulary, &completion, graded.judge_end) {
+        (Some(vocabulary), Some(completion), Some(judge_end)) => {
+            let ids = match token_ids {
+                Some(ids) => ids,
+                None => vocabulary.encode(completion).map_err(|error| RowFault(error.to_string()))?,
+            };
+            let bytes = ids.iter().map(|&id| vocabulary.token_bytes(id).len());
+            Some((narrow(judge_tokens(bytes, judge_end)), narrow(ids.len())))
+        }
+        _ => None,
+    };
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let has_output_keys = OUTPUT_KEYS.iter().any(|key| text.contains(key));
+    Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens })
+}
+
+impl Store {
+    fn push_fault(&mut self, place: &str, text: &[u8], RowFault(fault): RowFault) {
+        let index = self.entries.len();
+        if (self.faults.len() as u64) < FAULTS_TOLD_MAX {
+            print_line(&format!("error: {place}: {fault}"));
+        }
+        self.faults.insert(index, fault);
+        let response = Response { mode: Mode::ThinkOff, is_correct: false, is_well_formed: false };
+        let has_output_keys =
+            std::str::from_utf8(text).is_ok_and(|text| OUTPUT_KEYS.iter().any(|key| text.contains(key)));
+        let given = [true; 3];
+        self.entries.push(Entry { group: None, response, given, has_output_keys, judge_chars: None, tokens: None });
+    }
+
+    /// Applies the rule to every group.
+    pub(super) fn rewarded(&self, rule: &RewardSettings) -> AllRewards {
+        // Rows by group, in row order: counting sort.
+        let mut starts = vec![0_usize; self.groups + 1];
+        let group_of = |entry: &Entry| entry.group.map(|group| group as usize);
+        for group in self.entries.iter().filter_map(group_of) {
+            starts[group + 1] += 1;
+        }
+        for index in 1..starts.len() {
+            starts[index] += starts[index - 1];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0_u32; starts.last().copied().unwrap_or_default()];
+        for (row, group) in self.entries.iter().enumerate().filter_map(|(row, entry)| Some((row, group_of(entry)?))) {
+            order[next[group]] = row as u32;
+            next[group] += 1;
+        }
+        let mut all =
+            AllRewards { rows: vec![Rewarded::default(); self.entries.len()], groups: Vec::with_capacity(self.groups) };
+        let mut responses = Vec::new();
+        for bounds in starts.windows(2) {
+            let rows = &order[bounds[0]..bounds[1]];
+            responses.clear();
+            responses.extend(rows.iter().map(|&row| self.entries[row as usize].response));
+            let group = rewards(&responses, rule);
+            for (&row, rewarded) in rows.iter().zip(group.responses) {
+                all.rows[row as usize] = rewarded;
+            }
+            all.groups.push((group.mean, group.mode_means, group.is_adjusted));
+        }
+        all
+    }
+
+    fn added<'a>(&'a self, rewarded: &AllRewards, index: usize) -> Added<'a> {
+        let Some((entry, row)) = self.entries.get(index).zip(rewarded.rows.get(index)) else { return Added::default() };
+        let Some(group) = entry.group.and_then(|group| rewarded.groups.get(group as usize)) else {
+            return Added { error: self.faults.get(&index).map(String::as_str), ..Added::default() };
+        };
+        let Response { mode, is_correct, is_well_formed } = entry.response;
+        let verdict = self.verdicts.get(&index);
+        let [has_mode, has_correct, has_format] = entry.given;
+        Added {
+            mode: (!has_mode).then(|| mode.name()),
+            correct: (!has_correct).then_some(is_correct),
+            format_ok: (!has_format).then_some(is_well_formed),
+            verdict: verdict.map(|verdict| verdict.outcome.name()),
+            extracted: verdict.and_then(|verdict| verdict.extracted.as_deref()),
+            verdict_reason: verdict.map(|verdict| verdict.reason.as_str()),
+            reward: Some(row.reward),
+            mean_reward: Some(group.0),
+            mean_reward_mode: group.1[mode],
+            advantage_judge: Some(row.advantage_judge),
+            advantage_answer: Some(row.advantage_answer),
+            judge_chars: entry.judge_chars,
+            judge_tokens: entry.tokens.map(|tokens| tokens.0),
+            completion_token_count: entry.tokens.map(|tokens| tokens.1),
+            error: None,
+        }
+    }
+}
+
+/// What a row gains.
+#[derive(Debug, Default, Serialize)]
+struct Added<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correct: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format_ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extracted: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict_reason: Option<&'a str>,
+    reward: Option<f64>,
+    mean_reward: Option<f64>,
+    mean_reward_mode: Option<f64>,
+    advantage_judge: Option<f64>,
+    advantage_answer: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judge_chars: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judge_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_token_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// Columns of [`Added`], for Parquet.
+fn added_columns() -> Vec<(&'static str, DataType)> {
+    use DataType::{Boolean, Float64, Int32, Utf8};
+    vec![
+        ("mode", Utf8),
+        ("correct", Boolean),
+        ("format_ok", Boolean),
+        ("verdict", Utf8),
+        ("extracted", Utf8),
+        ("verdict_reason", Utf8),
+        ("reward", Float64),
+        ("mean_reward", Float64),
+        ("mean_reward_mode", Float64),
+        ("advantage_judge", Float64),
+        ("advantage_answer", Float64),
+        ("judge_chars", Int32),
+        ("judge_tokens", Int32),
+        ("completion_token_count", Int32),
+        ("error", Utf8),
+    ]
+}
+
+/// Writes the rows as JSON lines, each with what it gained.
+pub(super) fn write_lines(
+    table: &Table,
+    store: &Store,
+    rewarded: &AllRewards,
+    mut writer: impl Write,
+) -> anyhow::Result<()> {
+    let columns = all_columns(table)?;
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut chunk = Chunk::default();
+    let mut reader = table.read(&columns);
+    let mut index = 0;
+    let mut gained = Vec::new();
+    while reader.next(&mut chunk)?.is_some() {
+        for (text, _) in chunk.rows() {
+            gained.clear();
+            serde_json::to_writer(&mut gained, &store.added(rewarded, index))?;
+            let must_replace = store.entries.get(index).is_none_or(|entry| entry.has_output_keys);
+            write_row(&mut writer, text, &gained, must_replace)?;
+            index += 1;
+        }
+    }
+    Ok(writer.flush()?)
+}
+
+/// Writes one row: the row's own text, up to its closing brace, and then what it gained.
+fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: bool) -> anyhow::Result<()> {
+    let replaced = if must_replace { without_output_keys(text) } else { None };
+    let text = replaced.as_deref().unwrap_or(text);
+    let own = text.trim_ascii().strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}")).map(<[u8]>::trim_ascii);
+    let gained = gained.strip_prefix(b"{").unwrap_or(gained);
+    writer.write_all(b"{")?;
+    match own {
+        Some(own) if !own.is_empty() => {
+            writer.write_all(own)?;
+            writer.write_all(b",")?;
+        }
+        Some(_) => {}
+        // No object: the row is kept beside its error.
+        None => {
+            serde_json::to_writer(&mut *writer, "row")?;
+            writer.write_all(b":")?;
+            serde_json::to_writer(&mut *writer, &String::from_utf8_lossy(text))?;
+            writer.write_all(b",")?;
+        }
+    }
+    writer.write_all(gained)?;
+    Ok(writer.write_all(b"\n")?)
+}
+
+/// Returns an object's text without the keys that are written anew, the others in their order.
+fn without_output_keys(text: &[u8]) -> Option<Vec<u8>> {
+    let row: std::collections::BTreeMap<String, Box<RawValue>> = serde_json::from_slice(text).ok()?;
+    let mut order: Vec<(&String, &RawValue)> = row.iter().map(|(key, value)| (key, value.as_ref())).collect();
+    order.retain(|(key, _)| !OUTPUT_KEYS.contains(&key.as_str()));
+    let text = std::str::from_utf8(text).ok()?;
+    let place = |key: &str| text.find(&serde_json::to_string(key).unwrap_or_default()).unwrap_or(text.len());
+    order.sort_by_key(|(key, _)| place(key));
+    let pairs: Vec<String> = order
+        .iter()
+        .map(|(key, value)| format!("{}:{}", serde_json::to_string(key).unwrap_or_default(), value.get()))
+        .collect();
+    Some(format!("{{{}}}", pairs.join(",")).into_bytes())
+}
+
+/// Returns the columns of Parquet files that are written again: all but those that are written anew.
+fn all_columns(table: &Table) -> anyhow::Result<Vec<String>> {
+    let Some(file) = table.files().first().filter(|_| table.is_parquet()) else { return Ok(Vec::new()) };
+    let (schema, _) = parquet_batches(file, Some(&[]))?;
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    Ok(names.filter(|name| !OUTPUT_KEYS.contains(&name.as_str())).collect())
+}
+
+/// Writes the rows as one Parquet file, each with what it gained.
+pub(super) fn write_parquet(table: &Table, store: &Store, rewarded: &AllRewards, path: &Path) -> anyhow::Result<()> {
+    let kept = all_columns(table)?;
+    let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    let fields = added_columns().into_iter().filter(|(name, _)| !kept.contains(name));
+    let added_schema: SchemaRef =
+        Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>()));
+    let mut writer: Option<ArrowWriter<fs_err::File>> = None;
+    let mut index = 0;
+    for file in table.files() {
+        let (_, batches) = parquet_batches(file, Some(&kept))?;
+        for batch in batches {
+            let batch = batch.with_context(|| format!("cannot read {}", file.name))?;
+            let rows: Vec<Added<'_>> =
+                (index..index + batch.num_rows()).map(|row| store.added(rewarded, row)).collect();
+            index += batch.num_rows();
+            let batch = joined(&batch, &rows, &added_schema)?;
+            if writer.is_none() {
+                let level = ZstdLevel::try_new(3)?;
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let file = fs_err::File::create(path)?;
+                writer = Some(ArrowWriter::try_new(file, batch.schema(), Some(properties))?);
+            }
+            if let Some(writer) = &mut writer {
+                writer
+                    .write(&batch)
+                    .with_context(|| format!("{} has other columns than the files before", file.name))?;
+            }
+        }
+    }
+    writer.context("there are no rows")?.close()?;
+    Ok(())
+}
+
+fn joined(batch: &RecordBatch, rows: &[Added<'_>], schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
+    let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema)).build_decoder()?;
+    decoder.serialize(rows)?;
+    let added = decoder.flush()?.context("no rows came back")?;
+    let own = batch.schema();
+    let fields: Vec<_> = own.fields().iter().chain(added.schema_ref().fields()).cloned().collect();
+    let columns = batch.columns().iter().chain(added.columns()).cloned().collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}

@@ -1,0 +1,114 @@
+//! The summary of `thinkloom reward`: a table by mode.
+
+use serde::Serialize;
+
+use super::files::{AllRewards, Store};
+use crate::domain::{ByMode, Mode};
+
+/// Sums over the rollouts of one mode.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    rollouts: u64,
+    correct: u64,
+    well_formed: u64,
+    reward: f64,
+    judge: f64,
+    answer: f64,
+}
+
+/// Means over the rollouts of one mode.
+#[derive(Debug, Serialize)]
+struct Row {
+    mode: &'static str,
+    rollouts: u64,
+    correct_rate: Option<f64>,
+    format_rate: Option<f64>,
+    reward_mean: Option<f64>,
+    advantage_judge_mean: Option<f64>,
+    advantage_answer_mean: Option<f64>,
+}
+
+/// What the rule did.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    groups: u64,
+    /// Groups with responses of both modes.
+    mixed_groups: u64,
+    /// Groups whose Think-off mean was raised.
+    adjusted_groups: u64,
+    /// Rows that are no rollouts.
+    pub(super) faults: u64,
+    modes: Vec<Row>,
+}
+
+impl Summary {
+    /// Adds everything up.
+    pub(super) fn of(store: &Store, rewarded: &AllRewards) -> Self {
+        let mut sums = ByMode::<Sums>::default();
+        for (entry, row) in store.entries.iter().zip(&rewarded.rows).filter(|(entry, _)| entry.group.is_some()) {
+            let sums = &mut sums[entry.response.mode];
+            sums.rollouts += 1;
+            sums.correct += u64::from(entry.response.is_correct);
+            sums.well_formed += u64::from(entry.response.is_well_formed);
+            sums.reward += row.reward;
+            sums.judge += row.advantage_judge;
+            sums.answer += row.advantage_answer;
+        }
+        let is_mixed = |(_, means, _): &&(f64, ByMode<Option<f64>>, bool)| means.on.is_some() && means.off.is_some();
+        let modes = Mode::ALL.iter().map(|&mode| {
+            let Sums { rollouts, correct, well_formed, reward, judge, answer } = sums[mode];
+            let mean = |sum: f64| (rollouts > 0).then(|| sum / rollouts as f64);
+            Row {
+                mode: mode.name(),
+                rollouts,
+                correct_rate: mean(correct as f64),
+                format_rate: mean(well_formed as f64),
+                reward_mean: mean(reward),
+                advantage_judge_mean: mean(judge),
+                advantage_answer_mean: mean(answer),
+            }
+        });
+        Self {
+            groups: rewarded.groups.len() as u64,
+            mixed_groups: rewarded.groups.iter().filter(is_mixed).count() as u64,
+            adjusted_groups: rewarded.groups.iter().filter(|(_, _, is_adjusted)| *is_adjusted).count() as u64,
+            faults: store.faults.len() as u64,
+            modes: modes.collect(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        let mut text = format!(
+            "{:<10} {:>9} {:>8} {:>7} {:>8} {:>10} {:>10}\n",
+            "mode", "rollouts", "correct", "format", "reward", "A_judge", "A_answer"
+        );
+        for row in &self.modes {
+            let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+            let share =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}%", 100.0 * value));
+            text.push_str(&format!(
+                "{:<10} {:>9} {:>8} {:>7} {:>8} {:>10} {:>10}\n",
+                row.mode,
+                row.rollouts,
+                share(row.correct_rate),
+                share(row.format_rate),
+                number(row.reward_mean),
+                number(row.advantage_judge_mean),
+                number(row.advantage_answer_mean),
+            ));
+        }
+        let Self { groups, mixed_groups, adjusted_groups, faults, .. } = self;
+        text.push_str(&format!(
+            "{groups} groups, {mixed_groups} of them with both modes; Think-off raised in {adjusted_groups}"
+        ));
+        if *faults > 0 {
+            text.push_str(&format!("; {faults} rows are no rollouts: their rewards are null, their error says why"));
+        }
+        text.push('\n');
+        text
+    }
+}

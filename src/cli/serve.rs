@@ -1,0 +1,97 @@
+//! `thinkloom serve`
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::run::spawn_signal_watch;
+use super::{ConfigArgs, Failure, models};
+use crate::config::PolicyBackend;
+use crate::pipeline::{memory, open_policy};
+use crate::policy::Policy;
+use crate::reward::RewardSettings;
+use crate::serve::{App, ServeOptions, serve};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "OpenAI-compatible: /v1/chat/completions, /v1/completions, /v1/models; for trainers: /v1/reward, \
+                  /openrlhf/reward; /health and /metrics besides. Base URL for clients: http://127.0.0.1:8000/v1\nExample: \
+                  thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000"
+)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Address and port; port 0 takes a free one, which the first line on stdout names.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+    /// Responses that may wait for a slot; more are refused with 429.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=65536))]
+    queue_max: u32,
+    /// The environment variable that holds the key that clients must show; without it none is asked for.
+    #[arg(long, value_name = "NAME")]
+    api_key_env: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    if config.settings.policy.backend != PolicyBackend::Candle {
+        return usage("serve hosts a model itself: set policy.backend = \"candle\"");
+    }
+    let api_key = match &args.api_key_env {
+        None => None,
+        Some(name) => match std::env::var(name).ok().filter(|key| !key.trim().is_empty()) {
+            Some(key) => Some(SecretString::from(key)),
+            None => return usage(&format!("the environment variable {name} holds no key")),
+        },
+    };
+    if !args.listen.ip().is_loopback() && api_key.is_none() {
+        tracing::warn!("{} can be reached from other machines, and no key is asked for (--api-key-env)", args.listen);
+    }
+    let options = ServeOptions {
+        queue_max: args.queue_max as usize,
+        api_key,
+        reward: RewardSettings::default(),
+        verify: config.settings.verify.clone(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
+    let result = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        spawn_signal_watch(stop.clone(), "stopping: responses under way are finished (again to stop at once)");
+        // Before seconds are spent on loading.
+        let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+            Failure::Other(anyhow::anyhow!("cannot listen on {}: {error}; choose another with --listen", args.listen))
+        })?;
+        let (hub, on_download) = (models::hub_settings(), models::on_download());
+        let loading = stop.clone();
+        let settings = config.settings.clone();
+        let policy = tokio::task::spawn_blocking(move || open_policy(&config, &hub, &on_download, &loading));
+        let Policy::Candle(policy) = policy.await.map_err(Failure::other)?? else {
+            return usage("serve hosts a model itself: set policy.backend = \"candle\"");
+        };
+        let engine = policy.engine();
+        let (description, positions) = (engine.description(), engine.config().context);
+        tracing::info!("{}: {}", policy.identity().model, memory::describe(&description, &settings.policy, positions));
+        let address = listener.local_addr().map_err(Failure::other)?;
+        let app = App::new(Arc::clone(&policy), options, stop);
+        // Scripts wait for this line.
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()).map_err(Failure::other)?;
+        serve(app, listener).await.map_err(Failure::other)
+    });
+    // A request that is still computing must not hold the process up.
+    runtime.shutdown_background();
+    result
+}
+
+fn usage(message: &str) -> Result<(), Failure> {
+    crate::telemetry::print_line(&format!("error: {message}"));
+    Err(Failure::Code(2))
+}

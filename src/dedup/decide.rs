@@ -1,0 +1,210 @@
+//! The second pass: from rows to what becomes of each.
+
+use super::candidates::candidates;
+use super::confirm::{Edge, confirm};
+use super::store::{RowStore, StoreError};
+use crate::config::{Conflicts, DedupSettings, Variants};
+
+/// What becomes of a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Action {
+    /// It is kept; as a variant of `variant_of`, if that is set.
+    Keep {
+        /// The earliest query of the family of near texts with other answers.
+        variant_of: Option<u32>,
+    },
+    /// An earlier query has the same text.
+    Duplicate {
+        /// That query.
+        of: u32,
+        /// Whether their answers differ. Under [`Conflicts::ExcludeAll`] the first of them is one as well, of a later.
+        conflicting: bool,
+    },
+    /// An earlier query has a text that is near, and no other answer.
+    NearDuplicate {
+        /// The kept query of the cluster.
+        of: u32,
+        /// The earlier query that is near; often the kept one itself.
+        near: u32,
+        /// The similarity to `near`.
+        similarity: f32,
+    },
+    /// A benchmark holds it; see the row's record.
+    Contaminated,
+}
+
+/// The fate of one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// 0-based row of the store.
+    pub row: u32,
+    /// What becomes of it.
+    pub action: Action,
+}
+
+/// How many queries met each fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kept, variants included.
+    pub kept: u64,
+    /// Kept as variants.
+    pub variants: u64,
+    /// Exact duplicates.
+    pub duplicates: u64,
+    /// Of them, those with another answer.
+    pub conflicts: u64,
+    /// Near-duplicates.
+    pub near_duplicates: u64,
+    /// Known from a benchmark.
+    pub contaminated: u64,
+}
+
+/// The fates of all rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decisions {
+    /// By row; `None` for rows that do not take part.
+    actions: Vec<Option<Action>>,
+}
+
+impl Decisions {
+    /// Returns what becomes of a row; `None` if it does not take part.
+    #[must_use]
+    pub fn of(&self, row: u32) -> Option<Action> {
+        self.actions.get(row as usize).copied().flatten()
+    }
+
+    /// Counts the fates.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for action in self.actions.iter().flatten() {
+            match action {
+                Action::Keep { variant_of } => {
+                    counts.kept += 1;
+                    counts.variants += u64::from(variant_of.is_some());
+                }
+                Action::Duplicate { conflicting, .. } => {
+                    counts.duplicates += 1;
+                    counts.conflicts += u64::from(*conflicting);
+                }
+                Action::NearDuplicate { .. } => counts.near_duplicates += 1,
+                Action::Contaminated => counts.contaminated += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Decides on all rows of a store, whose rows stand in order of their ordinals. Runs on the threads of the current rayon
+/// pool; the result does not depend on how many they are.
+///
+/// # Errors
+/// [`StoreError`] if the file cannot be read or written.
+pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decisions, StoreError> {
+    store.flush()?;
+    let first = first_with_text(store);
+    let mut actions = exact(store, &first, settings.conflicting_gold);
+    // Repetitions of a text find nothing that its first query does not find.
+    let is_active: Vec<bool> =
+        (0..store.len() as u32).map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row)).collect();
+    let threshold = settings.near_duplicate_threshold;
+    let edges = if threshold < 1.0 {
+        confirm(store, &candidates(store, &is_active)?, settings.ngram as usize, threshold)?
+    } else {
+        Vec::new()
+    };
+    near(store, &edges, settings.variants, &mut actions);
+    for (row, action) in actions.iter_mut().enumerate() {
+        if action.is_some() && store.has_hit(row as u32) {
+            *action = Some(Action::Contaminated);
+        }
+    }
+    Ok(Decisions { actions })
+}
+
+/// Returns for each row the first row with the same exact key. Memory: 24 bytes per row, for a while.
+fn first_with_text(store: &RowStore) -> Vec<u32> {
+    let mut rows: Vec<(u128, u32)> = store.exact.iter().copied().zip(0..).collect();
+    rows.retain(|(_, row)| store.takes_part(*row));
+    rows.sort_unstable();
+    let mut first: Vec<u32> = (0..store.len() as u32).collect();
+    for group in rows.chunk_by(|a, b| a.0 == b.0) {
+        let Some((_, head)) = group.first() else { continue };
+        for (_, row) in group {
+            if let Some(place) = first.get_mut(*row as usize) {
+                *place = *head;
+            }
+        }
+    }
+    first
+}
+
+/// Settles rows whose exact text was seen before; all others are kept for now.
+fn exact(store: &RowStore, first: &[u32], conflicts: Conflicts) -> Vec<Option<Action>> {
+    let gold = |row: u32| store.gold.get(row as usize).copied().unwrap_or(0);
+    let mut actions: Vec<Option<Action>> = Vec::with_capacity(first.len());
+    for (row, &of) in (0..).zip(first) {
+        actions.push(match store.takes_part(row) {
+            false => None,
+            true if of == row => Some(Action::Keep { variant_of: None }),
+            true => Some(Action::Duplicate { of, conflicting: differ(gold(row), gold(of)) }),
+        });
+    }
+    if conflicts == Conflicts::ExcludeAll {
+        for row in 0..actions.len() {
+            let Some(Some(Action::Duplicate { of, conflicting: true })) = actions.get(row).copied() else { continue };
+            if let Some(head) = actions.get_mut(of as usize)
+                && matches!(head, Some(Action::Keep { .. }))
+            {
+                *head = Some(Action::Duplicate { of: row as u32, conflicting: true });
+            }
+        }
+    }
+    actions
+}
+
+/// Returns whether two answers are known and not the same.
+const fn differ(one: u64, other: u64) -> bool {
+    one != 0 && other != 0 && one != other
+}
+
+/// Settles rows that are near to earlier ones; edges come in order of the later row, then of the earlier.
+fn near(store: &RowStore, edges: &[Edge], variants: Variants, actions: &mut [Option<Action>]) {
+    let gold = |row: u32| store.gold.get(row as usize).copied().unwrap_or(0);
+    let is_head = |actions: &[Option<Action>], row: u32| {
+        !matches!(actions.get(row as usize), Some(Some(Action::NearDuplicate { .. })))
+    };
+    let head = |actions: &[Option<Action>], row: u32| match actions.get(row as usize) {
+        Some(Some(Action::NearDuplicate { of, .. })) => *of,
+        _ => row,
+    };
+    // Families of variants, as links to their earliest query; a row without edges is its own.
+    let mut family: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
+    for group in edges.chunk_by(|a, b| a.later == b.later) {
+        let Some(later) = group.first().map(|edge| edge.later) else { continue };
+        let same = |edge: &&Edge| variants == Variants::Exclude || !differ(gold(edge.later), gold(edge.earlier));
+        // The earliest that heads its cluster, else the earliest.
+        let direct = group.iter().filter(same).find(|edge| is_head(actions, edge.earlier));
+        let joined = direct.or_else(|| group.iter().find(same));
+        let decided = match (joined, group.first()) {
+            (Some(edge), _) => Action::NearDuplicate {
+                of: head(actions, edge.earlier),
+                near: edge.earlier,
+                similarity: edge.similarity,
+            },
+            (None, Some(edge)) => {
+                let relative = head(actions, edge.earlier);
+                let eldest = family.get(&relative).copied().unwrap_or(relative);
+                family.insert(later, eldest);
+                Action::Keep { variant_of: Some(eldest) }
+            }
+            (None, None) => continue,
+        };
+        // A first query that contradicts a later one is out already.
+        if let Some(action) = actions.get_mut(later as usize)
+            && matches!(action, Some(Action::Keep { .. }))
+        {
+            *action = Some(decided);
+        }
+    }
+}

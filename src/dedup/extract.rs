@@ -1,0 +1,104 @@
+//! What deduplication needs to know of a query, computed from the query alone.
+
+use super::contamination::{Benchmarks, Hit};
+use super::exact::exact_key;
+use super::gold::gold_key;
+use super::minhash::{Bands, MinHasher};
+use super::{shingles, words};
+use crate::config::DedupSettings;
+use crate::domain::{Kind, Query};
+
+/// A query as deduplication sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Document<'a> {
+    /// What kind of answer it has.
+    pub kind: Kind,
+    /// The question.
+    pub question: &'a str,
+    /// The reference answer; may be empty.
+    pub answer: &'a str,
+    /// The choices, in order.
+    pub choices: &'a [String],
+    /// The tests of a program.
+    pub tests: &'a [String],
+}
+
+impl<'a> From<&'a Query> for Document<'a> {
+    fn from(query: &'a Query) -> Self {
+        let Query { kind, question, gold, choices, tests, .. } = query;
+        Self { kind: *kind, question, answer: gold, choices, tests }
+    }
+}
+
+impl Document<'_> {
+    /// Returns the normalised text of question and choices, the choices as sentences of their own.
+    #[must_use]
+    pub fn normalized(&self) -> String {
+        let mut text = words::normalize(self.question);
+        for choice in self.choices {
+            words::normalize_into(choice, &mut text);
+        }
+        text
+    }
+}
+
+/// What is known of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// Equal for exact duplicates.
+    pub exact: u128,
+    /// Equal for equal answers; `None` if the query has none.
+    pub gold: Option<u64>,
+    /// Normalised text of question and choices.
+    pub text: String,
+    /// One key per band; empty if near-duplicates are not looked for or the text has no words.
+    pub keys: Vec<u32>,
+    /// The benchmark item that holds it.
+    pub hit: Option<Hit>,
+}
+
+/// Computes [`Features`]. Shared by threads.
+#[derive(Debug)]
+pub struct Extractor {
+    ngram: usize,
+    hasher: Option<MinHasher>,
+    benchmarks: Benchmarks,
+}
+
+impl Extractor {
+    /// Builds an extractor.
+    #[must_use]
+    pub fn new(settings: &DedupSettings, benchmarks: Benchmarks) -> Self {
+        let shape = Bands { bands: settings.bands as usize, rows: settings.band_rows as usize };
+        let hasher = (settings.near_duplicate_threshold < 1.0).then(|| MinHasher::new(shape));
+        Self { ngram: settings.ngram as usize, hasher, benchmarks }
+    }
+
+    /// Returns how many keys [`Features::keys`] of a text with words has.
+    #[must_use]
+    pub fn bands(&self) -> usize {
+        self.hasher.as_ref().map_or(0, |hasher| hasher.shape().bands)
+    }
+
+    /// Takes a query apart.
+    #[must_use]
+    pub fn features(&self, document: &Document<'_>) -> Features {
+        let text = document.normalized();
+        let mut keys = Vec::new();
+        if let Some(hasher) = &self.hasher {
+            let (mut words, mut ngrams, mut signature) = (Vec::new(), Vec::new(), Vec::new());
+            shingles::within_sentences_into(&text, self.ngram, &mut words, &mut ngrams);
+            if !ngrams.is_empty() {
+                hasher.keys_into(&ngrams, &mut signature, &mut keys);
+            }
+        }
+        let Document { kind, question, answer, choices, tests } = *document;
+        Features {
+            exact: exact_key(kind, question, choices),
+            gold: gold_key(kind, answer, choices, tests),
+            keys,
+            hit: self.benchmarks.find(&text, question, answer),
+            text,
+        }
+    }
+}

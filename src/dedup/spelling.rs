@@ -1,0 +1,120 @@
+//! Words that differ by a slip of the hand, for comparing two texts that are nearly the same.
+//!
+//! Two words are spellings of one if both have at least four letters, neither holds a digit, and one insertion, deletion,
+//! substitution or swap of neighbours leads from one to the other, from eight letters on two; and if their first letters
+//! are equal or swapped (`boys` is not `toys`, `increase` is not `decrease`, `million` not `billion`).
+
+/// Words that either text may have beyond the other, at most: texts that differ in more differ in what they say.
+const DIFFERENT_MAX: usize = 8;
+
+/// Returns the words of `text` with those that `other` spells differently as `other` spells them; `None` if there is none.
+#[must_use]
+pub fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<Vec<&'a str>>> {
+    let own = beyond(text, other)?;
+    beyond(other, text)?;
+    // Any word of the other text may be meant, also one that stands elsewhere in this text and is right there.
+    let mut known: Vec<&str> = other.iter().flatten().copied().collect();
+    known.sort_unstable();
+    let meant =
+        |word: &&'a str| known.iter().find(|candidate| is_spelling(word, candidate)).map(|found| (*word, *found));
+    let spellings: Vec<(&str, &str)> = own.iter().filter_map(meant).collect();
+    if spellings.is_empty() {
+        return None;
+    }
+    let spell = |word: &&'a str| spellings.iter().find(|(from, _)| from == word).map_or(*word, |(_, to)| *to);
+    Some(text.iter().map(|sentence| sentence.iter().map(spell).collect()).collect())
+}
+
+/// Returns the different words of `text` that `other` lacks; `None` if there are too many.
+fn beyond<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<&'a str>> {
+    let mut known: Vec<&str> = other.iter().flatten().copied().collect();
+    known.sort_unstable();
+    let mut found: Vec<&str> = Vec::new();
+    for word in text.iter().flatten() {
+        if known.binary_search(word).is_err() && !found.contains(word) {
+            if found.len() == DIFFERENT_MAX {
+                return None;
+            }
+            found.push(word);
+        }
+    }
+    Some(found)
+}
+
+fn is_spelling(one: &str, other: &str) -> bool {
+    if one.len().abs_diff(other.len()) > 8 || one.bytes().chain(other.bytes()).any(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let shorter = a.len().min(b.len());
+    if shorter < 4 {
+        return false;
+    }
+    let (first, other_first) = (a.get(..2), b.get(..2));
+    let is_swapped = matches!((first, other_first), (Some([x, y]), Some([u, v])) if x == v && y == u);
+    let allowed = if shorter >= 8 { 2 } else { 1 };
+    (a.first() == b.first() || is_swapped) && distance(&a, &b) <= allowed
+}
+
+/// The optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let is_swap = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if is_swap {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_hand_are_spellings_and_other_words_are_not() {
+        for (one, other) in [
+            ("apples", "aples"),
+            ("apples", "appels"),
+            ("their", "thier"),
+            ("altogether", "altogehtr"),
+            ("when", "hwen"),
+        ] {
+            assert!(is_spelling(one, other) && is_spelling(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("boys", "toys"),
+            ("cat", "cut"),
+            ("million", "billion"),
+            ("increase", "decrease"),
+            ("minimum", "maximum"),
+            ("x2345", "x2346"),
+            ("four", "five"),
+            ("interior", "exterior"),
+            ("thirteen", "thirty"),
+            ("red", "reds"),
+        ] {
+            assert!(!is_spelling(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_respelt_as_the_other_spells_it() {
+        let words = |text: &'static str| vec![text.split(' ').collect::<Vec<_>>()];
+        let (one, other) = (words("tom boughht three aples at 5"), words("tom bought three apples at 6"));
+        assert_eq!(respell(&one, &other), Some(words("tom bought three apples at 5")));
+        assert_eq!(respell(&words("tom bought"), &other), None);
+        let (twice, right) = (words("some apples and more aples"), words("some apples and more apples"));
+        assert_eq!(respell(&twice, &right), Some(right.clone()));
+        assert_eq!(respell(&words("a1 b1 c1 d1 e1 f1 g1 h1 i1 boughht"), &other), None);
+    }
+}

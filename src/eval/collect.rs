@@ -1,0 +1,288 @@
+//! Sampling and verifying what an evaluation asks for, over a ledger: what is there is not asked for again.
+//!
+//! Forced responses are asked for exactly as in a run, and have the same content addresses. A free response is stored
+//! under the mode `think_on`, whose token limit it has; that it was asked for freely is in its address.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::stream::{StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::{Condition, EvalRow, leaks};
+use crate::config::{PolicyBackend, Settings};
+use crate::domain::{Kind, Mode, Query, Rollout, Verdict};
+use crate::http::retry::{Backoff, Class, hint};
+use crate::ledger::{Fact, Ledger, Reader};
+use crate::pipeline::programs::Programs;
+use crate::pipeline::{LOG_INTERVAL, RunError};
+use crate::policy::{Policy, PolicyError, RolloutTask, SampleError};
+use crate::template::{self, ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_structured, render};
+use crate::verify::{self, Case, CodeCase};
+
+/// Responses that are under way at once, per slot or call.
+const UNDER_WAY_PER_SLOT: usize = 4;
+
+/// What is evaluated, and with what.
+pub struct Evaluation {
+    /// The settings.
+    pub settings: Settings,
+    /// The policy.
+    pub policy: Policy,
+    /// The facts.
+    pub ledger: Ledger,
+    /// What runs programs.
+    pub programs: Programs,
+    /// Set when it is to stop.
+    pub stop: CancellationToken,
+}
+
+/// One response that is asked for.
+struct Asked {
+    query: Arc<Query>,
+    condition: Condition,
+    task: RolloutTask,
+}
+
+/// The rows, and the responses that could not be had: which, and why.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// In the order of queries, conditions and samples.
+    pub rows: Vec<EvalRow>,
+    /// Queries that were left out, with what went wrong.
+    pub failures: Vec<(String, String)>,
+}
+
+/// Samples and verifies everything that is missing, and returns all rows.
+///
+/// # Errors
+/// [`RunError`] if the model, the ledger or the sandbox fails, or if it is told to stop; what was committed is kept.
+pub async fn collect(
+    evaluation: &Evaluation,
+    queries: Vec<Query>,
+    conditions: &[Condition],
+) -> Result<Collected, RunError> {
+    let mut asked = Vec::new();
+    let mut collected = Collected::default();
+    for query in queries {
+        let query = Arc::new(query);
+        match tasks(evaluation, &query, conditions)? {
+            Ok(tasks) => asked.extend(tasks.into_iter().map(|(condition, task)| Asked {
+                query: Arc::clone(&query),
+                condition,
+                task,
+            })),
+            Err(detail) => collected.failures.push((query.id.0.clone(), detail)),
+        }
+    }
+    let settings = &evaluation.settings.policy;
+    let slots = match settings.backend {
+        PolicyBackend::Candle => settings.slots,
+        PolicyBackend::Openai => settings.concurrency * settings.base_urls.len().max(1),
+    };
+    let (total, done) = (asked.len(), AtomicUsize::new(0));
+    let done = &done;
+    let rows = futures::stream::iter(asked)
+        .map(|asked| async move {
+            let row = row(evaluation, &asked).await?;
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, RunError>((asked.query.id.0.clone(), row))
+        })
+        .buffered(slots * UNDER_WAY_PER_SLOT)
+        .try_collect::<Vec<_>>();
+    let mut rows = std::pin::pin!(rows);
+    let mut tick = tokio::time::interval(LOG_INTERVAL);
+    tick.tick().await;
+    let rows = loop {
+        tokio::select! {
+            rows = &mut rows => break rows?,
+            _ = tick.tick() => tracing::info!("{} of {total} responses", done.load(Ordering::Relaxed)),
+        }
+    };
+    for (query_id, row) in rows {
+        match row {
+            Ok(row) => collected.rows.push(row),
+            Err(detail) => collected.failures.push((query_id, detail)),
+        }
+    }
+    // A query with a response missing would compare unequal numbers: it is left out as a whole.
+    let failed: std::collections::BTreeSet<String> =
+        collected.failures.iter().map(|(query, _)| query.clone()).collect();
+    collected.rows.retain(|row| !failed.contains(&row.query_id));
+    Ok(collected)
+}
+
+type Tasks = Result<Vec<(Condition, RolloutTask)>, String>;
+
+/// Returns what is asked for, or why the query cannot be asked.
+fn tasks(evaluation: &Evaluation, query: &Query, conditions: &[Condition]) -> Result<Tasks, RunError> {
+    let policy = &evaluation.policy;
+    let forced = policy.tasks(query).map_err(PolicyError::from)?;
+    let free = policy.free_tasks(query).map_err(PolicyError::from)?;
+    let mut tasks = Vec::new();
+    for &condition in conditions {
+        let of_condition = match condition {
+            Condition::Free => &free,
+            Condition::On => &forced.on,
+            Condition::Off => &forced.off,
+        };
+        if let Some(Err(error)) = of_condition.first().map(|task| policy.check_fit(task)) {
+            return match error {
+                crate::engine::EngineError::PromptTooLong { .. } => Ok(Err(error.to_string())),
+                error => Err(PolicyError::from(error).into()),
+            };
+        }
+        tasks.extend(of_condition.iter().map(|task| (condition, task.clone())));
+    }
+    Ok(Ok(tasks))
+}
+
+/// Gets one response with its verdict, from the facts or anew.
+async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, String>, RunError> {
+    let Asked { query, condition, task } = asked;
+    let key = task.key.clone();
+    let stored = read(evaluation, move |reader| Ok(reader.rollout(&key)?)).await?;
+    let rollout = match stored {
+        Some(rollout) => rollout,
+        None => match sample(evaluation, task).await? {
+            Ok(rollout) => {
+                let observed_mode = observe(*condition, &rollout).mode;
+                let fact = Fact::Rollout { query_id: query.id.clone(), rollout: rollout.clone(), observed_mode };
+                evaluation.ledger.commit(vec![fact]).await?;
+                rollout
+            }
+            Err(detail) => return Ok(Err(detail)),
+        },
+    };
+    let observed = observe(*condition, &rollout);
+    let verdict = verdict(evaluation, query, &rollout, &observed).await?;
+    Ok(Ok(EvalRow {
+        query_id: query.id.0.clone(),
+        condition: *condition,
+        sample_index: rollout.sample_index,
+        mode: observed.mode,
+        correct: verdict.is_correct(),
+        format_ok: is_well_formed(*condition, &rollout, &observed),
+        leak: leaks(observed.mode, Some(query.kind), &observed.answer),
+        completion_tokens: rollout.completion_tokens,
+        source: query.source.clone(),
+        kind: query.kind.to_string(),
+        difficulty: None,
+    }))
+}
+
+/// Reads a response: a free one as a structured response, as far as it is one.
+fn observe(condition: Condition, rollout: &Rollout) -> ObservedResponse {
+    match condition {
+        Condition::Free => {
+            let text = format!("{}{}", rollout.prefill, rollout.text);
+            let read = read_structured(&text);
+            let observed = read.observe(rollout.finish_reason);
+            // The tag is the model's own decision.
+            ObservedResponse { mode: read.mode.unwrap_or(observed.mode), ..observed }
+        }
+        Condition::On | Condition::Off => crate::pipeline::plan::observe(rollout),
+    }
+}
+
+fn is_well_formed(condition: Condition, rollout: &Rollout, observed: &ObservedResponse) -> bool {
+    if condition == Condition::Free {
+        return template::parse(&format!("{}{}", rollout.prefill, rollout.text)).is_ok();
+    }
+    let ObservedResponse { thinking, answer, mode } = observed.clone();
+    let is_tag_free = thinking.as_deref().is_none_or(|thinking| find_tag(thinking).is_none());
+    let body = match mode {
+        Mode::ThinkOn => ResponseBody::ThinkOn { thinking: thinking.unwrap_or_default(), answer },
+        Mode::ThinkOff => ResponseBody::ThinkOff { answer },
+    };
+    let response = StructuredResponse { justification: String::new(), body };
+    mode == rollout.mode && is_tag_free && render(&response).is_ok()
+}
+
+/// Samples a response; over HTTP in up to `policy.attempts_max` attempts.
+async fn sample(evaluation: &Evaluation, task: &RolloutTask) -> Result<Result<Rollout, String>, RunError> {
+    let mut attempts = 0;
+    loop {
+        if evaluation.stop.is_cancelled() {
+            return Err(RunError::Stopped);
+        }
+        let failure = match evaluation.policy.sample(task).await {
+            Ok(rollout) => return Ok(Ok(rollout)),
+            Err(SampleError::Draining) => return Err(RunError::Stopped),
+            Err(SampleError::TooLong) => {
+                return Err(RunError::Internal("a response without a bound was given up".to_owned()));
+            }
+            Err(SampleError::Policy(error)) => return Err(error.into()),
+            Err(SampleError::Call(failure)) => failure,
+        };
+        attempts += 1;
+        let is_last = attempts >= evaluation.settings.policy.attempts_max;
+        match failure.class {
+            Class::FatalRun => {
+                let hint = hint(failure.status).to_owned();
+                return Err(RunError::PolicyServer { status: failure.status, message: failure.detail, hint });
+            }
+            Class::Unreachable if is_last => {
+                let message = format!("no server can be reached ({})", failure.detail);
+                return Err(RunError::PolicyServer { status: None, message, hint: hint(None).to_owned() });
+            }
+            Class::FatalRequest => return Ok(Err(failure.detail)),
+            Class::Transient | Class::Length if is_last => return Ok(Err(failure.detail)),
+            Class::Unreachable | Class::Transient | Class::Length => {}
+        }
+        let delay: Duration = failure.retry_after.unwrap_or_else(|| Backoff::default().delay(attempts, &task.key.0));
+        tokio::select! {
+            biased;
+            () = evaluation.stop.cancelled() => return Err(RunError::Stopped),
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+/// Returns the verdict on an answer, from the facts or anew.
+async fn verdict(
+    evaluation: &Evaluation,
+    query: &Arc<Query>,
+    rollout: &Rollout,
+    observed: &ObservedResponse,
+) -> Result<Verdict, RunError> {
+    // How a free response is read is part of its verdict.
+    let run_key = crate::pipeline::plan::verdict_key(query, rollout, evaluation.programs.conditions());
+    let key = hex::encode(Sha256::digest(format!("evaluation\n{run_key}\n{}", observed.answer).as_bytes()));
+    let asked = key.clone();
+    if let Some(verdict) = read(evaluation, move |reader| Ok(reader.verdict(&asked)?)).await? {
+        return Ok(verdict);
+    }
+    let answer = observed.answer.clone();
+    let verdict = if query.kind == Kind::Code {
+        let case = CodeCase {
+            tests: query.tests.clone(),
+            test_imports: query.test_imports.clone(),
+            entry_point: query.entry_point.clone(),
+            question: query.question.clone(),
+            response: answer,
+        };
+        evaluation.programs.verify(case).await?
+    } else {
+        let query = Arc::clone(query);
+        let work = move || {
+            let Query { kind, gold, choices, .. } = query.as_ref();
+            verify::verify(&Case { kind: *kind, gold, choices, response: &answer })
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Internal(error.to_string()))?
+    };
+    let fact = Fact::Verdict { key, rollout_key: rollout.key.clone(), verdict: verdict.clone() };
+    evaluation.ledger.commit(vec![fact]).await?;
+    Ok(verdict)
+}
+
+async fn read<T: Send + 'static>(
+    evaluation: &Evaluation,
+    work: impl FnOnce(&Reader) -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    let ledger = evaluation.ledger.clone();
+    let run = move || work(&ledger.reader()?);
+    tokio::task::spawn_blocking(run).await.map_err(|error| RunError::Internal(error.to_string()))?
+}

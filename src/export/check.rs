@@ -1,0 +1,178 @@
+//! THE rule of what a chat template may do to a row.
+//!
+//! A row is whole if what it is to teach stands in the rendered text, character by character, carries loss from its first
+//! character to its last, and follows the prompt at once. In the controlled flavour the think block's opening may stand
+//! in the prompt: the user has chosen it.
+
+use super::model::ModelTemplate;
+use super::render::{Rendered, open_block, render, rollout_prompt};
+use super::{Flavour, Plan, Task, TrainingRow};
+
+/// What a template does to a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// It refuses the row.
+    Refused(String),
+    /// The user's turn is not in the text.
+    PromptLost,
+    /// A part of the response is not in the text.
+    Lost {
+        /// The part's name.
+        part: &'static str,
+        /// The part.
+        text: String,
+    },
+    /// All parts are there, but not as they were.
+    Changed {
+        /// What stands where the two begin to differ, as it should be.
+        expected: String,
+        /// And as it is.
+        found: String,
+    },
+    /// Something stands before the response and is learnt with it.
+    Inserted(String),
+    /// A part of the response carries no loss.
+    Unlearnt(String),
+    /// The prompt leaves a think block open that the response does not continue.
+    OpenBlock(String),
+    /// The rendered prompt is not how the rendered conversation begins, so loss falls where it happens to.
+    StrayPrompt(String),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(error) => write!(formatter, "{error}"),
+            Self::PromptLost => write!(formatter, "the user's turn is lost"),
+            Self::Lost { part, text } => {
+                write!(formatter, "the {part} is lost, {} characters: {}", text.chars().count(), excerpt(text))
+            }
+            Self::Changed { expected, found } => {
+                write!(formatter, "the response is changed: {} becomes {}", excerpt(expected), excerpt(found))
+            }
+            Self::Inserted(text) => write!(formatter, "{} is put before the response, with loss", excerpt(text)),
+            Self::Unlearnt(text) => write!(formatter, "{} carries no loss", excerpt(text)),
+            Self::OpenBlock(text) => {
+                write!(formatter, "the prompt ends in {}, inside of which the response would stand", excerpt(text))
+            }
+            Self::StrayPrompt(end) => write!(
+                formatter,
+                "the conversation does not begin with the prompt, which ends in {}: loss falls in the wrong place",
+                excerpt(end)
+            ),
+        }
+    }
+}
+
+/// What became of a row under a template.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The text, if the template gives one.
+    pub rendered: Option<Rendered>,
+    /// What is wrong; nothing if the row is whole.
+    pub problems: Vec<Problem>,
+}
+
+/// Checks a row against a template, as the trainer would render it.
+#[must_use]
+pub fn check(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Checked {
+    if task == Task::Rl {
+        return check_prompt(plan, row, model);
+    }
+    match render(plan, row, model) {
+        Ok(rendered) => Checked { problems: problems(plan.flavour, row, &rendered), rendered: Some(rendered) },
+        Err(error) => Checked { rendered: None, problems: vec![Problem::Refused(error.to_string())] },
+    }
+}
+
+fn check_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Checked {
+    let prompt = match rollout_prompt(plan, row, model) {
+        Ok(prompt) => prompt,
+        Err(error) => return Checked { rendered: None, problems: vec![Problem::Refused(error.to_string())] },
+    };
+    let mut problems = Vec::new();
+    if !prompt.contains(row.user.trim()) {
+        problems.push(Problem::PromptLost);
+    }
+    let block = open_block(&prompt);
+    if !block.is_empty() {
+        problems.push(Problem::OpenBlock(block.to_owned()));
+    }
+    let end = prompt.len();
+    let rendered = Rendered { text: prompt, loss_start: end, loss_end: end, stray_prompt: None };
+    Checked { rendered: Some(rendered), problems }
+}
+
+fn problems(flavour: Flavour, row: &TrainingRow, rendered: &Rendered) -> Vec<Problem> {
+    let Rendered { text, loss_start, loss_end, stray_prompt } = rendered;
+    let mut problems = Vec::new();
+    if !text.contains(row.user.trim()) {
+        problems.push(Problem::PromptLost);
+    }
+    if let Some(prompt) = stray_prompt {
+        problems.push(Problem::StrayPrompt(prompt.lines().last().unwrap_or_default().to_owned()));
+    }
+    let Some(start) = text.rfind(&row.response) else {
+        problems.extend(losses(row, text));
+        return problems;
+    };
+    let end = start + row.response.len();
+    let before = &text[..start];
+    if start > *loss_start && stray_prompt.is_none() {
+        problems.push(Problem::Inserted(text[*loss_start..start].to_owned()));
+    }
+    if start < *loss_start {
+        let silent = &text[start..end.min(*loss_start)];
+        let is_chosen = flavour == Flavour::Controlled && (silent.trim_end() == "<think>");
+        if !is_chosen {
+            problems.push(Problem::Unlearnt(silent.to_owned()));
+        }
+    }
+    if end > *loss_end {
+        problems.push(Problem::Unlearnt(text[*loss_end.max(&start)..end].to_owned()));
+    }
+    let block = open_block(before);
+    if !block.is_empty() {
+        problems.push(Problem::OpenBlock(block.to_owned()));
+    }
+    problems
+}
+
+/// Names what of a response is not in a text that does not hold it as it was.
+fn losses(row: &TrainingRow, text: &str) -> Vec<Problem> {
+    let mut rest = text.split_once(row.user.trim()).map_or(text, |(_, rest)| rest);
+    let mut problems = Vec::new();
+    for (part, content) in &row.parts {
+        match rest.split_once(content.as_str()) {
+            Some((_, after)) => rest = after,
+            None => problems.push(Problem::Lost { part, text: content.clone() }),
+        }
+    }
+    if problems.is_empty() {
+        let (expected, found) = divergence(row, text);
+        problems.push(Problem::Changed { expected, found });
+    }
+    problems
+}
+
+/// Returns what stands at the first difference between a response and a text that holds its first part.
+fn divergence(row: &TrainingRow, text: &str) -> (String, String) {
+    let first = row.parts.first().map_or("", |(_, content)| content.as_str());
+    let start = text.rfind(first).unwrap_or(0);
+    let pairs = row.response.chars().zip(text[start..].chars());
+    let same = pairs.take_while(|(left, right)| left == right).count();
+    let shown = |text: &str| text.chars().skip(same.saturating_sub(8)).take(40).collect();
+    (shown(&row.response), shown(&text[start..]))
+}
+
+/// Returns a text in quotes, on one line, shortened in its middle.
+fn excerpt(text: &str) -> String {
+    const SIDE: usize = 40;
+    let count = text.chars().count();
+    if count <= 2 * SIDE + 5 {
+        return format!("{text:?}");
+    }
+    let head: String = text.chars().take(SIDE).collect();
+    let tail: String = text.chars().skip(count - SIDE).collect();
+    format!("{head:?} ... {tail:?}")
+}

@@ -1,0 +1,358 @@
+//! From shards to a finished export directory: checked first, then written beside its place and moved there whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::check::{Checked, check};
+use super::layout::{FileKind, Item, file_kind, lay_out, schema};
+use super::pairs::pairs;
+use super::snippets;
+use super::source::{Source, SourceShard, WithRollouts};
+use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
+use crate::shards::{encode_as, sha256};
+
+/// The name of the list of an export's files, in its directory.
+pub const LIST_FILE: &str = "export.json";
+/// Examples that a refusal shows.
+const EXAMPLES: usize = 3;
+
+/// What is to be written, and from what.
+#[derive(Debug)]
+pub struct WriteOptions<'a> {
+    /// Trainer, flavour and layout.
+    pub plan: Plan,
+    /// The tasks.
+    pub tasks: &'a [Task],
+    /// The model's template, if rows are to be checked against it.
+    pub model: Option<&'a ModelTemplate>,
+    /// Whether the template is written beside the data, for the trainer to use in place of the model's.
+    pub ships_template: bool,
+    /// Whether an earlier export is replaced.
+    pub overwrites: bool,
+    /// The licence to name in the card; none is named otherwise.
+    pub license: Option<&'a str>,
+}
+
+/// How many rows a task has, and what a template does to them.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TaskReport {
+    /// Rows.
+    pub rows: u64,
+    /// Rows that would be mangled.
+    pub mangled: u64,
+    /// What would happen to the first of them: `query id (mode): problem`.
+    pub examples: Vec<String>,
+    /// Where loss falls in the first whole row: how it begins, and how it ends.
+    pub loss: Option<(String, String)>,
+}
+
+/// What became of an export, by task.
+pub type Report = BTreeMap<Task, TaskReport>;
+
+/// The list of an export's files.
+#[derive(Debug, Serialize, Deserialize)]
+struct FileList {
+    thinkloom_version: String,
+    format: String,
+    flavour: String,
+    layout: String,
+    /// The fingerprint of the run, if it was finished.
+    fingerprint: Option<String>,
+    /// SHA-256 of the chat template that the rows were checked against.
+    template: Option<String>,
+    rows: BTreeMap<String, u64>,
+    /// SHA-256 by name.
+    files: BTreeMap<String, String>,
+}
+
+/// Takes the rows that a sample gives for a task.
+type TakeItems<'t> = dyn FnMut(Task, Vec<Item<'_>>) -> Result<(), ExportError> + 't;
+
+/// Calls `take` for every row of every task, shard after shard.
+///
+/// # Errors
+/// [`ExportError`] if a shard cannot be read, or `take` fails.
+fn for_each_item(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeItems<'_>) -> Result<(), ExportError> {
+    let needs_rollouts = tasks.iter().any(|task| matches!(task, Task::Dpo | Task::Kto));
+    let with_rollouts = if needs_rollouts { WithRollouts::Yes } else { WithRollouts::No };
+    for shard in source.shards(with_rollouts) {
+        let SourceShard { samples, rollouts } = shard?;
+        let rows: Vec<TrainingRow> =
+            samples.iter().filter_map(|sample| TrainingRow::new(sample, plan.flavour)).collect();
+        let pairs: Vec<Pair> = if needs_rollouts {
+            let of = |ordinal: i64| rollouts.get(&ordinal).map_or(&[][..], Vec::as_slice);
+            samples.iter().flat_map(|sample| pairs(sample, of(sample.ordinal), plan.flavour)).collect()
+        } else {
+            Vec::new()
+        };
+        for &task in tasks {
+            let items = match task {
+                Task::Sft | Task::Rl => rows.iter().map(Item::Row).collect(),
+                Task::Dpo => pairs.iter().map(Item::Pair).collect(),
+                Task::Kto => labelled(&rows, &pairs),
+            };
+            take(task, items)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns every sample as wanted, and every other half of a pair, once, as not wanted.
+fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
+    let mut by_query: BTreeMap<i64, Vec<&TrainingRow>> = BTreeMap::new();
+    for pair in pairs {
+        let others = by_query.entry(pair.rejected.ordinal).or_default();
+        if others.iter().all(|other| other.response != pair.rejected.response) {
+            others.push(&pair.rejected);
+        }
+    }
+    let mut items = Vec::new();
+    for row in rows {
+        items.push(Item::Labelled(row, true));
+        let others = by_query.get(&row.ordinal).into_iter().flatten();
+        items.extend(others.map(|other| Item::Labelled(other, false)));
+    }
+    items
+}
+
+/// Checks every row of every task against a template; `tell` is called with each.
+///
+/// # Errors
+/// [`ExportError`] if a shard cannot be read, or `tell` fails.
+pub fn check_all(
+    source: &Source,
+    plan: Plan,
+    tasks: &[Task],
+    model: &ModelTemplate,
+    tell: &mut dyn FnMut(Task, &TrainingRow, &Checked) -> Result<(), ExportError>,
+) -> Result<Report, ExportError> {
+    let mut report: Report = tasks.iter().map(|&task| (task, TaskReport::default())).collect();
+    for_each_item(source, plan, tasks, &mut |task, items| {
+        let entry = report.entry(task).or_default();
+        for item in items {
+            let rows = match item {
+                Item::Row(row) | Item::Labelled(row, _) => vec![row],
+                Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
+            };
+            entry.rows += 1;
+            let mut is_mangled = false;
+            for row in rows {
+                let checked = check(plan, task, row, model);
+                note(entry, row, &checked);
+                is_mangled |= !checked.problems.is_empty();
+                tell(task, row, &checked)?;
+            }
+            entry.mangled += u64::from(is_mangled);
+        }
+        Ok(())
+    })?;
+    Ok(report)
+}
+
+fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
+    for problem in &checked.problems {
+        if entry.examples.len() < EXAMPLES {
+            entry.examples.push(format!("{} ({}): {problem}", row.query_id, row.mode));
+        }
+    }
+    if let (None, true, Some(rendered)) = (&entry.loss, checked.problems.is_empty(), &checked.rendered) {
+        let learnt = rendered.text.get(rendered.loss_start..rendered.loss_end).unwrap_or_default();
+        let count = learnt.chars().count();
+        let head = learnt.chars().take(24).collect();
+        entry.loss = (count > 0).then(|| (head, learnt.chars().skip(count.saturating_sub(24)).collect()));
+    }
+}
+
+/// Checks and writes an export.
+///
+/// # Errors
+/// [`ExportError::Mangled`] if the template would mangle a row; [`ExportError::Occupied`] if something stands in the way;
+/// [`ExportError`] if a file cannot be read or written. Nothing is left at `out` then.
+pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<Report, ExportError> {
+    let previous = occupant(out, options.overwrites)?;
+    if let Some(model) = options.model {
+        let report = check_all(source, options.plan, options.tasks, model, &mut |_, _, _| Ok(()))?;
+        refuse_mangled(&report, options)?;
+    }
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs_err::create_dir_all(parent)?;
+    let staged = tempfile::Builder::new().prefix(".thinkloom-export-").tempdir_in(parent)?;
+    let mut folder = Folder { dir: staged.path().to_owned(), files: BTreeMap::new() };
+    let report = write_rows(source, options, &mut folder)?;
+    for (name, text) in snippets::files(options, source, &report) {
+        folder.put(&name, text.as_bytes())?;
+    }
+    let Plan { format, flavour, layout } = options.plan;
+    let list = FileList {
+        thinkloom_version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: format.name().to_owned(),
+        flavour: flavour.name().to_owned(),
+        layout: layout.name().to_owned(),
+        fingerprint: source.manifest.as_ref().map(|manifest| manifest.fingerprint.clone()),
+        template: options.model.map(ModelTemplate::hash),
+        rows: report.iter().map(|(task, entry)| (task.name().to_owned(), entry.rows)).collect(),
+        files: folder.files.clone(),
+    };
+    let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;
+    folder.put(LIST_FILE, format!("{text}\n").as_bytes())?;
+    remove(out, &previous)?;
+    // A temporary directory is its owner's alone; an export is as any directory.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs_err::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o755))?;
+    }
+    fs_err::rename(staged.keep(), out)?;
+    Ok(report)
+}
+
+fn refuse_mangled(report: &Report, options: &WriteOptions<'_>) -> Result<(), ExportError> {
+    let mangled: u64 = report.values().map(|entry| entry.mangled).sum();
+    if mangled == 0 {
+        return Ok(());
+    }
+    let mut examples = Vec::new();
+    for (task, entry) in report.iter().filter(|(_, entry)| entry.mangled > 0) {
+        examples.push(format!("  {task}: {} of {} rows", entry.mangled, entry.rows));
+        examples.extend(entry.examples.iter().map(|example| format!("    {example}")));
+    }
+    Err(ExportError::Mangled {
+        rows: mangled,
+        of: report.values().map(|entry| entry.rows).sum(),
+        examples: examples.join("\n"),
+        hint: snippets::remedy(options.plan),
+    })
+}
+
+fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) -> Result<Report, ExportError> {
+    let plan = options.plan;
+    let mut report: Report = options.tasks.iter().map(|&task| (task, TaskReport::default())).collect();
+    let mut lines: BTreeMap<Task, BufWriter<fs_err::File>> = BTreeMap::new();
+    let mut indices: BTreeMap<Task, usize> = BTreeMap::new();
+    for_each_item(source, plan, options.tasks, &mut |task, items| {
+        let rows: Vec<Value> =
+            items.iter().map(|item| lay_out(plan, task, item, options.model)).collect::<Result<_, _>>()?;
+        report.entry(task).or_default().rows += rows.len() as u64;
+        let index = indices.entry(task).or_default();
+        match file_kind(plan.format) {
+            // A task without any row still has a file, so that loaders find the columns.
+            FileKind::Parquet if rows.is_empty() && *index > 0 => {}
+            FileKind::Parquet => {
+                let bytes = encode_as(task.name(), schema(plan, task), &rows)?;
+                folder.put(&format!("{task}/train-{index:05}.parquet"), &bytes)?;
+            }
+            FileKind::Jsonl => {
+                let file = match lines.entry(task) {
+                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(entry) => entry.insert(folder.open_lines(task)?),
+                };
+                for row in rows {
+                    serde_json::to_writer(&mut *file, &row).map_err(std::io::Error::from)?;
+                    file.write_all(b"\n")?;
+                }
+            }
+        }
+        *index += 1;
+        Ok(())
+    })?;
+    for (task, file) in lines {
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        folder.record(&jsonl_name(task))?;
+    }
+    Ok(report)
+}
+
+fn jsonl_name(task: Task) -> String {
+    format!("{task}/train.jsonl")
+}
+
+/// A directory that is being filled.
+struct Folder {
+    dir: PathBuf,
+    files: BTreeMap<String, String>,
+}
+
+impl Folder {
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let path = self.dir.join(name);
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        let mut file = fs_err::File::create(&path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        self.files.insert(name.to_owned(), sha256(bytes));
+        Ok(())
+    }
+
+    fn open_lines(&self, task: Task) -> Result<BufWriter<fs_err::File>, ExportError> {
+        let path = self.dir.join(jsonl_name(task));
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        Ok(BufWriter::new(fs_err::File::create(path)?))
+    }
+
+    fn record(&mut self, name: &str) -> Result<(), ExportError> {
+        let hash = sha256(&fs_err::read(self.dir.join(name))?);
+        self.files.insert(name.to_owned(), hash);
+        Ok(())
+    }
+}
+
+/// Returns the files of an earlier export at `out`; none if nothing stands there.
+fn occupant(out: &Path, overwrites: bool) -> Result<BTreeSet<PathBuf>, ExportError> {
+    let occupied = || ExportError::Occupied { dir: out.to_owned() };
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(parent) = waiting.pop() {
+        let entries = match std::fs::read_dir(out.join(&parent)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = parent.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                waiting.push(name);
+            } else {
+                found.insert(name);
+            }
+        }
+    }
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let list =
+        std::fs::read(out.join(LIST_FILE)).ok().and_then(|bytes| serde_json::from_slice::<FileList>(&bytes).ok());
+    let is_ours = |name: &PathBuf| {
+        let listed = |list: &FileList| name.to_str().is_some_and(|name| list.files.contains_key(name));
+        name == Path::new(LIST_FILE) || list.as_ref().is_some_and(listed)
+    };
+    if overwrites && list.is_some() && found.iter().all(is_ours) { Ok(found) } else { Err(occupied()) }
+}
+
+/// Removes an earlier export and the directories that are empty then.
+fn remove(out: &Path, files: &BTreeSet<PathBuf>) -> Result<(), ExportError> {
+    for name in files {
+        fs_err::remove_file(out.join(name))?;
+    }
+    let parents: BTreeSet<PathBuf> =
+        files.iter().filter_map(|name| name.parent().map(|parent| out.join(parent))).collect();
+    for dir in parents.iter().rev() {
+        if dir != out {
+            fs_err::remove_dir(dir)?;
+        }
+    }
+    match std::fs::remove_dir(out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

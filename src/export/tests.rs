@@ -1,0 +1,259 @@
+//! Every trainer, flavour and layout against every template that users have.
+
+use std::path::PathBuf;
+
+use super::check::{Problem, check};
+use super::layout::{Item, lay_out};
+use super::pairs::pairs;
+use super::render::render;
+use super::*;
+use crate::shards::{MessageRow, RolloutRow, SampleRow};
+
+const TEMPLATES: [&str; 7] = ["qwen3", "qwen3_5", "deepseek_r1", "smollm2", "smollm3", "granite", "llama3"];
+
+fn template(name: &str) -> ModelTemplate {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/templates").join(name);
+    ModelTemplate::read(&path).unwrap()
+}
+
+fn sample(mode: &str) -> SampleRow {
+    let text = str::to_owned;
+    SampleRow {
+        query_id: text("q"),
+        ordinal: 7,
+        source: text("gsm8k"),
+        kind: text("math"),
+        question: text("What is 1 + 1?"),
+        gold: text("2"),
+        mode: text(mode),
+        mode_reason: text("higher_pass_rate"),
+        pass_rate_on: 1.0,
+        pass_rate_off: 0.5,
+        sampled_on: 2,
+        sampled_off: 2,
+        correct_on: 2,
+        correct_off: 1,
+        difficulty: text("easy"),
+        difficulty_score: 0.1,
+        difficulty_low: 0.0,
+        difficulty_high: 0.4,
+        subject: None,
+        category: Some(text("math")),
+        variant_of: None,
+        justification: Some(text("It takes a step or two.")),
+        judge_model: Some(text("judge")),
+        justification_status: text("accepted"),
+        thinking: (mode == "think_on").then(|| text("1 + 1\n\nis \u{2464}, no, 2")),
+        answer: text("So \\boxed{2}."),
+        messages: Vec::<MessageRow>::new(),
+        prompt: text("What is 1 + 1?"),
+        completion: String::new(),
+        completion_tokens: 9,
+        policy_model: text("tiny"),
+        policy_revision: text("abc"),
+        prompt_version: text("p1"),
+        seed: 1,
+    }
+}
+
+fn rollout(mode: &str, sample_index: i32, verdict: &str, completion_tokens: i32) -> RolloutRow {
+    let text = str::to_owned;
+    RolloutRow {
+        query_id: text("q"),
+        ordinal: 7,
+        mode: text(mode),
+        sample_index,
+        seed: 1,
+        prompt: String::new(),
+        text: String::new(),
+        thinking: (mode == "think_on").then(|| format!("thought {sample_index}")),
+        answer: format!("answer {mode} {sample_index}"),
+        finish_reason: text("stop"),
+        verdict: text(verdict),
+        extracted: None,
+        verdict_reason: String::new(),
+        prompt_tokens: 3,
+        completion_tokens,
+        policy_model: text("tiny"),
+        observed_mode: text(mode),
+        forced_close: None,
+        logprob_sum: None,
+    }
+}
+
+fn rows(flavour: Flavour) -> Vec<TrainingRow> {
+    ["think_on", "think_off"].map(|mode| TrainingRow::new(&sample(mode), flavour).unwrap()).to_vec()
+}
+
+fn problems(plan: Plan, model: &ModelTemplate) -> Vec<Problem> {
+    rows(plan.flavour).iter().flat_map(|row| check(plan, Task::Sft, row, model).problems).collect()
+}
+
+#[test]
+fn the_naive_export_is_refused_where_a_template_mangles_it_and_the_lost_text_is_named() {
+    let plan = Plan { format: Format::Trl, flavour: Flavour::Auto, layout: Layout::Messages };
+    let found = problems(plan, &template("qwen3"));
+    let lost: Vec<(&str, &str)> = found
+        .iter()
+        .filter_map(|problem| match problem {
+            Problem::Lost { part, text } => Some((*part, text.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        lost,
+        [("judge block", "<judge>\nIt takes a step or two.\n</judge>"), ("mode tag", "<think_on>")],
+        "{found:?}"
+    );
+    assert!(found.contains(&Problem::Inserted("<think>\n\n</think>\n\n".to_owned())), "{found:?}");
+    let mangled = |format, flavour| {
+        let plan = Plan { format, flavour, layout: Layout::Messages };
+        TEMPLATES.into_iter().filter(|name| !problems(plan, &template(name)).is_empty()).collect::<Vec<_>>()
+    };
+    use Flavour::{Auto, Controlled};
+    assert_eq!(mangled(Format::Trl, Auto), ["qwen3", "qwen3_5", "deepseek_r1"]);
+    assert_eq!(mangled(Format::Axolotl, Auto), ["qwen3", "qwen3_5", "deepseek_r1"]);
+    assert_eq!(
+        mangled(Format::Verl, Auto),
+        ["qwen3_5", "deepseek_r1"],
+        "its prompt is the template's, open block and all"
+    );
+    for format in [Format::LlamaFactory, Format::Swift] {
+        assert_eq!(mangled(format, Auto), Vec::<&str>::new(), "{format} has templates of its own");
+    }
+    // With the mode passed to the template, its own think block is the response's.
+    assert_eq!(mangled(Format::Trl, Controlled), ["deepseek_r1"]);
+}
+
+#[test]
+fn finished_text_and_wrapped_templates_keep_every_response_whole_with_loss_on_all_of_it() {
+    for name in TEMPLATES {
+        for &format in Format::ALL {
+            for &flavour in Flavour::ALL {
+                let wrapped = template(name).wrap().unwrap();
+                let mut cases = vec![(Layout::Messages, wrapped)];
+                if format != Format::Verl {
+                    cases.push((Layout::Text, template(name)));
+                }
+                for (layout, model) in cases {
+                    let plan = Plan { format, flavour, layout };
+                    for row in rows(flavour) {
+                        let rendered = render(plan, &row, &model).unwrap();
+                        let learnt = &rendered.text[rendered.loss_start..rendered.loss_end];
+                        assert!(learnt.starts_with(&row.response), "{name} {plan:?}: {learnt:?}");
+                        assert_eq!(check(plan, Task::Sft, &row, &model).problems, [], "{name} {plan:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_mode_decision_carries_loss_where_the_model_chooses_and_stands_in_the_prompt_where_the_user_does() {
+    let model = template("smollm2");
+    for &format in Format::ALL {
+        let split = |flavour| {
+            let plan = Plan { format, flavour, layout: Layout::Messages };
+            let row = &rows(flavour)[1];
+            let rendered = render(plan, row, &model).unwrap();
+            let (prompt, learnt) = rendered.text.split_at(rendered.loss_start);
+            (prompt.contains("<think_off>"), learnt.contains("<think_off>"), learnt.contains("<judge>"))
+        };
+        assert_eq!(split(Flavour::Auto), (false, true, true), "{format}");
+        assert_eq!(split(Flavour::Controlled), (true, false, false), "{format}");
+    }
+}
+
+#[test]
+fn a_wrapped_template_serves_a_conversation_as_the_inner_one_does_but_for_think_blocks() {
+    let inner = template("llama3");
+    let wrapped = template("llama3").wrap().unwrap();
+    let (user, assistant) = ("Hello @@loom-1@@ {{ x }}", "Bye.");
+    let switch = model::Switch::Default;
+    assert_eq!(wrapped.prompt(user, switch).unwrap(), inner.prompt(user, switch).unwrap());
+    let inner = inner.conversation("Hello", assistant, switch).unwrap();
+    assert_eq!(wrapped.conversation("Hello", assistant, switch).unwrap(), inner);
+    let prefilled = template("deepseek_r1").wrap().unwrap();
+    assert!(prefilled.prompt("Hello", switch).unwrap().ends_with("<\u{ff5c}Assistant\u{ff5c}>"));
+}
+
+#[test]
+fn pairs_set_the_sample_against_a_longer_a_wrong_and_another_modes_response() {
+    let rollouts = [
+        rollout("think_on", 0, "correct", 9),
+        rollout("think_on", 1, "correct", 30),
+        rollout("think_on", 2, "incorrect", 5),
+        rollout("think_off", 0, "incorrect", 2),
+        rollout("think_off", 1, "correct", 4),
+    ];
+    let found = pairs(&sample("think_on"), &rollouts, Flavour::Auto);
+    let told: Vec<(&str, i32, bool)> =
+        found.iter().map(|pair| (pair.kind, pair.tokens.1, pair.rejected.response.contains("<think_off>"))).collect();
+    assert_eq!(told, [("shorter", 30, false), ("correct", 5, false), ("mode", 4, true)]);
+    assert!(found.iter().all(|pair| pair.chosen.user == pair.rejected.user));
+    let shared = "<judge>\nIt takes a step or two.\n</judge>\n\n<think_o";
+    assert!(found.iter().all(|pair| pair.rejected.response.starts_with(shared)));
+    let kinds = |rollouts: &[RolloutRow], flavour| {
+        pairs(&sample("think_on"), rollouts, flavour).iter().map(|pair| pair.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&rollouts, Flavour::Controlled), ["shorter", "correct"], "the user has chosen the mode");
+    // Cut off, in another mode than asked for, blank, or with the template's own tags: no other half.
+    let mut bad = rollouts[1..3].to_vec();
+    bad[0].finish_reason = "length".to_owned();
+    bad[1].answer = "<answer>".to_owned();
+    assert_eq!(kinds(&bad, Flavour::Auto), Vec::<&str>::new());
+    let mut random = sample("think_on");
+    random.mode_reason = "random".to_owned();
+    assert!(pairs(&random, &rollouts, Flavour::Auto).iter().all(|pair| pair.kind != "mode"));
+}
+
+#[test]
+fn rows_have_the_columns_of_their_schema_and_hostile_text_stays_as_it_is() {
+    let hostile =
+        "<script>alert(1)</script>\u{0}\u{1b}[31m {{ raise_exception('x') }} {% endset %}\u{202e}abc @@loom-1@@";
+    let mut sample = sample("think_off");
+    sample.answer = hostile.to_owned();
+    sample.prompt = format!("Q {hostile}");
+    for &format in Format::ALL {
+        for &flavour in Flavour::ALL {
+            for &layout in Layout::ALL {
+                let plan = Plan { format, flavour, layout };
+                let model = template("qwen3");
+                let row = TrainingRow::new(&sample, flavour).unwrap();
+                for &task in plan.tasks() {
+                    let pair = Pair { kind: "mode", chosen: row.clone(), rejected: row.clone(), tokens: (1, 2) };
+                    let item = match task {
+                        Task::Dpo => Item::Pair(&pair),
+                        Task::Kto => Item::Labelled(&row, true),
+                        Task::Sft | Task::Rl => Item::Row(&row),
+                    };
+                    let laid = lay_out(plan, task, &item, Some(&model)).unwrap();
+                    let text = laid.to_string();
+                    let escaped = serde_json::to_string(hostile).unwrap();
+                    assert!(text.contains(escaped.trim_matches('"')), "{plan:?} {task}: {text}");
+                    if layout::file_kind(format) == layout::FileKind::Parquet
+                        && (layout, format) != (Layout::Text, Format::Verl)
+                    {
+                        crate::shards::encode_as("rows", layout::schema(plan, task), &[laid]).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_without_a_template_and_a_template_that_writes_no_answer_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = ModelTemplate::read(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("no chat template"), "{error}");
+    let file = folder.path().join("x.jinja");
+    std::fs::write(&file, "{{ bos_token }}").unwrap();
+    assert!(ModelTemplate::read(&file).unwrap_err().to_string().contains("does not write what an assistant says"));
+    std::fs::write(&file, "{% for %}").unwrap();
+    assert!(matches!(ModelTemplate::read(&file).unwrap_err(), ExportError::Template(_)));
+    let config = r#"{"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{% for m in messages %}{{ m.content }}{% endfor %}{{ eos_token }}"}], "eos_token": {"content": "</s>"}}"#;
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    assert_eq!(ModelTemplate::read(folder.path()).unwrap().end_of_turn(), "</s>");
+}

@@ -1,0 +1,368 @@
+//! A client of an OpenAI-style batch API: `/files` and `/batches` below the base URL, one attempt at a time.
+//!
+//! Batches and files are found again by the name that they were given: a batch by its metadata or its input file, a file
+//! by its name. So a caller that does not know whether a request arrived can look. Everything is read leniently, and a
+//! failure means what the one retry table says. Bodies are bounded: [`PAGE_BYTES_MAX`] for what is said of batches and
+//! files, [`LINE_BYTES_MAX`] for one line of a result file, of which only one is in memory.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::client::{ClientError, REPLY_BYTES_MAX, parse_base_url};
+use super::retry::{Evidence, classify, heed_should_retry, hint, retry_after};
+use super::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, redact, wait_headers};
+use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
+
+/// Longest line of a result file, in bytes: a reply and what is around it.
+pub const LINE_BYTES_MAX: usize = REPLY_BYTES_MAX + (64 << 10);
+/// Largest answer that is no result file, in bytes.
+pub const PAGE_BYTES_MAX: usize = 8 << 20;
+/// The path that the lines of an input file name, whatever the base URL is.
+pub const LINE_URL: &str = "/v1/chat/completions";
+/// The metadata key under which a batch carries the name that it was given.
+pub const NAME_KEY: &str = "thinkloom_batch";
+/// How long the provider may take.
+const COMPLETION_WINDOW: &str = "24h";
+/// Entries of a list that are asked for at once.
+const PAGE_ENTRIES: usize = 100;
+/// Pages of a list that are looked through.
+const PAGES_MAX: usize = 200;
+
+/// How far the provider is with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchStatus {
+    /// It is being checked, is worked on, or is about to end.
+    UnderWay,
+    /// It ended; some requests may have failed.
+    Completed,
+    /// It took too long; what was answered by then is there.
+    Expired,
+    /// Somebody cancelled it; what was answered by then is there.
+    Cancelled,
+    /// It was refused as a whole, and nothing was answered.
+    Failed,
+}
+
+/// What a provider says of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchState {
+    /// The provider's id.
+    pub id: String,
+    /// How far it is.
+    pub status: BatchStatus,
+    /// The provider's own word for that.
+    pub status_name: String,
+    /// The files with its results: answered requests, and failed ones.
+    pub result_files: Vec<String>,
+    /// Why it failed, one line; empty if it did not.
+    pub problem: String,
+}
+
+/// A client of one provider's batch API.
+#[derive(Debug)]
+pub struct BatchClient {
+    client: Client,
+    base_url: String,
+    authorization: Option<HeaderValue>,
+    api_key: Option<SecretString>,
+    timeout: Duration,
+}
+
+impl BatchClient {
+    /// Builds the client; connects to nothing. `timeout` is allowed for each request but the download of results, for
+    /// which it is allowed between two pieces.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the address or the key cannot be used, or TLS cannot be set up.
+    pub fn new(base_url: &str, api_key: Option<SecretString>, timeout: Duration) -> Result<Self, ClientError> {
+        let (base_url, url) = parse_base_url(base_url)?;
+        let api_key = api_key.filter(|key| !key.expose_secret().trim().is_empty());
+        let authorization = api_key.as_ref().map(|key| bearer(key).ok_or(ClientError::ApiKey)).transpose()?;
+        let client = build_client(&url).map_err(|error| ClientError::Client { problem: error.to_string() })?;
+        Ok(Self { client, base_url, authorization, api_key, timeout })
+    }
+
+    /// Returns the address, without trailing slash.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Uploads an input file of JSON lines under a name; returns the provider's id of it.
+    ///
+    /// # Errors
+    /// [`CallFailure`]; the file may be there all the same, see [`Self::find_file`].
+    pub async fn upload(&self, name: &str, lines: Bytes) -> Result<String, CallFailure> {
+        let (content_type, body) = form(name, &lines);
+        let request = self.request(Method::POST, "/files").header(CONTENT_TYPE, content_type).body(body);
+        self.id_of(self.json(request).await?, "an uploaded file")
+    }
+
+    /// Looks for a file of a name; returns its id.
+    ///
+    /// # Errors
+    /// [`CallFailure`] if the list cannot be read.
+    pub async fn find_file(&self, name: &str) -> Result<Option<String>, CallFailure> {
+        let is_it = |entry: &Value| entry.get("filename").and_then(Value::as_str) == Some(name);
+        let found = self.find_entry("/files", "&purpose=batch", is_it).await?;
+        found.map(|entry| self.id_of(entry, "a listed file")).transpose()
+    }
+
+    /// Creates a batch of an uploaded file under a name.
+    ///
+    /// # Errors
+    /// [`CallFailure`]; the batch may be there all the same, see [`Self::find`].
+    pub async fn create(&self, file_id: &str, name: &str) -> Result<BatchState, CallFailure> {
+        let body = json!({
+            "input_file_id": file_id, "endpoint": LINE_URL, "completion_window": COMPLETION_WINDOW,
+            "metadata": {NAME_KEY: name},
+        });
+        // For gateways that know the header: the same batch is not made twice.
+        let request = self.request(Method::POST, "/batches").header("idempotency-key", name).json(&body);
+        let state = self.json(request).await?;
+        self.state_of(&state)
+    }
+
+    /// Looks for a batch of a name, or of an input file.
+    ///
+    /// # Errors
+    /// [`CallFailure`] if the list cannot be read.
+    pub async fn find(&self, name: &str, file_id: &str) -> Result<Option<BatchState>, CallFailure> {
+        let is_it = |entry: &Value| {
+            entry.get("input_file_id").and_then(Value::as_str) == Some(file_id)
+                || entry.get("metadata").and_then(|metadata| metadata.get(NAME_KEY)).and_then(Value::as_str)
+                    == Some(name)
+        };
+        let found = self.find_entry("/batches", "", is_it).await?;
+        found.map(|entry| self.state_of(&entry)).transpose()
+    }
+
+    /// Asks how far a batch is.
+    ///
+    /// # Errors
+    /// [`CallFailure`]; its status is 404 if the provider does not know the batch (any more).
+    pub async fn state(&self, id: &str) -> Result<BatchState, CallFailure> {
+        let state = self.json(self.request(Method::GET, &format!("/batches/{}", plain_id(id)))).await?;
+        self.state_of(&state)
+    }
+
+    /// Begins to read a result file.
+    ///
+    /// # Errors
+    /// [`CallFailure`]; its status is 404 if the file is not there (any more).
+    pub async fn results(&self, file_id: &str) -> Result<ResultLines<'_>, CallFailure> {
+        let path = format!("/files/{}/content", plain_id(file_id));
+        let mut request = self.client.get(format!("{}{path}", self.base_url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let response = self.within_timeout(request.send()).await?.map_err(|error| self.broken(error))?;
+        let response = self.checked(response).await?;
+        Ok(ResultLines { client: self, response, buffer: Vec::new(), is_over: false })
+    }
+
+    async fn within_timeout<T>(&self, future: impl Future<Output = T>) -> Result<T, CallFailure> {
+        let timed_out = |_| self.failure(Evidence::TimedOut, None, "the server is silent");
+        tokio::time::timeout(self.timeout, future).await.map_err(timed_out)
+    }
+
+    async fn find_entry(
+        &self,
+        path: &str,
+        filter: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Value>, CallFailure> {
+        let mut after = String::new();
+        for _ in 0..PAGES_MAX {
+            let page =
+                self.json(self.request(Method::GET, &format!("{path}?limit={PAGE_ENTRIES}{filter}{after}"))).await?;
+            let entries = page.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            if let Some(found) = entries.iter().find(|entry| is_it(entry)) {
+                return Ok(Some(found.clone()));
+            }
+            let has_more = page.get("has_more").and_then(Value::as_bool).unwrap_or(false);
+            let last = entries.last().and_then(|entry| entry.get("id")).and_then(Value::as_str);
+            match last {
+                Some(last) if has_more => after = format!("&after={}", plain_id(last)),
+                _ => return Ok(None),
+            }
+        }
+        let most = PAGES_MAX * PAGE_ENTRIES;
+        Err(self.failure(Evidence::Unusable, None, &format!("more than {most} entries are listed under {path}")))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut request = self.client.request(method, format!("{}{path}", self.base_url)).timeout(self.timeout);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
+
+    async fn json(&self, request: RequestBuilder) -> Result<Value, CallFailure> {
+        let response = request.send().await.map_err(|error| self.broken(error))?;
+        let response = self.checked(response).await?;
+        let bytes = match read_body(response, PAGE_BYTES_MAX).await {
+            (bytes, BodyEnd::Complete) => bytes,
+            (_, BodyEnd::TooLarge) => {
+                return Err(self.failure(Evidence::Interrupted, None, "the answer is too large"));
+            }
+            (_, BodyEnd::Broken(error)) => return Err(self.broken(error)),
+        };
+        let text = self.redact(&String::from_utf8_lossy(&bytes));
+        let value: Value = serde_json::from_str(text.trim())
+            .map_err(|error| self.failure(Evidence::NotJson, None, &format!("the answer is no JSON: {error}")))?;
+        match value.get("id").is_none().then(|| wire::parse_error(&text)).flatten() {
+            None => Ok(value),
+            Some(error) => {
+                let evidence = Evidence::ErrorObject { code: error.code.as_deref() };
+                Err(self.failure(evidence, Some(200), &error.message))
+            }
+        }
+    }
+
+    /// Passes a response of any 2xx status on.
+    async fn checked(&self, response: Response) -> Result<Response, CallFailure> {
+        let status = response.status().as_u16();
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let wait = retry_after(wait_headers(response.headers()));
+        let should_retry = response.headers().get("x-should-retry").and_then(|value| value.to_str().ok());
+        let should_retry = should_retry.map(str::to_owned);
+        let (bytes, _) = read_body(response, PAGE_BYTES_MAX).await;
+        let body = String::from_utf8_lossy(&bytes);
+        let error = wire::parse_error(&body);
+        let code = error.as_ref().and_then(|error| error.code.as_deref());
+        let message = error.as_ref().map_or(body.as_ref(), |error| error.message.as_str());
+        let evidence = Evidence::Status { status, code, message };
+        let detail = match status {
+            404 | 405 => format!("HTTP {status} from the batch API, {}: {message}", hint(Some(status))),
+            _ => format!("HTTP {status} from the batch API: {message}"),
+        };
+        let mut failure = self.failure(evidence, Some(status), &detail);
+        failure.class = heed_should_retry(failure.class, should_retry.as_deref());
+        failure.retry_after = wait;
+        Err(failure)
+    }
+
+    fn id_of(&self, value: Value, what: &str) -> Result<String, CallFailure> {
+        let id = value.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        let id = id.map(str::to_owned);
+        id.ok_or_else(|| self.failure(Evidence::Unusable, None, &format!("{what} has no id")))
+    }
+
+    fn state_of(&self, value: &Value) -> Result<BatchState, CallFailure> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let id = self.id_of(value.clone(), "a batch")?;
+        let status_name = text("status").unwrap_or("unknown").to_ascii_lowercase();
+        let status = match status_name.as_str() {
+            "completed" => BatchStatus::Completed,
+            "expired" => BatchStatus::Expired,
+            "cancelled" | "canceled" => BatchStatus::Cancelled,
+            "failed" => BatchStatus::Failed,
+            // Among them `validating`, `in_progress`, `finalizing`, `cancelling`, and what is not known.
+            _ => BatchStatus::UnderWay,
+        };
+        let problems = value.get("errors").and_then(|errors| errors.get("data")).and_then(Value::as_array);
+        let problems: Vec<&str> = problems
+            .into_iter()
+            .flatten()
+            .filter_map(|problem| problem.get("message").and_then(Value::as_str))
+            .take(3)
+            .collect();
+        let result_files = ["output_file_id", "error_file_id"].iter().filter_map(|name| text(name));
+        Ok(BatchState {
+            id,
+            status,
+            status_name,
+            result_files: result_files.map(str::to_owned).collect(),
+            problem: one_line(&problems.join("; "), DETAIL_CHARS_MAX),
+        })
+    }
+
+    fn broken(&self, error: reqwest::Error) -> CallFailure {
+        self.failure(evidence_of(&error), None, &describe(error))
+    }
+
+    fn failure(&self, evidence: Evidence<'_>, status: Option<u16>, detail: &str) -> CallFailure {
+        let detail = one_line(&self.redact(detail), DETAIL_CHARS_MAX);
+        CallFailure { class: classify(evidence), status, retry_after: None, detail }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        redact(text, self.api_key.as_ref())
+    }
+}
+
+/// The lines of a result file, read one after the other.
+#[derive(Debug)]
+pub struct ResultLines<'a> {
+    client: &'a BatchClient,
+    response: Response,
+    buffer: Vec<u8>,
+    is_over: bool,
+}
+
+impl ResultLines<'_> {
+    /// Returns the next line that is not blank; `None` at the end.
+    ///
+    /// # Errors
+    /// [`CallFailure`] if the connection breaks or a line is longer than [`LINE_BYTES_MAX`].
+    pub async fn next(&mut self) -> Result<Option<String>, CallFailure> {
+        let mut searched = 0;
+        loop {
+            let end = self.buffer.get(searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+            let line: Vec<u8> = match end {
+                Some(end) => self.buffer.drain(..=searched + end).collect(),
+                None if self.is_over => std::mem::take(&mut self.buffer),
+                None if self.buffer.len() > LINE_BYTES_MAX => {
+                    return Err(self.client.failure(Evidence::Interrupted, None, "a line of results is too long"));
+                }
+                None => {
+                    searched = self.buffer.len();
+                    match self.client.within_timeout(self.response.chunk()).await? {
+                        Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
+                        Ok(None) => self.is_over = true,
+                        Err(error) => return Err(self.client.broken(error)),
+                    }
+                    continue;
+                }
+            };
+            searched = 0;
+            let text = self.client.redact(String::from_utf8_lossy(&line).trim());
+            if !text.is_empty() {
+                return Ok(Some(text));
+            }
+            if self.is_over && self.buffer.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Returns the multipart form of an upload, with its content type.
+fn form(name: &str, lines: &Bytes) -> (String, Bytes) {
+    // The name is a hash of what the lines hold, so that it does not stand in them.
+    let boundary = format!("thinkloom-{name}-boundary");
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--{boundary}\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: application/jsonl\r\n\r\n"
+    );
+    let body = [head.as_bytes(), lines, format!("\r\n--{boundary}--\r\n").as_bytes()].concat();
+    (format!("multipart/form-data; boundary={boundary}"), body.into())
+}
+
+/// Returns an id as it may stand in a path: a server's ids are letters, digits, `-`, `_` and the like.
+fn plain_id(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.:~".contains(*c)).collect()
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

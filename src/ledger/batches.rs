@@ -1,0 +1,194 @@
+//! Reading back what concerns the money of judge calls: replies with their time and way, calls that may have been
+//! charged without a reply, and batches with what they hold.
+
+use super::error::LedgerError;
+use super::facts::{BatchStep, CallSize};
+use super::reader::{Reader, parse};
+use crate::domain::AttemptOutcome;
+
+/// A judge reply as far as its cost and its query go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyRecord<'a> {
+    /// The query that it was first asked for.
+    pub query_id: &'a str,
+    /// The body as it came.
+    pub body: &'a str,
+    /// When it came, in milliseconds since 1970; when it was asked for, where that is all that is known.
+    pub unix_ms: i64,
+    /// Whether it came through the batch API.
+    pub is_batched: bool,
+}
+
+/// A judge call without a reply that may have been charged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The most that it can be charged for; `None` if it was recorded before format 4.
+    pub size: Option<CallSize>,
+    /// The batch that holds it, if one does.
+    pub batch_key: Option<String>,
+    /// Whether that batch has not ended, so that its reply may still come.
+    pub is_under_way: bool,
+}
+
+/// A batch as far as it came.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BatchRecord {
+    /// Hash of what it holds.
+    pub batch_key: String,
+    /// Where the API is.
+    pub base_url: String,
+    /// How many requests it holds.
+    pub requests: u64,
+    /// When it was begun, in milliseconds since 1970.
+    pub begun_unix_ms: i64,
+    /// The provider's id of its file, once uploaded.
+    pub file_id: Option<String>,
+    /// The provider's id of it, once created.
+    pub provider_id: Option<String>,
+}
+
+/// One attempt of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchItem {
+    /// Content address of the request.
+    pub request_key: String,
+    /// 1-based.
+    pub attempt: u32,
+    /// The most that it can be charged for.
+    pub size: CallSize,
+    /// Whether its reply or failure is stored.
+    pub is_ended: bool,
+}
+
+/// The batches of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct BatchTotals {
+    /// Those that have not ended, oldest first.
+    pub under_way: Vec<BatchRecord>,
+    /// Requests in ended ones.
+    pub ended_requests: u64,
+    /// How many ended, by their last status.
+    pub ended: std::collections::BTreeMap<String, u64>,
+}
+
+impl Reader {
+    /// Calls `take` with every stored judge reply, in the order of attempts.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn for_each_reply(&self, mut take: impl FnMut(ReplyRecord<'_>)) -> Result<(), LedgerError> {
+        let (time, batch, is_batched) = if self.format < 4 {
+            ("started_unix_ms", "", "0")
+        } else {
+            (
+                "coalesce(recorded_unix_ms, started_unix_ms)",
+                "LEFT JOIN judge_batch_item USING (request_key, attempt)",
+                "batch_key IS NOT NULL",
+            )
+        };
+        let sql = format!(
+            "SELECT query_id, body, {time}, {is_batched} FROM judge_attempt \
+             JOIN judge_reply USING (request_key, attempt) {batch}"
+        );
+        self.many(&sql, [], |row| {
+            let (query_id, body) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            take(ReplyRecord { query_id, body, unix_ms: row.get(2)?, is_batched: row.get(3)? });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Returns the judge calls without a reply that may have been charged: the process died, or the answer did not
+    /// arrive. Free ones are left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn open_calls(&self) -> Result<Vec<OpenCall>, LedgerError> {
+        let (size, batch) = if self.format < 4 {
+            ("NULL, NULL, NULL, 0", "")
+        } else {
+            (
+                "prompt_tokens_max, completion_tokens_max, item.batch_key, \
+                 item.batch_key IS NOT NULL AND ended.value IS NULL AND outcome IS NULL",
+                "LEFT JOIN judge_batch_item AS item USING (request_key, attempt) \
+                 LEFT JOIN judge_batch_step AS ended ON ended.batch_key = item.batch_key AND ended.step = 'ended'",
+            )
+        };
+        let sql = format!(
+            "SELECT {size} FROM judge_attempt LEFT JOIN judge_reply USING (request_key, attempt) \
+             LEFT JOIN judge_failure USING (request_key, attempt) {batch} \
+             WHERE body IS NULL AND (outcome IS NULL OR outcome = ?1)"
+        );
+        let calls = self.many(&sql, [AttemptOutcome::TransportError.name()], |row| {
+            let (prompt, completion): (Option<u64>, Option<u64>) = (row.get(0)?, row.get(1)?);
+            let size = prompt.zip(completion);
+            let size = size.map(|(prompt_tokens_max, completion_tokens_max)| CallSize {
+                prompt_tokens_max,
+                completion_tokens_max,
+            });
+            Ok(OpenCall { size, batch_key: row.get(2)?, is_under_way: row.get(3)? })
+        })?;
+        Ok(calls.into_iter().filter(|call| call.size != Some(CallSize::default())).collect())
+    }
+
+    /// Returns all batches: those that have not ended with how far they came, the others counted.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
+    pub fn batches(&self) -> Result<BatchTotals, LedgerError> {
+        let mut totals = BatchTotals::default();
+        if self.format < 4 {
+            return Ok(totals);
+        }
+        let sql =
+            "SELECT batch_key, base_url, requests, begun_unix_ms FROM judge_batch ORDER BY begun_unix_ms, batch_key";
+        let records = self.many(sql, [], |row| {
+            Ok(BatchRecord {
+                batch_key: row.get(0)?,
+                base_url: row.get(1)?,
+                requests: row.get(2)?,
+                begun_unix_ms: row.get(3)?,
+                file_id: None,
+                provider_id: None,
+            })
+        })?;
+        for mut record in records {
+            let sql = "SELECT step, value FROM judge_batch_step WHERE batch_key = ?1";
+            let steps: Vec<(String, String)> =
+                self.many(sql, [&record.batch_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut ended = None;
+            for (step, value) in steps {
+                match parse::<BatchStep>("judge_batch_step", &step)? {
+                    BatchStep::Uploaded => record.file_id = Some(value),
+                    BatchStep::Created => record.provider_id = Some(value),
+                    BatchStep::Ended => ended = Some(value),
+                }
+            }
+            match ended {
+                None => totals.under_way.push(record),
+                Some(status) => {
+                    totals.ended_requests += record.requests;
+                    *totals.ended.entry(status).or_default() += 1;
+                }
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Returns what a batch holds, in the order of keys.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn batch_items(&self, batch_key: &str) -> Result<Vec<BatchItem>, LedgerError> {
+        let sql = "SELECT request_key, attempt, coalesce(prompt_tokens_max, 0), coalesce(completion_tokens_max, 0), \
+                   body IS NOT NULL OR outcome IS NOT NULL FROM judge_batch_item \
+                   JOIN judge_attempt USING (request_key, attempt) \
+                   LEFT JOIN judge_reply USING (request_key, attempt) \
+                   LEFT JOIN judge_failure USING (request_key, attempt) \
+                   WHERE batch_key = ?1 ORDER BY request_key, attempt";
+        self.many(sql, [batch_key], |row| {
+            let size = CallSize { prompt_tokens_max: row.get(2)?, completion_tokens_max: row.get(3)? };
+            Ok(BatchItem { request_key: row.get(0)?, attempt: row.get(1)?, size, is_ended: row.get(4)? })
+        })
+    }
+}

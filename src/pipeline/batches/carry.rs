@@ -1,0 +1,445 @@
+//! Carrying one batch from its requests to their ends, from wherever an earlier start left it.
+//!
+//! Each step is a fact before the next one begins: the batch with its attempts, the id of its file, the id of the batch,
+//! the ends of its attempts, the end. Where the process may have died between a step and its fact, the provider is asked:
+//! a file is found by its name, a batch by its metadata or file. So nothing is uploaded or created twice:
+//!
+//! | stored | found at the provider | goes on with |
+//! |---|---|---|
+//! | attempts | no file | nothing: the attempts end as never sent, and count for nothing |
+//! | attempts | a file of this name | creating the batch |
+//! | file id | no batch | creating the batch |
+//! | file id | a batch of this name or file | waiting for it |
+//! | batch id | | waiting for it |
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sha2::{Digest, Sha256};
+
+use super::super::progress::Progress;
+use super::Wanted;
+use crate::config::{BatchSettings, PriceSettings};
+use crate::domain::AttemptOutcome;
+use crate::http::CallFailure;
+use crate::http::batch::{BatchClient, BatchState, BatchStatus};
+use crate::http::retry::{Backoff, Class, hint};
+use crate::judge::batch::{BatchEnd, custom_id, is_fatal, read_line, request_line};
+use crate::judge::cost::{Reservation, Way, cost_usd, usage_max};
+use crate::judge::{AskError, reply};
+use crate::ledger::{BatchRecord, BatchStep, CallSize, Fact, Ledger, LedgerError};
+use crate::sys::clock::unix_ms;
+
+/// Ends that are committed together.
+const COMMIT_MAX: usize = 64;
+/// How often a request to the batch API is tried.
+const TRIES_MAX: u32 = 8;
+/// How often it is tried to hear of a batch that is under way: about ten minutes.
+const LOOKS_MAX: u32 = 40;
+/// How long a request that the last process sent before it died may take to show at the provider.
+const LATE_ARRIVAL: Duration = Duration::from_secs(2);
+
+/// What carries batches.
+pub(super) struct Carrier {
+    pub(super) api: BatchClient,
+    pub(super) ledger: Ledger,
+    pub(super) settings: BatchSettings,
+    pub(super) prices: PriceSettings,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// One attempt of a batch.
+pub(super) struct Item {
+    pub(super) request_key: String,
+    pub(super) attempt: u32,
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// The attempts of a batch that have not ended, by custom id.
+type Items = HashMap<String, Item>;
+
+impl Carrier {
+    /// Carries requests to their ends as a new batch, and tells those who wait.
+    pub(super) async fn begin(&self, wanted: Vec<Wanted>) {
+        let mut lines = Vec::new();
+        let (mut facts, mut items, mut waiters) = (Vec::new(), Items::new(), Vec::new());
+        let mut held = Vec::with_capacity(wanted.len());
+        for Wanted { request, attempt, query_id, reservation, done } in wanted {
+            lines.extend_from_slice(&request_line(&request, attempt));
+            let usage = usage_max(&request, attempt.cap);
+            let size =
+                CallSize { prompt_tokens_max: usage.prompt_tokens, completion_tokens_max: usage.completion_tokens };
+            let (request_key, number) = (request.key.clone(), attempt.number);
+            facts.push(Fact::JudgeAttempt { request_key: request_key.clone(), attempt: number, query_id, size });
+            held.push((request_key.clone(), number));
+            waiters.push(done);
+            let item = Item { request_key: request.key.clone(), attempt: number, reservation };
+            items.insert(custom_id(&request.key, number), item);
+            self.progress.judge_called();
+        }
+        let record = BatchRecord {
+            batch_key: batch_key(items.keys()),
+            base_url: self.api.base_url().to_owned(),
+            requests: held.len() as u64,
+            begun_unix_ms: unix_ms(),
+            file_id: None,
+            provider_id: None,
+        };
+        let (batch_key, base_url) = (record.batch_key.clone(), record.base_url.clone());
+        facts.push(Fact::JudgeBatch { batch_key, base_url, items: held });
+        let end = async {
+            self.commit(facts).await?;
+            let name = file_name(&record.batch_key);
+            let lines = bytes::Bytes::from(lines);
+            tracing::info!("uploading {name}: {} requests, {} KiB", record.requests, lines.len() >> 10);
+            let is_again = AtomicBool::new(false);
+            let upload = || {
+                async {
+                    // The answer to an earlier try may have been lost.
+                    let is_again = is_again.swap(true, Ordering::Relaxed);
+                    let found = if is_again { self.api.find_file(&name).await? } else { None };
+                    match found {
+                        Some(file_id) => Ok(file_id),
+                        None => self.api.upload(&name, lines.clone()).await,
+                    }
+                }
+                .boxed()
+            };
+            let file_id = self.insist(TRIES_MAX, &name, upload).await?;
+            self.step(&record.batch_key, BatchStep::Uploaded, &file_id).await?;
+            let state = self.create(&record, &file_id, false).await?;
+            self.collect(&record, state, &mut items).await
+        };
+        let mut error = end.await.err();
+        for done in waiters {
+            // Whoever is gone needs no answer; the first who is there gets the error, the run ends by it.
+            let result = match error.take() {
+                Some(error) => Err(error),
+                None if items.is_empty() => Ok(()),
+                None => Err(AskError::Cancelled),
+            };
+            let _ = done.send(result);
+        }
+    }
+
+    /// Carries a batch on that an earlier start left under way.
+    ///
+    /// # Errors
+    /// [`AskError`] if that is not possible at present.
+    pub(super) async fn resume(&self, record: BatchRecord, items: Vec<Item>) -> Result<(), AskError> {
+        let mut items: Items =
+            items.into_iter().map(|item| (custom_id(&item.request_key, item.attempt), item)).collect();
+        tracing::info!("carrying on batch {} ({} requests)", record.batch_key, record.requests);
+        if let Some(id) = &record.provider_id {
+            return match self.look(id).await? {
+                Some(state) => self.collect(&record, state, &mut items).await,
+                None => self.lose(&record, &mut items).await,
+            };
+        }
+        let file_id = match &record.file_id {
+            Some(file_id) => file_id.clone(),
+            None => {
+                let name = file_name(&record.batch_key);
+                let find = || self.api.find_file(&name).boxed();
+                let mut found = self.insist(TRIES_MAX, &name, find).await?;
+                if found.is_none() {
+                    tokio::time::sleep(LATE_ARRIVAL).await;
+                    found = self.insist(TRIES_MAX, &name, find).await?;
+                }
+                let Some(file_id) = found else {
+                    let detail = "the process ended before the batch was uploaded";
+                    return self.end(&record, &mut items, AttemptOutcome::Unreachable, detail, "never_sent").await;
+                };
+                self.step(&record.batch_key, BatchStep::Uploaded, &file_id).await?;
+                file_id
+            }
+        };
+        let state = self.create(&record, &file_id, true).await?;
+        self.collect(&record, state, &mut items).await
+    }
+
+    /// Creates the batch of an uploaded file, or finds it; `may_exist` says that an earlier start may have created it.
+    async fn create(&self, record: &BatchRecord, file_id: &str, may_exist: bool) -> Result<BatchState, AskError> {
+        let key = &record.batch_key;
+        if may_exist {
+            let find = || self.api.find(key, file_id).boxed();
+            let mut found = self.insist(TRIES_MAX, key, find).await?;
+            if found.is_none() {
+                tokio::time::sleep(LATE_ARRIVAL).await;
+                found = self.insist(TRIES_MAX, key, find).await?;
+            }
+            if let Some(state) = found {
+                self.step(key, BatchStep::Created, &state.id).await?;
+                return Ok(state);
+            }
+        }
+        let is_again = AtomicBool::new(false);
+        let create = || {
+            async {
+                let is_again = is_again.swap(true, Ordering::Relaxed);
+                let found = if is_again { self.api.find(key, file_id).await? } else { None };
+                match found {
+                    Some(state) => Ok(state),
+                    None => self.api.create(file_id, key).await,
+                }
+            }
+            .boxed()
+        };
+        let state = self.insist(TRIES_MAX, key, create).await?;
+        self.step(key, BatchStep::Created, &state.id).await?;
+        tracing::info!("batch {key} is under way as {}", state.id);
+        Ok(state)
+    }
+
+    /// Looks at a batch; `None` if the provider does not know it any more.
+    async fn look(&self, id: &str) -> Result<Option<BatchState>, AskError> {
+        let look = || {
+            async {
+                match self.api.state(id).await {
+                    Ok(state) => Ok(Some(state)),
+                    Err(failure) if failure.status == Some(404) => Ok(None),
+                    Err(failure) => Err(failure),
+                }
+            }
+            .boxed()
+        };
+        self.insist(LOOKS_MAX, id, look).await
+    }
+
+    async fn lose(&self, record: &BatchRecord, items: &mut Items) -> Result<(), AskError> {
+        let detail = "the provider does not know the batch any more";
+        self.end(record, items, AttemptOutcome::Unanswered, detail, "lost").await
+    }
+
+    /// Waits for the end of a batch and stores what it brought.
+    async fn collect(&self, record: &BatchRecord, mut state: BatchState, items: &mut Items) -> Result<(), AskError> {
+        let every = Duration::try_from_secs_f64(self.settings.poll_s).unwrap_or(Duration::from_secs(60));
+        while state.status == BatchStatus::UnderWay {
+            tokio::time::sleep(every).await;
+            state = match self.look(&state.id).await? {
+                Some(state) => state,
+                None => return self.lose(record, items).await,
+            };
+        }
+        if state.status == BatchStatus::Failed {
+            let detail = format!("the batch was refused: {}", state.problem);
+            self.end(record, items, AttemptOutcome::Refused, &detail, &state.status_name).await?;
+            let hint = "see what the provider says of batches: model, limits of requests and tokens in line \
+                        (judge.batch.requests_max), or set judge.transport = \"chat\"";
+            return Err(AskError::FatalRun { status: None, message: detail, hint: hint.to_owned() });
+        }
+        let mut fatal = None;
+        for file_id in &state.result_files {
+            self.store_results(file_id, items, &mut fatal).await?;
+        }
+        let detail = format!("the batch ended ({}) before it was answered", state.status_name);
+        self.end(record, items, AttemptOutcome::Unanswered, &detail, &state.status_name).await?;
+        tracing::info!("batch {} ended: {}", record.batch_key, state.status_name);
+        match fatal {
+            None => Ok(()),
+            Some(CallFailure { status, detail, .. }) => {
+                let hint = hint(status.or(Some(200))).to_owned();
+                Err(AskError::FatalRun { status, message: detail, hint })
+            }
+        }
+    }
+
+    /// Stores the results of one file; a broken connection begins again, with what is not stored yet.
+    async fn store_results(
+        &self,
+        file_id: &str,
+        items: &mut Items,
+        fatal: &mut Option<CallFailure>,
+    ) -> Result<(), AskError> {
+        let mut tries = 0;
+        loop {
+            let failure = match self.api.results(file_id).await {
+                Ok(mut lines) => {
+                    let mut ends: Vec<(String, BatchEnd)> = Vec::new();
+                    let failure = loop {
+                        let line = lines.next().await;
+                        let is_last = !matches!(line, Ok(Some(_)));
+                        if let Ok(Some(text)) = &line
+                            && let Some(result) = read_line(text)
+                            && items.contains_key(&result.custom_id)
+                        {
+                            ends.push((result.custom_id, result.end));
+                        }
+                        if is_last || ends.len() == COMMIT_MAX {
+                            self.store(std::mem::take(&mut ends), items, fatal).await?;
+                        }
+                        match line {
+                            Ok(Some(_)) => {}
+                            Ok(None) => break None,
+                            Err(failure) => break Some(failure),
+                        }
+                    };
+                    match failure {
+                        None => return Ok(()),
+                        Some(failure) => failure,
+                    }
+                }
+                // Its requests are found to be unanswered.
+                Err(failure) if failure.status == Some(404) => return Ok(()),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            self.patience(&failure, tries, TRIES_MAX, file_id).await?;
+        }
+    }
+
+    /// Commits ends, and only then reads what replies cost.
+    async fn store(
+        &self,
+        ends: Vec<(String, BatchEnd)>,
+        items: &mut Items,
+        fatal: &mut Option<CallFailure>,
+    ) -> Result<(), AskError> {
+        let mut facts = Vec::with_capacity(ends.len());
+        let mut ended = Vec::with_capacity(ends.len());
+        for (id, end) in ends {
+            // A server may repeat itself.
+            let Some(item) = items.remove(&id) else { continue };
+            if let Some(failure) = is_fatal(&end) {
+                fatal.get_or_insert_with(|| failure.clone());
+            }
+            facts.push(end_fact(&item, &end));
+            ended.push((item, end));
+        }
+        self.commit(facts).await?;
+        for (item, end) in ended {
+            let body = match &end {
+                BatchEnd::Reply(body) => Some(body),
+                BatchEnd::Failed(_) | BatchEnd::Unanswered(_) => None,
+            };
+            let usage = body.and_then(|body| reply::usage(body));
+            if body.is_some() {
+                let cost = usage.and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Batch));
+                self.progress.judge_charged(cost);
+            }
+            match item.reservation {
+                Some(reservation) if body.is_some() => reservation.charge(usage),
+                Some(reservation) => reservation.release(),
+                None => {}
+            }
+            self.progress.judge_call_ended();
+        }
+        Ok(())
+    }
+
+    /// Ends what is left of a batch, and the batch with it, in one transaction.
+    async fn end(
+        &self,
+        record: &BatchRecord,
+        items: &mut Items,
+        outcome: AttemptOutcome,
+        detail: &str,
+        status: &str,
+    ) -> Result<(), AskError> {
+        let mut facts: Vec<Fact> = items.values().map(|item| failure_fact(item, outcome, None, detail)).collect();
+        let (batch_key, value) = (record.batch_key.clone(), status.to_owned());
+        facts.push(Fact::JudgeBatchStep { batch_key, step: BatchStep::Ended, value });
+        self.commit(facts).await?;
+        for (_, item) in items.drain() {
+            if let Some(reservation) = item.reservation {
+                reservation.release();
+            }
+            self.progress.judge_call_ended();
+        }
+        Ok(())
+    }
+
+    async fn step(&self, batch_key: &str, step: BatchStep, value: &str) -> Result<(), AskError> {
+        let (batch_key, value) = (batch_key.to_owned(), value.to_owned());
+        self.commit(vec![Fact::JudgeBatchStep { batch_key, step, value }]).await
+    }
+
+    async fn commit(&self, facts: Vec<Fact>) -> Result<(), AskError> {
+        self.ledger.commit(facts).await.map_err(|error: LedgerError| AskError::Journal(error.into()))
+    }
+
+    /// Tries until it works, it cannot, or it failed too often.
+    async fn insist<'a, T>(
+        &self,
+        tries_max: u32,
+        salt: &str,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, CallFailure>>,
+    ) -> Result<T, AskError> {
+        let mut tries = 0;
+        loop {
+            match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(failure) => {
+                    tries += 1;
+                    self.patience(&failure, tries, tries_max, salt).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits after a failed try, or says that there is no use in it.
+    async fn patience(&self, failure: &CallFailure, tries: u32, tries_max: u32, salt: &str) -> Result<(), AskError> {
+        let CallFailure { class, status, retry_after, detail } = failure;
+        match class {
+            Class::FatalRun | Class::FatalRequest | Class::Length => Err(AskError::FatalRun {
+                status: *status,
+                message: detail.clone(),
+                hint: match status {
+                    Some(404 | 405) => "this server may have no batch API: set judge.transport = \"chat\"".to_owned(),
+                    status => hint(*status).to_owned(),
+                },
+            }),
+            Class::Transient | Class::Unreachable if tries >= tries_max => Err(AskError::Unreachable {
+                url: self.api.base_url().to_owned(),
+                hint: format!("{} ({detail})", hint(None)),
+            }),
+            Class::Transient | Class::Unreachable => {
+                tracing::debug!(tries, %detail, "the batch API failed");
+                tokio::time::sleep(retry_after.unwrap_or_else(|| Backoff::default().delay(tries, salt))).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn end_fact(item: &Item, end: &BatchEnd) -> Fact {
+    let failure = match end {
+        BatchEnd::Reply(body) => {
+            let (request_key, attempt) = (item.request_key.clone(), item.attempt);
+            return Fact::JudgeReply { request_key, attempt, body: body.clone() };
+        }
+        BatchEnd::Unanswered(detail) => return failure_fact(item, AttemptOutcome::Unanswered, None, detail),
+        BatchEnd::Failed(failure) => failure,
+    };
+    let outcome = match failure.class {
+        Class::FatalRun => AttemptOutcome::Refused,
+        Class::FatalRequest => AttemptOutcome::Rejected,
+        Class::Transient | Class::Length | Class::Unreachable => AttemptOutcome::HttpError,
+    };
+    failure_fact(item, outcome, failure.status, &failure.detail)
+}
+
+fn failure_fact(item: &Item, outcome: AttemptOutcome, status: Option<u16>, detail: &str) -> Fact {
+    let (request_key, attempt) = (item.request_key.clone(), item.attempt);
+    Fact::JudgeFailure { request_key, attempt, outcome, status, detail: detail.to_owned() }
+}
+
+/// Returns the name of a batch: a hash over its custom ids. An attempt is in one batch only, so that no two are alike.
+fn batch_key<'a>(custom_ids: impl Iterator<Item = &'a String>) -> String {
+    let mut sorted: Vec<&String> = custom_ids.collect();
+    sorted.sort_unstable();
+    let mut hasher = Sha256::new();
+    for id in sorted {
+        hasher.update(id.as_bytes());
+        hasher.update(b"\n");
+    }
+    hex::encode(&hasher.finalize()[..16])
+}
+
+fn file_name(batch_key: &str) -> String {
+    format!("thinkloom-{batch_key}.jsonl")
+}

@@ -1,0 +1,365 @@
+//! Judge calls through the provider's batch API: gathering requests into batches, and finding batches again.
+//!
+//! One task owns the requests that wait and the batches that are under way; askers send it requests and wait until their
+//! end is in the ledger. What a conversation does with it is decided as ever, over stored attempts. A batch is cut when it
+//! is full, when it has waited for `fill_s`, or as soon as nothing more can come before a reply does.
+//!
+//! Batches that an earlier start left under way are carried on first, whatever the transport is now: nobody asks for a
+//! request that one of them holds until it has landed. What a stop leaves under way stays with the provider.
+
+mod carry;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use crate::config::{BatchSettings, PriceSettings};
+use crate::domain::QueryId;
+use crate::http::batch::BatchClient;
+use crate::judge::batch::LINE_FRAME_BYTES_MAX;
+use crate::judge::cost::{Budget, Reservation, Usage, Way};
+use crate::judge::{AskError, AskOptions, Attempt, Conversation, Journal, Judge, JudgeRequest, Judged, Step};
+use crate::ledger::{BatchItem, BatchRecord, CallSize, Ledger};
+use carry::{Carrier, Item};
+
+/// How long nothing must have come before a batch is cut because nothing more can.
+const QUIET: Duration = Duration::from_millis(500);
+/// Time between two looks at whether a batch is due.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Requests that may be on their way to the task.
+const MAILBOX_MAX: usize = 256;
+
+/// What batches are carried with.
+pub struct BatchOptions {
+    /// The provider.
+    pub api: BatchClient,
+    /// Where facts are kept.
+    pub ledger: Ledger,
+    /// How batches are cut and looked at.
+    pub settings: BatchSettings,
+    /// What replies cost.
+    pub prices: PriceSettings,
+    /// What the display shows.
+    pub progress: Arc<Progress>,
+    /// What calls may cost.
+    pub budget: Option<Arc<Budget>>,
+    /// Ends everything, and leaves what is under way with the provider.
+    pub stop: CancellationToken,
+    /// Queries that may be with the judge at once.
+    pub capacity: usize,
+    /// Batches of earlier starts at this provider, with what they hold.
+    pub left: Vec<(BatchRecord, Vec<BatchItem>)>,
+}
+
+/// A handle to the task.
+#[derive(Clone)]
+pub struct Batches {
+    mailbox: mpsc::Sender<Wanted>,
+    left: Arc<Left>,
+    hints: Arc<Hints>,
+    stop: CancellationToken,
+}
+
+/// A request that waits for its batch.
+struct Wanted {
+    request: JudgeRequest,
+    attempt: Attempt,
+    query_id: QueryId,
+    reservation: Option<Reservation>,
+    done: oneshot::Sender<Result<(), AskError>>,
+}
+
+/// What tells when nothing more can come.
+#[derive(Default)]
+struct Hints {
+    /// Askers between the beginning and the end of a request.
+    asking: AtomicUsize,
+    /// No query comes anew.
+    is_input_over: AtomicBool,
+}
+
+/// The requests in batches that earlier starts left under way.
+#[derive(Default)]
+struct Left {
+    state: Mutex<LeftState>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct LeftState {
+    /// By request key: attempts that have not landed.
+    keys: HashMap<String, usize>,
+    /// Whether a batch of them cannot be carried on.
+    has_failed: bool,
+    failure: Option<AskError>,
+}
+
+impl Left {
+    fn state(&self) -> MutexGuard<'_, LeftState> {
+        // Counts and a flag; whoever poisoned the lock left them valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn landed<'a>(&self, keys: impl Iterator<Item = &'a String>) {
+        let mut state = self.state();
+        for key in keys {
+            if let Some(count) = state.keys.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    state.keys.remove(key);
+                }
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn failed(&self, error: AskError) {
+        let mut state = self.state();
+        state.has_failed = true;
+        state.failure.get_or_insert(error);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Batches {
+    /// Starts the task on the present run-time.
+    #[must_use]
+    pub fn start(options: BatchOptions) -> Self {
+        let (mailbox, wanted) = mpsc::channel(MAILBOX_MAX);
+        let (left, hints) = (Arc::new(Left::default()), Arc::new(Hints::default()));
+        let stop = options.stop.clone();
+        for (_, items) in &options.left {
+            let mut state = left.state();
+            for item in items.iter().filter(|item| !item.is_ended) {
+                *state.keys.entry(item.request_key.clone()).or_default() += 1;
+            }
+        }
+        tokio::spawn(work(options, wanted, Arc::clone(&left), Arc::clone(&hints)));
+        Self { mailbox, left, hints, stop }
+    }
+
+    /// Says that no query comes anew: what waits need not wait for more of them.
+    pub fn input_is_over(&self) {
+        self.hints.is_input_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until no batch of an earlier start holds a request. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`AskError::Cancelled`] if the run is to stop; what keeps such a batch from being carried on.
+    pub async fn landed(&self, key: &str) -> Result<(), AskError> {
+        loop {
+            let mut changed = std::pin::pin!(self.left.changed.notified());
+            // Before the look, so that no change between look and wait is missed.
+            changed.as_mut().enable();
+            {
+                let mut state = self.left.state();
+                if !state.keys.contains_key(key) {
+                    return Ok(());
+                }
+                if state.has_failed {
+                    return Err(state.failure.take().unwrap_or(AskError::Cancelled));
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(AskError::Cancelled),
+                () = changed => {}
+            }
+        }
+    }
+
+    /// Asks through batches until a conversation is settled. Cancel-safe: what is under way is found again.
+    ///
+    /// # Errors
+    /// [`AskError`]; all concern the whole run.
+    pub async fn ask(
+        &self,
+        judge: &dyn Judge,
+        journal: &dyn Journal,
+        query_id: &QueryId,
+        conversation: &mut Conversation,
+        options: &AskOptions,
+    ) -> Result<Judged, AskError> {
+        loop {
+            let request = conversation.request().clone();
+            let _flight = options.flights.begin(&request.key).await;
+            loop {
+                let mut history = journal.history(&request.key).await.map_err(AskError::Journal)?;
+                history.sort_by_key(|past| past.attempt);
+                match conversation.advance(judge, &history) {
+                    Step::Settled(judged) => return Ok(judged),
+                    Step::Next => break,
+                    Step::Call(attempt) => self.call(&request, attempt, query_id, options).await?,
+                }
+            }
+        }
+    }
+
+    /// Has one attempt made; returns once its end is in the ledger.
+    async fn call(
+        &self,
+        request: &JudgeRequest,
+        attempt: Attempt,
+        query_id: &QueryId,
+        options: &AskOptions,
+    ) -> Result<(), AskError> {
+        let _asking = Asking::begin(&self.hints);
+        let call = async {
+            let reservation = match &options.budget {
+                None => None,
+                Some(budget) => Some(budget.reserve(request, attempt.cap).await?),
+            };
+            let (done, landed) = oneshot::channel();
+            let (request, query_id) = (request.clone(), query_id.clone());
+            let wanted = Wanted { request, attempt, query_id, reservation, done };
+            self.mailbox.send(wanted).await.map_err(|_| AskError::Cancelled)?;
+            landed.await.map_err(|_| AskError::Cancelled)?
+        };
+        tokio::select! {
+            biased;
+            () = options.cancel.cancelled() => Err(AskError::Cancelled),
+            end = call => end,
+        }
+    }
+}
+
+/// Counts an asker while it lives.
+struct Asking<'a>(&'a Hints);
+
+impl<'a> Asking<'a> {
+    fn begin(hints: &'a Hints) -> Self {
+        hints.asking.fetch_add(1, Ordering::Relaxed);
+        Self(hints)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The requests that wait to be sent.
+struct Waiting {
+    wanted: Vec<Wanted>,
+    bytes: usize,
+    requests_max: usize,
+    bytes_max: usize,
+    fill: Duration,
+    oldest: Instant,
+    latest: Instant,
+}
+
+impl Waiting {
+    fn new(settings: &BatchSettings) -> Self {
+        let now = Instant::now();
+        Self {
+            wanted: Vec::new(),
+            bytes: 0,
+            requests_max: settings.requests_max,
+            bytes_max: settings.file_mib_max << 20,
+            fill: Duration::try_from_secs_f64(settings.fill_s).unwrap_or(Duration::MAX),
+            oldest: now,
+            latest: now,
+        }
+    }
+
+    fn push(&mut self, wanted: Wanted) {
+        self.latest = Instant::now();
+        if self.wanted.is_empty() {
+            self.oldest = self.latest;
+        }
+        self.bytes += line_bytes(&wanted);
+        self.wanted.push(wanted);
+    }
+
+    /// Returns whether a batch is to be cut now. `is_all` says that nothing more comes before a reply does.
+    fn is_due(&self, is_all: bool) -> bool {
+        let is_full = self.wanted.len() >= self.requests_max || self.bytes >= self.bytes_max;
+        let waited = |since: Instant, wait: Duration| since.elapsed() >= wait;
+        !self.wanted.is_empty() && (is_full || waited(self.oldest, self.fill) || (is_all && waited(self.latest, QUIET)))
+    }
+
+    /// Takes a batch within its bounds; one request is always within them.
+    fn cut(&mut self) -> Vec<Wanted> {
+        let mut bytes = 0;
+        let bytes_max = self.bytes_max;
+        let mut within = |wanted: &Wanted| {
+            bytes += line_bytes(wanted);
+            bytes <= bytes_max
+        };
+        let count = self.wanted.iter().take(self.requests_max).take_while(|wanted| within(wanted)).count().max(1);
+        let cut: Vec<Wanted> = self.wanted.drain(..count.min(self.wanted.len())).collect();
+        self.bytes -= cut.iter().map(line_bytes).sum::<usize>();
+        cut
+    }
+}
+
+/// Returns how many bytes a request takes in the file, at the most.
+fn line_bytes(wanted: &Wanted) -> usize {
+    wanted.request.text(wanted.attempt.cap).len() + LINE_FRAME_BYTES_MAX
+}
+
+/// The task: owns what waits and what is under way, until the run stops or nobody can ask any more.
+async fn work(options: BatchOptions, mut mailbox: mpsc::Receiver<Wanted>, left: Arc<Left>, hints: Arc<Hints>) {
+    let BatchOptions { api, ledger, settings, prices, progress, budget, stop, capacity, left: records } = options;
+    let mut waiting = Waiting::new(&settings);
+    let under_way_max = settings.under_way_max;
+    let carrier = Arc::new(Carrier { api, ledger, settings, prices, progress });
+    let mut under_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    for (record, items) in records {
+        let items: Vec<Item> = items
+            .into_iter()
+            .filter(|item| !item.is_ended)
+            .map(|item| Item {
+                reservation: budget.as_ref().map(|budget| budget.adopt(&usage_of(item.size), Way::Batch)),
+                request_key: item.request_key,
+                attempt: item.attempt,
+            })
+            .collect();
+        let (carrier, left) = (Arc::clone(&carrier), Arc::clone(&left));
+        let resume = async move {
+            let keys: Vec<String> = items.iter().map(|item| item.request_key.clone()).collect();
+            match carrier.resume(record, items).await {
+                Ok(()) => left.landed(keys.iter()),
+                Err(error) => left.failed(error),
+            }
+        };
+        under_way.push(resume.boxed());
+    }
+    loop {
+        let is_all = hints.is_input_over.load(Ordering::Relaxed) || hints.asking.load(Ordering::Relaxed) >= capacity;
+        while under_way.len() < under_way_max && waiting.is_due(is_all) {
+            let (carrier, wanted) = (Arc::clone(&carrier), waiting.cut());
+            under_way.push(async move { carrier.begin(wanted).await }.boxed());
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            wanted = mailbox.recv() => match wanted {
+                Some(wanted) => waiting.push(wanted),
+                None => return,
+            },
+            () = tokio::time::sleep(LOOK_EVERY), if !waiting.wanted.is_empty() => {}
+        }
+    }
+}
+
+/// Returns the most that a stored call can use.
+pub(super) const fn usage_of(size: CallSize) -> Usage {
+    let CallSize { prompt_tokens_max, completion_tokens_max } = size;
+    Usage { prompt_tokens: prompt_tokens_max, cache_hit_tokens: None, completion_tokens: completion_tokens_max }
+}

@@ -1,0 +1,260 @@
+//! Selecting again from stored facts, into a directory of its own: nothing is sampled, and nobody is asked unless that
+//! is wanted.
+//!
+//! The new directory holds a copy of the ledger and goes on by itself: `status --check` accepts it, and `run` can make
+//! good later what stored facts lack. Because that is another matter than a run of the same settings, its identity
+//! says that only stored facts were read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, Judging, StoredOptions};
+use super::error::RunError;
+use super::run::run;
+use super::sensitivity::SensitivityRow;
+use crate::config::{self, Settings};
+use crate::ledger::{self, Reader, RunRecord};
+use crate::shards::{Counts, Table, read_columns};
+use crate::sys::files::lock_dir;
+
+/// What is to be decided again, and how.
+#[derive(Debug, Clone)]
+pub struct RedecideOptions {
+    /// The output directory of a run; a run may be going on in it. It is not changed.
+    pub dir: PathBuf,
+    /// Where the new selection goes; nothing may be there yet.
+    pub out_dir: PathBuf,
+    /// Settings in place of the last run's, as `key=value`.
+    pub overrides: Vec<String>,
+    /// Whether the judge is asked for justifications that are not stored.
+    pub judging: Judging,
+}
+
+/// A new selection beside the old one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Redecision {
+    /// Rows of the new selection.
+    pub counts: Counts,
+    /// What differs from the old one.
+    pub diff: Diff,
+    /// What other margins and fewer responses would give.
+    pub sensitivity: Vec<SensitivityRow>,
+    /// Queries that the table rests on.
+    pub sensitivity_queries: u64,
+    /// Queries that it leaves out, because responses are not stored.
+    pub sensitivity_incomplete: u64,
+}
+
+/// What differs between two selections of the same queries.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Diff {
+    /// Samples in both with the same mode and response.
+    pub same: u64,
+    /// Samples in both with the same mode and another response.
+    pub other_response: u64,
+    /// Samples in both with another difficulty label.
+    pub other_difficulty: u64,
+    /// Queries whose mode changed.
+    pub changed_mode: Vec<ModeChange>,
+    /// Queries that have a sample now and had none.
+    pub joined: Vec<String>,
+    /// Queries that had a sample and have none now, each with its reason.
+    pub left: BTreeMap<String, String>,
+    /// Queries that were not settled in the old directory.
+    pub unsettled_before: u64,
+    /// Samples that still need a justification.
+    pub justifications_outstanding: u64,
+}
+
+/// A query whose mode changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModeChange {
+    /// The query.
+    pub query_id: String,
+    /// Its mode before.
+    pub before: String,
+    /// Its mode now.
+    pub after: String,
+}
+
+/// Decides the last run of a directory again.
+///
+/// # Errors
+/// [`RunError`]; the old directory is as it was.
+pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Result<Redecision, RunError> {
+    let RedecideOptions { dir, out_dir, overrides, judging } = options;
+    let (old_dir, new_dir) = (dir.clone(), out_dir.clone());
+    let open = move || -> Result<(Context, RunRecord), RunError> {
+        let reader = Reader::open(&dir)?;
+        let fault = |dir: &Path, problem: String, hint: &str| RunError::Redecide {
+            dir: dir.display().to_string(),
+            problem,
+            hint: hint.to_owned(),
+        };
+        let last = reader.latest_run()?.ok_or_else(|| {
+            fault(&dir, "it holds a ledger, but no run was started".to_owned(), "start with `thinkloom run`")
+        })?;
+        let before: Settings = toml::from_str(&last.settings).map_err(|error| {
+            fault(
+                &dir,
+                format!("its stored settings cannot be read: {}", error.message()),
+                "use the version that ran it",
+            )
+        })?;
+        let settings = config::parse_with_overrides(&last.settings, "the settings of the last run", &overrides)?;
+        if let Some(key) = needs_sampling(&before, &settings) {
+            let hint = "redecide takes other select, difficulty, verify and judge settings and a smaller \
+                        sampling.samples_per_mode; `thinkloom run --reconfigure` takes all";
+            return Err(fault(&dir, format!("{key} decides what is sampled, and nothing is sampled here"), hint));
+        }
+        let ledger_path = out_dir.join(ledger::FILE_NAME);
+        if ledger_path.exists() || out_dir.join("data").exists() {
+            return Err(fault(
+                &out_dir,
+                "there is a dataset in it already".to_owned(),
+                "remove it, or choose another directory with -o",
+            ));
+        }
+        let lock = lock_dir(&out_dir)?;
+        copy_ledger(&reader, &ledger_path)?;
+        let options = StoredOptions { dir: out_dir, settings, last: last.clone(), judging };
+        Ok((Context::open_stored(options, lock, stop)?, last))
+    };
+    let opened = tokio::task::spawn_blocking(open).await.map_err(|error| RunError::Internal(error.to_string()))??;
+    let (context, last) = (Arc::new(opened.0), opened.1);
+    let summary = run(&context).await?;
+    let fingerprint = context.run.fingerprint.clone();
+    let compare = move || -> Result<Diff, RunError> {
+        let before = Selection::read(&old_dir, &last.fingerprint)?;
+        let after = Selection::read(&new_dir, &fingerprint)?;
+        Ok(diff(&before, &after))
+    };
+    let diff = tokio::task::spawn_blocking(compare).await.map_err(|error| RunError::Internal(error.to_string()))??;
+    let sensitivity =
+        context.sensitivity.as_ref().map(|all| all.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let (queries, incomplete) = sensitivity.as_ref().map_or((0, 0), super::sensitivity::Sensitivity::coverage);
+    Ok(Redecision {
+        counts: summary.counts,
+        diff,
+        sensitivity: sensitivity.map(|all| all.table()).unwrap_or_default(),
+        sensitivity_queries: queries,
+        sensitivity_incomplete: incomplete,
+    })
+}
+
+/// Copies a ledger under another name first, so that half a copy is never taken for a ledger.
+fn copy_ledger(reader: &Reader, path: &Path) -> Result<(), RunError> {
+    let part = path.with_extension("part");
+    let unwritable = |source| crate::shards::ShardError::Unreadable { path: part.clone(), source };
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(error).into()),
+        _ => {}
+    }
+    reader.copy_to(&part)?;
+    std::fs::rename(&part, path).map_err(|error| unwritable(error).into())
+}
+
+/// Returns a key whose change needs responses that stored ones cannot stand for, if there is one.
+fn needs_sampling(before: &Settings, after: &Settings) -> Option<String> {
+    if after.sampling.samples_per_mode > before.sampling.samples_per_mode {
+        return Some("sampling.samples_per_mode".to_owned());
+    }
+    let comparable = |settings: &Settings| {
+        let mut settings = settings.clone();
+        settings.sampling.samples_per_mode = 1;
+        settings.sampling.budget = config::BudgetPolicy::Full;
+        serde_json::to_value(&settings).unwrap_or_default()
+    };
+    let (before, after) = (comparable(before), comparable(after));
+    let sections = ["input", "dedup", "policy", "sampling"];
+    let changed = |section: &&str| {
+        let (before, after) = (before[*section].as_object()?, after[*section].as_object()?);
+        let keys = before.keys().chain(after.keys());
+        let key = keys.into_iter().find(|key| before.get(*key) != after.get(*key))?;
+        Some(format!("{section}.{key}"))
+    };
+    sections.iter().find_map(changed)
+}
+
+/// What a diff needs of a published selection: about a hundred bytes per query.
+struct Selection {
+    samples: BTreeMap<u64, Selected>,
+    /// Reasons by ordinal, with the query's id.
+    exclusions: BTreeMap<u64, (String, String)>,
+}
+
+struct Selected {
+    query_id: String,
+    mode: String,
+    seed: String,
+    difficulty: String,
+    is_outstanding: bool,
+}
+
+impl Selection {
+    fn read(dir: &Path, fingerprint: &str) -> Result<Self, RunError> {
+        let (mut samples, mut exclusions) = (BTreeMap::new(), BTreeMap::new());
+        let text = |cell: Option<String>| cell.unwrap_or_default();
+        for record in Reader::open(dir)?.shards(fingerprint)? {
+            let path = dir.join(&record.file_name);
+            if record.table == Table::Samples.name() {
+                let columns = ["ordinal", "query_id", "mode", "seed", "difficulty", "justification_status"];
+                for row in read_columns(&path, &columns)? {
+                    let Ok([ordinal, query_id, mode, seed, difficulty, status]) = <[_; 6]>::try_from(row) else {
+                        continue;
+                    };
+                    let selected = Selected {
+                        query_id: text(query_id),
+                        mode: text(mode),
+                        seed: text(seed),
+                        difficulty: text(difficulty),
+                        is_outstanding: status.as_deref() == Some("outstanding"),
+                    };
+                    samples.insert(text(ordinal).parse().unwrap_or(u64::MAX), selected);
+                }
+            } else if record.table == Table::Exclusions.name() {
+                for row in read_columns(&path, &["ordinal", "query_id", "reason"])? {
+                    let Ok([ordinal, query_id, reason]) = <[_; 3]>::try_from(row) else { continue };
+                    exclusions.insert(text(ordinal).parse().unwrap_or(u64::MAX), (text(query_id), text(reason)));
+                }
+            }
+        }
+        Ok(Self { samples, exclusions })
+    }
+}
+
+fn diff(before: &Selection, after: &Selection) -> Diff {
+    let mut diff = Diff::default();
+    for (ordinal, now) in &after.samples {
+        diff.justifications_outstanding += u64::from(now.is_outstanding);
+        let Some(then) = before.samples.get(ordinal) else {
+            if before.exclusions.contains_key(ordinal) {
+                diff.joined.push(now.query_id.clone());
+            } else {
+                diff.unsettled_before += 1;
+            }
+            continue;
+        };
+        diff.other_difficulty += u64::from(then.difficulty != now.difficulty);
+        if then.mode != now.mode {
+            let (query_id, before, after) = (now.query_id.clone(), then.mode.clone(), now.mode.clone());
+            diff.changed_mode.push(ModeChange { query_id, before, after });
+        } else if then.seed != now.seed {
+            diff.other_response += 1;
+        } else {
+            diff.same += 1;
+        }
+    }
+    for (ordinal, (query_id, reason)) in &after.exclusions {
+        if before.samples.contains_key(ordinal) {
+            diff.left.insert(query_id.clone(), reason.clone());
+        } else if !before.exclusions.contains_key(ordinal) {
+            diff.unsettled_before += 1;
+        }
+    }
+    diff
+}

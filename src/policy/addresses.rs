@@ -1,0 +1,137 @@
+//! The content addresses of a hosted model's responses, which need its prompts and its identity, but not the model.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    FREE, PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
+};
+use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
+use crate::domain::{ByMode, Mode, Query};
+
+/// What prompts are made of besides this program's own prompts: enough to address responses without the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPrompter {
+    /// The model's chat template.
+    pub chat_template: String,
+    /// The text of its first token.
+    pub bos_token: String,
+    /// The text of its last token.
+    pub eos_token: String,
+}
+
+/// Who answers, how it is asked and how it is sampled.
+pub struct Addresses {
+    prompter: Prompter,
+    identity: PolicyIdentity,
+    sampling: SamplingSettings,
+    kv_type: KvTypeName,
+}
+
+impl Addresses {
+    /// Puts together what addresses are made of.
+    #[must_use]
+    pub fn new(
+        prompter: Prompter,
+        identity: PolicyIdentity,
+        policy: &PolicySettings,
+        sampling: &SamplingSettings,
+    ) -> Self {
+        Self { prompter, identity, sampling: sampling.clone(), kv_type: policy.kv_type }
+    }
+
+    /// Restores the addresses of a policy that is not there. Whether they are the same ones is for the caller to see:
+    /// the hash of the prompter differs where this program's prompts have changed since.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template cannot be used.
+    pub fn restore(
+        stored: &StoredPrompter,
+        identity: PolicyIdentity,
+        policy: &PolicySettings,
+        sampling: &SamplingSettings,
+    ) -> Result<Self, TemplateError> {
+        let StoredPrompter { chat_template, bos_token, eos_token } = stored;
+        // The identity's name is that of a resolved preset.
+        let name = serde_json::from_value(identity.preset.as_str().into()).unwrap_or(ModePresetName::Auto);
+        let preset = Preset::resolve(name, chat_template);
+        let prompter = Prompter::new(chat_template, bos_token, eos_token, preset)?;
+        Ok(Self::new(prompter, identity, policy, sampling))
+    }
+
+    /// Returns who the policy is.
+    #[must_use]
+    pub fn identity(&self) -> &PolicyIdentity {
+        &self.identity
+    }
+
+    /// Returns the prompt renderer.
+    #[must_use]
+    pub fn prompter(&self) -> &Prompter {
+        &self.prompter
+    }
+
+    /// Returns how responses are sampled.
+    #[must_use]
+    pub fn sampling(&self) -> &SamplingSettings {
+        &self.sampling
+    }
+
+    /// Returns a SHA-256 in hex over the weights, the preset, the prompts and the sampler's version.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let PolicyIdentity { revision, preset, prompts, .. } = &self.identity;
+        let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}");
+        hex::encode(Sha256::digest(text.as_bytes()))
+    }
+
+    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
+        let prompts = self.prompter.render(query)?;
+        Ok(ByMode::from_fn(|mode| {
+            let samples = 0..self.sampling.samples_per_mode;
+            samples.map(|sample_index| self.task(&prompts[mode], mode, sample_index)).collect()
+        }))
+    }
+
+    /// Returns N responses for which no mode is asked: the prompt is the user's text, as in the training rows.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the chat template refuses the query.
+    pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
+        let prompt = self.prompter.render_free(query)?;
+        let samples = 0..self.sampling.samples_per_mode;
+        Ok(samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect())
+    }
+
+    fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        self.task_as(mode.name(), prompt, mode, sample_index)
+    }
+
+    /// Builds a task that is asked for under a name: its mode's, or [`FREE`].
+    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+        let tokens_max = match mode {
+            Mode::ThinkOn => self.sampling.think_on_tokens_max,
+            Mode::ThinkOff => self.sampling.think_off_tokens_max,
+        };
+        let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
+        let identity = serde_json::json!({
+            "version": SAMPLING_VERSION,
+            "weights": self.identity.revision,
+            "prompt": prompt,
+            "mode": asked,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "kv_type": self.kv_type,
+            "tokens_max": tokens_max,
+            "seed": seed,
+            "sample_index": sample_index,
+        });
+        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max })
+    }
+}

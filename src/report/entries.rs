@@ -1,0 +1,196 @@
+//! What the reader shows of a query: its row and its responses.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::TEXT_CHARS_MAX;
+use crate::shards::{ExclusionRow, RolloutRow, RowFilter, SampleRow, ShardError, Table, read_rows, read_rows_of};
+
+/// A query.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Entry {
+    /// Its id; empty where the input row had none.
+    pub id: String,
+    /// Its position in the input.
+    pub ordinal: i64,
+    /// Where it comes from.
+    pub source: String,
+    /// The mode of its sample, or why there is none.
+    pub outcome: String,
+    /// The kind of answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// The difficulty label.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub difficulty: String,
+    /// What was asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub question: String,
+    /// The reference answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub gold: String,
+    /// Why the mode was chosen.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mode_reason: String,
+    /// Pass rate in Think-on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_on: Option<f64>,
+    /// Pass rate in Think-off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_off: Option<f64>,
+    /// Why the mode suits the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+    /// Who says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge_model: Option<String>,
+    /// The chosen answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// The sample index of the chosen response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen_index: Option<i32>,
+    /// What was found of an excluded row.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// The responses of both modes; empty in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<Response>,
+}
+
+/// A response.
+#[derive(Debug, Clone, Serialize)]
+pub struct Response {
+    /// The mode that was asked for.
+    pub mode: String,
+    /// Its index among the samples of its mode.
+    pub index: i32,
+    /// The verdict.
+    pub verdict: String,
+    /// How it came about.
+    pub reason: String,
+    /// The answer that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extracted: Option<String>,
+    /// Its length.
+    pub tokens: i32,
+    /// Why it ended.
+    pub finish: String,
+    /// The reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// The rest.
+    pub answer: String,
+}
+
+/// Returns a text, cut if it is very long, with what was left out said.
+fn bounded(text: String) -> String {
+    let Some((at, _)) = text.char_indices().nth(TEXT_CHARS_MAX) else { return text };
+    let more = text[at..].chars().count();
+    format!("{}\n[{more} more characters are in the shards]", &text[..at])
+}
+
+/// Builds the entry of a sample.
+#[must_use]
+pub fn sample_entry(row: SampleRow) -> Entry {
+    Entry {
+        id: row.query_id,
+        ordinal: row.ordinal,
+        source: row.source,
+        outcome: row.mode,
+        kind: row.kind,
+        difficulty: row.difficulty,
+        question: bounded(row.prompt),
+        gold: bounded(row.gold),
+        mode_reason: row.mode_reason,
+        p_on: Some(row.pass_rate_on),
+        p_off: Some(row.pass_rate_off),
+        justification: row.justification.map(bounded),
+        judge_model: row.judge_model,
+        answer: bounded(row.answer),
+        ..Entry::default()
+    }
+}
+
+fn exclusion_entry(row: ExclusionRow) -> Entry {
+    Entry {
+        id: row.query_id.unwrap_or_default(),
+        ordinal: row.ordinal,
+        source: row.source,
+        outcome: row.reason,
+        detail: format!("{} ({}:{})", bounded(row.detail), row.file, row.line),
+        ..Entry::default()
+    }
+}
+
+fn response(row: RolloutRow) -> Response {
+    Response {
+        mode: row.mode,
+        index: row.sample_index,
+        verdict: row.verdict,
+        reason: row.verdict_reason,
+        extracted: row.extracted.map(bounded),
+        tokens: row.completion_tokens,
+        finish: row.finish_reason,
+        thinking: row.thinking.map(bounded),
+        answer: bounded(row.answer),
+    }
+}
+
+/// Adds responses to an entry, and marks the chosen one: that of the sample's seed.
+fn with_rollouts(mut entry: Entry, seed: Option<i64>, rollouts: Vec<RolloutRow>) -> Entry {
+    let chosen = rollouts.iter().find(|row| Some(row.seed) == seed && row.mode == entry.outcome);
+    entry.chosen_index = chosen.map(|row| row.sample_index);
+    entry.rollouts = rollouts.into_iter().map(response).collect();
+    entry
+}
+
+/// Returns a shard's entries in order, with their responses if `filter` is for one query, else without. Blocks.
+///
+/// # Errors
+/// [`ShardError`] if a file cannot be read.
+pub fn entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError> {
+    let samples: Vec<SampleRow> = read_rows(&dir.join(Table::Samples.file_name(index)))?;
+    let exclusions: Vec<ExclusionRow> = read_rows(&dir.join(Table::Exclusions.file_name(index)))?;
+    let mut entries: Vec<Entry> =
+        samples.into_iter().map(sample_entry).chain(exclusions.into_iter().map(exclusion_entry)).collect();
+    entries.sort_by_key(|entry| entry.ordinal);
+    Ok(entries)
+}
+
+/// Returns the entries of a shard with their responses. Blocks.
+///
+/// # Errors
+/// [`ShardError`] if a file cannot be read.
+pub fn whole_entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError> {
+    let samples: Vec<SampleRow> = read_rows(&dir.join(Table::Samples.file_name(index)))?;
+    let seeds: HashMap<i64, i64> = samples.iter().map(|row| (row.ordinal, row.seed)).collect();
+    let mut rollouts: HashMap<i64, Vec<RolloutRow>> = HashMap::new();
+    for row in read_rows::<RolloutRow>(&dir.join(Table::Rollouts.file_name(index)))? {
+        rollouts.entry(row.ordinal).or_default().push(row);
+    }
+    let whole = |entry: Entry| {
+        let responses = rollouts.remove(&entry.ordinal).unwrap_or_default();
+        let seed = seeds.get(&entry.ordinal).copied();
+        with_rollouts(entry, seed, responses)
+    };
+    Ok(entries_of(dir, index)?.into_iter().map(whole).collect())
+}
+
+/// Returns one query with its responses, from the shard that holds it. Blocks.
+///
+/// # Errors
+/// [`ShardError`] if a file cannot be read.
+pub fn entry(dir: &Path, index: u32, ordinal: i64) -> Result<Option<Entry>, ShardError> {
+    let filter = RowFilter::ordinal(ordinal);
+    let rollouts = read_rows_of(&dir.join(Table::Rollouts.file_name(index)), &filter)?;
+    let sample: Option<SampleRow> = read_rows_of(&dir.join(Table::Samples.file_name(index)), &filter)?.pop();
+    if let Some(sample) = sample {
+        let seed = Some(sample.seed);
+        return Ok(Some(with_rollouts(sample_entry(sample), seed, rollouts)));
+    }
+    let exclusion: Option<ExclusionRow> = read_rows_of(&dir.join(Table::Exclusions.file_name(index)), &filter)?.pop();
+    Ok(exclusion.map(|row| with_rollouts(exclusion_entry(row), None, rollouts)))
+}

@@ -1,0 +1,355 @@
+//! One rollout as it stands in a file or a request: what is given is taken, what is not is read from the completion.
+//!
+//! | what | given as | else |
+//! |---|---|---|
+//! | mode | `mode` | the mode tag of `completion`, or what its body shows |
+//! | correct | `correct` (true, false, 1, 0) | `verdict`; else the completion is verified against `gold` |
+//! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the mode that was asked for and could be rendered as a structured response |
+//!
+//! Only a verdict `correct` counts as correct. Programs cannot be run here: they come back as a case for whoever can.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::Response;
+use crate::domain::{FinishReason, Kind, Mode, Verdict, VerdictOutcome};
+use crate::template::{self, ResponseBody, StructuredResponse, find_tag, read_structured, render};
+use crate::verify::{self, Case, CodeCase};
+
+/// Keys that a rollout may have; others are ignored.
+pub const KEYS: &[&str] = &[
+    "query_id",
+    "mode",
+    "correct",
+    "format_ok",
+    "completion",
+    "finish_reason",
+    "kind",
+    "gold",
+    "choices",
+    "tests",
+    "test_imports",
+    "entry_point",
+    "question",
+    "token_ids",
+    "verdict",
+    "observed_mode",
+    "thinking",
+    "answer",
+];
+
+/// A rollout.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RolloutRow<'a> {
+    /// The group; a text or a whole number.
+    #[serde(borrow)]
+    pub query_id: Option<Name<'a>>,
+    #[serde(borrow)]
+    mode: Option<Cow<'a, str>>,
+    correct: Option<Flag>,
+    format_ok: Option<Flag>,
+    /// The structured response.
+    #[serde(borrow)]
+    pub completion: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
+    gold: Option<Gold>,
+    choices: Option<Vec<String>>,
+    tests: Option<Texts>,
+    test_imports: Option<Texts>,
+    entry_point: Option<String>,
+    question: Option<String>,
+    /// The tokens that were sampled, where the trainer knows them.
+    pub token_ids: Option<Vec<u32>>,
+    #[serde(borrow)]
+    verdict: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    observed_mode: Option<Cow<'a, str>>,
+    thinking: Option<String>,
+    answer: Option<String>,
+}
+
+/// A text, or a whole number that stands for its digits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Name<'a> {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(#[serde(borrow)] Cow<'a, str>),
+}
+
+impl Name<'_> {
+    /// Returns it as text.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.into_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Bool(bool),
+    Number(f64),
+}
+
+impl Flag {
+    fn read(self, key: &'static str) -> Result<bool, RowFault> {
+        match self {
+            Self::Bool(is_set) => Ok(is_set),
+            Self::Number(number) if number == 0.0 || number == 1.0 => Ok(number == 1.0),
+            Self::Number(number) => Err(RowFault(format!("{key} is {number}, expected true, false, 1 or 0"))),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Gold {
+    Text(String),
+    Other(serde_json::Number),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<serde_json::Value>),
+    Table(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Texts {
+    /// Returns the texts; objects as JSON.
+    fn into_list(texts: Option<Self>) -> Vec<String> {
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        match texts {
+            None => Vec::new(),
+            Some(Self::One(one)) => vec![one],
+            Some(Self::Many(many)) => many.into_iter().map(text).collect(),
+            Some(Self::Table(table)) => vec![serde_json::Value::Object(table).to_string()],
+        }
+    }
+}
+
+/// Why a row is no rollout.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RowFault(pub String);
+
+impl RowFault {
+    fn missing(what: &str) -> Self {
+        Self(format!("the row has no {what}"))
+    }
+}
+
+/// A rollout that the reward rule can be applied to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graded {
+    /// Mode, correctness, format.
+    pub response: Response,
+    /// The byte of the completion at which the judge block ends; `None` where the row has no completion.
+    pub judge_end: Option<usize>,
+    /// The verdict, if it was made here.
+    pub verdict: Option<Verdict>,
+}
+
+/// A rollout that is graded, or waits for its program.
+#[derive(Debug)]
+pub enum Grading {
+    /// It is graded.
+    Ready(Graded),
+    /// Its program has to be run; [`Graded::with_verdict`] takes the verdict.
+    Program(Graded, Box<CodeCase>),
+}
+
+impl Graded {
+    /// Takes the verdict of a program.
+    #[must_use]
+    pub fn with_verdict(mut self, verdict: Verdict) -> Self {
+        self.response.is_correct = verdict.is_correct();
+        self.verdict = Some(verdict);
+        self
+    }
+}
+
+impl RolloutRow<'_> {
+    /// Returns whether the row says itself: its mode, whether it is correct, whether it is well-formed.
+    #[must_use]
+    pub fn gives(&self) -> [bool; 3] {
+        [self.mode.is_some(), self.correct.is_some() || self.verdict.is_some(), self.format_ok.is_some()]
+    }
+}
+
+/// Reads what the reward rule needs from a row.
+///
+/// # Errors
+/// [`RowFault`] if something is neither given nor can be read.
+pub fn grade(row: RolloutRow<'_>) -> Result<Grading, RowFault> {
+    let finish_reason: FinishReason = match row.finish_reason.as_deref() {
+        None => FinishReason::Stop,
+        Some(name) => name.parse().map_err(|error| RowFault(format!("finish_reason: {error}")))?,
+    };
+    let read = row.completion.as_deref().map(read_structured);
+    let observed = read.map(|read| read.observe(finish_reason));
+    let mode: Mode = match (&row.mode, &read, &observed) {
+        (Some(name), _, _) => name.parse().map_err(|error| RowFault(format!("mode: {error}")))?,
+        (None, Some(read), Some(observed)) => read.mode.unwrap_or(observed.mode),
+        _ => return Err(RowFault::missing("mode and no completion to read it from")),
+    };
+    let is_well_formed = match (row.format_ok, &row.completion) {
+        (Some(flag), _) => flag.read("format_ok")?,
+        (None, Some(completion)) => template::parse(completion).is_ok(),
+        (None, None) => is_renderable(&row, mode)?,
+    };
+    let judge_end = row.completion.as_deref().zip(read).map(|(completion, read)| read.judge_end(completion));
+    let graded =
+        |is_correct| Graded { response: Response { mode, is_correct, is_well_formed }, judge_end, verdict: None };
+    if let Some(flag) = row.correct {
+        return Ok(Grading::Ready(graded(flag.read("correct")?)));
+    }
+    if let Some(name) = &row.verdict {
+        let outcome: VerdictOutcome = name.parse().map_err(|error| RowFault(format!("verdict: {error}")))?;
+        return Ok(Grading::Ready(graded(outcome == VerdictOutcome::Correct)));
+    }
+    let Some(observed) = observed else { return Err(RowFault::missing("correct, no verdict and no completion")) };
+    verify_answer(row, observed.answer, graded(false))
+}
+
+/// Whether a row of a run's rollouts table, whose response is no structured one yet, could become one.
+fn is_renderable(row: &RolloutRow<'_>, mode: Mode) -> Result<bool, RowFault> {
+    let (Some(observed), Some(answer)) = (&row.observed_mode, &row.answer) else {
+        return Err(RowFault::missing("format_ok and no completion to read it from"));
+    };
+    let observed: Mode = observed.parse().map_err(|error| RowFault(format!("observed_mode: {error}")))?;
+    let answer = answer.clone();
+    let body = match mode {
+        Mode::ThinkOn => ResponseBody::ThinkOn { thinking: row.thinking.clone().unwrap_or_default(), answer },
+        Mode::ThinkOff => ResponseBody::ThinkOff { answer },
+    };
+    let response = StructuredResponse { justification: String::new(), body };
+    let is_tag_free = row.thinking.as_deref().is_none_or(|thinking| find_tag(thinking).is_none());
+    Ok(observed == mode && is_tag_free && render(&response).is_ok())
+}
+
+fn verify_answer(row: RolloutRow<'_>, answer: String, graded: Graded) -> Result<Grading, RowFault> {
+    let choices = row.choices.unwrap_or_default();
+    let kind: Kind = match row.kind.as_deref() {
+        Some("multiple_choice") => Kind::Choice,
+        Some(name) => name.parse().map_err(|error| RowFault(format!("kind: {error}")))?,
+        None if !choices.is_empty() => Kind::Choice,
+        None if row.tests.is_some() => Kind::Code,
+        None => Kind::Math,
+    };
+    if kind == Kind::Code {
+        let case = CodeCase {
+            tests: Texts::into_list(row.tests),
+            test_imports: Texts::into_list(row.test_imports),
+            entry_point: row.entry_point,
+            question: row.question.unwrap_or_default(),
+            response: answer,
+        };
+        return Ok(Grading::Program(graded, Box::new(case)));
+    }
+    let gold = match row.gold {
+        Some(Gold::Text(text)) => text,
+        Some(Gold::Other(number)) => number.to_string(),
+        None => return Err(RowFault::missing("correct, no verdict and no gold to verify the completion against")),
+    };
+    let verdict = verify::verify(&Case { kind, gold: &gold, choices: &choices, response: &answer });
+    Ok(Grading::Ready(graded.with_verdict(verdict)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON: &str = "<judge>\nWhy.\n</judge>\n\n<think_on>\n<think>\n2+2\n</think>\n\n<answer>\n4\n</answer>";
+
+    fn ready(json: serde_json::Value) -> Graded {
+        let text = json.to_string();
+        match grade(serde_json::from_str(&text).unwrap()).unwrap() {
+            Grading::Ready(graded) => graded,
+            Grading::Program(..) => unreachable!("no program was asked for"),
+        }
+    }
+
+    fn fault(json: serde_json::Value) -> String {
+        let text = json.to_string();
+        grade(serde_json::from_str(&text).unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let graded = ready(serde_json::json!({"query_id": 7, "mode": "think_off", "correct": 1, "format_ok": false}));
+        let expected = Response { mode: Mode::ThinkOff, is_correct: true, is_well_formed: false };
+        assert_eq!((graded.response, graded.judge_end, graded.verdict), (expected, None, None));
+        let graded = ready(serde_json::json!({"mode": "think_off", "correct": false, "completion": ON}));
+        assert_eq!(graded.response, Response { mode: Mode::ThinkOff, is_correct: false, is_well_formed: true });
+    }
+
+    #[test]
+    fn what_is_not_given_is_read_from_the_completion_and_verified() {
+        let graded = ready(serde_json::json!({"completion": ON, "kind": "numeric", "gold": 4}));
+        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: true });
+        assert_eq!(&ON[..graded.judge_end.unwrap()], "<judge>\nWhy.\n</judge>\n\n<think_on>");
+        assert_eq!(graded.verdict.unwrap().outcome, VerdictOutcome::Correct);
+        // The answer is right, the form is not: a byte behind the end is enough.
+        let graded = ready(serde_json::json!({"completion": format!("{ON}\n"), "gold": "4"}));
+        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: false });
+        // An answer that stands in the thinking only is none.
+        let cut = "<judge>W</judge><think_on><think>It is 4";
+        let graded = ready(serde_json::json!({"completion": cut, "gold": "4", "finish_reason": "length"}));
+        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: false, is_well_formed: false });
+        let graded = ready(serde_json::json!({"completion": "<think_off><answer>B</answer>", "gold": "B",
+            "choices": ["one", "two"]}));
+        assert!(graded.response.is_correct);
+    }
+
+    #[test]
+    fn rows_of_a_run_are_well_formed_if_they_could_be_rendered() {
+        let row = |observed: &str, answer: &str, verdict: &str| {
+            ready(serde_json::json!({"mode": "think_off", "observed_mode": observed, "answer": answer,
+                "verdict": verdict, "thinking": null}))
+            .response
+        };
+        let of = |is_correct, is_well_formed| Response { mode: Mode::ThinkOff, is_correct, is_well_formed };
+        assert_eq!(row("think_off", "4", "correct"), of(true, true));
+        assert_eq!(row("think_on", "4", "incorrect"), of(false, false));
+        assert_eq!(row("think_off", "<answer>4", "unverifiable"), of(false, false));
+    }
+
+    #[test]
+    fn programs_come_back_as_cases() {
+        let text = serde_json::json!({"completion": ON, "kind": "code", "tests": ["assert f(1) == 2"]}).to_string();
+        let Ok(Grading::Program(graded, case)) = grade(serde_json::from_str(&text).unwrap()) else {
+            unreachable!("it is a program")
+        };
+        assert_eq!((case.response.as_str(), graded.response.is_correct), ("4", false));
+        let passed = Verdict { outcome: VerdictOutcome::Correct, extracted: None, reason: String::new() };
+        assert!(graded.with_verdict(passed).response.is_correct);
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let json = |json| fault(json);
+        assert!(json(serde_json::json!({"correct": true, "format_ok": true})).contains("no mode"));
+        assert!(json(serde_json::json!({"mode": "on"})).contains("think_on, think_off"));
+        assert!(json(serde_json::json!({"mode": "think_on", "correct": true})).contains("no format_ok"));
+        assert!(json(serde_json::json!({"mode": "think_on", "format_ok": true})).contains("no correct"));
+        assert!(json(serde_json::json!({"completion": ON})).contains("no gold"));
+        let half = serde_json::json!({"mode": "think_on", "format_ok": 0.5, "correct": 1});
+        assert!(json(half).contains("format_ok is 0.5"));
+        assert!(json(serde_json::json!({"completion": ON, "verdict": "right"})).contains("verdict"));
+    }
+}

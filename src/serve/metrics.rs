@@ -1,0 +1,81 @@
+//! Counters in Prometheus's text format.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::error::ApiError;
+
+/// Running totals of the server.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests by route and status.
+    requests: Mutex<BTreeMap<(String, u16), u64>>,
+    /// Responses whose client left before their end.
+    pub(super) cancelled: AtomicU64,
+    /// Rollouts that were rewarded.
+    pub(super) rewarded: AtomicU64,
+}
+
+impl Metrics {
+    fn requests(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, u16), u64>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The routes that are told apart: others are one, so that no client can fill the memory with names.
+const ROUTES: &[&str] =
+    &["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/reward", "/openrlhf/reward", "/metrics", "/health"];
+
+/// Counts a request and its status.
+pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let route = ROUTES.iter().find(|route| **route == path).copied().unwrap_or("other");
+    let response = next.run(request).await;
+    *app.metrics.requests().entry((route.to_owned(), response.status().as_u16())).or_default() += 1;
+    response
+}
+
+/// `GET /health`: 200 while requests are taken.
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    if app.stop.is_cancelled() {
+        return ApiError::stopping().into_response();
+    }
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+/// `GET /metrics`
+pub(super) async fn respond(State(app): State<Arc<App>>) -> Response {
+    let stats = app.policy.stats();
+    let engine = app.policy.engine().description();
+    let under_way = app.capacity - app.permits.available_permits();
+    let running = stats.running.load(Ordering::Relaxed);
+    let mut text = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
+        text.push_str(&format!("# HELP thinkloom_{name} {help}\n# TYPE thinkloom_{name} {kind}\n"));
+        text.push_str(&format!("thinkloom_{name} {value}\n"));
+    };
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    metric("sampled_tokens_total", "counter", "Tokens sampled.", load(&stats.sampled_tokens));
+    metric("prompt_tokens_total", "counter", "Prompt tokens run.", load(&stats.prompt_tokens));
+    metric("preemptions_total", "counter", "Sequences that gave their KV memory back.", load(&stats.preemptions));
+    metric("cancelled_responses_total", "counter", "Responses whose client left.", load(&app.metrics.cancelled));
+    metric("rewarded_rollouts_total", "counter", "Rollouts that were rewarded.", load(&app.metrics.rewarded));
+    metric("responses_under_way", "gauge", "Responses that run or wait.", under_way as u64);
+    metric("responses_running", "gauge", "Responses that hold a slot.", running as u64);
+    metric("responses_max", "gauge", "Responses that may run or wait.", app.capacity as u64);
+    metric("slots", "gauge", "Sequences decoded together.", engine.slots as u64);
+    metric("kv_blocks_held", "gauge", "KV blocks of 16 positions.", stats.blocks_held.load(Ordering::Relaxed) as u64);
+    text.push_str("# HELP thinkloom_requests_total Requests by route and status.\n");
+    text.push_str("# TYPE thinkloom_requests_total counter\n");
+    for ((route, status), count) in app.metrics.requests().iter() {
+        text.push_str(&format!("thinkloom_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}\n"));
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

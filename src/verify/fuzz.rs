@@ -1,0 +1,259 @@
+//! What must hold for any text whatsoever: the bodies that the fuzz targets (`tests/fuzz`) and the property tests share.
+//!
+//! Each takes text from anywhere, and panics where a promise is broken. Texts may be of any size and hold anything that
+//! UTF-8 can hold.
+
+use super::{Case, code, extract, math, verify};
+use crate::domain::{Kind, UnverifiableCause, VerdictOutcome};
+
+/// References that responses are held against.
+const GOLDS: &[&str] = &["42", r"\frac{1}{2}", "x^2+1", "(1,2)", "B", "Paris"];
+
+/// Checks that any response ends in one verdict: the same each time, with a reason, its answer no longer than the response
+/// and its wrappings, and that a box at the end of it is found.
+///
+/// # Panics
+/// If one of these does not hold.
+pub fn extractor(response: &str) {
+    let choices = ["Paris", "The Nile", "42"].map(str::to_owned);
+    for &kind in Kind::ALL {
+        for gold in GOLDS {
+            let case = Case { kind, gold, choices: &choices, response };
+            let verdict = verify(&case);
+            assert_eq!(verdict, verify(&case), "{kind} {gold}: the verdict changes");
+            assert!(!verdict.reason.is_empty(), "{kind} {gold}: no reason");
+            // Several boxes are joined with commas, and a character may be spelled with more bytes than it had.
+            let longest = response.len() * 4 + 16;
+            assert!(verdict.extracted.as_ref().is_none_or(|answer| answer.len() <= longest), "{kind} {gold}: too long");
+            assert!(!verdict.is_correct() || verdict.extracted.is_some(), "{kind} {gold}: correct without an answer");
+        }
+    }
+    let part = extract::answer_part(response);
+    assert!(response.contains(part), "the answer is no part of the response");
+    assert_eq!(
+        extract::answer_part(&format!("{response}</think>")).trim(),
+        "",
+        "text before the end of thinking counts"
+    );
+    // Whatever stands in front, a last box is the answer, unless an earlier one is joined to it.
+    if part == response.trim() && !response.contains("box") {
+        let boxed = format!("{response}\n\nSo we have \\boxed{{42}}");
+        let verdict = verify(&Case { kind: Kind::Math, gold: "42", choices: &[], response: &boxed });
+        assert_eq!(verdict.outcome, VerdictOutcome::Correct, "the last box is not the answer: {}", verdict.reason);
+    }
+}
+
+/// Checks that any two texts compare: the same each time, each text equal to itself, and spaces around it of no
+/// account; and that one direction's exact equality is not refuted by the other.
+///
+/// # Panics
+/// If one of these does not hold.
+pub fn latex(gold: &str, answer: &str) {
+    let outcome = math::equal(gold, answer);
+    assert_eq!(outcome, math::equal(gold, answer), "the outcome changes");
+    assert_eq!(
+        outcome,
+        math::equal(&format!(" {gold}\n"), &format!("\t{answer} ")),
+        "spaces around it change the outcome"
+    );
+    if !math::is_blank(gold) {
+        assert_eq!(math::equal(gold, gold), math::Outcome::Equal("string_equal"), "a text differs from itself");
+    }
+    // Rounding, names and units may hold in one direction only; exact values cannot.
+    let is_exact = matches!(outcome, math::Outcome::Equal("string_equal" | "rational_equal" | "algebraic_equal"));
+    let back = math::equal(answer, gold);
+    assert!(
+        !(is_exact && matches!(back, math::Outcome::Different(_))),
+        "{outcome:?}, and the other way round {back:?}"
+    );
+    for kind in [Kind::Math, Kind::Numeric, Kind::Text] {
+        // A gold that is refused at ingest is never called readable later.
+        if super::check_gold(kind, gold, &[]).is_err() {
+            let verdict = verify(&Case { kind, gold, choices: &[], response: "7" });
+            assert!(!verdict.is_correct(), "{kind}: an unreadable gold equals 7");
+        }
+    }
+}
+
+/// Checks that program texts are parts of the response, line by line and in order, and that what was found is found again
+/// in a fence of its own.
+///
+/// # Panics
+/// If one of these does not hold.
+pub fn code_blocks(response: &str) {
+    let blocks = code::program_blocks(response);
+    assert_eq!(blocks, code::program_blocks(response), "the blocks change");
+    let size: usize = blocks.iter().map(String::len).sum();
+    assert!(size <= response.len() + blocks.len(), "blocks hold more than the response");
+    let mut lines = response.lines();
+    for block in &blocks {
+        assert!(!block.trim().is_empty(), "an empty block");
+        for line in block.lines() {
+            assert!(lines.any(|whole| whole.ends_with(line)), "a line that the response does not have, or not here");
+        }
+        let is_fence = |line: &str| line.trim_start().starts_with("~~~");
+        if !block.lines().any(is_fence) {
+            let again = code::program_blocks(&format!("~~~python\n{block}~~~\n"));
+            assert_eq!(again.first(), Some(block), "a block is not found again");
+        }
+    }
+    let verdict = verify(&Case { kind: Kind::Code, gold: "", choices: &[], response });
+    assert_eq!(verdict.reason, UnverifiableCause::NoSandbox.name(), "code has a verdict without having run");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Builds texts of words that mean something to the readers, and of anything else.
+    fn texts(words: &'static [&'static str], longest: usize) -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            6 => prop::sample::select(words).prop_map(str::to_owned),
+            2 => "[ -~]{1,6}",
+            1 => "\\PC{1,4}",
+            1 => Just(" ".to_owned()),
+            1 => Just("\n".to_owned()),
+        ];
+        prop::collection::vec(piece, 0..longest).prop_map(|pieces| pieces.concat())
+    }
+
+    const RESPONSE: &[&str] = &[
+        "\\boxed{",
+        "\\boxed ",
+        "\\fbox{",
+        "{",
+        "}",
+        "$",
+        "$$",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]",
+        "the answer is ",
+        "Final answer: ",
+        "**Answer:** ",
+        "####",
+        "\u{7b54}\u{6848}\u{662f}",
+        "\u{3002}",
+        "42",
+        "1/2",
+        "x^2+1",
+        "(B)",
+        "B.",
+        "Paris",
+        " and ",
+        " or ",
+        "</think>",
+        "<think>",
+        "<answer>",
+        "</answer>",
+        "```",
+        "python\n",
+        "print(7)",
+        ",",
+        "\\text{",
+        "=",
+        "\u{2212}",
+        "\u{bd}",
+    ];
+    const LATEX: &[&str] = &[
+        "\\frac",
+        "\\sqrt",
+        "[3]",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "\\{",
+        "\\}",
+        "\\left",
+        "\\right",
+        "^",
+        "_",
+        "2",
+        "3",
+        "10",
+        "0.5",
+        "1,000",
+        "x",
+        "y",
+        "\\pi",
+        "e",
+        "i",
+        "+",
+        "-",
+        "*",
+        "/",
+        "\\cdot ",
+        "=",
+        "<",
+        "\\le ",
+        "\\in ",
+        "\\cup ",
+        "\\infty ",
+        ",",
+        ";",
+        "\\%",
+        "^\\circ",
+        "\\text{ cm}",
+        "\\pm ",
+        "!",
+        "\\binom",
+        "\\log",
+        "\\sin ",
+        "|",
+        "\\begin{pmatrix}",
+        "\\end{pmatrix}",
+        "&",
+        "\\\\",
+        "\\overline{3}",
+        "and",
+        "or",
+        "\u{221e}",
+        "\u{221a}",
+        "\u{b2}",
+        "\\sum",
+        "\\int",
+        "mod",
+        "_2",
+        "\\$",
+        "3:4",
+        "12:30",
+        "\\emptyset",
+        "\\mathbb{R}",
+        "\\setminus ",
+    ];
+    const CODE: &[&str] = &[
+        "```", "````", "~~~", "python", "py", "bash", "\n", "\n\n", "  ", "\t", "def f():", "return 1", "`",
+        "{python}", "\r\n",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(600))]
+
+        #[test]
+        fn any_response_ends_in_one_verdict(response in texts(RESPONSE, 14)) {
+            extractor(&response);
+        }
+
+        #[test]
+        fn any_two_texts_compare(gold in texts(LATEX, 12), answer in texts(LATEX, 12)) {
+            latex(&gold, &answer);
+        }
+
+        #[test]
+        fn any_text_compares_with_its_own_parts(pieces in prop::collection::vec(prop::sample::select(LATEX), 1..14), cut in 0usize..14) {
+            let answer = pieces[..cut.min(pieces.len())].concat();
+            latex(&pieces.concat(), &answer);
+        }
+
+        #[test]
+        fn any_response_gives_blocks_of_its_own_lines(response in texts(CODE, 24)) {
+            code_blocks(&response);
+        }
+    }
+}

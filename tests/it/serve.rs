@@ -1,0 +1,336 @@
+//! The server as its clients see it, over plain sockets.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Outcome, fixture, program, text, until};
+
+/// A running server; killed when dropped.
+struct Server {
+    child: Child,
+    address: String,
+    folder: TempDir,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, |_| {})
+    }
+
+    fn start_with(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("thinkloom.toml");
+        let model = json!(fixture("tiny-llama.gguf"));
+        std::fs::write(&config, format!("policy.model = {model}\npolicy.slots = 4\npolicy.threads = 1\n")).unwrap();
+        let said = folder.path().join("stdout");
+        let mut command = program();
+        command.arg("serve").arg("-c").arg(&config).args(["--listen", "127.0.0.1:0"]).args(arguments);
+        prepare(&mut command);
+        let child = command.stdout(File::create(&said).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+        let address = until("the server listens", || {
+            let text = std::fs::read_to_string(&said).unwrap();
+            text.strip_suffix('\n')?.strip_prefix("listening on http://").map(str::to_owned)
+        });
+        Self { child, address, folder }
+    }
+
+    /// Sends a request and leaves the answer on the wire.
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        stream
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let mut answer = String::new();
+        self.send(method, path, headers, body).read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, _, answer) = self.ask("POST", path, "", &body.to_string());
+        (status, serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}")))
+    }
+
+    fn chat(&self, more: &Value) -> Value {
+        let (status, answer) = self.post("/v1/chat/completions", &chat(more));
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Returns the data of all events of a streamed response.
+    fn events(&self, path: &str, body: &Value) -> Vec<String> {
+        let (status, _, answer) = self.ask("POST", path, "", &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        answer.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let (_, _, text) = self.ask("GET", "/metrics", "", "");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("thinkloom_{name} ")).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("{name} is missing:\n{text}")).parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A chat request with these fields.
+fn chat(more: &Value) -> Value {
+    let mut body = json!({"messages": [{"role": "user", "content": "Which number?"}], "max_tokens": 24, "seed": 7});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn contents(answer: &Value) -> Vec<&str> {
+    answer["choices"].as_array().unwrap().iter().map(|choice| text(&choice["message"], "content")).collect()
+}
+
+#[test]
+fn a_seed_gives_the_same_texts_whatever_else_is_asked_for() {
+    let server = Server::start(&[]);
+    let one = server.chat(&json!({}));
+    let four = server.chat(&json!({"n": 4, "logprobs": true}));
+    assert_eq!(contents(&four).len(), 4);
+    assert_eq!(contents(&one)[0], contents(&four)[0]);
+    assert_eq!(contents(&four), contents(&server.chat(&json!({"n": 4}))));
+    assert_ne!(contents(&server.chat(&json!({"seed": 8}))), contents(&one), "another seed, another text");
+    let usage = &four["usage"];
+    assert_eq!(usage["prompt_tokens"], one["usage"]["prompt_tokens"], "one prompt for all choices");
+    let choice = &four["choices"][0];
+    let tokens = choice["logprobs"]["content"].as_array().unwrap();
+    let bytes: Vec<u8> = tokens
+        .iter()
+        .flat_map(|token| token["bytes"].as_array().unwrap())
+        .map(|byte| byte.as_u64().unwrap() as u8)
+        .collect();
+    assert_eq!(String::from_utf8_lossy(&bytes), text(&choice["message"], "content"));
+    assert!(tokens.iter().all(|token| token["logprob"].as_f64().unwrap() <= 0.0));
+    let (_, _, models) = server.ask("GET", "/v1/models", "", "");
+    assert!(models.contains("tiny-llama.gguf"), "{models}");
+}
+
+#[test]
+fn a_stream_adds_up_to_the_text_in_one_piece() {
+    let server = Server::start(&[]);
+    for more in [json!({"n": 3}), json!({"stop": ["e", "12"], "max_tokens": 60})] {
+        let whole = server.chat(&more);
+        let mut body = chat(&more);
+        body.as_object_mut()
+            .unwrap()
+            .extend(json!({"stream": true, "stream_options": {"include_usage": true}}).as_object().unwrap().clone());
+        let mut events = server.events("/v1/chat/completions", &body);
+        assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+        let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        assert_eq!(events.last().unwrap()["usage"], whole["usage"]);
+        let mut texts = vec![String::new(); contents(&whole).len()];
+        let mut reasons = vec![Value::Null; texts.len()];
+        for choice in events.iter().flat_map(|event| event["choices"].as_array().unwrap()) {
+            let index = choice["index"].as_u64().unwrap() as usize;
+            texts[index].push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+            if !choice["finish_reason"].is_null() {
+                reasons[index] = choice["finish_reason"].clone();
+            }
+        }
+        assert_eq!(texts, contents(&whole));
+        let expected: Vec<&Value> =
+            whole["choices"].as_array().unwrap().iter().map(|choice| &choice["finish_reason"]).collect();
+        assert_eq!(reasons.iter().collect::<Vec<_>>(), expected);
+    }
+    let plain = json!({"prompt": ["ab", "cd"], "seed": 3, "max_tokens": 5, "n": 2, "logprobs": 0});
+    let (status, whole) = server.post("/v1/completions", &plain);
+    assert_eq!((status, whole["choices"].as_array().unwrap().len()), (200, 4));
+    assert_eq!(whole["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn a_schema_is_obeyed_even_by_a_model_that_knows_nothing() {
+    let server = Server::start(&[]);
+    let schema = json!({"type": "object", "properties": {
+        "verdict": {"enum": ["yes", "no"]}, "reason": {"type": "string", "maxLength": 30}, "score": {"type": "integer"},
+    }, "required": ["verdict", "reason", "score"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "judgement", "schema": schema}});
+    for seed in 0..12 {
+        let answer = server.chat(&json!({"seed": seed, "max_tokens": 80, "response_format": format}));
+        let value: Value =
+            serde_json::from_str(contents(&answer)[0]).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        assert!(["yes", "no"].contains(&text(&value, "verdict")) && value["score"].is_i64(), "{value}");
+        assert!(text(&value, "reason").chars().count() <= 30);
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    }
+    let object = server.chat(&json!({"response_format": {"type": "json_object"}, "max_tokens": 40}));
+    assert!(serde_json::from_str::<Value>(contents(&object)[0]).unwrap().is_object());
+    let short = chat(&json!({"response_format": format, "max_tokens": 20}));
+    let (status, answer) = server.post("/v1/chat/completions", &short);
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("max_tokens")), "{answer}");
+}
+
+#[test]
+fn a_full_queue_is_said_at_once_and_a_client_that_leaves_frees_its_place() {
+    let server = Server::start(&["--queue-max", "0"]);
+    let five = chat(&json!({"n": 5}));
+    let (status, answer) = server.post("/v1/chat/completions", &five);
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("n")), "{answer}");
+    // Requests that arrive while others run are refused, never kept without bound; all that are taken are answered.
+    let body = chat(&json!({"n": 4, "max_tokens": 150})).to_string();
+    let streams: Vec<TcpStream> = (0..24).map(|_| server.send("POST", "/v1/chat/completions", "", &body)).collect();
+    let mut statuses: Vec<u16> = Vec::new();
+    for mut stream in streams {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(status != 429 || answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+        statuses.push(status);
+    }
+    assert!(statuses.iter().all(|status| [200, 429].contains(status)) && statuses.contains(&200), "{statuses:?}");
+    until("all places are free", || (server.metric("responses_under_way") == 0).then_some(()));
+    // A client that goes away while its response grows.
+    let body = chat(&json!({"max_tokens": 200, "n": 4, "stream": true})).to_string();
+    drop(server.send("POST", "/v1/chat/completions", "", &body));
+    until("its places are free", || (server.metric("responses_under_way") == 0).then_some(()));
+    assert_eq!(server.chat(&json!({}))["object"], "chat.completion");
+}
+
+#[test]
+fn a_key_is_asked_for_where_one_is_set() {
+    let server = Server::start_with(&["--api-key-env", "SERVE_KEY"], |command| {
+        command.env("SERVE_KEY", "secret-7");
+    });
+    assert_eq!(server.ask("GET", "/v1/models", "", "").0, 401);
+    assert_eq!(server.ask("GET", "/v1/models", "Authorization: Bearer secret-8\r\n", "").0, 401);
+    assert_eq!(server.ask("GET", "/v1/models", "Authorization: Bearer secret-7\r\n", "").0, 200);
+    assert_eq!(server.ask("GET", "/health", "", "").0, 200);
+    let mut missing = program();
+    missing.args(["serve", "--api-key-env", "NO_SUCH_KEY", "-c"]).arg(server.folder.path().join("thinkloom.toml"));
+    Outcome::of(&mut missing).assert_code(2).assert_says(&["NO_SUCH_KEY holds no key"]);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_the_field_at_fault() {
+    let server = Server::start(&[]);
+    let refuse = |more: Value, field: &str| {
+        let (status, answer) = server.post("/v1/chat/completions", &chat(&more));
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
+    };
+    refuse(json!({"model": "gpt-5"}), "model");
+    refuse(json!({"messages": []}), "messages");
+    refuse(json!({"messages": [{"role": "tool", "content": "x"}]}), "messages");
+    refuse(json!({"temperature": 2.5}), "temperature");
+    refuse(json!({"top_p": 0}), "top_p");
+    refuse(json!({"n": 0}), "n");
+    refuse(json!({"stop": [""]}), "stop");
+    refuse(json!({"max_tokens": 0}), "max_tokens");
+    refuse(json!({"top_logprobs": 3}), "top_logprobs");
+    refuse(json!({"tools": [{}]}), "tools");
+    refuse(
+        json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "a"}}}}),
+        "response_format",
+    );
+    refuse(json!({"continue_final_message": true}), "continue_final_message");
+    let (status, answer) = server.post("/v1/chat/completions", &json!({"messages": 1}));
+    assert_eq!(status, 400, "{answer}");
+    assert_eq!(server.ask("POST", "/v1/chat/completions", "", "{").0, 400);
+    assert_eq!(server.ask("GET", "/v1/chat/completions", "", "").0, 405);
+    assert_eq!(server.ask("GET", "/v2", "", "").0, 404);
+}
+
+const ROWS: &str = r#"{"query_id":"a","completion":"<judge>\nEasy.\n</judge>\n\n<think_off>\n<answer>\n4\n</answer>","kind":"numeric","gold":"4"}
+{"query_id":"a","completion":"<judge>\nHard.\n</judge>\n\n<think_on>\n<think>\n2+2\n</think>\n\n<answer>\n5\n</answer>","kind":"numeric","gold":"4"}
+{"query_id":"b","mode":"think_on","correct":true,"format_ok":true}
+{"query_id":"a","completion":"4","kind":"numeric","gold":"4"}
+{"query_id":"b","mode":"think_on"}
+"#;
+
+#[test]
+fn the_reward_endpoint_says_what_the_command_says() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, ROWS).unwrap();
+    let mut command = program();
+    command.args(["reward", "--rollouts", path.to_str().unwrap()]);
+    let said = Outcome::of(&mut command).assert_code(4).stdout;
+    let expected: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<Value> = ROWS.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (status, answer) = server.post("/v1/reward", &json!({"rollouts": rows}));
+    assert_eq!(status, 200, "{answer}");
+    let found = answer["rollouts"].as_array().unwrap();
+    assert_eq!(found.len(), expected.len());
+    const KEYS: &[&str] = &[
+        "mode",
+        "reward",
+        "mean_reward",
+        "mean_reward_mode",
+        "advantage_judge",
+        "advantage_answer",
+        "judge_chars",
+        "verdict",
+        "error",
+    ];
+    for (found, expected) in found.iter().zip(&expected) {
+        // The command keeps what a row that is none says of itself.
+        let is_fault = !expected["error"].is_null();
+        for key in KEYS.iter().filter(|key| !is_fault || **key != "mode") {
+            assert_eq!(found[key], expected[key], "{key}: {found} {expected}");
+        }
+    }
+    assert!(text(&found[4], "error").contains("no format_ok"));
+    // The same group by its completions, and in OpenRLHF's shape.
+    let completions: Vec<&Value> = rows.iter().filter_map(|row| row.get("completion")).collect();
+    let (_, groups) =
+        server.post("/v1/reward", &json!({"groups": [{"kind": "numeric", "gold": 4, "completions": completions}]}));
+    let of_group = groups["groups"][0]["rollouts"].as_array().unwrap();
+    assert_eq!(
+        (&of_group[0]["advantage_judge"], &of_group[2]["reward"]),
+        (&found[0]["advantage_judge"], &found[3]["reward"])
+    );
+    let query: Vec<String> = completions.iter().map(|text| format!("Q{}<|im_end|>", text.as_str().unwrap())).collect();
+    let body = json!({"query": query, "prompts": ["Q", "Q", "Q"], "labels": ["4", "4", "{\"gold\": 4, \"kind\": \"numeric\"}"]});
+    let (_, remote) = server.post("/openrlhf/reward", &body);
+    assert_eq!(remote["rewards"], json!([1.2, 0.2, 1.0]), "{remote}");
+    assert_eq!(remote["extra_logs"]["advantage_judge"][0], found[0]["advantage_judge"]);
+    // Settings of one request, and what is wrong with them.
+    let (_, plain) =
+        server.post("/v1/reward", &json!({"rollouts": rows, "settings": {"method": "grpo", "format_weight": 0}}));
+    assert_eq!(plain["rollouts"][0]["reward"], 1.0);
+    assert_eq!(plain["rollouts"][0]["advantage_judge"], plain["rollouts"][0]["advantage_answer"]);
+    for wrong in [
+        json!({"rollouts": [], "settings": {"omega": -1}}),
+        json!({"rollouts": [], "settings": {"omegas": 1}}),
+        json!({}),
+    ] {
+        assert_eq!(server.post("/v1/reward", &wrong).0, 400, "{wrong}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_what_is_under_way_and_ends_well() {
+    let mut server = Server::start(&[]);
+    let mut under_way =
+        server.send("POST", "/v1/chat/completions", "", &chat(&json!({"n": 4, "max_tokens": 150})).to_string());
+    until("it has begun", || (server.metric("sampled_tokens_total") > 0).then_some(()));
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut answer = String::new();
+    under_way.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(server.child.wait().unwrap().success());
+}
