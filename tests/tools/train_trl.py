@@ -24,8 +24,9 @@ def tokenizer_of(folder, template):
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    token = lambda key: config[key]["content"] if isinstance(config[key], dict) else config[key]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=token("eos_token"), pad_token="<pad>")
+    token = lambda value: value["content"] if isinstance(value, dict) else value
+    special = {key: token(config[key]) for key in ("bos_token", "eos_token") if config.get(key)}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", **special)
     tokenizer.chat_template = template
     return tokenizer
 
@@ -53,8 +54,10 @@ def main(templates, *exports):
         assert len(said) == len(trainer.train_dataset) == len(rows)
         whole = 0
         for expected, row in zip(said, trainer.train_dataset):
-            learnt = tokenizer.decode([one for one, mask in zip(row["input_ids"], row["completion_mask"]) if mask])
-            prompt = tokenizer.decode([one for one, mask in zip(row["input_ids"], row["completion_mask"]) if not mask])
+            # Labels of -100 carry no loss; before version 1 TRL had a mask instead.
+            mask = row.get("completion_mask") or [label != -100 for label in row["labels"]]
+            learnt = tokenizer.decode([one for one, is_learnt in zip(row["input_ids"], mask) if is_learnt])
+            prompt = tokenizer.decode([one for one, is_learnt in zip(row["input_ids"], mask) if not is_learnt])
             text = expected["text"]
             # In finished text TRL adds the end-of-sequence token if it is not there; it is.
             assert prompt == text[: expected["loss_start"]], (export.name, prompt, text)
