@@ -376,9 +376,10 @@ impl Justified {
         match judged {
             Judged::Accepted(justification) => Ok(Self::Accepted(justification)),
             Judged::Rejected { rejection, .. } if on_rejected == OnRejected::Keep => Ok(Self::Rejected(rejection)),
-            Judged::Rejected { rejection, attempts } => Err((
+            Judged::Rejected { rejection, .. } => Err((
                 ExclusionReason::JustificationRejected,
-                format!("{rejection}: the last text of {attempts} attempts was refused, for {}", rejection.advice()),
+                // Without the number of attempts, which depends on what went wrong on the way (I6).
+                format!("{rejection}: the last text was refused, for {}", rejection.advice()),
             )),
             Judged::GaveUp { detail, .. } => Err((ExclusionReason::JudgeFailed, detail)),
         }

@@ -243,7 +243,7 @@ fn a_judge_that_always_says_the_same_keeps_the_first_text_of_each_mode_of_a_shar
         rows(&out, "exclusions").into_iter().filter(|row| row["reason"] == "justification_rejected").collect();
     assert!(rejected.len() > 3, "{rejected:?}");
     for row in &rejected {
-        assert!(text(row, "detail").starts_with("near_copy: the last text of 3 attempts"), "{row}");
+        assert!(text(row, "detail").starts_with("near_copy: the last text was refused"), "{row}");
     }
     let samples: i64 = shards.iter().map(|said| said.len() as i64).sum();
     assert_eq!(judge.stat("requests"), samples + 3 * rejected.len() as i64);

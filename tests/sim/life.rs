@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use thinkloom::config::{self, JudgeBackend, LoadedConfig, PolicyBackend};
+use thinkloom::config::{self, BudgetPolicy, JudgeBackend, LoadedConfig, PolicyBackend};
 use thinkloom::hub::{HubSettings, OnProgress};
 use thinkloom::judge::Judge;
 use thinkloom::ledger::{Acknowledge, Fact, Ledger, LedgerOptions};
@@ -266,21 +266,26 @@ impl World {
         self.points.clone()
     }
 
-    /// Returns the published files with their bytes.
+    /// Returns the published files with their bytes. `spend.json` counts the calls that it took, interruptions included, so
+    /// that its bytes are left out.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let bytes = |name: &String| self.disk.find(name).and_then(|file| self.disk.bytes(file)).unwrap();
-        published(&self.disk).into_iter().map(|name| (name.clone(), bytes(&name))).collect()
+        let compared = |name: &String| if name == "spend.json" { Vec::new() } else { bytes(name) };
+        published(&self.disk).into_iter().map(|name| (name.clone(), compared(&name))).collect()
     }
 }
 
-/// The bound of `pipeline/limits.rs`, stated again from its description: three times the slots' worth of queries, at
-/// least two, and two more.
+/// The bound of `pipeline/limits.rs`, stated again from its description: three times the slots' worth of queries (of two
+/// responses each where the budget is not full), at least two, and two more.
 fn sampling_queries_max(config: &LoadedConfig) -> usize {
     let settings = &config.settings;
     let slots = match settings.policy.backend {
         PolicyBackend::Candle => settings.policy.slots,
         PolicyBackend::Openai => settings.policy.concurrency * settings.policy.base_urls.len(),
     };
-    let per_query = 2 * settings.sampling.samples_per_mode as usize;
+    let per_query = match settings.sampling.budget {
+        BudgetPolicy::Full => 2 * settings.sampling.samples_per_mode as usize,
+        BudgetPolicy::Curtailed | BudgetPolicy::Frugal => 2,
+    };
     (3 * slots).div_ceil(per_query).max(2) + 2
 }
