@@ -39,9 +39,10 @@ pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<
     let with_logprobs = request.check_logprobs()?;
     let checked = request.sampling.check()?;
     let prompt = render(&app, &request)?;
-    let hold = app.hold(checked.choices)?;
-    let tokens = app.policy.engine().vocabulary().encode(&prompt).map_err(|error| ApiError::engine(&error))?;
-    let specs = app.specs(tokens, &checked)?;
+    let mut hold = app.hold(checked.choices)?;
+    let tokens = app.policy.engine().vocabulary().encode(&prompt).map_err(|error| ApiError::engine(&error));
+    // A request that is refused was not left by its client.
+    let specs = tokens.and_then(|tokens| app.specs(tokens, &checked)).inspect_err(|_| hold.finish())?;
     if checked.is_streamed {
         return stream::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await;
     }

@@ -38,7 +38,8 @@ pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<
     let mut hold = app.hold(checked.choices * prompts.len())?;
     let mut specs = Vec::new();
     for prompt in prompts {
-        specs.extend(app.specs(prompt, &checked)?);
+        // A request that is refused was not left by its client.
+        specs.extend(app.specs(prompt, &checked).inspect_err(|_| hold.finish())?);
     }
     if checked.is_streamed {
         return stream::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await;

@@ -249,6 +249,7 @@ fn what_cannot_be_served_is_refused_with_the_field_at_fault() {
     assert_eq!(server.ask("POST", "/v1/chat/completions", "", "{").0, 400);
     assert_eq!(server.ask("GET", "/v1/chat/completions", "", "").0, 405);
     assert_eq!(server.ask("GET", "/v2", "", "").0, 404);
+    assert_eq!(server.metric("cancelled_responses_total"), 0, "nobody left");
 }
 
 const ROWS: &str = r#"{"query_id":"a","completion":"<judge>\nEasy.\n</judge>\n\n<think_off>\n<answer>\n4\n</answer>","kind":"numeric","gold":"4"}
