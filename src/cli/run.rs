@@ -96,9 +96,6 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
         }
         Policy::Scripted(_) => {}
     }
-    if context.settings.dedup.near_duplicate_threshold < 1.0 {
-        tracing::info!("exact duplicates are removed; near-duplicates are not looked for in this version");
-    }
     let display = Display::new(context.rows);
     let mut tick = tokio::time::interval(display.interval(LOG_INTERVAL));
     let run = pipeline::run(context);

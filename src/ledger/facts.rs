@@ -110,6 +110,8 @@ pub enum Fact {
         /// One line, no secrets.
         detail: String,
     },
+    /// A file that is about to be published.
+    ShardBegun(ShardRecord),
     /// A published file.
     Shard(ShardRecord),
 }
@@ -279,7 +281,8 @@ impl Fact {
                     ("detail", text(detail)),
                 ],
             ),
-            Self::Shard(shard) => insert_shard(connection, shard),
+            Self::ShardBegun(shard) => insert_shard(connection, "shard_begun", 4, shard),
+            Self::Shard(shard) => insert_shard(connection, "shard", 3, shard),
         }
     }
 }
@@ -435,17 +438,22 @@ fn insert_verdict(
     )
 }
 
-fn insert_shard(connection: &Connection, shard: &ShardRecord) -> Result<(), InsertError> {
+fn insert_shard(
+    connection: &Connection,
+    table: &'static str,
+    key_width: usize,
+    shard: &ShardRecord,
+) -> Result<(), InsertError> {
     insert_once(
         connection,
-        "shard",
-        3,
+        table,
+        key_width,
         &[
             ("fingerprint", text(&shard.fingerprint)),
             ("table_name", text(&shard.table)),
             ("shard_index", integer(shard.index)),
-            ("file_name", text(&shard.file_name)),
             ("sha256", text(&shard.sha256)),
+            ("file_name", text(&shard.file_name)),
             ("rows", integer(shard.rows)),
             ("bytes", integer(shard.bytes)),
             ("first_ordinal", integer(shard.first_ordinal)),

@@ -271,16 +271,21 @@ impl Reader {
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
-        let sql = format!("{SHARD_COLUMNS} WHERE fingerprint = ?1 ORDER BY table_name, shard_index");
+        let sql = format!("SELECT {SHARD_COLUMNS} FROM shard WHERE fingerprint = ?1 ORDER BY table_name, shard_index");
         self.many(&sql, [fingerprint], read_shard)
     }
 
-    /// Returns the files that other configurations of this directory published.
+    /// Returns the files that other configurations of this directory published, or had begun to.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn superseded_shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
-        let sql = format!("{SHARD_COLUMNS} WHERE fingerprint <> ?1 ORDER BY fingerprint, table_name, shard_index");
+        let begun =
+            if self.format < 4 { String::new() } else { format!("UNION SELECT {SHARD_COLUMNS} FROM shard_begun") };
+        let sql = format!(
+            "SELECT {SHARD_COLUMNS} FROM (SELECT {SHARD_COLUMNS} FROM shard {begun}) WHERE fingerprint <> ?1 \
+             ORDER BY fingerprint, table_name, shard_index, sha256"
+        );
         self.many(&sql, [fingerprint], read_shard)
     }
 
@@ -333,8 +338,8 @@ pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(kind: &'static str, name
     name.parse().map_err(|error: T::Err| LedgerError::Unreadable { kind, detail: error.to_string() })
 }
 
-const SHARD_COLUMNS: &str = "SELECT fingerprint, table_name, shard_index, file_name, sha256, rows, bytes, \
-                             first_ordinal, end_ordinal FROM shard";
+const SHARD_COLUMNS: &str =
+    "fingerprint, table_name, shard_index, file_name, sha256, rows, bytes, first_ordinal, end_ordinal";
 
 fn read_shard(row: &Row<'_>) -> rusqlite::Result<ShardRecord> {
     Ok(ShardRecord {

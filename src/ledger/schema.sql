@@ -173,6 +173,20 @@ CREATE TABLE IF NOT EXISTS judge_batch_step (
     PRIMARY KEY (batch_key, step)
 ) STRICT, WITHOUT ROWID;
 
+-- Files that are about to be published: what explains those that an interrupted start left without a row in shard.
+CREATE TABLE IF NOT EXISTS shard_begun (
+    fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
+    table_name TEXT NOT NULL,
+    shard_index INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    file_name TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    first_ordinal INTEGER NOT NULL,
+    end_ordinal INTEGER NOT NULL,    -- exclusive
+    PRIMARY KEY (fingerprint, table_name, shard_index, sha256)
+) STRICT, WITHOUT ROWID;
+
 -- Published files. A row stands only for a file that was durable before.
 CREATE TABLE IF NOT EXISTS shard (
     fingerprint TEXT NOT NULL REFERENCES run (fingerprint),

@@ -80,24 +80,30 @@ pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> 
             Closing::Pending(pending) => ask_again(context, pending).await?,
         }
     };
-    let mut facts = Vec::with_capacity(Table::ALL.len());
+    let mut shard = Vec::with_capacity(Table::ALL.len());
     for (table, bytes, rows) in files {
         let file_name = table.file_name(u32::try_from(index).unwrap_or(u32::MAX));
         let record = ShardRecord {
             fingerprint: context.run.fingerprint.clone(),
             table: table.name().to_owned(),
             index,
-            file_name: file_name.clone(),
+            file_name,
             sha256: shards::sha256(&bytes),
             rows,
             bytes: bytes.len() as u64,
             first_ordinal: start,
             end_ordinal: end,
         };
-        context.publisher.put(&file_name, bytes).await?;
-        facts.push(Fact::Shard(record));
+        shard.push((record, bytes));
     }
-    context.ledger.commit(facts).await?;
+    // A start that ends before the files have their rows leaves files that are explained all the same, so that a later
+    // configuration can tell them from a stranger's and remove them.
+    let records = || shard.iter().map(|(record, _)| record.clone());
+    context.ledger.commit(records().map(Fact::ShardBegun).collect()).await?;
+    for (record, bytes) in &shard {
+        context.publisher.put(&record.file_name, bytes.clone()).await?;
+    }
+    context.ledger.commit(records().map(Fact::Shard).collect()).await?;
     tracing::info!("published shard {index} (input rows {start} to {})", end.saturating_sub(1));
     Ok(())
 }

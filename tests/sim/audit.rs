@@ -30,6 +30,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("judge_batch", "batch_key", "base_url || requests"),
     ("judge_batch_step", "batch_key || ' ' || step", "value"),
     ("rollout_failure", "rollout_key || ' ' || attempt", "outcome || detail"),
+    ("shard_begun", "fingerprint || ' ' || table_name || ' ' || shard_index || ' ' || sha256", "file_name"),
     ("shard", "fingerprint || ' ' || table_name || ' ' || shard_index", "sha256"),
     ("intake", "input_digest || ' ' || ordinal", "coalesce(query_id, '') || coalesce(excluded_reason, '')"),
     ("run", "fingerprint", "identity"),
@@ -56,6 +57,9 @@ pub fn name_of(fact: &Fact) -> Option<(String, String)> {
         Fact::JudgeBatch { batch_key, .. } => named("judge_batch", batch_key),
         Fact::JudgeBatchStep { batch_key, step, .. } => {
             named("judge_batch_step", &format!("{batch_key} {}", step.name()))
+        }
+        Fact::ShardBegun(shard) => {
+            named("shard_begun", &format!("{} {} {} {}", shard.fingerprint, shard.table, shard.index, shard.sha256))
         }
         Fact::Shard(shard) => {
             let (name, _) = named("shard", &format!("{} {} {}", shard.fingerprint, shard.table, shard.index))?;
@@ -175,8 +179,11 @@ fn check_judge_calls(connection: &Connection, outside: &Outside, attempts_max: u
 /// I1, I3 and I4 over the published files of the latest configuration.
 fn check_files(connection: &Connection, image: &Disk, outside: &Outside) {
     let latest = first(connection, "SELECT fingerprint FROM start ORDER BY sequence DESC LIMIT 1");
-    let explained: BTreeSet<String> =
-        texts(connection, "SELECT file_name || ' ' || sha256 FROM shard").into_iter().flatten().flatten().collect();
+    let explained: BTreeSet<String> = texts(connection, "SELECT file_name || ' ' || sha256 FROM shard_begun")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     // A configuration that the directory has come back to: others may have replaced or removed its files, until it has
     // published again.
     let sql = format!(
