@@ -294,17 +294,48 @@ impl ScriptedJudge {
     }
 }
 
-/// Texts that pass all checks, and say something of the question.
-const TEXTS: &[&str] = &[
-    "The card is named outright, so what matters is only how its number relates to the others in the row.",
-    "What the question wants is a single number that hangs on where the card stands among its neighbours.",
-    "The row of cards fixes the number that is asked for, and nothing else in the question bears on it.",
+/// Parts of texts that pass all checks and say something of the question. There are enough texts for every query, and few
+/// enough that some nearly repeat another query's.
+const OPENINGS: &[&str] = &[
+    "The card is named outright",
+    "What the question wants is a single number",
+    "The row of cards fixes what is asked for",
+    "Only the place of the card is given",
+    "A number belongs to every card here",
+    "The wording leaves one card to look at",
+    "Whoever reads it has to find the card",
+    "The cards stand in a fixed order",
 ];
+const MIDDLES: &[&str] = &[
+    "so what matters is how its number relates to the others",
+    "and it hangs on where the card stands among its neighbours",
+    "while nothing else in the question bears on it",
+    "which one look at the row makes plain",
+    "and the numbers repeat after every fourth card",
+    "so that a rule for the whole row is called for",
+    "though the remainder has to be worked out",
+    "and a slip of one place spoils the result",
+];
+const ENDINGS: &[&str] = &[
+    "in a short chain of steps.",
+    "before anything can be said.",
+    "without any further fact.",
+    "however long the row may be.",
+    "once the pattern is seen.",
+    "as in a children's game.",
+    "from the first card on.",
+    "by counting around.",
+];
+
+/// Returns a text that depends on all of `draw`.
+fn text(draw: u64) -> String {
+    let part = |parts: &[&'static str], shift: u32| parts[(draw >> shift) as usize % parts.len()];
+    format!("{}, {} {}", part(OPENINGS, 8), part(MIDDLES, 16), part(ENDINGS, 24))
+}
 
 /// What the judge says to a request: a function of the request alone.
 fn reply(request: &JudgeRequest, cap: Cap) -> (&'static str, String) {
     let draw = hash(&request.key) >> 8;
-    let text = TEXTS[draw as usize % TEXTS.len()];
     let (kind, content, finish) = match draw % 16 {
         0 => (
             "judge speaks of samples",
@@ -319,7 +350,7 @@ fn reply(request: &JudgeRequest, cap: Cap) -> (&'static str, String) {
         ),
         2 => ("judge forgets the JSON", "Here is my analysis.".to_owned(), "stop"),
         3 if cap == Cap::AsAsked => ("judge is cut off", "{\"analysis\": \"The".to_owned(), "length"),
-        _ => ("judged", json!({"analysis": text}).to_string(), "stop"),
+        _ => ("judged", json!({"analysis": text(draw)}).to_string(), "stop"),
     };
     let body = json!({
         "model": "scripted-judge",
