@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, refuse_overwriting};
 use crate::config::{self, ContaminationRule, DedupSettings, FieldSettings, Settings};
 use crate::dedup::{
     Action, Benchmarks, Decisions, Document, Extractor, Features, IndexedFile, Record, RowStore, StoreError, decide,
@@ -117,6 +117,9 @@ pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
         None => (config::parse_with_overrides("", "the command line", &args.overrides)?, vec![PathBuf::from(".")]),
     };
     let job = Job::open(args, settings, &base_dirs)?;
+    for written in [&args.output, &args.index] {
+        refuse_overwriting(written.as_deref(), job.inputs.iter().map(PathBuf::as_path)).map_err(Failure::Other)?;
+    }
     let threads = dedup_threads(&job.dedup)?;
     let (mut index, invalid) = job.read(args, &threads)?;
     let decisions = threads.install(|| decide(&mut index, &job.dedup)).map_err(RunError::from)?;
@@ -161,6 +164,8 @@ struct Job {
     extractor: Extractor,
     rules: String,
     items: usize,
+    /// Every file that is read.
+    inputs: Vec<PathBuf>,
 }
 
 impl Job {
@@ -173,7 +178,8 @@ impl Job {
         let items = read_benchmarks(&benchmarks, &input.fields)?;
         let extractor = Extractor::new(&dedup, Benchmarks::new(&items, &dedup));
         let rules = rules_digest(&dedup, &benchmarks, &input.fields, None)?;
-        Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len() })
+        let inputs = files.iter().chain(&benchmarks).map(|file| file.path.clone()).collect();
+        Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len(), inputs })
     }
 
     /// The first pass; returns the rows, and how many of them have no text.

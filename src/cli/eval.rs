@@ -38,7 +38,7 @@ pub struct EvalArgs {
     overrides: Vec<String>,
     /// Evaluate these responses instead of sampling: rows of an evaluation, a run's rollouts (or its directory), or rows
     /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, completion_tokens}.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "overrides", "limit"])]
     rollouts: Option<PathBuf>,
     /// Compare with an earlier evaluation (its directory or rows.jsonl), with other rollouts, or with a condition of this
     /// one: free, on or off.
@@ -82,6 +82,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     };
     label_difficulty(&mut rows, &bins);
     let baseline = baseline(args, &rows, &bins).map_err(Failure::Other)?;
+    // Rows that were read may be of other conditions, which labels and the baseline needed.
+    rows.retain(|row| args.conditions.contains(&row.condition));
+    if rows.is_empty() {
+        return Err(Failure::Other(anyhow::anyhow!("there are no rows of these conditions in {model}")));
+    }
     let report = evaluate(&model, &rows, baseline.as_ref());
     let tables = table::text(&report);
     if let Some(out) = &out {
@@ -284,7 +289,8 @@ fn read_row(text: &[u8]) -> anyhow::Result<EvalRow> {
         mode,
         correct: graded.response.is_correct,
         format_ok: graded.response.is_well_formed,
-        leak: more.leak.or_else(|| leaks(mode, kind.parse().ok(), answer.as_deref()?)),
+        // Of what kind the answer is decides how long it may be.
+        leak: more.leak.or_else(|| leaks(mode, kind.parse().ok()?, answer.as_deref()?)),
         completion_tokens: tokens,
         source: more.source.unwrap_or_default(),
         kind,

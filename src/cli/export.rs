@@ -126,10 +126,20 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
         license: args.license.as_deref(),
     };
     let report = write(&source, out, &options)?;
+    tell_left_out(plan, &report);
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
     let checked =
         if model.is_some() { "every row is whole under the template" } else { "not checked against a template" };
     say(&format!("{}: {format} {}, rows: {}; {checked}\n", out.display(), plan.flavour, rows.join(", ")))
+}
+
+fn tell_left_out(plan: Plan, report: &Report) {
+    for (task, entry) in report.iter().filter(|(_, entry)| entry.left_out > 0) {
+        print_line(&format!(
+            "warning: {} {task}: {} rows of kind code are left out: their tests are not in an export, so they cannot be scored",
+            plan.format, entry.left_out
+        ));
+    }
 }
 
 fn say(text: &str) -> Result<(), ExportError> {
@@ -169,6 +179,7 @@ fn check(args: &ExportArgs) -> Result<(), ExportError> {
             }
             Ok(())
         })?;
+        tell_left_out(plan, &report);
         is_mangled |= report.values().any(|entry| entry.mangled > 0);
         if !args.json {
             out.write_all(report_text(plan, &report).as_bytes())?;

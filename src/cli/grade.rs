@@ -10,7 +10,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, refuse_overwriting};
 use crate::config::{self, VerifySettings};
 use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict};
 use crate::pipeline::programs::open_pool;
@@ -57,7 +57,7 @@ pub(super) struct GradeCase {
     response: String,
     /// The texts of the choices, for kind choice.
     #[serde(default)]
-    choices: Vec<String>,
+    choices: Option<Vec<String>>,
     /// For kind code: assertions, or whole test programs, or objects {input, output} or {inputs, outputs}; one or a list.
     #[serde(default)]
     tests: serde_json::Value,
@@ -104,6 +104,7 @@ fn grade(args: &GradeArgs, settings: VerifySettings) -> anyhow::Result<u64> {
     } else {
         Box::new(BufReader::new(fs_err::File::open(&args.cases)?))
     };
+    refuse_overwriting(args.output.as_deref(), std::iter::once(args.cases.as_path()))?;
     let writer: Box<dyn Write> = match &args.output {
         Some(path) => Box::new(BufWriter::new(fs_err::File::create(path)?)),
         None => Box::new(BufWriter::new(std::io::stdout().lock())),
@@ -209,7 +210,12 @@ impl Grader {
             other => other.to_string(),
         };
         let started = Instant::now();
-        let verdict = verify(&Case { kind, gold: &gold, choices: &case.choices, response: &observed.answer });
+        let verdict = verify(&Case {
+            kind,
+            gold: &gold,
+            choices: case.choices.as_deref().unwrap_or_default(),
+            response: &observed.answer,
+        });
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Slot::Ready(told(case.id, verdict, micros)))
     }

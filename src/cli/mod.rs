@@ -27,7 +27,7 @@ mod view;
 mod wrap;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -193,4 +193,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::other)
+}
+
+/// Refuses an output that is one of the inputs: writing it would destroy what is read.
+fn refuse_overwriting<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    // What is not there yet is no input.
+    let Some(output) = output.and_then(|path| path.canonicalize().ok()) else { return Ok(()) };
+    let is_input = inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == output));
+    anyhow::ensure!(!is_input, "the output {} is an input; name another file", output.display());
+    Ok(())
 }

@@ -322,6 +322,12 @@ impl Engine {
         self.stats.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether the engine samples no more: its thread has ended, because a step failed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
     /// Samples one sequence. The limits of the specification are lowered so that it fits the model's context.
     ///
     /// Cancel-safe: dropping the future drops the sequence.

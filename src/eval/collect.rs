@@ -165,7 +165,7 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
         mode: observed.mode,
         correct: verdict.is_correct(),
         format_ok: is_well_formed(*condition, &rollout, &observed),
-        leak: leaks(observed.mode, Some(query.kind), &observed.answer),
+        leak: leaks(observed.mode, query.kind, &observed.answer),
         completion_tokens: rollout.completion_tokens,
         source: query.source.clone(),
         kind: query.kind.to_string(),

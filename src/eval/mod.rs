@@ -75,8 +75,8 @@ pub struct EvalRow {
 
 /// Returns whether a Think-off answer reasons.
 #[must_use]
-pub fn leaks(mode: Mode, kind: Option<Kind>, answer: &str) -> Option<bool> {
-    let is_long_by_nature = matches!(kind, Some(Kind::Code | Kind::Text));
+pub fn leaks(mode: Mode, kind: Kind, answer: &str) -> Option<bool> {
+    let is_long_by_nature = matches!(kind, Kind::Code | Kind::Text);
     let words = answer.split_whitespace().take(LEAK_WORDS_MAX + 1).count();
     (mode == Mode::ThinkOff).then_some(!is_long_by_nature && words > LEAK_WORDS_MAX)
 }

@@ -102,8 +102,8 @@ fn difficulty_comes_from_the_forced_conditions_and_only_from_both() {
 fn only_long_answers_of_short_kinds_leak() {
     let long = "word ".repeat(LEAK_WORDS_MAX + 1);
     let most = "word ".repeat(LEAK_WORDS_MAX);
-    assert_eq!(leaks(Mode::ThinkOff, Some(Kind::Numeric), &long), Some(true));
-    assert_eq!(leaks(Mode::ThinkOff, Some(Kind::Numeric), &most), Some(false));
-    assert_eq!(leaks(Mode::ThinkOff, Some(Kind::Code), &long), Some(false));
-    assert_eq!(leaks(Mode::ThinkOn, Some(Kind::Numeric), &long), None);
+    assert_eq!(leaks(Mode::ThinkOff, Kind::Numeric, &long), Some(true));
+    assert_eq!(leaks(Mode::ThinkOff, Kind::Numeric, &most), Some(false));
+    assert_eq!(leaks(Mode::ThinkOff, Kind::Code, &long), Some(false));
+    assert_eq!(leaks(Mode::ThinkOn, Kind::Numeric, &long), None);
 }

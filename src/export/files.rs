@@ -13,6 +13,7 @@ use super::pairs::pairs;
 use super::snippets;
 use super::source::{Source, SourceShard, WithRollouts};
 use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
+use crate::domain::Kind;
 use crate::shards::{encode_as, sha256};
 
 /// The name of the list of an export's files, in its directory.
@@ -42,6 +43,8 @@ pub struct WriteOptions<'a> {
 pub struct TaskReport {
     /// Rows.
     pub rows: u64,
+    /// Rows of kind `code` that the task [`Task::Rl`] does without.
+    pub left_out: u64,
     /// Rows that would be mangled.
     pub mangled: u64,
     /// What would happen to the first of them: `query id (mode): problem`.
@@ -69,14 +72,21 @@ struct FileList {
     files: BTreeMap<String, String>,
 }
 
-/// Takes the rows that a sample gives for a task.
-type TakeItems<'t> = dyn FnMut(Task, Vec<Item<'_>>) -> Result<(), ExportError> + 't;
+/// The rows of a task from one shard.
+struct Batch<'a> {
+    items: Vec<Item<'a>>,
+    /// See [`TaskReport::left_out`].
+    left_out: u64,
+}
 
-/// Calls `take` for every row of every task, shard after shard.
+/// Takes the rows that a shard gives for a task.
+type TakeBatch<'t> = dyn FnMut(Task, Batch<'_>) -> Result<(), ExportError> + 't;
+
+/// Calls `take` for every task of every shard.
 ///
 /// # Errors
 /// [`ExportError`] if a shard cannot be read, or `take` fails.
-fn for_each_item(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeItems<'_>) -> Result<(), ExportError> {
+fn for_each_batch(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeBatch<'_>) -> Result<(), ExportError> {
     let needs_rollouts = tasks.iter().any(|task| matches!(task, Task::Dpo | Task::Kto));
     let with_rollouts = if needs_rollouts { WithRollouts::Yes } else { WithRollouts::No };
     for shard in source.shards(with_rollouts) {
@@ -90,15 +100,23 @@ fn for_each_item(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeIte
             Vec::new()
         };
         for &task in tasks {
-            let items = match task {
-                Task::Sft | Task::Rl => rows.iter().map(Item::Row).collect(),
+            let items: Vec<Item<'_>> = match task {
+                Task::Sft => rows.iter().map(Item::Row).collect(),
+                Task::Rl => rows.iter().filter(|row| can_be_scored(row)).map(Item::Row).collect(),
                 Task::Dpo => pairs.iter().map(Item::Pair).collect(),
                 Task::Kto => labelled(&rows, &pairs),
             };
-            take(task, items)?;
+            let left_out = if task == Task::Rl { rows.len() - items.len() } else { 0 };
+            take(task, Batch { items, left_out: left_out as u64 })?;
         }
     }
     Ok(())
+}
+
+/// Whether a response to the row's prompt can be scored by what an export holds: the tests of a program are not in the
+/// published tables, so every program would count as wrong.
+fn can_be_scored(row: &TrainingRow) -> bool {
+    row.kind != Kind::Code.name()
 }
 
 /// Returns every sample as wanted, and every other half of a pair, once, as not wanted.
@@ -131,9 +149,10 @@ pub fn check_all(
     tell: &mut dyn FnMut(Task, &TrainingRow, &Checked) -> Result<(), ExportError>,
 ) -> Result<Report, ExportError> {
     let mut report: Report = tasks.iter().map(|&task| (task, TaskReport::default())).collect();
-    for_each_item(source, plan, tasks, &mut |task, items| {
+    for_each_batch(source, plan, tasks, &mut |task, batch| {
         let entry = report.entry(task).or_default();
-        for item in items {
+        entry.left_out += batch.left_out;
+        for item in batch.items {
             let rows = match item {
                 Item::Row(row) | Item::Labelled(row, _) => vec![row],
                 Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
@@ -186,7 +205,8 @@ pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<
     let staged = tempfile::Builder::new().prefix(".thinkloom-export-").tempdir_in(parent)?;
     let mut folder = Folder { dir: staged.path().to_owned(), files: BTreeMap::new() };
     let report = write_rows(source, options, &mut folder)?;
-    for (name, text) in snippets::files(options, source, &report) {
+    let data: Vec<String> = folder.files.keys().cloned().collect();
+    for (name, text) in snippets::files(options, source, &report, &data) {
         folder.put(&name, text.as_bytes())?;
     }
     let Plan { format, flavour, layout } = options.plan;
@@ -236,10 +256,12 @@ fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) 
     let mut report: Report = options.tasks.iter().map(|&task| (task, TaskReport::default())).collect();
     let mut lines: BTreeMap<Task, BufWriter<fs_err::File>> = BTreeMap::new();
     let mut indices: BTreeMap<Task, usize> = BTreeMap::new();
-    for_each_item(source, plan, options.tasks, &mut |task, items| {
+    for_each_batch(source, plan, options.tasks, &mut |task, batch| {
         let rows: Vec<Value> =
-            items.iter().map(|item| lay_out(plan, task, item, options.model)).collect::<Result<_, _>>()?;
-        report.entry(task).or_default().rows += rows.len() as u64;
+            batch.items.iter().map(|item| lay_out(plan, task, item, options.model)).collect::<Result<_, _>>()?;
+        let entry = report.entry(task).or_default();
+        entry.rows += rows.len() as u64;
+        entry.left_out += batch.left_out;
         let index = indices.entry(task).or_default();
         match file_kind(plan.format) {
             // A task without any row still has a file, so that loaders find the columns.

@@ -2,7 +2,8 @@
 //!
 //! All columns are nullable and no schema is inferred. Structs that a trainer unpacks (`chat_template_kwargs`) are
 //! written in every row, because a null one fails. What a trainer does not read (`query_id`, `source`, `mode`,
-//! `difficulty`, lengths) stands beside it under names that no trainer maps to its own columns.
+//! `difficulty`, lengths) stands beside it under names that no trainer maps to its own columns. Rows of the task `rl` have
+//! `kind` where a reward function finds it: it says how an answer is verified.
 
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ fn trl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     };
     let prompt = said("user", prompt);
     let mut columns = object(match (task, rejected) {
-        (Task::Rl, _) => json!({"prompt": prompt, "solution": row.gold}),
+        (Task::Rl, _) => json!({"prompt": prompt, "solution": row.gold, "kind": row.kind}),
         (_, Some(rejected)) => {
             json!({"prompt": prompt, "chosen": said("assistant", response), "rejected": said("assistant", rejected)})
         }
@@ -145,6 +146,7 @@ fn verl(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
             "extra_info": {
                 "split": "train",
                 "index": row.ordinal,
+                "kind": row.kind,
                 "query_id": row.query_id,
                 "mode": row.mode.name(),
                 "difficulty": row.difficulty,
@@ -166,7 +168,7 @@ fn swift(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let Parts { row, prompt, response, rejected } = parts;
     let user = message("user", prompt);
     object(match (task, rejected) {
-        (Task::Rl, _) => json!({"messages": [user], "solution": row.gold}),
+        (Task::Rl, _) => json!({"messages": [user], "solution": row.gold, "kind": row.kind}),
         (_, Some(rejected)) => {
             json!({"messages": [user, message("assistant", response)], "rejected_response": rejected})
         }
@@ -205,7 +207,7 @@ pub fn schema(plan: Plan, task: Task) -> SchemaRef {
     let said = |name: &str| if plan.layout == Layout::Text { text(name) } else { list(name) };
     let mut fields = match (plan.format, task) {
         (Format::Verl, Task::Rl) => {
-            let extra = ["query_id", "mode", "difficulty"].map(text);
+            let extra = ["kind", "query_id", "mode", "difficulty"].map(text);
             let extra: Fields = [text("split"), field("index", DataType::Int64)].into_iter().chain(extra).collect();
             let reward = members(&["style", "ground_truth"]);
             let columns = [text("data_source"), list("prompt"), text("ability"), field("reward_model", reward)];
@@ -216,7 +218,7 @@ pub fn schema(plan: Plan, task: Task) -> SchemaRef {
         (Format::Verl, _) => vec![text("prompt"), text("response")],
         (Format::LlamaFactory, Task::Dpo) => vec![text("instruction"), text("chosen"), text("rejected")],
         (Format::LlamaFactory, _) => vec![text("instruction"), text("output")],
-        (_, Task::Rl) => vec![said("prompt"), text("solution")],
+        (_, Task::Rl) => vec![said("prompt"), text("solution"), text("kind")],
         (_, Task::Dpo) => vec![said("prompt"), said("chosen"), said("rejected")],
         (_, _) => vec![said("prompt"), said("completion")],
     };

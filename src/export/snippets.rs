@@ -23,9 +23,14 @@ pub fn remedy(plan: Plan) -> String {
     }
 }
 
-/// Returns the files that stand beside the data, with their names.
-pub(super) fn files(options: &WriteOptions<'_>, source: &Source, report: &Report) -> Vec<(String, String)> {
-    let mut files = configs(options);
+/// Returns the files that stand beside the data, with their names. `data` are the names of the data files.
+pub(super) fn files(
+    options: &WriteOptions<'_>,
+    source: &Source,
+    report: &Report,
+    data: &[String],
+) -> Vec<(String, String)> {
+    let mut files = configs(options, data);
     if let (true, Some(model)) = (options.ships_template, options.model) {
         files.push((TEMPLATE_FILE.to_owned(), model.source().to_owned()));
     }
@@ -34,11 +39,11 @@ pub(super) fn files(options: &WriteOptions<'_>, source: &Source, report: &Report
     files
 }
 
-fn configs(options: &WriteOptions<'_>) -> Vec<(String, String)> {
+fn configs(options: &WriteOptions<'_>, data: &[String]) -> Vec<(String, String)> {
     let plan = options.plan;
     let one = |task: Task| match plan.format {
         Format::Trl => trl(options, task),
-        Format::Verl => verl(options, task),
+        Format::Verl => verl(options, task, data),
         Format::LlamaFactory => llamafactory(plan, task),
         Format::Swift => swift(plan, task),
         Format::Axolotl => axolotl(options, task),
@@ -72,7 +77,11 @@ fn trl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
     (format!("trl-{task}.yaml"), text)
 }
 
-fn verl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
+fn verl(options: &WriteOptions<'_>, task: Task, data: &[String]) -> (String, String) {
+    // verl opens what it is given: it knows neither directories nor globs.
+    let folder = format!("{task}/");
+    let files: Vec<&str> = data.iter().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
+    let files = files.join(", ");
     let template = if options.ships_template {
         format!("# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n")
     } else {
@@ -81,13 +90,13 @@ fn verl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
     let text = match task {
         Task::Rl => format!(
             "# python -m verl.trainer.main_ppo, with these settings\n{template}\
-             data:\n  train_files: rl/*.parquet        # list the files by name\n  prompt_key: prompt\n  max_prompt_length: 2048\n  return_raw_chat: true\n\
+             data:\n  train_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: 2048\n  return_raw_chat: true\n\
              # `data_source` is the query's source. verl scores sources that it knows (openai/gsm8k, ...) itself; for others\n\
              # name a function of your own:\n# custom_reward_function: {{path: my_reward.py, name: compute_score}}\n"
         ),
         _ => format!(
             "# torchrun -m verl.trainer.fsdp_sft_trainer, with these settings\n{template}\
-             data:\n  train_files: sft/train-00000.parquet\n  prompt_key: prompt\n  response_key: response\n  max_length: 8192\n  truncation: error                # a cut response teaches to stop early\n  multiturn: {{enable: false}}       # the single-turn data set writes the response as it is\n"
+             data:\n  train_files: [{files}]\n  prompt_key: prompt\n  response_key: response\n  max_length: 8192\n  truncation: error                # a cut response teaches to stop early\n  multiturn: {{enable: false}}       # the single-turn data set writes the response as it is\n"
         ),
     };
     (format!("verl-{task}.yaml"), text)
@@ -211,6 +220,13 @@ fn card(options: &WriteOptions<'_>, source: &Source, report: &Report, files: &[(
     let _ = write!(text, "---\n\n# Think-on / Think-off data for {format}\n\n{who}\n\n| rows | count |\n|---|---:|\n");
     for (task, entry) in report {
         let _ = writeln!(text, "| {task} | {} |", entry.rows);
+    }
+    for (task, entry) in report.iter().filter(|(_, entry)| entry.left_out > 0) {
+        let _ = write!(
+            text,
+            "\nRows of kind `code` that are not in `{task}`: {}. Their tests are not in an export, so a reward could not be computed.\n",
+            entry.left_out
+        );
     }
     text.push_str(
         "\nIn `dpo` the wanted response is the sample's own; `pair_kind` says what the other is: a longer correct one\n\

@@ -1,13 +1,13 @@
 //! Every trainer, flavour and layout against every template that users have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::check::{Problem, check};
 use super::layout::{Item, lay_out};
 use super::pairs::pairs;
 use super::render::render;
 use super::*;
-use crate::shards::{MessageRow, RolloutRow, SampleRow};
+use crate::shards::{MessageRow, RolloutRow, SampleRow, Table, encode, read_rows};
 
 const TEMPLATES: [&str; 7] = ["qwen3", "qwen3_5", "deepseek_r1", "smollm2", "smollm3", "granite", "llama3"];
 
@@ -240,6 +240,59 @@ fn rows_have_the_columns_of_their_schema_and_hostile_text_stays_as_it_is() {
                 }
             }
         }
+    }
+}
+
+/// Returns an output directory with these shards.
+fn published(shards: &[Vec<SampleRow>]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join(Table::Samples.dir())).unwrap();
+    for (index, samples) in (0..).zip(shards) {
+        let bytes = encode(Table::Samples, samples).unwrap();
+        std::fs::write(folder.path().join(Table::Samples.file_name(index)), bytes).unwrap();
+    }
+    folder
+}
+
+/// Returns the rows of a task in an export.
+fn written(out: &Path, task: Task) -> Vec<serde_json::Value> {
+    let entries = std::fs::read_dir(out.join(task.name())).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let lines = |path: &PathBuf| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let is_parquet = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
+    files.iter().flat_map(|path| if is_parquet(path) { read_rows(path).unwrap() } else { lines(path) }).collect()
+}
+
+#[test]
+fn rl_rows_say_their_kind_and_programs_are_left_to_the_other_tasks() {
+    let mut program = sample("think_off");
+    (program.kind, program.gold) = ("code".to_owned(), String::new());
+    let run = published(&[vec![sample("think_on")], vec![sample("think_off"), program]]);
+    let source = Source::open(run.path()).unwrap();
+    for format in [Format::Trl, Format::Verl, Format::Swift] {
+        let plan = Plan { format, flavour: Flavour::Auto, layout: Layout::Messages };
+        let tasks = [Task::Sft, Task::Rl];
+        let options =
+            WriteOptions { plan, tasks: &tasks, model: None, ships_template: false, overwrites: false, license: None };
+        let out = run.path().join(format.name());
+        let report = write(&source, &out, &options).unwrap();
+        assert_eq!(tasks.map(|task| (report[&task].rows, report[&task].left_out)), [(3, 0), (2, 1)], "{format}");
+        assert_eq!(written(&out, Task::Sft).len(), 3, "{format}");
+        let rows = written(&out, Task::Rl);
+        let kinds: Vec<_> = rows.iter().map(|row| row.pointer("/extra_info/kind").unwrap_or(&row["kind"])).collect();
+        assert_eq!(kinds, ["math", "math"], "{format}");
+        let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+        assert!(card.contains("Rows of kind `code` that are not in `rl`: 1."), "{card}");
+        let checked = check_all(&source, plan, &tasks, &template("smollm2"), &mut |_, _, _| Ok(())).unwrap();
+        assert_eq!(
+            (checked[&Task::Rl].rows, checked[&Task::Rl].left_out),
+            (2, 1),
+            "{format}: the check sees the same rows"
+        );
     }
 }
 

@@ -16,7 +16,9 @@ use crate::http::{DETAIL_CHARS_MAX, one_line};
 
 use super::cost::Budget;
 use super::reply::{self, ReplyProblem};
-use super::{Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeRequest, Judged, PastAttempt, Step};
+use super::{
+    Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeKind, JudgeRequest, Judged, PastAttempt, Step,
+};
 
 /// How often one `ask` tries to reach a server that cannot be connected to.
 pub const UNREACHABLE_TRIES_MAX: u32 = 5;
@@ -144,6 +146,10 @@ async fn ask_present(
     }
 }
 
+/// What to do when there is no server to blame.
+const LOCAL_HINT: &str = "the local model failed; free memory or change policy.device, then run the same command again: \
+                          everything so far is kept";
+
 /// The waits between the attempts of one `ask`.
 struct Delays<'a> {
     options: &'a AskOptions,
@@ -169,7 +175,11 @@ impl<'a> Delays<'a> {
                 Err(AskError::FatalRun {
                     status: made.status,
                     message,
-                    hint: hint(made.status.or(Some(200))).to_owned(),
+                    hint: match judge.kind() {
+                        JudgeKind::Local => LOCAL_HINT,
+                        JudgeKind::Api => hint(made.status.or(Some(200))),
+                    }
+                    .to_owned(),
                 })
             }
             Some(Class::Unreachable) => self.connect.next().ok_or_else(|| {

@@ -95,7 +95,14 @@ pub fn read_line(line: &str) -> Option<BatchResult> {
     };
     let end = match (response, error.filter(|error| error.get() != "null")) {
         (Some(Response { status_code: None | Some(200..=299), body: Some(body) }), None) => {
-            BatchEnd::Reply(body.get().to_owned())
+            let said = body.get();
+            let error = wire::ChatReply::parse(said).ok().and_then(|reply| reply.error);
+            let class = error.map(|error| classify(Evidence::ErrorObject { code: error.code.as_deref() }));
+            // What ends a run ends it here too; other bodies are read as replies are.
+            match class {
+                Some(Class::FatalRun) => failed(Some(200), error_part(said).as_deref().unwrap_or(said)),
+                _ => BatchEnd::Reply(said.to_owned()),
+            }
         }
         (Some(Response { status_code: Some(status), body }), None) if !(200..=299).contains(&status) => {
             // The error object stands in the body, as it would without a batch.

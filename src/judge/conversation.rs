@@ -29,6 +29,9 @@ use super::reply::{self, JudgeReply, ParsedReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
 
 /// Stands in for the served model where the reply does not name it.
+/// What is said of an attempt without an end, however it was lost.
+const NO_REPLY: &str = "no complete reply came";
+
 const UNKNOWN_MODEL: &str = "unknown";
 
 /// A usable justification.
@@ -139,6 +142,10 @@ impl Conversation {
         let mut rejection = self.rejection;
         let (mut last, mut was_cut) = (None, false);
         for past in history {
+            // Attempts beyond the bound were made under a larger one.
+            if attempts >= self.attempts_max {
+                break;
+            }
             let standing = self.standing(past.end.as_ref());
             attempts += u32::from(!matches!(standing, Standing::Free));
             match standing {
@@ -181,13 +188,13 @@ impl Conversation {
 
     fn standing(&self, end: Option<&AttemptEnd>) -> Standing {
         let (outcome, status) = match end {
-            None => return Standing::Counts("interrupted while it was in flight".to_owned()),
+            None => return Standing::Counts(NO_REPLY.to_owned()),
             Some(AttemptEnd::Reply(body)) => return self.standing_of_reply(body),
             Some(AttemptEnd::Failed { outcome, status }) => (*outcome, *status),
         };
         let what = match status {
             Some(status) => format!("HTTP {status}"),
-            None => "no complete reply came".to_owned(),
+            None => NO_REPLY.to_owned(),
         };
         match outcome {
             AttemptOutcome::Unreachable | AttemptOutcome::Refused => Standing::Free,

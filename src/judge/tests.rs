@@ -543,7 +543,7 @@ fn what_stored_attempts_settle_follows_the_table() {
     assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), TEXT);
     assert_eq!(verdict(&[unreachable.clone(), refused, quota, unreachable]), "open");
     assert_eq!(verdict(std::slice::from_ref(&busy)), "open");
-    assert_eq!(verdict(&[busy.clone(), None]), "2 interrupted while it was in flight");
+    assert_eq!(verdict(&[busy.clone(), None]), "2 no complete reply came");
     assert_eq!(verdict(&[None, failed(AttemptOutcome::TransportError, None)]), "2 no complete reply came");
     assert_eq!(verdict(&[None, reply("")]), "2 the reply is blank");
     assert_eq!(

@@ -31,8 +31,9 @@ pub const FILE_NAME: &str = "ledger.sqlite";
 
 /// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
 /// `rollout_failure` besides, version 4 the tables `judge_batch*`, `rollout_cut` and `prompter`. Since version 4 long
-/// texts are compressed (`texts`); those that stood there stay as they are.
-const FORMAT_VERSION: i64 = 4;
+/// texts are compressed (`texts`); those that stood there stay as they are. Version 5 added
+/// the table `shard_begun`.
+const FORMAT_VERSION: i64 = 5;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.

@@ -281,7 +281,7 @@ impl Reader {
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn superseded_shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
         let begun =
-            if self.format < 4 { String::new() } else { format!("UNION SELECT {SHARD_COLUMNS} FROM shard_begun") };
+            if self.format < 5 { String::new() } else { format!("UNION SELECT {SHARD_COLUMNS} FROM shard_begun") };
         let sql = format!(
             "SELECT {SHARD_COLUMNS} FROM (SELECT {SHARD_COLUMNS} FROM shard {begun}) WHERE fingerprint <> ?1 \
              ORDER BY fingerprint, table_name, shard_index, sha256"

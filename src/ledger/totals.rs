@@ -179,13 +179,25 @@ impl Reader {
         Ok(file + std::fs::metadata(log).map_or(0, |log| log.len()))
     }
 
-    /// Returns whether a query has a response with this seed and mode whose verdict is `correct`.
+    /// Calls `take` with mode and seed of every response that has a verdict `correct`. A seed is a hash of the response's
+    /// address, so that the two name it; the query that it was sampled for first may have another id by now.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
-    pub fn has_evidence(&self, query_id: &str, mode: &str, seed: &str) -> Result<bool, LedgerError> {
-        let sql = "SELECT count(*) FROM rollout JOIN verdict ON rollout_key = rollout.key \
-                   WHERE query_id = ?1 AND mode = ?2 AND seed = CAST(?3 AS INTEGER) AND outcome = 'correct'";
-        Ok(self.one(sql, (query_id, mode, seed), |row| row.get::<_, u64>(0))?.unwrap_or(0) > 0)
+    pub fn for_each_correct(&self, mut take: impl FnMut(&str, i64)) -> Result<(), LedgerError> {
+        let sql = "SELECT mode, seed FROM rollout JOIN verdict ON rollout_key = rollout.key WHERE outcome = 'correct'";
+        self.many(sql, [], |row| {
+            take(row.get_ref(0)?.as_str()?, row.get(1)?);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Returns the settings of every run, as TOML.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn run_settings(&self) -> Result<Vec<String>, LedgerError> {
+        self.many("SELECT settings FROM run", [], |row| row.get(0))
     }
 }

@@ -9,13 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, RunOptions};
 use super::error::RunError;
+use super::limits::INTAKE_PAGE_ROWS;
 use super::opening::open_api_judge;
 use crate::config::{JudgeBackend, Settings, Transport};
-use crate::domain::Query;
+use crate::domain::{Query, Rollout};
+use crate::http::retry::{Backoff, Class, hint};
 use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::prompt::JudgeCase;
-use crate::ledger::IntakeRow;
-use crate::policy::{PolicyError, SampleError};
+use crate::ledger::{IntakeRow, Reader};
+use crate::policy::{PolicyError, RolloutTask, SampleError};
 use crate::sys::files::temporary_dir;
 
 /// Queries that are sampled.
@@ -64,18 +66,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     options.out_dir = folder.path().to_owned();
     let context = tokio::task::spawn_blocking(move || Context::open(options, stop));
     let context = Arc::new(context.await.map_err(|error| RunError::Internal(error.to_string()))??);
-    let queries =
-        context.read(|context, reader| Ok(reader.intake(&context.run.input_digest, 0, context.rows)?)).await?;
-    let queries: Vec<Query> = queries
-        .into_iter()
-        .filter_map(|row| match row {
-            IntakeRow::Query(query) => Some(query),
-            IntakeRow::Excluded(_) => None,
-        })
-        .collect();
-    // Spread over the input: its beginning may be its easy part.
-    let step = (queries.len() / PROBE_QUERIES).max(1);
-    let probes: Vec<&Query> = queries.iter().step_by(step).take(PROBE_QUERIES).collect();
+    let (count, probes) = context.read(choose_probes).await?;
     let started = std::time::Instant::now();
     let (mut lengths_on, mut lengths_off) = (Vec::new(), Vec::new());
     let mut tasks = Vec::new();
@@ -83,16 +74,8 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
         let both = context.policy.tasks(query).map_err(PolicyError::from)?;
         tasks.extend(both.on.into_iter().chain(both.off));
     }
-    for result in join_all(tasks.iter().map(|task| context.policy.sample(task))).await {
-        let rollout = result.map_err(|error| match error {
-            SampleError::Draining | SampleError::TooLong => RunError::Stopped,
-            SampleError::Policy(error) => error.into(),
-            SampleError::Call(failure) => RunError::PolicyServer {
-                status: failure.status,
-                message: failure.detail,
-                hint: crate::http::retry::hint(failure.status).to_owned(),
-            },
-        })?;
+    for rollout in join_all(tasks.iter().map(|task| sample(&context, task))).await {
+        let rollout = rollout?;
         let lengths = if rollout.mode == crate::domain::Mode::ThinkOn { &mut lengths_on } else { &mut lengths_off };
         lengths.push(f64::from(rollout.completion_tokens));
     }
@@ -104,7 +87,6 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     };
     let mean = |lengths: &[f64]| lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
     let (mean_tokens_on, mean_tokens_off) = (mean(&lengths_on), mean(&lengths_off));
-    let count = queries.len() as u64;
     let samples = f64::from(context.settings.sampling.samples_per_mode);
     let completion_tokens = count as f64 * samples * (mean_tokens_on + mean_tokens_off);
     let tokens_per_second = sampled / elapsed_s;
@@ -122,6 +104,56 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
         judge_prompt_tokens,
         judge_usd: judge_usd(&context.settings, judge_calls, judge_prompt_tokens),
     })
+}
+
+/// Returns how many queries there are, and some of them, spread over the input: its beginning may be its easy part.
+fn choose_probes(context: &Context, reader: &Reader) -> Result<(u64, Vec<Query>), RunError> {
+    let digest = &context.run.input_digest;
+    let count = context.rows - reader.intake_exclusions(digest, context.rows)?;
+    let mut probes: Vec<Query> = Vec::new();
+    let mut start = 0;
+    for turn in 0..PROBE_QUERIES as u64 {
+        start = start.max(context.rows * turn / PROBE_QUERIES as u64);
+        while start < context.rows && probes.len() as u64 <= turn {
+            let end = (start + INTAKE_PAGE_ROWS).min(context.rows);
+            for row in reader.intake(digest, start, end)? {
+                start += 1;
+                if let IntakeRow::Query(query) = row {
+                    probes.push(query);
+                    break;
+                }
+            }
+        }
+    }
+    Ok((count, probes))
+}
+
+/// Samples one response, with the retries that a run would make.
+async fn sample(context: &Context, task: &RolloutTask) -> Result<Rollout, RunError> {
+    let mut attempts = 0;
+    loop {
+        let failure = match context.policy.sample(task).await {
+            Ok(rollout) => return Ok(rollout),
+            Err(SampleError::Draining | SampleError::TooLong) => return Err(RunError::Stopped),
+            Err(SampleError::Policy(error)) => return Err(error.into()),
+            Err(SampleError::Call(failure)) => failure,
+        };
+        attempts += 1;
+        if failure.class != Class::Transient || attempts >= context.settings.policy.attempts_max {
+            let status = failure.status.filter(|_| failure.class == Class::FatalRun);
+            let hint = match failure.class {
+                Class::FatalRun | Class::Unreachable => hint(failure.status),
+                // Not the account's fault, whatever the status was.
+                _ => hint(Some(500)),
+            };
+            return Err(RunError::PolicyServer { status, message: failure.detail, hint: hint.to_owned() });
+        }
+        let delay = failure.retry_after.unwrap_or_else(|| Backoff::default().delay(attempts, &task.key.0));
+        tokio::select! {
+            () = context.stop.cancelled() => return Err(RunError::Stopped),
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
 }
 
 pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {

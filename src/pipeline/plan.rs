@@ -94,7 +94,8 @@ impl Cell {
             ExclusionReason::PolicyFailed
         };
         let Self { task, .. } = self;
-        Some((reason, format!("{} response {} in {attempts} attempts: {}", task.mode, task.sample_index, last.detail)))
+        // Without the number of attempts, which depends on what went wrong on the way (I6).
+        Some((reason, format!("{} response {}: {}", task.mode, task.sample_index, last.detail)))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{StreamExt, TryStreamExt};
@@ -16,6 +16,7 @@ use super::error::RunError;
 use super::judging::{self, PendingJudgement};
 use super::limits;
 use super::rows::{self, Outcome, Settling};
+use super::sensitivity::Sensitivity;
 use super::usage;
 use crate::judge::JudgeKind;
 use crate::judge::check::Neighbours;
@@ -120,12 +121,14 @@ async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Re
 fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<Closing, RunError> {
     let kind = context.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
     let mut neighbours = Arc::new(Neighbours::new(kind));
+    // Of the round that closes the shard alone, or queries would count twice.
+    let mut sensitivity = context.sensitivity.as_ref().map(|_| Sensitivity::new(&context.settings));
     let mut pending: Vec<PendingJudgement> = Vec::new();
     let mut samples: Vec<SampleRow> = Vec::new();
     let mut rollouts: Vec<RolloutRow> = Vec::new();
     let mut exclusions: Vec<ExclusionRow> = Vec::new();
     for row in reader.intake(&context.run.input_digest, start, end)? {
-        let settled = match rows::settle_among(context, reader, row, Some(&neighbours))? {
+        let settled = match rows::settle_among(context, reader, row, Some(&neighbours), sensitivity.as_mut())? {
             Settling::Done(settled) => settled,
             Settling::Pending(unsettled) => {
                 pending.push(*unsettled);
@@ -149,6 +152,9 @@ fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Resu
     }
     if !pending.is_empty() {
         return Ok(Closing::Pending(pending));
+    }
+    if let (Some(all), Some(of_shard)) = (&context.sensitivity, &sensitivity) {
+        all.lock().unwrap_or_else(PoisonError::into_inner).merge(of_shard);
     }
     let policy = context.policy.identity();
     let provenance = Provenance {

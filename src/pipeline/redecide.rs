@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Judging, StoredOptions};
 use super::error::RunError;
+use super::opening::{open_stored_judge, restore_policy};
 use super::run::run;
 use super::sensitivity::SensitivityRow;
 use crate::config::{self, Settings};
@@ -119,6 +120,8 @@ pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Resu
                 "remove it, or choose another directory with -o",
             ));
         }
+        // Refuses what cannot be opened before anything is written, so that the same command can be tried again.
+        open_stored_judge(&settings, &restore_policy(&settings, &last, &reader)?, judging)?;
         let lock = lock_dir(&out_dir)?;
         copy_ledger(&reader, &ledger_path)?;
         let options = StoredOptions { dir: out_dir, settings, last: last.clone(), judging };

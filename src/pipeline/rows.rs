@@ -7,7 +7,9 @@ use super::error::RunError;
 use super::journal;
 use super::judging::PendingJudgement;
 use super::plan::{self, Cell, Chosen, Justified, Next};
+use super::sensitivity::Sensitivity;
 use crate::category::category;
+use crate::config::PolicyBackend;
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
 use crate::engine::EngineError;
 use crate::judge::check::Neighbours;
@@ -52,15 +54,20 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
     let mut cells = ByMode { on: Vec::new(), off: Vec::new() };
     for (mode, tasks) in [(Mode::ThinkOn, tasks.on), (Mode::ThinkOff, tasks.off)] {
         for task in tasks {
-            let rollout = reader.rollout(&task.key)?;
+            let mut rollout = reader.rollout(&task.key)?;
+            let failures = match (&rollout, context.settings.policy.backend) {
+                (Some(_), PolicyBackend::Candle) => Vec::new(),
+                _ => reader.rollout_failures(&task.key)?,
+            };
+            // It came under a larger bound on attempts; under this one it would not have been asked for.
+            if failures.len() >= context.settings.policy.attempts_max as usize {
+                rollout = None;
+            }
             let verdict = match &rollout {
                 Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
                 None => None,
             };
-            let (failures, longer_than) = match &rollout {
-                Some(_) => (Vec::new(), None),
-                None => (reader.rollout_failures(&task.key)?, reader.rollout_longer_than(&task.key)?),
-            };
+            let longer_than = if rollout.is_none() { reader.rollout_longer_than(&task.key)? } else { None };
             cells[mode].push(Cell { task, rollout, verdict, failures, longer_than });
         }
     }
@@ -87,7 +94,7 @@ pub fn unsampleable(context: &Context, cells: &ByMode<Vec<Cell>>) -> Result<Opti
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
 pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<SettledRow, RunError> {
-    match settle_among(context, reader, row, None)? {
+    match settle_among(context, reader, row, None, None)? {
         Settling::Done(settled) => Ok(settled),
         Settling::Pending(pending) => Err(missing(&pending.query, "justification")),
     }
@@ -101,7 +108,8 @@ pub enum Settling {
     Pending(Box<PendingJudgement>),
 }
 
-/// Settles an input row from facts alone; its justification must not nearly repeat its neighbours'.
+/// Settles an input row from facts alone; its justification must not nearly repeat its neighbours'. What else its
+/// responses would give is added to `sensitivity`.
 ///
 /// # Errors
 /// As [`settle`], but for a justification that is missing.
@@ -110,6 +118,7 @@ pub fn settle_among(
     reader: &Reader,
     row: IntakeRow,
     neighbours: Option<&Arc<Neighbours>>,
+    sensitivity: Option<&mut Sensitivity>,
 ) -> Result<Settling, RunError> {
     let query = match row {
         IntakeRow::Excluded(exclusion) => {
@@ -122,8 +131,7 @@ pub fn settle_among(
         Concluded::Done(outcome) => outcome,
         Concluded::Pending(pending) => return Ok(Settling::Pending(pending)),
     };
-    if let Some(sensitivity) = &context.sensitivity {
-        let mut sensitivity = sensitivity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(sensitivity) = sensitivity {
         sensitivity.add(&query, &cells, &context.settings);
     }
     let cells = plan::drawn(&query, cells, &context.settings);

@@ -1,6 +1,6 @@
 //! The run itself: a stream of input rows through sampling, verifying and judging, and shards out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::Stream;
@@ -120,9 +120,15 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
             failure = Some(error);
         }
     };
-    let (mut closing, mut is_input_over) = (FuturesUnordered::new(), false);
+    let (mut closing, mut complete, mut is_input_over) = (FuturesUnordered::new(), VecDeque::new(), false);
     loop {
-        // In this order, so that a run is a function of what it meets; `settled` rests whenever nothing is settled.
+        while closing.len() < SHARDS_CLOSING_MAX
+            && let Some(index) = complete.pop_front()
+        {
+            closing.push(publish::publish(Arc::clone(context), index));
+        }
+        // In this order, so that a run is a function of what it meets. `settled` is always looked after: what rests in it may
+        // hold the slots that a closing shard waits for.
         let next = tokio::select! {
             biased;
             () = &mut deadline => break,
@@ -133,7 +139,7 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
                 }
                 continue;
             }
-            next = settled.next(), if !is_input_over && closing.len() < SHARDS_CLOSING_MAX => next,
+            next = settled.next(), if !is_input_over => next,
             () = std::future::ready(()), if is_input_over && closing.is_empty() => break,
         };
         match next {
@@ -144,13 +150,13 @@ async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunE
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     unsettled.remove(&index);
-                    closing.push(publish::publish(Arc::clone(context), index));
+                    complete.push_back(index);
                 }
             }
             Some(Err(error)) => note(error),
         }
     }
-    let is_closed = closing.is_empty();
+    let is_closed = closing.is_empty() && complete.is_empty();
     match failure {
         Some(error) => Err(error),
         None if unsettled.is_empty() && is_closed => Ok(()),

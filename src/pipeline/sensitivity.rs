@@ -103,6 +103,19 @@ impl Sensitivity {
         }
     }
 
+    /// Adds what was gathered elsewhere under the same settings.
+    pub fn merge(&mut self, other: &Self) {
+        self.queries += other.queries;
+        self.incomplete += other.incomplete;
+        for (row, more) in self.rows.iter_mut().zip(&other.rows) {
+            row.samples += more.samples;
+            row.think_on += more.think_on;
+            row.same_mode += more.same_mode;
+            row.decided_now += more.decided_now;
+            row.tokens += more.tokens;
+        }
+    }
+
     /// Returns the table, by n and margin.
     #[must_use]
     pub fn table(&self) -> Vec<SensitivityRow> {

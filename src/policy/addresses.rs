@@ -77,11 +77,12 @@ impl Addresses {
         &self.sampling
     }
 
-    /// Returns a SHA-256 in hex over the weights, the preset, the prompts and the sampler's version.
+    /// Returns a SHA-256 in hex over the weights and their name (rows carry it), the preset, the prompts and the
+    /// sampler's version.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let PolicyIdentity { revision, preset, prompts, .. } = &self.identity;
-        let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}");
+        let PolicyIdentity { model, revision, preset, prompts } = &self.identity;
+        let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}\n{model}");
         hex::encode(Sha256::digest(text.as_bytes()))
     }
 

@@ -34,10 +34,10 @@ pub struct Entry {
     /// Why the mode was chosen.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mode_reason: String,
-    /// Pass rate in Think-on.
+    /// Pass rate in Think-on, if it was sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_on: Option<f64>,
-    /// Pass rate in Think-off.
+    /// Pass rate in Think-off, if it was sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_off: Option<f64>,
     /// Why the mode suits the query.
@@ -105,8 +105,9 @@ pub fn sample_entry(row: SampleRow) -> Entry {
         question: bounded(row.prompt),
         gold: bounded(row.gold),
         mode_reason: row.mode_reason,
-        p_on: Some(row.pass_rate_on),
-        p_off: Some(row.pass_rate_off),
+        // The rate of nothing is 0 in the tables.
+        p_on: (row.sampled_on > 0).then_some(row.pass_rate_on),
+        p_off: (row.sampled_off > 0).then_some(row.pass_rate_off),
         justification: row.justification.map(bounded),
         judge_model: row.judge_model,
         answer: bounded(row.answer),

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::gather::Gathered;
+use super::gather::{Gathered, QueryFacts};
 use super::svg::{Drawing, bars, escape, table};
-use crate::domain::{ByMode, Mode, VerdictOutcome};
+use crate::domain::{Mode, VerdictOutcome};
 use crate::select::rule_mode;
 
 /// Cells of the heat map on each side.
@@ -91,11 +91,18 @@ fn cell(rate: f64) -> usize {
     ((rate * (CELLS - 1) as f64).round() as usize).min(CELLS - 1)
 }
 
+/// Returns what a figure of both pass rates says of the queries that it cannot show.
+fn unpaired(all: &Gathered) -> String {
+    match all.queries.iter().filter(|facts| facts.pass_rates().is_none()).count() {
+        0 => String::new(),
+        count => format!(" Not shown: {count} queries of which one mode was not sampled."),
+    }
+}
+
 fn heat_map(all: &Gathered) -> String {
     const SIDE: f64 = 30.0;
     let mut cells = [[0_u64; CELLS]; CELLS];
-    for facts in &all.queries {
-        let rates = ByMode::from_fn(|mode| facts.counts[mode].pass_rate());
+    for rates in all.queries.iter().filter_map(QueryFacts::pass_rates) {
         if let Some(count) = cells.get_mut(cell(rates.off)).and_then(|row| row.get_mut(cell(rates.on))) {
             *count += 1;
         }
@@ -135,7 +142,10 @@ fn heat_map(all: &Gathered) -> String {
     drawing.text((left, top - 0.0), "start", "");
     drawing.figure(
         "Pass rates of both modes",
-        "Across: Think-on; up: Think-off. Darker cells hold more queries; the tinted diagonal is the tie band, where Think-off is kept.",
+        &format!(
+            "Across: Think-on; up: Think-off. Darker cells hold more queries; the tinted diagonal is the tie band, where Think-off is kept.{}",
+            unpaired(all)
+        ),
         &table(&["Think-on", "Think-off", "queries"], &rows),
     )
 }
@@ -143,8 +153,8 @@ fn heat_map(all: &Gathered) -> String {
 fn margins(all: &Gathered) -> String {
     let mut counts = [0_u64; MARGIN_BARS];
     let middle = (MARGIN_BARS / 2) as f64;
-    for facts in &all.queries {
-        let gain = facts.counts.on.pass_rate() - facts.counts.off.pass_rate();
+    for rates in all.queries.iter().filter_map(QueryFacts::pass_rates) {
+        let gain = rates.on - rates.off;
         if let Some(count) = counts.get_mut((gain * middle + middle).round() as usize) {
             *count += 1;
         }
@@ -172,7 +182,7 @@ fn margins(all: &Gathered) -> String {
     drawing.text((20.0 + width * (middle + 0.5), height + 38.0), "middle", "pass rate Think-on less Think-off");
     drawing.figure(
         "Decision margin",
-        "What thinking gains, query by query; the tinted band is the tie margin.",
+        &format!("What thinking gains, query by query; the tinted band is the tie margin.{}", unpaired(all)),
         &table(&["gain", "queries"], &rows),
     )
 }

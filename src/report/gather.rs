@@ -160,6 +160,13 @@ fn add_sample(all: &mut Gathered, facts: &mut QueryFacts, row: SampleNumbers) {
 }
 
 impl QueryFacts {
+    /// Returns both pass rates, if both modes were sampled: a frugal budget may leave Think-on out.
+    #[must_use]
+    pub fn pass_rates(&self) -> Option<ByMode<f64>> {
+        let is_paired = self.counts.on.sampled > 0 && self.counts.off.sampled > 0;
+        is_paired.then(|| ByMode::from_fn(|mode| self.counts[mode].pass_rate()))
+    }
+
     /// Returns the mean length of a mode's responses, if there are any.
     #[must_use]
     pub fn mean_tokens(&self, mode: Mode) -> Option<f64> {

@@ -3,7 +3,7 @@
 use super::figures::{figures, sensitivity_rows};
 use super::gather::{Gathered, QueryFacts, Timeline};
 use super::page::{PageOptions, file};
-use super::{Entry, svg};
+use super::{Entry, entries, svg};
 use crate::domain::{ByMode, Mode, PassCounts};
 
 fn facts(on: u32, off: u32, mode: Option<Mode>) -> QueryFacts {
@@ -42,6 +42,30 @@ fn a_wider_tie_margin_thinks_less_and_counts_what_changes() {
     assert_eq!(rows[2].2, 0, "nothing changes at the run's own margin");
     // The gain of the one query that thinks is 0.75, beyond every margin tried.
     assert_eq!(rows[10].1, 0.5);
+}
+
+#[test]
+fn a_mode_that_was_not_sampled_has_no_pass_rate_rather_than_one_of_zero() {
+    let mut all = run();
+    let mut frugal = facts(0, 4, Some(Mode::ThinkOff));
+    frugal.counts.on = PassCounts::default();
+    assert!(!figures(&all).contains("Not shown"));
+    all.queries.push(frugal);
+    let html = figures(&all);
+    // Heat map and decision margin, each with its label for screen readers.
+    assert_eq!(html.matches("Not shown: 1 queries of which one mode was not sampled.").count(), 4);
+    assert!(!html.contains("<td>0%</td><td class=\"n\">100%</td>") && !html.contains("<td>-1.0</td>"), "{html}");
+
+    let row = serde_json::json!({
+        "query_id": "q", "ordinal": 0, "source": "s", "kind": "math", "question": "1 + 1?", "gold": "2",
+        "mode": "think_off", "mode_reason": "not_worse", "pass_rate_on": 0.0, "pass_rate_off": 1.0, "sampled_on": 0,
+        "sampled_off": 4, "correct_on": 0, "correct_off": 4, "difficulty": "easy", "difficulty_score": 0.3,
+        "difficulty_low": 0.0, "difficulty_high": 0.5, "justification_status": "none", "answer": "2", "messages": [],
+        "prompt": "1 + 1?", "completion": "", "completion_tokens": 1, "policy_model": "tiny", "policy_revision": "r",
+        "prompt_version": "p", "seed": 1,
+    });
+    let entry = entries::sample_entry(serde_json::from_value(row).unwrap());
+    assert_eq!((entry.p_on, entry.p_off), (None, Some(1.0)));
 }
 
 #[test]

@@ -42,9 +42,9 @@ pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: N
     response
 }
 
-/// `GET /health`: 200 while requests are taken.
+/// `GET /health`: 200 while requests are taken; 503 once the server stops, or its engine has failed.
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    if app.stop.is_cancelled() {
+    if app.stop.is_cancelled() || app.policy.engine().has_ended() {
         return ApiError::stopping().into_response();
     }
     (StatusCode::OK, "ok\n").into_response()

@@ -38,6 +38,12 @@ pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<
     let rows: Vec<Row> = texts.map(|((query, prompt), label)| row(query, prompt, label)).collect();
     let settings = app.options.reward;
     let rewarded = app.rewarded(rows, &settings).await?;
+    // A trainer would take any number for a reward.
+    if let Some((index, error)) =
+        rewarded.iter().enumerate().find_map(|(index, row)| Some((index, row.error.as_ref()?)))
+    {
+        return Err(ApiError::invalid("labels", format!("labels[{index}]: {error}")));
+    }
     let column = |read: &dyn Fn(&RewardedRow) -> f64| -> Vec<f64> { rewarded.iter().map(read).collect() };
     let share = |is_set: Option<bool>| f64::from(u8::from(is_set.unwrap_or(false)));
     let body = json!({

@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures::future::try_join_all;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -57,7 +58,7 @@ pub(super) struct RewardedRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) judge_chars: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 /// A row as JSON text, and the group that it belongs to, if not the one that its `query_id` names.
@@ -128,6 +129,14 @@ struct ReadRow {
     grading: Result<Grading, RowFault>,
 }
 
+/// A row whose program, if it has one, was run.
+struct GradedRow {
+    group: Option<String>,
+    query_id: Option<String>,
+    completion: Option<String>,
+    graded: Result<Graded, RowFault>,
+}
+
 fn read(text: &str) -> ReadRow {
     let row: RolloutRow<'_> = match serde_json::from_str(text) {
         Ok(row) => row,
@@ -161,16 +170,14 @@ impl App {
         };
         let failed = |error: tokio::task::JoinError| ApiError::invalid("", error.to_string());
         let read = tokio::task::spawn_blocking(work).await.map_err(failed)?;
+        // Together, so that a request uses all workers; the pool's queue bounds what is under way.
+        let read = try_join_all(read.into_iter().map(|(group, row)| self.verified(group, row))).await?;
         let mut outcomes: Vec<(RewardedRow, Option<(usize, Graded)>)> = Vec::with_capacity(read.len());
         let mut groups: HashMap<String, usize> = HashMap::new();
-        for (group, ReadRow { query_id, completion, grading }) in read {
+        for GradedRow { group, query_id, completion, graded } in read {
             let mut row = RewardedRow { query_id, ..RewardedRow::default() };
-            let graded = match grading {
-                Ok(Grading::Ready(graded)) => Some(graded),
-                Ok(Grading::Program(graded, case)) => {
-                    let verdict = self.run(*case).await?;
-                    Some(graded.with_verdict(verdict))
-                }
+            let graded = match graded {
+                Ok(graded) => Some(graded),
                 Err(fault) => {
                     row.error = Some(fault.to_string());
                     None
@@ -191,6 +198,16 @@ impl App {
         }
         self.metrics.rewarded.fetch_add(count, Ordering::Relaxed);
         Ok(apply(outcomes, groups.len(), settings))
+    }
+
+    async fn verified(self: &Arc<Self>, group: Option<String>, row: ReadRow) -> Result<GradedRow, ApiError> {
+        let ReadRow { query_id, completion, grading } = row;
+        let graded = match grading {
+            Ok(Grading::Ready(graded)) => Ok(graded),
+            Ok(Grading::Program(graded, case)) => Ok(graded.with_verdict(self.run(*case).await?)),
+            Err(fault) => Err(fault),
+        };
+        Ok(GradedRow { group, query_id, completion, graded })
     }
 
     /// Runs a program; the sandbox is opened for the first.

@@ -28,7 +28,8 @@ FROM rollouts
 GROUP BY query_id, ordinal, mode
 ORDER BY ordinal, mode DESC;
 
--- Every query that was sampled: both pass rates, the gain of thinking, and what became of it.
+-- Every query that was sampled: both pass rates, the gain of thinking (null where one mode was not sampled), and what
+-- became of it.
 CREATE OR REPLACE VIEW queries AS
 SELECT
     query_id,
@@ -95,7 +96,8 @@ FROM rollouts
 GROUP BY mode, observed_mode, forced_close
 ORDER BY mode DESC, observed_mode DESC, forced_close;
 
--- Think rate, the share of samples in Think-on, by source and difficulty.
+-- Think rate, the share of samples in Think-on, by source and difficulty; mean pass rates over the queries of which the
+-- mode was sampled.
 CREATE OR REPLACE VIEW modes AS
 SELECT
     source,
@@ -103,8 +105,8 @@ SELECT
     count(*) AS samples,
     count(*) FILTER (WHERE mode = 'think_on') AS think_on,
     count(*) FILTER (WHERE mode = 'think_on') / count(*) AS think_rate,
-    avg(pass_rate_on) AS pass_rate_on,
-    avg(pass_rate_off) AS pass_rate_off
+    avg(pass_rate_on) FILTER (WHERE sampled_on > 0) AS pass_rate_on,
+    avg(pass_rate_off) FILTER (WHERE sampled_off > 0) AS pass_rate_off
 FROM samples
 GROUP BY source, difficulty
 ORDER BY source, difficulty;

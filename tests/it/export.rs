@@ -76,6 +76,20 @@ fn every_trainer_gets_its_files_and_a_config_to_train_from() {
 }
 
 #[test]
+fn verls_configs_name_every_file_because_verl_takes_no_directory() {
+    let workspace = Workspace::new(7, &[]);
+    let out = workspace.run_whole("out", &[]);
+    let target = workspace.path("verl");
+    export(&out, &["--format", "verl", "-o", text(&target)]).assert_code(0);
+    for task in ["sft", "rl"] {
+        let config = std::fs::read_to_string(target.join(format!("verl-{task}.yaml"))).unwrap();
+        let named = format!("train_files: [{task}/train-00000.parquet, {task}/train-00001.parquet]\n");
+        assert!(config.contains(&named), "{config}");
+        assert_eq!(files_below(&target.join(task)).len(), 2);
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused_with_code_2_and_what_is_no_run_with_code_1() {
     let workspace = Workspace::new(2, &[]);
     let out = workspace.run_whole("out", &[]);

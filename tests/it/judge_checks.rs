@@ -230,6 +230,15 @@ fn near_copies_within_a_shard_are_told_and_asked_again_and_a_killed_run_ends_wit
 }
 
 #[test]
+fn more_shards_than_close_at_once_leave_each_other_the_judges_slots() {
+    let judge = Mock::start(&["--copies", "0.9", "--latency-ms", "20", "--seed", "4"]);
+    let more = [("judge.attempts_max", "30"), ("judge.concurrency_max", "3"), ("output.queries_per_shard", "3")];
+    let workspace = workspace(&judge, &more);
+    let out = workspace.run_whole("out", &[]);
+    assert!(texts_by_shard(&out, 3).len() > 4 && judge.stat("copy") > 8, "{}", judge.stats());
+}
+
+#[test]
 fn a_judge_that_always_says_the_same_keeps_the_first_text_of_each_mode_of_a_shard() {
     let judge = Mock::start(&["--duplicates"]);
     let workspace = workspace(&judge, &[("judge.attempts_max", "3")]);

@@ -63,6 +63,42 @@ fn rows_keep_their_order_and_what_they_had_and_groups_may_be_scattered() {
 }
 
 #[test]
+fn an_output_that_is_an_input_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let row = json!({
+        "id": "a", "query_id": "a", "question": "What is 2 + 2?", "kind": "numeric", "gold": "4",
+        "response": "4", "completion": "4", "mode": "think_off",
+    });
+    std::fs::write(&file, format!("{row}\n")).unwrap();
+    for (name, option) in [("reward", "--rollouts"), ("grade", "--cases"), ("dedup", "--queries")] {
+        let refused = Outcome::of(&mut command(name, &[option, path(&file), "-o", path(&file)])).assert_code(1);
+        refused.assert_says(&["is an input; name another file"]);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{row}\n"), "{name}");
+    }
+}
+
+#[test]
+fn what_is_null_is_filled_and_what_is_no_json_is_kept_as_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
+    let null = json!({
+        "query_id": "a", "mode": null, "correct": null, "verdict": null, "format_ok": null, "kind": "numeric", "gold": "4",
+        "completion": "<judge>\nEasy.\n</judge>\n\n<think_off>\n<answer>\n4\n</answer>",
+    });
+    let torn = r#"{"query_id":"a" "mode":1}"#;
+    std::fs::write(&file, format!("{null}\n{torn}\n")).unwrap();
+    Outcome::of(&mut command("reward", &["--rollouts", path(&file), "-o", path(&out)])).assert_code(4);
+    let found = lines(&std::fs::read_to_string(&out).unwrap());
+    assert_eq!((&found[0]["mode"], &found[0]["correct"]), (&json!("think_off"), &json!(true)), "{}", found[0]);
+    assert_eq!(found[0]["reward"], 1.2);
+    assert_eq!(found[1]["row"], torn);
+    // What was written can be read again.
+    let again = Outcome::of(&mut command("reward", &["--rollouts", path(&out)])).assert_code(4);
+    assert_eq!(lines(&again.stdout)[0]["reward"], 1.2);
+}
+
+#[test]
 fn a_runs_rollouts_are_rewarded_and_evaluated_as_they_are() {
     let workspace = Workspace::new(6, &[]);
     let out = workspace.run_whole("out", &[]);
@@ -117,6 +153,11 @@ fn an_evaluation_samples_once_and_says_the_same_again() {
         let difference = &line["change"]["accuracy"]["difference"];
         assert_eq!((&difference["low"], &difference["high"]), (&json!(0.0), &json!(0.0)));
     }
+    let on = Outcome::of(&mut command("eval", &["--rollouts", path(&out), "--conditions", "on", "--json"]));
+    let report: Value = serde_json::from_str(&on.assert_code(0).stdout).unwrap();
+    assert!(report["lines"].as_array().unwrap().iter().all(|line| line["condition"] == "on"));
+    let ignored = ["--rollouts", path(&out), "--limit", "2"];
+    Outcome::of(&mut command("eval", &ignored)).assert_code(2).assert_says(&["cannot be used with"]);
     let none = workspace.path("none.jsonl");
     Outcome::of(&mut command("eval", &["--rollouts", path(&none)])).assert_code(1).assert_says(&["does not exist"]);
 }

@@ -303,6 +303,9 @@ fn the_reward_endpoint_says_what_the_command_says() {
         (&found[0]["advantage_judge"], &found[3]["reward"])
     );
     let query: Vec<String> = completions.iter().map(|text| format!("Q{}<|im_end|>", text.as_str().unwrap())).collect();
+    let unlabelled = json!({"query": query, "prompts": ["Q", "Q", "Q"], "labels": ["4", null, "4"]});
+    let (status, answer) = server.post("/openrlhf/reward", &unlabelled);
+    assert!(status == 400 && answer["error"]["message"].to_string().contains("labels[1]"), "{answer}");
     let body = json!({"query": query, "prompts": ["Q", "Q", "Q"], "labels": ["4", "4", "{\"gold\": 4, \"kind\": \"numeric\"}"]});
     let (_, remote) = server.post("/openrlhf/reward", &body);
     assert_eq!(remote["rewards"], json!([1.2, 0.2, 1.0]), "{remote}");

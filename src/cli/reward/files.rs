@@ -1,12 +1,15 @@
 //! Reading what the rule needs, and writing rows with their rewards.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, is_not_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -41,6 +44,9 @@ const OUTPUT_KEYS: &[&str] = &[
     "completion_token_count",
     "error",
 ];
+
+/// Columns that are written where a row does not say them itself; what it has under these names is then replaced.
+const FILLED_KEYS: &[&str] = &["mode", "correct", "format_ok", "verdict", "extracted", "verdict_reason"];
 
 /// One rollout, as little of it as the rule needs.
 #[derive(Debug, Clone, Copy)]
@@ -152,17 +158,22 @@ fn read_row(text: &[u8], vocabulary: Option<&Vocabulary>) -> Result<ReadRow, Row
     let judge_chars = head.map(|head| narrow(head.chars().count()));
     let tokens = match (vocabulary, &completion, graded.judge_end) {
         (Some(vocabulary), Some(completion), Some(judge_end)) => {
+            let is_sampled = token_ids.is_some();
             let ids = match token_ids {
                 Some(ids) => ids,
                 None => vocabulary.encode(completion).map_err(|error| RowFault(error.to_string()))?,
             };
-            let bytes = ids.iter().map(|&id| vocabulary.token_bytes(id).len());
-            Some((narrow(judge_tokens(bytes, judge_end)), narrow(ids.len())))
+            let bytes = || ids.iter().map(|&id| vocabulary.token_bytes(id).len());
+            // Some tokenizers put a space before a text.
+            let lead = if is_sampled { 0 } else { bytes().sum::<usize>().saturating_sub(completion.len()) };
+            let judge_end = if judge_end == 0 { 0 } else { judge_end + lead };
+            Some((narrow(judge_tokens(bytes(), judge_end)), narrow(ids.len())))
         }
         _ => None,
     };
     let text = std::str::from_utf8(text).unwrap_or_default();
-    let has_output_keys = OUTPUT_KEYS.iter().any(|key| text.contains(key));
+    let is_filled = given.contains(&false) && FILLED_KEYS.iter().any(|key| text.contains(key));
+    let has_output_keys = is_filled || OUTPUT_KEYS.iter().any(|key| text.contains(key));
     Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens })
 }
 
@@ -310,7 +321,9 @@ pub(super) fn write_lines(
         for (text, _) in chunk.rows() {
             gained.clear();
             serde_json::to_writer(&mut gained, &store.added(rewarded, index))?;
-            let must_replace = store.entries.get(index).is_none_or(|entry| entry.has_output_keys);
+            let entry = store.entries.get(index);
+            // A row without a group may be no JSON at all.
+            let must_replace = entry.is_none_or(|entry| entry.has_output_keys || entry.group.is_none());
             write_row(&mut writer, text, &gained, must_replace)?;
             index += 1;
         }
@@ -320,9 +333,9 @@ pub(super) fn write_lines(
 
 /// Writes one row: the row's own text, up to its closing brace, and then what it gained.
 fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: bool) -> anyhow::Result<()> {
-    let replaced = if must_replace { without_output_keys(text) } else { None };
-    let text = replaced.as_deref().unwrap_or(text);
-    let own = text.trim_ascii().strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}")).map(<[u8]>::trim_ascii);
+    let replaced = if must_replace { without_keys(text, gained).map(Cow::Owned) } else { Some(Cow::Borrowed(text)) };
+    let object = replaced.as_deref().map(<[u8]>::trim_ascii);
+    let own = object.and_then(|text| text.strip_prefix(b"{")?.strip_suffix(b"}")).map(<[u8]>::trim_ascii);
     let gained = gained.strip_prefix(b"{").unwrap_or(gained);
     writer.write_all(b"{")?;
     match own {
@@ -343,11 +356,12 @@ fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: 
     Ok(writer.write_all(b"\n")?)
 }
 
-/// Returns an object's text without the keys that are written anew, the others in their order.
-fn without_output_keys(text: &[u8]) -> Option<Vec<u8>> {
-    let row: std::collections::BTreeMap<String, Box<RawValue>> = serde_json::from_slice(text).ok()?;
+/// Returns an object's text without the keys that are written anew, the others in their order; nothing if it is none.
+fn without_keys(text: &[u8], gained: &[u8]) -> Option<Vec<u8>> {
+    type Object = std::collections::BTreeMap<String, Box<RawValue>>;
+    let (row, gained): (Object, Object) = (serde_json::from_slice(text).ok()?, serde_json::from_slice(gained).ok()?);
     let mut order: Vec<(&String, &RawValue)> = row.iter().map(|(key, value)| (key, value.as_ref())).collect();
-    order.retain(|(key, _)| !OUTPUT_KEYS.contains(&key.as_str()));
+    order.retain(|(key, _)| !OUTPUT_KEYS.contains(&key.as_str()) && !gained.contains_key(*key));
     let text = std::str::from_utf8(text).ok()?;
     let place = |key: &str| text.find(&serde_json::to_string(key).unwrap_or_default()).unwrap_or(text.len());
     order.sort_by_key(|(key, _)| place(key));
@@ -370,7 +384,7 @@ fn all_columns(table: &Table) -> anyhow::Result<Vec<String>> {
 pub(super) fn write_parquet(table: &Table, store: &Store, rewarded: &AllRewards, path: &Path) -> anyhow::Result<()> {
     let kept = all_columns(table)?;
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-    let fields = added_columns().into_iter().filter(|(name, _)| !kept.contains(name));
+    let fields = added_columns().into_iter();
     let added_schema: SchemaRef =
         Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>()));
     let mut writer: Option<ArrowWriter<fs_err::File>> = None;
@@ -400,12 +414,25 @@ pub(super) fn write_parquet(table: &Table, store: &Store, rewarded: &AllRewards,
     Ok(())
 }
 
+/// Puts what rows gained beside their own columns, and into them where they say nothing.
 fn joined(batch: &RecordBatch, rows: &[Added<'_>], schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
     let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema)).build_decoder()?;
     decoder.serialize(rows)?;
     let added = decoder.flush()?.context("no rows came back")?;
-    let own = batch.schema();
-    let fields: Vec<_> = own.fields().iter().chain(added.schema_ref().fields()).cloned().collect();
-    let columns = batch.columns().iter().chain(added.columns()).cloned().collect();
+    let mut fields = batch.schema().fields().to_vec();
+    let mut columns = batch.columns().to_vec();
+    for (field, gained) in added.schema_ref().fields().iter().zip(added.columns()) {
+        match fields.iter().position(|own| own.name() == field.name()) {
+            Some(place) if columns[place].null_count() > 0 => {
+                let gained = cast(gained, columns[place].data_type())?;
+                columns[place] = zip(&is_not_null(&columns[place])?, &columns[place], &gained)?;
+            }
+            Some(_) => {}
+            None => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(gained));
+            }
+        }
+    }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

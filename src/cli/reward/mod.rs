@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::table::Table;
-use super::{Failure, print};
+use super::{Failure, print, refuse_overwriting};
 use crate::config;
 use crate::engine::Vocabulary;
 use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
@@ -129,6 +129,7 @@ fn reward(
         Some(path) => Some(Vocabulary::load(path).with_context(|| "cannot use the tokenizer".to_owned())?),
         None => None,
     };
+    refuse_overwriting(args.output.as_deref(), table.files().iter().map(|file| file.path.as_path()))?;
     let store = files::gather(&table, verify, vocabulary.as_ref())?;
     let rewarded = store.rewarded(rule);
     match &args.output {
