@@ -224,12 +224,14 @@ fn to_lines(story: &Value) -> String {
         out.push_str(&format!("\njudge attempt {}: {end}\n", attempt["attempt"]));
     }
     if let Some(sample) = story.get("sample") {
+        let column = |name: &str, mode: &str| text(&sample[&format!("{name}_{mode}")]);
+        let rate = |mode| if column("sampled", mode) == "0" { "unknown".to_owned() } else { column("pass_rate", mode) };
         out.push_str(&format!(
             "\ndecision: {} ({}); pass rates on {} off {}; difficulty {}\njustification ({}):\n{}\ncompletion ({} tokens):\n{}",
             text(&sample["mode"]),
             text(&sample["mode_reason"]),
-            text(&sample["pass_rate_on"]),
-            text(&sample["pass_rate_off"]),
+            rate("on"),
+            rate("off"),
             text(&sample["difficulty"]),
             text(&sample["judge_model"]),
             indent(&text(&sample["justification"])),

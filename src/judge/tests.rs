@@ -414,7 +414,9 @@ async fn a_stored_usable_reply_is_returned_without_any_call() {
     let judge = FixedJudge::failing(Class::FatalRun, Some(401));
     let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(&object(TEXT))))];
     let journal = MemoryJournal::with(&request(&judge), stored);
-    assert_eq!(text(ask_with(&judge, &journal, &options(1)).await), TEXT);
+    assert_eq!(text(ask_with(&judge, &journal, &options(2)).await), TEXT);
+    // What came beyond the bound, under a larger one, would not have been asked for under this one.
+    assert!(matches!(ask_with(&judge, &journal, &options(1)).await, Ok(Judged::GaveUp { attempts: 1, .. })));
     assert_eq!(judge.calls(), 0);
 }
 
@@ -540,7 +542,8 @@ fn what_stored_attempts_settle_follows_the_table() {
     let quota = reply(r#"{"error":{"type":"insufficient_quota","message":"m"}}"#);
     assert_eq!(verdict(&[]), "open");
     assert_eq!(verdict(&[reply(&chat_body(&object(TEXT)))]), TEXT);
-    assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), TEXT);
+    assert_eq!(verdict(&[busy.clone(), reply(&chat_body(&object(TEXT)))]), TEXT);
+    assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), "2 HTTP 503");
     assert_eq!(verdict(&[unreachable.clone(), refused, quota, unreachable]), "open");
     assert_eq!(verdict(std::slice::from_ref(&busy)), "open");
     assert_eq!(verdict(&[busy.clone(), None]), "2 no complete reply came");

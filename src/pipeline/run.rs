@@ -82,11 +82,8 @@ async fn resume_progress(context: &Arc<Context>, published: &[u64]) -> Result<()
 
 /// Settles all rows of the open shards and publishes each shard when its last row is settled.
 async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
-    let mut unsettled: BTreeMap<u64, u64> = BTreeMap::new();
-    for &index in &open {
-        let range = context.shard_range(index);
-        unsettled.insert(index, range.end - range.start);
-    }
+    let rows_of = |&index: &u64| (index, context.shard_range(index).count() as u64);
+    let mut unsettled: BTreeMap<u64, u64> = open.iter().map(rows_of).collect();
     let decided = intake_rows(Arc::clone(context), open)
         .map_ok(|row| decide(Arc::clone(context), row))
         .try_buffer_unordered(limits::sampling_queries_max(&context.settings));
