@@ -3,7 +3,7 @@
 //! Rejections are counted by checking stored replies again against the published row of their query; a reply of a query
 //! that is excluded or not yet published cannot be, and is left out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::display::duration;
 use crate::config::{JudgeBackend, Settings};
 use crate::domain::Mode;
-use crate::judge::check::{Rejection, Subject, check, known_texts, triples};
+use crate::judge::check::{Rejection, Subject, Triples, check, known_texts, triples};
 use crate::judge::cost::{Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::{JudgeKind, reply};
 use crate::ledger::{BatchTotals, CallSize, IntakeRow, Reader, RunRecord, ShardRecord};
@@ -194,7 +194,7 @@ fn resembles(seen: &mut HashSet<(u64, u64)>, text: &str) -> bool {
     is_near
 }
 
-fn minima(triples: &BTreeSet<String>, group: u64) -> u64 {
+fn minima(triples: &Triples, group: u64) -> u64 {
     let mut all = DefaultHasher::new();
     for index in 0..GROUP_HASHES {
         let hash = |triple: &String| {

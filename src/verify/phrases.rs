@@ -3,6 +3,10 @@
 //! The last announcement that is followed by an answer counts. What it announces is the rest of its sentence, or of the
 //! formula that begins there, or the next line if its own line is a heading.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
+
 use super::extract::Strategy;
 
 /// Announcements that are tried from the end, at most.
@@ -87,12 +91,24 @@ const ENGLISH: &[&str] = &[
     "best option is",
 ];
 
+/// All phrases that are looked for, in the order in which they are preferred where they end at one place; the mark of
+/// a dataset's solutions comes first, and what needs a closer look last.
+static PHRASES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [&["####"], FOREIGN, ENGLISH, &["answer", "ans:"]].into_iter().flatten().copied().collect());
+
+/// Finds all of them in one pass: a response is looked through for eighty phrases.
+static MATCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let matcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(PHRASES.iter());
+    matcher.expect("some eighty short phrases always make an automaton")
+});
+
 /// Returns the last announced answer.
 pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
     let lower = text.to_ascii_lowercase();
+    let found: Vec<Match> = MATCHER.find_overlapping_iter(&lower).collect();
     let mut search_end = lower.len();
     for _ in 0..TRIES_MAX {
-        let (start, end, strategy) = last_phrase(&lower, search_end)?;
+        let (start, end, strategy) = last_phrase(&lower, &found, search_end)?;
         let rest = text.get(end..)?;
         let sentence = sentence(rest);
         let is_answer =
@@ -113,39 +129,45 @@ fn is_denied(sentence: &str) -> bool {
         .any(|start| lower.starts_with(start))
 }
 
-/// Returns the last phrase that begins before `limit`: where it begins, where its answer begins, and what it is.
-fn last_phrase(lower: &str, limit: usize) -> Option<(usize, usize, Strategy)> {
+/// Returns the last phrase that ends before `limit`: where it begins, where its answer begins, and what it is. `found` are
+/// the places of all phrases.
+fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usize, Strategy)> {
     let head = lower.get(..limit)?;
+    let places = |phrase: usize| {
+        let is_it = move |place: &&Match| place.pattern().as_usize() == phrase && place.end() <= limit;
+        found.iter().rev().filter(is_it).map(Match::start)
+    };
     let mut best: Option<(usize, usize, Strategy)> = None;
     let mut consider = |start: usize, end: usize, strategy: Strategy| {
         if best.is_none_or(|(_, before, _)| before < end) {
             best = Some((start, end, strategy));
         }
     };
-    if let Some(at) = head.rfind("####") {
+    if found.is_empty() {
+        return None;
+    }
+    let (answer, short) = (PHRASES.len() - 2, PHRASES.len() - 1);
+    if let Some(at) = places(0).next() {
         consider(at, at + 4, Strategy::HashMark);
     }
-    for phrase in FOREIGN.iter().chain(ENGLISH) {
-        if let Some(at) = head.rfind(phrase) {
+    for (index, phrase) in PHRASES.iter().enumerate().take(answer).skip(1) {
+        if let Some(at) = places(index).next() {
             // "Final" in Chinese stands in front.
             let is_final = head.get(..at).is_some_and(|before| before.ends_with("\u{6700}\u{7ec8}"));
             let is_final = is_final || phrase.contains("final");
             consider(at, at + phrase.len(), if is_final { Strategy::FinalAnswer } else { Strategy::AnswerIs });
         }
     }
-    let mut end = head.len();
-    for _ in 0..TRIES_MAX {
-        let Some(at) = head.get(..end).and_then(|before| before.rfind("answer")) else { break };
+    for at in places(answer).take(TRIES_MAX) {
         if let Some(answer_at) = after_answer(lower, at) {
             let before = head.get(..at).unwrap_or("").trim_end_matches(['*', ' ', '_']);
             let strategy = if before.ends_with("final") { Strategy::FinalAnswer } else { Strategy::AnswerIs };
             consider(at, answer_at, strategy);
             break;
         }
-        end = at;
     }
     if let Some(at) =
-        head.rfind("ans:").filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric)))
+        places(short).next().filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric)))
     {
         consider(at, at + 4, Strategy::AnswerIs);
     }

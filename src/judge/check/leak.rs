@@ -91,18 +91,17 @@ struct Found {
     is_word: bool,
 }
 
-/// Returns whether `text` gives away `gold`, the answer of `question`; `choices` are the texts of the options.
-pub(super) fn gives_away(text: &str, question: &str, gold: &str, choices: &[String]) -> bool {
-    let said = words(text);
+/// Returns whether `text`, whose words are `said`, gives away `gold`, the answer of `question`; `choices` are the texts of the options.
+pub(super) fn gives_away(text: &str, said: &[String], question: &str, gold: &str, choices: &[String]) -> bool {
     if let Some(index) = chosen_letter(gold, choices) {
         let has_letter = names_letter(text, &gold.trim().to_uppercase());
         let choice = choices.get(index).map(String::as_str).unwrap_or_default();
         // Every option stands in the question: its text leaks only when it is presented.
-        return has_letter || (!choice.trim().is_empty() && presents(text, &said, choice));
+        return has_letter || (!choice.trim().is_empty() && presents(text, said, choice));
     }
     match value_of(gold) {
-        Some(value) => gives_number(&said, text, question, value),
-        None => gives_text(text, &said, question, gold),
+        Some(value) => gives_number(said, text, question, value),
+        None => gives_text(text, said, question, gold),
     }
 }
 
@@ -134,8 +133,10 @@ fn presents(text: &str, said: &[String], choice: &str) -> bool {
 }
 
 fn gives_number(said: &[String], text: &str, question: &str, gold: f64) -> bool {
-    let is_asked = numbers(question).iter().any(|found| is_same(found.value, gold));
-    numbers(text).iter().filter(|found| is_same(found.value, gold)).any(|found| {
+    let found: Vec<Found> = numbers(text).into_iter().filter(|found| is_same(found.value, gold)).collect();
+    // A question may be long, and mostly there is nothing to hold it against.
+    let is_asked = !found.is_empty() && numbers(question).iter().any(|found| is_same(found.value, gold));
+    found.iter().any(|found| {
         let counts = said.get(found.end).is_some_and(|word| COUNTED.contains(&word.as_str()));
         let is_ordinary = is_asked || counts || (found.is_word && gold.abs() <= SMALL_WORD_MAX);
         !is_ordinary || (!counts && is_cued(said, found.start))
@@ -302,7 +303,7 @@ mod tests {
     use super::*;
 
     fn leaks(text: &str, question: &str, gold: &str) -> bool {
-        gives_away(text, question, gold, &[])
+        gives_away(text, &words(text), question, gold, &[])
     }
 
     #[test]
@@ -353,7 +354,7 @@ mod tests {
     fn a_choice_leaks_by_its_letter_or_when_its_text_is_presented() {
         let choices = ["chair".to_owned(), "pear".to_owned(), "12".to_owned()];
         let question = "Which is a fruit?\nA. chair\nB. pear\nC. 12";
-        let leaks = |text: &str, gold: &str| gives_away(text, question, gold, &choices);
+        let leaks = |text: &str, gold: &str| gives_away(text, &words(text), question, gold, &choices);
         assert!(leaks("Option B is a fruit.", "B"));
         assert!(leaks("Clearly (B).", "B"));
         assert!(leaks("The answer is B, plainly.", "B"));

@@ -13,7 +13,7 @@ mod phrases;
 mod script;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 pub use neighbours::{NEAR_COPY_MIN, NEAR_COPY_MIN_LOCAL, Neighbours};
@@ -44,6 +44,9 @@ const STOCK: &[&str] = &[
     "Answering directly suits this question because it is simple and needs no reasoning.",
     "The question is complex and requires step by step reasoning to avoid mistakes.",
 ];
+
+/// The word triples of a text.
+pub type Triples = HashSet<String>;
 
 /// Why a justification is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,16 +120,17 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// The first [`Rejection`], in the order in which they are the cheapest to mend.
-pub fn check(text: &str, subject: &Subject<'_>, known: &[BTreeSet<String>], kind: JudgeKind) -> Result<(), Rejection> {
+pub fn check(text: &str, subject: &Subject<'_>, known: &[Triples], kind: JudgeKind) -> Result<(), Rejection> {
     let Subject { question, gold, choices, mode } = *subject;
+    let said = words::words(text);
     let found = [
         (Rejection::TemplateTag, holds_tag(text)),
         (Rejection::TooShort, length(text) < LENGTH_MIN),
         (Rejection::TooLong, text.chars().count() > CHARS_MAX),
         (Rejection::WrongLanguage, kind == JudgeKind::Api && !script::fits(text, question)),
-        (Rejection::LeaksAnswer, leak::gives_away(text, question, gold, choices)),
-        (Rejection::ContradictsMode, phrases::argues_against(text, mode)),
-        (Rejection::MentionsSampling, phrases::tells_of_sampling(text, question)),
+        (Rejection::LeaksAnswer, leak::gives_away(text, &said, question, gold, choices)),
+        (Rejection::ContradictsMode, phrases::argues_against(text, &said, mode)),
+        (Rejection::MentionsSampling, phrases::tells_of_sampling(text, &said, question)),
         (Rejection::Boilerplate, is_boilerplate(text, question, known, kind)),
     ];
     found.into_iter().find(|(_, is_found)| *is_found).map_or(Ok(()), |(rejection, _)| Err(rejection))
@@ -143,7 +147,7 @@ fn length(text: &str) -> usize {
     text.chars().filter(|c| c.is_alphanumeric()).map(weight).sum()
 }
 
-fn is_boilerplate(text: &str, question: &str, known: &[BTreeSet<String>], kind: JudgeKind) -> bool {
+fn is_boilerplate(text: &str, question: &str, known: &[Triples], kind: JudgeKind) -> bool {
     let own = triples(text);
     let likeness = known.iter().map(|known| resemblance(&own, known)).fold(0.0, f64::max);
     let (bound, verbatim) = match kind {
@@ -155,17 +159,16 @@ fn is_boilerplate(text: &str, question: &str, known: &[BTreeSet<String>], kind: 
 
 /// Returns the word triples of what a kind of judge must not repeat: the examples of its prompt, and stock phrases.
 #[must_use]
-pub fn known_texts(kind: JudgeKind) -> &'static [BTreeSet<String>] {
-    static API: LazyLock<Vec<BTreeSet<String>>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Api)));
-    static LOCAL: LazyLock<Vec<BTreeSet<String>>> =
-        LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Local)));
+pub fn known_texts(kind: JudgeKind) -> &'static [Triples] {
+    static API: LazyLock<Vec<Triples>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Api)));
+    static LOCAL: LazyLock<Vec<Triples>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Local)));
     match kind {
         JudgeKind::Api => &API,
         JudgeKind::Local => &LOCAL,
     }
 }
 
-fn known_triples(examples: &[String]) -> Vec<BTreeSet<String>> {
+fn known_triples(examples: &[String]) -> Vec<Triples> {
     examples.iter().map(String::as_str).chain(STOCK.iter().copied()).map(triples).collect()
 }
 
@@ -177,7 +180,7 @@ fn speaks_of(text: &str, question: &str) -> bool {
 }
 
 /// Returns the Jaccard similarity of two texts, given as their word triples, in 0..=1.
-fn resemblance(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
+fn resemblance(a: &Triples, b: &Triples) -> f64 {
     let common = a.intersection(b).count();
     let all = a.len() + b.len() - common;
     // Word counts are far below 2^52.
@@ -187,7 +190,7 @@ fn resemblance(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
 
 /// Returns the word triples of a text.
 #[must_use]
-pub fn triples(text: &str) -> BTreeSet<String> {
+pub fn triples(text: &str) -> Triples {
     let all: Vec<String> = words::words(text).into_iter().filter(|word| word != words::BREAK).collect();
     all.windows(3).map(|window| window.join(" ")).collect()
 }

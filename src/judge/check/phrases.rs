@@ -3,7 +3,9 @@
 //! English is matched by patterns over words that heed negations, some other languages by fragments. In languages that
 //! are not listed nothing is found: a text is then accepted, not refused.
 
-use super::words::{mentions, says, words};
+use std::sync::LazyLock;
+
+use super::words::{Pattern, words};
 use crate::domain::Mode;
 
 /// Arguments for answering at once.
@@ -138,15 +140,22 @@ const SAMPLING_ELSEWHERE: &[&str] = &[
 ];
 
 /// Returns whether `text` argues for the mode that was not chosen.
-pub(super) fn argues_against(text: &str, chosen: Mode) -> bool {
+pub(super) fn argues_against(text: &str, said: &[String], chosen: Mode) -> bool {
+    static DIRECT: LazyLock<Vec<Pattern>> = LazyLock::new(|| Pattern::all(FOR_DIRECT));
+    static REASONING: LazyLock<Vec<Pattern>> = LazyLock::new(|| Pattern::all(FOR_REASONING));
     let (patterns, fragments) = match chosen {
-        Mode::ThinkOn => (FOR_DIRECT, FOR_DIRECT_ELSEWHERE),
-        Mode::ThinkOff => (FOR_REASONING, FOR_REASONING_ELSEWHERE),
+        Mode::ThinkOn => (&DIRECT, FOR_DIRECT_ELSEWHERE),
+        Mode::ThinkOff => (&REASONING, FOR_REASONING_ELSEWHERE),
     };
-    let found = words(text);
     let lower = text.to_lowercase();
-    patterns.iter().any(|pattern| says(&found, pattern))
-        || fragments.iter().any(|fragment| stands_unnegated(&lower, fragment))
+    patterns.iter().any(|pattern| pattern.is_said(said))
+        || possible(fragments, &lower).any(|fragment| stands_unnegated(&lower, fragment))
+}
+
+/// Leaves out fragments that cannot stand in a text of ASCII.
+fn possible<'a>(fragments: &'a [&'a str], text: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let is_plain = text.is_ascii();
+    fragments.iter().copied().filter(move |fragment| !is_plain || fragment.is_ascii())
 }
 
 fn stands_unnegated(text: &str, fragment: &str) -> bool {
@@ -158,17 +167,26 @@ fn stands_unnegated(text: &str, fragment: &str) -> bool {
 }
 
 /// Returns whether `text` tells how the choice was made, in words that are not the question's own.
-pub(super) fn tells_of_sampling(text: &str, question: &str) -> bool {
-    let (said, asked) = (words(text), words(question));
-    let (lower, question) = (text.to_lowercase(), question.to_lowercase());
-    // "without several attempts" tells of them as well.
-    SAMPLING.iter().any(|pattern| mentions(&said, pattern) && !mentions(&asked, pattern))
-        || SAMPLING_ELSEWHERE.iter().any(|fragment| lower.contains(fragment) && !question.contains(fragment))
+pub(super) fn tells_of_sampling(text: &str, said: &[String], question: &str) -> bool {
+    static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| Pattern::all(SAMPLING));
+    let lower = text.to_lowercase();
+    // "without several attempts" tells of them as well. The question is looked at only where something is found.
+    PATTERNS.iter().any(|pattern| pattern.is_mentioned(said) && !pattern.is_mentioned(&words(question)))
+        || possible(SAMPLING_ELSEWHERE, &lower)
+            .any(|fragment| lower.contains(fragment) && !question.to_lowercase().contains(fragment))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn argues_against(text: &str, chosen: Mode) -> bool {
+        super::argues_against(text, &words(text), chosen)
+    }
+
+    fn tells_of_sampling(text: &str, question: &str) -> bool {
+        super::tells_of_sampling(text, &words(text), question)
+    }
 
     #[test]
     fn arguments_for_the_other_mode_are_found() {

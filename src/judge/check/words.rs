@@ -52,37 +52,62 @@ pub(super) fn words(text: &str) -> Vec<String> {
     found
 }
 
-/// Returns whether `pattern` stands in `words` and is not negated.
-///
-/// A pattern is a row of words: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause, none of
+/// A row of words to look for: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause, none of
 /// them a negation.
-pub(super) fn says(words: &[String], pattern: &str) -> bool {
-    places(words, pattern).any(|start| !is_negated(words, start))
+#[derive(Debug)]
+pub(super) struct Pattern(Vec<Element>);
+
+#[derive(Debug)]
+enum Element {
+    Gap,
+    Word { alternatives: Vec<&'static str>, is_optional: bool },
 }
 
-/// Returns whether `pattern` stands in `words`, negated or not.
-pub(super) fn mentions(words: &[String], pattern: &str) -> bool {
-    places(words, pattern).next().is_some()
-}
-
-fn places<'a>(words: &'a [String], pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let pattern: Vec<&str> = pattern.split(' ').collect();
-    (0..words.len()).filter(move |&start| matches_at(words.get(start..).unwrap_or_default(), &pattern))
-}
-
-fn matches_at(words: &[String], pattern: &[&str]) -> bool {
-    let Some((element, rest)) = pattern.split_first() else { return true };
-    if *element == "*" {
-        let is_skipped = |word: &&String| *word != BREAK && !NEGATIONS.contains(&word.as_str());
-        let clause = words.iter().take_while(is_skipped).count();
-        return (0..=GAP_WORDS_MAX.min(clause)).any(|skip| matches_at(words.get(skip..).unwrap_or_default(), rest));
+impl Pattern {
+    /// Reads a pattern; parsed once, because every reply is held against a hundred of them.
+    pub(super) fn new(text: &'static str) -> Self {
+        let element = |text: &'static str| match (text, text.strip_suffix('?')) {
+            ("*", _) => Element::Gap,
+            (_, Some(text)) => Element::Word { alternatives: text.split('/').collect(), is_optional: true },
+            (text, None) => Element::Word { alternatives: text.split('/').collect(), is_optional: false },
+        };
+        Self(text.split(' ').map(element).collect())
     }
-    let (alternatives, is_optional) = match element.strip_suffix('?') {
-        Some(alternatives) => (alternatives, true),
-        None => (*element, false),
-    };
-    let is_here = words.first().is_some_and(|word| alternatives.split('/').any(|known| known == word));
-    (is_here && matches_at(words.get(1..).unwrap_or_default(), rest)) || (is_optional && matches_at(words, rest))
+
+    /// Reads a list of patterns.
+    pub(super) fn all(texts: &[&'static str]) -> Vec<Self> {
+        texts.iter().map(|text| Self::new(text)).collect()
+    }
+
+    /// Returns whether the pattern stands in `words` and is not negated.
+    pub(super) fn is_said(&self, words: &[String]) -> bool {
+        self.places(words).any(|start| !is_negated(words, start))
+    }
+
+    /// Returns whether the pattern stands in `words`, negated or not.
+    pub(super) fn is_mentioned(&self, words: &[String]) -> bool {
+        self.places(words).next().is_some()
+    }
+
+    fn places<'a>(&'a self, words: &'a [String]) -> impl Iterator<Item = usize> + 'a {
+        (0..words.len()).filter(move |&start| matches_at(words.get(start..).unwrap_or_default(), &self.0))
+    }
+}
+
+fn matches_at(words: &[String], pattern: &[Element]) -> bool {
+    let Some((element, rest)) = pattern.split_first() else { return true };
+    match element {
+        Element::Gap => {
+            let is_skipped = |word: &&String| *word != BREAK && !NEGATIONS.contains(&word.as_str());
+            let clause = words.iter().take(GAP_WORDS_MAX).take_while(is_skipped).count();
+            (0..=clause).any(|skip| matches_at(words.get(skip..).unwrap_or_default(), rest))
+        }
+        Element::Word { alternatives, is_optional } => {
+            let is_here = words.first().is_some_and(|word| alternatives.contains(&word.as_str()));
+            (is_here && matches_at(words.get(1..).unwrap_or_default(), rest))
+                || (*is_optional && matches_at(words, rest))
+        }
+    }
 }
 
 fn is_negated(words: &[String], start: usize) -> bool {
@@ -103,7 +128,7 @@ mod tests {
 
     #[test]
     fn patterns_have_alternatives_optional_words_and_gaps_and_heed_negations() {
-        let says = |text: &str, pattern: &str| says(&words(text), pattern);
+        let says = |text: &str, pattern: &'static str| Pattern::new(pattern).is_said(&words(text));
         assert!(says("it needs some care", "needs/requires care/some"));
         assert!(says("requires careful reasoning", "requires careful? reasoning"));
         assert!(says("requires reasoning", "requires careful? reasoning"));
