@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::{BatchOptions, Batches};
@@ -160,6 +161,8 @@ pub struct Context {
     /// Where work that blocks is done.
     pub blocking: Blocking,
     readers: Mutex<Vec<Reader>>,
+    /// As many reads at once as [`limits::READS_MAX`]: each has a connection with a page cache of its own.
+    read_permits: Arc<Semaphore>,
     _lock: Option<DirLock>,
 }
 
@@ -241,6 +244,7 @@ impl Context {
             stop,
             blocking,
             readers: Mutex::default(),
+            read_permits: Arc::new(Semaphore::new(limits::READS_MAX)),
             _lock: lock,
         };
         changes::confirm(&context, changes)?;
@@ -296,6 +300,7 @@ impl Context {
             stop,
             blocking: Blocking::Threads,
             readers: Mutex::default(),
+            read_permits: Arc::new(Semaphore::new(limits::READS_MAX)),
             _lock: Some(lock),
         })
     }
@@ -325,8 +330,11 @@ impl Context {
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Reader) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, RunError> {
+        // Never closed.
+        let permit = Arc::clone(&self.read_permits).acquire_owned().await.ok();
         let context = Arc::clone(self);
         let read = move || {
+            let _permit = permit;
             let spare = context.readers().pop();
             let reader = spare.map_or_else(|| context.ledger.reader(), Ok::<_, LedgerError>)?;
             let result = work(&context, &reader);

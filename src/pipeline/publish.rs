@@ -25,6 +25,7 @@ use crate::shards::{
     self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
     SampleRow, Table, encode_with,
 };
+use crate::sys::memory;
 
 /// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
 /// the module says, and their shard counts as unpublished. Blocks.
@@ -105,6 +106,8 @@ pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> 
         context.publisher.put(&record.file_name, bytes.clone()).await?;
     }
     context.ledger.commit(records().map(Fact::Shard).collect()).await?;
+    drop(shard);
+    context.blocking.run(memory::return_freed).await?;
     tracing::info!("published shard {index} (input rows {start} to {})", end.saturating_sub(1));
     Ok(())
 }

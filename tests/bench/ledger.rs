@@ -76,8 +76,10 @@ fn write_input(dir: &Path, queries: u64, samples: u64) -> Result<()> {
         writeln!(file, "{row}")?;
     }
     file.flush()?;
-    let config =
-        format!("input.paths = [\"queries.jsonl\"]\nsampling.samples_per_mode = {samples}\njudge.backend = \"none\"\n");
+    let config = format!(
+        "input.paths = [\"queries.jsonl\"]\nsampling.samples_per_mode = {samples}\njudge.backend = \"none\"\n\
+                 dedup.near_duplicate_threshold = 1.0\n"
+    );
     Ok(std::fs::write(dir.join("thinkloom.toml"), config)?)
 }
 
