@@ -13,8 +13,9 @@
 //! | unusable reply, transient status, transport error, no end at all (the process died), batch ended before | counts | counts |
 //! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops | the same |
 //!
-//! `attempts_max` bounds what counts over all requests of a conversation and over all restarts. A local judge gains
-//! nothing from being told: its next attempt has another random stream.
+//! `attempts_max` bounds what counts over all requests of a conversation and over all restarts; attempts that are
+//! stored beyond it, made under a larger bound, are not looked at. A local judge gains nothing from being told: its next
+//! attempt has another random stream.
 
 use std::sync::Arc;
 
@@ -28,10 +29,10 @@ use super::prompt::{self, JudgeCase};
 use super::reply::{self, JudgeReply, ParsedReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
 
-/// Stands in for the served model where the reply does not name it.
 /// What is said of an attempt without an end, however it was lost.
 const NO_REPLY: &str = "no complete reply came";
 
+/// Stands in for the served model where the reply does not name it.
 const UNKNOWN_MODEL: &str = "unknown";
 
 /// A usable justification.

@@ -130,35 +130,38 @@ fn is_denied(sentence: &str) -> bool {
 }
 
 /// Returns the last phrase that ends before `limit`: where it begins, where its answer begins, and what it is. `found` are
-/// the places of all phrases.
+/// the places of all phrases, in the order of their ends.
 fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usize, Strategy)> {
     let head = lower.get(..limit)?;
-    let places = |phrase: usize| {
-        let is_it = move |place: &&Match| place.pattern().as_usize() == phrase && place.end() <= limit;
-        found.iter().rev().filter(is_it).map(Match::start)
-    };
+    let found = found.get(..found.partition_point(|place| place.end() <= limit))?;
+    if found.is_empty() {
+        return None;
+    }
+    // Where each phrase begins for the last time.
+    let mut last: Vec<Option<usize>> = vec![None; PHRASES.len()];
+    for place in found {
+        last[place.pattern().as_usize()] = Some(place.start());
+    }
     let mut best: Option<(usize, usize, Strategy)> = None;
     let mut consider = |start: usize, end: usize, strategy: Strategy| {
         if best.is_none_or(|(_, before, _)| before < end) {
             best = Some((start, end, strategy));
         }
     };
-    if found.is_empty() {
-        return None;
-    }
     let (answer, short) = (PHRASES.len() - 2, PHRASES.len() - 1);
-    if let Some(at) = places(0).next() {
+    if let Some(at) = last[0] {
         consider(at, at + 4, Strategy::HashMark);
     }
-    for (index, phrase) in PHRASES.iter().enumerate().take(answer).skip(1) {
-        if let Some(at) = places(index).next() {
+    for (phrase, at) in PHRASES.iter().zip(&last).take(answer).skip(1) {
+        if let &Some(at) = at {
             // "Final" in Chinese stands in front.
             let is_final = head.get(..at).is_some_and(|before| before.ends_with("\u{6700}\u{7ec8}"));
             let is_final = is_final || phrase.contains("final");
             consider(at, at + phrase.len(), if is_final { Strategy::FinalAnswer } else { Strategy::AnswerIs });
         }
     }
-    for at in places(answer).take(TRIES_MAX) {
+    let answers = found.iter().rev().filter(|place| place.pattern().as_usize() == answer);
+    for at in answers.map(Match::start).take(TRIES_MAX) {
         if let Some(answer_at) = after_answer(lower, at) {
             let before = head.get(..at).unwrap_or("").trim_end_matches(['*', ' ', '_']);
             let strategy = if before.ends_with("final") { Strategy::FinalAnswer } else { Strategy::AnswerIs };
@@ -166,9 +169,7 @@ fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usi
             break;
         }
     }
-    if let Some(at) =
-        places(short).next().filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric)))
-    {
+    if let Some(at) = last[short].filter(|at| !head.get(..*at).is_some_and(|b| b.ends_with(char::is_alphanumeric))) {
         consider(at, at + 4, Strategy::AnswerIs);
     }
     best

@@ -91,7 +91,8 @@ struct Found {
     is_word: bool,
 }
 
-/// Returns whether `text`, whose words are `said`, gives away `gold`, the answer of `question`; `choices` are the texts of the options.
+/// Returns whether `text`, whose words are `said`, gives away `gold`, the answer of `question`; `choices` are the texts of
+/// the options.
 pub(super) fn gives_away(text: &str, said: &[String], question: &str, gold: &str, choices: &[String]) -> bool {
     if let Some(index) = chosen_letter(gold, choices) {
         let has_letter = names_letter(text, &gold.trim().to_uppercase());
