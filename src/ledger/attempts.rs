@@ -2,6 +2,7 @@
 //! nothing may run beside the caller, the caller itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,13 +30,13 @@ pub(super) enum Attempts {
 
 impl Attempts {
     /// Starts the thread; it opens its connection at the first look-up.
-    pub(super) fn start(file: Arc<LedgerFile>) -> Result<Self, LedgerError> {
+    pub(super) fn start(file: Arc<LedgerFile>) -> Result<(Self, JoinHandle<()>), LedgerError> {
         let (queue, look_ups) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("ledger-read".to_owned())
             .spawn(move || answer_until_closed(&file, look_ups))
             .map_err(|_| LedgerError::Closed)?;
-        Ok(Self::Thread(queue))
+        Ok((Self::Thread(queue), thread))
     }
 
     /// Looks up where it is asked for.

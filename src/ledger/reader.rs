@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use tempfile::TempDir;
 
 use super::FILE_NAME;
 use super::error::LedgerError;
@@ -18,6 +19,8 @@ pub struct Reader {
     pub(super) path: PathBuf,
     /// The ledger's format when it was opened; columns that were added later are not there to be read.
     pub(super) format: i64,
+    /// Where the copy lies that is read instead of the file, if there is one. Dropped behind the connection.
+    _copy: Option<TempDir>,
 }
 
 impl Reader {
@@ -31,8 +34,9 @@ impl Reader {
             return Err(LedgerError::Missing(dir.display().to_string()));
         }
         match Self::open_file(&LedgerFile { path: path.clone(), vfs: None }) {
-            // The directory cannot be written, so that nobody is writing the ledger either.
-            Err(error) if error.is_unwritable() && !has_log(&path) => Self::over(open_at_rest(&path)?, &path),
+            // The directory cannot be written and SQLite's shared memory is not there, so that nobody is writing the ledger.
+            Err(error) if error.is_unwritable() && has_log(&path) => Self::over_copy(&path).map_err(|_| error),
+            Err(error) if error.is_unwritable() => Self::over(open_at_rest(&path)?, &path),
             opened => opened,
         }
     }
@@ -46,7 +50,19 @@ impl Reader {
     fn over(connection: Connection, path: &Path) -> Result<Self, LedgerError> {
         connection.execute_batch("PRAGMA query_only = ON;").map_err(|error| sqlite_error(path, error))?;
         let format = check_format(&connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), format })
+        Ok(Self { connection, path: path.to_owned(), format, _copy: None })
+    }
+
+    /// Opens a copy, which SQLite can fold the log into: what a run left that was killed before its directory became one
+    /// that cannot be written.
+    fn over_copy(path: &Path) -> Result<Self, LedgerError> {
+        let failed = |_| LedgerError::Closed;
+        let dir = tempfile::tempdir().map_err(failed)?;
+        let copy = dir.path().join(FILE_NAME);
+        std::fs::copy(path, &copy).map_err(failed)?;
+        std::fs::copy(log_of(path), log_of(&copy)).map_err(failed)?;
+        let reader = Self::open_file(&LedgerFile { path: copy, vfs: None })?;
+        Ok(Self { path: path.to_owned(), _copy: Some(dir), ..reader })
     }
 
     /// Returns the configuration of the latest start.
@@ -320,11 +336,16 @@ impl Reader {
     }
 }
 
-/// Returns whether a ledger has a log, which may hold facts that are not in the file yet.
-fn has_log(path: &Path) -> bool {
+/// Returns the file of SQLite's log of a ledger.
+fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    log.into()
+}
+
+/// Returns whether a ledger has a log, which may hold facts that are not in the file yet.
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
 /// Opens a ledger that nobody writes, without making the files beside it that SQLite wants otherwise.

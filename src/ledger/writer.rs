@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
@@ -55,12 +56,27 @@ struct Commit {
     done: oneshot::Sender<Result<(), LedgerError>>,
 }
 
-/// A handle to an open ledger. Clones share the writer thread, which ends when the last is dropped.
+/// A handle to an open ledger. Clones share its threads, which have ended, and closed the file, when the last is dropped.
 #[derive(Clone)]
 pub struct Ledger {
     file: Arc<LedgerFile>,
     commits: mpsc::Sender<Commit>,
     attempts: Attempts,
+    // The last field: what the threads wait for is gone before they are waited for.
+    _threads: Arc<Threads>,
+}
+
+/// The threads of a ledger, waited for when dropped: SQLite folds its log into the file as the last connection closes, and
+/// a process that ends before that leaves the log beside the file.
+struct Threads(Vec<JoinHandle<()>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // One that panicked has no more to close.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Ledger {
@@ -74,12 +90,12 @@ impl Ledger {
         let connection = open_for_writing(&file)?;
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer { connection, file: Arc::clone(&file), clock: Clock::system() };
-        std::thread::Builder::new()
+        let (attempts, look_ups) = Attempts::start(Arc::clone(&file))?;
+        let writer = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.write_until_closed(queue))
             .map_err(|_| LedgerError::Closed)?;
-        let attempts = Attempts::start(Arc::clone(&file))?;
-        Ok(Self { file, commits, attempts })
+        Ok(Self { file, commits, attempts, _threads: Arc::new(Threads(vec![look_ups, writer])) })
     }
 
     /// Opens or creates a ledger without starting any thread: commits are made by the returned writer, which the caller
@@ -94,7 +110,8 @@ impl Ledger {
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let writer = Writer { connection, file: Arc::clone(&file), clock };
         let attempts = Attempts::inline(Arc::clone(&file));
-        Ok((Self { file, commits, attempts }, InlineWriter { writer, queue, acknowledge }))
+        let threads = Arc::new(Threads(Vec::new()));
+        Ok((Self { file, commits, attempts, _threads: threads }, InlineWriter { writer, queue, acknowledge }))
     }
 
     /// Adds facts in one transaction; returns when they are durable.

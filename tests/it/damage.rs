@@ -161,12 +161,27 @@ fn a_full_disk_ends_the_run_by_name_and_with_space_it_goes_on_to_the_same_bytes(
     }
 }
 
+/// Copies an output directory in the state in which a killed run leaves it: with a log beside the ledger.
+#[cfg(target_os = "linux")]
+fn leave_log(out: &Path, copy: &Path) {
+    let ledger = thinkloom::ledger::Ledger::open(out).unwrap();
+    let fact = thinkloom::ledger::Fact::Prompter { hash: "of the log".to_owned(), source: "{}".to_owned() };
+    tokio::runtime::Runtime::new().unwrap().block_on(ledger.commit(vec![fact])).unwrap();
+    assert!(Command::new("cp").arg("-r").args([out, copy]).status().unwrap().success());
+    assert!(std::fs::metadata(copy.join("ledger.sqlite-wal")).unwrap().len() > 0);
+    std::fs::remove_file(copy.join("ledger.sqlite-shm")).unwrap();
+    drop(ledger);
+    assert!(!out.join("ledger.sqlite-wal").exists(), "the last handle folds the log in");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_that_is_read_only_is_named_with_a_hint_and_can_still_be_looked_at() {
     let workspace = finished();
-    let script = "mount -t tmpfs -o size=64m none \"$HERE/disk\" && cp -r \"$HERE/out\" \"$HERE/disk/out\" && \
-                  mount -o remount,ro \"$HERE/disk\" && \"$PROGRAM\" status \"$HERE/disk/out\"; status=$?; \
+    leave_log(&workspace.out(), &workspace.path("killed"));
+    let script = "mount -t tmpfs -o size=64m none \"$HERE/disk\" && cp -r \"$HERE/out\" \"$HERE/killed\" \"$HERE/disk\" && \
+                  mount -o remount,ro \"$HERE/disk\" && \"$PROGRAM\" status \"$HERE/disk/out\" && \
+                  \"$PROGRAM\" status \"$HERE/disk/killed\"; status=$?; \
                   \"$PROGRAM\" run -c \"$CONFIG\" -o \"$HERE/disk/out\"; echo \"codes $status $?\"";
     let Some(outcome) = with_mounts(script, &workspace) else {
         eprintln!("no file system can be mounted here");
