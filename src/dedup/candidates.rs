@@ -1,8 +1,12 @@
 //! Pairs of rows that meet in at least one band.
 //!
 //! Bands are sorted one at a time per thread: 12 bytes per row and thread. Of the rows that share a key, each is paired
-//! with those before it; where there are many, with some of them only ([`earlier_in_group`]), so that a million rows
-//! made from one template do not make 10^12 pairs. Which ones depends on earlier rows alone.
+//! with those before it; where there are many, with some of them only ([`pairs_of_group`]), so that a million rows
+//! made from one template do not make 10^12 pairs. Which ones depends on earlier rows alone. Pairs are sought for some later
+//! rows at a time where there are too many for all: about 128 MB of them are in memory at most.
+
+use std::collections::HashMap;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -13,27 +17,62 @@ const ALL_UP_TO: usize = 32;
 /// Beyond it: the earliest of all, the earliest with the same answer, and the latest with the same answer.
 const EARLIEST: usize = 8;
 const EARLIEST_SAME: usize = 16;
-const LATEST_SAME: usize = 8;
+/// Few: they are others in each band.
+const LATEST_SAME: usize = 2;
 
-/// Returns the pairs `later << 32 | earlier` among rows for which `is_active` holds, sorted, each once.
-pub(super) fn candidates(store: &RowStore, is_active: &[bool]) -> Result<Vec<u64>, StoreError> {
+/// Pairs that are gathered at a time.
+const PAIRS_MAX: usize = 8 << 20;
+/// Later rows that are always looked at together: even these make about [`PAIRS_MAX`] pairs in 128 bands at most.
+const WINDOW_MIN: u32 = 2048;
+
+/// Returns the pairs `later << 32 | earlier` among rows for which `is_active` holds, sorted, each once, for up to `window`
+/// later rows from `start` on; and the row before which these rows end. Where there are too many pairs, `window` is reduced.
+pub(super) fn candidates(
+    store: &RowStore,
+    is_active: &[bool],
+    start: u32,
+    window: &mut u32,
+) -> Result<(Vec<u64>, u32), StoreError> {
+    loop {
+        let end = start.saturating_add(*window).min(store.len() as u32);
+        if let Some(pairs) = candidates_of(store, is_active, start..end)? {
+            return Ok((pairs, end));
+        }
+        *window = ((end - start) / 4).max(WINDOW_MIN);
+    }
+}
+
+/// Returns the pairs of some later rows; `None` if there are too many.
+fn candidates_of(store: &RowStore, is_active: &[bool], later: Range<u32>) -> Result<Option<Vec<u64>>, StoreError> {
     let bands: Vec<usize> = (0..store.bands()).collect();
     let mut all: Vec<u64> = Vec::new();
     // Some bands at a time: pairs that meet in many bands are merged before there are too many of them.
-    for some in bands.chunks(rayon::current_num_threads().max(1)) {
-        let found: Result<Vec<Vec<u64>>, StoreError> =
-            some.par_iter().map(|&band| pairs_of_band(store, is_active, band)).collect();
-        let found = found?;
+    let threads = rayon::current_num_threads().max(1);
+    let max = if later.len() > WINDOW_MIN as usize { PAIRS_MAX } else { usize::MAX };
+    for some in bands.chunks(threads) {
+        let found: Result<Option<Vec<Vec<u64>>>, StoreError> =
+            some.par_iter().map(|&band| pairs_of_band(store, is_active, band, &later, max / threads)).collect();
+        let Some(found) = found? else { return Ok(None) };
         if found.iter().any(|pairs| !pairs.is_empty()) {
             all.extend(found.into_iter().flatten());
             all.par_sort_unstable();
             all.dedup();
         }
+        if all.len() > max {
+            return Ok(None);
+        }
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
-fn pairs_of_band(store: &RowStore, is_active: &[bool], band: usize) -> Result<Vec<u64>, StoreError> {
+/// Returns the pairs of some later rows in one band; `None` if they are more than `max`.
+fn pairs_of_band(
+    store: &RowStore,
+    is_active: &[bool],
+    band: usize,
+    later: &Range<u32>,
+    max: usize,
+) -> Result<Option<Vec<u64>>, StoreError> {
     let mut keys = Vec::with_capacity(store.len());
     store.band_into(band, &mut keys)?;
     let active = keys.iter().zip(is_active).enumerate().filter(|(_, (_, active))| **active);
@@ -43,22 +82,30 @@ fn pairs_of_band(store: &RowStore, is_active: &[bool], band: usize) -> Result<Ve
     let mut pairs = Vec::new();
     for group in rows.chunk_by(|a, b| a >> 32 == b >> 32).filter(|group| group.len() > 1) {
         let members: Vec<u32> = group.iter().map(|&row| row as u32).collect();
-        pairs_of_group(&members, &store.gold, &mut pairs);
+        pairs_of_group(&members, &store.gold, later, max, &mut pairs);
+        if pairs.len() > max {
+            return Ok(None);
+        }
     }
-    Ok(pairs)
+    Ok(Some(pairs))
 }
 
-fn pairs_of_group(members: &[u32], gold: &[u64], pairs: &mut Vec<u64>) {
-    let mut emit = |later: u32, earlier: u32| pairs.push(u64::from(later) << 32 | u64::from(earlier));
+/// Pairs the members of a group that are in `wanted` with members before them; leaves off once there are more than `max`.
+fn pairs_of_group(members: &[u32], gold: &[u64], wanted: &Range<u32>, max: usize, pairs: &mut Vec<u64>) {
     // Members by answer, filled as the group is walked, for large groups only.
-    let mut same: std::collections::HashMap<u64, Vec<u32>> = std::collections::HashMap::new();
+    let mut same: HashMap<u64, Vec<u32>> = HashMap::new();
     let is_large = members.len() > ALL_UP_TO;
     for (index, &later) in members.iter().enumerate() {
-        let before = members.get(..index).unwrap_or_default();
+        if later >= wanted.end || pairs.len() > max {
+            break;
+        }
+        let is_wanted = wanted.contains(&later);
+        let before = if is_wanted { members.get(..index).unwrap_or_default() } else { &[] };
+        let pair = |&earlier: &u32| u64::from(later) << 32 | u64::from(earlier);
         if before.len() <= ALL_UP_TO {
-            before.iter().for_each(|&earlier| emit(later, earlier));
+            pairs.extend(before.iter().map(pair));
         } else {
-            before.iter().take(EARLIEST).for_each(|&earlier| emit(later, earlier));
+            pairs.extend(before.iter().take(EARLIEST).map(pair));
         }
         if is_large {
             let answer = gold.get(later as usize).copied().unwrap_or(0);
@@ -66,7 +113,7 @@ fn pairs_of_group(members: &[u32], gold: &[u64], pairs: &mut Vec<u64>) {
             if before.len() > ALL_UP_TO {
                 let (first, rest) = alike.split_at(alike.len().min(EARLIEST_SAME));
                 let latest = rest.iter().rev().take(LATEST_SAME);
-                first.iter().chain(latest).for_each(|&earlier| emit(later, earlier));
+                pairs.extend(first.iter().chain(latest).map(pair));
             }
             alike.push(later);
         }
@@ -82,7 +129,7 @@ mod tests {
         let gold: Vec<u64> = (0..4000).map(|row| row % 50).collect();
         let pairs = |count: u32| {
             let mut pairs = Vec::new();
-            pairs_of_group(&(0..count).collect::<Vec<_>>(), &gold, &mut pairs);
+            pairs_of_group(&(0..count).collect::<Vec<_>>(), &gold, &(0..count), usize::MAX, &mut pairs);
             pairs.sort_unstable();
             pairs.dedup();
             pairs
@@ -96,5 +143,10 @@ mod tests {
         }
         let fewer = pairs(3000);
         assert!(all.iter().filter(|pair| **pair >> 32 < 3000).eq(fewer.iter()));
+        let mut rest = Vec::new();
+        pairs_of_group(&(0..4000).collect::<Vec<_>>(), &gold, &(3000..4000), usize::MAX, &mut rest);
+        rest.sort_unstable();
+        rest.dedup();
+        assert_eq!([fewer, rest].concat(), all);
     }
 }

@@ -1,14 +1,21 @@
 //! Exact similarity of candidate pairs.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use rayon::prelude::*;
 
-use super::shingles::Shingles;
-use super::spelling::respell;
+use super::shingles::{Shingles, hash_bytes};
+use super::spelling::{can_be_misspelt, respell};
 use super::store::{RowStore, StoreError};
 use super::words::SENTENCE_END;
+use crate::config::{DedupSettings, Variants};
 
-/// Later rows that one thread confirms at a time.
+/// Later rows that one thread confirms at a time. The texts they are compared with are taken apart once for all of them:
+/// rows of one template are compared with the same ones again and again.
 const CHUNK: usize = 256;
+/// Texts that are kept for that, at most.
+const KEPT_MAX: usize = 4096;
 
 /// Two rows whose texts are near.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,44 +25,64 @@ pub(super) struct Edge {
     pub(super) similarity: f32,
 }
 
-/// A text with its n-grams.
-struct Text<'a> {
-    sentences: Vec<Vec<&'a str>>,
+/// A normalised text, taken apart.
+struct Text {
+    text: String,
     shingles: Shingles,
+    /// Hashes of its words, sorted, each once.
+    words: Vec<u64>,
+    /// Those of words that can be slips of the hand.
+    misspellable: Vec<u64>,
 }
 
-impl<'a> Text<'a> {
-    fn new(sentences: Vec<Vec<&'a str>>, n: usize) -> Self {
+impl Text {
+    fn new(text: String, n: usize) -> Self {
+        let sentences = sentences(&text);
+        let hashes = |is_meant: fn(&str) -> bool| {
+            let meant = sentences.iter().flatten().filter(|word| is_meant(word));
+            let mut hashes: Vec<u64> = meant.map(|word| hash_bytes(word.as_bytes())).collect();
+            hashes.sort_unstable();
+            hashes.dedup();
+            hashes
+        };
+        let (words, misspellable) = (hashes(|_| true), hashes(can_be_misspelt));
         let shingles = Shingles::of(sentences.iter().map(Vec::as_slice), n);
-        Self { sentences, shingles }
+        Self { text, shingles, words, misspellable }
     }
 
-    fn parse(text: &'a str, n: usize) -> Self {
-        let words = |sentence: &'a str| sentence.split(' ').filter(|word| !word.is_empty()).collect();
-        Self::new(text.split(SENTENCE_END).map(words).collect(), n)
+    /// Returns whether a word may be a slip for one of the other text's.
+    fn may_be_respelt(&self, other: &Self) -> bool {
+        self.misspellable.iter().any(|word| other.words.binary_search(word).is_err())
     }
+}
+
+fn sentences(text: &str) -> Vec<Vec<&str>> {
+    text.split(SENTENCE_END).map(|sentence| sentence.split(' ').filter(|word| !word.is_empty()).collect()).collect()
 }
 
 /// Returns the similarity of two texts: the greater Jaccard index of their word n-grams, across and within sentences,
 /// after slips of spelling are put right. In 0..=1.
-fn similarity(one: &Text<'_>, other: &Text<'_>, n: usize, threshold: f64) -> f64 {
+fn similarity(one: &Text, other: &Text, n: usize, threshold: f64) -> f64 {
     let plain = one.shingles.similarity(&other.shingles);
-    if plain >= threshold {
+    if plain >= threshold || !one.may_be_respelt(other) {
         return plain;
     }
-    let respelt = respell(&one.sentences, &other.sentences);
-    respelt.map_or(plain, |sentences| plain.max(Text::new(sentences, n).shingles.similarity(&other.shingles)))
+    let respelt = respell(&sentences(&one.text), &sentences(&other.text))
+        .map(|sentences| Shingles::of(sentences.iter().map(Vec::as_slice), n).similarity(&other.shingles));
+    respelt.map_or(plain, |similarity| plain.max(similarity))
 }
 
-/// Returns the candidate pairs whose similarity reaches the threshold, in the pairs' order.
-pub(super) fn confirm(store: &RowStore, pairs: &[u64], n: usize, threshold: f64) -> Result<Vec<Edge>, StoreError> {
+/// Returns the candidate pairs whose similarity reaches the threshold, in the pairs' order. Of a row's pairs whose answers
+/// differ, where these make variants, only the first: the family it belongs to is that of its earliest relative.
+pub(super) fn confirm(store: &RowStore, pairs: &[u64], settings: &DedupSettings) -> Result<Vec<Edge>, StoreError> {
     let groups: Vec<&[u64]> = pairs.chunk_by(|a, b| a >> 32 == b >> 32).collect();
     let edges: Result<Vec<Vec<Edge>>, StoreError> = groups
         .par_chunks(CHUNK)
         .map(|groups| {
-            let mut edges = Vec::new();
+            let (mut edges, mut texts) =
+                (Vec::new(), Texts { store, n: settings.ngram as usize, kept: HashMap::new() });
             for group in groups {
-                confirm_group(store, group, n, threshold, &mut edges)?;
+                confirm_group(&mut texts, group, settings, &mut edges)?;
             }
             Ok(edges)
         })
@@ -63,21 +90,46 @@ pub(super) fn confirm(store: &RowStore, pairs: &[u64], n: usize, threshold: f64)
     Ok(edges?.into_iter().flatten().collect())
 }
 
-fn confirm_group(
-    store: &RowStore,
-    group: &[u64],
+/// Texts by row, taken apart.
+struct Texts<'a> {
+    store: &'a RowStore,
     n: usize,
-    threshold: f64,
+    kept: HashMap<u32, Rc<Text>>,
+}
+
+impl Texts<'_> {
+    fn of(&mut self, row: u32) -> Result<Rc<Text>, StoreError> {
+        if let Some(text) = self.kept.get(&row) {
+            return Ok(Rc::clone(text));
+        }
+        if self.kept.len() == KEPT_MAX {
+            self.kept.clear();
+        }
+        let text = Rc::new(Text::new(self.store.record(row)?.text, self.n));
+        self.kept.insert(row, Rc::clone(&text));
+        Ok(text)
+    }
+}
+
+fn confirm_group(
+    texts: &mut Texts<'_>,
+    group: &[u64],
+    settings: &DedupSettings,
     edges: &mut Vec<Edge>,
 ) -> Result<(), StoreError> {
     let Some(later) = group.first().map(|pair| (pair >> 32) as u32) else { return Ok(()) };
-    let later_text = store.record(later)?.text;
-    let later_text = Text::parse(&later_text, n);
+    let later_text = texts.of(later)?;
+    let mut has_relative = false;
     for &pair in group {
         let earlier = pair as u32;
-        let earlier_text = store.record(earlier)?.text;
-        let found = similarity(&later_text, &Text::parse(&earlier_text, n), n, threshold);
+        let is_variant = settings.variants == Variants::Keep && texts.store.answers_differ(later, earlier);
+        if is_variant && has_relative {
+            continue;
+        }
+        let threshold = settings.near_duplicate_threshold;
+        let found = similarity(&later_text, &*texts.of(earlier)?, texts.n, threshold);
         if found >= threshold {
+            has_relative |= is_variant;
             edges.push(Edge { later, earlier, similarity: found as f32 });
         }
     }

@@ -1,5 +1,7 @@
 //! The second pass: from rows to what becomes of each.
 
+use std::collections::HashMap;
+
 use super::candidates::candidates;
 use super::confirm::{Edge, confirm};
 use super::store::{RowStore, StoreError};
@@ -107,13 +109,12 @@ pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decision
     // Repetitions of a text find nothing that its first query does not find.
     let is_active: Vec<bool> =
         (0..store.len() as u32).map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row)).collect();
-    let threshold = settings.near_duplicate_threshold;
-    let edges = if threshold < 1.0 {
-        confirm(store, &candidates(store, &is_active)?, settings.ngram as usize, threshold)?
-    } else {
-        Vec::new()
-    };
-    near(store, &edges, settings.variants, &mut actions);
+    let (mut families, mut start, mut window) = (HashMap::new(), 0, u32::MAX);
+    while settings.near_duplicate_threshold < 1.0 && (start as usize) < store.len() {
+        let (pairs, end) = candidates(store, &is_active, start, &mut window)?;
+        near(store, &confirm(store, &pairs, settings)?, settings.variants, &mut families, &mut actions);
+        start = end;
+    }
     for (row, action) in actions.iter_mut().enumerate() {
         if action.is_some() && store.has_hit(row as u32) {
             *action = Some(Action::Contaminated);
@@ -141,13 +142,12 @@ fn first_with_text(store: &RowStore) -> Vec<u32> {
 
 /// Settles rows whose exact text was seen before; all others are kept for now.
 fn exact(store: &RowStore, first: &[u32], conflicts: Conflicts) -> Vec<Option<Action>> {
-    let gold = |row: u32| store.gold.get(row as usize).copied().unwrap_or(0);
     let mut actions: Vec<Option<Action>> = Vec::with_capacity(first.len());
     for (row, &of) in (0..).zip(first) {
         actions.push(match store.takes_part(row) {
             false => None,
             true if of == row => Some(Action::Keep { variant_of: None }),
-            true => Some(Action::Duplicate { of, conflicting: differ(gold(row), gold(of)) }),
+            true => Some(Action::Duplicate { of, conflicting: store.answers_differ(row, of) }),
         });
     }
     if conflicts == Conflicts::ExcludeAll {
@@ -163,14 +163,15 @@ fn exact(store: &RowStore, first: &[u32], conflicts: Conflicts) -> Vec<Option<Ac
     actions
 }
 
-/// Returns whether two answers are known and not the same.
-const fn differ(one: u64, other: u64) -> bool {
-    one != 0 && other != 0 && one != other
-}
-
-/// Settles rows that are near to earlier ones; edges come in order of the later row, then of the earlier.
-fn near(store: &RowStore, edges: &[Edge], variants: Variants, actions: &mut [Option<Action>]) {
-    let gold = |row: u32| store.gold.get(row as usize).copied().unwrap_or(0);
+/// Settles rows that are near to earlier ones; edges come in order of the later row, then of the earlier. `families` are
+/// those of variants so far, as links to their earliest query; a row without an entry is its own.
+fn near(
+    store: &RowStore,
+    edges: &[Edge],
+    variants: Variants,
+    families: &mut HashMap<u32, u32>,
+    actions: &mut [Option<Action>],
+) {
     let is_head = |actions: &[Option<Action>], row: u32| {
         !matches!(actions.get(row as usize), Some(Some(Action::NearDuplicate { .. })))
     };
@@ -178,11 +179,9 @@ fn near(store: &RowStore, edges: &[Edge], variants: Variants, actions: &mut [Opt
         Some(Some(Action::NearDuplicate { of, .. })) => *of,
         _ => row,
     };
-    // Families of variants, as links to their earliest query; a row without edges is its own.
-    let mut family: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
     for group in edges.chunk_by(|a, b| a.later == b.later) {
         let Some(later) = group.first().map(|edge| edge.later) else { continue };
-        let same = |edge: &&Edge| variants == Variants::Exclude || !differ(gold(edge.later), gold(edge.earlier));
+        let same = |edge: &&Edge| variants == Variants::Exclude || !store.answers_differ(edge.later, edge.earlier);
         // The earliest that heads its cluster, else the earliest.
         let direct = group.iter().filter(same).find(|edge| is_head(actions, edge.earlier));
         let joined = direct.or_else(|| group.iter().find(same));
@@ -194,8 +193,8 @@ fn near(store: &RowStore, edges: &[Edge], variants: Variants, actions: &mut [Opt
             },
             (None, Some(edge)) => {
                 let relative = head(actions, edge.earlier);
-                let eldest = family.get(&relative).copied().unwrap_or(relative);
-                family.insert(later, eldest);
+                let eldest = families.get(&relative).copied().unwrap_or(relative);
+                families.insert(later, eldest);
                 Action::Keep { variant_of: Some(eldest) }
             }
             (None, None) => continue,

@@ -46,4 +46,4 @@ pub use store::{IndexedFile, Record, RowStore, StoreError};
 pub use crate::config::{Conflicts, DedupSettings, Variants};
 
 /// Version of the rules and of the index's layout: raised when the same queries could be decided otherwise.
-pub const DEDUP_VERSION: u32 = 1;
+pub const DEDUP_VERSION: u32 = 2;

@@ -41,15 +41,18 @@ fn beyond<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<&'a s
     Some(found)
 }
 
+/// Returns whether a word is long enough and no number.
+#[must_use]
+pub fn can_be_misspelt(word: &str) -> bool {
+    word.chars().nth(3).is_some() && !word.bytes().any(|byte| byte.is_ascii_digit())
+}
+
 fn is_spelling(one: &str, other: &str) -> bool {
-    if one.len().abs_diff(other.len()) > 8 || one.bytes().chain(other.bytes()).any(|byte| byte.is_ascii_digit()) {
+    if one.len().abs_diff(other.len()) > 8 || !can_be_misspelt(one) || !can_be_misspelt(other) {
         return false;
     }
     let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let shorter = a.len().min(b.len());
-    if shorter < 4 {
-        return false;
-    }
     let (first, other_first) = (a.get(..2), b.get(..2));
     let is_swapped = matches!((first, other_first), (Some([x, y]), Some([u, v])) if x == v && y == u);
     let allowed = if shorter >= 8 { 2 } else { 1 };

@@ -302,6 +302,12 @@ impl RowStore {
         self.takes_part.get(row as usize).copied().unwrap_or(false)
     }
 
+    /// Returns whether the answers of two rows are known and not the same.
+    pub(super) fn answers_differ(&self, one: u32, other: u32) -> bool {
+        let gold = |row: u32| self.gold.get(row as usize).copied().unwrap_or(0);
+        gold(one) != 0 && gold(other) != 0 && gold(one) != gold(other)
+    }
+
     pub(super) fn has_hit(&self, row: u32) -> bool {
         self.lengths.get(row as usize).is_some_and(|[_, _, hit, _]| *hit > 0)
     }
