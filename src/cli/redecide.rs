@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, print};
 use crate::pipeline::{Diff, Judging, RedecideOptions, Redecision, SensitivityRow, redecide};
+use crate::sys::memory::bound_arenas;
 
 /// Queries that are listed for people; `--json` lists all.
 const LISTED_MAX: usize = 10;
@@ -38,6 +39,7 @@ pub struct RedecideArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &RedecideArgs) -> Result<(), Failure> {
+    bound_arenas();
     let options = RedecideOptions {
         dir: args.dir.clone(),
         out_dir: args.output.clone(),

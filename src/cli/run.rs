@@ -14,6 +14,7 @@ use crate::config::PolicySettings;
 use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast, memory};
 use crate::policy::Policy;
 use crate::sys::clock::unix_ms;
+use crate::sys::memory::bound_arenas;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -43,6 +44,7 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    bound_arenas();
     let config = args.config.load()?;
     let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
     let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::RunError;
 use super::judging::{self, PendingJudgement};
 use super::limits;
-use super::rows::{self, Outcome, Settling};
+use super::rows::{self, Outcome, Sample, SettledRow, Settling};
 use super::sensitivity::Sensitivity;
 use super::usage;
 use crate::judge::JudgeKind;
@@ -23,7 +23,7 @@ use crate::judge::check::Neighbours;
 use crate::ledger::{Fact, Reader, ShardRecord};
 use crate::shards::{
     self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
-    SampleRow, Table, encode_with,
+    SampleRow, ShardError, Table, TableWriter,
 };
 use crate::sys::memory;
 
@@ -119,39 +119,74 @@ async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Re
     futures::stream::iter(asks).buffer_unordered(bound).try_collect::<Vec<()>>().await.map(drop)
 }
 
-/// Settles the rows of a shard in order. Behind the first that is not settled for good nothing is added to what later
-/// texts are measured against.
+/// The files of a shard while its rows are written to them.
+struct ShardWriter {
+    samples: TableWriter<SampleRow>,
+    rollouts: TableWriter<RolloutRow>,
+    exclusions: TableWriter<ExclusionRow>,
+}
+
+impl ShardWriter {
+    fn new(provenance: &Provenance) -> Result<Self, ShardError> {
+        Ok(Self {
+            samples: TableWriter::new(Table::Samples, provenance)?,
+            rollouts: TableWriter::new(Table::Rollouts, provenance)?,
+            exclusions: TableWriter::new(Table::Exclusions, provenance)?,
+        })
+    }
+
+    fn push(&mut self, settled: SettledRow) -> Result<(), ShardError> {
+        for rollout in settled.rollouts {
+            self.rollouts.push(rollout)?;
+        }
+        match settled.outcome {
+            Outcome::Sample(sample) => self.samples.push(*sample.row),
+            Outcome::Excluded(exclusion) => self.exclusions.push(rows::exclusion_row(exclusion)),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<(Table, Bytes, u64)>, ShardError> {
+        let Self { samples, rollouts, exclusions } = self;
+        let files = [
+            (Table::Samples, samples.finish()?),
+            (Table::Rollouts, rollouts.finish()?),
+            (Table::Exclusions, exclusions.finish()?),
+        ];
+        Ok(files.into_iter().map(|(table, (bytes, rows))| (table, bytes, rows)).collect())
+    }
+}
+
+/// Settles the rows of a shard in order and writes each as it is settled. Behind the first that is not settled for good
+/// nothing is written, nor added to what later texts are measured against.
 fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<Closing, RunError> {
     let kind = context.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
     let mut neighbours = Arc::new(Neighbours::new(kind));
     // Of the round that closes the shard alone, or queries would count twice.
     let mut sensitivity = context.sensitivity.as_ref().map(|_| Sensitivity::new(&context.settings));
     let mut pending: Vec<PendingJudgement> = Vec::new();
-    let mut samples: Vec<SampleRow> = Vec::new();
-    let mut rollouts: Vec<RolloutRow> = Vec::new();
-    let mut exclusions: Vec<ExclusionRow> = Vec::new();
+    let policy = context.policy.identity();
+    let mut writer = ShardWriter::new(&Provenance {
+        policy_model: policy.model.clone(),
+        policy_revision: policy.revision.clone(),
+        prompt_version: context.prompt_version.clone(),
+    })?;
     for row in reader.intake(&context.run.input_digest, start, end)? {
         let settled = match rows::settle_among(context, reader, row, Some(&neighbours), sensitivity.as_mut())? {
             Settling::Done(settled) => settled,
             Settling::Pending(unsettled) => {
                 pending.push(*unsettled);
-                (samples, rollouts, exclusions) = (Vec::new(), Vec::new(), Vec::new());
                 continue;
             }
         };
         if !pending.is_empty() {
             continue;
         }
-        rollouts.extend(settled.rollouts);
-        match settled.outcome {
-            Outcome::Sample(sample) => {
-                if let Some(text) = &sample.row.justification {
-                    Arc::make_mut(&mut neighbours).add(text);
-                }
-                samples.push(*sample.row);
-            }
-            Outcome::Excluded(exclusion) => exclusions.push(rows::exclusion_row(exclusion)),
+        if let Outcome::Sample(Sample { row, .. }) = &settled.outcome
+            && let Some(text) = &row.justification
+        {
+            Arc::make_mut(&mut neighbours).add(text);
         }
+        writer.push(settled)?;
     }
     if !pending.is_empty() {
         return Ok(Closing::Pending(pending));
@@ -159,17 +194,7 @@ fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Resu
     if let (Some(all), Some(of_shard)) = (&context.sensitivity, &sensitivity) {
         all.lock().unwrap_or_else(PoisonError::into_inner).merge(of_shard);
     }
-    let policy = context.policy.identity();
-    let provenance = Provenance {
-        policy_model: policy.model.clone(),
-        policy_revision: policy.revision.clone(),
-        prompt_version: context.prompt_version.clone(),
-    };
-    Ok(Closing::Files(vec![
-        (Table::Samples, encode_with(Table::Samples, &samples, &provenance)?, samples.len() as u64),
-        (Table::Rollouts, encode_with(Table::Rollouts, &rollouts, &provenance)?, rollouts.len() as u64),
-        (Table::Exclusions, encode_with(Table::Exclusions, &exclusions, &provenance)?, exclusions.len() as u64),
-    ]))
+    Ok(Closing::Files(writer.finish()?))
 }
 
 /// Sums over the published files of a run. Blocks.

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
+use arrow::json::reader::Decoder;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -51,21 +52,6 @@ pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardErro
     encode_bounded(table, rows, ROW_GROUP_BYTES_MAX)
 }
 
-/// Returns [`encode`]'s file with where its rows come from in its metadata.
-///
-/// # Errors
-/// As [`encode`].
-pub fn encode_with<T: Serialize>(table: Table, rows: &[T], provenance: &Provenance) -> Result<Bytes, ShardError> {
-    let Provenance { policy_model, policy_revision, prompt_version } = provenance;
-    let metadata = vec![
-        ("thinkloom.policy_model", policy_model.clone()),
-        ("thinkloom.policy_revision", policy_revision.clone()),
-        ("thinkloom.prompt_version", prompt_version.clone()),
-    ];
-    let (name, schema) = (table.name(), table.schema());
-    encode_rows(Target { name, schema, metadata, group_bytes_max: ROW_GROUP_BYTES_MAX }, rows)
-}
-
 /// Where the rows of a file come from. The program's version is not a part of it: a shard that is built again by a later
 /// version has the same bytes as long as nothing that decides them has changed; [`CREATED_BY`] counts what has. Nor is the
 /// run's fingerprint, which the manifest has: rows that another row limit or another address of the judge also gives have
@@ -92,6 +78,65 @@ fn encode_bounded<T: Serialize>(table: Table, rows: &[T], group_bytes_max: usize
     encode_rows(Target { name: table.name(), schema: table.schema(), metadata: Vec::new(), group_bytes_max }, rows)
 }
 
+fn encode_rows<T: Serialize>(target: Target, rows: &[T]) -> Result<Bytes, ShardError> {
+    let mut encoder = Encoder::new(target)?;
+    for chunk in rows.chunks(CHUNK_ROWS) {
+        encoder.write(chunk)?;
+    }
+    encoder.finish()
+}
+
+/// Writes one published file row by row: what is in memory are [`encode`]'s 64 rows, one row group as encoded pages, and
+/// the file's compressed bytes.
+pub struct TableWriter<T> {
+    encoder: Encoder,
+    /// Rows that are not encoded yet, fewer than a chunk of them.
+    waiting: Vec<T>,
+    rows: u64,
+}
+
+impl<T: Serialize> TableWriter<T> {
+    /// Starts a file with where its rows come from in its metadata.
+    ///
+    /// # Errors
+    /// [`ShardError::Parquet`] when the encoder fails.
+    pub fn new(table: Table, provenance: &Provenance) -> Result<Self, ShardError> {
+        let Provenance { policy_model, policy_revision, prompt_version } = provenance;
+        let metadata = vec![
+            ("thinkloom.policy_model", policy_model.clone()),
+            ("thinkloom.policy_revision", policy_revision.clone()),
+            ("thinkloom.prompt_version", prompt_version.clone()),
+        ];
+        let (name, schema) = (table.name(), table.schema());
+        let encoder = Encoder::new(Target { name, schema, metadata, group_bytes_max: ROW_GROUP_BYTES_MAX })?;
+        Ok(Self { encoder, waiting: Vec::with_capacity(CHUNK_ROWS), rows: 0 })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// As [`encode`].
+    pub fn push(&mut self, row: T) -> Result<(), ShardError> {
+        self.waiting.push(row);
+        self.rows += 1;
+        if self.waiting.len() == CHUNK_ROWS {
+            self.encoder.write(&self.waiting)?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
+    /// Returns the file's bytes and the number of its rows. The bytes are those that [`encode`] gives for all rows at once,
+    /// but for the metadata.
+    ///
+    /// # Errors
+    /// As [`encode`].
+    pub fn finish(mut self) -> Result<(Bytes, u64), ShardError> {
+        self.encoder.write(&self.waiting)?;
+        Ok((self.encoder.finish()?, self.rows))
+    }
+}
+
 /// What a file is to be.
 struct Target {
     name: &'static str,
@@ -100,25 +145,40 @@ struct Target {
     group_bytes_max: usize,
 }
 
-fn encode_rows<T: Serialize>(target: Target, rows: &[T]) -> Result<Bytes, ShardError> {
-    let Target { name, schema, metadata, group_bytes_max } = target;
-    let rows_error = |source: ArrowError| ShardError::Rows { table: name, source };
-    let parquet_error = |source: ParquetError| ShardError::Parquet { table: name, source };
-    // Strict: a row member that is no column is an error instead of being dropped.
-    let mut decoder =
-        ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder().map_err(rows_error)?;
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(metadata).map_err(parquet_error)?)
-        .with_skip_arrow_metadata(true);
-    let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(parquet_error)?;
-    let mut groups = GroupWriter { writer, group_bytes: 0, group_bytes_max };
-    for chunk in rows.chunks(CHUNK_ROWS) {
-        decoder.serialize(chunk).map_err(rows_error)?;
-        if let Some(batch) = decoder.flush().map_err(rows_error)? {
-            groups.write(&batch).map_err(parquet_error)?;
-        }
+/// Encodes chunks of rows one after the other.
+struct Encoder {
+    name: &'static str,
+    decoder: Decoder,
+    groups: GroupWriter,
+}
+
+impl Encoder {
+    fn new(target: Target) -> Result<Self, ShardError> {
+        let Target { name, schema, metadata, group_bytes_max } = target;
+        let parquet_error = |source: ParquetError| ShardError::Parquet { table: name, source };
+        // Strict: a row member that is no column is an error instead of being dropped.
+        let decoder = ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder();
+        let decoder = decoder.map_err(|source| ShardError::Rows { table: name, source })?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(metadata).map_err(parquet_error)?)
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(parquet_error)?;
+        Ok(Self { name, decoder, groups: GroupWriter { writer, group_bytes: 0, group_bytes_max } })
     }
-    groups.writer.into_inner().map(Bytes::from).map_err(parquet_error)
+
+    fn write<T: Serialize>(&mut self, chunk: &[T]) -> Result<(), ShardError> {
+        let rows_error = |source: ArrowError| ShardError::Rows { table: self.name, source };
+        self.decoder.serialize(chunk).map_err(rows_error)?;
+        if let Some(batch) = self.decoder.flush().map_err(rows_error)? {
+            self.groups.write(&batch).map_err(|source| ShardError::Parquet { table: self.name, source })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Bytes, ShardError> {
+        let bytes = self.groups.writer.into_inner();
+        bytes.map(Bytes::from).map_err(|source| ShardError::Parquet { table: self.name, source })
+    }
 }
 
 fn properties(metadata: Vec<(&'static str, String)>) -> Result<WriterProperties, ParquetError> {

@@ -253,6 +253,35 @@ fn files_carry_zstd_page_index_and_fixed_metadata() {
     assert_eq!(keys, ["content_defined_chunking", "thinkloom.tables_version"]);
 }
 
+fn written<T: Serialize + Clone>(table: Table, rows: &[T], provenance: &Provenance) -> Bytes {
+    let mut writer = TableWriter::new(table, provenance).unwrap();
+    rows.iter().for_each(|row| writer.push(row.clone()).unwrap());
+    let (bytes, count) = writer.finish().unwrap();
+    assert_eq!(count, rows.len() as u64);
+    bytes
+}
+
+#[test]
+fn rows_that_come_one_by_one_give_the_bytes_of_all_at_once() {
+    let provenance = Provenance {
+        policy_model: "tiny".to_owned(),
+        policy_revision: "abc".to_owned(),
+        prompt_version: "p1".to_owned(),
+    };
+    let metadata = || {
+        [("thinkloom.policy_model", "tiny"), ("thinkloom.policy_revision", "abc"), ("thinkloom.prompt_version", "p1")]
+            .map(|(key, value)| (key, value.to_owned()))
+            .to_vec()
+    };
+    for count in [0, 1, 63, 64, 65, 200] {
+        let rows: Vec<RolloutRow> = (0..count).map(|index| rollout(index, noise(index as u64, 3000))).collect();
+        let table = Table::Rollouts;
+        let (name, schema, group_bytes_max) = (table.name(), table.schema(), ROW_GROUP_BYTES_MAX);
+        let whole = encode_rows(Target { name, schema, metadata: metadata(), group_bytes_max }, &rows).unwrap();
+        assert_eq!(written(table, &rows, &provenance), whole, "{count} rows");
+    }
+}
+
 #[test]
 fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_query_id() {
     let provenance = Provenance {
@@ -261,7 +290,7 @@ fn files_say_where_their_rows_come_from_and_have_a_small_bloom_filter_on_the_que
         prompt_version: "p1".to_owned(),
     };
     let rows: Vec<RolloutRow> = (0..100).map(|index| rollout(index, "text".to_owned())).collect();
-    let bytes = encode_with(Table::Rollouts, &rows, &provenance).unwrap();
+    let bytes = written(Table::Rollouts, &rows, &provenance);
     let metadata = metadata(&bytes);
     let entries = metadata.file_metadata().key_value_metadata().unwrap();
     let found: Vec<(&str, &str)> =

@@ -1,6 +1,6 @@
 //! The published dataset: rows to Parquet shards, and the files that stand beside them.
 //!
-//! [`encode()`] turns rows into the bytes of one shard and is pure: the same rows give the same bytes, so a shard that
+//! [`TableWriter`] and [`encode()`] turn rows into the bytes of one shard and are pure: the same rows give the same bytes, so a shard that
 //! was cut off is written again under the same name with the same content. [`Publisher::put`] makes bytes durable
 //! under a name, [`verify`] says whether they still stand there, [`unexplained`] lists what no record accounts for.
 //! [`Manifest`], [`card()`] and [`VIEWS_SQL`] are the files beside the data.
@@ -10,8 +10,8 @@
 //! them holds a clock reading. [`TABLES_VERSION`] counts changes to the schemas.
 //!
 //! Limits: a row group holds at most [`ROW_GROUP_ROWS_MAX`] rows and [`ROW_GROUP_BYTES_MAX`] bytes before encoding,
-//! unless one single row is larger; 64 consecutive rows hold at most 2 GiB of text per column. A whole shard is held in memory while
-//! it is encoded, so the caller bounds it by the number of queries in it.
+//! unless one single row is larger; 64 consecutive rows hold at most 2 GiB of text per column. A shard's bytes are held in
+//! memory, its rows only where [`encode()`] is given them, so the caller bounds it by the number of queries in it.
 //!
 //! This room does not know which rows belong to which shard, what the ledger records, or when a shard is complete.
 //! Every table needs at least one published file, if only one without rows: the views and loaders refuse an empty glob.
@@ -27,7 +27,7 @@ mod schema;
 mod store;
 
 pub use card::{CardFacts, card};
-pub use encode::{CREATED_BY, Provenance, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, encode, encode_as, encode_with};
+pub use encode::{CREATED_BY, Provenance, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, TableWriter, encode, encode_as};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, PolicyIdentity};
 pub use publish::{FileState, Publisher, remove_staged, sha256, unexplained, verify};

@@ -20,6 +20,7 @@ use thinkloom::pipeline::{self, Blocking, ChangePolicy, Context, Parts, RunOptio
 use thinkloom::policy::{Policy, ScriptedCall, ScriptedPolicy, ScriptedReply};
 use thinkloom::shards::Publisher;
 use thinkloom::sys::files::lock_dir;
+use thinkloom::sys::memory::bound_arenas;
 use tokio_util::sync::CancellationToken;
 
 /// Words that responses are made of; each response is another order of them.
@@ -132,6 +133,8 @@ async fn run(dir: &Path) -> Result<(f64, f64)> {
 }
 
 fn main() -> Result<()> {
+    // As `thinkloom run` does.
+    bound_arenas();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |index: usize, default: u64| arguments.get(index).map_or(Ok(default), |text| text.parse());
     let (queries, samples) = (number(0, 60_000)?, number(1, 8)?);
