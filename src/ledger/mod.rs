@@ -22,7 +22,7 @@ mod tests;
 pub use batches::{BatchItem, BatchRecord, BatchTotals, OpenCall, ReplyRecord};
 pub use error::LedgerError;
 pub use facts::{AttemptRecord, BatchStep, CallSize, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
-pub use reader::Reader;
+pub use reader::{Reader, Snapshot};
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction};
 use tempfile::TempDir;
 
 use super::FILE_NAME;
@@ -22,6 +22,10 @@ pub struct Reader {
     /// Where the copy lies that is read instead of the file, if there is one. Dropped behind the connection.
     _copy: Option<TempDir>,
 }
+
+/// One moment of the ledger; see [`Reader::snapshot`].
+#[must_use = "what is read after it is dropped may be newer"]
+pub struct Snapshot<'a>(#[expect(dead_code, reason = "ends the transaction when dropped")] Option<Transaction<'a>>);
 
 impl Reader {
     /// Opens the ledger of an output directory for reading; a run may be writing to it.
@@ -63,6 +67,17 @@ impl Reader {
         std::fs::copy(log_of(path), log_of(&copy)).map_err(failed)?;
         let reader = Self::open_file(&LedgerFile { path: copy, vfs: None })?;
         Ok(Self { path: path.to_owned(), _copy: Some(dir), ..reader })
+    }
+
+    /// Holds the ledger as it is now until the result is dropped: what is read meanwhile is of one moment, and no read takes
+    /// and gives back locks of its own. To be held for a query's reads at a time, not longer: SQLite's log grows while it is.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
+        // Inside of another one there is nothing to do.
+        let begin = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction());
+        begin.transpose().map(Snapshot).map_err(|error| sqlite_error(&self.path, error))
     }
 
     /// Returns the configuration of the latest start.

@@ -3,7 +3,10 @@
 //! A text has two columns, `text` and `text_zstd`; the second is null for a text that stands as it is, as all did before
 //! format 4. A frame states its content's size, so that it is unpacked in one go.
 
+use std::cell::RefCell;
+
 use rusqlite::types::Value;
+use zstd::bulk::Decompressor;
 
 use super::error::LedgerError;
 use super::insert::text;
@@ -12,6 +15,11 @@ use super::insert::text;
 const LEVEL: i32 = 3;
 /// Longest text that is unpacked, in bytes; what claims more is damaged.
 const BYTES_MAX: u64 = 1 << 30;
+
+thread_local! {
+    /// To build one takes longer than to unpack a text. None where there is no memory for it.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
+}
 
 /// Returns the values of `text` and `text_zstd`.
 pub(super) fn pack(plain: &str) -> [Value; 2] {
@@ -33,7 +41,11 @@ pub(super) fn unpack(plain: String, packed: Option<&[u8]>) -> Result<String, Led
         Ok(Some(size)) if size <= BYTES_MAX => usize::try_from(size).unwrap_or(usize::MAX),
         _ => return Err(unreadable("it is no frame that states its size".to_owned())),
     };
-    let bytes = zstd::bulk::decompress(packed, size).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
+        Some(decompressor) => decompressor.decompress(packed, size),
+        None => zstd::bulk::decompress(packed, size),
+    });
+    let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))
 }
 

@@ -2,9 +2,10 @@
 //! the same work is a future ([`InlineWriter`]).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -179,6 +180,7 @@ fn open_for_writing(file: &LedgerFile) -> Result<Connection, LedgerError> {
 }
 
 pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    stop_counting_memory();
     let path = file.path.as_path();
     let failed = |error| sqlite_error(path, error);
     let connection = match &file.vfs {
@@ -187,10 +189,24 @@ pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Con
     };
     let connection = connection.map_err(failed)?;
     connection.busy_timeout(std::time::Duration::from_secs(30)).map_err(failed)?;
+    // The bundled SQLite may plan by the values of parameters, and so plans a statement again for each new value. Ours look
+    // up keys: one plan is right for all.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     // Foreign keys cost a look-up per row and tie facts to their evidence (I4).
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Keeps SQLite from counting its memory: nobody asks for the figures, and every allocation of every connection would wait
+/// for their lock. Does nothing where SQLite is in use already.
+fn stop_counting_memory() {
+    static ONCE: Once = Once::new();
+    // SAFETY: it takes one integer; once SQLite has started it changes nothing, and no other thread is starting SQLite, since
+    // whoever opens a first connection waits here.
+    ONCE.call_once(|| unsafe {
+        rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0);
+    });
 }
 
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {

@@ -161,7 +161,7 @@ pub struct Context {
     /// Where work that blocks is done.
     pub blocking: Blocking,
     readers: Mutex<Vec<Reader>>,
-    /// As many reads at once as [`limits::READS_MAX`]: each has a connection with a page cache of its own.
+    /// As many reads at once as [`limits::reads_max`]: each has a connection with a page cache of its own.
     read_permits: Arc<Semaphore>,
     _lock: Option<DirLock>,
 }
@@ -244,7 +244,7 @@ impl Context {
             stop,
             blocking,
             readers: Mutex::default(),
-            read_permits: Arc::new(Semaphore::new(limits::READS_MAX)),
+            read_permits: Arc::new(Semaphore::new(limits::reads_max())),
             _lock: lock,
         };
         changes::confirm(&context, changes)?;
@@ -300,7 +300,7 @@ impl Context {
             stop,
             blocking: Blocking::Threads,
             readers: Mutex::default(),
-            read_permits: Arc::new(Semaphore::new(limits::READS_MAX)),
+            read_permits: Arc::new(Semaphore::new(limits::reads_max())),
             _lock: Some(lock),
         })
     }

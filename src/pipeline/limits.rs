@@ -17,8 +17,12 @@ const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
 /// How long responses of this process may go on once the judge's account is refused.
 pub const REFUSED_GRACE: Duration = Duration::from_millis(500);
 
-/// Reads of the ledger at once: more than there are cores of most machines, and each takes about 3 MB.
-pub const READS_MAX: usize = 16;
+/// Returns how many reads of the ledger go on at once: enough that some wait for the disk while others compute. Each takes
+/// about 3 MB.
+#[must_use]
+pub fn reads_max() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| (2 * cores.get()).clamp(4, 16))
+}
 
 /// Shards that are being closed at once: their last justifications are asked for, and they are published.
 pub const SHARDS_CLOSING_MAX: usize = 4;

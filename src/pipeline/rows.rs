@@ -126,6 +126,7 @@ pub fn settle_among(
         }
         IntakeRow::Query(query) => query,
     };
+    let _snapshot = reader.snapshot()?;
     let cells = load_cells(context, reader, &query)?;
     let outcome = match conclude_among(context, reader, &query, &cells, neighbours)? {
         Concluded::Done(outcome) => outcome,
