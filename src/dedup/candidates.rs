@@ -3,7 +3,7 @@
 //! Bands are sorted one at a time per thread: 12 bytes per row and thread. Of the rows that share a key, each is paired
 //! with those before it; where there are many, with some of them only ([`pairs_of_group`]), so that a million rows
 //! made from one template do not make 10^12 pairs. Which ones depends on earlier rows alone. Pairs are sought for some later
-//! rows at a time where there are too many for all: about 128 MB of them are in memory at most.
+//! rows at a time where there are too many for all: about 128 MB of them are in memory at most (of up to 128 bands).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,38 +20,56 @@ const EARLIEST_SAME: usize = 16;
 /// Few: they are others in each band.
 const LATEST_SAME: usize = 2;
 
-/// Pairs that are gathered at a time.
-const PAIRS_MAX: usize = 8 << 20;
-/// Later rows that are always looked at together: even these make about [`PAIRS_MAX`] pairs in 128 bands at most.
-const WINDOW_MIN: u32 = 2048;
+/// How much is gathered at a time. The pairs do not depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Pairs.
+    pub(super) pairs: usize,
+    /// Later rows that are always looked at together.
+    pub(super) rows: u32,
+}
+
+impl Bounds {
+    /// The rows make about as many pairs in 128 bands at most.
+    pub(super) const DEFAULT: Self = Self { pairs: 8 << 20, rows: 2048 };
+}
 
 /// Returns the pairs `later << 32 | earlier` among rows for which `is_active` holds, sorted, each once, for up to `window`
-/// later rows from `start` on; and the row before which these rows end. Where there are too many pairs, `window` is reduced.
+/// later rows from `start` on; and the row before which these rows end. `window` is reduced where they make too many pairs,
+/// and grows where they make few.
 pub(super) fn candidates(
     store: &RowStore,
     is_active: &[bool],
     start: u32,
     window: &mut u32,
+    bounds: Bounds,
 ) -> Result<(Vec<u64>, u32), StoreError> {
     loop {
         let end = start.saturating_add(*window).min(store.len() as u32);
-        if let Some(pairs) = candidates_of(store, is_active, start..end)? {
+        if let Some(pairs) = candidates_of(store, is_active, start..end, bounds)? {
+            if pairs.len() < bounds.pairs / 4 {
+                *window = window.saturating_mul(2);
+            }
             return Ok((pairs, end));
         }
-        *window = ((end - start) / 4).max(WINDOW_MIN);
+        *window = ((end - start) / 4).max(bounds.rows);
     }
 }
 
 /// Returns the pairs of some later rows; `None` if there are too many.
-fn candidates_of(store: &RowStore, is_active: &[bool], later: Range<u32>) -> Result<Option<Vec<u64>>, StoreError> {
+fn candidates_of(
+    store: &RowStore,
+    is_active: &[bool],
+    later: Range<u32>,
+    bounds: Bounds,
+) -> Result<Option<Vec<u64>>, StoreError> {
     let bands: Vec<usize> = (0..store.bands()).collect();
     let mut all: Vec<u64> = Vec::new();
     // Some bands at a time: pairs that meet in many bands are merged before there are too many of them.
-    let threads = rayon::current_num_threads().max(1);
-    let max = if later.len() > WINDOW_MIN as usize { PAIRS_MAX } else { usize::MAX };
-    for some in bands.chunks(threads) {
+    let max = if later.len() > bounds.rows as usize { bounds.pairs } else { usize::MAX };
+    for some in bands.chunks(rayon::current_num_threads().max(1)) {
         let found: Result<Option<Vec<Vec<u64>>>, StoreError> =
-            some.par_iter().map(|&band| pairs_of_band(store, is_active, band, &later, max / threads)).collect();
+            some.par_iter().map(|&band| pairs_of_band(store, is_active, band, &later, max / some.len())).collect();
         let Some(found) = found? else { return Ok(None) };
         if found.iter().any(|pairs| !pairs.is_empty()) {
             all.extend(found.into_iter().flatten());
@@ -75,7 +93,9 @@ fn pairs_of_band(
 ) -> Result<Option<Vec<u64>>, StoreError> {
     let mut keys = Vec::with_capacity(store.len());
     store.band_into(band, &mut keys)?;
-    let active = keys.iter().zip(is_active).enumerate().filter(|(_, (_, active))| **active);
+    // Rows behind the last later one are in no pair.
+    let up_to = later.end as usize;
+    let active = keys.iter().zip(is_active).enumerate().take(up_to).filter(|(_, (_, active))| **active);
     let mut rows: Vec<u64> = active.map(|(row, (&key, _))| u64::from(key) << 32 | row as u64).collect();
     drop(keys);
     rows.sort_unstable();
@@ -90,13 +110,13 @@ fn pairs_of_band(
     Ok(Some(pairs))
 }
 
-/// Pairs the members of a group that are in `wanted` with members before them; leaves off once there are more than `max`.
+/// Pairs the members of a group that are in `wanted`, whose end is behind them all, with members before them; leaves off once there are more than `max`.
 fn pairs_of_group(members: &[u32], gold: &[u64], wanted: &Range<u32>, max: usize, pairs: &mut Vec<u64>) {
     // Members by answer, filled as the group is walked, for large groups only.
     let mut same: HashMap<u64, Vec<u32>> = HashMap::new();
     let is_large = members.len() > ALL_UP_TO;
     for (index, &later) in members.iter().enumerate() {
-        if later >= wanted.end || pairs.len() > max {
+        if pairs.len() > max {
             break;
         }
         let is_wanted = wanted.contains(&later);

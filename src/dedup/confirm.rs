@@ -14,8 +14,8 @@ use crate::config::{DedupSettings, Variants};
 /// Later rows that one thread confirms at a time. The texts they are compared with are taken apart once for all of them:
 /// rows of one template are compared with the same ones again and again.
 const CHUNK: usize = 256;
-/// Texts that are kept for that, at most.
-const KEPT_MAX: usize = 4096;
+/// Bytes of them that a thread keeps for that, about.
+const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Two rows whose texts are near.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +50,12 @@ impl Text {
         Self { text, shingles, words, misspellable }
     }
 
+    /// Returns about how many bytes it takes.
+    fn size(&self) -> usize {
+        let numbers = [&self.shingles.across, &self.shingles.within, &self.words, &self.misspellable];
+        self.text.len() + numbers.iter().map(|numbers| 8 * numbers.len()).sum::<usize>()
+    }
+
     /// Returns whether a word may be a slip for one of the other text's.
     fn may_be_respelt(&self, other: &Self) -> bool {
         self.misspellable.iter().any(|word| other.words.binary_search(word).is_err())
@@ -79,8 +85,8 @@ pub(super) fn confirm(store: &RowStore, pairs: &[u64], settings: &DedupSettings)
     let edges: Result<Vec<Vec<Edge>>, StoreError> = groups
         .par_chunks(CHUNK)
         .map(|groups| {
-            let (mut edges, mut texts) =
-                (Vec::new(), Texts { store, n: settings.ngram as usize, kept: HashMap::new() });
+            let mut edges = Vec::new();
+            let mut texts = Texts { store, n: settings.ngram as usize, kept: HashMap::new(), bytes: 0 };
             for group in groups {
                 confirm_group(&mut texts, group, settings, &mut edges)?;
             }
@@ -95,6 +101,7 @@ struct Texts<'a> {
     store: &'a RowStore,
     n: usize,
     kept: HashMap<u32, Rc<Text>>,
+    bytes: usize,
 }
 
 impl Texts<'_> {
@@ -102,10 +109,12 @@ impl Texts<'_> {
         if let Some(text) = self.kept.get(&row) {
             return Ok(Rc::clone(text));
         }
-        if self.kept.len() == KEPT_MAX {
-            self.kept.clear();
-        }
         let text = Rc::new(Text::new(self.store.record(row)?.text, self.n));
+        if self.bytes > KEPT_BYTES_MAX {
+            self.kept.clear();
+            self.bytes = 0;
+        }
+        self.bytes += text.size();
         self.kept.insert(row, Rc::clone(&text));
         Ok(text)
     }

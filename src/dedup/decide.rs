@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::candidates::candidates;
+use super::candidates::{Bounds, candidates};
 use super::confirm::{Edge, confirm};
 use super::store::{RowStore, StoreError};
 use crate::config::{Conflicts, DedupSettings, Variants};
@@ -103,6 +103,15 @@ impl Decisions {
 /// # Errors
 /// [`StoreError`] if the file cannot be read or written.
 pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decisions, StoreError> {
+    decide_within(store, settings, Bounds::DEFAULT)
+}
+
+/// Decides on all rows with other bounds of what is in memory; the decisions are the same.
+pub(super) fn decide_within(
+    store: &mut RowStore,
+    settings: &DedupSettings,
+    bounds: Bounds,
+) -> Result<Decisions, StoreError> {
     store.flush()?;
     let first = first_with_text(store);
     let mut actions = exact(store, &first, settings.conflicting_gold);
@@ -111,7 +120,7 @@ pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decision
         (0..store.len() as u32).map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row)).collect();
     let (mut families, mut start, mut window) = (HashMap::new(), 0, u32::MAX);
     while settings.near_duplicate_threshold < 1.0 && (start as usize) < store.len() {
-        let (pairs, end) = candidates(store, &is_active, start, &mut window)?;
+        let (pairs, end) = candidates(store, &is_active, start, &mut window, bounds)?;
         near(store, &confirm(store, &pairs, settings)?, settings.variants, &mut families, &mut actions);
         start = end;
     }

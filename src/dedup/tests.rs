@@ -24,6 +24,27 @@ fn decided(settings: &DedupSettings, rows: &[(&str, &str)]) -> Vec<Action> {
     (0..rows.len() as u32).map(|row| decisions.of(row).unwrap()).collect()
 }
 
+#[test]
+fn how_many_pairs_are_gathered_at_a_time_changes_no_decision() {
+    // One crowd of variants, near-copies among them, and some rows between that are near to nothing.
+    let row = |number: usize| match number % 7 {
+        6 => (format!("What is the name of river {number}?"), "4".to_owned()),
+        _ => (EGGS.replace("16", &(number / 2).to_string()).replace("four", "five"), (number % 3).to_string()),
+    };
+    let rows: Vec<(String, String)> = (0..400).map(row).collect();
+    let settings = DedupSettings::default();
+    let decided = |pairs, rows_min| {
+        let bounds = candidates::Bounds { pairs, rows: rows_min };
+        decide::decide_within(&mut store(&settings, &rows), &settings, bounds).unwrap()
+    };
+    let whole = decided(usize::MAX, 1);
+    let counts = whole.counts();
+    assert!(counts.near_duplicates > 20 && counts.variants > 1, "{counts:?}");
+    for (pairs, rows_min) in [(0, 1), (0, 7), (100, 1), (5000, 3)] {
+        assert_eq!(decided(pairs, rows_min), whole, "{pairs} pairs, {rows_min} rows");
+    }
+}
+
 const KEPT: Action = Action::Keep { variant_of: None };
 
 #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong with the ledger.
 
+use std::path::Path;
 use std::sync::Arc;
 
 /// An error of the ledger. Clones share the cause, because one failed commit fails all that stood in it.
@@ -53,6 +54,16 @@ impl LedgerError {
         use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
         let Self::Sqlite { source, .. } = self else { return false };
         matches!(source.sqlite_error_code(), Some(ReadOnly | CannotOpen))
+    }
+
+    /// Returns the same error of another file, of which this one was a copy.
+    pub(super) fn of(self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        match self {
+            Self::Sqlite { source, .. } => Self::Sqlite { path, source },
+            Self::Newer { found, known, .. } => Self::Newer { path, found, known },
+            other => other,
+        }
     }
 
     /// Returns what the user can do about it.

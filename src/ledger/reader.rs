@@ -13,7 +13,7 @@ use super::texts;
 use super::writer::{LedgerFile, check_format, open_connection, sqlite_error};
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Rollout, RolloutKey, Verdict};
 
-/// A reading connection. Sees every fact that was acknowledged before the call.
+/// A reading connection. Sees every fact that was acknowledged before the call, or before the [`Snapshot`] that it is in.
 pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
@@ -39,7 +39,10 @@ impl Reader {
         }
         match Self::open_file(&LedgerFile { path: path.clone(), vfs: None }) {
             // The directory cannot be written and SQLite's shared memory is not there, so that nobody is writing the ledger.
-            Err(error) if error.is_unwritable() && has_log(&path) => Self::over_copy(&path).map_err(|_| error),
+            Err(error) if error.is_unwritable() && has_log(&path) => match copy(&path) {
+                Ok(dir) => Self::over_copy(dir, &path),
+                Err(_) => Err(error),
+            },
             Err(error) if error.is_unwritable() => Self::over(open_at_rest(&path)?, &path),
             opened => opened,
         }
@@ -57,19 +60,14 @@ impl Reader {
         Ok(Self { connection, path: path.to_owned(), format, _copy: None })
     }
 
-    /// Opens a copy, which SQLite can fold the log into: what a run left that was killed before its directory became one
-    /// that cannot be written.
-    fn over_copy(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |_| LedgerError::Closed;
-        let dir = tempfile::tempdir().map_err(failed)?;
-        let copy = dir.path().join(FILE_NAME);
-        std::fs::copy(path, &copy).map_err(failed)?;
-        std::fs::copy(log_of(path), log_of(&copy)).map_err(failed)?;
-        let reader = Self::open_file(&LedgerFile { path: copy, vfs: None })?;
+    /// Opens a copy of `path` in `dir`, which SQLite can fold the log into.
+    fn over_copy(dir: TempDir, path: &Path) -> Result<Self, LedgerError> {
+        let file = LedgerFile { path: dir.path().join(FILE_NAME), vfs: None };
+        let reader = Self::open_file(&file).map_err(|error| error.of(path))?;
         Ok(Self { path: path.to_owned(), _copy: Some(dir), ..reader })
     }
 
-    /// Holds the ledger as it is now until the result is dropped: what is read meanwhile is of one moment, and no read takes
+    /// Holds the ledger as the next read finds it until the result is dropped: what is read meanwhile is of one moment, and no read takes
     /// and gives back locks of its own. To be held for a query's reads at a time, not longer: SQLite's log grows while it is.
     ///
     /// # Errors
@@ -254,12 +252,12 @@ impl Reader {
     /// # Errors
     /// [`LedgerError`] if it cannot be read, or the copy not be written.
     pub fn copy_to(&self, path: &Path) -> Result<(), LedgerError> {
-        let connection =
-            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
         let copy = || {
-            let connection = connection?;
-            connection.busy_timeout(std::time::Duration::from_secs(30))?;
-            connection.execute("VACUUM INTO ?1", [path.to_string_lossy()])
+            // It forbids to write any file, this one too.
+            self.connection.execute_batch("PRAGMA query_only = OFF")?;
+            let copied = self.connection.execute("VACUUM INTO ?1", [path.to_string_lossy()]);
+            self.connection.execute_batch("PRAGMA query_only = ON")?;
+            copied
         };
         copy().map(drop).map_err(|error| sqlite_error(path, error))
     }
@@ -352,7 +350,7 @@ impl Reader {
 }
 
 /// Returns the file of SQLite's log of a ledger.
-fn log_of(path: &Path) -> PathBuf {
+pub(super) fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
@@ -361,6 +359,15 @@ fn log_of(path: &Path) -> PathBuf {
 /// Returns whether a ledger has a log, which may hold facts that are not in the file yet.
 fn has_log(path: &Path) -> bool {
     std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+}
+
+/// Copies a ledger with its log: what a run left that was killed before its directory became one that cannot be written.
+fn copy(path: &Path) -> std::io::Result<TempDir> {
+    let dir = tempfile::tempdir()?;
+    let copy = dir.path().join(FILE_NAME);
+    std::fs::copy(path, &copy)?;
+    std::fs::copy(log_of(path), log_of(&copy))?;
+    Ok(dir)
 }
 
 /// Opens a ledger that nobody writes, without making the files beside it that SQLite wants otherwise.

@@ -2,7 +2,7 @@
 
 use super::error::LedgerError;
 use super::facts::AttemptRecord;
-use super::reader::Reader;
+use super::reader::{Reader, log_of};
 use super::texts;
 use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
 
@@ -173,10 +173,8 @@ impl Reader {
         let file: u64 = self
             .one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))?
             .unwrap_or(0);
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
         // Where there is no log, there is nothing to add.
-        Ok(file + std::fs::metadata(log).map_or(0, |log| log.len()))
+        Ok(file + std::fs::metadata(log_of(&self.path)).map_or(0, |log| log.len()))
     }
 
     /// Calls `take` with mode and seed of every response that has a verdict `correct`. A seed is a hash of the response's

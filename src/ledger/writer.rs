@@ -57,26 +57,25 @@ struct Commit {
     done: oneshot::Sender<Result<(), LedgerError>>,
 }
 
-/// A handle to an open ledger. Clones share its threads, which have ended, and closed the file, when the last is dropped.
+/// A handle to an open ledger. Clones share its threads. Dropping the last one blocks until these have committed what waits
+/// and closed the file.
 #[derive(Clone)]
 pub struct Ledger {
     file: Arc<LedgerFile>,
     commits: mpsc::Sender<Commit>,
     attempts: Attempts,
-    // The last field: what the threads wait for is gone before they are waited for.
-    _threads: Arc<Threads>,
+    // The last field: what the thread waits for is gone before it is waited for.
+    _thread: Arc<WriterThread>,
 }
 
-/// The threads of a ledger, waited for when dropped: SQLite folds its log into the file as the last connection closes, and
-/// a process that ends before that leaves the log beside the file.
-struct Threads(Vec<JoinHandle<()>>);
+/// The thread that writes, waited for when dropped: SQLite folds its log into the file as the last connection closes, and a
+/// process that ends before that leaves the log beside the file.
+struct WriterThread(Option<JoinHandle<()>>);
 
-impl Drop for Threads {
+impl Drop for WriterThread {
     fn drop(&mut self) {
-        for thread in self.0.drain(..) {
-            // One that panicked has no more to close.
-            let _ = thread.join();
-        }
+        // One that panicked has no more to close.
+        let _ = self.0.take().map(JoinHandle::join);
     }
 }
 
@@ -92,11 +91,15 @@ impl Ledger {
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer { connection, file: Arc::clone(&file), clock: Clock::system() };
         let (attempts, look_ups) = Attempts::start(Arc::clone(&file))?;
-        let writer = std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || writer.write_until_closed(queue))
-            .map_err(|_| LedgerError::Closed)?;
-        Ok(Self { file, commits, attempts, _threads: Arc::new(Threads(vec![look_ups, writer])) })
+        let write = move || {
+            writer.write_until_closed(queue);
+            // Of two connections that close at once, none is the last, and the log stays.
+            let _ = look_ups.join();
+            drop(writer);
+        };
+        let thread =
+            std::thread::Builder::new().name("ledger".to_owned()).spawn(write).map_err(|_| LedgerError::Closed)?;
+        Ok(Self { file, commits, attempts, _thread: Arc::new(WriterThread(Some(thread))) })
     }
 
     /// Opens or creates a ledger without starting any thread: commits are made by the returned writer, which the caller
@@ -111,8 +114,8 @@ impl Ledger {
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let writer = Writer { connection, file: Arc::clone(&file), clock };
         let attempts = Attempts::inline(Arc::clone(&file));
-        let threads = Arc::new(Threads(Vec::new()));
-        Ok((Self { file, commits, attempts, _threads: threads }, InlineWriter { writer, queue, acknowledge }))
+        let thread = Arc::new(WriterThread(None));
+        Ok((Self { file, commits, attempts, _thread: thread }, InlineWriter { writer, queue, acknowledge }))
     }
 
     /// Adds facts in one transaction; returns when they are durable.
@@ -202,8 +205,8 @@ pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Con
 /// for their lock. Does nothing where SQLite is in use already.
 fn stop_counting_memory() {
     static ONCE: Once = Once::new();
-    // SAFETY: it takes one integer; once SQLite has started it changes nothing, and no other thread is starting SQLite, since
-    // whoever opens a first connection waits here.
+    // SAFETY: it takes one integer, and changes nothing once SQLite has started. Of this crate no other thread is starting
+    // SQLite: whoever opens a first connection waits here.
     ONCE.call_once(|| unsafe {
         rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0);
     });

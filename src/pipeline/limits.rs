@@ -17,11 +17,11 @@ const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
 /// How long responses of this process may go on once the judge's account is refused.
 pub const REFUSED_GRACE: Duration = Duration::from_millis(500);
 
-/// Returns how many reads of the ledger go on at once: enough that some wait for the disk while others compute. Each takes
-/// about 3 MB.
+/// Returns how many reads of the ledger go on at once: enough that some wait for the disk while others compute, and that
+/// queries are read while shards are closed, each of which is one long read. Each takes about 3 MB.
 #[must_use]
 pub fn reads_max() -> usize {
-    std::thread::available_parallelism().map_or(4, |cores| (2 * cores.get()).clamp(4, 16))
+    std::thread::available_parallelism().map_or(1, |cores| 2 * cores.get()).clamp(SHARDS_CLOSING_MAX + 4, 16)
 }
 
 /// Shards that are being closed at once: their last justifications are asked for, and they are published.

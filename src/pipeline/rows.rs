@@ -52,6 +52,7 @@ pub struct SettledRow {
 pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<ByMode<Vec<Cell>>, RunError> {
     let tasks = context.policy.tasks(query).map_err(PolicyError::from)?;
     let mut cells = ByMode { on: Vec::new(), off: Vec::new() };
+    let _snapshot = reader.snapshot()?;
     for (mode, tasks) in [(Mode::ThinkOn, tasks.on), (Mode::ThinkOff, tasks.off)] {
         for task in tasks {
             let mut rollout = reader.rollout(&task.key)?;
@@ -126,7 +127,6 @@ pub fn settle_among(
         }
         IntakeRow::Query(query) => query,
     };
-    let _snapshot = reader.snapshot()?;
     let cells = load_cells(context, reader, &query)?;
     let outcome = match conclude_among(context, reader, &query, &cells, neighbours)? {
         Concluded::Done(outcome) => outcome,

@@ -232,7 +232,6 @@ async fn decide(context: Arc<Context>, row: IntakeRow) -> Result<Stage, RunError
 }
 
 fn look(context: &Context, reader: &crate::ledger::Reader, query: Query) -> Result<Step, RunError> {
-    let _snapshot = reader.snapshot()?;
     let cells = rows::load_cells(context, reader, &query)?;
     let settle = |outcome: Outcome| {
         context.progress.settled(&outcome);

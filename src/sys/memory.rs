@@ -12,18 +12,20 @@ fn parse_available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Arenas of the C library's allocator: more of them keep more memory, fewer make threads wait for each other.
-const ARENAS_MAX: i32 = 4;
-
-/// Bounds the arenas of glibc's allocator, of which it has eight per core otherwise. In each, what is kept for long lies
-/// between what a shard took and gave back, which can then not be given back to the system.
+/// Bounds the arenas of glibc's allocator to one per core, and four: it has eight per core otherwise. More of them keep more
+/// memory: what lives long lies between what a shard took and gave back, which can then not be given back to the system.
+/// Fewer make threads wait for each other.
 ///
 /// To be called before threads are started.
 pub fn bound_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes no pointers and changes how later allocations are placed only.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+    {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let arenas = i32::try_from(cores.max(4)).unwrap_or(i32::MAX);
+        // SAFETY: it takes no pointers and changes how later allocations are placed only.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, arenas);
+        }
     }
 }
 

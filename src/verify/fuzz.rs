@@ -85,7 +85,7 @@ pub fn code_blocks(response: &str) {
     assert_eq!(blocks, code::program_blocks(response), "the blocks change");
     let size: usize = blocks.iter().map(String::len).sum();
     assert!(size <= response.len() + blocks.len(), "blocks hold more than the response");
-    let mut lines = response.lines();
+    let mut lines = response.lines().map(|line| line.trim_end_matches('\r'));
     for block in &blocks {
         assert!(!block.trim().is_empty(), "an empty block");
         for line in block.lines() {

@@ -161,11 +161,15 @@ fn a_full_disk_ends_the_run_by_name_and_with_space_it_goes_on_to_the_same_bytes(
     }
 }
 
-/// Copies an output directory in the state in which a killed run leaves it: with a log beside the ledger.
+/// Copies an output directory in the state in which a second run leaves it that is killed: with a log beside the ledger,
+/// which alone knows of its start.
 #[cfg(target_os = "linux")]
 fn leave_log(out: &Path, copy: &Path) {
     let ledger = thinkloom::ledger::Ledger::open(out).unwrap();
-    let fact = thinkloom::ledger::Fact::Prompter { hash: "of the log".to_owned(), source: "{}".to_owned() };
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let fingerprint = manifest["fingerprint"].as_str().unwrap().to_owned();
+    let fact = thinkloom::ledger::Fact::Start { fingerprint, numerics: "f32".to_owned() };
     tokio::runtime::Runtime::new().unwrap().block_on(ledger.commit(vec![fact])).unwrap();
     assert!(Command::new("cp").arg("-r").args([out, copy]).status().unwrap().success());
     assert!(std::fs::metadata(copy.join("ledger.sqlite-wal")).unwrap().len() > 0);
@@ -178,10 +182,12 @@ fn leave_log(out: &Path, copy: &Path) {
 #[test]
 fn a_directory_that_is_read_only_is_named_with_a_hint_and_can_still_be_looked_at() {
     let workspace = finished();
+    let before = workspace.path("once");
+    assert!(Command::new("cp").arg("-r").args([workspace.out(), before]).status().unwrap().success());
     leave_log(&workspace.out(), &workspace.path("killed"));
-    let script = "mount -t tmpfs -o size=64m none \"$HERE/disk\" && cp -r \"$HERE/out\" \"$HERE/killed\" \"$HERE/disk\" && \
-                  mount -o remount,ro \"$HERE/disk\" && \"$PROGRAM\" status \"$HERE/disk/out\" && \
-                  \"$PROGRAM\" status \"$HERE/disk/killed\"; status=$?; \
+    let script = "mount -t tmpfs -o size=64m none \"$HERE/disk\" && cp -r \"$HERE/once\" \"$HERE/disk/out\" && \
+                  cp -r \"$HERE/killed\" \"$HERE/disk\" && mount -o remount,ro \"$HERE/disk\" && \
+                  \"$PROGRAM\" status \"$HERE/disk/out\" && \"$PROGRAM\" status \"$HERE/disk/killed\"; status=$?; \
                   \"$PROGRAM\" run -c \"$CONFIG\" -o \"$HERE/disk/out\"; echo \"codes $status $?\"";
     let Some(outcome) = with_mounts(script, &workspace) else {
         eprintln!("no file system can be mounted here");
@@ -189,6 +195,9 @@ fn a_directory_that_is_read_only_is_named_with_a_hint_and_can_still_be_looked_at
     };
     let outcome = outcome.assert_says(&["error:", "disk/out", "hint:"]);
     assert!(outcome.stdout.contains("codes 0 1"), "{outcome:?}");
+    let starts: Vec<&str> =
+        outcome.stdout.lines().filter_map(|line| line.strip_prefix("starts ")).map(str::trim).collect();
+    assert_eq!(starts, ["1", "2"]);
 }
 
 #[cfg(unix)]
@@ -229,6 +238,14 @@ fn start(workspace: &Workspace, how: impl FnOnce(&mut Command)) -> Running {
     running
 }
 
+/// Returns whether this process ignores SIGHUP, where the system says.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 #[cfg(unix)]
 fn slow() -> Workspace {
     let settings = [("policy.slots", "2"), ("sampling.think_on_tokens_max", "260"), ("output.queries_per_shard", "4")];
@@ -240,7 +257,9 @@ fn slow() -> Workspace {
 fn sigterm_and_the_end_of_the_terminal_stop_a_run_resumably() {
     let workspace = slow();
     let whole = data_hashes(&workspace.run_whole("whole", &[]));
-    for signal in ["-TERM", "-HUP"] {
+    // Tests that are run under nohup hand down that it is ignored.
+    let signals = if hang_up_is_ignored() { &["-TERM"][..] } else { &["-TERM", "-HUP"] };
+    for signal in signals {
         let mut running = start(&workspace, |_| {});
         running.signal(signal);
         running.finish().assert_code(3).assert_says(&["stopping", "run the same command again"]);

@@ -43,7 +43,8 @@ pub(in crate::verify) fn program_blocks(response: &str) -> Vec<String> {
 fn fenced(response: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Fence> = None;
-    for line in response.lines() {
+    // The last line may end in a carriage return alone, and to Python that ends a line as well.
+    for line in response.lines().map(|line| line.trim_end_matches('\r')) {
         let fence = fence_of(line);
         match (&mut open, fence) {
             (None, Some((mark, length, info))) => {
@@ -81,6 +82,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_block_that_is_cut_within_its_last_line_end_is_that_of_the_whole_line() {
+        assert_eq!(program_blocks("```\nA\n\r"), program_blocks("```\nA\n\r\n"));
+        assert_eq!(program_blocks("```\r\nA\r\nB\r"), ["A\nB\n"]);
+    }
 
     #[test]
     fn blocks_come_in_order_without_their_fences_and_other_languages_only_if_there_is_no_python() {
