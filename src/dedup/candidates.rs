@@ -65,8 +65,8 @@ fn candidates_of(
 ) -> Result<Option<Vec<u64>>, StoreError> {
     let bands: Vec<usize> = (0..store.bands()).collect();
     let mut all: Vec<u64> = Vec::new();
-    // Some bands at a time: pairs that meet in many bands are merged before there are too many of them.
     let max = if later.len() > bounds.rows as usize { bounds.pairs } else { usize::MAX };
+    // Some bands at a time: pairs that meet in many bands are merged before there are too many of them.
     for some in bands.chunks(rayon::current_num_threads().max(1)) {
         let found: Result<Option<Vec<Vec<u64>>>, StoreError> =
             some.par_iter().map(|&band| pairs_of_band(store, is_active, band, &later, max / some.len())).collect();
@@ -110,7 +110,8 @@ fn pairs_of_band(
     Ok(Some(pairs))
 }
 
-/// Pairs the members of a group that are in `wanted`, whose end is behind them all, with members before them; leaves off once there are more than `max`.
+/// Pairs the members of a group that are in `wanted`, whose end is behind them all, with members before them; leaves off
+/// once there are more than `max`.
 fn pairs_of_group(members: &[u32], gold: &[u64], wanted: &Range<u32>, max: usize, pairs: &mut Vec<u64>) {
     // Members by answer, filled as the group is walked, for large groups only.
     let mut same: HashMap<u64, Vec<u32>> = HashMap::new();
