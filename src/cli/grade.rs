@@ -16,7 +16,7 @@ use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict};
 use crate::pipeline::programs::open_pool;
 use crate::telemetry::print_line;
 use crate::template::read_response;
-use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
+use crate::verify::{Case, CodeCase, CodePool, Evaluated, Pending, verify};
 
 /// Arguments of `grade`.
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ pub(super) struct GradeCase {
     /// For kind code: the function that check() of a test program is called with.
     #[serde(default)]
     entry_point: Option<String>,
-    /// For kind code: the question, which a response may continue.
+    /// The question: a response may not restate it, and for kind code it may continue it.
     #[serde(default)]
     question: Option<String>,
 }
@@ -215,6 +215,8 @@ impl Grader {
             gold: &gold,
             choices: case.choices.as_deref().unwrap_or_default(),
             response: &observed.answer,
+            question: case.question.as_deref().unwrap_or_default(),
+            evaluated: Evaluated::Required,
         });
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Slot::Ready(told(case.id, verdict, micros)))

@@ -268,8 +268,9 @@ async fn verdict(
     } else {
         let query = Arc::clone(query);
         let work = move || {
-            let Query { kind, gold, choices, .. } = query.as_ref();
-            verify::verify(&Case { kind: *kind, gold, choices, response: &answer })
+            let Query { kind, gold, choices, question, .. } = query.as_ref();
+            let evaluated = verify::Evaluated::Required;
+            verify::verify(&Case { kind: *kind, gold, choices, response: &answer, question, evaluated })
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Internal(error.to_string()))?
     };

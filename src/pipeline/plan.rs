@@ -182,6 +182,8 @@ pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
         gold: &query.gold,
         choices: &query.choices,
         response: &observed.answer,
+        question: &query.question,
+        evaluated: verify::Evaluated::Required,
     })
 }
 

@@ -266,7 +266,14 @@ fn verify_answer(row: RolloutRow<'_>, answer: String, graded: Graded) -> Result<
         Some(Gold::Other(number)) => number.to_string(),
         None => return Err(RowFault::missing("correct, no verdict and no gold to verify the completion against")),
     };
-    let verdict = verify::verify(&Case { kind, gold: &gold, choices: &choices, response: &answer });
+    let verdict = verify::verify(&Case {
+        kind,
+        gold: &gold,
+        choices: &choices,
+        response: &answer,
+        question: row.question.as_deref().unwrap_or_default(),
+        evaluated: verify::Evaluated::Required,
+    });
     Ok(Grading::Ready(graded.with_verdict(verdict)))
 }
 

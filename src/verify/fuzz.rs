@@ -18,7 +18,7 @@ pub fn extractor(response: &str) {
     let choices = ["Paris", "The Nile", "42"].map(str::to_owned);
     for &kind in Kind::ALL {
         for gold in GOLDS {
-            let case = Case { kind, gold, choices: &choices, response };
+            let case = Case { kind, gold, choices: &choices, response, ..Case::default() };
             let verdict = verify(&case);
             assert_eq!(verdict, verify(&case), "{kind} {gold}: the verdict changes");
             assert!(!verdict.reason.is_empty(), "{kind} {gold}: no reason");
@@ -38,7 +38,7 @@ pub fn extractor(response: &str) {
     // Whatever stands in front, a last box is the answer, unless an earlier one is joined to it.
     if part == response.trim() && !response.contains("box") {
         let boxed = format!("{response}\n\nSo we have \\boxed{{42}}");
-        let verdict = verify(&Case { kind: Kind::Math, gold: "42", choices: &[], response: &boxed });
+        let verdict = verify(&Case { kind: Kind::Math, gold: "42", choices: &[], response: &boxed, ..Case::default() });
         assert_eq!(verdict.outcome, VerdictOutcome::Correct, "the last box is not the answer: {}", verdict.reason);
     }
 }
@@ -69,7 +69,7 @@ pub fn latex(gold: &str, answer: &str) {
     for kind in [Kind::Math, Kind::Numeric, Kind::Text] {
         // A gold that is refused at ingest is never called readable later.
         if super::check_gold(kind, gold, &[]).is_err() {
-            let verdict = verify(&Case { kind, gold, choices: &[], response: "7" });
+            let verdict = verify(&Case { kind, gold, choices: &[], response: "7", ..Case::default() });
             assert!(!verdict.is_correct(), "{kind}: an unreadable gold equals 7");
         }
     }
@@ -97,7 +97,7 @@ pub fn code_blocks(response: &str) {
             assert_eq!(again.first(), Some(block), "a block is not found again");
         }
     }
-    let verdict = verify(&Case { kind: Kind::Code, gold: "", choices: &[], response });
+    let verdict = verify(&Case { kind: Kind::Code, gold: "", choices: &[], response, ..Case::default() });
     assert_eq!(verdict.reason, UnverifiableCause::NoSandbox.name(), "code has a verdict without having run");
 }
 

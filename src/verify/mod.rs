@@ -54,6 +54,27 @@ pub struct Case<'a> {
     pub choices: &'a [String],
     /// The answer part of a response; text up to a last `</think>` is passed over.
     pub response: &'a str,
+    /// The question; empty if it is unknown. It tells whether a list has an order, and what would only restate the task.
+    pub question: &'a str,
+    /// Which arithmetic an answer may leave to be done.
+    pub evaluated: Evaluated,
+}
+
+impl Default for Case<'_> {
+    /// An empty response to nothing.
+    fn default() -> Self {
+        Self { kind: Kind::Math, gold: "", choices: &[], response: "", question: "", evaluated: Evaluated::Required }
+    }
+}
+
+/// Which arithmetic an answer may leave to be done: `verify.evaluated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evaluated {
+    /// None where the gold is a rational number, and no answer may restate the task.
+    #[default]
+    Required,
+    /// Any: `1/2+1/4` meets `3/4`.
+    Any,
 }
 
 /// Returns the verdict on one response.
@@ -96,6 +117,29 @@ pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), Stri
         Kind::Text if text::allowed(gold).is_empty() => Err(format!("the answer {gold:?} holds no text")),
         Kind::Choice | Kind::Math | Kind::Text | Kind::Code => Ok(()),
     }
+}
+
+/// Returns the text that the verifier reads as a gold's value: of a worked solution the content of its box.
+#[must_use]
+pub fn gold_text(gold: &str) -> String {
+    gold_answer(&characters::plain(gold))
+}
+
+/// Why tests can decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestsFault {
+    /// There is none, or none that can fail.
+    None,
+    /// They cannot be run: unbalanced inputs and outputs, no Python, several shapes at once.
+    Unusable,
+}
+
+/// Checks, without running anything, that tests of kind `code` can fail and can be run at all.
+///
+/// # Errors
+/// Returns why not.
+pub fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
+    code::check_tests(tests)
 }
 
 /// Returns whether a gold that [`check_gold`] lets pass is only a text to its verifier: a gold for mathematics that no rule

@@ -43,7 +43,7 @@ fn check(name: &str, fields: usize, grade: &dyn Fn(&[String]) -> Verdict) {
 }
 
 fn graded(kind: Kind, gold: &str, response: &str) -> Verdict {
-    verify(&Case { kind, gold, choices: &[], response })
+    verify(&Case { kind, gold, choices: &[], response, ..Case::default() })
 }
 
 #[test]
@@ -71,6 +71,12 @@ fn choices_are_found_by_letter_text_and_value() {
     check("choice.tsv", 3, &|fields| {
         let choices: Vec<String> =
             fields[1].split(';').filter(|choice| !choice.is_empty()).map(str::to_owned).collect();
-        verify(&Case { kind: Kind::Choice, gold: &fields[0], choices: &choices, response: &fields[2] })
+        verify(&Case {
+            kind: Kind::Choice,
+            gold: &fields[0],
+            choices: &choices,
+            response: &fields[2],
+            ..Case::default()
+        })
     });
 }

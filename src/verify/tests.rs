@@ -6,7 +6,7 @@ use super::{Case, check_gold, is_text_only, verify};
 use crate::domain::{Kind, Verdict, VerdictOutcome};
 
 fn verdict(kind: Kind, gold: &str, response: &str) -> Verdict {
-    verify(&Case { kind, gold, choices: &[], response })
+    verify(&Case { kind, gold, choices: &[], response, ..Case::default() })
 }
 
 fn outcome(kind: Kind, gold: &str, response: &str) -> VerdictOutcome {
@@ -18,7 +18,7 @@ fn choices() -> Vec<String> {
 }
 
 fn choose(gold: &str, response: &str) -> Verdict {
-    verify(&Case { kind: Kind::Choice, gold, choices: &choices(), response })
+    verify(&Case { kind: Kind::Choice, gold, choices: &choices(), response, ..Case::default() })
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn choices_are_named_by_letter_or_text() {
 fn a_letter_wins_over_a_choice_of_that_text_and_case_tells_texts_apart() {
     let choices = ["Rr", "rr", "A"].map(str::to_owned);
     let correct = |gold: &str, response: &str| {
-        verify(&Case { kind: Kind::Choice, gold, choices: &choices, response }).is_correct()
+        verify(&Case { kind: Kind::Choice, gold, choices: &choices, response, ..Case::default() }).is_correct()
     };
     assert!(correct("A", r"\boxed{A}"));
     assert!(!correct("C", r"\boxed{A}"));
@@ -177,7 +177,11 @@ fn code_without_a_sandbox_is_never_run_and_unverifiable() {
     let verdict = verdict(Kind::Code, "", "Here:\n```python\nprint(1)\n```\ndone");
     assert_eq!(verdict.reason, "no_sandbox");
     assert_eq!(verdict.extracted.as_deref(), Some("print(1)\n"));
-    assert_eq!(super::verify(&Case { kind: Kind::Code, gold: "", choices: &[], response: "none" }).extracted, None);
+    assert_eq!(
+        super::verify(&Case { kind: Kind::Code, gold: "", choices: &[], response: "none", ..Case::default() })
+            .extracted,
+        None
+    );
 }
 
 #[test]
@@ -232,9 +236,18 @@ fn hostile_responses_end_with_a_verdict_on_a_small_stack() {
     let run = move || {
         for response in &hostile {
             for kind in [Kind::Math, Kind::Numeric, Kind::Choice, Kind::Text, Kind::Code] {
-                let verdict = verify(&Case { kind, gold: "7", choices: &["8".to_owned(), "7".to_owned()], response });
+                let verdict = verify(&Case {
+                    kind,
+                    gold: "7",
+                    choices: &["8".to_owned(), "7".to_owned()],
+                    response,
+                    ..Case::default()
+                });
                 assert!(!verdict.is_correct(), "{kind} {response:.60}");
-                assert!(!verify(&Case { kind, gold: response, choices: &[], response: "7" }).is_correct());
+                assert!(
+                    !verify(&Case { kind, gold: response, choices: &[], response: "7", ..Case::default() })
+                        .is_correct()
+                );
             }
         }
     };
@@ -265,7 +278,7 @@ proptest! {
     #[test]
     fn verify_never_panics(gold in ".{0,40}", response in r"(\PC|[\\{}$()^_/.,0-9a-z ]|boxed|frac|answer is ){0,60}") {
         for kind in [Kind::Math, Kind::Numeric, Kind::Choice, Kind::Text, Kind::Code] {
-            let case = Case { kind, gold: &gold, choices: std::slice::from_ref(&gold), response: &response };
+            let case = Case { kind, gold: &gold, choices: std::slice::from_ref(&gold), response: &response, ..Case::default() };
             let first = verify(&case);
             prop_assert_eq!(first, verify(&case));
             let _ = check_gold(kind, &gold, &[]);

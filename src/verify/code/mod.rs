@@ -34,6 +34,7 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
+use super::TestsFault;
 use super::sandbox::{End, Incomplete, Job, Ran, Sandbox, SandboxFault};
 use crate::domain::{UnverifiableCause, Verdict, VerdictOutcome};
 pub(super) use blocks::program_blocks;
@@ -128,6 +129,15 @@ impl CodeVerifier {
             Shape::Program => tell(sandbox, &payload(case, &blocks, "tests"), "").map(verdict),
             Shape::Streams(pairs) => compare_streams(sandbox, &payload(case, &blocks, "script"), &pairs),
         }
+    }
+}
+
+/// Checks tests without running them.
+pub(super) fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
+    match Shape::of(tests) {
+        Shape::None => Err(TestsFault::None),
+        Shape::Unusable => Err(TestsFault::Unusable),
+        Shape::Program | Shape::Streams(_) => Ok(()),
     }
 }
 
