@@ -83,7 +83,7 @@ pub fn verify(case: &Case<'_>) -> Verdict {
     let response = extract::answer_part(case.response);
     let plain = characters::plain(response);
     match case.kind {
-        Kind::Math => verify_math(&characters::plain(case.gold), &plain),
+        Kind::Math => verify_math(case, &plain),
         Kind::Numeric => verify_numeric(&characters::plain(case.gold), &plain),
         Kind::Choice => verify_choice(case.gold, case.choices, &plain),
         Kind::Text => verify_text(case.gold, response),
@@ -162,10 +162,10 @@ fn gold_answer(gold: &str) -> String {
     boxes::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
 }
 
-fn verify_math(gold: &str, response: &str) -> Verdict {
-    let gold = gold_answer(gold);
+fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
+    let gold = gold_answer(&characters::plain(case.gold));
     let Some((strategy, answer)) = find_math(&gold, response) else { return no_answer() };
-    match math::equal(&gold, &answer) {
+    match math::equal_for(case.question, &gold, &answer) {
         Outcome::Equal(rule) => verdict(VerdictOutcome::Correct, strategy, rule, answer),
         Outcome::Different(rule) => verdict(VerdictOutcome::Incorrect, strategy, rule, answer),
         Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer)),

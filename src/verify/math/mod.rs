@@ -77,6 +77,11 @@ pub(super) enum Outcome {
     UnreadableAnswer,
 }
 
+/// Compares an answer to a question with its gold; the question tells whether a list has an order. It may be empty.
+pub(super) fn equal_for(_question: &str, gold: &str, answer: &str) -> Outcome {
+    equal(gold, answer)
+}
+
 /// Compares an answer with a gold, both as text without surrounding prose.
 pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
     if squash::same_text(gold, answer) {
