@@ -4,7 +4,7 @@ use super::Fault;
 use super::expression::{Bracket, Join};
 use super::lexer::Lexer;
 use super::tables;
-use super::token::Kind;
+use super::token::{Gap, Kind};
 use super::units;
 
 /// Accents that make another symbol of a single letter.
@@ -42,7 +42,10 @@ impl Lexer {
                 self.push(Kind::Row);
             }
             '!' | '$' | '#' | '&' | '_' | '(' | ')' | '[' | ']' | '/' | '-' => {}
-            _ if character.is_whitespace() || matches!(character, ',' | ';' | ':' | '>') => self.spaced = true,
+            _ if character.is_whitespace() || matches!(character, ',' | ';' | ':' | '>') => {
+                self.spaced = true;
+                self.gap = self.gap.max(Gap::Set);
+            }
             _ => return Err(Fault::Unreadable),
         }
         Ok(())
@@ -87,7 +90,14 @@ impl Lexer {
             return Ok(());
         }
         if tables::is_layout(name) {
-            self.spaced |= name.contains("quad") || name.contains("space");
+            let is_wide = name.contains("quad");
+            let is_space = is_wide || (name.ends_with("space") && name != "negthinspace");
+            self.spaced |= is_space;
+            self.gap = match (is_wide, is_space) {
+                (true, _) => Gap::Wide,
+                (_, true) => self.gap.max(Gap::Set),
+                _ => self.gap,
+            };
             return Ok(());
         }
         if let Some(kind) = tables::command(name) {

@@ -6,9 +6,10 @@
 
 use super::Fault;
 use super::expression::{Bracket, Join};
+use super::layout;
 use super::limits::{TEXT_BYTES_MAX, TOKENS_MAX};
 use super::tables;
-use super::token::{Kind, Token};
+use super::token::{Gap, Kind, Token};
 use super::units;
 
 /// Turns text into tokens.
@@ -28,6 +29,7 @@ pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault>
         at: 0,
         tokens: Vec::new(),
         spaced: false,
+        gap: Gap::None,
         nested: 0,
         braces: Vec::new(),
         depth,
@@ -39,30 +41,12 @@ pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault>
             return Err(Fault::OverBudget);
         }
     }
-    drop_empty_groups(&mut lexer.tokens);
+    if depth == 0 {
+        layout::repair(&mut lexer.tokens);
+    } else {
+        layout::drop_empty_groups(&mut lexer.tokens);
+    }
     Ok(lexer.tokens)
-}
-
-/// Removes `{}`, which TeX authors use to keep things apart; alone it is the empty set.
-fn drop_empty_groups(tokens: &mut Vec<Token>) {
-    let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
-    if let [first, last] = tokens.as_mut_slice()
-        && first.kind == open
-        && last.kind == close
-    {
-        first.kind = Kind::Open(Bracket::Set);
-        last.kind = Kind::Close(Bracket::Set);
-        return;
-    }
-    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
-    for token in tokens.drain(..) {
-        if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
-            kept.pop();
-        } else {
-            kept.push(token);
-        }
-    }
-    *tokens = kept;
 }
 
 pub(super) struct Lexer {
@@ -70,6 +54,8 @@ pub(super) struct Lexer {
     pub(super) at: usize,
     pub(super) tokens: Vec<Token>,
     pub(super) spaced: bool,
+    /// The widest space in front of the next token.
+    pub(super) gap: Gap,
     /// Open brackets in which a comma separates elements and is no thousands separator.
     pub(super) nested: usize,
     /// Open plain braces; true for one that opens the whole text and so lists elements.
@@ -103,14 +89,16 @@ impl Lexer {
             Kind::Close(_) => self.nested = self.nested.saturating_sub(1),
             _ => {}
         }
-        self.tokens.push(Token { kind, spaced: self.spaced });
+        self.tokens.push(Token { kind, spaced: self.spaced, gap: self.gap });
         self.spaced = false;
+        self.gap = Gap::None;
     }
 
     /// Pushes the tokens of a text within the text.
     pub(super) fn push_inner(&mut self, text: &str) -> Result<(), Fault> {
         for token in tokenize_at(text, self.depth + 1)? {
             self.spaced |= token.spaced;
+            self.gap = self.gap.max(token.gap);
             self.push(token.kind);
         }
         Ok(())
@@ -121,6 +109,12 @@ impl Lexer {
         match character {
             _ if character.is_whitespace() || character == '~' => {
                 self.spaced = true;
+                let gap = match character {
+                    '\n' => Gap::Wide,
+                    '~' => Gap::Set,
+                    _ => Gap::None,
+                };
+                self.gap = self.gap.max(gap);
                 self.at += 1;
             }
             '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}' | '\u{20a9}' | '\u{20bd}' | '\u{a2}' | '`' => {
@@ -313,7 +307,7 @@ impl Lexer {
             self.push(Kind::Close(Bracket::Square));
         } else if let Some(kind) = tables::plain_name(&run) {
             self.push(kind);
-        } else if tables::is_short_word(&run) {
+        } else if tables::is_short_word(&run) || (run == "NO" && self.tokens.is_empty() && self.rest_is_blank_from(0)) {
             self.push(Kind::Text(run.to_lowercase()));
         } else if let Some((function, variable)) = function_of_one_letter(&run) {
             self.push(Kind::Function(function));

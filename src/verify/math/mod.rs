@@ -9,8 +9,10 @@
 //! What it does not know: calculus (integrals, limits, derivatives), piecewise functions, and which of several readings a
 //! question meant. Where such knowledge would be needed, the outcome is undecided, never equal.
 
+mod approximate;
 mod ball;
 mod calendar;
+mod calls;
 mod canonical;
 mod collections;
 mod commands;
@@ -18,14 +20,17 @@ mod compare;
 mod complex;
 mod evaluate;
 mod expression;
+mod layout;
 mod lexer;
 pub(super) mod limits;
+mod lists;
 mod numerals;
 mod parser;
 mod points;
 mod polynomial;
 mod power;
 mod primary;
+mod question;
 mod relations;
 mod rounding;
 mod scalars;
@@ -45,6 +50,8 @@ mod properties;
 mod tests;
 
 use dashu_ratio::RBig;
+
+use question::Asked;
 
 /// Why an expression has no exact value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,39 +85,39 @@ pub(super) enum Outcome {
     UnreadableAnswer,
 }
 
-/// Compares an answer to a question with its gold; the question tells whether a list has an order. It may be empty.
-pub(super) fn equal_for(_question: &str, gold: &str, answer: &str) -> Outcome {
-    equal(gold, answer)
-}
-
-/// Compares an answer with a gold, both as text without surrounding prose.
-pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
+/// Compares an answer to a question with its gold; the question tells whether a list has an order and whether its
+/// elements are coordinates. It may be empty.
+pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     if squash::same_text(gold, answer) {
         return Outcome::Equal("string_equal");
     }
     if let Some(outcome) = calendar::compare(gold, answer) {
         return outcome;
     }
-    let outcome = equal_trees(gold, answer);
+    let asked = question::read(question);
+    let outcome = equal_trees(gold, answer, asked);
     if matches!(outcome, Outcome::Equal(_)) {
         return outcome;
     }
-    // `1000,99` may be a decimal written with a comma, if the other side is a decimal.
-    let commas = [(gold, answer, squash::decimal_comma(answer)), (answer, gold, squash::decimal_comma(gold))];
-    for (decimal, _, rewritten) in commas.iter().filter(|(decimal, ..)| decimal.contains('.')) {
-        if let Some(rewritten) = rewritten
-            && let Outcome::Equal(_) = equal_trees(decimal, rewritten)
-        {
-            return Outcome::Equal("decimal_comma");
-        }
+    // `1000,99` is the decimal 1000.99 or a list: the gold tells, being a decimal or a text with such commas.
+    if (gold.contains('.') || squash::shows_decimal_commas(gold))
+        && let Some(rewritten) = squash::decimal_comma(answer)
+        && let Outcome::Equal(_) = equal_trees(gold, &rewritten, asked)
+    {
+        return Outcome::Equal("decimal_comma");
     }
-    if let Outcome::Equal(rule) = without_labels(gold, answer) { Outcome::Equal(rule) } else { outcome }
+    if let Outcome::Equal(rule) = without_labels(gold, answer, asked) { Outcome::Equal(rule) } else { outcome }
+}
+
+/// Compares an answer with a gold, both as text without surrounding prose.
+pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
+    equal_for("", gold, answer)
 }
 
 /// Compares texts of which one has the label of a choice in front of its value: `(B) 12`.
-fn without_labels(gold: &str, answer: &str) -> Outcome {
+fn without_labels(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let equal = |gold: &str, answer: &str| {
-        if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer) }
+        if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer, asked) }
     };
     let (labelled_gold, labelled_answer) = (squash::label(gold), squash::label(answer));
     match (labelled_gold, labelled_answer) {
@@ -133,14 +140,14 @@ fn without_labels(gold: &str, answer: &str) -> Outcome {
     }
 }
 
-fn equal_trees(gold: &str, answer: &str) -> Outcome {
+fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let gold_tree = match parser::parse(gold) {
         Ok(tree) => tree,
         Err(Fault::OverBudget) => return Outcome::OverBudget,
         Err(_) => return Outcome::UnreadableGold,
     };
     match parser::parse(answer) {
-        Ok(tree) => compare::compare(&gold_tree, &tree),
+        Ok(tree) => compare::compare(&gold_tree, &tree, asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
         Err(_) => Outcome::Different("unreadable_answer"),

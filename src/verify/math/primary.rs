@@ -6,6 +6,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::Fault;
+use super::calls::Begins;
 use super::expression::{Bracket, Domain, Expression, Join, Relation};
 use super::parser::{Parser, multiply};
 use super::token::{Fold, Kind};
@@ -95,12 +96,16 @@ impl Parser {
     }
 
     fn symbol(&mut self, mut name: String) -> Result<Expression, Fault> {
+        let begins = if self.at == self.item_start + 1 { Begins::Answer } else { Begins::Nothing };
         if let Some(count) = self.counted(&name)? {
             return Ok(count);
         }
         if self.take(&Kind::Underscore) {
             name.push('_');
             name.push_str(&self.subscript()?);
+        }
+        if let Some(call) = self.called(&name, begins)? {
+            return Ok(call);
         }
         Ok(Expression::Symbol(name))
     }
@@ -273,7 +278,9 @@ impl Parser {
             (Bracket::Set, Bracket::Set) => Ok(Expression::Set(items)),
             (Bracket::Floor, Bracket::Floor) if one => Ok(Expression::Call("floor".to_owned(), items)),
             (Bracket::Ceil, Bracket::Ceil) if one => Ok(Expression::Call("ceil".to_owned(), items)),
-            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => Ok(Expression::List(items, join)),
+            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => {
+                Ok(Expression::List(items, if join == Join::Or { join } else { Join::Braces }))
+            }
             (Bracket::Round, Bracket::Round)
             | (Bracket::Square, Bracket::Square)
             | (Bracket::Brace, Bracket::Brace)

@@ -102,7 +102,8 @@ fn half_unit(places: u32) -> RBig {
     RBig::from_parts(IBig::ONE, UBig::from(2u8) * scale)
 }
 
-fn literal(expression: &Expression) -> Option<RBig> {
+/// Returns the value of a signed numeral.
+pub(super) fn literal(expression: &Expression) -> Option<RBig> {
     match expression {
         Expression::Number { value, .. } => Some(value.clone()),
         Expression::Negate(inner) => literal(inner).map(|value| -value),
