@@ -57,6 +57,9 @@ impl Lexer {
 
     fn command(&mut self, name: &str) -> Result<(), Fault> {
         if tables::is_word_command(name) && self.next_is_brace() {
+            if self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
+                return Ok(());
+            }
             return self.words();
         }
         match name {
@@ -230,6 +233,27 @@ impl Lexer {
     fn words(&mut self) -> Result<(), Fault> {
         // A group with groups in it is read as mathematics.
         let Some(content) = self.group() else { return Ok(()) };
+        if self.take_scale(&content) {
+            return Ok(());
+        }
+        self.content(&content)
+    }
+
+    /// Reads words as tokens.
+    fn content(&mut self, content: &str) -> Result<(), Fault> {
+        for (joint, separator) in [(" and", Join::And), (" or", Join::Or)] {
+            // `\text{ m and }`.
+            if let Some(head) = content.trim_end().strip_suffix(joint).filter(|head| !head.trim().is_empty()) {
+                self.content(head)?;
+                self.push(Kind::Separator(separator));
+                return Ok(());
+            }
+        }
+        if let Some(head) = content.trim_end().strip_suffix(" by").filter(|head| !head.trim().is_empty()) {
+            self.content(head)?;
+            self.push(Kind::Text("by".to_owned()));
+            return Ok(());
+        }
         let trimmed = content.trim().trim_end_matches(['.', ',']).trim();
         if trimmed.is_empty() {
             if content.contains(',') {

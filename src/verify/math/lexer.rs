@@ -221,6 +221,11 @@ impl Lexer {
             self.push(Kind::Close(Bracket::Square));
             return Ok(());
         }
+        if let Some(scale) = tables::temperature(character) {
+            self.at += 1;
+            self.push(Kind::Text(scale.to_owned()));
+            return Ok(());
+        }
         let kind = match (character, self.peek(1)) {
             ('<', Some('=')) => tables::command("le"),
             ('>', Some('=')) => tables::command("ge"),
@@ -280,6 +285,9 @@ impl Lexer {
             run.push(character);
             self.at += 1;
         }
+        if self.take_scale(&run) || self.take_plain_unit(&run) {
+            return;
+        }
         let after_number = matches!(self.last(), Some(Kind::Number { .. }));
         let attached = !self.spaced
             && matches!(
@@ -321,7 +329,7 @@ impl Lexer {
         }
     }
 
-    fn argument_follows(&self) -> bool {
+    pub(super) fn argument_follows(&self) -> bool {
         matches!(self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()), Some('(' | '{' | '\\' | '^'))
     }
 

@@ -40,6 +40,8 @@ mod squash;
 mod tables;
 mod texts;
 mod token;
+mod unit_table;
+mod unit_text;
 mod unit_words;
 mod units;
 

@@ -228,7 +228,20 @@ impl Parser {
                 first => Expression::Sum(vec![first, next]),
             };
         }
-        Ok(value)
+        self.extent(value)
+    }
+
+    /// Reads the other sides of `4 ft \times 12 ft`, `4 by 12`.
+    fn extent(&mut self, first: Expression) -> Result<Expression, Fault> {
+        let by = Kind::Text("by".to_owned());
+        let mut sides = vec![first];
+        while self.peek() == Some(&by)
+            || (self.peek() == Some(&Kind::Times) && matches!(sides.last(), Some(Expression::Quantity(..))))
+        {
+            self.at += 1;
+            sides.push(self.with_unit()?);
+        }
+        collapse(sides, |sides| Expression::Operation(Operation::Extent, sides))
     }
 
     fn with_unit(&mut self) -> Result<Expression, Fault> {

@@ -128,7 +128,8 @@ fn angles(
     if let Outcome::Equal(_) = radians { Outcome::Equal("angle_equal") } else { plain }
 }
 
-fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
+/// Compares two values without marks, or with marks that are part of them.
+pub(super) fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     if let Some(signs) = infinities(gold, answer) {
         return if signs { Outcome::Equal("infinity") } else { Outcome::Different("infinity_differs") };
     }
