@@ -454,6 +454,22 @@ pub(super) fn subscript(character: char) -> Option<char> {
     }
 }
 
+/// Returns whether words announce a rounded value.
+pub(super) fn is_about(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    let bare = lower.trim_end_matches('.');
+    let bare = bare.strip_prefix("or ").unwrap_or(bare);
+    matches!(
+        bare,
+        "about" | "approximately" | "approx" | "roughly" | "which is about" | "is about" | "is approximately"
+    )
+}
+
+/// Returns the number that a character shows in a circle.
+pub(super) fn circled(character: char) -> Option<u32> {
+    matches!(character, '\u{2460}'..='\u{2473}').then(|| u32::from(character) - 0x245f)
+}
+
 /// Returns the scale of temperature that a character names.
 pub(super) fn temperature(character: char) -> Option<&'static str> {
     match character {

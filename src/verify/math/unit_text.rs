@@ -30,7 +30,8 @@ impl Lexer {
         let unit = plain(&text, 0)?;
         let unit = unit.trim();
         let is_angle = matches!(unit, "degree" | "degrees" | "deg" | "\u{b0}");
-        (!unit.is_empty() && !is_angle && units::is_unit(unit)).then(|| (unit.to_owned(), end))
+        let balanced = unit.matches('(').count() == unit.matches(')').count();
+        (!unit.is_empty() && !is_angle && balanced && units::is_unit(unit)).then(|| (unit.to_owned(), end))
     }
 
     /// Returns where the answer that goes on at a place ends: at a separator, a sign or a bracket that closes.
