@@ -11,6 +11,7 @@ use super::evaluate;
 use super::expression::{Expression, Relation};
 use super::rounding::{literal, places};
 use super::shapes::is_name;
+use super::units::{self, Agreement};
 
 /// What an answer with `\approx` in it says.
 #[derive(Debug)]
@@ -69,9 +70,22 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
             other => other,
         };
     }
-    let values = sides.iter().skip(at + 1);
-    for rounded in values {
-        if !agrees(bare(value), bare(rounded), work) {
+    // `15 meters (about 49 feet)`: the same in another unit, which is no second answer.
+    let mut is_converted = false;
+    for rounded in sides.iter().skip(at + 1) {
+        let size = match units::agreement(unit(value), unit(rounded)) {
+            _ if unit(value).is_empty() || unit(rounded).is_empty() => RBig::ONE,
+            Agreement::Factor(factor) => factor,
+            Agreement::Conflict => return Readings::Contradiction,
+            // Temperatures may be what they like.
+            Agreement::Affine(..) | Agreement::Either(_) => {
+                is_converted = true;
+                continue;
+            }
+            Agreement::Silent => RBig::ONE,
+        };
+        is_converted |= !size.is_one();
+        if !agrees(bare(value), bare(rounded), &size, work) {
             return Readings::Contradiction;
         }
     }
@@ -81,15 +95,16 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
         (_, Expression::Quantity(_, unit)) => Expression::Quantity(Box::new(value.clone()), unit.clone()),
         _ => value.clone(),
     };
+    let last = if is_converted { &exact_value } else { last };
     if at == 0 {
-        return Readings::Both(exact_value, last.clone());
+        return Readings::Both(exact_value.clone(), last.clone());
     }
     let with = |end: Expression| {
         let mut kept: Vec<Expression> = sides.iter().take(at).cloned().collect();
         kept.push(end);
         Expression::Relation { sides: kept, signs: signs.iter().take(at).copied().collect() }
     };
-    Readings::Both(with(exact_value), with(last.clone()))
+    Readings::Both(with(exact_value.clone()), with(last.clone()))
 }
 
 fn bare(expression: &Expression) -> &Expression {
@@ -99,13 +114,21 @@ fn bare(expression: &Expression) -> &Expression {
     }
 }
 
-/// Returns whether a decimal is a value rounded or cut off at some place; true where neither can be computed.
-fn agrees(value: &Expression, rounded: &Expression, work: &mut Work) -> bool {
+fn unit(expression: &Expression) -> &str {
+    match expression {
+        Expression::Quantity(_, unit) => unit,
+        _ => "",
+    }
+}
+
+/// Returns whether a decimal, in units of `size`, is a value rounded or cut off at some place; true where neither can be
+/// computed.
+fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work) -> bool {
     let Some(decimal) = literal(rounded) else {
         // `1523 \approx 1.5 \times 10^3`.
         let mut rough = |part: &Expression| evaluate::real(part, &mut work.evaluation).map(|(_, value)| value.rough());
         return match (rough(value), rough(rounded)) {
-            (Some(left), Some(right)) => (left - right).abs() <= 0.05 * left.abs().max(right.abs()),
+            (Some(left), Some(right)) if size.is_one() => (left - right).abs() <= 0.05 * left.abs().max(right.abs()),
             _ => true,
         };
     };
@@ -126,5 +149,5 @@ fn agrees(value: &Expression, rounded: &Expression, work: &mut Work) -> bool {
     if decimal.is_zero() {
         unit = RBig::ONE;
     }
-    evaluate::is_within(value, &decimal, &unit, &mut work.evaluation) != Some(false)
+    evaluate::is_within(value, &(decimal * size), &(unit * size), &mut work.evaluation) != Some(false)
 }

@@ -14,7 +14,7 @@ use super::expression::{Bracket, Domain, Expression, Operation, Relation};
 use super::lists::{self, Repeats, elements, unordered};
 use super::polynomial::Budget;
 use super::question::Asked;
-use super::scalars::{scalars, times};
+use super::scalars::{exact, scalars, times};
 use super::shapes::{Named, Side, fold_matrix, is_measure, split_name, without_parameters};
 use super::units::{self, Agreement};
 use super::{Outcome, relations, sets, texts};
@@ -191,7 +191,11 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
             if left_operation != right_operation {
                 return Outcome::Different("shape_differs");
             }
-            if *left_operation == Operation::Ratio { ratios(left, right, work) } else { ordered(left, right, work) }
+            match left_operation {
+                Operation::Ratio => ratios(left, right, work),
+                Operation::Extent => unordered(left, right, Repeats::Kept, work),
+                Operation::Intersection | Operation::Difference => ordered(left, right, work),
+            }
         }
         (Expression::Operation(Operation::Ratio, parts), other)
         | (other, Expression::Operation(Operation::Ratio, parts)) => ratio_and_value(gold, parts, other, work),
@@ -235,12 +239,31 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
     if gold_unit.is_empty() && answer_unit.is_empty() {
         return None;
     }
+    // Degrees are an angle: no other unit, and radians only in their measure.
+    let angle = |value: &Expression, unit: &str, other: &str| {
+        unit.is_empty() && is_angle(value) && !units::is_temperature(other)
+    };
+    let mixed = angle(&gold_value, &gold_unit, &answer_unit) || angle(&answer_value, &answer_unit, &gold_unit);
+    if mixed && (units::is_radian(&gold_unit) || units::is_radian(&answer_unit)) {
+        return Some(exact(&gold_value, &answer_value, work));
+    }
+    if mixed && (units::is_no_angle(&gold_unit) || units::is_no_angle(&answer_unit)) {
+        return Some(Outcome::Different("units_differ"));
+    }
     Some(match units::agreement(&gold_unit, &answer_unit) {
         Agreement::Conflict => Outcome::Different("units_differ"),
         Agreement::Factor(factor) => match values(&gold_value, &times(&answer_value, &factor), work) {
             Outcome::Equal(_) => Outcome::Equal("unit_converted"),
             other => other,
         },
+        Agreement::Affine(factor, shift) => {
+            let shift = Expression::Number { value: shift, places: None };
+            let converted = Expression::Sum(vec![times(&answer_value, &factor), shift]);
+            match values(&gold_value, &converted, work) {
+                Outcome::Equal(_) => Outcome::Equal("unit_converted"),
+                other => other,
+            }
+        }
         Agreement::Either(factor) => match values(&gold_value, &answer_value, work) {
             Outcome::Equal(rule) => Outcome::Equal(rule),
             _ => match values(&gold_value, &times(&answer_value, &factor), work) {
@@ -278,7 +301,9 @@ fn split_unit(expression: &Expression) -> (Expression, String) {
                 match units::agreement(base, unit) {
                     Agreement::Silent => sum.push((**value).clone()),
                     Agreement::Factor(factor) => sum.push(times(value, &factor)),
-                    Agreement::Either(_) | Agreement::Conflict => return (expression.clone(), String::new()),
+                    Agreement::Either(_) | Agreement::Affine(..) | Agreement::Conflict => {
+                        return (expression.clone(), String::new());
+                    }
                 }
             }
             (Expression::Sum(sum), first.unwrap_or("").to_owned())
@@ -288,6 +313,16 @@ fn split_unit(expression: &Expression) -> (Expression, String) {
             (if unit.is_empty() { expression.clone() } else { Expression::Negate(Box::new(value)) }, unit)
         }
         other => (other.clone(), String::new()),
+    }
+}
+
+/// Returns whether a value has a degree mark.
+fn is_angle(expression: &Expression) -> bool {
+    match expression {
+        Expression::Degree(_) => true,
+        Expression::Negate(inner) => is_angle(inner),
+        Expression::Sum(terms) => terms.iter().all(is_angle),
+        _ => false,
     }
 }
 

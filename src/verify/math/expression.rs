@@ -99,6 +99,8 @@ pub(super) enum Operation {
     Difference,
     /// `a:b`.
     Ratio,
+    /// `4 ft by 12 ft`.
+    Extent,
 }
 
 /// One parsed expression.

@@ -24,6 +24,7 @@ mod layout;
 mod lexer;
 pub(super) mod limits;
 mod lists;
+mod marks;
 mod numerals;
 mod parser;
 mod points;
@@ -41,6 +42,8 @@ mod tables;
 mod texts;
 mod token;
 mod undone;
+mod unit_table;
+mod unit_text;
 mod unit_words;
 mod units;
 
@@ -141,15 +144,44 @@ fn without_labels(gold: &str, answer: &str, asked: Asked) -> Outcome {
 }
 
 fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
-    let gold_tree = match parser::parse(gold) {
+    let gold_tree = match parse(gold) {
         Ok(tree) => tree,
         Err(Fault::OverBudget) => return Outcome::OverBudget,
-        Err(_) => return Outcome::UnreadableGold,
+        Err(_) => return statements(gold, answer, asked),
     };
-    match parser::parse(answer) {
+    match parse(answer) {
         Ok(tree) => compare::compare(&gold_tree, &tree, asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
+        Err(_) => Outcome::Different("unreadable_answer"),
+    }
+}
+
+/// Reads a text as a tree; `Eq(left, right)` is an equation.
+fn parse(text: &str) -> Result<expression::Expression, Fault> {
+    match squash::equation_call(text) {
+        Some((left, right)) => {
+            let sides = vec![parser::parse(left)?, parser::parse(right)?];
+            Ok(expression::Expression::Relation { sides, signs: vec![expression::Relation::Equal] })
+        }
+        None => parser::parse(text),
+    }
+}
+
+/// Compares words with a value behind them (`concave up on (0, 1)`): the same words, and the same value.
+fn statements(gold: &str, answer: &str, asked: Asked) -> Outcome {
+    let Some((gold_words, gold_value)) = texts::statement(gold) else { return Outcome::UnreadableGold };
+    let gold_tree = match parse(gold_value) {
+        Ok(expression::Expression::Text(_)) | Err(_) => return Outcome::UnreadableGold,
+        Ok(tree) => tree,
+    };
+    let Some((words, value)) = texts::statement(answer) else { return Outcome::Different("statement_differs") };
+    if gold_words != words {
+        return Outcome::Different("statement_differs");
+    }
+    match parse(value) {
+        Ok(tree) => compare::compare(&gold_tree, &tree, asked),
+        Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(_) => Outcome::Different("unreadable_answer"),
     }
 }
@@ -161,12 +193,17 @@ pub(super) fn is_blank(gold: &str) -> bool {
 
 /// Returns whether a gold is read at all; one that is not can equal answers as a text only.
 pub(super) fn is_parsed(gold: &str) -> bool {
-    parser::parse(gold).is_ok() || calendar::compare(gold, gold).is_some()
+    let is_statement = || {
+        texts::statement(gold)
+            .is_some_and(|(_, value)| !matches!(parse(value), Ok(expression::Expression::Text(_)) | Err(_)))
+    };
+    let is_labelled = || squash::label(gold).is_some_and(|(_, value)| parse(value).is_ok());
+    parse(gold).is_ok() || calendar::compare(gold, gold).is_some() || is_statement() || is_labelled()
 }
 
 /// Returns whether a text reads as mathematics: no prose, and not words alone.
 pub(super) fn is_readable(text: &str) -> bool {
-    matches!(parser::parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
+    matches!(parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
 }
 
 /// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
@@ -177,7 +214,7 @@ pub(super) fn is_wordless(text: &str) -> bool {
     if text.split_whitespace().any(is_prose) {
         return false;
     }
-    let Ok(tree) = parser::parse(text) else { return false };
+    let Ok(tree) = parse(text) else { return false };
     let mut wordless = true;
     tree.walk(&mut |part| wordless &= !matches!(part, expression::Expression::Text(_)));
     wordless
@@ -243,7 +280,7 @@ pub(super) fn last_side_text(text: &str) -> &str {
 
 /// Returns the exact value of a text, if it reads as a rational number.
 pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
-    let tree = shapes::last_side(parser::parse(text)?);
+    let tree = shapes::last_side(parse(text)?);
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 

@@ -15,8 +15,16 @@ use super::token::{Kind, Token};
 
 /// Reads a whole text as one expression.
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
-    let mut parser =
-        Parser { tokens: tokenize(text)?, at: 0, depth: 0, wraps: 0, bars: 0, builder: false, item_start: 0 };
+    let mut parser = Parser {
+        tokens: tokenize(text)?,
+        at: 0,
+        depth: 0,
+        wraps: 0,
+        bars: 0,
+        builder: false,
+        squares: 0,
+        item_start: 0,
+    };
     let expression = parser.list()?;
     if parser.at < parser.tokens.len() {
         return Err(Fault::Unreadable);
@@ -34,6 +42,8 @@ pub(super) struct Parser {
     pub(super) bars: usize,
     /// Whether a colon or bar ends the element in front of a set's conditions.
     pub(super) builder: bool,
+    /// Open square brackets: while one is open, `]` closes it.
+    pub(super) squares: usize,
     /// Where the answer of a list that is being read starts.
     pub(super) item_start: usize,
 }
@@ -103,7 +113,9 @@ impl Parser {
                 self.at += 1;
             }
             let ends = Kind::Close(Bracket::Round);
-            if self.peek().is_none_or(|kind| std::mem::discriminant(kind) == std::mem::discriminant(&ends))
+            // `]0, 1[`: a bracket that opens.
+            let turned = self.squares == 0 && self.peek() == Some(&Kind::Close(Bracket::Square));
+            if self.peek().is_none_or(|kind| !turned && std::mem::discriminant(kind) == std::mem::discriminant(&ends))
                 || matches!(self.peek(), Some(Kind::Cell | Kind::Row | Kind::EndMatrix | Kind::EndCases | Kind::Mid))
             {
                 return Ok((items, join, breaks));
@@ -228,7 +240,20 @@ impl Parser {
                 first => Expression::Sum(vec![first, next]),
             };
         }
-        Ok(value)
+        self.extent(value)
+    }
+
+    /// Reads the other sides of `4 ft \times 12 ft`, `4 by 12`.
+    fn extent(&mut self, first: Expression) -> Result<Expression, Fault> {
+        let by = Kind::Text("by".to_owned());
+        let mut sides = vec![first];
+        while self.peek() == Some(&by)
+            || (self.peek() == Some(&Kind::Times) && matches!(sides.last(), Some(Expression::Quantity(..))))
+        {
+            self.at += 1;
+            sides.push(self.with_unit()?);
+        }
+        collapse(sides, |sides| Expression::Operation(Operation::Extent, sides))
     }
 
     fn with_unit(&mut self) -> Result<Expression, Fault> {
@@ -336,10 +361,25 @@ impl Parser {
 
     /// Returns whether square brackets hold one value and so multiply: no comma at their level.
     fn is_square_factor(&self) -> bool {
+        // `[0, 5[ \cup ...`: a bracket that closes.
+        if matches!(
+            self.peek_at(1),
+            Some(
+                Kind::Union
+                    | Kind::Intersection
+                    | Kind::SetMinus
+                    | Kind::Separator(_)
+                    | Kind::Relation(_)
+                    | Kind::Close(_)
+            )
+        ) {
+            return false;
+        }
         let mut depth = 0usize;
         for token in self.tokens.iter().skip(self.at) {
             match token.kind {
                 Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
+                Kind::EndMatrix | Kind::EndCases => depth = depth.saturating_sub(1),
                 Kind::Close(bracket) => {
                     depth = depth.saturating_sub(1);
                     if depth == 0 {

@@ -144,7 +144,7 @@ fn is_set_like(expression: &Expression) -> bool {
     };
     match expression {
         Expression::Union(_) | Expression::Builder(..) | Expression::Domain(Domain::Reals) => true,
-        Expression::Operation(operation, _) => *operation != Operation::Ratio,
+        Expression::Operation(operation, _) => !matches!(operation, Operation::Ratio | Operation::Extent),
         Expression::Relation { sides, signs } => {
             signs.iter().any(compares) || (signs.as_slice() == [Relation::In] && sides.last().is_some_and(is_set_like))
         }

@@ -24,6 +24,13 @@ pub(super) struct Named {
 
 /// Splits a name off an answer; chains of equalities keep their last side.
 pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
+    // `P(1, 2)`: a point and its name.
+    if let Expression::Product(factors) = expression
+        && let [name @ Expression::Symbol(letter), point @ Expression::Group { .. }] = factors.as_slice()
+        && letter.starts_with(|c: char| c.is_ascii_uppercase())
+    {
+        return Named { name: Some(name.clone()), value: point.clone() };
+    }
     if let Expression::Relation { sides, signs } = expression
         && let (Some(first), Some(last)) = (sides.first(), sides.last())
     {

@@ -180,6 +180,9 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     let text = text.trim().trim_start_matches('$').trim_start();
     let wrapped = ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textrm{"];
     let inner = wrapped.iter().find_map(|wrapper| text.strip_prefix(wrapper));
+    if let Some(labelled) = pointed_label(text) {
+        return Some(labelled);
+    }
     let body = inner.unwrap_or(text).trim_start().strip_prefix('(')?;
     let label = body.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
     let rest = body.get(1..)?.strip_prefix(')')?;
@@ -194,4 +197,35 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     // `(A) + 2` computes with A.
     let is_computed = value.starts_with(['+', '*', '/', '^', '=']);
     (!value.is_empty() && !is_computed).then_some((label, value))
+}
+
+/// Splits `C. 12`, `C) 12` and `C: 12`.
+fn pointed_label(text: &str) -> Option<(&str, &str)> {
+    let label = text.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
+    let rest = text.get(1..)?.strip_prefix(['.', ')', ':'])?;
+    let value = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '~').trim_start_matches("\\ ").trim();
+    let is_apart = rest.starts_with([' ', '~', '$', '{', '\\']);
+    // `A. Lincoln` is a name.
+    (is_apart && !value.is_empty() && super::is_readable(value)).then_some((label, value))
+}
+
+/// Splits `Eq(left, right)` into its sides.
+pub(super) fn equation_call(text: &str) -> Option<(&str, &str)> {
+    let trimmed = text.trim().trim_matches('$').trim();
+    let inside = trimmed.strip_prefix("Eq(")?.strip_suffix(')')?;
+    let mut depth = 0usize;
+    let mut comma = None;
+    for (at, character) in inside.char_indices() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
+            ',' if depth == 0 => {
+                if comma.replace(at).is_some() {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    inside.split_at_checked(comma?).map(|(left, right)| (left, right.trim_start_matches(',')))
 }

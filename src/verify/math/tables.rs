@@ -106,7 +106,7 @@ const SHORT_WORDS: &[&str] = &[
     "dne", "usd", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb", "mar", "apr", "may", "jun", "jul",
     "aug", "sep", "oct", "nov", "dec", "sq", "deg", "our", "she", "her", "his", "him", "pie", "toy", "egg", "cup",
     "can", "pct", "cow", "hen", "pig", "cm", "mm", "km", "kg", "mg", "ft", "mph", "kph", "sec", "min", "max", "hr",
-    "hrs", "yd", "yds", "lb", "lbs", "oz", "ml", "gal", "pts",
+    "by", "hrs", "yd", "yds", "lb", "lbs", "oz", "ml", "gal", "pts",
 ];
 
 /// Commands that change only how things look.
@@ -450,6 +450,31 @@ pub(super) fn subscript(character: char) -> Option<char> {
         '\u{2099}' => Some('n'),
         '\u{2096}' => Some('k'),
         '\u{1d62}' => Some('i'),
+        _ => None,
+    }
+}
+
+/// Returns whether words announce a rounded value.
+pub(super) fn is_about(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    let bare = lower.trim_end_matches('.');
+    let bare = bare.strip_prefix("or ").unwrap_or(bare);
+    matches!(
+        bare,
+        "about" | "approximately" | "approx" | "roughly" | "which is about" | "is about" | "is approximately"
+    )
+}
+
+/// Returns the number that a character shows in a circle.
+pub(super) fn circled(character: char) -> Option<u32> {
+    matches!(character, '\u{2460}'..='\u{2473}').then(|| u32::from(character) - 0x245f)
+}
+
+/// Returns the scale of temperature that a character names.
+pub(super) fn temperature(character: char) -> Option<&'static str> {
+    match character {
+        '\u{2103}' => Some("celsius"),
+        '\u{2109}' => Some("fahrenheit"),
         _ => None,
     }
 }
