@@ -262,6 +262,7 @@ fn is_denial(clause: &str, choices: &[String]) -> bool {
         "too short",
         "too long",
         "crossed out",
+        "only if",
     ];
     let lower = text::normalise(clause);
     let mut rest = format!(" {lower} ");

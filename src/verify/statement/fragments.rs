@@ -509,6 +509,17 @@ impl<'a> Scanner<'a> {
             let close = rest.get(last..)?.find('}')? + last + 1;
             return Some(start + rest.get(..close)?.chars().count());
         }
+        // `\frac 53`: arguments of one digit.
+        if matches!(name.as_str(), "frac" | "dfrac" | "tfrac" | "binom" | "sqrt") {
+            for _ in 0..if name == "sqrt" { 1 } else { 2 } {
+                let at = self.blanks(end);
+                end = match self.at(at) {
+                    Some('{' | '[') => self.closing(at)? + 1,
+                    Some(c) if c.is_ascii_digit() => at + 1,
+                    _ => break,
+                };
+            }
+        }
         while matches!(self.at(end), Some('{' | '[')) {
             let Some(close) = self.closing(end) else { break };
             end = close + 1;
