@@ -461,6 +461,7 @@ impl<'a> Scanner<'a> {
             match self.at(end) {
                 Some('.' | ',') if digit(end + 1) => end += 1,
                 Some('{') if self.starts_with(end, "{,}") && digit(end + 3) => end += 3,
+                Some(',') if self.starts_with(end, ",\\!") && digit(end + 3) => end += 3,
                 Some(' ' | '\'')
                     if (1..=3).contains(&first_group) && (1..=3).all(|ahead| digit(end + ahead)) && !digit(end + 4) =>
                 {
