@@ -146,6 +146,7 @@ fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &
         (Expression::Symbol(left), Expression::Symbol(right)) => {
             left == right || (is_function && (left == "y" || right == "y"))
         }
+        (Expression::Call(..), Expression::Call(..)) => lists::same_name(left, right, work),
         _ if function_letter(left).is_some() && function_letter(right).is_some() => {
             let lower = |name: &Expression| function_letter(name).map(str::to_lowercase);
             lower(left) == lower(right)

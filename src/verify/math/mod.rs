@@ -11,6 +11,7 @@
 
 mod approximate;
 mod ball;
+mod brackets;
 mod calendar;
 mod calls;
 mod canonical;
@@ -21,6 +22,7 @@ mod complex;
 mod currency;
 mod evaluate;
 mod expression;
+mod glyphs;
 mod layout;
 mod lexer;
 pub(super) mod limits;
@@ -239,6 +241,6 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 
+pub(super) use glyphs::superscript;
 pub(super) use rounding::rounds_to_gold;
 pub(super) use squash::same_text;
-pub(super) use tables::superscript;

@@ -360,40 +360,6 @@ impl Parser {
         }
     }
 
-    /// Returns whether square brackets hold one value and so multiply: no comma at their level.
-    fn is_square_factor(&self) -> bool {
-        // `[0, 5[ \cup ...`: a bracket that closes.
-        if matches!(
-            self.peek_at(1),
-            Some(
-                Kind::Union
-                    | Kind::Intersection
-                    | Kind::SetMinus
-                    | Kind::Separator(_)
-                    | Kind::Relation(_)
-                    | Kind::Close(_)
-            )
-        ) {
-            return false;
-        }
-        let mut depth = 0usize;
-        for token in self.tokens.iter().skip(self.at) {
-            match token.kind {
-                Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
-                Kind::EndMatrix | Kind::EndCases => depth = depth.saturating_sub(1),
-                Kind::Close(bracket) => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        return bracket == Bracket::Square;
-                    }
-                }
-                Kind::Separator(_) if depth <= 1 => return false,
-                _ => {}
-            }
-        }
-        false
-    }
-
     pub(super) fn signed(&mut self) -> Result<Expression, Fault> {
         if self.take(&Kind::Minus) {
             // The sign of a mixed number or a product covers all of it.

@@ -214,11 +214,8 @@ pub(super) fn equation_call(text: &str) -> Option<(&str, &str)> {
         match character {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            ',' if depth == 0 => {
-                if comma.replace(at).is_some() {
-                    return None;
-                }
-            }
+            ',' if depth == 0 && comma.is_some() => return None,
+            ',' if depth == 0 => comma = Some(at),
             _ => {}
         }
     }
