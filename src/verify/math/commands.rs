@@ -77,7 +77,7 @@ impl Lexer {
                 }
                 return Ok(());
             }
-            "hspace" | "vspace" | "phantom" | "color" => {
+            "hspace" | "vspace" | "phantom" | "color" | "textcolor" => {
                 self.group();
                 return Ok(());
             }

@@ -119,6 +119,12 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     {
         return Outcome::Equal("decimal_comma");
     }
+    // `{58,500}`: braces around an answer print nothing, and a comma in them need not list.
+    if let Some(inner) = squash::unbraced(answer)
+        && let Outcome::Equal(rule) = equal_trees(gold, inner, asked)
+    {
+        return Outcome::Equal(rule);
+    }
     match (outcome, without_labels(gold, answer, asked)) {
         (_, Outcome::Equal(rule)) => Outcome::Equal(rule),
         // `C. {x \mid -3 < x < 4}` is read as a label and a set only.
@@ -167,7 +173,10 @@ fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     match parse(answer) {
         Ok(tree) => compare::compare(&gold_tree, &currency::with_currency(answer, tree), asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
-        Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
+        Err(Fault::UnknownCommand) => match squash::conclusion(answer).map(parse) {
+            Some(Ok(tree)) => compare::compare(&gold_tree, &currency::with_currency(answer, tree), asked),
+            _ => Outcome::UnreadableAnswer,
+        },
         Err(_) => Outcome::Different("unreadable_answer"),
     }
 }

@@ -178,7 +178,7 @@ impl Parser {
         Ok(None)
     }
 
-    fn set_operation(&mut self) -> Result<Expression, Fault> {
+    pub(super) fn set_operation(&mut self) -> Result<Expression, Fault> {
         let mut left = self.ratio()?;
         loop {
             let operation = match self.peek() {

@@ -38,7 +38,7 @@ impl Parser {
             Kind::Function(name) => self.call(name),
             Kind::Bar => {
                 self.bars += 1;
-                let inner = self.deeper(Self::sum);
+                let inner = self.deeper(Self::set_operation);
                 self.bars -= 1;
                 let inner = inner?;
                 self.expect(&Kind::Bar)?;

@@ -92,7 +92,18 @@ pub(super) fn is_name(side: &Expression) -> bool {
             arguments.iter().all(|argument| is_name(argument) || !argument.has_variable())
         }
         Expression::Call(name, arguments) => {
-            matches!(name.as_str(), "abs" | "max" | "min" | "det" | "gcd" | "lcm") && arguments.iter().all(is_name)
+            matches!(
+                name.as_str(),
+                "abs" | "max" | "min" | "det" | "gcd" | "lcm" | "dim" | "rank" | "tr" | "arg" | "deg" | "Re" | "Im"
+            ) && arguments.iter().all(is_name)
+        }
+        // `A \cup B`, whose elements are counted.
+        Expression::Union(parts) | Expression::Operation(Operation::Intersection | Operation::Difference, parts) => {
+            parts.iter().all(is_name)
+        }
+        // `\sigma^2`.
+        Expression::Power(base, _) if matches!(&**base, Expression::Symbol(name) if name == "sigma" || name == "chi") => {
+            true
         }
         // `AB^2`, `AB \cdot CD`, `AB + CD`, `\frac{AB}{CD}`.
         Expression::Power(base, exponent) => is_length(base) && matches!(**exponent, Expression::Number { .. }),

@@ -43,6 +43,9 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("sgn", "sgn"),
     ("det", "det"),
     ("deg", "deg"),
+    ("dim", "dim"),
+    ("rank", "rank"),
+    ("arg", "arg"),
     ("Re", "Re"),
     ("Im", "Im"),
 ];
