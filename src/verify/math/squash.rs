@@ -32,6 +32,16 @@ pub(in crate::verify) fn same_text(left: &str, right: &str) -> bool {
     left == right || (is_words(&left) && is_words(&right) && strip_words(&left) == strip_words(&right))
 }
 
+/// Returns whether two formulas are written with the same signs in the same order, whatever their layout.
+pub(in crate::verify) fn same_typesetting(left: &str, right: &str) -> bool {
+    let bare = |text: &str| -> String {
+        let text = squash(text).replace("\\cdot", "*").replace("\\times", "*").replace("**", "^");
+        text.chars().filter(|c| !matches!(c, '{' | '}' | '*' | '$')).collect()
+    };
+    let (left, right) = (bare(left), bare(right));
+    !left.is_empty() && left == right
+}
+
 /// Returns whether a text itself shows that its commas are decimal ones: `0{,}5`, `1.234,56`.
 pub(super) fn shows_decimal_commas(text: &str) -> bool {
     let digits = |part: &str| part.bytes().take_while(u8::is_ascii_digit).count();

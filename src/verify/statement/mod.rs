@@ -1,0 +1,224 @@
+//! Reads what a sentence states.
+//!
+//! A sentence is no place to pick the last number from. [`read`] takes it apart (`fragments`), splits it into clauses, and asks
+//! of every quantity whether the sentence states it: what is denied ("not 34"), bounded ("at most 34", "between 30 and 34"),
+//! a reason ("since $2 \cdot 17 = 34$"), a circumstance ("for $n = 3$", "over the next 12 months"), a remark in brackets
+//! ("(about 39 feet)") or a reference ("equation (9)") is not stated while something else is. What is left is one answer,
+//! several that the sentence joins, or several of which nothing says which is meant.
+//!
+//! It knows English grammar by short lists of words (`lexicon`), and of other languages only that their words are words.
+
+mod clauses;
+mod fragments;
+mod lexicon;
+mod quantities;
+mod written;
+
+use super::math;
+use clauses::Role;
+use fragments::{Kind, Piece, Scanner};
+
+/// Longest sentence that is taken apart, in bytes; of a longer one the end counts.
+const SENTENCE_BYTES_MAX: usize = 2_000;
+/// Brackets within brackets that are read, at most.
+const REMARK_DEPTH_MAX: usize = 2;
+
+/// What a sentence states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stated {
+    /// One answer.
+    One(String),
+    /// Several answers, joined by the sentence.
+    Several(Vec<String>),
+    /// Several quantities, and nothing says which is meant.
+    Open(Vec<String>),
+    /// What the answer is not, its bounds, or what has yet to be made of a quantity to get it.
+    Denied,
+    /// No quantity.
+    Nothing,
+}
+
+/// Phrases that are answers without a number, as texts that the verifiers know.
+const PHRASES: &[(&str, &str)] = &[
+    ("no real solution", "no solution"),
+    ("no solution", "no solution"),
+    ("no such", "no such"),
+    ("does not exist", "does not exist"),
+    ("undefined", "undefined"),
+    ("infinitely many", "infinitely many"),
+    ("all real numbers", "all real numbers"),
+];
+
+/// Returns the phrase of a sentence that is an answer without a number.
+pub(super) fn phrase(sentence: &str) -> Option<&'static str> {
+    let lower = sentence.to_lowercase();
+    PHRASES.iter().find(|(phrase, _)| lower.contains(phrase)).map(|(_, answer)| *answer)
+}
+
+/// Where a sentence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind "the answer is": what comes first is the answer, and the rest explains.
+    Announced,
+    /// Anywhere else: the conclusion stands last.
+    Free,
+}
+
+/// Returns what a sentence states.
+pub(super) fn read(sentence: &str, place: Place) -> Stated {
+    read_at(sentence, place, 0)
+}
+
+fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
+    let sentence = tail(sentence);
+    let unwrapped = unwrap_words(sentence);
+    let scanner = Scanner::new(&unwrapped);
+    let pieces = scanner.pieces();
+    let parsed = Sentence { text: &unwrapped, pieces: &pieces };
+    let clauses = parsed.clauses();
+    let stated: Vec<(Role, Stated)> =
+        clauses.iter().map(|(role, clause)| (*role, parsed.clause(*role, clause))).collect();
+    let says = |stated: &&(Role, Stated)| !matches!(stated.1, Stated::Nothing | Stated::Denied);
+    let of = |role: Role| {
+        let mut found = stated.iter().filter(move |(of, _)| *of == role).filter(says);
+        if place == Place::Announced { found.next() } else { found.next_back() }
+    };
+    let chosen = if place == Place::Announced {
+        of(Role::Main).or_else(|| of(Role::Conclusion))
+    } else {
+        of(Role::Conclusion).or_else(|| of(Role::Main))
+    };
+    if let Some((_, found)) = chosen {
+        return found.clone();
+    }
+    if stated.iter().any(|(role, stated)| *role == Role::Denied || *stated == Stated::Denied) {
+        return Stated::Denied;
+    }
+    if let Some((_, found)) = of(Role::Reason) {
+        return match found {
+            Stated::One(text) => Stated::Open(vec![text.clone()]),
+            other => other.clone(),
+        };
+    }
+    // Nothing but a remark in brackets.
+    let remark = pieces.iter().rev().find(|piece| piece.kind == Kind::Remark).filter(|_| depth < REMARK_DEPTH_MAX);
+    if let Some(remark) = remark {
+        return read_at(parsed.content(remark), place, depth + 1);
+    }
+    match (parsed.written(), phrase(&unwrapped)) {
+        (Stated::Nothing, Some(phrase)) => Stated::One(phrase.to_owned()),
+        (written, _) => written,
+    }
+}
+
+/// Returns whether a text is more than mathematics with its units: it holds words of a sentence.
+pub(super) fn has_prose(text: &str) -> bool {
+    let unwrapped = unwrap_words(tail(text));
+    let scanner = Scanner::new(&unwrapped);
+    let pieces = scanner.pieces();
+    let sentence = Sentence { text: &unwrapped, pieces: &pieces };
+    let mut behind_quantity = false;
+    pieces.iter().any(|piece| {
+        let is_prose = match piece.kind {
+            Kind::Word => sentence.is_prose_word(piece, behind_quantity),
+            Kind::Remark => true,
+            Kind::Mark(_) | Kind::Quantity | Kind::Span | Kind::Name => false,
+        };
+        behind_quantity = piece.kind != Kind::Word || (behind_quantity && !is_prose);
+        is_prose
+    })
+}
+
+/// Returns how many pieces of mathematics a text holds.
+pub(super) fn quantities(text: &str) -> usize {
+    let unwrapped = unwrap_words(tail(text));
+    let pieces = Scanner::new(&unwrapped).pieces();
+    pieces.iter().filter(|piece| matches!(piece.kind, Kind::Quantity | Kind::Span)).count()
+}
+
+/// Returns the formulas of a text, each whole.
+pub(super) fn formulas(text: &str) -> Vec<String> {
+    let pieces = Scanner::new(text).pieces();
+    let is_formula = |piece: &&Piece| matches!(piece.kind, Kind::Quantity | Kind::Span);
+    pieces.iter().filter(is_formula).filter_map(|piece| text.get(piece.start..piece.end)).map(str::to_owned).collect()
+}
+
+fn tail(sentence: &str) -> &str {
+    let mut start = sentence.len().saturating_sub(SENTENCE_BYTES_MAX);
+    while !sentence.is_char_boundary(start) {
+        start += 1;
+    }
+    sentence.get(start..).unwrap_or("")
+}
+
+/// Takes words out of the commands that set them as words in a formula, outside of math delimiters.
+fn unwrap_words(text: &str) -> String {
+    const COMMANDS: &[&str] =
+        &["\\text", "\\textbf", "\\textit", "\\textrm", "\\mathrm", "\\mbox", "\\mathbf", "\\emph", "\\textnormal"];
+    if !text.contains('\\') || text.contains("\\(") || text.replace("\\$", "").contains('$') {
+        return text.to_owned();
+    }
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, after) = rest.split_at(at);
+        result.push_str(before);
+        let opened = COMMANDS.iter().find_map(|command| after.strip_prefix(command)?.strip_prefix('{'));
+        let content = opened.and_then(|inner| inner.split_once('}')).filter(|(content, _)| !content.contains('{'));
+        // A word within a fraction or a subscript belongs to it.
+        let open = result.matches('{').count() > result.matches('}').count();
+        if let Some((content, tail)) = content.filter(|_| !open) {
+            result.push(' ');
+            result.push_str(content);
+            result.push(' ');
+            rest = tail;
+        } else if let Some(tail) = after.strip_prefix("\\;").or_else(|| after.strip_prefix("\\,")) {
+            result.push(' ');
+            rest = tail;
+        } else if let Some(tail) = after.strip_prefix("\\ ") {
+            result.push(' ');
+            rest = tail;
+        } else {
+            result.push('\\');
+            let tail = after.get(1..).unwrap_or("");
+            // Whatever is escaped belongs to its backslash.
+            let width = tail.chars().next().map_or(0, char::len_utf8);
+            result.push_str(tail.get(..width).unwrap_or(""));
+            rest = tail.get(width..).unwrap_or("");
+        }
+    }
+    result.push_str(rest);
+    result
+}
+
+struct Sentence<'a> {
+    text: &'a str,
+    pieces: &'a [Piece],
+}
+
+impl Sentence<'_> {
+    pub(super) fn content(&self, piece: &Piece) -> &str {
+        self.text.get(piece.start..piece.end).unwrap_or("")
+    }
+
+    pub(super) fn word(&self, piece: &Piece) -> Option<String> {
+        (piece.kind == Kind::Word).then(|| self.content(piece).to_lowercase())
+    }
+
+    /// Returns whether a word belongs to a sentence: no name, no unit behind a quantity, no product of letters.
+    fn is_prose_word(&self, piece: &Piece, behind_quantity: bool) -> bool {
+        let word = self.content(piece);
+        let lower = word.to_lowercase();
+        let is_name = lower.chars().count() < 2 || lower.contains(|c: char| c.is_ascii_digit() || c == '_');
+        let is_segment = word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        let has_vowel = lower.contains(|c: char| matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y') || !c.is_ascii());
+        // `xy^2`, `abc+1`: letters that a sign goes on from.
+        let is_glued = self
+            .text
+            .get(piece.end..)
+            .is_some_and(|rest| rest.starts_with(['^', '_', '+', '=', '/', '*', '<', '>', '(']));
+        let is_product = lower.len() <= 3 && word.is_ascii() && (!has_vowel || is_glued);
+        let is_unit = behind_quantity && math::is_unit_word(word);
+        !is_name && !is_segment && !is_product && !is_unit && !matches!(lower.as_str(), "and" | "or")
+    }
+}
