@@ -116,6 +116,20 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
 }
 
+/// Returns whether two functions have the same arguments; a variable in small letters may be called otherwise, an event
+/// or a number may not: `P(A)`, `P(X = 1)`.
+fn same_arguments(left: &Expression, right: &Expression) -> bool {
+    let arguments = |name: &Expression| match name {
+        Expression::Product(parts) | Expression::Call(_, parts) => {
+            parts.iter().skip(usize::from(matches!(name, Expression::Product(_)))).cloned().collect::<Vec<_>>()
+        }
+        _ => Vec::new(),
+    };
+    let (left, right) = (arguments(left), arguments(right));
+    let is_variable = |part: &Expression| matches!(part, Expression::Symbol(name) if name.starts_with(|c: char| c.is_ascii_lowercase()));
+    left == right || (left.len() == right.len() && left.iter().chain(&right).all(is_variable))
+}
+
 /// Puts a tuple of definitions into the order in which the gold names its parts.
 fn aligned(gold: &Named, answer: Named) -> Named {
     let names = |named: &Named| match &named.name {
@@ -149,7 +163,7 @@ fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &
         (Expression::Call(..), Expression::Call(..)) => lists::same_name(left, right, work),
         _ if function_letter(left).is_some() && function_letter(right).is_some() => {
             let lower = |name: &Expression| function_letter(name).map(str::to_lowercase);
-            lower(left) == lower(right)
+            lower(left) == lower(right) && same_arguments(left, right)
         }
         _ => !is_measure(left) || !is_measure(right) || lists::same_name(left, right, work),
     }
