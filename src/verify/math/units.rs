@@ -170,9 +170,11 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     }
 }
 
-/// Returns whether a word behind a number computes with it.
+/// Returns whether words behind a number compute with it, or make it a bound.
 fn is_operation(words: &str) -> bool {
-    matches!(words, "squared" | "cubed" | "factorial" | "doubled" | "tripled" | "halved")
+    let bounds = ["or more", "or less", "or fewer", "or greater", "or higher", "or lower", "and above", "and below"];
+    matches!(words, "squared" | "cubed" | "factorial" | "doubled" | "tripled" | "halved" | "and a half")
+        || bounds.iter().any(|bound| words.starts_with(bound) || words.ends_with(bound))
 }
 
 fn known(gold: &Unit, answer: &Unit, scale: RBig, (gold_text, answer_text): (&str, &str)) -> Agreement {
