@@ -258,6 +258,12 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
     if gold_unit.is_empty() && answer_unit.is_empty() {
         return None;
     }
+    // Letters that spell a word have no unit: `ACF even` is not `ACF`.
+    let spells = |value: &Expression| matches!(value, Expression::Text(_));
+    let is_number = |value: &Expression| matches!(value, Expression::Number { .. });
+    if (spells(&gold_value) && !is_number(&answer_value)) || (spells(&answer_value) && !is_number(&gold_value)) {
+        return Some(Outcome::Different("text_differs"));
+    }
     // Degrees are an angle, and radians in their own measure; they and percentages have no other unit.
     let angle = |value: &Expression, unit: &str, other: &str| {
         unit.is_empty() && (is_angle(value) || is_share(value)) && !units::is_temperature(other)
@@ -447,6 +453,9 @@ fn based(gold: &Expression, answer: &Expression, work: &Work) -> Outcome {
             }
         }
         (Expression::Number { value, places: None }, Expression::Based { digits, base: name }) => {
+            if base(name).is_none() {
+                return Outcome::Different("digits_differ");
+            }
             let converted = base(name).and_then(|base| RBig::from_str_radix(digits, base).ok());
             if work.asked.base && same(digits, &plain(value)) {
                 Outcome::Equal("same_digits")

@@ -142,6 +142,14 @@ fn is_start(tokens: &[Token], at: usize) -> bool {
     if token.kind == Kind::Row {
         return false;
     }
+    // `x = 1 y = 2`: a number ends one definition, and a name with a sign behind it begins the next.
+    let before = tokens.get(at - 1).map(|before| &before.kind);
+    let is_next_name = token.spaced
+        && matches!(token.kind, Kind::Symbol(_))
+        && matches!(before, Some(Kind::Number { .. } | Kind::Close(_)));
+    if !after_row && token.gap != Gap::Wide && !is_next_name {
+        return false;
+    }
     let end = if after_row { at - 1 } else { at };
     let (left, right) = (segment_before(tokens, end), segment_from(tokens, at));
     let (Some(last), Some(first)) = (left.last(), right.first()) else { return false };
@@ -175,10 +183,7 @@ fn is_start(tokens: &[Token], at: usize) -> bool {
             || (is_value(&last.kind) && matches!(first.kind, Kind::Number { .. }) && !relates(left))
             || (is_tuple(left) && is_tuple(right));
     }
-    // `x = 1 y = 2`: a number ends one definition, and a name with a sign behind it begins the next.
-    token.spaced
-        && matches!(token.kind, Kind::Symbol(_))
-        && matches!(last.kind, Kind::Number { .. } | Kind::Close(_))
+    is_next_name
         && matches!(left.first().map(|token| &token.kind), Some(Kind::Symbol(name)) if Kind::Symbol(name.clone()) != token.kind)
         && is_definition(left)
         && is_definition(right)

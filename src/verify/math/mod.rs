@@ -1,10 +1,12 @@
 //! Equality of mathematical answers, written in LaTeX or plainly.
 //!
-//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`), and trees are compared by shape (`compare`):
-//! tuples, intervals, sets, lists, matrices, equations and inequalities part by part, dates and times by `calendar`, units by
-//! `units`. Values are equal by normal form (`canonical`, `polynomial`, `power`), else by exact evaluation at seeded rational
-//! points (`points`), else by balls of many digits (`ball`, `evaluate`), which refute as soon as they part. `rounding` says
-//! when a decimal stands for a value. Everything is bounded by `limits`.
+//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`, `brackets`, `calls`; `layout` repairs what authors
+//! leave to spacing), and trees are compared by shape (`compare`): tuples, intervals, matrices, equations and inequalities
+//! part by part, lists and sets by `lists`, dates and times by `calendar`, units by `units`, `\approx` by `approximate`.
+//! `question` says whether a list has an order, and whether its elements are coordinates. Values are equal by normal form
+//! (`canonical`, `polynomial`, `power`), else by exact evaluation at seeded rational points (`points`), else by balls of many
+//! digits (`ball`, `evaluate`), which refute as soon as they part. `rounding` says when a decimal stands for a value.
+//! Everything is bounded by `limits`.
 //!
 //! What it does not know: calculus (integrals, limits, derivatives), piecewise functions, and which of several readings a
 //! question meant. Where such knowledge would be needed, the outcome is undecided, never equal.

@@ -82,8 +82,29 @@ fn is_braced(expression: &Expression) -> bool {
 
 /// Compares intervals whose ends are formulas (`[a+b, 0]` and `a+b \le x \le 0`) end by end.
 fn with_open_ends(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
+    let (left, right) = (middles(gold), middles(answer));
+    let differ = |left: &Expression, right: &Expression| {
+        let is_y = |name: &Expression| matches!(name, Expression::Symbol(name) if name == "y");
+        left != right && !is_y(left) && !is_y(right)
+    };
+    if left.iter().any(|left| right.iter().any(|right| differ(left, right))) {
+        return Some(Outcome::Different("names_differ"));
+    }
     let (gold, answer) = (intervals(gold)?, intervals(answer)?);
     Some(unordered(&gold, &answer, Repeats::Kept, work))
+}
+
+/// Returns what chains of inequalities say something about: the middle of `a < x < b`.
+fn middles(expression: &Expression) -> Vec<Expression> {
+    match expression {
+        Expression::Union(parts) | Expression::List(parts, _) => parts.iter().flat_map(middles).collect(),
+        Expression::Builder(_, conditions) => conditions.iter().flat_map(middles).collect(),
+        Expression::Relation { sides, .. } => match sides.as_slice() {
+            [_, middle, _] => vec![middle.clone()],
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
 }
 
 /// Returns the intervals of a union or chain of inequalities as pairs in brackets.

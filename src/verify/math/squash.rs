@@ -258,7 +258,13 @@ pub(super) fn conclusion(text: &str) -> Option<&str> {
 
 /// Takes off the plain braces that a whole text stands in.
 pub(super) fn unbraced(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}').filter(|inner| !inner.ends_with('\\'))?;
+    let mut text = text.trim();
+    for command in ["\\color{", "\\textcolor{"] {
+        if let Some((_, rest)) = text.strip_prefix(command).and_then(|rest| rest.split_once('}')) {
+            text = rest.trim();
+        }
+    }
+    let inner = text.strip_prefix('{')?.strip_suffix('}').filter(|inner| !inner.ends_with('\\'))?;
     let mut depth = 0usize;
     for character in inner.chars() {
         match character {

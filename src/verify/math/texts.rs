@@ -63,7 +63,7 @@ fn stands_for(text: &str, other: &Expression) -> bool {
         Expression::Domain(Domain::Reals) => REALS.contains(&text),
         Expression::Number { value, .. } => words::number(text).is_some_and(|number| RBig::from(number) == *value),
         Expression::Infinity => text == "infinitely many" || text == "infinite",
-        Expression::Quantity(inner, _) => stands_for(text, inner),
+        Expression::Quantity(inner, _) if matches!(**inner, Expression::Number { .. }) => stands_for(text, inner),
         // `yes` in plain letters is a product of variables.
         Expression::Product(factors) => {
             let letters: Option<String> = factors

@@ -26,7 +26,9 @@ const WORDS_MAX: usize = 12;
 
 /// Returns whether a word of two or more letters is a unit.
 pub(super) fn is_known(word: &str) -> bool {
+    // Degrees are a mark of their own.
     word.len() > 1
+        && !matches!(word, "degree" | "degrees" | "deg")
         && (find(word).is_some() || words::scale(word).is_some())
         && (!word.is_ascii() || word.len() > 2 || SYMBOLS_OF_TWO.contains(&word))
 }
@@ -141,6 +143,14 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     let scale = ratio(answer_scale, gold_scale);
     let either = |factor: RBig| if factor.is_one() { Agreement::Silent } else { Agreement::Either(factor) };
     let missing = gold.is_empty() || answer.is_empty();
+    if is_operation(gold) != is_operation(answer) {
+        return Agreement::Conflict;
+    }
+    // `29 million` is not 29.
+    if gold.is_empty() && answer_scale != 1 {
+        let cents = parse(answer_unit).filter(|unit| unit.is("money")).map_or(RBig::ONE, |unit| unit.scale);
+        return Agreement::Factor(scale * cents);
+    }
     let (gold_known, answer_known) = (parse(gold_unit), parse(answer_unit));
     match (gold_known, answer_known) {
         (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
@@ -165,6 +175,13 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
             _ => Agreement::Factor(scale),
         },
     }
+}
+
+/// Returns whether words behind a number compute with it, or make it a bound.
+fn is_operation(words: &str) -> bool {
+    let bounds = ["or more", "or less", "or fewer", "or greater", "or higher", "or lower", "and above", "and below"];
+    matches!(words, "squared" | "cubed" | "factorial" | "doubled" | "tripled" | "halved" | "and a half")
+        || bounds.iter().any(|bound| words.starts_with(bound) || words.ends_with(bound))
 }
 
 fn known(gold: &Unit, answer: &Unit, scale: RBig, (gold_text, answer_text): (&str, &str)) -> Agreement {
