@@ -307,6 +307,5 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
 
 pub(super) use glyphs::superscript;
 pub(super) use rounding::{is_noise, rounds_to_gold};
-pub(super) use squash::same_text;
-pub(super) use squash::same_typesetting;
+pub(super) use squash::{same_text, same_typesetting};
 pub(super) use undone::{is_irreducible, leaves_work};
