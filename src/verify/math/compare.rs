@@ -226,7 +226,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
         // An equation that defines nothing is not one of its sides.
         (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => Outcome::Different("shape_differs"),
         (Expression::Domain(_), _) | (_, Expression::Domain(_)) => Outcome::Different("shape_differs"),
-        (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer),
+        (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer, work),
         _ => scalars(gold, answer, work),
     }
 }
@@ -427,9 +427,9 @@ fn ratio_and_value(gold: &Expression, parts: &[Expression], other: &Expression, 
     }
 }
 
-/// Digits in a base: equal to the same digits, with the base or without, because the question often names it. A gold
-/// without a base also equals the value of the answer's digits.
-fn based(gold: &Expression, answer: &Expression) -> Outcome {
+/// Digits in a base: equal to the same digits with or without the base of the gold. A gold without a base equals the
+/// value of the answer's digits, and the same digits where the question names a base.
+fn based(gold: &Expression, answer: &Expression, work: &Work) -> Outcome {
     let same = |left: &str, right: &str| {
         let trimmed = |digits: &str| digits.trim_start_matches('0').to_ascii_lowercase();
         trimmed(left) == trimmed(right)
@@ -454,7 +454,7 @@ fn based(gold: &Expression, answer: &Expression) -> Outcome {
         }
         (Expression::Number { value, places: None }, Expression::Based { digits, base: name }) => {
             let converted = base(name).and_then(|base| RBig::from_str_radix(digits, base).ok());
-            if same(digits, &plain(value)) {
+            if work.asked.base && same(digits, &plain(value)) {
                 Outcome::Equal("same_digits")
             } else if converted.is_some_and(|converted| converted == *value) {
                 Outcome::Equal("base_converted")

@@ -156,7 +156,14 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
         (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
         // Cents beside a bare number may be counted as dollars.
         (None, Some(answer)) if missing && answer.is("money") => either(answer.scale * scale),
-        _ if missing => either(scale),
+        // A scale is part of the number: `360 million` is not `360`.
+        _ if missing => {
+            if scale.is_one() {
+                Agreement::Silent
+            } else {
+                Agreement::Factor(scale)
+            }
+        }
         _ => match (loose(gold_unit), loose(answer_unit)) {
             // `widgets per hour` and `widgets per minute`.
             (Some(gold), Some(answer))

@@ -250,7 +250,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => {}
             }
-            if let Some(next) = self.continued(end) {
+            if let Some(next) = self.continued(start, end) {
                 end = next;
                 continue;
             }
@@ -271,7 +271,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes an operator with what follows it, or a factor behind a blank.
-    fn continued(&self, end: usize) -> Option<usize> {
+    fn continued(&self, start: usize, end: usize) -> Option<usize> {
         let at = self.blanks(end);
         let character = self.at(at)?;
         if self.starts_with(at, "**") {
@@ -304,7 +304,11 @@ impl<'a> Scanner<'a> {
                 return None;
             }
             let next = self.blanks(at + length);
-            return self.operand(next);
+            // `2a-ab`: letters side by side are a product where no blank and no unit stands.
+            let product = self.letters(next);
+            let is_product =
+                (2..=3).contains(&product.len()) && next == at + length && at == end && !math::is_unit_word(product);
+            return if is_product { Some(next + product.len()) } else { self.operand(next) };
         }
         // `-1013 ln 2026`, `2 \sqrt 3`, `1 1/2`.
         if at == end {
@@ -320,6 +324,8 @@ impl<'a> Scanner<'a> {
                 (!WORD_COMMANDS.contains(&name.as_str())).then(|| self.factor(at)).flatten()
             }
             '\u{221a}' | '\u{3c0}' => self.factor(at),
+            // `\log_2 5`: the argument of a function.
+            _ if character.is_ascii_digit() && self.awaits_argument(start, end) => self.factor(at),
             _ if character.is_ascii_digit() => {
                 let digits =
                     |from: usize| self.characters.iter().skip(from).take_while(|(_, c)| c.is_ascii_digit()).count();
@@ -340,6 +346,15 @@ impl<'a> Scanner<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Returns whether a piece ends with a function, its base or its power, and no argument yet.
+    fn awaits_argument(&self, start: usize, end: usize) -> bool {
+        let piece = self.slice(start, end);
+        let Some((_, last)) = piece.rsplit_once('\\') else { return false };
+        let name = last.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        let rest = last.get(name.len()..).unwrap_or("");
+        FUNCTIONS.contains(&name) && (rest.is_empty() || (rest.starts_with(['_', '^']) && !rest.contains([' ', '('])))
     }
 
     fn letters(&self, index: usize) -> &'a str {
@@ -461,6 +476,7 @@ impl<'a> Scanner<'a> {
             match self.at(end) {
                 Some('.' | ',') if digit(end + 1) => end += 1,
                 Some('{') if self.starts_with(end, "{,}") && digit(end + 3) => end += 3,
+                Some(',') if self.starts_with(end, ",\\!") && digit(end + 3) => end += 3,
                 Some(' ' | '\'')
                     if (1..=3).contains(&first_group) && (1..=3).all(|ahead| digit(end + ahead)) && !digit(end + 4) =>
                 {
@@ -508,6 +524,17 @@ impl<'a> Scanner<'a> {
             let last = rest.rfind("\\end{")?;
             let close = rest.get(last..)?.find('}')? + last + 1;
             return Some(start + rest.get(..close)?.chars().count());
+        }
+        // `\frac 53`: arguments of one digit.
+        if matches!(name.as_str(), "frac" | "dfrac" | "tfrac" | "binom" | "sqrt") {
+            for _ in 0..if name == "sqrt" { 1 } else { 2 } {
+                let at = self.blanks(end);
+                end = match self.at(at) {
+                    Some('{' | '[') => self.closing(at)? + 1,
+                    Some(c) if c.is_ascii_digit() => at + 1,
+                    _ => break,
+                };
+            }
         }
         while matches!(self.at(end), Some('{' | '[')) {
             let Some(close) = self.closing(end) else { break };

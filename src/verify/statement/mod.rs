@@ -14,6 +14,9 @@ mod lexicon;
 mod quantities;
 mod written;
 
+#[cfg(test)]
+mod tests;
+
 use super::math;
 use clauses::Role;
 use fragments::{Kind, Piece, Scanner};
@@ -78,16 +81,23 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
     let clauses = parsed.clauses();
     let stated: Vec<(Role, Stated)> =
         clauses.iter().map(|(role, clause)| (*role, parsed.clause(*role, clause))).collect();
+    let given: Vec<&Stated> =
+        stated.iter().map(|(_, stated)| stated).filter(|stated| matches!(stated, Stated::One(_))).collect();
+    if given.len() > 1 && parsed.tells_cases_apart() {
+        let texts =
+            given.iter().filter_map(|stated| if let Stated::One(text) = stated { Some(text.clone()) } else { None });
+        return Stated::Open(texts.collect());
+    }
     let says = |stated: &&(Role, Stated)| !matches!(stated.1, Stated::Nothing | Stated::Denied);
     let of = |role: Role| {
         let mut found = stated.iter().filter(move |(of, _)| *of == role).filter(says);
         if place == Place::Announced { found.next() } else { found.next_back() }
     };
-    let chosen = if place == Place::Announced {
-        of(Role::Main).or_else(|| of(Role::Conclusion))
-    } else {
-        of(Role::Conclusion).or_else(|| of(Role::Main))
-    };
+    let corrected = of(Role::Correction);
+    let chosen = corrected.or_else(|| match place {
+        Place::Announced => of(Role::Main).or_else(|| of(Role::Conclusion)),
+        Place::Free => of(Role::Conclusion).or_else(|| of(Role::Main)),
+    });
     if let Some((_, found)) = chosen {
         return found.clone();
     }
@@ -117,15 +127,21 @@ pub(super) fn has_prose(text: &str) -> bool {
     let scanner = Scanner::new(&unwrapped);
     let pieces = scanner.pieces();
     let sentence = Sentence { text: &unwrapped, pieces: &pieces };
-    let mut behind_quantity = false;
+    let (mut behind_quantity, mut behind_unit) = (false, false);
     pieces.iter().any(|piece| {
         let is_prose = match piece.kind {
             Kind::Word => sentence.is_prose_word(piece, behind_quantity),
             Kind::Remark => true,
             Kind::Mark(_) | Kind::Quantity | Kind::Span | Kind::Name => false,
         };
+        // "100 squared" is no unit; "5 meters squared" is.
+        let is_operation = piece.kind == Kind::Word
+            && behind_quantity
+            && !behind_unit
+            && matches!(sentence.content(piece), "squared" | "cubed" | "per");
+        behind_unit = piece.kind == Kind::Word && behind_quantity;
         behind_quantity = piece.kind != Kind::Word || (behind_quantity && !is_prose);
-        is_prose
+        is_prose || is_operation
     })
 }
 
@@ -152,7 +168,7 @@ fn tail(sentence: &str) -> &str {
 }
 
 /// Takes words out of the commands that set them as words in a formula, outside of math delimiters.
-fn unwrap_words(text: &str) -> String {
+pub(super) fn unwrap_words(text: &str) -> String {
     const COMMANDS: &[&str] =
         &["\\text", "\\textbf", "\\textit", "\\textrm", "\\mathrm", "\\mbox", "\\mathbf", "\\emph", "\\textnormal"];
     if !text.contains('\\') || text.contains("\\(") || text.replace("\\$", "").contains('$') {
@@ -169,8 +185,12 @@ fn unwrap_words(text: &str) -> String {
         let open = result.matches('{').count() > result.matches('}').count();
         if let Some((content, tail)) = content.filter(|_| !open) {
             result.push(' ');
-            result.push_str(content);
-            result.push(' ');
+            // The power of a unit stays with it.
+            let is_raised = tail.starts_with('^');
+            result.push_str(if is_raised { content.trim() } else { content });
+            if !is_raised {
+                result.push(' ');
+            }
             rest = tail;
         } else if let Some(tail) = after.strip_prefix("\\;").or_else(|| after.strip_prefix("\\,")) {
             result.push(' ');
