@@ -105,7 +105,7 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
         return outcome;
     }
     let has_parts = |text: &str| {
-        text.contains([',', ';', '\u{3001}', '('])
+        text.contains([',', ';', '\u{3001}', '(', '_'])
             || text.contains("and")
             || text.contains(r"\q")
             || text.contains(r"\\")
