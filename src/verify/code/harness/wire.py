@@ -1,0 +1,566 @@
+# Plain data between two processes: no pickle, no evaluation. What is read can only be data.
+#
+# A message is 4 bytes of length and a JSON object. A value in it is a JSON scalar, a literal (an array that begins with
+# a tag), or a reference (an array that holds one number) to a slot of the message's heap, which is a list of arrays that
+# begin with a tag. Mutable containers are slots, so that aliases and cycles survive; a negative reference -1-n names slot n
+# of the request that is answered.
+
+import collections
+import datetime
+import decimal
+import fractions
+import itertools
+import json
+import operator
+import os
+import re
+import types
+
+MESSAGE_BYTES_MAX = 16 << 20
+# Tuples within tuples.
+DEPTH_MAX = 200
+SCALARS = frozenset((int, str, float, bool, type(None)))
+TYPES = {
+    kind.__name__: kind
+    for kind in (int, str, float, bool, complex, bytes, bytearray, list, tuple, dict, set, frozenset, type, object, range)
+}
+TYPES["NoneType"] = type(None)
+VIEWS = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
+FACTORIES = {"int": int, "list": list, "dict": dict, "set": set, "str": str, "float": float, "bool": bool, "tuple": tuple}
+write_json, read_json = json.JSONEncoder(separators=(",", ":")).encode, json.loads
+read_bytes, write_bytes = os.read, os.write
+all_are = lambda left, right: len(left) == len(right) and all(map(operator.is_, left, right))
+
+
+class Breach(Exception):
+    """What came is no message."""
+
+
+class TooLarge(Exception):
+    """What should go is more than a message holds."""
+
+
+class Gone(Exception):
+    """The other side has ended."""
+
+
+class Opaque(Exception):
+    """A value that is no plain data, where only such can go."""
+
+
+def exactly(kinds, *values):
+    for value in values:
+        if type(value) not in kinds:
+            raise Breach(type(value).__name__)
+
+
+# ---- literals: what cannot change, by tag
+
+def zone_of(seconds):
+    if seconds is None:
+        return None
+    return datetime.timezone(datetime.timedelta(seconds=seconds))
+
+
+def seconds_of(moment):
+    offset = moment.utcoffset()
+    return None if offset is None else offset.total_seconds()
+
+
+def encode_date(x):
+    if isinstance(x, datetime.datetime):
+        parts = (x.year, x.month, x.day, x.hour, x.minute, x.second, x.microsecond)
+        return ["dt", *parts, seconds_of(x)]
+    return ["d", x.year, x.month, x.day]
+
+
+def encode_plain(x):
+    # Returns the literal of a value whose type, or a base of it, is plain; None if there is none. Bases in an order in
+    # which the narrower comes first. Methods are those of the base: what a subclass makes of them does not matter.
+    if isinstance(x, bool):
+        return bool(x)
+    if isinstance(x, int):
+        return int.__add__(x, 0)
+    if isinstance(x, float):
+        return float.__pos__(x)
+    if isinstance(x, str):
+        return "".join(str.__iter__(x))
+    if isinstance(x, (bytes, bytearray)):
+        return ["b", bytes(memoryview(x)).decode("latin-1")]
+    if isinstance(x, complex):
+        return ["c", complex.__add__(x, 0).real, complex.__add__(x, 0).imag]
+    if isinstance(x, decimal.Decimal):
+        return ["D", decimal.Decimal.__str__(x)]
+    if isinstance(x, fractions.Fraction):
+        return ["F", hex(x.numerator), hex(x.denominator)]
+    if isinstance(x, datetime.date):
+        return encode_date(x)
+    if isinstance(x, datetime.time):
+        return ["tm", x.hour, x.minute, x.second, x.microsecond]
+    if isinstance(x, datetime.timedelta):
+        return ["td", x.days, x.seconds, x.microseconds]
+    if isinstance(x, memoryview):
+        return ["b", bytes(x).decode("latin-1")]
+    if type(x) is range:
+        return ["R", hex(x.start), hex(x.stop), hex(x.step)]
+    if type(x) is slice and {type(x.start), type(x.stop), type(x.step)} <= {int, type(None)}:
+        return ["sl", x.start, x.stop, x.step]
+    if x is Ellipsis:
+        return ["..."]
+    if x is NotImplemented:
+        return ["N"]
+    if type(x) is re.Match:
+        spans = [list(x.span(n)) for n in range(x.re.groups + 1)]
+        return ["re", x.string, spans, dict(x.re.groupindex)] if type(x.string) is str else None
+    if isinstance(x, type) and (TYPES.get(x.__name__) is x or BUILTIN_ERRORS.get(x.__name__) is x):
+        return ["B", x.__name__]
+    return None
+
+
+def decode_number(text):
+    exactly((str,), text)
+    return int(text, 16)
+
+
+def decode_bytes(text):
+    exactly((str,), text)
+    return text.encode("latin-1")
+
+
+def decode_decimal(text):
+    exactly((str,), text)
+    return decimal.Decimal(text)
+
+
+def decode_moment(*parts):
+    exactly((int,), *parts[:7])
+    exactly((int, float, type(None)), parts[7])
+    return datetime.datetime(*parts[:7], tzinfo=zone_of(parts[7]))
+
+
+def decode_integers(make, *parts):
+    exactly((int,), *parts)
+    return make(*parts)
+
+
+def decode_tuple(*parts):
+    exactly(SCALARS, *parts)
+    return parts
+
+
+def decode_complex(real, imag):
+    exactly((int, float), real, imag)
+    return complex(real, imag)
+
+
+def decode_slice(start, stop, step):
+    exactly((int, type(None)), start, stop, step)
+    return slice(start, stop, step)
+
+
+def decode_type(name):
+    exactly((str,), name)
+    return TYPES[name] if name in TYPES else BUILTIN_ERRORS[name]
+
+
+class Match:
+    """What a regular expression has found, as data."""
+
+    def __init__(self, string, spans, names):
+        self.string, self.spans, self.names = string, spans, names
+        self.lastindex = max((n for n, span in enumerate(spans) if n and span[0] >= 0), default=None)
+
+    def number(self, key):
+        return key if type(key) is int else self.names[key]
+
+    def span(self, key=0):
+        return tuple(self.spans[self.number(key)])
+
+    def start(self, key=0):
+        return self.span(key)[0]
+
+    def end(self, key=0):
+        return self.span(key)[1]
+
+    def __getitem__(self, key):
+        start, end = self.span(key)
+        return None if start < 0 else self.string[start:end]
+
+    def group(self, *keys):
+        found = tuple(self[key] for key in keys or (0,))
+        return found[0] if len(found) == 1 else found
+
+    def groups(self, default=None):
+        return tuple(default if span[0] < 0 else self[n] for n, span in enumerate(self.spans) if n)
+
+    def groupdict(self, default=None):
+        return {name: default if self[n] is None else self[n] for name, n in self.names.items()}
+
+    __class__ = property(lambda self: re.Match)
+
+
+def decode_match(string, spans, names):
+    exactly((str,), string, *names)
+    exactly((int,), *names.values())
+    for span in spans:
+        exactly((int,), *span)
+        if len(span) != 2:
+            raise Breach("span")
+    return Match(string, spans, names)
+
+
+LITERALS = {
+    "i": decode_number,
+    "re": decode_match,
+    "b": decode_bytes,
+    "t": decode_tuple,
+    "c": decode_complex,
+    "D": decode_decimal,
+    "F": lambda n, d: fractions.Fraction(decode_number(n), decode_number(d)),
+    "dt": decode_moment,
+    "d": lambda *parts: decode_integers(datetime.date, *parts),
+    "tm": lambda *parts: decode_integers(datetime.time, *parts),
+    "td": lambda *parts: decode_integers(datetime.timedelta, *parts),
+    "R": lambda *parts: range(*map(decode_number, parts)),
+    "sl": decode_slice,
+    "...": lambda: Ellipsis,
+    "N": lambda: NotImplemented,
+    "B": decode_type,
+}
+BUILTIN_ERRORS = {
+    name: kind
+    for name, kind in vars(__builtins__ if isinstance(__builtins__, types.ModuleType) else __import__("builtins")).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+}
+
+
+# ---- named tuples and the like: made here, of names that were checked
+
+MADE = {}
+
+
+def named_tuple(name, fields):
+    import keyword
+
+    exactly((str,), name, *fields)
+    key = (name, tuple(fields))
+    if key not in MADE:
+        if not all(field.isidentifier() and not keyword.iskeyword(field) for field in (name, *fields)) or len(MADE) > 1000:
+            raise Breach("names")
+        if len(set(fields)) != len(fields):
+            raise Breach("names")
+        MADE[key] = collections.namedtuple(name, fields)
+    return MADE[key]
+
+
+# ---- encoding
+
+class Encoder:
+    """Encodes values for one message."""
+
+    def __init__(self, special, known=()):
+        # `special` encodes what is no plain data; `known` are the objects that the other side has sent.
+        self.heap, self.keep, self.work = [], [], []
+        self.special, self.depth = special, 0
+        self.index = {id(x): -1 - n for n, x in known}
+
+    def values(self, parts):
+        return list(parts) if SCALARS.issuperset(map(type, parts)) else [self.value(x) for x in parts]
+
+    def slot(self, x, content=None):
+        self.index[id(x)] = n = len(self.heap)
+        self.keep.append(x)
+        self.heap.append(content)
+        if content is None:
+            self.work.append((n, x))
+        return [n]
+
+    def value(self, x):
+        kind = type(x)
+        if kind in SCALARS:
+            return x
+        n = self.index.get(id(x))
+        if n is not None:
+            return [n]
+        if kind is list or kind is dict or kind is set:
+            return self.slot(x)
+        if kind is tuple:
+            return self.sequence(x, x, "t")
+        # Before anything is asked of it: a handle answers nothing.
+        found = self.special(self, x, False)
+        if found is not None:
+            return found
+        if issubclass(kind, MUTABLE) or kind in CONTAINERS:
+            # Whatever a subclass of a list does, it travels as a list.
+            return self.slot(x)
+        if isinstance(x, tuple):
+            return self.sequence(x, tuple(tuple.__iter__(x)), self.tuple_tag(x))
+        if isinstance(x, frozenset):
+            return self.sequence(x, tuple(frozenset.__iter__(x)), "z")
+        found = encode_plain(x)
+        return self.special(self, x, True) if found is None else found
+
+    def tuple_tag(self, x):
+        fields = getattr(type(x), "_fields", None)
+        if type(fields) is tuple and all(type(field) is str for field in fields) and len(fields) == tuple.__len__(x):
+            return ["n", type(x).__name__, *fields]
+        return "t"
+
+    def sequence(self, x, parts, tag):
+        if tag == "t" and SCALARS.issuperset(map(type, parts)):
+            return ["t", *parts]
+        self.depth += 1
+        if self.depth > DEPTH_MAX:
+            raise Opaque("depth")
+        parts = [self.value(part) for part in parts]
+        self.depth -= 1
+        return self.slot(x, [tag, *parts])
+
+    def content(self, x):
+        kind = type(x)
+        if isinstance(x, list):
+            return ["l", *self.values(x if kind is list else list(list.__iter__(x)))]
+        if isinstance(x, dict):
+            items = x if kind is dict else dict(zip(dict.keys(x), dict.values(x)))
+            parts = self.values(list(itertools.chain.from_iterable(items.items())))
+            if isinstance(x, collections.Counter):
+                return ["mc", *parts]
+            if isinstance(x, collections.OrderedDict):
+                return ["mo", *parts]
+            if isinstance(x, collections.defaultdict):
+                factory = collections.defaultdict.default_factory.__get__(x)
+                names = [name for name, made in FACTORIES.items() if made is factory]
+                return ["md", names[0] if names else None, *parts]
+            return ["m", *parts]
+        if isinstance(x, set):
+            return ["s", *self.values(list(set.__iter__(x)))]
+        if isinstance(x, bytearray):
+            return ["a", bytes(memoryview(x)).decode("latin-1")]
+        if isinstance(x, collections.deque):
+            return ["q", x.maxlen, *self.values(list(collections.deque.__iter__(x)))]
+        for name, view in VIEWS.items():
+            if kind is view:
+                parts = list(itertools.chain.from_iterable(x)) if name == "items" else list(x)
+                return ["v", name, *self.values(parts)]
+        raise Opaque(kind.__name__)
+
+    def finish(self):
+        # Encodes what was referred to; the work list grows meanwhile.
+        done = 0
+        while done < len(self.work):
+            n, x = self.work[done]
+            done += 1
+            made = self.special.slot(self, x)
+            self.heap[n] = self.content(x) if made is None else made
+        self.work = []
+        return self.heap
+
+
+MUTABLE = (list, dict, set, bytearray, collections.deque)
+CONTAINERS = frozenset(VIEWS.values())
+
+
+def large_integers(x):
+    # Integers that JSON cannot carry in decimal.
+    if type(x) is list:
+        return [large_integers(part) for part in x]
+    if type(x) is dict:
+        return {key: large_integers(part) for key, part in x.items()}
+    return ["i", hex(x)] if type(x) is int and x.bit_length() > 64 else x
+
+
+# ---- decoding
+
+def content_of(x):
+    # A shallow copy, to see later whether anything has changed.
+    if isinstance(x, list):
+        return list(list.__iter__(x))
+    if isinstance(x, dict):
+        return [*dict.keys(x), *dict.values(x)]
+    if isinstance(x, set):
+        return list(set.__iter__(x))
+    if isinstance(x, bytearray):
+        return list(x)
+    if isinstance(x, collections.deque):
+        return list(collections.deque.__iter__(x))
+    return [part for pair in attributes_of(x) for part in pair]
+
+
+def attributes_of(x):
+    # The attributes that an object holds, in slots and in its dictionary.
+    found = []
+    for owner in type(x).__mro__:
+        slots = owner.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
+                found.append((name, getattr(x, name)))
+    found += [(name, value) for name, value in list(getattr(x, "__dict__", {}).items()) if type(name) is str]
+    return found
+
+
+class Decoder:
+    """Decodes the values of one message."""
+
+    def __init__(self, heap, special, known=None):
+        # `special` makes objects of tags that are no plain data: `begin(slot)`, `fill(object, slot, decoder)`,
+        # `literal(tag, parts)`. `known` are the objects of the request that is answered, by slot.
+        self.heap, self.special, self.known = heap, special, known or {}
+        self.objects = [None] * len(heap)
+        self.mutable = []
+        for n, slot in enumerate(heap):
+            exactly((list,), slot)
+            self.begin(n, slot)
+        for n, slot in enumerate(heap):
+            tag = slot[0]
+            if tag == "t":
+                self.objects[n] = tuple(self.parts(slot, 1, n))
+            elif tag == "z":
+                self.objects[n] = frozenset(self.parts(slot, 1, n))
+            elif type(tag) is list and tag and tag[0] == "n":
+                self.objects[n] = tuple.__new__(named_tuple(tag[1], tag[2:]), self.parts(slot, 1, n))
+        # Dicts and sets last: their keys hash what is within.
+        for tags in (False, True):
+            for n, x in self.mutable:
+                if issubclass(type(x), (dict, set)) is tags:
+                    self.fill(x, heap[n])
+        for n, slot in enumerate(heap):
+            if slot[0] == "v":
+                self.objects[n] = self.view(slot)
+
+    def begin(self, n, slot):
+        tag = slot[0]
+        if tag == "l":
+            x = []
+        elif tag in ("m", "mc", "mo", "md"):
+            x = {"m": dict, "mc": collections.Counter, "mo": collections.OrderedDict, "md": collections.defaultdict}[tag]()
+            if tag == "md":
+                x.default_factory = FACTORIES.get(slot[1])
+        elif tag == "s":
+            x = set()
+        elif tag == "a":
+            x = bytearray()
+        elif tag == "q":
+            exactly((int, type(None)), slot[1])
+            x = collections.deque(maxlen=slot[1])
+        elif tag in ("t", "z", "v") or type(tag) is list:
+            return
+        else:
+            x = self.special.begin(slot)
+            if x is None:
+                raise Breach("slot")
+        self.objects[n] = x
+        self.mutable.append((n, x))
+
+    def value(self, x, before=None):
+        if type(x) is not list:
+            if type(x) is dict:
+                raise Breach("object")
+            return x
+        tag = x[0]
+        if type(tag) is int:
+            if tag < 0:
+                return self.known[-1 - tag]
+            if before is not None and tag >= before and self.heap[tag][0] not in MUTABLE_TAGS:
+                raise Breach("order")
+            return self.objects[tag]
+        make = LITERALS.get(tag)
+        return make(*x[1:]) if make else self.special.literal(tag, x[1:])
+
+    def parts(self, slot, first, before=None):
+        rest = slot[first:]
+        if SCALARS.issuperset(map(type, rest)):
+            return rest
+        return [self.value(x, before) for x in rest]
+
+    def fill(self, x, slot):
+        tag = slot[0]
+        if tag == "l":
+            x[:] = self.parts(slot, 1)
+        elif tag in ("m", "mc", "mo", "md"):
+            parts = self.parts(slot, 2 if tag == "md" else 1)
+            dict.clear(x)
+            if tag == "mo":
+                x.clear()
+            x.update(zip(parts[::2], parts[1::2])) if tag != "mc" else dict.update(x, zip(parts[::2], parts[1::2]))
+        elif tag == "s":
+            parts = self.parts(slot, 1)
+            x.clear()
+            x.update(parts)
+        elif tag == "a":
+            x[:] = decode_bytes(slot[1])
+        elif tag == "q":
+            parts = self.parts(slot, 2)
+            x.clear()
+            x.extend(parts)
+        else:
+            self.special.fill(x, slot, self)
+
+    def view(self, slot):
+        parts = self.parts(slot, 2)
+        if slot[1] == "keys":
+            return dict.fromkeys(parts).keys()
+        if slot[1] == "items":
+            return dict(zip(parts[::2], parts[1::2])).items()
+        return dict(enumerate(parts)).values()
+
+
+MUTABLE_TAGS = frozenset(("l", "m", "mc", "mo", "md", "s", "a", "q", "h", "o", "e"))
+
+
+# ---- the line
+
+class Line:
+    """A stream to the other side, of bounded messages."""
+
+    def __init__(self, descriptor):
+        self.descriptor, self.rest = descriptor, b""
+
+    def send(self, message):
+        try:
+            text = write_json(message)
+        except ValueError:
+            text = write_json(large_integers(message))
+        data = text.encode()
+        if len(data) > MESSAGE_BYTES_MAX:
+            raise TooLarge
+        data = len(data).to_bytes(4, "big") + data
+        try:
+            sent = write_bytes(self.descriptor, data)
+            while sent < len(data):
+                data = memoryview(data)[sent:]
+                sent = write_bytes(self.descriptor, data)
+        except BrokenPipeError:
+            raise Gone from None
+        except ConnectionError:
+            raise Gone from None
+
+    def receive(self):
+        data = self.rest
+        while len(data) < 4:
+            data += self.more()
+        size = int.from_bytes(data[:4], "big") + 4
+        if size > MESSAGE_BYTES_MAX + 4:
+            raise Breach("size")
+        if len(data) < size:
+            parts, count = [data], len(data)
+            while count < size:
+                parts.append(self.more())
+                count += len(parts[-1])
+            data = b"".join(parts)
+        self.rest = data[size:]
+        try:
+            message = read_json(data[4:size])
+        except (ValueError, RecursionError) as error:
+            raise Breach("JSON") from error
+        if type(message) is not dict:
+            raise Breach("message")
+        return message
+
+    def more(self):
+        try:
+            part = read_bytes(self.descriptor, 1 << 18)
+        except ConnectionError:
+            part = b""
+        if not part:
+            raise Gone
+        return part
