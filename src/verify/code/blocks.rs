@@ -10,12 +10,40 @@ const BLOCKS_MAX: usize = 32;
 const LEAD_BYTES_MAX: usize = 160;
 /// What is said of programs that are shown to be wrong.
 const DOUBTS: &[&str] = &[
-    "wrong", "incorrect", "buggy", "broken", "fails", "would fail", "will fail", "not work", "doesn't work", "won't work",
-    "counterexample", "counter-example", "bad version", "naive", "pitfall", "mistake", "avoid", "instead of", "do not", "don't",
-    "too slow", "inefficient",
+    "wrong",
+    "incorrect",
+    "buggy",
+    "broken",
+    "fails",
+    "would fail",
+    "will fail",
+    "not work",
+    "doesn't work",
+    "won't work",
+    "counterexample",
+    "counter-example",
+    "bad version",
+    "naive",
+    "pitfall",
+    "mistake",
+    "avoid",
+    "instead of",
+    "do not",
+    "don't",
+    "too slow",
+    "inefficient",
 ];
 /// What takes a doubt back: the block is what mends it.
-const REPAIRS: &[&str] = &["fix", "correct version", "corrected", "here is the correct", "here's the correct", "solution", "to avoid", "improved"];
+const REPAIRS: &[&str] = &[
+    "fix",
+    "correct version",
+    "corrected",
+    "here is the correct",
+    "here's the correct",
+    "solution",
+    "to avoid",
+    "improved",
+];
 /// Marks that stand for fences in some responses: what opens and what closes.
 const REGIONS: &[(&str, &str)] = &[("<code>", "</code>"), ("[BEGIN]", "[DONE]"), ("[PYTHON]", "[/PYTHON]")];
 
@@ -97,7 +125,10 @@ fn between(response: &str, open: &str, close: &str) -> Vec<Block> {
 fn is_doubted(lead: &str) -> bool {
     let paragraph = lead.trim_end().rsplit("\n\n").next().unwrap_or_default();
     let from = paragraph.len().saturating_sub(LEAD_BYTES_MAX);
-    let near = paragraph.char_indices().find(|(at, _)| *at >= from).map_or("", |(at, _)| paragraph.get(at..).unwrap_or_default());
+    let near = paragraph
+        .char_indices()
+        .find(|(at, _)| *at >= from)
+        .map_or("", |(at, _)| paragraph.get(at..).unwrap_or_default());
     let near = near.replace('\u{2019}', "'").to_lowercase();
     DOUBTS.iter().any(|doubt| near.contains(doubt)) && !REPAIRS.iter().any(|repair| near.contains(repair))
 }

@@ -280,9 +280,19 @@ mod tests {
 
     #[test]
     fn programs_are_no_literals() {
-        for text in
-            ["assert f(1) == 2", "f(1)", "[f(1)]", "'a' + 'b'", "['a'", "'a\nb'", "{'a': 1, 2}", "(f(1) == 2)", "b'x'", "1 +", ""]
-        {
+        for text in [
+            "assert f(1) == 2",
+            "f(1)",
+            "[f(1)]",
+            "'a' + 'b'",
+            "['a'",
+            "'a\nb'",
+            "{'a': 1, 2}",
+            "(f(1) == 2)",
+            "b'x'",
+            "1 +",
+            "",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
         assert_eq!(read(&"[".repeat(10_000)), None);

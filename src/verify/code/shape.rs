@@ -134,7 +134,8 @@ fn unpack_value(value: Value, depth: usize, pieces: &mut Vec<Piece>) {
 
 fn function_name(object: &Value) -> Option<&str> {
     let places = [Some(object), object.get("metadata")];
-    let named = |place: &Value| FUNCTION_KEYS.iter().find_map(|key| place.get(key)?.as_str().map(str::to_owned)).is_some();
+    let named =
+        |place: &Value| FUNCTION_KEYS.iter().find_map(|key| place.get(key)?.as_str().map(str::to_owned)).is_some();
     let place = places.into_iter().flatten().find(|place| named(place))?;
     FUNCTION_KEYS.iter().find_map(|key| place.get(key)?.as_str()).filter(|name| !name.is_empty())
 }
@@ -203,7 +204,11 @@ fn without_strings(text: &str) -> String {
         let (before, from) = rest.split_at(at);
         code.push_str(before);
         code.push(' ');
-        rest = if from.starts_with('#') { from.split_once('\n').map_or("", |(_, after)| after) } else { after_string(from) };
+        rest = if from.starts_with('#') {
+            from.split_once('\n').map_or("", |(_, after)| after)
+        } else {
+            after_string(from)
+        };
         if from.starts_with('#') {
             code.push('\n');
         }
@@ -305,7 +310,8 @@ mod tests {
 
     #[test]
     fn functions_that_are_called_are_told_by_name_or_by_the_kind_of_test() {
-        let Shape::Calls(calls) = shape(&[r#"{"fn_name": "add", "inputs": [[2, 3], [5, 6]], "outputs": [5, 11]}"#]) else {
+        let Shape::Calls(calls) = shape(&[r#"{"fn_name": "add", "inputs": [[2, 3], [5, 6]], "outputs": [5, 11]}"#])
+        else {
             panic!("no calls");
         };
         assert_eq!((calls.name.as_deref(), calls.calls.len()), (Some("add"), 2));
@@ -318,10 +324,20 @@ mod tests {
 
     #[test]
     fn words_in_strings_and_comments_make_nothing_fail() {
-        for vain in ["f(1) == 2", "print(f(1) == 2)", "x = 'assert f(1)'", "# assert f(1)\nf(1)", "assert True", "import math", ""] {
+        for vain in [
+            "f(1) == 2",
+            "print(f(1) == 2)",
+            "x = 'assert f(1)'",
+            "# assert f(1)\nf(1)",
+            "assert True",
+            "import math",
+            "",
+        ] {
             assert!(!may_fail(vain), "{vain}");
         }
-        for text in ["assert f(1) == 2", "x = 'it\\'s'\nassert x", "def test_f(): pass", "self.assertEqual(1, 2)", "raise X"] {
+        for text in
+            ["assert f(1) == 2", "x = 'it\\'s'\nassert x", "def test_f(): pass", "self.assertEqual(1, 2)", "raise X"]
+        {
             assert!(may_fail(text), "{text}");
         }
     }

@@ -163,17 +163,12 @@ impl Mounts {
     }
 }
 
-fn mount(
-    source: &CStr,
-    target: &CStr,
-    kind: Option<&CStr>,
-    flags: c_ulong,
-    options: Option<&CStr>,
-) -> io::Result<()> {
+fn mount(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: c_ulong, options: Option<&CStr>) -> io::Result<()> {
     let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: all pointers are null or to strings that outlive the call.
-    let result =
-        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), pointer(kind), flags, pointer(options).cast::<c_void>()) };
+    let result = unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), pointer(kind), flags, pointer(options).cast::<c_void>())
+    };
     check(result.into())
 }
 

@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use libc::c_long;
 use super::confine::Disk;
+use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, sock_filter,
@@ -213,7 +213,13 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
         (libc::SYS_prctl, When::equal(0, libc::PR_SET_PDEATHSIG as u64)),
     ];
     // A file's owner gets a signal when it becomes readable: another way to send one. Leases make others wait.
-    for command in [libc::F_SETOWN, 15 /* F_SETOWN_EX */, 10 /* F_SETSIG */, 1024 /* F_SETLEASE */, 1026 /* F_NOTIFY */] {
+    for command in [
+        libc::F_SETOWN,
+        15,   /* F_SETOWN_EX */
+        10,   /* F_SETSIG */
+        1024, /* F_SETLEASE */
+        1026, /* F_NOTIFY */
+    ] {
         rules.push((libc::SYS_fcntl, When::equal(1, command as u64)));
     }
     for &request in REFUSED_REQUESTS {
@@ -245,7 +251,16 @@ const RLIMIT_CPU: u64 = 0;
 /// would outlive the program: FS_IOC_SETFLAGS in both sizes, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION in both sizes,
 /// FS_IOC_ENABLE_VERITY, FS_IOC_SET_ENCRYPTION_POLICY.
 const REFUSED_REQUESTS: &[u64] = &[
-    0x8901, 0x8902, 0x5412, 0x541c, 0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4004_7602, 0x4080_6685,
+    0x8901,
+    0x8902,
+    0x5412,
+    0x541c,
+    0x4008_6602,
+    0x4004_6602,
+    0x401c_5820,
+    0x4008_7602,
+    0x4004_7602,
+    0x4080_6685,
     0x800c_6613,
 ];
 

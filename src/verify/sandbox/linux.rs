@@ -172,7 +172,8 @@ impl Sandbox {
                 memory_bytes: u64::from(options.memory_limit_mib) << 20,
                 disk,
             };
-            let rules = wanted.landlock.map(|version| Rules::new(version, &interpreter.readable, &interpreter.starters));
+            let rules =
+                wanted.landlock.map(|version| Rules::new(version, &interpreter.readable, &interpreter.starters));
             let parts = Parts { interpreter: interpreter.clone(), scratch: ScratchRoot::new()?, rules, setting };
             let nursery = Nursery::open(parts)?;
             let first = nursery.make()?;

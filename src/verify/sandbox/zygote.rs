@@ -81,8 +81,8 @@ impl Zygote {
         rules: Option<&Rules>,
         scratch: Scratch,
     ) -> io::Result<Self> {
-        let (control, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(io::Error::from)?;
+        let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
         let ruleset = rules.map(|rules| rules.build().map_err(io::Error::other)).transpose()?.flatten();
         let start = Start {
             modules,

@@ -134,7 +134,7 @@ def depending(trees, wanted):
                 found |= loads(node.func)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in found:
                 # `f(items)`: it may change them.
-                found |= {part.id for arg in node.args for part in [arg] if isinstance(part, ast.Name)}
+                found |= {name for arg in node.args for name in loads(arg)}
         if len(found) == size:
             return found
 

@@ -100,18 +100,18 @@ class ProgramSide:
             return encoder.slot(x) if found is None else encoder.value(found)
         if kind is Stub:
             return ["f", x._number]
-        if isinstance(x, enum.Enum) and not isinstance(x, (int, str, float)):
+        if issubclass(kind, enum.Enum) and not issubclass(kind, (int, str, float)):
             encoder.value(kind)
             return ["e", self.number(kind), x.name]
-        if kind.__flags__ & HEAP and self.is_shared(kind) and not isinstance(x, (tuple, BaseException)):
+        if kind.__flags__ & HEAP and self.is_shared(kind) and not issubclass(kind, (tuple, BaseException)):
             return encoder.slot(x)
         return None
 
     def slot(self, encoder, x):
         kind = type(x)
-        if isinstance(x, (list, dict, set, bytearray, collections.deque)) or kind in CONTAINERS:
+        if issubclass(kind, MUTABLE) or kind in CONTAINERS:
             return None
-        if kind.__flags__ & HEAP and self.is_shared(kind) and not isinstance(x, type):
+        if kind.__flags__ & HEAP and self.is_shared(kind) and not issubclass(kind, type):
             return ["o", kind.__name__, *self.attributes(encoder, x)]
         return self.handle(encoder, x, kind)
 
@@ -120,7 +120,7 @@ class ProgramSide:
 
     def handle(self, encoder, x, kind):
         n = self.number(x)
-        if isinstance(x, type):
+        if issubclass(kind, type):
             if issubclass(x, BaseException):
                 bases = [base.__name__ for base in x.__mro__[1:] if issubclass(base, BaseException)]
                 return ["h", n, "x", None, str(x.__name__), False, bases]
@@ -132,13 +132,13 @@ class ProgramSide:
         name = name if type(name) is str else kind.__name__
         if inspect.iscoroutine(x):
             return ["h", n, "y", None, name, False, None]
-        if isinstance(x, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
+        if issubclass(kind, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
             return ["h", n, "f", None, name, False, None]
         if is_iterator(x):
             return ["h", n, "g", None, name, False, None]
         has_truth = hasattr(kind, "__bool__") or hasattr(kind, "__len__")
         snapshot, encoder.snapshots = None, getattr(encoder, "snapshots", 0) + 1
-        if kind.__flags__ & HEAP and encoder.snapshots <= SNAPSHOTS_MAX and not isinstance(x, types.ModuleType):
+        if kind.__flags__ & HEAP and encoder.snapshots <= SNAPSHOTS_MAX and not issubclass(kind, types.ModuleType):
             snapshot = self.attributes(encoder, x)
         of = self.number(kind)
         return ["h", n, "k" if callable(x) else "o", of, kind.__name__, has_truth, snapshot]

@@ -101,7 +101,8 @@ def take_names(plan, side, answer):
             side.watched[name] = name
     side.found = found
     if plan.of_language and not found:
-        side.end("no_tests")
+        # The program defines nothing of what may be meant: if the language's own will do, nothing is tested.
+        side.end("no_tests") if passes_alone(plan, side) else side.end("exception", "NameError")
     for own, theirs in plan.program.names.items():
         if theirs in found:
             side.scope[own] = found[theirs]
@@ -110,6 +111,16 @@ def take_names(plan, side, answer):
     for own in plan.program.modules:
         side.scope[own] = types.SimpleNamespace(**found)
     return arities
+
+
+def passes_alone(plan, side):
+    """Whether tests pass that name nothing but functions of the language, without any program."""
+    try:
+        for tree in plan.trees:
+            exec(compile(tree, "<test>", "exec", dont_inherit=True), side.scope)
+        return True
+    except BaseException:
+        return False
 
 
 def load_question(plan, side):
@@ -356,8 +367,9 @@ def alike(x, y):
 def check(payload):
     """Returns what is wrong with tests, without a program."""
     try:
-        Plan(payload)
-        return None
+        plan, side = Plan(payload), Trial(None, None)
+        prepare(plan, side)
+        return "no_tests" if plan.of_language and passes_alone(plan, side) else None
     except NoTests:
         return "no_tests"
     except Unusable:

@@ -77,29 +77,30 @@ def encode_date(x):
 def encode_plain(x):
     # Returns the literal of a value whose type, or a base of it, is plain; None if there is none. Bases in an order in
     # which the narrower comes first. Methods are those of the base: what a subclass makes of them does not matter.
-    if isinstance(x, bool):
+    kind = type(x)
+    if issubclass(kind, bool):
         return bool(x)
-    if isinstance(x, int):
+    if issubclass(kind, int):
         return int.__add__(x, 0)
-    if isinstance(x, float):
+    if issubclass(kind, float):
         return float.__pos__(x)
-    if isinstance(x, str):
+    if issubclass(kind, str):
         return "".join(str.__iter__(x))
-    if isinstance(x, (bytes, bytearray)):
+    if issubclass(kind, (bytes, bytearray)):
         return ["b", bytes(memoryview(x)).decode("latin-1")]
-    if isinstance(x, complex):
+    if issubclass(kind, complex):
         return ["c", complex.__add__(x, 0).real, complex.__add__(x, 0).imag]
-    if isinstance(x, decimal.Decimal):
+    if issubclass(kind, decimal.Decimal):
         return ["D", decimal.Decimal.__str__(x)]
-    if isinstance(x, fractions.Fraction):
+    if issubclass(kind, fractions.Fraction):
         return ["F", hex(x.numerator), hex(x.denominator)]
-    if isinstance(x, datetime.date):
+    if issubclass(kind, datetime.date):
         return encode_date(x)
-    if isinstance(x, datetime.time):
+    if issubclass(kind, datetime.time):
         return ["tm", x.hour, x.minute, x.second, x.microsecond]
-    if isinstance(x, datetime.timedelta):
+    if issubclass(kind, datetime.timedelta):
         return ["td", x.days, x.seconds, x.microseconds]
-    if isinstance(x, memoryview):
+    if issubclass(kind, memoryview):
         return ["b", bytes(x).decode("latin-1")]
     if type(x) is range:
         return ["R", hex(x.start), hex(x.stop), hex(x.step)]
@@ -112,7 +113,7 @@ def encode_plain(x):
     if type(x) is re.Match:
         spans = [list(x.span(n)) for n in range(x.re.groups + 1)]
         return ["re", x.string, spans, dict(x.re.groupindex)] if type(x.string) is str else None
-    if isinstance(x, type) and (TYPES.get(x.__name__) is x or BUILTIN_ERRORS.get(x.__name__) is x):
+    if issubclass(kind, type) and (TYPES.get(x.__name__) is x or BUILTIN_ERRORS.get(x.__name__) is x):
         return ["B", x.__name__]
     return None
 
@@ -293,9 +294,9 @@ class Encoder:
         if issubclass(kind, MUTABLE) or kind in CONTAINERS:
             # Whatever a subclass of a list does, it travels as a list.
             return self.slot(x)
-        if isinstance(x, tuple):
+        if issubclass(kind, tuple):
             return self.sequence(x, tuple(tuple.__iter__(x)), self.tuple_tag(x))
-        if isinstance(x, frozenset):
+        if issubclass(kind, frozenset):
             return self.sequence(x, tuple(frozenset.__iter__(x)), "z")
         found = encode_plain(x)
         return self.special(self, x, True) if found is None else found
@@ -318,25 +319,25 @@ class Encoder:
 
     def content(self, x):
         kind = type(x)
-        if isinstance(x, list):
+        if issubclass(kind, list):
             return ["l", *self.values(x if kind is list else list(list.__iter__(x)))]
-        if isinstance(x, dict):
+        if issubclass(kind, dict):
             items = x if kind is dict else dict(zip(dict.keys(x), dict.values(x)))
             parts = self.values(list(itertools.chain.from_iterable(items.items())))
-            if isinstance(x, collections.Counter):
+            if issubclass(kind, collections.Counter):
                 return ["mc", *parts]
-            if isinstance(x, collections.OrderedDict):
+            if issubclass(kind, collections.OrderedDict):
                 return ["mo", *parts]
-            if isinstance(x, collections.defaultdict):
+            if issubclass(kind, collections.defaultdict):
                 factory = collections.defaultdict.default_factory.__get__(x)
                 names = [name for name, made in FACTORIES.items() if made is factory]
                 return ["md", names[0] if names else None, *parts]
             return ["m", *parts]
-        if isinstance(x, set):
+        if issubclass(kind, set):
             return ["s", *self.values(list(set.__iter__(x)))]
-        if isinstance(x, bytearray):
+        if issubclass(kind, bytearray):
             return ["a", bytes(memoryview(x)).decode("latin-1")]
-        if isinstance(x, collections.deque):
+        if issubclass(kind, collections.deque):
             return ["q", x.maxlen, *self.values(list(collections.deque.__iter__(x)))]
         for name, view in VIEWS.items():
             if kind is view:

@@ -1,1 +1,0 @@
-//! Programs in the real sandbox.
