@@ -130,10 +130,9 @@ impl CodeVerifier {
     /// # Errors
     /// [`SandboxFault`] if the machine failed to read them, which says nothing of the tests.
     pub fn check_tests(&self, case: &CodeCase) -> Result<Option<TestsFault>, SandboxFault> {
-        if let Err(fault) = check_tests(&case.tests) {
-            return Ok(Some(fault));
-        }
-        let (Ok(sandbox), Shape::Program(tests)) = (&self.sandbox, Shape::of(&case.tests)) else { return Ok(None) };
+        let (Ok(sandbox), Shape::Program(tests)) = (&self.sandbox, Shape::of(&case.tests)) else {
+            return Ok(check_tests(&case.tests).err());
+        };
         let payload = json(&Payload { tests: &tests, ..payload(case, &[], &[]) });
         let ran = sandbox.run(&Job { role: Role::Check, payload: &payload, stdin: &[] })?;
         Ok(match Story::of_tests(ran).rule {

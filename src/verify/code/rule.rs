@@ -76,6 +76,7 @@ impl Rule {
         Self::Exception,
         Self::SyntaxError,
         Self::MemoryLimit,
+        Self::OutputLimit,
         Self::Refused,
         Self::EarlyExit,
         Self::Finished,

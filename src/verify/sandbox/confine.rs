@@ -36,7 +36,7 @@ const CAPABILITIES_MAX: c_ulong = 64;
 
 /// Where programs write their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Disk {
+pub(in crate::verify) enum Disk {
     /// A file system in memory of bounded size, which nobody else sees; whatever is deleted in it is gone.
     Private,
     /// A directory whose files are counted, and from which none can be taken.

@@ -162,28 +162,41 @@ impl Sandbox {
         (checks, last)
     }
 
+    /// Opens a sandbox whose programs write to this kind of disk.
+    #[cfg(test)]
+    pub(in crate::verify) fn open_on(options: &SandboxOptions, disk: Disk) -> io::Result<Self> {
+        let interpreter = Interpreter::find(&options.python).map_err(io::Error::other)?;
+        let wanted = Wanted { landlock: rules::version().ok(), seccomp: true };
+        Self::on_disk(options, &interpreter, wanted, disk)
+    }
+
+    /// Returns the process groups of the interpreters that nobody uses.
+    #[cfg(test)]
+    pub(in crate::verify) fn groups(&self) -> Vec<u32> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Zygote::pid).collect()
+    }
+
     /// Builds a sandbox with these layers: with a disk of its own if that is allowed here.
     fn with_layers(options: &SandboxOptions, interpreter: &Interpreter, wanted: Wanted) -> io::Result<Self> {
-        let open = |disk: Disk| {
-            let filters = if wanted.seccomp { filter_programs(disk).map_err(io::Error::other)? } else { Vec::new() };
-            let setting = Setting {
-                filters,
-                cpu_s: options.time_limit_s,
-                memory_bytes: u64::from(options.memory_limit_mib) << 20,
-                disk,
-            };
-            let rules =
-                wanted.landlock.map(|version| Rules::new(version, &interpreter.readable, &interpreter.starters));
-            let parts = Parts { interpreter: interpreter.clone(), scratch: ScratchRoot::new()?, rules, setting };
-            let nursery = Nursery::open(parts)?;
-            let first = nursery.make()?;
-            let idle = Mutex::new(vec![first]);
-            Ok::<_, io::Error>(Self { options: options.clone(), disk, idle, nursery, left_out: Vec::new() })
-        };
-        open(Disk::Private).or_else(|error| {
+        Self::on_disk(options, interpreter, wanted, Disk::Private).or_else(|error| {
             tracing::debug!("no disk of its own for the sandbox: {error}");
-            open(Disk::Shared)
+            Self::on_disk(options, interpreter, wanted, Disk::Shared)
         })
+    }
+
+    fn on_disk(options: &SandboxOptions, interpreter: &Interpreter, wanted: Wanted, disk: Disk) -> io::Result<Self> {
+        let filters = if wanted.seccomp { filter_programs(disk).map_err(io::Error::other)? } else { Vec::new() };
+        let setting = Setting {
+            filters,
+            cpu_s: options.time_limit_s,
+            memory_bytes: u64::from(options.memory_limit_mib) << 20,
+            disk,
+        };
+        let rules = wanted.landlock.map(|version| Rules::new(version, &interpreter.readable, &interpreter.starters));
+        let parts = Parts { interpreter: interpreter.clone(), scratch: ScratchRoot::new()?, rules, setting };
+        let nursery = Nursery::open(parts)?;
+        let idle = Mutex::new(vec![nursery.make()?]);
+        Ok(Self { options: options.clone(), disk, idle, nursery, left_out: Vec::new() })
     }
 
     /// Runs a program that tries to get out; returns the layers that did not hold, with what went through.

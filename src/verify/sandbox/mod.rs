@@ -55,6 +55,9 @@ mod watch;
 #[cfg(target_os = "linux")]
 mod zygote;
 
+#[cfg(all(test, target_os = "linux"))]
+pub(in crate::verify) use confine::Disk;
+
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]

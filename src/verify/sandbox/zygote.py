@@ -221,7 +221,8 @@ def main():
     import builtins
 
     builtins.exit = builtins.quit = sys.exit
-    names = {"__name__": "harness", "__builtins__": builtins}
+    # With built-ins of its own: what a program does to those of the language does not reach it.
+    names = {"__name__": "harness", "__builtins__": dict(vars(builtins))}
     for name, source in setting["modules"]:
         exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), names)
     confinement = Confinement(setting)

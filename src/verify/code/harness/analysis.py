@@ -8,6 +8,8 @@ PROGRAM_MODULES = frozenset(
     "solution solutions answer main submission candidate your_module my_module module program code response task "
     "implementation your_code my_code student user_code solution_module".split()
 )
+# What may show a trace of the program without naming it: files, streams, the system.
+TRACES = frozenset("os sys io open Path pathlib glob shutil capsys caplog tmp_path".split())
 FAILING_CALLS = ("assert", "fail", "raises", "exit", "_exit", "quit")
 
 
@@ -103,7 +105,7 @@ def targets(node):
 
 def depending(trees, wanted):
     # Names whose value may depend on the program: what it defines, parameters, and what is made of those.
-    found = set(wanted)
+    found = set(wanted) | TRACES
     nodes = [node for tree in trees for node in ast.walk(tree)]
     found.update(node.arg for node in nodes if isinstance(node, ast.arg))
     while True:

@@ -11,6 +11,10 @@ import types
 
 ITERATOR_CHUNK_MAX = 4096
 SNAPSHOTS_MAX = 200
+# EPERM, EACCES; ENOMEM; EFBIG; ENOSPC, EDQUOT.
+ERRNO_CAUSES = {
+    1: "refused", 13: "refused", 12: "memory_limit", 27: "output_limit", 28: "disk_full", 122: "disk_full"
+}
 HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was made at run time
 
 
@@ -19,8 +23,7 @@ def cause_of(error):
     if isinstance(error, MemoryError):
         return "memory_limit"
     if isinstance(error, OSError):
-        # Constants of errno: EPERM, EACCES; ENOMEM; ENOSPC; EDQUOT.
-        return {1: "refused", 13: "refused", 12: "memory_limit", 28: "disk_full", 122: "disk_full"}.get(error.errno, "exception")
+        return ERRNO_CAUSES.get(error.errno, "exception")
     if isinstance(error, SystemExit):
         return "early_exit"
     return "exception"

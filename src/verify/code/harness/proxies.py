@@ -238,6 +238,10 @@ class Drawn(Proxy):
         return SIDE.request("attr", [self, "close"])()
 
 
+    def __len__(self):
+        raise TypeError("an iterator has no len()")
+
+
 ITEMS_MAX = 1 << 20
 
 
@@ -299,3 +303,8 @@ class EnumProxy(Proxy):
     __hash__ = ClassProxy.__hash__
     __eq__ = ClassProxy.__eq__
     __ne__ = ClassProxy.__ne__
+
+
+for _kind in (CallableProxy, ClassProxy, LiveProxy, LiveCallable, Drawn, EnumProxy):
+    # The program's, not ours.
+    _kind.__doc__ = Proxy.__dict__["__doc__"]

@@ -407,7 +407,7 @@ class Decoder:
         # `literal(tag, parts)`. `known` are the objects of the request that is answered, by slot.
         self.heap, self.special, self.known = heap, special, known or {}
         self.objects = [None] * len(heap)
-        self.mutable = []
+        self.mutable, self.views = [], []
         for n, slot in enumerate(heap):
             exactly((list,), slot)
             self.begin(n, slot)
@@ -424,9 +424,8 @@ class Decoder:
             for n, x in self.mutable:
                 if issubclass(type(x), (dict, set)) is tags:
                     self.fill(x, heap[n])
-        for n, slot in enumerate(heap):
-            if slot[0] == "v":
-                self.objects[n] = self.view(slot)
+        for shown, slot in self.views:
+            self.fill_view(shown, slot)
 
     def begin(self, n, slot):
         tag = slot[0]
@@ -443,7 +442,12 @@ class Decoder:
         elif tag == "q":
             exactly((int, type(None)), slot[1])
             x = collections.deque(maxlen=slot[1])
-        elif tag in ("t", "z", "v") or type(tag) is list:
+        elif tag == "v":
+            shown = {}
+            self.objects[n] = {"keys": shown.keys, "values": shown.values, "items": shown.items}[slot[1]]()
+            self.views.append((shown, slot))
+            return
+        elif tag in ("t", "z") or type(tag) is list:
             return
         else:
             x = self.special.begin(slot)
@@ -496,16 +500,18 @@ class Decoder:
         else:
             self.special.fill(x, slot, self)
 
-    def view(self, slot):
+    def fill_view(self, shown, slot):
+        # Of a dict that only the view knows.
         parts = self.parts(slot, 2)
         if slot[1] == "keys":
-            return dict.fromkeys(parts).keys()
-        if slot[1] == "items":
-            return dict(zip(parts[::2], parts[1::2])).items()
-        return dict(enumerate(parts)).values()
+            shown.update(dict.fromkeys(parts))
+        elif slot[1] == "items":
+            shown.update(zip(parts[::2], parts[1::2]))
+        else:
+            shown.update(enumerate(parts))
 
 
-MUTABLE_TAGS = frozenset(("l", "m", "mc", "mo", "md", "s", "a", "q", "h", "o", "e"))
+MUTABLE_TAGS = frozenset(("l", "m", "mc", "mo", "md", "s", "a", "q", "h", "o", "v"))
 
 
 # ---- the line
