@@ -241,6 +241,9 @@ class Drawn(Proxy):
     def __len__(self):
         raise TypeError("an iterator has no len()")
 
+    def __length_hint__(self):
+        return NotImplemented
+
 
 ITEMS_MAX = 1 << 20
 

@@ -27,7 +27,7 @@ TYPES = {
 TYPES["NoneType"] = type(None)
 VIEWS = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
 FACTORIES = {"int": int, "list": list, "dict": dict, "set": set, "str": str, "float": float, "bool": bool, "tuple": tuple}
-write_json, read_json = json.JSONEncoder(separators=(",", ":")).encode, json.loads
+write_json, read_json = json.JSONEncoder(separators=(",", ":")).encode, json.JSONDecoder().scan_once
 read_bytes, write_bytes = os.read, os.write
 all_are = lambda left, right: len(left) == len(right) and all(map(operator.is_, left, right))
 
@@ -556,10 +556,11 @@ class Line:
             data = b"".join(parts)
         self.rest = data[size:]
         try:
-            message = read_json(data[4:size])
-        except (ValueError, RecursionError) as error:
+            text = data[4:size].decode()
+            message, end = read_json(text, 0)
+        except (ValueError, RecursionError, StopIteration) as error:
             raise Breach("JSON") from error
-        if type(message) is not dict:
+        if type(message) is not dict or end != len(text):
             raise Breach("message")
         return message
 
