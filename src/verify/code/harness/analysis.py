@@ -38,9 +38,20 @@ class ProgramImports(ast.NodeTransformer):
     """Takes out the imports of the program: modules that are not there, by the names that tests use for it."""
 
     def __init__(self):
-        self.names, self.modules, self.missing = {}, {}, []
+        self.names, self.modules, self.missing, self.tries = {}, {}, [], 0
+
+    def visit_Try(self, node):
+        # Tests that can do without a module say so.
+        self.tries += 1
+        node.body = [self.visit(part) for part in node.body]
+        self.tries -= 1
+        for name in ("handlers", "orelse", "finalbody"):
+            setattr(node, name, [self.visit(part) for part in getattr(node, name)])
+        return node
 
     def visit_ImportFrom(self, node):
+        if self.tries and not self.is_program(node.module or "solution"):
+            return node
         if node.module == "__future__" or (node.module and not node.level and is_there(node.module)):
             return node
         if not self.is_program(node.module or "solution"):
@@ -53,7 +64,7 @@ class ProgramImports(ast.NodeTransformer):
     def visit_Import(self, node):
         kept = []
         for alias in node.names:
-            if is_there(alias.name):
+            if is_there(alias.name) or (self.tries and not self.is_program(alias.name)):
                 kept.append(alias)
             elif self.is_program(alias.name):
                 self.modules[alias.asname or alias.name.split(".")[0]] = alias.name
@@ -235,14 +246,19 @@ def is_plain_class(node):
     return all(is_plain(part) for part in node.body)
 
 
-def preamble_of(trees, wanted, answer):
+def preamble_of(trees, wanted, sources):
     # The classes of the tests that exist on both sides, with their sources; not those that lean on the program.
-    found, allowed = [], set(GENUINE)
+    found = []
     for tree in trees:
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and is_plain_class(node) and not is_test_class(node) and not loads(node) & wanted:
-                found.append((node.name, ast.get_source_segment(answer[id(tree)], node), decorators(node, answer[id(tree)])))
-    return [[name, "".join(above) + text] for name, text, above in found if text]
+            if is_shared_class(node) and not loads(node) & wanted:
+                text = ast.get_source_segment(sources[id(tree)], node)
+                found.append([node.name, "".join(decorators(node, sources[id(tree)])) + (text or "")])
+    return found
+
+
+def is_shared_class(node):
+    return isinstance(node, ast.ClassDef) and is_plain_class(node) and not is_test_class(node)
 
 
 def decorators(node, text):
@@ -305,7 +321,7 @@ class Plan:
         self.given = given - set(self.program.names)
         self.calls_check = self.adds_check()
         if self.calls_check:
-            self.used.add(self.entry)
+            self.used |= loads(self.check)
         self.question, self.question_tree = question_code(payload["question"])
         self.wants()
         if not self.payload["calls"]:
@@ -322,7 +338,8 @@ class Plan:
     def adds_check(self):
         # HumanEval: the tests define `check` and leave the call to us.
         is_check = any(isinstance(n, FUNCTIONS) and n.name == "check" for tree in self.trees for n in tree.body)
-        return bool(is_check and self.entry and "check" not in self.used)
+        self.check = parse("check(%s)" % self.entry) if is_check and self.entry and "check" not in self.used else None
+        return self.check is not None
 
     def wants(self):
         self.has_star = "*" in self.given
@@ -335,6 +352,7 @@ class Plan:
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in self.program.modules:
                     missing.add(node.attr)
         if self.payload["calls"]:
+            self.entry = self.entry and self.entry.split(".")[-1]
             missing = {self.payload["fn_name"] or self.entry} - {None}
         self.of_language = not missing and not self.payload["calls"]
         if self.of_language:
@@ -352,7 +370,7 @@ class Plan:
             failing.visit(node)
         if not self.wanted or not (failing.found or failing.others):
             raise NoTests
-        used = set().union(*(loads(tree) for tree in self.trees)) | ({self.entry} if self.calls_check else set())
+        used = set().union(*(loads(tree) for tree in self.trees)) | (loads(self.check) if self.calls_check else set())
         if not used & (self.wanted | set(self.program.names) | set(self.program.modules)):
             raise NoTests
         # Where assertions are what decides, at least one has to be run.

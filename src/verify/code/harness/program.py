@@ -347,11 +347,11 @@ def encode_is_plain(x):
 
 def load(side, request, space):
     # What the tests bring along comes first: their imports, and their classes that are plain data.
-    for text in request["imports"]:
-        try:
-            exec(compile(text, "<imports>", "exec", dont_inherit=True), space)
-        except Exception:
-            pass
+    try:
+        exec(compile(request["imports"], "<imports>", "exec", dont_inherit=True), space)
+    except Exception:
+        pass
+    side.preamble = {name: space[name] for name in request["shared"] if name in space}
     apart = {"__name__": "answer", "__builtins__": builtins}
     for text in request["above"] + [text for _name, text in request["preamble"]]:
         try:

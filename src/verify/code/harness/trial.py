@@ -16,7 +16,6 @@ def prepare(plan, side):
     sys.modules["__main__"] = sys.modules["tests"] = module
     side.scope = scope = module.__dict__
     scope["__builtins__"] = own = dict(GENUINE)
-    own["__import__"] = import_for(side)
     own["print"] = printing(side)
     scope["__asserted__"] = side.count
     side.given_input = own["input"]
@@ -35,18 +34,6 @@ def prepare(plan, side):
     return scope
 
 
-def import_for(side):
-    genuine = GENUINE["__import__"]
-
-    def run(name, *args, **kwargs):
-        try:
-            return genuine(name, *args, **kwargs)
-        except ImportError:
-            side.end("tests_unusable", "ModuleNotFoundError")
-
-    return run
-
-
 def printing(side):
     def run(*args, **kwargs):
         # A look at an object decides nothing.
@@ -59,12 +46,12 @@ def load_program(plan, side):
     """Has the program chosen and loaded; returns the arities of its functions."""
     payload = plan.payload
     preamble = preamble_of(plan.trees, plan.wanted, plan.sources)
-    side.preamble = {name: True for name, _text in preamble}
-    imports = [text for text in payload["test_imports"] if text.strip()]
+    shared = [node.name for node in plan.imports.body if is_shared_class(node)]
+    side.preamble = dict.fromkeys(shared + [name for name, _text in preamble], True)
     request = {
         "question": payload["question"], "entry_point": plan.entry, "blocks": payload["blocks"], "response": payload["response"],
-        "doubtful": payload["doubtful"], "wanted": sorted(plan.wanted), "imports": imports, "preamble": preamble,
-        "above": plan.import_sources() if preamble else [], "infers": bool(payload["calls"]),
+        "doubtful": payload["doubtful"], "wanted": sorted(plan.wanted), "preamble": preamble,
+        "imports": "\n".join(payload["test_imports"]), "shared": shared, "above": plan.import_sources() if preamble else [], "infers": bool(payload["calls"]),
     }
     try:
         side.line.send(request)
@@ -195,7 +182,7 @@ class Trial(TestSide):
         exec(compile(counted(tree), "<test>", "exec", dont_inherit=True), self.scope)
 
     def check(self):
-        self.scope["check"](self.scope[self.plan.entry])
+        exec(compile(self.plan.check, "<test>", "exec", dont_inherit=True), self.scope)
 
     def collect_known(self, tree):
         return id(tree) in self.collected

@@ -257,6 +257,16 @@ fn nested() -> Vec<(&'static str, String, Vec<&'static str>)> {
             "assert V(1).x == 4",
         ),
         yes("a class for a function", "class f:\n    def __new__(c, x): return Yes()", "assert f(2) == 4"),
+        (
+            "a method of the tests' own class, hidden by an attribute",
+            "def f(x):\n    n = N(0)\n    n.same = lambda o: True\n    return n".to_owned(),
+            vec!["class N:\n    def __init__(self, v): self.v = v\n    def same(self, o): return self.v == o.v", "assert f(2).same(N(4))"],
+        ),
+        (
+            "the tests' own class, written again",
+            "class N:\n    def __init__(self, v): self.v = 0\n    same = __eq__ = lambda s, o: True\ndef f(x): return N(0)".to_owned(),
+            vec!["class N:\n    def __init__(self, v): self.v = v\n    def __eq__(self, o): return self.v == o.v", "assert f(2) == N(4)"],
+        ),
         yes("a solution", "class Solution:\n    def f(self, x): return Yes()", "assert Solution().f(2) == 4"),
     ]
 }

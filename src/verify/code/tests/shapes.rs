@@ -31,6 +31,7 @@ fn every_shape_of_tests_tells_right_from_wrong() {
         "def check(candidate):\n    assert candidate(2, 3) == 5\ncheck(add)".to_owned(),
         "if add(2, 3) != 5:\n    raise ValueError('wrong')".to_owned(),
         "import sys\nif add(2, 3) != 5:\n    sys.exit(1)".to_owned(),
+        "try:\n    import no_such_module_anywhere as n\nexcept ImportError:\n    n = None\nassert n is None and add(2, 3) == 5".to_owned(),
         "result = [add(a, 1) for a in range(3)]\nassert result == [1, 2, 3]".to_owned(),
         "class Calc:\n    def __init__(self, op): self.op = op\n    def run(self): return self.op(2, 3)\nassert Calc(add).run() == 5".to_owned(),
         json!({"fn_name": "add", "inputs": [[2, 3], [5, 6]], "outputs": [5, 11]}).to_string(),
@@ -185,7 +186,11 @@ fn questions_that_begin_a_program_and_entry_points_are_used() {
         question: "Fix this:\n```python\ndef add(a, b):\n    return a - b\n```\n".to_owned(),
         ..case(program, &["assert add(2, 3) == 5"])
     };
+    let method =
+        |program: &str| CodeCase { entry_point: Some("Solution().double".to_owned()), ..case(program, &[check]) };
     assert_ends(&[
+        (":tests_passed", method("class Solution:\n    def double(self, xs):\n        return [2 * x for x in xs]")),
+        (":test_failed", method("class Solution:\n    def double(self, xs):\n        return xs")),
         ("continuation:tests_passed", with("    return [helper(x) for x in xs]\n")),
         (
             "continuation:tests_passed",

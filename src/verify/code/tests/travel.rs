@@ -362,6 +362,14 @@ fn classes_of_the_tests_exist_on_both_sides() {
         "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val, self.next = val, next\nclass Solution:\n{reverse}"
     );
     let plain = format!("class Solution:\n{reverse}");
+    // As lines of the imports.
+    let listed = CodeCase {
+        test_imports: node.lines().map(str::to_owned).collect(),
+        ..case(
+            "def f(n: ListNode): return ListNode(n.val + 1, n)",
+            &["n = f(make([1, 2]))\nassert values(n) == [2, 1, 2] and isinstance(n, ListNode)"],
+        )
+    };
     let api = "class Mountain:\n    def __init__(self, xs): self.xs = xs\n    def get(self, i): return self.xs[i]\n    def length(self): return len(self.xs)";
     let shape = "from dataclasses import dataclass\n@dataclass\nclass Item:\n    name: str\n    price: float = 1.0";
     let cases = [
@@ -385,6 +393,7 @@ fn classes_of_the_tests_exist_on_both_sides() {
         passes("def f(n):\n    n.val = 7", &[node, "n = ListNode(1)\nf(n)\nassert n.val == 7"]),
     ];
     assert_ends(&cases[..7]);
+    assert_ends(&[(":tests_passed", listed)]);
     let verifier = super::verifier(4);
     assert!(!super::reason(&verifier, &cases[7].1).ends_with("passed"));
     assert_ends(&cases[8..]);
