@@ -51,6 +51,7 @@
 //! memory, an interpreter that was ended).
 
 mod blocks;
+#[cfg(target_os = "linux")]
 mod harness;
 mod literal;
 mod outputs;
@@ -69,6 +70,7 @@ use super::TestsFault;
 use super::sandbox::{Incomplete, Job, Role, Sandbox, SandboxFault};
 use crate::domain::{UnverifiableCause, Verdict};
 pub(super) use blocks::program_blocks;
+#[cfg(target_os = "linux")]
 pub(super) use harness::HARNESS;
 use rule::Rule;
 use shape::{Call, Shape};

@@ -77,10 +77,10 @@ fn idle(passed: Duration, busy_ns: u64, is_held: bool) -> Duration {
 fn sample(pid: u32) -> Option<Sample> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (state, ticks, threads) = read_stat(&stat)?;
-    let (mut ran_ns, mut waited_ns) = read_schedstat(&format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let (ran_ns, mut waited_ns) = read_schedstat(&format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    // The first thread's own are not those of all, and a kernel may keep no such account.
+    let ran_ns = ran_ns.max(ticks.saturating_mul(CLOCK_TICK_NS));
     if threads > 1 {
-        // The first thread's own are not those of all.
-        ran_ns = ran_ns.max(ticks.saturating_mul(CLOCK_TICK_NS));
         waited_ns = 0;
         let entries = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
         for entry in entries.flatten().take(THREADS_MAX) {

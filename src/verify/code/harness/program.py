@@ -99,7 +99,7 @@ class ProgramSide:
     def __call__(self, encoder, x, is_last):
         kind = type(x)
         if is_last:
-            found = array_of(x)
+            found = scalar_of(x)
             return encoder.slot(x) if found is None else encoder.value(found)
         if kind is Stub:
             return ["f", x._number]
@@ -112,7 +112,7 @@ class ProgramSide:
 
     def slot(self, encoder, x):
         kind = type(x)
-        if issubclass(kind, MUTABLE) or kind in CONTAINERS:
+        if issubclass(kind, MUTABLE) or kind in CONTAINERS or is_array(kind):
             return None
         if kind.__flags__ & HEAP and self.is_shared(kind) and not issubclass(kind, type):
             return ["o", kind.__name__, *self.attributes(encoder, x)]
@@ -307,12 +307,10 @@ def is_iterator(x):
     return not kind.__flags__ & HEAP and hasattr(kind, "__next__") and hasattr(kind, "__iter__")
 
 
-def array_of(x):
-    # Arrays and scalars of numpy as plain values, where numpy is in use.
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(x, (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))):
-        return x.tolist()
-    return None
+def scalar_of(x):
+    # A scalar of numpy as a plain value, where numpy is in use.
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    return x.item() if isinstance(generic, type) and issubclass(type(x), generic) else None
 
 
 class Printed:

@@ -47,6 +47,8 @@ class TestSide:
             return ["x", kind.__name__, *[part for part in x.args if type(part) in SCALARS]]
         if hasattr(kind, "__next__"):
             return ["it", self.expose(x.__next__ if hasattr(x, "__next__") else x, x)]
+        if hasattr(kind, "dtype") and hasattr(kind, "item"):
+            return encoder.value(x.item())
         if callable(x):
             return self.encode_function(x)
         if isinstance(x, types.ModuleType):
@@ -229,7 +231,7 @@ class TestSide:
                 self.fill(result, slot, decoder)
 
     def change(self, x, slot, decoder):
-        if isinstance(x, (list, dict, set, bytearray, collections.deque)):
+        if isinstance(x, MUTABLE) or is_array(type(x)):
             decoder.fill(x, slot)
         elif slot[0] == "o":
             vars(x).clear() if hasattr(x, "__dict__") else None

@@ -11,6 +11,7 @@ import decimal
 import fractions
 import itertools
 import json
+import math
 import operator
 import os
 import re
@@ -235,6 +236,30 @@ BUILTIN_ERRORS = {
 }
 
 
+# ---- arrays of numpy, where it is in use
+
+ARRAY_KINDS, ITEM_BYTES_MAX = "biufcUS", 4096
+
+
+def is_array(kind):
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return isinstance(array, type) and issubclass(kind, array)
+
+
+def empty_array(slot):
+    import numpy
+
+    _tag, form, shape, *items = slot
+    exactly((str,), form)
+    exactly((int,), *shape)
+    if not re.fullmatch(r"[<>|=]?[%s]\d{0,6}" % ARRAY_KINDS, form) or min(shape, default=0) < 0 or len(shape) > 16:
+        raise Breach("array")
+    kind = numpy.dtype(form)
+    if math.prod(shape) != len(items) or kind.itemsize > ITEM_BYTES_MAX:
+        raise Breach("array")
+    return numpy.zeros(shape, kind)
+
+
 # ---- named tuples and the like: made here, of names that were checked
 
 MADE = {}
@@ -291,7 +316,7 @@ class Encoder:
         found = self.special(self, x, False)
         if found is not None:
             return found
-        if issubclass(kind, MUTABLE) or kind in CONTAINERS:
+        if issubclass(kind, MUTABLE) or kind in CONTAINERS or is_array(kind):
             # Whatever a subclass of a list does, it travels as a list.
             return self.slot(x)
         if issubclass(kind, tuple):
@@ -343,6 +368,8 @@ class Encoder:
             if kind is view:
                 parts = list(itertools.chain.from_iterable(x)) if name == "items" else list(x)
                 return ["v", name, *self.values(parts)]
+        if is_array(kind) and x.dtype.kind in ARRAY_KINDS:
+            return ["np", x.dtype.str, list(x.shape), *self.values(x.ravel().tolist())]
         raise Opaque(kind.__name__)
 
     def finish(self):
@@ -384,6 +411,9 @@ def content_of(x):
         return list(x)
     if isinstance(x, collections.deque):
         return list(collections.deque.__iter__(x))
+    if is_array(type(x)):
+        # Small integers are the same objects.
+        return list(x.tobytes())
     return [part for pair in attributes_of(x) for part in pair]
 
 
@@ -442,6 +472,8 @@ class Decoder:
         elif tag == "q":
             exactly((int, type(None)), slot[1])
             x = collections.deque(maxlen=slot[1])
+        elif tag == "np":
+            x = empty_array(slot)
         elif tag == "v":
             shown = {}
             self.objects[n] = {"keys": shown.keys, "values": shown.values, "items": shown.items}[slot[1]]()
@@ -497,6 +529,10 @@ class Decoder:
             parts = self.parts(slot, 2)
             x.clear()
             x.extend(parts)
+        elif tag == "np":
+            if list(x.shape) != slot[2]:
+                raise Breach("array")
+            x[...] = sys.modules["numpy"].array(self.parts(slot, 3), x.dtype).reshape(x.shape)
         else:
             self.special.fill(x, slot, self)
 
@@ -511,7 +547,7 @@ class Decoder:
             shown.update(enumerate(parts))
 
 
-MUTABLE_TAGS = frozenset(("l", "m", "mc", "mo", "md", "s", "a", "q", "h", "o", "v"))
+MUTABLE_TAGS = frozenset(("l", "m", "mc", "mo", "md", "s", "a", "q", "h", "o", "v", "np"))
 
 
 # ---- the line
