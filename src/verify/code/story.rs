@@ -12,6 +12,9 @@ use crate::verify::sandbox::{End, Ran};
 /// Longest name of an exception in a reason.
 const NAME_CHARS_MAX: usize = 64;
 
+/// The exit code of tests that have lost their program.
+const GONE: i32 = 7;
+
 /// What the harness says.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -41,7 +44,7 @@ impl Story {
             (End::OutputLimit, _) => (Rule::OutputLimit, None),
             // Cut by the watch, both of them.
             (End::TimeOut, Some(End::Stopped)) | (_, Some(End::TimeOut)) => (Rule::TimeOut, None),
-            (_, Some(End::Exited(0))) => match last.end.as_deref() {
+            (_, Some(End::Exited(0 | GONE))) => match last.end.as_deref() {
                 Some("gone") => gone(ran.program),
                 Some("disk_full") => (full_disk(&ran), None),
                 Some(name) => (Rule::named(name).unwrap_or(Rule::SandboxFailed), last.detail),

@@ -1,8 +1,11 @@
-//! How long a program has had nothing to do: the wall clock, without all time in which it could not run.
+//! How much CPU time a job has used, and how long it has had nothing to do: the wall clock, without all time in which it
+//! could not run.
 //!
-//! CPU time is the kernel's to limit. What is left are programs that sleep, wait for each other or for nothing. A tick
-//! counts as idle as far as no process of the job ran in it, none waited for a core (`schedstat`), none was stopped, and none
-//! waited for a disk. A tick that came late says that this program could not run either, and counts as one that came in time.
+//! CPU time is read as the scheduler has counted it; the kernel's own limit goes by samples, which are far off for a program
+//! that shares its core, and is only there for the case that nobody looks. What is left are programs that sleep, wait for each
+//! other or for nothing. A tick counts as idle as far as no process of the job ran in it, none waited for a core (`schedstat`,
+//! which knows of a wait only when it is over), none was stopped, and none waited for a disk. A tick that came late says that
+//! this program could not run either, and counts as one that came in time.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +21,19 @@ const CLOCK_TICK_NS: u64 = 10_000_000;
 struct Sample {
     /// Nanoseconds that its threads ran or waited for a core.
     busy_ns: u64,
-    /// Whether it is stopped, or waits for a disk.
+    /// CPU time of all its threads, in nanoseconds.
+    cpu_ns: u64,
+    /// Whether it runs or is about to, is stopped, or waits for a disk.
     is_held: bool,
+}
+
+/// What a job has used until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    /// CPU time of the process that has used most.
+    pub(super) cpu: Duration,
+    /// Time in which nothing had anything to do.
+    pub(super) idle: Duration,
 }
 
 /// A process whose time is counted.
@@ -36,41 +50,49 @@ pub(super) struct IdleClock {
     processes: Vec<Process>,
     last: Instant,
     idle: Duration,
+    cpu: Duration,
 }
 
 impl IdleClock {
-    /// Starts it for these processes.
-    pub(super) fn start(pids: &[u32]) -> Self {
-        let processes = pids.iter().map(|&pid| Process { pid, last: sample(pid) }).collect();
-        Self { processes, last: Instant::now(), idle: Duration::ZERO }
+    /// Starts it for these children of an interpreter.
+    pub(super) fn start(children: &[u32], interpreter: u32) -> Self {
+        let all = children.iter().chain([&interpreter]);
+        let processes = all.map(|&pid| Process { pid, last: sample(pid) }).collect();
+        Self { processes, last: Instant::now(), idle: Duration::ZERO, cpu: Duration::ZERO }
     }
 
-    /// Counts the time since the last tick, and returns how long the job has been idle in all.
-    pub(super) fn tick(&mut self) -> Duration {
+    /// Counts the time since the last tick, and returns what the job has used in all.
+    pub(super) fn tick(&mut self) -> Used {
         let now = Instant::now();
         let passed = now.duration_since(self.last);
         self.last = now;
         let (mut busy_ns, mut is_held) = (0, false);
-        for process in &mut self.processes {
+        let children = self.processes.len().saturating_sub(1);
+        for (index, process) in self.processes.iter_mut().enumerate() {
             // One that has ended is not there, or has nothing more to do.
             let next = sample(process.pid);
             if let (Some(before), Some(after)) = (process.last, next) {
                 busy_ns += after.busy_ns.saturating_sub(before.busy_ns);
                 is_held |= before.is_held || after.is_held;
             }
+            if let Some(sample) = next.filter(|_| index < children) {
+                self.cpu = self.cpu.max(Duration::from_nanos(sample.cpu_ns));
+            }
             process.last = next;
         }
-        self.idle += idle(passed, busy_ns, is_held);
-        self.idle
+        let busy = Duration::from_nanos(busy_ns);
+        // What a process waited for a core comes out when it has got one: it was counted as idle until then.
+        self.idle = self.idle.saturating_sub(busy.saturating_sub(passed)) + idle(passed, busy, is_held);
+        Used { cpu: self.cpu, idle: self.idle }
     }
 }
 
 /// Returns how much of a tick was idle.
-fn idle(passed: Duration, busy_ns: u64, is_held: bool) -> Duration {
+fn idle(passed: Duration, busy: Duration, is_held: bool) -> Duration {
     if is_held {
         return Duration::ZERO;
     }
-    passed.saturating_sub(Duration::from_nanos(busy_ns)).min(TICK_MAX)
+    passed.saturating_sub(busy).min(TICK_MAX)
 }
 
 /// Returns what a process has done, if it is there.
@@ -88,7 +110,8 @@ fn sample(pid: u32) -> Option<Sample> {
             waited_ns += read_schedstat(&path.to_string_lossy()).unwrap_or_default().1;
         }
     }
-    Some(Sample { busy_ns: ran_ns.saturating_add(waited_ns), is_held: matches!(state, 'T' | 't' | 'D') })
+    let cpu_ns = ticks.saturating_mul(CLOCK_TICK_NS);
+    Some(Sample { busy_ns: ran_ns.saturating_add(waited_ns), cpu_ns, is_held: matches!(state, 'R' | 'T' | 't' | 'D') })
 }
 
 /// Reads the state, the clock ticks of user and system time, and the number of threads.
@@ -116,11 +139,11 @@ mod tests {
     #[test]
     fn time_counts_as_idle_only_if_nothing_ran_waited_or_was_held() {
         let ms = Duration::from_millis;
-        assert_eq!(idle(ms(20), 0, false), ms(20));
-        assert_eq!(idle(ms(20), 15_000_000, false), ms(5));
-        assert_eq!(idle(ms(20), 90_000_000, false), ms(0));
-        assert_eq!(idle(ms(20), 0, true), ms(0));
-        assert_eq!(idle(ms(9000), 0, false), TICK_MAX, "a late tick");
+        assert_eq!(idle(ms(20), ms(0), false), ms(20));
+        assert_eq!(idle(ms(20), ms(15), false), ms(5));
+        assert_eq!(idle(ms(20), ms(90), false), ms(0));
+        assert_eq!(idle(ms(20), ms(0), true), ms(0));
+        assert_eq!(idle(ms(9000), ms(0), false), TICK_MAX, "a late tick");
     }
 
     #[test]

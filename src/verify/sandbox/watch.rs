@@ -23,7 +23,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// What the watch holds a job to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// CPU time of each process; the kernel counts it.
+    /// CPU time of each process.
     pub(super) cpu: Duration,
     /// Time in which nothing of the job has anything to do.
     pub(super) idle: Duration,
@@ -85,9 +85,9 @@ impl Exit {
         match status.signal() {
             Some(libc::SIGXCPU) => End::TimeOut,
             Some(libc::SIGXFSZ) => End::OutputLimit,
-            Some(libc::SIGKILL) if killed => End::Stopped,
             // The hard limit of CPU time, of a program that ignores the soft one.
             Some(libc::SIGKILL) if u128::from(self.cpu_ms) >= cpu.as_millis() => End::TimeOut,
+            Some(libc::SIGKILL) if killed => End::Stopped,
             // No program can send it, so that the machine did: it has run out of memory.
             Some(libc::SIGKILL) => End::Machine,
             Some(signal) => End::Signalled(signal),
@@ -186,9 +186,8 @@ fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds) -> io::Res
                 return Ok(Outcome::Reported(message));
             }
             let pids = ["program", "tests"].map(|role| message.get(role).and_then(Value::as_u64));
-            let mut pids: Vec<u32> = pids.into_iter().flatten().filter_map(|pid| u32::try_from(pid).ok()).collect();
-            pids.push(zygote.pid());
-            clock = Some(IdleClock::start(&pids));
+            let pids: Vec<u32> = pids.into_iter().flatten().filter_map(|pid| u32::try_from(pid).ok()).collect();
+            clock = Some(IdleClock::start(&pids, zygote.pid()));
         }
         take_all(streams, bounds);
         if is_over_output(streams, bounds) {
@@ -196,7 +195,8 @@ fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds) -> io::Res
         }
         if looked_at.elapsed() >= TICK {
             looked_at = Instant::now();
-            if clock.as_mut().is_some_and(|clock| clock.tick() > bounds.idle) {
+            let used = clock.as_mut().map(IdleClock::tick);
+            if used.is_some_and(|used| used.idle > bounds.idle || used.cpu >= bounds.cpu) {
                 return Ok(Outcome::Cut(End::TimeOut));
             }
             if started.elapsed() > bounds.wall {

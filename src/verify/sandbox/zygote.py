@@ -16,10 +16,13 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, SET_MODE_FILTER = 1, 38, 1
 # Where descriptors are put aside while those of a child are arranged; where the ruleset is; there is none beyond the last.
 HIGH, RULESET, DESCRIPTORS_MAX = 128, 200, 256
+# How the tests leave when they have lost the program, and how long it may take to be seen to end then.
+GONE, GRACE_MS = 7, 1000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -201,9 +204,18 @@ def follow(children):
         ended[role] = [status, int((usage.ru_utime + usage.ru_stime) * 1000)]
         if role == "tests":
             for other in roles:
-                killed = True
+                killed = not (status == GONE << 8 and has_ended(other))
                 os.kill(other, signal.SIGKILL)
     return dict(ended, killed=killed)
+
+
+def has_ended(pid):
+    # Where the tests say that the program is gone it has ended, or is about to: how decides the verdict.
+    for _ in range(GRACE_MS):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def clean(scratch):

@@ -84,6 +84,7 @@ impl Zygote {
         let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
         let ruleset = rules.map(|rules| rules.build().map_err(io::Error::other)).transpose()?.flatten();
+        let cpu_limit_s = u64::from(setting.cpu_s) + u64::from(setting.cpu_s) / 4 + 1;
         let start = Start {
             modules,
             filters: &setting.filters,
@@ -93,8 +94,8 @@ impl Zygote {
             scratch_access: rules.map_or(0, |rules| rules.scratch_access(setting.disk)),
             seccomp: libc::SYS_seccomp,
             limits: json!({
-                // The signal of the soft limit can be told from others; the hard one comes if it is ignored.
-                "RLIMIT_CPU": [setting.cpu_s, u64::from(setting.cpu_s) + 1],
+                // For the case that nobody looks: the kernel counts by samples, so that its limit lies above ours.
+                "RLIMIT_CPU": [cpu_limit_s, cpu_limit_s + 1],
                 "RLIMIT_AS": [setting.memory_bytes, setting.memory_bytes],
                 "RLIMIT_NOFILE": [OPEN_FILES_MAX, OPEN_FILES_MAX],
             }),

@@ -59,7 +59,7 @@ fn many_programs_at_once_that_nearly_use_their_time_are_all_right() {
 fn a_process_that_is_stopped_for_long_is_not_held_against_the_program() {
     // A program may sleep for three seconds here.
     let pause = Duration::from_secs(5);
-    let program = busy(0.7);
+    let program = format!("{}\nimport time\ntime.sleep(1.5)", busy(0.7));
     let stopped = |which: &(dyn Fn(&[u32]) -> Vec<u32> + Sync)| {
         let verifier = verifier(1);
         let leader = verifier.sandbox().unwrap().groups()[0];
@@ -88,7 +88,7 @@ fn a_process_that_is_stopped_for_long_is_not_held_against_the_program() {
 #[test]
 fn an_interpreter_that_was_killed_is_replaced_and_no_program_is_wrong_because_of_it() {
     let verifier = verifier(2);
-    let program = busy(0.3);
+    let program = format!("{}\nimport time\ntime.sleep(1.5)", busy(0.3));
     for _ in 0..2 {
         signal(verifier.sandbox().unwrap().groups()[0], libc::SIGKILL);
         assert!(reason(&verifier, &case(&program, &["assert f() == 3"])).ends_with("tests_passed"));
