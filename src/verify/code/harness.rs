@@ -1,11 +1,13 @@
 //! The harness: Python sources that a warmed interpreter holds, and that run tests and programs in its children.
 //!
-//! They share one set of names. `wire` is the line between the two processes of a job, `reading` and `analysis` read
+//! They share one set of names. `literals` and `wire` are the line between the two
+//! processes of a job, `reading` and `analysis` read
 //! Python without running it, `program` is the program's side, and `proxies`, `tests`, `standins` and `trial` are the tests'.
 
 /// The sources with their names, in order.
 pub(in crate::verify) const HARNESS: &[(&str, &str)] = &[
     ("reading", include_str!("harness/reading.py")),
+    ("literals", include_str!("harness/literals.py")),
     ("wire", include_str!("harness/wire.py")),
     ("program", include_str!("harness/program.py")),
     ("proxies", include_str!("harness/proxies.py")),

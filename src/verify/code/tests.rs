@@ -2,12 +2,12 @@
 //!
 //! A machine that lacks a layer fails these tests and says which: nothing is passed over.
 
-mod forgeries;
-mod harm;
-mod responses;
-mod shapes;
-mod travel;
-mod trouble;
+mod forgeries_tests;
+mod harm_tests;
+mod responses_tests;
+mod shapes_tests;
+mod travel_tests;
+mod trouble_tests;
 
 use crate::domain::VerdictOutcome;
 use crate::verify::sandbox::{Sandbox, SandboxOptions};
