@@ -7,6 +7,7 @@ import importlib
 import inspect
 import io
 import operator
+import random
 import types
 
 ITERATOR_CHUNK_MAX = 4096
@@ -15,6 +16,8 @@ SNAPSHOTS_MAX = 200
 ERRNO_CAUSES = {
     1: "refused", 13: "refused", 12: "memory_limit", 27: "output_limit", 28: "disk_full", 122: "disk_full"
 }
+# Calls that the harness itself is deep: a program has as many of its own as elsewhere.
+OWN_DEPTH = 50
 HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was made at run time
 
 
@@ -72,7 +75,7 @@ OPERATIONS = {
 }
 OPERATIONS.update(
     len=len, str=str, repr=repr, format=format, int=int, float=float, complex=complex, bytes=bytes, round=round,
-    divmod=divmod, iter=iter, reversed=reversed, hash=hash, dir=dir,
+    divmod=divmod, iter=iter, next=next, reversed=reversed, hash=hash, dir=dir,
     enter=lambda x: type(x).__enter__(x), exit=lambda x: type(x).__exit__(x, None, None, None),
 )
 
@@ -212,6 +215,8 @@ class ProgramSide:
         encoder = Encoder(self, [(n, x) for n, x in decoder.mutable])
         printed = None
         try:
+            if "seed" in request:
+                random.seed(request["seed"])
             if "o" in request:
                 printed = Printed(request["o"])
             result = self.run(request, args, decoder)
@@ -413,6 +418,7 @@ def inferred(side, space, before):
 
 def run_tested(line):
     """Runs a program for tests: chooses it, loads it, answers for it."""
+    sys.setrecursionlimit(sys.getrecursionlimit() + OWN_DEPTH)
     side, request = ProgramSide(line), line.receive()
     wanted = set(request["wanted"])
     choice = choose(request, wanted)
@@ -454,6 +460,7 @@ def run_tested(line):
 
 def run_script(payload, tell):
     """Runs a program that reads its input; what it prints is its answer."""
+    sys.setrecursionlimit(sys.getrecursionlimit() + OWN_DEPTH)
     choice = choose(payload, set())
     if choice is None:
         return tell(end="no_code")

@@ -5,10 +5,12 @@
 class Known:
     """What is known of an object of the program: all of it is the program's own words."""
 
-    __slots__ = ("n", "kind", "of", "name", "has_truth", "state", "made_of")
+    __slots__ = ("n", "kind", "of", "name", "has_truth", "state", "is_sealed", "made_of")
 
     def __init__(self, n):
-        self.n, self.kind, self.of, self.name, self.has_truth, self.state, self.made_of = n, "o", None, "", True, None, None
+        self.n, self.kind, self.of, self.name, self.has_truth = n, "o", None, "", True
+        # What it holds, as the program said when the tests were last concerned with it; what they made it of.
+        self.state, self.is_sealed, self.made_of = None, False, None
 
 
 KNOWN = "_thinkloom_known"
@@ -90,10 +92,17 @@ class CallableProxy(Proxy):
         return self if owner is None else types.MethodType(self, owner)
 
 
+def class_attribute(x, name):
+    found = Proxy.__getattr__(x, name)
+    # Members are known from the start: none can be what something else was just before.
+    return opaque() if type(found) is Member else found
+
+
 class ClassProxy(Proxy):
     """A class of the program: what the tests make of it is their own."""
 
     __slots__ = ()
+    __getattr__ = class_attribute
 
     def __call__(self, *args, **kwargs):
         made = SIDE.call(self, args, kwargs)
@@ -107,6 +116,10 @@ class ClassProxy(Proxy):
 
     def __hash__(self):
         return known_of(self).n
+
+    def __mro_entries__(self, bases):
+        # Half of such a class would be here and half there.
+        SIDE.end("tests_unusable", "subclass")
 
     def __instancecheck__(self, x):
         # Of what the tests have made the program may say what it is.
@@ -144,6 +157,9 @@ class LiveProxy(Proxy):
 
     def __hash__(self):
         return hash(("object", known_of(self).of))
+
+    def __length_hint__(self):
+        return NotImplemented
 
     def __len__(self):
         return SIDE.plain(SIDE.request("op", [self], name="len"), int)
@@ -280,7 +296,7 @@ class EnumProxy(Proxy):
 
     def __getattr__(self, name):
         found = object.__getattribute__(self, "members").get(name)
-        return found if found is not None else Proxy.__getattr__(self, name)
+        return found if found is not None else class_attribute(self, name)
 
     def __getitem__(self, name):
         return self.members[name]

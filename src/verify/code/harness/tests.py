@@ -3,6 +3,8 @@
 
 
 
+import threading
+
 GONE = 7  # as the warmed interpreter knows it
 
 
@@ -28,7 +30,7 @@ class TestSide:
         self.proxies, self.records, self.exposed, self.numbers = {}, {}, [], {}
         self.errors, self.preamble, self.scope, self.remote = {}, {}, {}, Remote()
         self.asserted, self.failed, self.touched = 0, None, frozenset()
-        self.own_input = builtins.input
+        self.own_input, self.seed, self.lock = builtins.input, None, threading.RLock()
 
     def end(self, rule, detail=None):
         self.tell(end=rule, detail=detail)
@@ -137,9 +139,11 @@ class TestSide:
                 parts = [decoder.value(part) for part in state]
                 x.members.update({n: Member(known.name, n, v) for n, v in zip(parts[::2], parts[1::2])})
         # What was said of an object holds until the tests touch it again: it cannot be fitted to what it is compared with.
-        elif known.kind in "ok" and type(state) is list and (known.state is None or slot[1] in self.touched):
-            exactly((str,), *state[::2])
-            known.state = dict(zip(state[::2], [decoder.value(part) for part in state[1::2]]))
+        elif known.kind in "ok" and (not known.is_sealed or slot[1] in self.touched):
+            known.is_sealed, known.state = True, None
+            if type(state) is list:
+                exactly((str,), *state[::2])
+                known.state = dict(zip(state[::2], [decoder.value(part) for part in state[1::2]]))
 
     def literal(self, tag, parts):
         if tag == "f":
@@ -168,6 +172,11 @@ class TestSide:
     # -- asking
 
     def request(self, kind, args, kwargs=None, name=None):
+        # One at a time, whatever threads the tests have.
+        with self.lock:
+            return self.exchange(kind, args, kwargs, name)
+
+    def exchange(self, kind, args, kwargs, name):
         if self.failed:
             self.end(*self.failed)
         encoder = Encoder(self)
@@ -177,6 +186,8 @@ class TestSide:
         if name is not None:
             message["n"] = name
         self.give_streams(message)
+        if self.seed is not None:
+            message["seed"], self.seed = self.seed, None
         message["h"] = encoder.finish()
         known = {n: x for n, x in enumerate(self.mutables(encoder)) if x is not None}
         touched = frozenset(known_of(x).n for x in args if is_proxy(x))
@@ -339,13 +350,15 @@ class TestSide:
             opaque()
         one, two = known_of(left), known_of(right)
         vouched = [x for x in (one, two) if x.made_of is not None and self.shows(x)]
-        live = type(left) in (LiveProxy, LiveCallable) and type(right) in (LiveProxy, LiveCallable)
-        if live and one is two:
+        if left is right and type(left) in (LiveProxy, LiveCallable):
             return True
-        if not vouched or one.state is None or two.state is None:
+        # That two are one is the program's word, given when it knew what would be compared.
+        if one is two or one.state is None or two.state is None:
             opaque()
         # A class may know better what equals what; it is not asked.
-        return self.same(one, two, set())
+        if not self.same(one, two, set()):
+            return False
+        return True if vouched else opaque()
 
     def shows(self, known):
         # Whether the object holds what the tests made it of: else all objects of the class are alike.
@@ -369,6 +382,7 @@ class TestSide:
 
     def same(self, one, two, seen):
         if one is two or (one.n, two.n) in seen:
+            # Within both: what it holds was said before the second was made.
             return True
         seen.add((one.n, two.n))
         if one.of != two.of or one.state is None or two.state is None or one.state.keys() != two.state.keys():

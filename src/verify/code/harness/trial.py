@@ -11,7 +11,6 @@ TOLERANCE = 1e-6
 
 def prepare(plan, side):
     """Makes the names that the tests run in."""
-    scope = side.scope
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = sys.modules["tests"] = module
     side.scope = scope = module.__dict__
@@ -22,6 +21,7 @@ def prepare(plan, side):
     side.streams = sys.stdout, sys.stdin
     if "pytest" not in sys.modules:
         sys.modules["pytest"] = pytest_module(lambda *_a, **_k: side.collect())
+    random.seed = seeding(side, random.seed)
     unittest.main = unittest.TestProgram = lambda *_a, **_k: side.collect()
     try:
         exec(compile(plan.imports, "<test imports>", "exec", dont_inherit=True), scope)
@@ -31,13 +31,22 @@ def prepare(plan, side):
         # What an import of all names brings is not the program's, unless nothing else is.
         left = {name for name in plan.wanted if name not in scope}
         plan.wanted = left or plan.wanted
-    return scope
 
 
 def printing(side):
     def run(*args, **kwargs):
         # A look at an object decides nothing.
         GENUINE["print"](*["<object>" if is_proxy(x) else x for x in args], **kwargs)
+
+    return run
+
+
+def seeding(side, genuine):
+    def run(value=None, *args, **kwargs):
+        # What the tests fix here they mean for the program.
+        if type(value) in (int, float, str):
+            side.seed = value
+        return genuine(value, *args, **kwargs)
 
     return run
 
@@ -367,9 +376,10 @@ def run_tests(payload, descriptor, tell):
     """Runs tests against the program at the other end."""
     global SIDE
     side = SIDE = Trial(Line(descriptor), tell)
+    sys.setrecursionlimit(sys.getrecursionlimit() + OWN_DEPTH)
     try:
         plan = Plan(payload)
-        scope = prepare(plan, side)
+        prepare(plan, side)
     except NoTests:
         side.end("no_tests")
     except Unusable as error:

@@ -349,6 +349,76 @@ fn objects_that_the_tests_make_work_and_are_compared_by_what_they_hold() {
 }
 
 #[test]
+fn classes_that_are_tested_may_be_of_any_common_kind() {
+    let count = "class Count:\n    def __init__(self, n): self.n, self.i = n, 0\n    def __iter__(self): return self\n    def __next__(self):\n        if self.i >= self.n: raise StopIteration\n        self.i += 1\n        return self.i - 1";
+    let tree = "class Node:\n    def __init__(self, v): self.val, self.left, self.right = v, None, None\nclass Tree:\n    def __init__(self): self.root = None\n    def insert(self, v): self.root = self.put(self.root, v)\n    def put(self, n, v):\n        if n is None: return Node(v)\n        if v < n.val: n.left = self.put(n.left, v)\n        else: n.right = self.put(n.right, v)\n        return n";
+    let account = "class Poor(Exception): pass\nclass Account:\n    def __init__(self, b): self._b = b\n    @property\n    def balance(self): return self._b\n    def take(self, x):\n        if x > self._b: raise Poor('not enough')\n        self._b -= x";
+    let matrix = "class Matrix:\n    def __init__(self, r): self.rows = [list(x) for x in r]\n    def __mul__(self, o): return Matrix([[sum(a * b for a, b in zip(r, c)) for c in zip(*o.rows)] for r in self.rows])\n    def __getitem__(self, i): return self.rows[i]\n    def __setitem__(self, i, v): self.rows[i] = v\n    def __eq__(self, o): return self.rows == o.rows";
+    let stack = "class Stack:\n    def __init__(self): self.d = []\n    def push(self, x): self.d.append(x)";
+    let cases = [
+        passes(
+            count,
+            &[
+                "assert list(Count(3)) == [0, 1, 2] and [x for x in Count(2)] == [0, 1]\nassert next(iter(Count(1))) == 0",
+            ],
+        ),
+        passes(
+            tree,
+            &[
+                "t = Tree()\nfor x in [2, 1, 3]: t.insert(x)\nassert t.root.val == 2 and t.root.left.val == 1 and t.root.left.left is None",
+            ],
+        ),
+        passes(
+            account,
+            &[
+                "a = Account(10)\na.take(4)\nassert a.balance == 6\ntry:\n    a.take(7)\n    assert False, 'no'\nexcept Poor as e:\n    assert 'enough' in str(e)",
+            ],
+        ),
+        passes(
+            matrix,
+            &[
+                "m = Matrix([[1, 2], [3, 4]])\nassert (m * m).rows == [[7, 10], [15, 22]] and m[0][1] == 2\nm[0] = [9, 9]\nassert m.rows[0] == [9, 9] and m == Matrix([[9, 9], [3, 4]]) and m != Matrix([[1]])",
+            ],
+        ),
+        passes(
+            stack,
+            &[
+                "s, q = Stack(), [Stack(), Stack()]\ns.push(1)\nassert s in [s] and s not in q and {s: 1}[s] == 1 and s == s",
+            ],
+        ),
+        passes(
+            "import enum\nclass C(str, enum.Enum):\n    RED = 'red'\ndef f(x): return C.RED",
+            &["assert f('x') == C.RED and C('red') == 'red'"],
+        ),
+        passes(
+            "import random\ndef f(): return random.randint(1, 10 ** 9)",
+            &["import random\nrandom.seed(3)\na = random.randint(1, 10 ** 9)\nrandom.seed(3)\nassert f() == a"],
+        ),
+        passes(
+            "def f(n): return n + 1",
+            &[
+                "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as p:\n    assert list(p.map(f, range(100))) == list(range(1, 101))",
+            ],
+        ),
+        passes(
+            "def f(g): return g(3) + 1",
+            &[
+                "from unittest.mock import Mock\ng = Mock(return_value=5)\nassert f(g) == 6\ng.assert_called_once_with(3)",
+            ],
+        ),
+        passes("def f(n): return 0 if n == 0 else 1 + f(n - 1)", &["assert f(990) == 990"]),
+        (
+            "tests_unusable",
+            case(
+                "class A:\n    pass\ndef f(a): return a.g()",
+                &["class B(A):\n    def g(self): return 4\nassert f(B()) == 4"],
+            ),
+        ),
+    ];
+    assert_ends(&cases);
+}
+
+#[test]
 fn classes_of_the_tests_exist_on_both_sides() {
     let node = "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val = val\n        self.next = next\ndef make(xs):\n    head = None\n    for x in reversed(xs): head = ListNode(x, head)\n    return head\ndef values(n):\n    r = []\n    while n: r, n = r + [n.val], n.next\n    return r";
     let reverse = "    def reverse(self, head: Optional[ListNode]) -> Optional[ListNode]:\n        last = None\n        while head: head.next, last, head = last, head, head.next\n        return last";
