@@ -284,7 +284,9 @@ class ProgramSide:
                 if not all_are(content, content_of(x)):
                     made = self.slot(encoder, x)
                     changed[n] = encoder.content(x) if made is None else made
-            answer["s"] = [encoder.value(x) for x in args if id(x) in self.numbers]
+            # What was touched: the tests may compare it next.
+            touched = args + [x.__self__ for x in args if type(x) is types.MethodType]
+            answer["s"] = [encoder.value(x) for x in touched if id(x) in self.numbers]
             answer["u"] = self.updates(encoder)
             answer["h"], answer["c"] = encoder.finish(), changed
         except (Opaque, RecursionError):

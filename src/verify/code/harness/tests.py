@@ -28,6 +28,8 @@ class TestSide:
     def __init__(self, line, tell):
         self.line, self.tell = line, tell
         self.proxies, self.records, self.exposed, self.numbers = {}, {}, [], {}
+        # Of methods, whose they are.
+        self.owners = {}
         self.errors, self.preamble, self.scope, self.remote = {}, {}, {}, Remote()
         self.asserted, self.failed, self.touched = 0, None, frozenset()
         self.own_input, self.seed, self.lock = builtins.input, None, threading.RLock()
@@ -190,7 +192,8 @@ class TestSide:
             message["seed"], self.seed = self.seed, None
         message["h"] = encoder.finish()
         known = {n: x for n, x in enumerate(self.mutables(encoder)) if x is not None}
-        touched = frozenset(known_of(x).n for x in args if is_proxy(x))
+        touched = {known_of(x).n for x in args if is_proxy(x)}
+        touched |= {self.owners[n] for n in touched if n in self.owners}
         try:
             self.line.send(message)
             answer = self.line.receive()
@@ -203,7 +206,10 @@ class TestSide:
             self.end("tests_unusable", "size")
         except Breach:
             self.end("opaque_result")
-        return self.understand(answer, known, touched)
+        result = self.understand(answer, known, touched)
+        if kind == "attr" and type(result) is CallableProxy:
+            self.owners[known_of(result).n] = known_of(args[0]).n
+        return result
 
     def mutables(self, encoder):
         # What was sent, by slot.
