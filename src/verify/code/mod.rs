@@ -38,9 +38,12 @@
 //! A program has its own process: its interpreter, the sources of the harness, standard streams, and a socket to the tests, over
 //! which it may say what it likes. It has no descriptor, frame, class or token of the tests, and nothing that it says proves
 //! anything: the verdict goes over a pipe that the tests' process alone holds, and what it reads is data in bounded messages
-//! (`wire.py`; unknown tags end the tests). What a program may still do: answer rightly by guessing what a test will compare
-//! with (a test that passes the expected value as an argument gives it away); be wrong where no test looks; write, in the
-//! directory that both share, files that tests read; and, as a program without tests, nothing but print.
+//! (`wire.py`; unknown tags end the tests). What it says of an object counts as of when the tests were last concerned with it,
+//! so that it cannot be fitted to what they compare it with next. What a program may still do: be right because a test gives
+//! the expected value away (as an argument, in a file that it writes first, as a class attribute or a constant that it reads
+//! from the program itself); be wrong where no test looks; write files, in the directory that both share, which tests read
+//! (a test that unpickles such a file runs what it holds); make the tests work long on large data, which their own limits
+//! end. As a program without tests it can do nothing but print.
 //!
 //! # Rules
 //! `correct`: `tests_passed`, `outputs_equal`. `incorrect`, because the response is at fault: `test_failed`,
