@@ -6,12 +6,64 @@
 /// Most blocks that are looked at, from the end.
 const BLOCKS_MAX: usize = 32;
 
+/// Bytes before a block in which the response may speak ill of it.
+const LEAD_BYTES_MAX: usize = 160;
+/// What is said of programs that are shown to be wrong.
+const DOUBTS: &[&str] = &[
+    "wrong",
+    "incorrect",
+    "buggy",
+    "broken",
+    "fails",
+    "would fail",
+    "will fail",
+    "not work",
+    "doesn't work",
+    "won't work",
+    "counterexample",
+    "counter-example",
+    "bad version",
+    "naive",
+    "pitfall",
+    "mistake",
+    "avoid",
+    "instead of",
+    "do not",
+    "don't",
+    "too slow",
+    "inefficient",
+];
+/// What takes a doubt back: the block is what mends it.
+const REPAIRS: &[&str] = &[
+    "fix",
+    "correct version",
+    "corrected",
+    "here is the correct",
+    "here's the correct",
+    "solution",
+    "to avoid",
+    "improved",
+];
+/// Marks that stand for fences in some responses: what opens and what closes.
+const REGIONS: &[(&str, &str)] = &[("<code>", "</code>"), ("[BEGIN]", "[DONE]"), ("[PYTHON]", "[/PYTHON]")];
+
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Block {
     /// The first word after the opening fence, in lower case.
     tag: String,
     text: String,
+    /// Whether the response speaks ill of it.
+    is_doubtful: bool,
+}
+
+/// The program texts of a response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// All of them, in order.
+    pub(super) texts: Vec<String>,
+    /// Those that the response speaks ill of.
+    pub(super) doubtful: Vec<String>,
 }
 
 /// An open fence.
@@ -28,21 +80,63 @@ struct Fence {
 /// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last may end with
 /// the response. Lines lose the indentation of their fence.
 pub(in crate::verify) fn program_blocks(response: &str) -> Vec<String> {
-    let blocks = fenced(response);
+    find(response).texts
+}
+
+/// Returns the program texts, and which of them are doubtful. Without fences those between other marks.
+pub(super) fn find(response: &str) -> Found {
+    let mut blocks = fenced(response);
+    if blocks.is_empty() {
+        blocks = REGIONS.iter().flat_map(|(open, close)| between(response, open, close)).collect();
+    }
     let is_python = |block: &Block| {
         let tag = block.tag.as_str();
         tag.is_empty() || tag.starts_with("py") || matches!(tag, "ipython" | "code" | "tool_code")
     };
     let has_python = blocks.iter().any(is_python);
-    let chosen = blocks.into_iter().filter(|block| !has_python || is_python(block)).map(|block| block.text);
-    let chosen: Vec<String> = chosen.filter(|text| !text.trim().is_empty()).collect();
+    let chosen = blocks.into_iter().filter(|block| !has_python || is_python(block));
+    let chosen: Vec<Block> = chosen.filter(|block| !block.text.trim().is_empty()).collect();
     let skipped = chosen.len().saturating_sub(BLOCKS_MAX);
-    chosen.into_iter().skip(skipped).collect()
+    let chosen = chosen.into_iter().skip(skipped);
+    let mut found = Found::default();
+    for block in chosen {
+        if block.is_doubtful {
+            found.doubtful.push(block.text.clone());
+        }
+        found.texts.push(block.text);
+    }
+    found
+}
+
+/// Returns what stands between marks; the last may be left open.
+fn between(response: &str, open: &str, close: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut rest = response;
+    while let Some((lead, after)) = rest.split_once(open) {
+        let (text, next) = after.split_once(close).unwrap_or((after, ""));
+        let text = format!("{}\n", text.trim_matches(['\n', '\r']));
+        blocks.push(Block { tag: String::new(), text, is_doubtful: is_doubted(lead) });
+        rest = next;
+    }
+    blocks
+}
+
+/// Whether the end of the text before a block says that the block is wrong.
+fn is_doubted(lead: &str) -> bool {
+    let paragraph = lead.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    let from = paragraph.len().saturating_sub(LEAD_BYTES_MAX);
+    let near = paragraph
+        .char_indices()
+        .find(|(at, _)| *at >= from)
+        .map_or("", |(at, _)| paragraph.get(at..).unwrap_or_default());
+    let near = near.replace('\u{2019}', "'").to_lowercase();
+    DOUBTS.iter().any(|doubt| near.contains(doubt)) && !REPAIRS.iter().any(|repair| near.contains(repair))
 }
 
 fn fenced(response: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Fence> = None;
+    let mut lead = String::new();
     // The last line may end in a carriage return alone, and to Python that ends a line as well.
     for line in response.lines().map(|line| line.trim_end_matches('\r')) {
         let fence = fence_of(line);
@@ -50,7 +144,9 @@ fn fenced(response: &str) -> Vec<Block> {
             (None, Some((mark, length, info))) => {
                 let tag = info.split([' ', ',', '{', ':']).next().unwrap_or_default().to_lowercase();
                 let indentation = line.len() - line.trim_start().len();
-                open = Some(Fence { mark, length, indentation, block: Block { tag, text: String::new() } });
+                let block = Block { tag, text: String::new(), is_doubtful: is_doubted(&lead) };
+                lead.clear();
+                open = Some(Fence { mark, length, indentation, block });
             }
             (Some(fence), Some((mark, length, ""))) if mark == fence.mark && length >= fence.length => {
                 blocks.extend(open.take().map(|fence| fence.block));
@@ -60,7 +156,18 @@ fn fenced(response: &str) -> Vec<Block> {
                 fence.block.text.push_str(line.get(strip.min(fence.indentation)..).unwrap_or(line));
                 fence.block.text.push('\n');
             }
-            (None, None) => {}
+            (None, None) => {
+                // Only its last paragraph counts.
+                if line.trim().is_empty() && !lead.trim().is_empty() {
+                    lead.push('\n');
+                } else {
+                    if lead.ends_with("\n\n") {
+                        lead.clear();
+                    }
+                    lead.push_str(line);
+                    lead.push('\n');
+                }
+            }
         }
     }
     blocks.extend(open.map(|fence| fence.block));

@@ -33,6 +33,8 @@ pub(super) enum Rule {
     Killed,
     /// It left before the tests had come to their end.
     EarlyExit,
+    /// The tests did something with an object of the program that only the program could decide.
+    OpaqueResult,
     /// There is nothing to test it by.
     NoTests,
     /// The tests themselves do not work.
@@ -56,6 +58,7 @@ stable_names!(Rule {
     Refused => "refused",
     Killed => "killed",
     EarlyExit => "early_exit",
+    OpaqueResult => "opaque_result",
     NoTests => "no_tests",
     TestsUnusable => "tests_unusable",
     SandboxFailed => "sandbox_failed",
@@ -73,6 +76,7 @@ impl Rule {
         Self::Exception,
         Self::SyntaxError,
         Self::MemoryLimit,
+        Self::OutputLimit,
         Self::Refused,
         Self::EarlyExit,
         Self::Finished,

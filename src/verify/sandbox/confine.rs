@@ -1,41 +1,61 @@
-//! What happens between fork and exec.
+//! What happens between fork and exec of a warmed interpreter, and what its children put on.
 //!
 //! The child of a process with several threads may call async-signal-safe functions only: everything that allocates or
-//! locks (the ruleset, the filters, the list of limits) is prepared before the fork, and the child makes system calls.
+//! locks is prepared before the fork, and the child makes system calls.
+//!
+//! The interpreter gets a process group, a disk of its own where that is allowed, no capabilities, no new privileges, and
+//! dies with the thread that started it. It runs our code alone. Its children, which run what is not ours, put on limits of
+//! CPU time and memory, landlock and seccomp besides, before that (`zygote.py`).
 //!
 //! A program that is started by root stays root, without any capability: such a root is an owner of files like any
 //! other, and landlock rules over those. Another user could not reach interpreters that lie in root's home. Limits on
 //! the number of processes do not bind root; that there are none is seccomp's work.
 
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
-use libc::{c_int, c_uint, c_ulong};
-use seccompiler::BpfProgram;
+use libc::{c_int, c_uint, c_ulong, c_void};
+
+use super::scratch::{BYTES_MAX, FILES_MAX};
 
 /// Threads and processes of the user, at most: threads are few because of their stacks, processes because of seccomp.
 const TASKS_MAX: u64 = 8192;
 /// Open files of a program.
-const OPEN_FILES_MAX: u64 = 64;
+pub(super) const OPEN_FILES_MAX: u64 = 64;
+/// Open files of an interpreter; `zygote.py` counts on it.
+const OWN_FILES_MAX: u64 = 256;
 /// Largest file that a program may write, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Capabilities are numbered below this.
 const CAPABILITIES_MAX: c_ulong = 64;
 
-/// Everything that the child needs.
+/// Where programs write their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum Disk {
+    /// A file system in memory of bounded size, which nobody else sees; whatever is deleted in it is gone.
+    Private,
+    /// A directory whose files are counted, and from which none can be taken.
+    Shared,
+}
+
+/// Everything that the interpreter needs between fork and exec.
 pub(super) struct Confinement {
-    /// The landlock ruleset; none leaves the layer out.
-    pub(super) ruleset: Option<OwnedFd>,
-    /// The seccomp filters in order; none leaves the layer out.
-    pub(super) filters: Vec<BpfProgram>,
-    /// CPU time in seconds.
-    pub(super) cpu_s: u32,
-    /// Address space in bytes.
-    pub(super) memory_bytes: u64,
-    /// Descriptors that the program inherits besides its standard streams.
-    pub(super) inherited: [RawFd; 2],
+    /// Descriptors that it inherits besides its standard streams.
+    pub(super) inherited: Vec<RawFd>,
+    mounts: Option<Mounts>,
+}
+
+/// What mounting a disk needs, as the kernel takes it.
+struct Mounts {
+    scratch: CString,
+    options: CString,
+    user_map: CString,
+    group_map: CString,
 }
 
 /// The kernel's `struct __user_cap_header_struct`.
@@ -45,72 +65,68 @@ struct CapabilityHeader {
     pid: c_int,
 }
 
-/// The kernel's `struct sock_fprog`.
-#[repr(C)]
-struct FilterProgram {
-    length: u16,
-    filter: *const seccompiler::sock_filter,
-}
-
 impl Confinement {
-    /// Makes a command put on all layers before its program is executed.
+    /// Prepares it for an interpreter whose children write to `scratch`.
+    ///
+    /// # Errors
+    /// If the path holds a zero byte.
+    pub(super) fn new(disk: Disk, scratch: &Path, inherited: Vec<RawFd>) -> io::Result<Self> {
+        let text = |text: String| CString::new(text).map_err(io::Error::other);
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mounts = match disk {
+            Disk::Shared => None,
+            Disk::Private => Some(Mounts {
+                scratch: CString::new(scratch.as_os_str().as_bytes()).map_err(io::Error::other)?,
+                // The directory itself is one of the inodes.
+                options: text(format!("size={BYTES_MAX},nr_inodes={},mode=700", FILES_MAX + 1))?,
+                user_map: text(format!("{user} {user} 1\n"))?,
+                group_map: text(format!("{group} {group} 1\n"))?,
+            }),
+        };
+        Ok(Self { inherited, mounts })
+    }
+
+    /// Makes a command put it on before its program is executed.
     pub(super) fn apply(self, command: &mut Command) {
         let parent = std::process::id();
-        let limits = self.limits();
         command.process_group(0);
         // SAFETY: the closure makes system calls on memory that was allocated before the fork; it allocates nothing,
         // takes no lock, and builds errors from their numbers.
         unsafe {
-            command.pre_exec(move || self.confine(parent, &limits));
+            command.pre_exec(move || self.confine(parent));
         }
     }
 
-    fn limits(&self) -> [(c_uint, u64, u64); 7] {
-        let cpu = u64::from(self.cpu_s);
-        let same = |resource, value| (resource as c_uint, value, value);
-        [
-            // The signal of the soft limit can be told from others; the hard one comes if it is ignored.
-            (libc::RLIMIT_CPU as c_uint, cpu, cpu + 1),
-            same(libc::RLIMIT_AS, self.memory_bytes),
-            same(libc::RLIMIT_FSIZE, FILE_BYTES_MAX),
-            same(libc::RLIMIT_NOFILE, OPEN_FILES_MAX),
-            same(libc::RLIMIT_CORE, 0),
-            same(libc::RLIMIT_NPROC, TASKS_MAX),
-            same(libc::RLIMIT_MSGQUEUE, 0),
-        ]
-    }
-
-    fn confine(&self, parent: u32, limits: &[(c_uint, u64, u64)]) -> io::Result<()> {
+    fn confine(&self, parent: u32) -> io::Result<()> {
         self.keep_only_inherited()?;
+        if let Some(mounts) = &self.mounts {
+            mounts.mount()?;
+        }
         drop_capabilities()?;
-        for &(resource, soft, hard) in limits {
-            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+        let limits = [
+            (libc::RLIMIT_FSIZE as c_uint, FILE_BYTES_MAX),
+            (libc::RLIMIT_NOFILE as c_uint, OWN_FILES_MAX),
+            (libc::RLIMIT_CORE as c_uint, 0),
+            (libc::RLIMIT_NPROC as c_uint, TASKS_MAX),
+            (libc::RLIMIT_MSGQUEUE as c_uint, 0),
+        ];
+        for (resource, value) in limits {
+            let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
             // SAFETY: a raw call with a pointer to a local of the right type.
             check(unsafe { libc::setrlimit(resource as _, &limit) }.into())?;
         }
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
         // After the capabilities: a change of credentials would take it back. It follows the thread that forked, which
-        // waits for this process.
+        // lives as long as the sandbox.
         prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0)?;
         // SAFETY: the call takes nothing and cannot fail.
         if unsafe { libc::getppid() } != parent as c_int {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        if let Some(ruleset) = &self.ruleset {
-            // SAFETY: a raw call with an open descriptor and no pointer.
-            check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) })?;
-        }
-        for filter in &self.filters {
-            let program = FilterProgram { length: filter.len() as u16, filter: filter.as_ptr() };
-            // SAFETY: the kernel copies the program, which lives as long as the call.
-            check(unsafe {
-                libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program)
-            })?;
-        }
         Ok(())
     }
 
-    /// Closes everything at exec but the standard streams and what the program is to inherit.
+    /// Closes everything at exec but the standard streams and what the interpreter is to inherit.
     fn keep_only_inherited(&self) -> io::Result<()> {
         // SAFETY: a raw call without pointers.
         let closed =
@@ -119,11 +135,52 @@ impl Confinement {
         if closed < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
             return Err(io::Error::last_os_error());
         }
-        for descriptor in self.inherited {
+        for &descriptor in &self.inherited {
             // SAFETY: a raw call without pointers.
             check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }.into())?;
         }
         Ok(())
+    }
+}
+
+impl Mounts {
+    /// Mounts a file system in memory over the scratch directory, in a name space of its own, and goes there.
+    fn mount(&self) -> io::Result<()> {
+        // SAFETY: a raw call without pointers.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } < 0 {
+            // Without privileges: those of a name space of users that holds this one alone.
+            // SAFETY: as above.
+            check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }.into())?;
+            write_file(c"/proc/self/setgroups", c"deny")?;
+            write_file(c"/proc/self/uid_map", &self.user_map)?;
+            write_file(c"/proc/self/gid_map", &self.group_map)?;
+        }
+        mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE, None)?;
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        mount(c"tmpfs", &self.scratch, Some(c"tmpfs"), flags, Some(&self.options))?;
+        // SAFETY: the path is a string that outlives the call.
+        check(unsafe { libc::chdir(self.scratch.as_ptr()) }.into())
+    }
+}
+
+fn mount(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: c_ulong, options: Option<&CStr>) -> io::Result<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: all pointers are null or to strings that outlive the call.
+    let result = unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), pointer(kind), flags, pointer(options).cast::<c_void>())
+    };
+    check(result.into())
+}
+
+fn write_file(path: &CStr, content: &CStr) -> io::Result<()> {
+    // SAFETY: raw calls on strings that outlive them; the descriptor is closed.
+    unsafe {
+        let descriptor = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        check(descriptor.into())?;
+        let written = libc::write(descriptor, content.as_ptr().cast::<c_void>(), content.to_bytes().len());
+        let result = check(written as i64);
+        libc::close(descriptor);
+        result
     }
 }
 

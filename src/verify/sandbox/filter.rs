@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::confine::Disk;
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -20,6 +21,12 @@ const NEWEST: u32 = 462;
 
 /// A call that `libc` does not name for every machine.
 const FCHMODAT2: c_long = 452;
+
+/// The same.
+#[cfg(target_arch = "x86_64")]
+const IO_PGETEVENTS: c_long = 333;
+#[cfg(not(target_arch = "x86_64"))]
+const IO_PGETEVENTS: c_long = 292;
 
 /// System calls that are always refused.
 const REFUSED: &[c_long] = &[
@@ -121,6 +128,14 @@ const REFUSED: &[c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    libc::SYS_io_setup,
+    libc::SYS_io_destroy,
+    libc::SYS_io_submit,
+    libc::SYS_io_cancel,
+    libc::SYS_io_getevents,
+    IO_PGETEVENTS,
+    // A signal of its choice to itself, at any time: what kills a program has to be told apart.
+    libc::SYS_timer_create,
     libc::SYS_userfaultfd,
     libc::SYS_personality,
     libc::SYS_syslog,
@@ -181,7 +196,7 @@ impl When {
 
 /// System calls that are refused with some arguments.
 #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
-fn refused_when() -> Vec<(c_long, When)> {
+fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
     // Opening for reading with truncation: kernels before 6.2 have no landlock rule for it.
     let truncates = |argument| When::masked(argument, (libc::O_ACCMODE | libc::O_TRUNC) as u64, libc::O_TRUNC as u64);
     let mut rules = vec![
@@ -197,32 +212,73 @@ fn refused_when() -> Vec<(c_long, When)> {
         // The kernel kills this process with its parent.
         (libc::SYS_prctl, When::equal(0, libc::PR_SET_PDEATHSIG as u64)),
     ];
-    // A file's owner gets a signal when it becomes readable: another way to send one.
-    for command in [libc::F_SETOWN, 15 /* F_SETOWN_EX */, 10 /* F_SETSIG */] {
+    // A file's owner gets a signal when it becomes readable: another way to send one. Leases make others wait.
+    for command in [
+        libc::F_SETOWN,
+        15,   /* F_SETOWN_EX */
+        10,   /* F_SETSIG */
+        1024, /* F_SETLEASE */
+        1026, /* F_NOTIFY */
+    ] {
         rules.push((libc::SYS_fcntl, When::equal(1, command as u64)));
     }
-    // FIOSETOWN, SIOCSPGRP, and typing into a terminal: TIOCSTI, TIOCLINUX.
-    for request in [0x8901, 0x8902, 0x5412, 0x541c] {
+    for &request in REFUSED_REQUESTS {
         rules.push((libc::SYS_ioctl, When::equal(1, request)));
     }
+    if disk == Disk::Shared {
+        // Files that no directory shows.
+        rules.push((libc::SYS_openat, When::masked(2, O_TMPFILE_BIT, O_TMPFILE_BIT)));
+    }
     #[cfg(target_arch = "x86_64")]
-    rules.push((libc::SYS_open, truncates(1)));
+    {
+        rules.push((libc::SYS_open, truncates(1)));
+        rules.push((libc::SYS_setrlimit, When::equal(0, RLIMIT_CPU)));
+        if disk == Disk::Shared {
+            rules.push((libc::SYS_open, When::masked(1, O_TMPFILE_BIT, O_TMPFILE_BIT)));
+        }
+    }
+    let mut rules: Vec<(c_long, Vec<When>)> = rules.into_iter().map(|(call, when)| (call, vec![when])).collect();
+    // The limit of CPU time decides a verdict: a program does not set it. Other limits of its own go.
+    rules.push((libc::SYS_prlimit64, vec![When::equal(1, RLIMIT_CPU), When::differs(2, 0)]));
     rules
 }
+
+/// The bit of `O_TMPFILE` beyond that of `O_DIRECTORY`.
+const O_TMPFILE_BIT: u64 = 0o20_000_000;
+/// The kernel's number of the limit of CPU time.
+const RLIMIT_CPU: u64 = 0;
+/// Requests to devices and files: FIOSETOWN, SIOCSPGRP; typing into a terminal: TIOCSTI, TIOCLINUX; flags of inodes, which
+/// would outlive the program: FS_IOC_SETFLAGS in both sizes, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION in both sizes,
+/// FS_IOC_ENABLE_VERITY, FS_IOC_SET_ENCRYPTION_POLICY.
+const REFUSED_REQUESTS: &[u64] = &[
+    0x8901,
+    0x8902,
+    0x5412,
+    0x541c,
+    0x4008_6602,
+    0x4004_6602,
+    0x401c_5820,
+    0x4008_7602,
+    0x4004_7602,
+    0x4080_6685,
+    0x800c_6613,
+];
 
 /// Returns the programs, to be installed one by one in this order.
 ///
 /// # Errors
 /// Why this machine has none.
-pub(super) fn programs() -> Result<Vec<BpfProgram>, String> {
+pub(super) fn programs(disk: Disk) -> Result<Vec<BpfProgram>, String> {
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(|error| format!("{error}"))?;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for (call, when) in refused_when() {
-        // Arguments that are no pointers have 32 bits in the kernel; an address of 64 bits is compared whole.
-        let length = if call == libc::SYS_sendto { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-        let rule = SeccompCondition::new(when.argument, length, when.is, when.value)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-            .map_err(|error| error.to_string())?;
+    for (call, when) in refused_when(disk) {
+        let conditions = when.into_iter().map(|when| {
+            // Arguments that are no pointers have 32 bits in the kernel; an address of 64 bits is compared whole.
+            let is_pointer = matches!((call, when.argument), (libc::SYS_sendto, 4) | (libc::SYS_prlimit64, 2));
+            let length = if is_pointer { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
+            SeccompCondition::new(when.argument, length, when.is, when.value)
+        });
+        let rule = conditions.collect::<Result<Vec<_>, _>>().and_then(SeccompRule::new).map_err(|e| e.to_string())?;
         rules.entry(call).or_default().push(rule);
     }
     rules.extend(REFUSED.iter().chain(REFUSED_HERE).map(|&call| (call, Vec::new())));
@@ -256,12 +312,14 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_no_call_is_both_refused_and_refused_sometimes() {
-        let programs = programs().unwrap();
-        assert_eq!(programs.len(), 3);
-        // The kernel takes no more instructions.
-        assert!(programs.iter().all(|program| program.len() < 4096));
-        for (call, _) in refused_when() {
-            assert!(!REFUSED.contains(&call) && !REFUSED_HERE.contains(&call), "{call}");
+        for disk in [Disk::Private, Disk::Shared] {
+            let programs = programs(disk).unwrap();
+            assert_eq!(programs.len(), 3);
+            // The kernel takes no more instructions.
+            assert!(programs.iter().all(|program| program.len() < 4096));
+            for (call, _) in refused_when(disk) {
+                assert!(!REFUSED.contains(&call) && !REFUSED_HERE.contains(&call), "{call}");
+            }
         }
     }
 }

@@ -1,44 +1,92 @@
 //! The sandbox on Linux: opened once, proven by a program that tries to get out, then used by any number of threads.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use seccompiler::BpfProgram;
 use serde::Deserialize;
 
-use super::confine::Confinement;
-use super::interpreter::{Interpreter, PROGRAM_FLAGS};
+use super::confine::Disk;
+use super::interpreter::Interpreter;
 use super::rules::{self, Rules};
 use super::scratch::ScratchRoot;
-use super::watch::{self, Bounds};
-use super::{Incomplete, Job, Layer, LayerCheck, Ran, SandboxFault, SandboxOptions, WALL_EXTRA_S};
-
-/// The whole environment of a program: the order of sets does not change from run to run, and numeric libraries do not
-/// reserve memory for every core.
-const ENVIRONMENT: &[(&str, &str)] =
-    &[("PYTHONHASHSEED", "0"), ("OPENBLAS_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1")];
+use super::watch::{self, Bounds, Streams};
+use super::zygote::{Setting, Zygote, memory_file};
+use super::{Incomplete, Job, Layer, LayerCheck, Ran, Role, SandboxFault, SandboxOptions, WALL_EXTRA_S};
+use crate::verify::code::HARNESS;
 
 /// The program that tries to get out.
 const ESCAPE: &str = include_str!("escape.py");
+/// How many times the time that a program may sleep a job may take in all, on a machine that is busy or stopped.
+const WALL_FACTOR: u32 = 40;
 
 /// An open sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
     options: SandboxOptions,
+    disk: Disk,
+    /// Warmed interpreters that nobody uses; never more than there were jobs at once.
+    idle: Mutex<Vec<Zygote>>,
+    nursery: Nursery,
+    left_out: Vec<(Layer, String)>,
+}
+
+/// The thread that starts interpreters: they die with the thread that started them, so it lives as long as the sandbox.
+#[derive(Debug)]
+struct Nursery {
+    orders: Option<SyncSender<SyncSender<io::Result<Zygote>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the nursery makes interpreters of.
+#[derive(Debug)]
+struct Parts {
     interpreter: Interpreter,
     scratch: ScratchRoot,
     /// Rules over files; none leaves the layer out.
     rules: Option<Rules>,
-    /// Filters of system calls; none leaves the layer out.
-    filters: Vec<BpfProgram>,
-    left_out: Vec<(Layer, String)>,
+    setting: Setting,
+}
+
+impl Nursery {
+    fn open(parts: Parts) -> io::Result<Self> {
+        let (orders, received): (_, Receiver<SyncSender<io::Result<Zygote>>>) = sync_channel(1);
+        let work = move || {
+            for reply in received {
+                let Parts { interpreter, scratch, rules, setting } = &parts;
+                let made = scratch
+                    .make()
+                    .and_then(|place| Zygote::start(interpreter, setting, HARNESS, rules.as_ref(), place));
+                // Whoever asked may have gone.
+                let _ = reply.send(made);
+            }
+        };
+        let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(work)?;
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
+    }
+
+    fn make(&self) -> io::Result<Zygote> {
+        let gone = || io::Error::other("the thread that starts interpreters has ended");
+        let (reply, made) = sync_channel(1);
+        self.orders.as_ref().ok_or_else(gone)?.send(reply).map_err(|_| gone())?;
+        made.recv().map_err(|_| gone())?
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Sandbox {
-    /// Opens the sandbox: finds the interpreter, prepares the layers, and proves them. Takes about a tenth of a second.
+    /// Opens the sandbox: finds the interpreter, prepares the layers, and proves them. Takes some tenths of a second.
     ///
     /// # Errors
     /// [`Incomplete`] if a layer is missing that must be there.
@@ -48,8 +96,9 @@ impl Sandbox {
             checks.into_iter().filter_map(|check| Some((check.layer, check.state.err()?))).collect();
         let is_fatal = |layer: Layer| options.strict || !layer.is_optional();
         match sandbox {
-            Some(sandbox) if !failed.iter().any(|(layer, _)| is_fatal(*layer)) => {
-                Ok(Self { left_out: failed, ..sandbox })
+            Some(mut sandbox) if !failed.iter().any(|(layer, _)| is_fatal(*layer)) => {
+                sandbox.left_out = failed;
+                Ok(sandbox)
             }
             _ => Err(Incomplete { missing: failed }),
         }
@@ -70,50 +119,84 @@ impl Sandbox {
     /// Looks at every layer, and builds the sandbox with those that are there.
     fn build(options: &SandboxOptions) -> (Vec<LayerCheck>, Option<Self>) {
         let interpreter = Interpreter::find(&options.python);
-        let filters = filter_programs();
+        let filters = filter_programs(Disk::Private);
         let landlock = rules::version();
         let scratch = ScratchRoot::new().map_err(|error| format!("no temporary directory: {error}"));
         let mut checks = vec![
-            LayerCheck {
-                layer: Layer::Python,
-                state: interpreter.as_ref().map(Interpreter::describe).map_err(Clone::clone),
-            },
-            LayerCheck {
-                layer: Layer::Limits,
-                state: scratch.as_ref().map(|_| describe_limits(options)).map_err(Clone::clone),
-            },
-            LayerCheck {
-                layer: Layer::Landlock,
-                state: landlock.as_ref().map(|version| describe_landlock(*version)).map_err(Clone::clone),
-            },
-            LayerCheck {
-                layer: Layer::Seccomp,
-                state: filters
-                    .as_ref()
-                    .map(|_| "sockets, processes, signals, mounts refused".to_owned())
-                    .map_err(Clone::clone),
-            },
+            check(Layer::Python, interpreter.as_ref().map(Interpreter::describe)),
+            check(Layer::Limits, scratch.as_ref().map(|_| describe_limits(options))),
+            check(Layer::Landlock, landlock.as_ref().map(|version| describe_landlock(*version))),
+            check(Layer::Seccomp, filters.as_ref().map(|_| "sockets, processes, signals, mounts refused".to_owned())),
         ];
-        let (Ok(interpreter), Ok(scratch)) = (interpreter, scratch) else { return (checks, None) };
-        let rules = landlock.is_ok().then(|| Rules::new(&interpreter.readable, &interpreter.starters));
-        let filters = filters.unwrap_or_default();
-        let options = options.clone();
-        let mut sandbox = Self { options, interpreter, scratch, rules, filters, left_out: Vec::new() };
+        drop(scratch);
+        let Ok(interpreter) = interpreter else { return (checks, None) };
         // Where a layer that has to be there is missing, nothing runs, not even the proof.
-        if sandbox.options.strict && checks.iter().any(|check| check.state.is_err()) {
+        if options.strict && checks.iter().any(|check| check.state.is_err()) {
             return (checks, None);
         }
-        for (layer, breach) in sandbox.prove() {
-            if let Some(check) = checks.iter_mut().find(|check| check.layer == layer && check.state.is_ok()) {
-                check.state = Err(breach);
+        let mut wanted = Wanted { landlock: landlock.ok(), seccomp: filters.is_ok() };
+        let mut last = None;
+        // At most one layer more is left out in each round.
+        for _ in 0..3 {
+            let sandbox = match Self::with_layers(options, &interpreter, wanted) {
+                Ok(sandbox) => sandbox,
+                Err(error) => {
+                    note(&mut checks, Layer::Limits, format!("no program can be started: {error}"));
+                    return (checks, None);
+                }
+            };
+            let broken = sandbox.prove();
+            last = Some(sandbox);
+            if broken.is_empty() {
+                break;
             }
-            match layer {
-                Layer::Landlock => sandbox.rules = None,
-                Layer::Seccomp => sandbox.filters = Vec::new(),
-                Layer::System | Layer::Python | Layer::Limits => {}
+            for (layer, breach) in broken {
+                wanted.landlock = wanted.landlock.filter(|_| layer != Layer::Landlock);
+                wanted.seccomp &= layer != Layer::Seccomp;
+                note(&mut checks, layer, breach);
+            }
+            if options.strict {
+                break;
             }
         }
-        (checks, Some(sandbox))
+        (checks, last)
+    }
+
+    /// Opens a sandbox whose programs write to this kind of disk.
+    #[cfg(test)]
+    pub(in crate::verify) fn open_on(options: &SandboxOptions, disk: Disk) -> io::Result<Self> {
+        let interpreter = Interpreter::find(&options.python).map_err(io::Error::other)?;
+        let wanted = Wanted { landlock: rules::version().ok(), seccomp: true };
+        Self::on_disk(options, &interpreter, wanted, disk)
+    }
+
+    /// Returns the process groups of the interpreters that nobody uses.
+    #[cfg(test)]
+    pub(in crate::verify) fn groups(&self) -> Vec<u32> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Zygote::pid).collect()
+    }
+
+    /// Builds a sandbox with these layers: with a disk of its own if that is allowed here.
+    fn with_layers(options: &SandboxOptions, interpreter: &Interpreter, wanted: Wanted) -> io::Result<Self> {
+        Self::on_disk(options, interpreter, wanted, Disk::Private).or_else(|error| {
+            tracing::debug!("no disk of its own for the sandbox: {error}");
+            Self::on_disk(options, interpreter, wanted, Disk::Shared)
+        })
+    }
+
+    fn on_disk(options: &SandboxOptions, interpreter: &Interpreter, wanted: Wanted, disk: Disk) -> io::Result<Self> {
+        let filters = if wanted.seccomp { filter_programs(disk).map_err(io::Error::other)? } else { Vec::new() };
+        let setting = Setting {
+            filters,
+            cpu_s: options.time_limit_s,
+            memory_bytes: u64::from(options.memory_limit_mib) << 20,
+            disk,
+        };
+        let rules = wanted.landlock.map(|version| Rules::new(version, &interpreter.readable, &interpreter.starters));
+        let parts = Parts { interpreter: interpreter.clone(), scratch: ScratchRoot::new()?, rules, setting };
+        let nursery = Nursery::open(parts)?;
+        let idle = Mutex::new(vec![nursery.make()?]);
+        Ok(Self { options: options.clone(), disk, idle, nursery, left_out: Vec::new() })
     }
 
     /// Runs a program that tries to get out; returns the layers that did not hold, with what went through.
@@ -125,14 +208,15 @@ impl Sandbox {
             landlock: Vec<String>,
             seccomp: Vec<String>,
         }
-        let job = Job { driver: ESCAPE, payload: &[], stdin: &[] };
+        let payload = serde_json::json!({ "source": ESCAPE }).to_string();
+        let job = Job { role: Role::Probe, payload: payload.as_bytes(), stdin: &[] };
         let ran = match self.run(&job) {
             Ok(ran) => ran,
-            Err(fault) => return vec![(Layer::Limits, chain(&fault))],
+            Err(fault) => return vec![(Layer::Limits, fault.to_string())],
         };
         let Ok(found) = serde_json::from_slice::<Breaches>(&ran.messages) else {
             let said = String::from_utf8_lossy(&ran.stderr).lines().next_back().unwrap_or_default().to_owned();
-            return vec![(Layer::Python, format!("does not work inside the sandbox ({:?}): {said}", ran.end))];
+            return vec![(Layer::Python, format!("does not work inside the sandbox ({:?}): {said}", ran.program))];
         };
         let Breaches { limits, landlock, seccomp } = found;
         let layers = [(Layer::Limits, limits), (Layer::Landlock, landlock), (Layer::Seccomp, seccomp)];
@@ -140,57 +224,106 @@ impl Sandbox {
         broken.map(|(layer, breaches)| (layer, format!("does not hold: {}", breaches.join(", ")))).collect()
     }
 
-    /// Runs one program to its end. Blocks for as long as that takes.
+    /// Runs one job to its end. Blocks for as long as that takes.
     pub(in crate::verify) fn run(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
-        let scratch = self.scratch.make().map_err(SandboxFault::of("make a directory for a program"))?;
-        let payload = memory_file("payload", job.payload).map_err(SandboxFault::of("store a program"))?;
-        let stdin = memory_file("stdin", job.stdin).map_err(SandboxFault::of("store a program's input"))?;
-        let (reader, writer) = std::io::pipe().map_err(SandboxFault::of("make a pipe"))?;
-        let ruleset = match &self.rules {
-            Some(rules) => rules
-                .build(scratch.path())
-                .map_err(std::io::Error::other)
-                .and_then(|ruleset| ruleset.ok_or_else(|| std::io::Error::other("no ruleset")))
-                .map(Some)
-                .map_err(SandboxFault::of("build the landlock rules"))?,
-            None => None,
+        let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let is_used = waiting.is_some();
+        let ran = match waiting {
+            Some(zygote) => self.run_in(zygote, job),
+            None => self.run_anew(job),
         };
-        let inherited = [payload.as_raw_fd(), writer.as_raw_fd()];
-        let mut command = Command::new(&self.interpreter.executable);
-        command.args(PROGRAM_FLAGS).args(["-c", job.driver]);
-        command.args(inherited.map(|descriptor| descriptor.to_string())).args(&self.interpreter.packages);
-        command.env_clear().envs(ENVIRONMENT.iter().copied()).current_dir(scratch.path());
-        command.stdin(Stdio::from(stdin)).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let confinement = Confinement {
-            ruleset,
-            filters: self.filters.clone(),
-            cpu_s: self.options.time_limit_s,
-            memory_bytes: u64::from(self.options.memory_limit_mib) << 20,
-            inherited,
-        };
-        confinement.apply(&mut command);
-        let mut child = command.spawn().map_err(SandboxFault::of("start a program in the sandbox"))?;
-        // The program's end of the pipe is its own alone now, so that its end is seen; the ruleset goes with the command.
-        drop((command, writer, payload));
+        // One that has waited long may have been killed meanwhile: by a machine without memory, by hand.
+        if is_used && ran.as_ref().is_err() { self.run_anew(job) } else { ran }
+    }
+
+    fn run_anew(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
+        let zygote = self.nursery.make().map_err(SandboxFault::of("start an interpreter in the sandbox"))?;
+        self.run_in(zygote, job)
+    }
+
+    fn run_in(&self, mut zygote: Zygote, job: &Job<'_>) -> Result<Ran, SandboxFault> {
+        let streams = start(&zygote, job).map_err(SandboxFault::of("start a program in the sandbox"))?;
         let cpu = Duration::from_secs(self.options.time_limit_s.into());
+        let idle = cpu * 2 + Duration::from_secs(WALL_EXTRA_S.into());
         let bounds = Bounds {
             cpu,
-            wall: cpu * 2 + Duration::from_secs(WALL_EXTRA_S.into()),
+            idle,
+            wall: idle * WALL_FACTOR,
             output_bytes: (self.options.output_limit_kib as usize) << 10,
+            disk: self.disk,
         };
-        watch::watch(&mut child, reader.into(), &scratch, bounds).map_err(SandboxFault::of("watch a program"))
+        let (ran, goes_on) = watch::watch(&mut zygote, streams, bounds).map_err(SandboxFault::of("watch a program"))?;
+        if goes_on {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(zygote);
+        }
+        Ok(ran)
     }
 }
 
-/// Compiles the filters, if the kernel takes such.
-fn filter_programs() -> Result<Vec<BpfProgram>, String> {
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Before the thread that started them.
+        self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Which optional layers are put on.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// The version of landlock.
+    landlock: Option<i64>,
+    seccomp: bool,
+}
+
+fn check(layer: Layer, state: Result<String, &String>) -> LayerCheck {
+    LayerCheck { layer, state: state.map_err(Clone::clone) }
+}
+
+fn note(checks: &mut [LayerCheck], layer: Layer, breach: String) {
+    if let Some(check) = checks.iter_mut().find(|check| check.layer == layer && check.state.is_ok()) {
+        check.state = Err(breach);
+    }
+}
+
+/// Sends a job to an interpreter; returns the streams that come from it.
+fn start(zygote: &Zygote, job: &Job<'_>) -> io::Result<Streams> {
+    let payload = memory_file("payload", job.payload)?;
+    let (stdout, stdout_end) = io::pipe()?;
+    let (stderr, stderr_end) = io::pipe()?;
+    let (messages, messages_end) = io::pipe()?;
+    let (out, err, told) = (stdout_end.as_fd(), stderr_end.as_fd(), messages_end.as_fd());
+    let stdin = match job.role {
+        Role::Script | Role::Probe => Some(memory_file("stdin", job.stdin)?),
+        Role::Tests | Role::Check => None,
+    };
+    let mut given: Vec<BorrowedFd<'_>> = stdin.iter().map(AsFd::as_fd).collect();
+    match job.role {
+        Role::Check => given.extend([told, payload.as_fd()]),
+        Role::Tests | Role::Script | Role::Probe => given.extend([out, err, told, payload.as_fd()]),
+    }
+    zygote.send(job.role.name(), &given)?;
+    // Our ends of what the children write are closed here, so that theirs are the last.
+    Ok(Streams { stdout: stdout.into(), stderr: stderr.into(), messages: messages.into() })
+}
+
+/// Compiles the filters, if the kernel takes such; in hexadecimal digits.
+fn filter_programs(disk: Disk) -> Result<Vec<String>, String> {
     let action = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the kernel reads one number, which outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0_u32, &raw const action) };
     if result < 0 {
         return Err(format!("seccomp says: {}", std::io::Error::last_os_error()));
     }
-    super::filter::programs()
+    let programs = super::filter::programs(disk)?;
+    let text = |program: &seccompiler::BpfProgram| {
+        let words = program.iter().flat_map(|word| {
+            let [low, high] = word.code.to_ne_bytes();
+            let [a, b, c, d] = word.k.to_ne_bytes();
+            [low, high, word.jt, word.jf, a, b, c, d]
+        });
+        hex::encode(words.collect::<Vec<u8>>())
+    };
+    Ok(programs.iter().map(text).collect())
 }
 
 fn describe_limits(options: &SandboxOptions) -> String {
@@ -203,16 +336,4 @@ fn describe_limits(options: &SandboxOptions) -> String {
 fn describe_landlock(version: i64) -> String {
     let tcp = if version >= 4 { ", TCP refused" } else { "" };
     format!("version {version}: files out of reach{tcp}")
-}
-
-/// Returns an anonymous file in memory with this content, to be read from its beginning.
-fn memory_file(name: &str, content: &[u8]) -> std::io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.seek(SeekFrom::Start(0))?;
-    Ok(file)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    error.to_string()
 }

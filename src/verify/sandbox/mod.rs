@@ -1,23 +1,43 @@
-//! The sandbox: one untrusted Python program, in one new process, with nothing in reach but its own directory.
+//! The sandbox: untrusted Python programs, each in a new process, with nothing in reach but an empty directory.
 //!
-//! Layers, all put on between fork and exec, so that no instruction of the program runs without them:
+//! # Processes
+//! A **warmed interpreter** (`zygote.py`) per job at once, started by one thread and dead with it, forks the processes of one
+//! job after the other: a program alone (`script`), or the tests in one process and the program in another, with a pair of
+//! sockets between them (`tests`). It runs our code alone, reads no program and no test, and goes on only when all of a job
+//! have ended and the directory is empty. A job that has to be cut takes its interpreter with it.
+//!
+//! # Layers
+//! All are put on between the fork and the first instruction of a program, and are the same for the tests' process:
 //!
 //! - **limits**: own process group, CPU time, address space, file size, open files, no core file, no new privileges, no
-//!   capabilities, death with the thread that started it;
-//! - **landlock**: files are readable as far as the interpreter needs them, writable in the program's own empty directory
+//!   capabilities, death with the interpreter, which dies with the thread that started it;
+//! - **landlock**: files are readable as far as the interpreter needs them, writable in the job's own empty directory
 //!   (files only, no directories, links or devices), and out of reach otherwise; TCP is refused where the kernel has that;
-//! - **seccomp**: no sockets, no new processes, no signals to others, no tracing, no change of owners, modes or times.
+//! - **seccomp**: no sockets, no new processes, no signals to others, no tracing, no change of owners, modes, times or flags of
+//!   files, no leases, no asynchronous requests, no change of the limit of CPU time.
 //!
-//! Besides, the environment is empty, the wall-clock time, the output and the disk use are watched from outside, and
-//! whatever the program left is killed and removed.
+//! Besides, the environment is empty, and whatever a program left is killed and removed.
+//!
+//! # Disk
+//! Where name spaces of mounts are allowed (to root, or to users in a name space of their own), the directory is a file
+//! system in memory of 64 MiB and 1,000 files, seen by nobody else: what is deleted in it is gone, whether it has a name or not.
+//! Elsewhere its files are counted every 20 ms against the same bounds; so that none hides, `O_TMPFILE` is refused, and files
+//! can be neither deleted nor renamed (`EACCES`).
+//!
+//! # Time
+//! The kernel ends a process that has used its CPU time. The wall clock ends a job in which nothing has run for long
+//! (`clock`): time spent waiting for a core or a disk, or stopped, is left out. One that goes on for many times that is the
+//! machine's failure, and so is a program that is killed by nobody here.
 //!
 //! It **fails closed**: where a layer is missing nothing runs, unless the options say that the others will do. Layers are
 //! not believed to be there because the kernel says so: [`Sandbox::open`] runs a program that tries to get out. Linux on
-//! x86-64 and 64-bit ARM only.
+//! x86-64 and 64-bit ARM only; the interpreter needs `ctypes`.
 //!
 //! What it does not hold back: reading names, sizes and times of files (`stat`), attacks on the kernel or the CPU, and
 //! what a program does to its own interpreter.
 
+#[cfg(target_os = "linux")]
+mod clock;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(target_os = "linux")]
@@ -32,6 +52,11 @@ mod rules;
 mod scratch;
 #[cfg(target_os = "linux")]
 mod watch;
+#[cfg(target_os = "linux")]
+mod zygote;
+
+#[cfg(all(test, target_os = "linux"))]
+pub(in crate::verify) use confine::Disk;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
@@ -108,7 +133,7 @@ pub struct SandboxOptions {
     pub strict: bool,
     /// The interpreter: a path, or a name that is looked for on `PATH`.
     pub python: String,
-    /// CPU time of a program, in seconds; it may take twice that and [`WALL_EXTRA_S`] of wall-clock time.
+    /// CPU time of a program, in seconds; it may do nothing for twice that and [`WALL_EXTRA_S`].
     pub time_limit_s: u32,
     /// Address space of a program, in MiB.
     pub memory_limit_mib: u32,
@@ -116,7 +141,7 @@ pub struct SandboxOptions {
     pub output_limit_kib: u32,
 }
 
-/// Wall-clock seconds that a program may take beyond twice its CPU time.
+/// Seconds that a program may do nothing beyond twice its CPU time.
 pub const WALL_EXTRA_S: u32 = 1;
 
 /// Why no program can be run.
@@ -136,42 +161,74 @@ impl Incomplete {
     }
 }
 
+/// What a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Tests in one process, the program in another.
+    Tests,
+    /// Tests that are only read.
+    Check,
+    /// A program that reads its input.
+    Script,
+    /// A program of ours that tries to get out.
+    Probe,
+}
+
+impl Role {
+    /// Returns the name that the interpreter knows it by.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tests => "tests",
+            Self::Check => "check",
+            Self::Script => "script",
+            Self::Probe => "probe",
+        }
+    }
+}
+
 /// What to run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job<'a> {
-    /// The trusted Python source that reads the payload; its arguments are the numbers of the file descriptors of payload
-    /// and messages, and the directories of installed packages.
-    pub(super) driver: &'a str,
-    /// What the driver reads.
+    /// What it is.
+    pub(super) role: Role,
+    /// A JSON object for the harness; of tests only their own process reads it.
     pub(super) payload: &'a [u8],
-    /// The program's standard input.
+    /// The program's standard input, if it reads one.
     pub(super) stdin: &'a [u8],
 }
 
-/// How a program's process ended.
+/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// By itself, with an exit code.
     Exited(i32),
     /// By a signal.
     Signalled(i32),
-    /// It ran out of CPU or wall-clock time.
+    /// It ran out of CPU time, or did nothing for too long.
     TimeOut,
     /// It wrote more than it may, to its output or to its directory.
     OutputLimit,
+    /// It was ended with its job.
+    Stopped,
+    /// The machine ended it, or did not let it run.
+    Machine,
 }
 
-/// What a program left.
+/// What a job left.
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
-    /// How it ended.
-    pub(super) end: End,
-    /// What it wrote to stdout.
+    /// How the program ended; of a job without one it says nothing.
+    pub(super) program: End,
+    /// How the tests' process ended; none if there was none.
+    pub(super) tests: Option<End>,
+    /// What the program wrote to stdout.
     pub(super) stdout: Vec<u8>,
     /// What it wrote to stderr.
     pub(super) stderr: Vec<u8>,
-    /// What the driver sent, and perhaps the program too.
+    /// What the harness sent, and of a program without tests perhaps the program too.
     pub(super) messages: Vec<u8>,
+    /// Whether the disk that programs write to has no room left, whoever took it.
+    pub(super) disk_is_full: bool,
 }
 
 /// A failure of the machine, not of the program.

@@ -9,8 +9,13 @@ use landlock::{
     RulesetError, Scope,
 };
 
+use super::confine::Disk;
+
 /// The newest version of landlock that the rules were written for; older kernels know a part of it.
 const NEWEST: ABI = ABI::V6;
+
+/// The version of landlock that rules truncation.
+const TRUNCATE_SINCE: i64 = 3;
 
 /// What every program may read: the libraries of the system, and what their loader asks for.
 const SYSTEM_PATHS: &[&str] = &[
@@ -53,11 +58,12 @@ struct Grant {
 #[derive(Debug)]
 pub(super) struct Rules {
     grants: Vec<Grant>,
+    version: i64,
 }
 
 impl Rules {
     /// Opens what may be read and what may be executed; what does not exist needs no rule.
-    pub(super) fn new(readable: &[PathBuf], executable: &[PathBuf]) -> Self {
+    pub(super) fn new(version: i64, readable: &[PathBuf], executable: &[PathBuf]) -> Self {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let system = SYSTEM_PATHS.iter().map(|path| (Path::new(path), read));
         let own = readable.iter().map(|path| (path.as_path(), read));
@@ -68,14 +74,14 @@ impl Rules {
             let access = if is_file { access & AccessFs::from_file(NEWEST) } else { access };
             Some(Grant { place: open_path(path).ok()?, access })
         });
-        Self { grants: grants.collect() }
+        Self { grants: grants.collect(), version }
     }
 
-    /// Builds the ruleset of one program, which may write files to `scratch`.
+    /// Builds a ruleset without the scratch directory: which file that is only the interpreter knows.
     ///
     /// # Errors
     /// [`RulesetError`] if the kernel refuses.
-    pub(super) fn build(&self, scratch: &Path) -> Result<Option<OwnedFd>, RulesetError> {
+    pub(super) fn build(&self) -> Result<Option<OwnedFd>, RulesetError> {
         let mut created: RulesetCreated = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::from_all(NEWEST))?
@@ -84,17 +90,22 @@ impl Rules {
         for grant in &self.grants {
             created = created.add_rule(PathBeneath::new(&grant.place, grant.access))?;
         }
-        // No directories: what is flat can always be counted and removed.
-        let own = AccessFs::ReadFile
-            | AccessFs::ReadDir
-            | AccessFs::WriteFile
-            | AccessFs::Truncate
-            | AccessFs::MakeReg
-            | AccessFs::RemoveFile;
-        if let Ok(place) = open_path(scratch) {
-            created = created.add_rule(PathBeneath::new(&place, own))?;
-        }
         Ok(created.into())
+    }
+
+    /// Returns what may be done in the scratch directory, as the kernel counts it.
+    ///
+    /// No directories: what is flat can always be counted and removed. Where files are counted none is taken away, so that
+    /// all bytes stay visible.
+    pub(super) fn scratch_access(&self, disk: Disk) -> u64 {
+        let mut access = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::MakeReg;
+        if self.version >= TRUNCATE_SINCE {
+            access |= AccessFs::Truncate;
+        }
+        match disk {
+            Disk::Private => (access | AccessFs::RemoveFile).bits(),
+            Disk::Shared => access.bits(),
+        }
     }
 }
 

@@ -16,8 +16,10 @@ const LOCK: &str = ".lock";
 /// Directories of dead processes that are looked at in one start.
 const LEFTOVERS_MAX: usize = 64;
 /// What a program may keep in its directory.
-const BYTES_MAX: u64 = 64 << 20;
-const FILES_MAX: usize = 1000;
+pub(super) const BYTES_MAX: u64 = 64 << 20;
+/// Bytes that a disk has at least that is not full.
+const ROOM_MIN: u64 = 1 << 20;
+pub(super) const FILES_MAX: usize = 1000;
 
 /// The directory of a sandbox; removed when dropped.
 #[derive(Debug)]
@@ -77,6 +79,13 @@ impl Scratch {
             }
         }
         false
+    }
+
+    /// Returns whether the disk that it is on has no room left, whoever took it.
+    pub(super) fn is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.path).is_ok_and(|found| {
+            found.f_bavail.saturating_mul(found.f_frsize) < ROOM_MIN || (found.f_files > 0 && found.f_favail == 0)
+        })
     }
 }
 

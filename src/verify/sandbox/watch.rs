@@ -1,37 +1,43 @@
-//! The watch over a running program: its output, its time, its disk use, and its end.
+//! The watch over a running job: its output, its time, its disk use, and its end.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use serde_json::Value;
 
-use super::scratch::Scratch;
+use super::clock::IdleClock;
+use super::confine::Disk;
+use super::zygote::Zygote;
 use super::{End, Ran};
 
 /// Time between two looks at time and disk.
-const TICK: Duration = Duration::from_millis(50);
-/// Time between two looks at a process that has closed all its streams.
-const END_TICK: Duration = Duration::from_millis(1);
-/// Bytes of messages that are read; the driver's own are smaller by far.
+const TICK: Duration = Duration::from_millis(20);
+/// Bytes of messages that are read; the harness's own are smaller by far.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// How long streams are read that a dead program has left, at most.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// What the watch holds a program to.
+/// What the watch holds a job to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// CPU time; the kernel counts it.
+    /// CPU time of each process.
     pub(super) cpu: Duration,
-    /// Wall-clock time.
+    /// Time in which nothing of the job has anything to do.
+    pub(super) idle: Duration,
+    /// Wall-clock time after which the machine is held to have failed.
     pub(super) wall: Duration,
     /// Bytes on stdout and stderr together.
     pub(super) output_bytes: usize,
+    /// Where the program writes.
+    pub(super) disk: Disk,
 }
 
 /// A stream that is read as it comes.
 struct Stream {
-    source: Option<std::fs::File>,
+    source: Option<File>,
     read: Vec<u8>,
 }
 
@@ -59,89 +65,177 @@ impl Stream {
     }
 }
 
-/// Waits for the end of a program, or makes it, and takes its process group down.
-///
-/// # Errors
-/// If the system refuses to wait; the process group is killed all the same.
-pub(super) fn watch(child: &mut Child, messages: OwnedFd, scratch: &Scratch, bounds: Bounds) -> io::Result<Ran> {
-    let started = Instant::now();
-    let result = follow(child, messages, scratch, bounds);
-    // The program is not reaped yet, so that its number names nobody else.
-    if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()) {
-        let _ = kill_process_group(group, Signal::KILL);
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Exit {
+    status: i32,
+    cpu_ms: u64,
+}
+
+impl Exit {
+    fn read(value: &Value) -> Option<Self> {
+        let status = i32::try_from(value.get(0)?.as_i64()?).ok()?;
+        Some(Self { status, cpu_ms: value.get(1)?.as_u64()? })
     }
-    let status = child.wait()?;
-    let (end, streams) = result?;
-    let end = end.unwrap_or_else(|| {
+
+    /// Returns what this end means; `killed` says whether the interpreter may have made it.
+    fn end(self, killed: bool, cpu: Duration) -> End {
         use std::os::unix::process::ExitStatusExt;
+        let status = std::process::ExitStatus::from_raw(self.status);
         match status.signal() {
             Some(libc::SIGXCPU) => End::TimeOut,
-            // The hard limit of CPU time; nobody else kills a program that has used so much.
-            Some(libc::SIGKILL) if started.elapsed() >= bounds.cpu => End::TimeOut,
             Some(libc::SIGXFSZ) => End::OutputLimit,
+            // The hard limit of CPU time, of a program that ignores the soft one.
+            Some(libc::SIGKILL) if u128::from(self.cpu_ms) >= cpu.as_millis() => End::TimeOut,
+            Some(libc::SIGKILL) if killed => End::Stopped,
+            // No program can send it, so that the machine did: it has run out of memory.
+            Some(libc::SIGKILL) => End::Machine,
             Some(signal) => End::Signalled(signal),
             None => End::Exited(status.code().unwrap_or_default()),
         }
-    });
-    let [stdout, stderr, messages] = streams.map(|stream| stream.read);
-    Ok(Ran { end, stdout, stderr, messages })
-}
-
-/// Reads until the program has ended (no end of ours) or has to be ended.
-fn follow(
-    child: &mut Child,
-    messages: OwnedFd,
-    scratch: &Scratch,
-    bounds: Bounds,
-) -> io::Result<(Option<End>, [Stream; 3])> {
-    let started = Instant::now();
-    let missing = || io::Error::other("a stream of the program is missing");
-    let stdout = Stream::new(child.stdout.take().ok_or_else(missing)?.into())?;
-    let stderr = Stream::new(child.stderr.take().ok_or_else(missing)?.into())?;
-    let mut streams = [stdout, stderr, Stream::new(messages)?];
-    let mut looked_at = started;
-    loop {
-        let has_ended = has_ended(child)?;
-        let [stdout, stderr, messages] = &mut streams;
-        stdout.take(bounds.output_bytes);
-        stderr.take(bounds.output_bytes);
-        messages.take(MESSAGE_BYTES_MAX);
-        if stdout.read.len() + stderr.read.len() > bounds.output_bytes || messages.read.len() > MESSAGE_BYTES_MAX {
-            return Ok((Some(End::OutputLimit), streams));
-        }
-        if has_ended {
-            return Ok((None, streams));
-        }
-        if started.elapsed() > bounds.wall {
-            return Ok((Some(End::TimeOut), streams));
-        }
-        if looked_at.elapsed() >= TICK {
-            looked_at = Instant::now();
-            if scratch.is_overfull() {
-                return Ok((Some(End::OutputLimit), streams));
-            }
-        }
-        wait_for_news(&streams)?;
     }
 }
 
-/// Returns whether the program has ended, and leaves it to be reaped.
-fn has_ended(child: &Child) -> io::Result<bool> {
-    let Some(pid) = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()) else { return Ok(true) };
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    Ok(waitid(WaitId::Pid(pid), options)?.is_some())
+/// The streams of a job on this side.
+pub(super) struct Streams {
+    /// Of the program, as it has no descriptor of it.
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Of the tests, or of a program without.
+    pub(super) messages: OwnedFd,
 }
 
-/// Waits until a stream has something or has ended, a tick at most.
-fn wait_for_news(streams: &[Stream; 3]) -> io::Result<()> {
+/// How watching ended.
+enum Outcome {
+    /// The interpreter says how its children ended.
+    Reported(Value),
+    /// The job has to be ended.
+    Cut(End),
+}
+
+/// Waits for the end of a job, or makes it. Returns what it left, and whether the interpreter can go on.
+///
+/// # Errors
+/// If the system refuses to wait, or the interpreter has ended; it is of no more use then.
+pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io::Result<(Ran, bool)> {
+    let Streams { stdout, stderr, messages } = streams;
+    let mut streams = [Stream::new(stdout)?, Stream::new(stderr)?, Stream::new(messages)?];
+    let followed = follow(zygote, &mut streams, bounds);
+    let is_over = matches!(followed, Ok(Outcome::Reported(_)));
+    if !is_over {
+        zygote.kill();
+    }
+    let outcome = followed?;
+    drain(&mut streams, bounds)?;
+    let is_overfull = is_over_output(&streams, bounds);
+    let [stdout, stderr, messages] = streams.map(|stream| stream.read);
+    let mut ran = Ran { program: End::Stopped, tests: None, stdout, stderr, messages, disk_is_full: false };
+    match outcome {
+        Outcome::Cut(end) => {
+            ran.program = end;
+            ran.tests = Some(End::Stopped);
+        }
+        Outcome::Reported(report) => {
+            let killed = report.get("killed").and_then(Value::as_bool).unwrap_or_default();
+            let exit = |role: &str| report.get(role).and_then(Exit::read);
+            ran.tests = exit("tests").map(|exit| exit.end(false, bounds.cpu));
+            ran.program = exit("program").map_or(End::Stopped, |exit| exit.end(killed, bounds.cpu));
+            if is_overfull {
+                ran.program = End::OutputLimit;
+            }
+        }
+    }
+    // In a disk of its own there is room, or the program has used it.
+    ran.disk_is_full = bounds.disk == Disk::Shared && zygote.scratch().is_full();
+    Ok((ran, is_over))
+}
+
+fn is_over_output([stdout, stderr, messages]: &[Stream; 3], bounds: Bounds) -> bool {
+    stdout.read.len() + stderr.read.len() > bounds.output_bytes || messages.read.len() > MESSAGE_BYTES_MAX
+}
+
+fn take_all(streams: &mut [Stream; 3], bounds: Bounds) {
+    let [stdout, stderr, messages] = streams;
+    stdout.take(bounds.output_bytes);
+    stderr.take(bounds.output_bytes);
+    messages.take(MESSAGE_BYTES_MAX);
+}
+
+/// Reads what is left, to the end of the streams: nobody writes any more.
+fn drain(streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        take_all(streams, bounds);
+        let is_done = streams.iter().all(|stream| stream.source.is_none()) || is_over_output(streams, bounds);
+        if is_done || started.elapsed() > DRAIN_MAX {
+            return Ok(());
+        }
+        wait_for_news(streams, None)?;
+    }
+}
+
+/// Reads until the job has ended or has to be ended.
+fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<Outcome> {
+    let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the interpreter ended");
+    let (started, mut looked_at) = (Instant::now(), Instant::now());
+    let mut clock: Option<IdleClock> = None;
+    loop {
+        if wait_for_news(streams, Some(zygote))? {
+            let message = zygote.message()?.ok_or_else(ended)?;
+            if clock.is_some() {
+                return Ok(Outcome::Reported(message));
+            }
+            let pids = ["program", "tests"].map(|role| message.get(role).and_then(Value::as_u64));
+            let pids: Vec<u32> = pids.into_iter().flatten().filter_map(|pid| u32::try_from(pid).ok()).collect();
+            clock = Some(IdleClock::start(&pids, zygote.pid()));
+        }
+        take_all(streams, bounds);
+        if is_over_output(streams, bounds) {
+            return Ok(Outcome::Cut(End::OutputLimit));
+        }
+        if looked_at.elapsed() >= TICK {
+            looked_at = Instant::now();
+            let used = clock.as_mut().map(IdleClock::tick);
+            if used.is_some_and(|used| used.idle > bounds.idle || used.cpu >= bounds.cpu) {
+                return Ok(Outcome::Cut(End::TimeOut));
+            }
+            if started.elapsed() > bounds.wall {
+                return Ok(Outcome::Cut(End::Machine));
+            }
+            if bounds.disk == Disk::Shared && zygote.scratch().is_overfull() {
+                return Ok(Outcome::Cut(End::OutputLimit));
+            }
+        }
+    }
+}
+
+/// Waits until a stream has something or has ended, a tick at most; returns whether the interpreter has a message.
+fn wait_for_news(streams: &[Stream; 3], zygote: Option<&Zygote>) -> io::Result<bool> {
     let open = streams.iter().filter_map(|stream| stream.source.as_ref());
     let mut watched: Vec<PollFd<'_>> =
-        open.map(|source| PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN)).collect();
-    // Without streams nothing tells of the end, which is near as a rule.
-    let tick = if watched.len() < streams.len() { END_TICK } else { TICK };
-    let tick = Timespec { tv_sec: 0, tv_nsec: tick.subsec_nanos().into() };
+        zygote.map(|zygote| PollFd::from_borrowed_fd(zygote.control(), PollFlags::IN)).into_iter().collect();
+    watched.extend(open.map(|source| PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN)));
+    let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
     match poll(&mut watched, Some(&tick)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) => Ok(zygote.is_some() && watched.first().is_some_and(|control| !control.revents().is_empty())),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_apart_and_a_kill_from_nowhere_is_the_machines() {
+        let end = |status, cpu_ms, killed| Exit { status, cpu_ms }.end(killed, Duration::from_secs(2));
+        assert_eq!(end(libc::SIGXCPU, 2000, true), End::TimeOut);
+        assert_eq!(end(libc::SIGKILL, 3000, false), End::TimeOut);
+        assert_eq!(end(libc::SIGKILL, 100, false), End::Machine);
+        assert_eq!(end(libc::SIGKILL, 100, true), End::Stopped);
+        assert_eq!(end(libc::SIGSEGV, 100, true), End::Signalled(libc::SIGSEGV));
+        assert_eq!(end(libc::SIGXFSZ, 100, false), End::OutputLimit);
+        assert_eq!(end(3 << 8, 100, false), End::Exited(3));
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::{Value, json};
 
-use super::{Bench, case, verdicts};
+use super::{Bench, holding, verdicts};
 use crate::support::{Outcome, Workspace, program, text};
 
 /// Makes a program believe that the kernel does not know these system calls.
@@ -40,7 +40,7 @@ fn grade_without(bench: &Bench, calls: &[i64], case: &Value, settings: &[&str]) 
 fn without_landlock_nothing_runs_but_where_that_is_allowed() {
     let bench = Bench::new();
     let file = bench.path("outside/proof");
-    let writes = case(&format!("open({}, 'w').write('x')", json!(file)), &json!(["assert True"]));
+    let writes = holding(&format!("open({}, 'w').write('x')", json!(file)));
     let refused = grade_without(&bench, LANDLOCK, &writes, &[]);
     let verdict = &verdicts(&refused)[0];
     assert_eq!((text(verdict, "verdict"), text(verdict, "reason")), ("unverifiable", "no_sandbox"));
@@ -65,7 +65,7 @@ fn without_seccomp_nothing_runs_but_where_that_is_allowed() {
     let port = server.local_addr().unwrap().port();
     let program =
         format!("import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))");
-    let sends = case(&program, &json!(["assert True"]));
+    let sends = holding(&program);
     let received = || server.recv(&mut [0; 8]).is_ok();
     let refused = grade_without(&bench, SECCOMP, &sends, &[]);
     assert_eq!(text(&verdicts(&refused)[0], "reason"), "no_sandbox");
@@ -83,7 +83,7 @@ fn without_python_nothing_runs_strict_or_not() {
     let bench = Bench::unchecked();
     for strict in ["verify.strict=true", "verify.strict=false"] {
         for python in ["verify.python=/no/such/python", "verify.python=/bin/false", "verify.python=/bin/echo"] {
-            let outcome = bench.grade(&[case("pass", &json!(["assert True"]))], &[strict, python]).assert_code(0);
+            let outcome = bench.grade(&[holding("")], &[strict, python]).assert_code(0);
             assert_eq!(text(&verdicts(&outcome)[0], "reason"), "no_sandbox", "{python}");
             outcome.assert_says(&["python", "hint:"]);
         }

@@ -24,7 +24,7 @@ impl Bench {
     #[track_caller]
     pub fn new() -> Self {
         let bench = Self::unchecked();
-        let probe = json!({"id": 0, "kind": "code", "tests": ["assert True"], "response": "```python\npass\n```"});
+        let probe = holding("");
         let outcome = bench.grade(&[probe], &[]);
         assert!(
             outcome.stdout.contains("tests_passed"),
@@ -92,6 +92,11 @@ pub fn verdicts(outcome: &Outcome) -> Vec<Value> {
 /// Returns a case with a fenced program.
 pub fn case(program: &str, tests: &Value) -> Value {
     json!({"id": 0, "kind": "code", "tests": tests, "response": format!("```python\n{program}\n```")})
+}
+
+/// Returns a case of a program that passes its test, after it has done something else.
+pub fn holding(program: &str) -> Value {
+    case(&format!("{program}\ndef holds():\n    return 1"), &json!(["assert holds() == 1"]))
 }
 
 /// Grades cases that each have an expected reason, and shows all that have another.

@@ -1,0 +1,18 @@
+//! The harness: Python sources that a warmed interpreter holds, and that run tests and programs in its children.
+//!
+//! They share one set of names. `literals` and `wire` are the line between the two processes of a job, `reading` and
+//! `analysis` read Python without running it, `program` is the program's side, and `proxies`, `tests`, `standins` and `trial`
+//! are the tests'.
+
+/// The sources with their names, in order.
+pub(in crate::verify) const HARNESS: &[(&str, &str)] = &[
+    ("reading", include_str!("harness/reading.py")),
+    ("literals", include_str!("harness/literals.py")),
+    ("wire", include_str!("harness/wire.py")),
+    ("program", include_str!("harness/program.py")),
+    ("proxies", include_str!("harness/proxies.py")),
+    ("tests", include_str!("harness/tests.py")),
+    ("analysis", include_str!("harness/analysis.py")),
+    ("standins", include_str!("harness/standins.py")),
+    ("trial", include_str!("harness/trial.py")),
+];
