@@ -115,6 +115,14 @@ impl CodeVerifier {
         self.sandbox.as_ref()
     }
 
+    /// Returns what is wrong with the tests of a case, whatever its response: nothing of the response is run.
+    ///
+    /// # Errors
+    /// [`SandboxFault`] if the machine failed to read them, which says nothing of the tests.
+    pub fn check_tests(&self, case: &CodeCase) -> Result<Option<TestsFault>, SandboxFault> {
+        Ok(check_tests(&case.tests).err())
+    }
+
     /// Runs a response with its tests. Blocks until it has ended, within the sandbox's bounds per program.
     ///
     /// # Errors
