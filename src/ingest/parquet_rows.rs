@@ -4,7 +4,9 @@
 //! one object a line. Nulls are absent fields. Text must be a string column: a binary column without a text
 //! annotation is refused, since its bytes would be taken for hex digits.
 
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -19,6 +21,7 @@ const BATCH_ROWS: usize = 128;
 /// The rows of one Parquet file.
 pub(super) struct ParquetRows {
     file: String,
+    schema: SchemaRef,
     batches: ParquetRecordBatchReader,
     /// The current batch, one JSON object a line.
     json: Vec<u8>,
@@ -47,9 +50,15 @@ impl ParquetRows {
             let parts = leaf.path().parts();
             columns.iter().any(|column| parts.starts_with(column)).then_some(index)
         });
+        let schema = Arc::clone(builder.schema());
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self { file: file.name.clone(), batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+        Ok(Self { file: file.name.clone(), schema, batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+    }
+
+    /// Returns whether there is a column of this name, or with a path a member of one.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        find_column(self.schema.fields(), name).is_some()
     }
 
     /// Returns the next row.
@@ -104,7 +113,8 @@ fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Res
     let mut paths = Vec::new();
     for name in [id, question, answer, kind, choices, tests, test_imports, entry_point, source] {
         let Some((path, column)) = find_column(schema.fields(), name) else { continue };
-        if !is_readable(column.data_type()) {
+        let is_nested = name == choices || name == tests;
+        if !(is_readable(column.data_type()) || is_nested && is_readable_nested(column.data_type())) {
             return Err(IngestError::UnsupportedColumn {
                 file: file.name.clone(),
                 column: name.clone(),
@@ -141,5 +151,16 @@ fn is_readable(data_type: &DataType) -> bool {
         }
         DataType::Dictionary(_, value) => is_readable(value),
         other => other.is_numeric(),
+    }
+}
+
+/// Returns whether a type is made of readable ones: choices and tests may be objects, and lists of objects.
+fn is_readable_nested(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(members) => members.iter().all(|member| is_readable_nested(member.data_type())),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_readable_nested(item.data_type())
+        }
+        other => is_readable(other),
     }
 }
