@@ -202,7 +202,7 @@ fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
 }
 
 #[test]
-fn class_labels_in_parquet_are_indices_and_structs_are_read() {
+fn whole_numbers_in_parquet_are_indices_and_structs_are_read() {
     let questions = || Arc::new(StringArray::from(vec!["q1", "q2", "q3"])) as ArrayRef;
     let choices = || string_lists(&[&["1", "3", "8"], &["2", "1", "0"], &["ice", "sand", "fire"]]);
     for answers in [
@@ -212,7 +212,8 @@ fn class_labels_in_parquet_are_indices_and_structs_are_read() {
         let bytes = parquet(vec![("question", questions()), ("choices", choices()), ("answer", answers)]);
         assert_eq!(golds(&[("a.parquet", &bytes)], AnswerIs::Auto).unwrap(), ["C", "B", "A"]);
     }
-    let labels = string_lists(&[&["1", "2", "3"]; 3]);
+    let three: &[&str] = &["1", "2", "3"];
+    let labels = string_lists(&[three; 3]);
     let member = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
     let texts = choices();
     let both = StructArray::from(vec![(member("text", &texts), texts.clone()), (member("label", &labels), labels)]);

@@ -166,7 +166,7 @@ pub(super) enum Named {
     Nothing,
     /// One.
     One(usize),
-    /// Several, which have the same text or label.
+    /// Several, whose texts differ in case or type only, or whose labels are the same.
     Several,
 }
 
@@ -205,17 +205,18 @@ impl Meanings {
             Named::Nothing => places(labels, &|label| whole.is_some() && whole_number(label) == whole),
             named => named,
         };
-        let text = [
-            &(|text: &str| text == gold) as &dyn Fn(&str) -> bool,
-            &|text: &str| folded(text) == folded(gold),
-            &|text: &str| whole.is_some() && whole_number(text) == whole,
-        ];
-        let text = text.into_iter().map(|is_it| places(texts, is_it)).find(|named| *named != Named::Nothing);
+        // Choices of the same text are the same answer: the first stands for them.
+        let same = within(texts.iter().position(|text| text == gold));
+        let text = [&(|text: &str| folded(text) == folded(gold)) as &dyn Fn(&str) -> bool, &|text: &str| {
+            whole.is_some() && whole_number(text) == whole
+        }];
+        let alike = text.into_iter().map(|is_it| places(texts, is_it)).find(|named| *named != Named::Nothing);
+        let text = if same == Named::Nothing { alike.unwrap_or(Named::Nothing) } else { same };
         let by_reading = [
             within(letter_place(gold, texts)),
             within(whole),
             within(whole.and_then(|number| number.checked_sub(1))),
-            text.unwrap_or(Named::Nothing),
+            text,
         ];
         Self { label, by_reading }
     }
@@ -350,7 +351,8 @@ mod tests {
         assert_eq!(of("1", &["2", "1", "0", "3"]), [Nothing, One(1), One(0), One(1)]);
         assert_eq!(of("2.0", &["2", "1"]), [Nothing, Nothing, One(1), One(0)]);
         assert_eq!(of("C", &["A", "C", "G"]), [One(2), Nothing, Nothing, One(1)]);
-        assert_eq!(of("same", &["same", "same"]), [Nothing, Nothing, Nothing, Several]);
+        assert_eq!(of("same", &["x", "same", "same"]), [Nothing, Nothing, Nothing, One(1)]);
+        assert_eq!(of("SAME", &["same", "Same"]), [Nothing, Nothing, Nothing, Several]);
         // An exact text goes before one that differs in case.
         assert_eq!(of("a", &["x", "y", "A", "a"]), [One(0), Nothing, Nothing, One(3)]);
     }

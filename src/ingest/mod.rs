@@ -12,6 +12,7 @@
 
 mod answers;
 mod choices;
+mod class_labels;
 mod csv_rows;
 mod error;
 mod format;

@@ -1,7 +1,7 @@
 //! Parquet rows as JSON objects.
 //!
 //! Only the mapped columns are decoded, at most [`BATCH_ROWS`] rows at a time; Arrow's JSON writer turns them into
-//! one object a line. Nulls are absent fields. Text must be a string column: a binary column without a text
+//! one object a line. Nulls are absent fields; class labels are their names ([`super::class_labels`]). Text must be a string column: a binary column without a text
 //! annotation is refused, since its bytes would be taken for hex digits.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::class_labels::ClassLabels;
 use super::row::Fault;
 use super::{FieldNames, IngestError, InputFile, RawRow, too_long};
 use crate::domain::ExclusionReason;
@@ -22,6 +23,7 @@ const BATCH_ROWS: usize = 128;
 pub(super) struct ParquetRows {
     file: String,
     schema: SchemaRef,
+    labels: ClassLabels,
     batches: ParquetRecordBatchReader,
     /// The current batch, one JSON object a line.
     json: Vec<u8>,
@@ -51,9 +53,10 @@ impl ParquetRows {
             columns.iter().any(|column| parts.starts_with(column)).then_some(index)
         });
         let schema = Arc::clone(builder.schema());
+        let labels = ClassLabels::of(&schema);
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self { file: file.name.clone(), schema, batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+        Ok(Self { file: file.name.clone(), schema, labels, batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
     }
 
     /// Returns whether there is a column of this name, or with a path a member of one.
@@ -88,7 +91,8 @@ impl ParquetRows {
         let Some(batch) = self.batches.next() else { return Ok(false) };
         self.json.clear();
         self.position = 0;
-        let written = batch.and_then(|batch| LineDelimitedWriter::new(&mut self.json).write(&batch));
+        let named = batch.and_then(|batch| self.labels.named(batch));
+        let written = named.and_then(|batch| LineDelimitedWriter::new(&mut self.json).write(&batch));
         written.map(|()| true).map_err(|source| IngestError::Unreadable {
             file: self.file.clone(),
             position: format!(" at row {}", self.rows + 1),

@@ -188,8 +188,9 @@ fn read_choices(row: &Fields<'_>, name: &str) -> Result<Choices, Fault> {
     Ok(choices)
 }
 
-/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out. What is no
-/// string is kept as its JSON text: the verifier takes lists and objects apart, also those that stand in a string.
+/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out. A list of strings
+/// that is written into a string is taken apart, because prompts show assertions; all else that is nested is kept as its
+/// text, which the verifier takes apart.
 fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     const EXPECTED: &str = "a list of strings, lists or objects, or one of them";
     let items = match row.get(name) {
@@ -199,12 +200,15 @@ fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     };
     let mut tests = Vec::with_capacity(items.len());
     for item in items {
-        tests.push(match json_type(item) {
-            JsonType::String => decode_string(item, name)?,
-            JsonType::Object | JsonType::List => item.get().to_owned(),
-            JsonType::Null => continue,
+        match json_type(item) {
+            JsonType::String => {
+                let text = decode_string(item, name)?;
+                tests.extend(listed(&text).unwrap_or_else(|| vec![text]));
+            }
+            JsonType::Object | JsonType::List => tests.push(item.get().to_owned()),
+            JsonType::Null => {}
             JsonType::Boolean | JsonType::Number => return Err(wrong_item(name, item, EXPECTED)),
-        });
+        }
     }
     Ok(tests.into_iter().filter(|test| !test.trim().is_empty()).collect())
 }
@@ -223,6 +227,9 @@ fn read_lines(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
 
 /// Returns the strings of a list that is written into a text.
 fn listed(text: &str) -> Option<Vec<String>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
     let Literal::List(items) = literal::parse(text)? else { return None };
     let string = |item: Literal| if let Literal::Text(text) = item { Some(text) } else { None };
     items.into_iter().map(string).collect()

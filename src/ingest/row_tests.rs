@@ -88,8 +88,13 @@ fn tests_are_a_list_of_strings_or_objects_or_one_of_them() {
     // What is nested goes to the verifier as it stands.
     let listed = r#"["assert f() == 1", "assert f() != 2"]"#;
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{listed}, null, ""]}}"#)).tests, [listed]);
-    let written = "['assert f() == 1' 'assert f() != 2']";
-    assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":"{written}"}}"#)).tests, [written]);
+    for written in ["['assert f() == 1' 'assert f() != 2']", "['assert f() == 1', 'assert f() != 2']"] {
+        let row = body(&format!(r#"{{"question":"q","kind":"code","tests":"{written}"}}"#));
+        assert_eq!(row.tests, ["assert f() == 1", "assert f() != 2"]);
+    }
+    for kept in ["[assert f() == 1]", "[1, 2]", "assert f(['a']) == 1", "['a'] + f()"] {
+        assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":"{kept}"}}"#)).tests, [kept]);
+    }
 }
 
 #[test]
@@ -173,6 +178,7 @@ fn a_choice_gold_becomes_its_letter_under_the_reading_of_its_file() {
         (Text, "\"y z\"", "[\"x\",\" y z \"]", "B"),
         (Text, "3", "[\"4\",\"3\"]", "B"),
         (Text, "3", "[4, 3]", "B"),
+        (Text, "\"same\"", "[\"x\",\"same\",\"same\"]", "B"),
         (Index0, "1", "[\"2\",\"1\",\"0\"]", "B"),
         (Index1, "1", "[\"2\",\"1\",\"0\"]", "A"),
         (Index0, "\"0\"", "[\"x\",\"y\"]", "A"),
@@ -192,7 +198,7 @@ fn a_choice_gold_that_names_none_excludes_its_row_and_one_of_another_reading_sto
         (Letter, "\"-\"", "[\"x\",\"y\"]", "names no choice"),
         (Index0, "7", "[\"x\",\"y\"]", "names no choice"),
         (Index1, "-1", "[\"x\",\"y\"]", "names no choice"),
-        (Text, "\"same\"", "[\"same\",\"same\"]", "stands for several choices"),
+        (Text, "\"SAME\"", "[\"same\",\"Same\"]", "stands for several choices"),
         (Letter, "\"1\"", r#"{"text":["a","b"],"label":["1","1"]}"#, "stands for several choices"),
     ] {
         let fault = gold_under(reading, gold, choices).unwrap_err();

@@ -1,7 +1,9 @@
 //! From input files to frozen rows: read, check, find what was seen before or stands in a benchmark, store.
 //!
-//! The input is read twice: once for what deduplication needs to know of each query, which goes to `dedup.index` beside the
-//! ledger, and once, with the decisions, for the rows. Of an input that is an earlier one with files added at its end only
+//! Opening an input settles what the answers of choice questions are, for which every file that may hold some is looked
+//! through. Then the input is read twice: once for what deduplication needs to know of each query, which goes to
+//! `dedup.index` beside the ledger, and to see which queries nothing can solve ([`super::screen`]); and once, with the
+//! decisions, for the rows. Of an input that is an earlier one with files added at its end only
 //! those files are read: the index says what the earlier queries ask, and the ledger has their rows, which no later query
 //! changes. The index is a cache; without it everything is read again.
 
