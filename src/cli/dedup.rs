@@ -15,7 +15,7 @@ use crate::config::{self, ContaminationRule, DedupSettings, FieldSettings, Setti
 use crate::dedup::{
     Action, Benchmarks, Decisions, Document, Extractor, Features, IndexedFile, Record, RowStore, StoreError, decide,
 };
-use crate::ingest::{self, InputFile, Line};
+use crate::ingest::{self, InputFile, InputOptions, Line};
 use crate::pipeline::RunError;
 use crate::pipeline::intake::{dedup_threads, read_benchmarks, rules_digest};
 use crate::telemetry::print_line;
@@ -176,8 +176,10 @@ impl Job {
         let mut benchmarks = ingest::expand_paths(&args.against, &here)?;
         benchmarks.extend(ingest::expand_paths(&dedup.benchmarks, base_dirs)?);
         let items = read_benchmarks(&benchmarks, &input.fields)?;
+        // Rows are compared as texts, whatever their answers are.
+        let options = InputOptions { fields: input.fields.clone(), ..InputOptions::default() };
         let extractor = Extractor::new(&dedup, Benchmarks::new(&items, &dedup));
-        let rules = rules_digest(&dedup, &benchmarks, &input.fields, None)?;
+        let rules = rules_digest(&dedup, &benchmarks, &options)?;
         let inputs = files.iter().chain(&benchmarks).map(|file| file.path.clone()).collect();
         Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len(), inputs })
     }

@@ -11,7 +11,7 @@ use crate::config::{JudgeBackend, LoadedConfig, PolicyBackend, Settings};
 use crate::domain::{Kind, ResolvedModel};
 use crate::engine::DeviceChoice;
 use crate::hub::{self, HubError, ModelReference, Plan};
-use crate::ingest;
+use crate::ingest::{self, Answers, InputOptions};
 use crate::pipeline::programs::sandbox_options;
 use crate::pipeline::{RunError, memory, open_api_judge, open_api_policy};
 use crate::policy::{self, CandlePolicy};
@@ -90,8 +90,15 @@ fn with_hint(error: impl std::fmt::Display, hint: Option<&str>) -> String {
 fn check_input(config: &LoadedConfig) -> Result<String, String> {
     let files = ingest::expand_paths(&config.settings.input.paths, &config.base_dirs())
         .map_err(|error| with_hint(&error, error.hint()))?;
+    if files.is_empty() {
+        return Err("input.paths is empty".to_owned());
+    }
+    let input = &config.settings.input;
+    let options = InputOptions { fields: input.fields.clone(), kind: input.kind, answer_is: input.answer_is };
+    let answers = Answers::settle(&files, &options).map_err(|error| with_hint(&error, error.hint()))?;
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    if names.is_empty() { Err("input.paths is empty".to_owned()) } else { Ok(names.join(", ")) }
+    let answers = answers.describe(&files).map(|found| format!("; answers of choice questions: {found}"));
+    Ok(format!("{}{}", names.join(", "), answers.unwrap_or_default()))
 }
 
 fn check_output(dir: &Path) -> Result<String, String> {

@@ -17,9 +17,12 @@ use crate::eval::{Baseline, Condition, EvalRow, Report, evaluate, label_difficul
 use crate::ingest::{self, InputOptions, Row};
 use crate::ledger::Ledger;
 use crate::pipeline::open_policy;
+use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::Programs;
+use crate::pipeline::screen;
 use crate::reward::row::{Grading, RolloutRow, grade};
 use crate::sys::files::lock_dir;
+use crate::verify::Evaluated;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -37,8 +40,9 @@ pub struct EvalArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Evaluate these responses instead of sampling: rows of an evaluation, a run's rollouts (or its directory), or rows
-    /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, completion_tokens}.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "overrides", "limit"])]
+    /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, question?,
+    /// completion_tokens}. --set verify.evaluated and --set difficulty... hold for them.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "limit"])]
     rollouts: Option<PathBuf>,
     /// Compare with an earlier evaluation (its directory or rows.jsonl), with other rollouts, or with a condition of this
     /// one: free, on or off.
@@ -61,27 +65,32 @@ pub struct EvalArgs {
     json: bool,
 }
 
+/// Rows that are left out and told one by one; the others are only counted.
+const LEFT_OUT_TOLD_MAX: u64 = 10;
+
 /// Runs the command.
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let (model, mut rows, bins, out, failures) = match &args.rollouts {
+    let (model, mut rows, bins, evaluated, out, failures) = match &args.rollouts {
         Some(path) => {
-            let bins = DifficultySettings::default();
-            let (rows, bad) = read_rows(path).map_err(Failure::Other)?;
-            (path.display().to_string(), rows, bins, args.output.clone(), bad)
+            let settings = config::parse_with_overrides("", "the command line", &args.overrides)?;
+            let (bins, evaluated) = (settings.difficulty, evaluated_of(settings.verify.evaluated));
+            let (rows, bad) = read_rows(path, evaluated).map_err(Failure::Other)?;
+            (path.display().to_string(), rows, bins, evaluated, args.output.clone(), bad)
         }
         None => {
             let config = config::load(&args.config, &args.overrides)?;
+            let evaluated = evaluated_of(config.settings.verify.evaluated);
             let bins = config.settings.difficulty.clone();
             let out = args.output.clone().unwrap_or_else(|| config.dir.join("eval"));
             let (model, Collected { rows, failures }) = sample(args, config, &out)?;
             for (query, detail) in failures.iter().take(10) {
                 crate::telemetry::print_line(&format!("error: query {query}: {detail}"));
             }
-            (model, rows, bins, Some(out), failures.len() as u64)
+            (model, rows, bins, evaluated, Some(out), failures.len() as u64)
         }
     };
     label_difficulty(&mut rows, &bins);
-    let baseline = baseline(args, &rows, &bins).map_err(Failure::Other)?;
+    let baseline = baseline(args, &rows, &bins, evaluated).map_err(Failure::Other)?;
     // Rows that were read may be of other conditions, which labels and the baseline needed.
     rows.retain(|row| args.conditions.contains(&row.condition));
     if rows.is_empty() {
@@ -119,7 +128,12 @@ fn write_all(out: &Path, rows: &[EvalRow], report: &Report, tables: &str) -> any
     Ok(fs_err::write(out.join("eval.html"), plot::html(report, tables))?)
 }
 
-fn baseline(args: &EvalArgs, rows: &[EvalRow], bins: &DifficultySettings) -> anyhow::Result<Option<Baseline>> {
+fn baseline(
+    args: &EvalArgs,
+    rows: &[EvalRow],
+    bins: &DifficultySettings,
+    evaluated: Evaluated,
+) -> anyhow::Result<Option<Baseline>> {
     let Some(path) = &args.baseline else { return Ok(None) };
     if !path.exists()
         && let Some(condition) = path.to_str().and_then(|name| name.parse::<Condition>().ok())
@@ -127,7 +141,7 @@ fn baseline(args: &EvalArgs, rows: &[EvalRow], bins: &DifficultySettings) -> any
         let name = format!("{condition} of the same evaluation");
         return Ok(Some(Baseline { name, rows: rows.to_vec(), condition: Some(condition) }));
     }
-    let (mut rows, bad) = read_rows(path)?;
+    let (mut rows, bad) = read_rows(path, evaluated)?;
     anyhow::ensure!(bad == 0, "{bad} rows of the baseline {} are none", path.display());
     label_difficulty(&mut rows, bins);
     Ok(Some(Baseline { name: path.display().to_string(), rows, condition: args.baseline_condition }))
@@ -152,7 +166,7 @@ fn sample(args: &EvalArgs, config: LoadedConfig, out: &Path) -> Result<(String, 
         let policy = tokio::task::spawn_blocking(move || open_policy(&config, &hub, &on_download, &loading));
         let policy = policy.await.map_err(Failure::other)??;
         let has_programs = queries.iter().any(|query| query.kind == Kind::Code);
-        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
+        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none(&settings.verify) };
         let ledger = Ledger::open(out)?;
         let model = policy.identity().model.clone();
         let evaluation = Evaluation { settings, policy, ledger, programs, stop: stop.clone() };
@@ -172,19 +186,29 @@ fn sample(args: &EvalArgs, config: LoadedConfig, out: &Path) -> Result<(String, 
 fn queries(config: &LoadedConfig, limit: Option<u64>) -> Result<Vec<Query>, Failure> {
     let input = &config.settings.input;
     let files = ingest::expand_paths(&input.paths, &config.base_dirs())?;
-    let options = InputOptions { fields: input.fields.clone(), kind: input.kind };
-    let mut queries = Vec::new();
+    let options = InputOptions { fields: input.fields.clone(), kind: input.kind, answer_is: input.answer_is };
+    let (mut queries, mut left_out) = (Vec::new(), 0_u64);
     for row in ingest::read(&files, &options) {
         if limit.is_some_and(|limit| queries.len() as u64 >= limit) {
             break;
         }
-        match row? {
-            Row::Query(query) => queries.push(query),
-            Row::Excluded(exclusion) => crate::telemetry::print_line(&format!(
-                "{}:{}: left out: {}",
-                exclusion.origin.file, exclusion.origin.line, exclusion.detail
-            )),
+        let (origin, detail) = match row? {
+            Row::Query(query) => match screen::fault(&query) {
+                None => {
+                    queries.push(query);
+                    continue;
+                }
+                Some((_, detail)) => (query.origin, detail),
+            },
+            Row::Excluded(exclusion) => (exclusion.origin, exclusion.detail),
+        };
+        left_out += 1;
+        if left_out <= LEFT_OUT_TOLD_MAX {
+            crate::telemetry::print_line(&format!("{}:{}: left out: {detail}", origin.file, origin.line));
         }
+    }
+    if left_out > LEFT_OUT_TOLD_MAX {
+        crate::telemetry::print_line(&format!("{left_out} rows are left out"));
     }
     if queries.is_empty() {
         crate::telemetry::print_line("error: there are no queries; see input.paths of the config");
@@ -237,14 +261,14 @@ struct More {
 }
 
 /// Reads rows of any of the known shapes; returns how many are none.
-fn read_rows(path: &Path) -> anyhow::Result<(Vec<EvalRow>, u64)> {
+fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>, u64)> {
     let own = path.join("rows.jsonl");
     let table = Table::open(if own.is_file() { &own } else { path })?;
     let (mut rows, mut bad) = (Vec::new(), 0);
     let (mut chunk, mut reader) = (Chunk::default(), table.read(COLUMNS));
     while let Some(file) = reader.next(&mut chunk)? {
         for (text, line) in chunk.rows() {
-            match read_row(text) {
+            match read_row(text, evaluated) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
                     bad += 1;
@@ -260,12 +284,12 @@ fn read_rows(path: &Path) -> anyhow::Result<(Vec<EvalRow>, u64)> {
     Ok((rows, bad))
 }
 
-fn read_row(text: &[u8]) -> anyhow::Result<EvalRow> {
+fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
     let more: More = serde_json::from_slice(text)?;
     let row: RolloutRow<'_> = serde_json::from_slice(text)?;
     let query_id = row.query_id.clone().context("the row has no query_id")?.into_text();
     let completion = row.completion.as_deref().map(str::to_owned);
-    let graded = match grade(row)? {
+    let graded = match grade(row, evaluated)? {
         Grading::Ready(graded) => graded,
         Grading::Program(..) => anyhow::bail!("programs are not run here: `thinkloom reward` adds their verdicts"),
     };

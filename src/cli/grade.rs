@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, refuse_overwriting};
 use crate::config::{self, VerifySettings};
 use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict};
+use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
 use crate::telemetry::print_line;
 use crate::template::read_response;
-use crate::verify::{Case, CodeCase, CodePool, Evaluated, Pending, verify};
+use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
 
 /// Arguments of `grade`.
 #[derive(Debug, Args)]
@@ -58,7 +59,8 @@ pub(super) struct GradeCase {
     /// The texts of the choices, for kind choice.
     #[serde(default)]
     choices: Option<Vec<String>>,
-    /// For kind code: assertions, or whole test programs, or objects {input, output} or {inputs, outputs}; one or a list.
+    /// For kind code: assertions, or whole test programs, or objects {input, output} or {inputs, outputs}; one or a list,
+    /// or a text that holds such a list or object as JSON or Python write it.
     #[serde(default)]
     tests: serde_json::Value,
     /// For kind code: import statements that the tests need; one or a list.
@@ -216,14 +218,14 @@ impl Grader {
             choices: case.choices.as_deref().unwrap_or_default(),
             response: &observed.answer,
             question: case.question.as_deref().unwrap_or_default(),
-            evaluated: Evaluated::Required,
+            evaluated: evaluated_of(self.settings.evaluated),
         });
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Slot::Ready(told(case.id, verdict, micros)))
     }
 }
 
-/// Reads a text, an object (as JSON), or a list of these.
+/// Reads a text, an object (as JSON), or a list of these; a list within a list is one text, its JSON.
 fn texts(name: &str, value: &serde_json::Value) -> anyhow::Result<Vec<String>> {
     use serde_json::Value;
     match value {
@@ -234,8 +236,9 @@ fn texts(name: &str, value: &serde_json::Value) -> anyhow::Result<Vec<String>> {
             let lists: anyhow::Result<Vec<Vec<String>>> = items
                 .iter()
                 .map(|item| match item {
-                    Value::String(_) | Value::Object(_) => texts(name, item),
-                    other => anyhow::bail!("{name} holds {other}, expected strings or objects"),
+                    Value::String(_) | Value::Object(_) | Value::Null => texts(name, item),
+                    Value::Array(_) => Ok(vec![item.to_string()]),
+                    other => anyhow::bail!("{name} holds {other}, expected strings, objects or lists"),
                 })
                 .collect();
             Ok(lists?.concat())

@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::display::duration;
 use crate::config::{JudgeBackend, Settings};
-use crate::domain::Mode;
+use crate::domain::{Kind, Mode};
 use crate::judge::check::{Rejection, Subject, Triples, check, known_texts, triples};
 use crate::judge::cost::{Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::{JudgeKind, reply};
 use crate::ledger::{BatchTotals, CallSize, IntakeRow, Reader, RunRecord, ShardRecord};
 use crate::pipeline::RunError;
+use crate::pipeline::plan::gold_value;
 use crate::shards::read_columns;
 use crate::sys::clock::unix_ms;
 
@@ -142,15 +143,15 @@ pub(super) fn gather(
 
 /// Reads the published samples; counts their statuses and near-copies. Files that cannot be read are left out.
 fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) -> (HashMap<String, Published>, u64) {
-    const COLUMNS: [&str; 7] =
-        ["query_id", "mode", "gold", "prompt", "justification", "justification_status", "judge_model"];
+    const COLUMNS: [&str; 8] =
+        ["query_id", "mode", "kind", "gold", "prompt", "justification", "justification_status", "judge_model"];
     let mut published = HashMap::new();
     let (mut seen, mut count) = (HashSet::new(), 0);
     for record in samples {
         let Ok(rows) = read_columns(&dir.join(&record.file_name), &COLUMNS) else { continue };
         for row in rows {
             count += 1;
-            let Ok([id, mode, gold, question, text, state, model]) = <[Option<String>; 7]>::try_from(row) else {
+            let Ok([id, mode, kind, gold, question, text, state, model]) = <[Option<String>; 8]>::try_from(row) else {
                 continue;
             };
             *status.statuses.entry(state.unwrap_or_else(|| "none".to_owned())).or_default() += 1;
@@ -158,6 +159,8 @@ fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) 
                 status.near_copies += 1;
             }
             let mode = mode.and_then(|mode| mode.parse().ok());
+            let kind: Option<Kind> = kind.and_then(|kind| kind.parse().ok());
+            let gold = kind.zip(gold).map(|(kind, gold)| gold_value(kind, &gold));
             if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
                 published.insert(id, Published { justification: text.zip(model), mode, gold, question });
             }

@@ -44,6 +44,7 @@ impl std::fmt::Display for Redo {
 /// when a directory's rollouts come from another. The Python that programs run in is the machine's, too: a verdict that is
 /// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
+    ("input.answer_is", Redo::Intake),
     ("dedup.near_duplicate_threshold", Redo::Intake),
     ("dedup.ngram", Redo::Intake),
     ("dedup.bands", Redo::Intake),
@@ -64,6 +65,7 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("sampling.think_off_tokens_max", Redo::Rollouts),
     ("sampling.seed", Redo::Rollouts),
     ("sampling.budget", Redo::Rollouts),
+    ("verify.evaluated", Redo::Decisions),
     ("verify.strict", Redo::Decisions),
     ("verify.time_limit_s", Redo::Decisions),
     ("verify.memory_limit_mib", Redo::Decisions),
@@ -95,7 +97,11 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.verifier", Redo::Decisions),
     ("content.sandbox", Redo::Decisions),
     ("content.tables", Redo::Shards),
+    (ANSWERS_KEY, Redo::Intake),
 ];
+
+/// What the answers of choice questions were found to be, where the setting leaves it to the files.
+pub const ANSWERS_KEY: &str = "content.answer_is";
 
 /// How many rows of the input are taken. It decides which shards there are, but taking more or fewer rows is what a
 /// user does all the time, and redoes nothing: it is no change to be confirmed.
@@ -121,6 +127,8 @@ pub struct Contents {
     pub sandbox: Option<String>,
     /// Version of the tables' schemas.
     pub tables: String,
+    /// What the answers of choice questions were found to be, if that was left to the files and there are some.
+    pub answers: Option<String>,
 }
 
 /// Everything that decides the data of a run, by key.
@@ -151,7 +159,7 @@ impl RunIdentity {
                 parts.insert((*key).to_owned(), value);
             }
         }
-        let Contents { input, policy, judge_prompt, checks, verifier, sandbox, tables } = contents;
+        let Contents { input, policy, judge_prompt, checks, verifier, sandbox, tables, answers } = contents;
         let values = [
             Some(input),
             Some(policy),
@@ -160,6 +168,7 @@ impl RunIdentity {
             Some(verifier),
             sandbox.as_ref(),
             Some(tables),
+            answers.as_ref(),
         ];
         let contents = CONTENT_KEYS.iter().zip(values);
         parts.extend(contents.filter_map(|((key, _), value)| Some(((*key).to_owned(), value?.clone()))));
@@ -240,6 +249,7 @@ mod tests {
             verifier: text("1"),
             sandbox: None,
             tables: text("1"),
+            answers: None,
         }
     }
 
@@ -268,6 +278,19 @@ mod tests {
         assert!(!whole.to_json().contains("sandbox"));
         let changes = whole.changes_from(&lacking);
         assert_eq!((changes[0].key.as_str(), changes[0].redo), ("content.sandbox", Redo::Decisions));
+    }
+
+    #[test]
+    fn what_answers_were_found_to_be_is_part_of_the_identity_where_there_are_choices() {
+        let settings = Settings::default();
+        let found = Contents { answers: Some("index0".to_owned()), ..contents() };
+        let (without, with) =
+            (RunIdentity::new(&settings, &contents(), None), RunIdentity::new(&settings, &found, None));
+        assert!(!without.parts().contains_key(ANSWERS_KEY));
+        assert_eq!(with.parts()[ANSWERS_KEY], "index0");
+        assert_eq!(with.parts()["input.answer_is"], "\"auto\"");
+        let changes = with.changes_from(&without);
+        assert_eq!((changes[0].key.as_str(), changes[0].redo), (ANSWERS_KEY, Redo::Intake));
     }
 
     #[test]

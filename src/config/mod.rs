@@ -6,6 +6,7 @@
 mod batch;
 mod dedup;
 pub mod identity;
+mod input;
 mod load;
 mod policy;
 mod prices;
@@ -14,6 +15,7 @@ mod streaming;
 
 pub use batch::BatchSettings;
 pub use dedup::{Conflicts, ContaminationRule, ContaminationScope, DedupSettings, Variants};
+pub use input::{AnswerIs, EvaluatedRule};
 pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
 pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
 pub use prices::{HourWindow, OffPeakSettings, PriceSettings, Rates};

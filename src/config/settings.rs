@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::BatchSettings;
 use super::dedup::DedupSettings;
+use super::input::{AnswerIs, EvaluatedRule};
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
 use super::prices::PriceSettings;
 use super::streaming::Streaming;
@@ -26,7 +27,7 @@ pub struct Settings {
     pub policy: PolicySettings,
     /// How it is sampled.
     pub sampling: SamplingSettings,
-    /// How programs are verified.
+    /// How answers and programs are verified.
     pub verify: VerifySettings,
     /// How a mode is chosen.
     pub select: SelectSettings,
@@ -48,6 +49,9 @@ pub struct InputSettings {
     /// One kind for all rows; without it each row says its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// What the answers of choice questions are: `auto` (decided over each file as a whole), `letter`, `index0`, `index1`
+    /// or `text`.
+    pub answer_is: AnswerIs,
     /// The names of the fields in the input; dots reach into nested objects.
     pub fields: FieldSettings,
 }
@@ -64,7 +68,7 @@ pub struct FieldSettings {
     pub answer: String,
     /// The kind.
     pub kind: String,
-    /// The list of choices.
+    /// The choices: a list of texts, or an object or a list of objects with texts and labels.
     pub choices: String,
     /// The tests of a program: a list, a string, or an object of inputs and outputs.
     pub tests: String,
@@ -154,10 +158,12 @@ impl Default for SamplingSettings {
     }
 }
 
-/// `[verify]`: the sandbox that programs run in, for queries of kind `code`.
+/// `[verify]`: what answers must be, and the sandbox that programs run in, for queries of kind `code`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifySettings {
+    /// Whether an answer must be worked out: `required`, or `any` where `1/2 + 1/4` meets `3/4`.
+    pub evaluated: EvaluatedRule,
     /// Run nothing unless every layer of the sandbox is there; false goes without those that a machine lacks.
     pub strict: bool,
     /// Programs that run at once, 0..=1024; 0 is one for each core.
@@ -175,6 +181,7 @@ pub struct VerifySettings {
 impl Default for VerifySettings {
     fn default() -> Self {
         Self {
+            evaluated: EvaluatedRule::Required,
             strict: true,
             workers: 0,
             python: "python3".to_owned(),

@@ -19,8 +19,13 @@ pub enum ExclusionReason {
     MissingGold,
     /// The kind is none of the known kinds.
     UnknownKind,
-    /// A field's value contradicts another (a choice gold that names no choice, too many choices).
+    /// A field's value contradicts another (a choice gold that names no choice, too many choices), or the reference
+    /// answer cannot be read as its kind demands.
     InvalidValue,
+    /// A program's query has no test that can fail.
+    NoTests,
+    /// The tests of a program can never be run.
+    TestsUnusable,
     /// The id was seen before with different content.
     DuplicateId,
     /// The line is longer than the reader's limit.
@@ -59,6 +64,8 @@ stable_names!(ExclusionReason {
     MissingGold => "missing_gold",
     UnknownKind => "unknown_kind",
     InvalidValue => "invalid_value",
+    NoTests => "no_tests",
+    TestsUnusable => "tests_unusable",
     DuplicateId => "duplicate_id",
     RowTooLong => "row_too_long",
     Duplicate => "duplicate",

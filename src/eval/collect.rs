@@ -16,6 +16,7 @@ use crate::config::{PolicyBackend, Settings};
 use crate::domain::{Kind, Mode, Query, Rollout, Verdict};
 use crate::http::retry::{Backoff, Class, hint};
 use crate::ledger::{Fact, Ledger, Reader};
+use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::Programs;
 use crate::pipeline::{LOG_INTERVAL, RunError};
 use crate::policy::{Policy, PolicyError, RolloutTask, SampleError};
@@ -267,9 +268,9 @@ async fn verdict(
         evaluation.programs.verify(case).await?
     } else {
         let query = Arc::clone(query);
+        let evaluated = evaluated_of(evaluation.settings.verify.evaluated);
         let work = move || {
             let Query { kind, gold, choices, question, .. } = query.as_ref();
-            let evaluated = verify::Evaluated::Required;
             verify::verify(&Case { kind: *kind, gold, choices, response: &answer, question, evaluated })
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Internal(error.to_string()))?

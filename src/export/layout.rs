@@ -3,7 +3,8 @@
 //! All columns are nullable and no schema is inferred. Structs that a trainer unpacks (`chat_template_kwargs`) are
 //! written in every row, because a null one fails. What a trainer does not read (`query_id`, `source`, `mode`,
 //! `difficulty`, lengths) stands beside it under names that no trainer maps to its own columns. Rows of the task `rl` have
-//! `kind` where a reward function finds it: it says how an answer is verified.
+//! `kind` and `question` where a reward function finds them: an answer is verified by its kind, and must not restate the
+//! question.
 
 use std::sync::Arc;
 
@@ -116,7 +117,9 @@ fn trl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     };
     let prompt = said("user", prompt);
     let mut columns = object(match (task, rejected) {
-        (Task::Rl, _) => json!({"prompt": prompt, "solution": row.gold, "kind": row.kind}),
+        (Task::Rl, _) => {
+            json!({"prompt": prompt, "solution": row.gold, "kind": row.kind, "question": row.question})
+        }
         (_, Some(rejected)) => {
             json!({"prompt": prompt, "chosen": said("assistant", response), "rejected": said("assistant", rejected)})
         }
@@ -147,6 +150,7 @@ fn verl(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
                 "split": "train",
                 "index": row.ordinal,
                 "kind": row.kind,
+                "question": row.question,
                 "query_id": row.query_id,
                 "mode": row.mode.name(),
                 "difficulty": row.difficulty,
@@ -168,7 +172,9 @@ fn swift(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let Parts { row, prompt, response, rejected } = parts;
     let user = message("user", prompt);
     object(match (task, rejected) {
-        (Task::Rl, _) => json!({"messages": [user], "solution": row.gold, "kind": row.kind}),
+        (Task::Rl, _) => {
+            json!({"messages": [user], "solution": row.gold, "kind": row.kind, "question": row.question})
+        }
         (_, Some(rejected)) => {
             json!({"messages": [user, message("assistant", response)], "rejected_response": rejected})
         }
@@ -207,7 +213,7 @@ pub fn schema(plan: Plan, task: Task) -> SchemaRef {
     let said = |name: &str| if plan.layout == Layout::Text { text(name) } else { list(name) };
     let mut fields = match (plan.format, task) {
         (Format::Verl, Task::Rl) => {
-            let extra = ["kind", "query_id", "mode", "difficulty"].map(text);
+            let extra = ["kind", "question", "query_id", "mode", "difficulty"].map(text);
             let extra: Fields = [text("split"), field("index", DataType::Int64)].into_iter().chain(extra).collect();
             let reward = members(&["style", "ground_truth"]);
             let columns = [text("data_source"), list("prompt"), text("ability"), field("reward_model", reward)];
@@ -218,7 +224,7 @@ pub fn schema(plan: Plan, task: Task) -> SchemaRef {
         (Format::Verl, _) => vec![text("prompt"), text("response")],
         (Format::LlamaFactory, Task::Dpo) => vec![text("instruction"), text("chosen"), text("rejected")],
         (Format::LlamaFactory, _) => vec![text("instruction"), text("output")],
-        (_, Task::Rl) => vec![said("prompt"), text("solution"), text("kind")],
+        (_, Task::Rl) => vec![said("prompt"), text("solution"), text("kind"), text("question")],
         (_, Task::Dpo) => vec![said("prompt"), said("chosen"), said("rejected")],
         (_, _) => vec![said("prompt"), said("completion")],
     };

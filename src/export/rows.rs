@@ -18,6 +18,8 @@ pub struct TrainingRow {
     pub kind: String,
     /// The difficulty label.
     pub difficulty: String,
+    /// The question, as it stands in the input.
+    pub question: String,
     /// The reference answer.
     pub gold: String,
     /// The mode of the response.
@@ -100,6 +102,7 @@ impl TrainingRow {
             source: sample.source.clone(),
             kind: sample.kind.clone(),
             difficulty: sample.difficulty.clone(),
+            question: sample.question.clone(),
             gold: sample.gold.clone(),
             mode,
             user,

@@ -63,7 +63,7 @@ fn trl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
     );
     text.push_str(match task {
         Task::Sft => "completion_only_loss: true       # loss on the response only: judge block, mode tag, thinking, answer\nmax_length: 8192                 # longer rows are cut, and a cut response teaches to stop early\n",
-        Task::Rl => "reward_funcs: accuracy_reward    # reads the column `solution`\n",
+        Task::Rl => "# accuracy_reward reads the column `solution` only. thinkloom's fixtures/recipes/trl_reward.py asks `thinkloom serve`, and\n# gives it `kind` and `question` too: GRPOTrainer(reward_funcs=[thinkloom_reward])\nreward_funcs: accuracy_reward\n",
         Task::Dpo | Task::Kto => "",
     });
     if options.ships_template && task == Task::Sft {
@@ -92,7 +92,8 @@ fn verl(options: &WriteOptions<'_>, task: Task, data: &[String]) -> (String, Str
             "# python -m verl.trainer.main_ppo, with these settings\n{template}\
              data:\n  train_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: 2048\n  return_raw_chat: true\n\
              # `data_source` is the query's source. verl scores sources that it knows (openai/gsm8k, ...) itself; for others\n\
-             # name a function of your own:\n# custom_reward_function: {{path: my_reward.py, name: compute_score}}\n"
+             # name a function of your own, such as thinkloom's fixtures/recipes/verl_reward.py, which asks `thinkloom serve` and gives\n\
+             # it `kind` and `question` of `extra_info` too:\n# custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n"
         ),
         _ => format!(
             "# torchrun -m verl.trainer.fsdp_sft_trainer, with these settings\n{template}\

@@ -285,6 +285,9 @@ fn rl_rows_say_their_kind_and_programs_are_left_to_the_other_tasks() {
         let rows = written(&out, Task::Rl);
         let kinds: Vec<_> = rows.iter().map(|row| row.pointer("/extra_info/kind").unwrap_or(&row["kind"])).collect();
         assert_eq!(kinds, ["math", "math"], "{format}");
+        let questions: Vec<_> =
+            rows.iter().map(|row| row.pointer("/extra_info/question").unwrap_or(&row["question"])).collect();
+        assert_eq!(questions, ["What is 1 + 1?"; 2], "{format}");
         let card = std::fs::read_to_string(out.join("README.md")).unwrap();
         assert!(card.contains("Rows of kind `code` that are not in `rl`: 1."), "{card}");
         let checked = check_all(&source, plan, &tasks, &template("smollm2"), &mut |_, _, _| Ok(())).unwrap();

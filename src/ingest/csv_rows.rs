@@ -18,6 +18,7 @@ pub(super) struct CsvRows {
     file: String,
     records: RecordReader,
     splitter: Splitter,
+    names: Vec<String>,
     columns: Vec<Column>,
     json: String,
     bytes_max: usize,
@@ -65,7 +66,12 @@ impl CsvRows {
             });
         }
         let columns = names.iter().map(|name| Column::of(name, fields)).collect();
-        Ok(Self { file: file.name.clone(), records, splitter, columns, json: String::new(), bytes_max })
+        Ok(Self { file: file.name.clone(), records, splitter, names, columns, json: String::new(), bytes_max })
+    }
+
+    /// Returns whether there is a column of this name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.names.iter().any(|column| column == name)
     }
 
     /// Returns the next record that is not blank.

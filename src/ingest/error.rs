@@ -86,6 +86,36 @@ pub enum IngestError {
         /// Its Arrow type.
         found: String,
     },
+    /// The answers of a file's choice questions can be read in more than one way.
+    #[error("input file {file}, line {line}: the answer \"{answer}\" is {meanings}, and the file does not tell which")]
+    AmbiguousAnswers {
+        /// The file, as the config names it.
+        file: String,
+        /// 1-based line; 1-based row in Parquet.
+        line: u64,
+        /// The beginning of the answer.
+        answer: String,
+        /// What it may be.
+        meanings: String,
+        /// Whether it may be the text of a choice.
+        names_texts: bool,
+        /// Whether it may be the letter of a choice.
+        names_letters: bool,
+    },
+    /// The answer of a choice question is none of the kind that the other answers are, or that the config says.
+    #[error("input file {file}, line {line}: the answer \"{answer}\" is {found}, but {usual}")]
+    ContradictingAnswer {
+        /// The file, as the config names it.
+        file: String,
+        /// 1-based line; 1-based row in Parquet.
+        line: u64,
+        /// The beginning of the answer.
+        answer: String,
+        /// What it may be.
+        found: String,
+        /// What it should be, and why.
+        usual: String,
+    },
 }
 
 impl IngestError {
@@ -106,6 +136,20 @@ impl IngestError {
             Self::Unreadable { .. } => "the file looks damaged or truncated: fetch or write it again",
             Self::NoRows { .. } => "take it out of input.paths, or check that it was written completely",
             Self::MissingColumn { .. } => "set the column's name under [input.fields]; CSV must be comma-separated",
+            Self::AmbiguousAnswers { names_letters: true, .. } => {
+                "set input.answer_is = \"letter\" if answers are letters, or \"text\" if they are texts of choices"
+            }
+            Self::AmbiguousAnswers { names_texts: true, .. } => {
+                "set input.answer_is = \"index0\" or \"index1\" if answers are numbers of choices, counted from 0 or from 1, \
+                 or \"text\" if they are texts of choices"
+            }
+            Self::AmbiguousAnswers { .. } => {
+                "set input.answer_is = \"index0\" if the dataset counts its choices from 0, or \"index1\" if from 1"
+            }
+            Self::ContradictingAnswer { .. } => {
+                "set input.answer_is to what the answers are (letter, index0, index1, text), and mend or remove rows that \
+                 are something else"
+            }
             Self::UnsupportedColumn { .. } => "write the column as a string, or map another one under [input.fields]",
         })
     }

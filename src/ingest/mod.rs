@@ -10,31 +10,40 @@
 //!
 //! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
 
+mod answers;
+mod choices;
+mod class_labels;
 mod csv_rows;
 mod error;
 mod format;
 mod identity;
+mod literal;
 mod parquet_rows;
 mod paths;
 mod records;
 mod row;
 mod texts;
 #[cfg(test)]
+mod answers_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io::BufRead;
 
+use answers::FileAnswers;
 use csv_rows::CsvRows;
 use format::Layout;
 use identity::{ContentHash, SeenIds};
 use parquet_rows::ParquetRows;
 use records::{Content, Framing, RecordReader};
-use row::Fault;
+use row::{Fault, Scope};
 
+use crate::config::AnswerIs;
 use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId, QueryLabels};
 
 /// Where the fields of a query are in the input.
 pub use crate::config::FieldSettings as FieldNames;
+pub use answers::Answers;
 pub use error::IngestError;
 pub use identity::NOTE_BYTES;
 pub use paths::{InputFile, digest_file, expand_paths};
@@ -74,6 +83,8 @@ pub struct InputOptions {
     pub fields: FieldNames,
     /// One kind for all rows; the rows' own kinds are then not looked at.
     pub kind: Option<Kind>,
+    /// What the answers of choice questions are.
+    pub answer_is: AnswerIs,
 }
 
 /// One row of the input.
@@ -88,16 +99,18 @@ pub enum Row {
 /// Reads the rows of all files in order.
 ///
 /// The ordinal counts every row over all files, excluded rows included. The iterator ends after its first error, and
-/// all file names are checked for known endings before the first row.
+/// all file names are checked for known endings before the first row. So are, where `answer_is` leaves it to the files,
+/// the answers of all choice questions ([`Answers::settle`]).
 ///
 /// # Errors
-/// A file with an unknown ending, without rows, that cannot be opened or is damaged, or a table without a column for
-/// the question.
+/// A file with an unknown ending, without rows, that cannot be opened or is damaged, a table without a column for
+/// the question, or a file whose answers to choice questions leave a doubt.
 pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
     read_with_limit(files, options, ROW_BYTES_MAX)
 }
 
-/// Reads the rows of all files but the first ones, which were read before.
+/// Reads the rows of all files but the first ones, which were read before. What the answers of choice questions are was
+/// settled before.
 ///
 /// `notes` are those of all queries among the rows that are passed over ([`Rows::note`]): ids are looked for among
 /// them, too.
@@ -107,12 +120,13 @@ pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
 pub fn read_on(
     files: &[InputFile],
     options: &InputOptions,
+    answers: &Answers,
     passed: &Passed,
     notes: impl Iterator<Item = [u8; NOTE_BYTES]>,
 ) -> Rows {
     let mut rows = read(files, options);
     notes.for_each(|note| rows.seen.remember(&note));
-    Rows { next_file: passed.files, ordinal: passed.rows, ..rows }
+    Rows { next_file: passed.files, ordinal: passed.rows, answers: Some(answers.clone()), ..rows }
 }
 
 /// The beginning of an input, which was read before.
@@ -134,6 +148,8 @@ fn read_with_limit(files: &[InputFile], options: &InputOptions, bytes_max: usize
         ordinal: 0,
         seen: SeenIds::default(),
         note: None,
+        answers: None,
+        unread: UnreadGolds::default(),
     }
 }
 
@@ -147,6 +163,32 @@ pub struct Rows {
     ordinal: u64,
     seen: SeenIds,
     note: Option<[u8; NOTE_BYTES]>,
+    answers: Option<Answers>,
+    unread: UnreadGolds,
+}
+
+/// Golds that are there and cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnreadGolds {
+    /// How many.
+    pub count: u64,
+    /// The first in the order of rows: its ordinal, and `file:line: what is wrong`.
+    pub first: Option<(u64, String)>,
+}
+
+impl UnreadGolds {
+    /// Counts one; they come in the order of rows.
+    pub fn add(&mut self, ordinal: u64, origin: &Origin, detail: &str) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (ordinal, format!("{}:{}: {detail}", origin.file, origin.line)));
+    }
+
+    /// Adds others, from among the same rows.
+    pub fn join(&mut self, others: &Self) {
+        self.count += others.count;
+        let firsts = self.first.take().into_iter().chain(others.first.clone());
+        self.first = firsts.min_by_key(|(ordinal, _)| *ordinal);
+    }
 }
 
 enum State {
@@ -183,6 +225,15 @@ impl Source {
             Layout::Csv => Self::Csv(CsvRows::open(file, text()?, &options.fields, bytes_max)?),
             Layout::Parquet => Self::Parquet(ParquetRows::open(file, &options.fields, bytes_max)?),
         })
+    }
+
+    /// Returns whether rows may have a field; of lines nobody knows before they are read.
+    fn may_hold(&self, name: &str) -> bool {
+        match self {
+            Self::Lines { .. } => true,
+            Self::Csv(rows) => rows.has_column(name),
+            Self::Parquet(rows) => rows.has_column(name),
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<RawRow<'_>>, IngestError> {
@@ -249,6 +300,12 @@ impl Rows {
         self.next_file.saturating_sub(1)
     }
 
+    /// Returns the golds so far that choice questions have and that name none of their choices.
+    #[must_use]
+    pub const fn unread_golds(&self) -> &UnreadGolds {
+        &self.unread
+    }
+
     fn advance(&mut self) -> Result<Option<Row>, IngestError> {
         loop {
             match &mut self.state {
@@ -256,6 +313,9 @@ impl Rows {
                 State::Unchecked => {
                     for file in &self.files {
                         format::format_of(file)?;
+                    }
+                    if self.answers.is_none() {
+                        self.answers = Some(Answers::settle(&self.files, &self.options)?);
                     }
                     self.state = State::BetweenFiles;
                 }
@@ -273,7 +333,9 @@ impl Rows {
                         let ordinal = self.ordinal;
                         self.ordinal += 1;
                         let place = Place { files: &self.files, index: *index, file, ordinal };
-                        let (row, note) = to_row(raw, &self.options, &place, &mut self.seen);
+                        let answers = self.answers.as_ref().map(|answers| answers.of_file(*index)).unwrap_or_default();
+                        let reader = RowReader { options: &self.options, answers, unread: &mut self.unread };
+                        let (row, note) = to_row(raw, reader, &place, &mut self.seen)?;
                         self.note = note;
                         return Ok(Some(row));
                     }
@@ -297,9 +359,17 @@ struct Place<'a> {
 
 type Noted = (Row, Option<[u8; NOTE_BYTES]>);
 
-fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut SeenIds) -> Noted {
+/// How the rows of a file are read.
+struct RowReader<'a> {
+    options: &'a InputOptions,
+    answers: FileAnswers,
+    unread: &'a mut UnreadGolds,
+}
+
+fn to_row(raw: RawRow<'_>, reader: RowReader<'_>, place: &Place<'_>, seen: &mut SeenIds) -> Result<Noted, IngestError> {
+    let RowReader { options, answers, unread } = reader;
     let (head, body) = match raw.content {
-        Ok(text) => row::parse_row(text, options),
+        Ok(text) => row::parse_row(text, options, answers),
         Err(fault) => (row::Head::default(), Err(fault)),
     };
     let source = head.source.unwrap_or_else(|| base_name(place.file));
@@ -331,13 +401,18 @@ fn to_row(raw: RawRow<'_>, options: &InputOptions, place: &Place<'_>, seen: &mut
                         entry_point,
                         labels: QueryLabels { subject, category, variant_of: None },
                     };
-                    return (Row::Query(query), Some(note));
+                    return Ok((Row::Query(query), Some(note)));
                 }
             }
         }
     };
-    let Fault { reason, detail } = fault;
-    (Row::Excluded(Exclusion { query_id: id.map(QueryId), ordinal, source, origin, reason, detail }), None)
+    let Fault { reason, detail, scope } = fault;
+    match scope {
+        Scope::Row => {}
+        Scope::Gold => unread.add(ordinal, &origin, &detail),
+        Scope::File(contradiction) => return Err(answers.contradicted_by(contradiction, &origin)),
+    }
+    Ok((Row::Excluded(Exclusion { query_id: id.map(QueryId), ordinal, source, origin, reason, detail }), None))
 }
 
 fn repeated_id(id: &str, content: ContentHash, line: u64, place: &Place<'_>, seen: &mut SeenIds) -> Option<Fault> {

@@ -1,14 +1,17 @@
 //! Parquet rows as JSON objects.
 //!
 //! Only the mapped columns are decoded, at most [`BATCH_ROWS`] rows at a time; Arrow's JSON writer turns them into
-//! one object a line. Nulls are absent fields. Text must be a string column: a binary column without a text
+//! one object a line. Nulls are absent fields; class labels are their names ([`super::class_labels`]). Text must be a string column: a binary column without a text
 //! annotation is refused, since its bytes would be taken for hex digits.
 
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::class_labels::ClassLabels;
 use super::row::Fault;
 use super::{FieldNames, IngestError, InputFile, RawRow, too_long};
 use crate::domain::ExclusionReason;
@@ -19,6 +22,8 @@ const BATCH_ROWS: usize = 128;
 /// The rows of one Parquet file.
 pub(super) struct ParquetRows {
     file: String,
+    schema: SchemaRef,
+    labels: ClassLabels,
     batches: ParquetRecordBatchReader,
     /// The current batch, one JSON object a line.
     json: Vec<u8>,
@@ -47,9 +52,16 @@ impl ParquetRows {
             let parts = leaf.path().parts();
             columns.iter().any(|column| parts.starts_with(column)).then_some(index)
         });
+        let schema = Arc::clone(builder.schema());
+        let labels = ClassLabels::of(&schema);
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self { file: file.name.clone(), batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+        Ok(Self { file: file.name.clone(), schema, labels, batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+    }
+
+    /// Returns whether there is a column of this name, or with a path a member of one.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        find_column(self.schema.fields(), name).is_some()
     }
 
     /// Returns the next row.
@@ -79,7 +91,8 @@ impl ParquetRows {
         let Some(batch) = self.batches.next() else { return Ok(false) };
         self.json.clear();
         self.position = 0;
-        let written = batch.and_then(|batch| LineDelimitedWriter::new(&mut self.json).write(&batch));
+        let named = batch.and_then(|batch| self.labels.named(batch));
+        let written = named.and_then(|batch| LineDelimitedWriter::new(&mut self.json).write(&batch));
         written.map(|()| true).map_err(|source| IngestError::Unreadable {
             file: self.file.clone(),
             position: format!(" at row {}", self.rows + 1),
@@ -104,7 +117,8 @@ fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Res
     let mut paths = Vec::new();
     for name in [id, question, answer, kind, choices, tests, test_imports, entry_point, source] {
         let Some((path, column)) = find_column(schema.fields(), name) else { continue };
-        if !is_readable(column.data_type()) {
+        let is_nested = name == choices || name == tests;
+        if !(is_readable(column.data_type()) || is_nested && is_readable_nested(column.data_type())) {
             return Err(IngestError::UnsupportedColumn {
                 file: file.name.clone(),
                 column: name.clone(),
@@ -141,5 +155,16 @@ fn is_readable(data_type: &DataType) -> bool {
         }
         DataType::Dictionary(_, value) => is_readable(value),
         other => other.is_numeric(),
+    }
+}
+
+/// Returns whether a type is made of readable ones: choices and tests may be objects, and lists of objects.
+fn is_readable_nested(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(members) => members.iter().all(|member| is_readable_nested(member.data_type())),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_readable_nested(item.data_type())
+        }
+        other => is_readable(other),
     }
 }

@@ -11,7 +11,10 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::InputOptions;
-use crate::domain::{ExclusionReason, Kind, Query};
+use super::answers::{FileAnswers, all_told};
+use super::choices::{Choices, Meanings, Named, letter_of};
+use super::literal::{self, Literal};
+use crate::domain::{ExclusionReason, Kind};
 
 /// Fewest and most choices of a choice question; the most is the number of letters.
 const CHOICES_MIN: usize = 2;
@@ -26,12 +29,37 @@ const KIND_ALIASES: [(&str, Kind); 2] = [("multiple_choice", Kind::Choice), ("in
 pub(super) struct Fault {
     pub(super) reason: ExclusionReason,
     pub(super) detail: String,
+    pub(super) scope: Scope,
+}
+
+/// What is wrong where a row is no query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The row.
+    Row,
+    /// Its gold, which is there and cannot be read.
+    Gold,
+    /// How golds are read: this one is something else than the others of its file.
+    File(Contradiction),
+}
+
+/// A gold that is something else than it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contradiction {
+    /// The beginning of the gold.
+    pub(super) answer: String,
+    /// What it may be.
+    pub(super) found: String,
 }
 
 impl Fault {
     /// Builds a fault from its reason and its one-sentence detail.
     pub(super) fn new(reason: ExclusionReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), scope: Scope::Row }
+    }
+
+    fn of_gold(detail: String) -> Self {
+        Self { scope: Scope::Gold, ..Self::new(ExclusionReason::InvalidValue, detail) }
     }
 }
 
@@ -56,8 +84,8 @@ pub(super) struct Body {
     pub(super) entry_point: Option<String>,
 }
 
-/// Reads one row.
-pub(super) fn parse_row(text: &str, options: &InputOptions) -> (Head, Result<Body, Fault>) {
+/// Reads one row of a file whose choice questions have these answers.
+pub(super) fn parse_row(text: &str, options: &InputOptions, answers: FileAnswers) -> (Head, Result<Body, Fault>) {
     let row = match Fields::parse(text) {
         Ok(row) => row,
         Err(fault) => return (Head::default(), Err(fault)),
@@ -74,11 +102,29 @@ pub(super) fn parse_row(text: &str, options: &InputOptions) -> (Head, Result<Bod
     };
     head.subject = label(&options.fields.subject);
     head.category = label(&options.fields.category);
-    let body = id.and(source).and_then(|()| read_body(&row, options));
+    let body = id.and(source).and_then(|()| read_body(&row, options, answers));
     (head, body)
 }
 
-fn read_body(row: &Fields<'_>, options: &InputOptions) -> Result<Body, Fault> {
+/// Returns the gold of a choice question and what it may mean; `None` for any other row.
+pub(super) fn meanings(text: &str, options: &InputOptions) -> Option<(String, Meanings)> {
+    let name = &options.fields.choices;
+    let first = name.split('.').next().unwrap_or_default();
+    // Most rows of most files have no choices, and are not parsed for it; a name may be written with escapes.
+    if !text.contains(first) && !text.contains("\\u") {
+        return None;
+    }
+    let row = Fields::parse(text).ok()?;
+    if read_kind(&row, options).ok()? != Kind::Choice {
+        return None;
+    }
+    let choices = read_choices(&row, name).ok()?;
+    let gold = gold_text(&row, &options.fields.answer).ok()?;
+    let gold = gold.trim();
+    Some((gold.to_owned(), Meanings::of(gold, &choices)))
+}
+
+fn read_body(row: &Fields<'_>, options: &InputOptions, answers: FileAnswers) -> Result<Body, Fault> {
     let fields = &options.fields;
     let kind = read_kind(row, options)?;
     let question = match row.string(&fields.question)? {
@@ -88,13 +134,15 @@ fn read_body(row: &Fields<'_>, options: &InputOptions) -> Result<Body, Fault> {
         }
         Some(text) => text.trim().to_owned(),
     };
-    let choices = if kind == Kind::Choice { read_choices(row, &fields.choices)? } else { Vec::new() };
+    let choices = if kind == Kind::Choice { read_choices(row, &fields.choices)? } else { Choices::default() };
     let is_code = kind == Kind::Code;
     let tests = if is_code { read_tests(row, &fields.tests)? } else { Vec::new() };
     let test_imports = if is_code { read_lines(row, &fields.test_imports)? } else { Vec::new() };
     let entry_point = if is_code { row.string(&fields.entry_point)? } else { None };
     let entry_point = entry_point.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    let gold = read_gold(row, &fields.answer, kind, &choices, &tests)?;
+    let gold = read_gold(row, &fields.answer, kind, &tests)?;
+    let gold = if kind == Kind::Choice { choice_letter(&gold, &choices, &fields.answer, answers)? } else { gold };
+    let choices = choices.texts;
     Ok(Body { kind, question, gold, choices, tests, test_imports, entry_point })
 }
 
@@ -107,7 +155,7 @@ fn read_kind(row: &Fields<'_>, options: &InputOptions) -> Result<Kind, Fault> {
     let name = row.string(&fields.kind)?.unwrap_or_default();
     let name = name.trim();
     if name.is_empty() {
-        return Ok(if row.holds_something(&fields.choices) {
+        return Ok(if row.holds_choices(&fields.choices) {
             Kind::Choice
         } else if row.holds_something(&fields.tests) {
             Kind::Code
@@ -123,21 +171,28 @@ fn read_kind(row: &Fields<'_>, options: &InputOptions) -> Result<Kind, Fault> {
     })
 }
 
-fn read_choices(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
-    let Some(choices) = row.strings(name, "a list of strings")? else {
+fn read_choices(row: &Fields<'_>, name: &str) -> Result<Choices, Fault> {
+    const EXPECTED: &str = "a list of texts, or an object of texts and labels";
+    let Some(raw) = row.get(name) else {
         return Err(missing(name, "is absent", "the list of choices that kind choice needs"));
     };
-    if choices.len() < CHOICES_MIN || choices.len() > CHOICES_MAX {
-        let detail = format!("field `{name}` holds {} choices, expected {CHOICES_MIN} to {CHOICES_MAX}", choices.len());
+    let choices = Choices::read(raw).map_err(|found| {
+        let detail = format!("field `{name}` is {found} ({}), expected {EXPECTED}", excerpt(raw.get()));
+        Fault::new(ExclusionReason::WrongType, detail)
+    })?;
+    let count = choices.texts.len();
+    if !(CHOICES_MIN..=CHOICES_MAX).contains(&count) {
+        let detail = format!("field `{name}` holds {count} choices, expected {CHOICES_MIN} to {CHOICES_MAX}");
         return Err(Fault::new(ExclusionReason::InvalidValue, detail));
     }
-    Ok(choices.into_iter().map(|choice| choice.trim().to_owned()).collect())
+    Ok(choices)
 }
 
-/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out; objects (of
-/// inputs and outputs) are kept as JSON texts.
+/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out. A list of strings
+/// that is written into a string is taken apart, because prompts show assertions; all else that is nested is kept as its
+/// text, which the verifier takes apart.
 fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
-    const EXPECTED: &str = "a list of strings or objects, or one string or object";
+    const EXPECTED: &str = "a list of strings, lists or objects, or one of them";
     let items = match row.get(name) {
         None => return Ok(Vec::new()),
         Some(raw) if matches!(json_type(raw), JsonType::String | JsonType::Object) => vec![raw],
@@ -145,33 +200,55 @@ fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     };
     let mut tests = Vec::with_capacity(items.len());
     for item in items {
-        tests.push(match json_type(item) {
-            JsonType::String => decode_string(item, name)?,
-            JsonType::Object => item.get().to_owned(),
-            _ => return Err(wrong_item(name, item, EXPECTED)),
-        });
+        match json_type(item) {
+            JsonType::String => {
+                let text = decode_string(item, name)?;
+                tests.extend(listed(&text).unwrap_or_else(|| vec![text]));
+            }
+            JsonType::Object | JsonType::List => tests.push(item.get().to_owned()),
+            JsonType::Null => {}
+            JsonType::Boolean | JsonType::Number => return Err(wrong_item(name, item, EXPECTED)),
+        }
     }
     Ok(tests.into_iter().filter(|test| !test.trim().is_empty()).collect())
 }
 
-/// Reads a list of strings, or one string with lines.
+/// Reads a list of strings, or one string: of lines, or of a list as Python or JSON writes it.
 fn read_lines(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     let lines = match row.get(name) {
-        Some(raw) if json_type(raw) == JsonType::String => vec![decode_string(raw, name)?],
+        Some(raw) if json_type(raw) == JsonType::String => {
+            let text = decode_string(raw, name)?;
+            listed(&text).unwrap_or_else(|| vec![text])
+        }
         _ => row.strings(name, "a list of strings or one string")?.unwrap_or_default(),
     };
     Ok(lines.into_iter().filter(|line| !line.trim().is_empty()).collect())
 }
 
-fn read_gold(row: &Fields<'_>, name: &str, kind: Kind, choices: &[String], tests: &[String]) -> Result<String, Fault> {
-    let text = match row.get(name) {
-        None => String::new(),
+/// Returns the strings of a list that is written into a text.
+fn listed(text: &str) -> Option<Vec<String>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let Literal::List(items) = literal::parse(text)? else { return None };
+    let string = |item: Literal| if let Literal::Text(text) = item { Some(text) } else { None };
+    items.into_iter().map(string).collect()
+}
+
+/// Returns a gold as it is written; empty if there is none.
+fn gold_text(row: &Fields<'_>, name: &str) -> Result<String, Fault> {
+    match row.get(name) {
+        None => Ok(String::new()),
         Some(raw) => match json_type(raw) {
-            JsonType::String => decode_string(raw, name)?,
-            JsonType::Number => raw.get().to_owned(),
-            _ => return Err(wrong_type(name, raw, "a string or a number")),
+            JsonType::String => decode_string(raw, name),
+            JsonType::Number => Ok(raw.get().to_owned()),
+            _ => Err(wrong_type(name, raw, "a string or a number")),
         },
-    };
+    }
+}
+
+fn read_gold(row: &Fields<'_>, name: &str, kind: Kind, tests: &[String]) -> Result<String, Fault> {
+    let text = gold_text(row, name)?;
     if text.trim().is_empty() {
         if kind == Kind::Code && !tests.is_empty() {
             return Ok(String::new());
@@ -181,38 +258,34 @@ fn read_gold(row: &Fields<'_>, name: &str, kind: Kind, choices: &[String], tests
         let detail = format!("field `{name}` is {found}, expected {expected}");
         return Err(Fault::new(ExclusionReason::MissingGold, detail));
     }
-    match kind {
-        Kind::Choice => choice_letter(text.trim(), choices, name),
-        // Indentation belongs to a program.
-        Kind::Code => Ok(text),
-        Kind::Math | Kind::Numeric | Kind::Text => Ok(text.trim().to_owned()),
-    }
+    // Indentation belongs to a program.
+    Ok(if kind == Kind::Code { text } else { text.trim().to_owned() })
 }
 
-/// Returns the upper-case letter of the choice that a gold names, by its letter or by its exact text.
-///
-/// An upper-case letter is a letter even where some choice reads just like it (choices are often symbols). A
-/// lower-case letter that is also the text of another choice could mean either, and is refused.
-fn choice_letter(gold: &str, choices: &[String], name: &str) -> Result<String, Fault> {
-    let letter_at = |index: usize| Query::choice_letter(index).map(String::from).unwrap_or_default();
-    let by_letter = (0..choices.len()).find(|&index| letter_at(index).eq_ignore_ascii_case(gold));
-    let by_text: Vec<usize> =
-        (0..choices.len()).filter(|&index| choices.get(index).is_some_and(|c| c == gold)).collect();
-    let is_upper = gold.bytes().all(|byte| byte.is_ascii_uppercase());
-    let problem = match (by_letter, by_text.as_slice()) {
-        (Some(index), []) => return Ok(letter_at(index)),
-        (Some(index), texts) if is_upper || texts == [index] => return Ok(letter_at(index)),
-        (None, &[index]) => return Ok(letter_at(index)),
-        (Some(_), _) => "is the letter of one choice and the text of another",
-        (None, []) => "names no choice",
-        (None, _) => "is the text of several choices",
+/// Returns the upper-case letter of the choice that a gold names: by its label, else as the golds of its file do.
+fn choice_letter(gold: &str, choices: &Choices, name: &str, answers: FileAnswers) -> Result<String, Fault> {
+    let meanings = Meanings::of(gold, choices);
+    let (named, what) = match (meanings.label, answers.reading) {
+        (label, _) if answers.takes_labels && label != Named::Nothing => (label, "the label of a choice"),
+        (_, Some(reading)) => (meanings.under(reading), reading.phrase()),
+        (_, None) => (Named::Nothing, "the letter, number or text of a choice"),
     };
-    let last = letter_at(choices.len().saturating_sub(1));
+    let problem = match named {
+        Named::One(place) => return Ok(letter_of(place)),
+        Named::Several => "stands for several choices",
+        Named::Nothing => "names no choice",
+    };
+    let count = choices.texts.len();
     let detail = format!(
-        "field `{name}` is \"{}\", which {problem}, expected a letter from A to {last} or the exact text of one choice",
+        "field `{name}` is \"{}\", which {problem}, expected {what}, of which there are {count}",
         excerpt(gold)
     );
-    Err(Fault::new(ExclusionReason::InvalidValue, detail))
+    let fault = Fault::of_gold(detail);
+    if named == Named::Nothing && meanings.readings().next().is_some() {
+        let (answer, found) = (excerpt(gold), all_told(&meanings));
+        return Err(Fault { scope: Scope::File(Contradiction { answer, found }), ..fault });
+    }
+    Err(fault)
 }
 
 /// The fields of one row, still raw.
@@ -276,6 +349,12 @@ impl<'a> Fields<'a> {
             JsonType::Number if !raw.get().contains(['.', 'e', 'E']) => Ok(Some(raw.get().to_owned())),
             _ => Err(wrong_type(name, raw, "a string or an integer")),
         }
+    }
+
+    /// Returns whether there are choices, or something in their place that is none.
+    fn holds_choices(&self, name: &str) -> bool {
+        let is_empty = |raw| Choices::read(raw).is_ok_and(|choices| choices.texts.is_empty());
+        self.holds_something(name) && self.get(name).is_some_and(|raw| !is_empty(raw))
     }
 
     fn holds_something(&self, name: &str) -> bool {
@@ -354,7 +433,7 @@ fn wrong_item(name: &str, item: &RawValue, expected: &str) -> Fault {
 }
 
 /// Returns the beginning of a value, short enough for one line of a table.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
     let mut short: String = characters.by_ref().take(EXCERPT_CHARS).collect();
     if characters.next().is_some() {

@@ -1,11 +1,17 @@
+use super::super::choices::Reading;
 use super::*;
 
+/// Reads a row of a file whose choices are named by letters.
+fn parse(text: &str, options: &InputOptions) -> (Head, Result<Body, Fault>) {
+    parse_row(text, options, FileAnswers::of(Reading::Letter))
+}
+
 fn body(text: &str) -> Body {
-    parse_row(text, &InputOptions::default()).1.unwrap()
+    parse(text, &InputOptions::default()).1.unwrap()
 }
 
 fn fault(text: &str) -> Fault {
-    parse_row(text, &InputOptions::default()).1.unwrap_err()
+    parse(text, &InputOptions::default()).1.unwrap_err()
 }
 
 #[track_caller]
@@ -18,7 +24,7 @@ fn assert_fault(text: &str, reason: ExclusionReason, detail_part: &str) {
 #[test]
 fn a_full_row_is_read_and_the_question_is_trimmed() {
     let text = r#"{"id":"x","question":" Q? \n","answer":" 4 ","kind":"numeric","source":"set","other":[1,{}]}"#;
-    let (head, body) = parse_row(text, &InputOptions::default());
+    let (head, body) = parse(text, &InputOptions::default());
     assert_eq!(head, Head { id: Some("x".to_owned()), source: Some("set".to_owned()), ..Head::default() });
     let body = body.unwrap();
     assert_eq!((body.kind, body.question.as_str(), body.gold.as_str()), (Kind::Numeric, "Q?", "4"));
@@ -74,11 +80,21 @@ fn a_gold_may_be_empty_only_for_code_with_tests() {
 fn tests_are_a_list_of_strings_or_objects_or_one_of_them() {
     assert_eq!(body(r#"{"question":"q","kind":"code","tests":"assert f()"}"#).tests, ["assert f()"]);
     assert_eq!(body(r#"{"question":"q","kind":"code","tests":["a","b"]}"#).tests, ["a", "b"]);
-    assert_fault(r#"{"question":"q","kind":"code","tests":5}"#, ExclusionReason::WrongType, "or one string or object");
+    assert_fault(r#"{"question":"q","kind":"code","tests":5}"#, ExclusionReason::WrongType, "or one of them");
     assert_fault(r#"{"question":"q","kind":"code","tests":["a",5]}"#, ExclusionReason::WrongType, "a number (5)");
     let streams = r#"{"input": "1", "output": 2}"#;
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{streams}]}}"#)).tests, [streams]);
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":{streams}}}"#)).tests, [streams]);
+    // What is nested goes to the verifier as it stands.
+    let listed = r#"["assert f() == 1", "assert f() != 2"]"#;
+    assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{listed}, null, ""]}}"#)).tests, [listed]);
+    for written in ["['assert f() == 1' 'assert f() != 2']", "['assert f() == 1', 'assert f() != 2']"] {
+        let row = body(&format!(r#"{{"question":"q","kind":"code","tests":"{written}"}}"#));
+        assert_eq!(row.tests, ["assert f() == 1", "assert f() != 2"]);
+    }
+    for kept in ["[assert f() == 1]", "[1, 2]", "assert f(['a']) == 1", "['a'] + f()"] {
+        assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":"{kept}"}}"#)).tests, [kept]);
+    }
 }
 
 #[test]
@@ -89,7 +105,10 @@ fn what_tests_need_is_optional_and_kept_only_for_code() {
     };
     let code = row("code");
     assert_eq!((code.test_imports, code.entry_point.as_deref()), (vec!["import math".to_owned()], Some("f")));
-    assert_eq!(body(r#"{"question":"q","tests":["t"],"test_imports":"import re"}"#).test_imports, ["import re"]);
+    for imports in ["\"import re\"", "\"['import re']\"", r#""[\"import re\"]""#, "[\"import re\"]"] {
+        let row = format!(r#"{{"question":"q","tests":["t"],"test_imports":{imports}}}"#);
+        assert_eq!(body(&row).test_imports, ["import re"], "{imports}");
+    }
     let math = row("math");
     assert!(math.test_imports.is_empty() && math.entry_point.is_none());
     assert_fault(r#"{"question":"q","tests":["t"],"entry_point":1}"#, ExclusionReason::WrongType, "`entry_point`");
@@ -101,6 +120,9 @@ fn the_kind_is_the_one_set_for_all_else_the_rows_own_else_a_guess() {
     assert_eq!(guess(""), Kind::Math);
     assert_eq!(guess(r#","kind":"","choices":[],"tests":[]"#), Kind::Math);
     assert_eq!(guess(r#","choices":["x","y"]"#), Kind::Choice);
+    assert_eq!(guess(r#","choices":{"text":["x","y"],"label":["A","B"]}"#), Kind::Choice);
+    assert_eq!(guess(r#","choices":{"text":[],"label":[]}"#), Kind::Math);
+    assert_eq!(guess(r#","choices":"[]""#), Kind::Math);
     assert_eq!(guess(r#","tests":["x"]"#), Kind::Code);
     assert_eq!(guess(r#","kind":"text","choices":["x","y"]"#), Kind::Text);
     assert_eq!(guess(r#","kind":"multiple_choice","choices":["x","y"]"#), Kind::Choice);
@@ -110,7 +132,7 @@ fn the_kind_is_the_one_set_for_all_else_the_rows_own_else_a_guess() {
     assert_fault(r#"{"question":"q","answer":"1","kind":"Math"}"#, ExclusionReason::UnknownKind, known);
     assert_fault(r#"{"question":"q","answer":"1","kind":3}"#, ExclusionReason::WrongType, "`kind`");
     let options = InputOptions { kind: Some(Kind::Text), ..InputOptions::default() };
-    let (_, set) = parse_row(r#"{"question":"q","answer":"1","kind":"essay"}"#, &options);
+    let (_, set) = parse(r#"{"question":"q","answer":"1","kind":"essay"}"#, &options);
     assert_eq!(set.unwrap().kind, Kind::Text);
 }
 
@@ -132,46 +154,78 @@ fn two_to_26_choices_are_accepted() {
     assert_fault(&choice_row("\"A\"", 1), ExclusionReason::InvalidValue, "holds 1 choices, expected 2 to 26");
     assert_fault(&choice_row("\"A\"", 27), ExclusionReason::InvalidValue, "holds 27 choices");
     assert_fault(r#"{"question":"q","kind":"choice","answer":"A"}"#, ExclusionReason::MissingField, "`choices`");
-    for choices in ["[\"a\",2]", "\"a\"", "{}"] {
+    assert_eq!(body(r#"{"question":"q","kind":"choice","answer":"B","choices":["a",2]}"#).choices, ["a", "2"]);
+    for choices in ["[\"a\",null]", "\"a\"", "{}", "[[\"a\"],\"b\"]", "5"] {
         let row = format!(r#"{{"question":"q","kind":"choice","answer":"A","choices":{choices}}}"#);
         assert_fault(&row, ExclusionReason::WrongType, "`choices`");
     }
 }
 
+fn gold_under(reading: Reading, gold: &str, choices: &str) -> Result<String, Fault> {
+    let row = format!(r#"{{"question":"q","kind":"choice","answer":{gold},"choices":{choices}}}"#);
+    parse_row(&row, &InputOptions::default(), FileAnswers::of(reading)).1.map(|body| body.gold)
+}
+
 #[test]
-fn a_choice_gold_is_a_letter_or_the_exact_text_of_one_choice() {
-    let gold = |gold: &str, choices: &str| {
-        parse_row(
-            &format!(r#"{{"question":"q","kind":"choice","answer":{gold},"choices":{choices}}}"#),
-            &InputOptions::default(),
-        )
-        .1
-        .map(|body| body.gold)
-    };
-    let letters = |gold_text: &str, choices: &str| gold(gold_text, choices).unwrap();
-    assert_eq!(letters("\" b \"", "[\"x\",\"y\"]"), "B");
-    assert_eq!(letters("\"y z\"", "[\"x\",\" y z \"]"), "B");
-    assert_eq!(letters("3", "[\"4\",\"3\"]"), "B");
-    assert_eq!(letters("\"C\"", "[\"C\",\"x\",\"y\"]"), "C");
-    assert_eq!(letters("\"a\"", "[\"a\",\"x\"]"), "A");
-    assert_eq!(letters("\"e\"", "[\"1\",\"e\"]"), "B");
-    for (bad, choices, part) in [
-        ("\"C\"", "[\"x\",\"y\"]", "names no choice, expected a letter from A to B"),
-        ("\"(A)\"", "[\"x\",\"y\"]", "names no choice"),
-        ("0", "[\"x\",\"y\"]", "names no choice"),
-        ("\"X\"", "[\"x\",\"y\"]", "names no choice"),
-        ("\"same\"", "[\"same\",\"same\"]", "several choices"),
-        ("\"a\"", "[\"x\",\"a\"]", "the letter of one choice and the text of another"),
+fn a_choice_gold_becomes_its_letter_under_the_reading_of_its_file() {
+    use Reading::{Index0, Index1, Letter, Text};
+    for (reading, gold, choices, letter) in [
+        (Letter, "\" b \"", "[\"x\",\"y\"]", "B"),
+        (Letter, "\"(B)\"", "[\"x\",\"y\"]", "B"),
+        (Letter, "\"C\"", "[\"C\",\"x\",\"y\"]", "C"),
+        (Letter, "\"a\"", "[\"x\",\"a\"]", "A"),
+        (Text, "\"a\"", "[\"x\",\"a\"]", "B"),
+        (Text, "\"y z\"", "[\"x\",\" y z \"]", "B"),
+        (Text, "3", "[\"4\",\"3\"]", "B"),
+        (Text, "3", "[4, 3]", "B"),
+        (Text, "\"same\"", "[\"x\",\"same\",\"same\"]", "B"),
+        (Index0, "1", "[\"2\",\"1\",\"0\"]", "B"),
+        (Index1, "1", "[\"2\",\"1\",\"0\"]", "A"),
+        (Index0, "\"0\"", "[\"x\",\"y\"]", "A"),
+        (Index1, "2.0", "[\"x\",\"y\"]", "B"),
+        (Letter, "\"2\"", r#"{"text":["4","6"],"label":["1","2"]}"#, "B"),
+        (Text, "6", r#"{"text":["4","6"],"label":["1","2"]}"#, "B"),
     ] {
-        let fault = gold(bad, choices).unwrap_err();
-        assert_eq!(fault.reason, ExclusionReason::InvalidValue);
+        assert_eq!(gold_under(reading, gold, choices).unwrap(), letter, "{reading:?} {gold} {choices}");
+    }
+}
+
+#[test]
+fn a_choice_gold_that_names_none_excludes_its_row_and_one_of_another_reading_stops_the_file() {
+    use Reading::{Index0, Index1, Letter, Text};
+    for (reading, gold, choices, part) in [
+        (Letter, "\"C\"", "[\"x\",\"y\"]", "names no choice, expected the letter of a choice, of which there are 2"),
+        (Letter, "\"-\"", "[\"x\",\"y\"]", "names no choice"),
+        (Index0, "7", "[\"x\",\"y\"]", "names no choice"),
+        (Index1, "-1", "[\"x\",\"y\"]", "names no choice"),
+        (Text, "\"SAME\"", "[\"same\",\"Same\"]", "stands for several choices"),
+        (Letter, "\"1\"", r#"{"text":["a","b"],"label":["1","1"]}"#, "stands for several choices"),
+    ] {
+        let fault = gold_under(reading, gold, choices).unwrap_err();
+        assert_eq!((fault.reason, &fault.scope), (ExclusionReason::InvalidValue, &Scope::Gold), "{}", fault.detail);
         assert!(fault.detail.contains(part), "{}", fault.detail);
+    }
+    for (reading, gold, choices, part) in [
+        (
+            Letter,
+            "1",
+            "[\"x\",\"y\"]",
+            "the number of a choice, counted from 0 (B), or the number of a choice, counted from 1 (A)",
+        ),
+        (Letter, "\"y\"", "[\"x\",\"y\"]", "the text of a choice (B)"),
+        (Index0, "2", "[\"x\",\"y\"]", "the number of a choice, counted from 1 (B)"),
+        (Index1, "0", "[\"x\",\"y\"]", "the number of a choice, counted from 0 (A)"),
+        (Text, "\"B\"", "[\"x\",\"y\"]", "the letter of a choice (B)"),
+    ] {
+        let fault = gold_under(reading, gold, choices).unwrap_err();
+        let Scope::File(Contradiction { found, .. }) = &fault.scope else { panic!("{fault:?}") };
+        assert_eq!(found, part);
     }
 }
 
 #[test]
 fn ids_are_strings_or_integers_and_survive_a_bad_row() {
-    let id = |id: &str| parse_row(&format!(r#"{{"id":{id},"question":"q","answer":"1"}}"#), &InputOptions::default());
+    let id = |id: &str| parse(&format!(r#"{{"id":{id},"question":"q","answer":"1"}}"#), &InputOptions::default());
     assert_eq!(id("\"a b\"").0.id.as_deref(), Some("a b"));
     assert_eq!(id("-7").0.id.as_deref(), Some("-7"));
     assert_eq!(id("\" \"").0.id, None);
@@ -180,7 +234,7 @@ fn ids_are_strings_or_integers_and_survive_a_bad_row() {
         let (head, body) = id(bad);
         assert_eq!((head.id, body.unwrap_err().reason), (None, ExclusionReason::WrongType), "{bad}");
     }
-    let (head, body) = parse_row(r#"{"id":3,"source":"s","question":""}"#, &InputOptions::default());
+    let (head, body) = parse(r#"{"id":3,"source":"s","question":""}"#, &InputOptions::default());
     assert_eq!(head, Head { id: Some("3".to_owned()), source: Some("s".to_owned()), ..Head::default() });
     assert!(body.is_err());
 }
@@ -188,7 +242,7 @@ fn ids_are_strings_or_integers_and_survive_a_bad_row() {
 #[test]
 fn a_source_is_a_string_and_blank_is_absent() {
     let row = |source: &str| {
-        parse_row(&format!(r#"{{"source":{source},"question":"q","answer":"1"}}"#), &InputOptions::default())
+        parse(&format!(r#"{{"source":{source},"question":"q","answer":"1"}}"#), &InputOptions::default())
     };
     assert_eq!(row("\" set \"").0.source.as_deref(), Some("set"));
     assert_eq!(row("\"\"").0.source, None);
@@ -205,7 +259,7 @@ fn the_last_of_duplicate_keys_counts() {
 fn field_names_with_dots_are_literal_first_and_then_paths() {
     let mut options = InputOptions::default();
     options.fields.answer = "extra.gold.value".to_owned();
-    let gold = |text: &str| parse_row(text, &options).1.map(|body| body.gold);
+    let gold = |text: &str| parse(text, &options).1.map(|body| body.gold);
     assert_eq!(gold(r#"{"question":"q","extra":{"gold":{"value":7}}}"#).unwrap(), "7");
     assert_eq!(gold(r#"{"question":"q","extra":{"gold.value":8}}"#).unwrap(), "8");
     assert_eq!(gold(r#"{"question":"q","extra.gold.value":9,"extra":{"gold":{"value":7}}}"#).unwrap(), "9");

@@ -26,9 +26,13 @@ fn rows_of(name: &str, bytes: &[u8]) -> Vec<Row> {
 
 /// Reads one file to its error, and returns the rows before it.
 fn error_of(name: &str, bytes: &[u8]) -> (usize, IngestError) {
+    error_with(name, bytes, &InputOptions::default())
+}
+
+fn error_with(name: &str, bytes: &[u8], options: &InputOptions) -> (usize, IngestError) {
     let dir = tempfile::tempdir().unwrap();
     let file = write(dir.path(), name, bytes);
-    let mut rows = read(&[file], &InputOptions::default());
+    let mut rows = read(&[file], options);
     let mut count = 0;
     loop {
         match rows.next().expect("an error before the end") {
@@ -137,9 +141,13 @@ fn a_damaged_archive_is_an_error_that_names_file_and_line() {
     let text: String = (0..20_000).map(|index| line(&index.to_string(), &format!("q{}", index * 7919))).collect();
     let mut torn = gzip(text.as_bytes());
     torn.truncate(torn.len() / 2);
-    let (count, error) = error_of("a.jsonl.gz", &torn);
+    let (count, error) =
+        error_with("a.jsonl.gz", &torn, &InputOptions { kind: Some(Kind::Math), ..Default::default() });
     assert!(count > 0);
     assert_eq!(error.to_string(), format!("input file a.jsonl.gz cannot be read at line {}", count + 1));
+    // Where rows may have choices, files are read whole before their first row is.
+    let (before, early) = error_of("a.jsonl.gz", &torn);
+    assert_eq!((before, early.to_string()), (0, error.to_string()));
     let mut torn = zstd::stream::encode_all(text.as_bytes(), 1).unwrap();
     torn.truncate(torn.len() / 2);
     assert!(matches!(error_of("a.jsonl.zst", &torn).1, IngestError::Unreadable { .. }));

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::choices::Choices;
 use super::row::Fields;
 use super::{FieldNames, IngestError, InputFile, InputOptions, ROW_BYTES_MAX, Source};
 use crate::domain::Kind;
@@ -43,7 +44,7 @@ pub struct TextRow {
 /// # Errors
 /// As [`super::read`].
 pub fn read_lines(files: &[InputFile], fields: &FieldNames) -> Lines {
-    let options = InputOptions { fields: fields.clone(), kind: None };
+    let options = InputOptions { fields: fields.clone(), ..InputOptions::default() };
     Lines { files: files.to_vec(), options, next_file: 0, source: None }
 }
 
@@ -97,8 +98,7 @@ pub fn read_text_row(text: &str, fields: &FieldNames) -> Result<TextRow, String>
     let Some(question) = question else {
         return Err(format!("no text under \"{}\" or any common name of a question", fields.question));
     };
-    let list = |name: &str| row.strings(name, "").ok().flatten().unwrap_or_default();
-    let choices = list(&fields.choices);
+    let choices = row.get(&fields.choices).and_then(|raw| Choices::read(raw).ok()).unwrap_or_default().texts;
     let tests = match row.get(&fields.tests) {
         None => Vec::new(),
         Some(raw) => row.strings(&fields.tests, "").ok().flatten().unwrap_or_else(|| vec![raw.get().to_owned()]),

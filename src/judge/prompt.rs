@@ -46,7 +46,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub struct JudgeCase<'a> {
     /// The question as a user would type it, choices included.
     pub question: &'a str,
-    /// The reference answer, which no text may give away; never shown.
+    /// The value that the verifier reads from the reference answer, which no text may give away; never shown.
     pub gold: &'a str,
     /// The texts of the choices.
     pub choices: &'a [String],

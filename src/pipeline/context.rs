@@ -18,8 +18,9 @@ use super::opening::{
 };
 use super::programs::Programs;
 use super::progress::Progress;
+use super::screen::Screen;
 use super::sensitivity::Sensitivity;
-use crate::config::identity::{Contents, RunIdentity};
+use crate::config::identity::{ANSWERS_KEY, Contents, RunIdentity};
 use crate::config::{JudgeBackend, LoadedConfig, Settings, Transport};
 use crate::domain::Kind;
 use crate::http::batch::BatchClient;
@@ -202,10 +203,16 @@ impl Context {
         let Parts { publisher, ledger, policy, judge, blocking, lock } = parts;
         let settings = config.settings;
         // Only a real directory has room for an index beside the ledger.
-        let stored = intake::store(&input, &ledger, lock.is_some().then_some(out_dir.as_path()))?;
+        let mut screen = Screen::new(&settings.verify);
+        let stored = intake::store(&input, &ledger, lock.is_some().then_some(out_dir.as_path()), &mut screen)?;
         let has_programs = ledger.reader()?.intake_holds(&input.digest, Kind::Code)?;
-        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
-        let identity = identify(&settings, &input.digest, &policy, &programs, row_limit);
+        let programs = match screen.into_pool() {
+            _ if !has_programs => Programs::none(&settings.verify),
+            Some(pool) => Programs::with_pool(&settings.verify, pool),
+            None => Programs::open(&settings.verify),
+        };
+        let read = ReadInput { digest: &input.digest, answers: input.answers(), row_limit };
+        let identity = identify(&settings, read, &policy, &programs);
         let rows = row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
             fingerprint: identity.fingerprint(),
@@ -265,8 +272,9 @@ impl Context {
         let policy = restore_policy(&settings, &last, &reader)?;
         let judge = open_stored_judge(&settings, &policy, judging)?;
         let has_programs = reader.intake_holds(&last.input_digest, Kind::Code)?;
-        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none() };
-        let identity = identify(&settings, &last.input_digest, &policy, &programs, last.row_limit).of_stored_facts();
+        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none(&settings.verify) };
+        let read = ReadInput { digest: &last.input_digest, answers: answers_of(&last)?, row_limit: last.row_limit };
+        let identity = identify(&settings, read, &policy, &programs).of_stored_facts();
         let stored = reader.intake_rows(&last.input_digest)?;
         let rows = last.row_limit.map_or(stored, |limit| limit.min(stored));
         let run = RunRecord {
@@ -392,21 +400,31 @@ pub struct StoredOptions {
     pub judging: Judging,
 }
 
-fn identify(
-    settings: &Settings,
-    input_digest: &str,
-    policy: &Policy,
-    programs: &Programs,
+/// The input as it was read.
+struct ReadInput<'a> {
+    digest: &'a str,
+    /// See [`Contents::answers`].
+    answers: Option<String>,
     row_limit: Option<u64>,
-) -> RunIdentity {
+}
+
+/// Returns what the answers of choice questions were found to be in an earlier run.
+fn answers_of(run: &RunRecord) -> Result<Option<String>, RunError> {
+    let identity: RunIdentity = serde_json::from_str(&run.identity)
+        .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;
+    Ok(identity.parts().get(ANSWERS_KEY).cloned())
+}
+
+fn identify(settings: &Settings, input: ReadInput<'_>, policy: &Policy, programs: &Programs) -> RunIdentity {
     let contents = Contents {
-        input: input_digest.to_owned(),
+        input: input.digest.to_owned(),
         policy: policy.fingerprint(),
         judge_prompt: prompt::prompt_hash(),
         checks: check::CHECKS_VERSION.to_string(),
         verifier: verify::VERSION.to_string(),
         sandbox: programs.lack().map(str::to_owned),
         tables: TABLES_VERSION.to_string(),
+        answers: input.answers,
     };
-    RunIdentity::new(settings, &contents, row_limit)
+    RunIdentity::new(settings, &contents, input.row_limit)
 }

@@ -11,6 +11,7 @@ use super::context::{Context, RunOptions};
 use super::error::RunError;
 use super::limits::INTAKE_PAGE_ROWS;
 use super::opening::open_api_judge;
+use super::plan::gold_value;
 use crate::config::{JudgeBackend, Settings, Transport};
 use crate::domain::{Query, Rollout};
 use crate::http::retry::{Backoff, Class, hint};
@@ -158,9 +159,10 @@ async fn sample(context: &Context, task: &RolloutTask) -> Result<Rollout, RunErr
 
 pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
     let question = query.user_text();
+    let gold = gold_value(query.kind, &query.gold);
     let case = JudgeCase {
         question: &question,
-        gold: &query.gold,
+        gold: &gold,
         choices: &query.choices,
         mode: crate::domain::Mode::ThinkOff,
         reason: crate::domain::ModeReason::Tie,

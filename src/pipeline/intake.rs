@@ -1,28 +1,32 @@
 //! From input files to frozen rows: read, check, find what was seen before or stands in a benchmark, store.
 //!
-//! The input is read twice: once for what deduplication needs to know of each query, which goes to `dedup.index` beside the
-//! ledger, and once, with the decisions, for the rows. Of an input that is an earlier one with files added at its end only
+//! Opening an input settles what the answers of choice questions are, for which every file that may hold some is looked
+//! through. Then the input is read twice: once for what deduplication needs to know of each query, which goes to
+//! `dedup.index` beside the ledger, and to see which queries nothing can solve ([`super::screen`]); and once, with the
+//! decisions, for the rows. Of an input that is an earlier one with files added at its end only
 //! those files are read: the index says what the earlier queries ask, and the ledger has their rows, which no later query
 //! changes. The index is a cache; without it everything is read again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::error::RunError;
-use crate::config::{ConfigError, Conflicts, DedupSettings, InputSettings, LoadedConfig};
+use super::screen::{self, Findings, Screen};
+use crate::config::{AnswerIs, ConfigError, Conflicts, DedupSettings, InputSettings, LoadedConfig};
 use crate::dedup::{
     Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore,
     StoreError, decide,
 };
 use crate::domain::{Exclusion, ExclusionReason, Kind, Query, QueryId};
-use crate::ingest::{self, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Row};
+use crate::ingest::{self, Answers, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Row};
 use crate::ledger::{IntakeRow, Ledger, Reader};
-use crate::verify;
+use crate::verify::{self, TestsFault};
 
 /// Version of the readers', identities' and deduplication's rules: raised when the same files could give other rows.
-const INTAKE_VERSION: u32 = 3;
+const INTAKE_VERSION: u32 = 4;
 
 /// The index's name in an output directory.
 pub const INDEX_FILE: &str = "dedup.index";
@@ -39,6 +43,7 @@ pub struct Input {
     files: Vec<InputFile>,
     file_digests: Vec<String>,
     options: InputOptions,
+    answers: Answers,
     dedup: DedupSettings,
     benchmarks: Vec<InputFile>,
     /// Hash over everything but the files that decides what the index holds.
@@ -48,6 +53,12 @@ pub struct Input {
 }
 
 impl Input {
+    /// Returns what the answers of choice questions were found to be, if that was left to the files and there are some.
+    #[must_use]
+    pub fn answers(&self) -> Option<String> {
+        if self.options.answer_is == AnswerIs::Auto { self.answers.describe(&self.files) } else { None }
+    }
+
     /// Returns the digest that the input's first `count` files have as an input of their own.
     fn digest_of_first(&self, count: usize) -> String {
         let mut hasher = Hashed::new();
@@ -83,7 +94,7 @@ impl Hashed {
 /// # Errors
 /// [`RunError::Config`] if no file is named, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
 pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
-    let InputSettings { paths, kind, fields } = &config.settings.input;
+    let InputSettings { paths, kind, answer_is, fields } = &config.settings.input;
     if paths.is_empty() {
         let (origin, detail) = ("the config".to_owned(), "is empty: name at least one file".to_owned());
         return Err(ConfigError::Value { origin, key: "input.paths", detail }.into());
@@ -91,10 +102,15 @@ pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
     let files = ingest::expand_paths(paths, &config.base_dirs())?;
     let dedup = config.settings.dedup.clone();
     let benchmarks = ingest::expand_paths(&dedup.benchmarks, &config.base_dirs())?;
-    let rules = rules_digest(&dedup, &benchmarks, fields, *kind)?;
+    let options = InputOptions { fields: fields.clone(), kind: *kind, answer_is: *answer_is };
+    let answers = Answers::settle(&files, &options)?;
+    if let (AnswerIs::Auto, Some(found)) = (answer_is, answers.describe(&files)) {
+        tracing::info!("the answers of choice questions are read as: {found} (input.answer_is sets it)");
+    }
+    let rules = rules_digest(&dedup, &benchmarks, &options)?;
     let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
-    let options = InputOptions { fields: fields.clone(), kind: *kind };
-    let mut input = Input { files, file_digests: digests?, options, dedup, benchmarks, rules, digest: String::new() };
+    let file_digests = digests?;
+    let mut input = Input { files, file_digests, options, answers, dedup, benchmarks, rules, digest: String::new() };
     input.digest = input.digest_of_first(input.files.len());
     Ok(input)
 }
@@ -106,13 +122,15 @@ pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
 pub fn rules_digest(
     dedup: &DedupSettings,
     benchmarks: &[InputFile],
-    fields: &FieldNames,
-    kind: Option<Kind>,
+    options: &InputOptions,
 ) -> Result<String, RunError> {
+    let InputOptions { fields, kind, answer_is } = options;
     let mut hasher = Hashed::new();
-    hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}"));
+    // A newer verifier may read other golds.
+    hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}.{}", verify::VERSION));
     hasher.add(&serde_json::to_string(fields).unwrap_or_default());
     hasher.add(kind.map_or("", Kind::name));
+    hasher.add(&serde_json::to_string(answer_is).unwrap_or_default());
     // Neither threads nor the names of files decide anything.
     let deciding = DedupSettings { threads: 0, benchmarks: Vec::new(), ..dedup.clone() };
     hasher.add(&serde_json::to_string(&deciding).unwrap_or_default());
@@ -159,11 +177,11 @@ pub fn dedup_threads(settings: &DedupSettings) -> Result<rayon::ThreadPool, RunE
 }
 
 /// Stores the rows of an input, unless they are stored already; returns how many there are. Without a directory the index
-/// is not kept.
+/// is not kept. `screen` looks at tests where there is a sandbox.
 ///
 /// # Errors
-/// [`RunError`] if a file cannot be read or the ledger fails; nothing is stored then.
-pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>) -> Result<u64, RunError> {
+/// [`RunError`] if a file cannot be read, or the ledger or the sandbox fails; nothing is stored then.
+pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>, screen: &mut Screen<'_>) -> Result<u64, RunError> {
     let reader = ledger.reader()?;
     let known = reader.intake_rows(&input.digest)?;
     if known > 0 {
@@ -173,7 +191,7 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>) -> Result<u64, 
     let items = read_benchmarks(&input.benchmarks, &input.options.fields)?;
     let extractor = Extractor::new(&input.dedup, Benchmarks::new(&items, &input.dedup));
     let (mut index, passed) = open_index(input, &reader, dir, &extractor)?;
-    take_apart(input, &extractor, &mut index, &passed, &threads)?;
+    let untestable = take_apart(Work { input, extractor: &extractor, threads: &threads, screen }, &mut index, &passed)?;
     let decisions = threads.install(|| decide(&mut index, &input.dedup))?;
     tell(&decisions, &items);
     let earlier_digest = input.digest_of_first(passed.files);
@@ -185,7 +203,7 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>) -> Result<u64, 
         }
     });
     let mut next = first_row_of(&index, passed.rows);
-    let mut unread = UnreadGolds::default();
+    let mut as_texts = TextGolds::default();
     let new = read_rest(input, &passed, &index)?.map(|row| match row? {
         Row::Excluded(exclusion) => Ok(IntakeRow::Excluded(exclusion)),
         Row::Query(query) => {
@@ -196,27 +214,28 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>) -> Result<u64, 
                     "an input file changed while it was read; run the same again".to_owned(),
                 ));
             }
-            let row = admit(query, row, &index, &decisions);
+            let fault = untestable.get(&row).copied().map(screen::tests_fault);
+            let row = admit(query, row, &index, &decisions, fault);
             // Of what is excluded nothing is verified.
             if let Ok(IntakeRow::Query(query)) = &row {
-                unread.look_at(query);
+                as_texts.look_at(query);
             }
             row
         }
     });
     let count = ledger.store_intake::<RunError>(&input.digest, copied.chain(new))?;
-    unread.report();
+    as_texts.report();
     Ok(count)
 }
 
 /// Golds that the verifier can compare as texts only: no reason to exclude a query, but one to tell the user.
 #[derive(Default)]
-struct UnreadGolds {
+struct TextGolds {
     count: u64,
     first: Option<String>,
 }
 
-impl UnreadGolds {
+impl TextGolds {
     fn look_at(&mut self, query: &Query) {
         if verify::is_text_only(query.kind, &query.gold) {
             self.count += 1;
@@ -278,7 +297,7 @@ fn read_rest(input: &Input, passed: &Passed, index: &RowStore) -> Result<ingest:
         let note = index.record(row)?.note;
         notes.extend(<[u8; NOTE_BYTES]>::try_from(note.as_slice()).ok());
     }
-    Ok(ingest::read_on(&input.files, &input.options, passed, notes.into_iter()))
+    Ok(ingest::read_on(&input.files, &input.options, &input.answers, passed, notes.into_iter()))
 }
 
 /// Returns the first row of the index whose ordinal is at least `ordinal`.
@@ -291,16 +310,23 @@ fn first_row_of(index: &RowStore, ordinal: u64) -> u32 {
     low
 }
 
-/// The first pass: takes all queries apart and ends the index.
-fn take_apart(
-    input: &Input,
-    extractor: &Extractor,
-    index: &mut RowStore,
-    passed: &Passed,
-    threads: &rayon::ThreadPool,
-) -> Result<(), RunError> {
+/// What the first pass works with.
+struct Work<'a, 'b> {
+    input: &'a Input,
+    extractor: &'a Extractor,
+    threads: &'a rayon::ThreadPool,
+    screen: &'a mut Screen<'b>,
+}
+
+/// Tests that were found faulty in the sandbox, by the row of their query in the index.
+type Untestable = BTreeMap<u32, TestsFault>;
+
+/// The first pass: takes all queries apart and ends the index. Queries that nothing can solve are no part of it.
+fn take_apart(work: Work<'_, '_>, index: &mut RowStore, passed: &Passed) -> Result<Untestable, RunError> {
+    let Work { input, extractor, threads, screen } = work;
     let mut rows = read_rest(input, passed, index)?;
     let mut counts = vec![0_u64; input.files.len()];
+    let (mut untestable, mut findings) = (Untestable::new(), Findings::default());
     let mut round: Vec<(Query, [u8; NOTE_BYTES])> = Vec::with_capacity(ROUND_ROWS);
     loop {
         let row = rows.next().transpose()?;
@@ -314,12 +340,24 @@ fn take_apart(
             round.push((query, rows.note().unwrap_or([0; NOTE_BYTES])));
         }
         if is_last || round.len() == ROUND_ROWS {
+            let mut faults: Vec<_> =
+                threads.install(|| round.par_iter().map(|(query, _)| screen::fault(query)).collect());
+            let sound = round.iter().zip(&faults).enumerate().filter(|(_, (_, fault))| fault.is_none());
+            let (places, queries): (Vec<usize>, Vec<&Query>) = sound.map(|(at, ((query, _), _))| (at, query)).unzip();
+            for (at, found) in places.into_iter().zip(screen.look_at(&queries)?) {
+                if let (Some(found), Some(fault)) = (found, faults.get_mut(at)) {
+                    untestable.insert(index.len() as u32 + at as u32, found);
+                    *fault = Some(screen::tests_fault(found));
+                }
+            }
             let features: Vec<_> = threads.install(|| {
-                let usable =
-                    |query: &Query| gold_fault(query).is_none().then(|| extractor.features(&Document::from(query)));
-                round.par_iter().map(|(query, _)| usable(query)).collect()
+                let of = |((query, _), fault): (&(Query, _), &Option<screen::Fault>)| {
+                    fault.is_none().then(|| extractor.features(&Document::from(query)))
+                };
+                round.par_iter().zip(&faults).map(of).collect()
             });
-            for ((query, note), features) in round.drain(..).zip(&features) {
+            for (((query, note), features), fault) in round.drain(..).zip(&features).zip(&faults) {
+                findings.add(&query, fault.as_ref());
                 index.push(query.ordinal, &query.id.0, &note, features.as_ref())?;
             }
         }
@@ -327,7 +365,10 @@ fn take_apart(
             break;
         }
     }
-    Ok(index.keep(&input.rules, index_files(input, passed, &counts))?)
+    findings.add_unread(rows.unread_golds());
+    findings.tell();
+    index.keep(&input.rules, index_files(input, passed, &counts))?;
+    Ok(untestable)
 }
 
 fn index_files(input: &Input, passed: &Passed, counts: &[u64]) -> Vec<IndexedFile> {
@@ -339,12 +380,6 @@ fn index_files(input: &Input, passed: &Passed, counts: &[u64]) -> Vec<IndexedFil
             IndexedFile { digest: digest.clone(), rows }
         })
         .collect()
-}
-
-/// Returns what is wrong with a query's gold. Code is judged by its tests; what else could be wrong with a gold was
-/// checked when the row was read.
-fn gold_fault(query: &Query) -> Option<String> {
-    verify::check_gold(query.kind, &query.gold, &query.choices).err()
 }
 
 fn tell(decisions: &Decisions, items: &[BenchmarkItem]) {
@@ -363,11 +398,20 @@ fn tell(decisions: &Decisions, items: &[BenchmarkItem]) {
     }
 }
 
-/// Admits a query, or excludes it for what deduplication decided, or because its gold cannot be read.
-fn admit(mut query: Query, row: u32, index: &RowStore, decisions: &Decisions) -> Result<IntakeRow, RunError> {
+/// Admits a query, or excludes it for what deduplication decided, or because nothing can solve it; `fault` is what the
+/// sandbox found.
+fn admit(
+    mut query: Query,
+    row: u32,
+    index: &RowStore,
+    decisions: &Decisions,
+    fault: Option<screen::Fault>,
+) -> Result<IntakeRow, RunError> {
     let id_of = |row: u32| -> Result<String, RunError> { Ok(index.record(row)?.id) };
     let (reason, detail) = match decisions.of(row) {
-        None => (ExclusionReason::InvalidValue, gold_fault(&query).unwrap_or_default()),
+        None => fault
+            .or_else(|| screen::fault(&query))
+            .ok_or_else(|| RunError::Internal("a query without a fault is no part of the deduplication".to_owned()))?,
         Some(Action::Keep { variant_of }) => {
             query.labels.variant_of = variant_of.map(id_of).transpose()?.map(QueryId);
             return Ok(IntakeRow::Query(query));

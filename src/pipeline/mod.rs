@@ -24,6 +24,7 @@ mod redecide;
 mod rows;
 mod run;
 mod sampling;
+pub mod screen;
 mod sensitivity;
 pub mod usage;
 

@@ -79,7 +79,7 @@ impl Outlook {
                 self.verdicts += 1;
                 // Cheap and pure, and what it leads to is known then. Programs are not run here.
                 if query.kind != Kind::Code {
-                    cell.verdict = Some(plan::judge_response(query, rollout));
+                    cell.verdict = Some(plan::judge_response(query, rollout, context.settings.verify.evaluated));
                 }
             }
         }

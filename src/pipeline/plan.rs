@@ -5,7 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{BudgetPolicy, OnRejected, Settings};
+use super::programs::Conditions;
+use crate::config::{BudgetPolicy, EvaluatedRule, OnRejected, Settings};
 use crate::difficulty::{self, Difficulty, DifficultyLabel};
 use crate::domain::{
     AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, PassCounts, Query, Rollout, Verdict,
@@ -134,22 +135,25 @@ pub struct Chosen<'a> {
     pub difficulty: Difficulty,
 }
 
-/// Returns the key of a verdict: everything that can change it. `conditions` are those under which programs are run.
+/// Returns the key of a verdict: everything that can change it. `conditions` are those under which answers are verified
+/// and programs are run.
 #[must_use]
-pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &serde_json::Value) -> String {
+pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) -> String {
     let mut identity = serde_json::json!({
         "verifier": verify::VERSION,
         "rollout": rollout.key.0,
         "kind": query.kind.name(),
+        "question": query.question,
         "gold": query.gold,
         "choices": query.choices,
         "tests": query.tests,
     });
     if query.kind == Kind::Code {
-        identity["question"] = query.question.as_str().into();
         identity["test_imports"] = query.test_imports.clone().into();
         identity["entry_point"] = query.entry_point.clone().into();
-        identity["conditions"] = conditions.clone();
+        identity["conditions"] = conditions.programs.clone();
+    } else {
+        identity["evaluated"] = serde_json::json!(conditions.evaluated);
     }
     hex::encode(Sha256::digest(identity.to_string().as_bytes()))
 }
@@ -175,7 +179,7 @@ pub fn code_case(query: &Query, rollout: &Rollout) -> verify::CodeCase {
 
 /// Verifies a stored response to a query of any kind but `code`.
 #[must_use]
-pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
+pub fn judge_response(query: &Query, rollout: &Rollout, evaluated: EvaluatedRule) -> Verdict {
     let observed = observe(rollout);
     verify::verify(&verify::Case {
         kind: query.kind,
@@ -183,8 +187,17 @@ pub fn judge_response(query: &Query, rollout: &Rollout) -> Verdict {
         choices: &query.choices,
         response: &observed.answer,
         question: &query.question,
-        evaluated: verify::Evaluated::Required,
+        evaluated: evaluated_of(evaluated),
     })
+}
+
+/// Returns what the verifier calls a rule of the settings.
+#[must_use]
+pub const fn evaluated_of(rule: EvaluatedRule) -> verify::Evaluated {
+    match rule {
+        EvaluatedRule::Required => verify::Evaluated::Required,
+        EvaluatedRule::Any => verify::Evaluated::Any,
+    }
 }
 
 /// Returns what a query needs next.
@@ -334,6 +347,16 @@ fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
     Next::Excluded(ExclusionReason::Unsolved, detail)
 }
 
+/// Returns the value that a gold has to the verifier, which no justification may give away.
+#[must_use]
+pub fn gold_value(kind: Kind, gold: &str) -> String {
+    match kind {
+        // Of a worked solution only its end is the answer.
+        Kind::Math | Kind::Numeric => verify::gold_text(gold),
+        Kind::Choice | Kind::Text | Kind::Code => gold.to_owned(),
+    }
+}
+
 /// Begins the conversation that justifies a decided query.
 ///
 /// # Errors
@@ -345,9 +368,10 @@ pub fn conversation(
     attempts_max: u32,
 ) -> Result<Conversation, minijinja::Error> {
     let question = query.user_text();
+    let gold = gold_value(query.kind, &query.gold);
     let case = JudgeCase {
         question: &question,
-        gold: &query.gold,
+        gold: &gold,
         choices: &query.choices,
         mode: chosen.decision.mode,
         reason: chosen.decision.reason,

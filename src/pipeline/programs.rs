@@ -1,7 +1,7 @@
 //! The programs of a run: the sandbox that responses run in, and the conditions that their verdicts hold under.
 
 use super::error::RunError;
-use crate::config::VerifySettings;
+use crate::config::{EvaluatedRule, VerifySettings};
 use crate::domain::Verdict;
 use crate::verify::sandbox::{Sandbox, SandboxOptions};
 use crate::verify::{CodeCase, CodePool, CodeVerifier};
@@ -35,10 +35,19 @@ pub fn open_pool(settings: &VerifySettings) -> CodePool {
     CodePool::start(CodeVerifier::new(sandbox), settings.workers as usize)
 }
 
+/// Everything besides query and response that decides a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conditions {
+    /// Which arithmetic an answer may leave to be done.
+    pub evaluated: EvaluatedRule,
+    /// The limits of programs, and what their sandbox lacks.
+    pub programs: serde_json::Value,
+}
+
 /// What runs programs in a run; nothing, if its input has none.
 pub struct Programs {
     pool: Option<CodePool>,
-    conditions: serde_json::Value,
+    conditions: Conditions,
     lack: Option<String>,
 }
 
@@ -46,7 +55,12 @@ impl Programs {
     /// Opens the sandbox. Blocks for about a tenth of a second.
     #[must_use]
     pub fn open(settings: &VerifySettings) -> Self {
-        let pool = open_pool(settings);
+        Self::with_pool(settings, open_pool(settings))
+    }
+
+    /// Takes a sandbox that is open already.
+    #[must_use]
+    pub fn with_pool(settings: &VerifySettings, pool: CodePool) -> Self {
         let lack = match pool.verifier().sandbox() {
             Err(_) => Some("no sandbox".to_owned()),
             Ok(sandbox) => {
@@ -55,24 +69,26 @@ impl Programs {
             }
         };
         // A verdict that was made without a sandbox does not stand in the way of one that is made with it.
-        let conditions = serde_json::json!({
+        let programs = serde_json::json!({
             "time_limit_s": settings.time_limit_s,
             "memory_limit_mib": settings.memory_limit_mib,
             "output_limit_kib": settings.output_limit_kib,
             "sandbox": lack,
         });
+        let conditions = Conditions { evaluated: settings.evaluated, programs };
         Self { pool: Some(pool), conditions, lack }
     }
 
     /// Stands for the programs of a run that has none.
     #[must_use]
-    pub fn none() -> Self {
-        Self { pool: None, conditions: serde_json::Value::Null, lack: None }
+    pub fn none(settings: &VerifySettings) -> Self {
+        let conditions = Conditions { evaluated: settings.evaluated, programs: serde_json::Value::Null };
+        Self { pool: None, conditions, lack: None }
     }
 
-    /// Returns everything besides query and response that decides a program's verdict.
+    /// Returns everything besides query and response that decides a verdict.
     #[must_use]
-    pub fn conditions(&self) -> &serde_json::Value {
+    pub const fn conditions(&self) -> &Conditions {
         &self.conditions
     }
 

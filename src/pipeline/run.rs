@@ -277,10 +277,10 @@ async fn verify_all(context: &Arc<Context>, query: &Query, rollouts: Vec<Rollout
         let results: Vec<Result<(), RunError>> = runs.collect().await;
         return results.into_iter().collect();
     }
-    let judged_query = query.clone();
+    let (judged_query, evaluated) = (query.clone(), context.settings.verify.evaluated);
     let verify = move || -> Vec<(Rollout, Verdict)> {
         let judge = |rollout: Rollout| {
-            let verdict = plan::judge_response(&judged_query, &rollout);
+            let verdict = plan::judge_response(&judged_query, &rollout, evaluated);
             (rollout, verdict)
         };
         rollouts.into_iter().map(judge).collect()

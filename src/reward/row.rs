@@ -7,15 +7,17 @@
 //! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the mode that was asked for and could be rendered as a structured response |
 //!
 //! Only a verdict `correct` counts as correct. Programs cannot be run here: they come back as a case for whoever can.
+//! What says nothing of the response gives no reward, but a [`RowFault`]: a gold that cannot be read, tests that can
+//! decide nothing, a sandbox that is missing or failed.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use super::Response;
-use crate::domain::{FinishReason, Kind, Mode, Verdict, VerdictOutcome};
+use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
 use crate::template::{self, ResponseBody, StructuredResponse, find_tag, read_structured, render};
-use crate::verify::{self, Case, CodeCase};
+use crate::verify::{self, Case, CodeCase, Evaluated, TestsFault};
 
 /// Keys that a rollout may have; others are ignored.
 pub const KEYS: &[&str] = &[
@@ -174,12 +176,36 @@ pub enum Grading {
 }
 
 impl Graded {
-    /// Takes the verdict of a program.
-    #[must_use]
-    pub fn with_verdict(mut self, verdict: Verdict) -> Self {
+    /// Takes a verdict.
+    ///
+    /// # Errors
+    /// [`RowFault`] if the verdict says nothing of the response.
+    pub fn with_verdict(mut self, verdict: Verdict) -> Result<Self, RowFault> {
+        let cause = match verdict.outcome {
+            VerdictOutcome::Unverifiable => verdict.reason.parse().ok(),
+            VerdictOutcome::Correct | VerdictOutcome::Incorrect => None,
+        };
+        if let Some(what) = cause.and_then(beside_the_response) {
+            return Err(RowFault(format!("the response cannot be verified ({}): {what}", verdict.reason)));
+        }
         self.response.is_correct = verdict.is_correct();
         self.verdict = Some(verdict);
-        self
+        Ok(self)
+    }
+}
+
+/// Returns what is wrong where no response could have had a verdict.
+const fn beside_the_response(cause: UnverifiableCause) -> Option<&'static str> {
+    match cause {
+        UnverifiableCause::UnreadableGold => Some("the gold cannot be read"),
+        UnverifiableCause::NoTests => Some("there is no test that can fail"),
+        UnverifiableCause::TestsUnusable => Some("the tests cannot be run"),
+        UnverifiableCause::NoSandbox => Some("there is no sandbox to run programs in; `thinkloom doctor` says why"),
+        UnverifiableCause::SandboxFailed => Some("the machine failed to run the program"),
+        UnverifiableCause::UnreadableAnswer
+        | UnverifiableCause::Undecided
+        | UnverifiableCause::OverBudget
+        | UnverifiableCause::Ambiguous => None,
     }
 }
 
@@ -191,11 +217,11 @@ impl RolloutRow<'_> {
     }
 }
 
-/// Reads what the reward rule needs from a row.
+/// Reads what the reward rule needs from a row; an answer may leave as much arithmetic undone as `evaluated` says.
 ///
 /// # Errors
-/// [`RowFault`] if something is neither given nor can be read.
-pub fn grade(row: RolloutRow<'_>) -> Result<Grading, RowFault> {
+/// [`RowFault`] if something is neither given nor can be read, or the row's gold or tests can decide nothing.
+pub fn grade(row: RolloutRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFault> {
     let finish_reason: FinishReason = match row.finish_reason.as_deref() {
         None => FinishReason::Stop,
         Some(name) => name.parse().map_err(|error| RowFault(format!("finish_reason: {error}")))?,
@@ -223,7 +249,7 @@ pub fn grade(row: RolloutRow<'_>) -> Result<Grading, RowFault> {
         return Ok(Grading::Ready(graded(outcome == VerdictOutcome::Correct)));
     }
     let Some(observed) = observed else { return Err(RowFault::missing("correct, no verdict and no completion")) };
-    verify_answer(row, observed.answer, graded(false))
+    verify_answer(row, observed.answer, graded(false), evaluated)
 }
 
 /// Whether a row of a run's rollouts table, whose response is no structured one yet, could become one.
@@ -242,7 +268,12 @@ fn is_renderable(row: &RolloutRow<'_>, mode: Mode) -> Result<bool, RowFault> {
     Ok(observed == mode && is_tag_free && render(&response).is_ok())
 }
 
-fn verify_answer(row: RolloutRow<'_>, answer: String, graded: Graded) -> Result<Grading, RowFault> {
+fn verify_answer(
+    row: RolloutRow<'_>,
+    answer: String,
+    graded: Graded,
+    evaluated: Evaluated,
+) -> Result<Grading, RowFault> {
     let choices = row.choices.unwrap_or_default();
     let kind: Kind = match row.kind.as_deref() {
         Some("multiple_choice") => Kind::Choice,
@@ -259,6 +290,15 @@ fn verify_answer(row: RolloutRow<'_>, answer: String, graded: Graded) -> Result<
             question: row.question.unwrap_or_default(),
             response: answer,
         };
+        let cause = match verify::check_tests(&case.tests) {
+            Ok(()) => None,
+            Err(TestsFault::None) => Some(UnverifiableCause::NoTests),
+            Err(TestsFault::Unusable) => Some(UnverifiableCause::TestsUnusable),
+        };
+        if let Some(cause) = cause {
+            // It is what running it would say.
+            return graded.with_verdict(Verdict::unverifiable(cause, None)).map(Grading::Ready);
+        }
         return Ok(Grading::Program(graded, Box::new(case)));
     }
     let gold = match row.gold {
@@ -266,15 +306,17 @@ fn verify_answer(row: RolloutRow<'_>, answer: String, graded: Graded) -> Result<
         Some(Gold::Other(number)) => number.to_string(),
         None => return Err(RowFault::missing("correct, no verdict and no gold to verify the completion against")),
     };
+    verify::check_gold(kind, &gold, &choices)
+        .map_err(|problem| RowFault(format!("the response cannot be verified (unreadable_gold): {problem}")))?;
     let verdict = verify::verify(&Case {
         kind,
         gold: &gold,
         choices: &choices,
         response: &answer,
         question: row.question.as_deref().unwrap_or_default(),
-        evaluated: verify::Evaluated::Required,
+        evaluated,
     });
-    Ok(Grading::Ready(graded.with_verdict(verdict)))
+    graded.with_verdict(verdict).map(Grading::Ready)
 }
 
 #[cfg(test)]
@@ -285,7 +327,7 @@ mod tests {
 
     fn ready(json: serde_json::Value) -> Graded {
         let text = json.to_string();
-        match grade(serde_json::from_str(&text).unwrap()).unwrap() {
+        match grade(serde_json::from_str(&text).unwrap(), Evaluated::Required).unwrap() {
             Grading::Ready(graded) => graded,
             Grading::Program(..) => unreachable!("no program was asked for"),
         }
@@ -293,7 +335,7 @@ mod tests {
 
     fn fault(json: serde_json::Value) -> String {
         let text = json.to_string();
-        grade(serde_json::from_str(&text).unwrap()).unwrap_err().to_string()
+        grade(serde_json::from_str(&text).unwrap(), Evaluated::Required).unwrap_err().to_string()
     }
 
     #[test]
@@ -339,12 +381,34 @@ mod tests {
     #[test]
     fn programs_come_back_as_cases() {
         let text = serde_json::json!({"completion": ON, "kind": "code", "tests": ["assert f(1) == 2"]}).to_string();
-        let Ok(Grading::Program(graded, case)) = grade(serde_json::from_str(&text).unwrap()) else {
-            unreachable!("it is a program")
-        };
+        let grading = grade(serde_json::from_str(&text).unwrap(), Evaluated::Required);
+        let Ok(Grading::Program(graded, case)) = grading else { unreachable!("it is a program") };
         assert_eq!((case.response.as_str(), graded.response.is_correct), ("4", false));
         let passed = Verdict { outcome: VerdictOutcome::Correct, extracted: None, reason: String::new() };
-        assert!(graded.with_verdict(passed).response.is_correct);
+        assert!(graded.clone().with_verdict(passed).unwrap().response.is_correct);
+        for cause in [
+            UnverifiableCause::NoTests,
+            UnverifiableCause::TestsUnusable,
+            UnverifiableCause::NoSandbox,
+            UnverifiableCause::SandboxFailed,
+        ] {
+            let fault = graded.clone().with_verdict(Verdict::unverifiable(cause, None)).unwrap_err().to_string();
+            assert!(fault.contains(cause.name()), "{fault}");
+        }
+        let undecided = Verdict::unverifiable(UnverifiableCause::Undecided, None);
+        assert!(!graded.with_verdict(undecided).unwrap().response.is_correct, "that is the response's own");
+    }
+
+    #[test]
+    fn golds_and_tests_that_decide_nothing_are_faults_and_no_rewards() {
+        let gold = fault(serde_json::json!({"completion": ON, "kind": "numeric", "gold": "many"}));
+        assert!(gold.contains("unreadable_gold") && gold.contains("many"), "{gold}");
+        let gold = fault(serde_json::json!({"completion": ON, "gold": "C", "choices": ["one", "two"]}));
+        assert!(gold.contains("unreadable_gold"), "{gold}");
+        let tests = fault(serde_json::json!({"completion": ON, "kind": "code", "tests": []}));
+        assert!(tests.contains("no_tests"), "{tests}");
+        let tests = serde_json::json!({"completion": ON, "tests": {"inputs": ["1"], "outputs": []}});
+        assert!(fault(tests).contains("tests_unusable"));
     }
 
     #[test]

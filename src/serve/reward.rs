@@ -3,7 +3,8 @@
 //! Either `{"rollouts": [...]}`, rows as `thinkloom reward` reads them, grouped by `query_id`; or `{"groups": [{...,
 //! "completions": [...]}, ...]}`, where what stands beside the completions (`gold`, `kind`, `choices`, `tests`, ...)
 //! holds for each of them. `settings` changes constants of the rule for this request. What comes back is in the order
-//! of the request, and the same as the command's.
+//! of the request, and the same as the command's. A row whose gold or tests can decide nothing has an `error` and no
+//! reward.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use super::App;
 use super::error::{ApiError, json_response};
 use super::wire::parse;
 use crate::domain::{UnverifiableCause, Verdict};
+use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
 use crate::reward::row::{Graded, Grading, RolloutRow, RowFault, grade};
 use crate::reward::{RewardSettings, rewards};
+use crate::verify::Evaluated;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +140,7 @@ struct GradedRow {
     graded: Result<Graded, RowFault>,
 }
 
-fn read(text: &str) -> ReadRow {
+fn read(text: &str, evaluated: Evaluated) -> ReadRow {
     let row: RolloutRow<'_> = match serde_json::from_str(text) {
         Ok(row) => row,
         Err(error) => {
@@ -147,7 +150,7 @@ fn read(text: &str) -> ReadRow {
     };
     let query_id = row.query_id.clone().map(|name| name.into_text());
     let completion = row.completion.as_deref().map(str::to_owned);
-    ReadRow { query_id, completion, grading: grade(row) }
+    ReadRow { query_id, completion, grading: grade(row, evaluated) }
 }
 
 impl App {
@@ -165,8 +168,9 @@ impl App {
             return Err(ApiError::stopping());
         }
         let count = rows.len() as u64;
+        let evaluated = evaluated_of(self.options.verify.evaluated);
         let work = move || -> Vec<(Option<String>, ReadRow)> {
-            rows.into_par_iter().map(|row| (row.group, read(&row.text))).collect()
+            rows.into_par_iter().map(|row| (row.group, read(&row.text, evaluated))).collect()
         };
         let failed = |error: tokio::task::JoinError| ApiError::invalid("", error.to_string());
         let read = tokio::task::spawn_blocking(work).await.map_err(failed)?;
@@ -204,7 +208,7 @@ impl App {
         let ReadRow { query_id, completion, grading } = row;
         let graded = match grading {
             Ok(Grading::Ready(graded)) => Ok(graded),
-            Ok(Grading::Program(graded, case)) => Ok(graded.with_verdict(self.run(*case).await?)),
+            Ok(Grading::Program(graded, case)) => graded.with_verdict(self.run(*case).await?),
             Err(fault) => Err(fault),
         };
         Ok(GradedRow { group, query_id, completion, graded })

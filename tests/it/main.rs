@@ -13,6 +13,7 @@ mod dedup;
 mod edits;
 mod export;
 mod hub;
+mod intake;
 mod judge;
 mod judge_batch;
 mod judge_checks;

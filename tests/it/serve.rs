@@ -310,6 +310,22 @@ fn the_reward_endpoint_says_what_the_command_says() {
     let (_, remote) = server.post("/openrlhf/reward", &body);
     assert_eq!(remote["rewards"], json!([1.2, 0.2, 1.0]), "{remote}");
     assert_eq!(remote["extra_logs"]["advantage_judge"][0], found[0]["advantage_judge"]);
+    // A gold that cannot be read is no reward of 0, and tests that decide nothing are none either.
+    let faulty = json!({"rollouts": [
+        {"query_id": "a", "completion": completions[0], "kind": "numeric", "gold": "many", "question": "How many?"},
+        {"query_id": "a", "completion": completions[0], "kind": "numeric", "gold": "4", "question": "What is 2 + 2?"},
+        {"query_id": "a", "completion": completions[0], "kind": "code", "tests": []},
+    ]});
+    let (status, answer) = server.post("/v1/reward", &faulty);
+    let found = &answer["rollouts"];
+    assert!(status == 200 && text(&found[0], "error").contains("unreadable_gold"), "{answer}");
+    assert!(found[0]["reward"].is_null() && found[0]["correct"].is_null(), "{answer}");
+    assert_eq!((&found[1]["reward"], &found[1]["mean_reward"]), (&json!(1.2), &json!(1.2)), "{answer}");
+    assert!(found[2]["reward"].is_null() && text(&found[2], "error").contains("no_tests"), "{answer}");
+    let label = "{\"gold\": \"many\", \"kind\": \"numeric\", \"question\": \"How many?\"}";
+    let body = json!({"query": query, "prompts": ["Q", "Q", "Q"], "labels": ["4", label, "4"]});
+    let (status, answer) = server.post("/openrlhf/reward", &body);
+    assert!(status == 400 && answer["error"]["message"].to_string().contains("unreadable_gold"), "{answer}");
     // Settings of one request, and what is wrong with them.
     let (_, plain) =
         server.post("/v1/reward", &json!({"rollouts": rows, "settings": {"method": "grpo", "format_weight": 0}}));

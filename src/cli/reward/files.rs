@@ -22,12 +22,13 @@ use crate::cli::table::{Chunk, Table, parquet_batches};
 use crate::config::VerifySettings;
 use crate::domain::{ByMode, Mode, UnverifiableCause, Verdict};
 use crate::engine::Vocabulary;
+use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
 use crate::reward::row::{Graded, Grading, KEYS, RolloutRow, RowFault, grade};
 use crate::reward::segments::judge_tokens;
 use crate::reward::{Response, RewardSettings, Rewarded, rewards};
 use crate::telemetry::print_line;
-use crate::verify::CodePool;
+use crate::verify::{CodePool, Evaluated};
 
 /// Bad rows that are told one by one; the others are only counted.
 const FAULTS_TOLD_MAX: u64 = 10;
@@ -94,49 +95,52 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
     let mut store = Store { entries: Vec::new(), groups: 0, verdicts: HashMap::new(), faults: HashMap::new() };
     let mut groups: HashMap<String, u32> = HashMap::new();
     let mut pool: Option<CodePool> = None;
+    let evaluated = evaluated_of(verify.evaluated);
     let mut chunk = Chunk::default();
     let mut reader = table.read(KEYS);
     while let Some(file) = reader.next(&mut chunk)? {
         let rows = chunk.rows();
+        let name = table.files().get(file).map_or("", |file| file.name.as_str());
+        let place = |line| format!("{name}:{line}");
         let read: Vec<Result<ReadRow, RowFault>> =
-            rows.par_iter().map(|(text, _)| read_row(text, vocabulary)).collect();
+            rows.par_iter().map(|(text, _)| read_row(text, evaluated, vocabulary)).collect();
         let mut waiting = Vec::new();
         for (read, (text, line)) in read.into_iter().zip(rows) {
             let index = store.entries.len();
             match read {
                 Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens }) => {
-                    let next = u32::try_from(groups.len()).context("more than 2^32 groups")?;
-                    let group = *groups.entry(query_id).or_insert(next);
-                    let graded = match grading {
-                        Grading::Ready(graded) => graded,
+                    let (group, graded) = match grading {
+                        Grading::Ready(graded) => (Some(group_of(&mut groups, query_id)?), graded),
+                        // It belongs to its group once it has a verdict.
                         Grading::Program(graded, case) => {
                             let pool = pool.get_or_insert_with(|| open_pool(&verify));
-                            waiting.push((index, graded.clone(), pool.submit(*case)));
-                            graded
+                            waiting.push((index, line, query_id, graded.clone(), pool.submit(*case)));
+                            (None, graded)
                         }
                     };
                     let Graded { response, verdict, .. } = graded;
                     if let Some(verdict) = verdict {
                         store.verdicts.insert(index, verdict);
                     }
-                    let group = Some(group);
                     store.entries.push(Entry { group, response, given, has_output_keys, judge_chars, tokens });
                 }
-                Err(fault) => {
-                    let name = table.files().get(file).map_or("", |file| file.name.as_str());
-                    store.push_fault(&format!("{name}:{line}"), text, fault);
-                }
+                Err(fault) => store.push_fault(&place(line), text, fault),
             }
         }
-        for (index, graded, pending) in waiting {
+        for (index, line, query_id, graded, pending) in waiting {
             let verdict = pending.wait().0.unwrap_or_else(|fault| {
                 print_line(&format!("error: row {}: {fault}", index + 1));
                 Verdict::unverifiable(UnverifiableCause::SandboxFailed, None)
             });
-            let graded = graded.with_verdict(verdict);
-            if let (Some(entry), Some(verdict)) = (store.entries.get_mut(index), graded.verdict) {
-                entry.response = graded.response;
-                store.verdicts.insert(index, verdict);
+            match graded.with_verdict(verdict) {
+                Ok(graded) => {
+                    let group = group_of(&mut groups, query_id)?;
+                    if let Some(entry) = store.entries.get_mut(index) {
+                        (entry.group, entry.response) = (Some(group), graded.response);
+                    }
+                    store.verdicts.extend(graded.verdict.map(|verdict| (index, verdict)));
+                }
+                Err(fault) => store.add_fault(index, &place(line), fault),
             }
         }
     }
@@ -144,14 +148,20 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
     Ok(store)
 }
 
-fn read_row(text: &[u8], vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
+/// Returns the number of a group, a new one for a name that was not seen before.
+fn group_of(groups: &mut HashMap<String, u32>, query_id: String) -> anyhow::Result<u32> {
+    let next = u32::try_from(groups.len()).context("more than 2^32 groups")?;
+    Ok(*groups.entry(query_id).or_insert(next))
+}
+
+fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
     let row: RolloutRow<'_> =
         serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is no rollout: {error}")))?;
     let query_id = row.query_id.clone().ok_or_else(|| RowFault("the row has no query_id".to_owned()))?.into_text();
     let given = row.gives();
     let completion = row.completion.clone();
     let token_ids = row.token_ids.clone();
-    let grading = grade(row)?;
+    let grading = grade(row, evaluated)?;
     let (Grading::Ready(graded) | Grading::Program(graded, _)) = &grading;
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let head = completion.as_deref().zip(graded.judge_end).and_then(|(text, end)| text.get(..end));
@@ -178,12 +188,15 @@ fn read_row(text: &[u8], vocabulary: Option<&Vocabulary>) -> Result<ReadRow, Row
 }
 
 impl Store {
-    fn push_fault(&mut self, place: &str, text: &[u8], RowFault(fault): RowFault) {
-        let index = self.entries.len();
+    fn add_fault(&mut self, index: usize, place: &str, RowFault(fault): RowFault) {
         if (self.faults.len() as u64) < FAULTS_TOLD_MAX {
             print_line(&format!("error: {place}: {fault}"));
         }
         self.faults.insert(index, fault);
+    }
+
+    fn push_fault(&mut self, place: &str, text: &[u8], fault: RowFault) {
+        self.add_fault(self.entries.len(), place, fault);
         let response = Response { mode: Mode::ThinkOff, is_correct: false, is_well_formed: false };
         let has_output_keys =
             std::str::from_utf8(text).is_ok_and(|text| OUTPUT_KEYS.iter().any(|key| text.contains(key)));

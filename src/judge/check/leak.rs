@@ -54,6 +54,9 @@ const ORDINARY: &[&str] = &["yes", "no", "true", "false", "none", "both", "all",
 /// Number words up to this value are ordinary words, too.
 const SMALL_WORD_MAX: f64 = 10.0;
 
+/// Words of a unit behind a number that is the answer.
+const UNIT_WORDS_MAX: usize = 3;
+
 /// Letters that may follow a number without a blank.
 const UNIT_LETTERS_MAX: usize = 3;
 
@@ -100,10 +103,16 @@ pub(super) fn gives_away(text: &str, said: &[String], question: &str, gold: &str
         // Every option stands in the question: its text leaks only when it is presented.
         return has_letter || (!choice.trim().is_empty() && presents(text, said, choice));
     }
-    match value_of(gold) {
+    alternatives(gold).iter().any(|gold| match value_of(gold) {
         Some(value) => gives_number(said, text, question, value),
         None => gives_text(text, said, question, gold),
-    }
+    })
+}
+
+/// Returns the answers of which each is right: a gold may list them, `Paris || City of Paris`, also as a JSON list.
+fn alternatives(gold: &str) -> Vec<String> {
+    let listed = gold.trim_start().starts_with('[').then(|| serde_json::from_str::<Vec<String>>(gold).ok()).flatten();
+    listed.unwrap_or_else(|| gold.split(" || ").map(|answer| answer.trim().to_owned()).collect())
 }
 
 fn chosen_letter(gold: &str, choices: &[String]) -> Option<usize> {
@@ -195,10 +204,32 @@ fn is_same(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
 }
 
-/// Returns the value of an answer that is one number: digits, a fraction, a percentage, `\boxed{}`, a number word.
+/// Returns the value of an answer that is one number: digits, a fraction, a percentage, `\boxed{}`, a number word, what a
+/// name equals (`x = 5`), a quantity with its unit.
 fn value_of(gold: &str) -> Option<f64> {
     let gold = gold.trim().trim_matches('$').trim();
     let inner = gold.strip_prefix("\\boxed{").and_then(|rest| rest.strip_suffix('}')).unwrap_or(gold);
+    let defined = inner.split_once('=').filter(|(name, _)| name.trim().chars().all(char::is_alphabetic));
+    let value = defined.map_or(inner, |(_, value)| value.trim());
+    bare_value(value).or_else(|| measured_value(value))
+}
+
+/// Returns the number of a quantity: `5 cm`, `5\text{ cm}`, `5^\circ`, `36 dollars`.
+fn measured_value(text: &str) -> Option<f64> {
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '/' | '-');
+    let end = text.find(|c| !is_number(c))?;
+    let (number, unit) = text.split_at(end);
+    let unit = unit.replace("^\\circ", " ").replace("^{\\circ}", " ");
+    let unit = ["\\text", "\\mathrm", "\\textrm", "\\mbox", "{", "}", "\\", "\u{b0}"]
+        .iter()
+        .fold(unit, |unit, wrapper| unit.replace(wrapper, " "));
+    // `18x` is a term, not a quantity.
+    let is_term = unit.chars().count() == 1 && unit.starts_with(char::is_alphabetic);
+    let is_unit = !is_term && unit.chars().all(|c| c.is_alphabetic() || c.is_whitespace());
+    (is_unit && unit.split_whitespace().count() <= UNIT_WORDS_MAX).then(|| bare_value(number)).flatten()
+}
+
+fn bare_value(inner: &str) -> Option<f64> {
     if let Some((above, below)) = latex_fraction(inner) {
         return Some(above / below);
     }
@@ -321,6 +352,29 @@ mod tests {
         assert!(leaks("It drains 18km off.", question, "18"));
         assert!(!leaks("The rates of 6 and 9 hours are opposed (case a18, 18f9a).", question, "18"));
         assert!(!leaks("Two opposing rates need 2 steps.", question, "2"));
+    }
+
+    #[test]
+    fn a_quantity_and_what_a_name_equals_leak_by_their_numbers() {
+        let question = "A pipe fills a tank in 6 hours, another drains it in 9. When is it full?";
+        for gold in ["18 hours", "18\\text{ hours}", "t = 18", "$t=18$", "18^\\circ", "18\u{b0}", "18 cubic metres"] {
+            assert!(leaks("Combining both gives 18.", question, gold), "{gold}");
+            assert!(leaks("It ends after eighteen of them.", question, gold), "{gold}");
+            assert!(!leaks("Both rates have to be combined.", question, gold), "{gold}");
+        }
+        assert!(!leaks("Combining both gives 18.", question, "18x + 2"));
+        assert!(!leaks("Combining both gives 18.", question, "18x"));
+        assert!(!leaks("Combining both gives 18.", question, "x + y = 18z"));
+    }
+
+    #[test]
+    fn each_of_the_answers_that_a_gold_allows_leaks() {
+        let question = "What is the capital of France?";
+        for gold in ["Paris || City of Light", "[\"Paris\", \"City of Light\"]"] {
+            assert!(leaks("Everyone knows that it is Paris.", question, gold), "{gold}");
+            assert!(leaks("Everyone knows the City of Light.", question, gold), "{gold}");
+            assert!(!leaks("It is recalled at once.", question, gold), "{gold}");
+        }
     }
 
     #[test]

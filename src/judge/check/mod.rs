@@ -23,7 +23,7 @@ use crate::domain::{Mode, stable_names};
 use crate::template::TAGS;
 
 /// Version of the checks; part of a run's identity.
-pub const CHECKS_VERSION: u32 = 2;
+pub const CHECKS_VERSION: u32 = 3;
 
 /// Shortest justification, in letters and digits; an ideograph counts as three.
 pub const LENGTH_MIN: usize = 30;
@@ -108,7 +108,7 @@ impl Rejection {
 pub struct Subject<'a> {
     /// The question as a user would type it.
     pub question: &'a str,
-    /// The reference answer; for a choice, its letter.
+    /// The value that the verifier reads from the reference answer; for a choice, its letter.
     pub gold: &'a str,
     /// The texts of the choices.
     pub choices: &'a [String],
