@@ -29,3 +29,4 @@ mod serve;
 mod storm;
 mod support;
 mod tidy;
+mod verdicts;
