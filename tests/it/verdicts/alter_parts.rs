@@ -43,6 +43,9 @@ pub fn formula(text: &str, dice: &mut Dice) -> Vec<Altered> {
     if let Some(turned) = turn_fraction(text) {
         tried.push(("turned_over", turned));
     }
+    if let Some((_, arguments)) = text.split_once("(") {
+        tried.push(("argument_alone", arguments.split(')').next().unwrap_or_default().to_owned()));
+    }
     tried.push(("term_added", format!("{text}+1")));
     tried.push(("factor_added", format!("2({text})")));
     tried.push(("function_applied", format!("\\sqrt{{{text}}}")));
@@ -206,6 +209,16 @@ pub fn row(parts: &[String], row: Row, question: &str, dice: &mut Dice) -> Vec<A
     if row == Row::Tuple && parts.len() == 2 {
         found.push(("made_closed", format!("[{}]", parts.join(", "))));
     }
+    for at in 0..parts.len().min(2) {
+        if let Some(value) = super::shape::rational(&parts[at]).filter(|value| value.top > 0 && value.is_whole()) {
+            let mut undone = parts.to_vec();
+            undone[at] = format!("{}+{}", value.top + 3, -3);
+            undone[at] = undone[at].replace("+-", "-");
+            found.push(("undone_element", enclose(&undone, row)));
+            undone[at] = format!("\\frac{{{}}}{{4}}", 4 * value.top);
+            found.push(("undone_element", enclose(&undone, row)));
+        }
+    }
     found.push(("made_sum", parts.iter().map(|part| format!("({part})")).collect::<Vec<_>>().join("+")));
     found
 }
@@ -288,6 +301,10 @@ pub fn union(parts: &[Interval], dice: &mut Dice) -> Vec<Altered> {
         }
     }
     if let [part] = parts {
+        if let Some(value) = super::shape::rational(&part.low).filter(|value| value.is_whole()) {
+            let low = format!("{}-4", value.top + 4);
+            found.push(("undone_bound", interval_text(&Interval { low, ..part.clone() })));
+        }
         relations(part, &mut found);
     }
     if !parts.iter().any(|part| infinite(&part.high)) {
@@ -353,6 +370,12 @@ fn is_within_formula(name: &str) -> bool {
 /// Returns whether an equation only names its right side.
 pub fn is_definition(left: &str, right: &str) -> bool {
     let name = left.trim();
+    if let Some((function, arguments)) = name.split_once('(') {
+        let is_name = |text: &str| text.len() == 1 && text.starts_with(|c: char| c.is_ascii_alphabetic());
+        return is_name(function)
+            && is_name(arguments.trim_end_matches(')'))
+            && !eval::names(right).contains(&function.to_owned());
+    }
     let simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '{' | '}'));
     simple && name.starts_with(|c: char| c.is_ascii_alphabetic()) && !eval::names(right).contains(&name[..1].to_owned())
 }

@@ -253,6 +253,16 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
     if let Some(more) = value.plus(part).filter(|more| more.top > 0) {
         found.push(("undone_difference", format!("{}-{}", more.latex(), part.latex())));
     }
+    if let Some(more) = part.plus(value.negated()).filter(|more| more.top > 0 && value.top <= 0) {
+        found.push(("undone_difference", format!("{}-{}", part.latex(), more.latex())));
+    }
+    if value.top == 0 {
+        found.push(("undone_trigonometry", "\\sin 180^\\circ".to_owned()));
+        found.push(("undone_logarithm", "\\ln 1".to_owned()));
+    }
+    if value.top > 0 && !value.is_whole() && value.top < 1 << 30 && value.bottom < 1 << 30 {
+        found.push(("undone_root", format!("\\sqrt{{\\frac{{{}}}{{{}}}}}", value.top.pow(2), value.bottom.pow(2))));
+    }
     if !value.is_whole() {
         let (top, bottom) = (value.top, value.bottom);
         if top > 1 {

@@ -19,7 +19,7 @@ impl Complex {
         let size = o.0 * o.0 + o.1 * o.1;
         Self((self.0 * o.0 + self.1 * o.1) / size, (self.1 * o.0 - self.0 * o.1) / size)
     }
-    fn size(self) -> f64 {
+    pub fn size(self) -> f64 {
         self.0.hypot(self.1)
     }
     fn to_power(self, o: Self) -> Self {
@@ -262,8 +262,15 @@ impl Reader {
             'i' => Some(Complex(0.0, 1.0)),
             'e' => Some(Complex(std::f64::consts::E, 0.0)),
             c if c.is_ascii_alphabetic() => {
+                // A call is a value of its own.
                 if matches!(c, 'f' | 'g' | 'h' | 'P' | 'Q') && self.peek() == Some('(') {
-                    return None;
+                    let start = self.at;
+                    while self.peek()? != ')' {
+                        self.at += 1;
+                    }
+                    self.at += 1;
+                    let argument: String = self.characters[start..self.at].iter().filter(|c| **c != ' ').collect();
+                    return Some(self.made_up(&format!("{c}{argument}")));
                 }
                 let subscript = if self.takes("_") { self.subscript()? } else { String::new() };
                 Some(self.made_up(&format!("{c}{subscript}")))

@@ -17,6 +17,7 @@ mod golds;
 mod lawful;
 mod number;
 mod probes;
+mod rare;
 mod run;
 mod shape;
 mod units;

@@ -6,13 +6,13 @@ use thinkloom::domain::Kind;
 
 use super::alter_parts::{self, Row};
 use super::alter_value::{self, Altered};
-use super::alter_words;
 use super::choices::{self, Named};
 use super::dresses::{DRESSES, Needs};
 use super::exact::{Dice, Rat};
 use super::golds::Gold;
 use super::lawful::{self, Typeset};
 use super::shape::{self, Affix, Shape};
+use super::{alter_words, rare};
 
 /// A response, and whether it gives the gold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +156,12 @@ fn alterations(shape: &Shape, question: &str, dice: &mut Dice) -> Vec<Altered> {
         Shape::Ratio(parts) => choices::ratio_alterations(parts, dice),
         Shape::Time(hour, minute, half) => choices::time_alterations(*hour, *minute, half),
         Shape::Based(digits, base) => choices::based_alterations(digits, *base, dice),
+        Shape::Points(points) => rare::points_altered(points, dice),
+        Shape::Groups(parts) => rare::groups_altered(parts, dice),
+        Shape::Chain(parts) => rare::chain_altered(parts, dice),
+        Shape::Temperature(value, scale) => rare::temperature_altered(*value, *scale, dice),
+        Shape::PlusMinus(centre, distance) => rare::plus_minus_altered(centre, distance, dice),
+        Shape::Power(base, exponent) => rare::power_altered(*base, *exponent),
         Shape::Letter(letter) => choices::letter_alterations(*letter),
         Shape::Words(words) => alter_words::words(words),
         Shape::Opaque => Vec::new(),
@@ -224,6 +230,12 @@ fn typesettings(shape: &Shape, question: &str) -> (Vec<Typeset>, Vec<Typeset>) {
         Shape::Ratio(parts) => (choices::ratio_forms(parts), Vec::new()),
         Shape::Time(hour, minute, half) => (choices::time_forms(*hour, *minute, half), Vec::new()),
         Shape::Based(digits, base) => (choices::based_forms(digits, *base), Vec::new()),
+        Shape::Points(points) => (rare::points_forms(points, question), Vec::new()),
+        Shape::Groups(parts) => (rare::groups_forms(parts, question), Vec::new()),
+        Shape::Chain(parts) => (rare::chain_forms(parts), Vec::new()),
+        Shape::Temperature(value, scale) => (rare::temperature_forms(*value, *scale), Vec::new()),
+        Shape::PlusMinus(centre, distance) => (rare::plus_minus_forms(centre, distance), Vec::new()),
+        Shape::Power(base, exponent) => (rare::power_forms(*base, *exponent), Vec::new()),
         Shape::Letter(letter) => (choices::letter_forms(*letter), Vec::new()),
         Shape::Words(words) => (lawful::words(words), choices::word_responses(words)),
         Shape::Opaque => (Vec::new(), Vec::new()),

@@ -43,6 +43,15 @@ pub enum Shape {
     Ratio(Vec<i128>),
     Time(u32, u32, String),
     Based(String, u32),
+    Points(Vec<Vec<String>>),
+    Groups(Vec<String>),
+    /// Constants or calls with `<` between them.
+    Chain(Vec<String>),
+    /// Degrees of the scale `C` or `F`.
+    Temperature(Rat, char),
+    PlusMinus(String, String),
+    /// A power too large to be written out.
+    Power(i128, u32),
     Letter(char),
     Words(String),
     Opaque,
@@ -62,8 +71,9 @@ pub fn read(gold: &str, question: &str) -> Shape {
         .or_else(|| list(text))
         .or_else(|| equation(text))
         .or_else(|| words(text))
-        .or_else(|| super::eval::value(text, 0).map(|_| Shape::Formula(text.to_owned())))
+        .or_else(|| super::eval::value(text, 0).filter(|v| v.size() < 1e6).map(|_| Shape::Formula(text.to_owned())))
         .or_else(|| formula_with_unit(text))
+        .or_else(|| super::rare::read(text))
         .unwrap_or(Shape::Opaque)
 }
 
@@ -74,6 +84,7 @@ fn tidy(gold: &str) -> String {
     }
     for (from, to) in [
         ("\\dfrac", "\\frac"),
+        ("\\cfrac", "\\frac"),
         ("\\tfrac", "\\frac"),
         ("\\mbox", "\\text"),
         ("\\text {", "\\text{"),
