@@ -14,8 +14,22 @@ const CONNECTOR_BYTES_MAX: usize = 80;
 /// Commands that draw a box; the ones without a backslash need a brace behind them.
 const COMMANDS: &[&str] = &["\\boxed", "\\fbox", "\\framebox", "\u{8}oxed", "boxed"];
 
+/// Tokens between which some models set their answer.
+const TOKENS: (&str, &str) = ("<|begin_of_box|>", "<|end_of_box|>");
+
 /// Returns the content of the last box; boxes joined by "and", "or" or a comma form one list.
 pub(super) fn boxed(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.rsplit_once(TOKENS.0) {
+        let content = rest.split_once(TOKENS.1).map_or(rest, |(content, _)| content).trim();
+        if !content.is_empty() {
+            return drawn(content).or_else(|| Some(content.to_owned()));
+        }
+    }
+    drawn(text)
+}
+
+/// Returns the content of the last box that a command draws.
+fn drawn(text: &str) -> Option<String> {
     let mut contents: Vec<String> = Vec::new();
     let mut next_start: Option<usize> = None;
     let mut search_end = text.len();
@@ -126,6 +140,10 @@ fn is_connector(between: &str) -> bool {
         text = name.get(..name.len() - len).unwrap_or("").to_owned();
     }
     let text = text.replace(['\u{3001}', '\u{ff0c}'], ",").replace(['\u{548c}', '\u{6216}', '&'], " and ");
+    // Boxes side by side on one line.
+    if text.trim().is_empty() && !between.contains('\n') {
+        return true;
+    }
     let joined = text.contains([',', ';']);
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).filter(|w| !w.is_empty()).collect();

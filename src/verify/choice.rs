@@ -4,7 +4,7 @@
 //! as words or as mathematics. A digit is the number of a choice, counted from one, only behind a word that says so
 //! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound.
 
-use super::{math, phrases, text};
+use super::{math, text};
 
 /// What an answer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,14 @@ pub(super) enum Named {
     One(usize),
     /// Several different choices.
     Several,
-    /// None.
+    /// A letter together with the text or value of another choice: "B. Oslo" where B is Rome.
+    Contradiction,
+    /// None, or only choices that are denied.
     Nothing,
 }
+
+/// Longest answer that is taken apart, in bytes; of a longer one the front counts.
+const ANSWER_BYTES_MAX: usize = 2_000;
 
 /// Letters that are recognised when the choices themselves are not given.
 const LETTERS_MAX: usize = 26;
@@ -37,6 +42,7 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
 
 /// Returns what a short answer names: a letter, a choice's text, or a letter among words.
 pub(super) fn read(answer: &str, choices: &[String]) -> Named {
+    let answer = front(answer);
     let stripped = undress(answer);
     // A bare letter is a letter, even if some choice's text is that letter.
     if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
@@ -52,21 +58,250 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
         return Named::One(index);
     }
     let stripped = parted(&stripped);
-    // Reasons given after the answer may name other choices.
-    let stripped = phrases::without_reason(&stripped);
-    if let Some((index, rest)) = leading_letter(stripped) {
-        return match of_text(rest, choices) {
-            Some(other) if other != index => Named::Several,
-            Some(_) => Named::One(index),
-            None => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
+    match asserted(&stripped, choices) {
+        Named::Nothing if !is_denial(&stripped, choices) => of_value(answer, choices),
+        named => named,
+    }
+}
+
+fn front(answer: &str) -> &str {
+    let mut end = answer.len().min(ANSWER_BYTES_MAX);
+    while !answer.is_char_boundary(end) {
+        end -= 1;
+    }
+    answer.get(..end).unwrap_or("")
+}
+
+/// Returns what the clauses of an answer assert: those that deny are left out, and a conclusion replaces what led to it.
+fn asserted(text: &str, choices: &[String]) -> Named {
+    let mut named = Named::Nothing;
+    for clause in clauses(text) {
+        if clause.is_question || is_denial(clause.text, choices) {
+            continue;
+        }
+        let found = in_clause(clause.text, choices);
+        named = match (named, found) {
+            (before, Named::Nothing) => before,
+            (Named::Nothing, found) => found,
+            (_, found) if clause.concludes => found,
+            (Named::One(left), Named::One(right)) if left == right => named,
+            // "B. Oslo": a label and the text that is given for it.
+            (Named::One(_), Named::One(_)) if clause.continues => Named::Contradiction,
+            (Named::Contradiction, _) | (_, Named::Contradiction) => Named::Contradiction,
+            _ => Named::Several,
         };
     }
-    match combine(standalone_letters(stripped, choices)) {
-        Named::Nothing => match contained_text(stripped, choices) {
-            Named::Nothing => of_value(answer, choices),
-            named => named,
-        },
+    named
+}
+
+/// A part of an answer that says one thing.
+struct Clause<'a> {
+    text: &'a str,
+    /// It begins with "so" and the like.
+    concludes: bool,
+    /// It only goes on from the clause before: "G, 40 m/s".
+    continues: bool,
+    is_question: bool,
+}
+
+/// Splits an answer where its meaning may turn; reasons are left out.
+fn clauses(text: &str) -> Vec<Clause<'_>> {
+    const CONCLUDING: &[&str] = &[
+        "so ",
+        "therefore",
+        "thus ",
+        "hence ",
+        "then ",
+        "consequently",
+        "i pick",
+        "i choose",
+        "we choose",
+        "i select",
+    ];
+    const REASONS: &[&str] = &["because ", "since ", "as ", "although ", "while ", "whereas ", "\u{56e0}\u{4e3a}"];
+    const TURNS: &[&str] = &[
+        " because ",
+        " since ",
+        " so ",
+        " therefore ",
+        " thus ",
+        " hence ",
+        " but ",
+        " rather than ",
+        " instead of ",
+        " although ",
+        " whereas ",
+        " which ",
+        " i pick ",
+        " i choose ",
+        " i.e. ",
+        " and not ",
+        "\u{56e0}\u{4e3a}",
+        "\u{4e0d}\u{662f}",
+    ];
+    let lower = text.to_ascii_lowercase();
+    let mut cuts: Vec<usize> = Vec::new();
+    for (at, character) in lower.char_indices() {
+        let next = lower.get(at + character.len_utf8()..).and_then(|rest| rest.chars().next());
+        let is_mark = match character {
+            ';' | '?' | '!' | '\n' | '\u{3002}' => true,
+            ',' | ':' => next.is_none_or(char::is_whitespace),
+            '.' => next.is_none_or(char::is_whitespace) && at > 1,
+            _ => false,
+        };
+        if is_mark {
+            cuts.push(at + character.len_utf8());
+        }
+    }
+    let is_turn = |at: usize| {
+        // "Anything but G" turns nowhere.
+        let before = lower.get(..at).unwrap_or("");
+        !["anything", "everything", "nothing", "all"].iter().any(|word| before.ends_with(word))
+    };
+    let turns = TURNS.iter().flat_map(|turn| lower.match_indices(turn)).filter(|(at, _)| is_turn(*at));
+    cuts.extend(turns.map(|(at, turn)| at + usize::from(turn.starts_with(' '))));
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts.push(text.len());
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut in_reason = false;
+    for end in cuts {
+        let part = text.get(start..end).unwrap_or("");
+        let trimmed = part.trim().trim_end_matches([',', ';', ':', '.', '!', '?', '\u{3002}']).trim();
+        start = end;
+        let begin = trimmed.to_ascii_lowercase();
+        let begin = begin.strip_prefix("and ").unwrap_or(&begin);
+        let concludes = CONCLUDING.iter().any(|word| begin.starts_with(word));
+        let is_reason = REASONS.iter().any(|word| begin.starts_with(word));
+        // A reason lasts until its sentence ends or a conclusion is drawn.
+        in_reason = is_reason || (in_reason && !concludes && !begin.starts_with("i "));
+        let is_end = part.trim_end().ends_with(['.', ';', '\n', '\u{3002}']);
+        if !in_reason && !trimmed.is_empty() {
+            let is_question = part.trim_end().ends_with('?');
+            parts.push(Clause { text: trimmed, concludes, continues: !begin.starts_with("or "), is_question });
+        }
+        if is_end {
+            in_reason = false;
+        }
+    }
+    parts
+}
+
+/// Returns whether a clause denies what it names; words of a choice's own text deny nothing.
+fn is_denial(clause: &str, choices: &[String]) -> bool {
+    const DENYING: &[&str] = &[
+        "not",
+        "never",
+        "cannot",
+        "except",
+        "excluding",
+        "incorrect",
+        "wrong",
+        "false",
+        "eliminate",
+        "eliminated",
+        "eliminating",
+        "excluded",
+        "exclude",
+        "rejected",
+        "reject",
+        "impossible",
+        "neither",
+        "nor",
+        "unlike",
+        "unlikely",
+        "isnt",
+        "cant",
+        "invalid",
+        "discard",
+        "discarded",
+        "dismiss",
+        "dismissed",
+    ];
+    const PHRASES: &[&str] = &[
+        "rule out",
+        "ruled out",
+        "rules out",
+        "rule it out",
+        "anything but",
+        "everything but",
+        "all but",
+        "other than",
+        "rather than",
+        "instead of",
+        "too small",
+        "too large",
+        "too big",
+        "too high",
+        "too low",
+        "too fast",
+        "too slow",
+        "too short",
+        "too long",
+        "crossed out",
+    ];
+    let lower = text::normalise(clause);
+    let mut rest = format!(" {lower} ");
+    for choice in choices {
+        let choice = text::normalise(&undress(choice));
+        let is_words = choice.split(' ').count() > 1 || DENYING.contains(&choice.as_str());
+        let stands = choice.chars().count() > 2 && rest.trim() != lower.replace(&choice, "").trim();
+        if is_words && stands && rest.contains(&format!(" {choice} ")) {
+            rest = rest.replace(&format!(" {choice} "), " ");
+        }
+    }
+    let mut words = rest.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty());
+    words.any(|word| DENYING.contains(&word) || word.ends_with("n't"))
+        || PHRASES.iter().any(|phrase| rest.contains(phrase))
+        || ["\u{4e0d}\u{662f}", "\u{4e0d}\u{5bf9}", "\u{4e0d}\u{80fd}", "\u{9519}\u{8bef}"]
+            .iter()
+            .any(|word| rest.contains(word))
+}
+
+/// Returns what one clause names: its letters, and texts or values of choices, which must agree.
+fn in_clause(clause: &str, choices: &[String]) -> Named {
+    if let Some(index) = of_text(clause, choices).or_else(|| after_word(clause, choices)) {
+        return Named::One(index);
+    }
+    if let Some(index) = letter_form(clause).filter(|index| *index < count(choices)) {
+        return Named::One(index);
+    }
+    if let Some((index, rest)) = leading_letter(clause) {
+        return match names_value(rest, choices) {
+            Named::One(other) if other != index => Named::Contradiction,
+            Named::One(_) => Named::One(index),
+            _ => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
+        };
+    }
+    let letters = combine(standalone_letters(clause, choices));
+    let (front, remark) =
+        clause.split_once('(').map_or((clause, ""), |(front, remark)| (front, remark.trim_end_matches(')')));
+    let values = match contained_text(clause, choices) {
+        Named::Nothing => Named::Nothing,
         named => named,
+    };
+    match (letters, values) {
+        (Named::Nothing, values) => values,
+        // "G (40 m/s)".
+        (Named::One(letter), Named::Nothing) => match names_value(remark, choices) {
+            Named::One(value) if value != letter && !front.is_empty() => Named::Contradiction,
+            _ => letters,
+        },
+        (Named::One(letter), Named::One(value)) if letter != value => Named::Contradiction,
+        (letters, _) => letters,
+    }
+}
+
+/// Returns the choice whose whole text or value a piece of an answer is.
+fn names_value(text: &str, choices: &[String]) -> Named {
+    let text = text.trim();
+    if text.is_empty() {
+        return Named::Nothing;
+    }
+    match of_text(text, choices) {
+        Some(index) => Named::One(index),
+        None => of_value(text, choices),
     }
 }
 
@@ -114,23 +349,25 @@ fn of_value(answer: &str, choices: &[String]) -> Named {
     )
 }
 
-/// Returns the last letter in brackets or bold of a longer text.
+/// Returns the last letter in brackets or bold of a longer text, in lines that deny nothing.
 pub(super) fn last_marked_letter(text: &str, choices: &[String]) -> Option<(usize, String)> {
-    let mut found = None;
-    for (open, close) in [("(", ")"), ("**", "**"), ("[", "]")] {
-        for (at, _) in text.match_indices(open) {
-            let inner = text.get(at + open.len()..).unwrap_or("");
-            let mut characters = inner.chars();
-            let Some(letter) = characters.next().filter(char::is_ascii_alphabetic) else { continue };
-            let closed = characters.as_str().trim_start_matches(['.', ')', ':']).starts_with(close)
-                || characters.as_str().starts_with(close);
-            let Some(index) = index_of(letter).filter(|index| closed && *index < count(choices)) else { continue };
-            if found.as_ref().is_none_or(|(before, _, _)| *before < at) {
-                found = Some((at, index, letter.to_string()));
-            }
-        }
-    }
-    found.map(|(_, index, letter)| (index, letter))
+    let lines = super::extract::last_lines(text).into_iter();
+    lines.filter(|line| line.len() <= ANSWER_BYTES_MAX).find_map(|line| {
+        let marked = [("(", ")"), ("**", "**"), ("[", "]")].into_iter().flat_map(|(open, close)| {
+            line.match_indices(open)
+                .filter_map(move |(at, _)| Some((at, letter_in(line.get(at + open.len()..)?, close, choices)?)))
+        });
+        let (_, (index, letter)) = marked.max_by_key(|(at, _)| *at)?;
+        (!is_denial(line, choices)).then_some((index, letter))
+    })
+}
+
+/// Reads the letter of a choice that a closing mark ends.
+fn letter_in(inner: &str, close: &str, choices: &[String]) -> Option<(usize, String)> {
+    let letter = inner.chars().next().filter(char::is_ascii_alphabetic)?;
+    let behind = inner.get(1..)?;
+    let closed = behind.trim_start_matches(['.', ')', ':']).starts_with(close) || behind.starts_with(close);
+    index_of(letter).filter(|index| closed && *index < count(choices)).map(|index| (index, letter.to_string()))
 }
 
 fn count(choices: &[String]) -> usize {
@@ -169,12 +406,37 @@ fn of_text(text: &str, choices: &[String]) -> Option<usize> {
     if wanted.is_empty() {
         return None;
     }
+    if let Some(index) = of_numerals(&wanted, choices) {
+        return Some(index);
+    }
     // Texts that differ in case alone (`Rr`, `rr`) are told apart by it.
     let as_written = |choice: &String| undress(choice) == text.trim();
     if let Some(index) = single(choices, &as_written) {
         return Some(index);
     }
     single(choices, &|choice| text::normalise(&undress(choice)) == wanted)
+}
+
+/// Finds the only choice that names the same Roman or Arabic numerals with the same words: "I, II and III", "1, 2 and 3".
+fn of_numerals(wanted: &str, choices: &[String]) -> Option<usize> {
+    let wanted = numerals(wanted)?;
+    single(choices, &|choice| numerals(&text::normalise(&undress(choice))).as_ref() == Some(&wanted))
+}
+
+/// Returns the parts of a text that is numerals with joining words, Roman ones in digits.
+fn numerals(text: &str) -> Option<Vec<String>> {
+    const ROMAN: &[&str] = &["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"];
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).collect();
+    if words.len() < 2 || words.len() > 12 {
+        return None;
+    }
+    let parts = words.into_iter().filter(|word| !matches!(*word, "and" | "&")).map(|word| {
+        let roman = ROMAN.iter().position(|roman| *roman == word).map(|index| (index + 1).to_string());
+        let is_kept = matches!(word, "only" | "or" | "both") || word.bytes().all(|byte| byte.is_ascii_digit());
+        roman.or_else(|| is_kept.then(|| word.to_owned()))
+    });
+    parts.collect()
 }
 
 /// Returns the only choice that fits; two choices that fit name nothing.

@@ -6,7 +6,7 @@
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
-use super::{math, words};
+use super::{math, phrases};
 
 /// How an answer was found; the name is the first part of a verdict's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Strategy {
     AnswerIs,
     /// `####`.
     HashMark,
+    /// The last words in bold.
+    Bold,
     /// The response is the answer.
     Whole,
     /// The last `$...$`, `\(...\)` or `\[...\]`.
@@ -39,6 +41,7 @@ impl Strategy {
             Self::FinalAnswer => "final_answer",
             Self::AnswerIs => "answer_is",
             Self::HashMark => "hash_mark",
+            Self::Bold => "bold",
             Self::Whole => "whole",
             Self::MathSpan => "math_span",
             Self::LastLine => "last_line",
@@ -84,215 +87,121 @@ pub(super) fn answer_part(response: &str) -> &str {
     tagged.max_by_key(|(at, _)| *at).map_or(answer, |(_, content)| content).trim()
 }
 
-/// Returns the content of the last math span that is not empty, and what follows it.
-pub(super) fn last_span(text: &str) -> Option<(&str, &str)> {
-    let mut found = None;
-    let mut rest = text;
-    let mut closers_left = [true; 3];
-    while let Some(at) = rest.find(['$', '\\']) {
-        let tail = rest.get(at..)?;
-        let (open, close, slot) = if tail.starts_with("\\(") {
-            ("\\(", "\\)", 0)
-        } else if tail.starts_with("\\[") {
-            ("\\[", "\\]", 1)
-        } else if tail.starts_with("$$") {
-            ("$$", "$$", 2)
-        } else if tail.starts_with('$') {
-            ("$", "$", 2)
-        } else {
-            // Another command or an escaped character.
-            let mut characters = tail.chars();
-            characters.next();
-            characters.next();
-            rest = characters.as_str();
-            continue;
-        };
-        let inner = tail.get(open.len()..)?;
-        let split = if closers_left.get(slot) == Some(&true) { inner.split_once(close) } else { None };
-        let Some((content, after)) = split else {
-            if let Some(left) = closers_left.get_mut(slot) {
-                *left = false;
-            }
-            rest = inner;
-            continue;
-        };
-        // A dollar span never crosses a paragraph: the first sign was a price.
-        if open == "$" && content.contains("\n\n") {
-            rest = inner;
-            continue;
-        }
-        if !content.trim().is_empty() {
-            found = Some((content.trim(), after));
-        }
-        rest = after;
-    }
-    found
-}
+/// Lines that are looked at from the end for one that states something, at most.
+const LINES_MAX: usize = 40;
+/// Lines from the end among which words in bold count: earlier ones are headings of the work.
+const BOLD_LINES_MAX: usize = 4;
+/// Words by which a line announces that it concludes.
+const CONCLUDING: &[&str] =
+    &["so ", "so, ", "therefore", "thus", "hence", "in total", "finally", "altogether", "in conclusion"];
 
-/// Returns the last number as written: sign, separators, decimals, fraction, exponent, scale word, percent sign.
-pub(super) fn last_number(text: &str) -> Option<String> {
+/// Returns the last lines that are not blank, the last first, each with its marks of headings and lists taken off.
+pub(super) fn last_lines(text: &str) -> Vec<&str> {
     let mut start = text.len().saturating_sub(TAIL_BYTES_MAX);
     while !text.is_char_boundary(start) {
         start += 1;
     }
-    let tail: Vec<char> = text.get(start..)?.chars().collect();
-    let last = tail.iter().rposition(|c| is_digit_like(*c))?;
-    if is_program_text(&line_around(&tail, last)) {
-        return None;
-    }
-    let first = number_start(&tail, last);
-    let mut number: String = tail.get(first..=last)?.iter().collect();
-    let mut start = first;
-    if let Some(raised) = raised_after(&tail, last) {
-        let front: Vec<char> = tail.iter().take(last + 1).copied().chain(['^']).collect();
-        let (_, power) = power_before(&front, front.len())?;
-        return Some(format!("{power}{{{raised}}}"));
-    }
-    if let Some(at) = number.rfind(',')
-        && !separators_fit(&number)
-    {
-        number = number.get(at + 1..)?.to_owned();
-        start = last + 1 - number.chars().count();
-    } else if let Some((begin, power)) = power_before(&tail, first) {
-        number = format!("{power}{{{number}}}");
-        start = begin;
-    } else if let Some((begin, whole)) = mixed_before(&tail, first, &number) {
-        number = format!("{whole} {number}");
-        start = begin;
-    }
-    if let Some(before) = start.checked_sub(1)
-        && matches!(tail.get(before), Some('-' | '\u{2212}'))
-        && !before.checked_sub(1).and_then(|at| tail.get(at)).is_some_and(|c| c.is_alphanumeric() || *c == ')')
-    {
-        number.insert(0, '-');
-    }
-    let after: String = tail.get(last + 1..)?.iter().take(16).collect();
-    let after = after.trim_start_matches(['}', ' ', '*']);
-    if after.starts_with('%') || after.starts_with("\\%") {
-        number.push('%');
-    } else if let Some(scale) = leading_scale(after) {
-        number.push(' ');
-        number.push_str(scale);
-    }
-    Some(number)
+    let tail = text.get(start..).unwrap_or("");
+    let lines =
+        tail.lines().rev().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric) || line.contains('\\'));
+    lines.take(LINES_MAX).map(|line| line.trim_start_matches(['#', '>', ' '])).collect()
 }
 
-/// Digits, and fractions of one character.
-fn is_digit_like(character: char) -> bool {
-    character.is_ascii_digit() || matches!(character, '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}')
+/// Splits a line into its sentences.
+pub(super) fn sentences(line: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let mut rest = line;
+    while !rest.trim().is_empty() && sentences.len() < LINES_MAX {
+        let end = phrases::sentence_end(rest);
+        let (sentence, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        if !sentence.trim().is_empty() {
+            sentences.push(sentence.trim());
+        }
+        let skipped = tail.chars().next().map_or(0, char::len_utf8);
+        rest = tail.get(skipped..).unwrap_or("");
+    }
+    // The end of a line that holds too many.
+    if !rest.trim().is_empty() {
+        sentences.push(rest.trim());
+    }
+    sentences
 }
 
-/// Returns where the number begins that ends at `last`.
-fn number_start(tail: &[char], last: usize) -> usize {
-    let digit = |at: usize| tail.get(at).is_some_and(char::is_ascii_digit);
-    let mut first = last;
-    while let Some(before) = first.checked_sub(1) {
-        let joins = match tail.get(before) {
-            Some('.' | ',' | '/') => before > 0 && digit(before - 1),
-            Some('\'') => before > 0 && digit(before - 1) && digit(before + 3) && !digit(before + 4),
-            Some('e' | 'E') => before > 0 && digit(before - 1),
-            Some('+' | '-') => before > 1 && matches!(tail.get(before - 1), Some('e' | 'E')) && digit(before - 2),
-            Some(character) => character.is_ascii_digit(),
-            None => false,
-        };
-        if !joins {
-            // `.5`
-            if tail.get(before) == Some(&'.') && digit(first) {
-                first = before;
+/// Returns what stands in bold in the last lines, the last first, each with the words that follow it in its sentence. Labels
+/// ("**Total:** 5") and headings ("**Step 2**") are none.
+pub(super) fn bold_claims(text: &str) -> Vec<String> {
+    let mut claims = Vec::new();
+    for line in last_lines(text).into_iter().take(BOLD_LINES_MAX) {
+        let mut rest = line;
+        let mut found = Vec::new();
+        while let Some((before, after)) = rest.split_once("**") {
+            let Some((content, behind)) = after.split_once("**") else { break };
+            let is_label = content.trim_end().ends_with(':') || behind.trim_start().starts_with(':');
+            let is_heading =
+                before.trim().is_empty() && behind.trim().is_empty() && found.is_empty() && is_heading(content);
+            if !is_label && !is_heading && !content.trim().is_empty() {
+                let end = behind.find(['.', ',', ';', '(', '*', '$', '\\']).unwrap_or(behind.len());
+                found.push(format!("{}{}", phrases::trim_decoration(content), behind.get(..end).unwrap_or("")));
             }
+            rest = behind;
+        }
+        claims.extend(found.into_iter().rev());
+        // A line that concludes is nearer to the end than bold words above it.
+        let lower = line.to_ascii_lowercase();
+        if claims.is_empty() && CONCLUDING.iter().any(|start| lower.starts_with(start)) {
             break;
         }
-        first = before;
     }
-    first
+    claims
 }
 
-/// Returns the raised digits behind a number: `10\u{b3}`.
-fn raised_after(tail: &[char], last: usize) -> Option<String> {
-    let raised: String = tail.iter().skip(last + 1).map_while(|c| math::superscript(*c)).collect();
-    (!raised.is_empty()).then_some(raised)
-}
-
-/// Returns the base and factor in front of an exponent: `1.5 \times 10^` of `1.5 \times 10^{3}`.
-fn power_before(tail: &[char], first: usize) -> Option<(usize, String)> {
-    let mut at = first;
-    let back = |at: usize| at.checked_sub(1).and_then(|before| tail.get(before).copied());
-    let negative = back(at) == Some('-');
-    at -= usize::from(negative);
-    at -= usize::from(back(at) == Some('{'));
-    if back(at) != Some('^') {
-        return None;
-    }
-    at -= 1;
-    let base_end = at;
-    while back(at).is_some_and(|c| c.is_ascii_digit() || c == '.') {
-        at -= 1;
-    }
-    if at == base_end {
-        return None;
-    }
-    let mut begin = at;
-    let text: String = tail.get(..at)?.iter().collect();
-    let trimmed = text.trim_end();
-    for sign in ["\\times", "\\cdot", "\u{d7}", "*", "x"] {
-        let Some(before) = trimmed.strip_suffix(sign) else { continue };
-        let factor = before.trim_end();
-        let len = factor.chars().rev().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ',')).count();
-        if len > 0 {
-            begin = factor.chars().count() - len;
-        }
-        break;
-    }
-    let power: String = tail.get(begin..base_end)?.iter().collect();
-    // A plain `x` between numbers multiplies.
-    let power = power.replace('x', "\u{d7}");
-    Some((begin, format!("{power}^{}", if negative { "-" } else { "" })))
-}
-
-/// Returns the whole number in front of a fraction: `1` of `1 1/2`.
-fn mixed_before(tail: &[char], first: usize, number: &str) -> Option<(usize, String)> {
-    let is_vulgar = number.chars().all(|c| !c.is_ascii_digit());
-    let is_proper = number.split_once('/').is_some_and(|(above, below)| {
-        matches!((above.parse::<u32>(), below.parse::<u32>()), (Ok(above), Ok(below)) if above < below)
+/// Returns the only words in bold of the last sentence that has any, where they do not follow a denial.
+pub(super) fn bold_words(text: &str) -> Option<&str> {
+    let line = last_lines(text).into_iter().take(BOLD_LINES_MAX).find(|line| line.contains("**"))?;
+    let (before, rest) = line.split_once("**")?;
+    let (content, behind) = rest.split_once("**")?;
+    let is_denied = before.split(|c: char| !c.is_alphanumeric() && c != '\'').any(|word| {
+        matches!(word.to_lowercase().as_str(), "not" | "never" | "cannot" | "neither" | "except" | "whether")
+            || word.ends_with("n't")
     });
-    if !is_vulgar && !is_proper {
-        return None;
-    }
-    let mut at = first;
-    let space = at.checked_sub(1).and_then(|before| tail.get(before)) == Some(&' ');
-    if !space && !is_vulgar {
-        return None;
-    }
-    at -= usize::from(space);
-    let end = at;
-    while at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(char::is_ascii_digit) {
-        at -= 1;
-    }
-    let joins =
-        at.checked_sub(1).and_then(|before| tail.get(before)).is_some_and(|c| matches!(c, '.' | ',' | '/' | '+'));
-    (at < end && !joins).then(|| Some((at, tail.get(at..end)?.iter().collect())))?
+    let is_refuted = behind.trim_start().starts_with("is not") || behind.trim_start().starts_with("isn't");
+    let is_label = content.trim_end().ends_with(':') || behind.trim_start().starts_with(':');
+    (!is_denied && !is_refuted && !is_label && !behind.contains("**") && !is_heading(content)).then(|| content.trim())
 }
 
-fn leading_scale(after: &str) -> Option<&str> {
-    let word_end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-    let word = after.get(..word_end).filter(|word| !word.is_empty());
-    let character = after.chars().next().and_then(|c| after.get(..c.len_utf8()));
-    word.or(character).filter(|word| words::scale(word).is_some())
+/// A line in bold that numbers or names a part of the work.
+fn is_heading(content: &str) -> bool {
+    let first = content.trim_start().split([' ', ':', '.', ')']).next().unwrap_or("").to_lowercase();
+    matches!(
+        first.as_str(),
+        "step"
+            | "case"
+            | "part"
+            | "method"
+            | "approach"
+            | "solution"
+            | "problem"
+            | "question"
+            | "example"
+            | "note"
+            | "given"
+            | "check"
+            | "verification"
+    ) || (!first.is_empty()
+        && first.bytes().all(|byte| byte.is_ascii_digit())
+        && content.trim_start().get(first.len()..).is_some_and(|rest| rest.starts_with(['.', ')'])))
 }
 
-/// Returns whether the commas of a number separate thousands, or one comma stands for the decimal point.
-fn separators_fit(number: &str) -> bool {
-    let whole = number.split('.').next().unwrap_or("");
-    let mut groups = whole.split(',');
-    let first = groups.next().unwrap_or("");
-    let rest: Vec<&str> = groups.collect();
-    let thousands = (1..=3).contains(&first.len()) && rest.iter().all(|group| group.len() == 3);
-    thousands || (rest.len() == 1 && !number.contains('.'))
-}
-
-fn line_around(text: &[char], at: usize) -> String {
-    let start = text.iter().take(at).rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
-    text.iter().skip(start).take_while(|c| **c != '\n').collect()
+/// Returns the formula that is displayed at the very end, on lines of its own.
+pub(super) fn last_display(text: &str) -> Option<&str> {
+    let trimmed = text.trim_end().trim_end_matches('.');
+    let (close, open) = [("\\]", "\\["), ("$$", "$$")].into_iter().find(|(close, _)| trimmed.ends_with(close))?;
+    let body = trimmed.strip_suffix(close)?;
+    let content = body.get(body.rfind(open)? + open.len()..)?.trim();
+    let is_alone = body
+        .get(..body.rfind(open)?)
+        .is_some_and(|before| before.is_empty() || before.trim_end_matches(' ').ends_with(['\n', ':']));
+    (is_alone && math::is_readable(content)).then_some(content)
 }
 
 /// Returns whether a line is program text: calls on string literals, dunder names, lambdas, imports.

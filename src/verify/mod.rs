@@ -15,14 +15,18 @@
 mod boxes;
 mod characters;
 mod choice;
+mod claims;
 mod code;
 mod extract;
+mod find;
 #[doc(hidden)]
 pub mod fuzz;
 mod math;
 mod numeric;
 mod phrases;
+mod restate;
 pub mod sandbox;
+mod statement;
 mod text;
 mod words;
 
@@ -35,13 +39,12 @@ pub use code::{CodeCase, CodePool, CodeVerifier, Pending};
 
 use crate::domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
 use extract::Strategy;
+use find::WHOLE_BYTES_MAX;
 use math::Outcome;
+use statement::Stated;
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
 pub const VERSION: u32 = 4;
-
-/// Longest response that is read as a whole answer, in bytes.
-const WHOLE_BYTES_MAX: usize = 400;
 
 /// One response to verify.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +86,8 @@ pub fn verify(case: &Case<'_>) -> Verdict {
     let response = extract::answer_part(case.response);
     let plain = characters::plain(response);
     match case.kind {
-        Kind::Math => verify_math(&characters::plain(case.gold), &plain),
-        Kind::Numeric => verify_numeric(&characters::plain(case.gold), &plain),
+        Kind::Math => verify_math(case, &plain),
+        Kind::Numeric => verify_numeric(case, &plain),
         Kind::Choice => verify_choice(case.gold, case.choices, &plain),
         Kind::Text => verify_text(case.gold, response),
         Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, code::last_block(response)),
@@ -108,7 +111,7 @@ pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), Stri
             Err(numeric::Problem::Several(_)) => Err(format!("the answer {gold:?} holds several numbers")),
             Err(numeric::Problem::OverBudget) => Err(format!("the answer {gold:?} is too large a number")),
         },
-        Kind::Choice if choice::gold(gold, choices).is_none() => {
+        Kind::Choice if !names_choice(gold, choices) => {
             Err(format!("the answer {gold:?} names none of the {} choices", choices.len()))
         }
         Kind::Math if math::is_blank(&gold_answer(&characters::plain(gold))) => {
@@ -117,6 +120,11 @@ pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), Stri
         Kind::Text if text::allowed(gold).is_empty() => Err(format!("the answer {gold:?} holds no text")),
         Kind::Choice | Kind::Math | Kind::Text | Kind::Code => Ok(()),
     }
+}
+
+fn names_choice(gold: &str, choices: &[String]) -> bool {
+    let choices: Vec<String> = choices.iter().map(|choice| characters::plain(choice).into_owned()).collect();
+    choice::gold(&characters::plain(gold), &choices).is_some()
 }
 
 /// Returns the text that the verifier reads as a gold's value: of a worked solution the content of its box.
@@ -162,127 +170,130 @@ fn gold_answer(gold: &str) -> String {
     boxes::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
 }
 
-fn verify_math(gold: &str, response: &str) -> Verdict {
-    let gold = gold_answer(gold);
-    let Some((strategy, answer)) = find_math(&gold, response) else { return no_answer() };
-    match math::equal(&gold, &answer) {
-        Outcome::Equal(rule) => verdict(VerdictOutcome::Correct, strategy, rule, answer),
-        Outcome::Different(rule) => verdict(VerdictOutcome::Incorrect, strategy, rule, answer),
-        Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer)),
-        Outcome::OverBudget => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer)),
-        Outcome::UnreadableGold => Verdict::unverifiable(UnverifiableCause::UnreadableGold, Some(answer)),
-        Outcome::UnreadableAnswer => Verdict::unverifiable(UnverifiableCause::UnreadableAnswer, Some(answer)),
+fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
+    let gold = gold_answer(&characters::plain(case.gold));
+    if math::is_words(&gold) {
+        return verify_words(case, &gold, response);
+    }
+    let Some((strategy, stated)) = find::math(&gold, response) else { return no_answer() };
+    let compare = |answer: &str| math_verdict(case, &gold, strategy, answer);
+    state(strategy, &stated, &compare, ", ")
+}
+
+/// Compares an answer with a gold of mathematics.
+fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -> Verdict {
+    let answer_text = answer.to_owned();
+    match math::equal_for(case.question, gold, answer) {
+        Outcome::Equal(rule) => match undone(case, gold, answer) {
+            Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
+            None => verdict(VerdictOutcome::Correct, strategy, rule, answer_text),
+        },
+        Outcome::Different(rule) => verdict(VerdictOutcome::Incorrect, strategy, rule, answer_text),
+        Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer_text)),
+        Outcome::OverBudget => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer_text)),
+        Outcome::UnreadableGold => Verdict::unverifiable(UnverifiableCause::UnreadableGold, Some(answer_text)),
+        Outcome::UnreadableAnswer => Verdict::unverifiable(UnverifiableCause::UnreadableAnswer, Some(answer_text)),
     }
 }
 
-fn find_math(gold: &str, response: &str) -> Option<(Strategy, String)> {
-    if let Some(answer) = boxes::boxed(response) {
-        return Some((Strategy::Boxed, within_box(answer)));
+/// Returns why an answer that equals its gold is none: it left the work undone.
+fn undone(case: &Case<'_>, gold: &str, answer: &str) -> Option<&'static str> {
+    if case.evaluated == Evaluated::Any {
+        return None;
     }
-    if math::same_text(gold, response) {
-        return Some((Strategy::Whole, response.to_owned()));
+    if math::leaves_work(gold, answer) {
+        return Some("work_left_undone");
     }
-    if let Some((strategy, sentence)) = phrases::announced(response) {
-        return Some((strategy, within_sentence(gold, sentence)));
-    }
-    if response.len() <= WHOLE_BYTES_MAX && math::is_wordless(response) {
-        return Some((Strategy::Whole, response.to_owned()));
-    }
-    // What stands last counts: a number behind the last formula is nearer to the end.
-    let has_number = |after: &str| after.contains(|c: char| c.is_ascii_digit());
-    if let Some((span, after)) = extract::last_span(response).filter(|(span, _)| math::is_readable(span)) {
-        let number = Some(after).filter(|after| has_number(after)).and_then(extract::last_number);
-        return Some(number.map_or((Strategy::MathSpan, span.to_owned()), |number| (Strategy::LastNumber, number)));
-    }
-    extract::last_number(response).map(|number| (Strategy::LastNumber, number))
+    restate::restates(case.question, gold, answer).then_some("restates_the_question")
 }
 
-/// Takes the answer out of a box that holds a sentence.
-fn within_box(content: String) -> String {
-    if content.len() > WHOLE_BYTES_MAX || math::is_readable(&content) {
-        return content;
-    }
-    let sentence = content.replace("\\text{", " ").replace("\\textbf{", " ").replace(['{', '}'], "");
-    match phrases::announced(&sentence) {
-        Some((_, answer)) => answer.to_owned(),
-        None => content,
-    }
-}
-
-/// Takes the answer out of the sentence that announced it.
-fn within_sentence(gold: &str, sentence: &str) -> String {
-    let claim = phrases::without_reason(sentence);
-    for text in [sentence, claim] {
-        if math::is_readable(text) || math::same_text(gold, text) {
-            return text.to_owned();
+/// Turns what a response states into a verdict, by comparing each answer that it may mean.
+fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict, join: &str) -> Verdict {
+    match stated {
+        Stated::One(answer) => compare(answer),
+        Stated::Several(answers) => {
+            let list = compare(&answers.join(join));
+            if list.is_correct() {
+                return list;
+            }
+            // "1/2, or 0.5": one answer, written in several ways.
+            let each: Vec<Verdict> = answers.iter().map(|answer| compare(answer)).collect();
+            match each.into_iter().find(|verdict| !verdict.is_correct()) {
+                None => compare(answers.first().map_or("", String::as_str)),
+                Some(_) if list.outcome == VerdictOutcome::Incorrect => list,
+                Some(_) => verdict(VerdictOutcome::Incorrect, strategy, "several_answers", answers.join(join)),
+            }
         }
+        Stated::Open(answers) => {
+            let text = answers.join(join);
+            let could_be = answers.iter().any(|answer| compare(answer).outcome != VerdictOutcome::Incorrect);
+            if could_be {
+                Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(text))
+            } else {
+                verdict(VerdictOutcome::Incorrect, strategy, "several_quantities", text)
+            }
+        }
+        Stated::Denied => {
+            let reason = format!("{}:only_denied", strategy.name());
+            Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason }
+        }
+        Stated::Nothing => no_answer(),
     }
-    if let Some((span, _)) = extract::last_span(claim) {
-        return span.to_owned();
-    }
-    extract::last_number(claim).unwrap_or_else(|| claim.to_owned())
 }
 
-fn verify_numeric(gold: &str, response: &str) -> Verdict {
-    let gold = match numeric::read(&gold_answer(gold)) {
+fn verify_numeric(case: &Case<'_>, response: &str) -> Verdict {
+    let gold_text = gold_answer(&characters::plain(case.gold));
+    let gold = match numeric::read(&gold_text) {
         Ok(gold) => gold,
         Err(numeric::Problem::OverBudget) => return Verdict::unverifiable(UnverifiableCause::OverBudget, None),
         Err(_) => return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None),
     };
-    let Some((strategy, answer)) = find_number(response) else { return no_answer() };
-    match numeric::read(&answer) {
-        Ok(number) => match numeric::equal(&gold, &number) {
-            Some(rule) => verdict(VerdictOutcome::Correct, strategy, rule, answer),
-            None => verdict(VerdictOutcome::Incorrect, strategy, "rational_differs", answer),
-        },
-        Err(numeric::Problem::NoNumber) => verdict(VerdictOutcome::Incorrect, strategy, "unreadable_answer", answer),
-        Err(numeric::Problem::OverBudget) => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer)),
-        Err(numeric::Problem::Several(numbers)) => {
-            if numbers.iter().any(|number| numeric::equal(&gold, number).is_some()) {
-                Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer))
-            } else {
-                verdict(VerdictOutcome::Incorrect, strategy, "several_numbers", answer)
+    let Some((strategy, stated)) = find::numeric(response) else { return no_answer() };
+    let compare = |answer: &str| {
+        let answer_text = answer.to_owned();
+        match numeric::read(answer) {
+            Ok(number) => match numeric::equal(case.question, &gold, &number) {
+                Some(rule) => match undone(case, &gold_text, answer) {
+                    Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
+                    None => verdict(VerdictOutcome::Correct, strategy, rule, answer_text),
+                },
+                None => verdict(VerdictOutcome::Incorrect, strategy, "rational_differs", answer_text),
+            },
+            Err(numeric::Problem::NoNumber) => {
+                verdict(VerdictOutcome::Incorrect, strategy, "unreadable_answer", answer_text)
+            }
+            Err(numeric::Problem::OverBudget) => {
+                Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer_text))
+            }
+            Err(numeric::Problem::Several(numbers)) => {
+                let is_listed = answer.contains([',', ';'])
+                    || answer.contains(" and ")
+                    || answer.contains(" or ")
+                    || answer.contains("{or}")
+                    || answer.contains(" or}");
+                if !is_listed && numbers.iter().any(|number| numeric::equal(case.question, &gold, number).is_some()) {
+                    Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer_text))
+                } else {
+                    verdict(VerdictOutcome::Incorrect, strategy, "several_numbers", answer_text)
+                }
             }
         }
-    }
-}
-
-fn find_number(response: &str) -> Option<(Strategy, String)> {
-    if let Some(answer) = boxes::boxed(response) {
-        return Some((Strategy::Boxed, answer));
-    }
-    if let Some((strategy, sentence)) = phrases::announced(response).filter(|(_, s)| numeric::holds_number(s)) {
-        let claim = phrases::without_reason(sentence);
-        let claim = if claim.contains(|c: char| c.is_ascii_digit()) { claim } else { sentence };
-        let answer = match numeric::read(claim) {
-            Err(numeric::Problem::NoNumber) => extract::last_number(claim)?,
-            Err(numeric::Problem::Several(_)) => numeric::leading_quantity(claim).unwrap_or(claim).to_owned(),
-            _ => claim.to_owned(),
-        };
-        return Some((strategy, answer));
-    }
-    if numeric::is_bare(response) {
-        return Some((Strategy::Whole, response.to_owned()));
-    }
-    // A span counts only if no number follows it: a lone dollar sign may be a price.
-    if let Some((span, after)) = extract::last_span(response)
-        && !after.contains(|c: char| c.is_ascii_digit())
-        && numeric::read(span).is_ok()
-    {
-        return Some((Strategy::MathSpan, span.to_owned()));
-    }
-    extract::last_number(response).map(|number| (Strategy::LastNumber, number))
+    };
+    state(strategy, &stated, &compare, " and ")
 }
 
 fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
-    let Some(gold) = choice::gold(gold, choices) else {
+    // The same typing on both sides: an apostrophe of a gold is that of a response.
+    let choices: Vec<String> = choices.iter().map(|choice| characters::plain(choice).into_owned()).collect();
+    let Some(gold) = choice::gold(&characters::plain(gold), &choices) else {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     };
-    let Some((strategy, answer, named)) = find_choice(choices, response) else { return no_answer() };
+    let Some((strategy, answer, named)) = find_choice(&choices, response) else { return no_answer() };
     match named {
         choice::Named::One(index) if index == gold => verdict(VerdictOutcome::Correct, strategy, "same_choice", answer),
         choice::Named::One(_) => verdict(VerdictOutcome::Incorrect, strategy, "other_choice", answer),
-        choice::Named::Several => Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer)),
+        choice::Named::Several => verdict(VerdictOutcome::Incorrect, strategy, "several_choices", answer),
+        choice::Named::Contradiction => verdict(VerdictOutcome::Incorrect, strategy, "contradicts_itself", answer),
         choice::Named::Nothing => verdict(VerdictOutcome::Incorrect, strategy, "no_choice", answer),
     }
 }
@@ -311,37 +322,63 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
         .map(|(index, letter)| (Strategy::LastLetter, letter, choice::Named::One(index)))
 }
 
+/// The regions of a response in which an answer in words may stand, in order: what stands in a box or is announced is final,
+/// without either the bold words, the whole response, or its last line.
+fn word_regions(response: &str) -> Vec<(Strategy, String)> {
+    if let Some(content) = boxes::boxed(response) {
+        let bare = text::unwrap_latex(&content);
+        return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
+    }
+    if let Some((strategy, sentence)) = phrases::announcements(response).into_iter().next() {
+        // A name may hold points: "J. K. Rowling".
+        return vec![(strategy, sentence.to_owned()), (strategy, phrases::line_of(response, sentence).to_owned())];
+    }
+    let mut regions: Vec<(Strategy, String)> = Vec::new();
+    regions.extend(extract::bold_words(response).map(|words| (Strategy::Bold, words.to_owned())));
+    regions.extend(Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX));
+    regions.extend(extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())));
+    regions.retain(|(_, text)| !text.trim().is_empty());
+    regions
+}
+
+/// Holds the texts that a response gives against a gold in words.
+fn find_words(response: &str, is_equal: &dyn Fn(&str) -> bool) -> Verdict {
+    let regions = word_regions(response);
+    for (strategy, text) in &regions {
+        let is_announced = matches!(strategy, Strategy::AnswerIs | Strategy::FinalAnswer | Strategy::HashMark);
+        let mut claims = if *strategy == Strategy::Bold { vec![text.clone()] } else { claims::of(text) };
+        claims.extend(claims::subject(text).filter(|_| is_announced).map(str::to_owned));
+        claims.extend(statement::phrase(text).map(str::to_owned));
+        if claims.iter().any(|claim| is_equal(claim)) {
+            return verdict(VerdictOutcome::Correct, *strategy, "same_text", text.clone());
+        }
+    }
+    match regions.last() {
+        Some((strategy, text)) => verdict(VerdictOutcome::Incorrect, *strategy, "text_differs", text.clone()),
+        None => no_answer(),
+    }
+}
+
+/// Verifies a response against a gold of mathematics that is words: `\text{even}`.
+fn verify_words(case: &Case<'_>, gold: &str, response: &str) -> Verdict {
+    let is_equal = |claim: &str| {
+        let claim = claim.trim();
+        let noun = ["the ", "a ", "an "].iter().find_map(|article| claim.strip_prefix(article)).unwrap_or(claim);
+        let bare = noun.trim().trim_matches('$');
+        matches!(math::equal_for(case.question, gold, bare), Outcome::Equal(_)) || math::same_text(gold, bare)
+    };
+    find_words(response, &is_equal)
+}
+
 fn verify_text(gold: &str, response: &str) -> Verdict {
-    let allowed = text::allowed(gold);
+    let gold = characters::plain(gold);
+    let response = characters::plain(response);
+    let allowed = text::allowed(&gold);
     if allowed.is_empty() {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     }
-    let announced = phrases::announced(response);
-    let candidates = [
-        boxes::boxed(response).map(|answer| (Strategy::Boxed, answer)),
-        announced.map(|(strategy, sentence)| (strategy, sentence.to_owned())),
-        Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX),
-        extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())),
-    ];
-    // A box or an announcement is final; without either, the whole response or its last line may be the answer.
-    let marked = candidates.iter().take(2).flatten().next();
-    let tried: Vec<&(Strategy, String)> = match marked {
-        Some(candidate) => vec![candidate],
-        None => candidates.iter().skip(2).flatten().filter(|(_, answer)| !answer.is_empty()).collect(),
+    let is_equal = |claim: &str| {
+        [text::normalise(&text::unwrap_latex(claim)), text::normalise(claim)].iter().any(|text| allowed.contains(text))
     };
-    let is_equal = |answer: &str| {
-        let claim = phrases::without_reason(answer);
-        // "Paris, the capital of France": what follows a comma explains.
-        let named = claim.split([',', '(', ';']).next().unwrap_or(claim);
-        [answer, claim, named].iter().any(|text| {
-            allowed.contains(&text::normalise(&text::unwrap_latex(text))) || allowed.contains(&text::normalise(text))
-        })
-    };
-    if let Some((strategy, answer)) = tried.iter().find(|(_, answer)| is_equal(answer)) {
-        return verdict(VerdictOutcome::Correct, *strategy, "same_text", answer.clone());
-    }
-    match tried.last() {
-        Some((strategy, answer)) => verdict(VerdictOutcome::Incorrect, *strategy, "text_differs", answer.clone()),
-        None => no_answer(),
-    }
+    find_words(&response, &is_equal)
 }

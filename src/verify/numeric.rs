@@ -4,7 +4,7 @@
 //! scientific notation, scale words (`3 million`) and numbers in words; what is left goes to the mathematics parser
 //! (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not compared. An answer may have more decimals than a decimal gold of
 //! three or more significant digits, if it rounds to it; a percent sign may stand or, from 1 up, be missing; a scale
-//! word may be missing on one side, because questions ask "how many million".
+//! word may be missing on one side where the question names it ("how many million").
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -51,8 +51,10 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
         match math::rational(text) {
             Ok(value) => return Ok(Number { value, places: None, percent: false, scale: 1 }),
             Err(math::Fault::OverBudget) => return Err(Problem::OverBudget),
-            // `5 m/s` is a number with a unit; `2^x` is no number.
-            Err(_) if clean.contains(['^', '\\', '*', '+', '\u{221a}', '\u{3c0}']) => return Err(Problem::NoNumber),
+            // `5 m/s` is a number with a unit; `2^x`, `30x`, `5!` and `7:30` are none.
+            Err(_) if scan.is_formula || clean.contains(['^', '\\', '*', '+', '\u{221a}', '\u{3c0}']) => {
+                return Err(Problem::NoNumber);
+            }
             Err(_) => {}
         }
     }
@@ -109,8 +111,9 @@ fn written(text: &str) -> Option<Number> {
     None
 }
 
-/// Returns whether an answer equals a gold, and by which rule.
-pub(super) fn equal(gold: &Number, answer: &Number) -> Option<&'static str> {
+/// Returns whether an answer equals a gold, and by which rule. A scale word may be missing on one side where the question
+/// asks for so many of it: "how many million".
+pub(super) fn equal(question: &str, gold: &Number, answer: &Number) -> Option<&'static str> {
     if gold.percent != answer.percent {
         let hundred = RBig::from(100);
         let scaled =
@@ -120,13 +123,19 @@ pub(super) fn equal(gold: &Number, answer: &Number) -> Option<&'static str> {
         let same = gold.value == answer.value && is_percentage;
         return (scaled || same).then_some("percent_equal");
     }
-    if gold.value == answer.value {
-        // `3 million` is not `3 billion`.
-        let scales_agree = gold.scale == answer.scale || gold.scale == 1 || answer.scale == 1;
-        return scales_agree.then_some("rational_equal");
+    if gold.scale != answer.scale {
+        if scaled_value(gold) == scaled_value(answer) {
+            return Some("scale_equal");
+        }
+        let one_is_bare = gold.scale == 1 || answer.scale == 1;
+        let is_asked = words::names_scale(question, gold.scale.max(answer.scale));
+        return (one_is_bare && is_asked && gold.value == answer.value).then_some("rational_equal");
     }
-    if gold.scale != answer.scale && scaled_value(gold) == scaled_value(answer) {
-        return Some("scale_equal");
+    if gold.value == answer.value {
+        return Some("rational_equal");
+    }
+    if math::is_noise(&gold.value, &answer.value, answer.places) {
+        return Some("rounded_equal");
     }
     math::rounds_to_gold(&gold.value, gold.places, &answer.value, answer.places).then_some("rounded_equal")
 }
@@ -161,11 +170,26 @@ struct Scan {
     numbers: Vec<Number>,
     /// Whether signs of a computation stand around the numbers.
     mathematical: bool,
+    /// Whether a number goes on as a formula: with a variable, a factorial, or as a time or ratio.
+    is_formula: bool,
+}
+
+/// Returns whether what stands right behind a number makes a formula of it.
+fn goes_on(characters: &[char], end: usize) -> bool {
+    let get = |at: usize| characters.get(at).copied();
+    let is_letter = |at: usize| get(at).is_some_and(|c| c.is_ascii_alphabetic());
+    match get(end) {
+        // At the end of a sentence it exclaims.
+        Some('!') => !characters.iter().any(|c| c.is_alphabetic()),
+        Some(':') => get(end + 1).is_some_and(|c| c.is_ascii_digit()),
+        Some('x' | 'y' | 'z' | 'n' | 'a' | 'b' | 'p' | 'q' | 'r' | 't' | 'u' | 'v' | 'w' | 'i') => !is_letter(end + 1),
+        _ => false,
+    }
 }
 
 fn scan(text: &str) -> Result<Scan, Problem> {
     let characters: Vec<char> = text.chars().collect();
-    let mut scan = Scan { numbers: Vec::new(), mathematical: false };
+    let mut scan = Scan { numbers: Vec::new(), mathematical: false, is_formula: false };
     let mut at = 0;
     let mut sign_at = None;
     while let Some(&character) = characters.get(at) {
@@ -177,6 +201,9 @@ fn scan(text: &str) -> Result<Scan, Problem> {
                 number.value = -number.value;
             }
             scan.numbers.push(number);
+            if goes_on(&characters, end) {
+                (scan.mathematical, scan.is_formula) = (true, true);
+            }
             at = end;
             sign_at = None;
             continue;
@@ -292,7 +319,8 @@ fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem
     let percent = after.starts_with('%') || after.starts_with("percent") || after.starts_with("per cent");
     let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
     let first: String = after.chars().take(1).collect();
-    let scale = words::scale(word).or_else(|| words::scale(&first)).unwrap_or(1);
+    let is_thousand = get(at) == Some('k') && !get(at + 1).is_some_and(|c| c.is_alphanumeric());
+    let scale = words::scale(word).or_else(|| words::scale(&first)).unwrap_or(if is_thousand { 1_000 } else { 1 });
     Ok((Number { value, places, percent, scale }, at))
 }
 

@@ -102,29 +102,56 @@ static MATCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
     matcher.expect("some eighty short phrases always make an automaton")
 });
 
-/// Returns the last announced answer.
+/// Returns the last announced answer that is no denial.
 pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
+    announcements(text).into_iter().find(|(_, sentence)| !is_denial(sentence))
+}
+
+/// Returns what is announced, the last first.
+pub(super) fn announcements(text: &str) -> Vec<(Strategy, &str)> {
     let lower = text.to_ascii_lowercase();
     let found: Vec<Match> = MATCHER.find_overlapping_iter(&lower).collect();
     let mut search_end = lower.len();
+    let mut announced = Vec::new();
     for _ in 0..TRIES_MAX {
-        let (start, end, strategy) = last_phrase(&lower, &found, search_end)?;
-        let rest = text.get(end..)?;
-        let sentence = sentence(rest);
+        let Some((start, end, strategy)) = last_phrase(&lower, &found, search_end) else { break };
+        let sentence = sentence(text.get(end..).unwrap_or(""));
         let is_answer =
             sentence.chars().any(char::is_alphanumeric) || sentence.contains(['\u{221e}', '\u{2205}', '\\']);
-        if is_answer && !is_denied(sentence) {
-            return Some((strategy, sentence));
+        if is_answer && !is_preliminary(sentence) && !(strategy == Strategy::HashMark && is_heading(sentence)) {
+            announced.push((strategy, sentence));
         }
         search_end = start;
     }
-    None
+    announced
 }
 
-/// An announcement that says what the answer is not, or that there is one to come.
-fn is_denied(sentence: &str) -> bool {
+/// Returns the rest of the line in which a sentence of the text stands, from its start.
+pub(super) fn line_of<'a>(text: &'a str, sentence: &'a str) -> &'a str {
+    let start = (sentence.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|start| *start <= text.len());
+    let line = start.and_then(|start| text.get(start..)).and_then(|rest| rest.lines().next());
+    trim_decoration(line.unwrap_or(sentence))
+}
+
+/// A Markdown heading with a number: "3. Conclusion".
+fn is_heading(line: &str) -> bool {
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let title = rest.strip_prefix(['.', ')', ':']).map(str::trim_start);
+    rest.len() < line.len() && title.is_some_and(|title| title.starts_with(|c: char| c.is_alphabetic()))
+}
+
+/// An announcement that says what the answer is not.
+fn is_denial(sentence: &str) -> bool {
     let lower = sentence.to_ascii_lowercase();
-    ["not ", "n't ", "in the form", "of the form", "to be", "given by the", "as follows", "therefore", "obtained by"]
+    let is_taken_back = lower.contains(" but ");
+    !is_taken_back
+        && ["not ", "n't ", "never ", "definitely not ", "certainly not "].iter().any(|start| lower.starts_with(start))
+}
+
+/// An announcement of an answer that is to come.
+fn is_preliminary(sentence: &str) -> bool {
+    let lower = sentence.to_ascii_lowercase();
+    ["in the form", "of the form", "to be", "given by the", "as follows", "therefore", "obtained by"]
         .iter()
         .any(|start| lower.starts_with(start))
 }
@@ -246,7 +273,7 @@ fn sentence(rest: &str) -> &str {
 }
 
 /// Returns where the first sentence ends: at a point before white space, outside formulas.
-fn sentence_end(line: &str) -> usize {
+pub(super) fn sentence_end(line: &str) -> usize {
     let mut dollars = 0usize;
     let mut characters = line.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
@@ -255,13 +282,7 @@ fn sentence_end(line: &str) -> usize {
             '$' => dollars += 1,
             '\u{3002}' => return at,
             '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
-                // `p.m.` and `5. ` differ: a letter and a point before another letter is an abbreviation.
-                let before = line.get(..at).unwrap_or("");
-                let is_abbreviation = before.ends_with("p.m")
-                    || before.ends_with("a.m")
-                    || before.ends_with("P.M")
-                    || before.ends_with("A.M");
-                if !is_abbreviation {
+                if !is_abbreviation(line.get(..at).unwrap_or("")) || next.is_none() {
                     return at;
                 }
             }
@@ -269,6 +290,19 @@ fn sentence_end(line: &str) -> usize {
         }
     }
     line.len()
+}
+
+/// Returns whether a point belongs to the word in front of it: titles, `p.m.`, `U.S.`, but not the letter of a choice.
+fn is_abbreviation(before: &str) -> bool {
+    const SHORT: &[&str] = &[
+        "Dr", "Mr", "Mrs", "Ms", "St", "Prof", "Jr", "Sr", "Mt", "Ft", "No", "vs", "approx", "Fig", "Eq", "Sec", "ca",
+        "Inc", "Ltd", "Gen", "Col", "Capt", "Rev", "Hon", "Sgt", "Lt",
+    ];
+    let word = before.rsplit(|c: char| c.is_whitespace() || matches!(c, '*' | '"' | '(')).next().unwrap_or("");
+    // `U.S`, `p.m`, `e.g`: letters with points between them.
+    let is_initials =
+        word.len() > 1 && word.split('.').all(|part| part.len() == 1 && part.bytes().all(|b| b.is_ascii_alphabetic()));
+    SHORT.contains(&word) || is_initials
 }
 
 /// Takes Markdown emphasis, quotes and closing punctuation off the ends.

@@ -40,14 +40,18 @@ fn strip_ends(text: &str) -> &str {
 
 /// Returns the content of a text that stands in math delimiters and text wrappers, or the text itself.
 pub(super) fn unwrap_latex(text: &str) -> String {
-    let mut inner = text.trim().trim_matches('$').trim();
-    for _ in 0..3 {
-        let wrapper = ["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\textrm{", "\\mbox{", "\\(", "\\boxed{"]
-            .iter()
-            .find_map(|opening| inner.strip_prefix(opening));
-        let Some(rest) = wrapper else { break };
-        let Some(content) = rest.strip_suffix('}').or_else(|| rest.strip_suffix("\\)")) else { break };
-        inner = content.trim();
+    const WRAPPERS: &[&str] =
+        &["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\textrm{", "\\mbox{", "\\emph{", "\\boxed{"];
+    let mut bare = text.trim().trim_matches('$').replace("\\(", "").replace("\\)", "");
+    for wrapper in WRAPPERS {
+        // A wrapper and the brace that closes it, as often as it stands there.
+        for _ in 0..8 {
+            let Some((before, after)) = bare.split_once(wrapper) else { break };
+            let Some((content, behind)) = after.split_once('}').filter(|(content, _)| !content.contains('{')) else {
+                break;
+            };
+            bare = format!("{before}{content}{behind}");
+        }
     }
-    inner.replace("\\ ", " ").replace('~', " ")
+    bare.replace("\\ ", " ").replace("\\,", " ").replace('~', " ")
 }

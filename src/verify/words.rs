@@ -53,6 +53,15 @@ pub(super) fn scale(word: &str) -> Option<u64> {
     SCALES.iter().find(|(name, _)| *name == word).map(|(_, factor)| *factor)
 }
 
+/// Returns whether a text names a scale: "million" for 1,000,000.
+pub(super) fn names_scale(text: &str, factor: u64) -> bool {
+    let lower = text.to_lowercase();
+    let named = |word: &str| {
+        scale(word) == Some(factor) || word.strip_suffix('s').is_some_and(|singular| scale(singular) == Some(factor))
+    };
+    lower.split(|c: char| !c.is_alphanumeric()).any(named)
+}
+
 fn english(text: &str) -> Option<u64> {
     let lower = text.trim().to_lowercase();
     let words: Vec<&str> = lower.split([' ', '-']).filter(|word| !word.is_empty()).collect();

@@ -35,6 +35,7 @@ mod squash;
 mod tables;
 mod texts;
 mod token;
+mod undone;
 mod unit_words;
 mod units;
 
@@ -75,6 +76,11 @@ pub(super) enum Outcome {
     UnreadableGold,
     /// The answer holds notation that is not known here.
     UnreadableAnswer,
+}
+
+/// Compares an answer to a question with its gold; the question tells whether a list has an order. It may be empty.
+pub(super) fn equal_for(_question: &str, gold: &str, answer: &str) -> Outcome {
+    equal(gold, answer)
 }
 
 /// Compares an answer with a gold, both as text without surrounding prose.
@@ -170,12 +176,72 @@ pub(super) fn is_wordless(text: &str) -> bool {
     wordless
 }
 
+/// Returns whether a word is a unit, or part of one, when it stands behind a number.
+pub(super) fn is_unit_word(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    units::is_known(word)
+        || units::is_known(&lower)
+        || units::is_letter(word)
+        || matches!(
+            lower.as_str(),
+            "degrees"
+                | "degree"
+                | "percent"
+                | "am"
+                | "pm"
+                | "a.m"
+                | "p.m"
+                | "square"
+                | "cubic"
+                | "squared"
+                | "cubed"
+                | "per"
+        )
+}
+
+/// Returns whether a gold is words and no mathematics: `\text{even}`.
+pub(super) fn is_words(text: &str) -> bool {
+    match parser::parse(text) {
+        Ok(tree) => matches!(tree, expression::Expression::Text(_)),
+        Err(_) => !text.contains(|c: char| c.is_ascii_digit() || matches!(c, '^' | '=' | '+')) && text.contains(' '),
+    }
+}
+
+/// Returns whether a gold holds words beside its mathematics.
+pub(super) fn has_words(text: &str) -> bool {
+    match parser::parse(text) {
+        Ok(tree) => {
+            let mut found = false;
+            tree.walk(&mut |part| found |= matches!(part, expression::Expression::Text(_)));
+            found
+        }
+        Err(_) => text.split(|c: char| !c.is_ascii_alphabetic()).any(|word| word.len() > 3),
+    }
+}
+
+/// Returns the text behind the last equals sign that stands outside of brackets.
+pub(super) fn last_side_text(text: &str) -> &str {
+    let mut depth = 0usize;
+    let mut last = 0;
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '=' if depth == 0 => last = at + 1,
+            _ => {}
+        }
+    }
+    text.get(last..).unwrap_or(text)
+}
+
 /// Returns the exact value of a text, if it reads as a rational number.
 pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
     let tree = shapes::last_side(parser::parse(text)?);
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 
-pub(super) use rounding::rounds_to_gold;
+pub(super) use rounding::{is_noise, rounds_to_gold};
 pub(super) use squash::same_text;
+pub(super) use squash::same_typesetting;
 pub(super) use tables::superscript;
+pub(super) use undone::{is_irreducible, leaves_work};

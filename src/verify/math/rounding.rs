@@ -47,6 +47,22 @@ pub(in crate::verify) fn rounds_to_gold(
     }
 }
 
+/// Fewest significant digits of a decimal that a computer's arithmetic has made.
+const NOISY_DIGITS_MIN: usize = 15;
+/// Largest noise of such a decimal, as a part of its value.
+const NOISE_DIGITS: usize = 14;
+
+/// Returns whether an answer is a gold but for the noise of a computer's arithmetic: `0.30000000000000004`.
+pub(in crate::verify) fn is_noise(gold: &RBig, answer: &RBig, answer_places: Option<u32>) -> bool {
+    let Some(places) = answer_places else { return false };
+    if significant(answer, places) < NOISY_DIGITS_MIN {
+        return false;
+    }
+    let magnitude = |value: RBig| if value < RBig::ZERO { -value } else { value };
+    let allowed = magnitude(gold.clone()) / RBig::from(IBig::from(10).pow(NOISE_DIGITS));
+    magnitude(gold - answer) <= allowed
+}
+
 /// Returns the number of decimals of a signed decimal literal.
 pub(super) fn places(expression: &Expression) -> Option<u32> {
     match expression {

@@ -29,6 +29,16 @@ pub(in crate::verify) fn same_text(left: &str, right: &str) -> bool {
     left == right || (is_words(&left) && is_words(&right) && strip_words(&left) == strip_words(&right))
 }
 
+/// Returns whether two formulas are written with the same signs in the same order, whatever their layout.
+pub(in crate::verify) fn same_typesetting(left: &str, right: &str) -> bool {
+    let bare = |text: &str| -> String {
+        let text = squash(text).replace("\\cdot", "*").replace("\\times", "*").replace("**", "^");
+        text.chars().filter(|c| !matches!(c, '{' | '}' | '*' | '$')).collect()
+    };
+    let (left, right) = (bare(left), bare(right));
+    !left.is_empty() && left == right
+}
+
 /// Reads a decimal comma as a point, if that is all the text can mean besides a list.
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
     let trimmed: String =

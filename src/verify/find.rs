@@ -1,0 +1,152 @@
+//! Finds the answer of a response to a question of mathematics or for a number: the regions of [`super`] in order.
+
+use super::extract::{self, Strategy};
+use super::statement::{self, Place, Stated};
+use super::{boxes, math, numeric, phrases};
+
+/// Longest response that is read as a whole answer, in bytes.
+pub(super) const WHOLE_BYTES_MAX: usize = 400;
+
+/// Where an answer was found, and what is stated there.
+pub(super) type Found = (Strategy, Stated);
+
+/// Finds the answer to a question of mathematics.
+pub(super) fn math(gold: &str, response: &str) -> Option<Found> {
+    let one = |strategy: Strategy, text: &str| Some((strategy, Stated::One(text.to_owned())));
+    if let Some(content) = boxes::boxed(response) {
+        return Some((Strategy::Boxed, in_box(gold, content)));
+    }
+    if math::same_text(gold, response) {
+        return one(Strategy::Whole, response);
+    }
+    let in_sentence = |sentence: &str, place: Place| {
+        let claim = phrases::without_reason(sentence);
+        [sentence, claim]
+            .into_iter()
+            .find(|text| is_whole(gold, text))
+            .map_or_else(|| settle(statement::read(sentence, place)), |text| Stated::One(text.to_owned()))
+    };
+    if let Some(found) = announced(response, &|sentence| in_sentence(sentence, Place::Announced)) {
+        return Some(found);
+    }
+    if response.len() <= WHOLE_BYTES_MAX && math::is_wordless(response) {
+        return one(Strategy::Whole, response);
+    }
+    unannounced(response, &|sentence, place| in_sentence(sentence, place))
+}
+
+/// Finds the answer to a question for a number.
+pub(super) fn numeric(response: &str) -> Option<Found> {
+    let one = |strategy: Strategy, text: &str| Some((strategy, Stated::One(text.to_owned())));
+    if let Some(content) = boxes::boxed(response) {
+        let stated = if statement::has_prose(&content) {
+            settle(statement::read(&content, Place::Announced))
+        } else {
+            Stated::One(content)
+        };
+        return Some((Strategy::Boxed, stated));
+    }
+    let in_sentence = |sentence: &str, place: Place| {
+        // "The answer is 5 because ...".
+        let is_number = !statement::has_prose(sentence) && numeric::read(sentence).is_ok();
+        if is_number { Stated::One(sentence.to_owned()) } else { settle(statement::read(sentence, place)) }
+    };
+    if let Some(found) = announced(response, &|sentence| in_sentence(sentence, Place::Announced)) {
+        return Some(found);
+    }
+    if numeric::is_bare(response) && !statement::has_prose(response) {
+        return one(Strategy::Whole, response);
+    }
+    unannounced(response, &|sentence, place| in_sentence(sentence, place))
+}
+
+/// Returns whether a text is read as one answer, not as a sentence: mathematics without prose, or the gold's own words.
+fn is_whole(gold: &str, text: &str) -> bool {
+    math::same_text(gold, text) || (math::is_readable(text) && !statement::has_prose(text))
+}
+
+/// Takes the answer out of a box: all of it, unless it holds a sentence.
+fn in_box(gold: &str, content: String) -> Stated {
+    let is_one = || math::is_readable(&content) && statement::quantities(&content) < 2;
+    if content.len() > WHOLE_BYTES_MAX || math::same_text(gold, &content) || !statement::has_prose(&content) || is_one()
+    {
+        return Stated::One(content);
+    }
+    let sentence = content.replace("\\text{", " ").replace("\\textbf{", " ").replace(['{', '}'], "");
+    if let Some((_, answer)) = phrases::announced(&sentence)
+        && math::is_readable(answer)
+        && statement::quantities(answer) < 2
+    {
+        return Stated::One(answer.to_owned());
+    }
+    // Golds in words are held against the whole box.
+    match statement::read(&content, Place::Announced) {
+        Stated::Nothing | Stated::Open(_) => Stated::One(content),
+        _ if math::has_words(gold) => Stated::One(content),
+        stated => settle(stated),
+    }
+}
+
+/// Unwraps a formula that holds a sentence itself: `$10 \text{ dollars after } 2 \text{ months}$`.
+fn settle(stated: Stated) -> Stated {
+    match stated {
+        Stated::One(text)
+            if text.contains("\\text") && statement::has_prose(&text) && statement::quantities(&text) > 1 =>
+        {
+            statement::read(&text, Place::Announced)
+        }
+        other => other,
+    }
+}
+
+/// Returns what the last announcement or hash line states; what is only denied is passed over, unless an earlier
+/// announcement states just that.
+fn announced(response: &str, read: &dyn Fn(&str) -> Stated) -> Option<Found> {
+    let mut denied: Option<(Strategy, &str)> = None;
+    for (strategy, sentence) in phrases::announcements(response) {
+        match read(sentence) {
+            Stated::Nothing => {}
+            Stated::Denied => denied = denied.or(Some((strategy, sentence))),
+            Stated::One(text) if denied.is_some_and(|(_, sentence)| sentence.contains(text.as_str())) => break,
+            stated => return Some((strategy, stated)),
+        }
+    }
+    denied.map(|(strategy, _)| (strategy, Stated::Denied))
+}
+
+/// Reads the bold line, else the last line with a quantity.
+fn unannounced(response: &str, read: &dyn Fn(&str, Place) -> Stated) -> Option<Found> {
+    if let Some(stated) = extract::bold_claims(response)
+        .iter()
+        .map(|claim| read(claim, Place::Announced))
+        .find(|stated| *stated != Stated::Nothing)
+    {
+        return Some((Strategy::Bold, stated));
+    }
+    if let Some(formula) = extract::last_display(response) {
+        return Some((Strategy::MathSpan, Stated::One(formula.to_owned())));
+    }
+    for line in extract::last_lines(response) {
+        for sentence in extract::sentences(line).into_iter().rev() {
+            if extract::is_program_text(sentence) {
+                return None;
+            }
+            let stated = read(sentence, Place::Free);
+            if stated != Stated::Nothing {
+                return Some((strategy(sentence, &stated), stated));
+            }
+        }
+    }
+    None
+}
+
+/// Names how an answer was found in the last line: as a formula, or as a number.
+fn strategy(sentence: &str, stated: &Stated) -> Strategy {
+    let in_span = |text: &String| {
+        sentence.split_once(text.as_str()).is_some_and(|(before, _)| before.trim_end().ends_with(['$', '(', '[']))
+    };
+    match stated {
+        Stated::One(text) if in_span(text) => Strategy::MathSpan,
+        _ => Strategy::LastNumber,
+    }
+}

@@ -1,0 +1,554 @@
+//! Takes a sentence apart into words, marks, remarks in brackets, and pieces of mathematics.
+//!
+//! A piece of mathematics is as long as its signs carry it: `2√3`, `4\pi^9`, `x = 5`, `-1013 ln 2026`, `(3, 7)`, `75k`. A number
+//! inside a word (`K9`) or an ordinal (`3rd`) is none. One pass; brackets are matched within a bounded sentence.
+
+use crate::verify::math;
+
+/// A part of a sentence: a kind, and where it stands in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) struct Piece {
+    pub(in crate::verify) kind: Kind,
+    /// Where the content begins and ends, delimiters left out.
+    pub(in crate::verify) start: usize,
+    pub(in crate::verify) end: usize,
+}
+
+/// What a part of a sentence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum Kind {
+    /// A word, an identifier, or a name of a variable.
+    Word,
+    /// A sign of punctuation.
+    Mark(char),
+    /// Mathematics that has a value, written plainly.
+    Quantity,
+    /// The same between math delimiters.
+    Span,
+    /// Words in brackets.
+    Remark,
+}
+
+/// Functions that are written without a backslash.
+const FUNCTIONS: &[&str] = &[
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "ln", "log", "lg", "sqrt", "exp", "cbrt",
+    "gcd", "lcm", "pi", "max", "min", "sinh", "cosh", "tanh",
+];
+/// Commands that stand between two operands.
+const INFIX: &[&str] = &[
+    "times", "cdot", "div", "pm", "mp", "le", "leq", "ge", "geq", "lt", "gt", "ne", "neq", "approx", "simeq", "in",
+    "cup", "cap", "equiv", "leqslant", "geqslant", "cong", "to", "mid", "setminus", "quad", "qquad", "ast",
+];
+/// Commands whose content is words.
+const WORD_COMMANDS: &[&str] =
+    &["text", "textbf", "textit", "textrm", "mathrm", "mbox", "mathbf", "emph", "operatorname", "textnormal"];
+
+/// A sentence being taken apart.
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    characters: Vec<(usize, char)>,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, characters: text.char_indices().collect() }
+    }
+
+    fn at(&self, index: usize) -> Option<char> {
+        self.characters.get(index).map(|(_, character)| *character)
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        self.characters.get(index).map_or(self.text.len(), |(offset, _)| *offset)
+    }
+
+    fn slice(&self, start: usize, end: usize) -> &'a str {
+        self.text.get(self.offset(start)..self.offset(end)).unwrap_or("")
+    }
+
+    fn starts_with(&self, index: usize, text: &str) -> bool {
+        self.text.get(self.offset(index)..).is_some_and(|rest| rest.starts_with(text))
+    }
+
+    /// Returns all pieces in order.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut index = 0;
+        while let Some(character) = self.at(index) {
+            let (kind, start, end, next) = self.piece(index, character);
+            index = next.max(index + 1);
+            if let Some(kind) = kind {
+                pieces.push(Piece { kind, start: self.offset(start), end: self.offset(end) });
+            }
+        }
+        pieces
+    }
+
+    /// Returns a piece with its content, and the index behind it.
+    fn piece(&self, index: usize, character: char) -> (Option<Kind>, usize, usize, usize) {
+        let nothing = |next: usize| (None, index, index, next);
+        if character.is_whitespace() || self.starts_with(index, "**") || self.starts_with(index, "\\$") {
+            return nothing(index + if character.is_whitespace() { 1 } else { 2 });
+        }
+        if let Some((start, end, next)) = self.span(index) {
+            let content = self.slice(start, end);
+            let says = content.contains(|c: char| c.is_ascii_digit())
+                || content.chars().filter(|c| c.is_alphabetic()).count() > 1
+                || content.contains(|c: char| !c.is_alphanumeric() && !c.is_whitespace());
+            return (Some(if says { Kind::Span } else { Kind::Word }), start, end, next);
+        }
+        if matches!(character, '$' | '`' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}') {
+            return nothing(index + 1);
+        }
+        if let Some(end) = self.fragment(index) {
+            let is_value = has_value(self.slice(index, end));
+            return (Some(if is_value { Kind::Quantity } else { Kind::Word }), index, end, end);
+        }
+        if matches!(character, '(' | '[')
+            && let Some(close) = self.closing(index)
+        {
+            return (Some(Kind::Remark), index + 1, close, close + 1);
+        }
+        if is_word_character(character) {
+            let mut end = index;
+            while let Some(next) =
+                self.at(end).filter(|c| is_word_character(*c) || matches!(c, '\'' | '-' | '\u{2019}'))
+            {
+                // Scripts without spaces are cut where letters of another script begin.
+                if end > index && next.is_ascii() != self.at(end - 1).is_some_and(|c| c.is_ascii()) {
+                    break;
+                }
+                if matches!(next, '\'' | '-') && !self.at(end + 1).is_some_and(is_word_character) {
+                    break;
+                }
+                end += 1;
+                // `p.m`, `U.S`: letters with points between them.
+                let is_initial = end - index == 1 || end >= 2 && self.at(end - 2) == Some('.');
+                if is_initial
+                    && self.at(end) == Some('.')
+                    && self.at(end + 1).is_some_and(|c| c.is_ascii_alphabetic())
+                    && !self.at(end + 2).is_some_and(|c| c.is_ascii_alphabetic())
+                {
+                    end += 1;
+                }
+            }
+            return (Some(Kind::Word), index, end.max(index + 1), end.max(index + 1));
+        }
+        if character == '\\' {
+            // A command that stands for no value here.
+            let name = self.command(index);
+            return nothing(index + 1 + name.len().max(1));
+        }
+        (Some(Kind::Mark(character)), index, index + 1, index + 1)
+    }
+
+    /// Returns the content of a span between math delimiters that begins here, and the index behind it.
+    fn span(&self, index: usize) -> Option<(usize, usize, usize)> {
+        let (open, close) = [("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$")]
+            .into_iter()
+            .find(|(open, _)| self.starts_with(index, open))?;
+        let start = index + open.len();
+        let mut end = start;
+        while self.at(end).is_some() && !self.starts_with(end, close) {
+            // An escaped sign closes nothing.
+            end += if self.at(end) == Some('\\') && !matches!(self.at(end + 1), Some(')' | ']')) { 2 } else { 1 };
+        }
+        self.at(end)?;
+        let content = self.slice(start, end);
+        if content.trim().is_empty() {
+            return None;
+        }
+        // `$5 for 3 apples at $2`: prices, not a span.
+        let has_prose = || {
+            content.split_whitespace().any(|word| {
+                word.chars().all(|c| c.is_ascii_alphabetic()) && word.len() >= 3 && !FUNCTIONS.contains(&word)
+            })
+        };
+        let is_price =
+            open == "$" && content.starts_with(|c: char| c.is_ascii_digit()) && has_prose() && !content.contains('\\');
+        (!is_price).then_some((start, end, end + close.len()))
+    }
+
+    fn command(&self, index: usize) -> String {
+        self.characters.iter().skip(index + 1).map(|(_, c)| *c).take_while(char::is_ascii_alphabetic).collect()
+    }
+
+    /// Returns the index of the bracket that closes the one here.
+    fn closing(&self, index: usize) -> Option<usize> {
+        let mut depth = 0usize;
+        let mut at = index;
+        while let Some(character) = self.at(at) {
+            match character {
+                '\\' => at += 1,
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn blanks(&self, mut index: usize) -> usize {
+        while self.at(index) == Some(' ') {
+            index += 1;
+        }
+        index
+    }
+
+    /// Returns where the mathematics ends that begins here, if any does.
+    fn fragment(&self, start: usize) -> Option<usize> {
+        let before = start.checked_sub(1).and_then(|before| self.at(before));
+        if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return None;
+        }
+        let mut end = self.opening(start)?;
+        loop {
+            // Marks and factors without a blank.
+            match self.at(end) {
+                Some('%' | '\u{b0}' | '\'') => {
+                    end += 1;
+                    continue;
+                }
+                Some('!') if self.is_factorial(end) => {
+                    end += 1;
+                    continue;
+                }
+                Some('^' | '_') => {
+                    let Some(next) = self.exponent(end + 1) else { return Some(end) };
+                    end = next;
+                    continue;
+                }
+                Some(character) if math::superscript(character).is_some() => {
+                    end += 1;
+                    continue;
+                }
+                Some(character)
+                    if !character.is_whitespace() && (!character.is_ascii_digit() || !self.ends_in_digit(end)) =>
+                {
+                    if character != '-'
+                        && character != '+'
+                        && character != '*'
+                        && let Some(next) = self.factor(end)
+                    {
+                        end = next;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            if let Some(next) = self.continued(end) {
+                end = next;
+                continue;
+            }
+            return Some(end);
+        }
+    }
+
+    fn ends_in_digit(&self, end: usize) -> bool {
+        end.checked_sub(1).and_then(|before| self.at(before)).is_some_and(|c| c.is_ascii_digit())
+    }
+
+    /// Behind a number or bracket and with no words in front, an exclamation mark is a factorial.
+    fn is_factorial(&self, at: usize) -> bool {
+        let behind = at.checked_sub(1).and_then(|before| self.at(before));
+        let joins = self.at(at + 1).is_some_and(|c| !c.is_whitespace() && !matches!(c, '.' | '*' | '"' | '!'));
+        let is_alone = !self.characters.iter().take(at).any(|(_, c)| c.is_alphabetic());
+        behind.is_some_and(|c| c.is_ascii_digit() || c == ')') && (joins || is_alone)
+    }
+
+    /// Takes an operator with what follows it, or a factor behind a blank.
+    fn continued(&self, end: usize) -> Option<usize> {
+        let at = self.blanks(end);
+        let character = self.at(at)?;
+        if self.starts_with(at, "**") {
+            return None;
+        }
+        let operator = match character {
+            '+' | '-' | '*' | '/' | '=' | '<' | '>' | '^' | '\u{d7}' | '\u{b7}' | '\u{f7}' | '\u{b1}' | '\u{2264}'
+            | '\u{2265}' | '\u{2260}' | '\u{2248}' | '\u{22c5}' | '\u{2208}' | '\u{222a}' | '\u{2229}' | '~' => {
+                let doubled = matches!((character, self.at(at + 1)), ('<' | '>' | '=' | '!', Some('=')));
+                Some(1 + usize::from(doubled))
+            }
+            // `7.02 x 10^5`.
+            'x' | 'X'
+                if at > end && self.at(at + 1) == Some(' ') && self.at(at + 2).is_some_and(|c| c.is_ascii_digit()) =>
+            {
+                Some(1)
+            }
+            'x' if at == end && self.starts_with(at, "x10") => Some(1),
+            ':' if self.at(at + 1).is_some_and(|c| c.is_ascii_digit()) && self.ends_in_digit(end) => Some(1),
+            '\\' => {
+                let name = self.command(at);
+                INFIX.contains(&name.as_str()).then(|| 1 + name.len())
+            }
+            _ => None,
+        };
+        if let Some(length) = operator {
+            // A dash that is set off by blanks on one side only joins words.
+            let lone = matches!(character, '-') && at > end && self.at(at + 1).is_some_and(|c| !c.is_whitespace());
+            if lone && !self.ends_in_digit(end) {
+                return None;
+            }
+            let next = self.blanks(at + length);
+            return self.operand(next);
+        }
+        // `-1013 ln 2026`, `2 \sqrt 3`, `1 1/2`.
+        if at == end {
+            return None;
+        }
+        match character {
+            '\\' => {
+                let name = self.command(at);
+                let is_spacing = name.is_empty() && matches!(self.at(at + 1), Some(',' | ';' | '!' | ':' | ' '));
+                if is_spacing {
+                    return self.operand(self.blanks(at + 2));
+                }
+                (!WORD_COMMANDS.contains(&name.as_str())).then(|| self.factor(at)).flatten()
+            }
+            '\u{221a}' | '\u{3c0}' => self.factor(at),
+            _ if character.is_ascii_digit() => {
+                let digits =
+                    |from: usize| self.characters.iter().skip(from).take_while(|(_, c)| c.is_ascii_digit()).count();
+                let above = digits(at);
+                let is_fraction = self.at(at + above) == Some('/') && digits(at + above + 1) > 0;
+                (is_fraction && self.ends_in_digit(end)).then(|| at + above + 1 + digits(at + above + 1))
+            }
+            _ if character.is_ascii_alphabetic() => {
+                let word = self.letters(at);
+                // `5 cm^2`.
+                let behind = self.at(at + word.len());
+                let is_raised = behind.is_some_and(|c| c == '^' || math::superscript(c).is_some());
+                if word.len() <= 3 && is_raised && self.ends_in_digit(end) {
+                    return Some(at + word.len());
+                }
+                let is_function = FUNCTIONS.contains(&word) && !matches!(word, "max" | "min");
+                is_function.then(|| self.factor(at)).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    fn letters(&self, index: usize) -> &'a str {
+        let count = self.characters.iter().skip(index).take_while(|(_, c)| c.is_ascii_alphabetic()).count();
+        self.slice(index, index + count)
+    }
+
+    /// Takes the first operand of a piece: letters only where a sign of mathematics follows.
+    fn opening(&self, start: usize) -> Option<usize> {
+        let first = self.at(start)?;
+        if first.is_ascii_alphabetic() {
+            let word = self.letters(start);
+            let behind = start + word.len();
+            let next = self.at(self.blanks(behind));
+            let is_glued = self.blanks(behind) == behind;
+            let is_function = FUNCTIONS.contains(&word);
+            if is_function {
+                let takes = match next {
+                    Some('(' | '^' | '{') => true,
+                    Some(c) => {
+                        c.is_ascii_digit() && word != "max" && word != "min" || c == '=' || c == '\\' || c == '\u{3c0}'
+                    }
+                    None => word == "pi",
+                };
+                return takes.then(|| self.factor(start)).flatten();
+            }
+            let is_name = word.len() == 1 || (word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+            let sign = match next {
+                Some('=' | '<' | '>' | '\u{2264}' | '\u{2265}' | '\u{2260}' | '\u{2248}' | '\u{2208}') => true,
+                Some('^' | '_') => is_glued,
+                Some('(') => {
+                    is_glued
+                        && word.len() == 1
+                        && self.closing(behind).is_some_and(|close| self.is_mathematical(behind + 1, close))
+                }
+                Some('+' | '/' | '*') => {
+                    word.len() == 1
+                        && !self.starts_with(self.blanks(behind), "**")
+                        && self.operand(self.blanks(self.blanks(behind) + 1)).is_some()
+                }
+                Some('-') => {
+                    word.len() == 1
+                        && (is_glued || self.at(self.blanks(behind) + 1) == Some(' '))
+                        && self.operand(self.blanks(self.blanks(behind) + 1)).is_some()
+                }
+                Some('\\') => is_glued || INFIX.contains(&self.command(self.blanks(behind)).as_str()),
+                _ => false,
+            };
+            return (is_name && sign).then_some(behind);
+        }
+        if matches!(first, '=' | '\u{2248}') {
+            // `= 34` on a line of its own.
+            return self.operand(self.blanks(start + 1));
+        }
+        self.operand(start)
+    }
+
+    /// Takes an operand with its sign.
+    fn operand(&self, start: usize) -> Option<usize> {
+        match self.at(start)? {
+            '-' | '+' | '\u{b1}' => {
+                let next = if self.at(start + 1) == Some(' ') { start + 2 } else { start + 1 };
+                // An escaped or a plain currency sign.
+                let next =
+                    next + if self.starts_with(next, "\\$") { 2 } else { usize::from(self.at(next) == Some('$')) };
+                self.factor(next)
+            }
+            '$' if self.at(start + 1).is_some_and(|c| c.is_ascii_digit()) => self.factor(start + 1),
+            '\\' if self.starts_with(start, "\\$") => self.factor(start + 2),
+            _ => self.factor(start),
+        }
+    }
+
+    /// Takes one factor without a sign.
+    fn factor(&self, start: usize) -> Option<usize> {
+        let first = self.at(start)?;
+        match first {
+            '0'..='9' => self.number(start),
+            '.' if self.at(start + 1).is_some_and(|c| c.is_ascii_digit()) => self.number(start + 1),
+            '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}' | '\u{3c0}' | '\u{221e}' | '\u{2205}' => Some(start + 1),
+            '\u{2460}'..='\u{2473}' => Some(start + 1),
+            '\u{221a}' => self.factor(start + 1),
+            '(' | '[' | '{' | '|' => {
+                let close = if first == '|' {
+                    (start + 1..self.characters.len()).find(|at| self.at(*at) == Some('|'))
+                } else {
+                    self.closing(start)
+                }?;
+                self.is_mathematical(start + 1, close).then_some(close + 1)
+            }
+            '\\' => self.command_factor(start),
+            _ if first.is_ascii_alphabetic() => {
+                let word = self.letters(start);
+                let end = start + word.len();
+                let is_name =
+                    word.len() == 1 || (word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+                if FUNCTIONS.contains(&word) {
+                    return self.factor(self.blanks(end)).or((word == "pi").then_some(end));
+                }
+                // An identifier goes on with digits.
+                let is_identifier = self.at(end).is_some_and(|c| c.is_ascii_digit());
+                (is_name && !is_identifier).then_some(end)
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&self, start: usize) -> Option<usize> {
+        let digit = |at: usize| self.at(at).is_some_and(|c| c.is_ascii_digit());
+        let mut end = start;
+        while digit(end) {
+            end += 1;
+        }
+        let first_group = end - start;
+        loop {
+            match self.at(end) {
+                Some('.' | ',') if digit(end + 1) => end += 1,
+                Some('{') if self.starts_with(end, "{,}") && digit(end + 3) => end += 3,
+                Some(' ' | '\'')
+                    if (1..=3).contains(&first_group) && (1..=3).all(|ahead| digit(end + ahead)) && !digit(end + 4) =>
+                {
+                    end += 1
+                }
+                Some('e' | 'E')
+                    if digit(end + 1) || (matches!(self.at(end + 1), Some('+' | '-')) && digit(end + 2)) =>
+                {
+                    end += 2
+                }
+                _ => break,
+            }
+            while digit(end) {
+                end += 1;
+            }
+        }
+        // `3rd` counts places; `75k`, `45m` go on.
+        let suffix = self.letters(end);
+        if matches!(suffix.to_ascii_lowercase().as_str(), "st" | "nd" | "rd" | "th") {
+            return None;
+        }
+        let suffix = if suffix.len() <= 12 { suffix.len() } else { 0 };
+        Some(end + suffix)
+    }
+
+    fn command_factor(&self, start: usize) -> Option<usize> {
+        let name = self.command(start);
+        let mut end = start + 1 + name.len();
+        if name.is_empty() {
+            // An escaped brace opens a set.
+            if self.starts_with(start, "\\{") {
+                let close = (start + 2..self.characters.len()).find(|at| self.starts_with(*at, "\\}"))?;
+                return Some(close + 2);
+            }
+            return None;
+        }
+        if WORD_COMMANDS.contains(&name.as_str()) || INFIX.contains(&name.as_str()) && name != "pm" {
+            return None;
+        }
+        if matches!(name.as_str(), "left" | "right" | "big" | "Big" | "bigl" | "bigr") {
+            return Some(if self.at(end) == Some('\\') { end + 2 } else { end + 1 });
+        }
+        if name == "begin" {
+            let rest = self.text.get(self.offset(start)..)?;
+            let last = rest.rfind("\\end{")?;
+            let close = rest.get(last..)?.find('}')? + last + 1;
+            return Some(start + rest.get(..close)?.chars().count());
+        }
+        while matches!(self.at(end), Some('{' | '[')) {
+            let Some(close) = self.closing(end) else { break };
+            end = close + 1;
+        }
+        Some(end)
+    }
+
+    fn exponent(&self, start: usize) -> Option<usize> {
+        if self.at(start) == Some('{') {
+            return self.closing(start).map(|close| close + 1);
+        }
+        self.operand(start)
+    }
+
+    /// Returns whether all that stands between two indices is mathematics.
+    fn is_mathematical(&self, start: usize, end: usize) -> bool {
+        let content = self.slice(start, end);
+        let mut letters = 0usize;
+        let mut is_command = false;
+        let mut word = String::new();
+        let mut says = false;
+        for character in content.chars().chain(std::iter::once(' ')) {
+            if character.is_ascii_alphabetic() {
+                letters += 1;
+                word.push(character);
+                continue;
+            }
+            let is_prose = letters > 1
+                && !is_command
+                && !FUNCTIONS.contains(&word.as_str())
+                && !(word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+            if is_prose || (character.is_alphabetic() && !matches!(character, '\u{3b1}'..='\u{3c9}')) {
+                return false;
+            }
+            says |= letters > 0 || !character.is_whitespace();
+            is_command = character == '\\';
+            letters = 0;
+            word.clear();
+        }
+        says && !content.contains("\\text") && !content.contains("\\mathrm")
+    }
+}
+
+fn is_word_character(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// Returns whether mathematics is more than a name.
+fn has_value(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit() || math::superscript(c).is_some())
+        || text.contains(['\u{3c0}', '\u{221e}', '\u{2205}', '\\', '=', '<', '>', '+', '*', '/', '^'])
+        || text.contains(|c: char| matches!(c, '\u{bc}'..='\u{be}' | '\u{2150}'..='\u{215e}' | '\u{2460}'..='\u{2473}' | '\u{2264}' | '\u{2265}'))
+        || text == "pi"
+}
