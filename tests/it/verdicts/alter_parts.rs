@@ -191,7 +191,7 @@ pub fn row(parts: &[String], row: Row, question: &str, dice: &mut Dice) -> Vec<A
     for at in 1..parts.len().min(4) {
         let mut swapped = parts.to_vec();
         swapped.swap(0, at);
-        if differs(&parts[0], &parts[at]) && (row == Row::Tuple || row == Row::List && orders(question)) {
+        if differs(&parts[0], &parts[at]) && (row == Row::Tuple || row == Row::List && surely_orders(question)) {
             found.push(("order_swapped", enclose(&swapped, row)));
         }
     }
@@ -223,7 +223,13 @@ pub fn row(parts: &[String], row: Row, question: &str, dice: &mut Dice) -> Vec<A
     found
 }
 
-/// Returns whether a question asks for an order.
+/// Returns whether the end of a question certainly asks for an order.
+fn surely_orders(question: &str) -> bool {
+    let end = question.trim().trim_end_matches('.').rsplit(". ").next().unwrap_or_default();
+    orders(end) && !end.contains("respectively")
+}
+
+/// Returns whether a question may ask for an order.
 pub fn orders(question: &str) -> bool {
     [
         "least to greatest",

@@ -248,7 +248,10 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
     let Some(rest) = value.plus(part.negated()) else { return };
     if rest.top > 0 {
         found.push(("undone_sum", format!("{}+{}", rest.latex(), part.latex())));
-        found.push(("undone_sum", format!("{}+{}", part.latex(), rest.latex())));
+        // A whole number plus a proper fraction may be meant as a mixed number.
+        if rest.is_whole() || rest.top > rest.bottom {
+            found.push(("undone_sum", format!("{}+{}", part.latex(), rest.latex())));
+        }
     }
     if let Some(more) = value.plus(part).filter(|more| more.top > 0) {
         found.push(("undone_difference", format!("{}-{}", more.latex(), part.latex())));
@@ -296,7 +299,8 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
             found.push(("undone_root", format!("\\sqrt{{{}}}", number * number)));
         }
     }
-    for base in 2..=12i128 {
+    // A power of ten is a way to write a number.
+    for base in (2..=12i128).filter(|&base| base != 10) {
         for exponent in 2..=10u32 {
             if base.checked_pow(exponent) == Some(number) {
                 found.push(("undone_power", format!("{base}^{{{exponent}}}")));
