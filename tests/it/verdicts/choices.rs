@@ -66,7 +66,7 @@ const CHOICE_TEXT_DRESSES: [(&str, &str); 14] = [
 ];
 
 /// Responses that give an open answer `<X>`.
-pub const TEXT_DRESSES: [(&str, &str); 24] = [
+pub const TEXT_DRESSES: [(&str, &str); 25] = [
     ("bare", "<X>"),
     ("period", "<X>."),
     ("quoted", "\"<X>\""),
@@ -91,6 +91,7 @@ pub const TEXT_DRESSES: [(&str, &str); 24] = [
     ("it_was", "It was <X>."),
     ("explained", "Answer: <X>\nExplanation: this is well known."),
     ("spaced", "  <X>\n"),
+    ("bold_subject", "**<X>** is the answer."),
 ];
 
 /// Names and responses.

@@ -8,12 +8,14 @@ pub enum Needs {
     Plain,
     /// Another value, that is mentioned and rejected.
     Other,
+    /// A single number without a unit, and another value.
+    Bare,
     /// A single number.
     Number,
 }
 
 /// Responses around an answer `<X>`.
-pub const DRESSES: [(&str, &str, Needs); 44] = [
+pub const DRESSES: [(&str, &str, Needs); 57] = [
     ("box", "\\boxed{<X>}", Needs::Nothing),
     ("box_dollars", "$\\boxed{<X>}$", Needs::Nothing),
     ("box_display", "$$\\boxed{<X>}$$", Needs::Nothing),
@@ -62,4 +64,17 @@ pub const DRESSES: [(&str, &str, Needs); 44] = [
     ("bold_line", "We combine both parts and simplify.\n\n**<X>**", Needs::Plain),
     ("last_line", "We combine both parts and simplify.\n\n$<X>$", Needs::Nothing),
     ("last_display", "Combining both parts, we find\n\\[ <X> \\]", Needs::Nothing),
+    ("last_sentence", "We add both parts.\n\nSo the total is <X>.", Needs::Bare),
+    ("last_equation", "We solve for the unknown.\n\nTherefore, $n = <X>$.", Needs::Bare),
+    ("last_chain", "The value is $<X> + <W> - <W> = <X>$.", Needs::Bare),
+    ("bold_with_note", "In total this makes **<X>**.\n\n*Note: nothing else changes.*", Needs::Bare),
+    ("bold_before_check", "**Total: <X>**\n\nThat is more than the <W> of the first part.", Needs::Bare),
+    ("answer_for", "The answer is $<X>$ for $n = <W>$.", Needs::Bare),
+    ("answer_about", "**Answer:** <X> meters (about <W> feet)", Needs::Bare),
+    ("answer_with_rest", "The answer is <X> (with <W> left over).", Needs::Bare),
+    ("answer_since", "The final answer is <X> (since <W> fails).", Needs::Bare),
+    ("answer_subject", "Final Answer: The smallest value of $n$ is <X>.", Needs::Bare),
+    ("answer_subject_formula", "Therefore, the remainder when $k^2$ is divided by $m$ is $<X>$.", Needs::Bare),
+    ("box_explained", "\\boxed{<X> \\text{ (since all other cases fail)}}", Needs::Bare),
+    ("box_counted", "\\boxed{\\text{The number of solutions is } <X>}", Needs::Bare),
 ];

@@ -13,6 +13,8 @@ pub struct Gold {
     pub gold: String,
     pub question: String,
     pub choices: Vec<String>,
+    /// The published solution, or nothing.
+    pub solution: String,
 }
 
 /// Most golds read from one file.
@@ -62,5 +64,12 @@ fn read_row(set: &str, line: &str) -> Option<Gold> {
     let choices = row.get("choices").and_then(serde_json::Value::as_array);
     let choices = choices.into_iter().flatten().filter_map(|choice| choice.as_str().map(str::to_owned)).collect();
     let gold = if row.get("gold").is_some() { text("gold") } else { text("answer") };
-    (!gold.trim().is_empty()).then(|| Gold { set: set.to_owned(), kind, gold, question: text("question"), choices })
+    (!gold.trim().is_empty()).then(|| Gold {
+        set: set.to_owned(),
+        kind,
+        gold,
+        question: text("question"),
+        choices,
+        solution: text("solution"),
+    })
 }

@@ -24,7 +24,7 @@ pub struct Probe {
 }
 
 /// Most altered and most lawful responses for one gold.
-const EACH_MAX: usize = 64;
+const EACH_MAX: usize = 72;
 
 /// Responses around an altered answer.
 const ALTERED_DRESSES: [&str; 8] = [
@@ -105,10 +105,14 @@ fn formula(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
             Needs::Plain => is_plain && !template.contains("<W>"),
             Needs::Number => is_number && is_plain,
             Needs::Other => is_number,
+            Needs::Bare => matches!(&shape, Shape::Number(number, Affix::None) if number.value.top > 0) && is_plain,
         };
         if fits {
             lawful.push((format!("dress/{name}"), template.replace("<X>", &own).replace("<W>", &other)));
         }
+    }
+    if let Some(solution) = solution(gold, &own) {
+        lawful.push(("dress/worked_solution".to_owned(), solution));
     }
     let (forms, responses) = typesettings(&shape, &gold.question);
     for (name, text) in forms {
@@ -126,6 +130,26 @@ fn formula(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
     }
     lawful.extend(responses.into_iter().map(|(name, text)| (format!("form/{name}"), text)));
     (altered, lawful)
+}
+
+/// The published solution, if it ends with the gold as it stands here.
+fn solution(gold: &Gold, own: &str) -> Option<String> {
+    let text = gold.solution.trim();
+    let fits = text.ends_with(&format!("#### {own}"))
+        || text.matches("\\boxed{").count() == 1 && text.contains(&format!("\\boxed{{{own}}}"));
+    fits.then(|| text.to_owned())
+}
+
+/// The published solution with another value at its end.
+fn solution_altered(gold: &Gold, own: &str, other: &str) -> Option<String> {
+    let text = solution(gold, own)?;
+    let (boxed, hash) = (format!("\\boxed{{{own}}}"), format!("#### {own}"));
+    let other_boxed = format!("\\boxed{{{other}}}");
+    Some(if text.contains(&boxed) {
+        text.replace(&boxed, &other_boxed)
+    } else {
+        text.replace(&hash, &format!("#### {other}"))
+    })
 }
 
 /// Another value of the gold's kind, for sentences that name and reject it.
@@ -173,12 +197,21 @@ fn whole_alterations(shape: &Shape, own: &str, other: &str, gold: &Gold, dice: &
         |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '.' | '-' | ',' | '%' | '/'));
     let wrap = |text: &str| if plain(text) { text.to_owned() } else { format!("${text}$") };
     let is_number = matches!(shape, Shape::Number(..));
+    // Doubling nothing, or squaring one, would change nothing.
+    let is_large =
+        matches!(shape, Shape::Number(number, Affix::None) if number.value.top > 1 && number.value.is_whole());
     let mut found: Vec<Altered> = Vec::new();
     let templates = alter_words::sentences("<X>", "<W>");
     for (name, template) in templates {
-        let numeric_only = name == "bounded"
-            || ["apples", "$n", "$k", "too ", "subtracting"].iter().any(|word| template.contains(word));
-        if numeric_only && !is_number {
+        let numeric_only = matches!(name, "bounded" | "worked_on")
+            || ["apples", "$n", "$k", "too ", "subtracting", "meters", "first part", ">x$"]
+                .iter()
+                .any(|word| template.contains(word));
+        if numeric_only && !is_number || name == "worked_on" && !is_large {
+            continue;
+        }
+        // Where the question counts in dozens, so does the answer.
+        if ["dozen", "million"].iter().any(|word| template.contains(word) && gold.question.contains(word)) {
             continue;
         }
         // A list or a tuple beside another value may still be read as a longer list: keep to plain denials.
@@ -189,6 +222,7 @@ fn whole_alterations(shape: &Shape, own: &str, other: &str, gold: &Gold, dice: &
         let (x, w) = if raw { (own.to_owned(), other.to_owned()) } else { (wrap(own), wrap(other)) };
         found.push((name, template.replace("<X>", &x).replace("<W>", &w)));
     }
+    found.extend(solution_altered(gold, own, other).map(|text| ("worked_solution", text)));
     if let Shape::Number(number, Affix::None) = shape
         && number.value.is_whole()
     {
