@@ -134,7 +134,7 @@ pub(super) fn equal(question: &str, gold: &Number, answer: &Number) -> Option<&'
     if gold.value == answer.value {
         return Some("rational_equal");
     }
-    if math::is_noise(&gold.value, &answer.value, answer.places) {
+    if math::is_noise(&gold.value, gold.places, &answer.value, answer.places) {
         return Some("rounded_equal");
     }
     math::rounds_to_gold(&gold.value, gold.places, &answer.value, answer.places).then_some("rounded_equal")

@@ -133,7 +133,7 @@ impl Ball {
 
     /// Returns the value rounded to a floating-point number, for display and rough decisions.
     pub(super) fn rough(&self) -> f64 {
-        FBig::<HalfEven, 2>::from_repr(self.middle.clone(), Context::new(64)).to_f64().value()
+        FBig::<HalfEven, 2>::from_repr(self.middle.clone(), Context::new(0)).to_f64().value()
     }
 
     /// Returns whether the radius is below `2^-bits` times the value, or times one for values near zero.

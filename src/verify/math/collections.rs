@@ -1,35 +1,10 @@
-//! Many answers at once: lists, sets, tuples, matrices.
+//! Collections beside something that is none, tuples, and matrices; `lists` compares two collections.
 
 use super::Outcome;
 use super::compare::{Work, shape};
-use super::expression::{Bracket, Expression, Relation};
+use super::expression::{Bracket, Expression, Join};
 use super::limits::ELEMENTS_MAX;
-use super::shapes::expand_plus_minus;
-
-/// Returns the elements of a list or set, with `\pm` written out; `None` for anything else.
-pub(super) fn elements(expression: &Expression) -> Option<Vec<Expression>> {
-    match expression {
-        Expression::List(items, _) | Expression::Set(items) => {
-            let mut all = Vec::new();
-            for item in items {
-                match item {
-                    // Lists of sets stay lists of sets; lists within lists are one list.
-                    Expression::List(..) => all.extend(elements(item)?),
-                    _ => all.extend(expand_plus_minus(item)),
-                }
-            }
-            Some(all)
-        }
-        Expression::Union(parts) if parts.iter().all(|part| matches!(part, Expression::Set(_))) => {
-            let parts: Option<Vec<Vec<Expression>>> = parts.iter().map(elements).collect();
-            Some(parts?.into_iter().flatten().collect())
-        }
-        other => {
-            let expanded = expand_plus_minus(other);
-            (expanded.len() > 1).then_some(expanded)
-        }
-    }
-}
+use super::lists::{by_name, names_its_parts};
 
 /// Compares a collection with something that is none: a tuple of the same order, or its only element.
 pub(super) fn collection_and_other(
@@ -39,17 +14,20 @@ pub(super) fn collection_and_other(
     work: &mut Work,
 ) -> Outcome {
     if let Expression::Group { open, close, items: tuple } = other
-        && matches!(collection, Expression::List(..))
-        && items.len() == tuple.len()
-        && ((*open, *close) == (Bracket::Round, Bracket::Round) || tuple.len() > 2)
+        && let Expression::List(_, join) = collection
     {
-        return ordered(&by_name(items), tuple, work);
+        let named = names_its_parts(items);
+        let is_tuple = items.len() == tuple.len()
+            && ((*open, *close) == (Bracket::Round, Bracket::Round) || tuple.len() > 2)
+            && (named || *join == Join::Braces || work.asked.coordinates);
+        return if is_tuple { ordered(&by_name(items), tuple, work) } else { Outcome::Different("shape_differs") };
     }
-    // Elements that are all the same value are that value, given twice: `15\frac{39}{40}` or `\frac{639}{40}`.
     if items.is_empty() && matches!(other, Expression::Text(_)) {
         return super::texts::compare(&Expression::Set(Vec::new()), other);
     }
-    if items.is_empty() || items.len() > ELEMENTS_MAX {
+    // A list has as many answers as it says, but for alternatives: `15\frac{39}{40}` or `\frac{639}{40}`.
+    let is_list = matches!(collection, Expression::List(_, join) if *join != Join::Or);
+    if items.is_empty() || items.len() > ELEMENTS_MAX || is_list {
         return Outcome::Different("count_differs");
     }
     let mut outcome = Outcome::Different("count_differs");
@@ -62,22 +40,6 @@ pub(super) fn collection_and_other(
         }
     }
     outcome
-}
-
-/// Sorts definitions by the names they define, as a tuple of their values would be.
-fn by_name(items: &[Expression]) -> Vec<Expression> {
-    let name = |item: &Expression| match item {
-        Expression::Relation { sides, signs } if signs.as_slice() == [Relation::Equal] => match sides.first() {
-            Some(Expression::Symbol(name)) => Some(name.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    let mut sorted = items.to_vec();
-    if sorted.iter().all(|item| name(item).is_some()) {
-        sorted.sort_by_key(name);
-    }
-    sorted
 }
 
 /// Compares element by element.
@@ -110,36 +72,4 @@ pub(super) fn matrices(gold: &[Vec<Expression>], answer: &[Vec<Expression>], wor
         }
     }
     worst
-}
-
-/// Matches elements without order. Repeated elements count once, as in a set.
-pub(super) fn unordered(gold: &[Expression], answer: &[Expression], work: &mut Work) -> Outcome {
-    if gold.len() > ELEMENTS_MAX || answer.len() > ELEMENTS_MAX {
-        return Outcome::OverBudget;
-    }
-    let mut matched = vec![false; answer.len()];
-    let mut worst = Outcome::Equal("elements_equal");
-    for gold in gold {
-        let mut best = Outcome::Different("element_differs");
-        for (answer, matched) in answer.iter().zip(matched.iter_mut()) {
-            match shape(gold, answer, work) {
-                Outcome::Equal(rule) => {
-                    best = Outcome::Equal(rule);
-                    *matched = true;
-                }
-                Outcome::OverBudget => return Outcome::OverBudget,
-                Outcome::Undecided if matches!(best, Outcome::Different(_)) => {
-                    best = Outcome::Undecided;
-                    *matched = true;
-                }
-                _ => {}
-            }
-        }
-        match best {
-            Outcome::Equal(_) => {}
-            Outcome::Different(rule) => return Outcome::Different(rule),
-            other => worst = other,
-        }
-    }
-    if matched.iter().any(|matched| !matched) { Outcome::Different("count_differs") } else { worst }
 }

@@ -4,7 +4,7 @@ use super::Fault;
 use super::expression::{Bracket, Join};
 use super::lexer::Lexer;
 use super::tables;
-use super::token::Kind;
+use super::token::{Gap, Kind};
 use super::units;
 
 /// Accents that make another symbol of a single letter.
@@ -42,7 +42,10 @@ impl Lexer {
                 self.push(Kind::Row);
             }
             '!' | '$' | '#' | '&' | '_' | '(' | ')' | '[' | ']' | '/' | '-' => {}
-            _ if character.is_whitespace() || matches!(character, ',' | ';' | ':' | '>') => self.spaced = true,
+            _ if character.is_whitespace() || matches!(character, ',' | ';' | ':' | '>') => {
+                self.spaced = true;
+                self.gap = self.gap.max(Gap::Set);
+            }
             _ => return Err(Fault::Unreadable),
         }
         Ok(())
@@ -53,7 +56,15 @@ impl Lexer {
     }
 
     fn command(&mut self, name: &str) -> Result<(), Fault> {
+        if name == "operatorname" && self.names_function() {
+            let name = self.group().unwrap_or_default();
+            self.push(Kind::Symbol(name.trim().to_owned()));
+            return Ok(());
+        }
         if tables::is_word_command(name) && self.next_is_brace() {
+            if self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
+                return Ok(());
+            }
             return self.words();
         }
         match name {
@@ -81,13 +92,30 @@ impl Lexer {
             "begin" | "end" => return self.environment(name),
             "not" => return self.negated(),
             "prime" => return self.raise_prime(),
+            "textcircled" | "circled" => {
+                let number = self.group().and_then(|text| text.trim().parse().ok());
+                self.circled(number.filter(|number| *number < 100).ok_or(Fault::Unreadable)?);
+                return Ok(());
+            }
+            // A sign in an index is part of the name: `R_{\odot}`.
+            "odot" | "oplus" | "star" | "ast" | "perp" | "parallel" | "dagger" | "infty" if self.is_in_index() => {
+                self.push(Kind::Symbol(name.to_owned()));
+                return Ok(());
+            }
             _ => {}
         }
         if self.accented(name) {
             return Ok(());
         }
         if tables::is_layout(name) {
-            self.spaced |= name.contains("quad") || name.contains("space");
+            let is_wide = name.contains("quad");
+            let is_space = is_wide || (name.ends_with("space") && name != "negthinspace");
+            self.spaced |= is_space;
+            self.gap = match (is_wide, is_space) {
+                (true, _) => Gap::Wide,
+                (_, true) => self.gap.max(Gap::Set),
+                _ => self.gap,
+            };
             return Ok(());
         }
         if let Some(kind) = tables::command(name) {
@@ -104,6 +132,23 @@ impl Lexer {
             }
         }
         Err(Fault::UnknownCommand)
+    }
+
+    /// Returns whether the name of a function that is not known here, and its bracket, stand next.
+    fn names_function(&self) -> bool {
+        let rest: String = self.characters.iter().skip(self.at).take(40).filter(|c| !c.is_whitespace()).collect();
+        rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).is_some_and(|(name, after)| {
+            super::shapes::FUNCTION_WORDS.contains(&name) && (after.starts_with('(') || after.starts_with("\\left("))
+        })
+    }
+
+    fn is_in_index(&self) -> bool {
+        let mut last = self.tokens.iter().rev().map(|token| &token.kind);
+        match last.next() {
+            Some(Kind::Underscore) => true,
+            Some(Kind::Open(Bracket::Brace)) => last.next() == Some(&Kind::Underscore),
+            _ => false,
+        }
     }
 
     fn next_is_brace(&self) -> bool {
@@ -159,7 +204,12 @@ impl Lexer {
             self.tokens.pop();
         }
         let mut primes = "'".to_owned();
-        while self.command_follows("prime") {
+        loop {
+            let blanks = self.characters.iter().skip(self.at).take_while(|c| c.is_whitespace()).count();
+            self.at += blanks;
+            if !self.command_follows("prime") {
+                break;
+            }
             self.at += "\\prime".len();
             primes.push('\'');
         }
@@ -220,6 +270,30 @@ impl Lexer {
     fn words(&mut self) -> Result<(), Fault> {
         // A group with groups in it is read as mathematics.
         let Some(content) = self.group() else { return Ok(()) };
+        if self.take_scale(&content) {
+            return Ok(());
+        }
+        self.content(&content)
+    }
+
+    /// Reads words as tokens.
+    pub(super) fn content(&mut self, content: &str) -> Result<(), Fault> {
+        if self.bracketed_words(content)? {
+            return Ok(());
+        }
+        for (joint, separator) in [(" and", Join::And), (" or", Join::Or)] {
+            // `\text{ m and }`.
+            if let Some(head) = content.trim_end().strip_suffix(joint).filter(|head| !head.trim().is_empty()) {
+                self.content(head)?;
+                self.push(Kind::Separator(separator));
+                return Ok(());
+            }
+        }
+        if let Some(head) = content.trim_end().strip_suffix(" by").filter(|head| !head.trim().is_empty()) {
+            self.content(head)?;
+            self.push(Kind::Text("by".to_owned()));
+            return Ok(());
+        }
         let trimmed = content.trim().trim_end_matches(['.', ',']).trim();
         if trimmed.is_empty() {
             if content.contains(',') {

@@ -1,17 +1,21 @@
 //! Comparison of two trees, shape by shape.
 //!
-//! Lists and sets match without order, tuples and intervals with it; a bare list equals a tuple of the same order. A
-//! bare value equals an equation that defines it (`x = 3` and `3`); `relations` compares two equations or inequalities,
-//! `sets` sets of real numbers, `collections` many answers, `scalars` single values. Units are compared where both are
-//! known (`units`).
+//! Tuples and intervals match in order, lists and sets as `lists` says; a bare list is no tuple. A bare value equals an
+//! equation that defines it (`x = 3` and `3`), and no other; `relations` compares two equations or inequalities, `sets`
+//! sets of real numbers, `collections` many answers, `scalars` single values, `approximate` what is written with
+//! `\approx`. Units are compared where both are known (`units`).
 
 use dashu_ratio::RBig;
 
-use super::collections::{collection_and_other, elements, matrices, ordered, unordered};
-use super::expression::{Bracket, Domain, Expression, Operation};
+use super::approximate::{Readings, readings};
+use super::calls::named_values;
+use super::collections::{collection_and_other, matrices, ordered};
+use super::expression::{Bracket, Domain, Expression, Operation, Relation};
+use super::lists::{self, Repeats, elements, unordered};
 use super::polynomial::Budget;
-use super::scalars::{scalars, times};
-use super::shapes::{Side, fold_matrix, split_name, without_parameters};
+use super::question::Asked;
+use super::scalars::{exact, scalars, times};
+use super::shapes::{Named, Side, fold_matrix, is_measure, split_name, without_parameters};
 use super::units::{self, Agreement};
 use super::{Outcome, relations, sets, texts};
 
@@ -20,22 +24,64 @@ use super::{Outcome, relations, sets, texts};
 pub(super) struct Work {
     pub(super) exact: Budget,
     pub(super) evaluation: Budget,
+    /// What the question asks of an answer with several parts.
+    pub(super) asked: Asked,
 }
 
 impl Work {
-    pub(super) fn new() -> Self {
-        Self { exact: Budget::new(), evaluation: Budget::new() }
+    pub(super) fn new(asked: Asked) -> Self {
+        Self { exact: Budget::new(), evaluation: Budget::new(), asked }
     }
 }
 
 /// Compares an answer with a gold.
-pub(super) fn compare(gold: &Expression, answer: &Expression) -> Outcome {
-    let mut work = Work::new();
+pub(super) fn compare(gold: &Expression, answer: &Expression, asked: Asked) -> Outcome {
+    let mut work = Work::new(asked);
+    let prepared = |expression: &Expression| lists::written_out(named_values(expression.clone()));
+    let (gold, answer) = (prepared(gold), prepared(answer));
+    let gold_readings = readings(&gold, &mut work);
+    let answer_readings = readings(&answer, &mut work);
+    if let Readings::Contradiction = answer_readings {
+        return Outcome::Different("contradicts_itself");
+    }
     if gold == answer {
         return Outcome::Equal("same_expression");
     }
-    let (gold, answer) = without_parameters(gold, answer);
-    shape(&gold, &answer, &mut work)
+    let listed = |plain: &Expression, readings: Readings| match readings {
+        Readings::Both(exact, rounded) => vec![without_signs(exact), without_signs(rounded)],
+        _ => vec![without_signs(plain.clone())],
+    };
+    let (golds, answers) = (listed(&gold, gold_readings), listed(&answer, answer_readings));
+    let mut outcome = None;
+    for gold in &golds {
+        for answer in &answers {
+            let (gold, answer) = without_parameters(gold, answer);
+            let next = shape(&gold, &answer, &mut work);
+            if matches!(next, Outcome::Equal(_)) {
+                return next;
+            }
+            outcome = outcome.or(Some(next));
+        }
+    }
+    outcome.unwrap_or(Outcome::Undecided)
+}
+
+/// Reads what is left of `\approx`, within tuples and sets, as equality.
+fn without_signs(expression: Expression) -> Expression {
+    let mut found = false;
+    expression.walk(&mut |part| {
+        found |= matches!(part, Expression::Relation { signs, .. } if signs.contains(&Relation::Approx));
+    });
+    if !found {
+        return expression;
+    }
+    expression.map(&|part| match part {
+        Expression::Relation { sides, signs } => {
+            let equal = |sign: Relation| if sign == Relation::Approx { Relation::Equal } else { sign };
+            Expression::Relation { sides, signs: signs.into_iter().map(equal).collect() }
+        }
+        other => other,
+    })
 }
 
 /// Compares two answers of any shape.
@@ -57,8 +103,9 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
         return outcome;
     }
     let (gold_named, answer_named) = (split_name(gold, Side::Gold), split_name(answer, Side::Answer));
+    let answer_named = aligned(&gold_named, answer_named);
     if let (Some(left), Some(right)) = (&gold_named.name, &answer_named.name)
-        && !names_agree(left, right, gold_named.value.has_variable())
+        && !names_agree(left, right, gold_named.value.has_variable(), work)
     {
         return Outcome::Different("names_differ");
     }
@@ -69,14 +116,37 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
 }
 
-/// Two different variable names define different things; names of functions are interchangeable, and `y` is one where
-/// a function is defined.
-fn names_agree(left: &Expression, right: &Expression, is_function: bool) -> bool {
+/// Puts a tuple of definitions into the order in which the gold names its parts.
+fn aligned(gold: &Named, answer: Named) -> Named {
+    let names = |named: &Named| match &named.name {
+        Some(Expression::Group { items, .. }) => Some(items.clone()),
+        _ => None,
+    };
+    let (Some(order), Some(written)) = (names(gold), names(&answer)) else { return answer };
+    let Expression::Group { open, close, items } = &answer.value else { return answer };
+    if order == written || order.len() != written.len() || items.len() != written.len() {
+        return answer;
+    }
+    let sorted: Option<Vec<Expression>> = order
+        .iter()
+        .map(|name| written.iter().position(|other| other == name).and_then(|at| items.get(at).cloned()))
+        .collect();
+    match sorted {
+        Some(items) => {
+            Named { name: gold.name.clone(), value: Expression::Group { open: *open, close: *close, items } }
+        }
+        None => answer,
+    }
+}
+
+/// Two different variable names define different things, and so do two lengths or their ratios; names of functions are
+/// interchangeable, and `y` is one where a function is defined.
+fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &mut Work) -> bool {
     match (left, right) {
         (Expression::Symbol(left), Expression::Symbol(right)) => {
             left == right || (is_function && (left == "y" || right == "y"))
         }
-        _ => true,
+        _ => !is_measure(left) || !is_measure(right) || lists::same_name(left, right, work),
     }
 }
 
@@ -95,7 +165,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     // Answers without brackets: one or several.
     let (gold_items, answer_items) = (elements(gold), elements(answer));
     match (&gold_items, &answer_items) {
-        (Some(left), Some(right)) => return unordered(left, right, work),
+        (Some(left), Some(right)) => return lists::collections((gold, left), (answer, right), work),
         (Some(left), None) => return collection_and_other(left, gold, answer, work),
         (None, Some(right)) => return collection_and_other(right, answer, gold, work),
         (None, None) => {}
@@ -116,12 +186,16 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
         (Expression::Group { items, .. }, other) | (other, Expression::Group { items, .. }) => {
             group_and_other(gold, items, other, work)
         }
-        (Expression::Union(left), Expression::Union(right)) => unordered(left, right, work),
+        (Expression::Union(left), Expression::Union(right)) => unordered(left, right, Repeats::Dropped, work),
         (Expression::Operation(left_operation, left), Expression::Operation(right_operation, right)) => {
             if left_operation != right_operation {
                 return Outcome::Different("shape_differs");
             }
-            if *left_operation == Operation::Ratio { ratios(left, right, work) } else { ordered(left, right, work) }
+            match left_operation {
+                Operation::Ratio => ratios(left, right, work),
+                Operation::Extent => unordered(left, right, Repeats::Kept, work),
+                Operation::Intersection | Operation::Difference => ordered(left, right, work),
+            }
         }
         (Expression::Operation(Operation::Ratio, parts), other)
         | (other, Expression::Operation(Operation::Ratio, parts)) => ratio_and_value(gold, parts, other, work),
@@ -130,7 +204,8 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
             // Sets may be equal in other ways than part by part; a set is no number.
             if is_set(gold) && is_set(answer) { Outcome::Undecided } else { Outcome::Different("shape_differs") }
         }
-        (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => relations::side(gold, answer, work),
+        // An equation that defines nothing is not one of its sides.
+        (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => Outcome::Different("shape_differs"),
         (Expression::Domain(_), _) | (_, Expression::Domain(_)) => Outcome::Different("shape_differs"),
         (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer),
         _ => scalars(gold, answer, work),
@@ -164,12 +239,31 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
     if gold_unit.is_empty() && answer_unit.is_empty() {
         return None;
     }
+    // Degrees are an angle: no other unit, and radians only in their measure.
+    let angle = |value: &Expression, unit: &str, other: &str| {
+        unit.is_empty() && is_angle(value) && !units::is_temperature(other)
+    };
+    let mixed = angle(&gold_value, &gold_unit, &answer_unit) || angle(&answer_value, &answer_unit, &gold_unit);
+    if mixed && (units::is_radian(&gold_unit) || units::is_radian(&answer_unit)) {
+        return Some(exact(&gold_value, &answer_value, work));
+    }
+    if mixed && (units::is_no_angle(&gold_unit) || units::is_no_angle(&answer_unit)) {
+        return Some(Outcome::Different("units_differ"));
+    }
     Some(match units::agreement(&gold_unit, &answer_unit) {
         Agreement::Conflict => Outcome::Different("units_differ"),
         Agreement::Factor(factor) => match values(&gold_value, &times(&answer_value, &factor), work) {
             Outcome::Equal(_) => Outcome::Equal("unit_converted"),
             other => other,
         },
+        Agreement::Affine(factor, shift) => {
+            let shift = Expression::Number { value: shift, places: None };
+            let converted = Expression::Sum(vec![times(&answer_value, &factor), shift]);
+            match values(&gold_value, &converted, work) {
+                Outcome::Equal(_) => Outcome::Equal("unit_converted"),
+                other => other,
+            }
+        }
         Agreement::Either(factor) => match values(&gold_value, &answer_value, work) {
             Outcome::Equal(rule) => Outcome::Equal(rule),
             _ => match values(&gold_value, &times(&answer_value, &factor), work) {
@@ -207,7 +301,9 @@ fn split_unit(expression: &Expression) -> (Expression, String) {
                 match units::agreement(base, unit) {
                     Agreement::Silent => sum.push((**value).clone()),
                     Agreement::Factor(factor) => sum.push(times(value, &factor)),
-                    Agreement::Either(_) | Agreement::Conflict => return (expression.clone(), String::new()),
+                    Agreement::Either(_) | Agreement::Affine(..) | Agreement::Conflict => {
+                        return (expression.clone(), String::new());
+                    }
                 }
             }
             (Expression::Sum(sum), first.unwrap_or("").to_owned())
@@ -217,6 +313,16 @@ fn split_unit(expression: &Expression) -> (Expression, String) {
             (if unit.is_empty() { expression.clone() } else { Expression::Negate(Box::new(value)) }, unit)
         }
         other => (other.clone(), String::new()),
+    }
+}
+
+/// Returns whether a value has a degree mark.
+fn is_angle(expression: &Expression) -> bool {
+    match expression {
+        Expression::Degree(_) => true,
+        Expression::Negate(inner) => is_angle(inner),
+        Expression::Sum(terms) => terms.iter().all(is_angle),
+        _ => false,
     }
 }
 

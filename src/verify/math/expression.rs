@@ -29,8 +29,10 @@ pub(super) enum Bracket {
 /// A relation sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// `=`, and `\approx`, which answers use for it.
+    /// `=`.
     Equal,
+    /// `\approx`: what stands behind it is the value in front of it, rounded.
+    Approx,
     /// `\neq`.
     NotEqual,
     /// `<`.
@@ -76,12 +78,16 @@ pub(super) enum Domain {
 /// What stands between the answers of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Join {
-    /// A comma, a semicolon or a new row.
+    /// A comma or a new row.
     Comma,
+    /// A semicolon, which binds looser than a comma.
+    Semicolon,
     /// "and".
     And,
     /// "or".
     Or,
+    /// Plain TeX braces, which print nothing: `{1,3}` is meant as a list, a set or a tuple.
+    Braces,
 }
 
 /// A set-like or ratio operation that is compared part by part.
@@ -93,6 +99,8 @@ pub(super) enum Operation {
     Difference,
     /// `a:b`.
     Ratio,
+    /// `4 ft by 12 ft`.
+    Extent,
 }
 
 /// One parsed expression.
@@ -288,6 +296,10 @@ impl Expression {
             Self::Symbol(name) if !is_constant(name) => {
                 found.insert(name.clone());
             }
+            // The value of a function that is not known here is as open as a variable.
+            Self::Call(name, _) if is_unknown_function(name) => {
+                found.insert(name.clone());
+            }
             Self::Series { index, .. } => {
                 indices.insert(index.clone());
             }
@@ -301,4 +313,12 @@ impl Expression {
 /// Returns whether a symbol is a constant and no variable.
 pub(super) fn is_constant(name: &str) -> bool {
     matches!(name, "pi" | "e" | "i")
+}
+
+/// What ends the name of a function that is no function of this module: `f()` of `f(0)`.
+pub(super) const UNKNOWN: &str = "()";
+
+/// Returns whether a call is one of a function that only its name is known of.
+pub(super) fn is_unknown_function(name: &str) -> bool {
+    name.ends_with(UNKNOWN)
 }

@@ -6,9 +6,10 @@
 
 use super::Fault;
 use super::expression::{Bracket, Join};
+use super::layout;
 use super::limits::{TEXT_BYTES_MAX, TOKENS_MAX};
 use super::tables;
-use super::token::{Kind, Token};
+use super::token::{Gap, Kind, Token};
 use super::units;
 
 /// Turns text into tokens.
@@ -28,6 +29,8 @@ pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault>
         at: 0,
         tokens: Vec::new(),
         spaced: false,
+        gap: Gap::None,
+        mark: 0,
         nested: 0,
         braces: Vec::new(),
         depth,
@@ -39,30 +42,12 @@ pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault>
             return Err(Fault::OverBudget);
         }
     }
-    drop_empty_groups(&mut lexer.tokens);
+    if depth == 0 {
+        layout::repair(&mut lexer.tokens);
+    } else {
+        layout::drop_empty_groups(&mut lexer.tokens);
+    }
     Ok(lexer.tokens)
-}
-
-/// Removes `{}`, which TeX authors use to keep things apart; alone it is the empty set.
-fn drop_empty_groups(tokens: &mut Vec<Token>) {
-    let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
-    if let [first, last] = tokens.as_mut_slice()
-        && first.kind == open
-        && last.kind == close
-    {
-        first.kind = Kind::Open(Bracket::Set);
-        last.kind = Kind::Close(Bracket::Set);
-        return;
-    }
-    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
-    for token in tokens.drain(..) {
-        if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
-            kept.pop();
-        } else {
-            kept.push(token);
-        }
-    }
-    *tokens = kept;
 }
 
 pub(super) struct Lexer {
@@ -70,6 +55,10 @@ pub(super) struct Lexer {
     pub(super) at: usize,
     pub(super) tokens: Vec<Token>,
     pub(super) spaced: bool,
+    /// The widest space in front of the next token.
+    pub(super) gap: Gap,
+    /// How many tokens there were behind the last circled number or arc of minutes.
+    pub(super) mark: usize,
     /// Open brackets in which a comma separates elements and is no thousands separator.
     pub(super) nested: usize,
     /// Open plain braces; true for one that opens the whole text and so lists elements.
@@ -103,14 +92,16 @@ impl Lexer {
             Kind::Close(_) => self.nested = self.nested.saturating_sub(1),
             _ => {}
         }
-        self.tokens.push(Token { kind, spaced: self.spaced });
+        self.tokens.push(Token { kind, spaced: self.spaced, gap: self.gap });
         self.spaced = false;
+        self.gap = Gap::None;
     }
 
     /// Pushes the tokens of a text within the text.
     pub(super) fn push_inner(&mut self, text: &str) -> Result<(), Fault> {
         for token in tokenize_at(text, self.depth + 1)? {
             self.spaced |= token.spaced;
+            self.gap = self.gap.max(token.gap);
             self.push(token.kind);
         }
         Ok(())
@@ -121,6 +112,12 @@ impl Lexer {
         match character {
             _ if character.is_whitespace() || character == '~' => {
                 self.spaced = true;
+                let gap = match character {
+                    '\n' => Gap::Wide,
+                    '~' => Gap::Set,
+                    _ => Gap::None,
+                };
+                self.gap = self.gap.max(gap);
                 self.at += 1;
             }
             '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}' | '\u{20a9}' | '\u{20bd}' | '\u{a2}' | '`' => {
@@ -135,7 +132,8 @@ impl Lexer {
             }
             // A full stop that ends the answer says nothing.
             '.' | '\u{3002}' if self.rest_is_blank() => self.at += 1,
-            '\'' => return self.prime(),
+            '\'' | '\u{2032}' | '\u{2033}' => return self.prime(),
+            '"' if self.is_behind_degrees() => return self.prime(),
             '&' if self.lines > 0 => self.at += 1,
             '*' if self.peek(1) == Some('*') && self.is_emphasis() => self.at += 2,
             _ if character.is_ascii_alphabetic() => self.letters(),
@@ -157,49 +155,7 @@ impl Lexer {
         self.tokens.is_empty() || rest.copied().all(|c| c.is_whitespace() || matches!(c, '.' | '$' | '*'))
     }
 
-    fn prime(&mut self) -> Result<(), Fault> {
-        let mut primes = String::new();
-        while self.peek(0) == Some('\'') {
-            primes.push('\'');
-            self.at += 1;
-        }
-        self.primes(&primes)
-    }
-
-    /// Reads primes: on a name they belong to it, behind degrees and a number they are minutes and seconds.
-    pub(super) fn primes(&mut self, primes: &str) -> Result<(), Fault> {
-        let behind_degrees = matches!(
-            self.tokens.as_slice(),
-            [
-                ..,
-                Token { kind: Kind::Degree | Kind::Circle | Kind::Close(_), .. },
-                Token { kind: Kind::Number { .. }, .. }
-            ]
-        );
-        if behind_degrees && let Some(number) = self.tokens.pop() {
-            let below = if primes.len() == 1 { "60" } else { "3600" };
-            self.push(Kind::Plus);
-            self.push(Kind::Fraction);
-            self.push(Kind::Open(Bracket::Brace));
-            self.push(number.kind);
-            self.push(Kind::Close(Bracket::Brace));
-            self.push(Kind::Open(Bracket::Brace));
-            self.push_inner(below)?;
-            self.push(Kind::Close(Bracket::Brace));
-            self.push(Kind::Degree);
-            return Ok(());
-        }
-        let is_last = self.rest_is_blank_from(0);
-        match self.tokens.last_mut().map(|token| &mut token.kind) {
-            Some(Kind::Symbol(name)) => name.push_str(primes),
-            // Minutes and feet behind a number are a unit like any other.
-            Some(Kind::Number { .. }) if is_last => {}
-            _ => return Err(Fault::Unreadable),
-        }
-        Ok(())
-    }
-
-    fn rest_is_blank_from(&self, ahead: usize) -> bool {
+    pub(super) fn rest_is_blank_from(&self, ahead: usize) -> bool {
         self.characters.iter().skip(self.at + ahead).all(|c| c.is_whitespace() || matches!(c, '$' | '.'))
     }
 
@@ -225,6 +181,16 @@ impl Lexer {
             self.push(Kind::Open(Bracket::Square));
             self.push(Kind::Number { digits: "3".to_owned(), repeat: String::new() });
             self.push(Kind::Close(Bracket::Square));
+            return Ok(());
+        }
+        if let Some(number) = tables::circled(character) {
+            self.at += 1;
+            self.circled(number);
+            return Ok(());
+        }
+        if let Some(scale) = tables::temperature(character) {
+            self.at += 1;
+            self.push(Kind::Text(scale.to_owned()));
             return Ok(());
         }
         let kind = match (character, self.peek(1)) {
@@ -286,6 +252,17 @@ impl Lexer {
             run.push(character);
             self.at += 1;
         }
+        if tables::is_about(&run) && self.quantity_follows() {
+            self.approximately();
+            return;
+        }
+        if super::shapes::FUNCTION_WORDS.contains(&run.as_str()) && self.peek(0) == Some('(') {
+            self.push(Kind::Symbol(run));
+            return;
+        }
+        if self.take_scale(&run) || self.take_plain_unit(&run) {
+            return;
+        }
         let after_number = matches!(self.last(), Some(Kind::Number { .. }));
         let attached = !self.spaced
             && matches!(
@@ -313,7 +290,7 @@ impl Lexer {
             self.push(Kind::Close(Bracket::Square));
         } else if let Some(kind) = tables::plain_name(&run) {
             self.push(kind);
-        } else if tables::is_short_word(&run) {
+        } else if tables::is_short_word(&run) || (run == "NO" && self.tokens.is_empty() && self.rest_is_blank_from(0)) {
             self.push(Kind::Text(run.to_lowercase()));
         } else if let Some((function, variable)) = function_of_one_letter(&run) {
             self.push(Kind::Function(function));
@@ -327,7 +304,7 @@ impl Lexer {
         }
     }
 
-    fn argument_follows(&self) -> bool {
+    pub(super) fn argument_follows(&self) -> bool {
         matches!(self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()), Some('(' | '{' | '\\' | '^'))
     }
 

@@ -9,8 +9,10 @@
 //! What it does not know: calculus (integrals, limits, derivatives), piecewise functions, and which of several readings a
 //! question meant. Where such knowledge would be needed, the outcome is undecided, never equal.
 
+mod approximate;
 mod ball;
 mod calendar;
+mod calls;
 mod canonical;
 mod collections;
 mod commands;
@@ -18,14 +20,18 @@ mod compare;
 mod complex;
 mod evaluate;
 mod expression;
+mod layout;
 mod lexer;
 pub(super) mod limits;
+mod lists;
+mod marks;
 mod numerals;
 mod parser;
 mod points;
 mod polynomial;
 mod power;
 mod primary;
+mod question;
 mod relations;
 mod rounding;
 mod scalars;
@@ -36,6 +42,8 @@ mod tables;
 mod texts;
 mod token;
 mod undone;
+mod unit_table;
+mod unit_text;
 mod unit_words;
 mod units;
 
@@ -45,6 +53,8 @@ mod properties;
 mod tests;
 
 use dashu_ratio::RBig;
+
+use question::Asked;
 
 /// Why an expression has no exact value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,39 +88,39 @@ pub(super) enum Outcome {
     UnreadableAnswer,
 }
 
-/// Compares an answer to a question with its gold; the question tells whether a list has an order. It may be empty.
-pub(super) fn equal_for(_question: &str, gold: &str, answer: &str) -> Outcome {
-    equal(gold, answer)
-}
-
-/// Compares an answer with a gold, both as text without surrounding prose.
-pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
+/// Compares an answer to a question with its gold; the question tells whether a list has an order and whether its
+/// elements are coordinates. It may be empty.
+pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     if squash::same_text(gold, answer) {
         return Outcome::Equal("string_equal");
     }
     if let Some(outcome) = calendar::compare(gold, answer) {
         return outcome;
     }
-    let outcome = equal_trees(gold, answer);
+    let asked = question::read(question);
+    let outcome = equal_trees(gold, answer, asked);
     if matches!(outcome, Outcome::Equal(_)) {
         return outcome;
     }
-    // `1000,99` may be a decimal written with a comma, if the other side is a decimal.
-    let commas = [(gold, answer, squash::decimal_comma(answer)), (answer, gold, squash::decimal_comma(gold))];
-    for (decimal, _, rewritten) in commas.iter().filter(|(decimal, ..)| decimal.contains('.')) {
-        if let Some(rewritten) = rewritten
-            && let Outcome::Equal(_) = equal_trees(decimal, rewritten)
-        {
-            return Outcome::Equal("decimal_comma");
-        }
+    // `1000,99` is the decimal 1000.99 or a list: the gold tells, being a decimal or a text with such commas.
+    if (gold.contains('.') || squash::shows_decimal_commas(gold))
+        && let Some(rewritten) = squash::decimal_comma(answer)
+        && let Outcome::Equal(_) = equal_trees(gold, &rewritten, asked)
+    {
+        return Outcome::Equal("decimal_comma");
     }
-    if let Outcome::Equal(rule) = without_labels(gold, answer) { Outcome::Equal(rule) } else { outcome }
+    if let Outcome::Equal(rule) = without_labels(gold, answer, asked) { Outcome::Equal(rule) } else { outcome }
+}
+
+/// Compares an answer with a gold, both as text without surrounding prose.
+pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
+    equal_for("", gold, answer)
 }
 
 /// Compares texts of which one has the label of a choice in front of its value: `(B) 12`.
-fn without_labels(gold: &str, answer: &str) -> Outcome {
+fn without_labels(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let equal = |gold: &str, answer: &str| {
-        if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer) }
+        if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer, asked) }
     };
     let (labelled_gold, labelled_answer) = (squash::label(gold), squash::label(answer));
     match (labelled_gold, labelled_answer) {
@@ -133,16 +143,45 @@ fn without_labels(gold: &str, answer: &str) -> Outcome {
     }
 }
 
-fn equal_trees(gold: &str, answer: &str) -> Outcome {
-    let gold_tree = match parser::parse(gold) {
+fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
+    let gold_tree = match parse(gold) {
         Ok(tree) => tree,
         Err(Fault::OverBudget) => return Outcome::OverBudget,
-        Err(_) => return Outcome::UnreadableGold,
+        Err(_) => return statements(gold, answer, asked),
     };
-    match parser::parse(answer) {
-        Ok(tree) => compare::compare(&gold_tree, &tree),
+    match parse(answer) {
+        Ok(tree) => compare::compare(&gold_tree, &tree, asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
+        Err(_) => Outcome::Different("unreadable_answer"),
+    }
+}
+
+/// Reads a text as a tree; `Eq(left, right)` is an equation.
+fn parse(text: &str) -> Result<expression::Expression, Fault> {
+    match squash::equation_call(text) {
+        Some((left, right)) => {
+            let sides = vec![parser::parse(left)?, parser::parse(right)?];
+            Ok(expression::Expression::Relation { sides, signs: vec![expression::Relation::Equal] })
+        }
+        None => parser::parse(text),
+    }
+}
+
+/// Compares words with a value behind them (`concave up on (0, 1)`): the same words, and the same value.
+fn statements(gold: &str, answer: &str, asked: Asked) -> Outcome {
+    let Some((gold_words, gold_value)) = texts::statement(gold) else { return Outcome::UnreadableGold };
+    let gold_tree = match parse(gold_value) {
+        Ok(expression::Expression::Text(_)) | Err(_) => return Outcome::UnreadableGold,
+        Ok(tree) => tree,
+    };
+    let Some((words, value)) = texts::statement(answer) else { return Outcome::Different("statement_differs") };
+    if gold_words != words {
+        return Outcome::Different("statement_differs");
+    }
+    match parse(value) {
+        Ok(tree) => compare::compare(&gold_tree, &tree, asked),
+        Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(_) => Outcome::Different("unreadable_answer"),
     }
 }
@@ -154,12 +193,17 @@ pub(super) fn is_blank(gold: &str) -> bool {
 
 /// Returns whether a gold is read at all; one that is not can equal answers as a text only.
 pub(super) fn is_parsed(gold: &str) -> bool {
-    parser::parse(gold).is_ok() || calendar::compare(gold, gold).is_some()
+    let is_statement = || {
+        texts::statement(gold)
+            .is_some_and(|(_, value)| !matches!(parse(value), Ok(expression::Expression::Text(_)) | Err(_)))
+    };
+    let is_labelled = || squash::label(gold).is_some_and(|(_, value)| parse(value).is_ok());
+    parse(gold).is_ok() || calendar::compare(gold, gold).is_some() || is_statement() || is_labelled()
 }
 
 /// Returns whether a text reads as mathematics: no prose, and not words alone.
 pub(super) fn is_readable(text: &str) -> bool {
-    matches!(parser::parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
+    matches!(parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
 }
 
 /// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
@@ -170,7 +214,7 @@ pub(super) fn is_wordless(text: &str) -> bool {
     if text.split_whitespace().any(is_prose) {
         return false;
     }
-    let Ok(tree) = parser::parse(text) else { return false };
+    let Ok(tree) = parse(text) else { return false };
     let mut wordless = true;
     tree.walk(&mut |part| wordless &= !matches!(part, expression::Expression::Text(_)));
     wordless
@@ -236,7 +280,7 @@ pub(super) fn last_side_text(text: &str) -> &str {
 
 /// Returns the exact value of a text, if it reads as a rational number.
 pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
-    let tree = shapes::last_side(parser::parse(text)?);
+    let tree = shapes::last_side(parse(text)?);
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 

@@ -28,8 +28,35 @@ impl Lexer {
         if digits.len() > DIGITS_MAX {
             return Err(Fault::OverBudget);
         }
+        if self.peek(0) == Some('.') && self.point_ends_number() {
+            self.at += 1;
+        }
         self.push(Kind::Number { digits, repeat });
+        self.times_ten();
         self.power_of_ten()
+    }
+
+    /// Returns whether a point without decimals ends a number: `3./2`, `(4., 5.)`.
+    fn point_ends_number(&self) -> bool {
+        matches!(self.peek(1), Some('/' | ')' | ']' | '}' | ',' | ';' | '+' | '-' | '*' | '^'))
+    }
+
+    /// Takes the letter in `7.02x10^5`, which is a multiplication sign.
+    fn times_ten(&mut self) {
+        let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
+        let letter = blanks(0);
+        if !matches!(self.peek(letter), Some('x' | 'X')) {
+            return;
+        }
+        let ten = letter + 1 + blanks(letter + 1);
+        let power = ten + 2 + blanks(ten + 2);
+        let is_raised = self.peek(power) == Some('^')
+            || self.starts_with(power, "**")
+            || self.peek(power).is_some_and(|c| super::tables::superscript(c).is_some());
+        if self.starts_with(ten, "10") && is_raised {
+            self.at += letter + 1;
+            self.push(Kind::Times);
+        }
     }
 
     fn take_digits(&mut self, digits: &mut String) {
@@ -98,6 +125,11 @@ impl Lexer {
         let next = |ahead| self.peek(ahead);
         let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
         match next(0) {
+            // `\!,\!`.
+            Some('\\') if next(1) == Some('!') && next(2) == Some(',') => {
+                let end = 3 + blanks(3);
+                if next(end) == Some('\\') && next(end + 1) == Some('!') { end + 2 } else { end }
+            }
             // `,\!`, in which authors also put spaces.
             Some(',') => {
                 let thin = 1 + blanks(1);

@@ -8,14 +8,23 @@
 //! unreadable.
 
 use super::Fault;
-use super::expression::{Bracket, Expression, Join, Operation};
+use super::expression::{Bracket, Expression, Join, Operation, Relation};
 use super::lexer::tokenize;
 use super::limits::{DEPTH_MAX, WRAPS_MAX};
 use super::token::{Kind, Token};
 
 /// Reads a whole text as one expression.
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0, wraps: 0, bars: 0, builder: false };
+    let mut parser = Parser {
+        tokens: tokenize(text)?,
+        at: 0,
+        depth: 0,
+        wraps: 0,
+        bars: 0,
+        builder: false,
+        squares: 0,
+        item_start: 0,
+    };
     let expression = parser.list()?;
     if parser.at < parser.tokens.len() {
         return Err(Fault::Unreadable);
@@ -33,6 +42,10 @@ pub(super) struct Parser {
     pub(super) bars: usize,
     /// Whether a colon or bar ends the element in front of a set's conditions.
     pub(super) builder: bool,
+    /// Open square brackets: while one is open, `]` closes it.
+    pub(super) squares: usize,
+    /// Where the answer of a list that is being read starts.
+    pub(super) item_start: usize,
 }
 
 impl Parser {
@@ -71,7 +84,8 @@ impl Parser {
     }
 
     fn list(&mut self) -> Result<Expression, Fault> {
-        let (mut items, join) = self.items()?;
+        let (items, join, breaks) = self.items_and_breaks()?;
+        let mut items = rows(items, &breaks);
         match items.len() {
             0 => Err(Fault::Unreadable),
             1 => items.pop().ok_or(Fault::Unreadable),
@@ -81,35 +95,59 @@ impl Parser {
 
     /// Reads answers side by side, and the strongest word between them.
     pub(super) fn items(&mut self) -> Result<(Vec<Expression>, Join), Fault> {
+        self.items_and_breaks().map(|(items, join, _)| (items, join))
+    }
+
+    /// Reads answers side by side, the strongest word between them, and how many stand in front of each semicolon.
+    fn items_and_breaks(&mut self) -> Result<(Vec<Expression>, Join, Vec<usize>), Fault> {
         let mut items = Vec::new();
         let mut join = Join::Comma;
+        let mut breaks = Vec::new();
         loop {
             while let Some(&Kind::Separator(word)) = self.peek() {
-                if word != Join::Comma && join != Join::Or {
-                    join = word;
+                match word {
+                    Join::Semicolon => breaks.push(items.len()),
+                    Join::And | Join::Or if join != Join::Or => join = word,
+                    _ => {}
                 }
                 self.at += 1;
             }
             let ends = Kind::Close(Bracket::Round);
-            if self.peek().is_none_or(|kind| std::mem::discriminant(kind) == std::mem::discriminant(&ends))
+            // `]0, 1[`: a bracket that opens.
+            let turned = self.squares == 0 && self.peek() == Some(&Kind::Close(Bracket::Square));
+            if self.peek().is_none_or(|kind| !turned && std::mem::discriminant(kind) == std::mem::discriminant(&ends))
                 || matches!(self.peek(), Some(Kind::Cell | Kind::Row | Kind::EndMatrix | Kind::EndCases | Kind::Mid))
             {
-                return Ok((items, join));
+                return Ok((items, join, breaks));
             }
+            self.item_start = self.at;
             items.push(self.deeper(Self::relation)?);
             if !matches!(self.peek(), Some(Kind::Separator(_))) {
-                return Ok((items, join));
+                return Ok((items, join, breaks));
             }
         }
     }
 
     pub(super) fn relation(&mut self) -> Result<Expression, Fault> {
+        // `\approx 20`, `= 20`: the rest of a sentence whose subject is the question's.
+        if matches!(self.peek(), Some(Kind::Relation(Relation::Equal | Relation::Approx))) {
+            self.at += 1;
+        }
         let mut sides = vec![self.set_operation()?];
         let mut signs = Vec::new();
         while let Some(&Kind::Relation(sign)) = self.peek() {
             self.at += 1;
             signs.push(sign);
             sides.push(self.set_operation()?);
+        }
+        // `\frac53 (\approx 1.67)`.
+        if self.peek() == Some(&Kind::Open(Bracket::Round))
+            && self.peek_at(1) == Some(&Kind::Relation(Relation::Approx))
+        {
+            self.at += 2;
+            signs.push(Relation::Approx);
+            sides.push(self.deeper(Self::set_operation)?);
+            self.expect(&Kind::Close(Bracket::Round))?;
         }
         let relation = match (signs.is_empty(), sides.pop()) {
             (true, Some(only)) => only,
@@ -202,7 +240,20 @@ impl Parser {
                 first => Expression::Sum(vec![first, next]),
             };
         }
-        Ok(value)
+        self.extent(value)
+    }
+
+    /// Reads the other sides of `4 ft \times 12 ft`, `4 by 12`.
+    fn extent(&mut self, first: Expression) -> Result<Expression, Fault> {
+        let by = Kind::Text("by".to_owned());
+        let mut sides = vec![first];
+        while self.peek() == Some(&by)
+            || (self.peek() == Some(&Kind::Times) && matches!(sides.last(), Some(Expression::Quantity(..))))
+        {
+            self.at += 1;
+            sides.push(self.with_unit()?);
+        }
+        collapse(sides, |sides| Expression::Operation(Operation::Extent, sides))
     }
 
     fn with_unit(&mut self) -> Result<Expression, Fault> {
@@ -284,7 +335,7 @@ impl Parser {
             Some(Kind::Open(Bracket::Round)) => {
                 let is_closed_next = self.peek_at(2) == Some(&Kind::Close(Bracket::Round));
                 match self.peek_at(1) {
-                    Some(Kind::Modulo) => false,
+                    Some(Kind::Modulo | Kind::Relation(Relation::Approx)) => false,
                     Some(Kind::Text(_)) => !is_closed_next,
                     _ => true,
                 }
@@ -310,10 +361,25 @@ impl Parser {
 
     /// Returns whether square brackets hold one value and so multiply: no comma at their level.
     fn is_square_factor(&self) -> bool {
+        // `[0, 5[ \cup ...`: a bracket that closes.
+        if matches!(
+            self.peek_at(1),
+            Some(
+                Kind::Union
+                    | Kind::Intersection
+                    | Kind::SetMinus
+                    | Kind::Separator(_)
+                    | Kind::Relation(_)
+                    | Kind::Close(_)
+            )
+        ) {
+            return false;
+        }
         let mut depth = 0usize;
         for token in self.tokens.iter().skip(self.at) {
             match token.kind {
                 Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
+                Kind::EndMatrix | Kind::EndCases => depth = depth.saturating_sub(1),
                 Kind::Close(bracket) => {
                     depth = depth.saturating_sub(1);
                     if depth == 0 {
@@ -406,6 +472,21 @@ impl Parser {
         }
         Ok(base)
     }
+}
+
+/// Makes tuples of values that semicolons divide into rows of one length: `5,2; 7,2`. Definitions stay as they are.
+fn rows(items: Vec<Expression>, breaks: &[usize]) -> Vec<Expression> {
+    let named = |item: &Expression| matches!(item, Expression::Relation { .. });
+    let Some(width) = breaks.first().copied().filter(|width| *width > 1) else { return items };
+    let even = items.len() > width
+        && items.len().is_multiple_of(width)
+        && breaks.iter().enumerate().all(|(at, end)| *end == (at + 1) * width);
+    if !even || items.iter().any(named) {
+        return items;
+    }
+    let group =
+        |items: &[Expression]| Expression::Group { open: Bracket::Round, close: Bracket::Round, items: items.to_vec() };
+    items.chunks(width).map(group).collect()
 }
 
 fn collapse(mut items: Vec<Expression>, many: fn(Vec<Expression>) -> Expression) -> Result<Expression, Fault> {

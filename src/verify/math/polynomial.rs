@@ -14,6 +14,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::Fault;
+use super::expression::is_unknown_function;
 use super::limits::{BITS_MAX, STEPS_MAX, SUM_EXPONENT_MAX};
 
 /// Counts the steps of exact arithmetic.
@@ -222,7 +223,8 @@ impl Polynomial {
         self.terms.keys().flat_map(Monomial::keys).all(|atom| match atom {
             Atom::Prime(prime) => *prime < prime_max,
             Atom::Imaginary | Atom::Symbol(_) => true,
-            Atom::Radical(_) | Atom::Power { .. } | Atom::Call { .. } => false,
+            Atom::Call { name, .. } => is_unknown_function(name),
+            Atom::Radical(_) | Atom::Power { .. } => false,
         })
     }
 }

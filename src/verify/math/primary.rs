@@ -6,6 +6,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::Fault;
+use super::calls::Begins;
 use super::expression::{Bracket, Domain, Expression, Join, Relation};
 use super::parser::{Parser, multiply};
 use super::token::{Fold, Kind};
@@ -44,6 +45,7 @@ impl Parser {
                 Ok(Expression::Call("abs".to_owned(), vec![inner]))
             }
             Kind::Open(bracket) => self.bracketed(bracket),
+            Kind::Close(Bracket::Square) if self.squares == 0 => self.bracketed_outwards(),
             Kind::BeginMatrix => self.matrix(),
             _ => Err(Fault::Unreadable),
         }
@@ -95,12 +97,16 @@ impl Parser {
     }
 
     fn symbol(&mut self, mut name: String) -> Result<Expression, Fault> {
+        let begins = if self.at == self.item_start + 1 { Begins::Answer } else { Begins::Nothing };
         if let Some(count) = self.counted(&name)? {
             return Ok(count);
         }
         if self.take(&Kind::Underscore) {
             name.push('_');
             name.push_str(&self.subscript()?);
+        }
+        if let Some(call) = self.called(&name, begins)? {
+            return Ok(call);
         }
         Ok(Expression::Symbol(name))
     }
@@ -150,6 +156,11 @@ impl Parser {
                 Some(Kind::Function(name)) => text.push_str(name),
                 Some(Kind::Plus) if braced => text.push('+'),
                 Some(Kind::Minus) if braced => text.push('-'),
+                Some(Kind::Caret) if braced => text.push('^'),
+                Some(Kind::Times) if braced => text.push('*'),
+                Some(Kind::Open(Bracket::Round)) if braced => text.push('('),
+                Some(Kind::Close(Bracket::Round)) if braced => text.push(')'),
+                Some(Kind::Infinity) => text.push_str("infty"),
                 Some(Kind::Separator(_)) if braced => text.push(','),
                 _ => break,
             }
@@ -204,6 +215,10 @@ impl Parser {
 
     /// Reads a function with its exponent, base and argument: `\sin^2 x`, `\log_2 8`, `\cos 2x`, `gcd(a, b)`.
     fn call(&mut self, name: &'static str) -> Result<Expression, Fault> {
+        // `\max = 6`: the name of a value.
+        if matches!(name, "max" | "min") && matches!(self.peek(), None | Some(Kind::Relation(_))) {
+            return Ok(Expression::Symbol(name.to_owned()));
+        }
         let mut base = None;
         let mut exponent = None;
         for _ in 0..2 {
@@ -249,11 +264,19 @@ impl Parser {
 
     fn bracketed(&mut self, open: Bracket) -> Result<Expression, Fault> {
         let bars = std::mem::take(&mut self.bars);
+        // `{x \mid x > 3}`: a set whose braces were not escaped.
+        let is_set = open == Bracket::Set
+            || (open == Bracket::Brace
+                && matches!(self.peek(), Some(Kind::Symbol(_)))
+                && matches!(self.peek_at(1), Some(Kind::Mid | Kind::Bar | Kind::Colon)));
+        let open = if is_set && open == Bracket::Brace { Bracket::Set } else { open };
         let builder = std::mem::replace(&mut self.builder, open == Bracket::Set);
+        let squares = std::mem::replace(&mut self.squares, usize::from(open == Bracket::Square));
         let items = self.deeper(Self::items);
         let conditions = self.deeper(|parser| parser.conditions(open));
         self.bars = bars;
         self.builder = builder;
+        self.squares = squares;
         let (mut items, join) = items?;
         let conditions = conditions?;
         if open == Bracket::Brace
@@ -262,7 +285,13 @@ impl Parser {
         {
             return self.infix(above);
         }
-        let Some(&Kind::Close(close)) = self.peek() else { return Err(Fault::Unreadable) };
+        let close = match self.peek() {
+            Some(Kind::Close(close)) => *close,
+            // `[0, 5[`.
+            Some(Kind::Open(Bracket::Square)) if items.len() == 2 && open == Bracket::Square => Bracket::Round,
+            _ => return Err(Fault::Unreadable),
+        };
+        let close = if is_set && close == Bracket::Brace { Bracket::Set } else { close };
         self.at += 1;
         if let Some(conditions) = conditions {
             let element = items.pop().filter(|_| items.is_empty()).ok_or(Fault::Unreadable)?;
@@ -273,7 +302,9 @@ impl Parser {
             (Bracket::Set, Bracket::Set) => Ok(Expression::Set(items)),
             (Bracket::Floor, Bracket::Floor) if one => Ok(Expression::Call("floor".to_owned(), items)),
             (Bracket::Ceil, Bracket::Ceil) if one => Ok(Expression::Call("ceil".to_owned(), items)),
-            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => Ok(Expression::List(items, join)),
+            (Bracket::Brace, Bracket::Brace) if items.len() > 1 => {
+                Ok(Expression::List(items, if join == Join::Or { join } else { Join::Braces }))
+            }
             (Bracket::Round, Bracket::Round)
             | (Bracket::Square, Bracket::Square)
             | (Bracket::Brace, Bracket::Brace)
@@ -286,6 +317,12 @@ impl Parser {
                     self.at += 1;
                     return Ok(Expression::Based { digits, base: self.subscript()? });
                 }
+                // `{u}_1`.
+                if let (Expression::Symbol(name), Bracket::Brace, Some(Kind::Underscore)) = (&inner, open, self.peek())
+                {
+                    self.at += 1;
+                    return Ok(Expression::Symbol(format!("{name}_{}", self.subscript()?)));
+                }
                 Ok(inner)
             }
             (Bracket::Angle, Bracket::Angle) => {
@@ -296,6 +333,24 @@ impl Parser {
             }
             _ => Err(Fault::Unreadable),
         }
+    }
+
+    /// Reads `]0, 5[` and `]0, 5]`, whose first bracket has been taken.
+    fn bracketed_outwards(&mut self) -> Result<Expression, Fault> {
+        self.squares = 1;
+        let items = self.deeper(Self::items);
+        self.squares = 0;
+        let (items, _) = items?;
+        let close = match self.peek() {
+            Some(Kind::Open(Bracket::Square) | Kind::Close(Bracket::Round)) => Bracket::Round,
+            Some(Kind::Close(Bracket::Square)) => Bracket::Square,
+            _ => return Err(Fault::Unreadable),
+        };
+        self.at += 1;
+        if items.len() != 2 {
+            return Err(Fault::Unreadable);
+        }
+        Ok(Expression::Group { open: Bracket::Round, close, items })
     }
 
     /// Reads what stands behind the bar or colon in a set.

@@ -6,7 +6,8 @@
 use dashu_ratio::RBig;
 
 use super::canonical::canonical;
-use super::compare::{Work, shape};
+use super::collections::ordered;
+use super::compare::Work;
 use super::expression::{Expression, Relation, is_constant};
 use super::polynomial::{Atom, Fraction, Monomial, Polynomial};
 use super::{Fault, Outcome};
@@ -20,6 +21,9 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
     else {
         return None;
     };
+    if !gold.iter().chain(answer).any(Expression::has_variable) {
+        return Some(constants((gold, gold_signs), (answer, answer_signs), work));
+    }
     let ([gold_left, gold_right], [gold_sign]) = (gold.as_slice(), gold_signs.as_slice()) else {
         return Some(Outcome::Different("relation_differs"));
     };
@@ -50,6 +54,24 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
         Ok(None) => Outcome::Different("relation_differs"),
         Err(_) => Outcome::OverBudget,
     })
+}
+
+/// Compares relations between numbers: the same signs between the same numbers, from either end.
+fn constants(
+    (gold, gold_signs): (&[Expression], &[Relation]),
+    (answer, answer_signs): (&[Expression], &[Relation]),
+    work: &mut Work,
+) -> Outcome {
+    let turned: Vec<Expression> = answer.iter().rev().cloned().collect();
+    let turned_signs: Vec<Relation> = answer_signs.iter().rev().map(|sign| sign.flipped()).collect();
+    for (sides, signs) in [(answer, answer_signs), (turned.as_slice(), turned_signs.as_slice())] {
+        if signs == gold_signs
+            && let outcome @ (Outcome::Equal(_) | Outcome::OverBudget) = ordered(gold, sides, work)
+        {
+            return outcome;
+        }
+    }
+    Outcome::Different("relation_differs")
 }
 
 /// Returns the rational number by which the answer's numerator is a multiple of the gold's.
@@ -91,24 +113,6 @@ fn variables_of(monomial: &Monomial) -> Monomial {
     monomial.iter().filter(|(atom, _)| is_variable(atom)).map(|(atom, power)| (atom.clone(), power.clone())).collect()
 }
 
-/// Compares an equation that defines nothing with a value: `7 = 11a + c` and `11a + c`.
-pub(super) fn side(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
-    let differs = Outcome::Different("shape_differs");
-    let (Expression::Relation { sides, signs }, value) = (gold, answer) else { return differs };
-    let ([left, right], [Relation::Equal]) = (sides.as_slice(), signs.as_slice()) else { return differs };
-    let whole = match (left.has_variable(), right.has_variable()) {
-        (false, true) => right,
-        _ => return differs,
-    };
-    if !value.has_variable() {
-        return differs;
-    }
-    match shape(whole, value, work) {
-        Outcome::Equal(_) => Outcome::Equal("side_equal"),
-        _ => differs,
-    }
-}
-
 /// Compares residues; `None` if neither side is one.
 pub(super) fn congruences(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
     let residue = |expression: &Expression, work: &mut Work| -> Option<(RBig, Option<RBig>)> {
@@ -135,13 +139,11 @@ pub(super) fn congruences(gold: &Expression, answer: &Expression, work: &mut Wor
     let (Some((left, left_modulus)), Some((right, right_modulus))) = (residue(gold, work), residue(answer, work))
     else {
         return Some(match (gold, answer) {
-            (Expression::Modulo(left, left_modulus), Expression::Modulo(right, right_modulus)) => {
-                super::collections::ordered(
-                    &[(**left).clone(), (**left_modulus).clone()],
-                    &[(**right).clone(), (**right_modulus).clone()],
-                    work,
-                )
-            }
+            (Expression::Modulo(left, left_modulus), Expression::Modulo(right, right_modulus)) => ordered(
+                &[(**left).clone(), (**left_modulus).clone()],
+                &[(**right).clone(), (**right_modulus).clone()],
+                work,
+            ),
             _ => Outcome::Different("shape_differs"),
         });
     };

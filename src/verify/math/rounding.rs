@@ -3,6 +3,7 @@
 //! An answer with more decimals than a decimal gold of at least three significant digits is equal if it rounds to the
 //! gold; so is an exact answer without a finite decimal form (`\pi` for `3.14`). A decimal answer with at least four
 //! decimals and four significant digits is equal to a gold that has no finite decimal form if it is that gold, rounded.
+//! A decimal of at least fifteen significant digits is what a computer prints, and may be off in the last of them.
 //! Nothing else is approximate.
 
 use dashu_int::{IBig, UBig};
@@ -47,22 +48,6 @@ pub(in crate::verify) fn rounds_to_gold(
     }
 }
 
-/// Fewest significant digits of a decimal that a computer's arithmetic has made.
-const NOISY_DIGITS_MIN: usize = 15;
-/// Largest noise of such a decimal, as a part of its value.
-const NOISE_DIGITS: usize = 14;
-
-/// Returns whether an answer is a gold but for the noise of a computer's arithmetic: `0.30000000000000004`.
-pub(in crate::verify) fn is_noise(gold: &RBig, answer: &RBig, answer_places: Option<u32>) -> bool {
-    let Some(places) = answer_places else { return false };
-    if significant(answer, places) < NOISY_DIGITS_MIN {
-        return false;
-    }
-    let magnitude = |value: RBig| if value < RBig::ZERO { -value } else { value };
-    let allowed = magnitude(gold.clone()) / RBig::from(IBig::from(10).pow(NOISE_DIGITS));
-    magnitude(gold - answer) <= allowed
-}
-
 /// Returns the number of decimals of a signed decimal literal.
 pub(super) fn places(expression: &Expression) -> Option<u32> {
     match expression {
@@ -102,7 +87,8 @@ fn half_unit(places: u32) -> RBig {
     RBig::from_parts(IBig::ONE, UBig::from(2u8) * scale)
 }
 
-fn literal(expression: &Expression) -> Option<RBig> {
+/// Returns the value of a signed numeral.
+pub(super) fn literal(expression: &Expression) -> Option<RBig> {
     match expression {
         Expression::Number { value, .. } => Some(value.clone()),
         Expression::Negate(inner) => literal(inner).map(|value| -value),
@@ -137,5 +123,45 @@ pub(super) fn writes_out(gold: &RBig, gold_places: Option<u32>, answer: &RBig, a
             && places >= ANSWER_DIGITS_MIN
             && significant(answer, places) >= ANSWER_SIGNIFICANT_MIN
             && within_half_unit(gold, answer, places)
+    })
+}
+
+/// Fewest significant digits of a decimal that a computer printed in full.
+const FLOAT_DIGITS_MIN: usize = 15;
+/// Largest distance of such a decimal from what it stands for.
+const FLOAT_DISTANCE_MAX: (u32, u32) = (1, 1_000_000);
+
+/// Returns how far a computer's decimal may be off; `None` if a value is none.
+fn noise(value: &RBig, places: Option<u32>) -> Option<RBig> {
+    let places = places?;
+    if significant(value, places) < FLOAT_DIGITS_MIN {
+        return None;
+    }
+    let size = if *value < RBig::ZERO { -value.clone() } else { value.clone() };
+    let bound = size / RBig::from(IBig::from(10).pow(14));
+    let most = RBig::from_parts(IBig::from(FLOAT_DISTANCE_MAX.0), UBig::from(FLOAT_DISTANCE_MAX.1));
+    Some(if bound < most { bound } else { most })
+}
+
+/// Returns whether two numbers are one but for the noise of a computer's decimal: `0.07200000000000001` and `0.072`.
+pub(in crate::verify) fn is_noise(
+    gold: &RBig,
+    gold_places: Option<u32>,
+    answer: &RBig,
+    answer_places: Option<u32>,
+) -> bool {
+    let difference = gold - answer;
+    let difference = if difference < RBig::ZERO { -difference } else { difference };
+    let within = |bound: Option<RBig>| bound.is_some_and(|bound| difference <= bound);
+    within(noise(gold, gold_places)) || within(noise(answer, answer_places))
+}
+
+/// Returns whether a value and a computer's decimal are one but for its noise: `\sqrt2` and `1.4142135623730951`.
+pub(super) fn is_noisy(gold: &Expression, answer: &Expression, work: &mut Work) -> bool {
+    [(gold, answer), (answer, gold)].into_iter().any(|(value, decimal)| {
+        literal(decimal).is_some_and(|number| {
+            noise(&number, places(decimal))
+                .is_some_and(|bound| evaluate::is_within(value, &number, &bound, &mut work.evaluation) == Some(true))
+        })
     })
 }

@@ -13,7 +13,7 @@ use super::compare::Work;
 use super::evaluate::{self, Separation};
 use super::expression::Expression;
 use super::points;
-use super::rounding::{places, rounds_exactly, rounds_to_gold, rounds_to_value, writes_out};
+use super::rounding::{is_noise, is_noisy, places, rounds_exactly, rounds_to_gold, rounds_to_value, writes_out};
 use super::{Fault, Outcome};
 
 /// Returns an expression times a number.
@@ -70,10 +70,15 @@ fn bare(expression: &Expression) -> (Expression, Marks) {
 /// Compares two single values.
 pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     // Degrees with minutes and seconds are sums of angles.
-    let is_composed = |part: &Expression| matches!(part, Expression::Sum(_)) && has_degree(part);
+    let is_composed = |part: &Expression| match part {
+        Expression::Negate(inner) => matches!(**inner, Expression::Sum(_)) && has_degree(inner),
+        part => matches!(part, Expression::Sum(_)) && has_degree(part),
+    };
     if (is_composed(gold) && has_degree(answer)) || (is_composed(answer) && has_degree(gold)) {
         return exact(gold, answer, work);
     }
+    let renamed = same_constant(gold, answer);
+    let (gold, answer) = renamed.as_ref().map_or((gold, answer), |(gold, answer)| (gold, answer));
     let (gold, gold_marks) = bare(gold);
     let (answer, answer_marks) = bare(answer);
     let outcome = exact(&gold, &answer, work);
@@ -97,6 +102,44 @@ pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -
         Outcome::Equal(_) => Outcome::Equal("percent_equal"),
         other => other,
     }
+}
+
+/// Gives the constants of two integrals one name: `\frac{x^2}{2} + C` and `\frac{x^2}{2} - c_1`. Such a constant is a term of
+/// its own, stands nowhere else, and is a capital on one side at least; a letter that both sides use stays what it is.
+fn same_constant(gold: &Expression, answer: &Expression) -> Option<(Expression, Expression)> {
+    let (gold_name, gold_rest) = constant_term(gold)?;
+    let (answer_name, answer_rest) = constant_term(answer)?;
+    let is_capital = |name: &str| name.starts_with(['C', 'K']);
+    let is_free = |name: &str, rest: &Expression| !rest.variables().contains(name);
+    let free = is_free(&gold_name, &gold_rest)
+        && is_free(&answer_name, &gold_rest)
+        && is_free(&gold_name, &answer_rest)
+        && is_free(&answer_name, &answer_rest);
+    (free && (is_capital(&gold_name) || is_capital(&answer_name)) && gold_rest.has_variable())
+        .then_some((gold_rest, answer_rest))
+}
+
+/// Splits the constant of integration off a sum.
+fn constant_term(expression: &Expression) -> Option<(String, Expression)> {
+    let Expression::Sum(terms) = expression else { return None };
+    let name = |term: &Expression| match term {
+        Expression::Symbol(name) => Some(name.clone()),
+        Expression::Negate(inner) => match &**inner {
+            Expression::Symbol(name) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is_constant = |term: &Expression| {
+        name(term).is_some_and(|name| {
+            let (letter, index) = name.split_once('_').unwrap_or((&name, ""));
+            matches!(letter, "C" | "c" | "K" | "k") && index.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let mut constants = terms.iter().filter(|term| is_constant(term));
+    let (Some(constant), None) = (constants.next(), constants.next()) else { return None };
+    let rest: Vec<Expression> = terms.iter().filter(|term| !is_constant(term)).cloned().collect();
+    Some((name(constant)?, Expression::Sum(rest)))
 }
 
 fn has_degree(expression: &Expression) -> bool {
@@ -128,7 +171,8 @@ fn angles(
     if let Outcome::Equal(_) = radians { Outcome::Equal("angle_equal") } else { plain }
 }
 
-fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
+/// Compares two values without marks, or with marks that are part of them.
+pub(super) fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     if let Some(signs) = infinities(gold, answer) {
         return if signs { Outcome::Equal("infinity") } else { Outcome::Different("infinity_differs") };
     }
@@ -167,7 +211,7 @@ fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
 
 /// Values that differ may still be equal as far as the gold or the answer is a rounded decimal.
 fn rounded(gold: &Expression, answer: &Expression, difference: &'static str, work: &mut Work) -> Outcome {
-    if rounds_to_value(gold, answer, work) || rounds_exactly(gold, answer, work) {
+    if rounds_to_value(gold, answer, work) || rounds_exactly(gold, answer, work) || is_noisy(gold, answer, work) {
         Outcome::Equal("rounded_equal")
     } else {
         Outcome::Different(difference)
@@ -193,6 +237,7 @@ fn rationals(gold: &Expression, gold_value: &RBig, answer: &Expression, answer_v
     }
     if rounds_to_gold(gold_value, places(gold), answer_value, places(answer))
         || writes_out(gold_value, places(gold), answer_value, places(answer))
+        || is_noise(gold_value, places(gold), answer_value, places(answer))
     {
         return Outcome::Equal("rounded_equal");
     }

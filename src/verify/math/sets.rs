@@ -11,6 +11,7 @@ use super::canonical::canonical;
 use super::compare::Work;
 use super::evaluate;
 use super::expression::{Bracket, Domain, Expression, Join, Operation, Relation};
+use super::lists::{Repeats, unordered};
 use super::shapes::is_name;
 
 /// Most different numbers that bound parts of the two sets.
@@ -39,9 +40,25 @@ pub(super) fn compare(gold: &Expression, answer: &Expression, work: &mut Work) -
     if !is_set_like(gold) && !is_set_like(answer) {
         return None;
     }
+    if let (Expression::List(left, left_join), Expression::List(right, right_join)) = (gold, answer)
+        && ((*left_join != Join::Or && *right_join != Join::Or && left.len() == right.len())
+            || left.iter().chain(right).any(is_braced))
+    {
+        // As many sets or conditions on either side: each has its own.
+        return None;
+    }
+    let is_list_of_sets = |part: &Expression| matches!(part, Expression::List(items, _) if items.iter().any(is_braced));
+    if is_list_of_sets(gold) || is_list_of_sets(answer) {
+        return None;
+    }
     let mut reader = Reader { cuts: Vec::new(), names: Vec::new(), work };
-    let (gold, gold_name) = (reader.read(gold)?, reader.take_name()?);
-    let (answer, answer_name) = (reader.read(answer)?, reader.take_name()?);
+    let read = |reader: &mut Reader<'_>, side: &Expression| Some((reader.read(side)?, reader.take_name()?));
+    let (Some((gold_set, gold_name)), Some((answer_set, answer_name))) =
+        (read(&mut reader, gold), read(&mut reader, answer))
+    else {
+        return with_open_ends(gold, answer, work);
+    };
+    let (gold, answer) = (gold_set, answer_set);
     if let (Some(Expression::Symbol(left)), Some(Expression::Symbol(right))) = (&gold_name, &answer_name)
         && left != right
         && left != "y"
@@ -59,6 +76,64 @@ pub(super) fn compare(gold: &Expression, answer: &Expression, work: &mut Work) -
     Some(if row(&gold) == row(&answer) { Outcome::Equal("set_equal") } else { Outcome::Different("set_differs") })
 }
 
+fn is_braced(expression: &Expression) -> bool {
+    matches!(expression, Expression::Set(_) | Expression::Builder(..))
+}
+
+/// Compares intervals whose ends are formulas (`[a+b, 0]` and `a+b \le x \le 0`) end by end.
+fn with_open_ends(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
+    let (gold, answer) = (intervals(gold)?, intervals(answer)?);
+    Some(unordered(&gold, &answer, Repeats::Kept, work))
+}
+
+/// Returns the intervals of a union or chain of inequalities as pairs in brackets.
+fn intervals(expression: &Expression) -> Option<Vec<Expression>> {
+    let group = |open: bool, low: Expression, high: Expression, close: bool| {
+        let bracket = |closed: bool| if closed { Bracket::Square } else { Bracket::Round };
+        Expression::Group { open: bracket(open), close: bracket(close), items: vec![low, high] }
+    };
+    match expression {
+        Expression::Group { items, .. } if items.len() == 2 => Some(vec![expression.clone()]),
+        Expression::Union(parts) | Expression::List(parts, Join::Or) => {
+            let parts: Option<Vec<Vec<Expression>>> = parts.iter().map(intervals).collect();
+            Some(parts?.concat())
+        }
+        Expression::Builder(_, conditions) => match conditions.as_slice() {
+            [only] => intervals(only),
+            _ => None,
+        },
+        Expression::Relation { sides, signs } => {
+            if let ([_, set], [Relation::In]) = (sides.as_slice(), signs.as_slice()) {
+                return intervals(set);
+            }
+            let upward = |sign: &Relation| matches!(sign, Relation::Less | Relation::LessEqual);
+            let (sides, signs): (Vec<Expression>, Vec<Relation>) = if signs.iter().all(upward) {
+                (sides.clone(), signs.clone())
+            } else {
+                (sides.iter().rev().cloned().collect(), signs.iter().rev().map(|sign| sign.flipped()).collect())
+            };
+            if !signs.iter().all(upward) {
+                return None;
+            }
+            let closed = |sign: &Relation| *sign == Relation::LessEqual;
+            match (sides.as_slice(), signs.as_slice()) {
+                ([low, name, high], [first, second]) if is_name(name) => {
+                    Some(vec![group(closed(first), low.clone(), high.clone(), closed(second))])
+                }
+                ([name, high], [sign]) if is_name(name) && !is_name(high) => {
+                    let low = Expression::Negate(Box::new(Expression::Infinity));
+                    Some(vec![group(false, low, high.clone(), closed(sign))])
+                }
+                ([low, name], [sign]) if is_name(name) && !is_name(low) => {
+                    Some(vec![group(closed(sign), low.clone(), Expression::Infinity, false)])
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
 /// Returns whether an answer is certainly meant as a set of real numbers.
 fn is_set_like(expression: &Expression) -> bool {
     let compares = |sign: &Relation| {
@@ -69,14 +144,15 @@ fn is_set_like(expression: &Expression) -> bool {
     };
     match expression {
         Expression::Union(_) | Expression::Builder(..) | Expression::Domain(Domain::Reals) => true,
-        Expression::Operation(operation, _) => *operation != Operation::Ratio,
+        Expression::Operation(operation, _) => !matches!(operation, Operation::Ratio | Operation::Extent),
         Expression::Relation { sides, signs } => {
             signs.iter().any(compares) || (signs.as_slice() == [Relation::In] && sides.last().is_some_and(is_set_like))
         }
         Expression::Sum(terms) => matches!(terms.first(), Some(Expression::Domain(Domain::Reals))),
         Expression::List(items, join) => {
             items.iter().any(is_set_like)
-                || (*join != Join::Comma && items.iter().all(|item| matches!(item, Expression::Group { .. })))
+                || (matches!(join, Join::And | Join::Or)
+                    && items.iter().all(|item| matches!(item, Expression::Group { .. })))
         }
         _ => false,
     }

@@ -1,7 +1,7 @@
 //! Rewrites of whole answers before they are compared: names in front of values, `\pm`, whole-number parameters, sums
 //! of matrices and of unit vectors.
 
-use super::expression::{Domain, Expression, Join, Operation, Relation};
+use super::expression::{Domain, Expression, Join, Operation, Relation, is_unknown_function};
 
 /// Whose answer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub(super) struct Named {
 
 /// Splits a name off an answer; chains of equalities keep their last side.
 pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
+    // `P(1, 2)`: a point and its name.
+    if let Expression::Product(factors) = expression
+        && let [name @ Expression::Symbol(letter), point @ Expression::Group { .. }] = factors.as_slice()
+        && letter.starts_with(|c: char| c.is_ascii_uppercase())
+    {
+        return Named { name: Some(name.clone()), value: point.clone() };
+    }
     if let Expression::Relation { sides, signs } = expression
         && let (Some(first), Some(last)) = (sides.first(), sides.last())
     {
@@ -77,7 +84,22 @@ pub(super) fn is_name(side: &Expression) -> bool {
         Expression::Text(_) => true,
         Expression::Group { items, .. } | Expression::Operation(Operation::Ratio, items) => items.iter().all(is_name),
         Expression::Product(factors) => is_function_name(factors) || is_segment(factors),
-        Expression::Call(name, arguments) => name == "abs" && arguments.iter().all(is_name),
+        Expression::Call(name, arguments) if is_unknown_function(name) => {
+            arguments.iter().all(|argument| is_name(argument) || !argument.has_variable())
+        }
+        Expression::Call(name, arguments) => {
+            matches!(name.as_str(), "abs" | "max" | "min" | "det" | "gcd" | "lcm") && arguments.iter().all(is_name)
+        }
+        // `AB^2`, `AB \cdot CD`, `AB + CD`, `\frac{AB}{CD}`.
+        Expression::Power(base, exponent) => is_length(base) && matches!(**exponent, Expression::Number { .. }),
+        Expression::Sum(terms) => terms.iter().all(|term| match term {
+            Expression::Negate(term) => is_length(term),
+            term => is_length(term),
+        }),
+        Expression::Quotient(above, below) if is_length(above) || is_length(below) => {
+            let is_part = |part: &Expression| is_length(part) || matches!(part, Expression::Sum(_)) && is_name(part);
+            is_part(above) && is_part(below)
+        }
         Expression::Degree(inner) => is_name(inner),
         // `f^{-1}(x)`, `\frac{dy}{dx}`.
         Expression::Quotient(above, below) => is_differential(above) && is_differential(below),
@@ -85,17 +107,23 @@ pub(super) fn is_name(side: &Expression) -> bool {
     }
 }
 
+/// Returns whether a letter in front of a bracket names a function in a definition.
+pub(super) fn is_function_letter(name: &str) -> bool {
+    let letter = name.trim_end_matches('\'');
+    matches!(
+        letter.split('_').next().unwrap_or(letter),
+        "f" | "g" | "h" | "p" | "q" | "F" | "G" | "P" | "Q" | "R" | "S" | "T" | "A" | "V" | "E" | "C" | "N"
+    ) || FUNCTION_WORDS.contains(&letter)
+}
+
+/// Words that name a function of a random variable or a matrix in front of a bracket.
+pub(super) const FUNCTION_WORDS: &[&str] =
+    &["Var", "Cov", "Corr", "SD", "Pr", "Prob", "Bias", "MSE", "tr", "rank", "dim", "ker", "ord", "vol", "area"];
+
 /// `f(x)`: a function letter and one or more arguments.
 fn is_function_name(factors: &[Expression]) -> bool {
-    let is_letter = |name: &str| {
-        let letter = name.trim_end_matches('\'');
-        matches!(
-            letter.split('_').next().unwrap_or(letter),
-            "f" | "g" | "h" | "p" | "q" | "F" | "G" | "P" | "Q" | "R" | "S" | "T" | "A" | "V" | "E" | "C" | "N"
-        )
-    };
     match factors {
-        [Expression::Symbol(name), arguments] if is_letter(name) => {
+        [Expression::Symbol(name), arguments] if is_function_letter(name) => {
             matches!(
                 arguments,
                 Expression::Symbol(_)
@@ -105,7 +133,7 @@ fn is_function_name(factors: &[Expression]) -> bool {
             )
         }
         [Expression::Power(base, exponent), Expression::Symbol(_) | Expression::Number { .. }] => {
-            matches!(&**base, Expression::Symbol(name) if is_letter(name))
+            matches!(&**base, Expression::Symbol(name) if is_function_letter(name))
                 && **exponent == Expression::Negate(Box::new(Expression::integer(1)))
         }
         _ => false,
@@ -124,6 +152,25 @@ fn is_segment(factors: &[Expression]) -> bool {
         _ => factors,
     };
     !rest.is_empty() && rest.iter().all(is_capital)
+}
+
+/// Returns whether a name is that of a length, or is computed from lengths.
+pub(super) fn is_measure(name: &Expression) -> bool {
+    match name {
+        Expression::Quotient(above, below) => is_measure(above) || is_measure(below),
+        Expression::Sum(terms) => terms.iter().any(is_measure),
+        Expression::Negate(inner) | Expression::Power(inner, _) => is_measure(inner),
+        other => is_length(other),
+    }
+}
+
+/// Two capital letters or more side by side, or the absolute value of such: a length.
+fn is_length(expression: &Expression) -> bool {
+    match expression {
+        Expression::Product(factors) => factors.len() > 1 && is_segment(factors),
+        Expression::Call(name, arguments) => name == "abs" && arguments.iter().all(is_length),
+        _ => false,
+    }
 }
 
 fn is_differential(expression: &Expression) -> bool {

@@ -20,6 +20,9 @@ const DROPPED: &[&str] = &[
     "~",
 ];
 
+/// Layout that sets a space.
+const SPACES: &[&str] = &["\\,", "\\;", "\\:", "\\quad", "\\qquad", "$", "\\(", "\\)", "\\[", "\\]", "~"];
+
 /// Returns whether two texts are the same but for layout, text wrappers, and the case of words.
 pub(in crate::verify) fn same_text(left: &str, right: &str) -> bool {
     let (left, right) = (squash(left), squash(right));
@@ -39,10 +42,27 @@ pub(in crate::verify) fn same_typesetting(left: &str, right: &str) -> bool {
     !left.is_empty() && left == right
 }
 
+/// Returns whether a text itself shows that its commas are decimal ones: `0{,}5`, `1.234,56`.
+pub(super) fn shows_decimal_commas(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().take_while(u8::is_ascii_digit).count();
+    let braced = text.match_indices("{,}").any(|(at, comma)| {
+        let after = text.get(at + comma.len()..).map_or(0, digits);
+        let before = text.get(..at).is_some_and(|before| before.ends_with(|c: char| c.is_ascii_digit()));
+        before && after > 0 && after != 3
+    });
+    let dotted = text.match_indices(',').any(|(at, _)| {
+        let whole = text.get(..at).unwrap_or("");
+        let start = whole.rfind(|c: char| !c.is_ascii_digit() && c != '.').map_or(0, |at| at + 1);
+        let groups: Vec<&str> = whole.get(start..).unwrap_or("").split('.').collect();
+        groups.len() > 1 && groups.iter().skip(1).all(|group| group.len() == 3)
+    });
+    braced || dotted
+}
+
 /// Reads a decimal comma as a point, if that is all the text can mean besides a list.
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
     let trimmed: String =
-        text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '$' | '\\' | '\u{20ac}')).collect();
+        text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '$' | '\\' | '{' | '}' | '\u{20ac}')).collect();
     let (whole, decimals) = trimmed.split_once(',')?;
     let digits = |part: &str| !part.is_empty() && part.len() <= 18 && part.bytes().all(|byte| byte.is_ascii_digit());
     let unsigned = whole.strip_prefix('-').unwrap_or(whole);
@@ -50,23 +70,43 @@ pub(super) fn decimal_comma(text: &str) -> Option<String> {
 }
 
 fn squash(text: &str) -> String {
-    let mut squashed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let mut squashed = text.to_owned();
     for layout in DROPPED {
         if squashed.contains(layout) {
-            squashed = remove_command(&squashed, layout);
+            // Space between two numbers keeps them apart.
+            squashed = replace_command(&squashed, layout, if SPACES.contains(layout) { " " } else { "" });
         }
     }
+    let mut squashed = without_spaces(&squashed);
     for wrapper in ["text", "textbf", "mathrm", "textrm", "mbox", "mathbf"] {
         let opening = format!("\\{wrapper}{{");
         squashed = unwrap(&squashed, &opening);
     }
-    let squashed = squashed.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("{,}", ",");
+    let squashed = squashed.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");
     let squashed = squashed.replace("^{\\circ}", "\u{b0}").replace("^\\circ", "\u{b0}").replace("\\%", "%");
     squashed.trim_end_matches('.').to_owned()
 }
 
-/// Removes a command, but not the start of a longer one (`\left` of `\leftarrow`).
-fn remove_command(text: &str, layout: &str) -> String {
+/// Removes white space, but for one space between two digits.
+fn without_spaces(text: &str) -> String {
+    let mut squashed = String::with_capacity(text.len());
+    let mut is_spaced = false;
+    for character in text.chars() {
+        if character.is_whitespace() {
+            is_spaced = true;
+            continue;
+        }
+        if is_spaced && character.is_ascii_digit() && squashed.ends_with(|c: char| c.is_ascii_digit()) {
+            squashed.push(' ');
+        }
+        is_spaced = false;
+        squashed.push(character);
+    }
+    squashed
+}
+
+/// Replaces a command, but not the start of a longer one (`\left` of `\leftarrow`).
+fn replace_command(text: &str, layout: &str, space: &str) -> String {
     let is_word = layout.ends_with(|c: char| c.is_ascii_alphabetic());
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -79,6 +119,8 @@ fn remove_command(text: &str, layout: &str) -> String {
         let longer = is_word && after.starts_with(|c: char| c.is_ascii_alphabetic());
         if escaped || longer {
             result.push_str(layout);
+        } else {
+            result.push_str(space);
         }
         rest = after;
     }
@@ -138,6 +180,9 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     let text = text.trim().trim_start_matches('$').trim_start();
     let wrapped = ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textrm{"];
     let inner = wrapped.iter().find_map(|wrapper| text.strip_prefix(wrapper));
+    if let Some(labelled) = pointed_label(text) {
+        return Some(labelled);
+    }
     let body = inner.unwrap_or(text).trim_start().strip_prefix('(')?;
     let label = body.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
     let rest = body.get(1..)?.strip_prefix(')')?;
@@ -152,4 +197,35 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     // `(A) + 2` computes with A.
     let is_computed = value.starts_with(['+', '*', '/', '^', '=']);
     (!value.is_empty() && !is_computed).then_some((label, value))
+}
+
+/// Splits `C. 12`, `C) 12` and `C: 12`.
+fn pointed_label(text: &str) -> Option<(&str, &str)> {
+    let label = text.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
+    let rest = text.get(1..)?.strip_prefix(['.', ')', ':'])?;
+    let value = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '~').trim_start_matches("\\ ").trim();
+    let is_apart = rest.starts_with([' ', '~', '$', '{', '\\']);
+    // `A. Lincoln` is a name.
+    (is_apart && !value.is_empty() && super::is_readable(value)).then_some((label, value))
+}
+
+/// Splits `Eq(left, right)` into its sides.
+pub(super) fn equation_call(text: &str) -> Option<(&str, &str)> {
+    let trimmed = text.trim().trim_matches('$').trim();
+    let inside = trimmed.strip_prefix("Eq(")?.strip_suffix(')')?;
+    let mut depth = 0usize;
+    let mut comma = None;
+    for (at, character) in inside.char_indices() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
+            ',' if depth == 0 => {
+                if comma.replace(at).is_some() {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    inside.split_at_checked(comma?).map(|(left, right)| (left, right.trim_start_matches(',')))
 }

@@ -106,7 +106,7 @@ const SHORT_WORDS: &[&str] = &[
     "dne", "usd", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb", "mar", "apr", "may", "jun", "jul",
     "aug", "sep", "oct", "nov", "dec", "sq", "deg", "our", "she", "her", "his", "him", "pie", "toy", "egg", "cup",
     "can", "pct", "cow", "hen", "pig", "cm", "mm", "km", "kg", "mg", "ft", "mph", "kph", "sec", "min", "max", "hr",
-    "hrs", "yd", "yds", "lb", "lbs", "oz", "ml", "gal", "pts",
+    "by", "hrs", "yd", "yds", "lb", "lbs", "oz", "ml", "gal", "pts",
 ];
 
 /// Commands that change only how things look.
@@ -250,7 +250,7 @@ pub(super) fn is_short_word(name: &str) -> bool {
     let rest_is_lower = name.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
     let shouts = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
     let lower = name.to_ascii_lowercase();
-    name == "mL" || name == "NO" || ((rest_is_lower || shouts) && SHORT_WORDS.contains(&lower.as_str()))
+    name == "mL" || ((rest_is_lower || shouts) && SHORT_WORDS.contains(&lower.as_str()))
 }
 
 /// Returns the letter that a command names.
@@ -334,7 +334,8 @@ fn relation(name: &str) -> Option<Relation> {
         "lt" => Relation::Less,
         "gt" => Relation::Greater,
         "ne" | "neq" | "not=" => Relation::NotEqual,
-        "approx" | "simeq" | "equiv" | "cong" | "doteq" => Relation::Equal,
+        "approx" | "simeq" | "thickapprox" => Relation::Approx,
+        "equiv" | "cong" | "doteq" => Relation::Equal,
         "in" => Relation::In,
         _ => return None,
     })
@@ -367,11 +368,13 @@ pub(super) fn sign(character: char) -> Option<Kind> {
         '%' => Kind::Percent,
         '\u{b0}' | '\u{ba}' | '\u{2da}' => Kind::Degree,
         '\u{2218}' => Kind::Circle,
-        ',' | ';' | '\u{3001}' => Kind::Separator(Join::Comma),
+        ',' | '\u{3001}' => Kind::Separator(Join::Comma),
+        ';' => Kind::Separator(Join::Semicolon),
         '\u{2228}' => Kind::Separator(Join::Or),
         '\u{2227}' => Kind::Separator(Join::And),
         ':' | '\u{2236}' => Kind::Colon,
-        '=' | '\u{2248}' | '\u{2261}' | '\u{2243}' => Kind::Relation(Relation::Equal),
+        '=' | '\u{2261}' => Kind::Relation(Relation::Equal),
+        '\u{2248}' | '\u{2243}' => Kind::Relation(Relation::Approx),
         '<' => Kind::Relation(Relation::Less),
         '>' => Kind::Relation(Relation::Greater),
         '\u{2264}' | '\u{2a7d}' | '\u{2266}' => Kind::Relation(Relation::LessEqual),
@@ -447,6 +450,31 @@ pub(super) fn subscript(character: char) -> Option<char> {
         '\u{2099}' => Some('n'),
         '\u{2096}' => Some('k'),
         '\u{1d62}' => Some('i'),
+        _ => None,
+    }
+}
+
+/// Returns whether words announce a rounded value.
+pub(super) fn is_about(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    let bare = lower.trim_end_matches('.');
+    let bare = bare.strip_prefix("or ").unwrap_or(bare);
+    matches!(
+        bare,
+        "about" | "approximately" | "approx" | "roughly" | "which is about" | "is about" | "is approximately"
+    )
+}
+
+/// Returns the number that a character shows in a circle.
+pub(super) fn circled(character: char) -> Option<u32> {
+    matches!(character, '\u{2460}'..='\u{2473}').then(|| u32::from(character) - 0x245f)
+}
+
+/// Returns the scale of temperature that a character names.
+pub(super) fn temperature(character: char) -> Option<&'static str> {
+    match character {
+        '\u{2103}' => Some("celsius"),
+        '\u{2109}' => Some("fahrenheit"),
         _ => None,
     }
 }

@@ -12,14 +12,18 @@ use crate::verify::words;
 /// Phrases that say that there is no answer.
 const NOTHING: &[&str] = &[
     "no solution",
-    "no solutions",
     "no real solution",
-    "no real solutions",
+    "no integer solution",
+    "no real root",
+    "no root",
     "no such",
     "none",
+    "nothing",
     "empty set",
     "the empty set",
+    "null set",
     "\u{65e0}\u{89e3}",
+    "\u{7a7a}\u{96c6}",
 ];
 const REALS: &[&str] = &["all real numbers", "all reals", "real numbers", "the real numbers", "any real number"];
 const UNDEFINED: &[&str] = &["dne", "does not exist", "undefined", "not defined"];
@@ -29,7 +33,8 @@ pub(super) fn compare(gold: &Expression, answer: &Expression) -> Outcome {
     let equal = match (gold, answer) {
         (Expression::Text(left), Expression::Text(right)) => {
             squeeze(left) == squeeze(right)
-                || [NOTHING, REALS, UNDEFINED]
+                || (says_nothing(left) && says_nothing(right))
+                || [REALS, UNDEFINED]
                     .iter()
                     .any(|phrases| phrases.contains(&left.as_str()) && phrases.contains(&right.as_str()))
                 || words::number(left).is_some_and(|number| words::number(right) == Some(number))
@@ -40,9 +45,21 @@ pub(super) fn compare(gold: &Expression, answer: &Expression) -> Outcome {
     if equal { Outcome::Equal("same_text") } else { Outcome::Different("text_differs") }
 }
 
+/// Returns whether words say that there is no answer: `There are no solutions.`
+fn says_nothing(text: &str) -> bool {
+    let mut bare = text.trim_end_matches('.').trim();
+    for opening in ["there are ", "there is ", "it has ", "has "] {
+        bare = bare.strip_prefix(opening).unwrap_or(bare);
+    }
+    for ending in [" exists", " exist", "(s)"] {
+        bare = bare.strip_suffix(ending).unwrap_or(bare);
+    }
+    NOTHING.contains(&bare) || bare.strip_suffix('s').is_some_and(|singular| NOTHING.contains(&singular))
+}
+
 fn stands_for(text: &str, other: &Expression) -> bool {
     match other {
-        Expression::Set(items) if items.is_empty() => NOTHING.contains(&text),
+        Expression::Set(items) if items.is_empty() => says_nothing(text),
         Expression::Domain(Domain::Reals) => REALS.contains(&text),
         Expression::Number { value, places: None } => {
             words::number(text).is_some_and(|number| RBig::from(number) == *value)
@@ -67,4 +84,41 @@ fn stands_for(text: &str, other: &Expression) -> bool {
 
 fn squeeze(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// Most bytes of the words of a statement.
+const STATEMENT_BYTES_MAX: usize = 120;
+
+/// Splits a statement into its words, lower case and without those that join, and the value behind them.
+pub(super) fn statement(text: &str) -> Option<(String, &str)> {
+    let text = text.trim().trim_matches('$').trim();
+    let mut rest = text;
+    let mut words = String::new();
+    let mut is_wrapped = false;
+    while let Some(first) = rest.chars().next() {
+        if first.is_alphabetic() || first == ' ' || (first == '-' && !words.is_empty()) || first == ',' {
+            words.push(first);
+            rest = rest.get(first.len_utf8()..)?;
+        } else if let Some(inner) =
+            ["\\text{", "\\textbf{", "\\mathrm{"].iter().find_map(|open| rest.strip_prefix(open))
+        {
+            is_wrapped = true;
+            rest = inner;
+        } else if first == '}' && is_wrapped {
+            is_wrapped = false;
+            rest = rest.get(1..)?;
+        } else {
+            break;
+        }
+        if words.len() > STATEMENT_BYTES_MAX {
+            return None;
+        }
+    }
+    let lower = words.to_lowercase();
+    let kept: Vec<&str> = lower
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !matches!(*word, "" | "on" | "is" | "the" | "are" | "for" | "in" | "it" | "and"))
+        .collect();
+    let is_prose = kept.iter().any(|word| word.chars().count() >= 4);
+    (is_prose && !rest.trim().is_empty() && !is_wrapped).then(|| (kept.join(" "), rest))
 }

@@ -100,11 +100,24 @@ pub(super) enum Fold {
     Product,
 }
 
-/// A token and whether white space stood before it.
+/// A space that an author set on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Gap {
+    /// None, or plain white space, which prints nothing.
+    None,
+    /// `\,`, `\;`, `~` and the like.
+    Set,
+    /// `\quad`, or a new line.
+    Wide,
+}
+
+/// A token and what stood before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     /// What it is.
     pub(super) kind: Kind,
     /// Whether white space stood before it.
     pub(super) spaced: bool,
+    /// The widest space that was set before it.
+    pub(super) gap: Gap,
 }

@@ -8,6 +8,7 @@
 
 use super::compare::Work;
 use super::expression::{Expression, Relation};
+use super::question::Asked;
 use super::scalars::scalars;
 use super::{Outcome, parser, shapes};
 
@@ -23,7 +24,7 @@ pub(in crate::verify) fn leaves_work(gold: &str, answer: &str) -> bool {
     let (mut of_gold, mut of_answer) = (Vec::new(), Vec::new());
     parts(&gold, &mut of_gold);
     parts(&answer, &mut of_answer);
-    let mut work = Work::new();
+    let mut work = Work::new(Asked::default());
     of_answer.iter().filter(|part| !is_lowest(part) && !part.has_variable() && is_rational(part)).any(|part| {
         let mut met_by_number = false;
         for gold in &of_gold {

@@ -11,7 +11,7 @@ impl Parser {
         let mut unit = String::new();
         loop {
             match self.peek() {
-                Some(Kind::Text(text)) => {
+                Some(Kind::Text(text)) if text != "by" => {
                     let text = text.clone();
                     self.at += 1;
                     push_word(&mut unit, &text);

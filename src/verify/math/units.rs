@@ -2,64 +2,33 @@
 //!
 //! A unit is what stands behind a value. Where only one side has one, or one is not known here, units say nothing:
 //! `5 cm` equals `5`, `17 ways` equals `17`. Two known units of one dimension are converted (`1 m`, `100 cm`), those
-//! of different dimensions never agree. A missing power is forgiven (`5 cm` for `5 cm^2`).
+//! of different dimensions or different powers never agree (`5 cm` and `5 cm^2`). `unit_table` lists what is known.
 
 use std::collections::BTreeMap;
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
+use super::unit_table::{ANY_LENGTH, Entry, NAME_PREFIXES, NAMES, OTHERS, PREFIXES, SYMBOLS, TEMPERATURE};
 use crate::verify::words;
 
-/// Spellings, dimension, power of the dimension, and how many base units the unit is: numerator and denominator.
-type Entry = (&'static [&'static str], &'static str, i8, u64, u64);
-
-/// Base units: metre, second, kilogram, dollar.
-const UNITS: &[Entry] = &[
-    (&["nm", "nanometer", "nanometre"], "length", 1, 1, 1_000_000_000),
-    (&["mm", "millimeter", "millimetre", "\u{6beb}\u{7c73}"], "length", 1, 1, 1_000),
-    (&["cm", "centimeter", "centimetre", "\u{5398}\u{7c73}"], "length", 1, 1, 100),
-    (&["dm", "decimeter", "decimetre", "\u{5206}\u{7c73}"], "length", 1, 1, 10),
-    (&["m", "meter", "metre", "\u{7c73}"], "length", 1, 1, 1),
-    (&["km", "kilometer", "kilometre", "\u{5343}\u{7c73}", "\u{516c}\u{91cc}"], "length", 1, 1_000, 1),
-    (&["inch", "inches"], "length", 1, 254, 10_000),
-    (&["ft", "foot", "feet"], "length", 1, 3_048, 10_000),
-    (&["yd", "yds", "yard"], "length", 1, 9_144, 10_000),
-    (&["mi", "mile"], "length", 1, 1_609_344, 1_000),
-    (&["ml", "mL", "milliliter", "millilitre", "\u{6beb}\u{5347}"], "length", 3, 1, 1_000_000),
-    (&["l", "L", "liter", "litre", "\u{5347}"], "length", 3, 1, 1_000),
-    (&["ms", "millisecond"], "time", 1, 1, 1_000),
-    (&["s", "sec", "secs", "second", "\u{79d2}"], "time", 1, 1, 1),
-    (&["min", "mins", "minute", "\u{5206}\u{949f}", "\u{5206}\u{9418}"], "time", 1, 60, 1),
-    (&["h", "hr", "hrs", "hour", "\u{5c0f}\u{65f6}", "\u{6642}\u{9593}"], "time", 1, 3_600, 1),
-    (&["day", "\u{5929}"], "time", 1, 86_400, 1),
-    (&["week"], "time", 1, 604_800, 1),
-    (&["month"], "years", 1, 1, 12),
-    (&["year", "yr", "yrs", "\u{5e74}"], "years", 1, 1, 1),
-    (&["mg", "milligram"], "mass", 1, 1, 1_000_000),
-    (&["g", "gram", "gramme", "\u{514b}"], "mass", 1, 1, 1_000),
-    (&["kg", "kilogram", "\u{5343}\u{514b}", "\u{516c}\u{65a4}"], "mass", 1, 1, 1),
-    (&["tonne", "\u{5428}"], "mass", 1, 1_000, 1),
-    (&["oz", "ounce"], "mass", 1, 28_349_523_125, 1_000_000_000_000),
-    (&["lb", "lbs", "pound"], "mass", 1, 45_359_237, 100_000_000),
-    (&["cent", "penny", "pennies"], "money", 1, 1, 100),
-    (&["dollar", "usd", "USD", "buck", "\u{7f8e}\u{5143}"], "money", 1, 1, 1),
+/// Letters that are units when they stand behind a number and a space.
+const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "N", "J", "W", "V", "K", "C", "F", "A"];
+/// Symbols of two letters that are units wherever they stand behind a number; others are more often variables.
+const SYMBOLS_OF_TWO: &[&str] = &[
+    "cm", "mm", "km", "kg", "mg", "ft", "yd", "yr", "hr", "lb", "oz", "ml", "mL", "kJ", "kN", "kW", "kV", "Hz", "Pa",
+    "MW", "MJ", "GW", "GJ", "eV", "Wh", "mA", "mW", "mV", "mJ", "\u{3bc}m", "\u{3bc}s", "\u{3bc}g", "\u{b0}C",
+    "\u{b0}F",
 ];
 
-/// Units that are a quotient: length, time.
-const SPEEDS: &[(&str, &str, &str)] = &[("mph", "mile", "hour"), ("kph", "km", "hour"), ("kmph", "km", "hour")];
-
-/// Letters that are units when they stand behind a number and a space.
-const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "N", "J", "W", "V", "K", "C", "F"];
-
 /// Most words of a unit.
-const WORDS_MAX: usize = 8;
+const WORDS_MAX: usize = 12;
 
 /// Returns whether a word of two or more letters is a unit.
 pub(super) fn is_known(word: &str) -> bool {
     word.len() > 1
-        && (entry(word).is_some() || SPEEDS.iter().any(|(name, ..)| *name == word) || words::scale(word).is_some())
-        && !matches!(word, "ms" | "mi" | "nm" | "dm")
+        && (find(word).is_some() || words::scale(word).is_some())
+        && (!word.is_ascii() || word.len() > 2 || SYMBOLS_OF_TWO.contains(&word))
 }
 
 /// Returns whether a letter is a unit when it stands behind a number.
@@ -67,11 +36,52 @@ pub(super) fn is_letter(letter: &str) -> bool {
     LETTERS.contains(&letter)
 }
 
-fn entry(word: &str) -> Option<&'static Entry> {
-    let find = |word: &str| UNITS.iter().find(|(names, ..)| names.contains(&word));
-    find(word)
-        .or_else(|| find(&word.to_ascii_lowercase()).filter(|_| word.len() > 1))
-        .or_else(|| find(word.to_ascii_lowercase().strip_suffix('s')?).filter(|_| word.len() > 4))
+/// Returns whether a text, written as `unit_text` writes it, is a unit in all its parts.
+pub(super) fn is_unit(text: &str) -> bool {
+    parse(text).is_some()
+}
+
+/// Returns whether a unit is that of an angle in radians.
+pub(super) fn is_radian(text: &str) -> bool {
+    parse(text).is_some_and(|unit| unit.is("radian"))
+}
+
+/// Returns whether a unit is one of temperature.
+pub(super) fn is_temperature(text: &str) -> bool {
+    parse(text).is_some_and(|unit| unit.is(TEMPERATURE) || unit.is("celsius") || unit.is("fahrenheit"))
+}
+
+/// Returns whether a unit is known, and not that of an angle.
+pub(super) fn is_no_angle(text: &str) -> bool {
+    parse(text).is_some_and(|unit| !unit.is("degree") && !unit.is("radian"))
+}
+
+/// A unit's dimensions and its size in base units.
+fn find(word: &str) -> Option<(&'static Entry, i16)> {
+    let named = |table: &'static [Entry], word: &str| table.iter().find(|entry| entry.names.contains(&word));
+    if let Some(entry) = named(SYMBOLS, word).or_else(|| named(OTHERS, word)) {
+        return Some((entry, 0));
+    }
+    for (prefix, ten) in PREFIXES {
+        if let Some(entry) = word.strip_prefix(prefix).and_then(|rest| named(SYMBOLS, rest)) {
+            return Some((entry, *ten));
+        }
+    }
+    let lower = word.to_lowercase();
+    let singular = lower.strip_suffix('s').filter(|_| lower.chars().count() > 3);
+    for word in [Some(lower.as_str()), singular].into_iter().flatten() {
+        if let Some(entry) = named(NAMES, word).or_else(|| named(OTHERS, word)) {
+            return Some((entry, 0));
+        }
+        for (prefix, ten) in NAME_PREFIXES {
+            if let Some(entry) = word.strip_prefix(prefix).and_then(|rest| named(NAMES, rest)) {
+                return Some((entry, *ten));
+            }
+        }
+    }
+    // `KM`, `Kg`: symbols written without regard to case, where no other symbol is meant.
+    let shouts = ["km", "cm", "mm", "kg", "ml", "ft", "mph"].contains(&lower.as_str());
+    if shouts && lower != word { find(&lower) } else { None }
 }
 
 /// A unit that is known here: powers of dimensions, and how many base units it is.
@@ -79,6 +89,34 @@ fn entry(word: &str) -> Option<&'static Entry> {
 struct Unit {
     powers: BTreeMap<&'static str, i8>,
     scale: RBig,
+    /// Words that are not known, sorted.
+    others: Vec<String>,
+}
+
+impl Unit {
+    fn is(&self, dimension: &str) -> bool {
+        self.powers.len() == 1 && self.powers.get(dimension) == Some(&1) && self.others.is_empty()
+    }
+
+    fn multiply(&mut self, word: &str, exponent: i8) -> Option<()> {
+        let Some((entry, ten)) = find(word) else {
+            let lower = word.to_lowercase();
+            self.others.push(lower.strip_suffix('s').unwrap_or(&lower).to_owned());
+            return Some(());
+        };
+        for (dimension, power) in entry.dimensions {
+            let sum = self.powers.entry(dimension).or_insert(0);
+            *sum = sum.checked_add(power.checked_mul(exponent)?)?;
+        }
+        self.powers.retain(|_, power| *power != 0);
+        let tens = RBig::from(IBig::from(10).pow(usize::from((entry.ten + ten).unsigned_abs())));
+        let size = RBig::from_parts(IBig::from(entry.above), UBig::from(entry.below));
+        let size = if entry.ten + ten < 0 { size / tens } else { size * tens };
+        for _ in 0..exponent.unsigned_abs() {
+            if exponent > 0 { self.scale *= &size } else { self.scale /= &size }
+        }
+        Some(())
+    }
 }
 
 /// What two units say of their values.
@@ -88,6 +126,8 @@ pub(super) enum Agreement {
     Silent,
     /// The answer's value must be multiplied by this to compare.
     Factor(RBig),
+    /// The answer's value must be multiplied by the first and then the second be added: temperatures.
+    Affine(RBig, RBig),
     /// One side has a unit that may or may not be part of the number: the answer's value or this multiple of it.
     Either(RBig),
     /// They measure different things.
@@ -101,21 +141,56 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     let scale = ratio(answer_scale, gold_scale);
     let either = |factor: RBig| if factor.is_one() { Agreement::Silent } else { Agreement::Either(factor) };
     let missing = gold.is_empty() || answer.is_empty();
-    match (parse(gold_unit), parse(answer_unit)) {
-        (Some(gold), Some(answer)) => {
-            if gold.powers == answer.powers {
-                let factor = answer.scale / gold.scale * scale;
-                return if factor.is_one() { Agreement::Silent } else { Agreement::Factor(factor) };
-            }
-            let same_dimensions = gold.powers.keys().eq(answer.powers.keys());
-            if same_dimensions { Agreement::Silent } else { Agreement::Conflict }
-        }
+    let (gold_known, answer_known) = (parse(gold_unit), parse(answer_unit));
+    match (gold_known, answer_known) {
+        (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
         // Cents beside a bare number may be counted as dollars.
-        (None, Some(answer)) if missing && answer.powers.contains_key("money") => either(answer.scale * scale),
-        (Some(gold), None) if missing && gold.powers.contains_key("money") => either(scale / gold.scale),
+        (None, Some(answer)) if missing && answer.is("money") => either(answer.scale * scale),
+        (Some(gold), None) if missing && gold.is("money") => either(scale / gold.scale),
         _ if missing => either(scale),
-        _ if scale.is_one() => Agreement::Silent,
-        _ => Agreement::Factor(scale),
+        _ => match (loose(gold_unit), loose(answer_unit)) {
+            // `widgets per hour` and `widgets per minute`.
+            (Some(gold), Some(answer))
+                if gold.others == answer.others && !gold.powers.is_empty() && !answer.powers.is_empty() =>
+            {
+                known(&gold, &answer, scale, (gold_unit, answer_unit))
+            }
+            _ if scale.is_one() => Agreement::Silent,
+            _ => Agreement::Factor(scale),
+        },
+    }
+}
+
+fn known(gold: &Unit, answer: &Unit, scale: RBig, (gold_text, answer_text): (&str, &str)) -> Agreement {
+    if gold.powers == answer.powers {
+        let factor = answer.scale.clone() / gold.scale.clone() * scale;
+        return if factor.is_one() { Agreement::Silent } else { Agreement::Factor(factor) };
+    }
+    if let (Some(gold), Some(answer)) = (thermometer(gold, gold_text, answer), thermometer(answer, answer_text, gold)) {
+        // Both scales in kelvins: `size * (value + shift)`.
+        let factor = answer.0.clone() / gold.0.clone();
+        return Agreement::Affine(factor.clone(), factor * answer.1 - gold.1);
+    }
+    // Any length, area or volume in units of its own.
+    let generic = |left: &Unit, right: &Unit| {
+        left.powers.get(ANY_LENGTH).is_some_and(|power| right.powers.get("length") == Some(power))
+            && left.powers.len() == 1
+            && right.powers.len() == 1
+    };
+    if generic(gold, answer) || generic(answer, gold) { Agreement::Silent } else { Agreement::Conflict }
+}
+
+/// Returns the size of a scale's degree in kelvins, and what must be added to its values first; `C` and `F` are scales
+/// beside a temperature.
+fn thermometer(unit: &Unit, text: &str, other: &Unit) -> Option<(RBig, RBig)> {
+    let fraction = |above: i64, below: u32| RBig::from_parts(IBig::from(above), UBig::from(below));
+    let is_scale = |unit: &Unit| unit.is("celsius") || unit.is("fahrenheit");
+    if unit.is("celsius") || (text == "C" && is_scale(other)) {
+        Some((RBig::ONE, fraction(27_315, 100)))
+    } else if unit.is("fahrenheit") || (text == "F" && is_scale(other)) {
+        Some((fraction(5, 9), fraction(45_967, 100)))
+    } else {
+        unit.is(TEMPERATURE).then(|| (RBig::ONE, RBig::ZERO))
     }
 }
 
@@ -137,12 +212,18 @@ fn split_scale(text: &str) -> (u64, &str) {
     }
 }
 
+/// Reads a unit whose words are all known.
 fn parse(text: &str) -> Option<Unit> {
-    let mut unit = Unit { powers: BTreeMap::new(), scale: RBig::ONE };
-    let mut sign = 1i8;
-    let mut raised = 1i8;
-    let spaced = text.replace('/', " per ").replace('*', " ").replace("^ ", "^");
-    let spaced = spaced
+    loose(text).filter(|unit| unit.others.is_empty())
+}
+
+/// Reads a unit; words that are not known stand in it as they are.
+fn loose(text: &str) -> Option<Unit> {
+    let spaced = text
+        .replace('/', " per ")
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace("^ ", "^")
         .replace("\u{5e73}\u{65b9}", "square ")
         .replace("\u{7acb}\u{65b9}", "cubic ")
         .replace("\u{6bcf}", " per ");
@@ -150,35 +231,47 @@ fn parse(text: &str) -> Option<Unit> {
     if parts.is_empty() || parts.len() > WORDS_MAX {
         return None;
     }
-    for part in parts {
-        match part {
-            "per" | "a" | "an" => sign = -1,
-            "square" | "sq" | "squared" => raised = 2,
-            "cubic" | "cubed" => raised = 3,
+    let mut unit = Unit { powers: BTreeMap::new(), scale: RBig::ONE, others: Vec::new() };
+    let (mut sign, mut group, mut raised) = (1i8, 1i8, 1i8);
+    let mut last: Option<(&str, i8)> = None;
+    for (at, part) in parts.iter().enumerate() {
+        match *part {
+            "per" | "a" | "an" if at + 1 < parts.len() => sign = -1,
+            "(" => (group, sign) = (sign, 1),
+            ")" => group = 1,
+            "square" | "sq" => raised = 2,
+            "cubic" | "cu" => raised = 3,
+            "squared" | "cubed" => {
+                let (word, exponent) = last?;
+                unit.multiply(word, exponent)?;
+                if *part == "cubed" {
+                    unit.multiply(word, exponent)?;
+                }
+            }
+            // `degrees Celsius`.
+            "degrees" | "degree" | "\u{b0}"
+                if parts.get(at + 1).is_some_and(|next| is_temperature(next) || matches!(*next, "C" | "F")) => {}
             _ => {
                 let (name, power) = part.split_once('^').unwrap_or((part, "1"));
-                let power = power.parse::<i8>().ok().filter(|power| (1..=4).contains(power))?;
-                for (name, own_sign) in quotient(name) {
-                    let (_, dimension, own_power, above, below) = entry(name)?;
-                    let exponent = sign * own_sign * raised * power;
-                    *unit.powers.entry(dimension).or_insert(0) += exponent * own_power;
-                    let factor = ratio(*above, *below);
-                    for _ in 0..exponent.unsigned_abs() {
-                        if exponent > 0 { unit.scale *= &factor } else { unit.scale /= &factor }
-                    }
-                }
+                let power = power.parse::<i8>().ok().filter(|power| (-4..=4).contains(power) && *power != 0)?;
+                let after_degrees = at
+                    .checked_sub(1)
+                    .and_then(|at| parts.get(at))
+                    .is_some_and(|before| matches!(*before, "degrees" | "degree" | "\u{b0}"));
+                let name = match name {
+                    "C" if after_degrees => "celsius",
+                    "F" if after_degrees => "fahrenheit",
+                    other => other,
+                };
+                let exponent = sign * group * raised * power;
+                unit.multiply(name, exponent)?;
+                last = Some((name, exponent));
                 (sign, raised) = (1, 1);
             }
         }
     }
-    Some(unit)
-}
-
-fn quotient(name: &str) -> Vec<(&str, i8)> {
-    match SPEEDS.iter().find(|(speed, ..)| *speed == name) {
-        Some((_, above, below)) => vec![(above, 1), (below, -1)],
-        None => vec![(name, 1)],
-    }
+    unit.others.sort();
+    last.map(|_| unit)
 }
 
 #[cfg(test)]
@@ -196,13 +289,40 @@ mod tests {
         assert_eq!(agreement("minutes", "hours"), factor("60"));
         assert_eq!(agreement("liters", "cm^3"), factor("1/1000"));
         assert_eq!(agreement("\u{5e73}\u{65b9}\u{5398}\u{7c73}", "cm^2"), Agreement::Silent);
-        for (gold, answer) in [("", "cm"), ("cm", ""), ("apples", "pears"), ("cm", "cm^2"), ("cm", "apples")] {
+        assert_eq!(agreement("J", "N m"), Agreement::Silent);
+        assert_eq!(agreement("m/s^2", "meters per second squared"), Agreement::Silent);
+        assert_eq!(agreement("J/(kg K)", "kJ kg^-1 K^-1"), factor("1000"));
+        assert_eq!(agreement("widgets per hour", "widgets per minute"), factor("60"));
+        for (gold, answer) in [("", "cm"), ("cm", ""), ("apples", "pears"), ("cm", "apples"), ("square units", "cm^2")]
+        {
             assert_eq!(agreement(gold, answer), Agreement::Silent, "{gold} {answer}");
         }
-        assert_eq!(agreement("kg", "hours"), Agreement::Conflict);
-        assert_eq!(agreement("cm", "kg"), Agreement::Conflict);
+        for (gold, answer) in [
+            ("kg", "hours"),
+            ("cm", "kg"),
+            ("cm", "cm^2"),
+            ("m/s", "m/s^2"),
+            ("N", "J"),
+            ("W", "J"),
+            ("square units", "units"),
+            ("euros", "dollars"),
+        ] {
+            assert_eq!(agreement(gold, answer), Agreement::Conflict, "{gold} {answer}");
+        }
         assert_eq!(agreement("", "million"), Agreement::Either(RBig::from(1_000_000)));
         assert_eq!(agreement("million dollars", "dollars"), factor("1/1000000"));
         assert_eq!(agreement("", "cents"), Agreement::Either(RBig::from_parts(1.into(), 100u8.into())));
+    }
+
+    #[test]
+    fn temperatures_are_converted_with_their_zeros() {
+        let affine = |factor: &str, shift: &str| {
+            let read = |text: &str| RBig::from_str_radix(text, 10).unwrap();
+            Agreement::Affine(read(factor), read(shift))
+        };
+        assert_eq!(agreement("celsius", "fahrenheit"), affine("5/9", "-160/9"));
+        assert_eq!(agreement("degrees Celsius", "F"), affine("5/9", "-160/9"));
+        assert_eq!(agreement("K", "celsius"), affine("1", "5463/20"));
+        assert_eq!(agreement("C", "F"), Agreement::Conflict);
     }
 }

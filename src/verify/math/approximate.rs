@@ -1,0 +1,153 @@
+//! `\approx`: a value, and the same rounded.
+//!
+//! `x = \frac53 \approx 1.67` is read in two ways, as what is exact and as what is rounded, and equals what either of
+//! them equals. Where the second is not the first, rounded or cut off, the answer contradicts itself.
+
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+
+use super::compare::Work;
+use super::evaluate;
+use super::expression::{Expression, Relation};
+use super::rounding::{literal, places};
+use super::shapes::is_name;
+use super::units::{self, Agreement};
+
+/// What an answer with `\approx` in it says.
+#[derive(Debug)]
+pub(super) enum Readings {
+    /// There is no such sign in it.
+    Plain,
+    /// The exact answer, and the rounded one.
+    Both(Expression, Expression),
+    /// The two sides are not the same number.
+    Contradiction,
+}
+
+/// Reads an answer: one relation, or a list of such.
+pub(super) fn readings(expression: &Expression, work: &mut Work) -> Readings {
+    match expression {
+        Expression::Relation { sides, signs } if signs.contains(&Relation::Approx) => of_relation(sides, signs, work),
+        Expression::List(items, join) => {
+            let mut is_plain = true;
+            let (mut exact, mut rounded) = (Vec::new(), Vec::new());
+            for item in items {
+                match readings(item, work) {
+                    Readings::Plain => {
+                        exact.push(item.clone());
+                        rounded.push(item.clone());
+                    }
+                    Readings::Both(left, right) => {
+                        is_plain = false;
+                        exact.push(left);
+                        rounded.push(right);
+                    }
+                    Readings::Contradiction => return Readings::Contradiction,
+                }
+            }
+            if is_plain {
+                Readings::Plain
+            } else {
+                Readings::Both(Expression::List(exact, *join), Expression::List(rounded, *join))
+            }
+        }
+        _ => Readings::Plain,
+    }
+}
+
+fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Readings {
+    let Some(at) = signs.iter().position(|sign| *sign == Relation::Approx) else { return Readings::Plain };
+    let (Some(value), Some(last)) = (sides.get(at), sides.last()) else { return Readings::Plain };
+    // `x \approx 3`: nothing exact is said.
+    if at == 0 && is_name(value) {
+        let mut signs = signs.to_vec();
+        if let Some(sign) = signs.first_mut() {
+            *sign = Relation::Equal;
+        }
+        let equation = Expression::Relation { sides: sides.to_vec(), signs };
+        return match readings(&equation, work) {
+            Readings::Plain => Readings::Both(equation.clone(), equation),
+            other => other,
+        };
+    }
+    // `15 meters (about 49 feet)`: the same in another unit, which is no second answer.
+    let mut is_converted = false;
+    for rounded in sides.iter().skip(at + 1) {
+        let size = match units::agreement(unit(value), unit(rounded)) {
+            _ if unit(value).is_empty() || unit(rounded).is_empty() => RBig::ONE,
+            Agreement::Factor(factor) => factor,
+            Agreement::Conflict => return Readings::Contradiction,
+            // Temperatures may be what they like.
+            Agreement::Affine(..) | Agreement::Either(_) => {
+                is_converted = true;
+                continue;
+            }
+            Agreement::Silent => RBig::ONE,
+        };
+        is_converted |= !size.is_one();
+        if !agrees(bare(value), bare(rounded), &size, work) {
+            return Readings::Contradiction;
+        }
+    }
+    // A unit behind the decimal is the unit of both.
+    let exact_value = match (value, last) {
+        (Expression::Quantity(..), _) => value.clone(),
+        (_, Expression::Quantity(_, unit)) => Expression::Quantity(Box::new(value.clone()), unit.clone()),
+        _ => value.clone(),
+    };
+    let last = if is_converted { &exact_value } else { last };
+    if at == 0 {
+        return Readings::Both(exact_value.clone(), last.clone());
+    }
+    let with = |end: Expression| {
+        let mut kept: Vec<Expression> = sides.iter().take(at).cloned().collect();
+        kept.push(end);
+        Expression::Relation { sides: kept, signs: signs.iter().take(at).copied().collect() }
+    };
+    Readings::Both(with(exact_value.clone()), with(last.clone()))
+}
+
+fn bare(expression: &Expression) -> &Expression {
+    match expression {
+        Expression::Quantity(inner, _) | Expression::Degree(inner) | Expression::Percent(inner) => bare(inner),
+        other => other,
+    }
+}
+
+fn unit(expression: &Expression) -> &str {
+    match expression {
+        Expression::Quantity(_, unit) => unit,
+        _ => "",
+    }
+}
+
+/// Returns whether a decimal, in units of `size`, is a value rounded or cut off at some place; true where neither can be
+/// computed.
+fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work) -> bool {
+    let Some(decimal) = literal(rounded) else {
+        // `1523 \approx 1.5 \times 10^3`.
+        let mut rough = |part: &Expression| evaluate::real(part, &mut work.evaluation).map(|(_, value)| value.rough());
+        return match (rough(value), rough(rounded)) {
+            (Some(left), Some(right)) if size.is_one() => (left - right).abs() <= 0.05 * left.abs().max(right.abs()),
+            _ => true,
+        };
+    };
+    if value.has_variable() {
+        return true;
+    }
+    let mut unit = match places(rounded) {
+        Some(places) => {
+            RBig::from_parts(IBig::ONE, UBig::from(10u8).pow(usize::try_from(places.min(500)).unwrap_or(0)))
+        }
+        None => {
+            // Zeros at the end of a whole number may stand for digits that were rounded away.
+            let digits = decimal.numerator().to_string();
+            let zeros = digits.len() - digits.trim_end_matches('0').len();
+            RBig::from(IBig::from(10).pow(zeros.min(digits.len().saturating_sub(1)).min(500)))
+        }
+    };
+    if decimal.is_zero() {
+        unit = RBig::ONE;
+    }
+    evaluate::is_within(value, &(decimal * size), &(unit * size), &mut work.evaluation) != Some(false)
+}

@@ -1,0 +1,255 @@
+//! Repairs of a row of tokens before it is parsed: empty groups, indices behind exponents, and answers that only space
+//! divides.
+//!
+//! `x=1 \quad y=2`, rows divided by `\\` and lines are lists if what stands on either side is an answer of its own; a wide
+//! space anywhere else says nothing.
+
+use super::expression::{Bracket, Join, Relation};
+use super::token::{Gap, Kind, Token};
+
+/// Repairs the tokens of a whole text.
+pub(super) fn repair(tokens: &mut Vec<Token>) {
+    drop_empty_groups(tokens);
+    if tokens.iter().any(|token| token.kind == Kind::Underscore) {
+        indices_first(tokens);
+    }
+    divide(tokens);
+}
+
+/// Removes `{}`, which TeX authors use to keep things apart; alone it is the empty set.
+pub(super) fn drop_empty_groups(tokens: &mut Vec<Token>) {
+    let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
+    if let [first, last] = tokens.as_mut_slice()
+        && first.kind == open
+        && last.kind == close
+    {
+        first.kind = Kind::Open(Bracket::Set);
+        last.kind = Kind::Close(Bracket::Set);
+        return;
+    }
+    let mut kept: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens.drain(..) {
+        if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
+            kept.pop();
+        } else {
+            kept.push(token);
+        }
+    }
+    *tokens = kept;
+}
+
+/// Writes `v^2_0` as `v_0^2`.
+fn indices_first(tokens: &mut [Token]) {
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        at += 1;
+        let is_base = matches!(token.kind, Kind::Symbol(_) | Kind::Series(_));
+        if !is_base || tokens.get(at).map(|token| &token.kind) != Some(&Kind::Caret) {
+            continue;
+        }
+        let Some(above) = argument_len(tokens, at + 1) else { continue };
+        let middle = at + 1 + above;
+        if tokens.get(middle).map(|token| &token.kind) != Some(&Kind::Underscore) {
+            continue;
+        }
+        let Some(below) = argument_len(tokens, middle + 1) else { continue };
+        if let Some(part) = tokens.get_mut(at..middle + 1 + below) {
+            part.rotate_left(1 + above);
+        }
+        at = middle + 1 + below;
+    }
+}
+
+/// Returns how many tokens the argument of `^` or `_` has.
+fn argument_len(tokens: &[Token], at: usize) -> Option<usize> {
+    match &tokens.get(at)?.kind {
+        Kind::Number { .. } | Kind::Symbol(_) => Some(1),
+        Kind::Open(Bracket::Brace) => {
+            let mut depth = 0usize;
+            for (len, token) in tokens.iter().skip(at).enumerate() {
+                match token.kind {
+                    Kind::Open(_) => depth += 1,
+                    Kind::Close(_) => depth = depth.checked_sub(1)?,
+                    _ => {}
+                }
+                if depth == 0 {
+                    return Some(len + 1);
+                }
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Puts separators between answers that stand side by side or on rows of their own.
+fn divide(tokens: &mut Vec<Token>) {
+    let mut depth = 0usize;
+    let mut environments = 0usize;
+    // The places outside of brackets at which an answer may start.
+    let mut starts: Vec<usize> = Vec::new();
+    let mut rows: Vec<usize> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if depth == 0 && environments == 0 && at > 0 && is_start(tokens, at) {
+            starts.push(at);
+        }
+        match token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth = depth.saturating_sub(1),
+            Kind::BeginMatrix | Kind::BeginCases => environments += 1,
+            Kind::EndMatrix | Kind::EndCases => environments = environments.saturating_sub(1),
+            Kind::Row if depth == 0 && environments == 0 => rows.push(at),
+            _ => {}
+        }
+    }
+    if starts.is_empty() && rows.is_empty() {
+        return;
+    }
+    let mut divided: Vec<Token> = Vec::with_capacity(tokens.len() + starts.len());
+    for (at, token) in tokens.drain(..).enumerate() {
+        if starts.contains(&at) {
+            divided.push(Token { kind: Kind::Separator(Join::Comma), spaced: false, gap: Gap::None });
+        }
+        if !rows.contains(&at) {
+            divided.push(token);
+        }
+    }
+    *tokens = divided;
+}
+
+/// Returns whether another answer starts here, outside of brackets.
+fn is_start(tokens: &[Token], at: usize) -> bool {
+    let Some(token) = tokens.get(at) else { return false };
+    let after_row = tokens.get(at - 1).is_some_and(|before| before.kind == Kind::Row);
+    if token.kind == Kind::Row {
+        return false;
+    }
+    let end = if after_row { at - 1 } else { at };
+    let (left, right) = (segment_before(tokens, end), segment_from(tokens, at));
+    let (Some(last), Some(first)) = (left.last(), right.first()) else { return false };
+    let open = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::Plus
+                | Kind::Minus
+                | Kind::Times
+                | Kind::Divide
+                | Kind::Relation(_)
+                | Kind::Union
+                | Kind::Intersection
+                | Kind::SetMinus
+                | Kind::Caret
+                | Kind::Underscore
+                | Kind::Colon
+                | Kind::PlusMinus
+                | Kind::MinusPlus
+        )
+    };
+    let goes_on = |kind: &Kind| open(kind) && !matches!(kind, Kind::Minus | Kind::PlusMinus);
+    if open(&last.kind) || goes_on(&first.kind) {
+        return false;
+    }
+    if matches!(first.kind, Kind::Minus | Kind::PlusMinus) && !relates(left) {
+        return false;
+    }
+    if after_row || token.gap == Gap::Wide {
+        return (relates(left) && relates(right))
+            || (is_value(&last.kind) && matches!(first.kind, Kind::Number { .. }) && !relates(left))
+            || (is_tuple(left) && is_tuple(right));
+    }
+    // `x = 1 y = 2`: a number ends one definition, and a name with a sign behind it begins the next.
+    token.spaced
+        && matches!(token.kind, Kind::Symbol(_))
+        && matches!(last.kind, Kind::Number { .. } | Kind::Close(_))
+        && matches!(left.first().map(|token| &token.kind), Some(Kind::Symbol(name)) if Kind::Symbol(name.clone()) != token.kind)
+        && is_definition(left)
+        && is_definition(right)
+}
+
+fn is_value(kind: &Kind) -> bool {
+    matches!(kind, Kind::Number { .. })
+}
+
+/// Returns the tokens between the last place where an answer may start and this one.
+fn segment_before(tokens: &[Token], end: usize) -> &[Token] {
+    let mut depth = 0usize;
+    let mut start = end;
+    while let Some(before) = start.checked_sub(1).and_then(|at| tokens.get(at)) {
+        match before.kind {
+            Kind::Close(_) | Kind::EndMatrix | Kind::EndCases => depth += 1,
+            Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth = depth.saturating_sub(1),
+            Kind::Separator(_) | Kind::Row if depth == 0 => break,
+            _ => {}
+        }
+        start -= 1;
+        if depth == 0 && before.gap == Gap::Wide {
+            break;
+        }
+    }
+    tokens.get(start..end).unwrap_or(&[])
+}
+
+fn segment_from(tokens: &[Token], start: usize) -> &[Token] {
+    let mut depth = 0usize;
+    let mut end = start;
+    while let Some(token) = tokens.get(end) {
+        if end > start && depth == 0 && token.gap == Gap::Wide {
+            break;
+        }
+        match token.kind {
+            Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
+            Kind::Close(_) | Kind::EndMatrix | Kind::EndCases => depth = depth.saturating_sub(1),
+            Kind::Separator(_) | Kind::Row if depth == 0 => break,
+            _ => {}
+        }
+        end += 1;
+    }
+    tokens.get(start..end).unwrap_or(&[])
+}
+
+/// Returns whether a sign of relation stands outside of brackets, with something on either side.
+fn relates(segment: &[Token]) -> bool {
+    let mut depth = 0usize;
+    segment.iter().enumerate().any(|(at, token)| {
+        match token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && at > 0 && at + 1 < segment.len() && matches!(token.kind, Kind::Relation(_))
+    })
+}
+
+/// Returns whether a name, with an index or a bracket, is followed by a sign of equality.
+fn is_definition(segment: &[Token]) -> bool {
+    let mut at = 1;
+    if segment.get(at).map(|token| &token.kind) == Some(&Kind::Underscore) {
+        at += 1 + argument_len(segment, at + 1).unwrap_or(0);
+    }
+    if segment.get(at).map(|token| &token.kind) == Some(&Kind::Open(Bracket::Round)) {
+        let close = segment.iter().skip(at).position(|token| token.kind == Kind::Close(Bracket::Round));
+        at += close.map_or(0, |len| len + 1);
+    }
+    segment.get(at).map(|token| &token.kind) == Some(&Kind::Relation(Relation::Equal)) && segment.len() > at + 1
+}
+
+/// Returns whether a segment is one bracket with several elements.
+fn is_tuple(segment: &[Token]) -> bool {
+    let mut depth = 0usize;
+    let mut separators = 0;
+    for (at, token) in segment.iter().enumerate() {
+        match token.kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && at + 1 < segment.len() {
+                    return false;
+                }
+            }
+            Kind::Separator(_) if depth == 1 => separators += 1,
+            _ if depth == 0 => return false,
+            _ => {}
+        }
+    }
+    separators > 0
+}

@@ -1,0 +1,334 @@
+//! Lists and sets: how many elements, how often, in which order, and under which names.
+//!
+//! A list keeps its length and how often each element stands in it; a set, or a list beside a set, does not. A list is
+//! unordered unless the question asks for an order. Elements that define something (`AB = 3, CD = 4`) agree in name; a
+//! list of names beside bare values is compared in the order in which it is written.
+
+use super::Outcome;
+use super::canonical::canonical;
+use super::collections::ordered;
+use super::compare::{Work, shape};
+use super::expression::{Bracket, Expression, Join, Relation};
+use super::limits::ELEMENTS_MAX;
+use super::relations;
+use super::shapes::{expand_plus_minus, is_name};
+
+/// Returns the elements of a list or set, with `\pm` written out; `None` for anything else.
+pub(super) fn elements(expression: &Expression) -> Option<Vec<Expression>> {
+    match expression {
+        Expression::List(items, _) | Expression::Set(items) => {
+            let mut all = Vec::new();
+            for item in items {
+                match item {
+                    // Lists of sets stay lists of sets; lists within lists are one list.
+                    Expression::List(..) => all.extend(elements(item)?),
+                    _ => all.extend(expand_plus_minus(item)),
+                }
+            }
+            Some(all)
+        }
+        Expression::Union(parts) if parts.iter().all(|part| matches!(part, Expression::Set(_))) => {
+            let parts: Option<Vec<Vec<Expression>>> = parts.iter().map(elements).collect();
+            Some(parts?.into_iter().flatten().collect())
+        }
+        other => {
+            let expanded = expand_plus_minus(other);
+            (expanded.len() > 1).then_some(expanded)
+        }
+    }
+}
+
+/// Returns whether repeated elements of a collection count once.
+fn is_set(expression: &Expression) -> bool {
+    matches!(expression, Expression::Set(_) | Expression::Union(_) | Expression::List(_, Join::Braces))
+}
+
+/// Compares two collections; `gold` and `answer` are what their elements stand in.
+pub(super) fn collections(
+    (gold, gold_items): (&Expression, &[Expression]),
+    (answer, answer_items): (&Expression, &[Expression]),
+    work: &mut Work,
+) -> Outcome {
+    if gold_items.len() > ELEMENTS_MAX || answer_items.len() > ELEMENTS_MAX {
+        return Outcome::OverBudget;
+    }
+    if is_set(gold) || is_set(answer) {
+        return unordered(gold_items, answer_items, Repeats::Dropped, work);
+    }
+    // A tuple is a solution, and a solution given twice is one.
+    let is_tuple = |item: &Expression| matches!(item, Expression::Group { .. });
+    if gold_items.iter().chain(answer_items).all(is_tuple) && !work.asked.order {
+        return unordered(gold_items, answer_items, Repeats::Dropped, work);
+    }
+    if gold_items.len() != answer_items.len() {
+        return Outcome::Different("count_differs");
+    }
+    let (gold_names, answer_names) = (names(gold_items), names(answer_items));
+    let none = |names: &[Option<Definition>]| names.iter().all(Option::is_none);
+    if distinct(&gold_names) && none(&answer_names) {
+        return ordered(gold_items, answer_items, work);
+    }
+    if distinct(&answer_names) && none(&gold_names) && !is_enumerated(&answer_names) {
+        let axes = answer_names.iter().flatten().all(|definition| {
+            matches!(&definition.name, Expression::Symbol(name) if matches!(name.as_str(), "x" | "y" | "z"))
+        });
+        return if axes {
+            ordered(gold_items, &by_name(answer_items), work)
+        } else {
+            ordered(gold_items, answer_items, work)
+        };
+    }
+    if work.asked.order && (none(&gold_names) || none(&answer_names)) {
+        return ordered(gold_items, answer_items, work);
+    }
+    unordered(gold_items, answer_items, Repeats::Kept, work)
+}
+
+/// A name and what it stands for.
+#[derive(Debug, Clone)]
+struct Definition {
+    name: Expression,
+    value: Expression,
+}
+
+fn names(items: &[Expression]) -> Vec<Option<Definition>> {
+    items.iter().map(definition).collect()
+}
+
+fn definition(item: &Expression) -> Option<Definition> {
+    let Expression::Relation { sides, signs } = item else { return None };
+    if !signs.iter().all(|sign| *sign == Relation::Equal) {
+        return None;
+    }
+    let (first, last) = (sides.first()?, sides.last()?);
+    // `\cos(0) = 1` gives the value of what it names.
+    let is_call = matches!(first, Expression::Call(..)) && !last.has_variable();
+    if is_name(first) || is_call {
+        return Some(Definition { name: bare_name(first), value: last.clone() });
+    }
+    let turned = sides.len() == 2 && is_name(last) && !first.has_variable();
+    turned.then(|| Definition { name: bare_name(last), value: first.clone() })
+}
+
+/// Takes the `m` off `m\angle A`.
+fn bare_name(name: &Expression) -> Expression {
+    match name {
+        Expression::Product(factors) => match factors.as_slice() {
+            [Expression::Symbol(m), rest @ ..] if m == "m" && !rest.is_empty() => match rest {
+                [only] => only.clone(),
+                several => Expression::Product(several.to_vec()),
+            },
+            _ => name.clone(),
+        },
+        _ => name.clone(),
+    }
+}
+
+/// Returns whether every element is named, and no two alike.
+fn distinct(names: &[Option<Definition>]) -> bool {
+    let all: Option<Vec<&Expression>> = names.iter().map(|name| name.as_ref().map(|name| &name.name)).collect();
+    all.is_some_and(|all| {
+        all.len() > 1 && all.iter().enumerate().all(|(at, name)| !all.iter().take(at).any(|other| other == name))
+    })
+}
+
+/// Returns whether the names are one letter with numbers: `x_1`, `x_2` count the roots of one unknown.
+fn is_enumerated(names: &[Option<Definition>]) -> bool {
+    let letter = |definition: &Definition| match &definition.name {
+        Expression::Symbol(name) => name
+            .split_once('_')
+            .filter(|(_, index)| index.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(|(letter, _)| letter.to_owned()),
+        _ => None,
+    };
+    let letters: Option<Vec<String>> = names.iter().map(|name| name.as_ref().and_then(letter)).collect();
+    letters.is_some_and(|letters| letters.windows(2).all(|pair| pair.first() == pair.last()))
+}
+
+/// Sorts definitions by the names they define, as a tuple of their values would be.
+pub(super) fn by_name(items: &[Expression]) -> Vec<Expression> {
+    let name = |item: &Expression| match definition(item).map(|definition| definition.name) {
+        Some(Expression::Symbol(name)) => Some(name),
+        _ => None,
+    };
+    let mut sorted = items.to_vec();
+    if sorted.iter().all(|item| name(item).is_some()) {
+        sorted.sort_by_key(name);
+    }
+    sorted
+}
+
+/// Returns whether every element is a definition, and no two of the same name.
+pub(super) fn names_its_parts(items: &[Expression]) -> bool {
+    distinct(&names(items))
+}
+
+/// Whether repeated elements count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeats {
+    Kept,
+    Dropped,
+}
+
+/// Matches elements without order.
+pub(super) fn unordered(gold: &[Expression], answer: &[Expression], repeats: Repeats, work: &mut Work) -> Outcome {
+    if gold.len() > ELEMENTS_MAX || answer.len() > ELEMENTS_MAX {
+        return Outcome::OverBudget;
+    }
+    if repeats == Repeats::Kept && gold.len() != answer.len() {
+        return Outcome::Different("count_differs");
+    }
+    let (gold_names, answer_names) = (names(gold), names(answer));
+    let mut equal = vec![vec![false; answer.len()]; gold.len()];
+    let mut open = vec![vec![false; answer.len()]; gold.len()];
+    for (row, (gold, gold_name)) in gold.iter().zip(&gold_names).enumerate() {
+        for (column, (answer, answer_name)) in answer.iter().zip(&answer_names).enumerate() {
+            let outcome = element((gold, gold_name.as_ref()), (answer, answer_name.as_ref()), work);
+            let cell = |table: &mut Vec<Vec<bool>>| {
+                if let Some(cell) = table.get_mut(row).and_then(|cells| cells.get_mut(column)) {
+                    *cell = true;
+                }
+            };
+            match outcome {
+                Outcome::Equal(_) => {
+                    cell(&mut equal);
+                    cell(&mut open);
+                }
+                Outcome::OverBudget => return Outcome::OverBudget,
+                Outcome::Undecided => cell(&mut open),
+                _ => {}
+            }
+        }
+        if !open.get(row).is_some_and(|cells| cells.contains(&true)) {
+            return Outcome::Different("element_differs");
+        }
+    }
+    let covers = |table: &[Vec<bool>]| match repeats {
+        Repeats::Kept => is_matched(table),
+        Repeats::Dropped => {
+            table.iter().all(|cells| cells.contains(&true))
+                && (0..answer.len()).all(|column| table.iter().any(|cells| cells.get(column) == Some(&true)))
+        }
+    };
+    if covers(&equal) {
+        Outcome::Equal("elements_equal")
+    } else if covers(&open) {
+        Outcome::Undecided
+    } else {
+        Outcome::Different("count_differs")
+    }
+}
+
+/// Compares two elements; definitions of different names differ.
+fn element(
+    (gold, gold_name): (&Expression, Option<&Definition>),
+    (answer, answer_name): (&Expression, Option<&Definition>),
+    work: &mut Work,
+) -> Outcome {
+    let (Some(left), Some(right)) = (gold_name, answer_name) else { return shape(gold, answer, work) };
+    if same_name(&left.name, &right.name, work) {
+        return shape(&left.value, &right.value, work);
+    }
+    // `x = 2y` and `y = \frac{x}{2}` are one equation.
+    if left.value.has_variable() && right.value.has_variable() {
+        return relations::relations(gold, answer, work).unwrap_or(Outcome::Different("names_differ"));
+    }
+    Outcome::Different("names_differ")
+}
+
+/// Returns whether two names are one: `AB` and `BA`.
+pub(super) fn same_name(left: &Expression, right: &Expression, work: &mut Work) -> bool {
+    if left == right {
+        return true;
+    }
+    // `BA` is `AB`; a symbol is itself alone.
+    if matches!((left, right), (Expression::Symbol(_), Expression::Symbol(_))) {
+        return false;
+    }
+    let (Ok(left), Ok(right)) = (canonical(left, &mut work.exact), canonical(right, &mut work.exact)) else {
+        return false;
+    };
+    left.difference(&right, &mut work.exact).is_ok_and(|difference| difference.is_zero())
+}
+
+/// Returns whether every row can be given a column of its own (augmenting paths; at most 64 rows).
+fn is_matched(table: &[Vec<bool>]) -> bool {
+    let columns = table.first().map_or(0, Vec::len);
+    let mut owner: Vec<Option<usize>> = vec![None; columns];
+    (0..table.len()).all(|row| {
+        let mut tried = vec![false; columns];
+        place(row, table, &mut owner, &mut tried)
+    })
+}
+
+fn place(row: usize, table: &[Vec<bool>], owner: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    let Some(cells) = table.get(row) else { return false };
+    for (column, fits) in cells.iter().enumerate() {
+        if !fits || tried.get(column) != Some(&false) {
+            continue;
+        }
+        if let Some(mark) = tried.get_mut(column) {
+            *mark = true;
+        }
+        let before = owner.get(column).copied().flatten();
+        if before.is_none_or(|before| place(before, table, owner, tried)) {
+            if let Some(cell) = owner.get_mut(column) {
+                *cell = Some(row);
+            }
+            return true;
+        }
+    }
+    false
+}
+
+/// Writes out what a list abbreviates: `x \ne 0, 1`, and `p=5, q=2, p=7, q=2`, which are two tuples.
+pub(super) fn written_out(expression: Expression) -> Expression {
+    let Expression::List(items, join) = expression else { return expression };
+    let mut spread: Vec<Expression> = Vec::with_capacity(items.len());
+    for item in items {
+        let unequal = match spread.last() {
+            Some(Expression::Relation { sides, signs })
+                if signs.as_slice() == [Relation::NotEqual] && !matches!(item, Expression::Relation { .. }) =>
+            {
+                sides.first().filter(|name| is_name(name)).cloned()
+            }
+            _ => None,
+        };
+        spread.push(match unequal {
+            Some(name) => Expression::Relation { sides: vec![name, item], signs: vec![Relation::NotEqual] },
+            None => item,
+        });
+    }
+    match rows(&spread) {
+        Some(rows) => Expression::List(rows, join),
+        None => Expression::List(spread, join),
+    }
+}
+
+/// Returns definitions whose names repeat in turn as definitions of tuples.
+fn rows(items: &[Expression]) -> Option<Vec<Expression>> {
+    if items.len() > ELEMENTS_MAX {
+        return None;
+    }
+    let definitions: Option<Vec<Definition>> = names(items).into_iter().collect();
+    let definitions = definitions?;
+    let first = definitions.first()?;
+    let width = definitions.iter().skip(1).position(|other| other.name == first.name)? + 1;
+    let heads = definitions.get(..width)?;
+    let repeats = width > 1
+        && definitions.len().is_multiple_of(width)
+        && definitions.iter().zip(heads.iter().cycle()).all(|(one, head)| one.name == head.name);
+    repeats.then(|| {
+        let group = |items: Vec<Expression>| Expression::Group { open: Bracket::Round, close: Bracket::Round, items };
+        definitions
+            .chunks(width)
+            .map(|row| Expression::Relation {
+                sides: vec![
+                    group(row.iter().map(|one| one.name.clone()).collect()),
+                    group(row.iter().map(|one| one.value.clone()).collect()),
+                ],
+                signs: vec![Relation::Equal],
+            })
+            .collect()
+    })
+}
