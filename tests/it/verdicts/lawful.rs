@@ -58,11 +58,21 @@ pub fn number(number: &Number, affix: &Affix) -> Vec<Typeset> {
         }
         Affix::Degrees => degrees(number.value, &text, &mut found),
         Affix::Unit(unit, power) => {
-            found.retain(|(name, _)| !matches!(*name, "fullwidth" | "leading_zero"));
+            found.retain(|(name, _)| {
+                !matches!(
+                    *name,
+                    "fullwidth" | "leading_zero" | "with_decimal" | "with_decimal_about" | "fraction_is_decimal"
+                )
+            });
             unit_forms(number.value, &text, unit, *power, &mut found);
         }
         Affix::Noun(noun) => {
-            found.retain(|(name, _)| !matches!(*name, "fullwidth" | "leading_zero"));
+            found.retain(|(name, _)| {
+                !matches!(
+                    *name,
+                    "fullwidth" | "leading_zero" | "with_decimal" | "with_decimal_about" | "fraction_is_decimal"
+                )
+            });
             found.push(("noun_missing", text.clone()));
             found.push(("noun_spaced", format!("{text}\\ \\text{{{noun}}}")));
             found.push(("noun_mathrm", format!("{text}\\,\\mathrm{{{noun}}}")));
