@@ -51,6 +51,7 @@ fn altered_golds_are_never_correct_and_typeset_golds_are() {
         total.golds > 0 && total.altered > 10 * total.golds && total.lawful > 20 * total.golds,
         "too few probes: {total:?}"
     );
+    assert!(100 * total.thin <= total.golds, "too many golds with too few probes: {total:?}");
     assert_eq!(total.false_correct, 0, "altered golds were judged correct");
     let share = total.false_incorrect as f64 / total.lawful as f64;
     assert!(
