@@ -64,6 +64,20 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     }
 }
 
+/// Returns what an answer names that is nothing but a letter, a choice's text, or both.
+pub(super) fn exact(answer: &str, choices: &[String]) -> Option<Named> {
+    if answer.len() > ANSWER_BYTES_MAX {
+        return None;
+    }
+    let stripped = undress(answer);
+    if let Some(index) = of_text(&stripped, choices) {
+        return letter_form(&stripped).is_none().then_some(Named::One(index));
+    }
+    let (index, rest) = leading_letter(&stripped).filter(|(index, _)| *index < count(choices))?;
+    let other = of_text(rest, choices)?;
+    Some(if other == index { Named::One(index) } else { Named::Contradiction })
+}
+
 fn front(answer: &str) -> &str {
     let mut end = answer.len().min(ANSWER_BYTES_MAX);
     while !answer.is_char_boundary(end) {
@@ -465,7 +479,10 @@ fn standalone_letters(text: &str, choices: &[String]) -> Vec<usize> {
         let Some(letter) = bare.chars().next().filter(|c| bare.len() == 1 && c.is_ascii_uppercase()) else { continue };
         let is_dressed = word.len() > 1;
         let starts_phrase = words.get(at + 1).is_some_and(|next| next.chars().next().is_some_and(char::is_lowercase))
-            && !matches!(words.get(at + 1).copied(), Some("and" | "or" | "is" | "because" | "since" | "as"));
+            && !matches!(
+                words.get(at + 1).copied(),
+                Some("and" | "or" | "is" | "are" | "was" | "were" | "because" | "since" | "as")
+            );
         if matches!(letter, 'A' | 'I') && !is_dressed && starts_phrase {
             continue;
         }

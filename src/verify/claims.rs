@@ -6,6 +6,9 @@
 
 use super::phrases;
 
+/// Verbs of one sentence that are looked at, at most.
+const VERBS_MAX: usize = 8;
+
 /// Longest sentence that is taken apart, in bytes.
 const SENTENCE_BYTES_MAX: usize = 2_000;
 
@@ -67,7 +70,7 @@ pub(super) fn of(sentence: &str) -> Vec<String> {
     let claim = phrases::without_reason(sentence);
     let front = without_explanation(claim);
     claims.extend([claim, front].map(str::to_owned));
-    claims.extend(behind_verb(front).map(str::to_owned));
+    claims.extend(behind_verbs(front).into_iter().map(str::to_owned));
     claims.retain(|claim| !claim.trim().is_empty());
     claims.dedup();
     claims
@@ -104,13 +107,16 @@ fn without_explanation(claim: &str) -> &str {
     phrases::trim_decoration(claim.get(..end).unwrap_or(claim))
 }
 
-/// Returns what a sentence says behind its last linking verb.
-fn behind_verb(sentence: &str) -> Option<&str> {
-    let (at, verb) = LINKS.iter().filter_map(|verb| Some((sentence.rfind(verb)?, *verb))).max()?;
-    let (before, behind) = (sentence.get(..at)?, sentence.get(at + verb.len()..)?);
-    let leaves_open = words(before).any(|word| DOUBTS.contains(&word.as_str()) || word.ends_with("n't"))
-        || words(behind).next().is_some_and(|word| DOUBTS.contains(&word.as_str()));
-    (!leaves_open).then(|| phrases::trim_decoration(behind))
+/// Returns what a sentence says behind each of its linking verbs; a name may hold one: "Rubik's Cube".
+fn behind_verbs(sentence: &str) -> Vec<&str> {
+    let verbs = LINKS.iter().flat_map(|verb| sentence.match_indices(verb)).take(VERBS_MAX);
+    let claims = verbs.filter_map(|(at, verb)| {
+        let (before, behind) = (sentence.get(..at)?, sentence.get(at + verb.len()..)?);
+        let leaves_open = words(before).any(|word| DOUBTS.contains(&word.as_str()) || word.ends_with("n't"))
+            || words(behind).next().is_some_and(|word| DOUBTS.contains(&word.as_str()));
+        (!leaves_open).then(|| phrases::trim_decoration(behind))
+    });
+    claims.collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {

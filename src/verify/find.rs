@@ -2,7 +2,7 @@
 
 use super::extract::{self, Strategy};
 use super::statement::{self, Place, Stated};
-use super::{boxes, math, numeric, phrases};
+use super::{boxes, math, numeric, phrases, text, words};
 
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;
@@ -13,8 +13,12 @@ pub(super) type Found = (Strategy, Stated);
 /// Finds the answer to a question of mathematics.
 pub(super) fn math(gold: &str, response: &str) -> Option<Found> {
     let one = |strategy: Strategy, text: &str| Some((strategy, Stated::One(text.to_owned())));
+    // "3 to 5" for a ratio.
+    let as_ratio = |text: &str| -> String {
+        if math::is_ratio(gold) { text.replace("\\text{ to }", ":").replace(" to ", ":") } else { text.to_owned() }
+    };
     if let Some(content) = boxes::boxed(response) {
-        return Some((Strategy::Boxed, in_box(gold, content)));
+        return Some((Strategy::Boxed, settle(in_box(gold, as_ratio(&content)))));
     }
     if math::same_text(gold, response) {
         return one(Strategy::Whole, response);
@@ -42,14 +46,14 @@ pub(super) fn numeric(response: &str) -> Option<Found> {
         let stated = if statement::has_prose(&content) {
             settle(statement::read(&content, Place::Announced))
         } else {
-            Stated::One(content)
+            settle(Stated::One(content))
         };
         return Some((Strategy::Boxed, stated));
     }
     let in_sentence = |sentence: &str, place: Place| {
         // "The answer is 5 because ...".
         let is_number = !statement::has_prose(sentence) && numeric::read(sentence).is_ok();
-        if is_number { Stated::One(sentence.to_owned()) } else { settle(statement::read(sentence, place)) }
+        settle(if is_number { Stated::One(sentence.to_owned()) } else { statement::read(sentence, place) })
     };
     if let Some(found) = announced(response, &|sentence| in_sentence(sentence, Place::Announced)) {
         return Some(found);
@@ -82,7 +86,7 @@ fn in_box(gold: &str, content: String) -> Stated {
     // Golds in words are held against the whole box.
     match statement::read(&content, Place::Announced) {
         Stated::Nothing | Stated::Open(_) => Stated::One(content),
-        _ if math::has_words(gold) => Stated::One(content),
+        _ if statement::has_prose(gold) || statement::quantities(gold) > 1 => Stated::One(content),
         stated => settle(stated),
     }
 }
@@ -90,6 +94,10 @@ fn in_box(gold: &str, content: String) -> Stated {
 /// Unwraps a formula that holds a sentence itself: `$10 \text{ dollars after } 2 \text{ months}$`.
 fn settle(stated: Stated) -> Stated {
     match stated {
+        Stated::One(text) if words::number(text::unwrap_latex(&text).trim()).is_some() => {
+            let number = words::number(text::unwrap_latex(&text).trim());
+            Stated::One(number.map_or(text, |number| number.to_string()))
+        }
         Stated::One(text)
             if text.contains("\\text") && statement::has_prose(&text) && statement::quantities(&text) > 1 =>
         {
@@ -103,12 +111,14 @@ fn settle(stated: Stated) -> Stated {
 /// announcement states just that.
 fn announced(response: &str, read: &dyn Fn(&str) -> Stated) -> Option<Found> {
     let mut denied: Option<(Strategy, &str)> = None;
-    for (strategy, sentence) in phrases::announcements(response) {
-        match read(sentence) {
+    for found in phrases::announcements(response) {
+        let stated = read(found.sentence);
+        match stated {
             Stated::Nothing => {}
-            Stated::Denied => denied = denied.or(Some((strategy, sentence))),
+            _ if found.is_denied => denied = denied.or(Some((found.strategy, found.sentence))),
+            Stated::Denied => denied = denied.or(Some((found.strategy, found.sentence))),
             Stated::One(text) if denied.is_some_and(|(_, sentence)| sentence.contains(text.as_str())) => break,
-            stated => return Some((strategy, stated)),
+            stated => return Some((found.strategy, stated)),
         }
     }
     denied.map(|(strategy, _)| (strategy, Stated::Denied))

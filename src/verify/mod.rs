@@ -234,7 +234,7 @@ fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict,
             }
         }
         Stated::Denied => {
-            let reason = format!("{}:only_denied", strategy.name());
+            let reason = format!("{}:not_stated", strategy.name());
             Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason }
         }
         Stated::Nothing => no_answer(),
@@ -303,16 +303,29 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
         let text = phrases::trim_decoration(text);
         (strategy, text.to_owned(), choice::read(text, choices))
     };
+    // A choice's text may hold points, commas and words that deny: the whole line is held against it first.
+    let exact = |strategy: Strategy, text: &str| {
+        let text = phrases::trim_decoration(text);
+        choice::exact(text, choices).map(|named| (strategy, text.to_owned(), named))
+    };
     if let Some(answer) = boxes::boxed(response) {
-        return Some(named(Strategy::Boxed, &answer));
+        return Some(exact(Strategy::Boxed, &answer).unwrap_or_else(|| named(Strategy::Boxed, &answer)));
     }
     let readable = |found: &(Strategy, String, choice::Named)| found.2 != choice::Named::Nothing;
-    if let Some(found) = phrases::announced(response).map(|(s, sentence)| named(s, sentence)).filter(readable) {
+    let announced = phrases::announced(response);
+    if let Some((strategy, sentence)) = announced {
+        let line = exact(strategy, phrases::line_of(response, sentence));
+        if let Some(found) = line.or_else(|| Some(named(strategy, sentence)).filter(readable)) {
+            return Some(found);
+        }
+    }
+    let line = extract::last_line(response);
+    if let Some(found) = exact(Strategy::Whole, response).or_else(|| exact(Strategy::LastLine, line?)) {
         return Some(found);
     }
     let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
     let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
-    let last = extract::last_line(response).filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
+    let last = line.filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
     // Lines before the last may weigh several choices.
     let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
     if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
@@ -329,9 +342,13 @@ fn word_regions(response: &str) -> Vec<(Strategy, String)> {
         let bare = text::unwrap_latex(&content);
         return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
     }
-    if let Some((strategy, sentence)) = phrases::announcements(response).into_iter().next() {
+    if let Some(found) = phrases::announcements(response).into_iter().next() {
+        if found.is_denied {
+            return Vec::new();
+        }
         // A name may hold points: "J. K. Rowling".
-        return vec![(strategy, sentence.to_owned()), (strategy, phrases::line_of(response, sentence).to_owned())];
+        let line = phrases::line_of(response, found.sentence);
+        return vec![(found.strategy, found.sentence.to_owned()), (found.strategy, line.to_owned())];
     }
     let mut regions: Vec<(Strategy, String)> = Vec::new();
     regions.extend(extract::bold_words(response).map(|words| (Strategy::Bold, words.to_owned())));

@@ -52,14 +52,19 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
             Ok(value) => return Ok(Number { value, places: None, percent: false, scale: 1 }),
             Err(math::Fault::OverBudget) => return Err(Problem::OverBudget),
             // `5 m/s` is a number with a unit; `2^x`, `30x`, `5!` and `7:30` are none.
-            Err(_) if scan.is_formula || clean.contains(['^', '\\', '*', '+', '\u{221a}', '\u{3c0}']) => {
+            Err(_)
+                if scan.is_formula || clean.contains(['^', '\\', '*', '+', '_', '<', '>', '\u{221a}', '\u{3c0}']) =>
+            {
                 return Err(Problem::NoNumber);
             }
             Err(_) => {}
         }
     }
     let mut numbers = scan.numbers;
-    numbers.dedup();
+    // `<<9*2=18>>18`: a result and what it is written out as; side by side they are two answers.
+    if clean.contains('=') {
+        numbers.dedup();
+    }
     match numbers.len() {
         0 => written(text).ok_or(Problem::NoNumber),
         1 => numbers.pop().ok_or(Problem::NoNumber),
@@ -225,6 +230,8 @@ fn scan(text: &str) -> Result<Scan, Problem> {
             | '+'
             | '='
             | '_'
+            | '<'
+            | '>'
             | '('
             | '\u{d7}'
             | '\u{f7}'
@@ -320,7 +327,10 @@ fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem
     let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
     let first: String = after.chars().take(1).collect();
     let is_thousand = get(at) == Some('k') && !get(at + 1).is_some_and(|c| c.is_alphanumeric());
-    let scale = words::scale(word).or_else(|| words::scale(&first)).unwrap_or(if is_thousand { 1_000 } else { 1 });
+    let scale = words::scale(word).or_else(|| words::scale(&first)).unwrap_or(1);
+    if is_thousand {
+        value *= RBig::from(1_000);
+    }
     Ok((Number { value, places, percent, scale }, at))
 }
 

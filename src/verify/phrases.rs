@@ -102,35 +102,87 @@ static MATCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
     matcher.expect("some eighty short phrases always make an automaton")
 });
 
+/// What a response announces as its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announcement<'a> {
+    pub(super) strategy: Strategy,
+    /// The rest of its sentence.
+    pub(super) sentence: &'a str,
+    /// Whether the words in front take it back: "I doubt that the answer is".
+    pub(super) is_denied: bool,
+}
+
 /// Returns the last announced answer that is no denial.
 pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
-    announcements(text).into_iter().find(|(_, sentence)| !is_denial(sentence))
+    let found = announcements(text).into_iter().find(|found| !found.is_denied && !is_denial(found.sentence));
+    found.map(|found| (found.strategy, found.sentence))
 }
 
 /// Returns what is announced, the last first.
-pub(super) fn announcements(text: &str) -> Vec<(Strategy, &str)> {
+pub(super) fn announcements(text: &str) -> Vec<Announcement<'_>> {
     let lower = text.to_ascii_lowercase();
     let found: Vec<Match> = MATCHER.find_overlapping_iter(&lower).collect();
     let mut search_end = lower.len();
     let mut announced = Vec::new();
     for _ in 0..TRIES_MAX {
         let Some((start, end, strategy)) = last_phrase(&lower, &found, search_end) else { break };
-        let sentence = sentence(text.get(end..).unwrap_or(""));
+        let rest = text.get(end..).unwrap_or("");
+        let sentence = sentence(rest);
         let is_answer =
             sentence.chars().any(char::is_alphanumeric) || sentence.contains(['\u{221e}', '\u{2205}', '\\']);
         if is_answer && !is_preliminary(sentence) && !(strategy == Strategy::HashMark && is_heading(sentence)) {
-            announced.push((strategy, sentence));
+            let phrase = lower.get(start..end).unwrap_or("");
+            let is_supposed =
+                phrase.contains("would be") && sentence.split_whitespace().any(|word| matches!(word, "if" | "unless"));
+            let is_denied = is_supposed || is_taken_back(lower.get(..start).unwrap_or(""));
+            // On a line of its own a number's mark is its factorial.
+            let line = rest.lines().next().unwrap_or("").trim();
+            let is_factorial =
+                strategy == Strategy::HashMark && line.ends_with('!') && line.strip_suffix('!') == Some(sentence);
+            announced.push(Announcement { strategy, sentence: if is_factorial { line } else { sentence }, is_denied });
         }
         search_end = start;
     }
     announced
 }
 
-/// Returns the rest of the line in which a sentence of the text stands, from its start.
-pub(super) fn line_of<'a>(text: &'a str, sentence: &'a str) -> &'a str {
-    let start = (sentence.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|start| *start <= text.len());
-    let line = start.and_then(|start| text.get(start..)).and_then(|rest| rest.lines().next());
-    trim_decoration(line.unwrap_or(sentence))
+/// Returns whether the words of the sentence in front of an announcement deny or only suppose it.
+fn is_taken_back(before: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "not",
+        "never",
+        "doubt",
+        "cannot",
+        "hardly",
+        "wrong",
+        "incorrect",
+        "incorrectly",
+        "false",
+        "suppose",
+        "supposing",
+        "assume",
+        "assuming",
+        "if",
+        "whether",
+        "unless",
+        "nobody",
+        "unlikely",
+        "claims",
+        "claimed",
+        "mistakenly",
+        "wrongly",
+        "thought",
+        "guess",
+    ];
+    let mut start = before.len().saturating_sub(SUBJECT_BYTES_MAX);
+    while !before.is_char_boundary(start) {
+        start += 1;
+    }
+    let near = before.get(start..).unwrap_or("");
+    let sentence = near.rsplit(['.', '!', '?', ';', '\n', ',', ':']).next().unwrap_or(near);
+    let clause = [" but ", " so ", " therefore ", " then "].iter().filter_map(|turn| sentence.rfind(turn)).max();
+    let clause = clause.and_then(|at| sentence.get(at..)).unwrap_or(sentence);
+    clause.split(|c: char| !c.is_alphanumeric() && c != '\'').any(|word| WORDS.contains(&word) || word.ends_with("n't"))
 }
 
 /// A Markdown heading with a number: "3. Conclusion".
@@ -143,9 +195,16 @@ fn is_heading(line: &str) -> bool {
 /// An announcement that says what the answer is not.
 fn is_denial(sentence: &str) -> bool {
     let lower = sentence.to_ascii_lowercase();
-    let is_taken_back = lower.contains(" but ");
-    !is_taken_back
+    let is_corrected = lower.contains(" but ");
+    !is_corrected
         && ["not ", "n't ", "never ", "definitely not ", "certainly not "].iter().any(|start| lower.starts_with(start))
+}
+
+/// Returns the rest of the line in which a sentence of the text stands, from its start.
+pub(super) fn line_of<'a>(text: &'a str, sentence: &'a str) -> &'a str {
+    let start = (sentence.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|start| *start <= text.len());
+    let line = start.and_then(|start| text.get(start..)).and_then(|rest| rest.lines().next());
+    trim_decoration(line.unwrap_or(sentence))
 }
 
 /// An announcement of an answer that is to come.
@@ -251,7 +310,12 @@ fn subject_then_is(line: &str) -> Option<usize> {
 
 /// Returns the rest of a sentence; a formula on lines of its own is taken whole.
 fn sentence(rest: &str) -> &str {
-    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '=' | '#' | '_' | '>'));
+    let decorates = |c: char| c.is_whitespace() || matches!(c, ':' | '*' | '=' | '#' | '_');
+    let start = rest.trim_start_matches(decorates);
+    // A quotation on the next line; on the same line the sign compares.
+    let is_below = rest.get(..rest.len() - start.len()).is_some_and(|skipped| skipped.contains('\n'));
+    let rest =
+        start.strip_prefix('>').filter(|_| is_below).map_or(start, |quoted| quoted.trim_start_matches(decorates));
     for (open, close) in [("\\[", "\\]"), ("$$", "$$")] {
         if let Some(inner) = rest.strip_prefix(open)
             && let Some((formula, _)) = inner.split_once(close)

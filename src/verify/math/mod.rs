@@ -251,16 +251,10 @@ pub(super) fn is_words(text: &str) -> bool {
     }
 }
 
-/// Returns whether a gold holds words beside its mathematics.
-pub(super) fn has_words(text: &str) -> bool {
-    match parser::parse(text) {
-        Ok(tree) => {
-            let mut found = false;
-            tree.walk(&mut |part| found |= matches!(part, expression::Expression::Text(_)));
-            found
-        }
-        Err(_) => text.split(|c: char| !c.is_ascii_alphabetic()).any(|word| word.len() > 3),
-    }
+/// Returns whether a gold is a ratio: `3:5`.
+pub(super) fn is_ratio(text: &str) -> bool {
+    text.contains(':')
+        && matches!(parser::parse(text), Ok(expression::Expression::Operation(expression::Operation::Ratio, _)))
 }
 
 /// Returns the text behind the last equals sign that stands outside of brackets.

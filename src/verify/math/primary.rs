@@ -80,7 +80,7 @@ impl Parser {
                     self.at = before;
                     return Ok(whole);
                 }
-                Expression::Quotient(Box::new(above), Box::new(below))
+                (above, below)
             }
             Some(Kind::Number { digits: above, .. }) if self.peek_at(1) == Some(&Kind::Divide) => {
                 let Some(Kind::Number { digits: below, .. }) = self.peek_at(2) else { return Ok(whole) };
@@ -89,11 +89,18 @@ impl Parser {
                     return Ok(whole);
                 }
                 self.at += 3;
-                Expression::Quotient(Box::new(above), Box::new(below))
+                (above, below)
             }
             _ => return Ok(whole),
         };
-        Ok(Expression::Sum(vec![whole, part]))
+        // A mixed number is one numeral, not a sum that is left to be computed.
+        match (whole, part) {
+            (
+                Expression::Number { value: whole, .. },
+                (Expression::Number { value: above, .. }, Expression::Number { value: below, .. }),
+            ) if !below.is_zero() => Ok(Expression::Number { value: whole + above / below, places: None }),
+            _ => Err(Fault::Unreadable),
+        }
     }
 
     fn symbol(&mut self, mut name: String) -> Result<Expression, Fault> {

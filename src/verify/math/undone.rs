@@ -111,11 +111,6 @@ fn is_unsigned(expression: &Expression) -> bool {
             [mantissa, power] => is_literal(mantissa) && is_power_of_ten(power),
             _ => false,
         },
-        // A mixed number: the parser makes a sum of a whole number and a proper fraction of it.
-        Expression::Sum(terms) => match terms.as_slice() {
-            [Expression::Number { places: None, .. }, Expression::Quotient(above, below)] => is_fraction(above, below),
-            _ => false,
-        },
         _ => false,
     }
 }

@@ -25,6 +25,8 @@ pub(in crate::verify) enum Kind {
     Quantity,
     /// The same between math delimiters.
     Span,
+    /// One letter between math delimiters.
+    Name,
     /// Words in brackets.
     Remark,
 }
@@ -92,10 +94,10 @@ impl<'a> Scanner<'a> {
         }
         if let Some((start, end, next)) = self.span(index) {
             let content = self.slice(start, end);
-            let says = content.contains(|c: char| c.is_ascii_digit())
+            let says = content.contains(char::is_numeric)
                 || content.chars().filter(|c| c.is_alphabetic()).count() > 1
                 || content.contains(|c: char| !c.is_alphanumeric() && !c.is_whitespace());
-            return (Some(if says { Kind::Span } else { Kind::Word }), start, end, next);
+            return (Some(if says { Kind::Span } else { Kind::Name }), start, end, next);
         }
         if matches!(character, '$' | '`' | '\u{20ac}' | '\u{a3}' | '\u{a5}' | '\u{20b9}') {
             return nothing(index + 1);
@@ -391,6 +393,9 @@ impl<'a> Scanner<'a> {
 
     /// Takes an operand with its sign.
     fn operand(&self, start: usize) -> Option<usize> {
+        if self.starts_with(start, "\\pm") || self.starts_with(start, "\\mp") {
+            return self.factor(self.blanks(start + 3));
+        }
         match self.at(start)? {
             '-' | '+' | '\u{b1}' => {
                 let next = if self.at(start + 1) == Some(' ') { start + 2 } else { start + 1 };

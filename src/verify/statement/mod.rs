@@ -29,7 +29,7 @@ pub(super) enum Stated {
     Several(Vec<String>),
     /// Several quantities, and nothing says which is meant.
     Open(Vec<String>),
-    /// What the answer is not, or its bounds.
+    /// What the answer is not, its bounds, or what has yet to be made of a quantity to get it.
     Denied,
     /// No quantity.
     Nothing,
@@ -140,7 +140,7 @@ pub(super) fn has_prose(text: &str) -> bool {
         let is_prose = match piece.kind {
             Kind::Word => sentence.is_prose_word(piece, behind_quantity),
             Kind::Remark => true,
-            Kind::Mark(_) | Kind::Quantity | Kind::Span => false,
+            Kind::Mark(_) | Kind::Quantity | Kind::Span | Kind::Name => false,
         };
         behind_quantity = piece.kind != Kind::Word || (behind_quantity && !is_prose);
         is_prose
@@ -258,7 +258,10 @@ impl Sentence<'_> {
                 Kind::Word => {
                     let word = self.content(piece).to_lowercase();
                     let next = self.pieces.get(at + 1).and_then(|next| self.word(next)).unwrap_or_default();
-                    if lexicon::REASONS.contains(&word.as_str()) || (word == "as" && is_behind_mark) {
+                    if role == Role::Reason && self.resumes(clauses.last().map_or(&[][..], |(_, clause)| clause), &word)
+                    {
+                        begin(&mut clauses, Role::Main);
+                    } else if lexicon::REASONS.contains(&word.as_str()) || (word == "as" && is_behind_mark) {
                         begin(&mut clauses, Role::Reason);
                     } else if word == "which" && is_behind_mark {
                         begin(&mut clauses, Role::Reason);
@@ -270,7 +273,9 @@ impl Sentence<'_> {
                         || (matches!(word.as_str(), "rather" | "instead") && matches!(next.as_str(), "than" | "of"))
                     {
                         begin(&mut clauses, Role::Denied);
-                    } else if word == "but" || (role == Role::Denied && matches!(word.as_str(), "it" | "it's")) {
+                    } else if (word == "but" && !self.is_exception(at))
+                        || (role == Role::Denied && matches!(word.as_str(), "it" | "it's"))
+                    {
                         begin(&mut clauses, Role::Main);
                         if next == "not" {
                             begin(&mut clauses, Role::Denied);
@@ -288,11 +293,28 @@ impl Sentence<'_> {
         clauses
     }
 
+    /// "Anything but 8".
+    fn is_exception(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.pieces.get(before)).and_then(|before| self.word(before));
+        before.is_some_and(|word| matches!(word.as_str(), "anything" | "everything" | "nothing" | "all" | "none"))
+    }
+
+    /// "The remainder when $k^2$ is divided by $m$ is": the second verb belongs to the sentence again.
+    fn resumes(&self, reason: &[Piece], word: &str) -> bool {
+        let words: Vec<String> = reason.iter().filter_map(|piece| self.word(piece)).collect();
+        let opens = words.first().is_some_and(|first| matches!(first.as_str(), "when" | "where" | "if" | "given"));
+        let verb = words.iter().rposition(|word| matches!(word.as_str(), "is" | "are"));
+        let is_joined = verb.is_some_and(|verb| {
+            words.get(verb..).unwrap_or_default().iter().any(|word| matches!(word.as_str(), "and" | "or"))
+        });
+        opens && verb.is_some() && !is_joined && matches!(word, "is" | "are")
+    }
+
     /// Returns what one clause states.
     fn clause(&self, role: Role, clause: &[Piece]) -> Stated {
         let mut quantities = self.quantities(clause);
         if quantities.is_empty() {
-            return Stated::Nothing;
+            return self.names(clause);
         }
         if role == Role::Denied {
             return Stated::Denied;
@@ -361,6 +383,9 @@ impl Sentence<'_> {
                 || (follows_list && found.last().is_some_and(|last| last.is_denied));
             let is_bounded = self.is_bounded(&before, clause, end)
                 || (follows_list && found.last().is_some_and(|last| last.is_bounded));
+            let is_bounded =
+                is_bounded || is_operand(&before, clause.get(end..).unwrap_or_default(), &|piece| self.word(piece));
+            let is_bounded = is_bounded || (before.last().is_some_and(|word| word == "minus") && !found.is_empty());
             let is_circumstance = is_circumstance(&before, !found.is_empty());
             // `from 3 to 75`, `3-75`: a range.
             if before == ["to"] || before == ["through"] {
@@ -373,6 +398,29 @@ impl Sentence<'_> {
             found.push(Quantity { text, at, end, is_denied, is_bounded, is_circumstance });
         }
         found
+    }
+
+    /// Names between math delimiters behind the verb: "The solutions are $B$ and $C$."
+    fn names(&self, clause: &[Piece]) -> Stated {
+        let verb = clause
+            .iter()
+            .rposition(|piece| self.word(piece).is_some_and(|word| lexicon::LINKS.contains(&word.as_str())));
+        let behind = clause.get(verb.map_or(0, |verb| verb + 1)..).unwrap_or_default();
+        let plain = behind.iter().all(|piece| match piece.kind {
+            Kind::Name | Kind::Mark(',') => true,
+            Kind::Word => lexicon::JOINS.contains(&self.content(piece).to_lowercase().as_str()),
+            _ => false,
+        });
+        let names: Vec<String> = behind
+            .iter()
+            .filter(|piece| piece.kind == Kind::Name)
+            .map(|piece| self.content(piece).trim().to_owned())
+            .collect();
+        match (plain, names.len()) {
+            (true, 1) => Stated::One(names.concat()),
+            (true, 2..) => Stated::Several(names),
+            _ => Stated::Nothing,
+        }
     }
 
     fn is_exclaimed(&self, clause: &[Piece], quantities: &[Quantity]) -> bool {
@@ -432,7 +480,9 @@ impl Sentence<'_> {
             let continues = match next.kind {
                 Kind::Word => {
                     let word = self.content(next);
-                    math::is_unit_word(word) || (self.is_joint(word) && self.is_unit_behind(clause, end + 1))
+                    let begins = end > at + 1 || !matches!(word.to_lowercase().as_str(), "squared" | "cubed" | "per");
+                    (math::is_unit_word(word) && begins)
+                        || (self.is_joint(word) && self.is_unit_behind(clause, end + 1))
                 }
                 // `5 feet 3 inches`.
                 Kind::Quantity => end > at + 1 && self.is_unit_behind(clause, end + 1) && !gap.contains('*'),
@@ -647,6 +697,19 @@ fn is_denied(before: &[String]) -> bool {
         .unwrap_or_default()
         .iter()
         .any(|word| matches!(word.as_str(), "but" | "it's" | "that's" | "doubt"))
+}
+
+/// "The square root of 360", "360 divided by 7": something is left to be made of the quantity.
+fn is_operand(before: &[String], behind: &[Piece], word: &dyn Fn(&Piece) -> Option<String>) -> bool {
+    let near = before.get(before.len().saturating_sub(3)..).unwrap_or_default().join(" ");
+    let is_in_front = lexicon::OPERATIONS
+        .iter()
+        .any(|operation| near.strip_suffix(operation).is_some_and(|front| front.is_empty() || front.ends_with(' ')));
+    let following = behind.iter().map_while(word).take(4).collect::<Vec<_>>().join(" ");
+    let is_behind = lexicon::OPERATIONS_BEHIND.iter().any(|operation| {
+        following.strip_prefix(operation).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    });
+    is_in_front || is_behind
 }
 
 /// A preposition governs the quantity: "for 34 people", "over the next 12 months".
