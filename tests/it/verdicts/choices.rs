@@ -123,7 +123,12 @@ pub fn probes(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
     let text = gold.choices[index].trim().trim_end_matches('.');
     let is_unique = gold.choices.iter().filter(|choice| choice.trim().trim_end_matches('.') == text).count() == 1;
     // "The answer is not pure." may deny another choice.
-    if text.len() > 1 && is_unique && !text.starts_with("not ") && text.contains(char::is_alphanumeric) {
+    if text.len() > 1
+        && is_unique
+        && !text.starts_with("not ")
+        && !text.contains('\n')
+        && text.contains(char::is_alphanumeric)
+    {
         lawful.extend(
             CHOICE_TEXT_DRESSES.iter().map(|(name, template)| {
                 (format!("dress/{name}"), template.replace("<R>", &right).replace("<T>", text))
