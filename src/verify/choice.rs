@@ -232,6 +232,14 @@ fn is_denial(clause: &str, choices: &[String]) -> bool {
         "discarded",
         "dismiss",
         "dismissed",
+        "distractor",
+        "trap",
+        "doubt",
+        "contradicts",
+        "contradict",
+        "fails",
+        "hardly",
+        "whether",
     ];
     const PHRASES: &[&str] = &[
         "rule out",

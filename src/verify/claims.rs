@@ -49,6 +49,9 @@ const DOUBTS: &[&str] = &[
     "except",
     "but",
     "unless",
+    "doubt",
+    "doubtful",
+    "hardly",
 ];
 /// Words that begin an explanation behind a comma.
 const EXPLAINING: &[&str] = &[

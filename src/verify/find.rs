@@ -18,7 +18,7 @@ pub(super) fn math(gold: &str, response: &str) -> Option<Found> {
         if math::is_ratio(gold) { text.replace("\\text{ to }", ":").replace(" to ", ":") } else { text.to_owned() }
     };
     if let Some(content) = boxes::boxed(response) {
-        return Some((Strategy::Boxed, settle(in_box(gold, as_ratio(&content)))));
+        return Some((Strategy::Boxed, spelled(in_box(gold, as_ratio(&content)))));
     }
     if math::same_text(gold, response) {
         return one(Strategy::Whole, response);
@@ -46,7 +46,7 @@ pub(super) fn numeric(response: &str) -> Option<Found> {
         let stated = if statement::has_prose(&content) {
             settle(statement::read(&content, Place::Announced))
         } else {
-            settle(Stated::One(content))
+            spelled(Stated::One(content))
         };
         return Some((Strategy::Boxed, stated));
     }
@@ -76,7 +76,7 @@ fn in_box(gold: &str, content: String) -> Stated {
     {
         return Stated::One(content);
     }
-    let sentence = content.replace("\\text{", " ").replace("\\textbf{", " ").replace(['{', '}'], "");
+    let sentence = text::unwrap_latex(&content);
     if let Some((_, answer)) = phrases::announced(&sentence)
         && math::is_readable(answer)
         && statement::quantities(answer) < 2
@@ -94,14 +94,21 @@ fn in_box(gold: &str, content: String) -> Stated {
 /// Unwraps a formula that holds a sentence itself: `$10 \text{ dollars after } 2 \text{ months}$`.
 fn settle(stated: Stated) -> Stated {
     match stated {
-        Stated::One(text) if words::number(text::unwrap_latex(&text).trim()).is_some() => {
-            let number = words::number(text::unwrap_latex(&text).trim());
-            Stated::One(number.map_or(text, |number| number.to_string()))
-        }
         Stated::One(text)
             if text.contains("\\text") && statement::has_prose(&text) && statement::quantities(&text) > 1 =>
         {
             statement::read(&text, Place::Announced)
+        }
+        other => spelled(other),
+    }
+}
+
+/// Writes a number in words in digits.
+fn spelled(stated: Stated) -> Stated {
+    match stated {
+        Stated::One(text) => {
+            let number = words::number(text::unwrap_latex(&text).trim());
+            Stated::One(number.map_or(text, |number| number.to_string()))
         }
         other => other,
     }

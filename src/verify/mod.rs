@@ -2,7 +2,28 @@
 //!
 //! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
 //! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
-//! `extract` finds the answer, one module per kind compares it. Bounds stand in `math::limits`.
+//! `find` looks for the answer, one module per kind compares it. Bounds stand in `math::limits`.
+//!
+//! # Where the answer stands
+//! An answer region is, in this order (the first that states something counts, and in it the last):
+//!
+//! 1. the **box**: `\boxed{...}` and its kin, or the tokens that some models set in its place; boxes side by side or joined
+//!    by "and", "or", a comma are one list;
+//! 2. the **announcing sentence** ("the answer is ...", "Answer: ...", and the same in other languages) or the **hash line**
+//!    (`#### 5`), whichever stands later;
+//! 3. the **whole** response, where it is nothing but the answer;
+//! 4. the **bold line**: words in bold among the last four lines, labels and headings left out;
+//! 5. the **last line** that states something, and of it the last sentence.
+//!
+//! A sentence is not a place to pick the last number from; `statement` says what it states. What it denies, bounds, supposes,
+//! or makes something else of ("the square root of 9") is not stated (`not_stated`, incorrect). Several answers that it joins
+//! are a list, which a single gold is not met by. Several quantities of which nothing says which is meant are `ambiguous` if
+//! one of them would be correct. No number is cut out of a formula, a word, a reference or a unit.
+//!
+//! # What counts as the answer
+//! Golds and choices go through the same `characters` as responses. With [`Evaluated::Required`] an answer of arithmetic that
+//! is left to be done (`work_left_undone`), or that repeats the expression which the question tells to transform
+//! (`restates_the_question`), is incorrect though its value is right.
 //!
 //! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
 //! reason is its cause.
@@ -10,7 +31,7 @@
 //! Code is the exception to all of that: [`CodeVerifier`] runs it, in the [`sandbox`], on the threads of a [`CodePool`].
 //! Given to [`verify`], which has no sandbox, it is `unverifiable`, cause `no_sandbox`.
 //!
-//! What this room does not know: whether the reasoning is sound, what the question was, and synonyms.
+//! What this room does not know: whether the reasoning is sound, and synonyms.
 
 mod boxes;
 mod characters;
@@ -44,7 +65,7 @@ use math::Outcome;
 use statement::Stated;
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// One response to verify.
 #[derive(Debug, Clone, Copy)]
@@ -165,9 +186,11 @@ fn no_answer() -> Verdict {
     Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason: "no_answer".to_owned() }
 }
 
-/// A reference answer may come with its solution: then the boxed part counts.
+/// A reference answer may come with its solution: then the boxed part counts, or what stands behind `####`.
 fn gold_answer(gold: &str) -> String {
-    boxes::boxed(gold).filter(|content| !content.is_empty()).unwrap_or_else(|| gold.trim().to_owned())
+    let boxed = boxes::boxed(gold).filter(|content| !content.is_empty());
+    let marked = || gold.rsplit_once("####").map(|(_, answer)| answer.trim()).filter(|answer| !answer.is_empty());
+    boxed.unwrap_or_else(|| marked().unwrap_or(gold.trim()).to_owned())
 }
 
 fn verify_math(case: &Case<'_>, response: &str) -> Verdict {

@@ -61,6 +61,13 @@ impl Lexer {
             self.push(Kind::Symbol(name.trim().to_owned()));
             return Ok(());
         }
+        if name == "Omega" && self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
+            return Ok(());
+        }
+        // `\mathrm s`: letters as they are.
+        if tables::is_word_command(name) && !self.next_is_brace() && name != "operatorname" {
+            return Ok(());
+        }
         if tables::is_word_command(name) && self.next_is_brace() {
             if self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
                 return Ok(());

@@ -15,7 +15,7 @@ use super::lists::{self, Repeats, elements, unordered};
 use super::polynomial::Budget;
 use super::question::Asked;
 use super::scalars::{exact, scalars, times};
-use super::shapes::{Named, Side, fold_matrix, is_measure, split_name, without_parameters};
+use super::shapes::{Named, Side, fold_matrix, function_letter, is_measure, split_name, without_parameters};
 use super::units::{self, Agreement};
 use super::{Outcome, relations, sets, texts};
 
@@ -139,12 +139,16 @@ fn aligned(gold: &Named, answer: Named) -> Named {
     }
 }
 
-/// Two different variable names define different things, and so do two lengths or their ratios; names of functions are
-/// interchangeable, and `y` is one where a function is defined.
+/// Two different variable names define different things, and so do two functions, two lengths or their ratios; `y` is the
+/// name of any function, whatever its argument is called.
 fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &mut Work) -> bool {
     match (left, right) {
         (Expression::Symbol(left), Expression::Symbol(right)) => {
             left == right || (is_function && (left == "y" || right == "y"))
+        }
+        _ if function_letter(left).is_some() && function_letter(right).is_some() => {
+            let lower = |name: &Expression| function_letter(name).map(str::to_lowercase);
+            lower(left) == lower(right)
         }
         _ => !is_measure(left) || !is_measure(right) || lists::same_name(left, right, work),
     }
@@ -239,12 +243,13 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
     if gold_unit.is_empty() && answer_unit.is_empty() {
         return None;
     }
-    // Degrees are an angle: no other unit, and radians only in their measure.
+    // Degrees are an angle, and radians in their own measure; they and percentages have no other unit.
     let angle = |value: &Expression, unit: &str, other: &str| {
-        unit.is_empty() && is_angle(value) && !units::is_temperature(other)
+        unit.is_empty() && (is_angle(value) || is_share(value)) && !units::is_temperature(other)
     };
     let mixed = angle(&gold_value, &gold_unit, &answer_unit) || angle(&answer_value, &answer_unit, &gold_unit);
-    if mixed && (units::is_radian(&gold_unit) || units::is_radian(&answer_unit)) {
+    let is_turn = is_angle(&gold_value) || is_angle(&answer_value);
+    if mixed && is_turn && (units::is_radian(&gold_unit) || units::is_radian(&answer_unit)) {
         return Some(exact(&gold_value, &answer_value, work));
     }
     if mixed && (units::is_no_angle(&gold_unit) || units::is_no_angle(&answer_unit)) {
@@ -274,8 +279,8 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
         Agreement::Silent => {
             let outcome = values(&gold_value, &answer_value, work);
             let as_product = |value: &Expression, unit: &str| {
-                let symbol = Expression::Symbol(unit.to_owned());
-                units::is_letter(unit).then(|| Expression::Product(vec![value.clone(), symbol]))
+                let symbol = Expression::Symbol(if unit == "ohm" { "Omega" } else { unit }.to_owned());
+                (units::is_letter(unit) || unit == "ohm").then(|| Expression::Product(vec![value.clone(), symbol]))
             };
             // A single letter may have been a variable after all.
             match (outcome, as_product(&gold_value, &gold_unit), as_product(&answer_value, &answer_unit)) {
@@ -313,6 +318,15 @@ fn split_unit(expression: &Expression) -> (Expression, String) {
             (if unit.is_empty() { expression.clone() } else { Expression::Negate(Box::new(value)) }, unit)
         }
         other => (other.clone(), String::new()),
+    }
+}
+
+/// Returns whether a value is a percentage.
+fn is_share(expression: &Expression) -> bool {
+    match expression {
+        Expression::Percent(_) => true,
+        Expression::Negate(inner) => is_share(inner),
+        _ => false,
     }
 }
 

@@ -31,11 +31,29 @@ pub(super) fn drop_empty_groups(tokens: &mut Vec<Token>) {
     for token in tokens.drain(..) {
         if token.kind == close && kept.last().is_some_and(|last| last.kind == open) {
             kept.pop();
+        } else if token.kind == close && is_lone_sign(&kept) {
+            // `{-}5`, `3{:}4`: braces that only change the spaces.
+            if let Some(sign) = kept.pop() {
+                kept.pop();
+                kept.push(sign);
+            }
         } else {
             kept.push(token);
         }
     }
     *tokens = kept;
+}
+
+/// Returns whether the tokens end with an opening brace and one sign, in no exponent or index.
+fn is_lone_sign(tokens: &[Token]) -> bool {
+    let mut last = tokens.iter().rev().map(|token| &token.kind);
+    let is_sign = matches!(
+        last.next(),
+        Some(Kind::Plus | Kind::Minus | Kind::Times | Kind::Colon | Kind::Relation(_) | Kind::PlusMinus | Kind::Divide)
+    );
+    is_sign
+        && last.next() == Some(&Kind::Open(Bracket::Brace))
+        && !matches!(last.next(), Some(Kind::Caret | Kind::Underscore | Kind::Domain(_)))
 }
 
 /// Writes `v^2_0` as `v_0^2`.

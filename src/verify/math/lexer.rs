@@ -270,7 +270,7 @@ impl Lexer {
                 Some(Kind::Number { .. } | Kind::Symbol(_) | Kind::Close(_) | Kind::Caret | Kind::Underscore)
             );
         if run.len() == 1 {
-            let is_unit = after_number && self.spaced && self.ends_as_unit(&run);
+            let is_unit = after_number && self.spaced && self.is_constant_so_far() && self.ends_as_unit(&run);
             self.push(if is_unit { Kind::Text(run) } else { Kind::Symbol(run) });
             return;
         }

@@ -52,14 +52,20 @@ pub(super) fn collections(
     if gold_items.len() > ELEMENTS_MAX || answer_items.len() > ELEMENTS_MAX {
         return Outcome::OverBudget;
     }
+    // A list of sets is no set of their elements.
+    let holds_sets =
+        |items: &[Expression]| items.iter().any(|item| matches!(item, Expression::Set(_) | Expression::Builder(..)));
+    if holds_sets(gold_items) != holds_sets(answer_items) {
+        return Outcome::Different("shape_differs");
+    }
     if is_set(gold) || is_set(answer) {
         return unordered(gold_items, answer_items, Repeats::Dropped, work);
     }
-    // A tuple is a solution, and a solution given twice is one.
+    // A tuple is a solution, and a solution that an answer gives twice is one.
     let is_tuple = |item: &Expression| matches!(item, Expression::Group { .. });
-    if gold_items.iter().chain(answer_items).all(is_tuple) && !work.asked.order {
-        return unordered(gold_items, answer_items, Repeats::Dropped, work);
-    }
+    let once = without_repeats(answer_items);
+    let answer_items =
+        if answer_items.iter().all(is_tuple) && once.len() == gold_items.len() { &once } else { answer_items };
     if gold_items.len() != answer_items.len() {
         return Outcome::Different("count_differs");
     }
@@ -84,6 +90,16 @@ pub(super) fn collections(
     unordered(gold_items, answer_items, Repeats::Kept, work)
 }
 
+fn without_repeats(items: &[Expression]) -> Vec<Expression> {
+    let mut once: Vec<Expression> = Vec::with_capacity(items.len());
+    for item in items {
+        if !once.contains(item) {
+            once.push(item.clone());
+        }
+    }
+    once
+}
+
 /// A name and what it stands for.
 #[derive(Debug, Clone)]
 struct Definition {
@@ -96,6 +112,13 @@ fn names(items: &[Expression]) -> Vec<Option<Definition>> {
 }
 
 fn definition(item: &Expression) -> Option<Definition> {
+    // `P(1, 2)`: a point and its name.
+    if let Expression::Product(factors) = item
+        && let [name @ Expression::Symbol(letter), value @ Expression::Group { .. }] = factors.as_slice()
+        && letter.starts_with(|c: char| c.is_ascii_uppercase())
+    {
+        return Some(Definition { name: name.clone(), value: value.clone() });
+    }
     let Expression::Relation { sides, signs } = item else { return None };
     if !signs.iter().all(|sign| *sign == Relation::Equal) {
         return None;
@@ -225,7 +248,16 @@ fn element(
     (answer, answer_name): (&Expression, Option<&Definition>),
     work: &mut Work,
 ) -> Outcome {
-    let (Some(left), Some(right)) = (gold_name, answer_name) else { return shape(gold, answer, work) };
+    let (Some(left), Some(right)) = (gold_name, answer_name) else {
+        // Conditions on different unknowns: `x > 2` and `y > 2`.
+        if let (Expression::Relation { .. }, Expression::Relation { .. }) = (gold, answer) {
+            let (left, right) = (gold.variables(), answer.variables());
+            if !left.is_empty() && !right.is_empty() && left.is_disjoint(&right) {
+                return Outcome::Different("names_differ");
+            }
+        }
+        return shape(gold, answer, work);
+    };
     if same_name(&left.name, &right.name, work) {
         return shape(&left.value, &right.value, work);
     }

@@ -120,9 +120,13 @@ impl Lexer {
     /// Reads words that open a bracket with an approximation, or close one: `(about`, `cards)`.
     pub(super) fn bracketed_words(&mut self, content: &str) -> Result<bool, Fault> {
         let trimmed = content.trim();
-        if let Some(rest) = trimmed.strip_prefix('(')
+        if let Some((head, rest)) = trimmed.rsplit_once('(')
             && super::tables::is_about(rest.trim())
         {
+            // `\text{ meters (about }`.
+            if !head.trim().is_empty() {
+                self.content(head)?;
+            }
             self.push(Kind::Open(Bracket::Round));
             self.push(Kind::Relation(Relation::Approx));
             return Ok(true);

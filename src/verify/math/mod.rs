@@ -18,6 +18,7 @@ mod collections;
 mod commands;
 mod compare;
 mod complex;
+mod currency;
 mod evaluate;
 mod expression;
 mod layout;
@@ -51,6 +52,8 @@ mod units;
 mod properties;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod kinds_tests;
 
 use dashu_ratio::RBig;
 
@@ -97,7 +100,13 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     if let Some(outcome) = calendar::compare(gold, answer) {
         return outcome;
     }
-    let asked = question::read(question);
+    let has_parts = |text: &str| {
+        text.contains([',', ';', '\u{3001}', '('])
+            || text.contains("and")
+            || text.contains(r"\q")
+            || text.contains(r"\\")
+    };
+    let asked = if has_parts(gold) || has_parts(answer) { question::read(question) } else { Asked::default() };
     let outcome = equal_trees(gold, answer, asked);
     if matches!(outcome, Outcome::Equal(_)) {
         return outcome;
@@ -109,7 +118,12 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     {
         return Outcome::Equal("decimal_comma");
     }
-    if let Outcome::Equal(rule) = without_labels(gold, answer, asked) { Outcome::Equal(rule) } else { outcome }
+    match (outcome, without_labels(gold, answer, asked)) {
+        (_, Outcome::Equal(rule)) => Outcome::Equal(rule),
+        // `C. {x \mid -3 < x < 4}` is read as a label and a set only.
+        (Outcome::UnreadableGold, different @ Outcome::Different(_)) => different,
+        (outcome, _) => outcome,
+    }
 }
 
 /// Compares an answer with a gold, both as text without surrounding prose.
@@ -145,12 +159,12 @@ fn without_labels(gold: &str, answer: &str, asked: Asked) -> Outcome {
 
 fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let gold_tree = match parse(gold) {
-        Ok(tree) => tree,
+        Ok(tree) => currency::with_currency(gold, tree),
         Err(Fault::OverBudget) => return Outcome::OverBudget,
         Err(_) => return statements(gold, answer, asked),
     };
     match parse(answer) {
-        Ok(tree) => compare::compare(&gold_tree, &tree, asked),
+        Ok(tree) => compare::compare(&gold_tree, &currency::with_currency(answer, tree), asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
         Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
         Err(_) => Outcome::Different("unreadable_answer"),

@@ -206,7 +206,8 @@ impl Parser {
     fn ratio(&mut self) -> Result<Expression, Fault> {
         let first = self.operand()?;
         let mut parts = vec![first];
-        while !self.builder && self.take(&Kind::Colon) {
+        let to = Kind::Text("to".to_owned());
+        while !self.builder && (self.take(&Kind::Colon) || self.take(&to)) {
             parts.push(self.operand()?);
         }
         match parts.len() {

@@ -10,6 +10,7 @@ use super::collections::ordered;
 use super::compare::Work;
 use super::expression::{Expression, Relation, is_constant};
 use super::polynomial::{Atom, Fraction, Monomial, Polynomial};
+use super::shapes::is_name;
 use super::{Fault, Outcome};
 
 /// Compares two relations; `None` if either is none.
@@ -23,6 +24,12 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
     };
     if !gold.iter().chain(answer).any(Expression::has_variable) {
         return Some(constants((gold, gold_signs), (answer, answer_signs), work));
+    }
+    // Units are compared with the values that they belong to.
+    let has_unit = |sides: &[Expression]| sides.iter().any(|side| matches!(side, Expression::Quantity(..)));
+    let names = |sides: &[Expression]| sides.iter().any(is_name);
+    if (has_unit(gold) || has_unit(answer)) && names(gold) && names(answer) {
+        return None;
     }
     let ([gold_left, gold_right], [gold_sign]) = (gold.as_slice(), gold_signs.as_slice()) else {
         return Some(Outcome::Different("relation_differs"));

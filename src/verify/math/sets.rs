@@ -116,15 +116,19 @@ fn intervals(expression: &Expression) -> Option<Vec<Expression>> {
                 return None;
             }
             let closed = |sign: &Relation| *sign == Relation::LessEqual;
+            // Of two letters the usual one is the unknown: `x > a`.
+            let is_usual = |part: &Expression| matches!(part, Expression::Symbol(name) if matches!(name.as_str(), "x" | "y" | "z" | "t"));
+            let is_end =
+                |part: &Expression| !is_name(part) || (!is_usual(part) && matches!(part, Expression::Symbol(_)));
             match (sides.as_slice(), signs.as_slice()) {
                 ([low, name, high], [first, second]) if is_name(name) => {
                     Some(vec![group(closed(first), low.clone(), high.clone(), closed(second))])
                 }
-                ([name, high], [sign]) if is_name(name) && !is_name(high) => {
+                ([name, high], [sign]) if is_name(name) && is_end(high) && (is_usual(name) || !is_name(high)) => {
                     let low = Expression::Negate(Box::new(Expression::Infinity));
                     Some(vec![group(false, low, high.clone(), closed(sign))])
                 }
-                ([low, name], [sign]) if is_name(name) && !is_name(low) => {
+                ([low, name], [sign]) if is_name(name) && is_end(low) && (is_usual(name) || !is_name(low)) => {
                     Some(vec![group(closed(sign), low.clone(), Expression::Infinity, false)])
                 }
                 _ => None,
@@ -237,7 +241,10 @@ impl Reader<'_> {
 
     fn cut(&mut self, value: &Expression) -> Option<usize> {
         let mut is_plain = !value.has_variable();
-        value.walk(&mut |part| is_plain &= !matches!(part, Expression::Symbol(name) if name == "i"));
+        value.walk(&mut |part| {
+            is_plain &= !matches!(part, Expression::Symbol(name) if name == "i");
+            is_plain &= !matches!(part, Expression::Quantity(..));
+        });
         if !is_plain || self.cuts.len() > CUTS_MAX {
             return None;
         }

@@ -1,7 +1,7 @@
 //! Rewrites of whole answers before they are compared: names in front of values, `\pm`, whole-number parameters, sums
 //! of matrices and of unit vectors.
 
-use super::expression::{Domain, Expression, Join, Operation, Relation, is_unknown_function};
+use super::expression::{Domain, Expression, Join, Operation, Relation, UNKNOWN, is_unknown_function};
 
 /// Whose answer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,18 @@ pub(super) fn is_function_letter(name: &str) -> bool {
 pub(super) const FUNCTION_WORDS: &[&str] =
     &["Var", "Cov", "Corr", "SD", "Pr", "Prob", "Bias", "MSE", "tr", "rank", "dim", "ker", "ord", "vol", "area"];
 
+/// Returns the letter of a function that a name applies, with its primes: `f'` of `f'(x)`.
+pub(super) fn function_letter(name: &Expression) -> Option<&str> {
+    match name {
+        Expression::Product(factors) if is_function_name(factors) => match factors.first() {
+            Some(Expression::Symbol(letter)) => Some(letter),
+            _ => None,
+        },
+        Expression::Call(letter, _) if is_unknown_function(letter) => Some(letter.trim_end_matches(UNKNOWN)),
+        _ => None,
+    }
+}
+
 /// `f(x)`: a function letter and one or more arguments.
 fn is_function_name(factors: &[Expression]) -> bool {
     match factors {
@@ -151,7 +163,13 @@ fn is_segment(factors: &[Expression]) -> bool {
         Some((Expression::Symbol(name), rest)) if name == "m" => rest,
         _ => factors,
     };
-    !rest.is_empty() && rest.iter().all(is_capital)
+    let Some((last, front)) = rest.split_last() else { return false };
+    // `AB^2`.
+    let last = match last {
+        Expression::Power(base, exponent) if matches!(**exponent, Expression::Number { .. }) => base,
+        other => other,
+    };
+    front.iter().all(is_capital) && is_capital(last)
 }
 
 /// Returns whether a name is that of a length, or is computed from lengths.

@@ -82,6 +82,11 @@ fn squash(text: &str) -> String {
         let opening = format!("\\{wrapper}{{");
         squashed = unwrap(&squashed, &opening);
     }
+    let squashed = match squashed.strip_prefix('(').and_then(|rest| rest.split_once(")_")) {
+        // `(2B4)_{16}`.
+        Some((digits, base)) if digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) => format!("{digits}_{base}"),
+        _ => squashed,
+    };
     let squashed = squashed.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");
     let squashed = squashed.replace("^{\\circ}", "\u{b0}").replace("^\\circ", "\u{b0}").replace("\\%", "%");
     squashed.trim_end_matches('.').to_owned()

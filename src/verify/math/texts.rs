@@ -61,9 +61,7 @@ fn stands_for(text: &str, other: &Expression) -> bool {
     match other {
         Expression::Set(items) if items.is_empty() => says_nothing(text),
         Expression::Domain(Domain::Reals) => REALS.contains(&text),
-        Expression::Number { value, places: None } => {
-            words::number(text).is_some_and(|number| RBig::from(number) == *value)
-        }
+        Expression::Number { value, .. } => words::number(text).is_some_and(|number| RBig::from(number) == *value),
         Expression::Infinity => text == "infinitely many" || text == "infinite",
         Expression::Quantity(inner, _) => stands_for(text, inner),
         // `yes` in plain letters is a product of variables.

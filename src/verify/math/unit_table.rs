@@ -189,5 +189,6 @@ pub(super) const OTHERS: &[Entry] = &[
     unit(&["yuan", "rmb", "RMB", "\u{5143}"], &[("yuan", 1)], 1, 1, 0),
     unit(&["yen"], &[("yen", 1)], 1, 1, 0),
     unit(&["rupee"], &[("rupee", 1)], 1, 1, 0),
+    unit(&["gbp"], &[("sterling", 1)], 1, 1, 0),
     unit(&["unit", "units"], &[(ANY_LENGTH, 1)], 1, 1, 0),
 ];

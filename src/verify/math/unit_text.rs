@@ -29,7 +29,7 @@ impl Lexer {
         }
         let unit = plain(&text, 0)?;
         let unit = unit.trim();
-        let is_angle = matches!(unit, "degree" | "degrees" | "deg" | "\u{b0}");
+        let is_angle = matches!(unit, "degree" | "degrees" | "deg" | "\u{b0}" | "per cent");
         let balanced = unit.matches('(').count() == unit.matches(')').count();
         (!unit.is_empty() && !is_angle && balanced && units::is_unit(unit)).then(|| (unit.to_owned(), end))
     }
@@ -70,7 +70,7 @@ impl Lexer {
     }
 
     /// Returns whether the answer that is being read has no variable so far.
-    fn is_constant_so_far(&self) -> bool {
+    pub(super) fn is_constant_so_far(&self) -> bool {
         self.tokens
             .iter()
             .rev()
@@ -81,6 +81,9 @@ impl Lexer {
     /// Takes a unit written in plain letters behind a value; `run` are the letters, which end at the current place.
     pub(super) fn take_plain_unit(&mut self, run: &str) -> bool {
         let start = self.at - run.len();
+        if run.len() == 1 && !units::is_letter(run) {
+            return false;
+        }
         let after_number = matches!(self.last(), Some(Kind::Number { .. }));
         if !self.ends_with_value() || !self.is_constant_so_far() {
             return false;
@@ -88,6 +91,11 @@ impl Lexer {
         let Some((unit, end)) = self.unit_at(start) else { return false };
         let computes = |c: char| matches!(c, '/' | '^' | '-');
         let is_single = run.chars().count() == 1;
+        // `n = -7 \quad m = 4`.
+        let rest = self.characters.iter().skip(end).find(|c| !c.is_whitespace());
+        if is_single && (self.gap == Gap::Wide || matches!(rest, Some('=' | '<' | '>'))) {
+            return false;
+        }
         let trusted = if is_single {
             let first_of_many = unit.contains(' ') && !unit.contains(computes);
             units::is_letter(run)
@@ -162,7 +170,13 @@ fn plain(text: &[char], depth: usize) -> Option<String> {
                         unit.push_str(&format!(" {}/({}) ", above.trim(), below.trim()));
                     }
                     "cdot" | "times" | "ast" | "bullet" => unit.push(' '),
-                    "Omega" => unit.push_str("ohm"),
+                    "Omega" => {
+                        // `\mathrm{k}\Omega`.
+                        if unit.ends_with("k ") || unit.ends_with("M ") {
+                            unit.pop();
+                        }
+                        unit.push_str("ohm");
+                    }
                     "mu" => unit.push('\u{3bc}'),
                     "circ" | "degree" => unit.push('\u{b0}'),
                     _ if tables::is_word_command(&name) => {}

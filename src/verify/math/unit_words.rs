@@ -11,7 +11,7 @@ impl Parser {
         let mut unit = String::new();
         loop {
             match self.peek() {
-                Some(Kind::Text(text)) if text != "by" => {
+                Some(Kind::Text(text)) if text != "by" && !(text == "to" && self.is_number_next()) => {
                     let text = text.clone();
                     self.at += 1;
                     push_word(&mut unit, &text);
@@ -64,6 +64,10 @@ impl Parser {
             _ => unit.push_str("^?"),
         }
         Ok(())
+    }
+
+    fn is_number_next(&self) -> bool {
+        matches!(self.peek_at(1), Some(Kind::Number { .. }))
     }
 
     pub(super) fn is_unit_fraction(&self) -> bool {

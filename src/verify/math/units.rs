@@ -146,7 +146,6 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
         (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
         // Cents beside a bare number may be counted as dollars.
         (None, Some(answer)) if missing && answer.is("money") => either(answer.scale * scale),
-        (Some(gold), None) if missing && gold.is("money") => either(scale / gold.scale),
         _ if missing => either(scale),
         _ => match (loose(gold_unit), loose(answer_unit)) {
             // `widgets per hour` and `widgets per minute`.

@@ -137,8 +137,14 @@ impl<'a> Scanner<'a> {
             return (Some(Kind::Word), index, end.max(index + 1), end.max(index + 1));
         }
         if character == '\\' {
-            // A command that stands for no value here.
+            // A command that stands for no value here; one that compares is a mark.
             let name = self.command(index);
+            if matches!(
+                name.as_str(),
+                "le" | "leq" | "ge" | "geq" | "lt" | "gt" | "ne" | "neq" | "leqslant" | "geqslant"
+            ) {
+                return (Some(Kind::Mark('<')), index, index + 1, index + 1 + name.len());
+            }
             return nothing(index + 1 + name.len().max(1));
         }
         (Some(Kind::Mark(character)), index, index + 1, index + 1)

@@ -1,0 +1,186 @@
+//! The clauses of a sentence, and what each states.
+
+use super::fragments::{Kind, Piece};
+use super::quantities::Quantity;
+use super::{Sentence, Stated, lexicon};
+
+/// What a clause is to its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Main,
+    Reason,
+    Conclusion,
+    Denied,
+}
+
+impl Sentence<'_> {
+    /// Splits the sentence into clauses with their roles.
+    pub(super) fn clauses(&self) -> Vec<(Role, Vec<Piece>)> {
+        let mut clauses: Vec<(Role, Vec<Piece>)> = vec![(Role::Main, Vec::new())];
+        let begin = |clauses: &mut Vec<(Role, Vec<Piece>)>, role: Role| clauses.push((role, Vec::new()));
+        for (at, piece) in self.pieces.iter().enumerate() {
+            let role = clauses.last().map_or(Role::Main, |(role, _)| *role);
+            let is_behind_mark = at.checked_sub(1).and_then(|before| self.pieces.get(before)).is_some_and(|before| {
+                matches!(before.kind, Kind::Mark(',' | ';' | ':' | '-' | '.' | '\u{2014}' | '\u{2013}'))
+            });
+            match piece.kind {
+                Kind::Mark(';' | ':' | '\u{2014}' | '\u{2013}' | '-' | '?' | '!' | '.') => {
+                    begin(&mut clauses, Role::Main)
+                }
+                // A reason in front ends with its comma, and so does what is denied.
+                Kind::Mark(',') if role == Role::Reason || role == Role::Denied => begin(&mut clauses, Role::Main),
+                Kind::Word => {
+                    let word = self.content(piece).to_lowercase();
+                    let next = self.pieces.get(at + 1).and_then(|next| self.word(next)).unwrap_or_default();
+                    if role == Role::Reason && self.resumes(clauses.last().map_or(&[][..], |(_, clause)| clause), &word)
+                    {
+                        begin(&mut clauses, Role::Main);
+                    } else if lexicon::REASONS.contains(&word.as_str()) || (word == "as" && is_behind_mark) {
+                        begin(&mut clauses, Role::Reason);
+                    } else if word == "which" && is_behind_mark {
+                        begin(&mut clauses, Role::Reason);
+                    } else if (lexicon::CONCLUSIONS.contains(&word.as_str()) && (word != "so" || next != "far"))
+                        || lexicon::FOREIGN_CONCLUSIONS.iter().any(|start| word.starts_with(start))
+                    {
+                        begin(&mut clauses, Role::Conclusion);
+                    } else if (word == "not" && is_behind_mark)
+                        || (matches!(word.as_str(), "rather" | "instead") && matches!(next.as_str(), "than" | "of"))
+                    {
+                        begin(&mut clauses, Role::Denied);
+                    } else if (word == "but" && !self.is_exception(at))
+                        || (role == Role::Denied && matches!(word.as_str(), "it" | "it's"))
+                    {
+                        begin(&mut clauses, Role::Main);
+                        if next == "not" {
+                            begin(&mut clauses, Role::Denied);
+                        }
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            if let Some((_, clause)) = clauses.last_mut() {
+                clause.push(*piece);
+            }
+        }
+        clauses.retain(|(_, clause)| !clause.is_empty());
+        clauses
+    }
+
+    /// "Anything but 8".
+    fn is_exception(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.pieces.get(before)).and_then(|before| self.word(before));
+        before.is_some_and(|word| matches!(word.as_str(), "anything" | "everything" | "nothing" | "all" | "none"))
+    }
+
+    /// "The remainder when $k^2$ is divided by $m$ is": the second verb belongs to the sentence again.
+    fn resumes(&self, reason: &[Piece], word: &str) -> bool {
+        let words: Vec<String> = reason.iter().filter_map(|piece| self.word(piece)).collect();
+        let opens = words.first().is_some_and(|first| matches!(first.as_str(), "when" | "where" | "if" | "given"));
+        let verb = words.iter().rposition(|word| matches!(word.as_str(), "is" | "are"));
+        let is_joined = verb.is_some_and(|verb| {
+            words.get(verb..).unwrap_or_default().iter().any(|word| matches!(word.as_str(), "and" | "or"))
+        });
+        opens && verb.is_some() && !is_joined && matches!(word, "is" | "are")
+    }
+
+    /// Returns what one clause states.
+    pub(super) fn clause(&self, role: Role, clause: &[Piece]) -> Stated {
+        let mut quantities = self.quantities(clause);
+        if quantities.is_empty() {
+            return self.names(clause);
+        }
+        if role == Role::Denied {
+            return Stated::Denied;
+        }
+        let asserted = |quantity: &Quantity| !quantity.is_denied && !quantity.is_bounded;
+        if !quantities.iter().any(asserted) {
+            return Stated::Denied;
+        }
+        quantities.retain(asserted);
+        // `7 out of 12` may be a count or a share.
+        if let [first, second] = quantities.as_slice()
+            && self.says_between(clause, first, second) == ["out", "of"]
+        {
+            return Stated::Open(vec![first.text.clone(), format!("{}/{}", first.text, second.text)]);
+        }
+        if quantities.iter().any(|quantity| !quantity.is_circumstance) {
+            quantities.retain(|quantity| !quantity.is_circumstance);
+        }
+        // What stands behind the last verb is what the clause says of the rest.
+        let links = |word: String| {
+            lexicon::LINKS.contains(&word.as_str()) || lexicon::FOREIGN_LINKS.iter().any(|end| word.ends_with(end))
+        };
+        let verb = clause.iter().rposition(|piece| self.word(piece).is_some_and(links));
+        if let Some(verb) = verb
+            && quantities.iter().any(|quantity| quantity.at > verb)
+        {
+            quantities.retain(|quantity| quantity.at > verb);
+        }
+        let mut texts: Vec<String> = quantities.iter().map(|quantity| quantity.text.clone()).collect();
+        if texts.iter().all(|text| Some(text) == texts.first()) {
+            texts.truncate(1);
+        }
+        match (texts.len(), texts.pop()) {
+            // "That gives 9!" exclaims, or means a factorial.
+            (1, Some(only)) if self.is_exclaimed(clause, &quantities) => {
+                let factorial = format!("{only}!");
+                Stated::Open(vec![only, factorial])
+            }
+            (1, Some(only)) => Stated::One(only),
+            (_, Some(last)) => {
+                texts.push(last);
+                let is_joined = quantities.windows(2).all(|pair| match pair {
+                    [left, right] => self.joins(clause, left, right),
+                    _ => false,
+                });
+                if is_joined { Stated::Several(texts) } else { Stated::Open(texts) }
+            }
+            (_, None) => Stated::Nothing,
+        }
+    }
+
+    /// Names between math delimiters behind the verb: "The solutions are $B$ and $C$."
+    fn names(&self, clause: &[Piece]) -> Stated {
+        let verb = clause
+            .iter()
+            .rposition(|piece| self.word(piece).is_some_and(|word| lexicon::LINKS.contains(&word.as_str())));
+        let behind = clause.get(verb.map_or(0, |verb| verb + 1)..).unwrap_or_default();
+        let plain = behind.iter().all(|piece| match piece.kind {
+            Kind::Name | Kind::Mark(',') => true,
+            Kind::Word => lexicon::JOINS.contains(&self.content(piece).to_lowercase().as_str()),
+            _ => false,
+        });
+        let names: Vec<String> = behind
+            .iter()
+            .filter(|piece| piece.kind == Kind::Name)
+            .map(|piece| self.content(piece).trim().to_owned())
+            .collect();
+        match (plain, names.len()) {
+            (true, 1) => Stated::One(names.concat()),
+            (true, 2..) => Stated::Several(names),
+            _ => Stated::Nothing,
+        }
+    }
+
+    fn is_exclaimed(&self, clause: &[Piece], quantities: &[Quantity]) -> bool {
+        let piece = quantities.last().and_then(|last| clause.get(last.at)).filter(|piece| piece.kind == Kind::Quantity);
+        piece.is_some_and(|piece| self.text.get(piece.end..).is_some_and(|rest| rest.starts_with('!')))
+    }
+
+    /// Returns the words between two quantities.
+    fn says_between(&self, clause: &[Piece], left: &Quantity, right: &Quantity) -> Vec<String> {
+        clause.get(left.end..right.at).unwrap_or_default().iter().filter_map(|piece| self.word(piece)).collect()
+    }
+
+    /// "12 boys and 15 girls": a list, whatever is counted.
+    fn joins(&self, clause: &[Piece], left: &Quantity, right: &Quantity) -> bool {
+        let between = clause.get(left.end..right.at).unwrap_or_default();
+        let has_join = between.iter().any(|piece| match piece.kind {
+            Kind::Mark(',') => true,
+            Kind::Word => lexicon::JOINS.contains(&self.content(piece).to_lowercase().as_str()),
+            _ => false,
+        });
+        has_join && between.len() <= 6
+    }
+}
