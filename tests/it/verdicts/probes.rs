@@ -24,7 +24,7 @@ pub struct Probe {
 }
 
 /// Most altered and most lawful responses for one gold.
-const EACH_MAX: usize = 72;
+const EACH_MAX: usize = 96;
 
 /// Responses around an altered answer.
 const ALTERED_DRESSES: [&str; 8] = [
@@ -76,7 +76,8 @@ fn text(gold: &Gold) -> (Named, Named) {
 fn own_text(gold: &str) -> String {
     let text = gold.trim();
     let inner = text.strip_prefix('$').and_then(|rest| rest.strip_suffix('$')).filter(|inner| !inner.contains('$'));
-    inner.unwrap_or(text).trim().trim_end_matches('.').to_owned()
+    let text = inner.unwrap_or(text).trim().trim_end_matches('.').replace('\n', " ");
+    text
 }
 
 fn formula(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
@@ -203,11 +204,11 @@ fn whole_alterations(shape: &Shape, own: &str, other: &str, gold: &Gold, dice: &
     let mut found: Vec<Altered> = Vec::new();
     let templates = alter_words::sentences("<X>", "<W>");
     for (name, template) in templates {
-        let numeric_only = matches!(name, "bounded" | "worked_on")
+        let numeric_only = matches!(name, "bounded" | "worked_on" | "two_quantities" | "boxed_other")
             || ["apples", "$n", "$k", "too ", "subtracting", "meters", "first part", ">x$"]
                 .iter()
                 .any(|word| template.contains(word));
-        if numeric_only && !is_number || name == "worked_on" && !is_large {
+        if numeric_only && !is_number || matches!(name, "worked_on" | "boxed_other" | "two_quantities") && !is_large {
             continue;
         }
         // Where the question counts in dozens, so does the answer.

@@ -98,7 +98,6 @@ pub fn points_altered(points: &[Vec<String>], dice: &mut Dice) -> Vec<Altered> {
         if rest.iter().all(|point| apart(point, &gone)) {
             found.push(("element_dropped", write_points(&rest)));
         }
-        found.push(("element_doubled", write_points(&[points, &points[at..=at]].concat())));
     }
     if let [first, second, ..] = points {
         let mut crossed = points.to_vec();
