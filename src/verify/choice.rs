@@ -89,7 +89,7 @@ fn front(answer: &str) -> &str {
 /// Returns what the clauses of an answer assert: those that deny are left out, and a conclusion replaces what led to it.
 fn asserted(text: &str, choices: &[String]) -> Named {
     let mut named = Named::Nothing;
-    for clause in clauses(text) {
+    for clause in clauses(text, choices) {
         if clause.is_question || is_denial(clause.text, choices) {
             continue;
         }
@@ -119,7 +119,7 @@ struct Clause<'a> {
 }
 
 /// Splits an answer where its meaning may turn; reasons are left out.
-fn clauses(text: &str) -> Vec<Clause<'_>> {
+fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> {
     const CONCLUDING: &[&str] = &[
         "so ",
         "therefore",
@@ -174,6 +174,14 @@ fn clauses(text: &str) -> Vec<Clause<'_>> {
     };
     let turns = TURNS.iter().flat_map(|turn| lower.match_indices(turn)).filter(|(at, _)| is_turn(*at));
     cuts.extend(turns.map(|(at, turn)| at + usize::from(turn.starts_with(' '))));
+    // Marks and words within the text of a choice turn nothing.
+    let quoted: Vec<(usize, usize)> = choices
+        .iter()
+        .map(|choice| undress(choice).to_ascii_lowercase())
+        .filter(|choice| choice.len() > 2)
+        .filter_map(|choice| lower.find(&choice).map(|at| (at, at + choice.len())))
+        .collect();
+    cuts.retain(|cut| !quoted.iter().any(|(start, end)| start < cut && cut < end));
     cuts.sort_unstable();
     cuts.dedup();
     cuts.push(text.len());
@@ -262,6 +270,7 @@ fn is_denial(clause: &str, choices: &[String]) -> bool {
         "too short",
         "too long",
         "crossed out",
+        "only if",
     ];
     let lower = text::normalise(clause);
     let mut rest = format!(" {lower} ");

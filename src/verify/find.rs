@@ -71,7 +71,8 @@ fn is_whole(gold: &str, text: &str) -> bool {
 
 /// Takes the answer out of a box: all of it, unless it holds a sentence.
 fn in_box(gold: &str, content: String) -> Stated {
-    let is_one = || math::is_readable(&content) && statement::quantities(&content) < 2;
+    let has_part = [" half", " quarter", " third"].iter().any(|part| content.contains(part));
+    let is_one = || !has_part && math::is_readable(&content) && statement::quantities(&content) < 2;
     if content.len() > WHOLE_BYTES_MAX || math::same_text(gold, &content) || !statement::has_prose(&content) || is_one()
     {
         return Stated::One(content);

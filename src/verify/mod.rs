@@ -206,7 +206,14 @@ fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
 /// Compares an answer with a gold of mathematics.
 fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -> Verdict {
     let answer_text = answer.to_owned();
-    match math::equal_for(case.question, gold, answer) {
+    // "How many million": the scale may stand on one side only.
+    let bare = |text: &'_ str| words::without_asked_scale(case.question, text).map(str::to_owned);
+    let outcome = match (math::equal_for(case.question, gold, answer), bare(gold), bare(answer)) {
+        (Outcome::Different(_), None, Some(answer)) => math::equal_for(case.question, gold, &answer),
+        (Outcome::Different(_), Some(gold), None) => math::equal_for(case.question, &gold, answer),
+        (outcome, ..) => outcome,
+    };
+    match outcome {
         Outcome::Equal(rule) => match undone(case, gold, answer) {
             Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
             None => verdict(VerdictOutcome::Correct, strategy, rule, answer_text),
@@ -239,7 +246,12 @@ fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict,
             if list.is_correct() {
                 return list;
             }
-            // "1/2, or 0.5": one answer, written in several ways.
+            // "1/2, or 0.5": one answer, written in several ways. The same way twice is two answers.
+            let is_repeated =
+                answers.iter().enumerate().any(|(at, answer)| answers.iter().take(at).any(|before| before == answer));
+            if is_repeated {
+                return list;
+            }
             let each: Vec<Verdict> = answers.iter().map(|answer| compare(answer)).collect();
             match each.into_iter().find(|verdict| !verdict.is_correct()) {
                 None => compare(answers.first().map_or("", String::as_str)),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Case, check_gold, is_text_only, verify};
+use super::{Case, Evaluated, check_gold, is_text_only, verify};
 use crate::domain::{Kind, Verdict, VerdictOutcome};
 
 fn verdict(kind: Kind, gold: &str, response: &str) -> Verdict {
@@ -182,6 +182,80 @@ fn code_without_a_sandbox_is_never_run_and_unverifiable() {
             .extracted,
         None
     );
+}
+
+fn asked(question: &str, gold: &str, response: &str) -> String {
+    verify(&Case { kind: Kind::Math, gold, response, question, ..Case::default() }).reason
+}
+
+#[test]
+fn arithmetic_that_is_left_to_be_done_is_no_answer_unless_the_settings_allow_it() {
+    for (gold, undone) in [
+        ("3/4", r"\frac{1}{2}+\frac{1}{4}"),
+        ("1517", r"37 \cdot 41"),
+        ("5", r"\sum_{i=1}^{5} 1"),
+        ("120", r"\binom{10}{3}"),
+        ("720", "6!"),
+        ("4", r"\sqrt{16}"),
+        ("5", "10/2"),
+        ("9", "3^2"),
+        ("7", "|-7|"),
+        ("3", r"\log_2 8"),
+        ("1/2", r"\sin 30^\circ"),
+        ("1, 4", "1, 2+2"),
+        ("(2, 6)", r"(2, 3 \cdot 2)"),
+        ("[0, 9]", "[0, 3^2]"),
+        ("x = 8", "x = 5 + 3"),
+        ("12 cm", r"(5+7) \text{ cm}"),
+    ] {
+        let response = format!("\\boxed{{{undone}}}");
+        assert_eq!(verdict(Kind::Math, gold, &response).reason, "boxed:work_left_undone", "{gold} {undone}");
+        let case = Case { gold, response: &response, evaluated: Evaluated::Any, ..Case::default() };
+        assert!(verify(&case).is_correct(), "{gold} {undone}");
+    }
+    for (gold, done) in [
+        ("3/4", r"\frac{6}{8}"),
+        ("3/4", "0.75"),
+        ("1.5", r"1\frac{1}{2}"),
+        ("48000", r"4.8 \times 10^4"),
+        ("1000", "10^3"),
+        ("0.3", r"30\%"),
+        ("8", "5 + 3 = 8"),
+        ("2\\sqrt{3}", r"\sqrt{12}"),
+        ("\\frac{\\sqrt{3}}{2}", r"\sin 60^\circ"),
+        ("2^{10}", "4^5"),
+        ("2^{10}", "1024"),
+        ("\\binom{10}{3}", r"\binom{10}{7}"),
+        ("5 feet 3 inches", "5 feet 3 inches"),
+        ("-3", "-3"),
+    ] {
+        let verdict = verdict(Kind::Math, gold, &format!("\\boxed{{{done}}}"));
+        assert!(verdict.is_correct(), "{gold} {done} {verdict:?}");
+    }
+}
+
+#[test]
+fn the_task_given_back_is_no_answer_where_the_question_tells_to_transform_it() {
+    let restated = "boxed:restates_the_question";
+    assert_eq!(asked("Factor $x^2+7x+12$.", "(x+3)(x+4)", r"\boxed{x^2+7x+12}"), restated);
+    assert_eq!(asked("Expand $(x+3)(x+4)$.", "x^2+7x+12", r"\boxed{(x + 3)\left(x + 4\right)}"), restated);
+    assert_eq!(asked(r"Simplify $\frac{2x^2}{4x}$.", r"\frac{x}{2}", r"\boxed{\dfrac{2x^2}{4x}}"), restated);
+    assert_eq!(
+        asked(r"Rationalize $\frac{1}{\sqrt{2}}$", r"\frac{\sqrt{2}}{2}", r"\boxed{\frac{1}{\sqrt2}}"),
+        restated
+    );
+    assert_eq!(asked("Factor x^2+7x+12.", "(x+3)(x+4)", r"\boxed{x^2+7x+12}"), restated);
+    for (question, gold, response) in [
+        ("Factor $x^2+7x+12$.", "(x+3)(x+4)", r"\boxed{(x+4)(x+3)}"),
+        // No task to transform, or not this expression.
+        ("Which function has the derivative $2x+7$: $x^2+7x+12$?", "x^2+7x+12", r"\boxed{x^2+7x+12}"),
+        ("Factor $x^2-9$ with $x+3$ in mind, and divide by $x-3$.", "x+3", r"\boxed{x+3}"),
+        // A number in lowest form that stands in the question.
+        ("Simplify $\\frac{3}{4} + 0$, as in $\\frac{3}{4}$.", "0.75", r"\boxed{\frac{3}{4}}"),
+    ] {
+        let reason = asked(question, gold, response);
+        assert!(!reason.contains("restates"), "{question} {reason}");
+    }
 }
 
 #[test]

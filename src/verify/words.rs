@@ -62,6 +62,16 @@ pub(super) fn names_scale(text: &str, factor: u64) -> bool {
     lower.split(|c: char| !c.is_alphanumeric()).any(named)
 }
 
+/// Returns a text without the scale word at its end, where the question names that scale: "30 million" for "how many million".
+pub(super) fn without_asked_scale<'a>(question: &str, text: &'a str) -> Option<&'a str> {
+    let bare = text.trim_end_matches(|c: char| !c.is_alphabetic());
+    let start = bare.rfind(|c: char| !c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
+    let word = bare.get(start..)?.to_ascii_lowercase();
+    let factor = scale(&word)?;
+    let front = text.get(..start)?.trim_end().trim_end_matches("\\text{").trim_end();
+    (names_scale(question, factor) && front.ends_with(|c: char| c.is_ascii_digit())).then_some(front)
+}
+
 fn english(text: &str) -> Option<u64> {
     let lower = text.trim().to_lowercase();
     let words: Vec<&str> = lower.split([' ', '-']).filter(|word| !word.is_empty()).collect();

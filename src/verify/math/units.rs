@@ -146,7 +146,14 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
         (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
         // Cents beside a bare number may be counted as dollars.
         (None, Some(answer)) if missing && answer.is("money") => either(answer.scale * scale),
-        _ if missing => either(scale),
+        // A scale is part of the number: `360 million` is not `360`.
+        _ if missing => {
+            if scale.is_one() {
+                Agreement::Silent
+            } else {
+                Agreement::Factor(scale)
+            }
+        }
         _ => match (loose(gold_unit), loose(answer_unit)) {
             // `widgets per hour` and `widgets per minute`.
             (Some(gold), Some(answer))
@@ -308,7 +315,7 @@ mod tests {
         ] {
             assert_eq!(agreement(gold, answer), Agreement::Conflict, "{gold} {answer}");
         }
-        assert_eq!(agreement("", "million"), Agreement::Either(RBig::from(1_000_000)));
+        assert_eq!(agreement("", "million"), Agreement::Factor(RBig::from(1_000_000)));
         assert_eq!(agreement("million dollars", "dollars"), factor("1/1000000"));
         assert_eq!(agreement("", "cents"), Agreement::Either(RBig::from_parts(1.into(), 100u8.into())));
     }

@@ -118,7 +118,11 @@ impl Sentence<'_> {
             quantities.retain(|quantity| quantity.at > verb);
         }
         let mut texts: Vec<String> = quantities.iter().map(|quantity| quantity.text.clone()).collect();
-        if texts.iter().all(|text| Some(text) == texts.first()) {
+        let is_joined = quantities.windows(2).all(|pair| match pair {
+            [left, right] => self.joins(clause, left, right),
+            _ => false,
+        });
+        if !is_joined && texts.iter().all(|text| Some(text) == texts.first()) {
             texts.truncate(1);
         }
         match (texts.len(), texts.pop()) {
@@ -130,10 +134,6 @@ impl Sentence<'_> {
             (1, Some(only)) => Stated::One(only),
             (_, Some(last)) => {
                 texts.push(last);
-                let is_joined = quantities.windows(2).all(|pair| match pair {
-                    [left, right] => self.joins(clause, left, right),
-                    _ => false,
-                });
                 if is_joined { Stated::Several(texts) } else { Stated::Open(texts) }
             }
             (_, None) => Stated::Nothing,

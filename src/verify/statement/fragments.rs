@@ -461,6 +461,7 @@ impl<'a> Scanner<'a> {
             match self.at(end) {
                 Some('.' | ',') if digit(end + 1) => end += 1,
                 Some('{') if self.starts_with(end, "{,}") && digit(end + 3) => end += 3,
+                Some(',') if self.starts_with(end, ",\\!") && digit(end + 3) => end += 3,
                 Some(' ' | '\'')
                     if (1..=3).contains(&first_group) && (1..=3).all(|ahead| digit(end + ahead)) && !digit(end + 4) =>
                 {
@@ -508,6 +509,17 @@ impl<'a> Scanner<'a> {
             let last = rest.rfind("\\end{")?;
             let close = rest.get(last..)?.find('}')? + last + 1;
             return Some(start + rest.get(..close)?.chars().count());
+        }
+        // `\frac 53`: arguments of one digit.
+        if matches!(name.as_str(), "frac" | "dfrac" | "tfrac" | "binom" | "sqrt") {
+            for _ in 0..if name == "sqrt" { 1 } else { 2 } {
+                let at = self.blanks(end);
+                end = match self.at(at) {
+                    Some('{' | '[') => self.closing(at)? + 1,
+                    Some(c) if c.is_ascii_digit() => at + 1,
+                    _ => break,
+                };
+            }
         }
         while matches!(self.at(end), Some('{' | '[')) {
             let Some(close) = self.closing(end) else { break };

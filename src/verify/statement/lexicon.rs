@@ -405,3 +405,5 @@ pub(super) const OPERATIONS_BEHIND: &[&str] = &[
     "modulo",
     "dozens",
 ];
+/// Say of a quantity that it is not exact.
+pub(super) const APPROXIMATING: &[&str] = &["about", "approximately", "roughly", "around", "approx"];

@@ -14,6 +14,9 @@ mod lexicon;
 mod quantities;
 mod written;
 
+#[cfg(test)]
+mod tests;
+
 use super::math;
 use clauses::Role;
 use fragments::{Kind, Piece, Scanner};
@@ -117,15 +120,21 @@ pub(super) fn has_prose(text: &str) -> bool {
     let scanner = Scanner::new(&unwrapped);
     let pieces = scanner.pieces();
     let sentence = Sentence { text: &unwrapped, pieces: &pieces };
-    let mut behind_quantity = false;
+    let (mut behind_quantity, mut behind_unit) = (false, false);
     pieces.iter().any(|piece| {
         let is_prose = match piece.kind {
             Kind::Word => sentence.is_prose_word(piece, behind_quantity),
             Kind::Remark => true,
             Kind::Mark(_) | Kind::Quantity | Kind::Span | Kind::Name => false,
         };
+        // "100 squared" is no unit; "5 meters squared" is.
+        let is_operation = piece.kind == Kind::Word
+            && behind_quantity
+            && !behind_unit
+            && matches!(sentence.content(piece), "squared" | "cubed" | "per");
+        behind_unit = piece.kind == Kind::Word && behind_quantity;
         behind_quantity = piece.kind != Kind::Word || (behind_quantity && !is_prose);
-        is_prose
+        is_prose || is_operation
     })
 }
 
