@@ -317,6 +317,10 @@ pub fn choice(choices: &[String], gold: usize, dice: &mut Dice) -> Vec<Altered> 
         ("contradiction", "\\boxed{\\text{<W>) <T>}}"),
         ("several", "<T> or <V>"),
     ] {
+        // Texts that hold an "or" themselves would read as one.
+        if name == "several" && (text.contains(" or ") || wrong_text.contains(" or ")) {
+            continue;
+        }
         let filled = template.replace("<R>", &right.to_string()).replace("<W>", &wrong.to_string());
         found.push((name, filled.replace("<V>", wrong_text).replace("<T>", text)));
     }

@@ -219,7 +219,10 @@ fn whole_alterations(shape: &Shape, own: &str, other: &str, gold: &Gold, dice: &
         if name == "several" && !is_number {
             continue;
         }
-        let raw = template.contains("$<X>$") || template.contains("= <X>") || template.contains("{<X>}");
+        let raw = template.contains("\\boxed")
+            || template.contains("$<X>$")
+            || template.contains("= <X>")
+            || template.contains("{<X>}");
         let (x, w) = if raw { (own.to_owned(), other.to_owned()) } else { (wrap(own), wrap(other)) };
         found.push((name, template.replace("<X>", &x).replace("<W>", &w)));
     }
