@@ -9,6 +9,7 @@ use dashu_ratio::RBig;
 use super::compare::Work;
 use super::evaluate;
 use super::expression::{Expression, Relation};
+use super::polynomial::Budget;
 use super::rounding::{literal, places};
 use super::shapes::is_name;
 use super::units::{self, Agreement};
@@ -85,7 +86,7 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
             Agreement::Silent => RBig::ONE,
         };
         is_converted |= !size.is_one();
-        if !agrees(bare(value), bare(rounded), &size, work) {
+        if !agrees(value, rounded, &RBig::ONE, work) && !agrees(bare(value), bare(rounded), &size, work) {
             return Readings::Contradiction;
         }
     }
@@ -105,6 +106,28 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
         Expression::Relation { sides: kept, signs: signs.iter().take(at).copied().collect() }
     };
     Readings::Both(with(exact_value.clone()), with(last.clone()))
+}
+
+/// Returns whether a chain of equalities between numbers says what is false: `7 = 6`. A last side may be rounded.
+pub(super) fn is_false(expression: &Expression, work: &mut Work) -> bool {
+    let Expression::Relation { sides, signs } = expression else { return false };
+    if !signs.iter().all(|sign| *sign == Relation::Equal) || sides.iter().any(Expression::has_variable) {
+        return false;
+    }
+    let one = RBig::ONE;
+    sides.iter().zip(sides.iter().skip(1)).any(|(left, right)| {
+        let size = match units::agreement(unit(left), unit(right)) {
+            Agreement::Factor(factor) if !unit(left).is_empty() && !unit(right).is_empty() => factor,
+            Agreement::Affine(..) | Agreement::Either(_) => return false,
+            _ => one.clone(),
+        };
+        let is_number = |part: &Expression| evaluate::real(bare(part), &mut Budget::new()).is_some();
+        is_number(left)
+            && is_number(right)
+            && !agrees(left, right, &one, work)
+            && !agrees(bare(left), bare(right), &size, work)
+            && !agrees(bare(right), bare(left), &(one.clone() / size), work)
+    })
 }
 
 fn bare(expression: &Expression) -> &Expression {
@@ -149,5 +172,7 @@ fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work
     if decimal.is_zero() {
         unit = RBig::ONE;
     }
-    evaluate::is_within(value, &(decimal * size), &(unit * size), &mut work.evaluation) != Some(false)
+    // A whole unit off is another number: 7 is not 6, cut off.
+    let most = unit * size * RBig::from_parts(IBig::from(999), UBig::from(1_000u32));
+    evaluate::is_within(value, &(decimal * size), &most, &mut work.evaluation) != Some(false)
 }

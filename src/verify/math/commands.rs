@@ -56,23 +56,8 @@ impl Lexer {
     }
 
     fn command(&mut self, name: &str) -> Result<(), Fault> {
-        if name == "operatorname" && self.names_function() {
-            let name = self.group().unwrap_or_default();
-            self.push(Kind::Symbol(name.trim().to_owned()));
-            return Ok(());
-        }
-        if name == "Omega" && self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
-            return Ok(());
-        }
-        // `\mathrm s`: letters as they are.
-        if tables::is_word_command(name) && !self.next_is_brace() && name != "operatorname" {
-            return Ok(());
-        }
-        if tables::is_word_command(name) && self.next_is_brace() {
-            if self.ends_with_value() && self.take_unit(self.at - name.len() - 1) {
-                return Ok(());
-            }
-            return self.words();
+        if let Some(result) = self.word_command(name) {
+            return result;
         }
         match name {
             "mathbb" | "mathbf" | "mathcal" | "Bbb" => {
@@ -92,7 +77,7 @@ impl Lexer {
                 }
                 return Ok(());
             }
-            "hspace" | "vspace" | "phantom" | "color" => {
+            "hspace" | "vspace" | "phantom" | "color" | "textcolor" => {
                 self.group();
                 return Ok(());
             }
@@ -139,6 +124,26 @@ impl Lexer {
             }
         }
         Err(Fault::UnknownCommand)
+    }
+
+    /// Reads a command whose argument is words or a unit; `None` if it is no such command.
+    fn word_command(&mut self, name: &str) -> Option<Result<(), Fault>> {
+        if name == "operatorname" && self.names_function() {
+            let name = self.group().unwrap_or_default();
+            self.push(Kind::Symbol(name.trim().to_owned()));
+            return Some(Ok(()));
+        }
+        let is_word = tables::is_word_command(name);
+        let start = self.at.saturating_sub(name.len() + 1);
+        let may_be_unit = (is_word && self.next_is_brace()) || name == "Omega";
+        if may_be_unit && self.ends_with_value() && self.take_unit(start) {
+            return Some(Ok(()));
+        }
+        if !is_word {
+            return None;
+        }
+        // `\mathrm s`: letters as they are.
+        if self.next_is_brace() { Some(self.words()) } else { (name != "operatorname").then_some(Ok(())) }
     }
 
     /// Returns whether the name of a function that is not known here, and its bracket, stand next.
@@ -322,6 +327,11 @@ impl Lexer {
             );
         let after_value = after_value || in_fraction;
         let single = bare.trim_matches(['(', ')']);
+        let opens = self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()) == Some(&'(');
+        if opens && super::shapes::FUNCTION_WORDS.contains(&bare) {
+            self.push(Kind::Symbol(bare.to_owned()));
+            return Ok(());
+        }
         match bare {
             "and" | "And" | "\u{548c}" => self.push(Kind::Separator(Join::And)),
             "or" | "Or" | "OR" | "\u{6216}" => self.push(Kind::Separator(Join::Or)),

@@ -7,7 +7,7 @@
 
 use dashu_ratio::RBig;
 
-use super::approximate::{Readings, readings};
+use super::approximate::{Readings, is_false, readings};
 use super::calls::named_values;
 use super::collections::{collection_and_other, matrices, ordered};
 use super::expression::{Bracket, Domain, Expression, Operation, Relation};
@@ -41,7 +41,7 @@ pub(super) fn compare(gold: &Expression, answer: &Expression, asked: Asked) -> O
     let (gold, answer) = (prepared(gold), prepared(answer));
     let gold_readings = readings(&gold, &mut work);
     let answer_readings = readings(&answer, &mut work);
-    if let Readings::Contradiction = answer_readings {
+    if matches!(answer_readings, Readings::Contradiction) || is_false(&answer, &mut work) {
         return Outcome::Different("contradicts_itself");
     }
     if gold == answer {
@@ -146,6 +146,7 @@ fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &
         (Expression::Symbol(left), Expression::Symbol(right)) => {
             left == right || (is_function && (left == "y" || right == "y"))
         }
+        (Expression::Call(..), Expression::Call(..)) => lists::same_name(left, right, work),
         _ if function_letter(left).is_some() && function_letter(right).is_some() => {
             let lower = |name: &Expression| function_letter(name).map(str::to_lowercase);
             lower(left) == lower(right)

@@ -6,6 +6,7 @@
 
 use super::Fault;
 use super::expression::{Bracket, Join};
+use super::glyphs;
 use super::layout;
 use super::limits::{TEXT_BYTES_MAX, TOKENS_MAX};
 use super::tables;
@@ -160,15 +161,15 @@ impl Lexer {
     }
 
     fn sign(&mut self, character: char) -> Result<(), Fault> {
-        if let Some(digit) = tables::superscript(character) {
+        if let Some(digit) = glyphs::superscript(character) {
             return self.raised(digit);
         }
-        if let Some(digit) = tables::subscript(character) {
+        if let Some(digit) = glyphs::subscript(character) {
             self.at += 1;
             self.push(Kind::Underscore);
             return self.push_inner(&digit.to_string());
         }
-        if let Some((above, below)) = tables::vulgar_fraction(character) {
+        if let Some((above, below)) = glyphs::vulgar_fraction(character) {
             self.at += 1;
             self.push(Kind::Fraction);
             self.push(Kind::Number { digits: above.to_owned(), repeat: String::new() });
@@ -183,12 +184,12 @@ impl Lexer {
             self.push(Kind::Close(Bracket::Square));
             return Ok(());
         }
-        if let Some(number) = tables::circled(character) {
+        if let Some(number) = glyphs::circled(character) {
             self.at += 1;
             self.circled(number);
             return Ok(());
         }
-        if let Some(scale) = tables::temperature(character) {
+        if let Some(scale) = glyphs::temperature(character) {
             self.at += 1;
             self.push(Kind::Text(scale.to_owned()));
             return Ok(());
@@ -216,7 +217,7 @@ impl Lexer {
     fn raised(&mut self, first: char) -> Result<(), Fault> {
         let mut exponent = String::from(first);
         self.at += 1;
-        while let Some(digit) = self.peek(0).and_then(tables::superscript) {
+        while let Some(digit) = self.peek(0).and_then(glyphs::superscript) {
             exponent.push(digit);
             self.at += 1;
         }

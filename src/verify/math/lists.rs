@@ -11,7 +11,7 @@ use super::compare::{Work, shape};
 use super::expression::{Bracket, Expression, Join, Relation};
 use super::limits::ELEMENTS_MAX;
 use super::relations;
-use super::shapes::{expand_plus_minus, is_name};
+use super::shapes::{expand_plus_minus, is_name, is_point_name};
 
 /// Returns the elements of a list or set, with `\pm` written out; `None` for anything else.
 pub(super) fn elements(expression: &Expression) -> Option<Vec<Expression>> {
@@ -115,7 +115,7 @@ fn definition(item: &Expression) -> Option<Definition> {
     // `P(1, 2)`: a point and its name.
     if let Expression::Product(factors) = item
         && let [name @ Expression::Symbol(letter), value @ Expression::Group { .. }] = factors.as_slice()
-        && letter.starts_with(|c: char| c.is_ascii_uppercase())
+        && is_point_name(letter)
     {
         return Some(Definition { name: name.clone(), value: value.clone() });
     }

@@ -11,6 +11,7 @@
 
 mod approximate;
 mod ball;
+mod brackets;
 mod calendar;
 mod calls;
 mod canonical;
@@ -21,6 +22,7 @@ mod complex;
 mod currency;
 mod evaluate;
 mod expression;
+mod glyphs;
 mod layout;
 mod lexer;
 pub(super) mod limits;
@@ -118,6 +120,12 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     {
         return Outcome::Equal("decimal_comma");
     }
+    // `{58,500}`: braces around an answer print nothing, and a comma in them need not list.
+    if let Some(inner) = squash::unbraced(answer)
+        && let Outcome::Equal(rule) = equal_trees(gold, inner, asked)
+    {
+        return Outcome::Equal(rule);
+    }
     match (outcome, without_labels(gold, answer, asked)) {
         (_, Outcome::Equal(rule)) => Outcome::Equal(rule),
         // `C. {x \mid -3 < x < 4}` is read as a label and a set only.
@@ -166,7 +174,10 @@ fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     match parse(answer) {
         Ok(tree) => compare::compare(&gold_tree, &currency::with_currency(answer, tree), asked),
         Err(Fault::OverBudget) => Outcome::OverBudget,
-        Err(Fault::UnknownCommand) => Outcome::UnreadableAnswer,
+        Err(Fault::UnknownCommand) => match squash::conclusion(answer).map(parse) {
+            Some(Ok(tree)) => compare::compare(&gold_tree, &currency::with_currency(answer, tree), asked),
+            _ => Outcome::UnreadableAnswer,
+        },
         Err(_) => Outcome::Different("unreadable_answer"),
     }
 }
@@ -292,8 +303,7 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)
 }
 
+pub(super) use glyphs::superscript;
 pub(super) use rounding::{is_noise, rounds_to_gold};
-pub(super) use squash::same_text;
-pub(super) use squash::same_typesetting;
-pub(super) use tables::superscript;
+pub(super) use squash::{same_text, same_typesetting};
 pub(super) use undone::{is_irreducible, leaves_work};

@@ -52,7 +52,7 @@ impl Lexer {
         let power = ten + 2 + blanks(ten + 2);
         let is_raised = self.peek(power) == Some('^')
             || self.starts_with(power, "**")
-            || self.peek(power).is_some_and(|c| super::tables::superscript(c).is_some());
+            || self.peek(power).is_some_and(|c| super::glyphs::superscript(c).is_some());
         if self.starts_with(ten, "10") && is_raised {
             self.at += letter + 1;
             self.push(Kind::Times);

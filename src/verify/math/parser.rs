@@ -178,7 +178,7 @@ impl Parser {
         Ok(None)
     }
 
-    fn set_operation(&mut self) -> Result<Expression, Fault> {
+    pub(super) fn set_operation(&mut self) -> Result<Expression, Fault> {
         let mut left = self.ratio()?;
         loop {
             let operation = match self.peek() {
@@ -358,40 +358,6 @@ impl Parser {
             Some(Kind::Open(Bracket::Square)) => self.is_square_factor(),
             _ => false,
         }
-    }
-
-    /// Returns whether square brackets hold one value and so multiply: no comma at their level.
-    fn is_square_factor(&self) -> bool {
-        // `[0, 5[ \cup ...`: a bracket that closes.
-        if matches!(
-            self.peek_at(1),
-            Some(
-                Kind::Union
-                    | Kind::Intersection
-                    | Kind::SetMinus
-                    | Kind::Separator(_)
-                    | Kind::Relation(_)
-                    | Kind::Close(_)
-            )
-        ) {
-            return false;
-        }
-        let mut depth = 0usize;
-        for token in self.tokens.iter().skip(self.at) {
-            match token.kind {
-                Kind::Open(_) | Kind::BeginMatrix | Kind::BeginCases => depth += 1,
-                Kind::EndMatrix | Kind::EndCases => depth = depth.saturating_sub(1),
-                Kind::Close(bracket) => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        return bracket == Bracket::Square;
-                    }
-                }
-                Kind::Separator(_) if depth <= 1 => return false,
-                _ => {}
-            }
-        }
-        false
     }
 
     pub(super) fn signed(&mut self) -> Result<Expression, Fault> {

@@ -27,7 +27,7 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
     // `P(1, 2)`: a point and its name.
     if let Expression::Product(factors) = expression
         && let [name @ Expression::Symbol(letter), point @ Expression::Group { .. }] = factors.as_slice()
-        && letter.starts_with(|c: char| c.is_ascii_uppercase())
+        && is_point_name(letter)
     {
         return Named { name: Some(name.clone()), value: point.clone() };
     }
@@ -47,6 +47,10 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
             }
             if sides.iter().all(|side| !side.has_variable()) {
                 return Named { name: None, value: last.clone() };
+            }
+            // `\sin A = \frac35`.
+            if sides.len() == 2 && is_ratio_of_angle(first) && !last.has_variable() {
+                return Named { name: Some(first.clone()), value: last.clone() };
             }
             // `x + y = 5` in an answer gives a value; `2x = 3` gives a value of something else than what is asked.
             let many = first.variables().len() > 1 || matches!(first, Expression::Call(..));
@@ -88,7 +92,18 @@ pub(super) fn is_name(side: &Expression) -> bool {
             arguments.iter().all(|argument| is_name(argument) || !argument.has_variable())
         }
         Expression::Call(name, arguments) => {
-            matches!(name.as_str(), "abs" | "max" | "min" | "det" | "gcd" | "lcm") && arguments.iter().all(is_name)
+            matches!(
+                name.as_str(),
+                "abs" | "max" | "min" | "det" | "gcd" | "lcm" | "dim" | "rank" | "tr" | "arg" | "deg" | "Re" | "Im"
+            ) && arguments.iter().all(is_name)
+        }
+        // `A \cup B`, whose elements are counted.
+        Expression::Union(parts) | Expression::Operation(Operation::Intersection | Operation::Difference, parts) => {
+            parts.iter().all(is_name)
+        }
+        // `\sigma^2`.
+        Expression::Power(base, _) if matches!(&**base, Expression::Symbol(name) if name == "sigma" || name == "chi") => {
+            true
         }
         // `AB^2`, `AB \cdot CD`, `AB + CD`, `\frac{AB}{CD}`.
         Expression::Power(base, exponent) => is_length(base) && matches!(**exponent, Expression::Number { .. }),
@@ -103,6 +118,21 @@ pub(super) fn is_name(side: &Expression) -> bool {
         Expression::Degree(inner) => is_name(inner),
         // `f^{-1}(x)`, `\frac{dy}{dx}`.
         Expression::Quotient(above, below) => is_differential(above) && is_differential(below),
+        _ => false,
+    }
+}
+
+/// Returns whether a letter in front of a pair of numbers names a point; `N(0, 1)` and `U(0, 1)` are distributions.
+pub(super) fn is_point_name(letter: &str) -> bool {
+    letter.starts_with(|c: char| c.is_ascii_uppercase()) && !matches!(letter, "N" | "U")
+}
+
+/// Returns whether a side is the sine of an angle with a name, or its like.
+fn is_ratio_of_angle(side: &Expression) -> bool {
+    match side {
+        Expression::Call(name, arguments) => {
+            matches!(name.as_str(), "sin" | "cos" | "tan" | "cot" | "sec" | "csc") && arguments.iter().all(is_name)
+        }
         _ => false,
     }
 }

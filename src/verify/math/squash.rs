@@ -77,10 +77,12 @@ fn squash(text: &str) -> String {
             squashed = replace_command(&squashed, layout, if SPACES.contains(layout) { " " } else { "" });
         }
     }
-    let mut squashed = without_spaces(&squashed);
-    for wrapper in ["text", "textbf", "mathrm", "textrm", "mbox", "mathbf"] {
-        let opening = format!("\\{wrapper}{{");
-        squashed = unwrap(&squashed, &opening);
+    // Before and after the space is taken out: `\text{ }` is space itself.
+    for _ in 0..2 {
+        for wrapper in ["text", "textbf", "mathrm", "textrm", "mbox", "mathbf"] {
+            squashed = unwrap(&squashed, &format!("\\{wrapper}{{"));
+        }
+        squashed = without_spaces(&squashed);
     }
     let squashed = match squashed.strip_prefix('(').and_then(|rest| rest.split_once(")_")) {
         // `(2B4)_{16}`.
@@ -224,13 +226,42 @@ pub(super) fn equation_call(text: &str) -> Option<(&str, &str)> {
         match character {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            ',' if depth == 0 => {
-                if comma.replace(at).is_some() {
-                    return None;
-                }
-            }
+            ',' if depth == 0 && comma.is_some() => return None,
+            ',' if depth == 0 => comma = Some(at),
             _ => {}
         }
     }
     inside.split_at_checked(comma?).map(|(left, right)| (left, right.trim_start_matches(',')))
+}
+
+/// Signs of a conclusion.
+const THEREFORE: &[&str] = &["\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "\u{21d2}", "\u{2234}"];
+/// Operations that are not read here; what they are said to equal is.
+const OPERATIONS: &[&str] = &["\\lim", "\\int", "\\iint", "\\oint"];
+
+/// Returns what stands behind the last sign of a conclusion, or what an operation that is not read here is said to equal.
+pub(super) fn conclusion(text: &str) -> Option<&str> {
+    let concluded = THEREFORE.iter().filter_map(|sign| text.rfind(sign).map(|at| at + sign.len())).max();
+    if let Some(end) = concluded {
+        return text.get(end..);
+    }
+    let start = text.trim().trim_start_matches('$').trim_start();
+    let is_operation = OPERATIONS.iter().any(|operation| start.starts_with(operation));
+    let (left, right) = text.rsplit_once('=').filter(|_| is_operation)?;
+    let depth = |sign: char| left.matches(sign).count();
+    (depth('{') == depth('}')).then_some(right)
+}
+
+/// Takes off the plain braces that a whole text stands in.
+pub(super) fn unbraced(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}').filter(|inner| !inner.ends_with('\\'))?;
+    let mut depth = 0usize;
+    for character in inner.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    Some(inner)
 }

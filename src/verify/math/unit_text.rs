@@ -1,6 +1,7 @@
 //! Units as authors typeset them, brought to one plain form: `m s^-1`, `kg m^2/s^2`, `J/(kg K)`.
 
 use super::expression::Bracket;
+use super::glyphs;
 use super::lexer::Lexer;
 use super::tables;
 use super::token::{Gap, Kind};
@@ -27,6 +28,11 @@ impl Lexer {
         if text.len() > TEXT_MAX {
             return None;
         }
+        // `4 ft \times 12 ft`.
+        let written: String = text.iter().collect();
+        if ["\\times", "\\cdot", "*", "\u{b7}", "/"].iter().any(|sign| written.trim_end().ends_with(sign)) {
+            return None;
+        }
         let unit = plain(&text, 0)?;
         let unit = unit.trim();
         let is_angle = matches!(unit, "degree" | "degrees" | "deg" | "\u{b0}" | "per cent");
@@ -38,7 +44,7 @@ impl Lexer {
     fn answer_end(&self, start: usize) -> usize {
         let mut depth = 0usize;
         let mut at = start;
-        while let Some(&character) = self.characters.get(at) {
+        while let Some(&character) = self.characters.get(at).filter(|_| at - start <= TEXT_MAX) {
             let follows = |text: &str| text.chars().enumerate().all(|(i, c)| self.characters.get(at + i) == Some(&c));
             match character {
                 '{' => depth += 1,
@@ -50,6 +56,13 @@ impl Lexer {
                 '=' | '<' | '>' | '&' | '+' | '\n' | '\u{2248}' | '\u{d7}' if depth == 0 => break,
                 '\\' if depth == 0
                     && (follows("\\\\") || follows("\\quad") || follows("\\qquad") || follows("\\approx")) =>
+                {
+                    break;
+                }
+                // `5 feet 3 inches`.
+                _ if depth == 0
+                    && character.is_whitespace()
+                    && self.characters.get(at + 1).is_some_and(char::is_ascii_digit) =>
                 {
                     break;
                 }
@@ -196,7 +209,7 @@ fn plain(text: &[char], depth: usize) -> Option<String> {
             _ if character.is_alphabetic() => unit.push(character),
             '0'..='9' if unit.ends_with(['^', '-']) => unit.push(character),
             _ => {
-                let raised = tables::superscript(character).filter(|c| c.is_ascii_digit() || *c == '-')?;
+                let raised = glyphs::superscript(character).filter(|c| c.is_ascii_digit() || *c == '-')?;
                 if !unit.ends_with('-') {
                     unit.push('^');
                 }

@@ -196,7 +196,7 @@ fn thermometer(unit: &Unit, text: &str, other: &Unit) -> Option<(RBig, RBig)> {
     } else if unit.is("fahrenheit") || (text == "F" && is_scale(other)) {
         Some((fraction(5, 9), fraction(45_967, 100)))
     } else {
-        unit.is(TEMPERATURE).then(|| (RBig::ONE, RBig::ZERO))
+        unit.is(TEMPERATURE).then_some((RBig::ONE, RBig::ZERO))
     }
 }
 
