@@ -243,7 +243,6 @@ fn around(number: &Number, dice: &mut Dice, found: &mut Vec<Altered>) {
 
 /// Sums, products and other operations whose value is the gold: work left undone.
 fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
-    let text = value.latex();
     let part = Rat::whole(1 + dice.below(7) as i128);
     let Some(rest) = value.plus(part.negated()) else { return };
     if rest.top > 0 {
@@ -277,7 +276,11 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
         }
         return;
     }
-    let number = value.top;
+    undone_whole(value.top, part.top + 1, found);
+}
+
+/// Operations whose value is a whole number; `quotient` is above one.
+fn undone_whole(number: i128, quotient: i128, found: &mut Vec<Altered>) {
     for factor in [2, 3, 5, 7, 11, 13] {
         if number > factor && number % factor == 0 {
             found.push(("undone_product", format!("{factor}\\cdot {}", number / factor)));
@@ -286,9 +289,9 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
         }
     }
     if number > 1 {
-        let twice = number.saturating_mul(part.top + 1);
-        found.push(("undone_quotient", format!("\\frac{{{twice}}}{{{}}}", part.top + 1)));
-        found.push(("undone_quotient", format!("{twice} \\div {}", part.top + 1)));
+        let multiple = number.saturating_mul(quotient);
+        found.push(("undone_quotient", format!("\\frac{{{multiple}}}{{{quotient}}}")));
+        found.push(("undone_quotient", format!("{multiple} \\div {quotient}")));
         found.push(("undone_sum_sign", format!("\\sum_{{k=1}}^{{{number}}} 1")));
         found.push(("undone_integral", format!("\\int_0^{{{number}}} 1\\,dx")));
         found.push(("undone_binomial", format!("\\binom{{{number}}}{{1}}")));
@@ -311,6 +314,7 @@ fn undone(value: Rat, dice: &mut Dice, found: &mut Vec<Altered>) {
     if let Some((of, _)) = factorials.iter().find(|(_, result)| *result == number) {
         found.push(("undone_factorial", format!("{of}!")));
     }
+    let text = number.to_string();
     if let Some(half) = text.strip_suffix('0').filter(|half| half.len() > 1 && !half.ends_with('0')) {
         found.push(("undone_product", format!("{half} \\cdot 10")));
     }

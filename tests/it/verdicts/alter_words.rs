@@ -246,6 +246,62 @@ pub fn restated(question: &str, gold: &str) -> Option<Altered> {
     (is_formula && !is_relation && bare(span) != bare(gold)).then(|| ("task_given_back", span.to_owned()))
 }
 
+/// Denials of the right letter `<R>`.
+const LETTERS_DENIED: [(&str, &str); 17] = [
+    ("denied", "Option <R> is incorrect."),
+    ("denied", "<R> is not the answer."),
+    ("denied", "It can't be <R>."),
+    ("denied", "(<R>) can be eliminated."),
+    ("denied", "The answer is not <R>."),
+    ("denied", "All except <R> are correct."),
+    ("denied", "We can rule out <R>."),
+    ("denied", "<R> is wrong."),
+    ("denied", "I would not choose <R>."),
+    ("denied", "The correct answer is definitely not (<R>)."),
+    ("denied", "Anything but <R>."),
+    ("denied", "<R> doesn't fit."),
+    ("denied", "It's not <R>."),
+    ("denied", "I doubt that it is <R>."),
+    ("denied", "Option <R> contradicts the question."),
+    ("denied", "<R> is a distractor."),
+    ("denied", "The answer would be <R> only if the question asked for the opposite."),
+];
+
+/// Responses that choose a wrong letter `<W>`, or several.
+const LETTERS_OTHER: [(&str, &str); 17] = [
+    ("other_letter", "\\boxed{<W>}"),
+    ("other_letter", "The answer is <W>."),
+    ("other_letter", "The correct answer is (<W>)."),
+    ("other_letter", "**Answer: <W>**"),
+    ("other_letter", "<W>"),
+    ("other_letter", "I considered <R>, but the answer is <W>."),
+    ("other_letter", "The answer is <W>, not <R>."),
+    ("other_letter", "<R> is tempting. The answer is <W>."),
+    ("other_letter", "<think>It looks like <R>. The answer is <R>.</think>\nThe answer is <W>."),
+    ("other_letter", "<R> is not correct; <W> is."),
+    ("several", "The answer is <R> or <W>."),
+    ("several", "\\boxed{<R>, <W>}"),
+    ("several", "Both <R> and <W> are correct."),
+    ("several", "It is between <R> and <W>."),
+    ("denied", "The answer is neither <R> nor <W>."),
+    ("other_letter", "At first <R> looks right, but <W> fits better. So I choose <W>."),
+    ("other_letter", "<R> describes the opposite, hence <W>."),
+];
+
+/// Responses that give the wrong text `<V>`, alone or beside the right letter, or the right text `<T>` beside a wrong letter.
+const TEXTS_OTHER: [(&str, &str); 10] = [
+    ("other_text", "\\boxed{\\text{<V>}}"),
+    ("other_text", "The answer is <V>."),
+    ("other_text", "<W>. <V>"),
+    ("contradiction", "The answer is <R>. <V>"),
+    ("contradiction", "The answer is (<R>) <V>."),
+    ("contradiction", "<R>) <V>"),
+    ("contradiction", "The answer is <W>. <T>"),
+    ("contradiction", "The answer is (<W>) <T>."),
+    ("contradiction", "\\boxed{\\text{<W>) <T>}}"),
+    ("several", "<T> or <V>"),
+];
+
 /// Responses to a choice question that do not choose the gold. `gold` is its index.
 pub fn choice(choices: &[String], gold: usize, dice: &mut Dice) -> Vec<Altered> {
     let letter = |index: usize| (b'A' + u8::try_from(index).unwrap_or(0)) as char;
@@ -255,25 +311,7 @@ pub fn choice(choices: &[String], gold: usize, dice: &mut Dice) -> Vec<Altered> 
         ("no_answer", "I do not know.".to_owned()),
         ("no_answer", "\\boxed{}".to_owned()),
     ];
-    for (name, template) in [
-        ("denied", "Option <R> is incorrect."),
-        ("denied", "<R> is not the answer."),
-        ("denied", "It can't be <R>."),
-        ("denied", "(<R>) can be eliminated."),
-        ("denied", "The answer is not <R>."),
-        ("denied", "All except <R> are correct."),
-        ("denied", "We can rule out <R>."),
-        ("denied", "<R> is wrong."),
-        ("denied", "I would not choose <R>."),
-        ("denied", "The correct answer is definitely not (<R>)."),
-        ("denied", "Anything but <R>."),
-        ("denied", "<R> doesn't fit."),
-        ("denied", "It's not <R>."),
-        ("denied", "I doubt that it is <R>."),
-        ("denied", "Option <R> contradicts the question."),
-        ("denied", "<R> is a distractor."),
-        ("denied", "The answer would be <R> only if the question asked for the opposite."),
-    ] {
+    for (name, template) in LETTERS_DENIED {
         found.push((name, template.replace("<R>", &right.to_string())));
     }
     let text = choices[gold].trim().trim_end_matches('.');
@@ -284,39 +322,10 @@ pub fn choice(choices: &[String], gold: usize, dice: &mut Dice) -> Vec<Altered> 
     }
     let at = others[dice.below(others.len())];
     let (wrong, wrong_text) = (letter(at), choices[at].trim().trim_end_matches('.'));
-    for (name, template) in [
-        ("other_letter", "\\boxed{<W>}"),
-        ("other_letter", "The answer is <W>."),
-        ("other_letter", "The correct answer is (<W>)."),
-        ("other_letter", "**Answer: <W>**"),
-        ("other_letter", "<W>"),
-        ("other_letter", "I considered <R>, but the answer is <W>."),
-        ("other_letter", "The answer is <W>, not <R>."),
-        ("other_letter", "<R> is tempting. The answer is <W>."),
-        ("other_letter", "<think>It looks like <R>. The answer is <R>.</think>\nThe answer is <W>."),
-        ("other_letter", "<R> is not correct; <W> is."),
-        ("several", "The answer is <R> or <W>."),
-        ("several", "\\boxed{<R>, <W>}"),
-        ("several", "Both <R> and <W> are correct."),
-        ("several", "It is between <R> and <W>."),
-        ("denied", "The answer is neither <R> nor <W>."),
-        ("other_letter", "At first <R> looks right, but <W> fits better. So I choose <W>."),
-        ("other_letter", "<R> describes the opposite, hence <W>."),
-    ] {
+    for (name, template) in LETTERS_OTHER {
         found.push((name, template.replace("<R>", &right.to_string()).replace("<W>", &wrong.to_string())));
     }
-    for (name, template) in [
-        ("other_text", "\\boxed{\\text{<V>}}"),
-        ("other_text", "The answer is <V>."),
-        ("other_text", "<W>. <V>"),
-        ("contradiction", "The answer is <R>. <V>"),
-        ("contradiction", "The answer is (<R>) <V>."),
-        ("contradiction", "<R>) <V>"),
-        ("contradiction", "The answer is <W>. <T>"),
-        ("contradiction", "The answer is (<W>) <T>."),
-        ("contradiction", "\\boxed{\\text{<W>) <T>}}"),
-        ("several", "<T> or <V>"),
-    ] {
+    for (name, template) in TEXTS_OTHER {
         // Texts that hold an "or" themselves would read as one.
         if name == "several" && (text.contains(" or ") || wrong_text.contains(" or ")) {
             continue;

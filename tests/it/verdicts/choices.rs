@@ -138,6 +138,7 @@ pub fn probes(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
     (altered.into_iter().map(|(name, text)| (format!("altered/{name}"), text)).collect(), lawful)
 }
 
+/// Alterations of a ratio.
 pub fn ratio_alterations(parts: &[i128], dice: &mut Dice) -> Vec<Altered> {
     let write = |parts: &[i128]| parts.iter().map(i128::to_string).collect::<Vec<_>>().join(":");
     let proportional = |other: &[i128]| {
@@ -162,6 +163,7 @@ pub fn ratio_alterations(parts: &[i128], dice: &mut Dice) -> Vec<Altered> {
     found
 }
 
+/// Other ways to write a ratio.
 pub fn ratio_forms(parts: &[i128]) -> Vec<Typeset> {
     let digits: Vec<String> = parts.iter().map(i128::to_string).collect();
     vec![
@@ -173,6 +175,7 @@ pub fn ratio_forms(parts: &[i128]) -> Vec<Typeset> {
     ]
 }
 
+/// Alterations of a time of day.
 pub fn time_alterations(hour: u32, minute: u32, half: &str) -> Vec<Altered> {
     let tail = if half.is_empty() { String::new() } else { format!(" {half}") };
     let mut found: Vec<Altered> =
@@ -195,6 +198,7 @@ pub fn time_alterations(hour: u32, minute: u32, half: &str) -> Vec<Altered> {
     found
 }
 
+/// Other ways to write a time of day.
 pub fn time_forms(hour: u32, minute: u32, half: &str) -> Vec<Typeset> {
     let clock = format!("{hour}:{minute:02}");
     let dotted = match half.to_lowercase().chars().next() {
@@ -214,6 +218,7 @@ pub fn time_forms(hour: u32, minute: u32, half: &str) -> Vec<Typeset> {
     found
 }
 
+/// Alterations of digits in a base.
 pub fn based_alterations(digits: &str, base: u32, dice: &mut Dice) -> Vec<Altered> {
     let mut found: Vec<Altered> = Vec::new();
     for (at, c) in digits.char_indices().take(6) {
@@ -240,6 +245,7 @@ pub fn based_alterations(digits: &str, base: u32, dice: &mut Dice) -> Vec<Altere
     found
 }
 
+/// Other ways to write digits in a base.
 pub fn based_forms(digits: &str, base: u32) -> Vec<Typeset> {
     vec![
         ("index_braced", format!("{digits}_{{{base}}}")),
@@ -249,6 +255,7 @@ pub fn based_forms(digits: &str, base: u32) -> Vec<Typeset> {
     ]
 }
 
+/// Alterations of a letter that names a choice.
 pub fn letter_alterations(letter: char) -> Vec<Altered> {
     let others = ('A'..='F').filter(|other| *other != letter);
     let mut found: Vec<Altered> =
@@ -258,6 +265,7 @@ pub fn letter_alterations(letter: char) -> Vec<Altered> {
     found
 }
 
+/// Other ways to write a letter that names a choice.
 pub fn letter_forms(letter: char) -> Vec<Typeset> {
     vec![
         ("letter", letter.to_string()),

@@ -19,6 +19,7 @@ impl Complex {
         let size = o.0 * o.0 + o.1 * o.1;
         Self((self.0 * o.0 + self.1 * o.1) / size, (self.1 * o.0 - self.0 * o.1) / size)
     }
+    /// Returns the absolute value.
     pub fn size(self) -> f64 {
         self.0.hypot(self.1)
     }

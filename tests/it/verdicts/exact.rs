@@ -25,6 +25,7 @@ impl Rat {
         Some(Self { top: sign * top / divisor, bottom: bottom.abs() / divisor })
     }
 
+    /// Returns a whole number as a fraction.
     pub fn whole(number: i128) -> Self {
         Self { top: number, bottom: 1 }
     }
@@ -46,20 +47,24 @@ impl Rat {
         Self::new(sign * top, 10i128.checked_pow(u32::try_from(places.len()).ok()?)?)
     }
 
+    /// Returns whether it is a whole number.
     pub fn is_whole(self) -> bool {
         self.bottom == 1
     }
 
+    /// Adds; nothing for values out of bounds.
     pub fn plus(self, other: Self) -> Option<Self> {
         let left = self.top.checked_mul(other.bottom)?;
         let right = other.top.checked_mul(self.bottom)?;
         Self::new(left.checked_add(right)?, self.bottom.checked_mul(other.bottom)?)
     }
 
+    /// Multiplies; nothing for values out of bounds.
     pub fn times(self, other: Self) -> Option<Self> {
         Self::new(self.top.checked_mul(other.top)?, self.bottom.checked_mul(other.bottom)?)
     }
 
+    /// Flips the sign.
     pub fn negated(self) -> Self {
         Self { top: -self.top, bottom: self.bottom }
     }
@@ -67,10 +72,6 @@ impl Rat {
     /// Returns the reciprocal; nothing for zero.
     pub fn inverted(self) -> Option<Self> {
         Self::new(self.bottom, self.top)
-    }
-
-    pub fn to_f64(self) -> f64 {
-        self.top as f64 / self.bottom as f64
     }
 
     /// Writes it as a decimal, if that terminates within a few places.
@@ -118,12 +119,14 @@ fn place_point(digits: i128, places: u32) -> String {
 pub struct Dice(u64);
 
 impl Dice {
+    /// Returns a generator seeded by a text.
     pub fn of(text: &str) -> Self {
         let hash =
             text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         Self(hash)
     }
 
+    /// Returns the next 64 bits.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -99,10 +99,12 @@ impl Unit {
         (0..power).try_fold(value, |value, _| value.times(factor))
     }
 
+    /// Returns the other units of the same dimension.
     pub fn siblings(&'static self) -> impl Iterator<Item = &'static Self> {
         UNITS.iter().filter(move |unit| unit.dimension == self.dimension && !std::ptr::eq(*unit, self))
     }
 
+    /// Returns the units of other dimensions, money left out.
     pub fn strangers(&'static self) -> impl Iterator<Item = &'static Self> {
         UNITS.iter().filter(move |unit| unit.dimension != self.dimension && unit.dimension != Dimension::Money)
     }
