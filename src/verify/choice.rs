@@ -178,6 +178,7 @@ fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> {
     let quoted: Vec<(usize, usize)> = choices
         .iter()
         .map(|choice| undress(choice).to_ascii_lowercase())
+        .map(|choice| choice.trim_end_matches(['.', '!', '?', ';']).to_owned())
         .filter(|choice| choice.len() > 2)
         .filter_map(|choice| lower.find(&choice).map(|at| (at, at + choice.len())))
         .collect();
@@ -304,6 +305,16 @@ fn in_clause(clause: &str, choices: &[String]) -> Named {
             Named::One(_) => Named::One(index),
             _ => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
         };
+    }
+    // "608 or 11": every part names a choice.
+    let parts: Vec<&str> = clause.split(" or ").flat_map(|part| part.split(" and ")).collect();
+    if (2..=LETTERS_MAX).contains(&parts.len()) {
+        let named: Vec<Named> = parts.iter().map(|part| names_value(part, choices)).collect();
+        if named.iter().all(|named| matches!(named, Named::One(_))) {
+            return combine(
+                named.into_iter().filter_map(|named| if let Named::One(index) = named { Some(index) } else { None }),
+            );
+        }
     }
     let letters = combine(standalone_letters(clause, choices));
     let (front, remark) =

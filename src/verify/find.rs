@@ -72,6 +72,9 @@ fn is_whole(gold: &str, text: &str) -> bool {
 /// Takes the answer out of a box: all of it, unless it holds a sentence.
 fn in_box(gold: &str, content: String) -> Stated {
     let has_part = [" half", " quarter", " third"].iter().any(|part| content.contains(part));
+    if statement::has_prose(&content) && statement::read(&content, Place::Announced) == Stated::Denied {
+        return Stated::Denied;
+    }
     let is_one = || !has_part && math::is_readable(&content) && statement::quantities(&content) < 2;
     if content.len() > WHOLE_BYTES_MAX || math::same_text(gold, &content) || !statement::has_prose(&content) || is_one()
     {
@@ -80,15 +83,22 @@ fn in_box(gold: &str, content: String) -> Stated {
     let sentence = text::unwrap_latex(&content);
     if let Some((_, answer)) = phrases::announced(&sentence)
         && math::is_readable(answer)
-        && statement::quantities(answer) < 2
+        && !statement::has_prose(answer)
     {
         return Stated::One(answer.to_owned());
     }
     // Golds in words are held against the whole box.
     match statement::read(&content, Place::Announced) {
         Stated::Nothing | Stated::Open(_) => Stated::One(content),
-        _ if statement::has_prose(gold) || statement::quantities(gold) > 1 => Stated::One(content),
-        stated => settle(stated),
+        stated => {
+            let has_many = statement::has_prose(gold) || statement::quantities(gold) > 1;
+            let is_same = || matches!(math::equal(gold, &content), math::Outcome::Equal(_));
+            if has_many && (!matches!(stated, Stated::One(_)) || is_same()) {
+                Stated::One(content)
+            } else {
+                settle(stated)
+            }
+        }
     }
 }
 
@@ -126,10 +136,55 @@ fn announced(response: &str, read: &dyn Fn(&str) -> Stated) -> Option<Found> {
             _ if found.is_denied => denied = denied.or(Some((found.strategy, found.sentence))),
             Stated::Denied => denied = denied.or(Some((found.strategy, found.sentence))),
             Stated::One(text) if denied.is_some_and(|(_, sentence)| sentence.contains(text.as_str())) => break,
-            stated => return Some((found.strategy, stated)),
+            stated => return Some((found.strategy, unless_corrected(response, found.sentence, stated))),
         }
     }
     denied.map(|(strategy, _)| (strategy, Stated::Denied))
+}
+
+/// Bytes behind an announcement in which it may be taken back.
+const CORRECTION_BYTES_MAX: usize = 240;
+
+/// Returns what was announced, unless the words behind it take it back: "Wait, no: it is 208."
+fn unless_corrected(response: &str, sentence: &str, stated: Stated) -> Stated {
+    let Some(near) = correction(response, sentence) else { return stated };
+    match (statement::read(near, Place::Free), stated) {
+        (Stated::One(text), _) => Stated::One(text),
+        (Stated::Several(texts) | Stated::Open(texts), _) => Stated::Open(texts),
+        (Stated::Denied | Stated::Nothing, Stated::One(text)) => Stated::Open(vec![text]),
+        (_, stated) => stated,
+    }
+}
+
+/// Returns the words behind a sentence of a response that take it back.
+pub(super) fn correction<'a>(response: &'a str, sentence: &'a str) -> Option<&'a str> {
+    const CUES: &[&str] = &[
+        "wait",
+        "no,",
+        "no:",
+        "no.",
+        "actually",
+        "correction",
+        "oops",
+        "scratch that",
+        "on second thought",
+        "i made a mistake",
+        "that is wrong",
+        "that's wrong",
+        "not right",
+        "is incorrect",
+        "hmm",
+    ];
+    let start = (sentence.as_ptr() as usize).checked_sub(response.as_ptr() as usize)?;
+    let rest = response.get(start + sentence.len()..)?;
+    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '\n');
+    let mut end = rest.len().min(CORRECTION_BYTES_MAX);
+    while !rest.is_char_boundary(end) {
+        end -= 1;
+    }
+    let near = rest.get(..end)?;
+    let lower = near.to_lowercase();
+    CUES.iter().any(|cue| lower.starts_with(cue)).then_some(near)
 }
 
 /// Reads the bold line, else the last line with a quantity.

@@ -378,7 +378,7 @@ fn word_regions(response: &str) -> Vec<(Strategy, String)> {
         return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
     }
     if let Some(found) = phrases::announcements(response).into_iter().next() {
-        if found.is_denied {
+        if found.is_denied || find::correction(response, found.sentence).is_some() {
             return Vec::new();
         }
         // A name may hold points: "J. K. Rowling".

@@ -213,6 +213,11 @@ fn scan(text: &str) -> Result<Scan, Problem> {
             sign_at = None;
             continue;
         }
+        // `f(204)` is a call, `5 boxes (204)` is not.
+        let is_name = |at: usize| characters.get(at).is_some_and(|c| c.is_ascii_alphabetic());
+        if character == '(' && at > 0 && is_name(at - 1) && !(at > 1 && is_name(at - 2)) {
+            scan.is_formula = true;
+        }
         match character {
             '-' => {
                 let before = characters.iter().take(at).rev().find(|c| !c.is_whitespace());

@@ -339,11 +339,12 @@ fn sentence(rest: &str) -> &str {
 /// Returns where the first sentence ends: at a point before white space, outside formulas.
 pub(super) fn sentence_end(line: &str) -> usize {
     let mut dollars = 0usize;
+    let mut is_escaped = false;
     let mut characters = line.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
         let next = characters.peek().map(|(_, next)| *next);
         match character {
-            '$' => dollars += 1,
+            '$' if !is_escaped => dollars += 1,
             '\u{3002}' => return at,
             '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
                 if !is_abbreviation(line.get(..at).unwrap_or("")) || next.is_none() {
@@ -352,6 +353,7 @@ pub(super) fn sentence_end(line: &str) -> usize {
             }
             _ => {}
         }
+        is_escaped = character == '\\' && !is_escaped;
     }
     line.len()
 }

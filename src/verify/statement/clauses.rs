@@ -10,6 +10,8 @@ pub(super) enum Role {
     Main,
     Reason,
     Conclusion,
+    /// It takes back what was said before: "it is actually 13".
+    Correction,
     Denied,
 }
 
@@ -24,15 +26,33 @@ impl Sentence<'_> {
                 matches!(before.kind, Kind::Mark(',' | ';' | ':' | '-' | '.' | '\u{2014}' | '\u{2013}'))
             });
             match piece.kind {
-                Kind::Mark(';' | ':' | '\u{2014}' | '\u{2013}' | '-' | '?' | '!' | '.') => {
-                    begin(&mut clauses, Role::Main)
+                Kind::Mark(mark @ (';' | ':' | '\u{2014}' | '\u{2013}' | '-' | '?' | '!' | '.')) => {
+                    // "Is it 13?" asserts nothing.
+                    if mark == '?'
+                        && let Some((role, clause)) = clauses.last_mut()
+                        && self.asks(clause)
+                    {
+                        *role = Role::Denied;
+                    }
+                    // "Wait, no: it is 12."
+                    let goes_on =
+                        clauses.last().is_some_and(|(role, clause)| *role == Role::Correction && !has_quantity(clause));
+                    begin(&mut clauses, if goes_on { Role::Correction } else { Role::Main })
                 }
                 // A reason in front ends with its comma, and so does what is denied.
                 Kind::Mark(',') if role == Role::Reason || role == Role::Denied => begin(&mut clauses, Role::Main),
                 Kind::Word => {
                     let word = self.content(piece).to_lowercase();
                     let next = self.pieces.get(at + 1).and_then(|next| self.word(next)).unwrap_or_default();
-                    if role == Role::Reason && self.resumes(clauses.last().map_or(&[][..], |(_, clause)| clause), &word)
+                    if lexicon::CORRECTIONS.contains(&word.as_str()) {
+                        // The words of the correction that stand in front of its cue belong to it.
+                        let has_quantity = clauses.last().is_some_and(|(_, clause)| has_quantity(clause));
+                        match clauses.last_mut() {
+                            Some((role, _)) if !has_quantity => *role = Role::Correction,
+                            _ => begin(&mut clauses, Role::Correction),
+                        }
+                    } else if role == Role::Reason
+                        && self.resumes(clauses.last().map_or(&[][..], |(_, clause)| clause), &word)
                     {
                         begin(&mut clauses, Role::Main);
                     } else if lexicon::REASONS.contains(&word.as_str()) || (word == "as" && is_behind_mark) {
@@ -65,6 +85,39 @@ impl Sentence<'_> {
         }
         clauses.retain(|(_, clause)| !clause.is_empty());
         clauses
+    }
+
+    /// A clause that begins as questions do.
+    fn asks(&self, clause: &[Piece]) -> bool {
+        let first = clause.iter().find_map(|piece| self.word(piece));
+        first.is_some_and(|word| {
+            matches!(
+                word.as_str(),
+                "is" | "are"
+                    | "could"
+                    | "can"
+                    | "would"
+                    | "does"
+                    | "do"
+                    | "what"
+                    | "why"
+                    | "how"
+                    | "should"
+                    | "maybe"
+                    | "was"
+                    | "so"
+                    | "perhaps"
+                    | "will"
+                    | "might"
+            )
+        })
+    }
+
+    /// Whether the sentence gives one answer for one case and another for another: "8 if $n$ is even and 9 if it is odd".
+    pub(super) fn tells_cases_apart(&self) -> bool {
+        let words = || self.pieces.iter().filter_map(|piece| self.word(piece));
+        let conditions = words().filter(|word| matches!(word.as_str(), "if" | "when" | "whenever" | "unless")).count();
+        conditions > 1 || words().any(|word| matches!(word.as_str(), "otherwise" | "else" | "depending" | "depends"))
     }
 
     /// "Anything but 8".
@@ -183,4 +236,8 @@ impl Sentence<'_> {
         });
         has_join && between.len() <= 6
     }
+}
+
+fn has_quantity(clause: &[Piece]) -> bool {
+    clause.iter().any(|piece| matches!(piece.kind, Kind::Quantity | Kind::Span))
 }

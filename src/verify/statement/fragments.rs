@@ -250,7 +250,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => {}
             }
-            if let Some(next) = self.continued(end) {
+            if let Some(next) = self.continued(start, end) {
                 end = next;
                 continue;
             }
@@ -271,7 +271,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes an operator with what follows it, or a factor behind a blank.
-    fn continued(&self, end: usize) -> Option<usize> {
+    fn continued(&self, start: usize, end: usize) -> Option<usize> {
         let at = self.blanks(end);
         let character = self.at(at)?;
         if self.starts_with(at, "**") {
@@ -320,6 +320,8 @@ impl<'a> Scanner<'a> {
                 (!WORD_COMMANDS.contains(&name.as_str())).then(|| self.factor(at)).flatten()
             }
             '\u{221a}' | '\u{3c0}' => self.factor(at),
+            // `\log_2 5`: the argument of a function.
+            _ if character.is_ascii_digit() && self.awaits_argument(start, end) => self.factor(at),
             _ if character.is_ascii_digit() => {
                 let digits =
                     |from: usize| self.characters.iter().skip(from).take_while(|(_, c)| c.is_ascii_digit()).count();
@@ -340,6 +342,15 @@ impl<'a> Scanner<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Returns whether a piece ends with a function, its base or its power, and no argument yet.
+    fn awaits_argument(&self, start: usize, end: usize) -> bool {
+        let piece = self.slice(start, end);
+        let Some((_, last)) = piece.rsplit_once('\\') else { return false };
+        let name = last.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        let rest = last.get(name.len()..).unwrap_or("");
+        FUNCTIONS.contains(&name) && (rest.is_empty() || (rest.starts_with(['_', '^']) && !rest.contains([' ', '('])))
     }
 
     fn letters(&self, index: usize) -> &'a str {

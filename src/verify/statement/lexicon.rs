@@ -407,3 +407,5 @@ pub(super) const OPERATIONS_BEHIND: &[&str] = &[
 ];
 /// Say of a quantity that it is not exact.
 pub(super) const APPROXIMATING: &[&str] = &["about", "approximately", "roughly", "around", "approx"];
+/// Take back what the sentence said before.
+pub(super) const CORRECTIONS: &[&str] = &["actually", "wait", "correction", "oops", "instead", "really", "rather"];

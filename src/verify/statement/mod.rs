@@ -81,16 +81,23 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
     let clauses = parsed.clauses();
     let stated: Vec<(Role, Stated)> =
         clauses.iter().map(|(role, clause)| (*role, parsed.clause(*role, clause))).collect();
+    let given: Vec<&Stated> =
+        stated.iter().map(|(_, stated)| stated).filter(|stated| matches!(stated, Stated::One(_))).collect();
+    if given.len() > 1 && parsed.tells_cases_apart() {
+        let texts =
+            given.iter().filter_map(|stated| if let Stated::One(text) = stated { Some(text.clone()) } else { None });
+        return Stated::Open(texts.collect());
+    }
     let says = |stated: &&(Role, Stated)| !matches!(stated.1, Stated::Nothing | Stated::Denied);
     let of = |role: Role| {
         let mut found = stated.iter().filter(move |(of, _)| *of == role).filter(says);
         if place == Place::Announced { found.next() } else { found.next_back() }
     };
-    let chosen = if place == Place::Announced {
-        of(Role::Main).or_else(|| of(Role::Conclusion))
-    } else {
-        of(Role::Conclusion).or_else(|| of(Role::Main))
-    };
+    let corrected = of(Role::Correction);
+    let chosen = corrected.or_else(|| match place {
+        Place::Announced => of(Role::Main).or_else(|| of(Role::Conclusion)),
+        Place::Free => of(Role::Conclusion).or_else(|| of(Role::Main)),
+    });
     if let Some((_, found)) = chosen {
         return found.clone();
     }
