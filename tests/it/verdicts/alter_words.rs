@@ -4,7 +4,7 @@ use super::alter_value::Altered;
 use super::exact::Dice;
 
 /// Sentences around a gold `x` and another value `w` whose answer is not `x`.
-const SENTENCES: [(&str, &str); 133] = [
+const SENTENCES: [(&str, &str); 132] = [
     ("denied", "The answer is not <X>."),
     ("denied", "The answer is definitely not <X>."),
     ("denied", "It is not <X>."),
@@ -125,7 +125,6 @@ const SENTENCES: [(&str, &str); 133] = [
     ("boxed_other", "\\boxed{f(<X>)}"),
     ("boxed_other", "\\boxed{<X> \\cdot <W>}"),
     ("boxed_other", "\\boxed{<X> \\times 10^3}"),
-    ("boxed_other", "\\boxed{<X>_{<W>}}"),
     ("boxed_other", "\\boxed{\\overline{<X><W>}}"),
     ("boxed_other", "\\boxed{<W>, \\text{ not } <X>}"),
     ("boxed_other", "\\boxed{\\infty}"),

@@ -24,9 +24,6 @@ mod units;
 
 use std::io::Write as _;
 
-/// Largest share of lawful responses that may be `incorrect`.
-const FALSE_INCORRECT_MAX: f64 = 0.005;
-
 /// Runs the generator as the environment asks, prints the counts, and returns them.
 pub fn run_from_environment() -> run::Report {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/verify/golds.jsonl");
@@ -42,6 +39,10 @@ pub fn run_from_environment() -> run::Report {
     }
     report
 }
+
+/// Largest share of lawful responses that may be `incorrect`.
+#[cfg(test)]
+const FALSE_INCORRECT_MAX: f64 = 0.005;
 
 #[test]
 fn altered_golds_are_never_correct_and_typeset_golds_are() {
