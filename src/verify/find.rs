@@ -80,7 +80,7 @@ fn in_box(gold: &str, content: String) -> Stated {
     {
         return Stated::One(content);
     }
-    let sentence = text::unwrap_latex(&content);
+    let sentence = statement::unwrap_words(&content);
     if let Some((_, answer)) = phrases::announced(&sentence)
         && math::is_readable(answer)
         && !statement::has_prose(answer)

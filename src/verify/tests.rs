@@ -237,6 +237,7 @@ fn arithmetic_that_is_left_to_be_done_is_no_answer_unless_the_settings_allow_it(
 #[test]
 fn the_task_given_back_is_no_answer_where_the_question_tells_to_transform_it() {
     let restated = "boxed:restates_the_question";
+    assert_eq!(asked("What is 10 in binary?", "1010", r"\boxed{1010_2}"), "boxed:same_digits");
     assert_eq!(asked("Factor $x^2+7x+12$.", "(x+3)(x+4)", r"\boxed{x^2+7x+12}"), restated);
     assert_eq!(asked("Expand $(x+3)(x+4)$.", "x^2+7x+12", r"\boxed{(x + 3)\left(x + 4\right)}"), restated);
     assert_eq!(asked(r"Simplify $\frac{2x^2}{4x}$.", r"\frac{x}{2}", r"\boxed{\dfrac{2x^2}{4x}}"), restated);

@@ -38,6 +38,16 @@ impl Parser {
         };
         let inner: Vec<Kind> =
             self.tokens.iter().skip(self.at + 1).take(len - 2).map(|token| token.kind.clone()).collect();
+        // `P(A \mid B) = ...`: the name of a value.
+        let given = inner.iter().filter(|kind| matches!(kind, Kind::Mid | Kind::Bar)).count() == 1;
+        if given && raised.is_empty() && begins == Begins::Answer && self.is_defined(len) {
+            let spelled: Vec<String> = inner
+                .iter()
+                .map(|kind| if *kind == Kind::Mid { format!("{:?}", Kind::Bar) } else { format!("{kind:?}") })
+                .collect();
+            self.at += len;
+            return Ok(Some(Expression::Symbol(format!("{name}({})", spelled.concat()))));
+        }
         let is_head = raised.is_empty()
             && begins == Begins::Answer
             && !super::shapes::is_function_letter(name)
@@ -105,7 +115,11 @@ impl Parser {
     fn is_head(&self, inner: &[Kind], len: usize) -> bool {
         let names = inner.iter().all(|kind| matches!(kind, Kind::Symbol(_) | Kind::Separator(_)));
         let lone = inner.split(|kind| matches!(kind, Kind::Separator(_))).all(|argument| argument.len() == 1);
-        names && lone && matches!(self.peek_at(len), Some(Kind::Relation(super::expression::Relation::Equal)))
+        names && lone && self.is_defined(len)
+    }
+
+    fn is_defined(&self, len: usize) -> bool {
+        matches!(self.peek_at(len), Some(Kind::Relation(super::expression::Relation::Equal)))
     }
 }
 

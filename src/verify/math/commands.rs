@@ -301,6 +301,13 @@ impl Lexer {
                 return Ok(());
             }
         }
+        // `\text{mean: } 3`.
+        let named = content.trim_end().strip_suffix(':').filter(|head| holds_words(head) && head.trim().len() > 1);
+        if let Some(head) = named {
+            self.content(head)?;
+            self.push(Kind::Colon);
+            return Ok(());
+        }
         if let Some(head) = content.trim_end().strip_suffix(" by").filter(|head| !head.trim().is_empty()) {
             self.content(head)?;
             self.push(Kind::Text("by".to_owned()));

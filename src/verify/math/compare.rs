@@ -116,6 +116,20 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
 }
 
+/// Returns whether two functions have the same arguments; a variable in small letters may be called otherwise, an event
+/// or a number may not: `P(A)`, `P(X = 1)`.
+fn same_arguments(left: &Expression, right: &Expression) -> bool {
+    let arguments = |name: &Expression| match name {
+        Expression::Product(parts) | Expression::Call(_, parts) => {
+            parts.iter().skip(usize::from(matches!(name, Expression::Product(_)))).cloned().collect::<Vec<_>>()
+        }
+        _ => Vec::new(),
+    };
+    let (left, right) = (arguments(left), arguments(right));
+    let is_variable = |part: &Expression| matches!(part, Expression::Symbol(name) if name.starts_with(|c: char| c.is_ascii_lowercase()));
+    left == right || (left.len() == right.len() && left.iter().chain(&right).all(is_variable))
+}
+
 /// Puts a tuple of definitions into the order in which the gold names its parts.
 fn aligned(gold: &Named, answer: Named) -> Named {
     let names = |named: &Named| match &named.name {
@@ -149,7 +163,7 @@ fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &
         (Expression::Call(..), Expression::Call(..)) => lists::same_name(left, right, work),
         _ if function_letter(left).is_some() && function_letter(right).is_some() => {
             let lower = |name: &Expression| function_letter(name).map(str::to_lowercase);
-            lower(left) == lower(right)
+            lower(left) == lower(right) && same_arguments(left, right)
         }
         _ => !is_measure(left) || !is_measure(right) || lists::same_name(left, right, work),
     }
@@ -212,7 +226,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
         // An equation that defines nothing is not one of its sides.
         (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => Outcome::Different("shape_differs"),
         (Expression::Domain(_), _) | (_, Expression::Domain(_)) => Outcome::Different("shape_differs"),
-        (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer),
+        (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer, work),
         _ => scalars(gold, answer, work),
     }
 }
@@ -407,9 +421,9 @@ fn ratio_and_value(gold: &Expression, parts: &[Expression], other: &Expression, 
     }
 }
 
-/// Digits in a base: equal to the same digits, with the base or without, because the question often names it. A gold
-/// without a base also equals the value of the answer's digits.
-fn based(gold: &Expression, answer: &Expression) -> Outcome {
+/// Digits in a base: equal to the same digits with or without the base of the gold. A gold without a base equals the
+/// value of the answer's digits, and the same digits where the question names a base.
+fn based(gold: &Expression, answer: &Expression, work: &Work) -> Outcome {
     let same = |left: &str, right: &str| {
         let trimmed = |digits: &str| digits.trim_start_matches('0').to_ascii_lowercase();
         trimmed(left) == trimmed(right)
@@ -434,7 +448,9 @@ fn based(gold: &Expression, answer: &Expression) -> Outcome {
         }
         (Expression::Number { value, places: None }, Expression::Based { digits, base: name }) => {
             let converted = base(name).and_then(|base| RBig::from_str_radix(digits, base).ok());
-            if converted.is_some_and(|converted| converted == *value) {
+            if work.asked.base && same(digits, &plain(value)) {
+                Outcome::Equal("same_digits")
+            } else if converted.is_some_and(|converted| converted == *value) {
                 Outcome::Equal("base_converted")
             } else {
                 Outcome::Different("digits_differ")

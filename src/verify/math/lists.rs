@@ -202,11 +202,16 @@ pub(super) fn unordered(gold: &[Expression], answer: &[Expression], repeats: Rep
         return Outcome::Different("count_differs");
     }
     let (gold_names, answer_names) = (names(gold), names(answer));
+    let by_words = words_are_names(gold, answer);
     let mut equal = vec![vec![false; answer.len()]; gold.len()];
     let mut open = vec![vec![false; answer.len()]; gold.len()];
     for (row, (gold, gold_name)) in gold.iter().zip(&gold_names).enumerate() {
         for (column, (answer, answer_name)) in answer.iter().zip(&answer_names).enumerate() {
-            let outcome = element((gold, gold_name.as_ref()), (answer, answer_name.as_ref()), work);
+            let outcome = if by_words && words(gold) != words(answer) {
+                Outcome::Different("names_differ")
+            } else {
+                element((gold, gold_name.as_ref()), (answer, answer_name.as_ref()), work)
+            };
             let cell = |table: &mut Vec<Vec<bool>>| {
                 if let Some(cell) = table.get_mut(row).and_then(|cells| cells.get_mut(column)) {
                     *cell = true;
@@ -240,6 +245,25 @@ pub(super) fn unordered(gold: &[Expression], answer: &[Expression], repeats: Rep
     } else {
         Outcome::Different("count_differs")
     }
+}
+
+/// Returns the words behind a value, which say what was counted.
+fn words(item: &Expression) -> Option<&str> {
+    match item {
+        Expression::Quantity(_, words) => Some(words),
+        _ => None,
+    }
+}
+
+/// Returns whether both sides count the same several things: `3 boys, 4 girls`.
+fn words_are_names(gold: &[Expression], answer: &[Expression]) -> bool {
+    let sorted = |items: &[Expression]| -> Option<Vec<String>> {
+        let mut all: Option<Vec<String>> = items.iter().map(|item| words(item).map(str::to_owned)).collect();
+        all.iter_mut().for_each(|all| all.sort());
+        all
+    };
+    let (Some(left), Some(right)) = (sorted(gold), sorted(answer)) else { return false };
+    left == right && left.windows(2).all(|pair| pair.first() != pair.last())
 }
 
 /// Compares two elements; definitions of different names differ.

@@ -135,6 +135,11 @@ impl Parser {
         }
         let mut sides = vec![self.set_operation()?];
         let mut signs = Vec::new();
+        let is_label = matches!(sides.as_slice(), [Expression::Text(_) | Expression::Symbol(_)]);
+        if !self.builder && is_label && self.take(&Kind::Colon) {
+            signs.push(Relation::Equal);
+            sides.push(self.set_operation()?);
+        }
         while let Some(&Kind::Relation(sign)) = self.peek() {
             self.at += 1;
             signs.push(sign);
@@ -207,7 +212,13 @@ impl Parser {
         let first = self.operand()?;
         let mut parts = vec![first];
         let to = Kind::Text("to".to_owned());
-        while !self.builder && (self.take(&Kind::Colon) || self.take(&to)) {
+        // `\text{mean}: 3` names a value.
+        let is_label = match parts.first() {
+            Some(Expression::Text(_)) => true,
+            Some(Expression::Symbol(name)) => name == "max" || name == "min",
+            _ => false,
+        };
+        while !self.builder && !is_label && (self.take(&Kind::Colon) || self.take(&to)) {
             parts.push(self.operand()?);
         }
         match parts.len() {

@@ -223,7 +223,7 @@ impl Parser {
     /// Reads a function with its exponent, base and argument: `\sin^2 x`, `\log_2 8`, `\cos 2x`, `gcd(a, b)`.
     fn call(&mut self, name: &'static str) -> Result<Expression, Fault> {
         // `\max = 6`: the name of a value.
-        if matches!(name, "max" | "min") && matches!(self.peek(), None | Some(Kind::Relation(_))) {
+        if matches!(name, "max" | "min") && matches!(self.peek(), None | Some(Kind::Relation(_) | Kind::Colon)) {
             return Ok(Expression::Symbol(name.to_owned()));
         }
         let mut base = None;

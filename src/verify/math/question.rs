@@ -13,6 +13,8 @@ pub(super) struct Asked {
     pub(super) order: bool,
     /// The answer is a point, a vector or a tuple.
     pub(super) coordinates: bool,
+    /// It names a base, so that digits need not.
+    pub(super) base: bool,
 }
 
 const ORDERS: &[&str] = &[
@@ -69,7 +71,8 @@ pub(super) fn read(question: &str) -> Asked {
         end -= 1;
     }
     let text = question.get(..end).unwrap_or("").to_lowercase();
-    Asked { order: asks_order(&text), coordinates: asks_coordinates(&text) }
+    let base = ["base", "binary", "octal", "hexadecimal", "ternary"].iter().any(|word| text.contains(word));
+    Asked { order: asks_order(&text), coordinates: asks_coordinates(&text), base }
 }
 
 fn asks_order(text: &str) -> bool {

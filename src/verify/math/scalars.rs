@@ -161,6 +161,13 @@ fn angles(
         found
     };
     let turned = |inner: &Expression| Expression::Degree(Box::new(inner.clone()));
+    // A multiple of pi without a mark is in radians.
+    if gold_marks.degree && has_pi(answer) && has_pi(gold) {
+        return exact(&turned(gold), answer, work);
+    }
+    if answer_marks.degree && has_pi(gold) && has_pi(answer) {
+        return exact(gold, &turned(answer), work);
+    }
     let radians = if gold_marks.degree && has_pi(answer) && !has_pi(gold) {
         exact(&turned(gold), answer, work)
     } else if answer_marks.degree && has_pi(gold) && !has_pi(answer) {

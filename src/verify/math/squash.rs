@@ -61,6 +61,10 @@ pub(super) fn shows_decimal_commas(text: &str) -> bool {
 
 /// Reads a decimal comma as a point, if that is all the text can mean besides a list.
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
+    // A space behind the comma makes a list.
+    if text.split_once(',').is_some_and(|(_, rest)| rest.starts_with(char::is_whitespace)) {
+        return None;
+    }
     let trimmed: String =
         text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '$' | '\\' | '{' | '}' | '\u{20ac}')).collect();
     let (whole, decimals) = trimmed.split_once(',')?;

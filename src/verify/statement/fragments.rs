@@ -304,7 +304,11 @@ impl<'a> Scanner<'a> {
                 return None;
             }
             let next = self.blanks(at + length);
-            return self.operand(next);
+            // `2a-ab`: letters side by side are a product where no blank and no unit stands.
+            let product = self.letters(next);
+            let is_product =
+                (2..=3).contains(&product.len()) && next == at + length && at == end && !math::is_unit_word(product);
+            return if is_product { Some(next + product.len()) } else { self.operand(next) };
         }
         // `-1013 ln 2026`, `2 \sqrt 3`, `1 1/2`.
         if at == end {

@@ -168,7 +168,7 @@ fn tail(sentence: &str) -> &str {
 }
 
 /// Takes words out of the commands that set them as words in a formula, outside of math delimiters.
-fn unwrap_words(text: &str) -> String {
+pub(super) fn unwrap_words(text: &str) -> String {
     const COMMANDS: &[&str] =
         &["\\text", "\\textbf", "\\textit", "\\textrm", "\\mathrm", "\\mbox", "\\mathbf", "\\emph", "\\textnormal"];
     if !text.contains('\\') || text.contains("\\(") || text.replace("\\$", "").contains('$') {
@@ -185,8 +185,12 @@ fn unwrap_words(text: &str) -> String {
         let open = result.matches('{').count() > result.matches('}').count();
         if let Some((content, tail)) = content.filter(|_| !open) {
             result.push(' ');
-            result.push_str(content);
-            result.push(' ');
+            // The power of a unit stays with it.
+            let is_raised = tail.starts_with('^');
+            result.push_str(if is_raised { content.trim() } else { content });
+            if !is_raised {
+                result.push(' ');
+            }
             rest = tail;
         } else if let Some(tail) = after.strip_prefix("\\;").or_else(|| after.strip_prefix("\\,")) {
             result.push(' ');
