@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages fuzz fmt fmt-check lock-check clippy doc consumers consumers-serve ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fmt fmt-check lock-check clippy doc consumers consumers-serve ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench-verify: build ## measure the verifiers beside math-verify on CASES=file.js
 	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify
 	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check math-verify==0.9.0 antlr4-python3-runtime==4.13.2
 	$(CACHE)/venv-verify/bin/python tests/tools/bench_verify.py $(THINKLOOM) $(CASES)
+
+verdicts: ## alter and typeset every gold of GOLDS=DIR (JSONL; the fixture without it) and count false verdicts; failures into FAILURES=file
+	$(if $(GOLDS),VERDICT_GOLDS=$(abspath $(GOLDS))) $(if $(FAILURES),VERDICT_FAILURES=$(abspath $(FAILURES))) \
+		cargo test --release --locked --test it verdicts:: -- --nocapture --test-threads 1
 
 # Coverage as cargo-fuzz asks for it, by flags that a stable compiler has; no sanitizer: the readers hold no unsafe code.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

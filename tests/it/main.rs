@@ -30,3 +30,4 @@ mod serve;
 mod storm;
 mod support;
 mod tidy;
+mod verdicts;
