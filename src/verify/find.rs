@@ -91,7 +91,8 @@ fn in_box(gold: &str, content: String) -> Stated {
     match statement::read(&content, Place::Announced) {
         Stated::Nothing | Stated::Open(_) => Stated::One(content),
         stated => {
-            let has_many = statement::has_prose(gold) || statement::quantities(gold) > 1;
+            // "12 ft by 4 ft" is one answer.
+            let has_many = statement::has_prose(gold) || statement::quantities(gold) > 1 || content.contains(" by ");
             let is_same = || matches!(math::equal(gold, &content), math::Outcome::Equal(_));
             if has_many && (!matches!(stated, Stated::One(_)) || is_same()) {
                 Stated::One(content)

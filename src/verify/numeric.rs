@@ -72,18 +72,6 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
     }
 }
 
-/// Returns the front of a text that begins with a number and says of what: `26 eggs per 2 days`. Numbers that are
-/// joined by a word or a comma are several answers.
-pub(super) fn leading_quantity(text: &str) -> Option<&str> {
-    let is_joined = [" and ", " or ", ", ", ";", "="].iter().any(|join| text.contains(join));
-    let start = text.find(|c: char| c.is_ascii_digit()).filter(|start| *start <= 4 && !is_joined)?;
-    let number_end = text.get(start..)?.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '/'))? + start;
-    let word = text.get(number_end..)?.trim_start_matches([' ', '$', '*', '\\']);
-    let begins_word = word.starts_with(|c: char| c.is_alphabetic());
-    let front = text.get(..number_end)?;
-    (begins_word && read(front).is_ok()).then_some(front)
-}
-
 /// Returns whether a text is one number and its unit and nothing else.
 pub(super) fn is_bare(text: &str) -> bool {
     let text = text.trim();
@@ -96,11 +84,6 @@ pub(super) fn is_bare(text: &str) -> bool {
         && !text.contains('\n')
         && (text.starts_with(begins_as_number) || words::number(text.trim_end_matches(['.', '\u{3002}'])).is_some())
         && read(text).is_ok()
-}
-
-/// Returns whether a text holds a number, in digits or in words.
-pub(super) fn holds_number(text: &str) -> bool {
-    text.contains(|c: char| c.is_ascii_digit() || matches!(c, '\u{bc}'..='\u{be}')) || written(text).is_some()
 }
 
 /// Reads a number in words, with or without a unit of one or two words behind it.
