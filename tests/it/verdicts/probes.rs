@@ -76,8 +76,7 @@ fn text(gold: &Gold) -> (Named, Named) {
 fn own_text(gold: &str) -> String {
     let text = gold.trim();
     let inner = text.strip_prefix('$').and_then(|rest| rest.strip_suffix('$')).filter(|inner| !inner.contains('$'));
-    let text = inner.unwrap_or(text).trim().trim_end_matches('.').replace('\n', " ");
-    text
+    inner.unwrap_or(text).trim().trim_end_matches('.').replace('\n', " ")
 }
 
 fn formula(gold: &Gold, dice: &mut Dice) -> (Named, Named) {
