@@ -204,6 +204,8 @@ class TestSide:
             self.end("gone")
         except TooLarge:
             self.end("tests_unusable", "size")
+        except Torn:
+            self.end("early_exit")
         except Breach:
             self.end("opaque_result")
         result = self.understand(answer, known, touched)

@@ -70,8 +70,8 @@ def load_program(plan, side):
             answer = side.line.receive()
     except Gone:
         side.end("gone")
-    except Breach:
-        side.end("opaque_result")
+    except Torn:
+        side.end("early_exit")
     if answer.get("k") != "names":
         side.end(*failed_by(side, answer))
     return take_names(plan, side, answer)

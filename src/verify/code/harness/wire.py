@@ -21,6 +21,10 @@ read_bytes, write_bytes = os.read, os.write
 all_are = lambda left, right: len(left) == len(right) and all(map(operator.is_, left, right))
 
 
+class Torn(Breach):
+    """What came is no message at all: whoever wrote it has left the line."""
+
+
 class TooLarge(Exception):
     """What should go is more than a message holds."""
 
@@ -337,7 +341,7 @@ class Line:
             data += self.more()
         size = int.from_bytes(data[:4], "big") + 4
         if size > MESSAGE_BYTES_MAX + 4:
-            raise Breach("size")
+            raise Torn("size")
         if len(data) < size:
             parts, count = [data], len(data)
             while count < size:
@@ -349,9 +353,9 @@ class Line:
             text = data[4:size].decode()
             message, end = read_json(text, 0)
         except (ValueError, RecursionError, StopIteration) as error:
-            raise Breach("JSON") from error
+            raise Torn("JSON") from error
         if type(message) is not dict or end != len(text):
-            raise Breach("message")
+            raise Torn("message")
         return message
 
     def more(self):

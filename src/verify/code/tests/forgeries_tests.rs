@@ -367,7 +367,7 @@ fn whatever_a_program_writes_to_the_line_it_is_data_and_only_data() {
     }
     let prefix = "import os\ndef f(x):\n    os.write(3, b'\\xff\\xff\\xff\\xff' + b'x' * 1000)\n    return 4";
     let reason = reason(&verifier, &case(prefix, SQUARE));
-    assert!(reason.ends_with("opaque_result"), "{reason}");
+    assert!(reason.ends_with("early_exit"), "{reason}");
 }
 
 #[test]
