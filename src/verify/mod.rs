@@ -143,6 +143,11 @@ pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), Stri
     }
 }
 
+fn same_choice(choices: &[String], left: usize, right: usize) -> bool {
+    let text = |index: usize| choices.get(index).map(|choice| choice.trim()).filter(|text| !text.is_empty());
+    text(left).is_some() && text(left) == text(right)
+}
+
 fn names_choice(gold: &str, choices: &[String]) -> bool {
     let choices: Vec<String> = choices.iter().map(|choice| characters::plain(choice).into_owned()).collect();
     choice::gold(&characters::plain(gold), &choices).is_some()
@@ -325,7 +330,10 @@ fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
     };
     let Some((strategy, answer, named)) = find_choice(&choices, response) else { return no_answer() };
     match named {
-        choice::Named::One(index) if index == gold => verdict(VerdictOutcome::Correct, strategy, "same_choice", answer),
+        // Two choices with one text are one answer.
+        choice::Named::One(index) if index == gold || same_choice(&choices, index, gold) => {
+            verdict(VerdictOutcome::Correct, strategy, "same_choice", answer)
+        }
         choice::Named::One(_) => verdict(VerdictOutcome::Incorrect, strategy, "other_choice", answer),
         choice::Named::Several => verdict(VerdictOutcome::Incorrect, strategy, "several_choices", answer),
         choice::Named::Contradiction => verdict(VerdictOutcome::Incorrect, strategy, "contradicts_itself", answer),

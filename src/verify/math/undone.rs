@@ -4,7 +4,7 @@
 //! is not whole, a decimal, a power of ten with or without a factor, a percentage, a mixed number. `37 \cdot 41` is not `1517`:
 //! whoever rewards that teaches to skip the work. A gold that is itself such an operation may be met by the same kind of
 //! operation. Irrational golds are met by every closed form without a sum or product sign. The rule looks at each element,
-//! coordinate and bound by itself; expressions with variables are left alone.
+//! coordinate and bound by itself; expressions whose variables do not cancel are left alone.
 
 use super::compare::Work;
 use super::expression::{Expression, Relation};
@@ -27,7 +27,7 @@ pub(in crate::verify) fn leaves_work(gold: &str, answer: &str) -> bool {
     parts(&gold, &mut of_gold);
     parts(&answer, &mut of_answer);
     let mut work = Work::new(Asked::default());
-    of_answer.iter().filter(|part| !is_lowest(part) && !part.has_variable() && is_rational(part)).any(|part| {
+    of_answer.iter().filter(|part| !is_lowest(part) && is_rational(part)).any(|part| {
         let mut met_by_number = false;
         for gold in &of_gold {
             if !matches!(scalars(gold, part, &mut work), Outcome::Equal(_)) {
