@@ -102,9 +102,11 @@ pub(super) fn last_lines(text: &str) -> Vec<&str> {
         start += 1;
     }
     let tail = text.get(start..).unwrap_or("");
+    let is_layout = |line: &str| ["\\end{", "\\begin{", "[/asy]"].iter().any(|start| line.starts_with(start));
     let lines =
         tail.lines().rev().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric) || line.contains('\\'));
-    lines.take(LINES_MAX).map(|line| line.trim_start_matches(['#', '>', ' '])).collect()
+    let bare = lines.filter(|line| !is_layout(line)).map(|line| line.trim_start_matches(['#', '>', ' ', '&']));
+    bare.take(LINES_MAX).collect()
 }
 
 /// Splits a line into its sentences.

@@ -44,6 +44,7 @@ pub(super) fn number(text: &str) -> Option<u64> {
 pub(super) fn scale(word: &str) -> Option<u64> {
     match word {
         "hundred" => return Some(100),
+        "dozen" => return Some(12),
         "trillion" => return Some(1_000_000_000_000),
         // Ten thousand; a hundred million.
         "\u{4e07}" | "\u{842c}" => return Some(10_000),

@@ -45,6 +45,10 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
             if sides.len() == 2 && is_name(last) && !first.has_variable() {
                 return Named { name: Some(last.clone()), value: first.clone() };
             }
+            // A chain of computations ends with its value.
+            if side == Side::Answer && sides.len() > 2 && !last.has_variable() {
+                return Named { name: None, value: last.clone() };
+            }
             if sides.iter().all(|side| !side.has_variable()) {
                 return Named { name: None, value: last.clone() };
             }

@@ -151,6 +151,22 @@ impl Sentence<'_> {
             return Stated::Denied;
         }
         quantities.retain(asserted);
+        // "3 bags * 4 eggs = 12 eggs".
+        if let Some(result) = quantities.iter().rposition(|quantity| quantity.is_result) {
+            quantities = quantities.split_off(result);
+            quantities.truncate(1);
+        }
+        // "$(x-7)(x+2) = 0$ and $x = 7$": a derivation, and what it ends with.
+        if quantities.len() > 1 && quantities.iter().all(|quantity| quantity.text.contains('=')) {
+            let is_compound = |quantity: &Quantity| {
+                let left = quantity.text.split('=').next().unwrap_or("").trim();
+                left.chars().skip(1).any(|c| matches!(c, '+' | '-' | '*' | '/' | '^'))
+                    || left.starts_with(|c: char| c.is_ascii_digit())
+            };
+            if let Some(last) = quantities.iter().rposition(is_compound).filter(|last| last + 1 < quantities.len()) {
+                quantities = quantities.split_off(last + 1);
+            }
+        }
         // `7 out of 12` may be a count or a share.
         if let [first, second] = quantities.as_slice()
             && self.says_between(clause, first, second) == ["out", "of"]

@@ -172,6 +172,11 @@ impl<'a> Scanner<'a> {
                 word.chars().all(|c| c.is_ascii_alphabetic()) && word.len() >= 3 && !FUNCTIONS.contains(&word)
             })
         };
+        // `$200 - $130`: the second sign begins another price.
+        let is_followed = self.at(end + 1).is_some_and(|c| c.is_ascii_digit());
+        if open == "$" && is_followed && content.starts_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
         let is_price =
             open == "$" && content.starts_with(|c: char| c.is_ascii_digit()) && has_prose() && !content.contains('\\');
         (!is_price).then_some((start, end, end + close.len()))

@@ -391,7 +391,6 @@ pub(super) const OPERATIONS_BEHIND: &[&str] = &[
     "factorial",
     "to the power",
     "raised to",
-    "dozen",
     "to the",
     "less than",
     "more than",
@@ -403,7 +402,6 @@ pub(super) const OPERATIONS_BEHIND: &[&str] = &[
     "choose",
     "mod",
     "modulo",
-    "dozens",
 ];
 /// Say of a quantity that it is not exact.
 pub(super) const APPROXIMATING: &[&str] = &["about", "approximately", "roughly", "around", "approx"];

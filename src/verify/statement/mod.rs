@@ -94,9 +94,16 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
         if place == Place::Announced { found.next() } else { found.next_back() }
     };
     let corrected = of(Role::Correction);
+    // The last clause that computes or concludes, else what is said last.
+    let decides = |clause: &[Piece], role: Role, stated: &Stated| {
+        let computes = role != Role::Denied && matches!(stated, Stated::One(_)) && parsed.computes(clause);
+        computes || (role == Role::Conclusion && !matches!(stated, Stated::Nothing | Stated::Denied))
+    };
+    let decided =
+        clauses.iter().zip(&stated).rev().find(|((_, clause), (role, stated))| decides(clause, *role, stated));
     let chosen = corrected.or_else(|| match place {
         Place::Announced => of(Role::Main).or_else(|| of(Role::Conclusion)),
-        Place::Free => of(Role::Conclusion).or_else(|| of(Role::Main)),
+        Place::Free => decided.map(|(_, stated)| stated).or_else(|| of(Role::Main)),
     });
     if let Some((_, found)) = chosen {
         return found.clone();

@@ -14,6 +14,8 @@ pub(super) struct Quantity {
     pub(super) is_denied: bool,
     pub(super) is_bounded: bool,
     pub(super) is_circumstance: bool,
+    /// It stands behind an equals sign: what the words in front come to.
+    pub(super) is_result: bool,
 }
 
 impl Sentence<'_> {
@@ -28,6 +30,7 @@ impl Sentence<'_> {
                 continue;
             }
             let (text, end) = self.with_unit(clause, at);
+            let (text, is_result) = result(self.content(piece), text);
             let before = self.words_before(clause, at, found.last().map_or(0, |last| last.end));
             let text = signed(&before, text);
             // "2√5, or about 4.47": the second is the first again.
@@ -46,18 +49,25 @@ impl Sentence<'_> {
             let is_bounded =
                 is_bounded || is_operand(&before, clause.get(end..).unwrap_or_default(), &|piece| self.word(piece));
             let is_bounded = is_bounded || (before.last().is_some_and(|word| word == "minus") && !found.is_empty());
+            // What an equation comes to is stated, whatever it is compared with: "= $25 more than A".
+            let is_bounded = is_bounded && !is_result;
             let is_circumstance = is_circumstance(&before, !found.is_empty());
             // `from 3 to 75`, `3-75`: a range.
             if before == ["to"] || before == ["through"] {
                 if let Some(last) = found.last_mut() {
                     last.is_bounded = true;
                 }
-                found.push(Quantity { text, at, end, is_denied, is_bounded: true, is_circumstance });
+                found.push(Quantity { text, at, end, is_denied, is_bounded: true, is_circumstance, is_result });
                 continue;
             }
-            found.push(Quantity { text, at, end, is_denied, is_bounded, is_circumstance });
+            found.push(Quantity { text, at, end, is_denied, is_bounded, is_circumstance, is_result });
         }
         found
+    }
+
+    /// Returns whether a clause computes something: "8 - 2 = 6".
+    pub(super) fn computes(&self, clause: &[Piece]) -> bool {
+        self.quantities(clause).last().is_some_and(|quantity| quantity.is_result)
     }
 
     /// Returns the words in front of a piece, back to a mark or `from`, in order.
@@ -189,7 +199,8 @@ impl Sentence<'_> {
             matches!(word.as_str(), "is" | "are" | "was" | "can" | "seems" | "looks" | "would" | "does")
                 || word.ends_with("n't")
         });
-        let Some(verb) = verb else { return false };
+        // "10 dogs are not barking" says something of the dogs.
+        let Some(verb) = verb.filter(|verb| *verb == 0) else { return false };
         let rest = words.get(verb..).unwrap_or_default();
         rest.iter().take(4).any(|word| word.ends_with("n't") || lexicon::REFUTED.contains(&word.as_str()))
     }
@@ -215,14 +226,13 @@ impl Sentence<'_> {
         let bounded = lexicon::BOUNDS
             .iter()
             .any(|bound| phrase == *bound || phrase.strip_suffix(bound).is_some_and(|front| front.ends_with(' ')));
-        let is_between = before.iter().any(|word| word == "between");
         // "over the next 12 months" says when.
         let is_place = matches!(near.last().copied(), Some("over" | "under" | "above" | "below"))
             && before.last().map(String::as_str) != near.last().copied();
         let behind: Vec<String> = clause.iter().skip(end).map_while(|piece| self.word(piece)).take(4).collect();
         let behind = behind.join(" ");
         let is_bounded_behind = lexicon::BOUNDS_BEHIND.iter().any(|bound| behind.contains(bound));
-        (bounded && !is_place) || is_between || is_bounded_behind
+        (bounded && !is_place) || is_bounded_behind
     }
 
     /// Nothing but joining words and commas between two places.
@@ -252,12 +262,33 @@ pub(super) fn is_denied(before: &[String]) -> bool {
     };
     let denial = before.iter().rposition(denies);
     let Some(at) = denial else { return false };
+    // "The part that she didn't use is 26": the negation stands in the subject.
+    let is_verb =
+        |word: &String| matches!(word.as_str(), "is" | "are" | "was" | "were" | "equals" | "gives" | "yields");
+    if before.get(at + 1..).unwrap_or_default().iter().any(is_verb) {
+        return false;
+    }
     // "no more than" bounds, "no doubt" affirms.
     !before
         .get(at + 1..)
         .unwrap_or_default()
         .iter()
         .any(|word| matches!(word.as_str(), "but" | "it's" | "that's" | "doubt"))
+}
+
+/// Returns what an equation of numbers comes to: "8 - 2 = 6"; one with variables stays as it is.
+fn result(piece: &str, text: String) -> (String, bool) {
+    if piece.trim_start().starts_with('=') {
+        return (text, true);
+    }
+    let Some((front, last)) = text.rsplit_once('=').filter(|(_, last)| last.contains(|c: char| c.is_ascii_digit()))
+    else {
+        return (text, false);
+    };
+    let mut letters = front.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let has_variable = front.contains('\\') || letters.any(|word| word.len() == 1 && word != "x");
+    let computes = front.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '(' | '$' | '.'));
+    if has_variable || !computes { (text, false) } else { (last.trim().to_owned(), true) }
 }
 
 /// "The square root of 360", "360 divided by 7": something is left to be made of the quantity.
@@ -270,6 +301,12 @@ fn is_operand(before: &[String], behind: &[Piece], word: &dyn Fn(&Piece) -> Opti
     let is_behind = lexicon::OPERATIONS_BEHIND.iter().any(|operation| {
         following.strip_prefix(operation).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     });
+    // "30 times in total" counts, "30 times 4" and "30 times as many" multiply.
+    let next = behind.get(1);
+    let multiplies = !following.starts_with("times")
+        || next.is_some_and(|next| matches!(next.kind, Kind::Quantity | Kind::Span))
+        || next.and_then(word).is_some_and(|word| matches!(word.as_str(), "as" | "the" | "more" | "larger" | "its"));
+    let is_behind = is_behind && multiplies;
     is_in_front || is_behind
 }
 
