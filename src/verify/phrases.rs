@@ -344,7 +344,20 @@ pub(super) fn sentence_end(line: &str) -> usize {
     while let Some((at, character)) = characters.next() {
         let next = characters.peek().map(|(_, next)| *next);
         match character {
-            '$' if !is_escaped => dollars += 1,
+            '$' if !is_escaped => {
+                dollars += 1;
+                // `$5.$ Hence`: the point stands within the formula.
+                let closes = dollars.is_multiple_of(2) && line.get(..at).is_some_and(|before| before.ends_with('.'));
+                if closes && next.is_some_and(char::is_whitespace) {
+                    return at + 1;
+                }
+            }
+            // `\]Thus`: a display ends what stands in front of it.
+            ']' if is_escaped
+                && line.get(at + 1..).is_some_and(|rest| rest.trim_start().starts_with(char::is_uppercase)) =>
+            {
+                return at + 1;
+            }
             '\u{3002}' => return at,
             '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
                 if !is_abbreviation(line.get(..at).unwrap_or("")) || next.is_none() {

@@ -10,6 +10,8 @@ pub(super) enum Role {
     Main,
     Reason,
     Conclusion,
+    /// "Which is 12": what the clause before comes to, or an explanation of an answer that was announced.
+    Consequence,
     /// It takes back what was said before: "it is actually 13".
     Correction,
     Denied,
@@ -58,7 +60,11 @@ impl Sentence<'_> {
                     } else if lexicon::REASONS.contains(&word.as_str()) || (word == "as" && is_behind_mark) {
                         begin(&mut clauses, Role::Reason);
                     } else if word == "which" && is_behind_mark {
-                        begin(&mut clauses, Role::Reason);
+                        let follows = matches!(
+                            next.as_str(),
+                            "is" | "equals" | "gives" | "makes" | "means" | "leaves" | "yields" | "implies"
+                        );
+                        begin(&mut clauses, if follows { Role::Consequence } else { Role::Reason });
                     } else if (lexicon::CONCLUSIONS.contains(&word.as_str()) && (word != "so" || next != "far"))
                         || lexicon::FOREIGN_CONCLUSIONS.iter().any(|start| word.starts_with(start))
                     {

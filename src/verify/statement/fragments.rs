@@ -45,6 +45,12 @@ const INFIX: &[&str] = &[
 const WORD_COMMANDS: &[&str] =
     &["text", "textbf", "textit", "textrm", "mathrm", "mbox", "mathbf", "emph", "operatorname", "textnormal"];
 
+/// Words of two letters, which are no products of variables.
+const WORDS_OF_TWO: &[&str] = &[
+    "is", "of", "to", "in", "at", "or", "by", "so", "no", "we", "it", "he", "an", "as", "if", "be", "do", "am", "on",
+    "up", "us", "my", "me",
+];
+
 /// A sentence being taken apart.
 pub(super) struct Scanner<'a> {
     text: &'a str,
@@ -498,6 +504,10 @@ impl<'a> Scanner<'a> {
                 end += 1;
             }
         }
+        // `3-digit` is a word.
+        if self.at(end) == Some('-') && self.letters(end + 1).len() > 2 {
+            return None;
+        }
         // `3rd` counts places; `75k`, `45m` go on.
         let suffix = self.letters(end);
         if matches!(suffix.to_ascii_lowercase().as_str(), "st" | "nd" | "rd" | "th") {
@@ -568,7 +578,10 @@ impl<'a> Scanner<'a> {
                 word.push(character);
                 continue;
             }
+            // Two letters side by side are a product, unless they are a word.
+            let is_product = word.len() == 2 && !WORDS_OF_TWO.contains(&word.as_str());
             let is_prose = letters > 1
+                && !is_product
                 && !is_command
                 && !FUNCTIONS.contains(&word.as_str())
                 && !(word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase()));

@@ -97,7 +97,9 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
     // The last clause that computes or concludes, else what is said last.
     let decides = |clause: &[Piece], role: Role, stated: &Stated| {
         let computes = role != Role::Denied && matches!(stated, Stated::One(_)) && parsed.computes(clause);
-        computes || (role == Role::Conclusion && !matches!(stated, Stated::Nothing | Stated::Denied))
+        computes
+            || (matches!(role, Role::Conclusion | Role::Consequence)
+                && !matches!(stated, Stated::Nothing | Stated::Denied))
     };
     let decided =
         clauses.iter().zip(&stated).rev().find(|((_, clause), (role, stated))| decides(clause, *role, stated));
@@ -118,7 +120,15 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
         };
     }
     // Nothing but a remark in brackets.
-    let remark = pieces.iter().rev().find(|piece| piece.kind == Kind::Remark).filter(|_| depth < REMARK_DEPTH_MAX);
+    let stands_alone = |piece: &&Piece| {
+        let before = unwrapped.get(..piece.start).unwrap_or("").trim_end_matches(['(', '[']);
+        before.is_empty() || before.ends_with(char::is_whitespace)
+    };
+    let remark = pieces
+        .iter()
+        .rev()
+        .find(|piece| piece.kind == Kind::Remark && stands_alone(piece))
+        .filter(|_| depth < REMARK_DEPTH_MAX);
     if let Some(remark) = remark {
         return read_at(parsed.content(remark), place, depth + 1);
     }
