@@ -11,6 +11,7 @@
 mod clauses;
 mod fragments;
 mod lexicon;
+mod operands;
 mod quantities;
 mod written;
 

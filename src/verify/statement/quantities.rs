@@ -33,7 +33,7 @@ impl Sentence<'_> {
             let (text, is_result) = result(self.content(piece), text);
             let before = self.words_before(clause, at, found.last().map_or(0, |last| last.end));
             let text = signed(&before, text);
-            // "2√5, or about 4.47": the second is the first again.
+            // "$2\sqrt5$, or about 4.47": the second is the first again.
             let approximates = before.last().is_some_and(|word| lexicon::APPROXIMATING.contains(&word.as_str()));
             let is_again = before.len() <= 2 && before.first().is_some_and(|word| word == "or" || before.len() == 1);
             if approximates && is_again && !found.is_empty() {

@@ -29,7 +29,7 @@ fn an_announced_sentence_states_what_comes_first_and_explains_with_the_rest() {
             ("17 because 8 + 9 = 17", one("17")),
             ("that the smallest value of $k$ is $17$", one("17")),
             ("Ann pays $17 over the next 43 weeks", one("17")),
-            ("2√7 (about 5.29)", one("2√7")),
+            ("2\u{221a}7 (about 5.29)", one("2\u{221a}7")),
             ("3 to the fourth power", Stated::Denied),
             ("the cube root of 17", Stated::Denied),
             ("17 divided by 4", Stated::Denied),
@@ -47,7 +47,7 @@ fn a_free_sentence_states_its_conclusion() {
             ("She had 26 and sold 9, so 17", one("17")),
             ("In 5 years Tom will be 17 years old", one("17 years")),
             ("After 3 days there are 17 frogs left", one("17")),
-            ("so the edge is 2√7 cm", one("2√7 cm")),
+            ("so the edge is 2\u{221a}7 cm", one("2\u{221a}7 cm")),
             ("The remainder when $n^2$ is divided by $m$ is 17", one("17")),
             ("so we obtain \\frac{17}{4}", one("\\frac{17}{4}")),
             ("= -203 ln 17", one("-203 ln 17")),
@@ -55,7 +55,7 @@ fn a_free_sentence_states_its_conclusion() {
             ("There are 12 boys and 15 girls", several(&["12", "15"])),
             ("The zeros are $-4$ and $9$", several(&["-4", "9"])),
             ("There are two cases: $n = 4$ or $n = 9$", several(&["n = 4", "n = 9"])),
-            ("所以一共是17个", one("17")),
+            ("\u{6240}\u{4ee5}\u{4e00}\u{5171}\u{662f}17\u{4e2a}", one("17")),
         ],
     );
 }
@@ -76,7 +76,7 @@ fn what_is_denied_bounded_or_supposed_is_not_stated() {
         "It differs from 17",
         "> 17",
         "17 or more",
-        "答案不是17",
+        "\u{7b54}\u{6848}\u{4e0d}\u{662f}17",
     ]
     .into_iter()
     .map(|sentence| (sentence, Stated::Denied))
@@ -108,7 +108,7 @@ fn hostile_sentences_end_quickly() {
     for sentence in [
         "(".repeat(5_000),
         "$".repeat(5_000),
-        "√".repeat(5_000),
+        "\u{221a}".repeat(5_000),
         "1 ".repeat(5_000),
         "not 1, ".repeat(3_000),
         "\\frac".repeat(2_000),
