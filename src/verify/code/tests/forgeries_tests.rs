@@ -28,10 +28,9 @@ fn by_hand(messages: &str) -> String {
     )
 }
 
-fn tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
+fn process_tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
     let square = |name: &'static str, program: &str| (name, program.to_owned(), SQUARE.to_vec());
-    let yes = |name: &'static str, test: &'static str| (name, with_yes("def f(x): return Yes()"), vec![test]);
-    let mut all = vec![
+    vec![
         square("the one line of today", "import sys; sys._getframe(1).f_locals['tests'].clear()"),
         square(
             "frames: all of them, all their names",
@@ -77,6 +76,12 @@ fn tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
         square("sys.exit", "import sys\ndef f(x): sys.exit(0)"),
         square("os._exit", "import os\nos._exit(0)"),
         square("quit", "print('tests_passed')\nquit()"),
+    ]
+}
+
+fn more_process_tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let square = |name: &'static str, program: &str| (name, program.to_owned(), SQUARE.to_vec());
+    vec![
         square("proc", "import os\nfor d in os.listdir('/proc/self/fd'): pass\ndef f(x): return None"),
         square(
             "memory of the parent",
@@ -123,30 +128,12 @@ fn tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
             "a class called like one of the tests'",
             "class Match:\n    __eq__ = lambda s, o: True\nclass Trial(Match): pass\ndef f(x): return Trial()",
         ),
-    ];
-    for (name, base) in [
-        ("a subclass of int", "int"),
-        ("a subclass of float", "float"),
-        ("a subclass of str", "str"),
-        ("a subclass of list", "list"),
-        ("a subclass of tuple", "tuple"),
-        ("a subclass of dict", "dict"),
-        ("a subclass of set", "set"),
-        ("a subclass of frozenset", "frozenset"),
-        ("a subclass of bytes", "bytes"),
-        ("a subclass of complex", "complex"),
-        ("a subclass of deque", "__import__('collections').deque"),
-        ("a subclass of Decimal", "__import__('decimal').Decimal"),
-        ("a subclass of Fraction", "__import__('fractions').Fraction"),
-        ("a subclass of datetime", "__import__('datetime').timedelta"),
-    ] {
-        let program = format!(
-            "class E({base}):\n    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __contains__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    __hash__ = lambda s: hash(4)\n    __bool__ = lambda s: True\n    __len__ = lambda s: 4\n    __sub__ = __rsub__ = lambda s, o: 0\n    __iter__ = lambda s: iter([4])\ndef f(x): return E()"
-        );
-        all.push((name, program.clone(), SQUARE.to_vec()));
-        all.push((name, program, vec!["assert abs(f(2) - 4) < 1e-9", "assert f(2) != 5"]));
-    }
-    all.extend([
+    ]
+}
+
+fn method_tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let yes = |name: &'static str, test: &'static str| (name, with_yes("def f(x): return Yes()"), vec![test]);
+    vec![
         yes("__eq__", "assert f(2) == 4"),
         yes("__eq__, reflected", "assert 4 == f(2)"),
         yes("__ne__", "assert not f(2) != 4"),
@@ -181,11 +168,45 @@ fn tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
         yes("the largest", "assert max(f(2), 3) == 4"),
         yes("a set", "assert {f(2)} == {4}"),
         yes("a sum", "assert sum([f(2), f(2)]) == 8"),
-        yes("unittest", "import unittest\nclass T(unittest.TestCase):\n    def test_f(self):\n        self.assertEqual(f(2), 4)"),
-        yes("unittest, nearly", "import unittest\nclass T(unittest.TestCase):\n    def test_f(self):\n        self.assertAlmostEqual(f(2), 4)"),
+        yes(
+            "unittest",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_f(self):\n        self.assertEqual(f(2), 4)",
+        ),
+        yes(
+            "unittest, nearly",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_f(self):\n        self.assertAlmostEqual(f(2), 4)",
+        ),
         yes("approx", "import pytest\ndef test_f():\n    assert f(2) == pytest.approx(4)"),
         yes("a match", "match f(2):\n    case 4:\n        pass\n    case _:\n        raise ValueError"),
-    ]);
+    ]
+}
+
+fn tricks() -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let mut all = process_tricks();
+    all.extend(more_process_tricks());
+    for (name, base) in [
+        ("a subclass of int", "int"),
+        ("a subclass of float", "float"),
+        ("a subclass of str", "str"),
+        ("a subclass of list", "list"),
+        ("a subclass of tuple", "tuple"),
+        ("a subclass of dict", "dict"),
+        ("a subclass of set", "set"),
+        ("a subclass of frozenset", "frozenset"),
+        ("a subclass of bytes", "bytes"),
+        ("a subclass of complex", "complex"),
+        ("a subclass of deque", "__import__('collections').deque"),
+        ("a subclass of Decimal", "__import__('decimal').Decimal"),
+        ("a subclass of Fraction", "__import__('fractions').Fraction"),
+        ("a subclass of datetime", "__import__('datetime').timedelta"),
+    ] {
+        let program = format!(
+            "class E({base}):\n    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __contains__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    __hash__ = lambda s: hash(4)\n    __bool__ = lambda s: True\n    __len__ = lambda s: 4\n    __sub__ = __rsub__ = lambda s, o: 0\n    __iter__ = lambda s: iter([4])\ndef f(x): return E()"
+        );
+        all.push((name, program.clone(), SQUARE.to_vec()));
+        all.push((name, program, vec!["assert abs(f(2) - 4) < 1e-9", "assert f(2) != 5"]));
+    }
+    all.extend(method_tricks());
     all
 }
 
@@ -222,6 +243,12 @@ fn nested() -> Vec<(&'static str, String, Vec<&'static str>)> {
             "import collections\nclass P(collections.namedtuple('P', 'x')):\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\ndef f(x): return P(0)",
             "assert f(2) == P(4)",
         ),
+    ]
+}
+
+fn nested_deeper() -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let yes = |name: &'static str, rest: &str, test: &'static str| (name, with_yes(rest), vec![test]);
+    vec![
         yes(
             "an enumeration",
             "import enum\nclass C(enum.Enum):\n    A = 1\n    B = 2\n    __eq__ = lambda s, o: True\n    __hash__ = lambda s: 0\ndef f(x): return C.A",
@@ -274,7 +301,7 @@ fn nested() -> Vec<(&'static str, String, Vec<&'static str>)> {
 #[test]
 fn no_wrong_program_is_right_because_of_what_it_says_of_itself() {
     let verifier = verifier(2);
-    let all: Vec<_> = tricks().into_iter().chain(nested()).collect();
+    let all: Vec<_> = tricks().into_iter().chain(nested()).chain(nested_deeper()).collect();
     assert!(all.len() >= 100, "{}", all.len());
     let wrong: Vec<String> = all
         .iter()

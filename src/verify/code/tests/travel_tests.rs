@@ -114,6 +114,13 @@ fn floats_orders_and_structures_survive() {
                 "m = f('abbc')\nassert m and m.group() == 'bb' and m.group('a') == 'bb' and m.span() == (1, 3) and m.groups() == ('bb', None)\nassert f('zz') is None and not f('')",
             ],
         ),
+    ];
+    assert_ends(&cases);
+}
+
+#[test]
+fn views_and_iterators_are_drawn_within_bounds() {
+    let cases = [
         passes(
             "def f(x): return x.keys(), x.values(), x.items()",
             &[
