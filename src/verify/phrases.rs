@@ -359,10 +359,11 @@ pub(super) fn sentence_end(line: &str) -> usize {
                 return at + 1;
             }
             '\u{3002}' => return at,
-            '.' if next.is_none_or(char::is_whitespace) && (dollars.is_multiple_of(2) || next.is_none()) => {
-                if !is_abbreviation(line.get(..at).unwrap_or("")) || next.is_none() {
-                    return at;
-                }
+            '.' if next.is_none_or(char::is_whitespace)
+                && (dollars.is_multiple_of(2) || next.is_none())
+                && (next.is_none() || !is_abbreviation(line.get(..at).unwrap_or(""))) =>
+            {
+                return at;
             }
             _ => {}
         }

@@ -139,10 +139,7 @@ fn in_clause(clause: &str, choices: &[String]) -> Named {
     let letters = combine(standalone_letters(clause, choices));
     let (front, remark) =
         clause.split_once('(').map_or((clause, ""), |(front, remark)| (front, remark.trim_end_matches(')')));
-    let values = match contained_text(clause, choices) {
-        Named::Nothing => Named::Nothing,
-        named => named,
-    };
+    let values = contained_text(clause, choices);
     match (letters, values) {
         (Named::Nothing, values) => values,
         // "G (40 m/s)".

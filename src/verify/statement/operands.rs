@@ -216,11 +216,9 @@ impl Scanner<'_> {
             }
             // Two letters side by side are a product, unless they are a word.
             let is_product = word.len() == 2 && !WORDS_OF_TWO.contains(&word.as_str());
-            let is_prose = letters > 1
-                && !is_product
-                && !is_command
-                && !FUNCTIONS.contains(&word.as_str())
-                && !(word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+            let is_segment = word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+            let is_name = is_product || is_command || is_segment || FUNCTIONS.contains(&word.as_str());
+            let is_prose = letters > 1 && !is_name;
             if is_prose || (character.is_alphabetic() && !matches!(character, '\u{3b1}'..='\u{3c9}')) {
                 return false;
             }

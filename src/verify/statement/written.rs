@@ -27,7 +27,7 @@ impl Sentence<'_> {
             });
             match longest {
                 // "one" alone is a pronoun, unless a verb leads to it and nothing follows.
-                Some((count, text)) if !(text.eq_ignore_ascii_case("one") && !self.is_count(at, &before)) => {
+                Some((count, text)) if !text.eq_ignore_ascii_case("one") || self.is_count(at, &before) => {
                     let denied = is_denied(&before)
                         || self.is_bounded(&before, self.pieces, at + count)
                         || self.is_refuted(self.pieces, at + count);
