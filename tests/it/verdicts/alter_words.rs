@@ -144,7 +144,7 @@ const BURIED: [(&str, &str); 14] = [
     ("buried", "so we get \\frac{<X>}{<P>}"),
     ("buried", "so we get \\sqrt{<X>}"),
     ("buried", "The area is <X>\\pi"),
-    ("buried", "so the side is <P>√<X> cm"),
+    ("buried", "so the side is <P>\u{221a}<X> cm"),
     ("buried", "so the result is 2^<X>"),
     ("buried", "so the result is x^{<X>}"),
     ("buried", "That makes <X>!"),

@@ -40,7 +40,7 @@ const LETTER_DRESSES: [(&str, &str); 34] = [
     ("not_other", "The answer is <R>, not <W>."),
     ("excluded", "<W> is wrong. The answer is <R>."),
     ("cannot_be", "The answer is <R>, it cannot be <W>."),
-    ("chinese", "答案是 <R>。"),
+    ("chinese", "\u{7b54}\u{6848}\u{662f} <R>\u{3002}"),
     (
         "long",
         "Let us go through the options one by one.\n\n<W> does not fit the description.\n\nTherefore, the answer is <R>.",

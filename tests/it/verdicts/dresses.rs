@@ -58,7 +58,7 @@ pub const DRESSES: [(&str, &str, Needs); 57] = [
     ("answer_heading", "## Final Answer\n\n$$<X>$$", Needs::Nothing),
     ("answer_tags", "<think>Let me see.</think>\n<answer>$<X>$</answer>", Needs::Nothing),
     ("answer_tags_plain", "<think>Perhaps <W>.</think>\n<answer><X></answer>", Needs::Plain),
-    ("answer_chinese", "答案是 $<X>$。", Needs::Nothing),
+    ("answer_chinese", "\u{7b54}\u{6848}\u{662f} $<X>$\u{3002}", Needs::Nothing),
     ("answer_after_doubt", "I first thought that the answer is $<W>$. Actually the answer is $<X>$.", Needs::Other),
     ("hash", "We add everything up.\n#### <X>", Needs::Nothing),
     ("bold_line", "We combine both parts and simplify.\n\n**<X>**", Needs::Plain),

@@ -146,7 +146,7 @@ impl Reader {
         loop {
             if self.takes("+") {
                 total = total.plus(self.product()?);
-            } else if self.takes("-") || self.takes("−") {
+            } else if self.takes("-") || self.takes("\u{2212}") {
                 total = total.minus(self.product()?);
             } else {
                 self.depth -= 1;
@@ -179,13 +179,13 @@ impl Reader {
                     .iter()
                     .any(|word| rest.starts_with(word))
             }
-            Some(c) => c.is_ascii_alphanumeric() || matches!(c, '(' | '{' | '√' | 'π'),
+            Some(c) => c.is_ascii_alphanumeric() || matches!(c, '(' | '{' | '\u{221a}' | '\u{3c0}'),
             None => false,
         }
     }
 
     fn signed(&mut self) -> Option<Complex> {
-        if self.takes("-") || self.takes("−") {
+        if self.takes("-") || self.takes("\u{2212}") {
             return Some(Complex(0.0, 0.0).minus(self.power()?));
         }
         let _ = self.takes("+");
@@ -195,12 +195,15 @@ impl Reader {
     fn power(&mut self) -> Option<Complex> {
         let base = self.atom()?;
         self.blanks();
-        if let Some(exponent) = self.peek().and_then(|c| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|digit| digit == c))
-        {
+        if let Some(exponent) = self.peek().and_then(|c| {
+            "\u{2070}\u{b9}\u{b2}\u{b3}\u{2074}\u{2075}\u{2076}\u{2077}\u{2078}\u{2079}"
+                .chars()
+                .position(|digit| digit == c)
+        }) {
             self.at += 1;
             return Some(base.to_power(Complex(exponent as f64, 0.0)));
         }
-        if self.takes("^\\circ") || self.takes("^{\\circ}") || self.takes("°") {
+        if self.takes("^\\circ") || self.takes("^{\\circ}") || self.takes("\u{b0}") {
             return Some(base.times(Complex(std::f64::consts::PI / 180.0, 0.0)));
         }
         if self.takes("^") {
@@ -237,7 +240,7 @@ impl Reader {
             '(' => self.within("(", ")"),
             '{' => self.within("{", "}"),
             '|' => self.within("|", "|").map(|inner| Complex(inner.size(), 0.0)),
-            '√' => {
+            '\u{221a}' => {
                 self.at += 1;
                 let inner = if self.peek() == Some('(') { self.atom()? } else { self.digits_or_name()? };
                 Some(inner.to_power(Complex(0.5, 0.0)))
@@ -259,7 +262,7 @@ impl Reader {
         }
         self.at += 1;
         match c {
-            'π' => Some(Complex(std::f64::consts::PI, 0.0)),
+            '\u{3c0}' => Some(Complex(std::f64::consts::PI, 0.0)),
             'i' => Some(Complex(0.0, 1.0)),
             'e' => Some(Complex(std::f64::consts::E, 0.0)),
             c if c.is_ascii_alphabetic() => {

@@ -110,7 +110,7 @@ fn unaffixed(number: &Number, text: &str, found: &mut Vec<Typeset>) {
 fn degrees(value: Rat, text: &str, found: &mut Vec<Typeset>) {
     found.retain(|(name, _)| matches!(*name, "decimal" | "trailing_zero" | "point_zero"));
     for (name, form) in [
-        ("glyph", format!("{text}°")),
+        ("glyph", format!("{text}\u{b0}")),
         ("braced_sign", format!("{text}^{{\\circ}}")),
         ("spaced_sign", format!("{text} ^\\circ")),
         ("in_words", format!("{text}\\text{{ degrees}}")),
@@ -135,8 +135,8 @@ fn unit_forms(value: Rat, text: &str, unit: &'static super::units::Unit, power: 
     }
     let raised = if power == 1 { String::new() } else { format!("^{power}") };
     let glyph = match power {
-        2 => "²",
-        3 => "³",
+        2 => "\u{b2}",
+        3 => "\u{b3}",
         _ => "",
     };
     let symbol = unit.names[0];
@@ -159,16 +159,16 @@ const REWRITES: [(&str, &str, &str); 13] = [
     ("dfrac", "\\frac", "\\dfrac"),
     ("tfrac", "\\frac", "\\tfrac"),
     ("root_spaced", "\\sqrt{", "\\sqrt {"),
-    ("pi_glyph", "\\pi", "π"),
+    ("pi_glyph", "\\pi", "\u{3c0}"),
     ("cdot", " \\cdot ", " \\times "),
     ("parentheses_sized", "(", "\\left("),
-    ("minus_glyph", "-", "−"),
+    ("minus_glyph", "-", "\u{2212}"),
     ("plus_spaced", "+", " + "),
     ("minus_spaced", "-", " - "),
     ("plus_thin", "+", "\\,+\\,"),
     ("power_braced", "^2", "^{2}"),
-    ("power_glyph", "^2", "²"),
-    ("power_glyph", "^3", "³"),
+    ("power_glyph", "^2", "\u{b2}"),
+    ("power_glyph", "^3", "\u{b3}"),
 ];
 
 /// Other ways to write a formula, each proved to keep its value where this reader reads both.
@@ -201,7 +201,7 @@ pub fn formula(text: &str) -> Vec<Typeset> {
         .and_then(|rest| rest.strip_suffix('}'))
         .filter(|inner| inner.chars().all(|c| c.is_ascii_digit()))
     {
-        tried.push(("root_glyph", format!("√{inner}")));
+        tried.push(("root_glyph", format!("\u{221a}{inner}")));
         tried.push(("root_power", format!("{inner}^{{1/2}}")));
     }
     tried.retain(|(_, other)| eval::same_value(text, other) == Some(true));
@@ -327,7 +327,7 @@ pub fn tuple(parts: &[String]) -> Vec<Typeset> {
         ("big", format!("\\bigl({}\\bigr)", parts.join(", "))),
         ("thin", format!("({})", parts.join(",\\,"))),
         ("dfrac", format!("\\left({}\\right)", parts.iter().map(|part| restyle(part)).collect::<Vec<_>>().join(", "))),
-        ("minus_glyph", format!("({})", parts.join(", ").replace('-', "−"))),
+        ("minus_glyph", format!("({})", parts.join(", ").replace('-', "\u{2212}"))),
         ("named", format!("P = ({})", parts.join(", "))),
     ]
 }
@@ -345,8 +345,8 @@ pub fn union(parts: &[Interval]) -> Vec<Typeset> {
             text.replace('(', "\\left(").replace('[', "\\left[").replace(')', "\\right)").replace(']', "\\right]"),
         ),
         ("dfrac", restyle(&text)),
-        ("infinity_glyph", text.replace("\\infty", "∞")),
-        ("cup_glyph", text.replace("\\cup", "∪")),
+        ("infinity_glyph", text.replace("\\infty", "\u{221e}")),
+        ("cup_glyph", text.replace("\\cup", "\u{222a}")),
     ];
     let french: Vec<String> = parts
         .iter()
@@ -362,7 +362,10 @@ pub fn union(parts: &[Interval]) -> Vec<Typeset> {
     let relations: Option<Vec<String>> = parts.iter().map(relation).collect();
     if let Some(relations) = relations {
         found.push(("relation", relations.join(" \\text{ or } ")));
-        found.push(("relation_glyphs", relations.join(" \\text{ or } ").replace("\\le", "≤").replace("\\ge", "≥")));
+        found.push((
+            "relation_glyphs",
+            relations.join(" \\text{ or } ").replace("\\le", "\u{2264}").replace("\\ge", "\u{2265}"),
+        ));
         found.push((
             "relation_slanted",
             relations.join(" \\text{ or } ").replace("\\le", "\\leqslant").replace("\\ge", "\\geqslant"),
@@ -449,7 +452,7 @@ pub fn matrix(rows: &[Vec<String>]) -> Vec<Typeset> {
         ("array_round", format!("\\left(\\begin{{array}}{{{columns}}}{}\\end{{array}}\\right)", body.join(" \\\\ "))),
         ("trailing_break", format!("\\begin{{pmatrix}}{}\\\\ \\end{{pmatrix}}", body.join("\\\\"))),
         ("dfrac", restyle(&matrix_text(rows, "pmatrix"))),
-        ("minus_glyph", matrix_text(rows, "pmatrix").replace('-', "−")),
+        ("minus_glyph", matrix_text(rows, "pmatrix").replace('-', "\u{2212}")),
         ("named", format!("A = {}", matrix_text(rows, "pmatrix"))),
         ("line_breaks", format!("\\begin{{pmatrix}}\n{}\n\\end{{pmatrix}}", body.join("\\\\\n"))),
     ]

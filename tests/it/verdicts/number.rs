@@ -58,7 +58,7 @@ pub fn plain(text: &str) -> String {
         ("{,}", ","),
         ("\\dfrac", "\\frac"),
         ("\\tfrac", "\\frac"),
-        ("−", "-"),
+        ("\u{2212}", "-"),
     ] {
         text = text.replace(from, to);
     }
@@ -168,7 +168,8 @@ pub fn forms(number: &Number) -> Vec<(&'static str, String)> {
     }
     if value.top < 0 {
         let size = value.negated().latex();
-        for (name, minus) in [("unicode_minus", "−"), ("spaced_minus", "- "), ("braced_minus", "{-}"), ("en_dash", "–")]
+        for (name, minus) in
+            [("unicode_minus", "\u{2212}"), ("spaced_minus", "- "), ("braced_minus", "{-}"), ("en_dash", "\u{2013}")]
         {
             found.push((name, format!("{minus}{size}")));
         }
@@ -267,15 +268,15 @@ fn broken_forms(value: Rat, found: &mut Vec<(&'static str, String)>) {
 
 fn vulgar(top: i128, bottom: i128) -> Option<char> {
     [
-        (1, 2, '½'),
-        (1, 4, '¼'),
-        (3, 4, '¾'),
-        (1, 3, '⅓'),
-        (2, 3, '⅔'),
-        (1, 8, '⅛'),
-        (3, 8, '⅜'),
-        (5, 8, '⅝'),
-        (1, 5, '⅕'),
+        (1, 2, '\u{bd}'),
+        (1, 4, '\u{bc}'),
+        (3, 4, '\u{be}'),
+        (1, 3, '\u{2153}'),
+        (2, 3, '\u{2154}'),
+        (1, 8, '\u{215b}'),
+        (3, 8, '\u{215c}'),
+        (5, 8, '\u{215d}'),
+        (1, 5, '\u{2155}'),
     ]
     .into_iter()
     .find(|&(a, b, _)| (a, b) == (top, bottom))

@@ -238,8 +238,8 @@ pub fn temperature_forms(value: Rat, scale: char) -> Vec<Typeset> {
     let word = if scale == 'C' { "Celsius" } else { "Fahrenheit" };
     let mut found = vec![
         ("unit_missing", text.clone()),
-        ("glyph", format!("{text}°{scale}")),
-        ("glyph_spaced", format!("{text} °{scale}")),
+        ("glyph", format!("{text}\u{b0}{scale}")),
+        ("glyph_spaced", format!("{text} \u{b0}{scale}")),
         ("braced_sign", format!("{text}^{{\\circ}}\\text{{{scale}}}")),
         ("mathrm", format!("{text}\\,^\\circ\\mathrm{{{scale}}}")),
         ("in_words", format!("{text}\\text{{ degrees {word}}}")),
@@ -276,7 +276,7 @@ pub fn plus_minus_altered(centre: &str, distance: &str, dice: &mut Dice) -> Vec<
 pub fn plus_minus_forms(centre: &str, distance: &str) -> Vec<Typeset> {
     vec![
         ("unspaced", format!("{centre}\\pm{distance}")),
-        ("glyph", format!("{centre} ± {distance}")),
+        ("glyph", format!("{centre} \u{b1} {distance}")),
         ("both", format!("{centre}+{distance}, {centre}-{distance}").trim_start_matches('+').to_owned()),
         ("both_reordered", format!("{centre}-{distance}, {centre}+{distance}").replace(", +", ", ")),
         ("named", format!("x = {centre} \\pm {distance}")),

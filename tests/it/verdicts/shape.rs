@@ -114,7 +114,7 @@ fn single(text: &str) -> Option<Shape> {
         ("%", Affix::Percent),
         ("^\\circ", Affix::Degrees),
         ("^{\\circ}", Affix::Degrees),
-        ("°", Affix::Degrees),
+        ("\u{b0}", Affix::Degrees),
     ] {
         if let Some(number) = text.strip_suffix(ending).and_then(|core| number::read(core.trim())) {
             return Some(Shape::Number(number, affix));
