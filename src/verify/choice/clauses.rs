@@ -71,7 +71,7 @@ pub(super) fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> 
         .filter(|choice| choice.len() > 2)
         .filter_map(|choice| lower.find(&choice).map(|at| (at, at + choice.len())))
         .collect();
-    cuts.retain(|cut| !quoted.iter().any(|(start, end)| start < cut && cut < end));
+    cuts.retain(|cut| !quoted.iter().any(|(start, end)| start <= cut && cut < end));
     cuts.sort_unstable();
     cuts.dedup();
     cuts.push(text.len());

@@ -126,15 +126,8 @@ fn in_clause(clause: &str, choices: &[String]) -> Named {
             _ => combine(std::iter::once(index).chain(standalone_letters(rest, choices))),
         };
     }
-    // "608 or 11": every part names a choice.
-    let parts: Vec<&str> = clause.split(" or ").flat_map(|part| part.split(" and ")).collect();
-    if (2..=LETTERS_MAX).contains(&parts.len()) {
-        let named: Vec<Named> = parts.iter().map(|part| names_value(part, choices)).collect();
-        if named.iter().all(|named| matches!(named, Named::One(_))) {
-            return combine(
-                named.into_iter().filter_map(|named| if let Named::One(index) = named { Some(index) } else { None }),
-            );
-        }
+    if let Some(named) = joined(clause, choices) {
+        return named;
     }
     let letters = combine(standalone_letters(clause, choices));
     let (front, remark) =
@@ -150,6 +143,19 @@ fn in_clause(clause: &str, choices: &[String]) -> Named {
         (Named::One(letter), Named::One(value)) if letter != value => Named::Contradiction,
         (letters, _) => letters,
     }
+}
+
+/// Reads "608 or 11", where every part names a choice; a text may hold a joining word itself.
+fn joined(clause: &str, choices: &[String]) -> Option<Named> {
+    let both: Vec<&str> = clause.split(" or ").flat_map(|part| part.split(" and ")).collect();
+    let ways = [clause.split(" or ").collect(), clause.split(" and ").collect(), both];
+    ways.into_iter().filter(|parts: &Vec<&str>| (2..=LETTERS_MAX).contains(&parts.len())).find_map(|parts| {
+        let named: Option<Vec<usize>> = parts
+            .iter()
+            .map(|part| if let Named::One(index) = names_value(part, choices) { Some(index) } else { None })
+            .collect();
+        named.map(combine)
+    })
 }
 
 /// Returns the choice whose whole text or value a piece of an answer is.

@@ -28,6 +28,8 @@ impl Sentence<'_> {
                 matches!(before.kind, Kind::Mark(',' | ';' | ':' | '-' | '.' | '\u{2014}' | '\u{2013}'))
             });
             match piece.kind {
+                // `$10$:12`: a ratio, or two answers.
+                Kind::Mark(':') if self.is_between_quantities(at) => {}
                 Kind::Mark(mark @ (';' | ':' | '\u{2014}' | '\u{2013}' | '-' | '?' | '!' | '.')) => {
                     // "Is it 13?" asserts nothing.
                     if mark == '?'
@@ -91,6 +93,16 @@ impl Sentence<'_> {
         }
         clauses.retain(|(_, clause)| !clause.is_empty());
         clauses
+    }
+
+    /// Nothing but a mark stands between two quantities.
+    fn is_between_quantities(&self, at: usize) -> bool {
+        let is_quantity =
+            |piece: Option<&Piece>| piece.is_some_and(|piece| matches!(piece.kind, Kind::Quantity | Kind::Span));
+        let next = self.pieces.get(at + 1);
+        let mark = self.pieces.get(at).map_or(0, |mark| mark.end);
+        let is_glued = next.is_some_and(|next| next.start == mark);
+        is_glued && is_quantity(at.checked_sub(1).and_then(|before| self.pieces.get(before))) && is_quantity(next)
     }
 
     /// A clause that begins as questions do.
