@@ -29,6 +29,29 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(result)
 }
 
+/// Returns the texts in plain characters.
+pub(super) fn plain_each(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| plain(text).into_owned()).collect()
+}
+
+/// Returns the front of a text, of so many bytes at most; no character is cut.
+pub(super) fn front(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or("")
+}
+
+/// Returns the end of a text, of so many bytes at most; no character is cut.
+pub(super) fn back(text: &str, bytes_max: usize) -> &str {
+    let mut start = text.len().saturating_sub(bytes_max);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..).unwrap_or("")
+}
+
 fn push(character: char, result: &mut String) {
     match character {
         // Zero-width characters, byte order mark, invisible operators, variation selectors.

@@ -6,7 +6,7 @@
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
-use super::{math, phrases};
+use super::{characters, math, phrases};
 
 /// How an answer was found; the name is the first part of a verdict's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +97,7 @@ const CONCLUDING: &[&str] =
 
 /// Returns the last lines that are not blank, the last first, each with its marks of headings and lists taken off.
 pub(super) fn last_lines(text: &str) -> Vec<&str> {
-    let mut start = text.len().saturating_sub(TAIL_BYTES_MAX);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    let tail = text.get(start..).unwrap_or("");
+    let tail = characters::back(text, TAIL_BYTES_MAX);
     let is_layout = |line: &str| ["\\end{", "\\begin{", "[/asy]"].iter().any(|start| line.starts_with(start));
     let lines =
         tail.lines().rev().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric) || line.contains('\\'));

@@ -2,7 +2,7 @@
 
 use super::extract::{self, Strategy};
 use super::statement::{self, Place, Stated};
-use super::{boxes, math, numeric, phrases, text, words};
+use super::{boxes, characters, math, numeric, phrases, text, words};
 
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;
@@ -71,13 +71,16 @@ fn is_whole(gold: &str, text: &str) -> bool {
 
 /// Takes the answer out of a box: all of it, unless it holds a sentence.
 fn in_box(gold: &str, content: String) -> Stated {
-    let has_part = [" half", " quarter", " third"].iter().any(|part| content.contains(part));
-    if statement::has_prose(&content) && statement::read(&content, Place::Announced) == Stated::Denied {
+    if !statement::has_prose(&content) {
+        return Stated::One(content);
+    }
+    let stated = statement::read(&content, Place::Announced);
+    if stated == Stated::Denied {
         return Stated::Denied;
     }
+    let has_part = [" half", " quarter", " third"].iter().any(|part| content.contains(part));
     let is_one = || !has_part && math::is_readable(&content) && statement::quantities(&content) < 2;
-    if content.len() > WHOLE_BYTES_MAX || math::same_text(gold, &content) || !statement::has_prose(&content) || is_one()
-    {
+    if content.len() > WHOLE_BYTES_MAX || math::same_text(gold, &content) || is_one() {
         return Stated::One(content);
     }
     let sentence = statement::unwrap_words(&content);
@@ -88,7 +91,7 @@ fn in_box(gold: &str, content: String) -> Stated {
         return Stated::One(answer.to_owned());
     }
     // Golds in words are held against the whole box.
-    match statement::read(&content, Place::Announced) {
+    match stated {
         Stated::Nothing | Stated::Open(_) => Stated::One(content),
         stated => {
             // "12 ft by 4 ft" is one answer.
@@ -179,11 +182,7 @@ pub(super) fn correction<'a>(response: &'a str, sentence: &'a str) -> Option<&'a
     let start = (sentence.as_ptr() as usize).checked_sub(response.as_ptr() as usize)?;
     let rest = response.get(start + sentence.len()..)?;
     let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '\n');
-    let mut end = rest.len().min(CORRECTION_BYTES_MAX);
-    while !rest.is_char_boundary(end) {
-        end -= 1;
-    }
-    let near = rest.get(..end)?;
+    let near = characters::front(rest, CORRECTION_BYTES_MAX);
     let lower = near.to_lowercase();
     CUES.iter().any(|cue| lower.starts_with(cue)).then_some(near)
 }

@@ -149,8 +149,7 @@ fn same_choice(choices: &[String], left: usize, right: usize) -> bool {
 }
 
 fn names_choice(gold: &str, choices: &[String]) -> bool {
-    let choices: Vec<String> = choices.iter().map(|choice| characters::plain(choice).into_owned()).collect();
-    choice::gold(&characters::plain(gold), &choices).is_some()
+    choice::gold(&characters::plain(gold), &characters::plain_each(choices)).is_some()
 }
 
 /// Returns the text that the verifier reads as a gold's value: of a worked solution the content of its box.
@@ -211,13 +210,16 @@ fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
 /// Compares an answer with a gold of mathematics.
 fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -> Verdict {
     let answer_text = answer.to_owned();
-    // "How many million": the scale may stand on one side only.
-    let bare = |text: &'_ str| words::without_asked_scale(case.question, text).map(str::to_owned);
-    let outcome = match (math::equal_for(case.question, gold, answer), bare(gold), bare(answer)) {
-        (Outcome::Different(_), None, Some(answer)) => math::equal_for(case.question, gold, &answer),
-        (Outcome::Different(_), Some(gold), None) => math::equal_for(case.question, &gold, answer),
-        (outcome, ..) => outcome,
-    };
+    let mut outcome = math::equal_for(case.question, gold, answer);
+    if matches!(outcome, Outcome::Different(_)) {
+        // "How many million": the scale may stand on one side only.
+        let bare = |text| words::without_asked_scale(case.question, text);
+        outcome = match (bare(gold), bare(answer)) {
+            (None, Some(answer)) => math::equal_for(case.question, gold, answer),
+            (Some(gold), None) => math::equal_for(case.question, gold, answer),
+            _ => outcome,
+        };
+    }
     match outcome {
         Outcome::Equal(rule) => match undone(case, gold, answer) {
             Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
@@ -324,7 +326,7 @@ fn verify_numeric(case: &Case<'_>, response: &str) -> Verdict {
 
 fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
     // The same typing on both sides: an apostrophe of a gold is that of a response.
-    let choices: Vec<String> = choices.iter().map(|choice| characters::plain(choice).into_owned()).collect();
+    let choices = characters::plain_each(choices);
     let Some(gold) = choice::gold(&characters::plain(gold), &choices) else {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     };

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
 
+use super::characters;
 use super::extract::Strategy;
 
 /// Announcements that are tried from the end, at most.
@@ -174,11 +175,7 @@ fn is_taken_back(before: &str) -> bool {
         "thought",
         "guess",
     ];
-    let mut start = before.len().saturating_sub(SUBJECT_BYTES_MAX);
-    while !before.is_char_boundary(start) {
-        start += 1;
-    }
-    let near = before.get(start..).unwrap_or("");
+    let near = characters::back(before, SUBJECT_BYTES_MAX);
     let sentence = near.rsplit(['.', '!', '?', ';', '\n', ',', ':']).next().unwrap_or(near);
     let clause = [" but ", " so ", " therefore ", " then "].iter().filter_map(|turn| sentence.rfind(turn)).max();
     let clause = clause.and_then(|at| sentence.get(at..)).unwrap_or(sentence);
@@ -299,11 +296,7 @@ fn subject_then_is(line: &str) -> Option<usize> {
     if !starts.iter().any(|start| line.starts_with(start)) {
         return None;
     }
-    let mut limit = line.len().min(SUBJECT_BYTES_MAX);
-    while !line.is_char_boundary(limit) {
-        limit -= 1;
-    }
-    let subject = line.get(..limit)?;
+    let subject = characters::front(line, SUBJECT_BYTES_MAX);
     let at = [" is ", " is:", ": "].iter().filter_map(|verb| subject.find(verb).map(|at| at + verb.len())).min()?;
     (!subject.get(..at)?.contains(". ")).then_some(at)
 }

@@ -6,7 +6,7 @@
 
 mod clauses;
 
-use super::{math, text};
+use super::{characters, math, text};
 use clauses::{clauses, is_denial};
 
 /// What an answer names.
@@ -45,7 +45,7 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
 
 /// Returns what a short answer names: a letter, a choice's text, or a letter among words.
 pub(super) fn read(answer: &str, choices: &[String]) -> Named {
-    let answer = front(answer);
+    let answer = characters::front(answer, ANSWER_BYTES_MAX);
     let stripped = undress(answer);
     // A bare letter is a letter, even if some choice's text is that letter.
     if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
@@ -79,14 +79,6 @@ pub(super) fn exact(answer: &str, choices: &[String]) -> Option<Named> {
     let (index, rest) = leading_letter(&stripped).filter(|(index, _)| *index < count(choices))?;
     let other = of_text(rest, choices)?;
     Some(if other == index { Named::One(index) } else { Named::Contradiction })
-}
-
-fn front(answer: &str) -> &str {
-    let mut end = answer.len().min(ANSWER_BYTES_MAX);
-    while !answer.is_char_boundary(end) {
-        end -= 1;
-    }
-    answer.get(..end).unwrap_or("")
 }
 
 /// Returns what the clauses of an answer assert: those that deny are left out, and a conclusion replaces what led to it.

@@ -66,11 +66,7 @@ pub(super) fn read(question: &str) -> Asked {
     if question.is_empty() {
         return Asked::default();
     }
-    let mut end = question.len().min(TEXT_BYTES_MAX);
-    while !question.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = question.get(..end).unwrap_or("").to_lowercase();
+    let text = crate::verify::characters::front(question, TEXT_BYTES_MAX).to_lowercase();
     let base = ["base", "binary", "octal", "hexadecimal", "ternary"].iter().any(|word| text.contains(word));
     Asked { order: asks_order(&text), coordinates: asks_coordinates(&text), base }
 }

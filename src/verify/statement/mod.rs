@@ -18,7 +18,7 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-use super::math;
+use super::{characters, math};
 use clauses::Role;
 use fragments::{Kind, Piece, Scanner};
 
@@ -178,11 +178,7 @@ pub(super) fn formulas(text: &str) -> Vec<String> {
 }
 
 fn tail(sentence: &str) -> &str {
-    let mut start = sentence.len().saturating_sub(SENTENCE_BYTES_MAX);
-    while !sentence.is_char_boundary(start) {
-        start += 1;
-    }
-    sentence.get(start..).unwrap_or("")
+    characters::back(sentence, SENTENCE_BYTES_MAX)
 }
 
 /// Takes words out of the commands that set them as words in a formula, outside of math delimiters.
