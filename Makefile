@@ -44,15 +44,23 @@ cuda: ## build the release binary for an NVIDIA GPU (CUDA_COMPUTE_CAP=90), into 
 demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, into out/demo
 	$(THINKLOOM) run -c fixtures/demo.toml -o out/demo
 
+# The program's own code with debug assertions and overflow checks; dependencies are those of the release build. Tests of
+# the binary come after it, so that the one that is left behind is the release binary.
+PACKAGES := thinkloom thinkloom-domain thinkloom-engine thinkloom-reward thinkloom-verify
+CHECKED := $(foreach package,$(PACKAGES),--config profile.release.package.$(package).debug-assertions=true \
+	--config profile.release.package.$(package).overflow-checks=true)
+
 test: model ## build and pass all tests
-	cargo test --release --locked --doc --quiet
-	cargo test --release --locked --lib --test it --test sim
+	cargo test --release --locked --workspace --doc --quiet
+	cargo test --release --locked $(CHECKED) --workspace --lib
+	cargo test --release --locked $(CHECKED) --test sim
+	cargo test --release --locked --test it
 
 sim: ## run the pipeline on a simulated machine: SEED=n replays one seed, SEEDS=n tries so many (2,000), each twice
-	SIM_POINTS=all SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked --test sim -- --nocapture --test-threads 1
+	SIM_POINTS=all SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked $(CHECKED) --test sim -- --nocapture --test-threads 1
 
 soak: ## the same with new seeds for DURATION=n seconds (600)
-	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked --test sim every_seed -- --nocapture
+	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked $(CHECKED) --test sim every_seed -- --nocapture
 
 kill-loop: model build ## kill real runs on INPUT=queries.jsonl at random moments, ROUNDS=25 times, LIMIT=200 queries; compare bytes
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
@@ -88,16 +96,17 @@ verdicts: ## alter and typeset every gold of GOLDS=DIR (JSONL; the fixture witho
 # Coverage as cargo-fuzz asks for it, by flags that a stable compiler has; no sanitizer: the readers hold no unsafe code.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
-FUZZ_TARGETS := extractor latex code_blocks
+FUZZ_TARGETS := extractor latex code_blocks schema streams gguf safetensors config_json tokenizer_json chat_template ingest
 FUZZ_SECONDS := 60
+# The same draws each time, so that a change is to blame for what is found; 0 for others, which is how to look for more.
+FUZZ_SEED := 1
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_DIR := $(abspath $(TARGET_DIR))/fuzz
 
-fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS (needs a C++ compiler; the first build takes minutes)
-	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo build --release --locked --target $(HOST) --manifest-path tests/fuzz/Cargo.toml
-	for target in $(FUZZ_TARGETS); do mkdir -p $(TARGET_DIR)/fuzz/corpus/$$target; \
-		$(TARGET_DIR)/fuzz/$(HOST)/release/$$target $(TARGET_DIR)/fuzz/corpus/$$target -dict=tests/fuzz/words.dict \
-			-max_len=2048 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(TARGET_DIR)/fuzz/$$target- -print_final_stats=1; \
-	done
+fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time; the first build takes minutes
+	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(FUZZ_DIR) cargo build --release --locked --target $(HOST) --manifest-path tests/fuzz/Cargo.toml
+	python3 tests/tools/fuzz.py --binaries $(FUZZ_DIR)/$(HOST)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \
+		--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
 
 bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; wants an idle machine
 	shards=$$(cargo bench --locked --no-run --bench shards --message-format json \
@@ -130,15 +139,16 @@ lock-check: ## fail if the lock file of the fuzz targets is stale; the crate's o
 	cargo metadata --locked --format-version 1 --filter-platform $(HOST) --quiet --manifest-path tests/fuzz/Cargo.toml > /dev/null
 
 clippy: ## lint, warnings are errors
-	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 doc: ## build the documentation, warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
 
 consumers: demo ## read shards, exports and model cache with DuckDB, pyarrow, polars, pandas, datasets, transformers
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt
 	$(VENV)/bin/python tests/consumers/check.py out/demo
+	$(VENV)/bin/python tests/consumers/guide.py out/demo
 	$(VENV)/bin/python tests/consumers/templates.py $(THINKLOOM) out/demo fixtures/templates
 	$(VENV)/bin/python tests/consumers/hub_cache.py $(THINKLOOM) fixtures/tiny-llama.gguf
 

@@ -1,20 +1,20 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-pub mod domain;
+pub use thinkloom_domain as domain;
 pub mod sys;
 pub mod config;
 pub mod http;
 pub mod hub;
-pub mod engine;
+pub use thinkloom_engine as engine;
 pub mod policy;
 pub mod ingest;
 pub mod category;
 pub mod dedup;
-pub mod verify;
-pub mod template;
+pub use thinkloom_reward::template;
+pub use thinkloom_verify as verify;
 pub mod select;
 pub mod difficulty;
-pub mod reward;
+pub use thinkloom_reward as reward;
 pub mod judge;
 pub mod ledger;
 pub mod shards;
@@ -24,5 +24,6 @@ pub mod report;
 pub mod view;
 pub mod eval;
 pub mod serve;
+pub mod guide;
 pub mod telemetry;
 pub mod cli;

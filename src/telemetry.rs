@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// The progress bar that log lines must not tear, while one is shown.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -34,9 +36,18 @@ pub fn start(default: &str) {
         .with_writer(Stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        .without_time();
+        .with_timer(TimeOfDay);
     // A second start (tests) keeps the first logger.
     let _ = format.try_init();
+}
+
+/// The time of day where the machine is, to the second: `23:59:59`.
+struct TimeOfDay;
+
+impl FormatTime for TimeOfDay {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", chrono::Local::now().format("%H:%M:%S"))
+    }
 }
 
 /// Writes whole lines above a progress bar, if one is shown.

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Failure, refuse_overwriting};
+use super::args::refuse_overwriting;
+use super::failure::Failure;
 use crate::config::{self, ContaminationRule, DedupSettings, FieldSettings, Settings};
 use crate::dedup::{
     Action, Benchmarks, Decisions, Document, Extractor, Features, IndexedFile, Record, RowStore, StoreError, decide,
@@ -26,7 +27,8 @@ use crate::telemetry::print_line;
     after_help = "One JSON line per input row, in input order: {id, action, of, similarity}, and what explains it.\n\
                   Actions: keep, duplicate, near_duplicate, contaminated; invalid for a row without a text (exit code 4).\n\
                   Near texts with different answers are kept, with variant_of. N-grams do not see paraphrases.\n\
-                  Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl"
+                  Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl\n\
+                  Guide: thinkloom help dedup"
 )]
 pub struct DedupArgs {
     /// JSONL (also .gz, .zst), CSV or Parquet files, in order of precedence; globs allowed.
@@ -139,7 +141,7 @@ pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
     tell(&report);
     if args.json {
         let text = serde_json::to_string(&report).map_err(Failure::other)?;
-        super::print(&format!("{text}\n"))?;
+        super::failure::print(&format!("{text}\n"))?;
     }
     if invalid > 0 { Err(Failure::Code(4)) } else { Ok(()) }
 }
@@ -191,7 +193,13 @@ impl Job {
         let rest = self.files.get(covered.len()..).unwrap_or_default();
         let mut ordinal: u64 = covered.iter().map(|file| file.rows).sum();
         let mut round: Vec<Line> = Vec::with_capacity(ROUND_ROWS);
-        let mut lines = ingest::read_lines(rest, &self.fields);
+        // An index speaks of bytes: those that were hashed are those that are read.
+        let digests = if args.index.is_some() {
+            rest.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
+        let mut lines = ingest::read_lines(rest, &self.fields, &digests);
         loop {
             round.extend(lines.by_ref().take(ROUND_ROWS).collect::<Result<Vec<_>, _>>()?);
             if round.is_empty() {
@@ -212,9 +220,8 @@ impl Job {
         }
         if args.index.is_some() {
             let mut files = covered.clone();
-            for (file, &rows) in self.files.iter().zip(&counts).skip(covered.len()) {
-                files.push(IndexedFile { digest: ingest::digest_file(&file.path)?, rows });
-            }
+            let new = digests.into_iter().zip(counts.iter().skip(covered.len()));
+            files.extend(new.map(|(digest, &rows)| IndexedFile { digest, rows }));
             index.keep(&self.rules, files)?;
         }
         let invalid = (0..index.len() as u32).filter(|&row| !index.takes_part(row)).count();
@@ -258,8 +265,7 @@ impl Job {
             let name = files.get(line.file).map_or("", |file| file.name.as_str());
             serde_json::Value::from(format!("{name}:{}", line.line)).to_string()
         };
-        let row = line.content.clone().and_then(|text| ingest::read_text_row(&text, &self.fields));
-        match row {
+        match line.text_row() {
             Ok(row) => {
                 let id = row.id.as_ref().map_or_else(place, ToString::to_string);
                 let document = Document {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::failure::{Failure, print};
 use super::wrap::visible;
-use super::{Failure, print};
 use crate::pipeline::RunError;
 use crate::report::published;
 use crate::shards::{ExclusionRow, MANIFEST_FILE, Manifest, SampleRow, Table, read_rows};

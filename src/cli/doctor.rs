@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure, models, print};
+use super::args::ConfigArgs;
+use super::failure::{Failure, print, with_hint};
+use super::{doctor_ask, models, rows};
 use crate::config::{JudgeBackend, LoadedConfig, PolicyBackend, Settings};
 use crate::domain::{Kind, ResolvedModel};
-use crate::engine::DeviceChoice;
+use crate::engine::{DeviceChoice, Vocabulary};
 use crate::hub::{self, HubError, ModelReference, Plan};
-use crate::ingest::{self, Answers, InputOptions};
+use crate::ingest::{self, InputOptions};
 use crate::pipeline::programs::sandbox_options;
 use crate::pipeline::{RunError, memory, open_api_judge, open_api_policy};
 use crate::policy::{self, CandlePolicy};
@@ -26,13 +28,19 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: thinkloom doctor -c thinkloom.toml")]
+#[command(
+    after_help = "Example: thinkloom doctor -c thinkloom.toml\nGuide: thinkloom help data, models, judge, servers, sandbox"
+)]
 pub struct DoctorArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The output directory; output.dir of the config otherwise.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Sends small requests to the policy's servers and the judge, which may cost a fraction of a cent: says whether they
+    /// answer, and which keys of a request they refuse.
+    #[arg(long)]
+    ask: bool,
 }
 
 /// One thing that was looked at: what, and how it stands.
@@ -49,9 +57,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
         Check { what: "input", result: check_input(&config) },
         Check { what: "output", result: check_output(&out_dir) },
         Check { what: "memory", result: check_memory(&config) },
-        Check { what: "model", result: check_model(&config) },
+        Check { what: "model", result: check_model(&config, args.ask) },
         Check { what: "device", result: Ok(describe_device(&config)) },
-        Check { what: "judge", result: check_judge(&config) },
+        Check { what: "judge", result: check_judge(&config, args.ask) },
     ];
     let checks: Vec<Check> = checks.into_iter().chain(check_sandbox(&config)).collect();
     let line = |check: &Check| match &check.result {
@@ -83,22 +91,17 @@ fn check_sandbox(config: &LoadedConfig) -> Vec<Check> {
     checks.collect()
 }
 
-fn with_hint(error: impl std::fmt::Display, hint: Option<&str>) -> String {
-    hint.map_or_else(|| error.to_string(), |hint| format!("{error}; hint: {hint}"))
-}
-
 fn check_input(config: &LoadedConfig) -> Result<String, String> {
     let files = ingest::expand_paths(&config.settings.input.paths, &config.base_dirs())
         .map_err(|error| with_hint(&error, error.hint()))?;
     if files.is_empty() {
         return Err("input.paths is empty".to_owned());
     }
-    let input = &config.settings.input;
-    let options = InputOptions { fields: input.fields.clone(), kind: input.kind, answer_is: input.answer_is };
-    let answers = Answers::settle(&files, &options).map_err(|error| with_hint(&error, error.hint()))?;
-    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let answers = answers.describe(&files).map(|found| format!("; answers of choice questions: {found}"));
-    Ok(format!("{}{}", names.join(", "), answers.unwrap_or_default()))
+    let told = |error: ingest::IngestError| with_hint(&error, error.hint());
+    let plan = ingest::Plan::settle(&files, &InputOptions::from(&config.settings.input)).map_err(told)?;
+    let lines = rows::describe(&files, &plan).map_err(told)?;
+    let answers = plan.describe_answers(&files).map(|found| format!("\n  answers of choice questions: {found}"));
+    Ok(format!("{}{}", lines.join("\n"), answers.unwrap_or_default()))
 }
 
 fn check_output(dir: &Path) -> Result<String, String> {
@@ -133,9 +136,9 @@ fn check_memory(config: &LoadedConfig) -> Result<String, String> {
 }
 
 /// Loads the model if it is on this machine, else says what a run would download. Downloads nothing itself.
-fn check_model(config: &LoadedConfig) -> Result<String, String> {
+fn check_model(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     if config.settings.policy.backend == PolicyBackend::Openai {
-        return check_servers(config);
+        return check_servers(config, asks);
     }
     let settings = models::hub_settings();
     let told = |error: HubError| with_hint(&error, Some(error.hint()));
@@ -172,13 +175,25 @@ fn check_found_model(config: &LoadedConfig, model: &ResolvedModel) -> Result<Str
     let origin =
         model.commit.as_ref().map(|commit| format!("{}, commit {commit}, in ", model.name)).unwrap_or_default();
     Ok(format!(
-        "{origin}{}: context {}, {} MiB of weights in memory, preset {}, SHA-256 {}",
+        "{origin}{}: context {}, {}, {} MiB of weights in memory, preset {}, SHA-256 {}",
         model.path.display(),
         engine.config().context,
+        describe_rows(engine.vocabulary(), engine.config().vocabulary),
         engine.weight_bytes() >> 20,
         identity.preset,
         identity.revision
     ))
+}
+
+/// Counts tokens, and the rows of the embedding that have none.
+fn describe_rows(vocabulary: &Vocabulary, rows: usize) -> String {
+    let nameless = vocabulary.rows_without_token(rows).len();
+    let tokens = rows - nameless;
+    match nameless {
+        0 => format!("{tokens} tokens"),
+        1 => format!("{tokens} tokens (1 more row of the embedding has none, and is never sampled)"),
+        _ => format!("{tokens} tokens ({nameless} more rows of the embedding have none, and are never sampled)"),
+    }
 }
 
 /// Names the device that was chosen; whether it works is seen when the model is loaded.
@@ -198,24 +213,29 @@ fn describe_device(config: &LoadedConfig) -> String {
     format!("cpu, {cores} cores, SIMD level {simd}")
 }
 
-/// Looks whether the policy's servers take connections. Sends no request.
-fn check_servers(config: &LoadedConfig) -> Result<String, String> {
+/// Looks whether the policy's servers take connections. Sends no request unless that is wanted.
+fn check_servers(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     let Settings { policy, sampling, .. } = &config.settings;
     let opened = open_api_policy(policy, sampling).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
     for base_url in &policy.base_urls {
         connect(base_url, "policy.base_urls")?;
     }
-    let key = if std::env::var(&policy.api_key_env).is_ok() { "a key is there, it is not tried" } else { "no key" };
+    let asked = if asks { format!("; {}", doctor_ask::policy(&config.settings)?) } else { String::new() };
+    let key = match std::env::var(&policy.api_key_env) {
+        Err(_) => "no key",
+        Ok(_) if asks => "a key is there",
+        Ok(_) => "a key is there, it is not tried (--ask tries it)",
+    };
     Ok(format!(
-        "{} takes connections; {key}; model {}, preset {}",
+        "{} takes connections; {key}; model {}, preset {}{asked}",
         policy.base_urls.join(", "),
         policy.model,
         opened.identity().preset
     ))
 }
 
-/// Looks whether the judge's hosts take connections and whether the key is there. Sends no request.
-fn check_judge(config: &LoadedConfig) -> Result<String, String> {
+/// Looks whether the judge's hosts take connections and whether the key is there. Sends no request unless that is wanted.
+fn check_judge(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     let settings = &config.settings.judge;
     match settings.backend {
         JudgeBackend::None => return Ok("none".to_owned()),
@@ -226,7 +246,9 @@ fn check_judge(config: &LoadedConfig) -> Result<String, String> {
     for base_url in std::iter::once(&settings.base_url).chain(&settings.more_base_urls) {
         connect(base_url, "judge.base_url")?;
     }
-    Ok(format!("{} takes connections; the key is not tried", settings.base_url))
+    let asked =
+        if asks { doctor_ask::judge(&config.settings)? } else { "the key is not tried (--ask tries it)".to_owned() };
+    Ok(format!("{} takes connections; {asked}", settings.base_url))
 }
 
 /// Opens a connection to a server and closes it again; `key` is the setting that names it.

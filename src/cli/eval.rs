@@ -1,27 +1,31 @@
 //! `thinkloom eval`
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
-use super::run::spawn_signal_watch;
+use super::failure::{Failure, print};
+use super::models;
+use super::stopping::Stopping;
 use super::table::{Chunk, Table};
-use super::{Failure, models, print};
 use crate::config::{self, DifficultySettings, LoadedConfig};
 use crate::domain::{Kind, Mode, Query};
 use crate::eval::collect::{Collected, Evaluation, collect};
 use crate::eval::{Baseline, Condition, EvalRow, Report, evaluate, label_difficulty, leaks, plot, table};
 use crate::ingest::{self, InputOptions, Row};
+use crate::judge::Flights;
 use crate::ledger::Ledger;
-use crate::pipeline::open_policy;
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::Programs;
 use crate::pipeline::screen;
-use crate::reward::row::{Grading, RolloutRow, grade};
-use crate::sys::files::lock_dir;
+use crate::pipeline::{
+    EVALUATION_FILE, RunError, drain_deadline, open_policy, policy_breaker, refuse_foreign_evaluation,
+    remember_refusals,
+};
+use crate::reward::row::{Grading, RewardRow, grade};
+use crate::sys::files::{LOCK_PATIENCE, lock_dir_patiently};
+use crate::sys::staged::write_whole;
 use crate::verify::Evaluated;
 
 /// Arguments of `eval`.
@@ -30,7 +34,7 @@ use crate::verify::Evaluated;
     after_help = "With -c the policy of the config answers its input: free (the model picks its mode), forced on, forced \
                   off, sampling.samples_per_mode times each; the same command goes on where it stopped. With --rollouts \
                   responses that are there already are evaluated.\nExample: thinkloom eval -c thinkloom.toml -o eval-new \
-                  --baseline eval-old"
+                  --baseline eval-old\nGuide: thinkloom help eval"
 )]
 pub struct EvalArgs {
     /// The config file, for policy, input and sampling.
@@ -72,6 +76,7 @@ const LEFT_OUT_TOLD_MAX: u64 = 10;
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let (model, mut rows, bins, evaluated, out, failures) = match &args.rollouts {
         Some(path) => {
+            args.output.as_deref().map(refuse_foreign_evaluation).transpose()?;
             let settings = config::parse_with_overrides("", "the command line", &args.overrides)?;
             let (bins, evaluated) = (settings.difficulty, evaluated_of(settings.verify.evaluated));
             let (rows, bad) = read_rows(path, evaluated).map_err(Failure::Other)?;
@@ -118,14 +123,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
 
 fn write_all(out: &Path, rows: &[EvalRow], report: &Report, tables: &str) -> anyhow::Result<()> {
     fs_err::create_dir_all(out)?;
-    let mut writer = std::io::BufWriter::new(fs_err::File::create(out.join("rows.jsonl"))?);
+    // The first of all: it shows whose directory this is.
+    let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), ".thinkloom-eval-", bytes);
+    write(EVALUATION_FILE, format!("{}\n", serde_json::to_string_pretty(report)?).as_bytes())?;
+    let mut lines = Vec::new();
     for row in rows {
-        serde_json::to_writer(&mut writer, row)?;
-        writer.write_all(b"\n")?;
+        serde_json::to_writer(&mut lines, row)?;
+        lines.push(b'\n');
     }
-    writer.flush()?;
-    fs_err::write(out.join("eval.json"), format!("{}\n", serde_json::to_string_pretty(report)?))?;
-    Ok(fs_err::write(out.join("eval.html"), plot::html(report, tables))?)
+    write("rows.jsonl", &lines)?;
+    Ok(write("eval.html", plot::html(report, tables).as_bytes())?)
 }
 
 fn baseline(
@@ -149,44 +156,54 @@ fn baseline(
 
 /// Reads the input, loads the model, samples what is missing.
 fn sample(args: &EvalArgs, config: LoadedConfig, out: &Path) -> Result<(String, Collected), Failure> {
-    let settings = config.settings.clone();
-    let _lock = lock_dir(out)?;
-    let queries = queries(&config, args.limit)?;
-    tracing::info!(
-        "{} queries, {} responses each",
-        queries.len(),
-        args.conditions.len() as u32 * settings.sampling.samples_per_mode
-    );
+    refuse_foreign_evaluation(out)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
-    runtime.block_on(async {
-        let stop = CancellationToken::new();
-        spawn_signal_watch(stop.clone(), "stopping: what is there is kept (again to stop at once)");
-        let (hub, on_download, loading) = (models::hub_settings(), models::on_download(), stop.clone());
-        let policy = tokio::task::spawn_blocking(move || open_policy(&config, &hub, &on_download, &loading));
-        let policy = policy.await.map_err(Failure::other)??;
-        let has_programs = queries.iter().any(|query| query.kind == Kind::Code);
-        let programs = if has_programs { Programs::open(&settings.verify) } else { Programs::none(&settings.verify) };
-        let ledger = Ledger::open(out)?;
-        let model = policy.identity().model.clone();
-        let evaluation = Evaluation { settings, policy, ledger, programs, stop: stop.clone() };
-        let work = collect(&evaluation, queries, &args.conditions);
+    let stopping = Stopping::watch(None)?;
+    let stop = stopping.token();
+    let lock = lock_dir_patiently(out, LOCK_PATIENCE, || stop.is_cancelled())?;
+    let (limit, conditions, folder, stop) =
+        (args.limit, args.conditions.len() as u32, out.to_owned(), stopping.token());
+    let sampled = runtime.block_on(async {
+        let open = move || {
+            let settings = config.settings.clone();
+            let queries = queries(&config, limit, &folder)?;
+            let responses = conditions * settings.sampling.samples_per_mode;
+            tracing::info!("{} queries, {responses} responses each", queries.len());
+            let policy = open_policy(&config, &models::hub_settings(), &models::on_download(), &stop)?;
+            let has_programs = queries.iter().any(|query| query.kind == Kind::Code);
+            let open = if has_programs { Programs::open } else { Programs::none };
+            let (programs, ledger) = (open(&settings.verify), Ledger::open(&folder)?);
+            remember_refusals(&policy, None, &ledger)?;
+            let breaker = policy_breaker(&settings, &policy, false);
+            let flights = Flights::default();
+            Ok((queries, Evaluation { settings, policy, breaker, ledger, programs, stop, flights }))
+        };
+        let (queries, evaluation) = stopping.unless_stopped(open).await?;
+        let deadline = drain_deadline(&evaluation.settings);
+        stopping.finishes("responses under way are finished and kept,", Some(deadline), std::time::Duration::ZERO);
+        let model = evaluation.policy.identity().model.clone();
         let drained = async {
-            stop.cancelled().await;
+            evaluation.stop.cancelled().await;
             evaluation.policy.drain();
-            std::future::pending::<std::convert::Infallible>().await
+            tokio::time::sleep(deadline).await;
         };
         tokio::select! {
-            collected = work => Ok((model, collected?)),
-            never = drained => match never {},
+            collected = collect(&evaluation, queries, &args.conditions) => Ok((model, collected?)),
+            () = drained => Err(RunError::Stopped.into()),
         }
-    })
+    });
+    // What was given up ends with the process.
+    runtime.shutdown_background();
+    drop(lock);
+    sampled
 }
 
-fn queries(config: &LoadedConfig, limit: Option<u64>) -> Result<Vec<Query>, Failure> {
+fn queries(config: &LoadedConfig, limit: Option<u64>, out: &Path) -> Result<Vec<Query>, Failure> {
     let input = &config.settings.input;
     let files = ingest::expand_paths(&input.paths, &config.base_dirs())?;
-    let options = InputOptions { fields: input.fields.clone(), kind: input.kind, answer_is: input.answer_is };
+    let files = ingest::without_own_output(files, &input.paths, out)?;
+    let options = InputOptions::from(input);
     let (mut queries, mut left_out) = (Vec::new(), 0_u64);
     for row in ingest::read(&files, &options) {
         if limit.is_some_and(|limit| queries.len() as u64 >= limit) {
@@ -286,7 +303,7 @@ fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>,
 
 fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
     let more: More = serde_json::from_slice(text)?;
-    let row: RolloutRow<'_> = serde_json::from_slice(text)?;
+    let row: RewardRow<'_> = serde_json::from_slice(text)?;
     let query_id = row.query_id.clone().context("the row has no query_id")?.into_text();
     let completion = row.completion.as_deref().map(str::to_owned);
     let graded = match grade(row, evaluated)? {

@@ -1,25 +1,31 @@
 //! `thinkloom export`
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, print};
+use super::failure::{Failure, print};
+use crate::config::{PolicyBackend, Settings};
 use crate::export::check::Checked;
 use crate::export::{
     ExportError, Flavour, Format, Layout, ModelTemplate, Plan, Report, Source, Task, TrainingRow, WriteOptions,
     check_all, write,
 };
+use crate::ledger::Reader;
+use crate::pipeline::inventory;
+use crate::policy::{PolicyIdentity, StoredPrompter};
 use crate::telemetry::print_line;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --task every task of the trainer is written, each in a directory of its own, with a config to \
-                  train from.\nExit code 1 if the chat template would mangle a row.\n\
-                  Example: thinkloom export out --format trl --flavour auto --template models/Qwen3-8B --layout text -o out-trl"
+                  train from. Published files are held against manifest.json first; of a run that is not finished, what \
+                  is published is taken.\nExit code 1 if the chat template would mangle a row.\n\
+                  Example: thinkloom export out --format trl --flavour auto --template models/Qwen3-8B --layout text -o out-trl\n\
+                  Guide: thinkloom help export"
 )]
 pub struct ExportArgs {
     /// The output directory of a run.
@@ -31,21 +37,24 @@ pub struct ExportArgs {
     /// tag at the end of the prompt).
     #[arg(long, default_value = "auto")]
     flavour: Flavour,
-    /// Who renders the chat template: messages (the trainer) or text (this program; needs --template).
+    /// Who renders the chat template: messages (the trainer) or text (this program; needs a template).
     #[arg(long, default_value = "messages")]
     layout: Layout,
     /// Only this task: sft, rl, dpo or kto (repeatable).
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<Task>,
-    /// A model directory or chat template file; every row is rendered with it as the trainer would, and nothing is written
-    /// if it would mangle one.
+    /// The model to be trained, as a model directory, GGUF file or chat template file; the policy's own template otherwise,
+    /// where it is known. Every row is rendered with it as the trainer would, and nothing is written if it would mangle one.
     #[arg(long, value_name = "PATH")]
     template: Option<PathBuf>,
+    /// Write without the check against a chat template.
+    #[arg(long, conflicts_with_all = ["template", "wrap_template", "check"])]
+    unchecked: bool,
     /// Bring a chat_template.jinja that is the template with whole responses, and check with that.
-    #[arg(long, requires = "template")]
+    #[arg(long)]
     wrap_template: bool,
     /// Only check, write nothing.
-    #[arg(long, requires = "template", conflicts_with = "output")]
+    #[arg(long, conflicts_with = "output")]
     check: bool,
     /// With --check: one JSON object per row, with the rendered text and where loss falls (offsets in characters).
     #[arg(long, requires = "check")]
@@ -66,21 +75,73 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let outcome = if args.check { check(args) } else { export(args) };
     outcome.map_err(|error| {
         let code = if matches!(error, ExportError::Usage(_)) { 2 } else { 1 };
+        let is_own = args.template.is_none() && matches!(error, ExportError::Mangled { .. });
         print_line(&format!("error: {error}"));
         if let Some(hint) = error.hint() {
-            print_line(&format!("hint: {hint}"));
+            let unchecked = if is_own {
+                "; checked was the policy's own template: --template names another model, --unchecked writes without a check"
+            } else {
+                ""
+            };
+            print_line(&format!("hint: {hint}{unchecked}"));
         }
         Failure::Code(code)
     })
 }
+
+/// Where a template is needed, and nobody named one.
+const UNKNOWN_TEMPLATE: &str = "the policy's chat template is not known here (servers do not tell it): name that of the \
+                                model to be trained with --template, as a model directory, GGUF file or template file";
 
 fn usage(text: &str) -> ExportError {
     ExportError::Usage(text.to_owned())
 }
 
 fn template(args: &ExportArgs) -> Result<Option<ModelTemplate>, ExportError> {
-    let model = args.template.as_deref().map(ModelTemplate::read).transpose()?;
+    let model = match &args.template {
+        Some(path) => Some(ModelTemplate::read(path)?),
+        None if args.unchecked => None,
+        None => policy_template(&args.dir)?,
+    };
     if args.wrap_template { model.map(ModelTemplate::wrap).transpose() } else { Ok(model) }
+}
+
+/// Returns the chat template of the policy that was sampled: as the ledger keeps it, else from the model, if it is where the
+/// run's settings say. What servers prompt with is not known.
+fn policy_template(dir: &Path) -> Result<Option<ModelTemplate>, ExportError> {
+    let find = || -> Option<StoredPrompter> {
+        let reader = Reader::open(dir).ok()?;
+        let run = reader.latest_run().ok()??;
+        let settings: Settings = toml::from_str(&run.settings).ok()?;
+        if settings.policy.backend != PolicyBackend::Candle {
+            return None;
+        }
+        let identity: PolicyIdentity = serde_json::from_str(&run.policy).ok()?;
+        let stored = reader.prompter(&identity.prompts).ok()?;
+        let stored = stored.and_then(|source| serde_json::from_str::<StoredPrompter>(&source).ok());
+        stored.or_else(|| StoredPrompter::of_model(Path::new(&settings.policy.model)).ok())
+    };
+    find().map(|stored| ModelTemplate::of_policy("of the policy".into(), stored)).transpose()
+}
+
+/// Opens the shards of a run, held against what was published.
+fn open(dir: &Path) -> Result<Source, ExportError> {
+    let found =
+        inventory(dir).map_err(|error| ExportError::Unreadable { message: error.to_string(), hint: error.hint() })?;
+    if let Some(problems) = found.problems() {
+        return Err(ExportError::Damaged { dir: dir.to_owned(), problems });
+    }
+    if !found.extra.is_empty() {
+        print_line(&format!("warning: left out, for they are no part of this dataset: {}", found.extra.join(", ")));
+    }
+    if !found.is_finished() && !found.shards.is_empty() {
+        let so_far = match found.progress {
+            Some((settled, queries)) => format!("{settled} of {queries} queries are published and taken"),
+            None => "neither a manifest nor a ledger says what is missing".to_owned(),
+        };
+        print_line(&format!("warning: the run in {} is not finished: {so_far}", dir.display()));
+    }
+    Source::new(dir, found.shards, found.manifest)
 }
 
 fn tasks(args: &ExportArgs, plan: Plan) -> Result<Vec<Task>, ExportError> {
@@ -102,20 +163,17 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
         args.format.ok_or_else(|| usage("name a trainer: --format trl, verl, llamafactory, swift or axolotl"))?;
     let out = args.output.as_deref().ok_or_else(|| usage("say where the export goes: -o DIR"))?;
     let plan = Plan { format, flavour: args.flavour, layout: args.layout };
-    if plan.layout == Layout::Text && args.template.is_none() {
-        return Err(usage("--layout text renders the chat template: name it with --template"));
+    if plan.layout == Layout::Text && args.unchecked {
+        return Err(usage("--layout text renders the chat template: leave --unchecked out"));
     }
     if plan.layout == Layout::Text && plan.format == Format::Verl {
         return Err(usage("verl renders prompts itself: use --layout messages, if need be with --wrap-template"));
     }
     let tasks = tasks(args, plan)?;
+    let source = open(&args.dir)?;
     let model = template(args)?;
-    let source = Source::open(&args.dir)?;
-    if source.manifest.is_none() {
-        print_line(&format!(
-            "warning: the run in {} is not finished: what is published so far is exported",
-            args.dir.display()
-        ));
+    if model.is_none() && (plan.layout == Layout::Text || args.wrap_template) {
+        return Err(usage(UNKNOWN_TEMPLATE));
     }
     let options = WriteOptions {
         plan,
@@ -128,8 +186,14 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
     let report = write(&source, out, &options)?;
     tell_left_out(plan, &report);
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
-    let checked =
-        if model.is_some() { "every row is whole under the template" } else { "not checked against a template" };
+    let checked = match &model {
+        Some(model) if args.template.is_none() => {
+            format!("every row is whole under the template {}", model.path().display())
+        }
+        Some(_) => "every row is whole under the template".to_owned(),
+        None if args.unchecked => "unchecked against a chat template, as asked".to_owned(),
+        None => "unchecked: the policy's chat template is not known here; `--check --template MODEL` checks".to_owned(),
+    };
     say(&format!("{}: {format} {}, rows: {}; {checked}\n", out.display(), plan.flavour, rows.join(", ")))
 }
 
@@ -147,8 +211,8 @@ fn say(text: &str) -> Result<(), ExportError> {
 }
 
 fn check(args: &ExportArgs) -> Result<(), ExportError> {
-    let model = template(args)?.ok_or_else(|| usage("--check needs --template"))?;
-    let source = Source::open(&args.dir)?;
+    let source = open(&args.dir)?;
+    let model = template(args)?.ok_or_else(|| usage(UNKNOWN_TEMPLATE))?;
     let formats = args.format.map_or(Format::ALL.to_vec(), |format| vec![format]);
     let mut out = BufWriter::new(std::io::stdout().lock());
     if !args.json {

@@ -10,7 +10,8 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, refuse_overwriting};
+use super::args::refuse_overwriting;
+use super::failure::Failure;
 use crate::config::{self, VerifySettings};
 use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict};
 use crate::pipeline::plan::evaluated_of;
@@ -23,7 +24,8 @@ use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Cases of kind code are run with their tests, several at once, in a sandbox; `thinkloom doctor` says \
-                  whether this machine has it.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl"
+                  whether this machine has it.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl\n\
+                  Guide: thinkloom help selection, sandbox"
 )]
 pub struct GradeArgs {
     /// JSONL with {id, kind, gold, response, choices?, tests?, test_imports?, entry_point?, question?}; other keys are

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 
-use super::{Failure, print};
+use super::failure::{Failure, print};
+use crate::sys::staged::write_whole;
 
 /// The commented default config.
 const CONFIG: &str = include_str!("init_config.toml");
@@ -19,7 +20,7 @@ const QUERIES: &str = r#"{"id": "add", "question": "What is 2 + 3?", "answer": "
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: thinkloom init my-dataset")]
+#[command(after_help = "Example: thinkloom init my-dataset\nGuide: thinkloom help config, data")]
 pub struct InitArgs {
     /// Where to write; the working directory otherwise.
     #[arg(default_value = ".")]
@@ -34,15 +35,19 @@ pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
 
 fn write_files(dir: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(dir)?;
-    let files = [("thinkloom.toml", CONFIG), ("queries.jsonl", QUERIES)];
-    for (name, _) in files {
+    // The config is last: where it stands, the other does.
+    let files = [("queries.jsonl", QUERIES), ("thinkloom.toml", CONFIG)];
+    let is_done = dir.join("thinkloom.toml").exists();
+    for (name, content) in files.into_iter().rev() {
         let path = dir.join(name);
-        if path.exists() {
+        // What a start left that was killed is as it would be written.
+        let is_left = !is_done && std::fs::read(&path).is_ok_and(|found| found == content.as_bytes());
+        if path.exists() && !is_left {
             bail!("{} is there already; nothing was written", path.display());
         }
     }
     for (name, content) in files {
-        fs_err::write(dir.join(name), content).context("cannot write")?;
+        write_whole(&dir.join(name), ".thinkloom-init-", content.as_bytes())?;
     }
     Ok(())
 }
@@ -66,5 +71,18 @@ mod tests {
         write_files(folder.path()).unwrap();
         let error = write_files(folder.path()).unwrap_err().to_string();
         assert!(error.contains("thinkloom.toml is there already"), "{error}");
+    }
+
+    #[test]
+    fn a_start_that_was_killed_half_way_is_gone_on_with_and_files_of_others_are_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("queries.jsonl"), QUERIES).unwrap();
+        write_files(folder.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("thinkloom.toml")).unwrap(), CONFIG);
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("queries.jsonl"), "mine").unwrap();
+        let error = write_files(other.path()).unwrap_err().to_string();
+        assert!(error.contains("queries.jsonl is there already"), "{error}");
+        assert!(!other.path().join("thinkloom.toml").exists());
     }
 }

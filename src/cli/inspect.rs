@@ -7,10 +7,10 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::failure::{Failure, print};
 use super::wrap::{COLUMNS, block, visible};
-use super::{Failure, print};
 use crate::ledger::{IntakeRow, Reader, RunRecord};
-use crate::pipeline::{RunError, plan};
+use crate::pipeline::{RunError, plan, replies};
 use crate::shards::{RowFilter, Table, read_columns, read_rows_of};
 
 /// Rows of the intake that are listed from memory at a time.
@@ -121,6 +121,7 @@ fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option
     }
     let mut rollouts = Vec::new();
     for (rollout, verdicts) in reader.rollouts_of(id)? {
+        let rollout = replies::present(reader, rollout)?;
         let observed = plan::observe(&rollout);
         let verdicts: Vec<Value> = verdicts
             .iter()
@@ -135,6 +136,7 @@ fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option
             "finish_reason": rollout.finish_reason,
             "forced_close": rollout.forced_close,
             "logprob_sum": rollout.logprob_sum,
+            "length_estimated": rollout.reading.length_estimated,
             "prompt_tokens": rollout.prompt_tokens,
             "completion_tokens": rollout.completion_tokens,
             "prompt": rollout.prompt,
@@ -150,7 +152,9 @@ fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option
         .attempts_of(id)?
         .into_iter()
         .map(|(key, record)| {
-            let failure = record.failure.map(|(outcome, status)| json!({"outcome": outcome, "status": status}));
+            let failure = record
+                .failure
+                .map(|(outcome, status, detail)| json!({"outcome": outcome, "status": status, "detail": detail}));
             json!({"request": key, "attempt": record.attempt, "reply": record.reply, "failure": failure})
         })
         .collect();

@@ -4,36 +4,44 @@
 //! some queries were excluded by errors.
 
 pub mod display;
+mod args;
+mod completions;
 mod deadline;
 mod dedup;
 mod diff;
 mod doctor;
+mod doctor_ask;
 mod eval;
 mod export;
+mod failure;
 mod grade;
+mod help;
 mod init;
 mod inspect;
 mod models;
+mod publish;
 mod redecide;
 mod report;
 mod reward;
+mod rows;
 mod run;
 mod schema;
 mod serve;
 mod status;
 mod status_judge;
+mod stopping;
 mod table;
+mod version;
 mod view;
 mod wrap;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, ConfigError, LoadedConfig};
-use crate::pipeline::RunError;
+use self::failure::{Failure, print, report};
+use crate::sys::{limits, threads};
 
 /// Builds hybrid Think-on / Think-off training sets for language models.
 #[derive(Debug, Parser)]
@@ -42,7 +50,9 @@ use crate::pipeline::RunError;
     version,
     about,
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage or config; 3 stopped early, run the same command again; \
-                  4 finished, but some queries were excluded by errors.\nLog level: THINKLOOM_LOG=debug"
+                  4 finished, but some queries were excluded by errors.\nLog level: THINKLOOM_LOG=debug\n\
+                  Guide: `thinkloom help` lists the topics, `thinkloom help data` prints one",
+    disable_help_subcommand = true
 )]
 struct Cli {
     #[command(subcommand)]
@@ -57,6 +67,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show how far a run is; audit it with --check.
     Status(status::StatusArgs),
+    /// Write shards for what is settled of a run that was stopped.
+    Publish(publish::PublishArgs),
     /// Show one query's whole story, or list all queries.
     Inspect(inspect::InspectArgs),
     /// Select again from stored facts, with other settings, into another directory.
@@ -83,53 +95,29 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Check that everything a run needs is there.
     Doctor(doctor::DoctorArgs),
-}
-
-/// Where settings come from.
-#[derive(Debug, Args)]
-struct ConfigArgs {
-    /// The config file.
-    #[arg(short, long, default_value = "thinkloom.toml")]
-    config: PathBuf,
-    /// Override a setting, for example --set sampling.seed=1 (repeatable).
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
-}
-
-impl ConfigArgs {
-    fn load(&self) -> Result<LoadedConfig, ConfigError> {
-        config::load(&self.config, &self.overrides)
-    }
-}
-
-/// Why a command ended without its work done.
-#[derive(Debug)]
-enum Failure {
-    /// A failure of a run, with its own exit code and hint.
-    Run(RunError),
-    /// Any other failure.
-    Other(anyhow::Error),
-    /// Told already; only the exit code is left.
-    Code(u8),
-}
-
-impl<E: Into<RunError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Run(error.into())
-    }
-}
-
-impl Failure {
-    fn other(error: impl Into<anyhow::Error>) -> Self {
-        Self::Other(error.into())
-    }
+    /// Print a page of the guide, or a command's usage; without a name the list of both.
+    Help(help::HelpArgs),
+    /// Print the completions of a shell.
+    Completions(completions::CompletionsArgs),
+    /// Print the man page, or that of one command.
+    Man(completions::ManArgs),
 }
 
 /// Parses the command line, runs the command, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(unix)]
+    {
+        if crate::policy::serve_if_asked() {
+            return ExitCode::SUCCESS;
+        }
+        crate::policy::render_apart();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && version::is_long(std::env::args_os()) => {
+            return print(&version::long()).map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
+        }
         Err(error) => {
             // Help goes to stdout, errors to stderr; a closed pipe is no failure.
             let _ = error.print();
@@ -137,10 +125,21 @@ pub fn main() -> ExitCode {
         }
     };
     crate::telemetry::start("info");
+    limits::settle();
+    if let Some(wanted) = threads_wanted(&cli.command)
+        && let Err(error) = threads::settle(wanted)
+    {
+        return report(&Failure::Run(error.into()));
+    }
+    if !matches!(cli.command, Command::Run(_) | Command::Eval(_) | Command::Serve(_)) {
+        // What these do can be done again: they end where they stand.
+        stopping::end_at_once_if_first();
+    }
     let result = match cli.command {
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Publish(args) => publish::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Redecide(args) => redecide::run(&args),
         Command::Grade(args) => grade::run(&args),
@@ -154,6 +153,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Help(args) => help::run(&args, &Cli::command()),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => completions::man(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,45 +163,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn report(failure: &Failure) -> ExitCode {
-    let mut stderr = std::io::stderr().lock();
-    match failure {
-        Failure::Code(code) => ExitCode::from(*code),
-        Failure::Run(error) => {
-            // Where stderr is gone there is nobody to tell.
-            let _ = writeln!(stderr, "error: {error}");
-            if let Some(hint) = error.hint() {
-                let _ = writeln!(stderr, "hint: {hint}");
-            }
-            ExitCode::from(error.exit_code())
-        }
-        Failure::Other(error) => {
-            if is_broken_pipe(error) {
-                return ExitCode::SUCCESS;
-            }
-            let _ = writeln!(stderr, "error: {error:#}");
-            ExitCode::from(1)
-        }
+/// Returns how many threads a command needs at once besides those that compute, if it has several.
+const fn threads_wanted(command: &Command) -> Option<usize> {
+    match command {
+        Command::Run(_)
+        | Command::Publish(_)
+        | Command::Redecide(_)
+        | Command::View(_)
+        | Command::Eval(_)
+        | Command::Serve(_) => Some(threads::LEAST),
+        Command::Grade(_) | Command::Dedup(_) | Command::Reward(_) | Command::Doctor(_) => Some(4),
+        _ => None,
     }
-}
-
-/// A reader that stops reading (`| head`) has what it wanted.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// Writes a text to stdout.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::other)
-}
-
-/// Refuses an output that is one of the inputs: writing it would destroy what is read.
-fn refuse_overwriting<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
-    // What is not there yet is no input.
-    let Some(output) = output.and_then(|path| path.canonicalize().ok()) else { return Ok(()) };
-    let is_input = inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == output));
-    anyhow::ensure!(!is_input, "the output {} is an input; name another file", output.display());
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, print};
+use super::failure::{Failure, print};
 use crate::pipeline::{Diff, Judging, RedecideOptions, Redecision, SensitivityRow, redecide};
 use crate::sys::memory::bound_arenas;
 
@@ -18,7 +18,8 @@ const LISTED_MAX: usize = 10;
     after_help = "Example: thinkloom redecide out -o out-strict --set select.tie_margin=0.25 --set difficulty.easy_off_min=0.9\n\n\
                   Takes other select, difficulty, verify and judge settings, and a smaller sampling.samples_per_mode.\n\
                   Samples whose mode changed have no justification yet (justification_status = outstanding);\n\
-                  --judge asks an API judge for it, and so does `thinkloom run -c FILE -o out-strict --reconfigure` later."
+                  --judge asks an API judge for it, and so does `thinkloom run -c FILE -o out-strict --reconfigure` later.\n\
+                  Guide: thinkloom help selection"
 )]
 pub struct RedecideArgs {
     /// The output directory of a run; it is not changed.

@@ -1,23 +1,32 @@
 //! `thinkloom report`
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{Failure, print};
-use crate::report::{EMBEDDED_BYTES_MAX, Entry, PageOptions, collect, figures, page, published, whole_entries_of};
-use crate::shards::{CARD_FILE, CardFacts, card};
+use super::failure::{Failure, print};
+use crate::ledger::Reader;
+use crate::pipeline::{Context, Responses, RunError, inventory, standing};
+use crate::report::{
+    EMBEDDED_BYTES_MAX, Entry, PageOptions, collect, complete, figures, page, standing_entry, whole_entries_of,
+};
+use crate::shards::seal::{self, Comment, sealed};
+use crate::shards::{CARD_FILE, CardFacts, Table, card, sha256};
+use crate::sys::staged::write_whole;
+use crate::telemetry::print_line;
 
 /// The name of the report in the output directory.
 const REPORT_FILE: &str = "report.html";
+/// What begins the name of a file while it is written.
+const STAGED_PREFIX: &str = ".thinkloom-report-";
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One self-contained file: figures, and a reader of the first 8 MiB of queries; `thinkloom view` shows all of \
-                  them.\nExample: thinkloom report out"
+    after_help = "One self-contained file: figures, and a reader of up to 8 MiB of queries, those that failed first; `thinkloom \
+                  view` shows all of them. Published files are held against manifest.json first.\nExample: thinkloom report out\n\
+                  Guide: thinkloom help data"
 )]
 pub struct ReportArgs {
     /// The output directory of a run; a run may be going on in it.
@@ -29,38 +38,106 @@ pub struct ReportArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let indices = published(&args.dir)?;
-    let all = collect(&args.dir, &indices)?;
-    if indices.is_empty() {
+    let found = inventory(&args.dir)?;
+    if let Some(problems) = found.problems() {
         return Err(Failure::Other(anyhow!(
-            "{} has no published shard yet; `thinkloom status` shows how far it is",
+            "{} is not what was published: {problems} (hint: `thinkloom run` with the run's config writes such files again)",
             args.dir.display()
         )));
     }
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut bytes = 0;
-    'shards: for &index in &indices {
-        for entry in whole_entries_of(&args.dir, index)? {
-            bytes += serde_json::to_vec(&entry).map_err(Failure::other)?.len();
-            if bytes > EMBEDDED_BYTES_MAX && !entries.is_empty() {
-                break 'shards;
-            }
-            entries.push(entry);
-        }
+    if !found.extra.is_empty() {
+        print_line(&format!("warning: left out, for they are no part of this dataset: {}", found.extra.join(", ")));
     }
+    let is_finished = found.is_finished();
+    let mut all = collect(&args.dir, &found.shards)?;
+    all.manifest = found.manifest;
+    if found.shards.is_empty() {
+        return Err(Failure::Other(anyhow!(
+            "{} has no published shard yet; `thinkloom publish` writes what is settled, `thinkloom status` shows how far it is",
+            args.dir.display()
+        )));
+    }
+    if let (false, Some((settled, queries))) = (is_finished, found.progress) {
+        print_line(&format!(
+            "warning: the run is not finished: the figures are of the {settled} of {queries} queries that are published"
+        ));
+    }
+    let (entries, queries) = embedded(&args.dir, &found.shards)?;
     let (title, subtitle) = names(&args.dir, &all);
     let options = PageOptions { title: &title, subtitle: &subtitle, summary: &figures::figures(&all) };
-    let html = page::file(&options, &entries, all.counts.queries);
+    let html = sealed(&page::file(&options, &entries, queries), Comment::Markup);
     let target = args.output.clone().unwrap_or_else(|| args.dir.join(REPORT_FILE));
     write(&target, html.as_bytes()).map_err(Failure::Other)?;
-    print(&format!("{}: {} of {} queries can be read in it\n", target.display(), entries.len(), all.counts.queries))?;
+    print(&format!("{}: {} of {queries} queries can be read in it\n", target.display(), entries.len()))?;
     if let Some(manifest) = &all.manifest {
         let license = license(&args.dir)?;
         let text = card(manifest, &CardFacts { judge_models: all.judge_models.clone(), license });
+        let text = sealed(&text, Comment::Markup);
         write(&args.dir.join(CARD_FILE), text.as_bytes()).map_err(Failure::Other)?;
         print(&format!("{}: the dataset card\n", args.dir.join(CARD_FILE).display()))?;
     }
     Ok(())
+}
+
+/// Returns the queries that the file holds, with their responses, and how many there are: of every shard as much as its
+/// share of the room takes, those that failed first. Shards that are not complete come from the facts.
+fn embedded(dir: &Path, published: &[u32]) -> Result<(Vec<Entry>, u64), Failure> {
+    let reader = Reader::open(dir)?;
+    let run = reader.latest_run()?.ok_or_else(|| RunError::NoRun { dir: dir.display().to_string() })?;
+    // Where facts cannot be used, files are all there is.
+    let context = Context::look(dir, &reader, run.clone()).ok();
+    let records = reader.shards(&run.fingerprint)?;
+    let is_whole = |index: u64| records.iter().filter(|record| record.index == index).count() == Table::ALL.len();
+    let (mut shards, mut queries) = (Vec::new(), 0);
+    match &context {
+        None => shards.extend(published.iter().map(|&index| (u64::from(index), true))),
+        Some(context) => {
+            queries = context.run.rows;
+            let (whole, open): (Vec<u64>, Vec<u64>) =
+                (0..context.run.shard_count()).partition(|&index| is_whole(index));
+            let (begun, _) = standing::begun(&context.run.record, &reader, &open)?;
+            shards.extend(whole.into_iter().map(|index| (index, true)));
+            shards.extend(begun.into_iter().map(|index| (index, false)));
+        }
+    }
+    let (mut entries, mut room, mut left) = (Vec::new(), EMBEDDED_BYTES_MAX, shards.len());
+    for (index, is_published) in shards {
+        let mut of_shard = match (&context, is_published) {
+            (Some(context), false) => {
+                let mut found = Vec::new();
+                let range = context.run.shard_range(index);
+                standing::for_each_standing(context, &reader, range, Responses::Wanted, &mut |standing| {
+                    found.push(standing_entry(standing));
+                    Ok(())
+                })?;
+                complete(&mut found, &reader, &run)?;
+                found
+            }
+            _ => {
+                let mut found = whole_entries_of(dir, u32::try_from(index).unwrap_or(u32::MAX))?;
+                complete(&mut found, &reader, &run)?;
+                found
+            }
+        };
+        if context.is_none() {
+            queries += of_shard.len() as u64;
+        }
+        of_shard.sort_by_key(|entry| (entry.rank, entry.ordinal));
+        let share = room / left.max(1);
+        left -= 1;
+        let mut taken = 0;
+        for entry in of_shard {
+            let bytes = serde_json::to_vec(&entry).map_err(Failure::other)?.len();
+            if taken + bytes > share && !entries.is_empty() {
+                break;
+            }
+            taken += bytes;
+            entries.push(entry);
+        }
+        room = room.saturating_sub(taken);
+    }
+    entries.sort_by_key(|entry: &Entry| entry.ordinal);
+    Ok((entries, queries))
 }
 
 /// Returns the title of a run's page, and a line about it.
@@ -68,7 +145,13 @@ pub(super) fn names(dir: &Path, all: &crate::report::Gathered) -> (String, Strin
     let name = dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned());
     let subtitle = all.manifest.as_ref().map_or_else(
         || "a run that is not finished: what is published so far".to_owned(),
-        |manifest| format!("policy {}, fingerprint {}", manifest.policy.model, manifest.fingerprint),
+        |manifest| {
+            let state = match manifest.outstanding {
+                0 => String::new(),
+                count => format!("not finished, {count} of {} queries outstanding; ", manifest.counts.queries),
+            };
+            format!("{state}policy {}, fingerprint {}", manifest.policy.model, manifest.fingerprint)
+        },
     );
     (format!("thinkloom: {name}"), subtitle)
 }
@@ -79,20 +162,16 @@ fn license(dir: &Path) -> Result<Option<String>, Failure> {
     Ok(settings.map(|settings| settings.output.license).filter(|license| !license.is_empty()))
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all; what somebody made of it since it was written is kept under another name.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    match std::fs::read(path) {
+        Ok(found) if found != bytes && !seal::is_sealed(&found) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let aside = seal::aside(&name, &sha256(&found));
+            print_line(&format!("warning: {name} was edited; it is kept as {aside} and written again"));
+            fs_err::rename(path, path.with_file_name(aside))?;
+        }
+        _ => {}
     }
-    file.persist(path)?;
-    Ok(())
+    Ok(write_whole(path, STAGED_PREFIX, bytes)?)
 }

@@ -3,22 +3,33 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
+use super::args::ConfigArgs;
 use super::deadline::Deadline;
 use super::display::{Display, duration, percent};
-use super::{ConfigArgs, Failure, models, print};
+use super::failure::{Failure, print};
+use super::stopping::Stopping;
+use super::{models, publish, rows};
 use crate::config::PolicySettings;
-use crate::pipeline::{self, ChangePolicy, Context, LOG_INTERVAL, RunError, RunOptions, Summary, forecast, memory};
+use crate::pipeline::standing::Resumption;
+use crate::pipeline::{
+    self, ChangePolicy, Context, LOG_INTERVAL, Retried, RunError, RunOptions, Summary, forecast, memory,
+    publish_settled, refuse_foreign, standing,
+};
 use crate::policy::Policy;
 use crate::sys::clock::unix_ms;
 use crate::sys::memory::bound_arenas;
+use crate::telemetry::print_line;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: thinkloom run -c thinkloom.toml -o out --limit 100 --set sampling.samples_per_mode=4")]
+#[command(
+    after_help = "Example: thinkloom run -c thinkloom.toml -o out --limit 100 --set sampling.samples_per_mode=4\n\
+                  Guide: thinkloom help config, data, judge, servers, selection, recovery"
+)]
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -31,60 +42,128 @@ pub struct RunArgs {
     /// Stop, resumably (exit code 3), after a length of time (2h30m) or at a moment (2026-11-26T06:00:00Z).
     #[arg(long, value_name = "WHEN")]
     deadline: Option<Deadline>,
-    /// Sample a few queries and forecast tokens, time and money; nothing is kept.
+    /// Say what the first rows of the input will be, sample a few queries and forecast tokens, time and money; nothing is
+    /// kept.
     #[arg(long)]
     dry_run: bool,
     /// Go on although something that decides the data changed since the last run of the directory.
     #[arg(long)]
     reconfigure: bool,
+    /// Ask again for everything that failed: queries that the policy or the judge gave nothing for, refused, or fell at.
+    #[arg(long, conflicts_with = "dry_run")]
+    retry_failed: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// What a run does after a request to stop.
+const FINISHED: &str = "responses and calls under way are finished and kept,";
+
 /// Runs the command.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     bound_arenas();
+    let stopping = Stopping::watch(args.deadline.map(|deadline| deadline.wait(unix_ms())))?;
     let config = args.config.load()?;
     let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
     let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };
     let (hub, on_download) = (models::hub_settings(), models::on_download());
+    // Before anything is read: what is somebody else's is not touched.
+    refuse_foreign(&out_dir)?;
     let options = RunOptions { config, out_dir, row_limit: args.limit, changes, hub, on_download };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
-    runtime.block_on(async {
-        let stop = CancellationToken::new();
-        spawn_signal_watch(stop.clone(), "stopping: running responses are finished and kept (again to stop at once)");
-        if let Some(deadline) = args.deadline {
-            spawn_deadline(deadline, stop.clone());
+    let result = runtime.block_on(work(args, options, &stopping));
+    // What was given up ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn work(args: &RunArgs, options: RunOptions, stopping: &Stopping) -> Result<(), Failure> {
+    let stop = stopping.token();
+    if args.dry_run {
+        let rows = rows::of_config(&options.config).map_err(RunError::from)?;
+        if !args.json {
+            print(&format!("{}\n", rows.join("\n")))?;
         }
-        if args.dry_run {
-            let forecast = forecast::forecast(options, stop).await?;
-            return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
+        let forecast = tokio::select! {
+            biased;
+            forecast = forecast::forecast(options, stop) => forecast?,
+            () = stopping.is_given_up() => return Err(RunError::Stopped.into()),
+        };
+        return print(&if args.json { forecast.to_json() } else { forecast.to_text() });
+    }
+    let opened = stopping.unless_stopped(move || Ok(Context::open(options, stop)?)).await;
+    if let (true, Err(Failure::Run(RunError::Changed(report)))) = (args.json, &opened) {
+        print(&format!("{:#}\n", serde_json::json!(**report)))?;
+    }
+    let mut context = Arc::new(opened?);
+    if args.retry_failed {
+        retry_failed(&mut context).await?;
+    }
+    // Beyond that a run ends by itself, with all that came in.
+    stopping.finishes(FINISHED, Some(pipeline::drain_deadline(&context.run.settings)), PUBLISH_AT_STOP_MAX);
+    let started = std::time::Instant::now();
+    let summary = match run_with_display(&context).await {
+        Ok(summary) => summary,
+        Err(error) => {
+            if error.exit_code() == STOPPED {
+                publish_at_stop(&context).await;
+            }
+            return Err(error.into());
         }
-        let open = tokio::task::spawn_blocking(move || Context::open(options, stop));
-        let opened = open.await.map_err(Failure::other)?;
-        if let (true, Err(RunError::Changed(report))) = (args.json, &opened) {
-            print(&format!("{:#}\n", serde_json::json!(**report)))?;
+    };
+    warn_of_strangers(&context)?;
+    print(&if args.json {
+        to_json(&context, &summary)
+    } else {
+        to_text(&context, &summary, started.elapsed().as_secs_f64())
+    })?;
+    if summary.error_exclusions > 0 { Err(Failure::Code(4)) } else { Ok(()) }
+}
+
+async fn retry_failed(context: &mut Arc<Context>) -> Result<(), RunError> {
+    match pipeline::retry_failed(context).await? {
+        Retried { of_policy: 0, of_judge: 0 } => tracing::info!("nothing has failed that could be asked again"),
+        Retried { of_policy, of_judge } => {
+            tracing::info!("asking again for what failed: {of_policy} queries at the policy, {of_judge} at the judge");
         }
-        let context = Arc::new(opened?);
-        let started = std::time::Instant::now();
-        let summary = run_with_display(&context).await?;
-        warn_of_strangers(&context)?;
-        print(&if args.json {
-            to_json(&context, &summary)
-        } else {
-            to_text(&context, &summary, started.elapsed().as_secs_f64())
-        })?;
-        if summary.error_exclusions > 0 { Err(Failure::Code(4)) } else { Ok(()) }
-    })
+    }
+    Ok(())
+}
+
+/// The exit code of a run that can go on.
+const STOPPED: u8 = 3;
+/// How long publishing what is settled may take once a run was stopped; `thinkloom publish` takes its time.
+const PUBLISH_AT_STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Publishes what is settled, and says how far the run is and how it goes on. Whatever fails here fails at the next start
+/// as well, and does not hide why the run ended.
+async fn publish_at_stop(context: &Arc<Context>) {
+    match publish_settled(context, PUBLISH_AT_STOP_MAX).await {
+        Ok(publication) => {
+            let dir = context.run.dir.display().to_string();
+            print_line(&publish::to_text(&publication, context.run.rows, &dir));
+            print_line(&format!(
+                "next: the same command goes on; until then `thinkloom view {dir}` and `thinkloom export {dir}` show and \
+                 take what is there"
+            ));
+        }
+        Err(error) => tracing::warn!("what is settled could not be published: {error}"),
+    }
 }
 
 async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
-    tracing::info!("{} input rows, output in {}", context.rows, context.dir.display());
-    let settings = &context.settings;
-    let model = &context.policy.identity().model;
-    match &context.policy {
+    tracing::info!("{} input rows, output in {}", context.run.rows, context.run.dir.display());
+    let Resumption { settled, is_exact } = context.read(standing::resumption).await?;
+    if settled > 0 {
+        let more = if is_exact { "" } else { " or more" };
+        tracing::info!("resumed at {settled} of {} queries{more}", context.run.rows);
+        context.progress.resume_at(settled);
+    }
+    let settings = &context.run.settings;
+    let model = &context.actors.policy.identity().model;
+    match &context.actors.policy {
         Policy::Candle(policy) => {
             let (engine, positions) = (policy.engine().description(), policy.engine().config().context);
             tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
@@ -98,7 +177,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
         }
         Policy::Scripted(_) => {}
     }
-    let display = Display::new(context.rows);
+    let display = Display::new(context.run.rows);
     let mut tick = tokio::time::interval(display.interval(LOG_INTERVAL));
     let run = pipeline::run(context);
     let mut run = std::pin::pin!(run);
@@ -107,79 +186,31 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     loop {
         tokio::select! {
             result = &mut run => return result,
-            _ = tick.tick() => display.update(&context.progress.snapshot(context.policy.stats())),
-        }
-    }
-}
-
-/// The first Ctrl-C (or SIGTERM, or the terminal's end) stops the run cleanly, the second ends the process at once; both
-/// are safe.
-pub(super) fn spawn_signal_watch(stop: CancellationToken, message: &'static str) {
-    tokio::spawn(async move {
-        wait_for_signal().await;
-        tracing::warn!("{message}");
-        stop.cancel();
-        wait_for_signal().await;
-        std::process::exit(130);
-    });
-}
-
-fn spawn_deadline(deadline: Deadline, stop: CancellationToken) {
-    tokio::spawn(async move {
-        tokio::time::sleep(deadline.wait(unix_ms())).await;
-        tracing::warn!("the deadline has come: running responses are finished and kept");
-        stop.cancel();
-    });
-}
-
-async fn wait_for_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), hang_up) = (signal(SignalKind::terminate()), hang_up()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-                () = hang_up => {}
+            _ = tick.tick() => {
+                context.progress.set_notice(context.actors.notice());
+                display.update(&context.progress.snapshot(context.actors.policy.stats()));
             }
-            return;
         }
     }
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without signals there is nothing to wait for; the run goes on to its end.
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Waits for the terminal to go away; for ever if that was to be survived (`nohup`).
-#[cfg(unix)]
-async fn hang_up() {
-    use tokio::signal::unix::{SignalKind, signal};
-    if !crate::sys::signals::is_hang_up_ignored()
-        && let Ok(mut hang_up) = signal(SignalKind::hangup())
-    {
-        hang_up.recv().await;
-        return;
-    }
-    std::future::pending().await
 }
 
 /// Says which files under `data/` the ledger does not know: readers of all shards would read them too.
 fn warn_of_strangers(context: &Context) -> Result<(), RunError> {
-    for name in pipeline::strangers(&context.dir, &context.ledger.reader()?)? {
+    for name in pipeline::strangers(&context.run.dir, &context.stores.ledger.reader()?)? {
         tracing::warn!("{name} was not written by a run and is left alone (hint: move it away if it is not yours)");
     }
     Ok(())
 }
 
 fn preemptions(context: &Context) -> u64 {
-    context.policy.stats().preemptions.load(Ordering::Relaxed)
+    context.actors.policy.stats().preemptions.load(Ordering::Relaxed)
 }
 
 fn to_json(context: &Context, summary: &Summary) -> String {
     let json = serde_json::json!({
         "counts": summary.counts,
         "error_exclusions": summary.error_exclusions,
+        "error_words": summary.words,
         "preemptions": preemptions(context),
     });
     format!("{json:#}\n")
@@ -187,13 +218,21 @@ fn to_json(context: &Context, summary: &Summary) -> String {
 
 fn to_text(context: &Context, summary: &Summary, elapsed_s: f64) -> String {
     let counts = &summary.counts;
-    let snapshot = context.progress.snapshot(context.policy.stats());
-    let dir = context.dir.display();
+    let snapshot = context.progress.snapshot(context.actors.policy.stats());
+    let dir = context.run.dir.display();
     let reasons: Vec<String> =
         counts.exclusions_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let preempted = match preemptions(context) {
         0 => String::new(),
         count => format!("; {count} times a response gave its KV memory up and was computed again"),
+    };
+    let words: String = summary.words.iter().map(|(words, count)| format!("  {count} x {words}\n")).collect();
+    let failed = match summary.error_exclusions {
+        0 => String::new(),
+        count => format!(
+            "{words}{count} queries failed by errors: `thinkloom view {dir}` shows them first with the reason; once that is \
+             mended, the same command with --retry-failed asks for them again\n"
+        ),
     };
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!(
@@ -203,10 +242,13 @@ fn to_text(context: &Context, summary: &Summary, elapsed_s: f64) -> String {
            data/samples     the training rows\n  \
            data/rollouts    every response with its verdict\n  \
            data/exclusions  every query without a sample, with its reason\n\
-         look at it:\n  \
+         {failed}look at it:\n  \
+           thinkloom view {dir}\n  \
            thinkloom status {dir} --check\n  \
-           thinkloom inspect {dir}\n  \
-           duckdb -c \"SELECT mode, difficulty, count(*) FROM '{dir}/data/samples/*.parquet' GROUP BY ALL ORDER BY ALL\"\n",
+           thinkloom report {dir}\n  \
+           duckdb -c \"SELECT mode, difficulty, count(*) FROM '{dir}/data/samples/*.parquet' GROUP BY ALL ORDER BY ALL\"\n\
+         train on it:\n  \
+           thinkloom export {dir} --format trl -o {dir}-trl\n",
         elapsed = duration(elapsed_s),
         queries = counts.queries,
         samples = counts.samples,

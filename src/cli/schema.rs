@@ -4,8 +4,8 @@ use clap::Args;
 use schemars::schema_for;
 
 use super::dedup::DedupLine;
+use super::failure::{Failure, print};
 use super::grade::{GradeCase, GradeVerdict};
-use super::{Failure, print};
 use crate::config::Settings;
 use crate::judge::reply::JudgeReply;
 use crate::shards::{Table, describe_json};
@@ -17,6 +17,9 @@ pub struct SchemaArgs {
     /// One of config, dedup_line, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without it all are printed, as one
     /// JSON object by name.
     name: Option<String>,
+    /// Print config as the page of the guide (`thinkloom help config`).
+    #[arg(long, requires = "name")]
+    markdown: bool,
 }
 
 type BuildSchema = fn() -> String;
@@ -46,6 +49,13 @@ fn all() -> Result<serde_json::Value, Failure> {
 
 /// Runs the command.
 pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
+    if args.markdown {
+        if args.name.as_deref() == Some("config") {
+            return print(&crate::guide::config_page());
+        }
+        crate::telemetry::print_line("error: --markdown prints the schema config only; other schemas are JSON");
+        return Err(Failure::Code(2));
+    }
     let Some(name) = &args.name else {
         return print(&format!("{:#}\n", all()?));
     };

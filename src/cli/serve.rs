@@ -7,22 +7,25 @@ use std::sync::Arc;
 use clap::Args;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use super::run::spawn_signal_watch;
-use super::{ConfigArgs, Failure, models};
-use crate::config::PolicyBackend;
+use super::args::ConfigArgs;
+use super::failure::Failure;
+use super::models;
+use super::stopping::Stopping;
+use crate::config::{PolicyBackend, key_name_problem};
 use crate::pipeline::{memory, open_policy};
 use crate::policy::Policy;
 use crate::reward::RewardSettings;
-use crate::serve::{App, ServeOptions, serve};
+use crate::serve::{App, DRAIN_DEADLINE, ServeOptions, serve};
+use crate::sys::hosts::{Hosts, is_loopback, is_name};
+use crate::sys::memory::bound_arenas;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "OpenAI-compatible: /v1/chat/completions, /v1/completions, /v1/models; for trainers: /v1/reward, \
                   /openrlhf/reward; /health and /metrics besides. Base URL for clients: http://127.0.0.1:8000/v1\nExample: \
-                  thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000"
+                  thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nGuide: thinkloom help serve, rewards"
 )]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -36,13 +39,24 @@ pub struct ServeArgs {
     /// The environment variable that holds the key that clients must show; without it none is asked for.
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
+    /// A further name that clients may call the server by, with a port or for any: a proxy's, a container's. Pages of other
+    /// servers stay refused.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
+    /// Asks nobody for a key although other machines can reach the address: whoever does can spend compute and run programs.
+    #[arg(long, conflicts_with = "api_key_env")]
+    insecure: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let stopping = Stopping::watch(None)?;
     let config = args.config.load()?;
     if config.settings.policy.backend != PolicyBackend::Candle {
         return usage("serve hosts a model itself: set policy.backend = \"candle\"");
+    }
+    if let Some(problem) = args.api_key_env.as_deref().and_then(key_name_problem) {
+        return usage(&format!("--api-key-env {problem}"));
     }
     let api_key = match &args.api_key_env {
         None => None,
@@ -51,20 +65,26 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
             None => return usage(&format!("the environment variable {name} holds no key")),
         },
     };
-    if !args.listen.ip().is_loopback() && api_key.is_none() {
-        tracing::warn!("{} can be reached from other machines, and no key is asked for (--api-key-env)", args.listen);
+    if !is_loopback(args.listen.ip()) && api_key.is_none() {
+        if !args.insecure {
+            return usage(&format!(
+                "other machines can reach {}, and no key is asked for: name one with --api-key-env NAME, or say --insecure",
+                args.listen
+            ));
+        }
+        tracing::warn!("{} can be reached from other machines, and no key is asked for (--insecure)", args.listen);
     }
-    let options = ServeOptions {
-        queue_max: args.queue_max as usize,
-        api_key,
-        reward: RewardSettings::default(),
-        verify: config.settings.verify.clone(),
-    };
+    if let Some(name) = args.allow_hosts.iter().find(|name| !is_name(name)) {
+        return usage(&format!(
+            "--allow-host {name}: give a name, or NAME:PORT; an IPv6 address with a port as [ADDRESS]:PORT"
+        ));
+    }
+    // Large requests come from many threads.
+    bound_arenas();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     let result = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        spawn_signal_watch(stop.clone(), "stopping: responses under way are finished (again to stop at once)");
+        let stop = stopping.token();
         // Before seconds are spent on loading.
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
             Failure::Other(anyhow::anyhow!("cannot listen on {}: {error}; choose another with --listen", args.listen))
@@ -72,19 +92,28 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let (hub, on_download) = (models::hub_settings(), models::on_download());
         let loading = stop.clone();
         let settings = config.settings.clone();
-        let policy = tokio::task::spawn_blocking(move || open_policy(&config, &hub, &on_download, &loading));
-        let Policy::Candle(policy) = policy.await.map_err(Failure::other)?? else {
+        let policy = stopping.unless_stopped(move || Ok(open_policy(&config, &hub, &on_download, &loading)?)).await?;
+        let Policy::Candle(policy) = policy else {
             return usage("serve hosts a model itself: set policy.backend = \"candle\"");
         };
         let engine = policy.engine();
         let (description, positions) = (engine.description(), engine.config().context);
         tracing::info!("{}: {}", policy.identity().model, memory::describe(&description, &settings.policy, positions));
         let address = listener.local_addr().map_err(Failure::other)?;
+        stopping.finishes("responses under way are finished,", Some(DRAIN_DEADLINE), std::time::Duration::ZERO);
+        let options = ServeOptions {
+            queue_max: args.queue_max as usize,
+            hosts: Hosts::new(address, &args.allow_hosts),
+            api_key,
+            reward: RewardSettings::default(),
+            verify: settings.verify.clone(),
+        };
         let app = App::new(Arc::clone(&policy), options, stop);
         // Scripts wait for this line.
         let mut stdout = std::io::stdout();
         writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()).map_err(Failure::other)?;
-        serve(app, listener).await.map_err(Failure::other)
+        serve(app, listener).await;
+        Ok(())
     });
     // A request that is still computing must not hold the process up.
     runtime.shutdown_background();

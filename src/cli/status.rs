@@ -8,17 +8,18 @@ use clap::Args;
 use serde::Serialize;
 
 use super::display::{duration, percent};
-use super::status_judge::{self, JudgeStatus};
-use super::{Failure, print};
+use super::failure::{Failure, print};
+use super::status_judge::{self, JudgeStatus, Selection};
 use crate::config::{BudgetPolicy, Settings};
-use crate::domain::{Mode, PassCounts};
-use crate::ledger::{Reader, RunRecord, Totals};
-use crate::pipeline::{RunError, audit, run_counts};
-use crate::shards::{Counts, Table, read_columns};
+use crate::domain::{ExclusionReason, Mode, PassCounts};
+use crate::ledger::{Reader, RunRecord, ShardRecord, Totals};
+use crate::pipeline::standing::{self, Survey};
+use crate::pipeline::{Context, RunError, audit, partial_records, run_counts};
+use crate::shards::{Counts, Publisher, Table, read_columns};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: thinkloom status out --check")]
+#[command(after_help = "Example: thinkloom status out --check\nGuide: thinkloom help recovery")]
 pub struct StatusArgs {
     /// The output directory of a run; a run may be going on in it.
     dir: PathBuf,
@@ -36,11 +37,18 @@ struct Status {
     policy: serde_json::Value,
     /// Input rows of the run.
     queries: u64,
-    /// Rows in published shards.
+    /// Rows with an outcome, published or not.
     settled: u64,
-    /// Rows whose shard is not published yet.
+    /// Rows without one yet.
     outstanding: u64,
+    /// Rows with an outcome that stand in published files, those of shards that are published in part included.
+    published: u64,
+    /// Shards that are published in part.
+    partial_shards: u64,
+    /// Of the settled rows.
     counts: Counts,
+    /// Queries that are excluded because something was wrong, not by rule: `run --retry-failed` asks for them again.
+    failed: u64,
     think_on_share: Option<f64>,
     difficulty: BTreeMap<String, u64>,
     pass_rate_on: Option<f64>,
@@ -96,45 +104,135 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is settled, in published shards and beside them.
+#[derive(Default)]
+struct Settled {
+    /// Files of complete shards that can be read.
+    records: Vec<ShardRecord>,
+    /// What the facts say of all other shards.
+    survey: Survey,
+    rows: u64,
+    published: u64,
+    partial_shards: u64,
+    counts: Counts,
+    think_on: u64,
+    difficulty: BTreeMap<String, u64>,
+}
+
+/// Counts complete shards from their files, which is quick, and everything else from the facts. A file that is missing or
+/// damaged is the audit's business: its shard is counted from the facts.
+fn settled(dir: &Path, reader: &Reader, run: &RunRecord, queries: u64) -> Result<Settled, RunError> {
+    let mut all = Settled::default();
+    let whole = reader.shards(&run.fingerprint)?;
+    let mut indices: Vec<u64> = whole.iter().map(|record| record.index).collect();
+    indices.dedup();
+    indices.sort_unstable();
+    indices.dedup();
+    let mut read = Vec::new();
+    for index in indices {
+        let of_shard: Vec<ShardRecord> = whole.iter().filter(|record| record.index == index).cloned().collect();
+        if let Some(counts) = count_files(dir, &of_shard, &mut all) {
+            all.rows += counts;
+            all.records.extend(of_shard);
+            read.push(index);
+        }
+    }
+    all.counts = run_counts(dir, &all.records, queries)?;
+    all.published = all.rows;
+    if let Ok(publisher) = Publisher::read_only(dir) {
+        for record in partial_records(&publisher, reader, &run.fingerprint, &whole)? {
+            let is_outcome = record.table != Table::Rollouts.name();
+            all.published += if is_outcome { record.rows } else { 0 };
+            all.partial_shards += u64::from(record.table == Table::Samples.name());
+        }
+    }
+    let shards = queries.div_ceil(run.queries_per_shard.max(1));
+    let open: Vec<u64> = (0..shards).filter(|index| read.binary_search(index).is_err()).collect();
+    if open.is_empty() {
+        return Ok(all);
+    }
+    match Context::look(dir, reader, run.clone()) {
+        Ok(context) => all.add(standing::survey(&context, reader, &open)?),
+        Err(error) => tracing::warn!(
+            "only published shards are counted: {error}{}",
+            error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default()
+        ),
+    }
+    Ok(all)
+}
+
+/// Counts the samples of a complete shard and returns its rows; nothing if a file of it cannot be read.
+fn count_files(dir: &Path, records: &[ShardRecord], all: &mut Settled) -> Option<u64> {
+    if records.len() != Table::ALL.len() {
+        return None;
+    }
+    let read = |table: Table, columns: &[&str]| {
+        let record = records.iter().find(|record| record.table == table.name())?;
+        read_columns(&dir.join(&record.file_name), columns).ok()
+    };
+    let samples = read(Table::Samples, &["mode", "difficulty"])?;
+    read(Table::Exclusions, &["reason"])?;
+    read(Table::Rollouts, &["mode"])?;
+    for row in &samples {
+        let [mode, label] = row.as_slice() else { continue };
+        all.think_on += u64::from(mode.as_deref() == Some(Mode::ThinkOn.name()));
+        *all.difficulty.entry(label.clone().unwrap_or_default()).or_default() += 1;
+    }
+    records.first().map(|record| record.end_ordinal - record.first_ordinal)
+}
+
+impl Settled {
+    fn add(&mut self, survey: Survey) {
+        self.rows += survey.settled;
+        self.counts.samples += survey.samples.len() as u64;
+        self.counts.rollouts += survey.rollouts;
+        for (reason, count) in &survey.exclusions {
+            self.counts.exclusions += count;
+            *self.counts.exclusions_by_reason.entry(reason.clone()).or_default() += count;
+        }
+        for sample in &survey.samples {
+            self.think_on += u64::from(sample.mode == Mode::ThinkOn.name());
+            *self.difficulty.entry(sample.difficulty.clone()).or_default() += 1;
+        }
+        self.survey = survey;
+    }
+
+    /// Returns how many rows are excluded because something was wrong.
+    fn failed(&self) -> u64 {
+        let is_error = |name: &str| name.parse::<ExclusionReason>().map_or(true, ExclusionReason::is_error);
+        let reasons = self.counts.exclusions_by_reason.iter();
+        reasons.filter(|(name, _)| is_error(name)).map(|(_, count)| count).sum()
+    }
+}
+
 fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunError> {
     let intake = reader.intake_rows(&run.input_digest)?;
     let queries = run.row_limit.map_or(intake, |limit| limit.min(intake));
-    // A file that is damaged is the audit's business; the counts leave it out.
-    let mut records = reader.shards(&run.fingerprint)?;
-    records.retain(|record| dir.join(&record.file_name).is_file());
-    let samples_records: Vec<_> = records.iter().filter(|record| record.table == Table::Samples.name()).collect();
-    let settled = samples_records.iter().map(|record| record.end_ordinal - record.first_ordinal).sum();
-    let mut difficulty: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut samples, mut think_on) = (0_u64, 0_u64);
-    for record in &samples_records {
-        let Ok(rows) = read_columns(&dir.join(&record.file_name), &["mode", "difficulty"]) else { continue };
-        for row in rows {
-            samples += 1;
-            let [mode, label] = row.as_slice() else { continue };
-            think_on += u64::from(mode.as_deref() == Some(Mode::ThinkOn.name()));
-            *difficulty.entry(label.clone().unwrap_or_default()).or_default() += 1;
-        }
-    }
-    let counts = run_counts(dir, &records, queries).unwrap_or_default();
+    let all = settled(dir, reader, run, queries)?;
     let totals = reader.totals()?;
     let settings: Option<Settings> = toml::from_str(&run.settings).ok();
     let samples_per_mode = settings.as_ref().map_or(0, |settings| u64::from(settings.sampling.samples_per_mode));
     let bad_rows = reader.intake_exclusions(&run.input_digest, queries)?;
     let rollouts_expected = queries.saturating_sub(bad_rows) * 2 * samples_per_mode;
     let tokens_per_second = reader.tokens_per_second()?;
-    let judge = status_judge::gather(dir, reader, run, settings.as_ref(), &samples_records, (settled, queries))?;
+    let selection = Selection { records: &all.records, survey: &all.survey, settled: all.rows, queries };
+    let judge = status_judge::gather(dir, reader, run, settings.as_ref(), &selection)?;
     let ledger_bytes = reader.bytes()?;
     let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let rate = |counts: PassCounts| (counts.sampled > 0).then(|| counts.pass_rate());
+    let samples = all.counts.samples;
     Ok(Status {
         fingerprint: run.fingerprint.clone(),
         policy: serde_json::from_str(&run.policy).unwrap_or_default(),
         queries,
-        settled,
-        outstanding: queries.saturating_sub(settled),
-        counts,
-        think_on_share: (samples > 0).then(|| think_on as f64 / samples as f64),
-        difficulty,
+        settled: all.rows,
+        outstanding: queries.saturating_sub(all.rows),
+        published: all.published,
+        partial_shards: all.partial_shards,
+        failed: all.failed(),
+        counts: all.counts,
+        think_on_share: (samples > 0).then(|| all.think_on as f64 / samples as f64),
+        difficulty: all.difficulty,
         pass_rate_on: rate(reader.pass_counts(Mode::ThinkOn)?),
         pass_rate_off: rate(reader.pass_counts(Mode::ThinkOff)?),
         rollouts_expected,
@@ -173,10 +271,30 @@ fn to_text(status: &Status) -> String {
         Some(seconds) if status.outstanding > 0 => format!(", about {} of sampling left", duration(seconds)),
         _ => String::new(),
     };
+    let failed = match status.failed {
+        0 => String::new(),
+        count => format!("; {count} failed by errors: `thinkloom run --retry-failed` asks for them again"),
+    };
+    let published = if status.published == status.settled && status.partial_shards == 0 {
+        String::new()
+    } else {
+        let parts = match status.partial_shards {
+            0 => String::new(),
+            1 => ", 1 shard in part".to_owned(),
+            count => format!(", {count} shards in part"),
+        };
+        let next = if status.published < status.settled {
+            "; `thinkloom publish` writes what is settled of a stopped run"
+        } else {
+            "; `thinkloom run` completes it"
+        };
+        format!("published    {} of {} settled{parts}{next}\n", status.published, status.settled)
+    };
     let mut text = format!(
         "queries      {} of {} settled ({}), {} outstanding{remaining}\n\
+         {published}\
          samples      {}, think-on share {}; difficulty: {}\n\
-         exclusions   {}: {}\n\
+         exclusions   {}: {}{failed}\n\
          pass rates   think-on {}, think-off {}\n\
          rollouts     {rollouts} of {most}{} stored; mean tokens think-on {}, think-off {}; {speed} tokens per second\n\
          judge        {} attempts, {} replies, {} failures\n\

@@ -1,7 +1,9 @@
 //! What `status` says of the judge: spend, cache hits, rejections, and how much its texts resemble each other.
 //!
-//! Rejections are counted by checking stored replies again against the published row of their query; a reply of a query
-//! that is excluded or not yet published cannot be, and is left out.
+//! Rejections are counted by checking stored replies again against the sample of their query, published or not. A text that
+//! nearly repeats an earlier query's counts as rejected, whether another was taken or the sample has none. Every
+//! readable reply of a query that is excluded because its justifications were rejected counts as rejected for the last
+//! reason. Replies of other queries cannot be checked and are left out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,14 +13,17 @@ use serde::Serialize;
 
 use super::display::duration;
 use crate::config::{JudgeBackend, Settings};
-use crate::domain::{Kind, Mode};
+use crate::domain::{ExclusionReason, Kind, Mode};
+use crate::judge::JudgeKind;
 use crate::judge::check::{Rejection, Subject, Triples, check, known_texts, triples};
 use crate::judge::cost::{Usage, Way, cost_max_usd, cost_usd};
-use crate::judge::{JudgeKind, reply};
-use crate::ledger::{BatchTotals, CallSize, IntakeRow, Reader, RunRecord, ShardRecord};
+use crate::judge::reply::{self, ParsedReply};
+use crate::ledger::{BatchTotals, IntakeRow, Reader, RunRecord, ShardRecord};
 use crate::pipeline::RunError;
 use crate::pipeline::plan::gold_value;
-use crate::shards::read_columns;
+use crate::pipeline::standing::{Survey, SurveyedSample};
+use crate::pipeline::usage::{Providers, is_free};
+use crate::shards::{Table, read_columns};
 use crate::sys::clock::unix_ms;
 
 /// Hash functions whose minima stand for a text, in groups: texts with one group alike count as near-copies. With 8
@@ -39,6 +44,9 @@ pub struct JudgeStatus {
     pub cache_hit_rate: Option<f64>,
     /// What all stored replies cost, in USD; absent if any part of it is unknown.
     pub spend_usd: Option<f64>,
+    /// How replies used more tokens than their calls were allowed; absent if none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overrun: Option<String>,
     /// The most that calls without a reply may have cost besides, in USD; absent if a price is unknown.
     pub unanswered_usd_max: Option<f64>,
     /// Calls without a reply that may have been charged: interrupted, or under way in a batch.
@@ -66,12 +74,37 @@ pub struct JudgeStatus {
 /// A published sample, as far as its replies are checked against it.
 struct Published {
     justification: Option<(String, String)>,
+    /// Whether all texts were rejected and the sample was kept without one.
+    is_rejected: bool,
     mode: Mode,
     gold: String,
     question: String,
 }
 
-/// Gathers it. `settled` of `queries` input rows are published in `samples` (shard records of that table). Blocks.
+impl Published {
+    /// Returns whether a text that passes the checks of its own nearly repeats a neighbour's: no text was taken, or another
+    /// one of the same judge.
+    fn has_near_copy(&self, reply: &ParsedReply) -> bool {
+        let is_other = |(text, model): &(String, String)| {
+            *text != reply.justification && Some(model) == reply.served_model.as_ref()
+        };
+        self.is_rejected || self.justification.as_ref().is_some_and(is_other)
+    }
+}
+
+/// What the judge's replies are held against.
+pub(super) struct Selection<'a> {
+    /// The published files of the run.
+    pub records: &'a [ShardRecord],
+    /// What is settled besides.
+    pub survey: &'a Survey,
+    /// Input rows that are settled.
+    pub settled: u64,
+    /// Input rows.
+    pub queries: u64,
+}
+
+/// Gathers it. Blocks.
 ///
 /// # Errors
 /// [`RunError`] if the ledger cannot be read.
@@ -80,53 +113,59 @@ pub(super) fn gather(
     reader: &Reader,
     run: &RunRecord,
     settings: Option<&Settings>,
-    samples: &[&ShardRecord],
-    (settled, queries): (u64, u64),
+    selection: &Selection<'_>,
 ) -> Result<JudgeStatus, RunError> {
+    let &Selection { records, survey, settled, queries } = selection;
     let mut status = JudgeStatus::default();
-    let (published, count) = read_samples(dir, samples, &mut status);
-    let backend = settings.map(|settings| settings.judge.backend).unwrap_or_default();
+    let mut samples = Samples::default();
+    read_samples(dir, records, &mut samples, &mut status);
+    survey.samples.iter().for_each(|sample| samples.add(sample.clone().into(), &mut status));
+    let Samples { published, count, .. } = samples;
+    let rejected = rejected(dir, records, survey);
+    let judge = settings.map(|settings| settings.judge.clone()).unwrap_or_default();
+    let backend = judge.backend;
     let kind = if backend == JudgeBackend::Openai { JudgeKind::Api } else { JudgeKind::Local };
     let choices = choices_of(reader, run, queries)?;
-    let prices = settings.map(|settings| settings.judge.prices_usd_per_mtok.clone()).unwrap_or_default();
+    let prices = judge.prices_usd_per_mtok.clone();
     let (mut usd, mut stated) = (Some(0.0), 0_u64);
     reader.for_each_reply(|record| {
         let (id, body) = (record.query_id, record.body);
         let usage = reply::usage(body);
         if let Some(Usage { prompt_tokens, cache_hit_tokens, completion_tokens }) = usage {
-            status.prompt_tokens += prompt_tokens;
-            status.completion_tokens += completion_tokens;
+            status.prompt_tokens = status.prompt_tokens.saturating_add(prompt_tokens);
+            status.completion_tokens = status.completion_tokens.saturating_add(completion_tokens);
             if let Some(hits) = cache_hit_tokens {
-                *status.cache_hit_tokens.get_or_insert(0) += hits;
-                stated += prompt_tokens;
+                status.cache_hit_tokens = Some(status.cache_hit_tokens.unwrap_or(0).saturating_add(hits));
+                stated = stated.saturating_add(prompt_tokens);
             }
         }
-        if !reply::is_local(body) {
+        if !is_free(&record, backend) {
             let way = if record.is_batched { Way::Batch } else { Way::Call };
             let cost = usage.and_then(|usage| cost_usd(&usage, &prices, record.unix_ms, way));
             usd = usd.zip(cost).map(|(sum, cost)| sum + cost);
         }
-        let (Some(row), Ok(parsed)) = (published.get(id), reply::parse(body, kind)) else { return };
+        let Ok(parsed) = reply::parse(body, kind) else { return };
+        if let Some(check) = rejected.get(id) {
+            status.replies_checked += 1;
+            *status.rejections.entry(check.clone()).or_default() += 1;
+        }
+        let Some(row) = published.get(id) else { return };
         let choices = choices.get(id).map(Vec::as_slice).unwrap_or_default();
         let subject = Subject { question: &row.question, gold: &row.gold, choices, mode: row.mode };
         status.replies_checked += 1;
         if let Err(rejection) = check(&parsed.justification, &subject, known_texts(kind), kind) {
             *status.rejections.entry(rejection.to_string()).or_default() += 1;
-        } else if row.justification.as_ref().is_some_and(|(text, model)| {
-            // It passed, and still another text of the same judge was taken: it nearly repeats a neighbour's.
-            *text != parsed.justification && Some(model) == parsed.served_model.as_ref()
-        }) {
+        } else if row.has_near_copy(&parsed) {
             *status.rejections.entry(Rejection::NearCopy.to_string()).or_default() += 1;
         }
     })?;
+    let providers = Providers::gather(reader, &judge)?;
+    status.overrun = providers.present().1.words();
     status.unanswered_usd_max = Some(0.0);
     for call in reader.open_calls()? {
         status.unanswered += 1;
         let way = if call.batch_key.is_some() { Way::Batch } else { Way::Call };
-        let cost = call.size.and_then(|CallSize { prompt_tokens_max, completion_tokens_max }| {
-            let (prompt_tokens, completion_tokens) = (prompt_tokens_max, completion_tokens_max);
-            cost_max_usd(&Usage { prompt_tokens, cache_hit_tokens: None, completion_tokens }, &prices, way)
-        });
+        let cost = call.size.and_then(|size| cost_max_usd(&providers.most(call.unix_ms, size), &prices, way));
         status.unanswered_usd_max = status.unanswered_usd_max.zip(cost).map(|(sum, cost)| sum + cost);
     }
     status.prices_as_of = prices.as_of.clone();
@@ -141,32 +180,90 @@ pub(super) fn gather(
     Ok(status)
 }
 
-/// Reads the published samples; counts their statuses and near-copies. Files that cannot be read are left out.
-fn read_samples(dir: &Path, samples: &[&ShardRecord], status: &mut JudgeStatus) -> (HashMap<String, Published>, u64) {
+/// A sample, as its table has it.
+struct Row {
+    id: Option<String>,
+    mode: Option<String>,
+    kind: Option<String>,
+    gold: Option<String>,
+    question: Option<String>,
+    justification: Option<(String, String)>,
+    state: Option<String>,
+}
+
+impl From<SurveyedSample> for Row {
+    fn from(sample: SurveyedSample) -> Self {
+        let SurveyedSample { query_id, mode, kind, gold, prompt, justification, justification_status, .. } = sample;
+        Self {
+            id: Some(query_id),
+            mode: Some(mode),
+            kind: Some(kind),
+            gold: Some(gold),
+            question: Some(prompt),
+            justification,
+            state: Some(justification_status),
+        }
+    }
+}
+
+/// The samples of a run while they are counted.
+#[derive(Default)]
+struct Samples {
+    published: HashMap<String, Published>,
+    count: u64,
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Samples {
+    /// Adds one; counts its status, and whether its text is a near-copy.
+    fn add(&mut self, row: Row, status: &mut JudgeStatus) {
+        self.count += 1;
+        let Row { id, mode, kind, gold, question, justification, state } = row;
+        let state = state.unwrap_or_else(|| "none".to_owned());
+        let is_rejected = state.starts_with("rejected:");
+        *status.statuses.entry(state).or_default() += 1;
+        if justification.as_ref().is_some_and(|(text, _)| resembles(&mut self.seen, text)) {
+            status.near_copies += 1;
+        }
+        let mode = mode.and_then(|mode| mode.parse().ok());
+        let kind: Option<Kind> = kind.and_then(|kind| kind.parse().ok());
+        let gold = kind.zip(gold).map(|(kind, gold)| gold_value(kind, &gold));
+        if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
+            self.published.insert(id, Published { justification, is_rejected, mode, gold, question });
+        }
+    }
+}
+
+/// Reads the published samples. Files that cannot be read are left out.
+fn read_samples(dir: &Path, records: &[ShardRecord], samples: &mut Samples, status: &mut JudgeStatus) {
     const COLUMNS: [&str; 8] =
         ["query_id", "mode", "kind", "gold", "prompt", "justification", "justification_status", "judge_model"];
-    let mut published = HashMap::new();
-    let (mut seen, mut count) = (HashSet::new(), 0);
-    for record in samples {
+    for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
         let Ok(rows) = read_columns(&dir.join(&record.file_name), &COLUMNS) else { continue };
         for row in rows {
-            count += 1;
             let Ok([id, mode, kind, gold, question, text, state, model]) = <[Option<String>; 8]>::try_from(row) else {
                 continue;
             };
-            *status.statuses.entry(state.unwrap_or_else(|| "none".to_owned())).or_default() += 1;
-            if text.as_ref().is_some_and(|text| resembles(&mut seen, text)) {
-                status.near_copies += 1;
-            }
-            let mode = mode.and_then(|mode| mode.parse().ok());
-            let kind: Option<Kind> = kind.and_then(|kind| kind.parse().ok());
-            let gold = kind.zip(gold).map(|(kind, gold)| gold_value(kind, &gold));
-            if let (Some(id), Some(mode), Some(gold), Some(question)) = (id, mode, gold, question) {
-                published.insert(id, Published { justification: text.zip(model), mode, gold, question });
+            samples.add(Row { id, mode, kind, gold, question, justification: text.zip(model), state }, status);
+        }
+    }
+}
+
+/// Returns the queries that are excluded because their justifications were rejected, with the last reason.
+fn rejected(dir: &Path, records: &[ShardRecord], survey: &Survey) -> HashMap<String, String> {
+    let mut rejected: HashMap<String, String> = survey.rejected.iter().cloned().collect();
+    for record in records.iter().filter(|record| record.table == Table::Exclusions.name()) {
+        let columns = ["query_id", "reason", "detail"];
+        for row in read_columns(&dir.join(&record.file_name), &columns).unwrap_or_default() {
+            let Ok([Some(id), Some(reason), Some(detail)]) = <[Option<String>; 3]>::try_from(row) else { continue };
+            if reason == ExclusionReason::JustificationRejected.name()
+                && let Some((check, _)) = detail.split_once(':')
+            {
+                rejected.insert(id, check.to_owned());
             }
         }
     }
-    (published, count)
+    rejected
 }
 
 /// Returns the choices of the queries that have some.
@@ -233,6 +330,9 @@ impl JudgeStatus {
         if self.unanswered > 0 {
             let most = self.unanswered_usd_max.map(|usd| format!(", for at most ${usd:.4}")).unwrap_or_default();
             spend.push_str(&format!("; {} calls without a reply may be charged{most}", self.unanswered));
+        }
+        if let Some(words) = &self.overrun {
+            spend.push_str(&format!("; {words}"));
         }
         format!(
             "judge money  {} prompt + {} completion tokens; cache hits {}; {spend}\n\

@@ -11,6 +11,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::ingest::{InputFile, TableBytes, open_table};
+use crate::sys::files::temporary_dir;
+use crate::sys::staged::StagedDir;
 
 /// Rows of one chunk.
 const CHUNK_ROWS: usize = 4096;
@@ -40,18 +42,19 @@ impl Chunk {
 pub(super) struct Table {
     files: Vec<InputFile>,
     /// What stdin held, for as long as it is needed.
-    _spooled: Option<tempfile::NamedTempFile>,
+    _spooled: Option<StagedDir>,
 }
 
 impl Table {
     /// Finds the files behind a path; `-` is JSON lines on stdin.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            let mut spooled = tempfile::Builder::new().suffix(".jsonl").tempfile()?;
-            std::io::copy(&mut std::io::stdin().lock(), spooled.as_file_mut())
-                .context("cannot keep what stdin holds")?;
-            spooled.as_file_mut().flush()?;
-            let file = InputFile { name: "stdin".to_owned(), path: spooled.path().to_owned() };
+            let spooled = temporary_dir()?;
+            let path = spooled.path().join("stdin.jsonl");
+            let mut kept = fs_err::File::create(&path)?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut kept).context("cannot keep what stdin holds")?;
+            kept.flush()?;
+            let file = InputFile { name: "stdin".to_owned(), path };
             return Ok(Self { files: vec![file], _spooled: Some(spooled) });
         }
         let file = |path: PathBuf| InputFile { name: path.display().to_string(), path };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::{Failure, print};
+use super::failure::{Failure, print};
 use crate::ledger::Reader;
 use crate::view;
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{SettingFault, within};
+use super::fault::{SettingFault, within};
 use crate::domain::stable_names;
 
 /// What becomes of a query whose text is near to an earlier one's and whose answer is another.
@@ -71,6 +71,10 @@ pub enum ContaminationScope {
 pub struct DedupSettings {
     /// Jaccard similarity over word n-grams from which on two texts are near, in 0..=1; 1.0 turns near-deduplication off.
     pub near_duplicate_threshold: f64,
+    /// The same for texts whose answers are the same text, where they differ in few words (one in ten) and in no number,
+    /// unit or negation; not for programs and for answers such as `yes` or `true`. In 0..=1; it changes nothing where it is
+    /// not below `near_duplicate_threshold`.
+    pub same_answer_threshold: f64,
     /// Words of an n-gram, 1..=32; characters where a language is written without spaces.
     pub ngram: u32,
     /// Bands of a MinHash signature, 1..=1024.
@@ -97,6 +101,7 @@ impl Default for DedupSettings {
     fn default() -> Self {
         Self {
             near_duplicate_threshold: 0.8,
+            same_answer_threshold: 0.6,
             ngram: 5,
             bands: 40,
             band_rows: 3,
@@ -118,6 +123,7 @@ impl DedupSettings {
     /// The first setting that cannot be used, with what is wrong.
     pub(super) fn check(&self) -> Result<(), SettingFault> {
         within("dedup.near_duplicate_threshold", self.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
+        within("dedup.same_answer_threshold", self.same_answer_threshold, 0.0..=1.0, "0 to 1")?;
         within("dedup.ngram", self.ngram, 1..=32, "1 to 32")?;
         within("dedup.bands", self.bands, 1..=1024, "1 to 1024")?;
         within("dedup.band_rows", self.band_rows, 1..=32, "1 to 32")?;

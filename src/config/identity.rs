@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::judge::JudgeBackend;
 use super::policy::PolicyBackend;
-use super::settings::{JudgeBackend, Settings};
+use super::settings::Settings;
 
 /// What has to be done again when a part of the identity changes. Ordered: each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +46,9 @@ impl std::fmt::Display for Redo {
 /// stored stays.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("input.answer_is", Redo::Intake),
+    ("input.keep", Redo::Intake),
     ("dedup.near_duplicate_threshold", Redo::Intake),
+    ("dedup.same_answer_threshold", Redo::Intake),
     ("dedup.ngram", Redo::Intake),
     ("dedup.bands", Redo::Intake),
     ("dedup.band_rows", Redo::Intake),
@@ -56,6 +59,7 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("dedup.contamination_scope", Redo::Intake),
     ("policy.kv_type", Redo::Rollouts),
     ("policy.attempts_max", Redo::Rollouts),
+    ("policy.omit", Redo::Rollouts),
     ("sampling.samples_per_mode", Redo::Rollouts),
     ("sampling.temperature", Redo::Rollouts),
     ("sampling.top_k", Redo::Rollouts),
@@ -82,6 +86,7 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.max_tokens", Redo::Justifications),
     ("judge.extra", Redo::Justifications),
     ("judge.json_mode", Redo::Justifications),
+    ("judge.omit", Redo::Justifications),
     ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
     // Texts are measured against those of the same shard.
@@ -95,10 +100,13 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.judge_prompt", Redo::Justifications),
     ("content.checks", Redo::Justifications),
     ("content.verifier", Redo::Decisions),
-    ("content.sandbox", Redo::Decisions),
+    (SANDBOX_KEY, Redo::Decisions),
     ("content.tables", Redo::Shards),
     (ANSWERS_KEY, Redo::Intake),
 ];
+
+/// What the sandbox lacks, if the input has programs and it lacks something.
+pub const SANDBOX_KEY: &str = "content.sandbox";
 
 /// What the answers of choice questions were found to be, where the setting leaves it to the files.
 pub const ANSWERS_KEY: &str = "content.answer_is";
@@ -107,8 +115,11 @@ pub const ANSWERS_KEY: &str = "content.answer_is";
 /// user does all the time, and redoes nothing: it is no change to be confirmed.
 const LIMIT_KEY: &str = "run.limit";
 
+/// How often everything that failed was asked for again. It decides which attempts count, and is no change to be confirmed.
+const RETRIES_KEY: &str = "run.retries";
+
 /// Set where only stored facts were read: a run of the same settings would have sampled and asked for what they lack.
-const FACTS_KEY: &str = "run.facts";
+pub const FACTS_KEY: &str = "run.facts";
 
 /// Hashes and versions of what the settings point at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,16 +157,18 @@ impl RunIdentity {
         let is_openai = settings.judge.backend == JudgeBackend::Openai;
         let is_hosted = settings.policy.backend == PolicyBackend::Candle;
         for (key, _) in DECIDING_KEYS {
-            if is_hosted && *key == "policy.attempts_max" {
+            if is_hosted && matches!(*key, "policy.attempts_max" | "policy.omit") {
                 continue;
             }
-            if !is_openai && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra" | "judge.json_mode") {
+            if !is_openai
+                && matches!(*key, "judge.base_url" | "judge.model" | "judge.extra" | "judge.json_mode" | "judge.omit")
+            {
                 continue;
             }
             let pointer = format!("/{}", key.replace('.', "/"));
             let value = json.pointer(&pointer).map(ToString::to_string).unwrap_or_default();
-            // An empty table says as much as none, and so does the budget that was once the only one.
-            if value != "{}" && value != "\"full\"" {
+            // An empty table or list says as much as none, and so does the budget that was once the only one.
+            if !matches!(value.as_str(), "" | "{}" | "[]" | "\"full\"") {
                 parts.insert((*key).to_owned(), value);
             }
         }
@@ -174,6 +187,21 @@ impl RunIdentity {
         parts.extend(contents.filter_map(|((key, _), value)| Some(((*key).to_owned(), value?.clone()))));
         parts.extend(row_limit.map(|limit| (LIMIT_KEY.to_owned(), limit.to_string())));
         Self(parts)
+    }
+
+    /// Returns the identity after so many rounds of asking again for everything that failed.
+    #[must_use]
+    pub fn with_retries(mut self, rounds: u32) -> Self {
+        if rounds > 0 {
+            self.0.insert(RETRIES_KEY.to_owned(), rounds.to_string());
+        }
+        self
+    }
+
+    /// Returns how often everything that failed was asked for again.
+    #[must_use]
+    pub fn retries(&self) -> u32 {
+        self.0.get(RETRIES_KEY).and_then(|rounds| rounds.parse().ok()).unwrap_or(0)
     }
 
     /// Returns the identity of what stored facts alone give under the same settings.
@@ -211,7 +239,7 @@ impl RunIdentity {
         };
         let keys: BTreeSet<&String> = self.0.keys().chain(earlier.0.keys()).collect();
         keys.into_iter()
-            .filter(|key| *key != LIMIT_KEY && self.0.get(*key) != earlier.0.get(*key))
+            .filter(|key| *key != LIMIT_KEY && *key != RETRIES_KEY && self.0.get(*key) != earlier.0.get(*key))
             .map(|key| Change {
                 key: key.clone(),
                 before: earlier.0.get(key).cloned(),
@@ -299,7 +327,10 @@ mod tests {
         settings.judge.backend = JudgeBackend::Openai;
         settings.policy.backend = PolicyBackend::Openai;
         settings.sampling.budget = crate::config::BudgetPolicy::Curtailed;
+        settings.input.keep.push("level".to_owned());
         settings.judge.extra.insert("thinking".to_owned(), serde_json::Value::Bool(false));
+        settings.judge.omit = vec!["temperature".to_owned()];
+        settings.policy.omit = vec!["seed".to_owned()];
         let base = RunIdentity::new(&settings, &contents(), None);
         for (key, _) in DECIDING_KEYS {
             assert!(!base.0[*key].is_empty(), "{key} is no setting");

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+use super::nearest::nearest_key;
+use super::secrets::without_keys;
 use super::settings::Settings;
 
 /// What can be wrong with a config.
@@ -84,17 +86,19 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<LoadedConfig, ConfigErr
 /// # Errors
 /// [`ConfigError`], naming `origin` and key.
 pub fn parse_with_overrides(text: &str, origin: &str, overrides: &[String]) -> Result<Settings, ConfigError> {
-    let syntax = |origin: &str, detail: String| ConfigError::Syntax { origin: origin.to_owned(), detail };
+    let syntax =
+        |origin: &str, detail: String| ConfigError::Syntax { origin: origin.to_owned(), detail: without_keys(&detail) };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| syntax(origin, error.to_string()))?;
     let mut value = toml::Value::Table(table);
     refuse_unknown_keys(&value, origin)?;
     // Parsed once as it stands, so that a wrong type is reported with its line.
     let mut settings: Settings = toml::from_str(text).map_err(|error| syntax(origin, error.to_string()))?;
     for item in overrides {
-        let origin = format!("--set {item}");
-        let (key, raw) = item
-            .split_once('=')
-            .ok_or_else(|| syntax(&origin, "expected key=value, for example sampling.seed=1".to_owned()))?;
+        let Some((key, raw)) = item.split_once('=') else {
+            let origin = format!("--set {}", without_keys(item));
+            return Err(syntax(&origin, "expected key=value, for example sampling.seed=1".to_owned()));
+        };
+        let origin = format!("--set {key}={}", without_keys(raw));
         let parsed = format!("value = {raw}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
         set(&mut value, key.trim(), parsed.unwrap_or_else(|| toml::Value::String(raw.to_owned())))
             .map_err(|detail| syntax(&origin, detail))?;
@@ -151,16 +155,6 @@ fn collect_keys(schema: &Json, root: &Json, path: String, keys: &mut Vec<String>
         keys.push(full.clone());
         collect_keys(schema, root, full, keys);
     }
-}
-
-/// Returns the known key that is spelt most alike, counting a right last part in a wrong table as close.
-fn nearest_key(key: &str, known: &[String]) -> Option<String> {
-    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let score = |candidate: &String| {
-        strsim::jaro_winkler(key, candidate).max(0.95 * strsim::jaro_winkler(&last(key), &last(candidate)))
-    };
-    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) > 0.75).then(|| best.clone())
 }
 
 #[cfg(test)]

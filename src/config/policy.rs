@@ -162,8 +162,15 @@ pub struct PolicySettings {
     pub base_urls: Vec<String>,
     /// Of `backend = "openai"`: the environment variable that holds the key, if there is one.
     pub api_key_env: String,
+    /// Of `backend = "openai"`: whether the key may be sent in clear: to an `http://` address that is not on this machine,
+    /// or through a proxy to one.
+    pub allow_http: bool,
     /// Of `backend = "openai"`: what is behind the model's name (a version, a hash); a change samples again.
     pub revision: String,
+    /// Of `backend = "openai"`: names under which the servers' replies may say that they are from this model. Its own name,
+    /// dated, quantised, with a path or in another case, need not be listed; any other name stops the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub served_names: Vec<String>,
     /// Of `backend = "openai"`: calls in flight to each address, 1..=4096; fewer while it says that it is overloaded.
     pub concurrency: usize,
     /// Of `backend = "openai"`: limit of each address; 0: none known.
@@ -174,6 +181,9 @@ pub struct PolicySettings {
     pub attempts_max: u32,
     /// Of `backend = "openai"`: limit of one call, in seconds.
     pub timeout_s: u64,
+    /// Of `backend = "openai"`: how long servers that bring nothing are waited for before the run stops, resumably, in
+    /// seconds; 0: for ever. No query is charged for their faults.
+    pub patience_s: u64,
     /// Of `backend = "openai"`: `"auto"` (where a response may be long), `true` or `false`.
     pub stream: Streaming,
     /// With `backend = "openai"` the name that the servers know the model by; else a GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
@@ -196,6 +206,11 @@ pub struct PolicySettings {
     pub kv_type: KvTypeName,
     /// How the model is asked to think or not to.
     pub mode_preset: ModePresetName,
+    /// Of `backend = "openai"`: keys that are left out of the request body, for servers that refuse them: `seed`,
+    /// `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `stop`. A refused `seed` is left out without being listed
+    /// here, and a refused `max_tokens` is sent as `max_completion_tokens`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omit: Vec<String>,
     /// Of `backend = "openai"`: more keys for the request body.
     pub extra: BTreeMap<String, serde_json::Value>,
 }
@@ -206,13 +221,17 @@ impl Default for PolicySettings {
             backend: PolicyBackend::Candle,
             base_urls: Vec::new(),
             api_key_env: "POLICY_API_KEY".to_owned(),
+            allow_http: false,
             revision: String::new(),
+            served_names: Vec::new(),
             concurrency: 64,
             requests_per_minute: 0,
             tokens_per_minute: 0,
             attempts_max: 8,
+            patience_s: 3600,
             timeout_s: 1800,
             stream: Streaming::Auto,
+            omit: Vec::new(),
             extra: BTreeMap::new(),
             model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
             device: DeviceName::Auto,

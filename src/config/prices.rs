@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::SettingFault;
+use super::fault::SettingFault;
 
 const DAY_MINUTES: u16 = 24 * 60;
 const MINUTE_MS: i64 = 60_000;

@@ -1,18 +1,14 @@
 //! The typed settings, their defaults and their ranges.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::ops::RangeBounds;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch::BatchSettings;
 use super::dedup::DedupSettings;
+use super::fault::{SettingFault, within};
+use super::fields::FieldSettings;
 use super::input::{AnswerIs, EvaluatedRule};
+use super::judge::{JudgeBackend, JudgeSettings, Transport};
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
-use super::prices::PriceSettings;
-use super::streaming::Streaming;
 use crate::domain::Kind;
 
 /// Everything `thinkloom.toml` can say.
@@ -43,63 +39,21 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InputSettings {
-    /// JSONL (also .gz and .zst), CSV or Parquet files; globs allowed; relative to the config file, else to the
-    /// working directory.
+    /// JSONL, JSON, CSV or TSV (each also .gz and .zst) or Parquet files; globs allowed; relative to the config file,
+    /// else to the working directory.
     pub paths: Vec<String>,
-    /// One kind for all rows; without it each row says its own.
+    /// One kind for all rows; without it each row says its own, or its file's fields and answers do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
     /// What the answers of choice questions are: `auto` (decided over each file as a whole), `letter`, `index0`, `index1`
     /// or `text`.
     pub answer_is: AnswerIs,
+    /// Columns that are no fields and go along, as one JSON object, into the column `extra` of samples; dots reach into
+    /// nested objects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
     /// The names of the fields in the input; dots reach into nested objects.
     pub fields: FieldSettings,
-}
-
-/// `[input.fields]`. A name with dots that is no field itself is a path into nested objects: `extra_info.answer`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FieldSettings {
-    /// Id of the row; rows without one get a hash of their content.
-    pub id: String,
-    /// The question.
-    pub question: String,
-    /// The reference answer.
-    pub answer: String,
-    /// The kind.
-    pub kind: String,
-    /// The choices: a list of texts, or an object or a list of objects with texts and labels.
-    pub choices: String,
-    /// The tests of a program: a list, a string, or an object of inputs and outputs.
-    pub tests: String,
-    /// Import statements that the tests need.
-    pub test_imports: String,
-    /// The function that is tested.
-    pub entry_point: String,
-    /// The dataset the row belongs to.
-    pub source: String,
-    /// What the question is about, as the dataset says; carried through.
-    pub subject: String,
-    /// Its broad category; where there is none, a rule guesses math, code, science or general.
-    pub category: String,
-}
-
-impl Default for FieldSettings {
-    fn default() -> Self {
-        Self {
-            id: "id".to_owned(),
-            question: "question".to_owned(),
-            answer: "answer".to_owned(),
-            kind: "kind".to_owned(),
-            choices: "choices".to_owned(),
-            tests: "tests".to_owned(),
-            test_imports: "test_imports".to_owned(),
-            entry_point: "entry_point".to_owned(),
-            source: "source".to_owned(),
-            subject: "subject".to_owned(),
-            category: "category".to_owned(),
-        }
-    }
 }
 
 /// How much is sampled.
@@ -140,6 +94,8 @@ pub struct SamplingSettings {
     pub budget: BudgetPolicy,
     /// Seed of the run: every rollout's own seed derives from it and from the rollout's key.
     pub seed: u64,
+    /// Go on though fewer than a tenth of the first 50 Think-on responses show any thinking.
+    pub allow_unthinking: bool,
 }
 
 impl Default for SamplingSettings {
@@ -154,6 +110,7 @@ impl Default for SamplingSettings {
             think_off_tokens_max: 1024,
             budget: BudgetPolicy::Full,
             seed: 0,
+            allow_unthinking: false,
         }
     }
 }
@@ -208,114 +165,6 @@ impl Default for SelectSettings {
     }
 }
 
-/// Who justifies the choice of mode.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JudgeBackend {
-    /// An OpenAI-style chat API.
-    Openai,
-    /// The local policy model; offline.
-    #[default]
-    Policy,
-    /// Nobody: the justification stays empty.
-    None,
-}
-
-/// How an API judge is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// One chat call per justification; `direct` is another name for it.
-    #[default]
-    #[serde(alias = "direct")]
-    Chat,
-    /// The provider's batch API: cheaper at most providers, and slower.
-    Batch,
-}
-
-/// What becomes of a query whose justifications the checks reject, each of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnRejected {
-    /// It is excluded.
-    #[default]
-    Exclude,
-    /// It is kept without a justification, and marked so.
-    Keep,
-}
-
-/// `[judge]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct JudgeSettings {
-    /// Who justifies.
-    pub backend: JudgeBackend,
-    /// Where the API is; `/chat/completions` is appended.
-    pub base_url: String,
-    /// More addresses of the same model; calls go to the least loaded, and a dead one is set aside.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub more_base_urls: Vec<String>,
-    /// How it is asked.
-    pub transport: Transport,
-    /// The model to ask for; the served name is recorded.
-    pub model: String,
-    /// The environment variable that holds the key. The key itself never stands in a file.
-    pub api_key_env: String,
-    /// Calls in flight to each address, 1..=4096; fewer while the server says that it is overloaded.
-    pub concurrency_max: usize,
-    /// Limit of each address; 0: none known.
-    pub requests_per_minute: u32,
-    /// Limit of each address, prompts and replies together; 0: none known.
-    pub tokens_per_minute: u32,
-    /// Attempts per query, counted over all restarts, 1..=100.
-    pub attempts_max: u32,
-    /// Limit of a justification, in tokens.
-    pub max_tokens: u32,
-    /// Limit of one call, in seconds.
-    pub timeout_s: u64,
-    /// `"auto"` (where a reply may be long), `true` or `false`.
-    pub stream: Streaming,
-    /// Whether an API is asked for its JSON mode (`response_format`); `false` for servers that refuse it.
-    pub json_mode: bool,
-    /// What becomes of a query whose justifications are all rejected: `exclude` or `keep`.
-    pub on_rejected: OnRejected,
-    /// What an API judge may cost over all starts, in USD: the run stops, resumably, before a call that might exceed it.
-    /// 0: no limit. A limit needs all prices.
-    pub budget_usd: f64,
-    /// More keys for the request body, for example `thinking = { type = "disabled" }`.
-    pub extra: BTreeMap<String, serde_json::Value>,
-    /// How the provider's batch API is used.
-    pub batch: BatchSettings,
-    /// What the provider charges.
-    pub prices_usd_per_mtok: PriceSettings,
-}
-
-impl Default for JudgeSettings {
-    fn default() -> Self {
-        Self {
-            backend: JudgeBackend::Policy,
-            base_url: "https://api.deepseek.com".to_owned(),
-            more_base_urls: Vec::new(),
-            transport: Transport::Chat,
-            model: "deepseek-chat".to_owned(),
-            api_key_env: "DEEPSEEK_API_KEY".to_owned(),
-            concurrency_max: 64,
-            requests_per_minute: 0,
-            tokens_per_minute: 0,
-            attempts_max: 5,
-            max_tokens: 400,
-            timeout_s: 600,
-            stream: Streaming::Auto,
-            json_mode: true,
-            on_rejected: OnRejected::Exclude,
-            budget_usd: 0.0,
-            extra: BTreeMap::new(),
-            batch: BatchSettings::default(),
-            prices_usd_per_mtok: PriceSettings::default(),
-        }
-    }
-}
-
 /// `[difficulty]`: bins over the two pass rates; the rule is in `difficulty.rs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -354,18 +203,6 @@ impl Default for OutputSettings {
     }
 }
 
-/// A setting that cannot be used: its key, and what is wrong with it.
-pub type SettingFault = (&'static str, String);
-
-pub(super) fn within<T: Display + PartialOrd + Copy>(
-    key: &'static str,
-    value: T,
-    range: impl RangeBounds<T>,
-    allowed: &str,
-) -> Result<(), SettingFault> {
-    if range.contains(&value) { Ok(()) } else { Err((key, format!("is {value}; allowed: {allowed}"))) }
-}
-
 impl Settings {
     /// Checks every value against its range, and that nothing is asked for that this version lacks.
     ///
@@ -382,6 +219,7 @@ impl Settings {
         within("policy.concurrency", policy.concurrency, 1..=4096, "1 to 4096")?;
         within("policy.attempts_max", policy.attempts_max, 1..=100, "1 to 100")?;
         within("policy.timeout_s", policy.timeout_s, 1..=86_400, "1 to 86400")?;
+        within("policy.patience_s", policy.patience_s, 0..=31_536_000, "0 (for ever) to 31536000")?;
         within("sampling.samples_per_mode", sampling.samples_per_mode, 1..=1024, "1 to 1024")?;
         within("sampling.temperature", sampling.temperature, 0.0..=2.0, "0 to 2")?;
         within("sampling.top_p", sampling.top_p, f64::MIN_POSITIVE..=1.0, "above 0, up to 1")?;
@@ -401,12 +239,17 @@ impl Settings {
         within("judge.max_tokens", judge.max_tokens, TOKENS, TOKENS_TEXT)?;
         within("judge.budget_usd", judge.budget_usd, 0.0..=1e9, "0 (no limit) to 1000000000")?;
         within("judge.timeout_s", judge.timeout_s, 1..=86_400, "1 to 86400")?;
+        within("judge.patience_s", judge.patience_s, 0..=31_536_000, "0 (for ever) to 31536000")?;
         within("judge.batch.requests_max", judge.batch.requests_max, 1..=50_000, "1 to 50000")?;
         within("judge.batch.file_mib_max", judge.batch.file_mib_max, 1..=200, "1 to 200")?;
         within("judge.batch.under_way_max", judge.batch.under_way_max, 1..=64, "1 to 64")?;
         within("judge.batch.fill_s", judge.batch.fill_s, 0.0..=86_400.0, "0 to 86400")?;
         within("judge.batch.poll_s", judge.batch.poll_s, 0.01..=3600.0, "0.01 to 3600")?;
         judge.prices_usd_per_mtok.check()?;
+        super::secrets::check_name("policy.api_key_env", &policy.api_key_env)?;
+        super::secrets::check_name("judge.api_key_env", &judge.api_key_env)?;
+        super::secrets::check_extra("policy.extra", &policy.extra)?;
+        super::secrets::check_extra("judge.extra", &judge.extra)?;
         let above_zero = f64::MIN_POSITIVE..=1.0;
         within("difficulty.easy_off_min", difficulty.easy_off_min, above_zero.clone(), "above 0, up to 1")?;
         within("difficulty.medium_on_min", difficulty.medium_on_min, above_zero, "above 0, up to 1")?;
@@ -465,6 +308,7 @@ impl Settings {
         if judge.transport == Transport::Batch && !judge.more_base_urls.is_empty() {
             return fault("judge.more_base_urls", "is set, but a batch goes to judge.base_url alone");
         }
+        super::omit::check(policy, judge)?;
         let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
         if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
             return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::shingles::{Shingles, hash_bytes};
 use super::spelling::{can_be_misspelt, respell};
 use super::store::{RowStore, StoreError};
+use super::wording::differ_in_wording_only;
 use super::words::SENTENCE_END;
 use crate::config::{DedupSettings, Variants};
 
@@ -136,8 +137,14 @@ fn confirm_group(
             continue;
         }
         let threshold = settings.near_duplicate_threshold;
-        let found = similarity(&later_text, &*texts.of(earlier)?, texts.n, threshold);
-        if found >= threshold {
+        let earlier_text = texts.of(earlier)?;
+        let found = similarity(&later_text, &earlier_text, texts.n, threshold);
+        let is_same_in_other_words = || {
+            found >= settings.same_answer_threshold
+                && texts.store.share_telling_answer(later, earlier)
+                && differ_in_wording_only(&later_text.text, &earlier_text.text)
+        };
+        if found >= threshold || is_same_in_other_words() {
             has_relative |= is_variant;
             edges.push(Edge { later, earlier, similarity: found as f32 });
         }

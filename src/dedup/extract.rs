@@ -2,7 +2,7 @@
 
 use super::contamination::{Benchmarks, Hit};
 use super::exact::exact_key;
-use super::gold::gold_key;
+use super::gold::{gold_key, is_telling};
 use super::minhash::{Bands, MinHasher};
 use super::{shingles, words};
 use crate::config::DedupSettings;
@@ -49,6 +49,8 @@ pub struct Features {
     pub exact: u128,
     /// Equal for equal answers; `None` if the query has none.
     pub gold: Option<u64>,
+    /// Whether near texts that share the answer may ask the same.
+    pub is_gold_telling: bool,
     /// Normalised text of question and choices.
     pub text: String,
     /// One key per band; empty if near-duplicates are not looked for or the text has no words.
@@ -96,6 +98,7 @@ impl Extractor {
         Features {
             exact: exact_key(kind, question, choices),
             gold: gold_key(kind, answer, choices, tests),
+            is_gold_telling: is_telling(kind, answer, choices),
             keys,
             hit: self.benchmarks.find(&text, question, answer),
             text,

@@ -3,6 +3,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::shingles::hash_bytes;
+use super::wording;
 use crate::domain::Kind;
 
 /// Returns a key that equal reference answers share, never 0; `None` if there is no answer to compare.
@@ -25,6 +26,14 @@ pub fn gold_key(kind: Kind, gold: &str, choices: &[String], tests: &[String]) ->
         Kind::Math | Kind::Numeric => number(gold).unwrap_or_else(|| collapse(gold)),
     };
     (!text.is_empty()).then(|| hash_bytes(text.as_bytes()).max(1))
+}
+
+/// Returns whether two queries with near texts and this answer may be the same question: see [`wording::is_telling`]. Of a
+/// choice its text counts.
+#[must_use]
+pub fn is_telling(kind: Kind, gold: &str, choices: &[String]) -> bool {
+    let text = if kind == Kind::Choice { choice_text(gold, choices) } else { Some(gold) };
+    text.is_some_and(|text| wording::is_telling(kind, text))
 }
 
 fn choice_text<'a>(gold: &str, choices: &'a [String]) -> Option<&'a str> {

@@ -1,14 +1,14 @@
 //! What the first pass found, in a file: blocks of rows, and behind them, if the file is kept as an index, what it covers.
 //!
 //! ```text
-//! block   keys, band by band (u32 each) | rows (exact, gold, ordinal, takes part, four lengths) | records
+//! block   keys, band by band (u32 each) | rows (exact, gold, ordinal, flags, four lengths) | records
 //! footer  JSON: version, settings, files, blocks with their checksums | its length (u64) | magic (8 bytes)
 //! ```
 //! All numbers are little-endian. A record is the row's id, a note of the caller's, the benchmark hit and the normalised
 //! text. Rows are only ever added; an index is extended by writing further blocks and a new footer over the old one. A file
 //! that was cut or changed is not read but refused, and the caller starts again from the input: the index is a cache.
 //!
-//! Memory: 57 bytes per row, and one block of at most 16,384 rows while rows are added.
+//! Memory: 58 bytes per row, and one block of at most 16,384 rows while rows are added.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -24,6 +24,9 @@ const MAGIC: &[u8; 8] = b"tldedup1";
 const BLOCK_ROWS: usize = 16_384;
 /// Records of a block, at most about.
 const BLOCK_BYTES: usize = 32 << 20;
+/// Flags of a row.
+const TAKES_PART: u64 = 1;
+const TELLING_GOLD: u64 = 2;
 const ROW_BYTES: usize = 16 + 8 + 8 + 1 + 4 * 4;
 
 /// What can be wrong with the file.
@@ -89,6 +92,7 @@ pub struct RowStore {
     /// 0 for none.
     pub(super) gold: Vec<u64>,
     pub(super) takes_part: Vec<bool>,
+    is_gold_telling: Vec<bool>,
     ordinals: Vec<u64>,
     places: Vec<u64>,
     lengths: Vec<[u32; 4]>,
@@ -108,6 +112,7 @@ impl RowStore {
             exact: Vec::new(),
             gold: Vec::new(),
             takes_part: Vec::new(),
+            is_gold_telling: Vec::new(),
             ordinals: Vec::new(),
             places: Vec::new(),
             lengths: Vec::new(),
@@ -175,7 +180,8 @@ impl RowStore {
             self.exact.push(u128::from(at(0, 8)) | u128::from(at(8, 8)) << 64);
             self.gold.push(at(16, 8));
             self.ordinals.push(at(24, 8));
-            self.takes_part.push(at(32, 1) == 1);
+            self.takes_part.push(at(32, 1) & TAKES_PART != 0);
+            self.is_gold_telling.push(at(32, 1) & TELLING_GOLD != 0);
             let lengths = [33, 37, 41, 45].map(|start| u32::try_from(at(start, 4)).unwrap_or(0));
             self.places.push(place);
             self.lengths.push(lengths);
@@ -201,6 +207,7 @@ impl RowStore {
         self.exact.push(features.map_or(0, |features| features.exact));
         self.gold.push(features.and_then(|features| features.gold).unwrap_or(0));
         self.takes_part.push(features.is_some());
+        self.is_gold_telling.push(features.is_some_and(|features| features.is_gold_telling));
         self.ordinals.push(ordinal);
         self.places.push(self.records.len() as u64);
         self.lengths.push(parts.map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX)));
@@ -239,7 +246,9 @@ impl RowStore {
             bytes.extend_from_slice(&self.exact.get(row).copied().unwrap_or(0).to_le_bytes());
             bytes.extend_from_slice(&self.gold.get(row).copied().unwrap_or(0).to_le_bytes());
             bytes.extend_from_slice(&self.ordinal(row as u32).to_le_bytes());
-            bytes.push(u8::from(self.takes_part(row as u32)));
+            let telling = self.is_gold_telling.get(row).copied().unwrap_or(false);
+            let flags = (TAKES_PART * u64::from(self.takes_part(row as u32))) | (TELLING_GOLD * u64::from(telling));
+            bytes.push(flags as u8);
             for length in self.lengths.get(row).copied().unwrap_or_default() {
                 bytes.extend_from_slice(&length.to_le_bytes());
             }
@@ -306,6 +315,13 @@ impl RowStore {
     pub(super) fn answers_differ(&self, one: u32, other: u32) -> bool {
         let gold = |row: u32| self.gold.get(row as usize).copied().unwrap_or(0);
         gold(one) != 0 && gold(other) != 0 && gold(one) != gold(other)
+    }
+
+    /// Returns whether two rows have the same answer, and one that says something.
+    pub(super) fn share_telling_answer(&self, one: u32, other: u32) -> bool {
+        let gold = |row: u32| self.gold.get(row as usize).copied().unwrap_or(0);
+        let is_telling = |row: u32| self.is_gold_telling.get(row as usize).copied().unwrap_or(false);
+        gold(one) != 0 && gold(one) == gold(other) && is_telling(one) && is_telling(other)
     }
 
     pub(super) fn has_hit(&self, row: u32) -> bool {
@@ -387,6 +403,7 @@ mod tests {
         Features {
             exact: u128::from(number) << 64 | 7,
             gold: (!number.is_multiple_of(3)).then_some(number),
+            is_gold_telling: number.is_multiple_of(2),
             text: format!("text {number}"),
             keys: (0..bands).map(|band| (number * 31 + band as u64) as u32).collect(),
             hit: None,
@@ -411,6 +428,8 @@ mod tests {
             assert_eq!((record.id, record.note), (format!("id{number}"), number.to_le_bytes().to_vec()));
             assert_eq!(store.ordinal(row), 2 * number);
             assert_eq!(store.takes_part(row), !number.is_multiple_of(5));
+            let is_telling = !number.is_multiple_of(5) && !number.is_multiple_of(3) && number.is_multiple_of(2);
+            assert_eq!(store.share_telling_answer(row, row), is_telling, "{number}");
             if store.takes_part(row) {
                 assert_eq!(record.text, format!("text {number}"));
                 assert_eq!(keys[number as usize], (number * 31 + 2) as u32);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Origin, QueryId, stable_names};
 
 /// Why a query gives no sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExclusionReason {
     /// The line is not UTF-8.
     InvalidUtf8,
@@ -48,6 +48,9 @@ pub enum ExclusionReason {
     PromptTooLong,
     /// The policy's server gave no response within its attempts, or refused the request.
     PolicyFailed,
+    /// The policy's or the judge's server fell at three separate times while the query was asked, and again when it was
+    /// asked alone.
+    ServerFailedOnIt,
     /// Responses or verdicts that a decision needs are not stored, and only stored facts were read.
     NotStored,
     /// The judge gave no usable justification within its attempts.
@@ -77,6 +80,7 @@ stable_names!(ExclusionReason {
     TemplateCollision => "template_collision",
     PromptTooLong => "prompt_too_long",
     PolicyFailed => "policy_failed",
+    ServerFailedOnIt => "server_failed_on_it",
     NotStored => "not_stored",
     JudgeFailed => "judge_failed",
     JustificationRejected => "justification_rejected",

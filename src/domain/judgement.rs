@@ -15,6 +15,10 @@ pub enum AttemptOutcome {
     Refused,
     /// The request itself was rejected and never can succeed.
     Rejected,
+    /// The server, or what stands before it, failed as a whole; does not count as an attempt.
+    ServerDown,
+    /// The server fell again when this was asked alone; it is not asked again.
+    ServerFell,
     /// The batch that held it ended (expired, cancelled) before it was answered.
     Unanswered,
 }
@@ -25,5 +29,7 @@ stable_names!(AttemptOutcome {
     Unreachable => "unreachable",
     Refused => "refused",
     Rejected => "rejected",
+    ServerDown => "server_down",
+    ServerFell => "server_fell",
     Unanswered => "unanswered",
 });

@@ -91,6 +91,9 @@ pub struct QueryLabels {
     pub category: Option<String>,
     /// The earliest query of those that are near to it and have other answers.
     pub variant_of: Option<QueryId>,
+    /// Columns that `input.keep` names, as a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<String>,
 }
 
 impl Query {

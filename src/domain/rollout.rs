@@ -68,4 +68,28 @@ pub struct Rollout {
     pub prompt_tokens: u32,
     /// Tokens of `text`, those that the preset forced included.
     pub completion_tokens: u32,
+    /// How it was read, where a server sent it.
+    pub reading: Reading,
+}
+
+/// How a response was read from a server's reply.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Whether `completion_tokens` is an estimate.
+    pub length_estimated: bool,
+    /// Whether its text or end is another than what it was stored with: a later reader read the stored reply again.
+    pub is_reread: bool,
+    /// The length by which it is compared with its query's others, where that is not `completion_tokens`.
+    pub compared_tokens: Option<u32>,
+    /// The reply, until it is stored.
+    pub reply: Option<RawReply>,
+}
+
+/// A server's reply as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawReply {
+    /// Version of the reading that read it first.
+    pub reader: u32,
+    /// Its body; of a stream, the body that it would have had in one piece.
+    pub body: String,
 }

@@ -2,7 +2,7 @@
 //!
 //! Plain data, no tensors. A block covers [`BLOCK_TOKENS`] positions. Full blocks of prompts are registered under a
 //! hash of all tokens up to their end, so that the samples of one query, and the queries under one instruction, share
-//! them; a registered block that nobody holds stays cached until its memory is needed (least recently released first).
+//! them; a registered block that nobody holds stays cached until its memory is needed, or too many others were released since.
 //!
 //! I8: free + cached + held = total; a block is in exactly one of the three.
 
@@ -11,11 +11,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
-use super::model::BLOCK_TOKENS;
-
-/// Index of a KV block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BlockId(pub usize);
+use super::model::{BLOCK_TOKENS, BlockId};
 
 /// Identity of a prompt prefix that ends at a block's end: a truncated SHA-256 of its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +89,7 @@ pub struct BlockPool {
     free: Vec<BlockId>,
     by_prefix: PrefixMap<BlockId>,
     cached: BTreeMap<u64, BlockId>,
+    cached_max: usize,
     held: usize,
     clock: u64,
 }
@@ -106,9 +103,18 @@ impl BlockPool {
             free: (0..total).rev().map(BlockId).collect(),
             by_prefix: PrefixMap::default(),
             cached: BTreeMap::new(),
+            cached_max: total,
             held: 0,
             clock: 0,
         }
+    }
+
+    /// Keeps at most so many blocks that nobody holds. Blocks are taken again in the reverse order of their release, so
+    /// that memory which the system gives when it is first written stays near what is held and cached at once.
+    #[must_use]
+    pub fn with_cached_max(mut self, cached_max: usize) -> Self {
+        self.cached_max = cached_max;
+        self
     }
 
     /// Returns how many blocks there are.
@@ -121,16 +127,19 @@ impl BlockPool {
     pub fn take(&mut self) -> Option<BlockId> {
         let block = match self.free.pop() {
             Some(block) => block,
-            None => {
-                let (_, block) = self.cached.pop_first()?;
-                if let Some(prefix) = self.blocks[block.0].prefix.take() {
-                    self.by_prefix.remove(&prefix);
-                }
-                block
-            }
+            None => self.forget_oldest()?,
         };
         self.blocks[block.0].holders = 1;
         self.held += 1;
+        Some(block)
+    }
+
+    /// Takes the block that was released first out of the cache.
+    fn forget_oldest(&mut self) -> Option<BlockId> {
+        let (_, block) = self.cached.pop_first()?;
+        if let Some(prefix) = self.blocks[block.0].prefix.take() {
+            self.by_prefix.remove(&prefix);
+        }
         Some(block)
     }
 
@@ -162,9 +171,10 @@ impl BlockPool {
         }
     }
 
-    /// Takes one holder away from each block.
-    pub fn release(&mut self, blocks: impl IntoIterator<Item = BlockId>) {
-        for block in blocks {
+    /// Takes one holder away from each block of a sequence, given in its order. Its end is forgotten before its beginning,
+    /// without which the end is not found.
+    pub fn release(&mut self, blocks: impl IntoIterator<Item = BlockId, IntoIter: DoubleEndedIterator>) {
+        for block in blocks.into_iter().rev() {
             let state = &mut self.blocks[block.0];
             debug_assert!(state.holders > 0, "I8: a block is released once per holder");
             state.holders -= 1;
@@ -179,6 +189,10 @@ impl BlockPool {
             } else {
                 self.free.push(block);
             }
+        }
+        while self.cached.len() > self.cached_max {
+            let oldest = self.forget_oldest();
+            self.free.extend(oldest);
         }
     }
 
@@ -227,10 +241,45 @@ mod tests {
         assert_i8(&pool);
     }
 
+    #[test]
+    fn of_a_prompt_longer_than_the_cache_the_beginning_is_kept() {
+        let mut pool = BlockPool::new(8).with_cached_max(2);
+        let hashes = prefix_hashes(&(0..64).collect::<Vec<u32>>());
+        let blocks: Vec<BlockId> = hashes.iter().filter_map(|_| pool.take()).collect();
+        for (block, hash) in blocks.iter().zip(&hashes) {
+            pool.register(*block, *hash);
+        }
+        pool.release(blocks.clone());
+        assert_eq!(pool.hold_prefix(&hashes), blocks[..2]);
+    }
+
+    #[test]
+    fn a_bounded_cache_forgets_what_was_released_first_and_uses_no_further_memory() {
+        let mut pool = BlockPool::new(100).with_cached_max(2);
+        let mut used = HashSet::new();
+        for prompt in 0..20 {
+            let hashes = prefix_hashes(&(prompt..prompt + 32).collect::<Vec<u32>>());
+            let blocks = [pool.take().unwrap(), pool.take().unwrap()];
+            for (block, hash) in blocks.into_iter().zip(&hashes) {
+                pool.register(block, *hash);
+            }
+            used.extend(blocks);
+            pool.release(blocks);
+            assert_i8(&pool);
+            assert_eq!(pool.counts().cached, 2);
+            assert_eq!(pool.hold_prefix(&hashes), blocks, "the last prompt is known");
+            pool.release(blocks);
+        }
+        assert_eq!(used.len(), 4, "two held, two cached");
+    }
+
     proptest::proptest! {
         #[test]
-        fn i8_holds_under_any_sequence_of_calls(actions in proptest::collection::vec((0_u8..4, 0_usize..8), 0..200)) {
-            let mut pool = BlockPool::new(5);
+        fn i8_holds_under_any_sequence_of_calls(
+            cached_max in 0_usize..6,
+            actions in proptest::collection::vec((0_u8..4, 0_usize..8), 0..200),
+        ) {
+            let mut pool = BlockPool::new(5).with_cached_max(cached_max);
             let hashes = prefix_hashes(&(0..128).collect::<Vec<u32>>());
             let mut held: Vec<BlockId> = Vec::new();
             for (action, index) in actions {

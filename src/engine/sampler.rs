@@ -14,8 +14,11 @@
 //! order, by 16 lanes in blocks of 256 logits, without fused operations, so that all vector units give the same bits.
 //! Blocks whose likeliest token is less likely than e^-32 of the likeliest of all are left out of the sums: they are
 //! below the rounding of what they would be added to.
+//!
+//! A logit that is not a number, or is infinite, is an error: such a model is broken. Minus infinity stands for a token that
+//! is never picked, and is none as long as there are others.
 
-use super::model::{Draw, Picked, exp};
+use super::model::{Draw, PickFault, Picked, exp};
 
 /// Lanes of the partial sums: wide enough for any vector unit, fixed so that sums are the same everywhere.
 const LANES: usize = 16;
@@ -42,18 +45,28 @@ pub struct Scratch {
 
 /// Picks the next token from one row of logits by the rule of this module. For many rows [`pick_with`] saves the
 /// allocations.
-pub fn pick(logits: &[f32], draw: &Draw) -> Picked {
+///
+/// # Errors
+/// [`PickFault::NotFinite`], or [`PickFault::NoToken`] if the draw allows none.
+pub fn pick(logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     pick_with(&mut Scratch::default(), logits, draw)
 }
 
 /// As [`pick`], in memory that is used again.
-pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
+///
+/// # Errors
+/// As [`pick`].
+pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     if let Some(allowed) = &draw.allowed {
         // As if there were no other tokens; their log-probabilities, too.
         let (ids, kept): (Vec<u32>, Vec<f32>) =
             allowed.tokens().filter_map(|id| Some((id, *logits.get(id as usize)?))).unzip();
-        let picked = pick_with(scratch, &kept, &Draw { allowed: None, ..draw.clone() });
-        return Picked { token: ids.get(picked.token as usize).copied().unwrap_or(0), ..picked };
+        if kept.is_empty() {
+            return Err(PickFault::NoToken);
+        }
+        let picked = pick_with(scratch, &kept, &Draw { allowed: None, ..draw.clone() })?;
+        let token = ids.get(picked.token as usize).copied().ok_or(PickFault::NoToken)?;
+        return Ok(Picked { token, ..picked });
     }
     pulp::Arch::new().dispatch(Pick { scratch, logits, draw })
 }
@@ -66,17 +79,20 @@ struct Pick<'a> {
 }
 
 impl pulp::WithSimd for Pick<'_> {
-    type Output = Picked;
+    type Output = Result<Picked, PickFault>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Picked {
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
         pick_in(self.scratch, self.logits, self.draw)
     }
 }
 
 #[inline(always)]
-fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
-    let highest = find_highest(logits, &mut scratch.highest);
+fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
+    let (highest, faults) = find_highest(logits, &mut scratch.highest);
+    if faults > 0 || !highest.is_finite() {
+        return Err(PickFault::NotFinite);
+    }
     let plain = weigh(logits, Scale { highest, inverse: 1.0 }, scratch);
     let token = if draw.temperature <= 0.0 {
         likeliest(logits, highest, &scratch.highest)
@@ -86,7 +102,7 @@ fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Picked {
         draw_token(scratch, logits, draw, Scale { highest, inverse }, plain)
     };
     let distance = logits.get(token as usize).map_or(f32::NAN, |logit| logit - highest);
-    Picked { token, log_probability: (f64::from(distance) - plain.ln()) as f32 }
+    Ok(Picked { token, log_probability: (f64::from(distance) - plain.ln()) as f32 })
 }
 
 /// What turns logits into weights.
@@ -117,27 +133,30 @@ fn higher(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// Returns the highest logit, and writes that of each block.
+/// Returns the highest logit and whether some are not numbers (more than 0), and writes the highest of each block.
 #[inline(always)]
-fn find_highest(logits: &[f32], by_block: &mut Vec<f32>) -> f32 {
+fn find_highest(logits: &[f32], by_block: &mut Vec<f32>) -> (f32, u32) {
     let (full, last) = blocks(logits);
+    let mut faults = [0_u32; LANES];
     by_block.clear();
     // Plain loops, not adapters: what a library's function calls is not compiled for the vector unit at hand.
     for block in full {
-        by_block.push(block_highest(block));
+        by_block.push(block_highest(block, &mut faults));
     }
     if let Some(block) = &last {
-        by_block.push(block_highest(block));
+        by_block.push(block_highest(block, &mut faults));
     }
-    by_block.iter().copied().fold(f32::NEG_INFINITY, higher)
+    let highest = by_block.iter().copied().fold(f32::NEG_INFINITY, higher);
+    (highest, faults.iter().fold(0, |all, fault| all | fault))
 }
 
 #[inline(always)]
-fn block_highest(block: &[f32; BLOCK]) -> f32 {
+fn block_highest(block: &[f32; BLOCK], faults: &mut [u32; LANES]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for chunk in block.as_chunks::<LANES>().0 {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+        for ((lane, fault), &logit) in lanes.iter_mut().zip(faults.iter_mut()).zip(chunk) {
             *lane = higher(*lane, logit);
+            *fault |= u32::from(logit.is_nan());
         }
     }
     reduce(lanes, higher)
@@ -235,8 +254,9 @@ fn draw_token(scratch: &mut Scratch, logits: &[f32], draw: &Draw, scale: Scale, 
             return id_of(entry);
         }
     }
-    // Rounding may leave a sliver; it belongs to the last.
-    candidates.last().map_or(0, |&entry| id_of(entry))
+    // Rounding may leave a sliver; it belongs to the last that weighs anything.
+    let last = candidates.iter().rev().find(|&&entry| scale.weight(logit_of(entry)) > 0.0);
+    last.or(candidates.last()).map_or(0, |&entry| id_of(entry))
 }
 
 /// Returns a number that is higher for tokens that rank earlier: the logit's bits in an order that integers have, then

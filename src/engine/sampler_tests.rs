@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn pick(logits: &[f32], draw: &Draw) -> Picked {
+    super::pick(logits, draw).unwrap()
+}
+
 fn draw(temperature: f32, uniform: f32) -> Draw {
     Draw { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, uniform, allowed: None }
 }
@@ -95,7 +99,7 @@ proptest! {
         let mut scratch = Scratch::default();
         for logits in rows {
             for draw in [draw(0.0, 0.3), draw(0.8, 0.3), Draw { top_k: 5, top_p: 0.9, ..draw(0.8, 0.3) }] {
-                prop_assert_eq!(pick_with(&mut scratch, &logits, &draw), pick(&logits, &draw));
+                prop_assert_eq!(pick_with(&mut scratch, &logits, &draw), super::pick(&logits, &draw));
             }
         }
     }
@@ -151,17 +155,30 @@ fn a_lowest_random_number_does_not_pick_what_is_next_to_impossible() {
 }
 
 #[test]
-fn rows_without_any_number_give_a_token_all_the_same() {
+fn logits_that_are_not_finite_are_an_error_and_masked_ones_are_never_picked() {
     for draw in [draw(0.0, 0.5), draw(1.0, 0.5), Draw { top_k: 2, top_p: 0.5, ..draw(1.0, 0.5) }] {
-        assert_eq!(pick(&[f32::NAN; 3], &draw).token, 0);
-        assert!(pick(&[f32::NEG_INFINITY; 3], &draw).token < 3);
+        let mut logits = vec![0.5_f32; 700];
+        logits[699] = 20.0;
+        // So unlikely that no sum would hold it.
+        for (place, fault) in [(3, f32::NAN), (300, -f32::NAN), (698, f32::INFINITY)] {
+            let mut broken = logits.clone();
+            broken[place] = fault;
+            assert_eq!(super::pick(&broken, &draw), Err(PickFault::NotFinite), "{fault} at {place}");
+        }
+        assert_eq!(super::pick(&[f32::NEG_INFINITY; 3], &draw), Err(PickFault::NotFinite));
+        let mut masked = vec![f32::NEG_INFINITY; 700];
+        masked[600] = -3.0;
+        let picked = pick(&masked, &draw);
+        assert_eq!((picked.token, picked.log_probability), (600, 0.0));
+        let none = Some(std::sync::Arc::new(crate::grammar::TokenSet::empty(700)));
+        assert_eq!(super::pick(&logits, &Draw { allowed: none, ..draw }), Err(PickFault::NoToken));
     }
 }
 
 #[test]
 fn only_allowed_tokens_are_picked_as_if_there_were_no_others() {
     let logits: Vec<f32> = (0..600).map(|index| ((index * 37) % 101) as f32 / 10.0).collect();
-    let mut allowed = crate::engine::grammar::TokenSet::empty(logits.len());
+    let mut allowed = crate::grammar::TokenSet::empty(logits.len());
     let ids = [3_u32, 64, 65, 300, 599];
     ids.iter().for_each(|&id| allowed.insert(id));
     let kept: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();

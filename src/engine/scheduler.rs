@@ -11,9 +11,10 @@
 
 use std::collections::VecDeque;
 
+use super::caught::caught;
 use super::error::EngineError;
-use super::kv::{BlockCounts, BlockId, BlockPool, PrefixHash, PrefixSet, prefix_hashes};
-use super::model::{BLOCK_TOKENS, Picked, Row, StepInput};
+use super::kv::{BlockCounts, BlockPool, PrefixHash, PrefixSet, prefix_hashes};
+use super::model::{BLOCK_TOKENS, BlockId, Picked, Row, StepInput};
 use super::sequence::{Completion, Progress, Sequence, SequenceSpec};
 use super::tokenizer::Vocabulary;
 
@@ -216,19 +217,15 @@ impl Scheduler {
         self.running.iter().map(|entry| (entry.id, &entry.sequence))
     }
 
-    /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order) and returns what finished;
-    /// `None` stands for a sequence that was given up.
-    ///
-    /// # Errors
-    /// As [`Sequence::push`]; the scheduler is of no use then.
+    /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order, or why there is none) and returns what
+    /// ended. A sequence that fails, by an error or a panic, ends alone.
     pub fn apply(
         &mut self,
-        picked: &[Picked],
+        picked: Vec<Result<Picked, EngineError>>,
         vocabulary: &Vocabulary,
-    ) -> Result<Vec<(SequenceId, Option<Completion>)>, EngineError> {
-        let mut picked = picked.iter();
-        let mut finished = Vec::new();
-        let mut failure = None;
+    ) -> Vec<(SequenceId, Result<Completion, EngineError>)> {
+        let mut picked = picked.into_iter();
+        let mut ended = Vec::new();
         let Self { running, pool, lengths, .. } = self;
         running.retain_mut(|entry| {
             let is_sampled = entry.planned > 0 && entry.planned == entry.remaining();
@@ -242,30 +239,26 @@ impl Scheduler {
             if !is_sampled {
                 return true;
             }
-            let picked = *picked.next().expect("one token is sampled per sequence that asked for logits");
-            match entry.sequence.push(picked, vocabulary) {
-                Ok(Progress::Continues { unchanged }) => {
+            let picked = picked.next().expect("one token is sampled per sequence that asked for logits");
+            let sequence = &mut entry.sequence;
+            let result = match caught(|| picked.and_then(|picked| sequence.push(picked, vocabulary))) {
+                Ok(Ok(Progress::Continues { unchanged })) => {
                     entry.computed = entry.computed.min(unchanged);
-                    true
+                    return true;
                 }
-                Ok(Progress::Finished(reason)) => {
+                Ok(Ok(Progress::Finished(reason))) => {
                     lengths.record(&entry.sequence);
-                    finished.push((entry.id, Some(entry.sequence.completion(reason))));
-                    pool.release(entry.blocks.drain(..));
-                    false
+                    Ok(entry.sequence.completion(reason))
                 }
-                Ok(Progress::GivenUp) => {
-                    finished.push((entry.id, None));
-                    pool.release(entry.blocks.drain(..));
-                    false
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    true
-                }
-            }
+                Ok(Ok(Progress::GivenUp)) => Err(EngineError::GivenUp),
+                Ok(Err(error)) => Err(error),
+                Err(panic) => Err(EngineError::Response(panic)),
+            };
+            ended.push((entry.id, result));
+            pool.release(entry.blocks.drain(..));
+            false
         });
-        failure.map_or(Ok(finished), Err)
+        ended
     }
 
     fn admit(&mut self) {

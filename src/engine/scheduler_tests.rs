@@ -1,6 +1,6 @@
 use super::super::testing::tiny_vocabulary;
 use super::*;
-use crate::domain::FinishReason;
+use thinkloom_domain::FinishReason;
 
 fn sequence(prompt_tokens: usize, tokens_max: u32, salt: u32) -> Sequence {
     let prompt = (0..prompt_tokens as u32).map(|i| if i < 20 { 40 + i } else { 40 + (i + salt) % 60 }).collect();
@@ -33,9 +33,9 @@ fn run(mut scheduler: Scheduler) -> Vec<(SequenceId, Completion)> {
             assert_eq!(scheduler.waiting_count() + scheduler.running_count(), 0, "a scheduler never stalls");
             return finished;
         }
-        let tokens: Vec<Picked> = scheduler.sampling().map(|sequence| next_token(sequence.tokens())).collect();
+        let tokens: Vec<_> = scheduler.sampling().map(|sequence| Ok(next_token(sequence.tokens()))).collect();
         assert_eq!(tokens.len(), input.rows.iter().filter(|row| row.wants_logits).count());
-        let ended = scheduler.apply(&tokens, &vocabulary).unwrap();
+        let ended = scheduler.apply(tokens, &vocabulary);
         finished.extend(ended.into_iter().map(|(id, completion)| (id, completion.expect("none has a bound"))));
     }
     panic!("the scheduler did not come to an end");
@@ -76,7 +76,7 @@ fn samples_of_one_prompt_compute_it_once() {
     }
     scheduler.plan();
     assert_eq!(scheduler.input().rows.len(), 40, "the first computes the prompt, the others wait for it");
-    scheduler.apply(&[Picked { token: 50, log_probability: 0.0 }], &tiny_vocabulary()).unwrap();
+    scheduler.apply(vec![Ok(Picked { token: 50, log_probability: 0.0 })], &tiny_vocabulary());
     scheduler.plan();
     // One decoding row, and the unshared last 8 prompt tokens of each of the three others.
     assert_eq!(scheduler.input().rows.len(), 1 + 3 * 8);
@@ -107,8 +107,8 @@ fn towards_the_end_the_longest_expected_start_first_and_nothing_is_overtaken_for
     let vocabulary = tiny_vocabulary();
     let step = |scheduler: &mut Scheduler| {
         scheduler.plan();
-        let picked: Vec<Picked> = scheduler.sampling().map(|sequence| next_token(sequence.tokens())).collect();
-        scheduler.apply(&picked, &vocabulary).unwrap()
+        let picked: Vec<_> = scheduler.sampling().map(|sequence| Ok(next_token(sequence.tokens()))).collect();
+        scheduler.apply(picked, &vocabulary)
     };
     step(&mut scheduler);
     assert_eq!(step(&mut scheduler).len(), 3);

@@ -9,10 +9,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::Arc;
 
 use super::error::EngineError;
-use super::grammar::{Grammar, Matcher, TokenSet};
+use super::grammar::{Grammar, Matcher, TokenSet, TooComplex};
 use super::model::{Draw, Picked};
 use super::tokenizer::Vocabulary;
-use crate::domain::{CloseCause, FinishReason};
+use thinkloom_domain::{CloseCause, FinishReason};
 
 /// How a first phase (the thinking) is brought to an answer by the mode preset.
 ///
@@ -195,25 +195,28 @@ impl Sequence {
     }
 
     /// Returns how the next token is to be picked; takes one number from the random stream unless sampling is greedy.
-    pub fn draw(&mut self, vocabulary: &Vocabulary) -> Draw {
-        let allowed = self.allowed(vocabulary);
+    ///
+    /// # Errors
+    /// [`EngineError::Response`] if the grammar leaves too many ways to go on.
+    pub fn draw(&mut self, vocabulary: &Vocabulary) -> Result<Draw, EngineError> {
+        let allowed = self.allowed(vocabulary).map_err(|error| EngineError::Response(error.to_string()))?;
         let SequenceSpec { temperature, top_k, top_p, min_p, .. } = self.spec;
         // 24 bits: every f32 in [0, 1) with equal spacing.
         let uniform = if temperature > 0.0 { (self.rng.next_u32() >> 8) as f32 / (1_u32 << 24) as f32 } else { 0.0 };
-        Draw { temperature, top_p, top_k, min_p, uniform, allowed }
+        Ok(Draw { temperature, top_p, top_k, min_p, uniform, allowed })
     }
 
     /// Returns the tokens that the grammar allows next: those that go on with the text, and those that end the turn
     /// where the text is whole.
-    fn allowed(&self, vocabulary: &Vocabulary) -> Option<Arc<TokenSet>> {
-        let matcher = self.matcher.as_ref()?;
-        let set = matcher.allowed(vocabulary.trie(), self.spec.tokens_max.saturating_sub(self.sampled));
+    fn allowed(&mut self, vocabulary: &Vocabulary) -> Result<Option<Arc<TokenSet>>, TooComplex> {
+        let Some(matcher) = self.matcher.as_mut() else { return Ok(None) };
+        let set = matcher.allowed(vocabulary.trie(), self.spec.tokens_max.saturating_sub(self.sampled))?;
         if !matcher.is_complete() && !set.is_empty() {
-            return Some(set);
+            return Ok(Some(set));
         }
         let mut set = TokenSet::clone(&set);
         vocabulary.end_tokens().iter().for_each(|&token| set.insert(token));
-        Some(Arc::new(set))
+        Ok(Some(Arc::new(set)))
     }
 
     /// Returns the bytes of the text that no later token can take back, and how many of the completion's tokens end in

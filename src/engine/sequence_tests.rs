@@ -1,7 +1,7 @@
 //! The rules that end a sequence, token by token.
 
 use super::*;
-use crate::engine::testing::tiny_vocabulary;
+use crate::testing::tiny_vocabulary;
 
 fn spec(tokens_max: u32, stops: &[&str], close: Option<ForcedClose>) -> SequenceSpec {
     SequenceSpec {

@@ -19,7 +19,7 @@ use super::weights::GgufFile;
 
 /// Returns the path of `fixtures/tiny-llama.gguf`, which `tests/tools/make_tiny_model.py` wrote.
 pub fn tiny_model_path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama.gguf")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-llama.gguf")
 }
 
 /// Loads its vocabulary: one token per byte, and a few special tokens.
@@ -456,7 +456,7 @@ fn gguf_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::weights::{LayerPart, Part, Weights};
+    use crate::weights::{LayerPart, Part, Weights};
 
     #[test]
     fn a_random_model_is_written_as_gguf_with_permuted_queries() {

@@ -74,7 +74,7 @@ async fn sequences_that_outgrow_the_memory_together_are_computed_again_with_the_
 async fn the_tiny_model_answers_in_a_box() {
     let engine = Engine::load(&tiny_model_path(), options(4)).unwrap();
     let completion = engine.sample(spec("What? \\boxed{", 8, 0.0, 0)).await.unwrap();
-    assert_eq!(completion.finish_reason, crate::domain::FinishReason::Stop, "{completion:?}");
+    assert_eq!(completion.finish_reason, thinkloom_domain::FinishReason::Stop, "{completion:?}");
     assert!(completion.text.ends_with('}'), "{completion:?}");
 }
 

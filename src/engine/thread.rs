@@ -1,25 +1,31 @@
-//! The engine thread: the only place that sees both the scheduler and the model.
+//! The handle to the engine's thread.
 //!
 //! Requests arrive over a bounded mailbox; each carries the channel its completion goes back on. A request whose
 //! receiver is gone is dropped at the next step. The thread ends when every [`Engine`] handle is dropped.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::EngineError;
 use super::kv::BlockPool;
 use super::model::{
-    BLOCK_TOKENS, DeviceChoice, Draw, Executor, ExecutorChoice, ExecutorOptions, KernelChoice, KvType, ModelConfig,
+    BLOCK_TOKENS, DeviceChoice, Executor, ExecutorChoice, ExecutorOptions, KernelChoice, KvType, ModelConfig,
 };
-use super::scheduler::{Scheduler, SchedulerLimits, SequenceId};
-use super::sequence::{Completion, SampledToken, Sequence, SequenceSpec};
+use super::reply::{Reply, Request, Stream, StreamEvent};
+use super::scheduler::{Scheduler, SchedulerLimits};
+use super::sequence::{Completion, SequenceSpec};
+use super::stats::EngineStats;
 use super::tokenizer::Vocabulary;
 use super::weights::Weights;
+use super::worker::Worker;
 
+/// The part of the KV blocks, one in so many, that may be kept for prompts to come where memory is used as it is written.
+const CACHED_PARTS: usize = 16;
+/// So many tokens are kept even if that is more, but never more than half of all.
+const CACHED_TOKENS_MIN: usize = 2048;
 /// Prompt rows that a step may carry besides the decoding rows: enough to fill the kernels, few enough that decoding
 /// sequences do not wait long.
 const PROMPT_ROWS_PER_STEP: usize = 192;
@@ -66,104 +72,6 @@ impl EngineOptions {
             (ExecutorChoice::Fused, _) | (ExecutorChoice::Auto, DeviceChoice::Cpu) => "fused",
             (ExecutorChoice::Tensor, _) | (ExecutorChoice::Auto, _) => "tensor",
         }
-    }
-}
-
-/// Running totals since start; read by the progress display.
-#[derive(Debug, Default)]
-pub struct EngineStats {
-    /// Completion tokens sampled.
-    pub sampled_tokens: AtomicU64,
-    /// Prompt (and recomputed) tokens run.
-    pub prompt_tokens: AtomicU64,
-    /// Sequences that hold a slot now.
-    pub running: AtomicUsize,
-    /// Times that a sequence gave its KV memory back to others and was computed again later.
-    pub preemptions: AtomicU64,
-    /// KV blocks that running sequences hold now.
-    pub blocks_held: AtomicUsize,
-    /// Set when the program stops: what has not started is refused.
-    is_draining: AtomicBool,
-}
-
-struct Request {
-    spec: SequenceSpec,
-    reply: Reply,
-}
-
-/// A part of a response, as it grows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
-    /// The text that came to it; whole characters.
-    pub text: String,
-    /// The tokens that ended in it.
-    pub tokens: Vec<SampledToken>,
-}
-
-/// What a streamed sequence says.
-#[derive(Debug)]
-pub enum StreamEvent {
-    /// It has grown.
-    Piece(Piece),
-    /// It is over: what has not been said in pieces, and the whole.
-    End(Piece, Box<Completion>),
-    /// It cannot go on.
-    Failed(EngineError),
-}
-
-/// Where a response goes.
-enum Reply {
-    Whole(oneshot::Sender<Result<Completion, EngineError>>),
-    Stream(Stream),
-}
-
-/// A response that is told while it grows. The channel has room for an event per token.
-struct Stream {
-    events: mpsc::Sender<StreamEvent>,
-    said_bytes: usize,
-    said_tokens: usize,
-}
-
-impl Reply {
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Self::Whole(reply) => reply.is_closed(),
-            Self::Stream(stream) => stream.events.is_closed(),
-        }
-    }
-
-    /// Says the end; nobody may be left to hear it.
-    fn finish(self, result: Result<Completion, EngineError>) {
-        match (self, result) {
-            (Self::Whole(reply), result) => drop(reply.send(result)),
-            (Self::Stream(stream), Ok(completion)) => {
-                let text = completion.text.get(stream.said_bytes..).unwrap_or_default().to_owned();
-                let tokens = completion.tokens.get(stream.said_tokens..).unwrap_or_default().to_vec();
-                drop(stream.events.try_send(StreamEvent::End(Piece { text, tokens }, Box::new(completion))));
-            }
-            (Self::Stream(stream), Err(error)) => drop(stream.events.try_send(StreamEvent::Failed(error))),
-        }
-    }
-}
-
-impl Stream {
-    /// Says what has been settled since the last time.
-    fn grow(&mut self, sequence: &Sequence) {
-        let (settled, tokens) = sequence.settled();
-        let fresh = settled.get(self.said_bytes..).unwrap_or_default();
-        let valid = match std::str::from_utf8(fresh) {
-            Ok(text) => text,
-            // A character may still be incomplete; what can never become one is left to the end.
-            Err(error) => std::str::from_utf8(fresh.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
-        };
-        if valid.is_empty() {
-            return;
-        }
-        let fresh_tokens = sequence.sampled_tokens().take(tokens).skip(self.said_tokens).collect();
-        let piece = Piece { text: valid.to_owned(), tokens: fresh_tokens };
-        (self.said_bytes, self.said_tokens) = (self.said_bytes + valid.len(), tokens.max(self.said_tokens));
-        // A receiver that is gone is noticed before the next step.
-        let _ = self.events.try_send(StreamEvent::Piece(piece));
     }
 }
 
@@ -216,7 +124,7 @@ impl Engine {
     /// not there, or if the system gives no threads.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
         let weights = Weights::open(path)?;
-        let vocabulary = Arc::new(weights.vocabulary()?);
+        let vocabulary = Arc::new(Vocabulary::from_weights(&weights)?);
         let config = weights.config()?;
         if vocabulary.size() > config.vocabulary {
             let (tokens, rows) = (vocabulary.size(), config.vocabulary);
@@ -237,7 +145,8 @@ impl Engine {
             kv_blocks: blocks,
             rows_max: limits.step_rows_max,
         };
-        let executor = Executor::load(&weights, &executor_options)?;
+        let mut executor = Executor::load(&weights, &executor_options)?;
+        executor.never_pick(&vocabulary.rows_without_token(config.vocabulary))?;
         let description = EngineDescription {
             executor: options.executor_name(),
             numerics: executor.numerics(),
@@ -257,19 +166,19 @@ impl Engine {
             config,
             description,
         };
-        let state = EngineState {
-            executor,
-            vocabulary,
-            scheduler: Scheduler::new(limits, BlockPool::new(blocks)),
-            replies: HashMap::new(),
-            next_id: 0,
-            waiting_max: options.slots * 2,
-            draws: Vec::with_capacity(options.slots),
-            stats,
+        let pool = match options.device {
+            DeviceChoice::Cpu => {
+                let cached_max = (blocks / CACHED_PARTS).max(CACHED_TOKENS_MIN / BLOCK_TOKENS).min(blocks.div_ceil(2));
+                BlockPool::new(blocks).with_cached_max(cached_max)
+            }
+            // Its memory is taken whole at the start.
+            DeviceChoice::Cuda(_) | DeviceChoice::Metal => BlockPool::new(blocks),
         };
+        let scheduler = Scheduler::new(limits, pool);
+        let worker = Worker::new(executor, vocabulary, scheduler, options.slots, stats, path.to_owned());
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || state.run(requests))
+            .spawn(move || worker.run_to_the_end(requests))
             .map_err(|error| EngineError::Stopped(error.to_string()))?;
         Ok(engine)
     }
@@ -338,7 +247,7 @@ impl Engine {
     pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
         spec.tokens_max = self.check_fit(&spec)?;
         let (reply, receiver) = oneshot::channel();
-        let stopped = || EngineError::Stopped("its thread has ended".to_owned());
+        let stopped = || self.stats.stopped();
         self.mailbox.send(Request { spec, reply: Reply::Whole(reply) }).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
     }
@@ -352,9 +261,8 @@ impl Engine {
         spec.tokens_max = self.check_fit(&spec)?;
         let closing = spec.close.as_ref().map_or(0, |close| close.tokens_max);
         let (events, receiver) = mpsc::channel(spec.tokens_max as usize + closing as usize + 2);
-        let reply = Reply::Stream(Stream { events, said_bytes: 0, said_tokens: 0 });
-        let stopped = |_| EngineError::Stopped("its thread has ended".to_owned());
-        self.mailbox.send(Request { spec, reply }).await.map_err(stopped)?;
+        let reply = Reply::Stream(Stream::new(events));
+        self.mailbox.send(Request { spec, reply }).await.map_err(|_| self.stats.stopped())?;
         Ok(receiver)
     }
 
@@ -386,100 +294,5 @@ impl Engine {
             return Err(EngineError::KvTooSmall { needed, capacity: self.capacity });
         }
         Ok(tokens_max)
-    }
-}
-
-struct EngineState {
-    executor: Executor,
-    vocabulary: Arc<Vocabulary>,
-    scheduler: Scheduler,
-    replies: HashMap<SequenceId, Reply>,
-    next_id: u64,
-    waiting_max: usize,
-    draws: Vec<Draw>,
-    stats: Arc<EngineStats>,
-}
-
-impl EngineState {
-    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        loop {
-            if self.replies.is_empty() {
-                match requests.blocking_recv() {
-                    Some(request) => self.accept(request),
-                    None => return,
-                }
-            }
-            while self.scheduler.waiting_count() < self.waiting_max {
-                match requests.try_recv() {
-                    Ok(request) => self.accept(request),
-                    Err(_) => break,
-                }
-            }
-            if self.stats.is_draining.load(Ordering::Relaxed) {
-                for id in self.scheduler.drop_waiting() {
-                    self.reply(id, Err(EngineError::Draining));
-                }
-            }
-            self.drop_abandoned();
-            let result = self.step();
-            self.count();
-            if let Err(error) = result {
-                // Nothing that is under way can be trusted now; the handles see a closed channel.
-                tracing::error!("{error}");
-                return;
-            }
-        }
-    }
-
-    fn accept(&mut self, request: Request) {
-        let id = SequenceId(self.next_id);
-        self.next_id += 1;
-        self.scheduler.submit(id, Sequence::new(request.spec));
-        self.replies.insert(id, request.reply);
-    }
-
-    fn reply(&mut self, id: SequenceId, result: Result<Completion, EngineError>) {
-        if let Some(reply) = self.replies.remove(&id) {
-            reply.finish(result);
-        }
-    }
-
-    /// Drops the sequences that nobody waits for any more.
-    fn drop_abandoned(&mut self) {
-        if self.replies.values().any(Reply::is_abandoned) {
-            self.replies.retain(|_, reply| !reply.is_abandoned());
-            let replies = &self.replies;
-            self.scheduler.abandon(|id| !replies.contains_key(&id));
-        }
-    }
-
-    fn step(&mut self) -> Result<(), EngineError> {
-        self.scheduler.plan();
-        let rows = self.scheduler.input().rows.len();
-        if rows == 0 {
-            return Ok(());
-        }
-        self.draws.clear();
-        let vocabulary = &self.vocabulary;
-        self.draws.extend(self.scheduler.sampling().map(|sequence| sequence.draw(vocabulary)));
-        let picked = self.executor.step(self.scheduler.input(), &self.draws)?;
-        self.stats.sampled_tokens.fetch_add(picked.len() as u64, Ordering::Relaxed);
-        self.stats.prompt_tokens.fetch_add((rows - picked.len()) as u64, Ordering::Relaxed);
-        for (id, completion) in self.scheduler.apply(&picked, &self.vocabulary)? {
-            self.reply(id, completion.ok_or(EngineError::GivenUp));
-        }
-        for (id, sequence) in self.scheduler.running() {
-            if let Some(Reply::Stream(stream)) = self.replies.get_mut(&id) {
-                stream.grow(sequence);
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&self) {
-        let EngineStats { running, preemptions, blocks_held, .. } = &*self.stats;
-        running.store(self.scheduler.running_count(), Ordering::Relaxed);
-        preemptions.store(self.scheduler.preemptions(), Ordering::Relaxed);
-        blocks_held.store(self.scheduler.block_counts().held, Ordering::Relaxed);
     }
 }

@@ -5,21 +5,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use futures::FutureExt;
 use futures::stream::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{Condition, EvalRow, leaks};
 use crate::config::{PolicyBackend, Settings};
-use crate::domain::{Kind, Mode, Query, Rollout, Verdict};
-use crate::http::retry::{Backoff, Class, hint};
+use crate::domain::{Kind, Mode, Query, Rollout, RolloutKey, Verdict};
+use crate::http::breaker::Breaker;
+use crate::judge::Flights;
 use crate::ledger::{Fact, Ledger, Reader};
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::Programs;
-use crate::pipeline::{LOG_INTERVAL, RunError};
-use crate::policy::{Policy, PolicyError, RolloutTask, SampleError};
+use crate::pipeline::replies::stored_rollout;
+use crate::pipeline::{Caller, Earlier, LOG_INTERVAL, Look, Obtained, RunError, SampleStop, Sampler};
+use crate::policy::{Policy, PolicyError, RolloutTask};
 use crate::template::{self, ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_structured, render};
 use crate::verify::{self, Case, CodeCase};
 
@@ -32,12 +34,16 @@ pub struct Evaluation {
     pub settings: Settings,
     /// The policy.
     pub policy: Policy,
+    /// What stands before its servers, if it has some.
+    pub breaker: Option<Arc<Breaker>>,
     /// The facts.
     pub ledger: Ledger,
     /// What runs programs.
     pub programs: Programs,
     /// Set when it is to stop.
     pub stop: CancellationToken,
+    /// The responses that are under way: two rows may ask the same.
+    pub flights: Flights,
 }
 
 /// One response that is asked for.
@@ -68,6 +74,9 @@ pub async fn collect(
     let mut asked = Vec::new();
     let mut collected = Collected::default();
     for query in queries {
+        if evaluation.stop.is_cancelled() {
+            return Err(RunError::Stopped);
+        }
         let query = Arc::new(query);
         match tasks(evaluation, &query, conditions)? {
             Ok(tasks) => asked.extend(tasks.into_iter().map(|(condition, task)| Asked {
@@ -130,10 +139,7 @@ fn tasks(evaluation: &Evaluation, query: &Query, conditions: &[Condition]) -> Re
             Condition::Off => &forced.off,
         };
         if let Some(Err(error)) = of_condition.first().map(|task| policy.check_fit(task)) {
-            return match error {
-                crate::engine::EngineError::PromptTooLong { .. } => Ok(Err(error.to_string())),
-                error => Err(PolicyError::from(error).into()),
-            };
+            return if error.is_too_long() { Ok(Err(error.to_string())) } else { Err(PolicyError::from(error).into()) };
         }
         tasks.extend(of_condition.iter().map(|task| (condition, task.clone())));
     }
@@ -143,19 +149,9 @@ fn tasks(evaluation: &Evaluation, query: &Query, conditions: &[Condition]) -> Re
 /// Gets one response with its verdict, from the facts or anew.
 async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, String>, RunError> {
     let Asked { query, condition, task } = asked;
-    let key = task.key.clone();
-    let stored = read(evaluation, move |reader| Ok(reader.rollout(&key)?)).await?;
-    let rollout = match stored {
-        Some(rollout) => rollout,
-        None => match sample(evaluation, task).await? {
-            Ok(rollout) => {
-                let observed_mode = observe(*condition, &rollout).mode;
-                let fact = Fact::Rollout { query_id: query.id.clone(), rollout: rollout.clone(), observed_mode };
-                evaluation.ledger.commit(vec![fact]).await?;
-                rollout
-            }
-            Err(detail) => return Ok(Err(detail)),
-        },
+    let rollout = match rollout(evaluation, query, *condition, task).await? {
+        Ok(rollout) => rollout,
+        Err(detail) => return Ok(Err(detail)),
     };
     let observed = observe(*condition, &rollout);
     let verdict = verdict(evaluation, query, &rollout, &observed).await?;
@@ -202,43 +198,34 @@ fn is_well_formed(condition: Condition, rollout: &Rollout, observed: &ObservedRe
     mode == rollout.mode && is_tag_free && render(&response).is_ok()
 }
 
-/// Samples a response; over HTTP in up to `policy.attempts_max` attempts.
-async fn sample(evaluation: &Evaluation, task: &RolloutTask) -> Result<Result<Rollout, String>, RunError> {
-    let mut attempts = 0;
-    loop {
-        if evaluation.stop.is_cancelled() {
-            return Err(RunError::Stopped);
-        }
-        let failure = match evaluation.policy.sample(task).await {
-            Ok(rollout) => return Ok(Ok(rollout)),
-            Err(SampleError::Draining) => return Err(RunError::Stopped),
-            Err(SampleError::TooLong) => {
-                return Err(RunError::Internal("a response without a bound was given up".to_owned()));
-            }
-            Err(SampleError::Policy(error)) => return Err(error.into()),
-            Err(SampleError::Call(failure)) => failure,
-        };
-        attempts += 1;
-        let is_last = attempts >= evaluation.settings.policy.attempts_max;
-        match failure.class {
-            Class::FatalRun => {
-                let hint = hint(failure.status).to_owned();
-                return Err(RunError::PolicyServer { status: failure.status, message: failure.detail, hint });
-            }
-            Class::Unreachable if is_last => {
-                let message = format!("no server can be reached ({})", failure.detail);
-                return Err(RunError::PolicyServer { status: None, message, hint: hint(None).to_owned() });
-            }
-            Class::FatalRequest => return Ok(Err(failure.detail)),
-            Class::Transient | Class::Length if is_last => return Ok(Err(failure.detail)),
-            Class::Unreachable | Class::Transient | Class::Length => {}
-        }
-        let delay: Duration = failure.retry_after.unwrap_or_else(|| Backoff::default().delay(attempts, &task.key.0));
-        tokio::select! {
-            biased;
-            () = evaluation.stop.cancelled() => return Err(RunError::Stopped),
-            () = tokio::time::sleep(delay) => {}
-        }
+/// Gets a response, from the facts or anew; over HTTP in up to `policy.attempts_max` attempts that count.
+async fn rollout(
+    evaluation: &Evaluation,
+    query: &Query,
+    condition: Condition,
+    task: &RolloutTask,
+) -> Result<Result<Rollout, String>, RunError> {
+    let caller = Caller {
+        policy: &evaluation.policy,
+        breaker: evaluation.breaker.as_deref(),
+        attempts_max: evaluation.settings.policy.attempts_max,
+        stop: &evaluation.stop,
+    };
+    let sampler = Sampler { caller, flights: &evaluation.flights, ledger: &evaluation.ledger, progress: None };
+    let look = async |task: RolloutTask| {
+        let stored = read(evaluation, move |reader| Ok(stored_rollout(reader, &task)?)).await?;
+        Ok(stored.map_or(Look::Missing(Earlier::default()), Look::Stored))
+    };
+    // Nothing of an evaluation's failures outlives it.
+    let record = |_: &RolloutKey, _, _| async { Ok(()) }.boxed();
+    let mode = |rollout: &Rollout| observe(condition, rollout).mode;
+    match sampler.get(&query.id, task.clone(), look, &record, mode).await {
+        Ok(Obtained::Stored(rollout)) => Ok(Ok(rollout)),
+        Ok(Obtained::Response(rollout)) => Ok(Ok(*rollout)),
+        Ok(Obtained::GivenUp(detail)) => Ok(Err(detail)),
+        Ok(Obtained::TooLong) => Err(RunError::Internal("a response without a bound was given up".to_owned())),
+        Err(SampleStop::Suspect) => Ok(Err("servers fell again and again while it was asked".to_owned())),
+        Err(SampleStop::Run(error)) => Err(error),
     }
 }
 

@@ -1,76 +1,24 @@
-//! From shards to a finished export directory: checked first, then written beside its place and moved there whole.
+//! From shards to a finished export directory: checked first, then made ready and moved to its place (`place`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::check::{Checked, check};
 use super::layout::{FileKind, Item, file_kind, lay_out, schema};
 use super::pairs::pairs;
+use super::place::Place;
+use super::report::{FileList, LIST_FILE, Report, TaskReport, WriteOptions};
 use super::snippets;
 use super::source::{Source, SourceShard, WithRollouts};
 use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Kind;
-use crate::shards::{encode_as, sha256};
+use crate::shards::{encode_as, sha256, sha256_of_file};
 
-/// The name of the list of an export's files, in its directory.
-pub const LIST_FILE: &str = "export.json";
 /// Examples that a refusal shows.
 const EXAMPLES: usize = 3;
-
-/// What is to be written, and from what.
-#[derive(Debug)]
-pub struct WriteOptions<'a> {
-    /// Trainer, flavour and layout.
-    pub plan: Plan,
-    /// The tasks.
-    pub tasks: &'a [Task],
-    /// The model's template, if rows are to be checked against it.
-    pub model: Option<&'a ModelTemplate>,
-    /// Whether the template is written beside the data, for the trainer to use in place of the model's.
-    pub ships_template: bool,
-    /// Whether an earlier export is replaced.
-    pub overwrites: bool,
-    /// The licence to name in the card; none is named otherwise.
-    pub license: Option<&'a str>,
-}
-
-/// How many rows a task has, and what a template does to them.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct TaskReport {
-    /// Rows.
-    pub rows: u64,
-    /// Rows of kind `code` that the task [`Task::Rl`] does without.
-    pub left_out: u64,
-    /// Rows that would be mangled.
-    pub mangled: u64,
-    /// What would happen to the first of them: `query id (mode): problem`.
-    pub examples: Vec<String>,
-    /// Where loss falls in the first whole row: how it begins, and how it ends.
-    pub loss: Option<(String, String)>,
-}
-
-/// What became of an export, by task.
-pub type Report = BTreeMap<Task, TaskReport>;
-
-/// The list of an export's files.
-#[derive(Debug, Serialize, Deserialize)]
-struct FileList {
-    thinkloom_version: String,
-    format: String,
-    flavour: String,
-    layout: String,
-    /// The fingerprint of the run, if it was finished.
-    fingerprint: Option<String>,
-    /// SHA-256 of the chat template that the rows were checked against.
-    template: Option<String>,
-    rows: BTreeMap<String, u64>,
-    /// SHA-256 by name.
-    files: BTreeMap<String, String>,
-}
 
 /// The rows of a task from one shard.
 struct Batch<'a> {
@@ -192,17 +140,12 @@ fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
 /// [`ExportError::Mangled`] if the template would mangle a row; [`ExportError::Occupied`] if something stands in the way;
 /// [`ExportError`] if a file cannot be read or written. Nothing is left at `out` then.
 pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<Report, ExportError> {
-    let previous = occupant(out, options.overwrites)?;
+    let place = Place::look(out, options.overwrites)?;
     if let Some(model) = options.model {
         let report = check_all(source, options.plan, options.tasks, model, &mut |_, _, _| Ok(()))?;
         refuse_mangled(&report, options)?;
     }
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs_err::create_dir_all(parent)?;
-    let staged = tempfile::Builder::new().prefix(".thinkloom-export-").tempdir_in(parent)?;
+    let staged = place.stage()?;
     let mut folder = Folder { dir: staged.path().to_owned(), files: BTreeMap::new() };
     let report = write_rows(source, options, &mut folder)?;
     let data: Vec<String> = folder.files.keys().cloned().collect();
@@ -219,17 +162,10 @@ pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<
         template: options.model.map(ModelTemplate::hash),
         rows: report.iter().map(|(task, entry)| (task.name().to_owned(), entry.rows)).collect(),
         files: folder.files.clone(),
+        replaces: Vec::new(),
     };
-    let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;
-    folder.put(LIST_FILE, format!("{text}\n").as_bytes())?;
-    remove(out, &previous)?;
-    // A temporary directory is its owner's alone; an export is as any directory.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs_err::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o755))?;
-    }
-    fs_err::rename(staged.keep(), out)?;
+    folder.put(LIST_FILE, list.to_json()?.as_bytes())?;
+    place.settle(staged, &list)?;
     Ok(report)
 }
 
@@ -323,58 +259,8 @@ impl Folder {
     }
 
     fn record(&mut self, name: &str) -> Result<(), ExportError> {
-        let hash = sha256(&fs_err::read(self.dir.join(name))?);
+        let hash = sha256_of_file(&self.dir.join(name))?;
         self.files.insert(name.to_owned(), hash);
         Ok(())
-    }
-}
-
-/// Returns the files of an earlier export at `out`; none if nothing stands there.
-fn occupant(out: &Path, overwrites: bool) -> Result<BTreeSet<PathBuf>, ExportError> {
-    let occupied = || ExportError::Occupied { dir: out.to_owned() };
-    let mut found = BTreeSet::new();
-    let mut waiting = vec![PathBuf::new()];
-    while let Some(parent) = waiting.pop() {
-        let entries = match std::fs::read_dir(out.join(&parent)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let name = parent.join(entry.file_name());
-            if entry.file_type()?.is_dir() {
-                waiting.push(name);
-            } else {
-                found.insert(name);
-            }
-        }
-    }
-    if found.is_empty() {
-        return Ok(found);
-    }
-    let list =
-        std::fs::read(out.join(LIST_FILE)).ok().and_then(|bytes| serde_json::from_slice::<FileList>(&bytes).ok());
-    let is_ours = |name: &PathBuf| {
-        let listed = |list: &FileList| name.to_str().is_some_and(|name| list.files.contains_key(name));
-        name == Path::new(LIST_FILE) || list.as_ref().is_some_and(listed)
-    };
-    if overwrites && list.is_some() && found.iter().all(is_ours) { Ok(found) } else { Err(occupied()) }
-}
-
-/// Removes an earlier export and the directories that are empty then.
-fn remove(out: &Path, files: &BTreeSet<PathBuf>) -> Result<(), ExportError> {
-    for name in files {
-        fs_err::remove_file(out.join(name))?;
-    }
-    let parents: BTreeSet<PathBuf> =
-        files.iter().filter_map(|name| name.parent().map(|parent| out.join(parent))).collect();
-    for dir in parents.iter().rev() {
-        if dir != out {
-            fs_err::remove_dir(dir)?;
-        }
-    }
-    match std::fs::remove_dir(out) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
     }
 }

@@ -16,15 +16,18 @@ mod files;
 mod layout;
 mod model;
 mod pairs;
+mod place;
 pub mod render;
+mod report;
 mod rows;
 mod snippets;
 mod source;
 
 use std::path::PathBuf;
 
-pub use files::{Report, TaskReport, WriteOptions, check_all, write};
+pub use files::{check_all, write};
 pub use model::ModelTemplate;
+pub use report::{Report, TaskReport, WriteOptions};
 pub use rows::{Pair, TrainingRow};
 pub use source::{Source, SourceShard};
 
@@ -182,6 +185,22 @@ pub enum ExportError {
         /// What to do.
         hint: String,
     },
+    /// What was published cannot be found out.
+    #[error("{message}")]
+    Unreadable {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Published files are missing, or are not what was published.
+    #[error("{dir} is not what was published: {problems}")]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with which files.
+        problems: String,
+    },
     /// Something stands in the way of the output.
     #[error("{dir} is not empty")]
     Occupied {
@@ -204,9 +223,13 @@ impl ExportError {
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::NoSamples { .. } => Some("name the output directory of a run that has published shards".to_owned()),
             Self::NoTemplate { .. } => Some(
-                "name a model directory with chat_template.jinja or tokenizer_config.json, or a template file"
+                "name a model directory with chat_template.jinja or tokenizer_config.json, a GGUF file, or a template file"
                     .to_owned(),
             ),
+            Self::Unreadable { hint, .. } => hint.clone(),
+            Self::Damaged { .. } => {
+                Some("`thinkloom run` with the run's config writes such files again from the ledger".to_owned())
+            }
             Self::Mangled { hint, .. } => Some(hint.clone()),
             Self::Occupied { .. } => {
                 Some("choose another directory, or add --overwrite to replace an earlier export".to_owned())

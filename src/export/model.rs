@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::ExportError;
 use crate::domain::Mode;
-use crate::policy::{ChatMessage, ChatTemplate, TemplateError};
+use crate::policy::{ChatTemplate, Message, StoredPrompter, TemplateError};
 use crate::shards::sha256;
 use crate::sys::clock;
 
@@ -37,13 +37,18 @@ pub enum Switch {
 }
 
 impl ModelTemplate {
-    /// Reads the chat template of a model directory (`chat_template.jinja`, else `tokenizer_config.json`) or of a file,
-    /// and the special tokens from `tokenizer_config.json` beside it.
+    /// Reads the chat template of a model directory (`chat_template.jinja`, else `tokenizer_config.json`), of a GGUF file,
+    /// or of a template file, and the special tokens from `tokenizer_config.json` beside it.
     ///
     /// # Errors
     /// [`ExportError::NoTemplate`] if there is none; [`ExportError::Template`] if it does not compile or refuses a
     /// plain conversation.
     pub fn read(path: &Path) -> Result<Self, ExportError> {
+        if path.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+            let found = StoredPrompter::of_model(path)
+                .map_err(|error| ExportError::NoTemplate { path: path.to_owned(), detail: error.to_string() })?;
+            return Self::of_policy(path.to_owned(), found);
+        }
         let (file, folder) = if path.is_dir() {
             (path.join("chat_template.jinja"), path.to_owned())
         } else {
@@ -69,6 +74,15 @@ impl ModelTemplate {
             other => other["content"].as_str().unwrap_or_default().to_owned(),
         };
         Self::new(path.to_owned(), source, token("bos_token"), token("eos_token"))
+    }
+
+    /// Takes the chat template that a policy was prompted with; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of_policy(path: PathBuf, stored: StoredPrompter) -> Result<Self, ExportError> {
+        let StoredPrompter { chat_template, bos_token, eos_token } = stored;
+        Self::new(path, chat_template, bos_token, eos_token)
     }
 
     fn new(path: PathBuf, source: String, bos: String, eos: String) -> Result<Self, ExportError> {
@@ -145,7 +159,7 @@ impl ModelTemplate {
         self.render(&[message("user", user), message("assistant", assistant)], false, switch)
     }
 
-    fn render(&self, messages: &[ChatMessage], opens_turn: bool, switch: Switch) -> Result<String, TemplateError> {
+    fn render(&self, messages: &[Message], opens_turn: bool, switch: Switch) -> Result<String, TemplateError> {
         let values = context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => opens_turn,
@@ -163,8 +177,8 @@ impl ModelTemplate {
     }
 }
 
-fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage { role: role.to_owned(), content: content.to_owned() }
+fn message(role: &str, content: &str) -> Message {
+    Message { role: role.to_owned(), content: content.to_owned() }
 }
 
 /// Returns the template that `tokenizer_config.json` holds: a text, or a list of named ones.

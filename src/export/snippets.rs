@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::files::{Report, WriteOptions};
 use super::layout::{FileKind, file_kind};
+use super::report::{Report, WriteOptions};
 use super::source::Source;
 use super::{Flavour, Format, Layout, Plan, Task};
 

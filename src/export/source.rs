@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::ExportError;
-use crate::shards::{MANIFEST_FILE, Manifest, RolloutRow, SampleRow, Table, read_rows};
+use crate::shards::{Manifest, RolloutRow, SampleRow, Table, read_rows};
 
 /// The shards of an output directory.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct Source {
     dir: PathBuf,
     /// Indices of the shards, ascending.
     indices: Vec<u32>,
-    /// What the directory says of itself; a run that is not finished has none.
+    /// What the directory says of itself, if it does.
     pub manifest: Option<Manifest>,
 }
 
@@ -26,27 +26,15 @@ pub struct SourceShard {
 }
 
 impl Source {
-    /// Lists the published shards of an output directory.
+    /// Takes shards of an output directory, by their indices.
     ///
     /// # Errors
-    /// [`ExportError::NoSamples`] if there are none; [`ExportError::Shard`] for a manifest of a newer program.
-    pub fn open(dir: &Path) -> Result<Self, ExportError> {
-        let folder = dir.join(Table::Samples.dir());
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries.collect::<Result<Vec<_>, _>>()?,
-            Err(_) => Vec::new(),
-        };
-        let index = |name: String| name.strip_prefix("train-")?.strip_suffix(".parquet")?.parse::<u32>().ok();
-        let names = entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let mut indices: Vec<u32> = names.filter_map(index).collect();
-        indices.sort_unstable();
+    /// [`ExportError::NoSamples`] if there are none.
+    pub fn new(dir: &Path, mut indices: Vec<u32>, manifest: Option<Manifest>) -> Result<Self, ExportError> {
         if indices.is_empty() {
             return Err(ExportError::NoSamples { dir: dir.to_owned() });
         }
-        let manifest = match std::fs::read(dir.join(MANIFEST_FILE)) {
-            Ok(bytes) => Some(Manifest::from_json(&bytes)?),
-            Err(_) => None,
-        };
+        indices.sort_unstable();
         Ok(Self { dir: dir.to_owned(), indices, manifest })
     }
 

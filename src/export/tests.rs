@@ -40,6 +40,7 @@ fn sample(mode: &str) -> SampleRow {
         subject: None,
         category: Some(text("math")),
         variant_of: None,
+        extra: None,
         justification: Some(text("It takes a step or two.")),
         judge_model: Some(text("judge")),
         justification_status: text("accepted"),
@@ -78,6 +79,7 @@ fn rollout(mode: &str, sample_index: i32, verdict: &str, completion_tokens: i32)
         observed_mode: text(mode),
         forced_close: None,
         logprob_sum: None,
+        length_estimated: false,
     }
 }
 
@@ -272,7 +274,7 @@ fn rl_rows_say_their_kind_and_programs_are_left_to_the_other_tasks() {
     let mut program = sample("think_off");
     (program.kind, program.gold) = ("code".to_owned(), String::new());
     let run = published(&[vec![sample("think_on")], vec![sample("think_off"), program]]);
-    let source = Source::open(run.path()).unwrap();
+    let source = Source::new(run.path(), vec![0, 1], None).unwrap();
     for format in [Format::Trl, Format::Verl, Format::Swift] {
         let plan = Plan { format, flavour: Flavour::Auto, layout: Layout::Messages };
         let tasks = [Task::Sft, Task::Rl];

@@ -13,10 +13,11 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::client::{ClientError, REPLY_BYTES_MAX, parse_base_url};
-use super::retry::{Evidence, classify, heed_should_retry, hint, retry_after};
-use super::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, redact, wait_headers};
-use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
+use super::client::{ClearText, ClientError, REPLY_BYTES_MAX, check_clear_text, parse_base_url};
+use super::redact::Redactor;
+use super::retry::{Class, Evidence, classify, heed_should_retry, hint, retry_after};
+use super::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, wait_headers};
+use super::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
 /// Longest line of a result file, in bytes: a reply and what is around it.
 pub const LINE_BYTES_MAX: usize = REPLY_BYTES_MAX + (64 << 10);
@@ -31,7 +32,12 @@ const COMPLETION_WINDOW: &str = "24h";
 /// Entries of a list that are asked for at once.
 const PAGE_ENTRIES: usize = 100;
 /// Pages of a list that are looked through.
-const PAGES_MAX: usize = 200;
+const PAGES_MAX: usize = 1000;
+/// How much earlier than is known an entry may say that it was made: clocks differ.
+const CLOCKS_APART_S: i64 = 2 * 86_400;
+/// Longest id of a batch or file, and longest name of a status, in bytes.
+const ID_BYTES_MAX: usize = 256;
+const STATUS_CHARS_MAX: usize = 40;
 
 /// How far the provider is with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,8 @@ pub struct BatchState {
     pub status_name: String,
     /// The files with its results: answered requests, and failed ones.
     pub result_files: Vec<String>,
+    /// How many results its files are said to hold, if the provider says so.
+    pub results: Option<u64>,
     /// Why it failed, one line; empty if it did not.
     pub problem: String,
 }
@@ -69,7 +77,7 @@ pub struct BatchClient {
     client: Client,
     base_url: String,
     authorization: Option<HeaderValue>,
-    api_key: Option<SecretString>,
+    redactor: Redactor,
     timeout: Duration,
 }
 
@@ -79,12 +87,19 @@ impl BatchClient {
     ///
     /// # Errors
     /// [`ClientError`] if the address or the key cannot be used, or TLS cannot be set up.
-    pub fn new(base_url: &str, api_key: Option<SecretString>, timeout: Duration) -> Result<Self, ClientError> {
+    pub fn new(
+        base_url: &str,
+        api_key: Option<SecretString>,
+        clear_text: ClearText,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
         let (base_url, url) = parse_base_url(base_url)?;
         let api_key = api_key.filter(|key| !key.expose_secret().trim().is_empty());
+        check_clear_text(&url, api_key.as_ref(), clear_text)?;
         let authorization = api_key.as_ref().map(|key| bearer(key).ok_or(ClientError::ApiKey)).transpose()?;
         let client = build_client(&url).map_err(|error| ClientError::Client { problem: error.to_string() })?;
-        Ok(Self { client, base_url, authorization, api_key, timeout })
+        let redactor = Redactor::new(api_key.as_ref());
+        Ok(Self { client, base_url, authorization, redactor, timeout })
     }
 
     /// Returns the address, without trailing slash.
@@ -103,13 +118,13 @@ impl BatchClient {
         self.id_of(self.json(request).await?, "an uploaded file")
     }
 
-    /// Looks for a file of a name; returns its id.
+    /// Looks for a file of a name that was not there before `since_unix_ms`; returns its id.
     ///
     /// # Errors
     /// [`CallFailure`] if the list cannot be read.
-    pub async fn find_file(&self, name: &str) -> Result<Option<String>, CallFailure> {
+    pub async fn find_file(&self, name: &str, since_unix_ms: i64) -> Result<Option<String>, CallFailure> {
         let is_it = |entry: &Value| entry.get("filename").and_then(Value::as_str) == Some(name);
-        let found = self.find_entry("/files", "&purpose=batch", is_it).await?;
+        let found = self.find_entry("/files", "&purpose=batch", since_unix_ms, is_it).await?;
         found.map(|entry| self.id_of(entry, "a listed file")).transpose()
     }
 
@@ -128,17 +143,17 @@ impl BatchClient {
         self.state_of(&state)
     }
 
-    /// Looks for a batch of a name, or of an input file.
+    /// Looks for a batch of a name, or of an input file, that was not there before `since_unix_ms`.
     ///
     /// # Errors
     /// [`CallFailure`] if the list cannot be read.
-    pub async fn find(&self, name: &str, file_id: &str) -> Result<Option<BatchState>, CallFailure> {
+    pub async fn find(&self, name: &str, file_id: &str, since_unix_ms: i64) -> Result<Option<BatchState>, CallFailure> {
         let is_it = |entry: &Value| {
             entry.get("input_file_id").and_then(Value::as_str) == Some(file_id)
                 || entry.get("metadata").and_then(|metadata| metadata.get(NAME_KEY)).and_then(Value::as_str)
                     == Some(name)
         };
-        let found = self.find_entry("/batches", "", is_it).await?;
+        let found = self.find_entry("/batches", "", since_unix_ms, is_it).await?;
         found.map(|entry| self.state_of(&entry)).transpose()
     }
 
@@ -171,12 +186,16 @@ impl BatchClient {
         tokio::time::timeout(self.timeout, future).await.map_err(timed_out)
     }
 
+    /// Looks through a list, page by page. One that begins with the newest is read until its entries are older than what
+    /// is looked for.
     async fn find_entry(
         &self,
         path: &str,
         filter: &str,
+        since_unix_ms: i64,
         is_it: impl Fn(&Value) -> bool,
     ) -> Result<Option<Value>, CallFailure> {
+        let oldest = since_unix_ms.div_euclid(1000).saturating_sub(CLOCKS_APART_S);
         let mut after = String::new();
         for _ in 0..PAGES_MAX {
             let page =
@@ -187,13 +206,33 @@ impl BatchClient {
             }
             let has_more = page.get("has_more").and_then(Value::as_bool).unwrap_or(false);
             let last = entries.last().and_then(|entry| entry.get("id")).and_then(Value::as_str);
-            match last {
-                Some(last) if has_more => after = format!("&after={}", plain_id(last)),
-                _ => return Ok(None),
+            let ends = entries.first().zip(entries.last());
+            let made = ends.and_then(|(first, last)| created_at(first).zip(created_at(last)));
+            if made.is_some_and(|(first, last)| last < first && last < oldest) {
+                return Ok(None);
             }
+            let next = match last {
+                Some(last) if has_more => format!("&after={}", plain_id(last)),
+                _ => return Ok(None),
+            };
+            if next == after {
+                return Err(
+                    self.endless(&format!("the list under {path} repeats itself, and what may be behind is not shown"))
+                );
+            }
+            after = next;
         }
         let most = PAGES_MAX * PAGE_ENTRIES;
-        Err(self.failure(Evidence::Unusable, None, &format!("more than {most} entries are listed under {path}")))
+        Err(self.endless(&format!("more than {most} entries are listed under {path}")))
+    }
+
+    /// Returns the failure of a list that has no end: whether something is in it is not known, so that nothing may be
+    /// uploaded or created for a second time.
+    fn endless(&self, detail: &str) -> CallFailure {
+        let hint = "delete old files and batches at the provider, then run the same command again: what was uploaded may be \
+                    under way, and is not paid for twice";
+        let refused = Some(Box::new(RefusedKey { key: String::new(), hint: hint.to_owned() }));
+        CallFailure { class: Class::FatalRun, refused, ..self.failure(Evidence::Unusable, None, detail) }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -214,7 +253,7 @@ impl BatchClient {
             }
             (_, BodyEnd::Broken(error)) => return Err(self.broken(error)),
         };
-        let text = self.redact(&String::from_utf8_lossy(&bytes));
+        let text = self.redactor.text(&String::from_utf8_lossy(&bytes)).into_owned();
         let value: Value = serde_json::from_str(text.trim())
             .map_err(|error| self.failure(Evidence::NotJson, None, &format!("the answer is no JSON: {error}")))?;
         match value.get("id").is_none().then(|| wire::parse_error(&text)).flatten() {
@@ -235,11 +274,11 @@ impl BatchClient {
         let wait = retry_after(wait_headers(response.headers()));
         let should_retry = response.headers().get("x-should-retry").and_then(|value| value.to_str().ok());
         let should_retry = should_retry.map(str::to_owned);
-        let (bytes, _) = read_body(response, PAGE_BYTES_MAX).await;
-        let body = String::from_utf8_lossy(&bytes);
+        let (bytes, end) = read_body(response, PAGE_BYTES_MAX).await;
+        let body = self.redactor.error_body(&bytes, &end);
         let error = wire::parse_error(&body);
         let code = error.as_ref().and_then(|error| error.code.as_deref());
-        let message = error.as_ref().map_or(body.as_ref(), |error| error.message.as_str());
+        let message = error.as_ref().map_or(body.as_str(), |error| error.message.as_str());
         let evidence = Evidence::Status { status, code, message };
         let detail = match status {
             404 | 405 => format!("HTTP {status} from the batch API, {}: {message}", hint(Some(status))),
@@ -252,15 +291,15 @@ impl BatchClient {
     }
 
     fn id_of(&self, value: Value, what: &str) -> Result<String, CallFailure> {
-        let id = value.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        let id = value.get("id").and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX);
         let id = id.map(str::to_owned);
-        id.ok_or_else(|| self.failure(Evidence::Unusable, None, &format!("{what} has no id")))
+        id.ok_or_else(|| self.failure(Evidence::Unusable, None, &format!("{what} has no id that can be one")))
     }
 
     fn state_of(&self, value: &Value) -> Result<BatchState, CallFailure> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let id = self.id_of(value.clone(), "a batch")?;
-        let status_name = text("status").unwrap_or("unknown").to_ascii_lowercase();
+        let status_name = one_line(text("status").unwrap_or("unknown"), STATUS_CHARS_MAX).to_ascii_lowercase();
         let status = match status_name.as_str() {
             "completed" => BatchStatus::Completed,
             "expired" => BatchStatus::Expired,
@@ -277,11 +316,26 @@ impl BatchClient {
             .take(3)
             .collect();
         let result_files = ["output_file_id", "error_file_id"].iter().filter_map(|name| text(name));
+        let result_files = result_files.filter(|id| id.len() <= ID_BYTES_MAX);
         Ok(BatchState {
             id,
             status,
             status_name,
             result_files: result_files.map(str::to_owned).collect(),
+            results: value.get("request_counts").and_then(|counts| {
+                // Failures that no file is named for stand nowhere; those of a batch that ended early are no results.
+                let has_failures = status == BatchStatus::Completed && text("error_file_id").is_some();
+                let count = |name: &str| counts.get(name).and_then(Value::as_u64);
+                // A provider that counts nothing says that there are none, and one that is done and has not counted all
+                // yet says too few.
+                let total = count("total").filter(|total| *total > 0)?;
+                let (completed, all_failed) = (count("completed")?, count("failed").unwrap_or(0));
+                if status == BatchStatus::Completed && completed.saturating_add(all_failed) < total {
+                    return None;
+                }
+                let failed = if has_failures { all_failed } else { 0 };
+                Some(completed.saturating_add(failed))
+            }),
             problem: one_line(&problems.join("; "), DETAIL_CHARS_MAX),
         })
     }
@@ -291,12 +345,8 @@ impl BatchClient {
     }
 
     fn failure(&self, evidence: Evidence<'_>, status: Option<u16>, detail: &str) -> CallFailure {
-        let detail = one_line(&self.redact(detail), DETAIL_CHARS_MAX);
-        CallFailure { class: classify(evidence), status, retry_after: None, detail }
-    }
-
-    fn redact(&self, text: &str) -> String {
-        redact(text, self.api_key.as_ref())
+        let detail = one_line(&self.redactor.text(detail), DETAIL_CHARS_MAX);
+        CallFailure { class: classify(evidence), status, retry_after: None, detail, refused: None, body: None }
     }
 }
 
@@ -335,7 +385,7 @@ impl ResultLines<'_> {
                 }
             };
             searched = 0;
-            let text = self.client.redact(String::from_utf8_lossy(&line).trim());
+            let text = self.client.redactor.text(String::from_utf8_lossy(&line).trim()).into_owned();
             if !text.is_empty() {
                 return Ok(Some(text));
             }
@@ -356,6 +406,13 @@ fn form(name: &str, lines: &Bytes) -> (String, Bytes) {
     );
     let body = [head.as_bytes(), lines, format!("\r\n--{boundary}--\r\n").as_bytes()].concat();
     (format!("multipart/form-data; boundary={boundary}"), body.into())
+}
+
+/// Returns when an entry says that it was made, in seconds since 1970.
+fn created_at(entry: &Value) -> Option<i64> {
+    let time = entry.get("created_at")?;
+    // Rounded towards the past.
+    time.as_i64().or_else(|| time.as_f64().map(|seconds| seconds as i64))
 }
 
 /// Returns an id as it may stand in a path: a server's ids are letters, digits, `-`, `_` and the like.

@@ -16,16 +16,22 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::CallFailure;
+use super::carrier::{Carrier, Network};
 use super::endpoint::{Blocked, Endpoint, EndpointParts, Permit};
 use super::pacing::Pacing;
+use super::redact::Redactor;
 use super::retry::Class;
-use super::transport::{bearer, build_client};
+use super::transport::{bearer, build_client, is_clear_text};
+use super::wire::ChatReply;
+use super::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
-pub use super::endpoint::{Delivery, REPLY_BYTES_MAX};
+pub use super::endpoint::Delivery;
+pub use super::transport::REPLY_BYTES_MAX;
 
 /// Default time allowed for one attempt, from send to last byte.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// Longest wait for the answer to a probe.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 const PATH: &str = "/chat/completions";
 
 /// What a [`ChatClient`] is built from.
@@ -35,6 +41,8 @@ pub struct ClientOptions {
     pub base_urls: Vec<String>,
     /// Sent as a bearer token; `None` sends no such header.
     pub api_key: Option<SecretString>,
+    /// Whether the key may leave this machine unencrypted.
+    pub clear_text: ClearText,
     /// Requests in flight at once to each endpoint, at least 1.
     pub concurrency_max: usize,
     /// For each endpoint; 0: no limit known.
@@ -43,6 +51,24 @@ pub struct ClientOptions {
     pub tokens_per_minute: u32,
     /// Time allowed for one attempt, from send to last byte.
     pub timeout: Duration,
+}
+
+/// Whether a key may leave this machine over plain HTTP, where anybody on the way can read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClearText {
+    /// No.
+    #[default]
+    Refused,
+    /// Yes: the user said so.
+    Allowed,
+}
+
+impl ClearText {
+    /// Returns what the setting `allow_http` says.
+    #[must_use]
+    pub const fn from_setting(allow_http: bool) -> Self {
+        if allow_http { Self::Allowed } else { Self::Refused }
+    }
 }
 
 /// Why a client cannot be built.
@@ -60,6 +86,12 @@ pub enum ClientError {
     /// The key cannot be a header value.
     #[error("use the API key: it holds characters that no header can carry")]
     ApiKey,
+    /// The key would be sent in clear.
+    #[error("use the API key: it would be sent in clear to http://{host}, which is not this machine")]
+    ClearText {
+        /// Who would be asked.
+        host: String,
+    },
     /// The TLS library could not be set up.
     #[error("set up the HTTP client: {problem}")]
     Client {
@@ -77,6 +109,10 @@ impl ClientError {
                 "write it like https://api.deepseek.com or http://127.0.0.1:8000/v1"
             }
             Self::ApiKey => "look for line breaks or quotes in the environment variable that api_key_env names",
+            Self::ClearText { .. } => {
+                "use https://, or a tunnel to this machine (ssh -L); or set allow_http = true beside api_key_env if everybody \
+                 on that network may read the key; a server that wants no key needs none: unset the variable"
+            }
             Self::Client { .. } => "install the system's CA certificates (package ca-certificates)",
         }
     }
@@ -122,17 +158,32 @@ impl ChatClient {
     /// # Errors
     /// [`ClientError`] if an address or the key cannot be used, or TLS cannot be set up.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        Self::over(options, |url| {
+            let client = build_client(url).map_err(|error| ClientError::Client { problem: error.to_string() })?;
+            Ok(Arc::new(Network(client)))
+        })
+    }
+
+    /// Builds the client over carriers that the caller chooses, one for each address.
+    ///
+    /// # Errors
+    /// As [`ChatClient::new`], and what `carrier` fails with.
+    pub fn over(
+        options: &ClientOptions,
+        mut carrier: impl FnMut(&Url) -> Result<Arc<dyn Carrier>, ClientError>,
+    ) -> Result<Self, ClientError> {
         let api_key = options.api_key.clone().filter(|key| !key.expose_secret().trim().is_empty());
         let authorization = api_key.as_ref().map(|key| bearer(key).ok_or(ClientError::ApiKey)).transpose()?;
         let mut endpoints = Vec::with_capacity(options.base_urls.len());
         for text in &options.base_urls {
             let (base_url, url) = parse_base_url(text)?;
+            check_clear_text(&url, api_key.as_ref(), options.clear_text)?;
             endpoints.push(Arc::new(Endpoint::new(EndpointParts {
-                client: build_client(&url).map_err(|error| ClientError::Client { problem: error.to_string() })?,
+                carrier: carrier(&url)?,
                 base_url,
                 url,
                 authorization: authorization.clone(),
-                api_key: api_key.clone(),
+                redactor: Redactor::new(api_key.as_ref()),
                 timeout: options.timeout,
                 has_siblings: options.base_urls.len() > 1,
                 concurrency_max: options.concurrency_max,
@@ -176,6 +227,7 @@ impl ChatClient {
                 None => changed.await,
                 Some(until) => {
                     tokio::select! {
+                        biased;
                         () = changed => {}
                         () = tokio::time::sleep_until(until) => {}
                     }
@@ -218,7 +270,9 @@ impl ChatClient {
         }
         match first_probe {
             // Nobody is alive: the caller decides how long to go on, so that waiting here would only hide it.
-            Some((_, endpoint)) if all_aside => Ok((Arc::clone(endpoint), endpoint.force_permit())),
+            Some((_, endpoint)) if all_aside => {
+                endpoint.early_permit().map(|permit| (Arc::clone(endpoint), permit)).ok_or(earliest)
+            }
             _ => Err(earliest),
         }
     }
@@ -253,9 +307,67 @@ impl ChatClient {
         slot.endpoint.post(body, delivery, &slot.permit).await
     }
 
+    /// Sends a chat of one token, to see whether anybody answers.
+    ///
+    /// # Errors
+    /// As [`ChatClient::post_chat`]; [`Class::Transient`] if nothing comes within [`PROBE_TIMEOUT`].
+    pub async fn probe(&self, model: &str) -> Result<(), CallFailure> {
+        let body = serde_json::json!({
+            "model": model,
+            "messages": [{"role": "user", "content": "Reply with OK."}],
+            "max_tokens": 1,
+        });
+        // Past those who wait for a slot: they may wait for what this finds out.
+        let loads = self.endpoints.iter().map(|endpoint| (endpoint.load(), endpoint));
+        let least = loads.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, endpoint)| Arc::clone(endpoint));
+        let slot = least.map(|endpoint| {
+            let permit = endpoint.force_permit();
+            Slot { endpoint, permit, tokens: 0, changed: Arc::clone(&self.changed) }
+        });
+        let body = body.to_string().into();
+        let call = self.post_chat(&body, Delivery::Whole, Admission { slot });
+        let reply = tokio::time::timeout(PROBE_TIMEOUT, call).await.map_err(|_| CallFailure {
+            class: Class::Transient,
+            status: None,
+            retry_after: None,
+            detail: format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
+            refused: None,
+            body: None,
+        })??;
+        // A page or an error object in a 200 is no answer.
+        match ChatReply::parse(&reply) {
+            Ok(ChatReply { error: None, .. }) => Ok(()),
+            Ok(ChatReply { error: Some(error), .. }) => Err(unanswered(&error.message)),
+            Err(error) => Err(unanswered(&error.to_string())),
+        }
+    }
+
     fn has_living(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.is_alive())
     }
+}
+
+/// Returns whether a server is on this machine, where no key is needed.
+#[must_use]
+pub fn is_on_this_machine(base_url: &str) -> bool {
+    parse_base_url(base_url).is_ok_and(|(_, url)| super::transport::is_on_this_machine(&url))
+}
+
+fn unanswered(detail: &str) -> CallFailure {
+    let detail = one_line(detail, DETAIL_CHARS_MAX);
+    CallFailure { class: Class::Transient, status: Some(200), retry_after: None, detail, refused: None, body: None }
+}
+
+/// Refuses to send a key where others can read it on the way.
+pub(super) fn check_clear_text(
+    url: &Url,
+    key: Option<&SecretString>,
+    clear_text: ClearText,
+) -> Result<(), ClientError> {
+    if key.is_none() || clear_text == ClearText::Allowed || !is_clear_text(url) {
+        return Ok(());
+    }
+    Err(ClientError::ClearText { host: url.host_str().unwrap_or_default().to_owned() })
 }
 
 /// Returns the address without its tail, and the whole URL to post to.

@@ -13,6 +13,7 @@ fn options(base_url: &str) -> ClientOptions {
     ClientOptions {
         base_urls: vec![base_url.to_owned()],
         api_key: Some(SecretString::from(KEY)),
+        clear_text: ClearText::Refused,
         concurrency_max: 2,
         requests_per_minute: 0,
         tokens_per_minute: 0,
@@ -218,6 +219,27 @@ async fn only_when_all_endpoints_are_dead_a_request_is_unreachable() {
 }
 
 #[tokio::test]
+async fn where_all_endpoints_are_aside_and_full_the_wait_ends_with_the_first_that_may_be_probed() {
+    let client = client(&[dead_base_url(), dead_base_url()]);
+    while client.has_dead() < 2 {
+        assert_eq!(client.post(&json!({})).await.unwrap_err().class, Class::Unreachable);
+    }
+    let now = Instant::now();
+    let mut held = Vec::new();
+    let until = loop {
+        match client.choose(now, 1) {
+            Ok(leave) => held.push(leave),
+            Err(until) => break until,
+        }
+    };
+    assert!(!held.is_empty() && until.is_some_and(|until| until > now), "{until:?}");
+    // Whatever is in flight: one request probes it.
+    let (endpoint, permit) = client.choose(until.unwrap(), 1).unwrap();
+    assert!(matches!(endpoint.try_permit(until.unwrap(), 1), Err(Blocked::Aside(later)) if later > until.unwrap()));
+    endpoint.give_back(&permit);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_fails_again_and_again_is_set_aside_and_probed() {
     let failing = Server::start(vec![Step::status(500, ""); 5].into_iter().chain([Step::chat("back")]).collect());
     let sound = Server::start((0..40).map(|_| Step::chat("sound")).collect());
@@ -354,4 +376,60 @@ async fn a_key_that_is_echoed_stands_in_no_panic() {
         let text = payload.downcast_ref::<String>().unwrap();
         assert!(text.contains("[redacted]") && !text.contains(KEY), "{text}");
     }
+}
+
+#[test]
+fn a_key_goes_in_clear_to_this_machine_only_unless_that_is_allowed() {
+    let with = |base_url: &str, key: Option<&str>, clear_text: ClearText| {
+        let api_key = key.map(SecretString::from);
+        ChatClient::new(&ClientOptions { api_key, clear_text, ..options(base_url) }).map(drop)
+    };
+    for base_url in ["http://example.com/v1", "http://10.0.0.7:8000", "http://127.0.0.1.example.com", "http://gpu1"] {
+        let error = with(base_url, Some(KEY), ClearText::Refused).unwrap_err();
+        let text = format!("{error} {error:?} {}", error.hint());
+        assert!(text.contains("in clear") && text.contains("allow_http") && !text.contains(KEY), "{text}");
+        assert_eq!(with(base_url, Some(KEY), ClearText::Allowed), Ok(()));
+        assert_eq!(with(base_url, None, ClearText::Refused), Ok(()));
+        assert_eq!(with(base_url, Some("  "), ClearText::Refused), Ok(()));
+    }
+    for base_url in ["https://example.com/v1", "http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+        assert_eq!(with(base_url, Some(KEY), ClearText::Refused), Ok(()));
+    }
+    let mixed = ["http://127.0.0.1:1".to_owned(), "http://example.com".to_owned()];
+    let error = ChatClient::new(&ClientOptions { base_urls: mixed.to_vec(), ..options("") }).unwrap_err();
+    assert!(matches!(error, ClientError::ClearText { .. }), "each address counts");
+}
+
+#[tokio::test]
+async fn a_key_echoed_in_any_form_is_blotted_out_of_replies_errors_and_fragments() {
+    let escaped: String = KEY.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let percent: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    for form in [KEY.to_owned(), escaped, percent, KEY.to_uppercase(), hex::encode(KEY)] {
+        let piece = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        let error = format!("{{\"error\":{{\"message\":\"you sent {form}\"}}}}");
+        for step in [
+            Step::status(200, &format!("{{\"choices\":[{{\"message\":{{\"content\":\"{form}\"}}}}]}}")),
+            Step::status(200, &error),
+            Step::status(500, &error),
+            Step::status(400, &form),
+            Step::status(200, &(piece(&form) + "data: [DONE]\n\n")).header(STREAM),
+            Step::status(200, &piece(&form)).header(STREAM),
+            Step::status(200, &format!("event: error\ndata: {form}\n\n")).header(STREAM),
+        ] {
+            let server = Server::start(vec![step.clone()]);
+            let shown = format!("{:?}", client(&[server.base_url()]).stream().await);
+            assert!(shown.contains("[redacted]"), "{step:?}: {shown}");
+            let redactor = Redactor::new(Some(&SecretString::from(KEY)));
+            assert!(!redactor.holds(&shown), "{step:?}: {shown}");
+        }
+    }
+    // A key that is cut by the pieces of a stream stands whole in what they give together.
+    let (head, tail) = KEY.split_at(9);
+    let cut = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{head}\"}}}}]}}\n\ndata: {{\"choices\":[{{\"delta\":\
+         {{\"content\":\"{tail}\"}},\"finish_reason\":\"stop\"}}]}}\n\n"
+    );
+    let server = Server::start(vec![Step::status(200, &cut).header(STREAM)]);
+    let body = client(&[server.base_url()]).stream().await.unwrap();
+    assert!(body.contains("\"[redacted]\""), "{body}");
 }

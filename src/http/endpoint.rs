@@ -7,26 +7,26 @@
 //! caller knows of. Errors carry no URL with credentials, no header and no request body, and an echo of the key is
 //! blotted out.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, Url};
-use secrecy::SecretString;
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::aimd::{Aimd, Generation};
+use super::carrier::{Carrier, Incoming, Lost, Outgoing, in_time};
 use super::headers::RateLimits;
-use super::joined::Joined;
+use super::joined::joined_text;
 use super::pacing::{Charge, Pacing};
+use super::redact::Redactor;
+use super::refused_keys::refused_key;
 use super::retry::{Class, Evidence, classify, heed_should_retry, hint, is_overload, retry_after};
-use super::sse::SseParser;
-use super::transport::{BodyEnd, describe, evidence_of, read_body, redact, wait_headers};
-use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
+use super::streamed::{Ended, StreamEnd, StreamFault, Streamed};
+use super::transport::{BodyEnd, Chunks, REPLY_BYTES_MAX, read_body, wait_headers};
+use super::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
-/// Largest reply that is read, in bytes; of a stream, its text.
-pub const REPLY_BYTES_MAX: usize = 8 << 20;
 /// How much of an error status's body is read, in bytes.
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// How long a 429 that names no wait holds back the endpoint's other requests.
@@ -39,6 +39,8 @@ const ASIDE_FIRST: Duration = Duration::from_secs(1);
 const ASIDE_MAX: Duration = Duration::from_secs(30);
 /// How long the end of a stream is waited for after its last event.
 const STREAM_END_MAX: Duration = Duration::from_millis(200);
+/// How long something more is waited for after a reply's end: what it used, at best.
+const AFTER_END_MAX: Duration = Duration::from_secs(10);
 /// What is put before a body's closing brace to have it streamed.
 const STREAM_KEYS: &str = r#","stream":true,"stream_options":{"include_usage":true}}"#;
 
@@ -54,11 +56,11 @@ pub enum Delivery {
 /// One endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
-    client: Client,
+    carrier: Arc<dyn Carrier>,
     pub(super) base_url: String,
     url: Url,
     authorization: Option<HeaderValue>,
-    api_key: Option<SecretString>,
+    redactor: Redactor,
     timeout: Duration,
     /// Whether there are other endpoints to turn to.
     has_siblings: bool,
@@ -67,11 +69,11 @@ pub struct Endpoint {
 
 /// What an [`Endpoint`] is built from.
 pub(super) struct EndpointParts {
-    pub(super) client: Client,
+    pub(super) carrier: Arc<dyn Carrier>,
     pub(super) base_url: String,
     pub(super) url: Url,
     pub(super) authorization: Option<HeaderValue>,
-    pub(super) api_key: Option<SecretString>,
+    pub(super) redactor: Redactor,
     pub(super) timeout: Duration,
     pub(super) has_siblings: bool,
     pub(super) concurrency_max: usize,
@@ -126,11 +128,11 @@ enum Sign {
 impl Endpoint {
     pub(super) fn new(parts: EndpointParts) -> Self {
         let EndpointParts {
-            client,
+            carrier,
             base_url,
             url,
             authorization,
-            api_key,
+            redactor,
             timeout,
             has_siblings,
             concurrency_max,
@@ -138,7 +140,7 @@ impl Endpoint {
         } = parts;
         let health = Health::Alive { failures: 0 };
         let state = Mutex::new(State { aimd: Aimd::new(concurrency_max), pacing, in_flight: 0, health });
-        Self { client, base_url, url, authorization, api_key, timeout, has_siblings, state }
+        Self { carrier, base_url, url, authorization, redactor, timeout, has_siblings, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,7 +167,8 @@ impl Endpoint {
         let state = &mut *self.state();
         if let Health::Aside { probe_at, delay, is_probing } = state.health {
             if is_probing || probe_at > now {
-                return Err(Blocked::Aside(probe_at.max(now + Duration::from_millis(1))));
+                // The end of a probe is told to whoever waits.
+                return Err(Blocked::Aside(if is_probing { now + ASIDE_FIRST } else { probe_at }));
             }
             state.health = Health::Aside { probe_at, delay, is_probing: true };
             return Ok(Permit { is_probe: true, ..state.permit(Charge::default()) });
@@ -177,7 +180,14 @@ impl Endpoint {
         Ok(state.permit(charge))
     }
 
-    /// Takes leave to probe an endpoint before its time, because there is no other.
+    /// Takes leave to ask an endpoint before its time, because there is no other; `None` while as many requests are in
+    /// flight as may be.
+    pub(super) fn early_permit(&self) -> Option<Permit> {
+        let mut state = self.state();
+        (state.in_flight < state.aimd.limit()).then(|| state.permit(Charge::default()))
+    }
+
+    /// Takes leave to probe an endpoint, whatever is in flight.
     pub(super) fn force_permit(&self) -> Permit {
         self.state().permit(Charge::default())
     }
@@ -246,35 +256,36 @@ impl Endpoint {
     /// # Errors
     /// [`CallFailure`] for every other end. A 429, and any failure that names a wait, also pauses the endpoint.
     pub(super) async fn post(&self, body: &Bytes, delivery: Delivery, permit: &Permit) -> Result<String, CallFailure> {
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .timeout(self.timeout)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(match delivery {
-                Delivery::Whole => body.clone(),
-                Delivery::Stream => streamed(body),
-            });
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return Err(self.transport_failure(error, permit)),
+        let body_sent = match delivery {
+            Delivery::Whole => body.clone(),
+            Delivery::Stream => streamed(body),
         };
-        self.heed_limits(response.headers(), permit);
-        if !response.status().is_success() {
-            return Err(self.status_failure(response, permit).await);
+        let authorization = self.authorization.clone();
+        let sent = self.carrier.send(Outgoing { url: self.url.clone(), authorization, body: body_sent });
+        let deadline = Instant::now().checked_add(self.timeout);
+        let response = match in_time(deadline, sent).await {
+            Ok(response) => Incoming { deadline, ..response },
+            Err(lost) => return Err(self.transport_failure(lost, permit)),
+        };
+        self.heed_limits(&response.headers, permit);
+        if !response.status.is_success() {
+            return Err(self.status_failure(response, permit, &keys_of(body, delivery)).await);
         }
-        let body = if is_event_stream(response.headers()) {
+        let status = response.status.as_u16();
+        let reply = if is_event_stream(&response.headers) {
             self.read_stream(response).await
         } else {
             self.read_whole(response).await
         };
-        match body {
-            Ok(body) => {
-                self.note_body(&body, permit);
-                Ok(body)
+        match reply {
+            Ok(reply) => {
+                let is_error = self.note_body(&reply, permit);
+                let refused = is_error.then(|| refused_key(200, &reply, &keys_of(body, delivery))).flatten();
+                let Some(key) = refused else { return Ok(reply) };
+                let detail = format!("the reply is an error: {reply}");
+                let mut failure = self.failure(Class::FatalRequest, Some(status), detail);
+                failure.refused = Some(Box::new(RefusedKey { key, hint: String::new() }));
+                Err(failure)
             }
             Err(failure) => {
                 self.note(permit, Sign::Failure, None);
@@ -283,49 +294,81 @@ impl Endpoint {
         }
     }
 
-    /// Records what a complete body says: it may be an error object, and it may say how many tokens were used.
-    fn note_body(&self, body: &str, permit: &Permit) {
+    /// Records what a complete body says: it may be an error object (then true is returned), and it may say how many tokens
+    /// were used.
+    fn note_body(&self, body: &str, permit: &Permit) -> bool {
         let error = body.trim_start().starts_with("{\"error\"").then(|| wire::parse_error(body)).flatten();
         let counts_tokens = self.state().pacing.counts_tokens();
         let used = counts_tokens.then(|| wire::tokens_used(body)).flatten();
+        let is_error = error.is_some();
         let sign = match error {
             None => Sign::Success,
             Some(error) if is_overload(Evidence::ErrorObject { code: error.code.as_deref() }) => Sign::Overload,
             Some(_) => Sign::None,
         };
         self.note(permit, sign, used);
+        is_error
     }
 
-    async fn read_whole(&self, response: Response) -> Result<String, CallFailure> {
+    async fn read_whole(&self, response: Incoming) -> Result<String, CallFailure> {
         match read_body(response, REPLY_BYTES_MAX).await {
-            (bytes, BodyEnd::Complete) => Ok(self.redact(&String::from_utf8_lossy(&bytes))),
+            (bytes, BodyEnd::Complete) => Ok(self.redactor.body(whole_text(&bytes))),
             (_, BodyEnd::TooLarge) => Err(self.too_large()),
             (_, BodyEnd::Broken(error)) => Err(self.broken(error)),
         }
     }
 
-    async fn read_stream(&self, mut response: Response) -> Result<String, CallFailure> {
-        let (mut parser, mut joined) = (SseParser::default(), Joined::default());
-        while !joined.is_done() {
-            let Some(bytes) = response.chunk().await.map_err(|error| self.broken(error))? else { break };
-            let mut problem = None;
-            let pushed = parser.push(&bytes, |event| problem = joined.take(&event).err().or(problem.take()));
-            if joined.text_len() > REPLY_BYTES_MAX {
-                return Err(self.too_large());
+    /// Reads a stream to the reply's end. A fault of the stream after that does not matter; before it, what came is kept
+    /// with the failure.
+    async fn read_stream(&self, mut response: Incoming) -> Result<String, CallFailure> {
+        let mut streamed = Streamed::default();
+        let mut broken = None;
+        let mut whole_until = None;
+        let mut text_len = 0;
+        while !streamed.is_over() && broken.is_none() {
+            if streamed.text_len() > text_len || !streamed.is_whole() {
+                (text_len, whole_until) = (streamed.text_len(), None);
             }
-            if let Some(text) = pushed.err().map(|error| error.to_string()).or(problem.map(|error| error.to_string())) {
-                return Err(self.failure(classify(Evidence::NotJson), None, text));
+            let next = if streamed.is_whole() {
+                // Whatever else comes: a server may keep a stream open for ever behind its reply.
+                let wait = if streamed.is_complete() { STREAM_END_MAX } else { AFTER_END_MAX };
+                let until = *whole_until.get_or_insert_with(|| Instant::now() + wait);
+                match tokio::time::timeout_at(until, response.chunk()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                }
+            } else {
+                response.chunk().await
+            };
+            match next {
+                Ok(Some(bytes)) => streamed.push(&bytes),
+                Ok(None) => break,
+                Err(error) => broken = Some(self.broken(error)),
             }
         }
-        if joined.is_done() {
+        if streamed.is_over() && streamed.is_whole() {
             // The stream's own end comes right behind; a connection that was read to it can be used again.
             let _ = tokio::time::timeout(STREAM_END_MAX, response.chunk()).await;
         }
-        let body = joined.into_body().ok_or_else(|| {
-            let text = "the stream ended before the reply did".to_owned();
-            self.failure(classify(Evidence::Interrupted), None, text)
-        })?;
-        Ok(self.redact(&body))
+        match streamed.end(if broken.is_some() { StreamEnd::Broken } else { StreamEnd::Closed }) {
+            Ended::Whole(body) => Ok(self.redactor.body(body)),
+            Ended::Plain(bytes) => Ok(self.redactor.body(whole_text(&bytes))),
+            Ended::Cut { fragment, fault } => {
+                let failure = match (broken, fault) {
+                    (Some(broken), _) => broken,
+                    (None, Some(fault)) => {
+                        let is_junk = matches!(fault, StreamFault::NoChunk(_));
+                        let evidence = if is_junk { Evidence::NotJson } else { Evidence::Interrupted };
+                        self.failure(classify(evidence), None, fault.to_string())
+                    }
+                    (None, None) => {
+                        let text = "the stream ended before the reply did".to_owned();
+                        self.failure(classify(Evidence::Interrupted), None, text)
+                    }
+                };
+                Err(CallFailure { body: fragment.map(|body| self.redactor.body(body)), ..failure })
+            }
+        }
     }
 
     /// Pauses the endpoint until what it says it lacks is there again.
@@ -341,17 +384,17 @@ impl Endpoint {
         }
     }
 
-    async fn status_failure(&self, response: Response, permit: &Permit) -> CallFailure {
-        let status = response.status().as_u16();
-        let wait = retry_after(wait_headers(response.headers()));
-        let should_retry = response.headers().get("x-should-retry").and_then(|value| value.to_str().ok());
+    async fn status_failure(&self, response: Incoming, permit: &Permit, sent: &[String]) -> CallFailure {
+        let status = response.status.as_u16();
+        let wait = retry_after(wait_headers(&response.headers));
+        let should_retry = response.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let should_retry = should_retry.map(str::to_owned);
         // Whatever was read before an error says more than nothing.
-        let (bytes, _) = read_body(response, ERROR_BYTES_MAX).await;
-        let body = String::from_utf8_lossy(&bytes);
+        let (bytes, end) = read_body(response, ERROR_BYTES_MAX).await;
+        let body = self.redactor.error_body(&bytes, &end);
         let error = wire::parse_error(&body);
         let code = error.as_ref().and_then(|error| error.code.as_deref());
-        let message = error.as_ref().map_or(body.as_ref(), |error| error.message.as_str());
+        let message = error.as_ref().map_or(body.as_str(), |error| error.message.as_str());
         let evidence = Evidence::Status { status, code, message };
         let class = heed_should_retry(classify(evidence), should_retry.as_deref());
         let detail = match (status, code) {
@@ -360,6 +403,9 @@ impl Endpoint {
             (_, None) => format!("HTTP {status}: {message}"),
         };
         let mut failure = self.failure(class, Some(status), detail);
+        // What no request can have right (account, model) is not the matter of a key.
+        let refused = (class != Class::FatalRun).then(|| refused_key(status, &body, sent)).flatten();
+        failure.refused = refused.map(|key| Box::new(RefusedKey { key, hint: String::new() }));
         let sign = match class {
             Class::Transient if is_overload(evidence) => Sign::Overload,
             Class::Transient => Sign::Failure,
@@ -370,7 +416,7 @@ impl Endpoint {
         if class == Class::Transient {
             failure.retry_after = wait;
             match wait {
-                Some(wait) => self.pause(wait),
+                Some(wait) => self.pause(wait.min(super::retry::RETRY_AFTER_MAX)),
                 None if status == 429 => self.pause(PAUSE_AFTER_429),
                 None => {}
             }
@@ -378,18 +424,18 @@ impl Endpoint {
         failure
     }
 
-    fn transport_failure(&self, error: reqwest::Error, permit: &Permit) -> CallFailure {
-        let class = classify(evidence_of(&error));
+    fn transport_failure(&self, lost: Lost, permit: &Permit) -> CallFailure {
+        let class = classify(lost.evidence);
         if class == Class::Unreachable {
             self.note(permit, Sign::Unreachable, Some(0));
         } else {
             self.note(permit, Sign::Failure, None);
         }
-        self.broken(error)
+        self.broken(lost)
     }
 
-    fn broken(&self, error: reqwest::Error) -> CallFailure {
-        self.failure(classify(evidence_of(&error)), None, describe(error))
+    fn broken(&self, lost: Lost) -> CallFailure {
+        self.failure(classify(lost.evidence), None, lost.detail)
     }
 
     fn too_large(&self) -> CallFailure {
@@ -398,13 +444,8 @@ impl Endpoint {
     }
 
     fn failure(&self, class: Class, status: Option<u16>, detail: String) -> CallFailure {
-        let detail = one_line(&self.redact(&detail), DETAIL_CHARS_MAX);
-        CallFailure { class, status, retry_after: None, detail }
-    }
-
-    /// Blots out the key where a server echoes it.
-    fn redact(&self, text: &str) -> String {
-        redact(text, self.api_key.as_ref())
+        let detail = one_line(&self.redactor.text(&detail), DETAIL_CHARS_MAX);
+        CallFailure { class, status, retry_after: None, detail, refused: None, body: None }
     }
 }
 
@@ -419,6 +460,23 @@ impl State {
 fn streamed(body: &Bytes) -> Bytes {
     let open = body.strip_suffix(b"}").unwrap_or(body);
     [open, STREAM_KEYS.as_bytes()].concat().into()
+}
+
+/// Returns the keys of a chat body as it is sent.
+fn keys_of(body: &Bytes, delivery: Delivery) -> Vec<String> {
+    let members: std::collections::BTreeMap<String, serde::de::IgnoredAny> =
+        serde_json::from_slice(body).unwrap_or_default();
+    let streaming: &[&str] = if delivery == Delivery::Stream { &["stream", "stream_options"] } else { &[] };
+    members.into_keys().chain(streaming.iter().map(|&key| key.to_owned())).collect()
+}
+
+/// Returns a body as text; a stream under another content type is joined.
+fn whole_text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    // Only what is no object can be a stream.
+    let is_object = serde_json::from_str::<serde::de::IgnoredAny>(text.trim()).is_ok();
+    let joined = if is_object { None } else { joined_text(&text) };
+    joined.unwrap_or_else(|| text.into_owned())
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

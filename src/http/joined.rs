@@ -1,20 +1,27 @@
 //! A streamed chat reply, joined into the body that the same reply would have had in one piece.
 //!
-//! Only the first choice is read. The reply is whole once a finish reason or `[DONE]` came; a stream that ends before
-//! was interrupted. Chunks without choices (usage) are taken as they are; an error event makes the body an error
-//! object, as a server that answers in one piece sends it.
+//! Only the first choice by index is read. The reply is whole once a finish reason or `[DONE]` came; a stream that ends
+//! before was interrupted, and what came of it is kept ([`Joined::fragment`]). Chunks without choices (usage) are taken as they
+//! are; an error event makes the body an error object, as a server that answers in one piece sends it, with what came
+//! before beside it. Deltas are joined field by field, whatever the fields are, so that nothing that was paid for is lost
+//! to whoever reads the body later, and a text that comes in two fields at once stands in both.
 
 use serde_json::{Map, Value, json};
 
-use super::sse::Event;
+use super::sse::{Event, SseParser};
+use super::wire::{FRAGMENT, choice_index};
 
 /// What has come so far.
 #[derive(Debug, Default)]
 pub struct Joined {
     model: Option<Value>,
-    content: Option<String>,
-    reasoning: Option<String>,
+    /// The choice that is read: the lowest index that came.
+    index: Option<u64>,
+    message: Map<String, Value>,
+    text_len: usize,
+    is_begun: bool,
     finish_reason: Option<Value>,
+    native_finish_reason: Option<Value>,
     provider_fields: Option<Value>,
     usage: Option<Value>,
     error: Option<Value>,
@@ -52,6 +59,7 @@ impl Joined {
         if event.name == "error" && !chunk.contains_key("error") {
             chunk = Map::from_iter([("error".to_owned(), Value::Object(chunk))]);
         }
+        self.is_begun = true;
         self.take_chunk(chunk);
         Ok(())
     }
@@ -64,26 +72,45 @@ impl Joined {
         // Servers that send running totals send the whole at the end.
         self.usage = field("usage").or_else(|| self.usage.take());
         if self.model.is_none() {
-            self.model = field("model");
+            // Some gateways begin with a chunk of their own, which has none.
+            self.model = field("model").filter(|model| model.as_str().is_some_and(|name| !name.trim().is_empty()));
         }
         let Some(Value::Array(choices)) = field("choices") else { return };
-        let is_first = |choice: &Value| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
-        for mut choice in choices.into_iter().filter(is_first) {
-            if let Some(delta) = choice.get("delta").or_else(|| choice.get("message")) {
-                append(&mut self.content, delta.get("content"));
-                append(&mut self.reasoning, delta.get("reasoning_content").or_else(|| delta.get("reasoning")));
+        for (position, mut choice) in choices.into_iter().enumerate() {
+            let index = choice_index(&choice, position);
+            if self.index.is_some_and(|lowest| index > lowest) {
+                continue;
+            }
+            if self.index.replace(index).is_some_and(|lowest| index < lowest) {
+                // What came so far was another choice's.
+                self.message.clear();
+                (self.finish_reason, self.native_finish_reason, self.provider_fields) = (None, None, None);
             }
             let mut of_choice = |name: &str| choice.get_mut(name).map(Value::take).filter(|value| !value.is_null());
+            if let Some(Value::Object(delta)) = of_choice("delta").or_else(|| of_choice("message")) {
+                self.text_len += delta.values().map(text_len).sum::<usize>();
+                let is_new = |name: &&String| !self.message.contains_key(*name);
+                self.text_len += delta.keys().filter(is_new).map(String::len).sum::<usize>();
+                join_objects(&mut self.message, delta);
+            }
             self.finish_reason = of_choice("finish_reason").or_else(|| self.finish_reason.take());
+            let native = of_choice("native_finish_reason");
+            self.native_finish_reason = native.or_else(|| self.native_finish_reason.take());
             self.provider_fields = of_choice("provider_specific_fields").or_else(|| self.provider_fields.take());
             self.error = of_choice("error").or_else(|| self.error.take());
         }
     }
 
-    /// Returns the bytes of text so far.
+    /// Returns the bytes of text so far, in whichever field.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.content.as_ref().map_or(0, String::len) + self.reasoning.as_ref().map_or(0, String::len)
+        self.text_len
+    }
+
+    /// Returns whether any chunk came.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// Returns whether nothing more is to be waited for.
@@ -92,103 +119,159 @@ impl Joined {
         self.is_done || self.error.is_some()
     }
 
-    /// Returns the body, once the stream has ended; `None` if it ended too early.
+    /// Returns whether the reply came to its end, whatever becomes of the stream.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_done() || self.finish_reason.as_ref().is_some_and(says_an_end)
+    }
+
+    /// Returns whether the reply came to its end and said what it used: nothing more that matters can come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_done() || (self.is_whole() && self.usage.is_some())
+    }
+
+    /// Returns the body, once the reply has ended; `None` if the stream ended too early.
     #[must_use]
     pub fn into_body(self) -> Option<String> {
-        if let Some(error) = self.error {
-            return Some(json!({ "error": error }).to_string());
-        }
-        if !self.is_done && self.finish_reason.is_none() {
-            return None;
-        }
-        let mut message = json!({"role": "assistant", "content": self.content});
-        let mut choice = json!({"index": 0, "finish_reason": self.finish_reason});
-        if let (Some(reasoning), Some(message)) = (self.reasoning, message.as_object_mut()) {
-            message.insert("reasoning_content".to_owned(), json!(reasoning));
-        }
+        self.is_whole().then(|| self.body("chat.completion"))
+    }
+
+    /// Returns what came of a reply that was interrupted, as a body without an end; `None` if no text came.
+    #[must_use]
+    pub fn fragment(&self) -> Option<String> {
+        let is_text = |(name, value): (&String, &Value)| name != "role" && !value.is_null() && value != "";
+        self.message.iter().any(is_text).then(|| self.body(FRAGMENT))
+    }
+
+    fn body(&self, object: &str) -> String {
+        let mut message = self.message.clone();
+        message.entry("role").or_insert_with(|| json!("assistant"));
+        message.entry("content").or_insert(Value::Null);
+        let mut choice = json!({"index": 0, "finish_reason": self.finish_reason, "message": message});
         if let Some(choice) = choice.as_object_mut() {
-            choice.insert("message".to_owned(), message);
-            choice.extend(self.provider_fields.map(|fields| ("provider_specific_fields".to_owned(), fields)));
+            let fields = [
+                ("provider_specific_fields", &self.provider_fields),
+                ("native_finish_reason", &self.native_finish_reason),
+            ];
+            let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+            choice.extend(given);
         }
         let body = json!({
-            "object": "chat.completion", "model": self.model, "choices": [choice], "usage": self.usage,
+            "object": object, "model": self.model, "choices": [choice], "usage": self.usage,
         });
-        Some(body.to_string())
+        match &self.error {
+            None => body.to_string(),
+            Some(error) if self.fragment_is_empty() => json!({ "error": error }).to_string(),
+            Some(error) => {
+                // An error stands first, where a look at the beginning of a body finds it.
+                let rest = body.to_string();
+                format!("{{\"error\":{error},{}", rest.strip_prefix('{').unwrap_or_default())
+            }
+        }
+    }
+
+    fn fragment_is_empty(&self) -> bool {
+        self.message.iter().all(|(name, value)| name == "role" || value.is_null() || value == "")
     }
 }
 
-fn append(text: &mut Option<String>, piece: Option<&Value>) {
-    if let Some(piece) = piece.and_then(Value::as_str) {
-        text.get_or_insert_with(String::new).push_str(piece);
+/// Reads a body that is a stream by its text, whatever its content type said: events, or one chunk a line. `None` if it is
+/// neither, or ends too early.
+#[must_use]
+pub fn joined_text(text: &str) -> Option<String> {
+    let (mut joined, mut is_stream) = (Joined::default(), true);
+    let begins_with = |word: &str| text.trim_start().starts_with(word);
+    if begins_with("data:") || begins_with("event:") || begins_with(":") {
+        let mut parser = SseParser::default();
+        let mut take = |event: Event| is_stream &= joined.is_done() || joined.take(&event).is_ok();
+        let read = parser.push(text.as_bytes(), &mut take).and_then(|()| parser.end(&mut take));
+        is_stream &= read.is_ok();
+    } else {
+        for line in text.lines() {
+            is_stream &= joined.take(&Event { name: String::new(), data: line.to_owned() }).is_ok();
+        }
+        // An object over several lines, or with something behind it, is no stream.
+        is_stream &= joined.is_begun();
+    }
+    if is_stream || joined.is_whole() { joined.into_body() } else { None }
+}
+
+/// Returns whether a finish reason says that the reply came to its end: some servers send an empty one, or the word
+/// `null`, along with every piece.
+fn says_an_end(reason: &Value) -> bool {
+    match reason {
+        Value::String(name) => !matches!(name.trim(), "" | "null" | "None" | "none"),
+        Value::Number(_) | Value::Object(_) => true,
+        Value::Null | Value::Bool(_) | Value::Array(_) => false,
+    }
+}
+
+/// What a value in a list is counted for beside its text, in bytes.
+const NODE_BYTES: usize = 4;
+
+/// Returns about how much a value adds to what is kept.
+fn text_len(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(parts) => parts.iter().map(|part| text_len(part) + NODE_BYTES).sum(),
+        Value::Object(object) => object.iter().map(|(name, value)| name.len() + text_len(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// Joins a delta to what came before: texts are put one behind the other, lists are extended, the last of anything else
+/// stands; null says nothing.
+fn join_objects(into: &mut Map<String, Value>, delta: Map<String, Value>) {
+    for (name, piece) in delta {
+        match into.get_mut(&name) {
+            Some(so_far) => join(&name, so_far, piece),
+            None => {
+                into.insert(name, piece);
+            }
+        }
+    }
+}
+
+/// Fields of a delta or part that name something, and are no piece of a text.
+const NAMES: &[&str] = &["role", "type", "id", "name", "format", "signature", "index"];
+
+fn join(name: &str, so_far: &mut Value, piece: Value) {
+    match (&mut *so_far, piece) {
+        (_, Value::Null) => {}
+        (Value::String(text), Value::String(more)) if !NAMES.contains(&name) => text.push_str(&more),
+        (Value::Array(parts), Value::Array(more)) => more.into_iter().for_each(|part| join_part(parts, part)),
+        // A text that goes on as parts, or the other way round.
+        (Value::String(text), Value::Array(more)) => {
+            let mut parts = Vec::new();
+            if !text.is_empty() {
+                parts.push(json!({"type": "text", "text": text}));
+            }
+            more.into_iter().for_each(|part| join_part(&mut parts, part));
+            *so_far = Value::Array(parts);
+        }
+        (Value::Array(parts), Value::String(more)) => {
+            if !more.is_empty() {
+                join_part(parts, json!({"type": "text", "text": more}));
+            }
+        }
+        (Value::Object(object), Value::Object(more)) => join_objects(object, more),
+        (so_far, piece) => *so_far = piece,
+    }
+}
+
+/// Joins a part to the last one if it is more of the same, and adds it otherwise.
+fn join_part(parts: &mut Vec<Value>, part: Value) {
+    let is_more = |last: &Value| {
+        let same = |name: &str| last.get(name) == part.get(name);
+        last.is_object() && part.is_object() && same("type") && same("index") && same("id") && same("thought")
+    };
+    match (parts.last_mut().filter(|last| is_more(last)), part) {
+        (Some(Value::Object(last)), Value::Object(more)) => join_objects(last, more),
+        (_, part) => parts.push(part),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wire::ChatReply;
-    use super::*;
-
-    fn joined(data: &[&str]) -> Option<String> {
-        let mut joined = Joined::default();
-        for data in data {
-            joined.take(&Event { name: String::new(), data: (*data).to_owned() }).unwrap();
-        }
-        joined.into_body()
-    }
-
-    #[test]
-    fn deltas_are_joined_to_the_reply_they_are_part_of() {
-        let body = joined(&[
-            r#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant","reasoning":"why"}}]}"#,
-            r#"{"model":"m","choices":[{"index":0,"delta":{"content":"a "}}]}"#,
-            r#"{"choices":[{"index":1,"delta":{"content":"other"},"finish_reason":"length"}]}"#,
-            r#"{"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":null}]}"#,
-            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
-            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
-            "[DONE]",
-        ]);
-        let reply = ChatReply::parse(&body.unwrap()).unwrap();
-        let choice = reply.choice.unwrap();
-        assert_eq!((reply.model.as_deref(), reply.usage.unwrap().prompt_tokens), (Some("m"), 3));
-        assert_eq!(choice.content.as_deref(), Some("a b"));
-        assert_eq!(choice.reasoning.as_deref(), Some("why"));
-        assert_eq!(choice.finish_reason.as_deref(), Some("stop"));
-    }
-
-    #[test]
-    fn a_stream_without_an_end_gives_no_body() {
-        assert_eq!(joined(&[]), None);
-        assert_eq!(joined(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#]), None);
-        assert!(joined(&["[DONE]"]).is_some());
-        assert!(joined(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#]).is_some());
-    }
-
-    #[test]
-    fn content_that_never_came_is_null_and_not_empty() {
-        let body = joined(&[r#"{"choices":[{"delta":{"reasoning_content":"r"},"finish_reason":"length"}]}"#]).unwrap();
-        assert!(body.contains(r#""content":null"#), "{body}");
-    }
-
-    #[test]
-    fn errors_end_the_stream_in_every_shape() {
-        let mut named = Joined::default();
-        named.take(&Event { name: "error".to_owned(), data: r#"{"message":"busy","code":403}"#.to_owned() }).unwrap();
-        assert!(named.is_done());
-        let mut text = Joined::default();
-        text.take(&Event { name: "error".to_owned(), data: "busy".to_owned() }).unwrap();
-        let plain = joined(&[r#"{"error":{"message":"busy"}}"#]);
-        let inner = joined(&[r#"{"choices":[{"error":{"message":"busy"}}]}"#]);
-        for body in [named.into_body(), text.into_body(), plain, inner] {
-            let reply = ChatReply::parse(&body.unwrap()).unwrap();
-            assert_eq!(reply.error.unwrap().message, "busy");
-        }
-    }
-
-    #[test]
-    fn what_is_no_chunk_is_refused() {
-        for data in ["<html>", "[1]", "{\"choices\":", "null"] {
-            let event = Event { name: String::new(), data: data.to_owned() };
-            assert!(Joined::default().take(&event).is_err(), "{data}");
-        }
-    }
-}
+#[path = "joined_tests.rs"]
+mod tests;

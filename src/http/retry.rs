@@ -8,12 +8,18 @@
 //! | 408, 409, 425, 500, 502, 504, any other 5xx | `Transient` | |
 //! | 429, 503, 529 | `Transient` | yes |
 //! | 400, 413, 422 (context overflow and content filter among them), any other status | `FatalRequest` | |
-//! | reset, early end of file, total timeout | `Transient` | |
+//! | reset, early end of file, total timeout, before the reply came to its end | `Transient` | |
 //! | 2xx: blank body, not JSON, error object, a finish the server itself cut short, nothing usable | `Transient` | |
 //! | 2xx: an error object that says rate limit or overload | `Transient` | yes |
 //! | 2xx: cut off by the token limit (`length`) | `Length` | |
 //! | 2xx: stopped by a content filter | `FatalRequest` | |
 //! | `x-should-retry: true` beside `FatalRequest`, `false` beside `Transient` | the other of the two | |
+//!
+//! A reply is at its end once a finish reason or a stream's `[DONE]` came: what goes wrong after that does not matter, and an
+//! error beside text that ended normally came too late. Text beside a finish reason that nobody knows ([`super::finish`]), or
+//! none, is usable. A stream that broke off before its end holds a text that was cut anywhere, which is no response: it is
+//! handed on with the failure ([`super::CallFailure::body`]), as are replies that their server cut short, so that what was
+//! paid for is kept, and the request is made again.
 //!
 //! What ends the run would meet every request alike: a redirect, a wrong path, a model that is not served. Delays: the
 //! server's own wish where it is sane, else exponential back-off with full jitter. Jitter is a hash of the request's key
@@ -21,7 +27,8 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+pub use super::backoff::{Backoff, Growth, LONG_WAIT};
+pub use super::overflow::says_context_overflow;
 
 /// What to do after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +72,7 @@ pub enum Evidence<'a> {
         /// `error.code`, else `error.type`.
         code: Option<&'a str>,
     },
-    /// 2xx, but the server cut generation short (`insufficient_system_resource`, `aborted`).
+    /// 2xx, but the server cut generation short (`insufficient_system_resource`, `aborted` and kin).
     CutByServer,
     /// 2xx, but the token limit ended the reply before there was anything to use.
     Length,
@@ -146,14 +153,38 @@ fn says_no_such_model(message: &str) -> bool {
     lower.contains("model") && ["not exist", "not found", "no such model"].iter().any(|words| lower.contains(words))
 }
 
-/// Returns whether an error's text says that the prompt is longer than the model's context, in any known wording.
+/// Words by which servers say that they will not answer what is asked.
+const MODERATED_WORDS: &[&str] = &[
+    "moderation",
+    "content filter",
+    "content_filter",
+    "content management policy",
+    "content policy",
+    "responsible ai",
+    "safety system",
+    "flagged",
+    "data_inspection_failed",
+    "inappropriate content",
+    "prohibited",
+];
+
+/// Returns whether a refusal is about the request itself: too long, or against the server's rules.
 #[must_use]
-pub fn says_context_overflow(code: Option<&str>, message: &str) -> bool {
+pub fn says_about_this_request(status: Option<u16>, message: &str) -> bool {
     let lower = message.to_lowercase();
-    code == Some("context_length_exceeded")
-        || ["maximum context length", "context size", "context window", "max_tokens must be at least 1"]
-            .iter()
-            .any(|words| lower.contains(words))
+    status == Some(413)
+        || says_context_overflow(None, message)
+        || MODERATED_WORDS.iter().any(|words| lower.contains(words))
+}
+
+/// How often a request is sent, at most, that the server refuses with words which are not about it: some servers refuse one
+/// request in five for a reason that passes.
+pub const REFUSED_TRIES: usize = 8;
+
+/// Returns whether a status refuses the request, as opposed to a fault that passes.
+#[must_use]
+pub const fn is_refusal(status: Option<u16>) -> bool {
+    matches!(status, Some(300..=499)) && !matches!(status, Some(408 | 409 | 425 | 429))
 }
 
 /// How many times its token limit a request gets after a reply was cut off by it.
@@ -182,8 +213,11 @@ pub fn hint(status: Option<u16>) -> &'static str {
     }
 }
 
-/// Longest wait that a server's `Retry-After` can cause; a longer wish is cut to this.
+/// Longest wait that a server's `Retry-After` can cause for one request; what it asks for beyond is the breaker's.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+
+/// Longest wait that is believed, in seconds.
+const YEAR_S: f64 = 366.0 * 86_400.0;
 
 /// The headers that say how long to wait, as text.
 #[derive(Debug, Clone, Copy, Default)]
@@ -198,7 +232,7 @@ pub struct WaitHeaders<'a> {
 
 /// Returns the wait the server asked for: `retry-after-ms`, else `Retry-After` in seconds, else as an HTTP date.
 ///
-/// Only waits above zero count; longer ones than [`RETRY_AFTER_MAX`] are cut to it. An HTTP date counts only beside a
+/// Only finite waits above zero count, and at most a year. An HTTP date counts only beside a
 /// `Date` header, so that no local clock is involved.
 #[must_use]
 pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
@@ -213,8 +247,8 @@ pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
     [seconds_of(headers.retry_after_ms, 1e-3), seconds_of(headers.retry_after, 1.0), by_date()]
         .into_iter()
         .flatten()
-        .find(|seconds| *seconds > 0.0)
-        .map(|seconds| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())))
+        .find(|seconds| *seconds > 0.0 && seconds.is_finite())
+        .map(|seconds| Duration::from_secs_f64(seconds.min(YEAR_S)))
 }
 
 /// Reads an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`) as seconds since 1970; other date forms are obsolete.
@@ -227,7 +261,8 @@ fn http_date_seconds(text: &str) -> Option<i64> {
     let (day, year) = (day.parse::<i64>().ok()?, year.parse::<i64>().ok()?);
     let clock: Vec<i64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let [hour, minute, second] = clock.as_slice() else { return None };
-    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
+    let is_time = (0..24).contains(hour) && (0..60).contains(minute) && (0..=60).contains(second);
+    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) || !is_time {
         return None;
     }
     // Days since 1970 of the proleptic Gregorian calendar, the year begun in March (H. Hinnant, days_from_civil).
@@ -237,40 +272,6 @@ fn http_date_seconds(text: &str) -> Option<i64> {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Exponential back-off with full jitter: the n-th delay (n from 0) is uniform in `0..=min(cap, base * 2^n)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// Upper end of the first delay.
-    pub base: Duration,
-    /// Upper end of every delay.
-    pub cap: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { base: Duration::from_millis(500), cap: Duration::from_secs(30) }
-    }
-}
-
-impl Backoff {
-    /// Returns the delay before the retry after the `failures`-th failure (from 1), spread by `salt`.
-    #[must_use]
-    pub fn delay(&self, failures: u32, salt: &str) -> Duration {
-        let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
-        self.base.saturating_mul(factor).min(self.cap).mul_f64(unit_fraction(salt, failures))
-    }
-}
-
-/// Returns a number in 0..1 that is a function of its arguments.
-fn unit_fraction(salt: &str, number: u32) -> f64 {
-    let mut hash = Sha256::new();
-    hash.update(salt.as_bytes());
-    hash.update(number.to_le_bytes());
-    let digest = hash.finalize();
-    let bits = digest.iter().take(4).fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
@@ -370,16 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn context_overflow_is_known_in_the_wordings_of_the_servers() {
-        for (code, message) in [
-            (Some("context_length_exceeded"), ""),
-            (None, "This model's maximum context length is 4096 tokens."),
-            (Some("BadRequestError"), "max_tokens must be at least 1, got -186."),
-            (None, "the request exceeds the available context size, try increasing it"),
-        ] {
-            assert!(says_context_overflow(code, message), "{message}");
-        }
-        assert!(!says_context_overflow(Some("invalid_request_error"), "temperature must be at most 2"));
+    fn a_cap_is_raised_within_its_type() {
         assert_eq!(raised_cap(400), 800);
         assert_eq!(raised_cap(u32::MAX), u32::MAX);
     }
@@ -398,17 +390,26 @@ mod tests {
             (None, Some("0"), None, None),
             (None, Some("-1"), None, None),
             (None, Some("NaN"), None, None),
-            (None, Some("inf"), None, Some(120_000)),
+            (None, Some("inf"), None, None),
             (None, Some("120"), None, Some(120_000)),
-            (None, Some("121"), None, Some(120_000)),
+            (None, Some("7200"), None, Some(7_200_000)),
             (None, in_5_s, date, Some(5000)),
-            (None, tomorrow, date, Some(120_000)),
+            (None, tomorrow, date, Some(86_400_000)),
             (None, date, date, None),
             (None, date, in_5_s, None),
             (None, in_5_s, None, None),
             (None, Some("Sunday, 06-Nov-94 08:49:37 GMT"), date, None),
             (None, Some(""), None, None),
             (None, None, date, None),
+            (None, Some("1e9"), None, Some(YEAR_S as u64 * 1000)),
+            (Some("1e300"), Some("5"), None, Some(YEAR_S as u64 * 1000)),
+            (Some("NaN"), Some("-1e9"), None, None),
+            (None, Some("inf"), None, None),
+            (None, Some("1e999"), None, None),
+            (None, Some("-0.0"), None, None),
+            (None, Some("Sun, 06 Nov 9999 08:49:37 GMT"), date, Some(YEAR_S as u64 * 1000)),
+            (None, Some("Sun, 06 Nov 1994 9223372036854775807:49:37 GMT"), date, None),
+            (None, Some("Sun, 99999999999999999999 Nov 1994 08:49:37 GMT"), date, None),
         ];
         for (retry_after_ms, after, date, expected) in rows {
             let headers = WaitHeaders { retry_after_ms, retry_after: after, date };
@@ -424,20 +425,6 @@ mod tests {
         assert_eq!(http_date_seconds("Mon, 01 Mar 2100 00:00:00 GMT"), Some(4_107_542_400));
         assert_eq!(http_date_seconds("Sun, 06 Nov 1994 08:49 GMT"), None);
         assert_eq!(http_date_seconds("Sun, 06 Nov 1994 08:49:37 UTC"), None);
-    }
-
-    #[test]
-    fn backoff_stays_under_its_doubling_ceiling_and_differs_by_salt() {
-        let backoff = Backoff::default();
-        for failures in 1..=40 {
-            let ceiling = Duration::from_millis(500 * 2_u64.pow(failures - 1)).min(backoff.cap);
-            assert!(backoff.delay(failures, "key") <= ceiling, "failure {failures}");
-        }
-        assert!(backoff.delay(u32::MAX, "key") <= backoff.cap);
-        assert_eq!(backoff.delay(3, "key"), backoff.delay(3, "key"));
-        assert_ne!(backoff.delay(3, "key"), backoff.delay(3, "other"));
-        let mean: f64 = (0..1000).map(|n| unit_fraction("key", n)).sum::<f64>() / 1000.0;
-        assert!((0.45..0.55).contains(&mean), "{mean}");
     }
 
     #[test]

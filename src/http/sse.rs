@@ -3,10 +3,13 @@
 //! By the HTML standard's rules: lines end in CRLF, LF or CR; lines that begin with a colon are comments (keep-alives);
 //! `data` lines of one event are joined by line feeds; a blank line ends an event, and one without data is none. Bytes
 //! are decoded line by line, so that a character may be split between portions. Fields other than `event` and `data` are
-//! ignored. A line is at most [`LINE_BYTES_MAX`] long.
+//! ignored. A line is at most [`LINE_BYTES_MAX`] long, and an event's data at most [`EVENT_BYTES_MAX`], so that neither a
+//! line nor an event that never ends is kept for ever.
 
 /// Longest line, in bytes.
 pub const LINE_BYTES_MAX: usize = 8 << 20;
+/// Longest data of one event, in bytes.
+pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,10 +20,16 @@ pub struct Event {
     pub data: String,
 }
 
-/// A line is longer than allowed.
+/// Something is longer than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a line of the stream is longer than {LINE_BYTES_MAX} bytes")]
-pub struct LineTooLong;
+pub enum TooLong {
+    /// A line.
+    #[error("a line of the stream is longer than {LINE_BYTES_MAX} bytes")]
+    Line,
+    /// The data of an event.
+    #[error("an event of the stream is longer than {EVENT_BYTES_MAX} bytes")]
+    Event,
+}
 
 /// A stream's state between two portions.
 #[derive(Debug, Default)]
@@ -36,22 +45,36 @@ impl SseParser {
     /// Takes the next bytes and hands on the events that they complete.
     ///
     /// # Errors
-    /// [`LineTooLong`]; the stream is then of no further use.
-    pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) -> Result<(), LineTooLong> {
+    /// [`TooLong`]; the stream is then of no further use.
+    pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) -> Result<(), TooLong> {
         for &byte in bytes {
             let is_second_half = byte == b'\n' && self.is_after_cr;
             self.is_after_cr = byte == b'\r';
             match byte {
                 _ if is_second_half => {}
-                b'\r' | b'\n' => self.end_line(&mut take),
-                _ if self.line.len() == LINE_BYTES_MAX => return Err(LineTooLong),
+                b'\r' | b'\n' => self.end_line(&mut take)?,
+                _ if self.line.len() == LINE_BYTES_MAX => return Err(TooLong::Line),
                 _ => self.line.push(byte),
             }
         }
         Ok(())
     }
 
-    fn end_line(&mut self, take: &mut impl FnMut(Event)) {
+    /// Hands on the event that the end of the stream completes: servers leave the last blank line out.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn end(&mut self, mut take: impl FnMut(Event)) -> Result<(), TooLong> {
+        if !self.line.is_empty() {
+            self.end_line(&mut take)?;
+        }
+        if std::mem::take(&mut self.has_data) {
+            take(std::mem::take(&mut self.event));
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self, take: &mut impl FnMut(Event)) -> Result<(), TooLong> {
         let bytes = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&bytes);
         let text = if self.is_begun { &*text } else { text.trim_start_matches('\u{feff}') };
@@ -61,12 +84,15 @@ impl SseParser {
             if std::mem::take(&mut self.has_data) {
                 take(event);
             }
-            return;
+            return Ok(());
         }
         let (field, value) = text.split_once(':').unwrap_or((text, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "data" => {
+                if self.event.data.len() + usize::from(self.has_data) + value.len() > EVENT_BYTES_MAX {
+                    return Err(TooLong::Event);
+                }
                 if self.has_data {
                     self.event.data.push('\n');
                 }
@@ -77,6 +103,7 @@ impl SseParser {
             // Comments have an empty field name.
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -119,10 +146,39 @@ mod tests {
     }
 
     #[test]
+    fn an_end_completes_what_a_blank_line_did_not() {
+        for text in ["data: x", "data: x\n", "data: x\r\n", "data: x\n\n"] {
+            let (mut parser, mut found) = (SseParser::default(), Vec::new());
+            parser.push(text.as_bytes(), |event| found.push(event.data)).unwrap();
+            parser.end(|event| found.push(event.data)).unwrap();
+            assert_eq!(found, ["x"], "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_line_at_the_limit_is_read_and_one_byte_more_is_refused() {
         let mut parser = SseParser::default();
         parser.push(&vec![b'x'; LINE_BYTES_MAX], |_| {}).unwrap();
-        assert_eq!(parser.push(b"x", |_| {}), Err(LineTooLong));
+        assert_eq!(parser.push(b"x", |_| {}), Err(TooLong::Line));
+    }
+
+    #[test]
+    fn an_event_that_never_ends_is_refused_at_the_limit() {
+        let line = format!("data: {}\n", "x".repeat(EVENT_BYTES_MAX / 8 - 1));
+        let mut parser = SseParser::default();
+        for _ in 0..7 {
+            parser.push(line.as_bytes(), |_| {}).unwrap();
+        }
+        assert_eq!(parser.push(line.as_bytes(), |_| {}), Ok(()), "seven line feeds beside eight lines");
+        assert_eq!(parser.push(b"data: x\n", |_| {}), Err(TooLong::Event));
+        // Empty lines of data grow as well; here are all but the last of them.
+        let event = Event { name: String::new(), data: "\n".repeat(EVENT_BYTES_MAX - 1) };
+        let mut parser = SseParser { event, has_data: true, ..SseParser::default() };
+        assert_eq!(parser.push(b"data\n", |_| {}), Ok(()));
+        assert_eq!(parser.push(b"data\n", |_| {}), Err(TooLong::Event));
+        // Comments and blank lines do not.
+        let mut parser = SseParser::default();
+        parser.push(&b": keep-alive\n\n".repeat(1000), |_| {}).unwrap();
     }
 
     proptest! {

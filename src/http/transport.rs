@@ -6,17 +6,18 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::retry::{Evidence, WaitHeaders};
 
+/// Largest reply that is read, in bytes; of a stream, its text.
+pub const REPLY_BYTES_MAX: usize = 8 << 20;
+
 /// Time allowed for TCP connect and TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Shorter keys are placeholders (`EMPTY`, `none`) that ordinary text may hold.
-const REDACTED_KEY_BYTES_MIN: usize = 8;
 
 /// Builds a client for addresses of the scheme and host of `url`; connects to nothing.
 ///
@@ -30,7 +31,7 @@ pub fn build_client(url: &Url) -> Result<Client, reqwest::Error> {
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
-    if is_loopback(url) {
+    if is_on_this_machine(url) {
         builder = builder.no_proxy();
     }
     if url.scheme() == "http" {
@@ -40,9 +41,20 @@ pub fn build_client(url: &Url) -> Result<Client, reqwest::Error> {
     builder.build()
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Returns whether an address is on this machine, as far as it says so itself: `localhost`, a loopback address, or the one
+/// that stands for any of this machine's.
+#[must_use]
+pub fn is_on_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let is_own = |address: IpAddr| address.to_canonical().is_loopback() || address.is_unspecified();
+    host == "localhost" || host.parse().is_ok_and(is_own)
+}
+
+/// Returns whether a key that is sent to an address could be read on the way: plain HTTP that leaves this machine. A proxy
+/// sees no more than others do of what goes to `https://`.
+#[must_use]
+pub fn is_clear_text(url: &Url) -> bool {
+    url.scheme() == "http" && !is_on_this_machine(url)
 }
 
 /// Returns the header value of a bearer token, marked sensitive; `None` if it holds what no header can carry.
@@ -51,15 +63,6 @@ pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim())).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// Blots out the key where a text repeats it.
-#[must_use]
-pub fn redact(text: &str, key: Option<&SecretString>) -> String {
-    match key.map(|key| key.expose_secret().trim()) {
-        Some(key) if key.len() >= REDACTED_KEY_BYTES_MIN => text.replace(key, "[redacted]"),
-        _ => text.to_owned(),
-    }
 }
 
 /// Returns what a failed request is evidence of.
@@ -99,19 +102,36 @@ pub fn wait_headers(headers: &HeaderMap) -> WaitHeaders<'_> {
     }
 }
 
+/// A body that comes in portions.
+pub trait Chunks {
+    /// Why it may end too early.
+    type Error;
+
+    /// Returns the next portion; `None` at the end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;
+}
+
+impl Chunks for Response {
+    type Error = reqwest::Error;
+
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, reqwest::Error>> + Send {
+        Self::chunk(self)
+    }
+}
+
 /// How the reading of a body ended.
 #[derive(Debug)]
-pub enum BodyEnd {
+pub enum BodyEnd<E = reqwest::Error> {
     /// All of it was read.
     Complete,
     /// It is larger than allowed.
     TooLarge,
     /// The connection broke.
-    Broken(reqwest::Error),
+    Broken(E),
 }
 
 /// Reads at most `bytes_max` bytes, and says how the body ended.
-pub async fn read_body(mut response: Response, bytes_max: usize) -> (Vec<u8>, BodyEnd) {
+pub async fn read_body<R: Chunks>(mut response: R, bytes_max: usize) -> (Vec<u8>, BodyEnd<R::Error>) {
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {
@@ -136,8 +156,18 @@ mod tests {
             ("http://localhost", true),
             ("http://10.0.0.1", false),
             ("https://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://127.example.com", false),
+            ("http://127.0.0.1@example.com", false),
+            ("http://127.1:8000", true),
+            ("http://LOCALHOST", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://0.0.0.0:8000", true),
+            ("http://192.168.0.1", false),
         ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+            let url = Url::parse(url).unwrap();
+            assert_eq!(is_on_this_machine(&url), expected, "{url}");
+            assert_eq!(is_clear_text(&url), !expected && url.scheme() == "http", "{url}");
         }
     }
 }

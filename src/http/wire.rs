@@ -1,11 +1,19 @@
 //! The parts of the OpenAI chat format that are used, read leniently.
 //!
-//! Replies differ between servers: `content` may be null or a list of parts, thinking may stand in
-//! `reasoning_content` or `reasoning`, errors may be nested under `error` or lie flat, and blank keep-alive lines may
-//! come first. A field of an unexpected type is read as absent; only a body that is not a JSON object is refused.
+//! Replies differ between servers: texts stand in many places ([`super::message`]), ends have many names
+//! ([`super::finish`]), counts may be strings or floats and leave the thinking out, errors may be nested under `error` or
+//! lie flat, and blank keep-alive lines may come first. A field of an unexpected type is read as absent; only a body that
+//! is not a JSON object is refused. An error beside a choice that is whole (text and a normal end, or the token limit)
+//! came too late to matter.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::finish::{Ending, ending};
+use super::message::{Texts, texts};
+
+/// The `object` of a body that is what came of a stream which broke off.
+pub const FRAGMENT: &str = "chat.completion.fragment";
 
 /// One message of a chat request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +74,10 @@ pub struct WireUsage {
     pub prompt_tokens: u64,
     /// Prompt tokens read from the provider's cache; `None` where the provider does not say.
     pub cached_tokens: Option<u64>,
-    /// Generated tokens, reasoning included.
+    /// Generated tokens, reasoning included; 0 where the server does not say.
     pub completion_tokens: u64,
+    /// Tokens of the reasoning, where the server says so.
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// A chat reply.
@@ -77,10 +87,12 @@ pub struct ChatReply {
     pub error: Option<ErrorInfo>,
     /// The model that served the request.
     pub model: Option<String>,
-    /// The first choice.
+    /// The first choice: the one with the lowest index, wherever it stands.
     pub choice: Option<Choice>,
     /// Token counts.
     pub usage: Option<WireUsage>,
+    /// Whether it is what came of a stream that broke off.
+    pub is_fragment: bool,
 }
 
 /// The first choice of a reply.
@@ -109,51 +121,123 @@ impl ChatReply {
         if !value.is_object() {
             return Err(WireError::NotJson { problem: "the outermost value is no object".to_owned() });
         }
-        let choice = value.get("choices").and_then(|choices| choices.get(0));
+        let choices = value.get("choices").and_then(Value::as_array).into_iter().flatten().enumerate();
+        let first = choices.min_by_key(|(position, choice)| (choice_index(choice, *position), *position));
+        let raw_choice = first.map(|(_, choice)| choice);
+        let choice = raw_choice.map(Choice::read);
+        let error = error_info(&value).or_else(|| raw_choice.and_then(nested_error));
         Ok(Self {
-            error: error_info(&value).or_else(|| choice.and_then(nested_error)),
+            error: error.filter(|_| !choice.as_ref().is_some_and(Choice::is_whole)),
             model: text(&value, "model").filter(|model| !model.trim().is_empty()),
-            choice: choice.map(Choice::read),
+            choice,
             usage: value.get("usage").and_then(WireUsage::read),
+            is_fragment: text(&value, "object").as_deref() == Some(FRAGMENT),
         })
     }
+}
+
+/// Returns the index of a choice; its position in its list where it has none that can be one.
+pub(super) fn choice_index(choice: &Value, position: usize) -> u64 {
+    choice.get("index").and_then(number).unwrap_or(position as u64)
 }
 
 impl Choice {
     fn read(choice: &Value) -> Self {
+        let finish_reason = finish_reason(choice);
         let Some(message) = choice.get("message") else {
-            return Self { finish_reason: finish_reason(choice), ..Self::default() };
+            return Self { content: text(choice, "text"), finish_reason, ..Self::default() };
         };
-        Self {
-            content: message.get("content").and_then(content_text),
-            reasoning: text(message, "reasoning_content").or_else(|| text(message, "reasoning")),
-            finish_reason: finish_reason(choice),
-        }
+        let Texts { content, reasoning } = texts(message);
+        Self { content, reasoning, finish_reason }
+    }
+
+    /// Returns what the finish reason says.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        ending(self.finish_reason.as_deref())
+    }
+
+    /// Returns whether it holds text and came to an end of its own, whatever was said after that.
+    fn is_whole(&self) -> bool {
+        let has_text = self.content.as_ref().is_some_and(|content| !content.trim().is_empty());
+        has_text && self.finish_reason.is_some() && matches!(self.ending(), Ending::Stop | Ending::Length)
     }
 }
 
-/// Returns why generation ended. A gateway may say `stop` for a server's `insufficient_system_resource` and put the
-/// server's own word beside it.
+/// Returns why generation ended. A gateway may say `stop` where the server's own word, beside it, says that it gave up,
+/// reached the limit or filtered.
 fn finish_reason(choice: &Value) -> Option<String> {
-    let native = choice.get("provider_specific_fields").and_then(|fields| text(fields, "native_finish_reason"));
-    let is_cut = |finish: &String| matches!(finish.as_str(), "insufficient_system_resource" | "aborted");
-    native.filter(is_cut).or_else(|| text(choice, "finish_reason"))
+    let name = |value: &Value, name: &str| match value.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let beside = choice.get("provider_specific_fields").and_then(|fields| name(fields, "native_finish_reason"));
+    let native = beside.or_else(|| name(choice, "native_finish_reason"));
+    let says_more = |native: &String| matches!(ending(Some(native)), Ending::Cut | Ending::Length | Ending::Filtered);
+    let said = name(choice, "finish_reason");
+    let is_plain = ending(said.as_deref()) == Ending::Stop;
+    native.filter(|native| is_plain && says_more(native)).or(said)
 }
 
 impl WireUsage {
     fn read(usage: &Value) -> Option<Self> {
-        let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+        let count = |name: &str| usage.get(name).and_then(number);
         let hit = count("prompt_cache_hit_tokens");
         let miss = count("prompt_cache_miss_tokens");
-        let prompt_tokens = count("prompt_tokens").or_else(|| Some(hit? + miss?))?;
-        let cached = usage.get("prompt_tokens_details").and_then(|details| details.get("cached_tokens")?.as_u64());
+        let prompt_tokens =
+            count("prompt_tokens").or_else(|| count("input_tokens")).or_else(|| Some(hit?.saturating_add(miss?)))?;
+        let detail = |details: &str, name: &str| usage.get(details).and_then(|details| number(details.get(name)?));
+        let cached = detail("prompt_tokens_details", "cached_tokens");
         let cached_tokens = hit.or(cached).or_else(|| prompt_tokens.checked_sub(miss?));
+        let reasoning_tokens =
+            detail("completion_tokens_details", "reasoning_tokens").or_else(|| count("reasoning_tokens"));
+        let said = count("completion_tokens").or_else(|| count("output_tokens")).unwrap_or(0);
+        let total = count("total_tokens");
+        let beside = Beside { prompt: prompt_tokens, cached: cached_tokens, total, reasoning: reasoning_tokens };
         Some(Self {
             prompt_tokens,
             cached_tokens: cached_tokens.map(|cached| cached.min(prompt_tokens)),
-            completion_tokens: count("completion_tokens").unwrap_or(0),
+            completion_tokens: with_reasoning(said, &beside),
+            reasoning_tokens,
         })
     }
+}
+
+/// Returns the generated tokens where a server may count the reasoning beside them: the total knows, and a part that is
+/// larger than the whole is none. What the total holds besides may be cached prompt tokens, and is never more than the
+/// reasoning where that is counted.
+fn with_reasoning(said: u64, beside: &Beside) -> u64 {
+    let Beside { prompt, cached, total, reasoning } = *beside;
+    let most = reasoning.map_or(u64::MAX, |reasoning| reasoning.saturating_add(said));
+    let by_total = total.and_then(|total| total.checked_sub(prompt)).filter(|all| *all > said);
+    let by_total =
+        by_total.filter(|all| cached.is_none_or(|cached| cached == 0 || *all != said.saturating_add(cached)));
+    let by_part = reasoning.filter(|reasoning| *reasoning > said).map(|_| most);
+    by_total.map(|all| all.min(most)).or(by_part).unwrap_or(said)
+}
+
+/// What stands in a usage beside the completion's tokens.
+struct Beside {
+    prompt: u64,
+    cached: Option<u64>,
+    total: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+/// Largest count that is believed: no model reads or writes as many tokens in one reply. What is beyond is as good as not
+/// said.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// Returns a count: a whole number, also as a float or in a string.
+fn number(value: &Value) -> Option<u64> {
+    let rounded = |number: f64| (0.0..=COUNT_MAX as f64).contains(&number).then(|| number.round() as u64);
+    let count = match value {
+        Value::Number(count) => count.as_u64().or_else(|| rounded(count.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| rounded(text.trim().parse().ok()?)),
+        _ => None,
+    };
+    count.filter(|count| *count <= COUNT_MAX)
 }
 
 /// Returns the tokens that a reply's usage adds up to, if the body has one. Reads nothing else of it.
@@ -207,135 +291,6 @@ fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Returns the text of a `content` that is a string or a list of parts, of which only those of type `text` count.
-fn content_text(content: &Value) -> Option<String> {
-    match content {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            let texts: Vec<String> = parts
-                .iter()
-                .filter(|part| text(part, "type").as_deref() == Some("text"))
-                .filter_map(|part| text(part, "text"))
-                .collect();
-            Some(texts.concat())
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(body: &str) -> ChatReply {
-        ChatReply::parse(body).unwrap()
-    }
-
-    #[test]
-    fn blank_keep_alive_lines_before_the_json_are_skipped() {
-        let reply = parse("\n\r\n \n{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"hi\"}}]}\n");
-        assert_eq!(reply.model.as_deref(), Some("m"));
-        assert_eq!(reply.choice.unwrap().content.as_deref(), Some("hi"));
-    }
-
-    #[test]
-    fn blank_bodies_and_other_things_than_objects_are_refused() {
-        assert_eq!(ChatReply::parse(" \n\n"), Err(WireError::Blank));
-        for body in ["<html>busy</html>", "[]", "null", "\"text\"", "{\"choices\":", "data: {}"] {
-            assert!(matches!(ChatReply::parse(body), Err(WireError::NotJson { .. })), "{body}");
-        }
-    }
-
-    #[test]
-    fn odd_types_are_read_as_absent() {
-        let reply = parse(r#"{"model":7,"choices":{"a":1},"usage":"none","error":null}"#);
-        assert_eq!(reply, ChatReply { error: None, model: None, choice: None, usage: None });
-        let reply = parse(r#"{"choices":[{"message":{"content":null,"reasoning":"r"},"finish_reason":null}]}"#);
-        assert_eq!(reply.choice, Some(Choice { content: None, reasoning: Some("r".to_owned()), finish_reason: None }));
-        assert_eq!(parse(r#"{"choices":[]}"#).choice, None);
-        assert_eq!(parse(r#"{"choices":[{"finish_reason":"stop"}]}"#).choice.unwrap().content, None);
-    }
-
-    #[test]
-    fn a_gateways_stop_does_not_hide_that_the_server_gave_up() {
-        let finish = |native: &str| {
-            let fields = format!(r#"{{"native_finish_reason":"{native}"}}"#);
-            let body = format!(
-                r#"{{"choices":[{{"message":{{}},"finish_reason":"stop","provider_specific_fields":{fields}}}]}}"#
-            );
-            parse(&body).choice.unwrap().finish_reason.unwrap()
-        };
-        assert_eq!(finish("insufficient_system_resource"), "insufficient_system_resource");
-        assert_eq!(finish("end_turn"), "stop");
-    }
-
-    #[test]
-    fn used_tokens_are_prompt_and_completion() {
-        assert_eq!(tokens_used("\n{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4},\"x\":[1]}"), Some(7));
-        assert_eq!(tokens_used("{\"usage\":null}"), None);
-        assert_eq!(tokens_used("busy"), None);
-    }
-
-    #[test]
-    fn content_parts_are_joined_without_thinking_parts() {
-        let body = r#"{"choices":[{"message":{"content":[{"type":"thinking","text":"no"},
-            {"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}"#;
-        assert_eq!(parse(body).choice.unwrap().content.as_deref(), Some("ab"));
-    }
-
-    #[test]
-    fn errors_are_found_in_every_shape() {
-        let cases = [
-            (
-                r#"{"error":{"message":"no funds","type":"insufficient_quota","code":null}}"#,
-                "no funds",
-                Some("insufficient_quota"),
-            ),
-            (r#"{"error":{"message":"m","type":"t","code":"c"}}"#, "m", Some("c")),
-            (r#"{"error":{"message":"m","type":"t","code":"403"}}"#, "m", Some("t")),
-            (
-                r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
-                "too long",
-                Some("BadRequestError"),
-            ),
-            (r#"{"error":"model not found"}"#, "model not found", None),
-            (r#"{"detail":"Not Found"}"#, "Not Found", None),
-            (r#"{"error":{"code":"busy"}}"#, r#"{"code":"busy"}"#, Some("busy")),
-            (r#"{"choices":[{"error":{"message":"inner"}}]}"#, "inner", None),
-        ];
-        for (body, message, code) in cases {
-            let error = parse(body).error;
-            assert_eq!(error, Some(ErrorInfo { message: message.to_owned(), code: code.map(str::to_owned) }), "{body}");
-        }
-        assert_eq!(parse(r#"{"message":"hello","choices":[]}"#).error, None);
-        assert_eq!(parse_error("<html>"), None);
-    }
-
-    #[test]
-    fn cached_tokens_are_read_in_both_dialects() {
-        let usage = |json: &str| parse(&format!("{{\"usage\":{json}}}")).usage;
-        let expect = |prompt_tokens, cached_tokens, completion_tokens| {
-            Some(WireUsage { prompt_tokens, cached_tokens, completion_tokens })
-        };
-        assert_eq!(usage(r#"{"prompt_tokens":10,"completion_tokens":3}"#), expect(10, None, 3));
-        assert_eq!(
-            usage(
-                r#"{"prompt_tokens":10,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6,"completion_tokens":3}"#
-            ),
-            expect(10, Some(4), 3)
-        );
-        assert_eq!(usage(r#"{"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}"#), expect(10, Some(4), 0));
-        assert_eq!(usage(r#"{"prompt_tokens":10,"prompt_cache_miss_tokens":6}"#), expect(10, Some(4), 0));
-        assert_eq!(
-            usage(r#"{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens":3}"#),
-            expect(10, Some(8), 3)
-        );
-        assert_eq!(
-            usage(r#"{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":99}}"#),
-            expect(10, Some(10), 0)
-        );
-        assert_eq!(usage(r#"{"prompt_tokens":10,"prompt_tokens_details":null}"#), expect(10, None, 0));
-        assert_eq!(usage(r#"{"completion_tokens":3}"#), None);
-        assert_eq!(usage("null"), None);
-    }
-}
+#[path = "wire_tests.rs"]
+mod tests;

@@ -14,8 +14,11 @@ use serde::de::DeserializeOwned;
 
 use super::cache::{is_commit, is_hash};
 use super::{HubError, HubReference, HubSettings};
-use crate::http::retry::{Class, Evidence, classify, retry_after};
-use crate::http::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, redact, wait_headers};
+use crate::http::redact::Redactor;
+use crate::http::retry::{Class, Evidence, RETRY_AFTER_MAX, classify, retry_after};
+use crate::http::transport::{
+    BodyEnd, bearer, build_client, describe, evidence_of, is_clear_text, read_body, wait_headers,
+};
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
 /// Most redirects of one request.
@@ -84,6 +87,12 @@ impl Api {
         }
         if !endpoint.username().is_empty() || endpoint.password().is_some() {
             return Err(bad("it holds a user name or password; tokens belong in HF_TOKEN"));
+        }
+        if settings.token.is_some() && is_clear_text(&endpoint) {
+            return Err(bad(
+                "it is an http:// address that is not this machine, and would be sent the token of HF_TOKEN in clear; use \
+                 https://, or go without a token (HF_TOKEN unset, no token file)",
+            ));
         }
         let no_header = || HubError::Setup {
             variable: "HF_TOKEN",
@@ -281,7 +290,7 @@ impl Api {
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
         let mut failure = self.failure(class, format!("HTTP {status}{code}: {message}"));
         failure.status = Some(status);
-        failure.retry_after = wait.filter(|_| class == Class::Transient);
+        failure.retry_after = wait.filter(|_| class == Class::Transient).map(|wait| wait.min(RETRY_AFTER_MAX));
         failure
     }
 
@@ -298,8 +307,8 @@ impl Api {
 
     /// Builds a failure whose text does not hold the token.
     pub(super) fn failure(&self, class: Class, detail: String) -> CallFailure {
-        let detail = one_line(&redact(&detail, self.settings.token.as_ref()), DETAIL_CHARS_MAX);
-        CallFailure { class, status: None, retry_after: None, detail }
+        let detail = one_line(&Redactor::new(self.settings.token.as_ref()).text(&detail), DETAIL_CHARS_MAX);
+        CallFailure { class, status: None, retry_after: None, detail, refused: None, body: None }
     }
 }
 

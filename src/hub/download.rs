@@ -20,7 +20,10 @@ use tokio::sync::mpsc;
 
 use super::api::{Api, RemoteFile, Reply, is_passing};
 use super::cache::RepoCache;
-use super::{HubError, HubReference, HubSettings, OnProgress, Progress, failed};
+use super::error::{HubError, failed};
+use super::progress::{OnProgress, Progress};
+use super::reference::HubReference;
+use super::settings::HubSettings;
 use crate::http::CallFailure;
 use crate::http::retry::Class;
 

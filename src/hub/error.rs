@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::http::CallFailure;
+
 /// An error of the hub room.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -136,4 +138,14 @@ impl HubError {
 fn list(paths: &[PathBuf]) -> String {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     names.join(", ")
+}
+
+/// Tells refusals and unknown names from other failures.
+pub(super) fn failed(what: &str, failure: CallFailure) -> HubError {
+    let (what, detail) = (what.to_owned(), failure.detail);
+    match failure.status {
+        Some(401..=403) => HubError::Refused { what, detail },
+        Some(404) => HubError::NotFound { what, detail },
+        _ => HubError::Failed { what, detail },
+    }
 }

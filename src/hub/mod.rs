@@ -12,61 +12,30 @@ mod cache;
 mod download;
 mod error;
 mod files;
+mod progress;
 mod reference;
 mod settings;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 pub use error::HubError;
+pub use progress::{OnProgress, Progress};
 pub use reference::{HubReference, ModelReference};
 pub use settings::{HubSettings, Network};
 
 use crate::domain::ResolvedModel;
-use crate::http::CallFailure;
 use crate::sys::files::free_bytes;
 use api::{Api, RemoteFile, Revision};
 use cache::{Found, RepoCache};
 use download::Downloader;
+use error::failed;
 use files::{Choice, choose};
 
 /// Files that are downloaded at a time.
 const FILES_AT_ONCE_MAX: usize = 2;
-
-/// How far a download is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes on the disk.
-    pub done: u64,
-    /// Bytes of all files that were not there at the start.
-    pub total: u64,
-}
-
-/// Who is told how far a download is; called for every part that arrives.
-#[derive(Clone)]
-pub struct OnProgress(Arc<dyn Fn(Progress) + Send + Sync>);
-
-impl OnProgress {
-    /// Wraps a function, which must not block.
-    #[must_use]
-    pub fn new(function: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(function))
-    }
-
-    fn call(&self, progress: Progress) {
-        (self.0)(progress);
-    }
-}
-
-impl fmt::Debug for OnProgress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("OnProgress")
-    }
-}
 
 /// What there is to do for a model.
 pub enum Plan {
@@ -286,14 +255,4 @@ fn path_of(choice: &Choice, snapshot: &Path) -> PathBuf {
 
 fn resolved(model: &HubReference, path: PathBuf, commit: String) -> ResolvedModel {
     ResolvedModel { path, name: model.name(), commit: Some(commit) }
-}
-
-/// Tells refusals and unknown names from other failures.
-fn failed(what: &str, failure: CallFailure) -> HubError {
-    let (what, detail) = (what.to_owned(), failure.detail);
-    match failure.status {
-        Some(401..=403) => HubError::Refused { what, detail },
-        Some(404) => HubError::NotFound { what, detail },
-        _ => HubError::Failed { what, detail },
-    }
 }

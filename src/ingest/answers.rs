@@ -14,9 +14,15 @@
 //!   choices, since every row means another choice under them.
 
 use super::choices::{Meanings, Named, Reading};
-use super::{IngestError, InputFile, InputOptions, RawRow, Source, row};
+use super::fields::excerpt;
+use super::file_answers::{FileAnswers, all_told, told};
+use super::raw_row::{ROW_BYTES_MAX, RawRow};
+use super::shape::Shape;
+use super::source::{Mended, Source};
+use super::wanted::Wanted;
+use super::{FieldNames, IngestError, InputFile, row};
 use crate::config::AnswerIs;
-use crate::domain::{Kind, Origin};
+use crate::domain::Kind;
 
 /// What the answers of choice questions are in each file of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,35 +30,25 @@ pub struct Answers {
     files: Vec<FileAnswers>,
 }
 
-/// What they are in one file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct FileAnswers {
-    /// The reading of golds that are no labels, if there are such golds.
-    pub(super) reading: Option<Reading>,
-    /// Whether a gold is first looked for among the labels.
-    pub(super) takes_labels: bool,
-    has_labels: bool,
-}
-
 impl Answers {
     /// Looks at all choice rows of all files where `input.answer_is` leaves it to them; reads nothing otherwise.
     ///
     /// # Errors
     /// A file that leaves a doubt or contradicts itself, and whatever else keeps a file from being read.
-    pub fn settle(files: &[InputFile], options: &InputOptions) -> Result<Self, IngestError> {
-        let takes_labels = matches!(options.answer_is, AnswerIs::Auto | AnswerIs::Letter);
-        let of_file = |file: &InputFile| {
-            if let Some(reading) = Reading::of(options.answer_is) {
+    pub(super) fn settle(files: &[InputFile], shapes: &[Shape], answer_is: AnswerIs) -> Result<Self, IngestError> {
+        let takes_labels = matches!(answer_is, AnswerIs::Auto | AnswerIs::Letter);
+        let of_file = |(file, shape): (&InputFile, &Shape)| {
+            if let Some(reading) = Reading::of(answer_is) {
                 return Ok(FileAnswers { reading: Some(reading), takes_labels, has_labels: false });
             }
-            if options.kind.is_some_and(|kind| kind != Kind::Choice) {
+            if shape.kind.is_some_and(|kind| kind != Kind::Choice) {
                 return Ok(FileAnswers::default());
             }
-            let evidence = Evidence::gather(file, options)?;
+            let evidence = Evidence::gather(file, shape)?;
             let reading = evidence.decide().map_err(|doubt| doubt.of_file(file))?;
             Ok(FileAnswers { reading, takes_labels, has_labels: evidence.labelled > 0 })
         };
-        Ok(Self { files: files.iter().map(of_file).collect::<Result<_, IngestError>>()? })
+        Ok(Self { files: files.iter().zip(shapes).map(of_file).collect::<Result<_, IngestError>>()? })
     }
 
     pub(super) fn of_file(&self, index: usize) -> FileAnswers {
@@ -79,24 +75,6 @@ impl Answers {
             return Some(first.clone());
         }
         Some(named.iter().map(|(file, name)| format!("{file}: {name}")).collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl FileAnswers {
-    /// Stands for a file whose answers have this reading.
-    #[cfg(test)]
-    pub(super) const fn of(reading: Reading) -> Self {
-        Self { reading: Some(reading), takes_labels: true, has_labels: false }
-    }
-
-    /// Returns the error for a gold that is something else than the golds of its file.
-    pub(super) fn contradicted_by(self, contradiction: row::Contradiction, origin: &Origin) -> IngestError {
-        let row::Contradiction { answer, found } = contradiction;
-        let usual = match self.reading {
-            Some(reading) => format!("input.answer_is is \"{}\": {}", reading.name(), reading.phrase()),
-            None => "the file had no such answer when it was first read; run the same again".to_owned(),
-        };
-        IngestError::ContradictingAnswer { file: origin.file.clone(), line: origin.line, answer, found, usual }
     }
 }
 
@@ -136,27 +114,22 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn gather(file: &InputFile, options: &InputOptions) -> Result<Self, IngestError> {
-        let mut options = options.clone();
+    fn gather(file: &InputFile, shape: &Shape) -> Result<Self, IngestError> {
         // What decides nothing here is not read from tables.
-        let fields = &mut options.fields;
-        let others = [
-            &mut fields.id,
-            &mut fields.tests,
-            &mut fields.test_imports,
-            &mut fields.entry_point,
-            &mut fields.source,
-            &mut fields.subject,
-            &mut fields.category,
-        ];
-        others.into_iter().for_each(String::clear);
-        let mut source = Source::open(file, &options, super::ROW_BYTES_MAX)?;
+        let FieldNames { kind, choices, answer, question, .. } = shape.fields.clone();
+        let fields = FieldNames { kind, choices, answer, question, ..FieldNames::none() };
+        let mut source = Source::open(file, &Wanted::of(&fields, &[]), ROW_BYTES_MAX)?;
         let mut evidence = Self::default();
-        if !source.may_hold(&options.fields.choices) {
+        let first = fields.choices.split(['.', '+']).next().unwrap_or_default();
+        if source
+            .columns()
+            .is_some_and(|columns| !columns.iter().any(|column| *column == fields.choices || column == first))
+        {
             return Ok(evidence);
         }
-        while let Some(RawRow { line, content }) = source.next_row()? {
-            let Some((gold, meanings)) = content.ok().and_then(|text| row::meanings(text, &options)) else { continue };
+        let mut mended = Mended::default();
+        while let Some(RawRow { line, content }) = source.next_row(&mut mended)? {
+            let Some((gold, meanings)) = content.ok().and_then(|text| row::meanings(text, shape)) else { continue };
             evidence.add(line, &gold, &meanings);
         }
         Ok(evidence)
@@ -238,32 +211,18 @@ impl Doubt {
             Self::Ambiguous(Sighting { line, gold, meanings }, readings) => IngestError::AmbiguousAnswers {
                 file,
                 line,
-                answer: row::excerpt(&gold),
+                answer: excerpt(&gold),
                 meanings: readings.map(|reading| told(&meanings, reading)).join(", or "),
                 names_texts: readings.contains(&Reading::Text),
                 names_letters: readings.contains(&Reading::Letter),
             },
             Self::Contradiction { sighting: Sighting { line, gold, meanings }, usual, fitting } => {
-                let answer = row::excerpt(&gold);
+                let answer = excerpt(&gold);
                 let usual = format!("{fitting} answers of the file are each {}", usual.phrase());
                 IngestError::ContradictingAnswer { file, line, answer, found: all_told(&meanings), usual }
             }
         }
     }
-}
-
-/// Says what a gold is under a reading: `the text of a choice (B)`.
-fn told(meanings: &Meanings, reading: Reading) -> String {
-    match meanings.under(reading) {
-        Named::One(place) => format!("{} ({})", reading.phrase(), super::choices::letter_of(place)),
-        Named::Several => format!("{} (of several)", reading.phrase()),
-        Named::Nothing => "nothing".to_owned(),
-    }
-}
-
-/// Says everything that a gold may be.
-pub(super) fn all_told(meanings: &Meanings) -> String {
-    meanings.readings().map(|reading| told(meanings, reading)).collect::<Vec<_>>().join(", or ")
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use arrow::array::{
 };
 use arrow::datatypes::Field;
 
-use super::answers::Answers;
 use super::*;
+use crate::config::AnswerIs;
 
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
@@ -168,8 +168,8 @@ fn labels_of_both_kinds_are_read_in_one_file_even_where_texts_are_numbers() {
     let file = InputFile { name: "a.jsonl".to_owned(), path: dir.path().join("a.jsonl") };
     fs_err::write(&file.path, rows).unwrap();
     let files = [file];
-    let answers = Answers::settle(&files, &InputOptions::default()).unwrap();
-    assert_eq!(answers.describe(&files).as_deref(), Some("label"));
+    let plan = Plan::settle(&files, &InputOptions::default()).unwrap();
+    assert_eq!(plan.describe_answers(&files).as_deref(), Some("label"));
 }
 
 #[test]

@@ -8,6 +8,8 @@
 use serde_json::value::RawValue;
 use unicode_normalization::UnicodeNormalization;
 
+use super::fields::Fields;
+use super::json_type::{JsonType, json_type};
 use super::literal::{self, Literal};
 use crate::config::AnswerIs;
 use crate::domain::Query;
@@ -108,6 +110,44 @@ fn of_table(members: Vec<(String, Literal)>) -> Result<Choices, String> {
     members.retain(|(_, value)| *value != Literal::Null);
     let (labels, texts) = members.into_iter().unzip();
     Ok(Choices { texts: plain_texts(texts)?, labels })
+}
+
+impl Fields<'_> {
+    /// Returns whether there are choices, or something in their place that is none.
+    pub(super) fn holds_choices(&self, name: &str) -> bool {
+        if self.get(name).is_none() {
+            return joined_choices(self, name).is_some();
+        }
+        let is_empty = |raw| Choices::read(raw).is_ok_and(|choices| choices.texts.is_empty());
+        self.holds_something(name) && self.get(name).is_some_and(|raw| !is_empty(raw))
+    }
+}
+
+/// Reads the choices that stand under names joined by `+`, each a text.
+pub(super) fn joined_choices(row: &Fields<'_>, name: &str) -> Option<Choices> {
+    let parts: Vec<&str> = name.split('+').map(str::trim).collect();
+    if parts.len() < 2 {
+        return None;
+    }
+    let text = |part: &&str| {
+        row.get(part).and_then(|raw| match json_type(raw) {
+            JsonType::String => serde_json::from_str::<String>(raw.get()).ok(),
+            JsonType::Number | JsonType::Boolean => Some(raw.get().to_owned()),
+            _ => None,
+        })
+    };
+    let present: Vec<(&str, String)> =
+        parts.iter().filter_map(|part| Some((*part, text(part)?.trim().to_owned()))).collect();
+    if present.is_empty() {
+        return None;
+    }
+    // Names of columns are labels where they are letters; a row may have fewer choices than there are columns.
+    let is_label = |name: &str| name.len() == 1 && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let labels =
+        present.iter().map(|(name, _)| *name).filter(|name| is_label(name)).map(str::to_owned).collect::<Vec<_>>();
+    let texts: Vec<String> = present.into_iter().map(|(_, text)| text).collect();
+    let labels = if labels.len() == texts.len() { labels } else { Vec::new() };
+    Some(Choices { texts, labels })
 }
 
 /// One way to read a gold.

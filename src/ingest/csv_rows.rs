@@ -1,19 +1,28 @@
-//! CSV records as JSON objects.
+//! CSV and TSV records as JSON objects.
 //!
-//! Comma-separated, double-quoted, with a header. Record boundaries come from [`RecordReader`], which bounds memory
-//! and counts lines; the `csv` crate takes each record apart. Only mapped columns are passed on; an empty cell is an
-//! absent field; a cell of the choices, tests or test_imports column that holds a JSON list is a list, any other a string.
+//! Separated by commas or tabs, double-quoted, with a header. A `.csv` whose header has no comma but semicolons or tabs is
+//! separated by these. Names are trimmed; where each but the first stands behind a blank, blanks before cells are no part
+//! of them, and a quote may follow. Record boundaries come from [`RecordReader`], which bounds memory and counts lines; the
+//! `csv` crate takes each record apart. Only wanted columns are passed on; an empty cell is an absent field; a cell of the
+//! choices, tests or test_imports column that holds a JSON list is a list, one of a column that a path reaches into an
+//! object, any other a string.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
 use serde_json::value::RawValue;
 
-use super::records::{Content, Framing, RecordReader};
-use super::row::Fault;
-use super::{FieldNames, IngestError, InputFile, RawRow, too_long, unreadable_at_line};
+use super::chat::value_of;
+use super::fault::Fault;
+use super::footer::COLUMNS_MAX;
+use super::literal::{self, Literal};
+use super::raw_row::{RawRow, too_long, unreadable_at_line};
+use super::records::{Content, Dialect, Framing, RecordReader, without_leading_blanks};
+use super::wanted::Wanted;
+use super::{IngestError, InputFile};
 use crate::domain::ExclusionReason;
 
-/// The rows of one CSV file.
+/// The rows of one file.
 pub(super) struct CsvRows {
     file: String,
     records: RecordReader,
@@ -26,52 +35,71 @@ pub(super) struct CsvRows {
 
 /// What becomes of the cells of a column.
 enum Column {
-    /// Not mapped: left out.
+    /// Not wanted: left out.
     Unused,
     /// A string under this JSON key.
     Text(String),
     /// A JSON list, or else a string, under this JSON key.
     List(String),
+    /// An object, in JSON or as Python writes it, or else a string, under this JSON key.
+    Object(String),
 }
 
 impl CsvRows {
-    /// Reads the header.
+    /// Reads the header. `delimiter` is what the file's name says.
     pub(super) fn open(
         file: &InputFile,
         input: Box<dyn BufRead + Send>,
-        fields: &FieldNames,
+        delimiter: u8,
+        wanted: &Wanted<'_>,
         bytes_max: usize,
     ) -> Result<Self, IngestError> {
-        let mut records = RecordReader::new(input, Framing::Csv, bytes_max);
-        let mut splitter = Splitter::new();
+        let mut dialect = Dialect { delimiter, skips_blanks: false };
+        let mut records = RecordReader::new(input, Framing::Csv(dialect), bytes_max);
         let line = records.line();
         let header = match records.next_record().map_err(|error| unreadable_at_line(&file.name, line, error))? {
             None => return Err(IngestError::NoRows { file: file.name.clone() }),
             Some(record) => match record.content {
-                Content::Whole(bytes) => splitter.split(bytes),
+                Content::Whole(bytes) => Some(bytes.to_vec()),
                 Content::TooLong(_) | Content::Torn => None,
             },
         };
-        let Some(header) = header else {
+        if let Some(header) = &header {
+            let other = [b'\t', b';'].into_iter().find(|other| header.contains(other));
+            if let (false, Some(other)) = (header.contains(&delimiter), other) {
+                dialect.delimiter = other;
+            }
+        }
+        let mut splitter = Splitter::new(dialect);
+        let cells = header
+            .as_deref()
+            .and_then(|header| splitter.split(header))
+            .map(|cells| cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect::<Vec<String>>());
+        let Some(mut cells) = cells else {
             let problem = io::Error::other("the header is torn or longer than a row may be");
             return Err(unreadable_at_line(&file.name, line, problem));
         };
-        let names: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
-        if !names.contains(&fields.question) {
-            return Err(IngestError::MissingColumn {
-                file: file.name.clone(),
-                field: "question",
-                column: fields.question.clone(),
-                columns: names.join(", "),
-            });
+        if cells.len() > 1 && cells.iter().skip(1).all(|cell| cell.starts_with(' ')) {
+            dialect.skips_blanks = true;
+            splitter = Splitter::new(dialect);
+            let again = header.as_deref().and_then(|header| splitter.split(header));
+            cells = again.into_iter().flatten().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
         }
-        let columns = names.iter().map(|name| Column::of(name, fields)).collect();
+        records.set_framing(Framing::Csv(dialect));
+        if cells.len() > COLUMNS_MAX {
+            return Err(IngestError::TooManyColumns { file: file.name.clone(), columns: cells.len() });
+        }
+        let names: Vec<String> = cells.iter().map(|cell| cell.trim().to_owned()).collect();
+        let columns: Vec<Column> = names.iter().map(|name| Column::of(name, wanted)).collect();
+        if let Some(column) = repeated(&names, wanted) {
+            return Err(IngestError::RepeatedColumn { file: file.name.clone(), column: column.to_owned() });
+        }
         Ok(Self { file: file.name.clone(), records, splitter, names, columns, json: String::new(), bytes_max })
     }
 
-    /// Returns whether there is a column of this name.
-    pub(super) fn has_column(&self, name: &str) -> bool {
-        self.names.iter().any(|column| column == name)
+    /// Returns the names of the columns, in order.
+    pub(super) fn columns(&self) -> &[String] {
+        &self.names
     }
 
     /// Returns the next record that is not blank.
@@ -95,23 +123,31 @@ impl CsvRows {
     }
 }
 
+/// Returns the first wanted name that several columns have: nobody knows which is meant.
+fn repeated<'a>(names: &'a [String], wanted: &Wanted<'_>) -> Option<&'a str> {
+    if matches!(wanted, Wanted::Everything) {
+        return None;
+    }
+    let is_wanted = |name: &str| !matches!(Column::of(name, wanted), Column::Unused);
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    names.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+    let is_repeated = |name: &str| counts.get(name).is_some_and(|count| *count > 1);
+    names.iter().map(String::as_str).find(|name| is_repeated(name) && is_wanted(name))
+}
+
 impl Column {
-    fn of(name: &str, fields: &FieldNames) -> Self {
+    fn of(name: &str, wanted: &Wanted<'_>) -> Self {
         let key = serde_json::Value::from(name).to_string();
-        if [&fields.choices, &fields.tests, &fields.test_imports].into_iter().any(|field| field == name) {
-            return Self::List(key);
+        if name.is_empty() {
+            return Self::Unused;
         }
-        let texts = [
-            &fields.id,
-            &fields.question,
-            &fields.answer,
-            &fields.kind,
-            &fields.source,
-            &fields.entry_point,
-            &fields.subject,
-            &fields.category,
-        ];
-        if texts.into_iter().any(|field| field == name) { Self::Text(key) } else { Self::Unused }
+        match wanted {
+            Wanted::Everything => Self::Object(key),
+            Wanted::Columns(_) if wanted.is_list(name) => Self::List(key),
+            Wanted::Columns(_) if wanted.holds(name) => Self::Text(key),
+            Wanted::Columns(_) if wanted.reaches_into(name) => Self::Object(key),
+            Wanted::Columns(_) => Self::Unused,
+        }
     }
 }
 
@@ -127,11 +163,7 @@ fn write_json(cells: &csv::ByteRecord, columns: &[Column], json: &mut String) ->
             let detail = format!("cell {number} of the record is not UTF-8, expected UTF-8 text");
             return Err(Fault::new(ExclusionReason::InvalidUtf8, detail));
         };
-        let (key, is_list) = match column {
-            Column::Unused => continue,
-            Column::Text(key) => (key, false),
-            Column::List(key) => (key, true),
-        };
+        let (Column::Text(key) | Column::List(key) | Column::Object(key)) = column else { continue };
         if cell.is_empty() {
             continue;
         }
@@ -140,33 +172,54 @@ fn write_json(cells: &csv::ByteRecord, columns: &[Column], json: &mut String) ->
         }
         json.push_str(key);
         json.push(':');
-        let is_list = is_list && cell.trim_start().starts_with('[') && serde_json::from_str::<&RawValue>(cell).is_ok();
-        if is_list { json.push_str(cell) } else { json.push_str(&serde_json::Value::from(cell).to_string()) }
+        let is_json =
+            |start: char| cell.trim_start().starts_with(start) && serde_json::from_str::<&RawValue>(cell).is_ok();
+        match column {
+            Column::List(_) if is_json('[') => json.push_str(cell),
+            Column::Object(_) if is_json('{') => json.push_str(cell),
+            Column::Object(_) => json.push_str(&object(cell).unwrap_or_else(|| cell.into()).to_string()),
+            _ => json.push_str(&serde_json::Value::from(cell).to_string()),
+        }
     }
     json.push('}');
     Ok(())
 }
 
+/// Reads an object as Python writes it.
+fn object(cell: &str) -> Option<serde_json::Value> {
+    if !cell.trim_start().starts_with('{') {
+        return None;
+    }
+    let found = literal::parse(cell)?;
+    matches!(found, Literal::Table(_)).then(|| value_of(found))
+}
+
 /// The `csv` crate's parser, fed one record at a time.
 struct Splitter {
     parser: csv::Reader<Feed>,
+    dialect: Dialect,
     cells: csv::ByteRecord,
 }
 
 impl Splitter {
-    fn new() -> Self {
+    fn new(dialect: Dialect) -> Self {
         // Only a line feed ends a record, as in `RecordReader`: the two must agree.
         let parser = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .delimiter(dialect.delimiter)
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(Feed::default());
-        Self { parser, cells: csv::ByteRecord::new() }
+        Self { parser, dialect, cells: csv::ByteRecord::new() }
     }
 
     /// Returns the cells of one whole record, given without its line end.
     fn split(&mut self, record: &[u8]) -> Option<&csv::ByteRecord> {
-        self.parser.get_mut().load(record);
+        if self.dialect.skips_blanks {
+            self.parser.get_mut().load(&without_leading_blanks(record, self.dialect));
+        } else {
+            self.parser.get_mut().load(record);
+        }
         let found = self.parser.read_byte_record(&mut self.cells).ok()?;
         found.then_some(&self.cells)
     }
@@ -202,8 +255,9 @@ mod tests {
     use super::*;
 
     fn records(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
-        let mut reader = RecordReader::new(Box::new(io::Cursor::new(bytes.to_vec())), Framing::Csv, 1 << 20);
-        let mut splitter = Splitter::new();
+        let mut reader =
+            RecordReader::new(Box::new(io::Cursor::new(bytes.to_vec())), Framing::Csv(Dialect::COMMA), 1 << 20);
+        let mut splitter = Splitter::new(Dialect::COMMA);
         let mut found = Vec::new();
         while let Some(record) = reader.next_record().unwrap() {
             let Content::Whole(bytes) = record.content else { break };
@@ -220,7 +274,7 @@ mod tests {
             // Closed, so that no record is torn; an 'x' so that no line is blank but is left out here.
             let text: String = text.split('\n').map(|line| format!("x{line}")).collect::<Vec<_>>().join("\n");
             let is_closed = {
-                let mut reader = RecordReader::new(Box::new(io::Cursor::new(text.clone())), Framing::Csv, 1 << 20);
+                let mut reader = RecordReader::new(Box::new(io::Cursor::new(text.clone())), Framing::Csv(Dialect::COMMA), 1 << 20);
                 let mut is_closed = true;
                 while let Some(record) = reader.next_record().unwrap() {
                     is_closed &= record.content != Content::Torn;

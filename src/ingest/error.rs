@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::io;
 
+use super::expansion::is_expanded;
+use super::footer::COLUMNS_MAX;
+
 /// An input that cannot be read on; single bad rows are [`crate::domain::Exclusion`]s instead.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -64,17 +67,66 @@ pub enum IngestError {
         /// The file, as the config names it.
         file: String,
     },
-    /// A table has no column for a field that every row needs.
-    #[error("input file {file} has no column \"{column}\" for the {field}; its columns are: {columns}")]
-    MissingColumn {
+    /// No row of a file has a field that every row needs.
+    #[error(
+        "input file {file} has no column \"{column}\" for the {field}, nor one of a common name; its columns are:{columns}\n\
+         write which is which, for example:{mapping}"
+    )]
+    Unmapped {
         /// The file, as the config names it.
         file: String,
         /// The field of `[input.fields]`.
         field: &'static str,
         /// The column it is mapped to.
         column: String,
-        /// The columns there are, comma-separated.
+        /// The columns there are, each a line.
         columns: String,
+        /// A mapping to copy.
+        mapping: String,
+    },
+    /// Two columns of a table have a name that is asked for.
+    #[error("input file {file} has several columns named \"{column}\"")]
+    RepeatedColumn {
+        /// The file, as the config names it.
+        file: String,
+        /// The name.
+        column: String,
+    },
+    /// A table has more columns than any table of rows has.
+    #[error("input file {file} has {columns} columns, expected at most {COLUMNS_MAX}")]
+    TooManyColumns {
+        /// The file, as the config names it.
+        file: String,
+        /// How many it has.
+        columns: usize,
+    },
+    /// What a path names is there and is no file that can be read more than once.
+    #[error("input {path} is {found}, not a file")]
+    NoRegularFile {
+        /// The path as given.
+        path: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A path names a file that the run itself writes.
+    #[error("input {path} lies in the run's own output directory")]
+    OwnOutput {
+        /// The path as given.
+        path: String,
+    },
+    /// No file has a column that is to be kept.
+    #[error("input.keep names \"{column}\", which no row has; the columns are: {columns}")]
+    MissingKept {
+        /// The column.
+        column: String,
+        /// The columns there are.
+        columns: String,
+    },
+    /// The file is not what it was when it was hashed.
+    #[error("input file {file} changed while it was read")]
+    Changed {
+        /// The file, as the config names it.
+        file: String,
     },
     /// A mapped Parquet column has a type that holds no text, number or list.
     #[error("input file {file} has column \"{column}\" of type {found}, which is no text, number, boolean or list")]
@@ -130,12 +182,31 @@ impl IngestError {
             }
             Self::Unlistable { .. } | Self::Unopenable { .. } => "check that the path exists and may be read",
             Self::UnknownFormat { .. } => {
-                "name it .jsonl, .ndjson, .json-lines or .csv (each also with .gz or .zst), or .parquet; a JSON array \
-                 has to be written as one object a line first"
+                "name it .jsonl, .ndjson, .json-lines, .json, .csv or .tsv (each also with .gz or .zst), or .parquet"
+            }
+            Self::Unreadable { source, .. } if is_expanded(source.as_ref()) => {
+                "rows that say different things do not pack so well: look at what wrote the file, or write it unpacked"
+            }
+            Self::Unreadable { source, .. } if source.to_string().contains("too much memory") => {
+                "its window is larger than 2 GiB: pack it again (`zstd --long=31` at most)"
+            }
+            Self::Unreadable { source, .. } if source.to_string().contains("expected at most") => {
+                "the file claims more than is read: write it again with smaller pages and fewer columns"
             }
             Self::Unreadable { .. } => "the file looks damaged or truncated: fetch or write it again",
             Self::NoRows { .. } => "take it out of input.paths, or check that it was written completely",
-            Self::MissingColumn { .. } => "set the column's name under [input.fields]; CSV must be comma-separated",
+            Self::Unmapped { .. } => {
+                "set the columns' names under [input.fields]; dots reach into objects (`thinkloom help data`)"
+            }
+            Self::RepeatedColumn { .. } => "rename one of them, or map another column under [input.fields]",
+            Self::TooManyColumns { .. } => "check that it is the table of rows, with one row a line and a header",
+            Self::NoRegularFile { .. } => "it is read more than once: write what it gives to a file, and name that",
+            Self::OwnOutput { .. } => {
+                "what a run reads does not change while it runs: choose another output directory with -o, or take the path \
+                 out of input.paths"
+            }
+            Self::MissingKept { .. } => "correct the name or take it out of input.keep; dots reach into objects",
+            Self::Changed { .. } => "nothing of it was stored: run the same again once nobody writes to it",
             Self::AmbiguousAnswers { names_letters: true, .. } => {
                 "set input.answer_is = \"letter\" if answers are letters, or \"text\" if they are texts of choices"
             }

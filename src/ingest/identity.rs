@@ -89,6 +89,11 @@ pub(super) struct SeenIds {
 }
 
 impl SeenIds {
+    /// Returns whether an id was noted.
+    pub(super) fn is_known(&self, id: &str) -> bool {
+        self.by_id.contains_key(&half(Sha256::digest(id.as_bytes()).into()))
+    }
+
     /// Notes an id, or returns where it was first seen.
     pub(super) fn note(&mut self, id: &str, content: ContentHash, file: u32, line: u64) -> Option<FirstSeen> {
         let content = half(content.0);

@@ -1,8 +1,11 @@
 //! From input files to rows: a [`Query`], or an [`Exclusion`] that says what is wrong with the row.
 //!
-//! Formats, by the file's name: JSON lines (`.jsonl`, `.ndjson`, `.json-lines`) and CSV with a header (`.csv`), both
-//! also with `.gz` (any number of members) or `.zst` on top, and Parquet (`.parquet`). UTF-8; a byte order mark is
-//! skipped; lines end with LF or CRLF; blank lines are no rows, but count as lines.
+//! Formats, by the file's name: JSON (`.jsonl`, `.ndjson`, `.json-lines`, `.json`; one object a line, objects over
+//! several lines, or one list of them), CSV and TSV with a header (`.csv`, `.tsv`), all also with `.gz` (any number of
+//! members) or `.zst` on top, and Parquet (`.parquet`). UTF-8, or UTF-16 with a byte order mark; lines end with LF, CRLF
+//! or CR; blank lines are no rows, but count as lines.
+//!
+//! Where the fields of a file are, and what its answers mean, is settled before its first row ([`Plan`]).
 //!
 //! Reading streams. Memory holds one row of at most 16 MiB (or one batch of 128 Parquet rows) and, per query, an
 //! entry of about 100 bytes to notice ids seen twice. Whatever is wrong with one row excludes that row only; an
@@ -11,43 +14,74 @@
 //! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
 
 mod answers;
+mod chat;
 mod choices;
 mod class_labels;
 mod csv_rows;
 mod error;
+mod expansion;
+mod fault;
+mod fields;
+mod file_answers;
+mod footer;
 mod format;
+mod golds;
 mod identity;
+mod input_file;
+mod json_type;
 mod literal;
+mod names;
+mod options;
 mod parquet_rows;
 mod paths;
+mod plan;
+mod preview;
+mod raw_row;
 mod records;
 mod row;
+mod row_bytes;
+mod row_values;
+mod shape;
+mod source;
+mod stream;
 mod texts;
+mod thrift;
+mod values;
+mod wanted;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod answers_tests;
+#[cfg(test)]
+mod bombs_tests;
+#[cfg(test)]
+mod shapes_tests;
 #[cfg(test)]
 mod tests;
 
 use std::io::BufRead;
 
-use answers::FileAnswers;
-use csv_rows::CsvRows;
+use fault::{Fault, Scope};
+use file_answers::FileAnswers;
 use format::Layout;
 use identity::{ContentHash, SeenIds};
-use parquet_rows::ParquetRows;
-use records::{Content, Framing, RecordReader};
-use row::{Fault, Scope};
+use raw_row::{ROW_BYTES_MAX, RawRow};
+use shape::Shape;
+use source::{Mended, Source};
+use wanted::Wanted;
 
-use crate::config::AnswerIs;
-use crate::domain::{Exclusion, ExclusionReason, Kind, Origin, Query, QueryId, QueryLabels};
+use crate::domain::{Exclusion, ExclusionReason, Origin, Query, QueryId, QueryLabels};
 
 /// Where the fields of a query are in the input.
 pub use crate::config::FieldSettings as FieldNames;
-pub use answers::Answers;
 pub use error::IngestError;
 pub use identity::NOTE_BYTES;
-pub use paths::{InputFile, digest_file, expand_paths};
-pub use texts::{Line, Lines, TextRow, read_lines, read_text_row};
+pub use input_file::InputFile;
+pub use options::InputOptions;
+pub use paths::{digest_file, expand_paths, without_own_output};
+pub use plan::Plan;
+pub use preview::Preview;
+pub use texts::{Line, Lines, TextRow, read_lines};
 
 /// How the rows of a table that is no set of queries can be read.
 pub enum TableBytes {
@@ -64,31 +98,24 @@ pub enum TableBytes {
 pub fn open_table(file: &InputFile) -> Result<TableBytes, IngestError> {
     let format = format::format_of(file)?;
     match format.layout {
-        Layout::JsonLines => Ok(TableBytes::Lines(format::open_text(file, format.compression)?)),
-        Layout::Csv => Err(IngestError::UnknownFormat { file: file.name.clone() }),
+        Layout::Json => Ok(TableBytes::Lines(stream::open_text(file, format.compression)?.text)),
+        Layout::Csv | Layout::Tsv => Err(IngestError::UnknownFormat { file: file.name.clone() }),
         Layout::Parquet => {
             let unopenable = |source| IngestError::Unopenable { file: file.name.clone(), source };
-            Ok(TableBytes::Parquet(fs_err::File::open(&file.path).map_err(unopenable)?.into_parts().0))
+            let mut opened = fs_err::File::open(&file.path).map_err(unopenable)?.into_parts().0;
+            footer::check(&mut opened).map_err(|source| IngestError::Unreadable {
+                file: file.name.clone(),
+                position: String::new(),
+                source: Box::new(source),
+            })?;
+            Ok(TableBytes::Parquet(opened))
         }
     }
 }
 
-/// Most bytes of one row, line end not counted.
-const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// How rows are read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InputOptions {
-    /// Where the fields are.
-    pub fields: FieldNames,
-    /// One kind for all rows; the rows' own kinds are then not looked at.
-    pub kind: Option<Kind>,
-    /// What the answers of choice questions are.
-    pub answer_is: AnswerIs,
-}
-
 /// One row of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all rows are queries")]
 pub enum Row {
     /// A well-formed query; no two of one run share an id.
     Query(Query),
@@ -99,34 +126,35 @@ pub enum Row {
 /// Reads the rows of all files in order.
 ///
 /// The ordinal counts every row over all files, excluded rows included. The iterator ends after its first error, and
-/// all file names are checked for known endings before the first row. So are, where `answer_is` leaves it to the files,
-/// the answers of all choice questions ([`Answers::settle`]).
+/// all file names are checked for known endings, and all files for what their fields and answers are ([`Plan::settle`]),
+/// before the first row.
 ///
 /// # Errors
-/// A file with an unknown ending, without rows, that cannot be opened or is damaged, a table without a column for
-/// the question, or a file whose answers to choice questions leave a doubt.
+/// A file with an unknown ending, without rows, that cannot be opened or is damaged, without a field for the question or
+/// the answer, or a file whose answers to choice questions leave a doubt.
 pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
     read_with_limit(files, options, ROW_BYTES_MAX)
 }
 
-/// Reads the rows of all files but the first ones, which were read before. What the answers of choice questions are was
-/// settled before.
+/// Reads the rows of all files but the first ones, which were read before, as they were settled to be read. Behind the
+/// last row of each file its bytes are compared with its digest.
 ///
 /// `notes` are those of all queries among the rows that are passed over ([`Rows::note`]): ids are looked for among
 /// them, too.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read`]; and [`IngestError::Changed`] for a file whose bytes have another digest.
 pub fn read_on(
     files: &[InputFile],
-    options: &InputOptions,
-    answers: &Answers,
+    plan: &Plan,
+    digests: &[String],
     passed: &Passed,
     notes: impl Iterator<Item = [u8; NOTE_BYTES]>,
 ) -> Rows {
-    let mut rows = read(files, options);
+    let mut rows = read(files, &InputOptions::default());
     notes.for_each(|note| rows.seen.remember(&note));
-    Rows { next_file: passed.files, ordinal: passed.rows, answers: Some(answers.clone()), ..rows }
+    let (plan, digests) = (Some(plan.clone()), digests.to_vec());
+    Rows { next_file: passed.files, ordinal: passed.rows, plan, digests, ..rows }
 }
 
 /// The beginning of an input, which was read before.
@@ -148,7 +176,9 @@ fn read_with_limit(files: &[InputFile], options: &InputOptions, bytes_max: usize
         ordinal: 0,
         seen: SeenIds::default(),
         note: None,
-        answers: None,
+        plan: None,
+        digests: Vec::new(),
+        mended: Mended::default(),
         unread: UnreadGolds::default(),
     }
 }
@@ -163,7 +193,9 @@ pub struct Rows {
     ordinal: u64,
     seen: SeenIds,
     note: Option<[u8; NOTE_BYTES]>,
-    answers: Option<Answers>,
+    plan: Option<Plan>,
+    digests: Vec<String>,
+    mended: Mended,
     unread: UnreadGolds,
 }
 
@@ -194,85 +226,8 @@ impl UnreadGolds {
 enum State {
     Unchecked,
     BetweenFiles,
-    InFile { file: usize, source: Box<Source>, is_empty: bool },
+    InFile { file: usize, source: Box<Source>, shape: Box<Shape>, answers: FileAnswers, is_empty: bool },
     Done,
-}
-
-/// One row before it is taken apart.
-struct RawRow<'a> {
-    /// 1-based line; 1-based row in Parquet.
-    line: u64,
-    /// A JSON object as text, or why there is none.
-    content: Result<&'a str, Fault>,
-}
-
-enum Source {
-    Lines { file: String, records: RecordReader, bytes_max: usize },
-    Csv(CsvRows),
-    Parquet(ParquetRows),
-}
-
-impl Source {
-    fn open(file: &InputFile, options: &InputOptions, bytes_max: usize) -> Result<Self, IngestError> {
-        let format = format::format_of(file)?;
-        let text = || -> Result<Box<dyn BufRead + Send>, IngestError> { format::open_text(file, format.compression) };
-        Ok(match format.layout {
-            Layout::JsonLines => Self::Lines {
-                file: file.name.clone(),
-                records: RecordReader::new(text()?, Framing::Lines, bytes_max),
-                bytes_max,
-            },
-            Layout::Csv => Self::Csv(CsvRows::open(file, text()?, &options.fields, bytes_max)?),
-            Layout::Parquet => Self::Parquet(ParquetRows::open(file, &options.fields, bytes_max)?),
-        })
-    }
-
-    /// Returns whether rows may have a field; of lines nobody knows before they are read.
-    fn may_hold(&self, name: &str) -> bool {
-        match self {
-            Self::Lines { .. } => true,
-            Self::Csv(rows) => rows.has_column(name),
-            Self::Parquet(rows) => rows.has_column(name),
-        }
-    }
-
-    fn next_row(&mut self) -> Result<Option<RawRow<'_>>, IngestError> {
-        match self {
-            Self::Lines { file, records, bytes_max } => next_line(file, records, *bytes_max),
-            Self::Csv(rows) => rows.next_row(),
-            Self::Parquet(rows) => rows.next_row(),
-        }
-    }
-}
-
-fn next_line<'a>(
-    file: &str,
-    records: &'a mut RecordReader,
-    bytes_max: usize,
-) -> Result<Option<RawRow<'a>>, IngestError> {
-    let start = records.line();
-    let record = records.next_record().map_err(|error| unreadable_at_line(file, start, error))?;
-    Ok(record.map(|record| RawRow {
-        line: record.line,
-        content: match record.content {
-            Content::Whole(bytes) => std::str::from_utf8(bytes).map_err(|error| {
-                let place = error.valid_up_to() + 1;
-                let detail = format!("the line is not UTF-8 from byte {place} on, expected UTF-8 text");
-                Fault::new(ExclusionReason::InvalidUtf8, detail)
-            }),
-            Content::TooLong(bytes) => Err(too_long(bytes, bytes_max)),
-            Content::Torn => Err(Fault::new(ExclusionReason::InvalidSyntax, "the line is torn")),
-        },
-    }))
-}
-
-fn too_long(bytes: u64, bytes_max: usize) -> Fault {
-    let detail = format!("the row has {bytes} bytes, expected at most {bytes_max}");
-    Fault::new(ExclusionReason::RowTooLong, detail)
-}
-
-fn unreadable_at_line(file: &str, line: u64, source: std::io::Error) -> IngestError {
-    IngestError::Unreadable { file: file.to_owned(), position: format!(" at line {line}"), source: Box::new(source) }
 }
 
 impl Iterator for Rows {
@@ -314,33 +269,38 @@ impl Rows {
                     for file in &self.files {
                         format::format_of(file)?;
                     }
-                    if self.answers.is_none() {
-                        self.answers = Some(Answers::settle(&self.files, &self.options)?);
+                    if self.plan.is_none() {
+                        self.plan = Some(Plan::settle(&self.files, &self.options)?);
                     }
                     self.state = State::BetweenFiles;
                 }
                 State::BetweenFiles => {
                     let index = self.next_file;
                     let Some(file) = self.files.get(index) else { return Ok(None) };
-                    let source = Box::new(Source::open(file, &self.options, self.bytes_max)?);
+                    let shape = self.plan.as_ref().map(|plan| plan.shape(index)).unwrap_or_default();
+                    let wanted = Wanted::of(&shape.fields, &shape.keep);
+                    let source = Box::new(Source::open(file, &wanted, self.bytes_max)?);
+                    let answers = self.plan.as_ref().map(|plan| plan.answers(index)).unwrap_or_default();
                     self.next_file += 1;
-                    self.state = State::InFile { file: index, source, is_empty: true };
+                    self.state = State::InFile { file: index, source, shape: Box::new(shape), answers, is_empty: true };
                 }
-                State::InFile { file: index, source, is_empty } => {
+                State::InFile { file: index, source, shape, answers, is_empty } => {
                     let Some(file) = self.files.get(*index) else { return Ok(None) };
-                    if let Some(raw) = source.next_row()? {
+                    if let Some(raw) = source.next_row(&mut self.mended)? {
                         *is_empty = false;
                         let ordinal = self.ordinal;
                         self.ordinal += 1;
                         let place = Place { files: &self.files, index: *index, file, ordinal };
-                        let answers = self.answers.as_ref().map(|answers| answers.of_file(*index)).unwrap_or_default();
-                        let reader = RowReader { options: &self.options, answers, unread: &mut self.unread };
+                        let reader = RowReader { shape, answers: *answers, unread: &mut self.unread };
                         let (row, note) = to_row(raw, reader, &place, &mut self.seen)?;
                         self.note = note;
                         return Ok(Some(row));
                     }
                     if *is_empty {
                         return Err(IngestError::NoRows { file: file.name.clone() });
+                    }
+                    if let Some(digest) = self.digests.get(*index) {
+                        source.check(digest)?;
                     }
                     self.state = State::BetweenFiles;
                 }
@@ -361,15 +321,15 @@ type Noted = (Row, Option<[u8; NOTE_BYTES]>);
 
 /// How the rows of a file are read.
 struct RowReader<'a> {
-    options: &'a InputOptions,
+    shape: &'a Shape,
     answers: FileAnswers,
     unread: &'a mut UnreadGolds,
 }
 
 fn to_row(raw: RawRow<'_>, reader: RowReader<'_>, place: &Place<'_>, seen: &mut SeenIds) -> Result<Noted, IngestError> {
-    let RowReader { options, answers, unread } = reader;
+    let RowReader { shape, answers, unread } = reader;
     let (head, body) = match raw.content {
-        Ok(text) => row::parse_row(text, options, answers),
+        Ok(text) => row::parse_row(text, shape, answers),
         Err(fault) => (row::Head::default(), Err(fault)),
     };
     let source = head.source.unwrap_or_else(|| base_name(place.file));
@@ -379,14 +339,18 @@ fn to_row(raw: RawRow<'_>, reader: RowReader<'_>, place: &Place<'_>, seen: &mut 
         Err(fault) => (head.id, fault),
         Ok(body) => {
             let content = ContentHash::of(&body);
-            let id = head.id.unwrap_or_else(|| content.to_id());
+            let mut id = head.id.unwrap_or_else(|| content.to_id());
+            // A column that nobody said to be the id is none where it repeats: in every file it may begin anew.
+            if shape.is_id_guessed && seen.is_known(&id) {
+                id = content.to_id();
+            }
             match repeated_id(&id, content, raw.line, place, seen) {
                 Some(fault) => (Some(id), fault),
                 None => {
                     let row::Body { kind, question, gold, choices, tests, test_imports, entry_point } = body;
                     let file = u32::try_from(place.index).unwrap_or(u32::MAX);
                     let note = identity::note(&id, content, file, raw.line);
-                    let (subject, category) = (head.subject, head.category);
+                    let row::Head { subject, category, extra, .. } = head;
                     let query = Query {
                         id: QueryId(id),
                         ordinal,
@@ -399,7 +363,7 @@ fn to_row(raw: RawRow<'_>, reader: RowReader<'_>, place: &Place<'_>, seen: &mut 
                         tests,
                         test_imports,
                         entry_point,
-                        labels: QueryLabels { subject, category, variant_of: None },
+                        labels: QueryLabels { subject, category, variant_of: None, extra },
                     };
                     return Ok((Row::Query(query), Some(note)));
                 }

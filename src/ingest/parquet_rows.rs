@@ -1,23 +1,38 @@
 //! Parquet rows as JSON objects.
 //!
-//! Only the mapped columns are decoded, at most [`BATCH_ROWS`] rows at a time; Arrow's JSON writer turns them into
-//! one object a line. Nulls are absent fields; class labels are their names ([`super::class_labels`]). Text must be a string column: a binary column without a text
-//! annotation is refused, since its bytes would be taken for hex digits.
+//! Only the wanted columns are decoded, at most [`BATCH_ROWS`] rows at a time; Arrow's JSON writer turns them into
+//! one object a line. Nulls are absent fields; class labels are their names ([`super::class_labels`]). Text must be a
+//! string column: a binary column without a text annotation is refused, since its bytes would be taken for hex digits.
+//!
+//! A text that stands in the file once may stand in every row. Texts are decoded as views of the file's pages, and written
+//! out [`CHUNK_BYTES`] at a time; a row that is too long is not written at all; and what all rows hold together is bounded by the
+//! file's size ([`super::expansion`]). Sizes that the file claims are checked first ([`super::footer`]).
 
+use std::fs::File;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
 use super::class_labels::ClassLabels;
-use super::row::Fault;
-use super::{FieldNames, IngestError, InputFile, RawRow, too_long};
+use super::expansion::{Expansion, bytes_max_of};
+use super::fault::Fault;
+use super::footer;
+use super::raw_row::{RawRow, too_long};
+use super::row_bytes::row_bytes;
+use super::wanted::Wanted;
+use super::{IngestError, InputFile};
 use crate::domain::ExclusionReason;
 
 /// Rows decoded together.
 const BATCH_ROWS: usize = 128;
+/// Bytes of text after which no further row is written out with those before.
+const CHUNK_BYTES: u64 = 8 << 20;
 
 /// The rows of one Parquet file.
 pub(super) struct ParquetRows {
@@ -25,9 +40,14 @@ pub(super) struct ParquetRows {
     schema: SchemaRef,
     labels: ClassLabels,
     batches: ParquetRecordBatchReader,
-    /// The current batch, one JSON object a line.
+    /// What is decoded and not written out.
+    batch: Option<RecordBatch>,
+    /// Rows that are written out, one JSON object a line.
     json: Vec<u8>,
     position: usize,
+    /// The bytes of a row that is too long, which comes next.
+    too_long: Option<u64>,
+    expansion: Expansion,
     /// Rows handed out so far.
     rows: u64,
     bytes_max: usize,
@@ -35,46 +55,68 @@ pub(super) struct ParquetRows {
 
 impl ParquetRows {
     /// Opens a file and checks its schema.
-    pub(super) fn open(file: &InputFile, fields: &FieldNames, bytes_max: usize) -> Result<Self, IngestError> {
+    pub(super) fn open(file: &InputFile, wanted: &Wanted<'_>, bytes_max: usize) -> Result<Self, IngestError> {
         let unopenable = |source| IngestError::Unopenable { file: file.name.clone(), source };
         let opened = fs_err::File::open(&file.path).map_err(unopenable)?;
         if opened.metadata().map_err(unopenable)?.len() == 0 {
             return Err(IngestError::NoRows { file: file.name.clone() });
         }
-        let damaged = |source: parquet::errors::ParquetError| IngestError::Unreadable {
+        let (mut opened, _) = opened.into_parts();
+        let length = opened.metadata().map_err(unopenable)?.len();
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| IngestError::Unreadable {
             file: file.name.clone(),
             position: String::new(),
-            source: Box::new(source),
+            source,
         };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(opened.into_parts().0).map_err(damaged)?;
-        let columns = mapped_columns(builder.schema(), fields, file)?;
-        let leaves = builder.parquet_schema().columns().iter().enumerate().filter_map(|(index, leaf)| {
-            let parts = leaf.path().parts();
-            columns.iter().any(|column| parts.starts_with(column)).then_some(index)
-        });
-        let schema = Arc::clone(builder.schema());
+        footer::check(&mut opened).map_err(|error| damaged(error.into()))?;
+        let plain = guarded(|| ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()));
+        let plain = plain.map_err(damaged)?;
+        let (schema, leaves) = (Arc::clone(plain.schema()), plain.parquet_schema());
+        let columns = wanted_columns(&schema, wanted, file)?;
+        let is_read: Vec<bool> = leaves
+            .columns()
+            .iter()
+            .map(|leaf| columns.iter().any(|column| leaf.path().parts().starts_with(column)))
+            .collect();
+        let is_leaf_read = |index: usize| is_read.get(index).copied().unwrap_or_default();
+        footer::check_pages(&mut opened, plain.metadata(), is_leaf_read).map_err(|error| damaged(error.into()))?;
         let labels = ClassLabels::of(&schema);
-        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self { file: file.name.clone(), schema, labels, batches, json: Vec::new(), position: 0, rows: 0, bytes_max })
+        let mask = ProjectionMask::leaves(leaves, (0..is_read.len()).filter(|index| is_leaf_read(*index)));
+        let batches = guarded(|| builder_of(opened, &plain).with_projection(mask).build()).map_err(damaged)?;
+        Ok(Self {
+            file: file.name.clone(),
+            schema,
+            labels,
+            batches,
+            batch: None,
+            json: Vec::new(),
+            position: 0,
+            too_long: None,
+            expansion: Expansion::new(bytes_max_of(length)),
+            rows: 0,
+            bytes_max,
+        })
     }
 
-    /// Returns whether there is a column of this name, or with a path a member of one.
-    pub(super) fn has_column(&self, name: &str) -> bool {
-        find_column(self.schema.fields(), name).is_some()
+    /// Returns the names of the columns, in order.
+    pub(super) fn columns(&self) -> Vec<String> {
+        self.schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// Returns the next row.
     pub(super) fn next_row(&mut self) -> Result<Option<RawRow<'_>>, IngestError> {
-        while self.position >= self.json.len() {
+        while self.position >= self.json.len() && self.too_long.is_none() {
             if !self.fill()? {
                 return Ok(None);
             }
         }
+        self.rows += 1;
+        if let Some(bytes) = self.too_long.take() {
+            return Ok(Some(RawRow { line: self.rows, content: Err(too_long(bytes, self.bytes_max)) }));
+        }
         let rest = self.json.get(self.position..).unwrap_or_default();
         let length = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
         self.position += length + 1;
-        self.rows += 1;
         let bytes = rest.get(..length).unwrap_or_default();
         let content = if length > self.bytes_max {
             Err(too_long(length as u64, self.bytes_max))
@@ -86,50 +128,114 @@ impl ParquetRows {
         Ok(Some(RawRow { line: self.rows, content }))
     }
 
-    /// Decodes the next batch; returns whether there was one.
+    /// Writes the next rows out; returns whether there were any.
     fn fill(&mut self) -> Result<bool, IngestError> {
-        let Some(batch) = self.batches.next() else { return Ok(false) };
         self.json.clear();
         self.position = 0;
-        let named = batch.and_then(|batch| self.labels.named(batch));
-        let written = named.and_then(|batch| LineDelimitedWriter::new(&mut self.json).write(&batch));
-        written.map(|()| true).map_err(|source| IngestError::Unreadable {
-            file: self.file.clone(),
-            position: format!(" at row {}", self.rows + 1),
-            source: Box::new(source),
-        })
+        let batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => {
+                let batches = &mut self.batches;
+                let Some(batch) = guarded(|| batches.next().transpose()).map_err(|error| self.damaged(error))? else {
+                    return Ok(false);
+                };
+                self.labels.named(batch).map_err(|error| self.damaged(error.into()))?
+            }
+        };
+        if batch.num_rows() == 0 {
+            return Ok(true);
+        }
+        // As many rows as fit, and one at least; one that is too long is passed over.
+        let (mut count, mut bytes) = (0, 0);
+        while count < batch.num_rows() {
+            let of_row = row_bytes(&batch, count);
+            if of_row > self.bytes_max as u64 {
+                if count == 0 {
+                    self.too_long = Some(of_row);
+                    (count, bytes) = (1, of_row);
+                }
+                break;
+            }
+            if count > 0 && bytes + of_row > CHUNK_BYTES {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + of_row);
+        }
+        self.expansion.add(bytes).map_err(|error| self.damaged(error.into()))?;
+        if self.too_long.is_none() {
+            let written = LineDelimitedWriter::new(&mut self.json).write(&batch.slice(0, count));
+            written.map_err(|error| self.damaged(error.into()))?;
+        }
+        let left = batch.num_rows() - count;
+        self.batch = (left > 0).then(|| batch.slice(count, left));
+        Ok(true)
+    }
+
+    fn damaged(&self, source: Box<dyn std::error::Error + Send + Sync>) -> IngestError {
+        IngestError::Unreadable { file: self.file.clone(), position: format!(" at row {}", self.rows + 1), source }
     }
 }
 
-/// Returns the paths of the columns that hold mapped fields: a name, and for members of structs several.
-fn mapped_columns(schema: &Schema, fields: &FieldNames, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
-    let FieldNames { id, question, answer, kind, choices, tests, test_imports, entry_point, source, subject, category } =
-        fields;
-    if find_column(schema.fields(), question).is_none() {
-        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        return Err(IngestError::MissingColumn {
-            file: file.name.clone(),
-            field: "question",
-            column: question.clone(),
-            columns: columns.join(", "),
-        });
+/// Does what a decoder does with bytes from anywhere: some that do not fit together make it panic.
+fn guarded<T, E: std::error::Error + Send + Sync + 'static>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    // Nothing of it is used afterwards: an error ends the reading.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err("its pages do not fit what the footer says of them".into()),
     }
+}
+
+/// Returns a reader that decodes texts as views of the file's pages; where the file's own types cannot be read so, they are
+/// decoded row by row.
+fn builder_of(file: File, plain: &ArrowReaderMetadata) -> ParquetRecordBatchReaderBuilder<File> {
+    let fields: Vec<FieldRef> = plain.schema().fields().iter().map(viewed).collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, plain.schema().metadata().clone()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    match ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options) {
+        Ok(views) => ParquetRecordBatchReaderBuilder::new_with_metadata(file, views).with_batch_size(BATCH_ROWS),
+        Err(error) => {
+            tracing::debug!("texts are not decoded as views: {error}");
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, plain.clone()).with_batch_size(1)
+        }
+    }
+}
+
+/// Returns a column with views in the place of texts. The nesting is bounded by the footer's check.
+fn viewed(field: &FieldRef) -> FieldRef {
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let of = |kind: DataType| Arc::new(Field::clone(field).with_data_type(kind));
+    match field.data_type() {
+        kind if is_text(kind) => of(DataType::Utf8View),
+        DataType::Dictionary(_, value) if is_text(value) => of(DataType::Utf8View),
+        DataType::Struct(members) => of(DataType::Struct(members.iter().map(viewed).collect())),
+        DataType::List(item) => of(DataType::List(viewed(item))),
+        DataType::LargeList(item) => of(DataType::LargeList(viewed(item))),
+        DataType::FixedSizeList(item, count) => of(DataType::FixedSizeList(viewed(item), *count)),
+        _ => Arc::clone(field),
+    }
+}
+
+/// Returns the paths of the wanted columns: a name, and for members of structs several.
+fn wanted_columns(schema: &Schema, wanted: &Wanted<'_>, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
+    let Wanted::Columns(columns) = wanted else {
+        let readable = schema.fields().iter().filter(|column| is_readable(column.data_type()));
+        return Ok(readable.map(|column| vec![column.name().clone()]).collect());
+    };
     let mut paths = Vec::new();
-    for name in [id, question, answer, kind, choices, tests, test_imports, entry_point, source] {
-        let Some((path, column)) = find_column(schema.fields(), name) else { continue };
-        let is_nested = name == choices || name == tests;
-        if !(is_readable(column.data_type()) || is_nested && is_readable_nested(column.data_type())) {
+    for wanted in columns {
+        let Some((path, column)) = find_column(schema.fields(), wanted.name) else { continue };
+        if is_readable(column.data_type()) {
+            paths.push(path);
+        } else if !wanted.decides_nothing {
             return Err(IngestError::UnsupportedColumn {
                 file: file.name.clone(),
-                column: name.clone(),
+                column: wanted.name.to_owned(),
                 found: column.data_type().to_string(),
             });
         }
-        paths.push(path);
     }
-    // They decide nothing: a column of another type is passed over.
-    let labels = [subject, category].into_iter().filter_map(|name| find_column(schema.fields(), name));
-    paths.extend(labels.filter(|(_, column)| is_readable(column.data_type())).map(|(path, _)| path));
     Ok(paths)
 }
 
@@ -147,24 +253,15 @@ fn find_column<'a>(fields: &'a Fields, name: &str) -> Option<(Vec<String>, &'a F
     Some((path, found))
 }
 
+/// Returns whether a type is made of texts, numbers, truth values and times.
 fn is_readable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean | DataType::Null => true,
+        DataType::Struct(members) => members.iter().all(|member| is_readable(member.data_type())),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             is_readable(item.data_type())
         }
         DataType::Dictionary(_, value) => is_readable(value),
-        other => other.is_numeric(),
-    }
-}
-
-/// Returns whether a type is made of readable ones: choices and tests may be objects, and lists of objects.
-fn is_readable_nested(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(members) => members.iter().all(|member| is_readable_nested(member.data_type())),
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            is_readable_nested(item.data_type())
-        }
-        other => is_readable(other),
+        other => other.is_numeric() || other.is_temporal(),
     }
 }

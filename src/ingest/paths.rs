@@ -1,21 +1,11 @@
 //! From path patterns to files, and a file's digest.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
-use sha2::{Digest, Sha256};
 
 use super::IngestError;
-
-/// One input file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputFile {
-    /// The name for people and for [`crate::domain::Origin`]: relative to the base directory it was found in.
-    pub name: String,
-    /// Where it lies.
-    pub path: PathBuf,
-}
+use super::input_file::InputFile;
 
 /// Returns the files that the patterns name, in pattern order and sorted by name within a pattern.
 ///
@@ -39,6 +29,7 @@ pub fn expand_paths(patterns: &[String], base_dirs: &[PathBuf]) -> Result<Vec<In
             }
         }
         if found.is_empty() {
+            refuse_other_kinds(pattern, bases)?;
             return Err(IngestError::NoMatch { pattern: pattern.clone(), searched: searched(bases) });
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -57,6 +48,61 @@ fn searched(bases: &[PathBuf]) -> String {
         .map(|base| if base.as_os_str().is_empty() { ".".to_owned() } else { base.display().to_string() })
         .collect();
     names.join(", ")
+}
+
+/// Returns an error if a path names something that is there and can be read once at most, or never ends.
+fn refuse_other_kinds(pattern: &str, bases: &[PathBuf]) -> Result<(), IngestError> {
+    let Some(found) = bases.iter().find_map(|base| std::fs::metadata(base.join(pattern)).ok()) else { return Ok(()) };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = found.file_type();
+        let found = match () {
+            () if kind.is_fifo() => "a pipe",
+            () if kind.is_socket() => "a socket",
+            () if kind.is_char_device() || kind.is_block_device() => "a device",
+            () => return Ok(()),
+        };
+        Err(IngestError::NoRegularFile { path: pattern.to_owned(), found })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        Ok(())
+    }
+}
+
+/// Leaves out what lies below a run's own output directory: what it writes is none of what it reads.
+///
+/// # Errors
+/// [`IngestError::OwnOutput`] if a path names such a file itself, or a pattern matches nothing else.
+pub fn without_own_output(
+    files: Vec<InputFile>,
+    patterns: &[String],
+    out: &Path,
+) -> Result<Vec<InputFile>, IngestError> {
+    // Where nothing stands yet nothing can be read.
+    let Ok(out) = out.canonicalize() else { return Ok(files) };
+    let is_own = |file: &InputFile| {
+        let path = file.path.canonicalize().ok();
+        path.as_ref().and_then(|path| path.strip_prefix(&out).ok()).is_some_and(is_written_by_runs)
+    };
+    let (own, kept): (Vec<InputFile>, Vec<InputFile>) = files.into_iter().partition(is_own);
+    let Some(first) = own.first() else { return Ok(kept) };
+    if let Some(named) = own.iter().find(|file| patterns.contains(&file.name)) {
+        return Err(IngestError::OwnOutput { path: named.name.clone() });
+    }
+    if kept.is_empty() {
+        return Err(IngestError::OwnOutput { path: first.name.clone() });
+    }
+    tracing::info!("{} files of the run's own output directory are no input, the first: {}", own.len(), first.name);
+    Ok(kept)
+}
+
+/// Returns whether a path below an output directory is one that runs, evaluations and reports write.
+fn is_written_by_runs(path: &Path) -> bool {
+    const WRITTEN: &[&str] = &["data", "manifest.json", "spend.json", "eval.json", "rows.jsonl"];
+    path.components().next().is_some_and(|first| WRITTEN.iter().any(|name| first.as_os_str() == *name))
 }
 
 fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestError> {
@@ -87,20 +133,12 @@ fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestErr
 /// The file cannot be opened or read.
 pub fn digest_file(path: &Path) -> Result<String, IngestError> {
     let name = || path.display().to_string();
-    let mut file = fs_err::File::open(path).map_err(|source| IngestError::Unopenable { file: name(), source })?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 64 * 1024];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex::encode(hasher.finalize())),
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                return Err(IngestError::Unreadable { file: name(), position: String::new(), source: Box::new(error) });
-            }
-        };
-        hasher.update(buffer.get(..count).unwrap_or_default());
-    }
+    let file = fs_err::File::open(path).map_err(|source| IngestError::Unopenable { file: name(), source })?;
+    super::stream::digest_of(file.into_parts().0).map_err(|error| IngestError::Unreadable {
+        file: name(),
+        position: String::new(),
+        source: Box::new(error),
+    })
 }
 
 #[cfg(test)]

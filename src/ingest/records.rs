@@ -8,7 +8,8 @@ use std::io::{self, BufRead};
 
 /// Room beyond the limit for what is stripped: a byte order mark and a line end.
 const STRIPPED_BYTES_MAX: usize = 5;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// UTF-8's, which some programs write.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What ends a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,22 @@ pub(super) enum Framing {
     /// Every line feed.
     Lines,
     /// A line feed outside of double quotes; quotes open only at the start of a field, as the `csv` crate reads them.
-    Csv,
+    Csv(Dialect),
+}
+
+/// How the cells of a record are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dialect {
+    /// What stands between cells.
+    pub(super) delimiter: u8,
+    /// Whether blanks before a cell are no part of it, so that a quote may follow them.
+    pub(super) skips_blanks: bool,
+}
+
+impl Dialect {
+    /// Commas, and every blank counts.
+    #[cfg(test)]
+    pub(super) const COMMA: Self = Self { delimiter: b',', skips_blanks: false };
 }
 
 /// One record and the 1-based line it begins on.
@@ -45,6 +61,29 @@ enum Place {
     AfterQuote,
 }
 
+impl Place {
+    fn after(self, byte: u8, dialect: Dialect) -> Self {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Self::AfterQuote,
+            (Self::Quoted, _) | (Self::FieldStart | Self::AfterQuote, b'"') => Self::Quoted,
+            (_, byte) if byte == dialect.delimiter => Self::FieldStart,
+            (Self::FieldStart, b' ') if dialect.skips_blanks => Self::FieldStart,
+            (_, _) => Self::Field,
+        }
+    }
+}
+
+/// Leaves the blanks before cells out of a record.
+pub(super) fn without_leading_blanks(record: &[u8], dialect: Dialect) -> Vec<u8> {
+    let mut place = Place::FieldStart;
+    let is_kept = |&byte: &u8| {
+        let before = place;
+        place = place.after(byte, dialect);
+        before != Place::FieldStart || byte != b' '
+    };
+    record.iter().copied().filter(is_kept).collect()
+}
+
 /// Reads records off a stream.
 pub(super) struct RecordReader {
     input: Box<dyn BufRead + Send>,
@@ -59,6 +98,11 @@ impl RecordReader {
     /// Reads from `input` records of at most `bytes_max` bytes.
     pub(super) fn new(input: Box<dyn BufRead + Send>, framing: Framing, bytes_max: usize) -> Self {
         Self { input, framing, bytes_max, buffer: Vec::new(), line: 1, at_start: true }
+    }
+
+    /// Goes on with other rules.
+    pub(super) fn set_framing(&mut self, framing: Framing) {
+        self.framing = framing;
     }
 
     /// Returns the 1-based line on which the next record begins, or the one on which reading failed.
@@ -108,7 +152,7 @@ impl RecordReader {
             }
             let end = match self.framing {
                 Framing::Lines => chunk.iter().position(|&byte| byte == b'\n').inspect(|_| self.line += 1),
-                Framing::Csv => scan_csv(chunk, &mut place, &mut self.line),
+                Framing::Csv(dialect) => scan_csv(chunk, dialect, &mut place, &mut self.line),
             };
             let taken = end.map_or(chunk.len(), |end| end + 1);
             let room = room_max.saturating_sub(self.buffer.len());
@@ -136,7 +180,7 @@ impl RecordReader {
 }
 
 /// Walks a chunk, and returns the index of the line feed that ends the record, if it is there.
-fn scan_csv(chunk: &[u8], place: &mut Place, line: &mut u64) -> Option<usize> {
+fn scan_csv(chunk: &[u8], dialect: Dialect, place: &mut Place, line: &mut u64) -> Option<usize> {
     for (index, &byte) in chunk.iter().enumerate() {
         if byte == b'\n' {
             *line += 1;
@@ -144,12 +188,7 @@ fn scan_csv(chunk: &[u8], place: &mut Place, line: &mut u64) -> Option<usize> {
                 return Some(index);
             }
         }
-        *place = match (*place, byte) {
-            (Place::Quoted, b'"') => Place::AfterQuote,
-            (Place::Quoted, _) | (Place::FieldStart | Place::AfterQuote, b'"') => Place::Quoted,
-            (_, b',') => Place::FieldStart,
-            (_, _) => Place::Field,
-        };
+        *place = place.after(byte, dialect);
     }
     None
 }
@@ -231,16 +270,25 @@ mod tests {
 
     #[test]
     fn csv_records_span_lines_inside_of_quotes_only() {
-        assert_eq!(read(b"a,\"\n\"\nb\n", Framing::Csv), [whole(1, "a,\"\n\""), whole(3, "b")]);
-        assert_eq!(read(b"\"x\"\"\n\"\nb", Framing::Csv), [whole(1, "\"x\"\"\n\""), whole(3, "b")]);
-        assert_eq!(read(b"5\" a\nb", Framing::Csv), [whole(1, "5\" a"), whole(2, "b")]);
-        assert_eq!(read(b"\"a\"b\"\nc", Framing::Csv), [whole(1, "\"a\"b\""), whole(2, "c")]);
+        assert_eq!(read(b"a,\"\n\"\nb\n", Framing::Csv(Dialect::COMMA)), [whole(1, "a,\"\n\""), whole(3, "b")]);
+        assert_eq!(read(b"\"x\"\"\n\"\nb", Framing::Csv(Dialect::COMMA)), [whole(1, "\"x\"\"\n\""), whole(3, "b")]);
+        assert_eq!(read(b"5\" a\nb", Framing::Csv(Dialect::COMMA)), [whole(1, "5\" a"), whole(2, "b")]);
+        assert_eq!(read(b"\"a\"b\"\nc", Framing::Csv(Dialect::COMMA)), [whole(1, "\"a\"b\""), whole(2, "c")]);
     }
 
     #[test]
     fn an_open_quote_at_the_end_is_torn_and_a_long_quoted_record_is_passed_over_whole() {
-        assert_eq!(read(b"a\n\"b\nc\n", Framing::Csv), [whole(1, "a"), Seen::Torn(2)]);
-        assert_eq!(read(b"\"1234\n5678\"\nc", Framing::Csv), [Seen::TooLong(1, 12), whole(3, "c")]);
-        assert_eq!(read(b"\"123\n45\"\nc", Framing::Csv), [whole(1, "\"123\n45\""), whole(3, "c")]);
+        assert_eq!(read(b"a\n\"b\nc\n", Framing::Csv(Dialect::COMMA)), [whole(1, "a"), Seen::Torn(2)]);
+        assert_eq!(read(b"\"1234\n5678\"\nc", Framing::Csv(Dialect::COMMA)), [Seen::TooLong(1, 12), whole(3, "c")]);
+        assert_eq!(read(b"\"123\n45\"\nc", Framing::Csv(Dialect::COMMA)), [whole(1, "\"123\n45\""), whole(3, "c")]);
+    }
+
+    #[test]
+    fn blanks_before_cells_are_skipped_and_other_delimiters_separate_where_the_dialect_says_so() {
+        let blank = Dialect { delimiter: b',', skips_blanks: true };
+        assert_eq!(read(b"a, \"\n\"\nb", Framing::Csv(blank)), [whole(1, "a, \"\n\""), whole(3, "b")]);
+        assert_eq!(without_leading_blanks(b" a,  \"b, \"\" c\", d e ", blank), b"a,\"b, \"\" c\",d e ");
+        let tab = Dialect { delimiter: b'\t', skips_blanks: false };
+        assert_eq!(read(b"a\t\"\n\"\nb,\"", Framing::Csv(tab)), [whole(1, "a\t\"\n\""), whole(3, "b,\"")]);
     }
 }

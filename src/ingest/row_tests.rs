@@ -1,9 +1,11 @@
+use super::super::InputOptions;
 use super::super::choices::Reading;
+use super::super::fields::EXCERPT_CHARS;
 use super::*;
 
 /// Reads a row of a file whose choices are named by letters.
 fn parse(text: &str, options: &InputOptions) -> (Head, Result<Body, Fault>) {
-    parse_row(text, options, FileAnswers::of(Reading::Letter))
+    parse_row(text, &Shape::plain(options), FileAnswers::of(Reading::Letter))
 }
 
 fn body(text: &str) -> Body {
@@ -51,7 +53,8 @@ fn a_question_must_be_a_string_that_is_not_blank() {
     assert_fault(r#"{"question":null,"answer":"1"}"#, MissingField, "`question` is absent");
     assert_fault(r#"{"question":" \n","answer":"1"}"#, MissingField, "`question` is empty");
     assert_fault(r#"{"question":12,"answer":"1"}"#, WrongType, "`question` is a number (12), expected a string");
-    assert_fault(r#"{"question":["a"],"answer":"1"}"#, WrongType, "a list");
+    assert_fault(r#"{"question":["a","b"],"answer":"1"}"#, WrongType, "a list");
+    assert_eq!(body(r#"{"question":["a"],"answer":"1"}"#).question, "a");
 }
 
 #[test]
@@ -59,8 +62,10 @@ fn numbers_as_answers_are_kept_as_they_are_written() {
     for number in ["1.50", "-0", "1e3", "123456789012345678901234567890", "0.1000"] {
         assert_eq!(body(&format!(r#"{{"question":"q","answer":{number}}}"#)).gold, number);
     }
-    assert_fault(r#"{"question":"q","answer":true}"#, ExclusionReason::WrongType, "a boolean (true)");
-    assert_fault(r#"{"question":"q","answer":["1"]}"#, ExclusionReason::WrongType, "a list");
+    assert_eq!(body(r#"{"question":"q","answer":[1.50]}"#).gold, "1.50");
+    assert_eq!(body(r#"{"question":"q","answer":true}"#).gold, "true");
+    assert_fault(r#"{"question":"q","answer":["1","2"]}"#, ExclusionReason::WrongType, "2 different answers");
+    assert_fault(r#"{"question":"q","answer":{"unit":"cm"}}"#, ExclusionReason::WrongType, "an object of unit");
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn two_to_26_choices_are_accepted() {
 
 fn gold_under(reading: Reading, gold: &str, choices: &str) -> Result<String, Fault> {
     let row = format!(r#"{{"question":"q","kind":"choice","answer":{gold},"choices":{choices}}}"#);
-    parse_row(&row, &InputOptions::default(), FileAnswers::of(reading)).1.map(|body| body.gold)
+    parse_row(&row, &Shape::default(), FileAnswers::of(reading)).1.map(|body| body.gold)
 }
 
 #[test]
@@ -224,13 +229,16 @@ fn a_choice_gold_that_names_none_excludes_its_row_and_one_of_another_reading_sto
 }
 
 #[test]
-fn ids_are_strings_or_integers_and_survive_a_bad_row() {
+fn ids_are_scalars_and_survive_a_bad_row() {
     let id = |id: &str| parse(&format!(r#"{{"id":{id},"question":"q","answer":"1"}}"#), &InputOptions::default());
     assert_eq!(id("\"a b\"").0.id.as_deref(), Some("a b"));
     assert_eq!(id("-7").0.id.as_deref(), Some("-7"));
     assert_eq!(id("\" \"").0.id, None);
     assert_eq!(id("null").0.id, None);
-    for bad in ["1.5", "1e3", "true", "[1]"] {
+    for written in ["1.5", "1e3", "true", "123456789012345678901234567890"] {
+        assert_eq!(id(written).0.id.as_deref(), Some(written));
+    }
+    for bad in ["[1]", "{}"] {
         let (head, body) = id(bad);
         assert_eq!((head.id, body.unwrap_err().reason), (None, ExclusionReason::WrongType), "{bad}");
     }

@@ -1,18 +1,19 @@
 //! Rows of any dataset as texts to compare: whatever can be read of them, without the demands of a query.
 
-use serde_json::value::RawValue;
+use std::sync::Arc;
 
-use super::choices::Choices;
-use super::row::Fields;
-use super::{FieldNames, IngestError, InputFile, InputOptions, ROW_BYTES_MAX, Source};
+use super::fault::Fault;
+use super::fields::Fields;
+use super::raw_row::ROW_BYTES_MAX;
+use super::row_values;
+use super::shape::Shape;
+use super::source::{Mended, Source};
+use super::wanted::Wanted;
+use super::{FieldNames, IngestError, InputFile, InputOptions};
 use crate::domain::Kind;
 
-/// Names under which the question is known in public data, if the field of the settings is absent.
-const QUESTION_NAMES: &[&str] =
-    &["question", "problem", "prompt", "instruction", "query", "text", "input", "messages", "content"];
-
 /// One row before it is taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Line {
     /// Index of its file.
     pub file: usize,
@@ -20,6 +21,7 @@ pub struct Line {
     pub line: u64,
     /// A JSON object as text, or what is wrong with it.
     pub content: Result<String, String>,
+    shape: Arc<Shape>,
 }
 
 /// A row as a text to compare.
@@ -39,35 +41,48 @@ pub struct TextRow {
     pub tests: Vec<String>,
 }
 
-/// Reads the rows of all files, in the formats of [`super::read`], in order. A file may be empty.
+/// Reads the rows of all files, in the formats of [`super::read`], in order. A file may be empty, and may lack answers.
+/// Where `digests` has one for a file, its bytes are compared with it behind its last row.
 ///
 /// # Errors
-/// As [`super::read`].
-pub fn read_lines(files: &[InputFile], fields: &FieldNames) -> Lines {
+/// As [`super::read_on`].
+pub fn read_lines(files: &[InputFile], fields: &FieldNames, digests: &[String]) -> Lines {
     let options = InputOptions { fields: fields.clone(), ..InputOptions::default() };
-    Lines { files: files.to_vec(), options, next_file: 0, source: None }
+    let (files, digests) = (files.to_vec(), digests.to_vec());
+    Lines { files, options, digests, next_file: 0, source: None, mended: Mended::default() }
 }
 
 /// The iterator that [`read_lines`] returns; it ends after its first error.
 pub struct Lines {
     files: Vec<InputFile>,
     options: InputOptions,
+    digests: Vec<String>,
     next_file: usize,
-    source: Option<Box<Source>>,
+    source: Option<(Box<Source>, Arc<Shape>)>,
+    mended: Mended,
 }
 
 impl Lines {
     fn advance(&mut self) -> Result<Option<Line>, IngestError> {
         loop {
-            let Some(source) = &mut self.source else {
+            let Some((source, shape)) = &mut self.source else {
                 let Some(file) = self.files.get(self.next_file) else { return Ok(None) };
-                self.source = Some(Box::new(Source::open(file, &self.options, ROW_BYTES_MAX)?));
+                let shape = Shape::settle_leniently(file, &self.options)?;
+                let source = Source::open(file, &Wanted::of(&shape.fields, &[]), ROW_BYTES_MAX);
                 self.next_file += 1;
+                match source {
+                    Ok(source) => self.source = Some((Box::new(source), Arc::new(shape))),
+                    Err(IngestError::NoRows { .. }) => {}
+                    Err(error) => return Err(error),
+                }
                 continue;
             };
-            if let Some(raw) = source.next_row()? {
+            if let Some(raw) = source.next_row(&mut self.mended)? {
                 let content = raw.content.map(str::to_owned).map_err(|fault| fault.detail);
-                return Ok(Some(Line { file: self.next_file - 1, line: raw.line, content }));
+                return Ok(Some(Line { file: self.next_file - 1, line: raw.line, content, shape: Arc::clone(shape) }));
+            }
+            if let Some(digest) = self.digests.get(self.next_file - 1) {
+                source.check(digest)?;
             }
             self.source = None;
         }
@@ -87,18 +102,27 @@ impl Iterator for Lines {
     }
 }
 
-/// Reads what there is to compare in a row.
-///
-/// # Errors
-/// One sentence: it is no JSON object, or has no text that could be the question.
-pub fn read_text_row(text: &str, fields: &FieldNames) -> Result<TextRow, String> {
-    let row = Fields::parse(text).map_err(|fault| fault.detail)?;
-    let names = std::iter::once(fields.question.as_str()).chain(QUESTION_NAMES.iter().copied());
-    let question = names.filter_map(|name| row.get(name)).map(text_of).find(|text| !text.trim().is_empty());
-    let Some(question) = question else {
+impl Line {
+    /// Reads what there is to compare.
+    ///
+    /// # Errors
+    /// One sentence: it is no JSON object, or has no text that could be the question.
+    pub fn text_row(&self) -> Result<TextRow, String> {
+        let text = self.content.as_ref().map_err(Clone::clone)?;
+        read_text_row(text, &self.shape)
+    }
+}
+
+fn read_text_row(text: &str, shape: &Shape) -> Result<TextRow, String> {
+    let told = |fault: Fault| fault.detail;
+    let row = Fields::parse(text).map_err(told)?;
+    let fields = &shape.fields;
+    let Some(question) =
+        row_values::read_question(&row, &fields.question, shape.stock_system.as_deref()).map_err(told)?
+    else {
         return Err(format!("no text under \"{}\" or any common name of a question", fields.question));
     };
-    let choices = row.get(&fields.choices).and_then(|raw| Choices::read(raw).ok()).unwrap_or_default().texts;
+    let choices = row_values::read_named_choices(&row, &fields.choices).unwrap_or_default().texts;
     let tests = match row.get(&fields.tests) {
         None => Vec::new(),
         Some(raw) => row.strings(&fields.tests, "").ok().flatten().unwrap_or_else(|| vec![raw.get().to_owned()]),
@@ -108,31 +132,21 @@ pub fn read_text_row(text: &str, fields: &FieldNames) -> Result<TextRow, String>
         "multiple_choice" => Kind::Choice,
         "" if !choices.is_empty() => Kind::Choice,
         "" if !tests.is_empty() => Kind::Code,
-        "" => Kind::Math,
+        "" => shape.usual_kind(),
         name => name.parse().unwrap_or(Kind::Text),
     };
-    Ok(TextRow {
-        id: row.get(&fields.id).and_then(|raw| serde_json::from_str(raw.get()).ok()),
-        kind,
-        question,
-        answer: row.get(&fields.answer).map(text_of).unwrap_or_default(),
-        choices,
-        tests,
-    })
+    // An answer that cannot be read is still one that another row may have.
+    let answer = row_values::gold_text(&row, &fields.answer, kind, &question)
+        .unwrap_or_else(|_| row.get(&fields.answer).map(|raw| raw.get().to_owned()).unwrap_or_default());
+    Ok(TextRow { id: id_of(&row, &fields.id), kind, question, answer, choices, tests })
 }
 
-/// Returns a string's text; of a chat those of its turns but the assistant's; of anything else its JSON.
-fn text_of(raw: &RawValue) -> String {
-    match serde_json::from_str(raw.get()) {
-        Ok(serde_json::Value::String(text)) => text,
-        Ok(serde_json::Value::Array(turns)) => {
-            let is_asked = |turn: &&serde_json::Value| turn.get("role").is_none_or(|role| role != "assistant");
-            let contents = turns.iter().filter(is_asked).filter_map(|turn| turn.get("content")?.as_str());
-            contents.collect::<Vec<_>>().join("\n")
-        }
-        Ok(_) => raw.get().to_owned(),
-        Err(_) => String::new(),
-    }
+/// Returns an id as JSON; a number that JSON's readers would round, as a text.
+fn id_of(row: &Fields<'_>, name: &str) -> Option<serde_json::Value> {
+    let raw = row.get(name)?;
+    let value: serde_json::Value = serde_json::from_str(raw.get()).ok()?;
+    let written = value.to_string();
+    Some(if value.is_number() && written != raw.get() { raw.get().into() } else { value })
 }
 
 #[cfg(test)]
@@ -140,7 +154,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<TextRow, String> {
-        read_text_row(text, &FieldNames::default())
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        fs_err::write(&path, text).unwrap();
+        let files = [InputFile { name: "a.jsonl".to_owned(), path }];
+        let mut lines = read_lines(&files, &FieldNames::default(), &[]);
+        lines.next().unwrap().unwrap().text_row()
     }
 
     #[test]
@@ -162,5 +181,15 @@ mod tests {
             assert!(read(text).is_err(), "{text}");
         }
         assert!(read("{}").unwrap_err().contains("\"question\""));
+    }
+
+    #[test]
+    fn answers_are_read_as_those_of_queries_and_ids_keep_their_digits() {
+        let answer = |text: &str| read(text).unwrap().answer;
+        assert_eq!(answer(r#"{"question": "Q?", "answer": "We add.\n#### 5"}"#), "5");
+        assert_eq!(answer(r#"{"question": "Q?", "answer": ["5", "6"]}"#), r#"["5", "6"]"#);
+        let id = |text: &str| read(text).unwrap().id;
+        assert_eq!(id(r#"{"id": 123456789012345678901, "question": "Q?"}"#), Some("123456789012345678901".into()));
+        assert_eq!(id(r#"{"id": 7, "question": "Q?"}"#), Some(7.into()));
     }
 }

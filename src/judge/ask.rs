@@ -1,8 +1,9 @@
-//! The attempt loop: history, admission, budget, begin, call, record, decide.
+//! The attempt loop: history, leave, budget, admission, begin, call, blame, record, decide.
 //!
 //! Decisions are made by [`Conversation::advance`] alone, over the stored attempts and the one just recorded. Bounds:
-//! the conversation's `attempts_max` over all restarts; [`UNREACHABLE_TRIES_MAX`] tries without a connection within one
-//! `ask`; the budget, if there is one.
+//! the conversation's `attempts_max` over all restarts; the budget, if there is one. Where there is a [`Breaker`], it says
+//! when a call may be made and whose fault a failure is: one of the server is recorded as such and does not count. Without
+//! one (the local model) at most [`UNREACHABLE_TRIES_MAX`] calls in one `ask` may reach nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AttemptOutcome, QueryId};
-use crate::http::retry::{Backoff, Class, hint};
-use crate::http::{DETAIL_CHARS_MAX, one_line};
+use crate::http::breaker::{Blame, Breaker, Denied, Leave};
+use crate::http::client::Admission;
+use crate::http::retry::{Backoff, Class, Growth, LONG_WAIT, hint};
+use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
-use super::cost::Budget;
+use super::cost::{Budget, Reservation};
+use super::error::AskError;
 use super::reply::{self, ReplyProblem};
 use super::{
     Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeKind, JudgeRequest, Judged, PastAttempt, Step,
@@ -22,44 +26,6 @@ use super::{
 
 /// How often one `ask` tries to reach a server that cannot be connected to.
 pub const UNREACHABLE_TRIES_MAX: u32 = 5;
-/// Why `ask` brought no justification.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// No request of this run can succeed.
-    #[error("ask the judge: {message}")]
-    FatalRun {
-        /// The status that the server answered with, if one did.
-        status: Option<u16>,
-        /// What the server says.
-        message: String,
-        /// What a person can do.
-        hint: String,
-    },
-    /// The server cannot be connected to; the run can be resumed later.
-    #[error("reach the judge at {url}")]
-    Unreachable {
-        /// The judge's identity.
-        url: String,
-        /// What a person can do.
-        hint: String,
-    },
-    /// Another call could cost more than is left of the budget.
-    #[error(
-        "stay within the budget: ${spent_usd:.4} of ${limit_usd} are spent, and another call might cost more than is left"
-    )]
-    Budget {
-        /// What stored replies cost, in USD.
-        spent_usd: f64,
-        /// What may be spent, in USD.
-        limit_usd: f64,
-    },
-    /// The journal failed.
-    #[error("record a judge attempt")]
-    Journal(#[source] anyhow::Error),
-    /// The caller asked to stop; nothing is in flight.
-    #[error("finish asking the judge: stopped")]
-    Cancelled,
-}
 
 /// How long and how often to ask.
 #[derive(Debug, Clone)]
@@ -74,6 +40,8 @@ pub struct AskOptions {
     pub flights: Flights,
     /// What may be spent by all of them.
     pub budget: Option<Arc<Budget>>,
+    /// What stands before the judge's servers, if it has some.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 impl AskOptions {
@@ -81,7 +49,7 @@ impl AskOptions {
     #[must_use]
     pub fn new(cancel: CancellationToken) -> Self {
         let (backoff, unreachable_delay) = (Backoff::default(), Duration::from_millis(500));
-        Self { cancel, backoff, unreachable_delay, flights: Flights::default(), budget: None }
+        Self { cancel, backoff, unreachable_delay, flights: Flights::default(), budget: None, breaker: None }
     }
 }
 
@@ -92,6 +60,8 @@ struct Made {
     status: Option<u16>,
     retry_after: Option<Duration>,
     detail: String,
+    /// What a person can do, where a call failed.
+    hint: Option<String>,
 }
 
 /// Asks until a conversation is settled, or no more asking is allowed or wanted.
@@ -127,6 +97,9 @@ async fn ask_present(
     let _flight = options.flights.begin(&request.key).await;
     let mut history = journal.history(&request.key).await.map_err(AskError::Journal)?;
     history.sort_by_key(|past| past.attempt);
+    if let Some(breaker) = options.breaker.as_ref().filter(|_| history.iter().any(PastAttempt::is_refusal)) {
+        breaker.was_refused(&query_id.0);
+    }
     let mut delays = Delays::new(options, &request.key);
     let mut delay = Duration::ZERO;
     loop {
@@ -136,9 +109,12 @@ async fn ask_present(
             Step::Call(attempt) => attempt,
         };
         // Only now: what is settled needs no wait.
-        wait(delay, &options.cancel).await?;
+        wait(delay, options).await?;
         let made = attempt_once(judge, journal, query_id, &request, attempt, options).await?;
         delay = delays.after(&made, judge)?;
+        if made.retry_after.is_some() && delay >= LONG_WAIT {
+            tracing::info!("the judge's server asks to wait {} s: {}", delay.as_secs(), made.detail);
+        }
         if made.class.is_some() {
             tracing::debug!(query = %query_id, attempt = attempt.number, detail = %made.detail, ?delay, "a judge attempt failed");
         }
@@ -168,29 +144,89 @@ impl<'a> Delays<'a> {
     /// # Errors
     /// [`AskError`] if its end is the run's.
     fn after(&mut self, made: &Made, judge: &dyn Judge) -> Result<Duration, AskError> {
+        let is_guarded = self.options.breaker.is_some();
         match made.class {
-            None | Some(Class::Length | Class::FatalRequest) => Ok(Duration::ZERO),
+            None | Some(Class::Length) => Ok(Duration::ZERO),
+            // The breaker has let the run go on.
+            Some(Class::FatalRun | Class::FatalRequest | Class::Unreachable | Class::Transient) if is_guarded => {
+                Ok(self.back_off(made))
+            }
+            Some(Class::FatalRequest) => Ok(Duration::ZERO),
             Some(Class::FatalRun) => {
                 let message = made.detail.clone();
                 Err(AskError::FatalRun {
                     status: made.status,
                     message,
                     hint: match judge.kind() {
-                        JudgeKind::Local => LOCAL_HINT,
-                        JudgeKind::Api => hint(made.status.or(Some(200))),
-                    }
-                    .to_owned(),
+                        JudgeKind::Local => LOCAL_HINT.to_owned(),
+                        JudgeKind::Api => {
+                            made.hint.clone().unwrap_or_else(|| hint(made.status.or(Some(200))).to_owned())
+                        }
+                    },
                 })
             }
             Some(Class::Unreachable) => self.connect.next().ok_or_else(|| {
                 let hint = format!("{} ({})", hint(None), made.detail);
                 AskError::Unreachable { url: judge.identity().to_owned(), hint }
             }),
-            Some(Class::Transient) => {
-                self.failures += 1;
-                Ok(made.retry_after.unwrap_or_else(|| self.options.backoff.delay(self.failures, self.key)))
-            }
+            Some(Class::Transient) => Ok(self.back_off(made)),
         }
+    }
+
+    fn back_off(&mut self, made: &Made) -> Duration {
+        self.failures += 1;
+        let is_servers = matches!(
+            made.past.end,
+            Some(AttemptEnd::Failed { outcome: AttemptOutcome::ServerDown | AttemptOutcome::Unreachable, .. })
+        );
+        let is_guarded = self.options.breaker.is_some();
+        let growth = if is_guarded { Growth::after(made.status, is_servers) } else { Growth::Whole };
+        self.options.backoff.wait(made.retry_after, growth, self.failures, self.key)
+    }
+}
+
+/// Waits for leave to ask about a query; `None` where nothing stands before the judge.
+///
+/// # Errors
+/// [`AskError`]; [`Denied::Fells`] is recorded as an attempt, and goes back to the caller as one.
+async fn leave<'a>(options: &'a AskOptions, query_id: &QueryId) -> Result<Result<Option<Leave<'a>>, String>, AskError> {
+    let Some(breaker) = &options.breaker else { return Ok(Ok(None)) };
+    let leave = tokio::select! {
+        biased;
+        () = options.cancel.cancelled() => return Err(AskError::Cancelled),
+        leave = breaker.leave(&query_id.0) => leave,
+    };
+    match leave {
+        Ok(leave) => Ok(Ok(Some(leave))),
+        Err(Denied::Fells(words)) => Ok(Err(words)),
+        Err(denied) => Err(denied.into()),
+    }
+}
+
+/// Waits for room in the budget, and then for a slot to send from. Nobody waits for the budget with a slot in hand: a call
+/// in flight, which others may be waiting for in the budget, may need another slot before it ends.
+async fn ready(
+    judge: &dyn Judge,
+    request: &JudgeRequest,
+    how: Attempt,
+    options: &AskOptions,
+) -> Result<(Option<Reservation>, Admission), AskError> {
+    let reservation = match &options.budget {
+        None => None,
+        Some(budget) => tokio::select! {
+            biased;
+            () = options.cancel.cancelled() => return Err(AskError::Cancelled),
+            reservation = budget.reserve(request, how.cap) => Some(reservation?),
+        },
+    };
+    tokio::select! {
+        biased;
+        () = options.cancel.cancelled() => {
+            // Nothing was sent.
+            reservation.into_iter().for_each(Reservation::release);
+            Err(AskError::Cancelled)
+        }
+        admission = judge.admit(request) => Ok((reservation, admission)),
     }
 }
 
@@ -203,64 +239,136 @@ async fn attempt_once(
     how: Attempt,
     options: &AskOptions,
 ) -> Result<Made, AskError> {
-    let ready = async {
-        let admission = judge.admit(request).await;
-        let reservation = match &options.budget {
-            None => None,
-            Some(budget) => Some(budget.reserve(request, how.cap).await?),
-        };
-        Ok::<_, AskError>((admission, reservation))
-    };
-    let (admission, reservation) = tokio::select! {
-        biased;
-        () = options.cancel.cancelled() => return Err(AskError::Cancelled),
-        ready = ready => ready?,
-    };
     let attempt = how.number;
+    let leave = match leave(options, query_id).await? {
+        Ok(leave) => leave,
+        Err(words) => {
+            journal.begin(request, query_id, how).await.map_err(AskError::Journal)?;
+            let end = (AttemptOutcome::ServerFell, None, words);
+            return record_failure(journal, request, attempt, end, Made::of_server).await;
+        }
+    };
+    let (reservation, admission) = ready(judge, request, how, options).await?;
     journal.begin(request, query_id, how).await.map_err(AskError::Journal)?;
     // Not selected against the cancellation: what is in flight is paid for, so its reply is worth waiting for.
     let result = judge.call(request, how, admission).await;
-    match result {
+    let failed = result.as_ref().ok().filter(|_| leave.is_some()).and_then(|raw| no_reply(&raw.body, judge.kind()));
+    let failure = match failed.map_or(result, Err) {
         Ok(raw) => {
             journal.reply(&request.key, attempt, &raw.body).await.map_err(AskError::Journal)?;
+            judge.note_served(&raw.body);
             if let Some(reservation) = reservation {
                 reservation.charge(reply::usage(&raw.body));
             }
             let problem = reply::parse(&raw.body, judge.kind()).err();
-            // What the judge is told of is not waited for.
-            let class = problem.as_ref().filter(|problem| !matches!(problem, ReplyProblem::Malformed { .. }));
-            Ok(Made {
-                past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(raw.body)) },
-                class: class.map(ReplyProblem::class),
-                status: Some(200),
-                retry_after: None,
-                detail: problem.map(|problem| one_line(&problem.to_string(), DETAIL_CHARS_MAX)).unwrap_or_default(),
-            })
-        }
-        Err(failure) => {
-            let outcome = match (failure.class, failure.status) {
-                (Class::Unreachable, _) => AttemptOutcome::Unreachable,
-                (Class::FatalRun, _) => AttemptOutcome::Refused,
-                (Class::FatalRequest, _) => AttemptOutcome::Rejected,
-                (_, Some(_)) => AttemptOutcome::HttpError,
-                (_, None) => AttemptOutcome::TransportError,
+            let made = Made::of_reply(attempt, raw.body, problem);
+            return match (leave, made.failure()) {
+                (Some(leave), Some(failure)) => {
+                    // The reply is stored, and counts by what it says; this only tells the breaker.
+                    blame(leave, &failure, options).await?;
+                    Ok(made)
+                }
+                (Some(leave), None) => {
+                    leave.served();
+                    Ok(made)
+                }
+                (None, _) => Ok(made),
             };
-            // What was sent and not answered may have been charged: its reservation is dropped, and so stays spent.
-            if let Some(reservation) = reservation.filter(|_| outcome != AttemptOutcome::TransportError) {
-                reservation.release();
-            }
-            journal
-                .failed(&request.key, attempt, outcome, failure.status, &failure.detail)
-                .await
-                .map_err(AskError::Journal)?;
-            Ok(Made {
-                past: PastAttempt { attempt, end: Some(AttemptEnd::Failed { outcome, status: failure.status }) },
-                class: Some(failure.class),
-                status: failure.status,
-                retry_after: failure.retry_after,
-                detail: failure.detail,
-            })
         }
+        Err(failure) => failure,
+    };
+    // What was sent and not answered may have been charged: its reservation is dropped, and so stays spent.
+    let may_be_charged = matches!(failure.status, None | Some(200)) && failure.class != Class::Unreachable;
+    if let Some(reservation) = reservation.filter(|_| !may_be_charged) {
+        reservation.release();
+    }
+    // Only now, for others may wait for what was reserved while this waits for what becomes of them.
+    let blamed = match leave {
+        None => Ok(Blame::Request),
+        Some(leave) => blame(leave, &failure, options).await,
+    };
+    let outcome = outcome_of(&blamed, &failure, options.breaker.is_some());
+    let end = (outcome, failure.status, failure.detail.clone());
+    let hint = failure.refused.is_some().then(|| failure.hint());
+    let CallFailure { class, retry_after, .. } = failure;
+    let made = |end| Made { class: Some(class), retry_after, hint, ..Made::of_server(end) };
+    let made = record_failure(journal, request, attempt, end, made).await?;
+    blamed.map(|_| made)
+}
+
+/// Returns what is recorded of an attempt that brought no reply.
+fn outcome_of(blamed: &Result<Blame, AskError>, failure: &CallFailure, is_guarded: bool) -> AttemptOutcome {
+    match (blamed, failure.class) {
+        (_, Class::Unreachable) => AttemptOutcome::Unreachable,
+        // Not what merely ended beside a refusal: it may have been charged.
+        (Err(AskError::FatalRun { .. }), Class::FatalRun | Class::FatalRequest) => AttemptOutcome::Refused,
+        (Ok(Blame::Server) | Err(_), _) => AttemptOutcome::ServerDown,
+        (Ok(Blame::Request), Class::FatalRun) if !is_guarded => AttemptOutcome::Refused,
+        (Ok(Blame::Request), Class::FatalRequest) if !is_guarded => AttemptOutcome::Rejected,
+        (Ok(Blame::Request), _) => failure.own_outcome(),
+    }
+}
+
+/// Returns the failure that a body stands for which no judge wrote: a page, nothing, or an error under a good status.
+fn no_reply(body: &str, kind: JudgeKind) -> Option<CallFailure> {
+    let problem = reply::parse(body, kind).err()?;
+    let is_none =
+        matches!(problem, ReplyProblem::BlankBody | ReplyProblem::NotJson { .. } | ReplyProblem::ErrorObject { .. });
+    let (class, detail) = (problem.class(), one_line(&problem.to_string(), DETAIL_CHARS_MAX));
+    is_none.then_some(CallFailure { class, status: Some(200), retry_after: None, detail, refused: None, body: None })
+}
+
+/// Waits until it is known whose fault a failure is; a stop is no reason to blame the request.
+async fn blame(leave: Leave<'_>, failure: &CallFailure, options: &AskOptions) -> Result<Blame, AskError> {
+    tokio::select! {
+        // What is known at once is heard even if the run stops for it.
+        biased;
+        blame = leave.failed(failure) => Ok(blame?),
+        () = options.cancel.cancelled() => Ok(Blame::Server),
+    }
+}
+
+type End = (AttemptOutcome, Option<u16>, String);
+
+async fn record_failure(
+    journal: &dyn Journal,
+    request: &JudgeRequest,
+    attempt: u32,
+    end: End,
+    made: impl FnOnce((u32, End)) -> Made,
+) -> Result<Made, AskError> {
+    let (outcome, status, detail) = &end;
+    journal.failed(&request.key, attempt, *outcome, *status, detail).await.map_err(AskError::Journal)?;
+    Ok(made((attempt, end)))
+}
+
+impl Made {
+    /// An attempt that a server's fault ended.
+    fn of_server((attempt, (outcome, status, detail)): (u32, End)) -> Self {
+        let end = AttemptEnd::Failed { outcome, status, detail: detail.clone() };
+        let past = PastAttempt { attempt, end: Some(end) };
+        Self { past, class: None, status, retry_after: None, detail, hint: None }
+    }
+
+    /// An attempt that brought a reply, with what is wrong with it.
+    fn of_reply(attempt: u32, body: String, problem: Option<ReplyProblem>) -> Self {
+        // What the judge is told of is not waited for.
+        let class = problem.as_ref().filter(|problem| !matches!(problem, ReplyProblem::Malformed { .. }));
+        Self {
+            past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(body)) },
+            class: class.map(ReplyProblem::class),
+            status: Some(200),
+            retry_after: None,
+            detail: problem.map(|problem| one_line(&problem.to_string(), DETAIL_CHARS_MAX)).unwrap_or_default(),
+            hint: None,
+        }
+    }
+
+    /// What a reply says that was stored and is none.
+    fn failure(&self) -> Option<CallFailure> {
+        let class = self.class.filter(|class| *class != Class::Length)?;
+        let (status, detail) = (self.status, self.detail.clone());
+        Some(CallFailure { class, status, retry_after: None, detail, refused: None, body: None })
     }
 }
 
@@ -277,10 +385,17 @@ fn connect_delays(first: Duration, key: &str) -> impl Iterator<Item = Duration> 
         .build()
 }
 
-async fn wait(delay: Duration, cancel: &CancellationToken) -> Result<(), AskError> {
+async fn wait(delay: Duration, options: &AskOptions) -> Result<(), AskError> {
+    let rest = async {
+        match options.breaker.as_ref().filter(|_| !delay.is_zero()) {
+            None => tokio::time::sleep(delay).await,
+            Some(breaker) => breaker.rest(delay).await?,
+        }
+        Ok(())
+    };
     tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(AskError::Cancelled),
-        () = tokio::time::sleep(delay) => Ok(()),
+        () = options.cancel.cancelled() => Err(AskError::Cancelled),
+        rested = rest => rested,
     }
 }

@@ -6,10 +6,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Attempt, JudgeRequest};
 use crate::http::batch::LINE_URL;
+use crate::http::refused_keys::refused_key;
 use crate::http::retry::{Class, Evidence, classify};
-use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line, wire};
+use crate::http::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
 /// Digits of a request's key in a custom id: enough never to meet twice, within the 64 characters that servers allow.
 const KEY_DIGITS: usize = 40;
@@ -23,15 +23,15 @@ pub fn custom_id(request_key: &str, attempt: u32) -> String {
     format!("{}-{attempt}", request_key.get(..KEY_DIGITS).unwrap_or(request_key))
 }
 
-/// Returns the line that asks for an attempt, with its end of line.
+/// Returns the line that asks for an attempt with a body as it is sent, with its end of line.
 #[must_use]
-pub fn request_line(request: &JudgeRequest, attempt: Attempt) -> Vec<u8> {
+pub fn request_line(request_key: &str, attempt: u32, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "{{\"custom_id\":\"{}\",\"method\":\"POST\",\"url\":\"{LINE_URL}\",\"body\":",
-        custom_id(&request.key, attempt.number)
+        custom_id(request_key, attempt)
     );
     // The body is canonical JSON without line breaks.
-    [head.as_bytes(), &request.text(attempt.cap), b"}\n"].concat()
+    [head.as_bytes(), body, b"}\n"].concat()
 }
 
 /// What a line of a result file says.
@@ -71,6 +71,9 @@ struct Response<'a> {
     body: Option<&'a RawValue>,
 }
 
+/// Keys of a line's body that a server may refuse.
+const SENT_KEYS: &[&str] = &["max_tokens", "max_completion_tokens", "temperature", "response_format"];
+
 /// Codes of requests that were never worked on.
 const UNANSWERED_CODES: &[&str] = &["batch_expired", "batch_cancelled", "batch_canceled"];
 
@@ -91,7 +94,10 @@ pub fn read_line(line: &str) -> Option<BatchResult> {
         };
         let status_text = status.map(|status| format!("HTTP {status}: ")).unwrap_or_default();
         let detail = one_line(&format!("{status_text}{message}"), DETAIL_CHARS_MAX);
-        BatchEnd::Failed(CallFailure { class, status, retry_after: None, detail })
+        let sent: Vec<String> = SENT_KEYS.iter().map(|&key| key.to_owned()).collect();
+        let refused = status.filter(|_| class != Class::FatalRun).and_then(|status| refused_key(status, said, &sent));
+        let refused = refused.map(|key| Box::new(RefusedKey { key, hint: String::new() }));
+        BatchEnd::Failed(CallFailure { class, status, retry_after: None, detail, refused, body: None })
     };
     let end = match (response, error.filter(|error| error.get() != "null")) {
         (Some(Response { status_code: None | Some(200..=299), body: Some(body) }), None) => {

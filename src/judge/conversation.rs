@@ -9,9 +9,12 @@
 //! | a text that a check rejects | counts; the next request adds the text and the reason | counts; asked again |
 //! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
-//! | stopped by a content filter, rejected (400, 422, ...) | the end | the end |
-//! | unusable reply, transient status, transport error, no end at all (the process died), batch ended before | counts | counts |
-//! | unreachable; refused (key, balance, quota) | nothing: it cannot have been charged, and the run stops | the same |
+//! | stopped by a content filter, rejected for what it is (too long, moderated) | the end | the end |
+//! | refused otherwise (400, 422, ...), the eighth time | the end | the end |
+//! | refused before, unusable reply, transient status, transport error, batch ended before | counts | counts |
+//! | the server fell when this was asked alone | the end: it was the query | - |
+//! | unreachable; an outage; key, balance, quota; no end at all (the process died) | nothing: no fault of the query | the same |
+//! | forgiven since | nothing | nothing |
 //!
 //! `attempts_max` bounds what counts over all requests of a conversation and over all restarts; attempts that are
 //! stored beyond it, made under a larger bound, are not looked at. A local judge gains nothing from being told: its next
@@ -20,17 +23,18 @@
 use std::sync::Arc;
 
 use crate::domain::{AttemptOutcome, Mode};
-use crate::http::retry::{Class, hint};
+use crate::http::retry::{Class, REFUSED_TRIES, is_refusal};
 use crate::http::wire::Message;
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
+use super::analysis::JudgeReply;
 use super::check::{self, Neighbours, Rejection, Subject};
 use super::prompt::{self, JudgeCase};
-use super::reply::{self, JudgeReply, ParsedReply, ReplyProblem};
+use super::reply::{self, ParsedReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
 
-/// What is said of an attempt without an end, however it was lost.
-const NO_REPLY: &str = "no complete reply came";
+/// What is said of a request that was refused without a word.
+const REFUSED: &str = "the request was rejected";
 
 /// Stands in for the served model where the reply does not name it.
 const UNKNOWN_MODEL: &str = "unknown";
@@ -55,6 +59,11 @@ pub enum Judged {
         rejection: Rejection,
         /// Attempts that counted.
         attempts: u32,
+    },
+    /// The server falls when it is asked this.
+    ServerFell {
+        /// What it did.
+        detail: String,
     },
     /// No usable text came within the attempts allowed.
     GaveUp {
@@ -141,7 +150,7 @@ impl Conversation {
     pub fn advance(&mut self, judge: &dyn Judge, history: &[PastAttempt]) -> Step {
         let mut attempts = self.attempts_before;
         let mut rejection = self.rejection;
-        let (mut last, mut was_cut) = (None, false);
+        let (mut last, mut was_cut, mut refused) = (None, false, 0);
         for past in history {
             // Attempts beyond the bound were made under a larger one.
             if attempts >= self.attempts_max {
@@ -168,6 +177,14 @@ impl Conversation {
                     return ended(rejection, attempts, format!("{detail}, and again with a larger one"));
                 }
                 Standing::Hopeless(detail) => return ended(rejection, attempts, detail),
+                Standing::Fell(detail) => return Step::Settled(Judged::ServerFell { detail }),
+                Standing::Refused(detail) => {
+                    refused += 1;
+                    if refused == REFUSED_TRIES {
+                        return ended(rejection, attempts, detail);
+                    }
+                    last = Some(detail);
+                }
                 Standing::CutOff(detail) => (was_cut, last) = (true, Some(detail)),
                 Standing::Counts(detail) => last = Some(detail),
             }
@@ -188,23 +205,26 @@ impl Conversation {
     }
 
     fn standing(&self, end: Option<&AttemptEnd>) -> Standing {
-        let (outcome, status) = match end {
-            None => return Standing::Counts(NO_REPLY.to_owned()),
+        let (outcome, status, detail) = match end {
+            // The process died meanwhile, which is no fault of the query.
+            None | Some(AttemptEnd::Forgiven) => return Standing::Free,
             Some(AttemptEnd::Reply(body)) => return self.standing_of_reply(body),
-            Some(AttemptEnd::Failed { outcome, status }) => (*outcome, *status),
+            Some(AttemptEnd::Failed { outcome, status, detail }) => (*outcome, *status, detail),
         };
-        let what = match status {
-            Some(status) => format!("HTTP {status}"),
-            None => NO_REPLY.to_owned(),
+        let said = |otherwise: &str| match (detail.as_str(), status) {
+            ("", Some(status)) => format!("HTTP {status}"),
+            ("", None) => otherwise.to_owned(),
+            (words, _) => words.to_owned(),
         };
         match outcome {
-            AttemptOutcome::Unreachable | AttemptOutcome::Refused => Standing::Free,
-            AttemptOutcome::Rejected => Standing::Hopeless(match status {
-                Some(code) => format!("rejected with {what} ({})", hint(Some(code))),
-                None => "the request was rejected".to_owned(),
-            }),
+            AttemptOutcome::Unreachable | AttemptOutcome::Refused | AttemptOutcome::ServerDown => Standing::Free,
+            AttemptOutcome::ServerFell => Standing::Fell(said("the server fell")),
+            AttemptOutcome::Rejected => Standing::Hopeless(said(REFUSED)),
             AttemptOutcome::Unanswered => Standing::Counts("its batch ended before it was answered".to_owned()),
-            AttemptOutcome::HttpError | AttemptOutcome::TransportError => Standing::Counts(what),
+            AttemptOutcome::HttpError if is_refusal(status) => Standing::Refused(said(REFUSED)),
+            AttemptOutcome::HttpError | AttemptOutcome::TransportError => {
+                Standing::Counts(said("no complete reply came"))
+            }
         }
     }
 
@@ -251,6 +271,8 @@ enum Standing {
     Counts(String),
     CutOff(String),
     Hopeless(String),
+    Refused(String),
+    Fell(String),
     Free,
 }
 

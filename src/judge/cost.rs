@@ -1,25 +1,17 @@
 //! What replies cost: token counts times configured prices, and "unknown" wherever either is missing; and the budget
 //! that calls are held to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::ask::AskError;
+use super::error::AskError;
+use super::overrun::Overrun;
 use super::{Cap, JudgeRequest};
 use crate::config::Rates;
 
-/// Token counts of one reply, or of many added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Prompt tokens, cached ones included.
-    pub prompt_tokens: u64,
-    /// Prompt tokens read from the provider's cache; `None` where the provider does not say.
-    pub cache_hit_tokens: Option<u64>,
-    /// Generated tokens, reasoning included.
-    pub completion_tokens: u64,
-}
-
+pub use super::usage::Usage;
 pub use crate::config::PriceSettings as Prices;
 
 /// How a reply came, which decides its price.
@@ -55,7 +47,7 @@ pub fn cost_max_usd(usage: &Usage, prices: &Prices, way: Way) -> Option<f64> {
 fn factor(usage: &Usage, prices: &Prices, way: Way) -> Option<f64> {
     match way {
         Way::Call => Some(1.0),
-        Way::Batch if usage.prompt_tokens + usage.completion_tokens == 0 => Some(1.0),
+        Way::Batch if usage.prompt_tokens == 0 && usage.completion_tokens == 0 => Some(1.0),
         Way::Batch => prices.batch_factor,
     }
 }
@@ -88,8 +80,17 @@ pub fn usage_max(request: &JudgeRequest, cap: Cap) -> Usage {
     }
 }
 
+/// Replies after which it is taken to be known whether a provider keeps to what a call is allowed.
+const KNOWN_REPLIES: u64 = 64;
+
 /// What may be spent. A call begins only if the worst it can cost is left beside the worst of all calls in flight, so
 /// that the budget is never exceeded; what replies cost less becomes free again.
+///
+/// A provider may use more than a call is allowed ([`Overrun`]). So one call is made first, and one more may be in flight
+/// with each reply that came, until `KNOWN_REPLIES` have; and what an overrun shows is set aside for every call from
+/// then on, those in flight included. What is overspent is then what one round of calls used beyond its limits: of the
+/// first call, or of those in flight when the provider changes its ways. Batches are not begun with one call, for each
+/// takes hours: their round is what is under way.
 ///
 /// A call that was sent and not answered keeps its reserve: it may have been charged, but nothing says how much. The
 /// same holds over restarts, for the size of every call is stored before it is made.
@@ -104,21 +105,50 @@ pub struct Budget {
     changed: Notify,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct BudgetState {
     spent_usd: f64,
+    /// What is set aside for the calls in flight, by what is known of the provider.
     reserved_usd: f64,
-    calls: usize,
+    /// What they are allowed to use, by their numbers.
+    calls: BTreeMap<u64, (Usage, Way)>,
+    next: u64,
+    /// Calls in flight of this start.
+    own: u64,
+    /// Replies that came, ever.
+    replies: u64,
+    overrun: Overrun,
+}
+
+impl BudgetState {
+    fn begin(&mut self, allowed: Usage, way: Way, usd: f64) -> u64 {
+        self.reserved_usd += usd;
+        self.next += 1;
+        self.calls.insert(self.next, (allowed, way));
+        self.next
+    }
 }
 
 /// The worst that a call in flight can cost, set aside.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
+    number: u64,
+    allowed: Usage,
     way: Way,
-    reserved_usd: f64,
-    /// What is spent when it ends.
-    spent_usd: f64,
+    is_own: bool,
+    end: End,
+}
+
+/// What is known of a call's cost when it ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// Nothing: all of the reserve may be spent.
+    Unknown,
+    /// A reply that says what it used, or does not.
+    Reply(Option<Usage>),
+    /// It cost nothing.
+    Free,
 }
 
 impl Budget {
@@ -129,20 +159,33 @@ impl Budget {
         Self { limit_usd, prices, way, clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Returns the most that a call can cost, see [`usage_max`].
+    /// Takes what the replies of earlier starts say of the provider: how many came, and what they overran.
+    #[must_use]
+    pub fn knowing(self, replies: u64, overrun: Overrun) -> Self {
+        let state = BudgetState { replies, overrun, ..self.state.into_inner().unwrap_or_else(PoisonError::into_inner) };
+        Self { state: Mutex::new(state), ..self }
+    }
+
+    /// Returns the most that a call can cost, see [`usage_max`], by what is known of the provider.
     #[must_use]
     pub fn worst_case_usd(&self, request: &JudgeRequest, cap: Cap) -> f64 {
-        cost_max_usd(&usage_max(request, cap), &self.prices, self.way).unwrap_or(f64::INFINITY)
+        self.most_usd(&self.state().overrun, &usage_max(request, cap), self.way)
+    }
+
+    fn most_usd(&self, overrun: &Overrun, allowed: &Usage, way: Way) -> f64 {
+        let most = overrun.scaled(allowed);
+        // A batch without its factor, from a time without a budget, counts as much as a call.
+        let usd = [way, Way::Call].into_iter().find_map(|way| cost_max_usd(&most, &self.prices, way));
+        usd.unwrap_or(f64::INFINITY)
     }
 
     /// Sets aside what a call of an earlier start that is still under way may cost, whether or not there is room.
     #[must_use]
     pub fn adopt(self: &Arc<Self>, usage: &Usage, way: Way) -> Reservation {
-        let usd = cost_max_usd(usage, &self.prices, way).unwrap_or(0.0);
         let mut state = self.state();
-        state.reserved_usd += usd;
-        state.calls += 1;
-        Reservation { budget: Arc::clone(self), way, reserved_usd: usd, spent_usd: usd }
+        let usd = self.most_usd(&state.overrun, usage, way);
+        let number = state.begin(*usage, way, usd);
+        Reservation { budget: Arc::clone(self), number, allowed: *usage, way, is_own: false, end: End::Unknown }
     }
 
     /// Sets the worst case of a call aside, once there is room for it. Cancel-safe.
@@ -150,25 +193,26 @@ impl Budget {
     /// # Errors
     /// [`AskError::Budget`] if there is no room and no call in flight that could make some.
     pub async fn reserve(self: &Arc<Self>, request: &JudgeRequest, cap: Cap) -> Result<Reservation, AskError> {
-        let usd = self.worst_case_usd(request, cap);
+        let allowed = usage_max(request, cap);
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Before the look, so that no change between look and wait is missed.
             changed.as_mut().enable();
             {
                 let mut state = self.state();
-                if state.spent_usd + state.reserved_usd + usd <= self.limit_usd {
-                    state.reserved_usd += usd;
-                    state.calls += 1;
-                    return Ok(Reservation {
-                        budget: Arc::clone(self),
-                        way: self.way,
-                        reserved_usd: usd,
-                        spent_usd: usd,
-                    });
+                let usd = self.most_usd(&state.overrun, &allowed, self.way);
+                let has_room = state.spent_usd + state.reserved_usd + usd <= self.limit_usd;
+                let is_known = self.way == Way::Batch || state.replies >= KNOWN_REPLIES;
+                if has_room && (is_known || state.own <= state.replies) {
+                    state.own += 1;
+                    let number = state.begin(allowed, self.way, usd);
+                    let (budget, way) = (Arc::clone(self), self.way);
+                    return Ok(Reservation { budget, number, allowed, way, is_own: true, end: End::Unknown });
                 }
-                if state.calls == 0 {
-                    return Err(AskError::Budget { spent_usd: state.spent_usd, limit_usd: self.limit_usd });
+                if state.calls.is_empty() {
+                    let overrun = state.overrun.words().map(|words| format!("; {words}")).unwrap_or_default();
+                    let (spent_usd, limit_usd) = (state.spent_usd, self.limit_usd);
+                    return Err(AskError::Budget { spent_usd, limit_usd, overrun });
                 }
             }
             changed.await;
@@ -176,36 +220,67 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {
-        // Three plain numbers; whoever poisoned the lock left them valid.
+        // Plain numbers; whoever poisoned the lock left them valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns what a reply used of what it was allowed.
+    fn learn(&self, state: &mut BudgetState, used: &Usage, allowed: &Usage) {
+        let before = state.overrun.factor();
+        if !state.overrun.note(used, allowed) {
+            return;
+        }
+        let overrun = state.overrun;
+        state.reserved_usd =
+            state.calls.values().map(|(allowed, way)| self.most_usd(&overrun, allowed, *way)).sum::<f64>();
+        // A few tokens more are the end of a text, or another way to count.
+        if overrun.factor() > 1.1 * before {
+            let words = overrun.words().unwrap_or_default();
+            tracing::warn!(
+                "{words}: as much is set aside for every judge call from now on, so that fewer are under way at once"
+            );
+        }
     }
 }
 
 impl Reservation {
     /// Ends the call with what its reply cost; all of the reserve if the reply does not say.
     pub fn charge(mut self, usage: Option<Usage>) {
-        let now = (self.budget.clock)();
-        let cost = usage.and_then(|usage| cost_usd(&usage, &self.budget.prices, now, self.way));
-        self.spent_usd = cost.unwrap_or(self.reserved_usd);
+        self.end = End::Reply(usage);
     }
 
     /// Ends the call without any cost.
     pub fn release(mut self) {
-        self.spent_usd = 0.0;
+        self.end = End::Free;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut state = self.budget.state();
-        state.reserved_usd -= self.reserved_usd;
-        state.spent_usd += self.spent_usd;
-        state.calls -= 1;
-        if state.calls == 0 {
-            state.reserved_usd = 0.0;
+        let budget = &self.budget;
+        let now = (budget.clock)();
+        let mut state = budget.state();
+        let reserved = budget.most_usd(&state.overrun, &self.allowed, self.way);
+        state.calls.remove(&self.number);
+        state.own = state.own.saturating_sub(u64::from(self.is_own));
+        state.reserved_usd = if state.calls.is_empty() { 0.0 } else { (state.reserved_usd - reserved).max(0.0) };
+        let finite = |usd: f64| if usd.is_finite() { usd } else { 0.0 };
+        state.spent_usd += match self.end {
+            End::Free => 0.0,
+            End::Unknown | End::Reply(None) => finite(reserved),
+            End::Reply(Some(usage)) => {
+                let usd = [self.way, Way::Call].into_iter().find_map(|way| cost_usd(&usage, &budget.prices, now, way));
+                usd.unwrap_or_else(|| finite(reserved))
+            }
+        };
+        if let End::Reply(usage) = self.end {
+            state.replies += 1;
+            if let Some(used) = usage {
+                budget.learn(&mut state, &used, &self.allowed);
+            }
         }
         drop(state);
-        self.budget.changed.notify_waiters();
+        budget.changed.notify_waiters();
     }
 }
 

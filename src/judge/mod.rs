@@ -9,16 +9,22 @@
 //! What stored attempts lead to is decided by [`Conversation`] alone, over facts; `ask` itself goes by it.
 //! This room knows neither the ledger nor the order of the pipeline's stages.
 
+mod analysis;
 mod ask;
 pub mod batch;
 pub mod check;
 mod conversation;
 pub mod cost;
+mod error;
 mod flights;
+mod json;
+mod kind;
 pub mod openai;
+pub mod overrun;
 pub mod policy;
 pub mod prompt;
 pub mod reply;
+mod usage;
 #[cfg(test)]
 mod tests;
 
@@ -29,29 +35,23 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{AttemptOutcome, QueryId};
+use crate::http::breaker::Probe;
 use crate::http::client::Admission;
-use crate::http::retry::raised_cap;
+use crate::http::left_out::Recorder;
+use crate::http::retry::{is_refusal, raised_cap};
 use crate::http::wire::Message;
 
 pub use crate::http::CallFailure;
-pub use ask::{AskError, AskOptions, ask};
+pub use ask::{AskOptions, ask};
 pub use conversation::{Conversation, Judged, Justification, Step};
+pub use error::AskError;
 pub use flights::Flights;
+pub use kind::JudgeKind;
 
 /// Default length limit of a justification, in tokens.
 pub const MAX_TOKENS_DEFAULT: u32 = 400;
 /// Default sampling temperature of a judge.
 pub const TEMPERATURE_DEFAULT: f64 = 0.2;
-
-/// What sort of judge is asked: how it replies, how it is told of a rejection, how strictly its texts are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JudgeKind {
-    /// A model behind an API: replies with a JSON object, is told why a text was rejected, and checked in full.
-    Api,
-    /// A small local model: replies with plain text, is asked again when a text was rejected, and is checked less
-    /// strictly (no demand on the language; only a near-verbatim copy is boilerplate).
-    Local,
-}
 
 /// One request to a judge.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +98,9 @@ impl JudgeRequest {
         body.insert("temperature".to_owned(), json!(judge.temperature()));
         for (key, value) in judge.extra().into_iter().flatten() {
             body.insert(key.clone(), value.clone());
+        }
+        for key in judge.omitted() {
+            body.remove(key);
         }
         let body = Value::Object(body);
         let text = canonical(&body);
@@ -198,6 +201,38 @@ pub trait Judge: Send + Sync {
     /// Returns extra body keys: those of the config, and what the reply's format wants.
     fn extra(&self) -> Option<&Map<String, Value>>;
 
+    /// Returns the keys that the settings leave out of the request's body.
+    fn omitted(&self) -> &[String] {
+        &[]
+    }
+
+    /// Returns a request's body as it is sent now: without keys that the server was found to refuse. The request and its
+    /// key stay those of the settings, so that no reply is lost when a server is mended or another one refuses more.
+    fn wire_text(&self, request: &JudgeRequest, cap: Cap) -> Bytes {
+        request.text(cap)
+    }
+
+    /// Returns the keys that are left out of its requests, as set or because a server refuses them; sorted.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Decides what a refused key that was found in a batch leads to, see `http::left_out`: `Ok` if the same request is
+    /// to be sent again.
+    fn heed(&self, failure: CallFailure) -> BoxFuture<'_, Result<(), CallFailure>> {
+        std::future::ready(Err(failure)).boxed()
+    }
+
+    /// Looks at which model a reply is from, and warns of a change.
+    fn note_served(&self, body: &str) {
+        let _ = body;
+    }
+
+    /// Takes which keys earlier starts found to be refused, in that order, and who records further ones.
+    fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
+        let _ = (refused, recorder);
+    }
+
     /// Returns the conversation that asks about a case.
     ///
     /// # Errors
@@ -212,6 +247,11 @@ pub trait Judge: Send + Sync {
     fn admit<'a>(&'a self, request: &'a JudgeRequest) -> BoxFuture<'a, Admission> {
         let _ = request;
         async { Admission::default() }.boxed()
+    }
+
+    /// Returns what asks the judge for one token, to see whether it answers; `None` if it cannot be asked so.
+    fn probe(&self) -> Option<Probe> {
+        None
     }
 
     /// Makes one wire attempt, without retries inside; gives the admission's slot back when it is over.
@@ -270,6 +310,13 @@ pub struct PastAttempt {
     pub end: Option<AttemptEnd>,
 }
 
+impl PastAttempt {
+    /// Whether the server refused it.
+    fn is_refusal(&self) -> bool {
+        matches!(&self.end, Some(AttemptEnd::Failed { status, .. }) if is_refusal(*status))
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptEnd {
@@ -281,5 +328,9 @@ pub enum AttemptEnd {
         outcome: AttemptOutcome,
         /// The HTTP status, where one came.
         status: Option<u16>,
+        /// One line: what the server said, or what went wrong.
+        detail: String,
     },
+    /// Whatever became of it: it was made good, and does not count.
+    Forgiven,
 }

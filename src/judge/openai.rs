@@ -1,22 +1,28 @@
 //! The judge behind an OpenAI-compatible HTTP API.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Streaming;
-use crate::http::CallFailure;
-use crate::http::client::{Admission, ChatClient, ClientError, ClientOptions, Delivery, TIMEOUT_DEFAULT};
+use crate::http::breaker::Probe;
+use crate::http::client::{Admission, ChatClient, ClearText, ClientError, ClientOptions, Delivery, TIMEOUT_DEFAULT};
+use crate::http::left_out::{LeftOut, Recorder, Side};
+use crate::http::{CallFailure, one_line};
 
-use super::{Attempt, Cap, Judge, JudgeRequest, MAX_TOKENS_DEFAULT, RawReply, TEMPERATURE_DEFAULT};
+use super::{Attempt, Cap, Judge, JudgeRequest, MAX_TOKENS_DEFAULT, RawReply, TEMPERATURE_DEFAULT, canonical};
 
 /// Body keys that `extra` may not set: this program depends on their values.
 const RESERVED_KEYS: [&str; 5] = ["model", "messages", "stream", "n", "stream_options"];
 /// Bytes of a request body per token, for pacing only; low for prose, so that the estimate errs upwards.
 const BYTES_PER_TOKEN: usize = 3;
+/// Longest name of a model that is shown, in characters.
+const NAME_CHARS_MAX: usize = 200;
 
 /// What an [`OpenAiJudge`] is built from.
 #[derive(Debug, Clone)]
@@ -27,6 +33,8 @@ pub struct OpenAiOptions {
     pub model: String,
     /// The key; `None` for servers that want none.
     pub api_key: Option<SecretString>,
+    /// Whether the key may leave this machine unencrypted.
+    pub clear_text: ClearText,
     /// Requests in flight at once to each address.
     pub concurrency_max: usize,
     /// 0: no limit known.
@@ -45,6 +53,8 @@ pub struct OpenAiOptions {
     pub extra: Option<Map<String, Value>>,
     /// Whether the server is asked for its JSON mode.
     pub json_mode: JsonMode,
+    /// Body keys that are left out.
+    pub omit: Vec<String>,
 }
 
 /// Whether a server is asked for its JSON mode.
@@ -64,6 +74,7 @@ impl OpenAiOptions {
             base_urls: vec![base_url.into()],
             model: model.into(),
             api_key: None,
+            clear_text: ClearText::Refused,
             concurrency_max: 64,
             requests_per_minute: 0,
             tokens_per_minute: 0,
@@ -73,6 +84,7 @@ impl OpenAiOptions {
             temperature: TEMPERATURE_DEFAULT,
             extra: None,
             json_mode: JsonMode::On,
+            omit: Vec::new(),
         }
     }
 }
@@ -105,12 +117,16 @@ impl OpenAiJudgeError {
 /// A judge behind an OpenAI-compatible HTTP API.
 #[derive(Debug)]
 pub struct OpenAiJudge {
-    client: ChatClient,
+    client: Arc<ChatClient>,
     model: String,
     delivery: Delivery,
     max_tokens: u32,
     temperature: f64,
     extra: Option<Map<String, Value>>,
+    omit: Vec<String>,
+    left_out: LeftOut,
+    /// The model that the latest reply was from.
+    served: Mutex<Option<String>>,
 }
 
 impl OpenAiJudge {
@@ -119,18 +135,32 @@ impl OpenAiJudge {
     /// # Errors
     /// [`OpenAiJudgeError`] if an address, the key or an extra body key cannot be used.
     pub fn new(options: OpenAiOptions) -> Result<Self, OpenAiJudgeError> {
+        Self::over(options, ChatClient::new)
+    }
+
+    /// Builds the judge over a client that the caller builds from what the options say; connects to nothing.
+    ///
+    /// # Errors
+    /// As [`OpenAiJudge::new`], and what `client` fails with.
+    pub fn over(
+        options: OpenAiOptions,
+        client: impl FnOnce(&ClientOptions) -> Result<ChatClient, ClientError>,
+    ) -> Result<Self, OpenAiJudgeError> {
         let mut keys = options.extra.iter().flat_map(Map::keys);
         if let Some(key) = keys.find(|key| RESERVED_KEYS.contains(&key.as_str())) {
             return Err(OpenAiJudgeError::ReservedKey { key: key.clone() });
         }
-        let client = ChatClient::new(&ClientOptions {
+        let client = Arc::new(client(&ClientOptions {
             base_urls: options.base_urls,
             api_key: options.api_key,
+            clear_text: options.clear_text,
             concurrency_max: options.concurrency_max,
             requests_per_minute: options.requests_per_minute,
             tokens_per_minute: options.tokens_per_minute,
             timeout: options.timeout,
-        })?;
+        })?);
+        let own = options.extra.iter().flat_map(Map::keys);
+        let left_out = LeftOut::new(Side::Judge, (client.base_url(), &options.model), &options.omit, own);
         let mut extra = options.extra.unwrap_or_default();
         if options.json_mode == JsonMode::On && !extra.contains_key("response_format") {
             extra.insert("response_format".to_owned(), serde_json::json!({"type": "json_object"}));
@@ -143,6 +173,9 @@ impl OpenAiJudge {
             max_tokens: options.max_tokens,
             temperature: options.temperature,
             extra: (!extra.is_empty()).then_some(extra),
+            omit: options.omit,
+            left_out,
+            served: Mutex::default(),
         })
     }
 }
@@ -168,11 +201,64 @@ impl Judge for OpenAiJudge {
         self.extra.as_ref()
     }
 
+    fn omitted(&self) -> &[String] {
+        &self.omit
+    }
+
+    fn wire_text(&self, request: &JudgeRequest, cap: Cap) -> bytes::Bytes {
+        let text = request.text(cap);
+        if self.left_out.learnt().is_empty() {
+            return text;
+        }
+        // It was written by this program.
+        let mut body: Map<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
+        self.left_out.apply(&mut body);
+        canonical(&Value::Object(body)).into()
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.keys()
+    }
+
+    fn heed(&self, failure: CallFailure) -> BoxFuture<'_, Result<(), CallFailure>> {
+        self.left_out.heed(failure).boxed()
+    }
+
+    fn note_served(&self, body: &str) {
+        #[derive(Deserialize)]
+        struct OnlyModel {
+            model: Option<String>,
+        }
+        let only = serde_json::from_str::<OnlyModel>(body.trim()).ok();
+        let Some(name) = only.and_then(|only| only.model).filter(|name| !name.trim().is_empty()) else { return };
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = served.replace(name.clone()).filter(|before| *before != name) {
+            tracing::warn!(
+                "the judge's replies are from the model {:?} now, and were from {:?} before; the column judge_model says of \
+                 each justification which one it is from",
+                one_line(&name, NAME_CHARS_MAX),
+                one_line(&before, NAME_CHARS_MAX)
+            );
+        }
+    }
+
+    fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
+        self.left_out.remember(refused, recorder);
+    }
+
     fn admit<'a>(&'a self, request: &'a JudgeRequest) -> BoxFuture<'a, Admission> {
         // Providers count max_tokens against the tokens per minute before they know the reply's length.
         let prompt_tokens = request.text(Cap::AsAsked).len() / BYTES_PER_TOKEN;
         let tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX).saturating_add(self.max_tokens);
         self.client.admit(tokens).boxed()
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        let (client, model) = (Arc::clone(&self.client), self.model.clone());
+        Some(Arc::new(move || {
+            let (client, model) = (Arc::clone(&client), model.clone());
+            async move { client.probe(&model).await }.boxed()
+        }))
     }
 
     fn call<'a>(
@@ -182,8 +268,23 @@ impl Judge for OpenAiJudge {
         admission: Admission,
     ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
         async move {
-            let text = request.text(attempt.cap);
-            self.client.post_chat(&text, self.delivery, admission).await.map(|body| RawReply { body })
+            let mut admission = Some(admission);
+            // A request that is refused for one of its keys was no attempt: each turn leaves out one more.
+            loop {
+                let text = self.wire_text(request, attempt.cap);
+                let delivery = self.left_out.delivery(self.delivery);
+                let leave = match admission.take() {
+                    Some(admission) => admission,
+                    None => self.admit(request).await,
+                };
+                match self.client.post_chat(&text, delivery, leave).await {
+                    Ok(body) => {
+                        self.left_out.succeeded();
+                        return Ok(RawReply { body });
+                    }
+                    Err(failure) => self.left_out.heed(failure).await?,
+                }
+            }
         }
         .boxed()
     }

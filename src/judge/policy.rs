@@ -17,7 +17,7 @@ use crate::engine::SequenceSpec;
 use crate::http::client::Admission;
 use crate::http::retry::{Class, raised_cap};
 use crate::http::wire::Message;
-use crate::policy::{CandlePolicy, ChatMessage, PolicyIdentity};
+use crate::policy::{CandlePolicy, PolicyIdentity};
 
 /// Sampling temperature: low, for a sober text, but not 0, so that another attempt says something else.
 const TEMPERATURE: f64 = 0.3;
@@ -46,18 +46,31 @@ impl PolicyJudge {
     }
 
     async fn reply(&self, request: &JudgeRequest, attempt: Attempt) -> Result<RawReply, CallFailure> {
-        let failure = |class, detail: String| CallFailure { class, status: None, retry_after: None, detail };
+        let failure = |class, detail: String| CallFailure {
+            class,
+            status: None,
+            retry_after: None,
+            detail,
+            refused: None,
+            body: None,
+        };
         let Some(policy) = &self.policy else {
             return Err(failure(Class::FatalRun, "the model is not loaded".to_owned()));
         };
-        let messages: Vec<ChatMessage> =
-            serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
-                .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
+        let messages: Vec<Message> = serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
+            .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
         // An assistant's turn at the end is the beginning of the reply, for the model to go on with.
         let (opening, messages) = match messages.split_last() {
             Some((last, before)) if last.role == "assistant" => (last.content.as_str(), before),
             _ => ("", messages.as_slice()),
         };
+        let engine = policy.engine();
+        let context = engine.config().context;
+        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        if !engine.vocabulary().may_hold(bytes, context) {
+            let error = crate::engine::EngineError::TextTooLong { bytes, context };
+            return Err(failure(Class::FatalRequest, error.to_string()));
+        }
         let mut prompt = policy
             .prompter()
             .render_chat(messages, Mode::ThinkOff)
@@ -67,10 +80,11 @@ impl PolicyJudge {
         hasher.update(b"thinkloom judge stream\0");
         hasher.update(request.key.as_bytes());
         hasher.update(attempt.number.to_le_bytes());
-        let engine = policy.engine();
-        let fatal = |error: crate::engine::EngineError| failure(Class::FatalRun, error.to_string());
+        let fatal = |error: crate::engine::EngineError| {
+            failure(if error.is_too_long() { Class::FatalRequest } else { Class::FatalRun }, error.to_string())
+        };
         let spec = SequenceSpec {
-            prompt: engine.vocabulary().encode(&prompt).map_err(fatal)?,
+            prompt: engine.vocabulary().encode_within(&prompt, context).map_err(fatal)?,
             tokens_max: if attempt.cap == Cap::Raised { raised_cap(self.max_tokens) } else { self.max_tokens },
             // One sentence is asked for; small models like to go on with examples of their own.
             stops: vec!["\n".to_owned()],

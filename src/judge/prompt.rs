@@ -15,9 +15,9 @@ use minijinja::{Environment, context};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::JudgeKind;
+use super::analysis::JudgeReply;
 use super::check::Rejection;
-use super::reply::JudgeReply;
+use super::kind::JudgeKind;
 use crate::domain::{Mode, ModeReason};
 use crate::http::wire::Message;
 

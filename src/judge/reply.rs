@@ -1,14 +1,16 @@
 //! Reads a judge's raw reply: a usable justification, or a named problem.
 //!
 //! Pure, so that a reply that is stored can be read again after this parser changed. Rules, in order:
-//! 1. An error object counts before anything else in the body, whatever the HTTP status was.
-//! 2. `finish_reason` must be `stop`, or null beside text that is not blank. `length` is accepted if the text can be
-//!    cut at a sentence end after at least [`CUT_CHARS_MIN`] characters. `native_finish_reason` is ignored.
-//! 3. Only `content` is read, not the reasoning fields (but for rule 4); a leading `<think>` block in it is dropped, and so are a
-//!    code fence, quotes and a "Justification:" label around the text.
+//! 1. An error object counts before anything else in the body, whatever the HTTP status was, unless the reply is whole.
+//! 2. Any end will do beside text that can be used, whatever its name, but that of a content filter and that of a server
+//!    which gave up (`http::finish`). A reply that the token limit ended is accepted if the text can be cut at a sentence
+//!    end after at least [`CUT_CHARS_MIN`] characters.
+//! 3. Only `content` is read, not the reasoning fields (but for rule 4); thinking at its beginning is dropped
+//!    (`template::thinking`), and so are a code fence, quotes and a "Justification:" label around the text.
 //! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`], `schemas/judge_reply.schema.json`), wherever
-//!    in the content it stands; some servers put the whole object into a reasoning field, and it is read there if the
-//!    content is null and the reply came to its end. A local judge's text is its content as it stands.
+//!    in the content it stands, and also where it is not quite JSON (`json`); some servers put the whole object into a
+//!    reasoning field, and it is read there if the content is null and the reply came to its end. A local judge's text is
+//!    its content as it stands.
 //! 5. Blank lines inside are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
 //!
 //! What the text says is judged by `check`.
@@ -17,28 +19,22 @@ use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::json::find_analysis;
+use super::kind::JudgeKind;
+use super::usage::Usage;
+use crate::domain::{FinishReason, Mode};
+use crate::http::finish::{Ending, warn_of_unknown};
+use crate::template::thinking;
 
-use super::JudgeKind;
-use super::cost::Usage;
+pub use super::analysis::JudgeReply;
 
 /// Longest justification, in characters.
 pub const TEXT_CHARS_MAX: usize = 4000;
 /// Shortest text that is kept of a reply that was cut off by its token limit, in characters.
 pub const CUT_CHARS_MIN: usize = 40;
 
-/// Objects in one content that are tried before it counts as malformed.
-const OBJECTS_MAX: usize = 32;
 /// Characters of a malformed content that are kept to be shown to the judge again.
 const MALFORMED_CHARS_MAX: usize = 2000;
-
-/// The JSON object that an API judge replies with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct JudgeReply {
-    /// One to three sentences in the question's language: what the question demands and why the chosen mode suits it.
-    pub analysis: String,
-}
 
 /// A usable reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,52 +130,45 @@ pub fn parse(body: &str, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
     Ok(ParsedReply { justification, served_model: reply.model, usage: reply.usage.map(Usage::from) })
 }
 
-/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for as well.
+/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for as well. A count of no tokens for a
+/// text that is there is none.
 #[must_use]
 pub fn usage(body: &str) -> Option<Usage> {
-    ChatReply::parse(body).ok()?.usage.map(Usage::from)
-}
-
-/// Returns whether a raw body is the local judge's, which names itself so and costs nothing.
-#[must_use]
-pub fn is_local(body: &str) -> bool {
-    body.contains("\"model\":\"policy:")
-}
-
-impl From<crate::http::wire::WireUsage> for Usage {
-    fn from(wire: crate::http::wire::WireUsage) -> Self {
-        Self {
-            prompt_tokens: wire.prompt_tokens,
-            cache_hit_tokens: wire.cached_tokens,
-            completion_tokens: wire.completion_tokens,
-        }
-    }
+    let reply = ChatReply::parse(body).ok()?;
+    let usage = reply.usage.map(Usage::from)?;
+    let has_text = reply.choice.and_then(|choice| choice.content).is_some_and(|text| !text.trim().is_empty());
+    (usage.completion_tokens > 0 || !has_text).then_some(usage)
 }
 
 fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProblem> {
-    let finish = choice.finish_reason.as_deref().unwrap_or("stop");
-    match finish {
-        "stop" | "length" => {}
-        "insufficient_system_resource" | "aborted" => {
-            return Err(ReplyProblem::CutByServer { finish: finish.to_owned() });
+    let name = || one_line(choice.finish_reason.as_deref().unwrap_or_default(), 40);
+    let ending = choice.ending();
+    match ending {
+        Ending::Stop | Ending::Length => {}
+        Ending::Unknown if choice.content.as_ref().is_none_or(|content| content.trim().is_empty()) => {
+            return Err(ReplyProblem::UnknownFinish { finish: name() });
         }
-        "content_filter" => return Err(ReplyProblem::ContentFilter),
-        other => return Err(ReplyProblem::UnknownFinish { finish: one_line(other, 40) }),
+        Ending::Unknown => warn_of_unknown(choice.finish_reason.as_deref()),
+        Ending::Cut => return Err(ReplyProblem::CutByServer { finish: name() }),
+        Ending::Filtered => return Err(ReplyProblem::ContentFilter),
     }
-    let content = choice.content.as_deref().unwrap_or_default();
-    let content = without_thinking(content).trim();
+    let is_cut = ending == Ending::Length;
+    let content = without_thinking(choice.content.as_deref().unwrap_or_default());
+    let content = content.trim();
     let (text, is_whole) = match kind {
-        JudgeKind::Local => (collapse(unwrap_text(content)), finish == "stop"),
+        JudgeKind::Local => (collapse(unwrap_text(content)), !is_cut),
         // The limit ended the reply while it was still thinking: what stands there is no answer.
-        JudgeKind::Api if content.is_empty() && finish == "length" => return Err(ReplyProblem::Truncated),
+        JudgeKind::Api if content.is_empty() && is_cut => return Err(ReplyProblem::Truncated),
         JudgeKind::Api if content.is_empty() => {
-            let elsewhere =
-                choice.reasoning.as_deref().and_then(|reasoning| serde_json::from_str(reasoning.trim()).ok());
-            (elsewhere.map(|JudgeReply { analysis }| collapse(unwrap_text(&analysis))).unwrap_or_default(), true)
+            let reasoning = choice.reasoning.as_deref().unwrap_or_default().trim();
+            // Thinking that speaks of an object is none.
+            let elsewhere = Some(reasoning).filter(|text| text.starts_with('{') && text.ends_with('}'));
+            let analysis = elsewhere.and_then(|object| find_analysis(object).ok());
+            (analysis.map(|analysis| collapse(unwrap_text(&analysis))).unwrap_or_default(), true)
         }
-        JudgeKind::Api => match find_object(content) {
+        JudgeKind::Api => match find_analysis(content) {
             Ok(analysis) => (collapse(unwrap_text(&analysis)), true),
-            Err(_) if finish == "length" => return Err(ReplyProblem::Truncated),
+            Err(_) if is_cut => return Err(ReplyProblem::Truncated),
             Err(problem) => {
                 let said = content.chars().take(MALFORMED_CHARS_MAX).collect();
                 return Err(ReplyProblem::Malformed { problem, said });
@@ -187,7 +176,7 @@ fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProble
         },
     };
     if text.is_empty() {
-        return Err(if finish == "length" { ReplyProblem::Truncated } else { ReplyProblem::BlankContent });
+        return Err(if is_cut { ReplyProblem::Truncated } else { ReplyProblem::BlankContent });
     }
     if !is_whole {
         return cut_at_sentence_end(&text, TEXT_CHARS_MAX).ok_or(ReplyProblem::Truncated);
@@ -199,31 +188,15 @@ fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProble
         .unwrap_or_else(|| text.chars().take(TEXT_CHARS_MAX).collect::<String>().trim_end().to_owned()))
 }
 
-/// Returns the `analysis` of the first object in `content` that has one: prose and fences around it are skipped.
-fn find_object(content: &str) -> Result<String, String> {
-    let mut problem = None;
-    for (start, _) in content.match_indices('{').take(OBJECTS_MAX) {
-        let rest = content.get(start..).unwrap_or_default();
-        let read = serde_json::Deserializer::from_str(rest).into_iter::<JudgeReply>().next();
-        match read {
-            Some(Ok(reply)) => return Ok(reply.analysis),
-            Some(Err(error)) => {
-                problem.get_or_insert_with(|| one_line(&error.to_string(), DETAIL_CHARS_MAX));
-            }
-            None => {}
-        }
-    }
-    Err(problem.unwrap_or_else(|| "it holds no object".to_owned()))
-}
-
-/// Drops a leading `<think>...</think>` block, also one whose opening tag was part of the prompt.
+/// Drops thinking at the beginning, also of a block whose opening tag was part of the prompt.
 ///
 /// A block that is never closed stays, and is then refused by `check` for its tag.
-fn without_thinking(content: &str) -> &str {
-    match content.split_once("</think>") {
-        Some((thought, rest)) if thought.trim_start().starts_with("<think>") || !thought.contains("<think>") => rest,
-        _ => content,
+fn without_thinking(content: &str) -> String {
+    if content.trim_start().starts_with('{') {
+        return content.to_owned();
     }
+    let split = thinking::split(content, Mode::ThinkOff, FinishReason::Stop);
+    if split.answer.trim().is_empty() { content.to_owned() } else { split.answer }
 }
 
 /// Removes code fences, quotes and labels around the text, as often as they are nested.
@@ -390,7 +363,10 @@ mod tests {
             (body(json!("Too short."), json!("length")), ReplyProblem::Truncated),
             (body(json!(TEXT), json!("content_filter")), ReplyProblem::ContentFilter),
             (body(json!(TEXT), json!("aborted")), ReplyProblem::CutByServer { finish: "aborted".to_owned() }),
-            (body(json!(TEXT), json!("tool_calls")), ReplyProblem::UnknownFinish { finish: "tool_calls".to_owned() }),
+            (body(json!(TEXT), json!("CANCELLED")), ReplyProblem::CutByServer { finish: "CANCELLED".to_owned() }),
+            (body(json!(TEXT), json!("SAFETY")), ReplyProblem::ContentFilter),
+            (body(json!(null), json!("odd")), ReplyProblem::UnknownFinish { finish: "odd".to_owned() }),
+            (body(json!(null), json!("MAX_TOKENS")), ReplyProblem::Truncated),
         ];
         for (body, expected) in cases {
             assert_eq!(parse(&body, JudgeKind::Local), Err(expected), "{body}");
@@ -400,7 +376,7 @@ mod tests {
 
     #[test]
     fn an_error_object_counts_before_choices() {
-        let mut value: Value = serde_json::from_str(&body(json!(TEXT), json!("stop"))).unwrap();
+        let mut value: Value = serde_json::from_str(&body(json!(TEXT), json!(null))).unwrap();
         value["error"] = json!({"message": "server\nbusy", "code": "busy"});
         let problem = parse(&value.to_string(), JudgeKind::Local).unwrap_err();
         let expected = ReplyProblem::ErrorObject { message: "server busy".to_owned(), code: Some("busy".to_owned()) };
@@ -408,6 +384,30 @@ mod tests {
         assert_eq!(problem.class(), Class::Transient);
         value["error"] = json!({"message": "no", "type": "insufficient_quota"});
         assert_eq!(parse(&value.to_string(), JudgeKind::Local).unwrap_err().class(), Class::FatalRun);
+        value["choices"][0]["finish_reason"] = json!("stop");
+        assert_eq!(parse(&value.to_string(), JudgeKind::Local).unwrap().justification, TEXT, "it came too late");
+    }
+
+    #[test]
+    fn an_end_of_any_name_will_do_beside_text() {
+        let object = json!({"analysis": TEXT}).to_string();
+        for finish in ["eos", "STOP", "end_turn", "", "COMPLETE", "tool_calls", "something_new"] {
+            assert_eq!(analysis_of(&object, finish).as_deref(), Ok(TEXT), "{finish}");
+            let local = parse(&body(json!(TEXT), json!(finish)), JudgeKind::Local).map(|reply| reply.justification);
+            assert_eq!(local.as_deref(), Ok(TEXT), "{finish}");
+        }
+    }
+
+    #[test]
+    fn thinking_in_other_tags_is_dropped_as_well() {
+        let object = json!({"analysis": TEXT}).to_string();
+        for thought in [
+            "<thought>{a}</thought>\n",
+            "[THINK]x[/THINK]",
+            "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>",
+        ] {
+            assert_eq!(analysis_of(&format!("{thought}{object}"), "stop").as_deref(), Ok(TEXT), "{thought}");
+        }
     }
 
     #[test]
@@ -468,5 +468,11 @@ mod tests {
     fn usage_is_read_from_unusable_replies_too() {
         assert_eq!(usage(&body(json!(null), json!("length"))).map(|usage| usage.completion_tokens), Some(5));
         assert_eq!(usage("no json"), None);
+        for count in ["0", "-5", "1e300", "18446744073709551615", "null"] {
+            let body = format!(
+                r#"{{"choices":[{{"message":{{"content":"text"}}}}],"usage":{{"prompt_tokens":9,"completion_tokens":{count}}}}}"#
+            );
+            assert_eq!(usage(&body), None, "{count}: a text takes tokens");
+        }
     }
 }

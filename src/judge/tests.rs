@@ -13,7 +13,7 @@ use super::openai::{OpenAiJudge, OpenAiJudgeError, OpenAiOptions};
 use super::prompt::JudgeCase;
 use super::*;
 use crate::domain::{Mode, ModeReason};
-use crate::http::retry::{Backoff, Class};
+use crate::http::retry::{Backoff, Class, REFUSED_TRIES};
 use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
 const KEY: &str = "sk-very-secret-0123456789";
@@ -64,8 +64,13 @@ impl MemoryJournal {
         journal
     }
 
+    /// How attempts ended, without what was said.
     fn ends(&self) -> Vec<Option<AttemptEnd>> {
-        self.attempts.lock().unwrap().values().map(|(end, _)| end.clone()).collect()
+        let wordless = |end: AttemptEnd| match end {
+            AttemptEnd::Failed { outcome, status, .. } => AttemptEnd::Failed { outcome, status, detail: String::new() },
+            other => other,
+        };
+        self.attempts.lock().unwrap().values().map(|(end, _)| end.clone().map(wordless)).collect()
     }
 
     fn dump(&self) -> String {
@@ -113,7 +118,7 @@ impl Journal for MemoryJournal {
         status: Option<u16>,
         detail: &'a str,
     ) -> BoxFuture<'a, anyhow::Result<()>> {
-        self.end(key, attempt, AttemptEnd::Failed { outcome, status }, detail);
+        self.end(key, attempt, AttemptEnd::Failed { outcome, status, detail: detail.to_owned() }, detail);
         async { Ok(()) }.boxed()
     }
 }
@@ -132,7 +137,14 @@ impl FixedJudge {
     }
 
     fn failing(class: Class, status: Option<u16>) -> Self {
-        Self::new(Err(CallFailure { class, status, retry_after: None, detail: "scripted".to_owned() }))
+        Self::new(Err(CallFailure {
+            class,
+            status,
+            retry_after: None,
+            detail: "scripted".to_owned(),
+            refused: None,
+            body: None,
+        }))
     }
 
     fn calls(&self) -> usize {
@@ -243,7 +255,7 @@ async fn ask_server(script: Vec<Step>, attempts_max: u32) -> (Result<Judged, Ask
 }
 
 fn failed(outcome: AttemptOutcome, status: Option<u16>) -> Option<AttemptEnd> {
-    Some(AttemptEnd::Failed { outcome, status })
+    Some(AttemptEnd::Failed { outcome, status, detail: String::new() })
 }
 
 fn gave_up(result: Result<Judged, AskError>) -> (u32, String) {
@@ -323,8 +335,8 @@ async fn an_empty_account_ends_the_run_in_every_shape() {
 async fn a_rejected_request_is_given_up_at_once() {
     let flat = r#"{"object":"error","message":"maximum context length","type":"BadRequestError","code":400}"#;
     let (result, journal, requests) = ask_server(vec![Step::status(400, flat)], 5).await;
-    let detail = "rejected with HTTP 400 (check the model's context length and the extra body keys)";
-    assert_eq!(gave_up(result), (1, detail.to_owned()));
+    let (attempts, detail) = gave_up(result);
+    assert!(attempts == 1 && detail.contains("HTTP 400") && detail.contains("maximum context length"), "{detail}");
     assert_eq!(requests, 1);
     assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Rejected, Some(400))]);
     assert!(journal.dump().contains("maximum context length"));
@@ -402,11 +414,11 @@ async fn attempts_are_bounded_over_restarts() {
         &request(&judge),
         vec![failed(AttemptOutcome::HttpError, Some(500)), None, Some(AttemptEnd::Reply("junk".to_owned()))],
     );
-    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "HTTP 500".to_owned()));
-    assert_eq!(judge.calls(), 2);
+    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "scripted".to_owned()));
+    assert_eq!(judge.calls(), 3, "the attempt that the process did not survive does not count");
     // Nothing more is called, whatever happened to the process in between.
-    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "HTTP 500".to_owned()));
-    assert_eq!(judge.calls(), 2);
+    assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "scripted".to_owned()));
+    assert_eq!(judge.calls(), 3, "the attempt that the process did not survive does not count");
 }
 
 #[tokio::test]
@@ -534,6 +546,7 @@ fn what_stored_attempts_settle_follows_the_table() {
         super::Step::Next => "next".to_owned(),
         super::Step::Settled(Judged::Accepted(justification)) => justification.text,
         super::Step::Settled(Judged::GaveUp { attempts, detail }) => format!("{attempts} {detail}"),
+        super::Step::Settled(Judged::ServerFell { detail }) => format!("fell: {detail}"),
         super::Step::Settled(Judged::Rejected { rejection, attempts }) => format!("{attempts} {rejection}"),
     };
     let unreachable = failed(AttemptOutcome::Unreachable, None);
@@ -544,24 +557,34 @@ fn what_stored_attempts_settle_follows_the_table() {
     assert_eq!(verdict(&[reply(&chat_body(&object(TEXT)))]), TEXT);
     assert_eq!(verdict(&[busy.clone(), reply(&chat_body(&object(TEXT)))]), TEXT);
     assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), "2 HTTP 503");
-    assert_eq!(verdict(&[unreachable.clone(), refused, quota, unreachable]), "open");
+    let outage = failed(AttemptOutcome::ServerDown, Some(503));
+    let forgiven = Some(AttemptEnd::Forgiven);
+    // What is no fault of the query does not count, a killed process among it.
+    let free = [unreachable.clone(), refused, quota, unreachable, outage, forgiven, None, None, None];
+    assert_eq!(verdict(&free), "open");
+    assert_eq!(verdict(&vec![None; 8]), "open", "kills alone use nothing up");
+    assert_eq!(verdict(&[None, failed(AttemptOutcome::ServerFell, None)]), "fell: the server fell");
     assert_eq!(verdict(std::slice::from_ref(&busy)), "open");
-    assert_eq!(verdict(&[busy.clone(), None]), "2 no complete reply came");
-    assert_eq!(verdict(&[None, failed(AttemptOutcome::TransportError, None)]), "2 no complete reply came");
-    assert_eq!(verdict(&[None, reply("")]), "2 the reply is blank");
-    assert_eq!(
-        verdict(&[failed(AttemptOutcome::Rejected, Some(422))]),
-        "1 rejected with HTTP 422 (check the model's context length and the extra body keys)"
-    );
+    let torn = failed(AttemptOutcome::TransportError, None);
+    assert_eq!(verdict(&[busy.clone(), torn.clone()]), "2 no complete reply came");
+    assert_eq!(verdict(&[busy.clone(), reply("")]), "2 the reply is blank");
+    let words =
+        AttemptEnd::Failed { outcome: AttemptOutcome::Rejected, status: Some(422), detail: "too long".to_owned() };
+    assert_eq!(verdict(&[Some(words)]), "1 too long");
+    // Some refusals pass.
+    let refusal = failed(AttemptOutcome::HttpError, Some(400));
+    let refusals = |count: usize| conversation(&judge, 9).advance(&judge, &history(&vec![refusal.clone(); count]));
+    assert!(matches!(refusals(REFUSED_TRIES - 1), super::Step::Call(_)));
+    assert!(matches!(refusals(REFUSED_TRIES), super::Step::Settled(Judged::GaveUp { attempts: 8, .. })));
     assert_eq!(verdict(&[reply(CUT_OFF)]), "open");
-    assert_eq!(verdict(&[reply(CUT_OFF), busy]), "2 HTTP 503");
+    assert_eq!(verdict(&[reply(CUT_OFF), busy.clone()]), "2 HTTP 503");
     assert_eq!(verdict(&[failed(AttemptOutcome::Rejected, None)]), "1 the request was rejected");
     let leak = reply(&chat_body(&object(LEAK)));
     assert_eq!(verdict(std::slice::from_ref(&leak)), "next");
-    assert_eq!(verdict(&[None, leak]), "2 leaks_answer");
+    assert_eq!(verdict(&[busy.clone(), leak]), "2 leaks_answer");
     let prose = reply(&chat_body(TEXT));
     assert_eq!(verdict(std::slice::from_ref(&prose)), "next");
-    assert_eq!(verdict(&[None, prose]), "2 it holds no object");
+    assert_eq!(verdict(&[busy, prose]), "2 it holds no object");
     let nameless = json!({"choices": [{"message": {"content": object(TEXT)}, "finish_reason": "stop"}]}).to_string();
     let super::Step::Settled(Judged::Accepted(justification)) = step(&[reply(&nameless)]) else { panic!() };
     assert_eq!(justification.judge_model, "unknown");
@@ -615,44 +638,5 @@ async fn a_local_judge_replies_with_plain_text_and_is_asked_again_instead_of_tol
     assert_eq!(text(ask_with(&judge, &MemoryJournal::default(), &options(3)).await), TEXT);
 }
 
-#[tokio::test]
-async fn a_budget_ends_the_run_before_a_call_that_might_exceed_it() {
-    let prices = flat_prices();
-    let body = |tokens: u64| {
-        let choice = json!({"message": {"content": object(LEAK)}, "finish_reason": "stop"});
-        json!({"choices": [choice], "usage": {"prompt_tokens": tokens, "completion_tokens": 0}}).to_string()
-    };
-    let judge = FixedJudge::new(Ok(body(100)));
-    let worst = |spent| {
-        let budget = Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, spent);
-        budget.worst_case_usd(conversation(&judge, 9).request(), Cap::AsAsked)
-    };
-    assert!(worst(0.0) > 400e-6, "the reply's limit counts");
-    let mut asked = options(9);
-    // Room for one call, and after it for less than another.
-    asked.budget = Some(Arc::new(Budget::new(worst(0.0) + 50e-6, prices.clone(), cost::Way::Call, || 0, 0.0)));
-    let error = ask_with(&judge, &MemoryJournal::default(), &asked).await.unwrap_err();
-    let AskError::Budget { spent_usd, .. } = error else { panic!("{error:?}") };
-    assert!((spent_usd - 100e-6).abs() < 1e-12 && judge.calls() == 1, "{spent_usd}");
-    // What was spent before counts.
-    asked.budget = Some(Arc::new(Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, 1.0)));
-    assert!(matches!(ask_with(&judge, &MemoryJournal::default(), &asked).await, Err(AskError::Budget { .. })));
-    assert_eq!(judge.calls(), 1);
-}
-
-#[tokio::test]
-async fn calls_in_flight_are_waited_for_before_a_budget_counts_as_spent() {
-    let prices = flat_prices();
-    let judge = FixedJudge::failing(Class::Transient, None);
-    let request = request(&judge);
-    let usd = Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, 0.0).worst_case_usd(&request, Cap::AsAsked);
-    let budget = Arc::new(Budget::new(1.5 * usd, prices, cost::Way::Call, || 0, 0.0));
-    let first = budget.reserve(&request, Cap::AsAsked).await.unwrap();
-    let mut second = std::pin::pin!(budget.reserve(&request, Cap::AsAsked));
-    assert!(futures::poll!(&mut second).is_pending(), "the first call may turn out cheap");
-    first.charge(Some(cost::Usage::default()));
-    let second = second.await.unwrap();
-    // Dropped without a word: it may have been charged, and all of it counts.
-    drop(second);
-    assert!(matches!(budget.reserve(&request, Cap::AsAsked).await, Err(AskError::Budget { .. })));
-}
+#[path = "budget_tests.rs"]
+mod budget_tests;

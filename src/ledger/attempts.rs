@@ -1,61 +1,62 @@
 //! Looking up judge attempts from async code: one thread with one reading connection, which answers in groups; or, where
-//! nothing may run beside the caller, the caller itself.
+//! nothing may run beside the caller, a future.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::LedgerError;
 use super::facts::AttemptRecord;
+use super::file::LedgerFile;
 use super::reader::Reader;
-use super::writer::LedgerFile;
-
-/// Look-ups that may wait; a sender waits beyond it.
-const QUEUE_MAX: usize = 256;
 
 pub(super) struct LookUp {
     request_key: String,
     done: oneshot::Sender<Result<Vec<AttemptRecord>, LedgerError>>,
 }
 
-/// A handle to what looks attempts up.
+/// A handle to what looks attempts up, which ends when the last clone is dropped.
 #[derive(Clone)]
-pub(super) enum Attempts {
-    /// A thread, which ends when the last clone is dropped.
-    Thread(mpsc::Sender<LookUp>),
-    /// The caller.
-    Inline(Arc<LedgerFile>, Arc<Mutex<Option<Reader>>>),
-}
+pub(super) struct Attempts(mpsc::Sender<LookUp>);
 
 impl Attempts {
-    /// Starts the thread; it opens its connection at the first look-up.
-    pub(super) fn start(file: Arc<LedgerFile>) -> Result<(Self, JoinHandle<()>), LedgerError> {
-        let (queue, look_ups) = mpsc::channel(QUEUE_MAX);
+    /// Starts the thread; it opens its connection at the first look-up. `queue_max` look-ups may wait; a sender waits
+    /// beyond it.
+    pub(super) fn start(file: Arc<LedgerFile>, queue_max: usize) -> Result<(Self, JoinHandle<()>), LedgerError> {
+        let (attempts, look_ups) = Self::waiting(queue_max);
         let thread = std::thread::Builder::new()
             .name("ledger-read".to_owned())
             .spawn(move || answer_until_closed(&file, look_ups))
             .map_err(|_| LedgerError::Closed)?;
-        Ok((Self::Thread(queue), thread))
+        Ok((attempts, thread))
     }
 
-    /// Looks up where it is asked for.
-    pub(super) fn inline(file: Arc<LedgerFile>) -> Self {
-        Self::Inline(file, Arc::default())
+    /// Returns a handle to a queue that somebody has to answer.
+    pub(super) fn waiting(queue_max: usize) -> (Self, mpsc::Receiver<LookUp>) {
+        let (queue, look_ups) = mpsc::channel(queue_max);
+        (Self(queue), look_ups)
     }
 
     pub(super) async fn of(&self, request_key: String) -> Result<Vec<AttemptRecord>, LedgerError> {
-        match self {
-            Self::Thread(queue) => {
-                let (done, result) = oneshot::channel();
-                queue.send(LookUp { request_key, done }).await.map_err(|_| LedgerError::Closed)?;
-                result.await.map_err(|_| LedgerError::Closed)?
-            }
-            Self::Inline(file, reader) => {
-                // A look-up that panicked has left the connection as it was.
-                look_up(file, &mut reader.lock().unwrap_or_else(PoisonError::into_inner), &request_key)
-            }
-        }
+        let (done, result) = oneshot::channel();
+        self.0.send(LookUp { request_key, done }).await.map_err(|_| LedgerError::Closed)?;
+        result.await.map_err(|_| LedgerError::Closed)?
+    }
+}
+
+/// Answers until all handles are gone; `pace` is awaited before each look-up, as a disk would be.
+pub(super) async fn answer(
+    file: &LedgerFile,
+    mut look_ups: mpsc::Receiver<LookUp>,
+    pace: impl Fn() -> BoxFuture<'static, ()>,
+) {
+    let mut reader: Option<Reader> = None;
+    while let Some(LookUp { request_key, done }) = look_ups.recv().await {
+        pace().await;
+        // An asker that is gone has no use for the answer.
+        let _ = done.send(look_up(file, &mut reader, &request_key));
     }
 }
 

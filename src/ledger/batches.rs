@@ -17,6 +17,16 @@ pub struct ReplyRecord<'a> {
     pub unix_ms: i64,
     /// Whether it came through the batch API.
     pub is_batched: bool,
+    /// The most that its call could be charged for; `None` if it was recorded before format 4.
+    pub size: Option<CallSize>,
+}
+
+impl ReplyRecord<'_> {
+    /// Returns whether it cost nothing, as it says of its own call; `None` where that was not recorded.
+    #[must_use]
+    pub fn is_free(&self) -> Option<bool> {
+        self.size.map(|size| size == CallSize::default())
+    }
 }
 
 /// A judge call without a reply that may have been charged.
@@ -24,6 +34,8 @@ pub struct ReplyRecord<'a> {
 pub struct OpenCall {
     /// The most that it can be charged for; `None` if it was recorded before format 4.
     pub size: Option<CallSize>,
+    /// When it was asked for, in milliseconds since 1970.
+    pub unix_ms: i64,
     /// The batch that holds it, if one does.
     pub batch_key: Option<String>,
     /// Whether that batch has not ended, so that its reply may still come.
@@ -77,22 +89,27 @@ impl Reader {
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn for_each_reply(&self, mut take: impl FnMut(ReplyRecord<'_>)) -> Result<(), LedgerError> {
-        let (time, batch, is_batched) = if self.format < 4 {
-            ("started_unix_ms", "", "0")
+        let (time, batch, more) = if self.format < 4 {
+            ("started_unix_ms", "", "0, NULL, NULL")
         } else {
             (
                 "coalesce(recorded_unix_ms, started_unix_ms)",
                 "LEFT JOIN judge_batch_item USING (request_key, attempt)",
-                "batch_key IS NOT NULL",
+                "batch_key IS NOT NULL, prompt_tokens_max, completion_tokens_max",
             )
         };
         let sql = format!(
-            "SELECT query_id, body, {time}, {is_batched} FROM judge_attempt \
+            "SELECT query_id, body, {time}, {more} FROM judge_attempt \
              JOIN judge_reply USING (request_key, attempt) {batch}"
         );
         self.many(&sql, [], |row| {
             let (query_id, body) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-            take(ReplyRecord { query_id, body, unix_ms: row.get(2)?, is_batched: row.get(3)? });
+            let size = row.get::<_, Option<u64>>(4)?.zip(row.get::<_, Option<u64>>(5)?);
+            let size = size.map(|(prompt_tokens_max, completion_tokens_max)| CallSize {
+                prompt_tokens_max,
+                completion_tokens_max,
+            });
+            take(ReplyRecord { query_id, body, unix_ms: row.get(2)?, is_batched: row.get(3)?, size });
             Ok(())
         })?;
         Ok(())
@@ -115,18 +132,19 @@ impl Reader {
             )
         };
         let sql = format!(
-            "SELECT {size} FROM judge_attempt LEFT JOIN judge_reply USING (request_key, attempt) \
+            "SELECT {size}, started_unix_ms FROM judge_attempt LEFT JOIN judge_reply USING (request_key, attempt) \
              LEFT JOIN judge_failure USING (request_key, attempt) {batch} \
-             WHERE body IS NULL AND (outcome IS NULL OR outcome = ?1)"
+             WHERE body IS NULL AND (outcome IS NULL OR outcome = ?1 OR (outcome = ?2 AND status IS NULL))"
         );
-        let calls = self.many(&sql, [AttemptOutcome::TransportError.name()], |row| {
+        let outcomes = [AttemptOutcome::TransportError.name(), AttemptOutcome::ServerDown.name()];
+        let calls = self.many(&sql, outcomes, |row| {
             let (prompt, completion): (Option<u64>, Option<u64>) = (row.get(0)?, row.get(1)?);
             let size = prompt.zip(completion);
             let size = size.map(|(prompt_tokens_max, completion_tokens_max)| CallSize {
                 prompt_tokens_max,
                 completion_tokens_max,
             });
-            Ok(OpenCall { size, batch_key: row.get(2)?, is_under_way: row.get(3)? })
+            Ok(OpenCall { size, unix_ms: row.get(4)?, batch_key: row.get(2)?, is_under_way: row.get(3)? })
         })?;
         Ok(calls.into_iter().filter(|call| call.size != Some(CallSize::default())).collect())
     }

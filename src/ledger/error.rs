@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::sys::limits;
+
 /// An error of the ledger. Clones share the cause, because one failed commit fails all that stood in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
@@ -70,6 +72,10 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            // SQLite says of a file that may not grow that the disk failed.
+            Self::Sqlite { path, source } if is_size_refused(path, source) => Some(
+                "raise the limit on file sizes (`ulimit -f`) and run the same command again; what was committed is kept",
+            ),
             Self::Sqlite { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => {
                     Some("free some space and run the same command again; what was committed is kept")
@@ -90,4 +96,13 @@ impl LedgerError {
             Self::Closed => None,
         }
     }
+}
+
+fn is_size_refused(path: &str, error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DiskFull, SystemIoFailure};
+    if !matches!(error.sqlite_error_code(), Some(SystemIoFailure | DiskFull)) {
+        return false;
+    }
+    let log = format!("{path}-wal");
+    limits::is_at_file_limit(&[Path::new(path), Path::new(&log)])
 }

@@ -16,6 +16,9 @@ const UNCOMPARED: &[&str] = &[
     "query_id",
     "settings",
     "observed_mode",
+    "words",
+    "length_estimated",
+    "reader",
 ];
 
 /// Columns that hold one text together (see `texts`).
@@ -27,19 +30,6 @@ fn packed_text(names: &[&str], values: &[Value]) -> Option<String> {
     let Some(Value::Text(plain)) = column("text") else { return None };
     let packed = if let Some(Value::Blob(packed)) = column("text_zstd") { Some(packed.as_slice()) } else { None };
     texts::unpack(plain.clone(), packed).ok()
-}
-
-/// Integers are stored signed; counts and ordinals never reach the sign bit.
-pub(super) fn integer(number: u64) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-pub(super) fn text(text: impl Into<String>) -> Value {
-    Value::Text(text.into())
-}
-
-pub(super) fn optional(value: Option<Value>) -> Value {
-    value.unwrap_or(Value::Null)
 }
 
 /// Why a fact could not be inserted.

@@ -9,11 +9,17 @@ mod attempts;
 mod batches;
 mod error;
 mod facts;
+mod failures;
+mod file;
 mod insert;
 mod reader;
+mod replies;
+mod standing;
+mod storing;
 mod texts;
 mod times;
 mod totals;
+mod values;
 mod writer;
 
 #[cfg(test)]
@@ -21,7 +27,9 @@ mod tests;
 
 pub use batches::{BatchItem, BatchRecord, BatchTotals, OpenCall, ReplyRecord};
 pub use error::LedgerError;
-pub use facts::{AttemptRecord, BatchStep, CallSize, Fact, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
+pub use facts::{
+    AttemptRecord, BatchStep, CallSize, Fact, IntakeRow, RolloutFailure, RunRecord, ServerRefusal, ShardRecord,
+};
 pub use reader::{Reader, Snapshot};
 pub use totals::{JudgeTotals, ModeTotals, Totals};
 pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
@@ -29,11 +37,11 @@ pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// Version of `schema.sql`. Versions 2 to 4 added the columns of [`ADDED_COLUMNS`], version 3 the table
+/// Version of `schema.sql`. Versions 2 to 4 and 6 added the columns of [`ADDED_COLUMNS`], version 3 the table
 /// `rollout_failure` besides, version 4 the tables `judge_batch*`, `rollout_cut` and `prompter`. Since version 4 long
 /// texts are compressed (`texts`); those that stood there stay as they are. Version 5 added
-/// the table `shard_begun`.
-const FORMAT_VERSION: i64 = 5;
+/// the table `shard_begun`, version 6 the tables `forgiven`, `rollout_reply` and `server_refusal` and more columns.
+const FORMAT_VERSION: i64 = 6;
 
 /// Columns that a ledger of an older format lacks: table, column, type. All may be null, and are in what was stored
 /// before.
@@ -52,4 +60,6 @@ const ADDED_COLUMNS: &[(&str, &str, &str)] = &[
     ("intake", "subject", "TEXT"),
     ("intake", "category", "TEXT"),
     ("intake", "variant_of", "TEXT"),
+    ("rollout", "length_estimated", "INTEGER"),
+    ("intake", "extra", "TEXT"),
 ];

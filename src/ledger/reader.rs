@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use super::FILE_NAME;
 use super::error::LedgerError;
-use super::facts::{AttemptRecord, IntakeRow, RolloutFailure, RunRecord, ShardRecord};
+use super::facts::{AttemptRecord, IntakeRow, RunRecord, ShardRecord};
+use super::file::{LedgerFile, check_format, open_connection, sqlite_error};
 use super::texts;
-use super::writer::{LedgerFile, check_format, open_connection, sqlite_error};
-use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Rollout, RolloutKey, Verdict};
+use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Reading, Rollout, RolloutKey, Verdict};
 
 /// A reading connection. Sees every fact that was acknowledged before the call, or before the [`Snapshot`] that it is in.
 pub struct Reader {
@@ -98,6 +98,15 @@ impl Reader {
         })
     }
 
+    /// Returns all starts in order: when each was, in milliseconds since 1970, and under which identity (JSON object).
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read.
+    pub fn starts(&self) -> Result<Vec<(i64, String)>, LedgerError> {
+        let sql = "SELECT started_unix_ms, identity FROM start JOIN run USING (fingerprint) ORDER BY sequence";
+        self.many(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// Returns the families of kernels other than `numerics` that earlier starts sampled with, as far as they said.
     ///
     /// # Errors
@@ -161,7 +170,32 @@ impl Reader {
     fn select_intake(&self) -> String {
         let added = if self.format < 3 { "NULL, NULL" } else { "test_imports, entry_point" };
         let labels = if self.format < 4 { "NULL, NULL, NULL" } else { "subject, category, variant_of" };
-        format!("{INTAKE_COLUMNS}, {added}, {labels} FROM intake")
+        let kept = if self.format < 6 { "NULL" } else { "extra" };
+        format!("{INTAKE_COLUMNS}, {added}, {labels}, {kept} FROM intake")
+    }
+
+    /// Returns whether any response is stored.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the file cannot be read.
+    pub fn has_rollouts(&self) -> Result<bool, LedgerError> {
+        Ok(self.one("SELECT 1 FROM rollout LIMIT 1", [], |_| Ok(()))?.is_some())
+    }
+
+    /// Returns the response that is stored under the first of several addresses that hold one.
+    ///
+    /// # Errors
+    /// As [`Self::rollout`].
+    pub fn rollout_at<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a RolloutKey>,
+    ) -> Result<Option<Rollout>, LedgerError> {
+        for key in addresses {
+            if let Some(rollout) = self.rollout(key)? {
+                return Ok(Some(rollout));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns a response by its key.
@@ -171,9 +205,10 @@ impl Reader {
     pub fn rollout(&self, key: &RolloutKey) -> Result<Option<Rollout>, LedgerError> {
         let added = if self.format < 2 { "NULL, NULL" } else { "forced_close, logprob_sum" };
         let packed = if self.format < 4 { "NULL, NULL" } else { "prompt.text_zstd, rollout.text_zstd" };
+        let marked = if self.format < 6 { "NULL" } else { "length_estimated" };
         let sql = format!(
             "SELECT mode, sample_index, seed, prompt.text, prefill, rollout.text, finish_reason, prompt_tokens, \
-             completion_tokens, {added}, {packed} FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1"
+             completion_tokens, {added}, {packed}, {marked} FROM rollout JOIN prompt ON prompt_sha256 = sha256 WHERE key = ?1"
         );
         let found = self.one(&sql, [&key.0], |row| {
             Ok((
@@ -193,6 +228,10 @@ impl Reader {
                     logprob_sum: row.get(10)?,
                     prompt_tokens: row.get(7)?,
                     completion_tokens: row.get(8)?,
+                    reading: Reading {
+                        length_estimated: row.get::<_, Option<bool>>(13)?.unwrap_or(false),
+                        ..Reading::default()
+                    },
                 },
             ))
         })?;
@@ -202,26 +241,6 @@ impl Reader {
         let prompt = texts::unpack(rollout.prompt, prompt.as_deref())?;
         let text = texts::unpack(rollout.text, text.as_deref())?;
         Ok(Some(Rollout { mode, finish_reason, forced_close, prompt, text, ..rollout }))
-    }
-
-    /// Returns the failed attempts at a response, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
-    pub fn rollout_failures(&self, key: &RolloutKey) -> Result<Vec<RolloutFailure>, LedgerError> {
-        if self.format < 3 {
-            return Ok(Vec::new());
-        }
-        let sql =
-            "SELECT attempt, outcome, status, detail FROM rollout_failure WHERE rollout_key = ?1 ORDER BY attempt";
-        let rows = self.many(sql, [&key.0], |row| {
-            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<u16>>(2)?, row.get(3)?))
-        })?;
-        rows.into_iter()
-            .map(|(attempt, outcome, status, detail)| {
-                Ok(RolloutFailure { attempt, outcome: parse("rollout_failure", &outcome)?, status, detail })
-            })
-            .collect()
     }
 
     /// Returns the most tokens that a response which was given up is known to exceed.
@@ -280,17 +299,31 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Unreadable`] if one holds what this version does not write.
     pub fn attempts(&self, request_key: &str) -> Result<Vec<AttemptRecord>, LedgerError> {
-        let sql = "SELECT attempt, body, outcome, status FROM judge_attempt \
-                   LEFT JOIN judge_reply USING (request_key, attempt) \
-                   LEFT JOIN judge_failure USING (request_key, attempt) \
-                   WHERE request_key = ?1 ORDER BY attempt";
-        let rows = self.many(sql, [request_key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Option<u16>>(3)?))
+        let forgiven = if self.format < 6 {
+            "0"
+        } else {
+            "attempt <= coalesce((SELECT max(attempt) FROM forgiven WHERE key = ?1), 0)"
+        };
+        let sql = format!(
+            "SELECT attempt, body, outcome, status, coalesce(detail, ''), {forgiven} FROM judge_attempt \
+             LEFT JOIN judge_reply USING (request_key, attempt) LEFT JOIN judge_failure USING (request_key, attempt) \
+             WHERE request_key = ?1 ORDER BY attempt"
+        );
+        let rows = self.many(&sql, [request_key], |row| {
+            let failure = match row.get::<_, Option<String>>(2)? {
+                Some(outcome) => Some((outcome, row.get(3)?, row.get(4)?)),
+                None => None,
+            };
+            Ok((row.get(0)?, row.get(1)?, failure, row.get(5)?))
         })?;
         rows.into_iter()
-            .map(|(attempt, reply, outcome, status)| {
-                let outcome = outcome.map(|outcome| parse("judge_failure", &outcome)).transpose()?;
-                Ok(AttemptRecord { attempt, reply, failure: outcome.map(|outcome| (outcome, status)) })
+            .map(|(attempt, reply, failure, is_forgiven)| {
+                let failure = failure
+                    .map(|(outcome, status, detail): (String, _, _)| {
+                        Ok::<_, LedgerError>((parse("judge_failure", &outcome)?, status, detail))
+                    })
+                    .transpose()?;
+                Ok(AttemptRecord { attempt, reply, failure, is_forgiven })
             })
             .collect()
     }
@@ -381,10 +414,10 @@ pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(kind: &'static str, name
     name.parse().map_err(|error: T::Err| LedgerError::Unreadable { kind, detail: error.to_string() })
 }
 
-const SHARD_COLUMNS: &str =
+pub(super) const SHARD_COLUMNS: &str =
     "fingerprint, table_name, shard_index, file_name, sha256, rows, bytes, first_ordinal, end_ordinal";
 
-fn read_shard(row: &Row<'_>) -> rusqlite::Result<ShardRecord> {
+pub(super) fn read_shard(row: &Row<'_>) -> rusqlite::Result<ShardRecord> {
     Ok(ShardRecord {
         fingerprint: row.get(0)?,
         table: row.get(1)?,
@@ -419,7 +452,7 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
     };
     let (test_imports, entry_point): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
     let variant_of = row.get::<_, Option<String>>(16)?.map(QueryId);
-    let labels = QueryLabels { subject: row.get(14)?, category: row.get(15)?, variant_of };
+    let labels = QueryLabels { subject: row.get(14)?, category: row.get(15)?, variant_of, extra: row.get(17)? };
     let build = || {
         let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
         let kind = parse("intake", &kind)?;

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS intake (
     subject TEXT,                    -- as the input says; null before format 4, as are the next two
     category TEXT,
     variant_of TEXT,                 -- query_id of the earliest of near texts with other answers
+    extra TEXT,                      -- JSON object of the columns that input.keep names; null before format 6
     PRIMARY KEY (input_digest, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intake_by_query ON intake (query_id);
@@ -71,12 +72,23 @@ CREATE TABLE IF NOT EXISTS rollout (
     forced_close TEXT,               -- why the preset closed the thinking, if it did
     logprob_sum REAL,                -- over the sampled tokens; null before format 2
     observed_mode TEXT,              -- what it showed to the version that recorded it; shards read it anew
-    text_zstd BLOB                   -- the text, where compressing it helps; always null before format 4
+    text_zstd BLOB,                  -- the text, where compressing it helps; always null before format 4
+    length_estimated INTEGER         -- 1 where completion_tokens is an estimate; null before format 6
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
 -- What `status` adds up, without touching the texts.
 CREATE INDEX IF NOT EXISTS rollout_by_time ON rollout (recorded_unix_ms, mode, completion_tokens);
+
+-- What servers sent for responses, byte for byte: of the response itself (attempt 0), or of an attempt that brought none.
+CREATE TABLE IF NOT EXISTS rollout_reply (
+    rollout_key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    reader INTEGER NOT NULL,         -- version of the reading that read it first
+    text TEXT NOT NULL,              -- empty if compressed
+    text_zstd BLOB,
+    PRIMARY KEY (rollout_key, attempt)
+) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
 -- Attempts over HTTP at a response that brought none. Those that never left this machine are not recorded.
 CREATE TABLE IF NOT EXISTS rollout_failure (
@@ -172,6 +184,28 @@ CREATE TABLE IF NOT EXISTS judge_batch_step (
     recorded_unix_ms INTEGER NOT NULL,
     PRIMARY KEY (batch_key, step)
 ) STRICT, WITHOUT ROWID;
+
+-- Failed attempts at a response or a judge's reply that count no more, because everything that failed was asked for
+-- again: those at this key up to this number.
+CREATE TABLE IF NOT EXISTS forgiven (
+    round INTEGER NOT NULL,          -- 1-based; each round gives the shards anew
+    key TEXT NOT NULL,               -- of rollout_failure or judge_attempt
+    attempt INTEGER NOT NULL,
+    PRIMARY KEY (key, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Keys of request bodies that a side's servers refused, in the order in which they were learnt; since format 6. They are
+-- left out of what is asked from then on, and responses are looked for under the addresses that this gives.
+CREATE TABLE IF NOT EXISTS server_refusal (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    side TEXT NOT NULL,              -- `policy` or `judge`
+    base_url TEXT NOT NULL,          -- of the first server
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    words TEXT NOT NULL,             -- what the server said first
+    recorded_unix_ms INTEGER NOT NULL,
+    UNIQUE (side, base_url, model, key)
+) STRICT;
 
 -- Files that are about to be published: what explains those that an interrupted start left without a row in shard.
 CREATE TABLE IF NOT EXISTS shard_begun (

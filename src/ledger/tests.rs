@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::{
-    AttemptOutcome, CloseCause, Exclusion, ExclusionReason, FinishReason, Kind, Mode, Origin, Query, QueryId, Rollout,
-    RolloutKey, Verdict, VerdictOutcome,
+    AttemptOutcome, CloseCause, Exclusion, ExclusionReason, FinishReason, Kind, Mode, Origin, Query, QueryId, Reading,
+    Rollout, RolloutKey, Verdict, VerdictOutcome,
 };
 
 fn rollout(text: &str) -> Rollout {
@@ -18,6 +18,7 @@ fn rollout(text: &str) -> Rollout {
         logprob_sum: Some(-12.3456789012345),
         prompt_tokens: 1,
         completion_tokens: 2,
+        reading: Reading::default(),
     }
 }
 
@@ -116,9 +117,14 @@ async fn attempts_carry_their_replies_and_failures() {
     let reply = Fact::JudgeReply { request_key: key(), attempt: 2, body: "{}".to_owned() };
     ledger.commit(vec![attempt(1), failure, attempt(2), reply, attempt(3)]).await.unwrap();
     let expected = vec![
-        AttemptRecord { attempt: 1, reply: None, failure: Some((AttemptOutcome::HttpError, Some(500))) },
-        AttemptRecord { attempt: 2, reply: Some("{}".to_owned()), failure: None },
-        AttemptRecord { attempt: 3, reply: None, failure: None },
+        AttemptRecord {
+            attempt: 1,
+            reply: None,
+            failure: Some((AttemptOutcome::HttpError, Some(500), "d".to_owned())),
+            is_forgiven: false,
+        },
+        AttemptRecord { attempt: 2, reply: Some("{}".to_owned()), failure: None, is_forgiven: false },
+        AttemptRecord { attempt: 3, reply: None, failure: None, is_forgiven: false },
     ];
     assert_eq!(ledger.reader().unwrap().attempts("r").unwrap(), expected);
     assert_eq!(ledger.attempts("r").await.unwrap(), expected);
@@ -241,6 +247,31 @@ async fn a_ledger_of_the_first_format_is_read_as_it_is_and_gets_its_columns_when
         Fact::Rollout { query_id: QueryId("q".to_owned()), rollout: newer.clone(), observed_mode: Mode::ThinkOn };
     ledger.commit(vec![fact]).await.unwrap();
     assert_eq!(ledger.reader().unwrap().rollout(&newer.key).unwrap(), Some(newer));
+}
+
+#[tokio::test]
+async fn refused_keys_are_kept_in_the_order_in_which_they_were_learnt_and_once_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let refusal = |side, base_url: &str, key: &str, words: &str| {
+        let (base_url, key, words) = (base_url.to_owned(), key.to_owned(), words.to_owned());
+        Fact::ServerRefusal(ServerRefusal { side, base_url, model: "m".to_owned(), key, words })
+    };
+    for fact in [
+        refusal("policy", "http://b", "seed", "no"),
+        refusal("judge", "http://b", "response_format", "no"),
+        refusal("policy", "http://a", "max_tokens", "no"),
+        // Said in other words, and by another server.
+        refusal("policy", "http://b", "seed", "no, again"),
+        refusal("policy", "http://a", "seed", "never"),
+    ] {
+        ledger.commit(vec![fact]).await.unwrap();
+    }
+    let reader = ledger.reader().unwrap();
+    assert_eq!(reader.refused_keys("policy", "m", None).unwrap(), ["seed", "max_tokens"]);
+    assert_eq!(reader.refused_keys("policy", "m", Some("http://a")).unwrap(), ["max_tokens", "seed"]);
+    assert_eq!(reader.refused_keys("judge", "m", Some("http://b")).unwrap(), ["response_format"]);
+    assert_eq!(reader.refused_keys("judge", "other", None).unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use zstd::bulk::Decompressor;
 
 use super::error::LedgerError;
-use super::insert::text;
+use super::values::text;
 
 /// Compression level: beyond it texts of a few kilobytes hardly shrink.
 const LEVEL: i32 = 3;

@@ -135,16 +135,24 @@ impl Reader {
         Ok(found)
     }
 
-    /// Returns the largest number of attempts that any judge request has, those not counted that cannot have been
-    /// charged.
+    /// Returns the largest number of attempts that any judge request has, those not counted that are no fault of the
+    /// query: nothing was sent, the server failed as a whole, the process died, or they were made good.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger cannot be read.
     pub fn attempts_max(&self) -> Result<u32, LedgerError> {
-        let sql = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM judge_attempt \
-                   LEFT JOIN judge_failure USING (request_key, attempt) \
-                   WHERE outcome IS NULL OR outcome NOT IN ('unreachable', 'refused') GROUP BY request_key)";
-        Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or(0))
+        let forgiven = if self.format < 6 {
+            ""
+        } else {
+            "AND attempt > coalesce((SELECT max(forgiven.attempt) FROM forgiven WHERE key = request_key), 0)"
+        };
+        let sql = format!(
+            "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM judge_attempt \
+             LEFT JOIN judge_failure USING (request_key, attempt) LEFT JOIN judge_reply USING (request_key, attempt) \
+             WHERE (outcome IS NOT NULL OR body IS NOT NULL) \
+             AND coalesce(outcome, '') NOT IN ('unreachable', 'refused', 'server_down') {forgiven} GROUP BY request_key)"
+        );
+        Ok(self.one(&sql, [], |row| row.get(0))?.unwrap_or(0))
     }
 
     /// Returns how many prompts are not what their hash says, and how many facts point at nothing (I2, I4).

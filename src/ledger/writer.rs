@@ -1,35 +1,29 @@
 //! The one writer: a thread that commits facts in groups. Where nothing may run beside the caller, as in a simulation,
 //! the same work is a future ([`InlineWriter`]).
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rusqlite::config::DbConfig;
+use futures::future::BoxFuture;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts, LookUp};
 use super::error::LedgerError;
 use super::facts::{AttemptRecord, Fact, IntakeRow};
-use super::insert::{InsertError, insert_once, integer, optional, text};
+use super::file::{LedgerFile, check_format, open_connection, sqlite_error};
+use super::insert::{InsertError, insert_once};
 use super::reader::Reader;
+use super::values::{integer, optional, text};
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 use crate::sys::clock::Clock;
 
-/// Commits that may wait for the writer; a sender waits beyond it.
+/// Commits that may wait for the writer, and look-ups that may wait for theirs; a sender waits beyond it.
 const QUEUE_MAX: usize = 256;
 
 /// Commits that share one transaction.
 const GROUP_MAX: usize = 128;
-
-/// Where a ledger lies.
-#[derive(Debug)]
-pub(super) struct LedgerFile {
-    pub(super) path: PathBuf,
-    /// The name of SQLite's file system under the file, if it is not the system's own.
-    pub(super) vfs: Option<String>,
-}
 
 /// What a ledger is opened over, where that is not the machine itself.
 #[derive(Debug, Clone)]
@@ -40,6 +34,8 @@ pub struct LedgerOptions {
     pub vfs: Option<String>,
     /// When commits are acknowledged.
     pub acknowledge: Acknowledge,
+    /// Commits that may wait for the writer, and look-ups that may wait for theirs: at least one.
+    pub queue_max: usize,
 }
 
 /// When a commit is acknowledged.
@@ -90,7 +86,7 @@ impl Ledger {
         let connection = open_for_writing(&file)?;
         let (commits, queue) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer { connection, file: Arc::clone(&file), clock: Clock::system() };
-        let (attempts, look_ups) = Attempts::start(Arc::clone(&file))?;
+        let (attempts, look_ups) = Attempts::start(Arc::clone(&file), QUEUE_MAX)?;
         let write = move || {
             writer.write_until_closed(queue);
             // Of two connections that close at once, none is the last, and the log stays.
@@ -102,20 +98,30 @@ impl Ledger {
         Ok(Self { file, commits, attempts, _thread: Arc::new(WriterThread(Some(thread))) })
     }
 
-    /// Opens or creates a ledger without starting any thread: commits are made by the returned writer, which the caller
-    /// runs as a task, and look-ups by whoever asks.
+    /// Returns a handle that adds nothing: every commit fails with [`LedgerError::Closed`]. For those who look at a
+    /// directory that somebody else may be writing.
+    #[must_use]
+    pub fn read_only(dir: &Path) -> Self {
+        let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs: None });
+        // Whoever receives is gone at once.
+        let ((commits, _), (attempts, _)) = (mpsc::channel(1), Attempts::waiting(1));
+        Self { file, commits, attempts, _thread: Arc::new(WriterThread(None)) }
+    }
+
+    /// Opens or creates a ledger without starting any thread: commits and look-ups are made by the returned writer, which
+    /// the caller runs as a task.
     ///
     /// # Errors
     /// As [`Ledger::open`].
     pub fn open_inline(dir: &Path, options: LedgerOptions) -> Result<(Self, InlineWriter), LedgerError> {
-        let LedgerOptions { clock, vfs, acknowledge } = options;
+        let LedgerOptions { clock, vfs, acknowledge, queue_max } = options;
         let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs });
         let connection = open_for_writing(&file)?;
-        let (commits, queue) = mpsc::channel(QUEUE_MAX);
+        let (commits, queue) = mpsc::channel(queue_max);
         let writer = Writer { connection, file: Arc::clone(&file), clock };
-        let attempts = Attempts::inline(Arc::clone(&file));
+        let (attempts, look_ups) = Attempts::waiting(queue_max);
         let thread = Arc::new(WriterThread(None));
-        Ok((Self { file, commits, attempts, _thread: thread }, InlineWriter { writer, queue, acknowledge }))
+        Ok((Self { file, commits, attempts, _thread: thread }, InlineWriter { writer, queue, look_ups, acknowledge }))
     }
 
     /// Adds facts in one transaction; returns when they are durable.
@@ -182,36 +188,6 @@ fn open_for_writing(file: &LedgerFile) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Connection, LedgerError> {
-    stop_counting_memory();
-    let path = file.path.as_path();
-    let failed = |error| sqlite_error(path, error);
-    let connection = match &file.vfs {
-        None => Connection::open_with_flags(path, flags),
-        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()),
-    };
-    let connection = connection.map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(30)).map_err(failed)?;
-    // The bundled SQLite may plan by the values of parameters, and so plans a statement again for each new value. Ours look
-    // up keys: one plan is right for all.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
-    // Foreign keys cost a look-up per row and tie facts to their evidence (I4).
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Keeps SQLite from counting its memory: nobody asks for the figures, and every allocation of every connection would wait
-/// for their lock. Does nothing where SQLite is in use already.
-fn stop_counting_memory() {
-    static ONCE: Once = Once::new();
-    // SAFETY: it takes one integer, and changes nothing once SQLite has started. Of this crate no other thread is starting
-    // SQLite: whoever opens a first connection waits here.
-    ONCE.call_once(|| unsafe {
-        rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0);
-    });
-}
-
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |error| sqlite_error(path, error);
     connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(failed)?;
@@ -232,27 +208,6 @@ fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Refuses a ledger of a newer format, before anything is written into it; returns its format, 0 if it has none yet.
-pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
-    let failed = |error| sqlite_error(path, error);
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'format'";
-    if connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0 {
-        return Ok(0);
-    }
-    let newest: Option<i64> =
-        connection.query_row("SELECT max(version) FROM format", [], |row| row.get(0)).map_err(failed)?;
-    match newest {
-        Some(found) if found > FORMAT_VERSION => {
-            Err(LedgerError::Newer { path: path.display().to_string(), found, known: FORMAT_VERSION })
-        }
-        found => Ok(found.unwrap_or(0)),
-    }
-}
-
-pub(super) fn sqlite_error(path: &Path, source: rusqlite::Error) -> LedgerError {
-    LedgerError::Sqlite { path: path.display().to_string(), source: Arc::new(source) }
 }
 
 fn insert_error(path: &Path, error: InsertError) -> LedgerError {
@@ -320,29 +275,45 @@ fn group(first: Commit, queue: &mut mpsc::Receiver<Commit>) -> Vec<Commit> {
 pub struct InlineWriter {
     writer: Writer,
     queue: mpsc::Receiver<Commit>,
+    look_ups: mpsc::Receiver<LookUp>,
     acknowledge: Acknowledge,
 }
 
 impl InlineWriter {
-    /// Commits until all handles of the ledger are gone. `pace` is awaited before each transaction, as a disk would be;
-    /// `observe` is told of every acknowledgement just before it is given.
+    /// Commits and looks up until all handles of the ledger are gone. `pace` is awaited before each transaction and each
+    /// look-up, as a disk would be; `observe` is told of every acknowledgement just before it is given.
     pub async fn run(
-        mut self,
-        mut pace: impl FnMut() -> futures::future::BoxFuture<'static, ()> + Send,
-        mut observe: impl FnMut(&[Fact], &Result<(), LedgerError>) + Send,
+        self,
+        pace: impl Fn() -> BoxFuture<'static, ()> + Send + Sync,
+        observe: impl FnMut(&[Fact], &Result<(), LedgerError>) + Send,
     ) {
-        while let Some(first) = self.queue.recv().await {
-            if self.acknowledge == Acknowledge::BeforeCommit {
+        let Self { mut writer, queue, look_ups, acknowledge } = self;
+        let file = Arc::clone(&writer.file);
+        let answers = attempts::answer(&file, look_ups, &pace);
+        futures::join!(writer.write_paced(queue, acknowledge, &pace, observe), answers);
+    }
+}
+
+impl Writer {
+    async fn write_paced(
+        &mut self,
+        mut queue: mpsc::Receiver<Commit>,
+        acknowledge: Acknowledge,
+        pace: impl Fn() -> BoxFuture<'static, ()>,
+        mut observe: impl FnMut(&[Fact], &Result<(), LedgerError>),
+    ) {
+        while let Some(first) = queue.recv().await {
+            if acknowledge == Acknowledge::BeforeCommit {
                 let (done, _) = oneshot::channel();
                 let Commit { facts, done: waiting } = first;
                 observe(&facts, &Ok(()));
                 let _ = waiting.send(Ok(()));
                 pace().await;
-                self.writer.commit(vec![Commit { facts, done }]);
+                self.commit(vec![Commit { facts, done }]);
                 continue;
             }
             pace().await;
-            for (commit, result) in self.writer.commit(group(first, &mut self.queue)) {
+            for (commit, result) in self.commit(group(first, &mut queue)) {
                 observe(&commit.facts, &result);
                 let _ = commit.done.send(result);
             }
@@ -376,6 +347,7 @@ fn insert_intake(connection: &Connection, input_digest: &str, row: &IntakeRow) -
                 ("subject", optional(query.labels.subject.as_deref().map(text))),
                 ("category", optional(query.labels.category.as_deref().map(text))),
                 ("variant_of", optional(query.labels.variant_of.as_ref().map(|id| text(&id.0)))),
+                ("extra", optional(query.labels.extra.as_deref().map(text))),
             ]);
             columns
         }

@@ -1,15 +1,16 @@
 //! The audit behind `status --check`: every invariant that can be checked from a directory at rest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::error::RunError;
+use super::publish::partial_records;
 use crate::config::Settings;
 use crate::domain::Mode;
 use crate::ledger::{FILE_NAME, Reader, RunRecord, ShardRecord};
-use crate::shards::{self, FileState, Manifest, Table};
+use crate::shards::{self, FileState, Manifest, Publisher, Table};
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,18 +51,47 @@ pub fn audit(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Vec<Finding
     let mut findings = Vec::new();
     let integrity = reader.check_integrity().err().map(|error| error.to_string());
     findings.push(Finding::new("ledger", integrity.into_iter().collect(), "its pages are sound".to_owned()));
-    let (damaged, readable) = check_files(dir, &records)?;
-    findings.push(conservation(dir, &readable, rows));
+    let (mut damaged, mut readable) = check_files(dir, &records)?;
+    // Parts of shards are no shards (I3), but what they hold must be true as well.
+    let parts = partial_records(&Publisher::read_only(dir)?, reader, &run.fingerprint, &records)?;
+    damaged.extend(unexplained_parts(dir, reader, run, &records, &parts)?);
+    readable.extend(parts.iter().cloned());
+    findings.push(conservation(dir, &readable, rows, &parts));
     let (changed, dangling) = reader.broken_facts()?;
     let changed = (changed > 0).then(|| format!("{changed} prompts are not what their hash says"));
     findings.push(Finding::new("I2", changed.into_iter().collect(), "content addresses match contents".to_owned()));
     findings.push(Finding::new("I3", damaged, format!("{} published files have their recorded hash", records.len())));
     findings.push(evidence(dir, reader, &readable, dangling)?);
     findings.push(attempts(reader)?);
-    findings.push(manifest(dir, run, &records, rows));
+    findings.push(manifest(dir, run, &records, &parts, rows));
     let strangers = strangers(dir, reader)?.into_iter().map(|name| format!("{name} is no published file")).collect();
     findings.push(Finding::new("files", strangers, "every file under data/ is explained by the ledger".to_owned()));
     Ok(findings)
+}
+
+/// Returns what is wrong with files that stand where a part of a shard was published.
+fn unexplained_parts(
+    dir: &Path,
+    reader: &Reader,
+    run: &RunRecord,
+    whole: &[ShardRecord],
+    parts: &[ShardRecord],
+) -> Result<Vec<String>, RunError> {
+    let begun = reader.begun_shards(&run.fingerprint)?;
+    let names: BTreeSet<String> = begun.into_iter().map(|record| record.file_name).collect();
+    let is_known = |name: &String| whole.iter().chain(parts).any(|record| record.file_name == *name);
+    let mut damaged = Vec::new();
+    for name in names.into_iter().filter(|name| !is_known(name)) {
+        // What another configuration published in its place is explained.
+        let is_changed = match shards::verify(dir, &name, "")? {
+            FileState::Different { found } => !reader.explains(&name, &found)?,
+            FileState::Missing | FileState::Intact => false,
+        };
+        if is_changed {
+            damaged.push(format!("{name} has another content"));
+        }
+    }
+    Ok(damaged)
 }
 
 /// Returns the files under `data/` that no run of the directory published. Blocks.
@@ -75,13 +105,18 @@ pub fn strangers(dir: &Path, reader: &Reader) -> Result<Vec<String>, RunError> {
 }
 
 /// The manifest of a finished run lists what the ledger says was published; while a run is under way there may be none,
-/// or that of an earlier configuration.
-fn manifest(dir: &Path, run: &RunRecord, records: &[ShardRecord], rows: u64) -> Finding {
+/// that of an earlier configuration, or one of an earlier stop, whose files are there or were written again since.
+fn manifest(dir: &Path, run: &RunRecord, records: &[ShardRecord], parts: &[ShardRecord], rows: u64) -> Finding {
     let is_complete = records.len() as u64 == rows.div_ceil(run.queries_per_shard) * Table::ALL.len() as u64;
     let listed = std::fs::read(dir.join(shards::MANIFEST_FILE))
         .map_err(|error| error.to_string())
         .and_then(|bytes| Manifest::from_json(&bytes).map_err(|error| error.to_string()));
     let breach = match listed {
+        Ok(manifest) if !is_complete && manifest.fingerprint == run.fingerprint => {
+            let is_there = |name: &str| records.iter().chain(parts).any(|record| record.file_name == name);
+            let gone = manifest.files.iter().find(|file| !is_there(&file.name) && !dir.join(&file.name).is_file());
+            gone.map(|file| format!("{} lists {}, which is missing", shards::MANIFEST_FILE, file.name))
+        }
         _ if !is_complete => None,
         Err(error) => Some(format!("{} cannot be read: {error}", shards::MANIFEST_FILE)),
         Ok(manifest) if manifest.fingerprint != run.fingerprint => {
@@ -113,15 +148,18 @@ fn check_files(dir: &Path, records: &[ShardRecord]) -> Result<(Vec<String>, Vec<
     Ok((damaged, readable))
 }
 
-/// I1: every input row of a published shard is one sample or one exclusion, and none is both or twice.
-fn conservation(dir: &Path, records: &[ShardRecord], rows: u64) -> Finding {
+/// I1: every input row of a published shard is one sample or one exclusion, and none is both or twice. Of a shard that is
+/// published in part, rows are outstanding that are neither.
+fn conservation(dir: &Path, records: &[ShardRecord], rows: u64, parts: &[ShardRecord]) -> Finding {
     let mut seen: HashMap<String, &'static str> = HashMap::new();
     let mut breaches = Vec::new();
     let mut counts = (0_u64, 0_u64);
     let mut covered = 0;
     for record in records.iter().filter(|record| record.table != Table::Rollouts.name()) {
         let is_samples = record.table == Table::Samples.name();
-        if is_samples {
+        if parts.contains(record) {
+            covered += record.rows;
+        } else if is_samples {
             covered += record.end_ordinal - record.first_ordinal;
         }
         let ordinals = match shards::read_columns(&dir.join(&record.file_name), &["ordinal"]) {

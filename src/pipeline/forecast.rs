@@ -3,22 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, RunOptions};
+use super::actors::Actors;
+use super::attempts::{Earlier, SampleStop, Sampled};
+use super::context::Context;
 use super::error::RunError;
+use super::identity::Run;
 use super::limits::INTAKE_PAGE_ROWS;
 use super::opening::open_api_judge;
+use super::options::RunOptions;
 use super::plan::gold_value;
 use crate::config::{JudgeBackend, Settings, Transport};
-use crate::domain::{Query, Rollout};
-use crate::http::retry::{Backoff, Class, hint};
+use crate::domain::{Query, Rollout, RolloutKey};
+use crate::http::retry::hint;
 use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::prompt::JudgeCase;
 use crate::ledger::{IntakeRow, Reader};
-use crate::policy::{PolicyError, RolloutTask, SampleError};
+use crate::policy::{PolicyError, RolloutTask};
 use crate::sys::files::temporary_dir;
 
 /// Queries that are sampled.
@@ -67,35 +72,41 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     options.out_dir = folder.path().to_owned();
     let context = tokio::task::spawn_blocking(move || Context::open(options, stop));
     let context = Arc::new(context.await.map_err(|error| RunError::Internal(error.to_string()))??);
-    let (count, probes) = context.read(choose_probes).await?;
+    let (count, probes) = context.read(|context, reader| choose_probes(&context.run, reader)).await?;
     let started = std::time::Instant::now();
     let (mut lengths_on, mut lengths_off) = (Vec::new(), Vec::new());
     let mut tasks = Vec::new();
+    let is_too_long =
+        |task: &RolloutTask| context.actors.policy.check_fit(task).is_err_and(|error| error.is_too_long());
     for query in &probes {
-        let both = context.policy.tasks(query).map_err(PolicyError::from)?;
-        tasks.extend(both.on.into_iter().chain(both.off));
+        let both = context.actors.policy.tasks(query).map_err(PolicyError::from)?;
+        // A run excludes it.
+        if both.on.first().into_iter().chain(both.off.first()).any(is_too_long) {
+            continue;
+        }
+        tasks.extend(both.on.into_iter().chain(both.off).map(|task| (query, task)));
     }
-    for rollout in join_all(tasks.iter().map(|task| sample(&context, task))).await {
+    for rollout in join_all(tasks.iter().map(|(query, task)| sample(&context, query, task))).await {
         let rollout = rollout?;
         let lengths = if rollout.mode == crate::domain::Mode::ThinkOn { &mut lengths_on } else { &mut lengths_off };
         lengths.push(f64::from(rollout.completion_tokens));
     }
     let elapsed_s = started.elapsed().as_secs_f64().max(1e-3);
-    let sampled = context.policy.stats().sampled_tokens.load(Ordering::Relaxed) as f64;
+    let sampled = context.actors.policy.stats().sampled_tokens.load(Ordering::Relaxed) as f64;
     let judge_prompt_tokens = match probes.first() {
-        Some(query) => judge_prompt_tokens(&context, query)?,
+        Some(query) => judge_prompt_tokens(&context.actors, query)?,
         None => 0,
     };
     let mean = |lengths: &[f64]| lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
     let (mean_tokens_on, mean_tokens_off) = (mean(&lengths_on), mean(&lengths_off));
-    let samples = f64::from(context.settings.sampling.samples_per_mode);
+    let samples = f64::from(context.run.settings.sampling.samples_per_mode);
     let completion_tokens = count as f64 * samples * (mean_tokens_on + mean_tokens_off);
     let tokens_per_second = sampled / elapsed_s;
-    let judge_calls = if context.settings.judge.backend == JudgeBackend::None { 0 } else { count };
+    let judge_calls = if context.run.settings.judge.backend == JudgeBackend::None { 0 } else { count };
     Ok(Forecast {
         queries: count,
         probed_queries: probes.len(),
-        rollouts: count * 2 * u64::from(context.settings.sampling.samples_per_mode),
+        rollouts: count * 2 * u64::from(context.run.settings.sampling.samples_per_mode),
         mean_tokens_on,
         mean_tokens_off,
         completion_tokens,
@@ -103,20 +114,20 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
         sampling_s: completion_tokens / tokens_per_second.max(1e-3),
         judge_calls,
         judge_prompt_tokens,
-        judge_usd: judge_usd(&context.settings, judge_calls, judge_prompt_tokens),
+        judge_usd: judge_usd(&context.run.settings, judge_calls, judge_prompt_tokens),
     })
 }
 
 /// Returns how many queries there are, and some of them, spread over the input: its beginning may be its easy part.
-fn choose_probes(context: &Context, reader: &Reader) -> Result<(u64, Vec<Query>), RunError> {
-    let digest = &context.run.input_digest;
-    let count = context.rows - reader.intake_exclusions(digest, context.rows)?;
+fn choose_probes(run: &Run, reader: &Reader) -> Result<(u64, Vec<Query>), RunError> {
+    let digest = &run.record.input_digest;
+    let count = run.rows - reader.intake_exclusions(digest, run.rows)?;
     let mut probes: Vec<Query> = Vec::new();
     let mut start = 0;
     for turn in 0..PROBE_QUERIES as u64 {
-        start = start.max(context.rows * turn / PROBE_QUERIES as u64);
-        while start < context.rows && probes.len() as u64 <= turn {
-            let end = (start + INTAKE_PAGE_ROWS).min(context.rows);
+        start = start.max(run.rows * turn / PROBE_QUERIES as u64);
+        while start < run.rows && probes.len() as u64 <= turn {
+            let end = (start + INTAKE_PAGE_ROWS).min(run.rows);
             for row in reader.intake(digest, start, end)? {
                 start += 1;
                 if let IntakeRow::Query(query) = row {
@@ -130,34 +141,21 @@ fn choose_probes(context: &Context, reader: &Reader) -> Result<(u64, Vec<Query>)
 }
 
 /// Samples one response, with the retries that a run would make.
-async fn sample(context: &Context, task: &RolloutTask) -> Result<Rollout, RunError> {
-    let mut attempts = 0;
-    loop {
-        let failure = match context.policy.sample(task).await {
-            Ok(rollout) => return Ok(rollout),
-            Err(SampleError::Draining | SampleError::TooLong) => return Err(RunError::Stopped),
-            Err(SampleError::Policy(error)) => return Err(error.into()),
-            Err(SampleError::Call(failure)) => failure,
-        };
-        attempts += 1;
-        if failure.class != Class::Transient || attempts >= context.settings.policy.attempts_max {
-            let status = failure.status.filter(|_| failure.class == Class::FatalRun);
-            let hint = match failure.class {
-                Class::FatalRun | Class::Unreachable => hint(failure.status),
-                // Not the account's fault, whatever the status was.
-                _ => hint(Some(500)),
-            };
-            return Err(RunError::PolicyServer { status, message: failure.detail, hint: hint.to_owned() });
-        }
-        let delay = failure.retry_after.unwrap_or_else(|| Backoff::default().delay(attempts, &task.key.0));
-        tokio::select! {
-            () = context.stop.cancelled() => return Err(RunError::Stopped),
-            () = tokio::time::sleep(delay) => {}
-        }
+async fn sample(context: &Context, query: &Query, task: &RolloutTask) -> Result<Rollout, RunError> {
+    // Nothing is kept.
+    let record = |_: &RolloutKey, _, _| async { Ok(()) }.boxed();
+    // Not the account's fault, whatever the status was.
+    let failed = |message| RunError::PolicyServer { status: None, message, hint: hint(Some(500)).to_owned() };
+    match context.caller().sample(&query.id, task, Earlier::default(), &record).await {
+        Ok(Sampled::Response(rollout)) => Ok(*rollout),
+        Ok(Sampled::GivenUp(detail)) => Err(failed(detail)),
+        Ok(Sampled::TooLong) => Err(RunError::Stopped),
+        Err(SampleStop::Suspect) => Err(failed("servers fall again and again".to_owned())),
+        Err(SampleStop::Run(error)) => Err(error),
     }
 }
 
-pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u64, RunError> {
+pub(super) fn judge_prompt_tokens(actors: &Actors, query: &Query) -> Result<u64, RunError> {
     let question = query.user_text();
     let gold = gold_value(query.kind, &query.gold);
     let case = JudgeCase {
@@ -169,9 +167,9 @@ pub(super) fn judge_prompt_tokens(context: &Context, query: &Query) -> Result<u6
         thinking: None,
         answer: &query.gold,
     };
-    let Some(judge) = &context.judge else { return Ok(0) };
+    let Some(judge) = &actors.judge else { return Ok(0) };
     let messages = judge.messages(&case).map_err(|error| RunError::Internal(error.to_string()))?;
-    Ok(context.policy.count_tokens(&messages)?)
+    Ok(actors.policy.count_tokens(&messages)?)
 }
 
 fn judge_usd(settings: &Settings, calls: u64, prompt_tokens: u64) -> Option<f64> {

@@ -1,7 +1,8 @@
 //! From input files to frozen rows: read, check, find what was seen before or stands in a benchmark, store.
 //!
-//! Opening an input settles what the answers of choice questions are, for which every file that may hold some is looked
-//! through. Then the input is read twice: once for what deduplication needs to know of each query, which goes to
+//! Opening an input hashes its files, and then settles where their fields are, by their first rows, and what the answers
+//! of choice questions are, for which every file that may hold some is looked through. Each reading of a file ends with
+//! a comparison of its bytes with that hash: what changed meanwhile is refused, and nothing is stored. Then the input is read twice: once for what deduplication needs to know of each query, which goes to
 //! `dedup.index` beside the ledger, and to see which queries nothing can solve ([`super::screen`]); and once, with the
 //! decisions, for the rows. Of an input that is an earlier one with files added at its end only
 //! those files are read: the index says what the earlier queries ask, and the ledger has their rows, which no later query
@@ -15,18 +16,19 @@ use sha2::{Digest, Sha256};
 
 use super::error::RunError;
 use super::screen::{self, Findings, Screen};
-use crate::config::{AnswerIs, ConfigError, Conflicts, DedupSettings, InputSettings, LoadedConfig};
+use crate::config::{ConfigError, Conflicts, DedupSettings, LoadedConfig};
 use crate::dedup::{
     Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore,
     StoreError, decide,
 };
 use crate::domain::{Exclusion, ExclusionReason, Kind, Query, QueryId};
-use crate::ingest::{self, Answers, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Row};
+use crate::ingest::{self, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Plan, Row};
 use crate::ledger::{IntakeRow, Ledger, Reader};
+use crate::sys::threads;
 use crate::verify::{self, TestsFault};
 
 /// Version of the readers', identities' and deduplication's rules: raised when the same files could give other rows.
-const INTAKE_VERSION: u32 = 4;
+const INTAKE_VERSION: u32 = 5;
 
 /// The index's name in an output directory.
 pub const INDEX_FILE: &str = "dedup.index";
@@ -43,7 +45,7 @@ pub struct Input {
     files: Vec<InputFile>,
     file_digests: Vec<String>,
     options: InputOptions,
-    answers: Answers,
+    plan: Plan,
     dedup: DedupSettings,
     benchmarks: Vec<InputFile>,
     /// Hash over everything but the files that decides what the index holds.
@@ -56,16 +58,17 @@ impl Input {
     /// Returns what the answers of choice questions were found to be, if that was left to the files and there are some.
     #[must_use]
     pub fn answers(&self) -> Option<String> {
-        if self.options.answer_is == AnswerIs::Auto { self.answers.describe(&self.files) } else { None }
+        self.plan.describe_answers(&self.files)
     }
 
     /// Returns the digest that the input's first `count` files have as an input of their own.
     fn digest_of_first(&self, count: usize) -> String {
         let mut hasher = Hashed::new();
         hasher.add(&self.rules);
-        for (file, digest) in self.files.iter().zip(&self.file_digests).take(count) {
+        for (index, (file, digest)) in self.files.iter().zip(&self.file_digests).enumerate().take(count) {
             hasher.add(&file.name);
             hasher.add(digest);
+            hasher.add(&self.plan.key(index));
         }
         hasher.hex()
     }
@@ -89,28 +92,35 @@ impl Hashed {
     }
 }
 
-/// Finds the input files and the benchmarks, and hashes them.
+/// Finds the input files and the benchmarks, and hashes them. What a run writes to `out` itself is no part of them.
 ///
 /// # Errors
 /// [`RunError::Config`] if no file is named, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
-pub fn open(config: &LoadedConfig) -> Result<Input, RunError> {
-    let InputSettings { paths, kind, answer_is, fields } = &config.settings.input;
+pub fn open(config: &LoadedConfig, out: Option<&Path>) -> Result<Input, RunError> {
+    let paths = &config.settings.input.paths;
     if paths.is_empty() {
         let (origin, detail) = ("the config".to_owned(), "is empty: name at least one file".to_owned());
         return Err(ConfigError::Value { origin, key: "input.paths", detail }.into());
     }
-    let files = ingest::expand_paths(paths, &config.base_dirs())?;
+    let mut files = ingest::expand_paths(paths, &config.base_dirs())?;
+    if let Some(out) = out {
+        files = ingest::without_own_output(files, paths, out)?;
+    }
     let dedup = config.settings.dedup.clone();
     let benchmarks = ingest::expand_paths(&dedup.benchmarks, &config.base_dirs())?;
-    let options = InputOptions { fields: fields.clone(), kind: *kind, answer_is: *answer_is };
-    let answers = Answers::settle(&files, &options)?;
-    if let (AnswerIs::Auto, Some(found)) = (answer_is, answers.describe(&files)) {
+    let options = InputOptions::from(&config.settings.input);
+    // Whatever is looked at below is of these bytes, or their reading ends with an error.
+    let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
+    let file_digests = digests?;
+    let plan = Plan::settle(&files, &options)?;
+    for remark in plan.remarks(&files) {
+        tracing::info!("{remark}");
+    }
+    if let Some(found) = plan.describe_answers(&files) {
         tracing::info!("the answers of choice questions are read as: {found} (input.answer_is sets it)");
     }
     let rules = rules_digest(&dedup, &benchmarks, &options)?;
-    let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
-    let file_digests = digests?;
-    let mut input = Input { files, file_digests, options, answers, dedup, benchmarks, rules, digest: String::new() };
+    let mut input = Input { files, file_digests, options, plan, dedup, benchmarks, rules, digest: String::new() };
     input.digest = input.digest_of_first(input.files.len());
     Ok(input)
 }
@@ -124,13 +134,16 @@ pub fn rules_digest(
     benchmarks: &[InputFile],
     options: &InputOptions,
 ) -> Result<String, RunError> {
-    let InputOptions { fields, kind, answer_is } = options;
+    let InputOptions { fields, kind, answer_is, keep } = options;
     let mut hasher = Hashed::new();
     // A newer verifier may read other golds.
     hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}.{}", verify::VERSION));
     hasher.add(&serde_json::to_string(fields).unwrap_or_default());
     hasher.add(kind.map_or("", Kind::name));
     hasher.add(&serde_json::to_string(answer_is).unwrap_or_default());
+    hasher.add(&serde_json::to_string(keep).unwrap_or_default());
+    let chosen = fields.names().map(|(field, _)| fields.is_chosen(field));
+    hasher.add(&serde_json::to_string(&chosen).unwrap_or_default());
     // Neither threads nor the names of files decide anything.
     let deciding = DedupSettings { threads: 0, benchmarks: Vec::new(), ..dedup.clone() };
     hasher.add(&serde_json::to_string(&deciding).unwrap_or_default());
@@ -147,11 +160,10 @@ pub fn rules_digest(
 /// [`RunError::Ingest`] if one cannot be read.
 pub fn read_benchmarks(files: &[InputFile], fields: &FieldNames) -> Result<Vec<BenchmarkItem>, RunError> {
     let mut items = Vec::new();
-    for line in ingest::read_lines(files, fields) {
+    for line in ingest::read_lines(files, fields, &[]) {
         let line = line?;
         let name = files.get(line.file).map_or("", |file| file.name.as_str());
-        let row = line.content.and_then(|text| ingest::read_text_row(&text, fields));
-        match row {
+        match line.text_row() {
             Ok(row) => {
                 let question = [row.question].into_iter().chain(row.choices).collect::<Vec<_>>().join("\n");
                 let id = match row.id {
@@ -170,10 +182,9 @@ pub fn read_benchmarks(files: &[InputFile], fields: &FieldNames) -> Result<Vec<B
 /// Builds the threads that deduplication runs on.
 ///
 /// # Errors
-/// [`RunError::Internal`] if they cannot be started.
+/// [`RunError::Threads`] if none can be started.
 pub fn dedup_threads(settings: &DedupSettings) -> Result<rayon::ThreadPool, RunError> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads as usize).build();
-    threads.map_err(|error| RunError::Internal(format!("cannot start threads: {error}")))
+    Ok(threads::pool(settings.threads as usize)?)
 }
 
 /// Stores the rows of an input, unless they are stored already; returns how many there are. Without a directory the index
@@ -211,7 +222,7 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>, screen: &mut Sc
             next += 1;
             if index.ordinal(row) != query.ordinal {
                 return Err(RunError::Internal(
-                    "an input file changed while it was read; run the same again".to_owned(),
+                    "the same rows gave other queries when they were read again".to_owned(),
                 ));
             }
             let fault = untestable.get(&row).copied().map(screen::tests_fault);
@@ -297,7 +308,7 @@ fn read_rest(input: &Input, passed: &Passed, index: &RowStore) -> Result<ingest:
         let note = index.record(row)?.note;
         notes.extend(<[u8; NOTE_BYTES]>::try_from(note.as_slice()).ok());
     }
-    Ok(ingest::read_on(&input.files, &input.options, &input.answers, passed, notes.into_iter()))
+    Ok(ingest::read_on(&input.files, &input.plan, &input.file_digests, passed, notes.into_iter()))
 }
 
 /// Returns the first row of the index whose ordinal is at least `ordinal`.

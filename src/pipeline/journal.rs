@@ -36,8 +36,9 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
     let past = |record: AttemptRecord| PastAttempt {
         attempt: record.attempt,
         end: match (record.reply, record.failure) {
+            _ if record.is_forgiven => Some(AttemptEnd::Forgiven),
             (Some(body), _) => Some(AttemptEnd::Reply(body)),
-            (None, Some((outcome, status))) => Some(AttemptEnd::Failed { outcome, status }),
+            (None, Some((outcome, status, detail))) => Some(AttemptEnd::Failed { outcome, status, detail }),
             (None, None) => None,
         },
     };

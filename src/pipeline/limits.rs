@@ -24,6 +24,12 @@ pub fn reads_max() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| 2 * cores.get()).clamp(SHARDS_CLOSING_MAX + 4, 16)
 }
 
+/// Decided queries that wait for a judge that is slower than the sampling, or away: only what was asked is kept of them.
+pub const DECIDED_QUERIES_MAX: usize = 4096;
+
+/// Time between two looks at whether anything comes.
+pub const WATCHDOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Shards that are being closed at once: their last justifications are asked for, and they are published.
 pub const SHARDS_CLOSING_MAX: usize = 4;
 

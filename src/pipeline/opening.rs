@@ -3,33 +3,41 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::batches::usage_of;
-use super::context::Judging;
 use super::error::RunError;
 use super::memory;
+use super::options::Judging;
+use super::usage::{Providers, is_free};
 use crate::config::{
     JudgeBackend, JudgeSettings, LoadedConfig, PolicyBackend, PolicySettings, SamplingSettings, Settings, Transport,
 };
 use crate::domain::ResolvedModel;
 use crate::http::batch::BatchClient;
+use crate::http::breaker::{Breaker, BreakerOptions};
+use crate::http::client::{ClearText, is_on_this_machine};
+use crate::http::left_out::{Recorder, Refusal, Side};
 use crate::http::retry::raised_cap;
+use crate::http::wire::ChatReply;
 use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::cost::{Budget, Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
 use crate::judge::{Judge, reply};
-use crate::ledger::{BatchItem, BatchRecord, LedgerError, OpenCall, Reader, RunRecord};
+use crate::ledger::{BatchItem, BatchRecord, Fact, Ledger, LedgerError, OpenCall, Reader, RunRecord, ServerRefusal};
 use crate::policy::{Addresses, CandlePolicy, OpenAiPolicy, Policy, PolicyError, PolicyIdentity};
 use crate::sys::clock::unix_ms;
 
 /// Restores a policy whose responses are stored.
 pub(super) fn restore_policy(settings: &Settings, last: &RunRecord, reader: &Reader) -> Result<Policy, RunError> {
     if settings.policy.backend == PolicyBackend::Openai {
-        return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
+        let policy = Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?));
+        // Its responses stand under the addresses that refusals gave them.
+        policy.remember(refused_keys(&policy, None, reader)?.0, None);
+        return Ok(policy);
     }
     let unreadable = |detail: String| LedgerError::Unreadable { kind: "run", detail };
     let identity: PolicyIdentity = serde_json::from_str(&last.policy).map_err(|error| unreadable(error.to_string()))?;
@@ -64,11 +72,67 @@ pub(super) fn open_stored_judge(
     }
 }
 
+/// Replies that are looked through for the model that they are from.
+const NAMING_REPLIES: u32 = 16;
+
+/// Tells the policy and the judge which model their servers' replies were from in earlier starts.
+fn remember_served(policy: &Policy, judge: Option<&dyn Judge>, reader: &Reader) -> Result<(), LedgerError> {
+    if let Policy::OpenAi(policy) = policy {
+        let identity = serde_json::to_string(policy.identity()).unwrap_or_default();
+        let replies = reader.first_replies(&identity, NAMING_REPLIES)?;
+        let model = |body: &String| ChatReply::parse(body).ok()?.model;
+        replies.iter().find_map(model).iter().for_each(|name| policy.remember_served(name));
+    }
+    if let Some(judge) = judge {
+        reader.latest_replies(1)?.iter().for_each(|body| judge.note_served(body));
+    }
+    Ok(())
+}
+
+/// Tells the policy and the judge which keys their servers refused in earlier starts, and which model these were; has them
+/// record further keys.
+///
+/// # Errors
+/// [`LedgerError`] if the ledger cannot be read.
+pub fn remember_refusals(policy: &Policy, judge: Option<&dyn Judge>, ledger: &Ledger) -> Result<(), LedgerError> {
+    let reader = ledger.reader()?;
+    let ledger = ledger.clone();
+    let recorder: Recorder = Arc::new(move |refusal: Refusal| {
+        let Refusal { side, base_url, model, key, words } = refusal;
+        let refusal = ServerRefusal { side: side.name(), base_url, model, key, words };
+        let ledger = ledger.clone();
+        let commit = async move { ledger.commit(vec![Fact::ServerRefusal(refusal)]).await };
+        commit.map(|done| done.map_err(|error| error.to_string())).boxed()
+    });
+    let (policy_keys, judge_keys) = refused_keys(policy, judge, &reader)?;
+    policy.remember(policy_keys, Some(Arc::clone(&recorder)));
+    if let Some(judge) = judge {
+        judge.remember(judge_keys, Some(recorder));
+    }
+    remember_served(policy, judge, &reader)
+}
+
+/// Returns which keys the servers of policy and judge were found to refuse. A response's address does not depend on the
+/// server, so that a policy's refusals hold for all servers of its model.
+pub(super) fn refused_keys(
+    policy: &Policy,
+    judge: Option<&dyn Judge>,
+    reader: &Reader,
+) -> Result<(Vec<String>, Vec<String>), LedgerError> {
+    let of_policy = reader.refused_keys(Side::Policy.name(), &policy.identity().model, None)?;
+    let of_judge = match judge {
+        Some(judge) => reader.refused_keys(Side::Judge.name(), judge.model(), Some(judge.identity()))?,
+        None => Vec::new(),
+    };
+    Ok((of_policy, of_judge))
+}
+
 /// The most that a judge call of an older format may have used: a prompt as long as they get.
 const UNSIZED_PROMPT_TOKENS: u64 = 16_000;
 
 /// Opens the budget with what stored replies of an API cost, and with the most that calls without one may have cost but
-/// for those in batches that are carried on. A reply that does not say its tokens counts by its size.
+/// for those in batches that are carried on: as much as their provider was seen to use beyond what it is allowed. A reply
+/// that does not say its tokens counts as much, and by its size where it was not recorded what it was allowed.
 pub(super) fn open_budget(
     settings: &Settings,
     reader: &Reader,
@@ -78,18 +142,20 @@ pub(super) fn open_budget(
     if *budget_usd == 0.0 || *backend != JudgeBackend::Openai {
         return Ok(None);
     }
+    let providers = Providers::gather(reader, &settings.judge)?;
     let mut spent_usd = 0.0;
     reader.for_each_reply(|record| {
-        if !reply::is_local(record.body) {
+        if !is_free(&record, *backend) {
             let size = Usage { completion_tokens: record.body.len() as u64, ..Usage::default() };
-            let usage = reply::usage(record.body).unwrap_or(size);
+            let most = || record.size.map(|size| providers.most(record.unix_ms, size));
+            let usage = reply::usage(record.body).or_else(most).unwrap_or(size);
             let way = if record.is_batched { Way::Batch } else { Way::Call };
             // A batch without its factor, from a time without a budget, counts as much as a call.
             let cost = cost_usd(&usage, prices, record.unix_ms, way);
             spent_usd += cost.or_else(|| cost_max_usd(&usage, prices, Way::Call)).unwrap_or(0.0);
         }
     })?;
-    for OpenCall { size, batch_key, is_under_way } in reader.open_calls()? {
+    for OpenCall { size, unix_ms, batch_key, is_under_way } in reader.open_calls()? {
         let is_left = batch_key.as_ref().is_some_and(|key| left.iter().any(|(record, _)| record.batch_key == *key));
         if is_under_way && is_left {
             continue;
@@ -99,22 +165,50 @@ pub(super) fn open_budget(
             cache_hit_tokens: None,
             completion_tokens: u64::from(raised_cap(settings.judge.max_tokens)),
         };
-        let usage = size.map_or(unsized_call, usage_of);
+        let usage = size.map_or(unsized_call, |size| providers.most(unix_ms, size));
         spent_usd += cost_max_usd(&usage, prices, Way::Call).unwrap_or(0.0);
     }
     let way = if *transport == Transport::Batch { Way::Batch } else { Way::Call };
-    Ok(Some(Arc::new(Budget::new(*budget_usd, prices.clone(), way, unix_ms, spent_usd))))
+    let (replies, overrun) = providers.present();
+    let budget = Budget::new(*budget_usd, prices.clone(), way, unix_ms, spent_usd).knowing(replies, overrun);
+    Ok(Some(Arc::new(budget)))
 }
 
 /// Builds the client of the judge's batch API, if the judge is an API.
 pub(super) fn open_batch_api(settings: &Settings) -> Result<Option<BatchClient>, RunError> {
-    let JudgeSettings { backend, base_url, api_key_env, timeout_s, .. } = &settings.judge;
+    let JudgeSettings { backend, base_url, api_key_env, timeout_s, allow_http, .. } = &settings.judge;
     if *backend != JudgeBackend::Openai {
         return Ok(None);
     }
     let key = std::env::var(api_key_env).ok().filter(|key| !key.trim().is_empty());
-    let client = BatchClient::new(base_url, key.map(SecretString::from), Duration::from_secs(*timeout_s));
+    let clear_text = ClearText::from_setting(*allow_http);
+    let timeout = Duration::from_secs(*timeout_s);
+    let client = BatchClient::new(base_url, key.map(SecretString::from), clear_text, timeout);
     client.map(Some).map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
+}
+
+/// Builds what stands before the policy's servers, if it has some. `was_served`: whether they have answered before.
+#[must_use]
+pub fn policy_breaker(settings: &Settings, policy: &Policy, was_served: bool) -> Option<Arc<Breaker>> {
+    let is_remote = settings.policy.backend == PolicyBackend::Openai;
+    let patience = patience(settings.policy.patience_s);
+    let (probe, servers) = (policy.probe(), settings.policy.base_urls.len());
+    let options = BreakerOptions { side: "policy", patience, probe, was_served, servers, clock: unix_ms };
+    is_remote.then(|| Arc::new(Breaker::new(options)))
+}
+
+/// Builds what stands before the judge's servers, if it has some.
+pub(super) fn judge_breaker(settings: &Settings, judge: Option<&dyn Judge>, was_served: bool) -> Option<Arc<Breaker>> {
+    let judge = judge.filter(|_| settings.judge.backend == JudgeBackend::Openai)?;
+    let patience = patience(settings.judge.patience_s);
+    let (probe, servers) = (judge.probe(), 1 + settings.judge.more_base_urls.len());
+    let options = BreakerOptions { side: "judge", patience, probe, was_served, servers, clock: unix_ms };
+    Some(Arc::new(Breaker::new(options)))
+}
+
+/// Returns how long nothing may come of a side before the run stops; `None` if it waits for ever.
+pub(super) fn patience(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// Returns the batches that earlier starts left under way at this provider; warns of those at another.
@@ -203,21 +297,17 @@ pub(super) fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<
     }
 }
 
-/// Returns whether a server is on the loopback address, where no key is needed.
-fn is_on_this_machine(base_url: &str) -> bool {
-    let authority = base_url.split("://").nth(1).unwrap_or_default();
-    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
-}
-
-/// Builds the HTTP judge; the key comes from the environment. A server on this machine needs none.
+/// Builds the HTTP judge; the key comes from the environment. A server on this machine, or one that is spoken to in clear,
+/// needs none.
 ///
 /// # Errors
 /// [`RunError::Judge`] if the key is missing or an option cannot be used.
 pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError> {
     let key = std::env::var(&settings.api_key_env).ok().filter(|key| !key.trim().is_empty());
     let mut base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls);
-    let is_local = base_urls.all(|url| is_on_this_machine(url));
-    if key.is_none() && !is_local {
+    let is_in_clear = |url: &str| url.trim().to_ascii_lowercase().starts_with("http://");
+    let needs_none = base_urls.all(|url| is_on_this_machine(url) || is_in_clear(url));
+    if key.is_none() && !needs_none {
         return Err(RunError::Judge {
             message: format!("the environment variable {} holds no key", settings.api_key_env),
             hint: format!("export {}=..., or set judge.backend = \"policy\"", settings.api_key_env),
@@ -227,10 +317,18 @@ pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError>
 }
 
 fn build_api_judge(settings: &JudgeSettings, key: Option<String>) -> Result<OpenAiJudge, RunError> {
+    OpenAiJudge::new(judge_options(settings, key))
+        .map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
+}
+
+/// Returns what a judge behind an API is built from.
+#[must_use]
+pub fn judge_options(settings: &JudgeSettings, key: Option<String>) -> OpenAiOptions {
     let base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
     let extra: serde_json::Map<String, serde_json::Value> = settings.extra.clone().into_iter().collect();
     let mut options = OpenAiOptions::new(&settings.base_url, &settings.model);
     options.api_key = key.map(SecretString::from);
+    options.clear_text = ClearText::from_setting(settings.allow_http);
     options.concurrency_max = settings.concurrency_max;
     options.requests_per_minute = settings.requests_per_minute;
     options.tokens_per_minute = settings.tokens_per_minute;
@@ -239,7 +337,7 @@ fn build_api_judge(settings: &JudgeSettings, key: Option<String>) -> Result<Open
     options.timeout = Duration::from_secs(settings.timeout_s);
     options.max_tokens = settings.max_tokens;
     options.json_mode = if settings.json_mode { JsonMode::On } else { JsonMode::Off };
+    options.omit.clone_from(&settings.omit);
     options.extra = (!extra.is_empty()).then_some(extra);
-    OpenAiJudge::new(options)
-        .map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
+    options
 }

@@ -12,7 +12,7 @@ use crate::domain::{
     AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, PassCounts, Query, Rollout, Verdict,
     VerdictOutcome,
 };
-use crate::http::retry::says_context_overflow;
+use crate::http::retry::{REFUSED_TRIES, is_refusal, says_context_overflow};
 use crate::judge::check::Rejection;
 use crate::judge::prompt::JudgeCase;
 use crate::judge::{Conversation, Judge, Judged, Justification};
@@ -20,7 +20,9 @@ use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
 use crate::select::curtail::{Reasons, Replay, Rule, Seen, Wish, replay};
 use crate::select::{self, Candidate, NoDecision};
-use crate::template::{ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_response, render};
+use crate::template::{
+    ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_first, read_response, render,
+};
 use crate::verify;
 
 /// One rollout that a query asks for, with the facts about it.
@@ -73,7 +75,7 @@ impl Cell {
             is_correct: verdict.is_correct(),
             // It matters for correct ones only.
             is_renderable: verdict.is_correct() && is_renderable(),
-            completion_tokens: rollout.completion_tokens,
+            completion_tokens: rollout.reading.compared_tokens.unwrap_or(rollout.completion_tokens),
             sample_index: rollout.sample_index,
         })
     }
@@ -84,12 +86,16 @@ impl Cell {
             return None;
         }
         let last = self.failures.last()?;
-        let is_refused = self.failures.iter().any(|failure| failure.outcome == AttemptOutcome::Rejected);
+        let is = |outcome| self.failures.iter().any(|failure| failure.outcome == outcome);
+        let is_refused = is(AttemptOutcome::Rejected) || refusals(&self.failures) >= REFUSED_TRIES;
+        let fells = is(AttemptOutcome::ServerFell);
         let attempts = self.failures.len();
-        if !is_refused && attempts < attempts_max as usize {
+        if !is_refused && !fells && attempts < attempts_max as usize {
             return None;
         }
-        let reason = if is_refused && says_context_overflow(None, &last.detail) {
+        let reason = if fells {
+            ExclusionReason::ServerFailedOnIt
+        } else if is_refused && says_context_overflow(None, &last.detail) {
             ExclusionReason::PromptTooLong
         } else {
             ExclusionReason::PolicyFailed
@@ -98,6 +104,14 @@ impl Cell {
         // Without the number of attempts, which depends on what went wrong on the way (I6).
         Some((reason, format!("{} response {}: {}", task.mode, task.sample_index, last.detail)))
     }
+}
+
+/// Returns how many of a response's failed attempts the server refused for a reason that may have passed.
+#[must_use]
+pub fn refusals(failures: &[RolloutFailure]) -> usize {
+    let is_refused =
+        |failure: &&RolloutFailure| failure.outcome == AttemptOutcome::HttpError && is_refusal(failure.status);
+    failures.iter().filter(is_refused).count()
 }
 
 /// A response with its verdict, as it was read.
@@ -155,14 +169,23 @@ pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) ->
     } else {
         identity["evaluated"] = serde_json::json!(conditions.evaluated);
     }
+    // What is judged is the answer. It has a part of its own only where a later reading gives another than the first did, so
+    // that what was judged before stays judged.
+    let observed = observe(rollout);
+    if rollout.reading.is_reread || read_first(&response(rollout), rollout.mode, rollout.finish_reason) != observed {
+        identity["answer"] = hex::encode(Sha256::digest(observed.answer.as_bytes())).into();
+    }
     hex::encode(Sha256::digest(identity.to_string().as_bytes()))
+}
+
+fn response(rollout: &Rollout) -> String {
+    format!("{}{}", rollout.prefill, rollout.text)
 }
 
 /// Reads a stored response: the prefill belongs to it.
 #[must_use]
 pub fn observe(rollout: &Rollout) -> ObservedResponse {
-    let response = format!("{}{}", rollout.prefill, rollout.text);
-    read_response(&response, rollout.mode, rollout.finish_reason)
+    read_response(&response(rollout), rollout.mode, rollout.finish_reason)
 }
 
 /// Returns a stored response to a query of kind `code`, ready to be run with its tests.
@@ -409,6 +432,10 @@ impl Justified {
                 format!("{rejection}: the last text was refused, for {}", rejection.advice()),
             )),
             Judged::GaveUp { detail, .. } => Err((ExclusionReason::JudgeFailed, detail)),
+            Judged::ServerFell { detail } => Err((
+                ExclusionReason::ServerFailedOnIt,
+                format!("the judge's server fell while it was asked, and again when it was asked alone ({detail})"),
+            )),
         }
     }
 

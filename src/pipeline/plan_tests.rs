@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{ModePresetName, PolicySettings};
-use crate::domain::{FinishReason, ModeReason, Origin, QueryId, RolloutKey};
+use crate::domain::{FinishReason, ModeReason, Origin, QueryId, Reading, RolloutKey};
 use crate::policy::OpenAiPolicy;
 
 /// What is known of one response.
@@ -78,6 +78,7 @@ fn rollout(task: &RolloutTask, state: State, tokens: u32) -> Rollout {
         logprob_sum: None,
         prompt_tokens: 1,
         completion_tokens: tokens,
+        reading: Reading::default(),
     }
 }
 

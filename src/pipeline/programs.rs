@@ -1,8 +1,10 @@
 //! The programs of a run: the sandbox that responses run in, and the conditions that their verdicts hold under.
 
+use tokio::sync::RwLock;
+
 use super::error::RunError;
 use crate::config::{EvaluatedRule, VerifySettings};
-use crate::domain::Verdict;
+use crate::domain::{UnverifiableCause, Verdict};
 use crate::verify::sandbox::{Sandbox, SandboxOptions};
 use crate::verify::{CodeCase, CodePool, CodeVerifier};
 
@@ -44,12 +46,29 @@ pub struct Conditions {
     pub programs: serde_json::Value,
 }
 
+/// Returns the conditions of programs. A verdict that was made without a sandbox does not stand in the way of one that is
+/// made with it.
+fn conditions(settings: &VerifySettings, lack: Option<&str>) -> Conditions {
+    let programs = serde_json::json!({
+        "time_limit_s": settings.time_limit_s,
+        "memory_limit_mib": settings.memory_limit_mib,
+        "output_limit_kib": settings.output_limit_kib,
+        "sandbox": lack,
+    });
+    Conditions { evaluated: settings.evaluated, programs }
+}
+
 /// What runs programs in a run; nothing, if its input has none.
 pub struct Programs {
     pool: Option<CodePool>,
     conditions: Conditions,
     lack: Option<String>,
+    /// Held for reading by every program, for writing by one that is run alone.
+    alone: RwLock<()>,
 }
+
+/// How often a program that ends its sandbox is run alone before it is at fault itself.
+const ALONE_RUNS: u32 = 2;
 
 impl Programs {
     /// Opens the sandbox. Blocks for about a tenth of a second.
@@ -68,22 +87,23 @@ impl Programs {
                 (!names.is_empty()).then(|| format!("no {}", names.join(", no ")))
             }
         };
-        // A verdict that was made without a sandbox does not stand in the way of one that is made with it.
-        let programs = serde_json::json!({
-            "time_limit_s": settings.time_limit_s,
-            "memory_limit_mib": settings.memory_limit_mib,
-            "output_limit_kib": settings.output_limit_kib,
-            "sandbox": lack,
-        });
-        let conditions = Conditions { evaluated: settings.evaluated, programs };
-        Self { pool: Some(pool), conditions, lack }
+        let conditions = conditions(settings, lack.as_deref());
+        Self { pool: Some(pool), conditions, lack, alone: RwLock::default() }
+    }
+
+    /// Stands for the programs of an earlier start, whose sandbox lacked this: their verdicts can be found, and none can be
+    /// made.
+    #[must_use]
+    pub fn of_earlier(settings: &VerifySettings, lack: Option<String>) -> Self {
+        let conditions = conditions(settings, lack.as_deref());
+        Self { pool: None, conditions, lack, alone: RwLock::default() }
     }
 
     /// Stands for the programs of a run that has none.
     #[must_use]
     pub fn none(settings: &VerifySettings) -> Self {
         let conditions = Conditions { evaluated: settings.evaluated, programs: serde_json::Value::Null };
-        Self { pool: None, conditions, lack: None }
+        Self { pool: None, conditions, lack: None, alone: RwLock::default() }
     }
 
     /// Returns everything besides query and response that decides a verdict.
@@ -98,12 +118,40 @@ impl Programs {
         self.lack.as_deref()
     }
 
-    /// Runs a program with its tests, without blocking.
+    /// Runs a program with its tests, without blocking. One that ends its sandbox is run again, alone; if it does so each
+    /// time, though a harmless program is run well between, nothing can verify it, and that is its verdict.
     ///
     /// # Errors
     /// [`RunError::Sandbox`] if the machine fails: such a verdict is no fact.
     pub async fn verify(&self, case: CodeCase) -> Result<Verdict, RunError> {
         let pool = self.pool.as_ref().ok_or_else(|| RunError::Internal("programs without a sandbox".to_owned()))?;
-        pool.verify(case).await.0.map_err(RunError::Sandbox)
+        let fault = {
+            let _together = self.alone.read().await;
+            match pool.verify(case.clone()).await.0 {
+                Ok(verdict) => return Ok(verdict),
+                Err(fault) => fault,
+            }
+        };
+        tracing::warn!("{fault}; the program is run again, alone");
+        let _alone = self.alone.write().await;
+        for _ in 0..ALONE_RUNS {
+            if let Ok(verdict) = pool.verify(case.clone()).await.0 {
+                return Ok(verdict);
+            }
+            // What fails at a harmless program as well is the machine.
+            pool.verify(harmless()).await.0.map_err(RunError::Sandbox)?;
+        }
+        Ok(Verdict::unverifiable(UnverifiableCause::SandboxFailed, None))
+    }
+}
+
+/// A program that any sandbox can run.
+fn harmless() -> CodeCase {
+    CodeCase {
+        tests: vec!["assert f() == 1".to_owned()],
+        test_imports: Vec::new(),
+        entry_point: None,
+        question: "Write f, which returns 1.".to_owned(),
+        response: "```python\ndef f():\n    return 1\n```".to_owned(),
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::rows::Outcome;
+use super::outcome::Outcome;
+use super::watchdog::{Place, Whereabouts};
 use crate::domain::{ByMode, Mode, PassCounts, Verdict};
 use crate::engine::EngineStats;
 
@@ -15,6 +16,9 @@ pub struct Progress {
     total: u64,
     /// Rows that were settled before this start.
     settled_before: AtomicU64,
+    /// Rows that are known to be settled by what earlier starts stored, come to or not.
+    resumed_at: AtomicU64,
+    notice: Mutex<Option<String>>,
     settled: AtomicU64,
     samples: AtomicU64,
     think_on: AtomicU64,
@@ -22,6 +26,7 @@ pub struct Progress {
     judge_calls: AtomicU64,
     judge_calls_ended: AtomicU64,
     spend: Mutex<Spend>,
+    whereabouts: Whereabouts,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +64,10 @@ pub struct Snapshot {
     pub elapsed_s: f64,
     /// Seconds to the end at the present pace, once there is one.
     pub remaining_s: Option<f64>,
+    /// Rows settled per second since this start.
+    pub queries_per_second: f64,
+    /// What holds the run up, if something does.
+    pub notice: Option<String>,
 }
 
 impl Progress {
@@ -69,6 +78,8 @@ impl Progress {
             started: Instant::now(),
             total,
             settled_before: AtomicU64::new(0),
+            resumed_at: AtomicU64::new(0),
+            notice: Mutex::default(),
             settled: AtomicU64::new(0),
             samples: AtomicU64::new(0),
             think_on: AtomicU64::new(0),
@@ -76,6 +87,7 @@ impl Progress {
             judge_calls: AtomicU64::new(0),
             judge_calls_ended: AtomicU64::new(0),
             spend: Mutex::default(),
+            whereabouts: Whereabouts::default(),
         }
     }
 
@@ -88,7 +100,34 @@ impl Progress {
         }
     }
 
+    /// Returns who waits for what.
+    pub(super) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
+    }
+
+    /// Awaits `future`, and says meanwhile that it waits at a place.
+    pub(super) async fn at<T>(&self, place: Place, future: impl Future<Output = T>) -> T {
+        self.whereabouts.at(place, future).await
+    }
+
+    /// Tells that a response is stored.
+    pub(super) fn sampled(&self) {
+        self.whereabouts.arrived();
+    }
+
+    /// Says how many rows are settled by what earlier starts stored: they are no work of this one.
+    pub fn resume_at(&self, rows: u64) {
+        self.resumed_at.store(rows, Ordering::Relaxed);
+    }
+
+    /// Says what holds the run up, in place of rates; nothing once it goes on.
+    pub fn set_notice(&self, notice: Option<String>) {
+        // Whoever poisoned it left a whole text or none.
+        *self.notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = notice;
+    }
+
     pub(super) fn settled(&self, outcome: &Outcome) {
+        self.whereabouts.arrived();
         self.settled.fetch_add(1, Ordering::Relaxed);
         if let Outcome::Sample(sample) = outcome {
             self.samples.fetch_add(1, Ordering::Relaxed);
@@ -97,6 +136,7 @@ impl Progress {
     }
 
     pub(super) fn verified(&self, mode: Mode, verdict: &Verdict) {
+        self.whereabouts.arrived();
         self.pass[mode].sampled.fetch_add(1, Ordering::Relaxed);
         self.pass[mode].correct.fetch_add(u64::from(verdict.is_correct()), Ordering::Relaxed);
     }
@@ -106,6 +146,7 @@ impl Progress {
     }
 
     pub(super) fn judge_call_ended(&self) {
+        self.whereabouts.arrived();
         self.judge_calls_ended.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -129,7 +170,8 @@ impl Progress {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let count = |counter: &AtomicU64| u32::try_from(read(counter)).unwrap_or(u32::MAX);
         let elapsed_s = self.started.elapsed().as_secs_f64();
-        let (settled, before) = (read(&self.settled), read(&self.settled_before));
+        let before = read(&self.settled_before).max(read(&self.resumed_at));
+        let settled = read(&self.settled).max(before);
         let new = settled.saturating_sub(before);
         let pace = (new > 0).then(|| elapsed_s / new as f64);
         let spend = *self.spend.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -146,6 +188,8 @@ impl Progress {
             spend_usd: (!spend.is_unknown).then_some(spend.usd),
             tokens_per_second: read(&engine.sampled_tokens) as f64 / elapsed_s.max(1e-3),
             elapsed_s,
+            queries_per_second: new as f64 / elapsed_s.max(1e-3),
+            notice: self.notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             remaining_s: pace.map(|pace| pace * self.total.saturating_sub(settled) as f64),
         }
     }

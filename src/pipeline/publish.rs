@@ -11,19 +11,25 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use futures::stream::{StreamExt, TryStreamExt};
 
+use super::actors::Actors;
 use super::context::Context;
 use super::error::RunError;
-use super::judging::{self, PendingJudgement};
+use super::identity::Run;
+use super::judging::{self, Asked, PendingJudgement};
 use super::limits;
-use super::rows::{self, Outcome, Sample, SettledRow, Settling};
+use super::outcome::{Outcome, Sample};
+use super::rows::{self, SettledRow, Settling};
 use super::sensitivity::Sensitivity;
 use super::usage;
+use crate::http::left_out::Side;
 use crate::judge::JudgeKind;
 use crate::judge::check::Neighbours;
 use crate::ledger::{Fact, Reader, ShardRecord};
+use crate::policy::Policy;
+use crate::shards::seal::{self, Comment, sealed};
 use crate::shards::{
-    self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, PolicyIdentity, Provenance, RolloutRow,
-    SampleRow, ShardError, Table, TableWriter,
+    self, CardFacts, Counts, ExclusionRow, FileEntry, FileState, Manifest, Provenance, Publisher, RolloutRow,
+    SampleRow, SampledModel, ShardError, Table, TableWriter,
 };
 use crate::sys::memory;
 
@@ -34,27 +40,38 @@ use crate::sys::memory;
 /// [`RunError`] if the ledger or a file cannot be read.
 pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
     let mut intact: BTreeMap<u64, usize> = BTreeMap::new();
-    let superseded = reader.superseded_shards(&context.run.fingerprint)?;
+    let superseded = reader.superseded_shards(&context.run.record.fingerprint)?;
     let is_explained = |name: &str, found: &str| {
         superseded.iter().any(|other| other.file_name == name && other.sha256.eq_ignore_ascii_case(found))
     };
-    for record in reader.shards(&context.run.fingerprint)? {
-        match context.publisher.verify(&record.file_name, &record.sha256)? {
+    for record in reader.shards(&context.run.record.fingerprint)? {
+        match context.stores.publisher.verify(&record.file_name, &record.sha256)? {
             FileState::Intact => *intact.entry(record.index).or_default() += 1,
             FileState::Missing => tracing::warn!("{} is missing and will be written again", record.file_name),
             // The directory was run with other settings in between: that run's facts can give its file again.
             FileState::Different { found } if is_explained(&record.file_name, &found) => {}
-            FileState::Different { found } => move_aside(context, &record.file_name, &found)?,
+            FileState::Different { found } => move_aside(&context.stores.publisher, &record.file_name, &found)?,
         }
+    }
+    // What is gathered while shards are built is gathered over all of them: files that a start left are written again.
+    if context.sensitivity.is_some() {
+        return Ok(Vec::new());
     }
     Ok(intact.into_iter().filter(|(_, files)| *files == Table::ALL.len()).map(|(index, _)| index).collect())
 }
 
-fn move_aside(context: &Context, name: &str, found: &str) -> Result<(), RunError> {
-    // The new name ends in something that no view's glob matches.
-    let aside = format!("{name}.changed-{}", found.get(..12).unwrap_or(found));
+fn move_aside(publisher: &Publisher, name: &str, found: &str) -> Result<(), RunError> {
+    let aside = seal::aside(name, found);
     tracing::warn!("{name} is not what was published; it is kept as {aside} and written again");
-    Ok(context.publisher.rename(name, &aside)?)
+    Ok(publisher.rename(name, &aside)?)
+}
+
+/// Moves a file aside that stands where a shard's file goes and that no run wrote.
+fn keep_stranger(publisher: &Publisher, reader: &Reader, name: &str) -> Result<(), RunError> {
+    match publisher.hash(name)? {
+        Some(found) if !reader.explains(name, &found)? => move_aside(publisher, name, &found),
+        _ => Ok(()),
+    }
 }
 
 /// A shard as its facts give it.
@@ -73,7 +90,7 @@ enum Closing {
 /// [`RunError`] if facts are missing, the judge cannot be asked, or a file cannot be written; what was published before
 /// stands.
 pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> {
-    let range = context.shard_range(index);
+    let range = context.run.shard_range(index);
     let (start, end) = (range.start, range.end);
     let context = &context;
     let files = loop {
@@ -82,11 +99,30 @@ pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> 
             Closing::Pending(pending) => ask_again(context, pending).await?,
         }
     };
+    let records = put_files(context, index, files).await?;
+    context.stores.ledger.commit(records.into_iter().map(Fact::Shard).collect()).await?;
+    context.actors.blocking.run(memory::return_freed).await?;
+    tracing::info!("published shard {index} (input rows {start} to {})", end.saturating_sub(1));
+    Ok(())
+}
+
+/// Makes the files of a shard durable under their names: all of it, or what is settled of it so far, which is written
+/// again later. Returns what was written.
+///
+/// # Errors
+/// [`RunError`] if a file cannot be written.
+pub(super) async fn put_files(
+    context: &Arc<Context>,
+    index: u64,
+    files: Vec<(Table, Bytes, u64)>,
+) -> Result<Vec<ShardRecord>, RunError> {
+    let range = context.run.shard_range(index);
+    let (start, end) = (range.start, range.end);
     let mut shard = Vec::with_capacity(Table::ALL.len());
     for (table, bytes, rows) in files {
         let file_name = table.file_name(u32::try_from(index).unwrap_or(u32::MAX));
         let record = ShardRecord {
-            fingerprint: context.run.fingerprint.clone(),
+            fingerprint: context.run.record.fingerprint.clone(),
             table: table.name().to_owned(),
             index,
             file_name,
@@ -100,42 +136,61 @@ pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> 
     }
     // A start that ends before the files have their rows leaves files that are explained all the same, so that a later
     // configuration can tell them from a stranger's and remove them.
-    let records = || shard.iter().map(|(record, _)| record.clone());
-    context.ledger.commit(records().map(Fact::ShardBegun).collect()).await?;
+    context.stores.ledger.commit(shard.iter().map(|(record, _)| Fact::ShardBegun(record.clone())).collect()).await?;
     for (record, bytes) in &shard {
-        context.publisher.put(&record.file_name, bytes.clone()).await?;
+        let name = record.file_name.clone();
+        context.read(move |context, reader| keep_stranger(&context.stores.publisher, reader, &name)).await?;
+        context.stores.publisher.put(&record.file_name, bytes.clone()).await?;
     }
-    context.ledger.commit(records().map(Fact::Shard).collect()).await?;
-    drop(shard);
-    context.blocking.run(memory::return_freed).await?;
-    tracing::info!("published shard {index} (input rows {start} to {})", end.saturating_sub(1));
-    Ok(())
+    Ok(shard.into_iter().map(|(record, _)| record).collect())
 }
 
 async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Result<(), RunError> {
     tracing::debug!("{} justifications nearly repeat an earlier query's and are asked for again", pending.len());
-    let asks = pending.into_iter().map(|mut pending| async move { judging::judge(context, &mut pending).await });
-    let bound = limits::judging_queries_max(&context.settings);
-    futures::stream::iter(asks).buffer_unordered(bound).try_collect::<Vec<()>>().await.map(drop)
+    let asks = pending.into_iter().map(|mut pending| async move {
+        let asked = judging::judge(context, &mut pending).await?;
+        Ok::<_, RunError>((asked == Asked::Suspect).then_some(pending))
+    });
+    let bound = limits::judging_queries_max(&context.run.settings);
+    let asked: Vec<Option<PendingJudgement>> =
+        futures::stream::iter(asks).buffer_unordered(bound).try_collect().await?;
+    // Other shards are closed meanwhile, so that nobody can be asked alone here: patience bounds it.
+    for mut suspect in asked.into_iter().flatten() {
+        loop {
+            if let Some(breaker) = &context.actors.judge_breaker {
+                breaker.acquit(&suspect.posed.query.id.0);
+            }
+            if judging::judge(context, &mut suspect).await? == Asked::Settled {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The files of a shard while its rows are written to them.
-struct ShardWriter {
+pub(super) struct ShardWriter {
     samples: TableWriter<SampleRow>,
     rollouts: TableWriter<RolloutRow>,
     exclusions: TableWriter<ExclusionRow>,
 }
 
 impl ShardWriter {
-    fn new(provenance: &Provenance) -> Result<Self, ShardError> {
+    pub(super) fn new(run: &Run, policy: &Policy) -> Result<Self, ShardError> {
+        let policy = policy.identity();
+        let provenance = Provenance {
+            policy_model: policy.model.clone(),
+            policy_revision: policy.revision.clone(),
+            prompt_version: run.prompt_version.clone(),
+        };
         Ok(Self {
-            samples: TableWriter::new(Table::Samples, provenance)?,
-            rollouts: TableWriter::new(Table::Rollouts, provenance)?,
-            exclusions: TableWriter::new(Table::Exclusions, provenance)?,
+            samples: TableWriter::new(Table::Samples, &provenance)?,
+            rollouts: TableWriter::new(Table::Rollouts, &provenance)?,
+            exclusions: TableWriter::new(Table::Exclusions, &provenance)?,
         })
     }
 
-    fn push(&mut self, settled: SettledRow) -> Result<(), ShardError> {
+    pub(super) fn push(&mut self, settled: SettledRow) -> Result<(), ShardError> {
         for rollout in settled.rollouts {
             self.rollouts.push(rollout)?;
         }
@@ -145,7 +200,7 @@ impl ShardWriter {
         }
     }
 
-    fn finish(self) -> Result<Vec<(Table, Bytes, u64)>, ShardError> {
+    pub(super) fn finish(self) -> Result<Vec<(Table, Bytes, u64)>, ShardError> {
         let Self { samples, rollouts, exclusions } = self;
         let files = [
             (Table::Samples, samples.finish()?),
@@ -159,19 +214,21 @@ impl ShardWriter {
 /// Settles the rows of a shard in order and writes each as it is settled. Behind the first that is not settled for good
 /// nothing is written, nor added to what later texts are measured against.
 fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<Closing, RunError> {
-    let kind = context.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
+    let kind = context.actors.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
     let mut neighbours = Arc::new(Neighbours::new(kind));
     // Of the round that closes the shard alone, or queries would count twice.
-    let mut sensitivity = context.sensitivity.as_ref().map(|_| Sensitivity::new(&context.settings));
+    let mut sensitivity = context.sensitivity.as_ref().map(|_| Sensitivity::new(&context.run.settings));
     let mut pending: Vec<PendingJudgement> = Vec::new();
-    let policy = context.policy.identity();
-    let mut writer = ShardWriter::new(&Provenance {
-        policy_model: policy.model.clone(),
-        policy_revision: policy.revision.clone(),
-        prompt_version: context.prompt_version.clone(),
-    })?;
-    for row in reader.intake(&context.run.input_digest, start, end)? {
-        let settled = match rows::settle_among(context, reader, row, Some(&neighbours), sensitivity.as_mut())? {
+    let mut writer = ShardWriter::new(&context.run, &context.actors.policy)?;
+    for row in reader.intake(&context.run.record.input_digest, start, end)? {
+        let settled = match rows::settle_among(
+            &context.run,
+            &context.actors,
+            reader,
+            row,
+            Some(&neighbours),
+            sensitivity.as_mut(),
+        )? {
             Settling::Done(settled) => settled,
             Settling::Pending(unsettled) => {
                 pending.push(*unsettled);
@@ -236,64 +293,134 @@ fn count_rows(
 /// # Errors
 /// [`RunError`] if a file cannot be read or written.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
+    context
+        .read(|context, reader| remove_superseded(&context.stores.publisher, reader, &context.run.record.fingerprint))
+        .await?;
+    put_companions(context).await
+}
+
+/// Writes what stands beside the shards and describes them as they are: views, manifest, card, the judge's usage.
+///
+/// # Errors
+/// [`RunError`] if a file cannot be read or written.
+pub(super) async fn put_companions(context: &Arc<Context>) -> Result<Counts, RunError> {
     let (manifest, judge_models) = context.read(describe).await?;
-    let spend = context.read(|context, reader| usage::spend(reader, &context.settings)).await?;
-    let license = context.settings.output.license.clone();
+    let spend = context.read(|context, reader| usage::spend(reader, &context.run.settings)).await?;
+    let license = context.run.settings.output.license.clone();
     let card = shards::card(&manifest, &CardFacts { judge_models, license: (!license.is_empty()).then_some(license) });
     let files = [
         (shards::SPEND_FILE, Bytes::from(spend.to_json())),
-        (shards::VIEWS_FILE, Bytes::from_static(shards::VIEWS_SQL.as_bytes())),
-        (shards::CARD_FILE, Bytes::from(card)),
+        (shards::VIEWS_FILE, Bytes::from(sealed(shards::VIEWS_SQL, Comment::Sql))),
+        (shards::CARD_FILE, Bytes::from(sealed(&card, Comment::Markup))),
         (shards::MANIFEST_FILE, manifest.to_json()),
     ];
     for (name, bytes) in files {
-        context.publisher.put(name, bytes).await?;
+        let new = bytes.clone();
+        context.read(move |context, _| keep_edited(&context.stores.publisher, name, &new)).await?;
+        context.stores.publisher.put(name, bytes).await?;
     }
     Ok(manifest.counts)
 }
 
-fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>), RunError> {
-    let records = reader.shards(&context.run.fingerprint)?;
-    remove_superseded(context, reader, &records)?;
-    let mut judges: Vec<String> = Vec::new();
-    for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
-        let rows = context.publisher.read_columns(&record.file_name, &["judge_model"])?;
-        judges.extend(rows.into_iter().flatten().flatten());
-        judges.sort_unstable();
-        judges.dedup();
+/// Moves a file aside that somebody edited since it was written, before it is written again.
+fn keep_edited(publisher: &Publisher, name: &str, new: &[u8]) -> Result<(), RunError> {
+    let Some(found) = publisher.read(name)? else { return Ok(()) };
+    let is_own = match name {
+        // Nobody writes by hand what programs read.
+        shards::SPEND_FILE | shards::MANIFEST_FILE => true,
+        _ => seal::is_sealed(&found),
+    };
+    if is_own || found == new {
+        return Ok(());
     }
-    let entry = |record: &ShardRecord| FileEntry {
+    let aside = seal::aside(name, &shards::sha256(&found));
+    tracing::warn!("{name} was edited; it is kept as {aside} and written again");
+    Ok(publisher.rename(name, &aside)?)
+}
+
+/// Returns the records of the files that hold a part of a shard: those that stand in the directory, of a shard that is
+/// not published whole. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the ledger or a file cannot be read.
+pub fn partial_records(
+    publisher: &Publisher,
+    reader: &Reader,
+    fingerprint: &str,
+    whole: &[ShardRecord],
+) -> Result<Vec<ShardRecord>, RunError> {
+    let is_whole =
+        |begun: &ShardRecord| whole.iter().any(|record| record.index == begun.index && record.table == begun.table);
+    let mut by_name: BTreeMap<String, Vec<ShardRecord>> = BTreeMap::new();
+    for record in reader.begun_shards(fingerprint)?.into_iter().filter(|record| !is_whole(record)) {
+        by_name.entry(record.file_name.clone()).or_default().push(record);
+    }
+    let mut found = Vec::new();
+    for (name, records) in by_name {
+        let hash = publisher.hash(&name)?;
+        found.extend(records.into_iter().find(|record| hash.as_ref() == Some(&record.sha256)));
+    }
+    Ok(found)
+}
+
+fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>), RunError> {
+    let whole = reader.shards(&context.run.record.fingerprint)?;
+    let parts = partial_records(&context.stores.publisher, reader, &context.run.record.fingerprint, &whole)?;
+    let entry = |record: &ShardRecord, partial: bool| FileEntry {
         name: record.file_name.clone(),
         sha256: record.sha256.clone(),
         rows: record.rows,
         bytes: record.bytes,
         first_ordinal: record.first_ordinal,
         end_ordinal: record.end_ordinal,
+        partial,
     };
-    let policy = context.policy.identity();
+    let files = whole.iter().map(|record| entry(record, false)).chain(parts.iter().map(|record| entry(record, true)));
+    let files: Vec<FileEntry> = files.collect();
+    let records: Vec<ShardRecord> = whole.into_iter().chain(parts).collect();
+    let mut judges: Vec<String> = Vec::new();
+    for record in records.iter().filter(|record| record.table == Table::Samples.name()) {
+        let rows = context.stores.publisher.read_columns(&record.file_name, &["judge_model"])?;
+        judges.extend(rows.into_iter().flatten().flatten());
+        judges.sort_unstable();
+        judges.dedup();
+    }
+    let policy = context.actors.policy.identity();
+    let counts =
+        count_rows(&records, context.run.rows, |name| context.stores.publisher.read_columns(name, &["reason"]))?;
     let manifest = Manifest {
         thinkloom_version: env!("CARGO_PKG_VERSION").to_owned(),
         tables_version: shards::TABLES_VERSION,
-        fingerprint: context.run.fingerprint.clone(),
-        identity: context.identity.parts().clone(),
-        policy: PolicyIdentity { model: policy.model.clone(), revision: policy.revision.clone() },
-        prompt_version: context.prompt_version.clone(),
-        counts: count_rows(&records, context.rows, |name| context.publisher.read_columns(name, &["reason"]))?,
-        files: records.iter().map(entry).collect(),
+        fingerprint: context.run.record.fingerprint.clone(),
+        identity: context.run.identity.parts().clone(),
+        policy: SampledModel { model: policy.model.clone(), revision: policy.revision.clone() },
+        prompt_version: context.run.prompt_version.clone(),
+        left_out: left_out(&context.actors),
+        outstanding: context.run.rows.saturating_sub(counts.samples + counts.exclusions),
+        counts,
+        files,
     };
     Ok((manifest, judges))
 }
 
+/// Returns which keys are left out of requests, by side.
+fn left_out(actors: &Actors) -> BTreeMap<String, Vec<String>> {
+    let judge = actors.judge.as_ref().map(|judge| judge.left_out()).unwrap_or_default();
+    let sides = [(Side::Policy, actors.policy.left_out()), (Side::Judge, judge)];
+    sides.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(side, keys)| (side.name().to_owned(), keys)).collect()
+}
+
 /// Removes files that an earlier configuration published and the present one does not have: views read every shard in
 /// the directory, and must not mix runs. Only files that the ledger explains to the byte are removed.
-fn remove_superseded(context: &Context, reader: &Reader, current: &[ShardRecord]) -> Result<(), RunError> {
-    for record in reader.superseded_shards(&context.run.fingerprint)? {
+fn remove_superseded(publisher: &Publisher, reader: &Reader, fingerprint: &str) -> Result<(), RunError> {
+    let current = reader.shards(fingerprint)?;
+    for record in reader.superseded_shards(fingerprint)? {
         let is_current = current.iter().any(|current| current.file_name == record.file_name);
-        if is_current || context.publisher.verify(&record.file_name, &record.sha256)? != FileState::Intact {
+        if is_current || publisher.verify(&record.file_name, &record.sha256)? != FileState::Intact {
             continue;
         }
         tracing::info!("removing {}, which an earlier configuration published", record.file_name);
-        context.publisher.remove(&record.file_name)?;
+        publisher.remove(&record.file_name)?;
     }
     Ok(())
 }

@@ -4,23 +4,29 @@
 //! The new directory holds a copy of the ledger and goes on by itself: `status --check` accepts it, and `run` can make
 //! good later what stored facts lack. Because that is another matter than a run of the same settings, its identity
 //! says that only stored facts were read.
+//!
+//! Until it is finished the directory says what was begun in it, so that the same command goes on wherever it ended.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Judging, StoredOptions};
+use super::context::Context;
+use super::directory::refuse_foreign;
 use super::error::RunError;
+use super::open_stored::StoredOptions;
 use super::opening::{open_stored_judge, restore_policy};
+use super::options::Judging;
 use super::run::run;
 use super::sensitivity::SensitivityRow;
 use crate::config::{self, Settings};
 use crate::ledger::{self, Reader, RunRecord};
-use crate::shards::{Counts, Table, read_columns};
-use crate::sys::files::lock_dir;
+use crate::shards::{Counts, Table, read_columns, remove_staged};
+use crate::sys::files::{DirError, LOCK_PATIENCE, lock_dir_patiently};
+use crate::sys::staged;
 
 /// What is to be decided again, and how.
 #[derive(Debug, Clone)]
@@ -113,24 +119,32 @@ pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Resu
             return Err(fault(&dir, format!("{key} decides what is sampled, and nothing is sampled here"), hint));
         }
         let ledger_path = out_dir.join(ledger::FILE_NAME);
-        if ledger_path.exists() || out_dir.join("data").exists() {
-            return Err(fault(
-                &out_dir,
-                "there is a dataset in it already".to_owned(),
-                "remove it, or choose another directory with -o",
-            ));
-        }
+        let begun = Begun { fingerprint: last.fingerprint.clone(), settings: settings.clone() };
+        check_place(&out_dir, &begun)?;
         // Refuses what cannot be opened before anything is written, so that the same command can be tried again.
         open_stored_judge(&settings, &restore_policy(&settings, &last, &reader)?, judging)?;
-        let lock = lock_dir(&out_dir)?;
-        copy_ledger(&reader, &ledger_path)?;
+        let lock = lock_dir_patiently(&out_dir, LOCK_PATIENCE, || stop.is_cancelled())?;
+        // Another process may have begun, or finished, while this one waited for the lock.
+        let goes_on = check_place(&out_dir, &begun)?;
+        if goes_on {
+            tracing::info!("going on with what was begun in {}", out_dir.display());
+        }
+        begun.write(&out_dir)?;
+        for name in remove_staged(&out_dir)? {
+            tracing::info!("removed {name}, which a selection that was killed had not finished writing");
+        }
+        // What is there already may hold replies that were paid for.
+        if !ledger_path.exists() {
+            copy_ledger(&reader, &ledger_path)?;
+        }
         let options = StoredOptions { dir: out_dir, settings, last: last.clone(), judging };
         Ok((Context::open_stored(options, lock, stop)?, last))
     };
     let opened = tokio::task::spawn_blocking(open).await.map_err(|error| RunError::Internal(error.to_string()))??;
     let (context, last) = (Arc::new(opened.0), opened.1);
     let summary = run(&context).await?;
-    let fingerprint = context.run.fingerprint.clone();
+    Begun::remove(&context.run.dir)?;
+    let fingerprint = context.run.record.fingerprint.clone();
     let compare = move || -> Result<Diff, RunError> {
         let before = Selection::read(&old_dir, &last.fingerprint)?;
         let after = Selection::read(&new_dir, &fingerprint)?;
@@ -149,16 +163,90 @@ pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Resu
     })
 }
 
+/// Returns whether this selection was begun in a directory before; refuses one that holds anything else.
+fn check_place(out_dir: &Path, begun: &Begun) -> Result<bool, RunError> {
+    let fault = |problem: &str, hint: &str| RunError::Redecide {
+        dir: out_dir.display().to_string(),
+        problem: problem.to_owned(),
+        hint: hint.to_owned(),
+    };
+    match Begun::read(out_dir)? {
+        Some(found) if found == *begun => Ok(true),
+        Some(_) => Err(fault(
+            "another selection was begun in it and not finished: of another run, or with other settings",
+            "give the settings that it was begun with, remove it, or choose another directory with -o",
+        )),
+        None => {
+            refuse_foreign(out_dir)?;
+            if out_dir.join(ledger::FILE_NAME).exists() || out_dir.join("data").exists() {
+                let hint = "remove it, or choose another directory with -o";
+                return Err(fault("there is a dataset in it already", hint));
+            }
+            Ok(false)
+        }
+    }
+}
+
 /// Copies a ledger under another name first, so that half a copy is never taken for a ledger.
 fn copy_ledger(reader: &Reader, path: &Path) -> Result<(), RunError> {
     let part = path.with_extension("part");
     let unwritable = |source| crate::shards::ShardError::Unreadable { path: part.clone(), source };
-    match std::fs::remove_file(&part) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(error).into()),
-        _ => {}
+    for left in [part.clone(), part.with_extension("part-journal")] {
+        match std::fs::remove_file(&left) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(error).into()),
+            _ => {}
+        }
     }
     reader.copy_to(&part)?;
-    std::fs::rename(&part, path).map_err(|error| unwritable(error).into())
+    // SQLite leaves a copy to the system; it replaces nothing, but a run builds on it.
+    let kept = std::fs::File::open(&part).and_then(|copy| copy.sync_all());
+    let kept =
+        kept.and_then(|()| std::fs::rename(&part, path)).and_then(|()| staged::sync_dir(staged::parent_of(path)));
+    kept.map_err(|error| unwritable(error).into())
+}
+
+/// What stands in a directory in which a selection was begun, until it is finished: the same command goes on with it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Begun {
+    /// The fingerprint of the run that is decided again.
+    fingerprint: String,
+    /// The settings that decide.
+    settings: Settings,
+}
+
+impl Begun {
+    /// Its file; hidden, so that nobody takes it for a part of the dataset.
+    const FILE: &'static str = ".redecide";
+    /// What begins its name while it is written.
+    const STAGED_PREFIX: &'static str = ".thinkloom-redecide-";
+
+    fn error(dir: &Path, source: std::io::Error) -> RunError {
+        DirError::Io { path: dir.join(Self::FILE), source }.into()
+    }
+
+    /// Returns what was begun in a directory, if something was and was not finished.
+    fn read(dir: &Path) -> Result<Option<Self>, RunError> {
+        match std::fs::read(dir.join(Self::FILE)) {
+            // What cannot be read is of another version: it is another selection.
+            Ok(bytes) => Ok(Some(
+                serde_json::from_slice(&bytes)
+                    .unwrap_or_else(|_| Self { fingerprint: String::new(), settings: Settings::default() }),
+            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Self::error(dir, error)),
+        }
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), RunError> {
+        let text = serde_json::to_vec(self).map_err(|error| RunError::Internal(error.to_string()))?;
+        let written = staged::write_whole(&dir.join(Self::FILE), Self::STAGED_PREFIX, &text);
+        written.map_err(|error| Self::error(dir, error))
+    }
+
+    fn remove(dir: &Path) -> Result<(), RunError> {
+        let removed = std::fs::remove_file(dir.join(Self::FILE)).and_then(|()| staged::sync_dir(dir));
+        removed.map_err(|error| Self::error(dir, error))
+    }
 }
 
 /// Returns a key whose change needs responses that stored ones cannot stand for, if there is one.
@@ -170,6 +258,7 @@ fn needs_sampling(before: &Settings, after: &Settings) -> Option<String> {
         let mut settings = settings.clone();
         settings.sampling.samples_per_mode = 1;
         settings.sampling.budget = config::BudgetPolicy::Full;
+        settings.sampling.allow_unthinking = false;
         serde_json::to_value(&settings).unwrap_or_default()
     };
     let (before, after) = (comparable(before), comparable(after));

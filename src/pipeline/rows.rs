@@ -2,39 +2,25 @@
 
 use std::sync::Arc;
 
-use super::context::{Context, Facts};
+use super::actors::Actors;
 use super::error::RunError;
+use super::identity::Run;
 use super::journal;
 use super::judging::PendingJudgement;
+use super::options::Facts;
+use super::outcome::{Outcome, Sample};
 use super::plan::{self, Cell, Chosen, Justified, Next};
+use super::posed::Posed;
+use super::replies::{align_lengths, stored_rollout};
 use super::sensitivity::Sensitivity;
 use crate::category::category;
 use crate::config::PolicyBackend;
 use crate::domain::{ByMode, Exclusion, ExclusionReason, Mode, Query};
-use crate::engine::EngineError;
 use crate::judge::check::Neighbours;
 use crate::judge::{Conversation, Judge, Judged, Step};
 use crate::ledger::{IntakeRow, Reader};
-use crate::policy::PolicyError;
+use crate::policy::{Policy, PolicyError};
 use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
-
-/// What became of an input row.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It became a training row.
-    Sample(Sample),
-    /// It did not, for one reason.
-    Excluded(Exclusion),
-}
-
-/// A training row, with its mode for the counters.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    /// The mode.
-    pub mode: Mode,
-    /// The row.
-    pub row: Box<SampleRow>,
-}
 
 /// An input row that is settled: its outcome and all its responses.
 #[derive(Debug, Clone)]
@@ -49,29 +35,32 @@ pub struct SettledRow {
 ///
 /// # Errors
 /// [`RunError`] if the ledger cannot be read or the chat template refuses the query.
-pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<ByMode<Vec<Cell>>, RunError> {
-    let tasks = context.policy.tasks(query).map_err(PolicyError::from)?;
+pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) -> Result<ByMode<Vec<Cell>>, RunError> {
+    let Posed { query, .. } = posed;
+    let tasks = posed.tasks(&actors.policy)?;
     let mut cells = ByMode { on: Vec::new(), off: Vec::new() };
     let _snapshot = reader.snapshot()?;
     for (mode, tasks) in [(Mode::ThinkOn, tasks.on), (Mode::ThinkOff, tasks.off)] {
         for task in tasks {
-            let mut rollout = reader.rollout(&task.key)?;
-            let failures = match (&rollout, context.settings.policy.backend) {
+            let mut rollout = stored_rollout(reader, &task)?;
+            let failures = match (&rollout, run.settings.policy.backend) {
                 (Some(_), PolicyBackend::Candle) => Vec::new(),
-                _ => reader.rollout_failures(&task.key)?,
+                (Some(rollout), PolicyBackend::Openai) => reader.rollout_failures(&rollout.key)?,
+                (None, _) => reader.rollout_failures(&task.key)?,
             };
             // It came under a larger bound on attempts; under this one it would not have been asked for.
-            if failures.len() >= context.settings.policy.attempts_max as usize {
+            if failures.len() >= run.settings.policy.attempts_max as usize {
                 rollout = None;
             }
             let verdict = match &rollout {
-                Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, context.programs.conditions()))?,
+                Some(rollout) => reader.verdict(&plan::verdict_key(query, rollout, actors.programs.conditions()))?,
                 None => None,
             };
             let longer_than = if rollout.is_none() { reader.rollout_longer_than(&task.key)? } else { None };
             cells[mode].push(Cell { task, rollout, verdict, failures, longer_than });
         }
     }
+    align_lengths(&mut cells, run.settings.sampling.budget);
     Ok(cells)
 }
 
@@ -79,26 +68,24 @@ pub fn load_cells(context: &Context, reader: &Reader, query: &Query) -> Result<B
 ///
 /// # Errors
 /// [`RunError::Policy`] if the KV memory is too small, which is no fault of the query.
-pub fn unsampleable(context: &Context, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
+pub fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
     for cell in cells.on.first().into_iter().chain(cells.off.first()) {
-        match context.policy.check_fit(&cell.task) {
+        match policy.check_fit(&cell.task) {
             Ok(()) => {}
-            Err(error @ EngineError::PromptTooLong { .. }) => return Ok(Some(error.to_string())),
+            Err(error) if error.is_too_long() => return Ok(Some(error.to_string())),
             Err(error) => return Err(PolicyError::from(error).into()),
         }
     }
     Ok(None)
 }
 
-/// Settles an input row from facts alone.
+/// Settles a query from facts alone, whatever its neighbours' justifications say.
 ///
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
-pub fn settle(context: &Context, reader: &Reader, row: IntakeRow) -> Result<SettledRow, RunError> {
-    match settle_among(context, reader, row, None, None)? {
-        Settling::Done(settled) => Ok(settled),
-        Settling::Pending(pending) => Err(missing(&pending.query, "justification")),
-    }
+pub fn settle(run: &Run, actors: &Actors, reader: &Reader, posed: &Arc<Posed>) -> Result<Outcome, RunError> {
+    let cells = load_cells(run, actors, reader, posed)?;
+    conclude(run, actors, reader, posed, &cells)
 }
 
 /// What the facts say of an input row among its neighbours.
@@ -115,34 +102,131 @@ pub enum Settling {
 /// # Errors
 /// As [`settle`], but for a justification that is missing.
 pub fn settle_among(
-    context: &Context,
+    run: &Run,
+    actors: &Actors,
     reader: &Reader,
     row: IntakeRow,
     neighbours: Option<&Arc<Neighbours>>,
     sensitivity: Option<&mut Sensitivity>,
 ) -> Result<Settling, RunError> {
-    let query = match row {
+    let posed = match row {
         IntakeRow::Excluded(exclusion) => {
             return Ok(Settling::Done(SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() }));
         }
-        IntakeRow::Query(query) => query,
+        IntakeRow::Query(query) => Arc::new(Posed::new(query)),
     };
-    let cells = load_cells(context, reader, &query)?;
-    let outcome = match conclude_among(context, reader, &query, &cells, neighbours)? {
+    let query = &posed.query;
+    let cells = load_cells(run, actors, reader, &posed)?;
+    let outcome = match conclude_among(run, actors, reader, &posed, &cells, neighbours)? {
         Concluded::Done(outcome) => outcome,
         Concluded::Pending(pending) => return Ok(Settling::Pending(pending)),
+        Concluded::Lacks(what) => return Err(missing(query, what.name())),
     };
     if let Some(sensitivity) = sensitivity {
-        sensitivity.add(&query, &cells, &context.settings);
+        sensitivity.add(query, &cells, &run.settings);
     }
-    let cells = plan::drawn(&query, cells, &context.settings);
-    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(context, &query, &cells) }))
+    let cells = plan::drawn(query, cells, &run.settings);
+    Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(&actors.policy, query, &cells) }))
+}
+
+/// Facts that a query still lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Responses.
+    Responses,
+    /// Verdicts on responses that are there.
+    Verdicts,
+    /// A justification that passes.
+    Justification,
+}
+
+impl Lack {
+    /// Returns what is missing, in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Responses => "complete set of rollouts",
+            Self::Verdicts => "complete set of verdicts",
+            Self::Justification => "justification",
+        }
+    }
+}
+
+/// How an input row stands by the facts of this moment.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// It has its outcome.
+    Settled {
+        /// What became of it, with its responses if they are wanted.
+        row: SettledRow,
+        /// How many responses count for it.
+        responses: u64,
+    },
+    /// Work on it is left.
+    Open {
+        /// The query.
+        query: Box<Query>,
+        /// What it lacks next.
+        lack: Lack,
+        /// The responses that have their verdict.
+        rollouts: Vec<RolloutRow>,
+    },
+}
+
+/// Whether responses are wanted beside outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Responses {
+    /// They are.
+    Wanted,
+    /// They are not: it takes less time.
+    LeftOut,
+}
+
+/// Says how an input row stands, whatever it lacks; its justification must not nearly repeat its neighbours'.
+///
+/// # Errors
+/// [`RunError`] if the ledger cannot be read or the chat template refuses the query.
+pub fn standing(
+    run: &Run,
+    actors: &Actors,
+    reader: &Reader,
+    row: IntakeRow,
+    neighbours: &Arc<Neighbours>,
+    responses: Responses,
+) -> Result<Standing, RunError> {
+    let posed = match row {
+        IntakeRow::Excluded(exclusion) => {
+            let row = SettledRow { outcome: Outcome::Excluded(exclusion), rollouts: Vec::new() };
+            return Ok(Standing::Settled { row, responses: 0 });
+        }
+        IntakeRow::Query(query) => Arc::new(Posed::new(query)),
+    };
+    let query = &posed.query;
+    let cells = load_cells(run, actors, reader, &posed)?;
+    let lack = match conclude_among(run, actors, reader, &posed, &cells, Some(neighbours))? {
+        Concluded::Done(outcome) => {
+            let cells = plan::drawn(query, cells, &run.settings);
+            let is_graded = |cell: &&Cell| cell.rollout.is_some() && cell.verdict.is_some();
+            let count = cells.on.iter().chain(&cells.off).filter(is_graded).count() as u64;
+            let rollouts = match responses {
+                Responses::Wanted => rollout_rows(&actors.policy, query, &cells),
+                Responses::LeftOut => Vec::new(),
+            };
+            return Ok(Standing::Settled { row: SettledRow { outcome, rollouts }, responses: count });
+        }
+        Concluded::Pending(_) => Lack::Justification,
+        Concluded::Lacks(lack) => lack,
+    };
+    let rollouts =
+        if responses == Responses::Wanted { rollout_rows(&actors.policy, query, &cells) } else { Vec::new() };
+    Ok(Standing::Open { query: Box::new(query.clone()), lack, rollouts })
 }
 
 /// What the facts say of a query among its neighbours.
 enum Concluded {
     Done(Outcome),
     Pending(Box<PendingJudgement>),
+    Lacks(Lack),
 }
 
 /// Concludes from facts alone what becomes of a query, whatever its neighbours' justifications say.
@@ -150,49 +234,54 @@ enum Concluded {
 /// # Errors
 /// [`RunError::Internal`] if facts are missing, unless stored ones are all there is to go by.
 pub fn conclude(
-    context: &Context,
+    run: &Run,
+    actors: &Actors,
     reader: &Reader,
-    query: &Query,
+    posed: &Arc<Posed>,
     cells: &ByMode<Vec<Cell>>,
 ) -> Result<Outcome, RunError> {
-    match conclude_among(context, reader, query, cells, None)? {
+    let query = &posed.query;
+    match conclude_among(run, actors, reader, posed, cells, None)? {
         Concluded::Done(outcome) => Ok(outcome),
-        Concluded::Pending(pending) => Err(missing(&pending.query, "justification")),
+        Concluded::Pending(_) => Err(missing(query, Lack::Justification.name())),
+        Concluded::Lacks(lack) => Err(missing(query, lack.name())),
     }
 }
 
 fn conclude_among(
-    context: &Context,
+    run: &Run,
+    actors: &Actors,
     reader: &Reader,
-    query: &Query,
+    posed: &Arc<Posed>,
     cells: &ByMode<Vec<Cell>>,
     neighbours: Option<&Arc<Neighbours>>,
 ) -> Result<Concluded, RunError> {
+    let query = &posed.query;
     let excluded = |reason, detail| Outcome::Excluded(plan::exclude(query, reason, detail));
-    let outcome = match plan::next(query, cells, &context.settings) {
-        Next::Sample(wanted) if context.facts == Facts::Stored => {
+    let outcome = match plan::next(query, cells, &run.settings) {
+        Next::Sample(wanted) if run.facts == Facts::Stored => {
             excluded(ExclusionReason::NotStored, not_stored(wanted.len()))
         }
-        Next::Sample(_) => match unsampleable(context, cells)? {
+        Next::Sample(_) => match unsampleable(&actors.policy, cells)? {
             Some(detail) => excluded(ExclusionReason::PromptTooLong, detail),
-            None => return Err(missing(query, "complete set of rollouts")),
+            None => return Ok(Concluded::Lacks(Lack::Responses)),
         },
-        Next::Verify(_) => return Err(missing(query, "complete set of verdicts")),
+        Next::Verify(_) => return Ok(Concluded::Lacks(Lack::Verdicts)),
         Next::Excluded(reason, detail) => excluded(reason, detail),
         Next::Justify(chosen) => {
-            let justified = match &context.judge {
+            let justified = match &actors.judge {
                 None => Ok(Justified::None),
-                Some(judge) => match judged(context, reader, judge.as_ref(), query, &chosen, neighbours)? {
-                    Ok(judged) => Justified::new(judged, context.settings.judge.on_rejected),
-                    Err(_) if !context.asks_judge() => Ok(Justified::Outstanding),
+                Some(judge) => match judged(run, reader, judge.as_ref(), query, &chosen, neighbours)? {
+                    Ok(judged) => Justified::new(judged, run.settings.judge.on_rejected),
+                    Err(_) if !run.asks_judge() => Ok(Justified::Outstanding),
                     Err(conversation) => {
-                        let (query, judge) = (query.clone(), Arc::clone(judge));
-                        return Ok(Concluded::Pending(Box::new(PendingJudgement { query, conversation, judge })));
+                        let (posed, judge) = (Arc::clone(posed), Arc::clone(judge));
+                        return Ok(Concluded::Pending(Box::new(PendingJudgement { posed, conversation, judge })));
                     }
                 },
             };
             match justified {
-                Ok(justified) => finish(context, query, &chosen, &justified),
+                Ok(justified) => finish(run, &actors.policy, query, &chosen, &justified),
                 Err((reason, detail)) => excluded(reason, detail),
             }
         }
@@ -215,20 +304,20 @@ pub fn not_stored(missing: usize) -> String {
 /// # Errors
 /// [`RunError`] if the ledger cannot be read.
 pub fn judged(
-    context: &Context,
+    run: &Run,
     reader: &Reader,
     judge: &dyn Judge,
     query: &Query,
     chosen: &Chosen<'_>,
     neighbours: Option<&Arc<Neighbours>>,
 ) -> Result<Result<Judged, Conversation>, RunError> {
-    let mut conversation = plan::conversation(judge, query, chosen, context.settings.judge.attempts_max)
+    let mut conversation = plan::conversation(judge, query, chosen, run.settings.judge.attempts_max)
         .map_err(|error| RunError::Internal(error.to_string()))?;
     if let Some(neighbours) = neighbours {
         conversation = conversation.among(Arc::clone(neighbours));
     }
     loop {
-        let history = journal::history(reader, &conversation.request().key, context.charging)?;
+        let history = journal::history(reader, &conversation.request().key, run.charging())?;
         match conversation.advance(judge, &history) {
             Step::Settled(judged) => return Ok(Ok(judged)),
             Step::Next => {}
@@ -239,10 +328,10 @@ pub fn judged(
 
 /// Builds the outcome of a decided query.
 #[must_use]
-pub fn finish(context: &Context, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
+pub fn finish(run: &Run, policy: &Policy, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
     match plan::completion(chosen, justified.justification()) {
         Ok(completion) => {
-            let row = sample_row(context, query, chosen, justified, completion);
+            let row = sample_row(run, policy, query, chosen, justified, completion);
             Outcome::Sample(Sample { mode: chosen.decision.mode, row: Box::new(row) })
         }
         Err((reason, detail)) => Outcome::Excluded(plan::exclude(query, reason, detail)),
@@ -250,7 +339,8 @@ pub fn finish(context: &Context, query: &Query, chosen: &Chosen<'_>, justified: 
 }
 
 fn sample_row(
-    context: &Context,
+    run: &Run,
+    policy: &Policy,
     query: &Query,
     chosen: &Chosen<'_>,
     justified: &Justified,
@@ -260,7 +350,7 @@ fn sample_row(
     let counts = chosen.decision.counts;
     let prompt = query.user_text();
     let message = |role: &str, content: &str| MessageRow { role: role.to_owned(), content: content.to_owned() };
-    let identity = context.policy.identity();
+    let identity = policy.identity();
     let observed = &chosen.graded.observed;
     SampleRow {
         query_id: query.id.0.clone(),
@@ -292,15 +382,16 @@ fn sample_row(
         completion_tokens: narrow(chosen.graded.rollout.completion_tokens),
         policy_model: identity.model.clone(),
         policy_revision: identity.revision.clone(),
-        prompt_version: context.prompt_version.clone(),
+        prompt_version: run.prompt_version.clone(),
         seed: signed(chosen.graded.rollout.seed),
         subject: query.labels.subject.clone(),
         category: Some(category(query).to_owned()),
         variant_of: query.labels.variant_of.as_ref().map(|id| id.0.clone()),
+        extra: query.labels.extra.clone(),
     }
 }
 
-fn rollout_rows(context: &Context, query: &Query, cells: &ByMode<Vec<Cell>>) -> Vec<RolloutRow> {
+fn rollout_rows(policy: &Policy, query: &Query, cells: &ByMode<Vec<Cell>>) -> Vec<RolloutRow> {
     let graded = plan::grade(&cells.on).into_iter().chain(plan::grade(&cells.off));
     graded
         .map(|graded| RolloutRow {
@@ -319,10 +410,11 @@ fn rollout_rows(context: &Context, query: &Query, cells: &ByMode<Vec<Cell>>) -> 
             verdict_reason: graded.verdict.reason.clone(),
             prompt_tokens: narrow(graded.rollout.prompt_tokens),
             completion_tokens: narrow(graded.rollout.completion_tokens),
-            policy_model: context.policy.identity().model.clone(),
+            policy_model: policy.identity().model.clone(),
             observed_mode: graded.observed.mode.to_string(),
             forced_close: graded.rollout.forced_close.map(|cause| cause.to_string()),
             logprob_sum: graded.rollout.logprob_sum,
+            length_estimated: graded.rollout.reading.length_estimated,
         })
         .collect()
 }

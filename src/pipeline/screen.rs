@@ -11,6 +11,7 @@ use super::programs::open_pool;
 use crate::config::VerifySettings;
 use crate::domain::{ExclusionReason, Kind, Query};
 use crate::ingest::UnreadGolds;
+use crate::sys::threads;
 use crate::verify::{self, CodeCase, CodePool, TestsFault};
 
 /// Why a query cannot be solved: the exclusion's reason and detail.
@@ -67,8 +68,7 @@ impl<'a> Screen<'a> {
         }
         if self.opened.is_none() {
             let pool = open_pool(self.settings);
-            let threads = rayon::ThreadPoolBuilder::new().num_threads(pool.workers().max(1)).build();
-            let threads = threads.map_err(|error| RunError::Internal(format!("cannot start threads: {error}")))?;
+            let threads = threads::pool(pool.workers().max(1))?;
             self.opened = Some((pool, threads));
         }
         let Some((pool, threads)) = &self.opened else { return Ok(vec![None; queries.len()]) };

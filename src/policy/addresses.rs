@@ -1,24 +1,15 @@
 //! The content addresses of a hosted model's responses, which need its prompts and its identity, but not the model.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
+use super::stored_prompter::StoredPrompter;
 use super::{
     FREE, PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
 };
 use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query};
-
-/// What prompts are made of besides this program's own prompts: enough to address responses without the model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredPrompter {
-    /// The model's chat template.
-    pub chat_template: String,
-    /// The text of its first token.
-    pub bos_token: String,
-    /// The text of its last token.
-    pub eos_token: String,
-}
 
 /// Who answers, how it is asked and how it is sampled.
 pub struct Addresses {
@@ -93,8 +84,8 @@ impl Addresses {
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         let prompts = self.prompter.render(query)?;
         Ok(ByMode::from_fn(|mode| {
-            let samples = 0..self.sampling.samples_per_mode;
-            samples.map(|sample_index| self.task(&prompts[mode], mode, sample_index)).collect()
+            let (prompt, samples) = (Arc::new(prompts[mode].clone()), 0..self.sampling.samples_per_mode);
+            samples.map(|sample_index| self.task(&prompt, mode, sample_index)).collect()
         }))
     }
 
@@ -103,17 +94,31 @@ impl Addresses {
     /// # Errors
     /// [`TemplateError`] if the chat template refuses the query.
     pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
-        let prompt = self.prompter.render_free(query)?;
+        let prompt = Arc::new(self.prompter.render_free(query)?);
         let samples = 0..self.sampling.samples_per_mode;
         Ok(samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect())
     }
 
-    fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+    /// Stands for the rollouts of a query whose question is too long to be rendered. Nothing is stored under their
+    /// addresses, which hold the question's hash instead of the prompt.
+    pub(super) fn oversize_tasks(&self, query: &Query, bytes: usize) -> ByMode<Vec<RolloutTask>> {
+        let text = hex::encode(Sha256::digest(query.question.as_bytes()));
+        let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
+        ByMode::from_fn(|mode| {
+            let task = |sample_index| RolloutTask {
+                oversize_bytes: Some(bytes),
+                ..self.task_as("oversize", &prompt, mode, sample_index)
+            };
+            (0..self.sampling.samples_per_mode).map(task).collect()
+        })
+    }
+
+    fn task(&self, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
         self.task_as(mode.name(), prompt, mode, sample_index)
     }
 
     /// Builds a task that is asked for under a name: its mode's, or [`FREE`].
-    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+    fn task_as(&self, asked: &str, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
@@ -122,7 +127,7 @@ impl Addresses {
         let identity = serde_json::json!({
             "version": SAMPLING_VERSION,
             "weights": self.identity.revision,
-            "prompt": prompt,
+            "prompt": prompt.as_ref(),
             "mode": asked,
             "temperature": temperature,
             "top_k": top_k,
@@ -133,6 +138,6 @@ impl Addresses {
             "seed": seed,
             "sample_index": sample_index,
         });
-        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max })
+        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: Arc::clone(prompt), tokens_max })
     }
 }

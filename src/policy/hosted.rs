@@ -1,12 +1,14 @@
 //! The policy of a run, wherever it is hosted.
 
+use super::sample_error::SampleError;
 use super::{
-    Addresses, CandlePolicy, HttpSampleError, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
+    Addresses, AttemptError, CandlePolicy, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
     TemplateError,
 };
 use crate::domain::{ByMode, Query, Rollout};
 use crate::engine::{EngineError, EngineStats};
-use crate::http::CallFailure;
+use crate::http::breaker::Probe;
+use crate::http::left_out::Recorder;
 use crate::http::wire::Message;
 
 /// Bytes of English prose per token, where there is no tokenizer.
@@ -28,19 +30,6 @@ pub enum Policy {
 pub struct StoredPolicy {
     addresses: Addresses,
     stats: EngineStats,
-}
-
-/// Why a response could not be sampled.
-#[derive(Debug)]
-pub enum SampleError {
-    /// The program stops: nothing new is begun.
-    Draining,
-    /// It grew longer than it may be to be of use, and was given up.
-    TooLong,
-    /// The model failed.
-    Policy(PolicyError),
-    /// One attempt over HTTP failed.
-    Call(CallFailure),
 }
 
 impl Policy {
@@ -104,13 +93,22 @@ impl Policy {
         }
     }
 
+    /// Returns what asks its servers for one token, to see whether they answer, if it has servers.
+    #[must_use]
+    pub fn probe(&self) -> Option<Probe> {
+        match self {
+            Self::OpenAi(policy) => Some(policy.probe()),
+            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => None,
+        }
+    }
+
     /// Returns the rollouts that a query asks for, N per mode in order of sample index.
     ///
     /// # Errors
     /// [`TemplateError`] if the chat template refuses the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         match self {
-            Self::Candle(policy) => policy.addresses().tasks(query),
+            Self::Candle(policy) => policy.tasks(query),
             Self::OpenAi(policy) => Ok(policy.tasks(query)),
             Self::Scripted(policy) => Ok(policy.tasks(query)),
             Self::Stored(policy) => policy.addresses.tasks(query),
@@ -123,7 +121,7 @@ impl Policy {
     /// As [`Self::tasks`].
     pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
         match self {
-            Self::Candle(policy) => policy.addresses().free_tasks(query),
+            Self::Candle(policy) => policy.free_tasks(query),
             Self::OpenAi(policy) => Ok(policy.free_tasks(query)),
             Self::Stored(policy) => policy.addresses.free_tasks(query),
             // A script is always asked in a mode.
@@ -152,6 +150,31 @@ impl Policy {
         }
     }
 
+    /// Takes which keys of requests earlier starts found to be refused by the policy's servers, and who records more.
+    pub fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
+        if let Self::OpenAi(policy) = self {
+            policy.remember(refused, recorder);
+        }
+    }
+
+    /// Returns the keys that are left out of its requests, sorted.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::OpenAi(policy) => policy.left_out(),
+            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => Vec::new(),
+        }
+    }
+
+    /// Returns a task as it is asked for now, see [`OpenAiPolicy::current`].
+    #[must_use]
+    pub fn current(&self, task: RolloutTask) -> RolloutTask {
+        match self {
+            Self::OpenAi(policy) => policy.current(&task),
+            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => task,
+        }
+    }
+
     /// Samples one response, over HTTP in one attempt. A response of this process is given up where its task bounds its
     /// use; a server is not asked to. Cancel-safe.
     ///
@@ -165,8 +188,8 @@ impl Policy {
                 error => SampleError::Policy(error.into()),
             }),
             Self::OpenAi(policy) => policy.sample(task).await.map_err(|error| match error {
-                HttpSampleError::Draining => SampleError::Draining,
-                HttpSampleError::Call(failure) => SampleError::Call(failure),
+                AttemptError::Draining => SampleError::Draining,
+                AttemptError::Call(failure) => SampleError::Call(failure),
             }),
             Self::Scripted(policy) => policy.sample(task).await,
             Self::Stored(_) => Err(SampleError::Draining),
@@ -179,9 +202,16 @@ impl Policy {
     /// [`PolicyError`] if the tokenizer fails.
     pub fn count_tokens(&self, messages: &[Message]) -> Result<u64, PolicyError> {
         let text: String = messages.iter().map(|message| message.content.as_str()).collect();
+        let estimate = text.len().div_ceil(BYTES_PER_TOKEN) as u64;
         match self {
-            Self::Candle(policy) => Ok(policy.engine().vocabulary().encode(&text)?.len() as u64),
-            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+            Self::Candle(policy) => {
+                match policy.engine().vocabulary().encode_within(&text, policy.engine().config().context) {
+                    Ok(tokens) => Ok(tokens.len() as u64),
+                    Err(error) if error.is_too_long() => Ok(estimate),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(estimate),
         }
     }
 }

@@ -4,64 +4,58 @@
 //! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
 
 mod addresses;
+mod candle;
 mod chat_template;
+mod compiled;
+mod error;
 #[cfg(test)]
 mod family_tests;
+#[doc(hidden)]
+pub mod fuzz;
 mod hosted;
 mod openai;
 mod preset;
 mod prompt;
+pub mod reply;
+mod sample_error;
 mod scripted;
+mod served;
+mod served_names;
+mod stored_prompter;
+#[cfg(unix)]
+mod template_process;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use addresses::{Addresses, StoredPrompter};
+pub use addresses::Addresses;
+pub use candle::{CandlePolicy, device};
 pub use chat_template::ChatTemplate;
-pub use hosted::{Policy, SampleError};
-pub use openai::{HttpSampleError, OpenAiPolicy};
+pub use compiled::TemplateError;
+pub use error::PolicyError;
+pub use hosted::Policy;
+pub use openai::{AttemptError, OpenAiPolicy};
 pub use preset::Preset;
-pub use prompt::{ChatMessage, Prompter, RenderedPrompt, TemplateError};
+pub use prompt::{Prompter, RenderedPrompt};
+pub use sample_error::SampleError;
 pub use scripted::{ScriptedCall, ScriptedPolicy, ScriptedReply};
+pub use stored_prompter::StoredPrompter;
+#[cfg(unix)]
+pub use template_process::{render_apart, serve_if_asked};
 
-use crate::config::{DeviceName, ExecutorName, KernelName, KvTypeName, PolicySettings, SamplingSettings};
-use crate::domain::{Mode, ResolvedModel, Rollout, RolloutKey};
-use crate::engine::{
-    DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, ExecutorChoice, KernelChoice, KvType, SequenceSpec,
-    model_digest,
-};
+use crate::domain::{Mode, RolloutKey};
+pub use crate::http::wire::Message;
 
 /// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
-/// stop rules. Raised when the same key could give another text on the same family of kernels.
+/// stop rules. Raised when the same key could give another text on the same family of kernels. That rows without a token
+/// are never picked did not raise it: models hardly ever picked one, and directories without such a pick would have been
+/// sampled again for nothing.
 const SAMPLING_VERSION: u32 = 3;
 
 /// Under which responses are addressed for which no mode is asked.
 const FREE: &str = "free";
-
-/// What can go wrong with a policy.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The model cannot be loaded or run.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// Its chat template cannot be used.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// It has none.
-    #[error("{0} carries no chat template")]
-    NoChatTemplate(String),
-}
-
-impl PolicyError {
-    /// Returns what the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Engine(error) => error.hint(),
-            Self::Template(_) | Self::NoChatTemplate(_) => Some("use an instruction-tuned model"),
-        }
-    }
-}
 
 /// Who the policy is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,20 +79,29 @@ pub struct RolloutTask {
     pub mode: Mode,
     /// 0-based index in its mode.
     pub sample_index: u32,
-    /// Seed of its random stream (see [`Rollout::seed`]).
+    /// Seed of its random stream (see [`Rollout::seed`](crate::domain::Rollout::seed)).
     pub seed: u64,
     stream_key: [u8; 32],
-    prompt: RenderedPrompt,
+    /// One for all samples of a mode.
+    prompt: Arc<RenderedPrompt>,
     tokens_max: u32,
     /// The completion tokens beyond which the response is of no use, if there is such a bound; no part of the address.
     pub useful_tokens_max: Option<u32>,
+    /// Whether no mode is asked for.
+    is_free: bool,
+    /// Keys of the request's body that are left out.
+    omitted: Vec<String>,
+    /// Its addresses before servers refused keys, earliest first.
+    former_keys: Vec<RolloutKey>,
+    /// The bytes of a question that is too long to be made a prompt of, if it is: no response to it is ever sampled.
+    oversize_bytes: Option<usize>,
 }
 
 /// What a task is about, apart from its address.
 struct TaskParts {
     mode: Mode,
     sample_index: u32,
-    prompt: RenderedPrompt,
+    prompt: Arc<RenderedPrompt>,
     tokens_max: u32,
 }
 
@@ -118,152 +121,31 @@ impl RolloutTask {
         // 63 bits: the column is a signed integer.
         let seed = u64::from_le_bytes(*first) >> 1;
         let TaskParts { mode, sample_index, prompt, tokens_max } = parts;
-        Self { key, mode, sample_index, seed, stream_key, prompt, tokens_max, useful_tokens_max: None }
-    }
-}
-
-/// Returns the device that a setting names; `auto` is the fastest that this build can use on this machine.
-#[must_use]
-pub fn device(name: DeviceName) -> DeviceChoice {
-    match name {
-        DeviceName::Auto => DeviceChoice::best(),
-        DeviceName::Cpu => DeviceChoice::Cpu,
-        DeviceName::Cuda(index) => DeviceChoice::Cuda(index),
-        DeviceName::Metal => DeviceChoice::Metal,
-    }
-}
-
-fn engine_options(policy: &PolicySettings) -> EngineOptions {
-    EngineOptions {
-        slots: policy.slots,
-        threads: policy.threads,
-        kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
-        kv_type: match policy.kv_type {
-            KvTypeName::F32 => KvType::F32,
-            KvTypeName::Bf16 => KvType::Bf16,
-        },
-        device: device(policy.device),
-        executor: match policy.executor {
-            ExecutorName::Auto => ExecutorChoice::Auto,
-            ExecutorName::Fused => ExecutorChoice::Fused,
-            ExecutorName::Tensor => ExecutorChoice::Tensor,
-        },
-        kernels: match policy.kernels {
-            KernelName::Auto => KernelChoice::Auto,
-            KernelName::Avx2 => KernelChoice::Avx2,
-            KernelName::Avx512 => KernelChoice::Avx512,
-            KernelName::Amx => KernelChoice::Amx,
-        },
-    }
-}
-
-/// A hosted model with its prompts.
-pub struct CandlePolicy {
-    engine: Engine,
-    addresses: Addresses,
-}
-
-impl CandlePolicy {
-    /// Loads the model and prepares its prompts. Blocks for seconds.
-    ///
-    /// # Errors
-    /// [`PolicyError`] if the model cannot be used.
-    pub fn load(
-        model: &ResolvedModel,
-        policy: &PolicySettings,
-        sampling: &SamplingSettings,
-    ) -> Result<Self, PolicyError> {
-        let path = model.path.as_path();
-        let engine = Engine::load(path, engine_options(policy))?;
-        let vocabulary = engine.vocabulary();
-        let template =
-            vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
-        let preset = Preset::resolve(policy.mode_preset, template);
-        let prompter = Prompter::new(template, vocabulary.bos_text(), vocabulary.eos_text(), preset)?;
-        let identity = PolicyIdentity {
-            model: model.name.clone(),
-            revision: model_digest(path)?,
-            preset: preset.name().to_owned(),
-            prompts: prompter.hash(),
-        };
-        Ok(Self { engine, addresses: Addresses::new(prompter, identity, policy, sampling) })
+        Self {
+            key,
+            mode,
+            sample_index,
+            seed,
+            stream_key,
+            prompt,
+            tokens_max,
+            useful_tokens_max: None,
+            is_free: false,
+            omitted: Vec::new(),
+            former_keys: Vec::new(),
+            oversize_bytes: None,
+        }
     }
 
-    /// Returns the addresses of its responses.
+    /// Returns the addresses under which the response may be stored: as it was asked for before servers refused keys,
+    /// earliest first, then as it is asked for now. At most one of them is there.
+    pub fn addresses(&self) -> impl Iterator<Item = &RolloutKey> {
+        self.former_keys.iter().chain([&self.key])
+    }
+
+    /// Returns the address that stays the same whatever servers refuse: who samples holds on to this one.
     #[must_use]
-    pub fn addresses(&self) -> &Addresses {
-        &self.addresses
-    }
-
-    /// Returns who the policy is.
-    #[must_use]
-    pub fn identity(&self) -> &PolicyIdentity {
-        self.addresses.identity()
-    }
-
-    /// Returns the engine's running totals.
-    #[must_use]
-    pub fn stats(&self) -> &EngineStats {
-        self.engine.stats()
-    }
-
-    /// Returns the engine, for what is no rollout.
-    #[must_use]
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// Returns the prompt renderer.
-    #[must_use]
-    pub fn prompter(&self) -> &Prompter {
-        self.addresses.prompter()
-    }
-
-    /// Returns whether a response fits into the model's context at all.
-    ///
-    /// # Errors
-    /// As [`Engine::check_fit`].
-    pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
-        self.engine.check_fit(&self.spec(task)?).map(|_| ())
-    }
-
-    /// Samples one response. Cancel-safe.
-    ///
-    /// # Errors
-    /// As [`Engine::sample`].
-    pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, EngineError> {
-        let completion = self.engine.sample(self.spec(task)?).await?;
-        Ok(Rollout {
-            key: task.key.clone(),
-            mode: task.mode,
-            sample_index: task.sample_index,
-            seed: task.seed,
-            prompt: task.prompt.text.clone(),
-            prefill: task.prompt.prefill.clone(),
-            text: completion.text,
-            finish_reason: completion.finish_reason,
-            forced_close: completion.forced_close,
-            // What is no number cannot be stored; only a damaged model gives it.
-            logprob_sum: Some(completion.log_probability).filter(|sum| sum.is_finite()),
-            prompt_tokens: completion.prompt_tokens,
-            completion_tokens: completion.completion_tokens,
-        })
-    }
-
-    fn spec(&self, task: &RolloutTask) -> Result<SequenceSpec, EngineError> {
-        let sampling = self.addresses.sampling();
-        Ok(SequenceSpec {
-            prompt: self.engine.vocabulary().encode(&task.prompt.text)?,
-            tokens_max: task.tokens_max,
-            stops: task.prompt.stops.clone(),
-            close: task.prompt.close.clone(),
-            temperature: sampling.temperature as f32,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p as f32,
-            min_p: sampling.min_p as f32,
-            stream_key: task.stream_key,
-            useful_tokens_max: task.useful_tokens_max,
-            ..SequenceSpec::default()
-        })
+    pub fn first_address(&self) -> &RolloutKey {
+        self.former_keys.first().unwrap_or(&self.key)
     }
 }

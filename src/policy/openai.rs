@@ -2,18 +2,26 @@
 //!
 //! The mode is switched by what the preset knows of the model: arguments for the server's chat template, a body key, or
 //! words and examples. The prompt that is recorded is the JSON of what decides it (messages and switches). A response is
-//! recorded as its text would have come from the model itself: thinking that the server split off
-//! (`reasoning_content`, `reasoning`) stands in a think block again, tags in the content stay where they are. A length
-//! limit inside the thought leaves the block open.
+//! recorded as its text would have come from the model itself ([`super::reply`]), and its reply's body is kept with it.
 //!
 //! A response's content address covers the server's model, its revision from the config, the whole body, the seed and
 //! the sample index, but not the address of the server: all servers serve the same model. What is behind the name is the
-//! user's to say (`policy.revision`). One call makes one attempt; loops and records are the caller's.
+//! user's to say (`policy.revision`); a reply that says it is from another model stops the run (`served`). One call makes
+//! one attempt; loops and records are the caller's.
+//!
+//! Keys that are left out (`policy.omit`, or refused by a server: `http::left_out`) are part of the address, which stays
+//! as it was where nothing is left out; a limit under another name leaves nothing out. When a key is learnt to be refused,
+//! the address changes for whatever is sampled from then on. A response that another server of the same model had given
+//! before, with the key, stands under its former address and stays the response: it is looked for under all of them,
+//! earliest first, and whoever samples it holds on to the first. As refusals are facts that precede what is stored under
+//! their addresses, every later start looks under the same ones, in the same order.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -21,20 +29,24 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::{Prompts, RenderedPrompt};
-use super::{FREE, PolicyIdentity, Preset, RolloutTask, TaskParts};
+use super::served::Served;
+use super::{FREE, PolicyIdentity, Preset, RolloutTask, TaskParts, reply};
 use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
-use crate::domain::{ByMode, FinishReason, Kind, Mode, Query, Rollout};
+use crate::domain::{ByMode, Kind, Mode, Query, RawReply, Reading, Rollout};
 use crate::engine::EngineStats;
-use crate::http::client::{ChatClient, ClientError, ClientOptions, Delivery};
+use crate::http::breaker::Probe;
+use crate::http::client::{ChatClient, ClearText, ClientError, ClientOptions, Delivery};
+use crate::http::finish::warn_of_unknown;
+use crate::http::left_out::{LeftOut, Recorder, Side};
 use crate::http::retry::{Evidence, classify};
-use crate::http::wire::{ChatReply, Choice, ErrorInfo};
+use crate::http::wire::ChatReply;
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
 /// Version of everything between a rollout's key and its text that the key does not spell out.
 const SAMPLING_VERSION: u32 = 1;
 /// What `prompted` says first; part of the program.
 const SYSTEM_PROMPTS: &str = include_str!("../../prompts/policy_http.toml");
-/// Bytes of a prompt per token, where nobody counted.
+/// Bytes of a request per token, before anybody counted.
 const BYTES_PER_TOKEN: usize = 3;
 /// Bytes per token beyond which a server must have cut the prompt.
 const CUT_BYTES_PER_TOKEN: usize = 16;
@@ -45,9 +57,9 @@ struct SystemPrompts {
     system: ByMode<String>,
 }
 
-/// Why a response could not be sampled.
+/// Why one attempt over HTTP brought no response.
 #[derive(Debug)]
-pub enum HttpSampleError {
+pub enum AttemptError {
     /// The program stops: nothing new is sent.
     Draining,
     /// One attempt failed.
@@ -57,17 +69,20 @@ pub enum HttpSampleError {
 /// A policy behind HTTP.
 #[derive(Debug)]
 pub struct OpenAiPolicy {
-    client: ChatClient,
+    client: Arc<ChatClient>,
     prompts: Prompts,
     system: ByMode<String>,
     preset: Preset,
     identity: PolicyIdentity,
     sampling: SamplingSettings,
     extra: Map<String, Value>,
+    left_out: LeftOut,
+    served: Served,
     streaming: crate::config::Streaming,
     stats: EngineStats,
     stop: CancellationToken,
     has_warned: AtomicBool,
+    has_warned_of_estimates: AtomicBool,
 }
 
 impl OpenAiPolicy {
@@ -83,14 +98,16 @@ impl OpenAiPolicy {
         sampling: &SamplingSettings,
         api_key: Option<SecretString>,
     ) -> Result<Self, ClientError> {
-        let client = ChatClient::new(&ClientOptions {
-            base_urls: policy.base_urls.clone(),
-            api_key,
-            concurrency_max: policy.concurrency,
-            requests_per_minute: policy.requests_per_minute,
-            tokens_per_minute: policy.tokens_per_minute,
-            timeout: Duration::from_secs(policy.timeout_s),
-        })?;
+        Ok(Self::over(ChatClient::new(&Self::client_options(policy, api_key))?, policy, sampling))
+    }
+
+    /// Builds the policy over a client of its own; connects to nothing.
+    ///
+    /// # Panics
+    /// As [`OpenAiPolicy::new`].
+    #[must_use]
+    pub fn over(client: ChatClient, policy: &PolicySettings, sampling: &SamplingSettings) -> Self {
+        let client = Arc::new(client);
         assert!(policy.mode_preset != ModePresetName::Auto, "settings are checked");
         let preset = Preset::resolve(policy.mode_preset, "");
         let system: SystemPrompts =
@@ -107,7 +124,11 @@ impl OpenAiPolicy {
             preset: preset.name().to_owned(),
             prompts: hex::encode(hasher.finalize()),
         };
-        Ok(Self {
+        let names = (client.base_url(), policy.model.as_str());
+        let left_out = LeftOut::new(Side::Policy, names, &policy.omit, policy.extra.keys());
+        Self {
+            left_out,
+            served: Served::new(&policy.model, &policy.served_names),
             client,
             prompts,
             system: system.system,
@@ -119,7 +140,22 @@ impl OpenAiPolicy {
             stats: EngineStats::default(),
             stop: CancellationToken::new(),
             has_warned: AtomicBool::new(false),
-        })
+            has_warned_of_estimates: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns what the client of a policy is built from.
+    #[must_use]
+    pub fn client_options(policy: &PolicySettings, api_key: Option<SecretString>) -> ClientOptions {
+        ClientOptions {
+            base_urls: policy.base_urls.clone(),
+            api_key,
+            clear_text: ClearText::from_setting(policy.allow_http),
+            concurrency_max: policy.concurrency,
+            requests_per_minute: policy.requests_per_minute,
+            tokens_per_minute: policy.tokens_per_minute,
+            timeout: Duration::from_secs(policy.timeout_s),
+        }
     }
 
     /// Returns who the policy is.
@@ -135,10 +171,48 @@ impl OpenAiPolicy {
         hex::encode(Sha256::digest(identity.to_string().as_bytes()))
     }
 
+    /// Takes which keys earlier starts found to be refused, in that order, and who records further ones.
+    pub fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
+        self.left_out.remember(refused, recorder);
+    }
+
+    /// Takes the model that earlier starts' replies said they were from.
+    pub fn remember_served(&self, name: &str) {
+        self.served.remember(name);
+    }
+
+    /// Returns the keys that are left out of its requests, sorted.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        self.left_out.keys()
+    }
+
+    /// Returns the task as it is asked for now: it has another address if a key was left out since it was made.
+    #[must_use]
+    pub fn current(&self, task: &RolloutTask) -> RolloutTask {
+        if self.left_out.stages().last().is_some_and(|left_out| left_out.iter().eq(&task.omitted)) {
+            return task.clone();
+        }
+        let RolloutTask { mode, sample_index, prompt, useful_tokens_max, .. } = task;
+        let asked = if task.is_free { FREE } else { mode.name() };
+        let useful_tokens_max = *useful_tokens_max;
+        RolloutTask { useful_tokens_max, ..self.task_as(asked, prompt, *mode, *sample_index) }
+    }
+
     /// Returns the running totals.
     #[must_use]
     pub fn stats(&self) -> &EngineStats {
         &self.stats
+    }
+
+    /// Returns what asks the servers for one token, to see whether they answer.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        let (client, model) = (Arc::clone(&self.client), self.identity.model.clone());
+        Arc::new(move || {
+            let (client, model) = (Arc::clone(&client), model.clone());
+            async move { client.probe(&model).await }.boxed()
+        })
     }
 
     /// Refuses what is not under way yet.
@@ -150,7 +224,7 @@ impl OpenAiPolicy {
     #[must_use]
     pub fn tasks(&self, query: &Query) -> ByMode<Vec<RolloutTask>> {
         ByMode::from_fn(|mode| {
-            let prompt = self.prompt(query, mode);
+            let prompt = Arc::new(self.prompt(query, mode));
             let samples = 0..self.sampling.samples_per_mode;
             samples.map(|sample_index| self.task(&prompt, mode, sample_index)).collect()
         })
@@ -160,7 +234,7 @@ impl OpenAiPolicy {
     #[must_use]
     pub fn free_tasks(&self, query: &Query) -> Vec<RolloutTask> {
         let text = json!({"messages": [{"role": "user", "content": query.user_text()}]}).to_string();
-        let prompt = RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None };
+        let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
         let samples = 0..self.sampling.samples_per_mode;
         samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect()
     }
@@ -202,17 +276,17 @@ impl OpenAiPolicy {
         RenderedPrompt { text: Value::Object(prompt).to_string(), prefill, stops, close: None }
     }
 
-    fn task(&self, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+    fn task(&self, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
         self.task_as(mode.name(), prompt, mode, sample_index)
     }
 
-    fn task_as(&self, asked: &str, prompt: &RenderedPrompt, mode: Mode, sample_index: u32) -> RolloutTask {
+    fn task_as(&self, asked: &str, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,
             Mode::ThinkOff => self.sampling.think_off_tokens_max,
         };
         let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
-        let identity = json!({
+        let mut identity = json!({
             "http": SAMPLING_VERSION,
             "model": self.identity.model,
             "revision": self.identity.revision,
@@ -228,7 +302,20 @@ impl OpenAiPolicy {
             "seed": seed,
             "sample_index": sample_index,
         });
-        RolloutTask::new(&identity, seed, TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max })
+        let mut former_keys = Vec::new();
+        let mut stages = self.left_out.stages().into_iter().peekable();
+        loop {
+            let omitted: Vec<String> = stages.next().unwrap_or_default().into_iter().collect();
+            if !omitted.is_empty() {
+                identity["omitted"] = json!(omitted);
+            }
+            let parts = TaskParts { mode, sample_index, prompt: Arc::clone(prompt), tokens_max };
+            let task = RolloutTask::new(&identity, seed, parts);
+            if stages.peek().is_none() {
+                return RolloutTask { is_free: asked == FREE, omitted, former_keys, ..task };
+            }
+            former_keys.push(task.key);
+        }
     }
 
     /// Returns the whole body of a response's request.
@@ -261,30 +348,57 @@ impl OpenAiPolicy {
             }
             body.insert(name.clone(), value.clone());
         }
+        for key in &task.omitted {
+            body.remove(key);
+        }
+        self.left_out.rename_limit(&mut body);
         Value::Object(body).to_string().into()
     }
 
-    /// Samples one response, in one attempt.
+    /// Samples one response, in one attempt. A request that is refused for one of its keys was none: it is sent again
+    /// without the key, and the response then has the address that [`Self::current`] gives.
     ///
-    /// Cancel-safe in that nothing is recorded; a server may have computed it all the same.
+    /// Cancel-safe in that nothing but refused keys is recorded; a server may have computed it all the same.
     ///
     /// # Errors
-    /// [`HttpSampleError`].
-    pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, HttpSampleError> {
-        let body = self.body(task);
-        let estimate = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX).saturating_add(task.tokens_max);
-        let admission = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(HttpSampleError::Draining),
-            admission = self.client.admit(estimate) => admission,
+    /// [`AttemptError`].
+    pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, AttemptError> {
+        let mut turn = None;
+        // Each round leaves out a key that the one before had, so that it ends.
+        let (task, body) = loop {
+            let task = self.current(task);
+            let body = self.body(&task);
+            let prompt_tokens = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+            let estimate = prompt_tokens.saturating_add(task.tokens_max);
+            let ready = async {
+                if turn.is_none() {
+                    turn = self.served.turn().await;
+                }
+                self.client.admit(estimate).await
+            };
+            let admission = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(AttemptError::Draining),
+                admission = ready => admission,
+            };
+            self.served.may_go_on().map_err(AttemptError::Call)?;
+            let is_streamed = self.streaming.is_wanted(task.tokens_max);
+            let delivery = self.left_out.delivery(if is_streamed { Delivery::Stream } else { Delivery::Whole });
+            match self.client.post_chat(&body, delivery, admission).await {
+                Ok(reply) => break (task, reply),
+                Err(failure) => self.left_out.heed(failure).await.map_err(AttemptError::Call)?,
+            }
         };
-        let is_streamed = self.streaming.is_wanted(task.tokens_max);
-        let delivery = if is_streamed { Delivery::Stream } else { Delivery::Whole };
-        let reply = self.client.post_chat(&body, delivery, admission).await.map_err(HttpSampleError::Call)?;
-        let read = read_reply(&reply, task).map_err(|evidence| HttpSampleError::Call(unusable(evidence, &reply)))?;
+        self.left_out.succeeded();
+        let read = reply::read(&body, &task.prompt.text, task.mode)
+            .map_err(|evidence| AttemptError::Call(unusable(evidence, &body)))?;
+        self.served.check(read.model.as_deref()).map_err(AttemptError::Call)?;
+        drop(turn);
+        warn_of_unknown(read.unknown_finish.as_deref());
         self.stats.sampled_tokens.fetch_add(u64::from(read.completion_tokens), Ordering::Relaxed);
         self.stats.prompt_tokens.fetch_add(u64::from(read.prompt_tokens), Ordering::Relaxed);
-        self.warn_of_cut_prompts(task, read.prompt_tokens);
+        self.warn_of_cut_prompts(&task, read.prompt_tokens);
+        self.warn_of_estimates(read.length_estimated);
         Ok(Rollout {
             key: task.key.clone(),
             mode: task.mode,
@@ -298,7 +412,22 @@ impl OpenAiPolicy {
             logprob_sum: None,
             prompt_tokens: read.prompt_tokens,
             completion_tokens: read.completion_tokens,
+            reading: Reading {
+                length_estimated: read.length_estimated,
+                reply: Some(RawReply { reader: reply::READER, body }),
+                ..Reading::default()
+            },
         })
+    }
+
+    /// Where a server does not count, lengths are only about right.
+    fn warn_of_estimates(&self, length_estimated: bool) {
+        if length_estimated && !self.has_warned_of_estimates.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the policy's server does not say how long its responses are, or leaves the thinking out: their lengths \
+                 are estimated from bytes (column length_estimated)"
+            );
+        }
     }
 
     /// Some servers cut a prompt that is too long without a word.
@@ -314,81 +443,22 @@ impl OpenAiPolicy {
     }
 }
 
-/// What a reply says of a response.
-#[derive(Debug, PartialEq, Eq)]
-struct ReadReply {
-    text: String,
-    finish_reason: FinishReason,
-    prompt_tokens: u32,
-    completion_tokens: u32,
-}
-
-/// Reads a reply's body; what is no response is evidence for the retry table.
-fn read_reply<'a>(body: &'a str, task: &RolloutTask) -> Result<ReadReply, Evidence<'a>> {
-    let reply = ChatReply::parse(body).map_err(|error| match error {
-        crate::http::wire::WireError::Blank => Evidence::BlankBody,
-        crate::http::wire::WireError::NotJson { .. } => Evidence::NotJson,
-    })?;
-    if let Some(ErrorInfo { code, .. }) = reply.error {
-        // The table needs a name that outlives this reply; only the known ones matter to it.
-        return Err(Evidence::ErrorObject { code: code.and_then(|code| find(body, &code)) });
-    }
-    let choice = reply.choice.unwrap_or_default();
-    let finish_reason = match choice.finish_reason.as_deref() {
-        Some("stop") | None => FinishReason::Stop,
-        Some("length") => FinishReason::Length,
-        Some("content_filter") => return Err(Evidence::ContentFilter),
-        Some("insufficient_system_resource" | "aborted") => return Err(Evidence::CutByServer),
-        Some(_) => return Err(Evidence::Unusable),
-    };
-    let usage = reply.usage.unwrap_or_default();
-    let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    let text = response_text(choice, finish_reason, usage.completion_tokens).ok_or(Evidence::Unusable)?;
-    let estimated = |bytes: usize| u32::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
-    let counted = |count: u32, bytes: usize| if count > 0 { count } else { estimated(bytes) };
-    Ok(ReadReply {
-        finish_reason,
-        prompt_tokens: counted(narrow(usage.prompt_tokens), task.prompt.text.len()),
-        completion_tokens: counted(narrow(usage.completion_tokens), text.len()),
-        text,
-    })
-}
-
-fn find<'a>(body: &'a str, code: &str) -> Option<&'a str> {
-    let start = body.find(code)?;
-    body.get(start..start + code.len())
-}
-
-/// Puts a response together as the model wrote it; `None` if the reply holds none.
-fn response_text(choice: Choice, finish_reason: FinishReason, completion_tokens: u64) -> Option<String> {
-    let reasoning = choice.reasoning.filter(|reasoning| !reasoning.trim().is_empty());
-    let is_blank = choice.content.as_ref().is_none_or(|content| content.trim().is_empty());
-    let content = choice.content.unwrap_or_default();
-    match reasoning {
-        Some(reasoning) if !is_blank => Some(format!("<think>\n{}\n</think>\n\n{content}", reasoning.trim())),
-        // The limit was reached inside the thought; never an answer.
-        Some(reasoning) if finish_reason == FinishReason::Length => Some(format!("<think>\n{}", reasoning.trim())),
-        // A parser of the server's lost the answer.
-        Some(_) => None,
-        None if !is_blank => Some(content),
-        // A model may end its turn at once; more tokens than that went somewhere else.
-        None if finish_reason == FinishReason::Stop && completion_tokens == 1 => Some(content),
-        None => None,
-    }
-}
-
 fn unusable(evidence: Evidence<'_>, body: &str) -> CallFailure {
     let what = match evidence {
         Evidence::BlankBody => "the reply is blank".to_owned(),
         Evidence::NotJson => "the reply is not a JSON object".to_owned(),
-        Evidence::ErrorObject { .. } => format!("the reply is an error: {body}"),
+        Evidence::ErrorObject { .. } => {
+            let error = ChatReply::parse(body).ok().and_then(|reply| reply.error);
+            format!("the reply is an error: {}", error.map_or_else(|| body.to_owned(), |error| error.message))
+        }
         Evidence::ContentFilter => "the provider's content filter stopped the response".to_owned(),
         Evidence::CutByServer => "the server cut the response short".to_owned(),
         _ => "the reply holds no response".to_owned(),
     };
     let detail = one_line(&what, DETAIL_CHARS_MAX);
     // What came was a success as far as HTTP goes.
-    CallFailure { class: classify(evidence), status: Some(200), retry_after: None, detail }
+    let body = reply::worth_keeping(body);
+    CallFailure { class: classify(evidence), status: Some(200), retry_after: None, detail, refused: None, body }
 }
 
 #[cfg(test)]

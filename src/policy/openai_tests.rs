@@ -104,46 +104,52 @@ fn a_rollouts_address_covers_what_decides_it_and_not_where_it_is_served() {
 }
 
 #[test]
-fn replies_are_read_as_the_model_wrote_them() {
-    let task = policy(&settings(ModePresetName::Qwen3)).tasks(&query(Kind::Numeric)).on[0].clone();
-    let read = |message: &str, finish: &str| {
-        let usage = r#"{"prompt_tokens":9,"completion_tokens":5}"#;
-        let body = format!(r#"{{"choices":[{{"message":{message},"finish_reason":{finish}}}],"usage":{usage}}}"#);
-        read_reply(&body, &task).map(|read| (read.text, read.finish_reason)).map_err(|evidence| format!("{evidence:?}"))
-    };
-    let stop = |text: &str| Ok((text.to_owned(), FinishReason::Stop));
-    let length = |text: &str| Ok((text.to_owned(), FinishReason::Length));
-    let unusable = || Err("Unusable".to_owned());
-    assert_eq!(read(r#"{"content":"a"}"#, r#""stop""#), stop("a"));
-    assert_eq!(read(r#"{"content":"a"}"#, "null"), stop("a"));
-    for name in ["reasoning_content", "reasoning"] {
-        let message = format!(r#"{{"content":"a","{name}":"t"}}"#);
-        assert_eq!(read(&message, r#""stop""#), stop("<think>\nt\n</think>\n\na"));
-        let message = format!(r#"{{"content":null,"{name}":"t"}}"#);
-        assert_eq!(read(&message, r#""length""#), length("<think>\nt"));
-        assert_eq!(read(&message, r#""stop""#), unusable());
-    }
-    assert_eq!(read(r#"{"content":"<think>t</think>a","reasoning":null}"#, r#""stop""#), stop("<think>t</think>a"));
-    for message in [r#"{"content":null}"#, r#"{"content":"  "}"#, "{}"] {
-        assert_eq!(read(message, r#""stop""#), unusable(), "{message}");
-        assert_eq!(read(message, r#""length""#), unusable(), "{message}");
-    }
-    assert_eq!(read(r#"{"content":"a"}"#, r#""aborted""#), Err("CutByServer".to_owned()));
-    assert_eq!(read(r#"{"content":"a"}"#, r#""content_filter""#), Err("ContentFilter".to_owned()));
-    assert_eq!(read(r#"{"content":"a"}"#, r#""tool_calls""#), unusable());
-    assert!(matches!(read_reply(" \n", &task), Err(Evidence::BlankBody)));
-    assert!(matches!(read_reply("<html>", &task), Err(Evidence::NotJson)));
-    let money = r#"{"error":{"message":"m","code":"insufficient_quota"}}"#;
-    assert!(matches!(read_reply(money, &task), Err(Evidence::ErrorObject { code: Some("insufficient_quota") })));
+fn what_is_left_out_is_part_of_the_address_and_former_addresses_stay_known() {
+    let plain = policy(&settings(ModePresetName::Qwen3));
+    let before = plain.tasks(&query(Kind::Numeric)).on[0].clone();
+    assert_eq!(before.addresses().collect::<Vec<_>>(), [&before.key]);
+    // A limit under another name and a reply in one piece leave nothing out.
+    plain.remember(vec!["max_tokens".to_owned(), "stream_options".to_owned()], None);
+    assert_eq!(plain.current(&before).key, before.key);
+    assert!(body(&plain, Mode::ThinkOn)["max_completion_tokens"].is_number());
+    assert!(body(&plain, Mode::ThinkOn).get("max_tokens").is_none());
+
+    plain.remember(vec!["max_tokens".to_owned(), "seed".to_owned()], None);
+    let after = plain.current(&before);
+    assert_ne!(after.key, before.key);
+    assert_eq!(after.addresses().collect::<Vec<_>>(), [&before.key, &after.key]);
+    assert_eq!(after.first_address(), before.first_address());
+    assert_eq!(after, plain.tasks(&query(Kind::Numeric)).on[0]);
+    assert!(body(&plain, Mode::ThinkOn).get("seed").is_none());
+    let free = &plain.free_tasks(&query(Kind::Numeric))[0];
+    assert_eq!(plain.current(free).key, free.key, "a free task stays one");
+
+    // What a setting leaves out gives the address that the refusal gave, and has no former one.
+    let omit = vec!["seed".to_owned()];
+    let set = policy(&PolicySettings { omit, ..settings(ModePresetName::Qwen3) });
+    let task = set.tasks(&query(Kind::Numeric)).on[0].clone();
+    assert_eq!(task.addresses().collect::<Vec<_>>(), [&after.key]);
+    assert_eq!(task.seed, after.seed);
 }
 
 #[test]
-fn a_turn_that_ends_at_once_is_a_response_and_missing_counts_are_estimated() {
-    let task = policy(&settings(ModePresetName::Qwen3)).tasks(&query(Kind::Numeric)).off[0].clone();
-    let body = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
-    assert_eq!(read_reply(body, &task).unwrap().text, "");
-    let uncounted = r#"{"choices":[{"message":{"content":"four words of text"},"finish_reason":"stop"}]}"#;
-    let read = read_reply(uncounted, &task).unwrap();
-    assert_eq!(read.completion_tokens, 6);
-    assert!(read.prompt_tokens > 20);
+fn everything_that_may_be_left_out_is_left_out() {
+    let sampling = SamplingSettings { top_k: 20, min_p: 0.1, ..SamplingSettings::default() };
+    let keys = ["seed", "max_tokens", "temperature", "top_p", "top_k", "min_p"];
+    let of = |omit: Vec<String>| {
+        let settings = PolicySettings { omit, ..settings(ModePresetName::Qwen3) };
+        let policy = OpenAiPolicy::new(&settings, &sampling, None).unwrap();
+        let task = policy.tasks(&query(Kind::Numeric)).on[0].clone();
+        let body: Value = serde_json::from_slice(&policy.body(&task)).unwrap();
+        (task.key, body)
+    };
+    let (_, whole) = of(Vec::new());
+    let mut seen = std::collections::BTreeSet::new();
+    for key in keys {
+        assert!(whole.get(key).is_some(), "{key}");
+        let (address, body) = of(vec![key.to_owned()]);
+        assert!(body.get(key).is_none(), "{key}");
+        assert_eq!(body.as_object().unwrap().len() + 1, whole.as_object().unwrap().len());
+        assert!(seen.insert(address.0), "{key} has an address of its own");
+    }
 }

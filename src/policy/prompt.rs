@@ -5,11 +5,13 @@ use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::addresses::StoredPrompter;
 use super::chat_template::ChatTemplate;
+use super::compiled::TemplateError;
 use super::preset::Preset;
+use super::stored_prompter::StoredPrompter;
 use crate::domain::{ByMode, Kind, Mode, Query};
 use crate::engine::ForcedClose;
+use crate::http::wire::Message;
 
 /// The prompts file, part of the program: a change is a new prompt version.
 const PROMPTS: &str = include_str!("../../prompts/policy.toml");
@@ -79,19 +81,19 @@ impl Prompts {
     }
 
     /// Returns the conversation that asks a query.
-    pub(super) fn messages(&self, preset: Preset, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+    pub(super) fn messages(&self, preset: Preset, query: &Query, mode: Mode) -> Vec<Message> {
         if preset == Preset::Prompted { self.few_shot(query, mode) } else { self.zero_shot(query, mode) }
     }
 
-    fn zero_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+    fn zero_shot(&self, query: &Query, mode: Mode) -> Vec<Message> {
         let instructions = match mode {
             Mode::ThinkOn => &self.instruct.think_on,
             Mode::ThinkOff => &self.instruct.think_off,
         };
-        vec![ChatMessage::user(format!("{}\n\n{}", query.user_text(), instructions.get(query.kind)))]
+        vec![Message::user(format!("{}\n\n{}", query.user_text(), instructions.get(query.kind)))]
     }
 
-    fn few_shot(&self, query: &Query, mode: Mode) -> Vec<ChatMessage> {
+    fn few_shot(&self, query: &Query, mode: Mode) -> Vec<Message> {
         let PromptedPrompts { instruction, examples } = &self.prompted;
         let instruction = instruction.get(query.kind);
         let mut messages = Vec::new();
@@ -103,37 +105,18 @@ impl Prompts {
                 entry_point: None,
                 ..query.clone()
             };
-            messages.push(ChatMessage::user(format!("{}\n{instruction}", shown.user_text())));
+            messages.push(Message::user(format!("{}\n{instruction}", shown.user_text())));
             let answer = match query.kind {
                 Kind::Code => format!("```python\n{}\n```", example.answer),
                 _ => format!("\\boxed{{{}}}", example.answer),
             };
-            messages.push(ChatMessage::assistant(match mode {
+            messages.push(Message::assistant(match mode {
                 Mode::ThinkOn => format!("<think>\n{}\n</think>\n{answer}", example.thinking),
                 Mode::ThinkOff => answer,
             }));
         }
-        messages.push(ChatMessage::user(format!("{}\n{instruction}", query.user_text())));
+        messages.push(Message::user(format!("{}\n{instruction}", query.user_text())));
         messages
-    }
-}
-
-/// One message of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// The text.
-    pub content: String,
-}
-
-impl ChatMessage {
-    fn user(content: String) -> Self {
-        Self { role: "user".to_owned(), content }
-    }
-
-    fn assistant(content: String) -> Self {
-        Self { role: "assistant".to_owned(), content }
     }
 }
 
@@ -148,17 +131,6 @@ pub struct RenderedPrompt {
     pub stops: Vec<String>,
     /// The second phase, if the preset forces one.
     pub close: Option<ForcedClose>,
-}
-
-/// Why a chat template cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the model's chat template cannot be rendered: {0}")]
-pub struct TemplateError(String);
-
-impl TemplateError {
-    pub(super) fn new(error: &minijinja::Error) -> Self {
-        Self(error.to_string())
-    }
 }
 
 /// Renders prompts for one model.
@@ -224,7 +196,7 @@ impl Prompter {
     /// # Errors
     /// [`TemplateError`] if the template refuses.
     pub fn render_free(&self, query: &Query) -> Result<RenderedPrompt, TemplateError> {
-        let text = self.render_chat(&[ChatMessage::user(query.user_text())], Mode::ThinkOn)?;
+        let text = self.render_chat(&[Message::user(query.user_text())], Mode::ThinkOn)?;
         let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
         Ok(RenderedPrompt { text, prefill, stops: Vec::new(), close: None })
     }
@@ -233,7 +205,7 @@ impl Prompter {
     ///
     /// # Errors
     /// [`TemplateError`] if the template refuses.
-    pub fn render_chat(&self, messages: &[ChatMessage], mode: Mode) -> Result<String, TemplateError> {
+    pub fn render_chat(&self, messages: &[Message], mode: Mode) -> Result<String, TemplateError> {
         let context = context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => true,

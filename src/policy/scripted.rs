@@ -7,9 +7,10 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::RenderedPrompt;
-use super::{PolicyIdentity, RolloutTask, SampleError, TaskParts};
+use super::sample_error::SampleError;
+use super::{PolicyIdentity, RolloutTask, TaskParts};
 use crate::config::SamplingSettings;
-use crate::domain::{ByMode, FinishReason, Mode, Query, QueryId, Rollout, RolloutKey};
+use crate::domain::{ByMode, FinishReason, Mode, Query, QueryId, Reading, Rollout, RolloutKey};
 use crate::engine::EngineStats;
 
 /// What a script is asked for.
@@ -91,17 +92,18 @@ impl ScriptedPolicy {
             // The query's id leads the prompt, so that the script can be told it.
             let text = format!("{}\n{}\n{prefill}", query.id, query.user_text());
             let prompt = RenderedPrompt { text, prefill: prefill.to_owned(), stops: Vec::new(), close: None };
+            let prompt = Arc::new(prompt);
             let task = |sample_index| {
                 let identity = serde_json::json!({
                     "script": self.identity.revision,
-                    "prompt": prompt,
+                    "prompt": prompt.as_ref(),
                     "mode": mode,
                     "tokens_max": tokens_max,
                     "temperature": self.sampling.temperature,
                     "seed": seed,
                     "sample_index": sample_index,
                 });
-                let parts = TaskParts { mode, sample_index, prompt: prompt.clone(), tokens_max };
+                let parts = TaskParts { mode, sample_index, prompt: Arc::clone(&prompt), tokens_max };
                 RolloutTask::new(&identity, seed, parts)
             };
             (0..samples_per_mode).map(task).collect()
@@ -132,6 +134,7 @@ impl ScriptedPolicy {
             logprob_sum: Some(-f64::from(reply.completion_tokens)),
             prompt_tokens: u32::try_from(task.prompt.text.len()).unwrap_or(u32::MAX),
             completion_tokens: reply.completion_tokens,
+            reading: Reading::default(),
         })
     }
 }

@@ -3,10 +3,41 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::TEXT_CHARS_MAX;
+use crate::domain::{ExclusionReason, Mode, Query, VerdictOutcome};
+use crate::ledger::{IntakeRow, LedgerError, Reader, RunRecord};
+use crate::pipeline::{Outcome, SettledRow, Standing, exclusion_row};
 use crate::shards::{ExclusionRow, RolloutRow, RowFilter, SampleRow, ShardError, Table, read_rows, read_rows_of};
+
+/// The outcome of a query that has none yet.
+pub const OUTSTANDING: &str = "outstanding";
+
+/// How a query ended, what went wrong first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// It is excluded because something was wrong.
+    Failed,
+    /// It is excluded by rule.
+    Excluded,
+    /// It is not settled.
+    #[default]
+    Outstanding,
+    /// It became a sample.
+    Sample,
+}
+
+impl Rank {
+    /// Every rank, in order.
+    pub const ALL: [Self; 4] = [Self::Failed, Self::Excluded, Self::Outstanding, Self::Sample];
+
+    fn of_reason(reason: &str) -> Self {
+        let is_error = reason.parse::<ExclusionReason>().map_or(true, ExclusionReason::is_error);
+        if is_error { Self::Failed } else { Self::Excluded }
+    }
+}
 
 /// A query.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -17,8 +48,10 @@ pub struct Entry {
     pub ordinal: i64,
     /// Where it comes from.
     pub source: String,
-    /// The mode of its sample, or why there is none.
+    /// The mode of its sample, or why there is none; [`OUTSTANDING`] if that is not settled.
     pub outcome: String,
+    /// What is worth a look first: see [`Rank`].
+    pub rank: Rank,
     /// The kind of answer.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
@@ -100,6 +133,7 @@ pub fn sample_entry(row: SampleRow) -> Entry {
         ordinal: row.ordinal,
         source: row.source,
         outcome: row.mode,
+        rank: Rank::Sample,
         kind: row.kind,
         difficulty: row.difficulty,
         question: bounded(row.prompt),
@@ -115,8 +149,11 @@ pub fn sample_entry(row: SampleRow) -> Entry {
     }
 }
 
-fn exclusion_entry(row: ExclusionRow) -> Entry {
+/// Builds the entry of an excluded row.
+#[must_use]
+pub fn exclusion_entry(row: ExclusionRow) -> Entry {
     Entry {
+        rank: Rank::of_reason(&row.reason),
         id: row.query_id.unwrap_or_default(),
         ordinal: row.ordinal,
         source: row.source,
@@ -140,8 +177,34 @@ fn response(row: RolloutRow) -> Response {
     }
 }
 
+/// How many responses were verified, and how many of them are correct.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rates {
+    on: (u32, u32),
+    off: (u32, u32),
+}
+
+impl Rates {
+    fn add(&mut self, mode: &str, verdict: &str) {
+        let (sampled, correct) = if mode == Mode::ThinkOn.name() { &mut self.on } else { &mut self.off };
+        *sampled += 1;
+        *correct += u32::from(verdict == VerdictOutcome::Correct.name());
+    }
+
+    /// Sets the rates of an entry whose table has none.
+    fn put(self, entry: &mut Entry) {
+        let rate = |(sampled, correct): (u32, u32)| (sampled > 0).then(|| f64::from(correct) / f64::from(sampled));
+        entry.p_on = entry.p_on.or(rate(self.on));
+        entry.p_off = entry.p_off.or(rate(self.off));
+    }
+}
+
 /// Adds responses to an entry, and marks the chosen one: that of the sample's seed.
-fn with_rollouts(mut entry: Entry, seed: Option<i64>, rollouts: Vec<RolloutRow>) -> Entry {
+#[must_use]
+pub fn with_rollouts(mut entry: Entry, seed: Option<i64>, rollouts: Vec<RolloutRow>) -> Entry {
+    let mut rates = Rates::default();
+    rollouts.iter().for_each(|row| rates.add(&row.mode, &row.verdict));
+    rates.put(&mut entry);
     let chosen = rollouts.iter().find(|row| Some(row.seed) == seed && row.mode == entry.outcome);
     entry.chosen_index = chosen.map(|row| row.sample_index);
     entry.rollouts = rollouts.into_iter().map(response).collect();
@@ -158,7 +221,89 @@ pub fn entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError> {
     let mut entries: Vec<Entry> =
         samples.into_iter().map(sample_entry).chain(exclusions.into_iter().map(exclusion_entry)).collect();
     entries.sort_by_key(|entry| entry.ordinal);
+    let mut rates: HashMap<i64, Rates> = HashMap::new();
+    let filter = RowFilter::columns(&["ordinal", "mode", "verdict"]);
+    for row in read_rows_of::<RolloutOutcome>(&dir.join(Table::Rollouts.file_name(index)), &filter)? {
+        rates.entry(row.ordinal).or_default().add(&row.mode, &row.verdict);
+    }
+    for entry in &mut entries {
+        rates.remove(&entry.ordinal).unwrap_or_default().put(entry);
+    }
     Ok(entries)
+}
+
+#[derive(Deserialize)]
+struct RolloutOutcome {
+    ordinal: i64,
+    mode: String,
+    verdict: String,
+}
+
+/// Adds what the input says of queries to their entries, where their tables do not: question, reference and kind of
+/// excluded ones.
+///
+/// # Errors
+/// [`LedgerError`] if the ledger cannot be read.
+pub fn complete(entries: &mut [Entry], reader: &Reader, run: &RunRecord) -> Result<(), LedgerError> {
+    let is_bare = |entry: &&mut Entry| entry.question.is_empty();
+    let mut bare: HashMap<i64, &mut Entry> =
+        entries.iter_mut().filter(is_bare).map(|entry| (entry.ordinal, entry)).collect();
+    let ordinal = |ordinal: Option<&i64>| ordinal.and_then(|ordinal| u64::try_from(*ordinal).ok());
+    let (Some(first), Some(last)) = (ordinal(bare.keys().min()), ordinal(bare.keys().max())) else { return Ok(()) };
+    for row in reader.intake(&run.input_digest, first, last + 1)? {
+        let IntakeRow::Query(query) = row else { continue };
+        if let Some(entry) = i64::try_from(query.ordinal).ok().and_then(|ordinal| bare.remove(&ordinal)) {
+            ask(entry, &query);
+        }
+    }
+    Ok(())
+}
+
+fn ask(entry: &mut Entry, query: &Query) {
+    entry.question = bounded(query.user_text());
+    entry.gold = bounded(query.gold.clone());
+    entry.kind = query.kind.to_string();
+}
+
+/// Builds the entry of an input row from how it stands by the facts; with the responses that its standing has.
+#[must_use]
+pub fn standing_entry(standing: Standing) -> Entry {
+    match standing {
+        Standing::Settled { row: SettledRow { outcome, rollouts }, .. } => match outcome {
+            Outcome::Sample(sample) => {
+                let seed = Some(sample.row.seed);
+                with_rollouts(sample_entry(*sample.row), seed, rollouts)
+            }
+            Outcome::Excluded(exclusion) => with_rollouts(exclusion_entry(exclusion_row(exclusion)), None, rollouts),
+        },
+        Standing::Open { query, lack, rollouts } => {
+            let mut entry = outstanding_entry(&query);
+            entry.detail = format!("no {} yet", lack.name());
+            with_rollouts(entry, None, rollouts)
+        }
+    }
+}
+
+/// Builds the entry of an input row that nobody has worked on.
+#[must_use]
+pub fn untouched_entry(row: IntakeRow) -> Entry {
+    match row {
+        IntakeRow::Excluded(exclusion) => exclusion_entry(exclusion_row(exclusion)),
+        IntakeRow::Query(query) => outstanding_entry(&query),
+    }
+}
+
+fn outstanding_entry(query: &Query) -> Entry {
+    let mut entry = Entry {
+        id: query.id.0.clone(),
+        ordinal: i64::try_from(query.ordinal).unwrap_or(i64::MAX),
+        source: query.source.clone(),
+        outcome: OUTSTANDING.to_owned(),
+        rank: Rank::Outstanding,
+        ..Entry::default()
+    };
+    ask(&mut entry, query);
+    entry
 }
 
 /// Returns the entries of a shard with their responses. Blocks.

@@ -20,7 +20,7 @@ mod svg;
 mod tests;
 
 pub use collect::{collect, published};
-pub use entries::{Entry, entries_of, entry, whole_entries_of};
+pub use entries::{Entry, Rank, complete, entries_of, entry, standing_entry, untouched_entry, whole_entries_of};
 pub use gather::{Gathered, Timeline, gather};
 pub use page::{PageOptions, file, shell};
 pub use svg::is_steering;

@@ -61,7 +61,10 @@ pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
     let note = if entries.len() as u64 == of {
         format!("All {of} queries.")
     } else {
-        format!("The first {} of {of} queries; `thinkloom view` shows all.", entries.len())
+        format!(
+            "{} of {of} queries: a sample of every shard, those that failed before others; `thinkloom view` shows all.",
+            entries.len()
+        )
     };
     let data = json!({"remote": false, "rows": entries}).to_string().replace('<', "\\u003c");
     // Only this very script runs, whatever a text may smuggle in.
@@ -88,7 +91,7 @@ pub fn shell(options: &PageOptions<'_>, choices: &Choices, every_ms: u64) -> Str
     fill(
         options,
         choices,
-        "Pages come from the shards as they are published.",
+        "Every query, settled or not, by what is stored at this moment; the figures are of published shards.",
         &Parts {
             csp: "default-src 'none'; style-src 'self'; img-src data:; script-src 'self'; connect-src 'self'",
             style: "<link rel=\"stylesheet\" href=\"style.css\">",

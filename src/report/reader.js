@@ -1,5 +1,5 @@
 "use strict";
-// The reader of samples. Everything that comes from a run is put on the page as text, never as markup.
+// The reader of queries. Everything that comes from a run is put on the page as text, never as markup.
 (() => {
   const settings = JSON.parse(document.getElementById("reader-data").textContent);
   const PAGE = 50;
@@ -23,10 +23,12 @@
 
   const filter = () => ({
     search: byId("search").value.trim().toLowerCase(), outcome: byId("outcome").value,
-    difficulty: byId("difficulty").value, source: byId("source").value,
+    difficulty: byId("difficulty").value, source: byId("source").value, order: byId("order").value,
   });
+  // As the program ranks them.
+  const RANKS = ["failed", "excluded", "outstanding", "sample"];
   const fits = (row, wanted) =>
-    (!wanted.outcome || row.outcome === wanted.outcome) && (!wanted.difficulty || row.difficulty === wanted.difficulty) &&
+    (!wanted.outcome || row.outcome === wanted.outcome || wanted.outcome === "!" + row.rank) && (!wanted.difficulty || row.difficulty === wanted.difficulty) &&
     (!wanted.source || row.source === wanted.source) &&
     (!wanted.search || [row.id, row.question, row.gold, row.answer, row.justification, row.detail]
       .some((text) => text && text.toLowerCase().includes(wanted.search)));
@@ -34,6 +36,7 @@
   const embedded = {
     async list(wanted, offset) {
       const rows = settings.rows.filter((row) => fits(row, wanted));
+      if (wanted.order === "failures") rows.sort((a, b) => RANKS.indexOf(a.rank) - RANKS.indexOf(b.rank) || a.ordinal - b.ordinal);
       return { total: rows.length, rows: rows.slice(offset, offset + PAGE) };
     },
     async get(ordinal) { return settings.rows.find((row) => row.ordinal === ordinal); },
@@ -116,7 +119,7 @@
     const decided = row.outcome === "think_on" || row.outcome === "think_off";
     parts.push(decided
       ? make("p", {}, make("b", {}, row.outcome), ` (${row.mode_reason}); pass rates on ${rate(row.p_on)}, off ${rate(row.p_off)}`)
-      : make("p", { class: "isolate" }, make("b", {}, row.outcome), ": ", row.detail || ""));
+      : make("p", { class: "isolate" }, make("b", {}, row.outcome), ": ", row.detail || "", ` \u00b7 pass rates on ${rate(row.p_on)}, off ${rate(row.p_off)}`));
     if (row.justification) parts.push(make("p", { class: "isolate" }, make("b", {}, "justification: "), row.justification, make("span", { class: "soft" }, ` (${row.judge_model})`)));
     const side = (mode, title) => {
       const all = (row.rollouts || []).filter((one) => one.mode === mode);
@@ -129,7 +132,7 @@
   let waiting = 0;
   const changed = () => { clearTimeout(waiting); waiting = setTimeout(() => { state.offset = 0; list(false); }, 150); };
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
-  for (const id of ["search", "outcome", "difficulty", "source"]) byId(id).addEventListener("input", changed);
+  for (const id of ["search", "order", "outcome", "difficulty", "source"]) byId(id).addEventListener("input", changed);
   byId("earlier").addEventListener("click", () => { state.offset = Math.max(0, state.offset - PAGE); list(false); });
   byId("later").addEventListener("click", () => { state.offset += PAGE; list(false); });
   document.addEventListener("keydown", (event) => {
@@ -151,9 +154,11 @@
   }
   function fill(select, names) {
     const chosen = select.value;
-    const options = names.map((name) => make("option", { value: name }, name));
-    select.replaceChildren(make("option", { value: "" }, "all"), ...options);
-    select.value = names.includes(chosen) ? chosen : "";
+    // Those of the page itself stay: all, and whole groups.
+    const kept = [...select.options].filter((option) => option.value === "" || option.value.startsWith("!"));
+    select.replaceChildren(...kept, ...names.map((name) => make("option", { value: name }, name)));
+    select.value = chosen;
+    if (select.selectedIndex < 0) select.value = "";
   }
   if (settings.remote) setInterval(async () => { if (!document.hidden) { await refresh(); await list(true); } }, settings.every_ms);
   list(false);

@@ -15,9 +15,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::Response;
-use crate::domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
 use crate::template::{self, ResponseBody, StructuredResponse, find_tag, read_structured, render};
-use crate::verify::{self, Case, CodeCase, Evaluated, TestsFault};
+use thinkloom_domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
+use thinkloom_verify::{self as verify, Case, CodeCase, Evaluated, TestsFault};
 
 /// Keys that a rollout may have; others are ignored.
 pub const KEYS: &[&str] = &[
@@ -41,10 +41,11 @@ pub const KEYS: &[&str] = &[
     "answer",
 ];
 
-/// A rollout.
+/// A rollout as a trainer sends it to be rewarded.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct RolloutRow<'a> {
+// Errors in a row name it so.
+#[serde(default, rename = "RolloutRow")]
+pub struct RewardRow<'a> {
     /// The group; a text or a whole number.
     #[serde(borrow)]
     pub query_id: Option<Name<'a>>,
@@ -209,7 +210,16 @@ const fn beside_the_response(cause: UnverifiableCause) -> Option<&'static str> {
     }
 }
 
-impl RolloutRow<'_> {
+impl<'a> RewardRow<'a> {
+    /// Returns the row of a completion for which all else holds as well; a row without a name is called by its group's number.
+    #[must_use]
+    pub fn with_completion(&self, completion: Option<String>, group: usize) -> Self {
+        let query_id = self.query_id.clone().unwrap_or_else(|| Name::Text(Cow::Owned(group.to_string())));
+        Self { query_id: Some(query_id), completion: completion.map(Cow::Owned), ..self.clone() }
+    }
+}
+
+impl RewardRow<'_> {
     /// Returns whether the row says itself: its mode, whether it is correct, whether it is well-formed.
     #[must_use]
     pub fn gives(&self) -> [bool; 3] {
@@ -221,7 +231,7 @@ impl RolloutRow<'_> {
 ///
 /// # Errors
 /// [`RowFault`] if something is neither given nor can be read, or the row's gold or tests can decide nothing.
-pub fn grade(row: RolloutRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFault> {
+pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFault> {
     let finish_reason: FinishReason = match row.finish_reason.as_deref() {
         None => FinishReason::Stop,
         Some(name) => name.parse().map_err(|error| RowFault(format!("finish_reason: {error}")))?,
@@ -253,7 +263,7 @@ pub fn grade(row: RolloutRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFa
 }
 
 /// Whether a row of a run's rollouts table, whose response is no structured one yet, could become one.
-fn is_renderable(row: &RolloutRow<'_>, mode: Mode) -> Result<bool, RowFault> {
+fn is_renderable(row: &RewardRow<'_>, mode: Mode) -> Result<bool, RowFault> {
     let (Some(observed), Some(answer)) = (&row.observed_mode, &row.answer) else {
         return Err(RowFault::missing("format_ok and no completion to read it from"));
     };
@@ -269,7 +279,7 @@ fn is_renderable(row: &RolloutRow<'_>, mode: Mode) -> Result<bool, RowFault> {
 }
 
 fn verify_answer(
-    row: RolloutRow<'_>,
+    row: RewardRow<'_>,
     answer: String,
     graded: Graded,
     evaluated: Evaluated,

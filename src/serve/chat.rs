@@ -1,59 +1,101 @@
-//! `POST /v1/chat/completions`, `GET /v1/models`
+//! `POST /v1/chat/completions`, `GET /v1/models`, `GET /v1/models/{id}`
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::App;
-use super::error::{ApiError, json_response};
-use super::generate::{Hold, chat_logprobs, finish_name, head};
+use super::app::App;
+use super::error::{ApiError, json_response, json_text};
+use super::generate::Hold;
+use super::reply::{chat_logprobs, finish_name, head, usage_of};
 use super::stream::{self, Format};
-use super::wire::{ChatRequest, Checked, parse};
-use crate::domain::Mode;
+use super::turns::Kind;
+use super::wire::{ChatRequest, Checked, Sampling, parse};
 use crate::engine::{Completion, SequenceSpec};
 
 /// `GET /v1/models`
 pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
+    json_response(StatusCode::OK, &json!({"object": "list", "data": [model_of(&app)]}))
+}
+
+/// `GET /v1/models/{id}`
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    asked: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let served = &app.policy.identity().model;
+    // A name that is no text is no model's.
+    let Ok(Path(asked)) = asked else { return Err(ApiError::no_model("in this address", served)) };
+    if asked != *served {
+        return Err(ApiError::no_model(&asked, served));
+    }
+    Ok(json_response(StatusCode::OK, &model_of(&app)))
+}
+
+fn model_of(app: &App) -> Value {
     let identity = app.policy.identity();
-    let model = json!({
+    json!({
         "id": identity.model,
         "object": "model",
         "created": app.started_s,
         "owned_by": "thinkloom",
         "max_model_len": app.policy.engine().capacity(),
         "revision": identity.revision,
-    });
-    json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
+    })
+}
+
+/// A request that has been read.
+struct Prepared {
+    checked: Checked,
+    prompt: Vec<u32>,
+    with_logprobs: bool,
 }
 
 /// `POST /v1/chat/completions`
-pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, ApiError> {
-    let mut request: ChatRequest = parse(&body)?;
-    app.check_model(request.sampling.model.as_deref())?;
-    request.sampling.max_tokens = request.max_completion_tokens.or(request.sampling.max_tokens);
-    let with_logprobs = request.check_logprobs()?;
-    let checked = request.sampling.check()?;
-    let prompt = render(&app, &request)?;
+pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let too_large = |bytes_max| {
+        let message =
+            format!("the body has more than {bytes_max} bytes, and no prompt of that length fits the model's context");
+        ApiError::too_long("messages", message)
+    };
+    let body = app.memory.read(request, app.chat_bytes_max, too_large).await?;
+    app.check_room()?;
+    let kind = if body.is_small() { Kind::Quick } else { Kind::Slow };
+    let Prepared { mut checked, prompt, with_logprobs } =
+        app.off_workers(kind, move |app| prepare(app, body.bytes())).await?;
+    let grammar = app.grammar(checked.schema.take()).await?;
     let mut hold = app.hold(checked.choices)?;
-    let tokens = app.policy.engine().vocabulary().encode(&prompt).map_err(|error| ApiError::engine(&error));
     // A request that is refused was not left by its client.
-    let specs = tokens.and_then(|tokens| app.specs(tokens, &checked)).inspect_err(|_| hold.finish())?;
+    let specs = app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?;
     if checked.is_streamed {
         return stream::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await;
     }
     whole(app, hold, specs, &checked, with_logprobs).await
 }
 
-/// Renders the conversation. The model thinks unless its template's switch is told otherwise.
-fn render(app: &App, request: &ChatRequest) -> Result<String, ApiError> {
-    let messages = request.conversation()?;
-    let switch = ["enable_thinking", "thinking"].iter().find_map(|name| request.chat_template_kwargs.get(*name));
-    let mode = if switch.and_then(Value::as_bool) == Some(false) { Mode::ThinkOff } else { Mode::ThinkOn };
+/// Reads, checks, renders and tokenizes. Takes as long as the body is large.
+fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
+    let request: ChatRequest<'_> = parse(body)?;
+    let mut sampling: Sampling<'_> = parse(body)?;
+    app.check_model(sampling.model.as_deref())?;
+    sampling.max_tokens = request.max_completion_tokens.or(sampling.max_tokens);
+    let with_logprobs = request.check_logprobs()?;
+    let checked = sampling.check()?;
+    let prompt = render(app, &request)?;
+    let engine = app.policy.engine();
+    let prompt = engine.vocabulary().encode_within(&prompt, engine.config().context);
+    let prompt = prompt.map_err(|error| ApiError::engine(&error))?;
+    Ok(Prepared { checked, prompt, with_logprobs })
+}
+
+/// Renders the conversation.
+fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
+    let messages = request.conversation(app.policy.engine().config().context, app.text_bytes_max)?;
     let (opening, before) = match messages.split_last() {
         Some((last, before)) if request.continue_final_message && last.role == "assistant" => {
             (last.content.as_str(), before)
@@ -64,7 +106,7 @@ fn render(app: &App, request: &ChatRequest) -> Result<String, ApiError> {
         }
         _ => ("", messages.as_slice()),
     };
-    let rendered = app.policy.prompter().render_chat(before, mode);
+    let rendered = app.policy.prompter().render_chat(before, request.mode());
     let mut prompt = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
     prompt.push_str(opening);
     Ok(prompt)
@@ -82,8 +124,14 @@ async fn whole(
         .await
         .map_err(|error| ApiError::engine(&error))?;
     hold.finish();
+    let choices = checked.choices;
+    let text = app.written(with_logprobs, move |app| body_text(app, &completions, choices, with_logprobs)).await?;
+    Ok(json_text(StatusCode::OK, text))
+}
+
+fn body_text(app: &App, completions: &[Completion], choices: usize, with_logprobs: bool) -> String {
     let choice = |(index, completion): (usize, &Completion)| {
-        let logprobs = with_logprobs.then(|| chat_logprobs(&completion.tokens, engine.vocabulary()));
+        let logprobs = with_logprobs.then(|| chat_logprobs(&completion.tokens, app.policy.engine().vocabulary()));
         json!({
             "index": index,
             "message": {"role": "assistant", "content": completion.text, "refusal": null},
@@ -91,19 +139,8 @@ async fn whole(
             "finish_reason": finish_name(completion.finish_reason),
         })
     };
-    let mut body = head(&app, "chat.completion");
+    let mut body = head(app, "chat.completion");
     body.insert("choices".to_owned(), completions.iter().enumerate().map(choice).collect());
-    body.insert("usage".to_owned(), usage_of(&completions, checked.choices));
-    Ok(json_response(StatusCode::OK, &Value::Object(body)).into_response())
-}
-
-/// Adds up the tokens of a request: each prompt once, for all its choices.
-pub(super) fn usage_of(completions: &[Completion], choices: usize) -> Value {
-    let prompt: u64 = completions.iter().step_by(choices.max(1)).map(|one| u64::from(one.prompt_tokens)).sum();
-    usage(prompt, completions.iter().map(|one| u64::from(one.completion_tokens)).sum())
-}
-
-/// Returns the token counts of a request.
-pub(super) fn usage(prompt: u64, completion: u64) -> Value {
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+    body.insert("usage".to_owned(), usage_of(completions, choices));
+    Value::Object(body).to_string()
 }

@@ -2,44 +2,44 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::App;
-use super::chat::usage_of;
-use super::error::{ApiError, json_response};
-use super::generate::{finish_name, head};
+use super::app::App;
+use super::error::{ApiError, json_text};
+use super::limits::BODY_BYTES_MAX;
+use super::reply::{finish_name, head, text_logprobs, usage_of};
 use super::stream::{self, Format};
-use super::wire::{CompletionsRequest, WirePrompt, parse};
-use crate::engine::{Completion, SampledToken, Vocabulary};
+use super::turns::Kind;
+use super::wire::{Checked, CompletionsRequest, Sampling, WirePrompt, WirePrompts, parse};
+use crate::engine::Completion;
 
 /// Tokens of a completion where the request does not say, as OpenAI has it.
 const TOKENS_MAX: u32 = 16;
 
+/// A request that has been read.
+struct Prepared {
+    checked: Checked,
+    prompts: Vec<Vec<u32>>,
+    with_logprobs: bool,
+}
+
 /// `POST /v1/completions`
-pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, ApiError> {
-    let mut request: CompletionsRequest = parse(&body)?;
-    app.check_model(request.sampling.model.as_deref())?;
-    if request.echo {
-        return Err(ApiError::invalid("echo", "echo is not supported"));
-    }
-    if request.logprobs.is_some_and(|count| count > 0) {
-        let message = "logprobs above 0 is not supported: only the tokens that were picked have a logprob";
-        return Err(ApiError::invalid("logprobs", message));
-    }
-    request.sampling.max_tokens.get_or_insert(TOKENS_MAX);
-    let checked = request.sampling.check()?;
-    let with_logprobs = request.logprobs.is_some();
-    let prompts = tokens(app.policy.engine().vocabulary(), request.prompt)?;
+pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
+    app.check_room()?;
+    let kind = if body.is_small() { Kind::Quick } else { Kind::Slow };
+    let Prepared { mut checked, prompts, with_logprobs } =
+        app.off_workers(kind, move |app| prepare(app, body.bytes())).await?;
+    let grammar = app.grammar(checked.schema.take()).await?;
     let mut hold = app.hold(checked.choices * prompts.len())?;
     let mut specs = Vec::new();
     for prompt in prompts {
         // A request that is refused was not left by its client.
-        specs.extend(app.specs(prompt, &checked).inspect_err(|_| hold.finish())?);
+        specs.extend(app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?);
     }
     if checked.is_streamed {
         return stream::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await;
@@ -49,8 +49,14 @@ pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<
         .await
         .map_err(|error| ApiError::engine(&error))?;
     hold.finish();
+    let choices = checked.choices;
+    let text = app.written(with_logprobs, move |app| body_text(app, &completions, choices, with_logprobs)).await?;
+    Ok(json_text(StatusCode::OK, text))
+}
+
+fn body_text(app: &App, completions: &[Completion], choices: usize, with_logprobs: bool) -> String {
     let choice = |(index, completion): (usize, &Completion)| {
-        let logprobs = with_logprobs.then(|| text_logprobs(&completion.tokens, engine.vocabulary()));
+        let logprobs = with_logprobs.then(|| text_logprobs(&completion.tokens, app.policy.engine().vocabulary()));
         json!({
             "index": index,
             "text": completion.text,
@@ -58,34 +64,55 @@ pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<
             "finish_reason": finish_name(completion.finish_reason),
         })
     };
-    let mut body = head(&app, "text_completion");
+    let mut body = head(app, "text_completion");
     body.insert("choices".to_owned(), completions.iter().enumerate().map(choice).collect());
-    body.insert("usage".to_owned(), usage_of(&completions, checked.choices));
-    Ok(json_response(StatusCode::OK, &Value::Object(body)))
+    body.insert("usage".to_owned(), usage_of(completions, choices));
+    Value::Object(body).to_string()
 }
 
-fn tokens(vocabulary: &Vocabulary, prompt: WirePrompt) -> Result<Vec<Vec<u32>>, ApiError> {
-    let encode = |text: &String| vocabulary.encode(text).map_err(|error| ApiError::engine(&error));
-    let prompts: Vec<Vec<u32>> = match prompt {
-        WirePrompt::Text(text) => vec![encode(&text)?],
-        WirePrompt::Texts(texts) => texts.iter().map(encode).collect::<Result<_, _>>()?,
-        WirePrompt::Tokens(tokens) => vec![tokens],
-        WirePrompt::TokenLists(lists) => lists,
+/// Reads, checks and tokenizes. Takes as long as the body is large.
+fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
+    let request: CompletionsRequest<'_> = parse(body)?;
+    let mut sampling: Sampling<'_> = parse(body)?;
+    app.check_model(sampling.model.as_deref())?;
+    if request.echo {
+        return Err(ApiError::invalid("echo", "echo is not supported"));
+    }
+    if request.logprobs.is_some_and(|count| count > 0) {
+        let message = "logprobs above 0 is not supported: only the tokens that were picked have a logprob";
+        return Err(ApiError::invalid("logprobs", message));
+    }
+    sampling.max_tokens.get_or_insert(TOKENS_MAX);
+    let checked = sampling.check()?;
+    let with_logprobs = request.logprobs.is_some();
+    let WirePrompts(prompts) = request.prompt;
+    app.check_count(checked.choices * prompts.len())?;
+    if prompts.is_empty() {
+        return Err(ApiError::invalid("prompt", "there is no prompt"));
+    }
+    let prompts = prompts.into_iter().map(|prompt| tokens(app, prompt)).collect::<Result<_, _>>()?;
+    Ok(Prepared { checked, prompts, with_logprobs })
+}
+
+fn tokens(app: &App, prompt: WirePrompt<'_>) -> Result<Vec<u32>, ApiError> {
+    let engine = app.policy.engine();
+    let (vocabulary, context) = (engine.vocabulary(), engine.config().context);
+    let tokens = match prompt {
+        WirePrompt::Text(text) => match vocabulary.encode_within(&text, context) {
+            Err(error) if error.is_too_long() => return Err(ApiError::too_long("prompt", error.to_string())),
+            tokens => tokens.map_err(|error| ApiError::engine(&error))?,
+        },
+        WirePrompt::Tokens(tokens) => tokens,
     };
-    let is_known = |token: &u32| (*token as usize) < vocabulary.size();
-    if prompts.is_empty() || prompts.iter().any(Vec::is_empty) {
+    if tokens.is_empty() {
         return Err(ApiError::invalid("prompt", "a prompt is empty"));
     }
-    if !prompts.iter().flatten().all(is_known) {
+    if tokens.len() >= context {
+        let message = format!("a prompt has {} tokens, the model's context {context}", tokens.len());
+        return Err(ApiError::too_long("prompt", message));
+    }
+    if !tokens.iter().all(|token| (*token as usize) < vocabulary.size()) {
         return Err(ApiError::invalid("prompt", format!("a token is not below {}", vocabulary.size())));
     }
-    Ok(prompts)
-}
-
-/// Returns log-probabilities in the shape of text completions.
-pub(super) fn text_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) -> Value {
-    let text = |token: &SampledToken| String::from_utf8_lossy(vocabulary.token_bytes(token.token)).into_owned();
-    let texts: Vec<String> = tokens.iter().map(text).collect();
-    let logprobs: Vec<f32> = tokens.iter().map(|token| token.log_probability).collect();
-    json!({"tokens": texts, "token_logprobs": logprobs, "top_logprobs": null})
+    Ok(tokens)
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::app::App;
 use super::error::ApiError;
+use super::limits::GRAMMARS_MAX;
+use super::turns::Kind;
 use super::wire::Checked;
-use super::{App, GRAMMARS_MAX};
-use crate::domain::FinishReason;
-use crate::engine::{Grammar, SampledToken, SequenceSpec, Vocabulary};
+use crate::engine::{Grammar, SequenceSpec};
 use crate::sys::entropy::random_u64;
 
 /// The permits of a request; counts a client that leaves before the end.
@@ -42,13 +43,27 @@ impl App {
         if self.stop.is_cancelled() {
             return Err(ApiError::stopping());
         }
+        self.check_count(responses)?;
+        let permits = Arc::clone(&self.permits).try_acquire_many_owned(u32::try_from(responses).unwrap_or(u32::MAX));
+        let permits = permits.map_err(|_| ApiError::busy(self.capacity))?;
+        Ok(Hold { app: Arc::clone(self), is_finished: false, responses: responses as u64, _permits: permits })
+    }
+
+    /// Refuses a request that asks for more responses than there is ever room for.
+    pub(super) fn check_count(&self, responses: usize) -> Result<(), ApiError> {
         if responses > self.capacity {
             let message = format!("the request asks for {responses} responses, the server takes {}", self.capacity);
             return Err(ApiError::invalid("n", message));
         }
-        let permits = Arc::clone(&self.permits).try_acquire_many_owned(u32::try_from(responses).unwrap_or(u32::MAX));
-        let permits = permits.map_err(|_| ApiError::busy(self.capacity))?;
-        Ok(Hold { app: Arc::clone(self), is_finished: false, responses: responses as u64, _permits: permits })
+        Ok(())
+    }
+
+    /// Refuses requests while there is no room for one response, before work is done for them.
+    pub(super) fn check_room(&self) -> Result<(), ApiError> {
+        if self.stop.is_cancelled() {
+            return Err(ApiError::stopping());
+        }
+        if self.permits.available_permits() == 0 { Err(ApiError::busy(self.capacity)) } else { Ok(()) }
     }
 
     /// Refuses a model that is not the one that is served.
@@ -63,15 +78,16 @@ impl App {
     }
 
     /// Builds the sequences of one prompt, one per choice.
-    pub(super) fn specs(&self, prompt: Vec<u32>, checked: &Checked) -> Result<Vec<SequenceSpec>, ApiError> {
+    pub(super) fn specs(
+        &self,
+        prompt: Vec<u32>,
+        checked: &Checked,
+        grammar: Option<&Arc<Grammar>>,
+    ) -> Result<Vec<SequenceSpec>, ApiError> {
         let engine = self.policy.engine();
         let room = engine.capacity().saturating_sub(prompt.len());
         let tokens_max = checked.tokens_max.unwrap_or(u32::try_from(room.max(1)).unwrap_or(u32::MAX));
-        let grammar = match &checked.schema {
-            Some(schema) => Some(self.grammar(schema)?),
-            None => None,
-        };
-        if let Some(grammar) = &grammar
+        if let Some(grammar) = grammar
             && grammar.tokens_min() > tokens_max
         {
             let message =
@@ -79,42 +95,52 @@ impl App {
             return Err(ApiError::invalid("max_tokens", message));
         }
         let seed = checked.seed.map_or_else(random_u64, |seed| seed as u64);
-        let spec = |choice: usize| SequenceSpec {
-            prompt: prompt.clone(),
+        let first = SequenceSpec {
+            prompt,
             tokens_max,
             stops: if grammar.is_some() { Vec::new() } else { checked.stops.clone() },
-            grammar: grammar.clone(),
+            grammar: grammar.cloned(),
             temperature: checked.temperature,
             top_k: checked.top_k,
             top_p: checked.top_p,
             min_p: checked.min_p,
-            stream_key: stream_key(seed, choice),
+            stream_key: stream_key(seed, 0),
             ..SequenceSpec::default()
         };
-        let specs: Vec<SequenceSpec> = (0..checked.choices).map(spec).collect();
-        if let Some(first) = specs.first() {
-            engine.check_fit(first).map_err(|error| ApiError::engine(&error))?;
-        }
+        // Before there are more of it.
+        engine.check_fit(&first).map_err(|error| ApiError::engine(&error))?;
+        let others =
+            (1..checked.choices).map(|choice| SequenceSpec { stream_key: stream_key(seed, choice), ..first.clone() });
+        let mut specs: Vec<SequenceSpec> = others.collect();
+        specs.insert(0, first);
         Ok(specs)
     }
 
-    fn grammar(&self, schema: &serde_json::Value) -> Result<Arc<Grammar>, ApiError> {
+    /// Returns the grammar of a schema, compiled or kept.
+    pub(super) async fn grammar(
+        self: &Arc<Self>,
+        schema: Option<serde_json::Value>,
+    ) -> Result<Option<Arc<Grammar>>, ApiError> {
+        let Some(schema) = schema else { return Ok(None) };
         if !self.policy.engine().heeds_grammars() {
             let message = "this device does not support response_format; run with policy.device = \"cpu\"";
             return Err(ApiError::invalid("response_format", message));
         }
         let text = schema.to_string();
         if let Some(grammar) = self.grammars().get(&text) {
-            return Ok(Arc::clone(grammar));
+            return Ok(Some(Arc::clone(grammar)));
         }
-        let compiled = Grammar::compile(schema);
-        let grammar = Arc::new(compiled.map_err(|error| ApiError::invalid("response_format", error.to_string()))?);
+        let compile = move |_: &Arc<Self>| {
+            let grammar = Grammar::compile(&schema);
+            grammar.map(Arc::new).map_err(|error| ApiError::invalid("response_format", error.to_string()))
+        };
+        let grammar = self.off_workers(Kind::Schema, compile).await?;
         let mut kept = self.grammars();
         if kept.len() >= GRAMMARS_MAX {
             kept.clear();
         }
         kept.insert(text, Arc::clone(&grammar));
-        Ok(grammar)
+        Ok(Some(grammar))
     }
 }
 
@@ -125,42 +151,4 @@ fn stream_key(seed: u64, choice: usize) -> [u8; 32] {
     hasher.update(seed.to_le_bytes());
     hasher.update((choice as u64).to_le_bytes());
     hasher.finalize().into()
-}
-
-/// Returns the name of a finish reason on the wire.
-pub(super) fn finish_name(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    }
-}
-
-/// Returns a chat's entry for each token.
-pub(super) fn chat_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) -> serde_json::Value {
-    let entry = |token: &SampledToken| {
-        let bytes = vocabulary.token_bytes(token.token);
-        serde_json::json!({
-            "token": String::from_utf8_lossy(bytes),
-            "bytes": bytes,
-            "logprob": token.log_probability,
-            "top_logprobs": [],
-        })
-    };
-    serde_json::json!({"content": tokens.iter().map(entry).collect::<Vec<_>>(), "refusal": null})
-}
-
-/// Returns the fields that all responses of the server begin with.
-pub(super) fn head(app: &App, object: &str) -> serde_json::Map<String, serde_json::Value> {
-    let id = format!("{}-{:016x}", if object.starts_with("chat") { "chatcmpl" } else { "cmpl" }, random_u64());
-    let fields = serde_json::json!({
-        "id": id,
-        "object": object,
-        "created": crate::sys::clock::unix_ms() / 1000,
-        "model": app.policy.identity().model,
-        "system_fingerprint": format!("{}-{}", app.policy.engine().numerics(), app.policy.identity().revision.get(..12).unwrap_or_default()),
-    });
-    match fields {
-        serde_json::Value::Object(fields) => fields,
-        _ => serde_json::Map::new(),
-    }
 }

@@ -1,33 +1,15 @@
 //! Counters in Prometheus's text format.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::App;
+use super::app::App;
 use super::error::ApiError;
-
-/// Running totals of the server.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// Requests by route and status.
-    requests: Mutex<BTreeMap<(String, u16), u64>>,
-    /// Responses whose client left before their end.
-    pub(super) cancelled: AtomicU64,
-    /// Rollouts that were rewarded.
-    pub(super) rewarded: AtomicU64,
-}
-
-impl Metrics {
-    fn requests(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, u16), u64>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The routes that are told apart: others are one, so that no client can fill the memory with names.
 const ROUTES: &[&str] =
@@ -36,6 +18,7 @@ const ROUTES: &[&str] =
 /// Counts a request and its status.
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
+    let path = if path.starts_with("/v1/models/") { "/v1/models" } else { path };
     let route = ROUTES.iter().find(|route| **route == path).copied().unwrap_or("other");
     let response = next.run(request).await;
     *app.metrics.requests().entry((route.to_owned(), response.status().as_u16())).or_default() += 1;

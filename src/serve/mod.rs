@@ -5,141 +5,87 @@
 //! finds too few is refused with 429 and `Retry-After` instead of waiting unseen. A client that goes away takes its
 //! sequences with it: their futures are dropped, and the engine drops what nobody waits for before its next step.
 //!
+//! What clients send is bounded before work is done for it (`limits`): connections in number and time (`connections`),
+//! bodies in size, time and memory (`body`, `memory`), texts before they are tokenized. Work that takes long is done on threads of its
+//! own, a few at once (`work`), so that `/health` answers whatever else is asked for. Requests have to name this server, and
+//! may not come from pages of another (`guard`).
+//!
 //! Texts are a function of prompt, sampling settings and `seed` alone, as everywhere in the engine: not of who else is
 //! asking. This room knows HTTP and the wire format, not how tokens are made.
 
-mod auth;
+mod app;
+mod body;
 mod chat;
 mod completions;
+mod connections;
 mod error;
+mod fallback;
 mod generate;
+mod guard;
+mod limits;
+mod memory;
 mod metrics;
 mod openrlhf;
+mod read_row;
+mod remote_row;
+mod reply;
 mod reward;
+mod scan;
 mod stream;
+mod totals;
+mod turns;
 mod wire;
+mod work;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
-use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::VerifySettings;
-use crate::engine::Grammar;
-use crate::policy::CandlePolicy;
-use crate::reward::RewardSettings;
-use crate::verify::CodePool;
+use connections::Patience;
 
-pub use metrics::Metrics;
+pub use app::{App, ServeOptions};
+pub use totals::Metrics;
 
-/// Largest body of a request, in bytes.
-const BODY_BYTES_MAX: usize = 64 << 20;
 /// How long responses may go on after a request to stop.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
-/// Requests for rewards that may be under way.
-const REWARD_REQUESTS_MAX: usize = 64;
-/// Compiled schemas that are kept.
-const GRAMMARS_MAX: usize = 64;
-
-/// How the server behaves.
-#[derive(Debug, Clone)]
-pub struct ServeOptions {
-    /// Responses that may wait for a slot.
-    pub queue_max: usize,
-    /// What clients must show, if anything.
-    pub api_key: Option<SecretString>,
-    /// The constants of the reward rule.
-    pub reward: RewardSettings,
-    /// How programs are run by the reward endpoint.
-    pub verify: VerifySettings,
-}
-
-/// What all requests share.
-pub struct App {
-    policy: Arc<CandlePolicy>,
-    options: ServeOptions,
-    /// One for each response that may be under way or wait.
-    permits: Arc<Semaphore>,
-    capacity: usize,
-    reward_turns: Semaphore,
-    metrics: Metrics,
-    /// By the schema's text.
-    grammars: Mutex<HashMap<String, Arc<Grammar>>>,
-    /// Opened for the first program.
-    programs: tokio::sync::OnceCell<CodePool>,
-    /// When the server started, in seconds since 1970; the models' `created`.
-    started_s: i64,
-    stop: CancellationToken,
-}
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 impl App {
-    /// Builds what requests share, over a loaded model.
-    #[must_use]
-    pub fn new(policy: Arc<CandlePolicy>, options: ServeOptions, stop: CancellationToken) -> Arc<Self> {
-        let capacity = policy.engine().description().slots + options.queue_max;
-        Arc::new(Self {
-            policy,
-            permits: Arc::new(Semaphore::new(capacity)),
-            capacity,
-            options,
-            reward_turns: Semaphore::new(REWARD_REQUESTS_MAX),
-            metrics: Metrics::default(),
-            grammars: Mutex::default(),
-            programs: tokio::sync::OnceCell::new(),
-            started_s: crate::sys::clock::unix_ms() / 1000,
-            stop,
-        })
-    }
-
-    fn grammars(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Grammar>>> {
-        // Entries are put in whole or not at all.
-        self.grammars.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/chat/completions", post(chat::respond))
             .route("/v1/completions", post(completions::respond))
             .route("/v1/models", get(chat::models))
+            // Names of models may have a slash.
+            .route("/v1/models/{*id}", get(chat::model))
             .route("/v1/reward", post(reward::respond))
             .route("/openrlhf/reward", post(openrlhf::respond))
             .route("/metrics", get(metrics::respond))
-            .route_layer(middleware::from_fn_with_state(Arc::clone(self), auth::check))
+            .route_layer(middleware::from_fn_with_state(Arc::clone(self), guard::check_key))
             // Load balancers have no key.
             .route("/health", get(metrics::health))
-            .fallback(error::not_found)
-            .method_not_allowed_fallback(error::not_allowed)
+            .fallback(fallback::not_found)
+            .method_not_allowed_fallback(fallback::not_allowed)
+            .layer(middleware::from_fn_with_state(Arc::clone(self), guard::check_host))
             .layer(middleware::from_fn_with_state(Arc::clone(self), metrics::count))
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(self))
     }
 }
 
 /// Serves until `app` is told to stop, then finishes what is under way, for at most 20 seconds.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let stop = app.stop.clone();
-    let shutdown = stop.clone();
-    let server = axum::serve(listener, app.router()).with_graceful_shutdown(async move { shutdown.cancelled().await });
+    let server = connections::serve(listener, app.router(), Patience::default(), stop.clone());
+    tokio::spawn(app.memory.trim_until(stop.clone()));
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_DEADLINE).await;
     };
     tokio::select! {
-        ended = server => ended,
-        () = deadline => {
-            tracing::warn!("responses that were still under way are cut off");
-            Ok(())
-        }
+        () = server => {}
+        () = deadline => tracing::warn!("responses that were still under way are cut off"),
     }
 }

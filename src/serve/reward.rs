@@ -10,23 +10,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
-use super::App;
-use super::error::{ApiError, json_response};
-use super::wire::parse;
+use super::app::App;
+use super::body::Taken;
+use super::error::{ApiError, json_body, shortened};
+use super::limits::{
+    BODY_BYTES_MAX, GROUP_WORK_BYTES_MAX, NAME_BYTES_MAX, REWARD_REQUESTS_MAX, REWARDS_UNASKED_BYTES, ROLLOUT_BYTES,
+    ROLLOUTS_MAX, ROLLOUTS_READ_BYTES, ROLLOUTS_READ_TOGETHER,
+};
+use super::memory::{Share, Sliced};
+use super::read_row::{GroupName, ReadRow, Texts, no_rollout};
+use super::remote_row::RemoteRow;
+use super::wire::{AtMost, parse};
 use crate::domain::{UnverifiableCause, Verdict};
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
-use crate::reward::row::{Graded, Grading, RolloutRow, RowFault, grade};
+use crate::reward::row::{Graded, Grading, Name, RewardRow, RowFault};
 use crate::reward::{RewardSettings, rewards};
 use crate::verify::Evaluated;
 
@@ -34,8 +43,9 @@ use crate::verify::Evaluated;
 #[serde(deny_unknown_fields)]
 struct RewardRequest<'a> {
     #[serde(borrow)]
-    rollouts: Option<Vec<&'a RawValue>>,
-    groups: Option<Vec<Map<String, Value>>>,
+    rollouts: Option<Texts<'a>>,
+    #[serde(borrow)]
+    groups: Option<Texts<'a>>,
     settings: Option<Map<String, Value>>,
 }
 
@@ -64,39 +74,71 @@ pub(super) struct RewardedRow {
     pub(super) error: Option<String>,
 }
 
-/// A row as JSON text, and the group that it belongs to, if not the one that its `query_id` names.
-pub(super) struct Row {
-    pub(super) text: String,
-    pub(super) group: Option<String>,
+/// What a row is read from.
+pub(super) enum Source<'a> {
+    /// A row's own text, which names its group.
+    Whole(&'a str),
+    /// A completion of a group: the group's number, and the completion's text.
+    InGroup(usize, &'a str),
+    /// A row in OpenRLHF's shape.
+    Remote(RemoteRow<'a>),
+}
+
+/// The rows of a request.
+pub(super) struct Rows<'a> {
+    pub(super) sources: Vec<Source<'a>>,
+    /// What groups say of themselves, which holds for each of their completions.
+    pub(super) groups: Vec<Result<RewardRow<'a>, RowFault>>,
+    /// The longest text that a row is read from, in bytes.
+    pub(super) longest_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Rollouts<'a> {
+    rollouts: &'a [RewardedRow],
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<'a> {
+    Rollouts { rollouts: &'a [RewardedRow], settings: &'a RewardSettings },
+    Groups { groups: Vec<Rollouts<'a>>, settings: &'a RewardSettings },
 }
 
 /// `POST /v1/reward`
-pub(super) async fn respond(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, ApiError> {
-    let request: RewardRequest<'_> = parse(&body)?;
+pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
+    app.reward(body, answer).await
+}
+
+fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationToken) -> Result<String, ApiError> {
+    let request: RewardRequest<'_> = parse(body)?;
     let settings = settings(&app.options.reward, request.settings)?;
-    match (request.rollouts, request.groups) {
-        (Some(rollouts), None) => {
-            let rows = rollouts.iter().map(|raw| Row { text: raw.get().to_owned(), group: None }).collect();
-            let rollouts = app.rewarded(rows, &settings).await?;
-            Ok(json_response(StatusCode::OK, &json!({"rollouts": rollouts, "settings": settings})))
+    let mut rows = Rows { sources: Vec::new(), groups: Vec::new(), longest_bytes: 0 };
+    let answer = match (request.rollouts, request.groups) {
+        (Some(AtMost(rollouts)), None) => {
+            rows.longest_bytes = rollouts.iter().map(|raw| raw.get().len()).max().unwrap_or(0);
+            rows.sources = rollouts.iter().map(|raw| Source::Whole(raw.get())).collect();
+            let rewarded = app.rewarded(&rows, &settings, share, left)?;
+            serde_json::to_string(&Answer::Rollouts { rollouts: &rewarded, settings: &settings })
         }
-        (None, Some(groups)) => {
-            let mut rows = Vec::new();
+        (None, Some(AtMost(groups))) => {
             let mut sizes = Vec::new();
-            for (index, group) in groups.into_iter().enumerate() {
-                let of_group = group_rows(index, group)?;
-                sizes.push(of_group.len());
-                rows.extend(of_group);
+            for (index, group) in groups.iter().enumerate() {
+                sizes.push(rows.add_group(index, group.get())?);
             }
-            let mut rewarded = app.rewarded(rows, &settings).await?.into_iter();
-            let groups: Vec<Value> = sizes
-                .into_iter()
-                .map(|size| json!({"rollouts": rewarded.by_ref().take(size).collect::<Vec<_>>()}))
-                .collect();
-            Ok(json_response(StatusCode::OK, &json!({"groups": groups, "settings": settings})))
+            let rewarded = app.rewarded(&rows, &settings, share, left)?;
+            let mut rest = rewarded.as_slice();
+            let groups = sizes.into_iter().map(|size| {
+                let (rollouts, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+                rest = others;
+                Rollouts { rollouts }
+            });
+            serde_json::to_string(&Answer::Groups { groups: groups.collect(), settings: &settings })
         }
-        _ => Err(ApiError::invalid("rollouts", "send either rollouts or groups")),
-    }
+        _ => return Err(ApiError::invalid("rollouts", "send either rollouts or groups")),
+    };
+    answer.map_err(|_| ApiError::failed())
 }
 
 fn settings(base: &RewardSettings, changes: Option<Map<String, Value>>) -> Result<RewardSettings, ApiError> {
@@ -110,91 +152,173 @@ fn settings(base: &RewardSettings, changes: Option<Map<String, Value>>) -> Resul
     Ok(settings)
 }
 
-/// Returns a group's rows: what it says of itself, with each of its completions.
-fn group_rows(index: usize, mut group: Map<String, Value>) -> Result<Vec<Row>, ApiError> {
-    let name = |field: &str| format!("groups[{index}].{field}");
-    let Some(Value::Array(completions)) = group.remove("completions") else {
-        return Err(ApiError::invalid(&name("completions"), format!("{} is no list", name("completions"))));
-    };
-    group.entry("query_id").or_insert_with(|| Value::String(index.to_string()));
-    let row = |completion: Value| {
-        let mut row = group.clone();
-        row.insert("completion".to_owned(), completion);
-        // Two groups may carry the same name and are two all the same.
-        Row { text: Value::Object(row).to_string(), group: Some(index.to_string()) }
-    };
-    Ok(completions.into_iter().map(row).collect())
+#[derive(Deserialize)]
+struct Group<'a> {
+    #[serde(borrow)]
+    completions: Option<&'a RawValue>,
 }
 
-struct ReadRow {
-    query_id: Option<String>,
-    completion: Option<String>,
-    grading: Result<Grading, RowFault>,
+impl<'a> Rows<'a> {
+    /// Adds a group's rows, and returns their number.
+    fn add_group(&mut self, index: usize, text: &'a str) -> Result<usize, ApiError> {
+        let name = |field: &str| format!("groups[{index}].{field}");
+        let group: Group<'_> = parse(text.as_bytes())
+            .map_err(|_| ApiError::invalid(&format!("groups[{index}]"), format!("groups[{index}] is no object")))?;
+        let completions = group.completions.map(|raw| serde_json::from_str::<Texts<'_>>(raw.get()));
+        let completions = match completions {
+            Some(Ok(AtMost(completions))) => completions,
+            Some(Err(error)) => return Err(ApiError::invalid(&name("completions"), error.to_string())),
+            None => return Err(ApiError::invalid(&name("completions"), format!("{} is no list", name("completions")))),
+        };
+        let count = completions.len();
+        if self.sources.len() + count > ROLLOUTS_MAX {
+            return Err(ApiError::invalid("groups", format!("there are more than {ROLLOUTS_MAX} completions")));
+        }
+        let shared = text.len() - group.completions.map_or(0, |raw| raw.get().len());
+        if shared.saturating_mul(count) > GROUP_WORK_BYTES_MAX {
+            let message = format!(
+                "{count} completions of a group with {shared} bytes of its own are too many: each is verified against them"
+            );
+            return Err(ApiError::invalid(&name("completions"), message));
+        }
+        let longest = completions.iter().map(|raw| raw.get().len()).max().unwrap_or(0);
+        self.longest_bytes = self.longest_bytes.max(shared + longest);
+        self.groups.push(serde_json::from_str(text).map_err(|error| no_rollout(&error)));
+        self.sources.extend(completions.iter().map(|raw| Source::InGroup(index, raw.get())));
+        Ok(count)
+    }
+
+    /// Returns what the rows take while they are rewarded, and their answers: known before any of it is done.
+    fn work_bytes(&self) -> usize {
+        let of_group = |group: &Result<RewardRow<'_>, RowFault>| match group {
+            Ok(row) => match &row.query_id {
+                Some(Name::Text(name)) if name.len() <= NAME_BYTES_MAX => repeated_bytes(name),
+                _ => 0,
+            },
+            Err(fault) => repeated_bytes(&fault.0),
+        };
+        let of_groups: Vec<usize> = self.groups.iter().map(of_group).collect();
+        let of_row = |source: &Source<'_>| match source {
+            Source::InGroup(index, _) => of_groups.get(*index).copied().unwrap_or(0),
+            // What these repeat, their own part of the body has.
+            Source::Whole(_) | Source::Remote(_) => 0,
+        };
+        self.sources.iter().map(|source| ROLLOUT_BYTES + of_row(source)).sum()
+    }
+
+    fn read(&self, source: &Source<'_>, evaluated: Evaluated) -> ReadRow {
+        let (group, row) = match source {
+            Source::Whole(text) => {
+                let row = serde_json::from_str(text).map_err(|error| no_rollout(&error));
+                return ReadRow::of(None, row, evaluated);
+            }
+            Source::InGroup(index, completion) => {
+                let row = match self.groups.get(*index) {
+                    Some(Ok(shared)) => serde_json::from_str::<Option<String>>(completion)
+                        .map(|completion| shared.with_completion(completion, *index))
+                        .map_err(|error| no_rollout(&error)),
+                    Some(Err(fault)) => Err(fault.clone()),
+                    None => Err(RowFault("the row has no group".to_owned())),
+                };
+                (GroupName::Number(*index), row)
+            }
+            Source::Remote(remote) => return remote.read(evaluated),
+        };
+        ReadRow::of(Some(group), row, evaluated)
+    }
+}
+
+/// What a text takes that a row and its answer repeat: as it is, and as JSON.
+fn repeated_bytes(text: &str) -> usize {
+    text.len() + serde_json::to_string(text).map_or(0, |json| json.len())
 }
 
 /// A row whose program, if it has one, was run.
 struct GradedRow {
-    group: Option<String>,
+    group: Option<GroupName>,
     query_id: Option<String>,
-    completion: Option<String>,
+    judge_chars: Option<usize>,
     graded: Result<Graded, RowFault>,
 }
 
-fn read(text: &str, evaluated: Evaluated) -> ReadRow {
-    let row: RolloutRow<'_> = match serde_json::from_str(text) {
-        Ok(row) => row,
-        Err(error) => {
-            let fault = RowFault(format!("the row is no rollout: {error}"));
-            return ReadRow { query_id: None, completion: None, grading: Err(fault) };
-        }
-    };
-    let query_id = row.query_id.clone().map(|name| name.into_text());
-    let completion = row.completion.as_deref().map(str::to_owned);
-    ReadRow { query_id, completion, grading: grade(row, evaluated) }
-}
+/// What is done with a request's body, its share of the memory in hand, until its client leaves.
+type Work = fn(&Arc<App>, &[u8], &mut Share, &CancellationToken) -> Result<String, ApiError>;
 
 impl App {
-    /// Grades rows and applies the rule to each group.
+    /// Does a request for rewards on a thread of its own, on which it may wait for programs. It is given up when its client
+    /// leaves.
     ///
     /// # Errors
-    /// [`ApiError`] if too many requests are under way, or the server is stopping.
-    pub(super) async fn rewarded(
-        self: &Arc<Self>,
-        rows: Vec<Row>,
-        settings: &RewardSettings,
-    ) -> Result<Vec<RewardedRow>, ApiError> {
-        let _turn = self.reward_turns.try_acquire().map_err(|_| ApiError::busy(super::REWARD_REQUESTS_MAX))?;
+    /// [`ApiError`] if too many requests are under way, or the server is stopping; otherwise the work's.
+    pub(super) async fn reward(self: &Arc<Self>, body: Taken, work: Work) -> Result<Response, ApiError> {
+        let turn = Arc::clone(&self.reward_turns).try_acquire_owned();
+        let turn = turn.map_err(|_| ApiError::busy(REWARD_REQUESTS_MAX))?;
         if self.stop.is_cancelled() {
             return Err(ApiError::stopping());
         }
-        let count = rows.len() as u64;
-        let evaluated = evaluated_of(self.options.verify.evaluated);
-        let work = move || -> Vec<(Option<String>, ReadRow)> {
-            rows.into_par_iter().map(|row| (row.group, read(&row.text, evaluated))).collect()
+        let left = CancellationToken::new();
+        let _leaves = left.clone().drop_guard();
+        let app = Arc::clone(self);
+        let work = move || {
+            let _turn = turn;
+            let (bytes, mut share) = body.into_parts();
+            let text = work(&app, &bytes, &mut share, &left)?;
+            drop(bytes);
+            Ok(Sliced::new(text, share))
         };
-        let failed = |error: tokio::task::JoinError| ApiError::invalid("", error.to_string());
-        let read = tokio::task::spawn_blocking(work).await.map_err(failed)?;
-        // Together, so that a request uses all workers; the pool's queue bounds what is under way.
-        let read = try_join_all(read.into_iter().map(|(group, row)| self.verified(group, row))).await?;
-        let mut outcomes: Vec<(RewardedRow, Option<(usize, Graded)>)> = Vec::with_capacity(read.len());
-        let mut groups: HashMap<String, usize> = HashMap::new();
-        for GradedRow { group, query_id, completion, graded } in read {
+        let answer = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ApiError::failed()))?;
+        Ok(json_body(StatusCode::OK, answer.into_body()))
+    }
+
+    /// Grades rows and applies the rule to each group. Not for async threads.
+    ///
+    /// # Errors
+    /// [`ApiError`] if there is not enough memory for so many, or the sandbox cannot be opened.
+    pub(super) fn rewarded(
+        self: &Arc<Self>,
+        rows: &Rows<'_>,
+        settings: &RewardSettings,
+        share: &mut Share,
+        left: &CancellationToken,
+    ) -> Result<Vec<RewardedRow>, ApiError> {
+        let bytes = rows.work_bytes();
+        if bytes > REWARDS_UNASKED_BYTES {
+            let bytes = share.bytes().saturating_add(bytes);
+            let enlarged = left.run_until_cancelled(self.memory.enlarge(share, bytes));
+            // Nobody sees what a client is told that has left.
+            Handle::current().block_on(enlarged).unwrap_or_else(|| Err(ApiError::failed()))?;
+        }
+        let evaluated = evaluated_of(self.options.verify.evaluated);
+        // Of long rows, and of rows of a group that says much of itself, few are in memory at once.
+        let together = (ROLLOUTS_READ_BYTES / rows.longest_bytes.max(1)).clamp(1, ROLLOUTS_READ_TOGETHER);
+        let chunks = stream::iter(rows.sources.chunks(together)).take_until(left.cancelled());
+        let read = chunks.then(|chunk| async move {
+            let _turn = self.turns.grading().acquire().await;
+            let read: Vec<ReadRow> = chunk.par_iter().map(|source| rows.read(source, evaluated)).collect();
+            stream::iter(read)
+        });
+        // Several at once, so that a request uses all workers; the pool's queue bounds what is under way.
+        let graded = read.flatten().map(|row| self.verified(row)).buffered(together).try_collect::<Vec<GradedRow>>();
+        let graded = Handle::current().block_on(graded)?;
+        let count = graded.len() as u64;
+        let mut outcomes: Vec<(RewardedRow, Option<(usize, Graded)>)> = Vec::with_capacity(graded.len());
+        let mut groups: HashMap<GroupName, usize> = HashMap::new();
+        for GradedRow { group, query_id, judge_chars, graded } in graded {
             let mut row = RewardedRow { query_id, ..RewardedRow::default() };
             let graded = match graded {
                 Ok(graded) => Some(graded),
                 Err(fault) => {
-                    row.error = Some(fault.to_string());
+                    row.error = Some(shortened(fault.to_string()));
                     None
                 }
             };
-            let Some(group) = group.or_else(|| row.query_id.clone()) else {
+            let Some(group) = group else {
                 row.error.get_or_insert_with(|| "the row has no query_id".to_owned());
                 outcomes.push((row, None));
                 continue;
             };
             let placed = graded.map(|graded| {
-                let head = completion.as_deref().zip(graded.judge_end).and_then(|(text, end)| text.get(..end));
-                row.judge_chars = head.map(|head| head.chars().count());
+                row.judge_chars = judge_chars;
                 let next = groups.len();
                 (*groups.entry(group).or_insert(next), graded)
             });
@@ -204,14 +328,14 @@ impl App {
         Ok(apply(outcomes, groups.len(), settings))
     }
 
-    async fn verified(self: &Arc<Self>, group: Option<String>, row: ReadRow) -> Result<GradedRow, ApiError> {
-        let ReadRow { query_id, completion, grading } = row;
+    async fn verified(self: &Arc<Self>, row: ReadRow) -> Result<GradedRow, ApiError> {
+        let ReadRow { group, query_id, judge_chars, grading } = row;
         let graded = match grading {
             Ok(Grading::Ready(graded)) => Ok(graded),
             Ok(Grading::Program(graded, case)) => graded.with_verdict(self.run(*case).await?),
             Err(fault) => Err(fault),
         };
-        Ok(GradedRow { group, query_id, completion, graded })
+        Ok(GradedRow { group, query_id, judge_chars, graded })
     }
 
     /// Runs a program; the sandbox is opened for the first.

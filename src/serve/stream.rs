@@ -10,11 +10,10 @@ use futures::stream::{self, SelectAll, StreamExt};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::App;
-use super::chat::usage;
-use super::completions::text_logprobs;
+use super::app::App;
 use super::error::ApiError;
-use super::generate::{Hold, chat_logprobs, finish_name, head};
+use super::generate::Hold;
+use super::reply::{chat_logprobs, finish_name, head, text_logprobs, usage};
 use super::wire::Checked;
 use crate::engine::{Completion, EngineError, Piece, SequenceSpec, StreamEvent};
 

@@ -1,27 +1,33 @@
 //! Requests as clients send them.
+//!
+//! Nothing is parsed into trees whose size a client decides: what is not looked at is skipped, and what may be of any shape
+//! stays text until its length is known. A body is read once for each part of it (`parse`), which costs less than what
+//! flattened structures keep.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::ApiError;
+use super::limits::{CHOICES_MAX, SCHEMA_BYTES_MAX, STOP_BYTES_MAX, STOPS_MAX};
+use crate::domain::Mode;
 use crate::engine::OrderedSchema;
-use crate::policy::ChatMessage;
-
-/// Most responses that one request may ask for.
-const CHOICES_MAX: usize = 128;
-/// Most stop strings of a request.
-const STOPS_MAX: usize = 16;
+use crate::policy::Message;
 
 /// What both kinds of completions say of sampling.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Sampling {
+pub(super) struct Sampling<'a> {
     pub(super) model: Option<String>,
-    pub(super) n: Option<usize>,
-    pub(super) stream: Option<bool>,
+    n: Option<usize>,
+    stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    pub(super) seed: Option<i64>,
-    stop: Option<OneOrMany>,
+    seed: Option<i64>,
+    stop: Option<Stops>,
     pub(super) max_tokens: Option<u32>,
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -29,8 +35,10 @@ pub(super) struct Sampling {
     min_p: Option<f32>,
     frequency_penalty: Option<f64>,
     presence_penalty: Option<f64>,
-    logit_bias: Option<Map<String, Value>>,
-    response_format: Option<OrderedSchema>,
+    #[serde(borrow)]
+    logit_bias: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response_format: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -39,11 +47,70 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+/// One text or a list of some.
+#[derive(Debug, Clone, Default)]
+struct Stops(Vec<String>);
+
+impl<'de> Deserialize<'de> for Stops {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StopsVisitor)
+    }
+}
+
+struct StopsVisitor;
+
+impl<'de> Visitor<'de> for StopsVisitor {
+    type Value = Stops;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "stop: a text, or a list of at most {STOPS_MAX}")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Stops, E> {
+        Ok(Stops(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Stops, A::Error> {
+        let mut stops = Vec::new();
+        while let Some(stop) = access.next_element::<String>()? {
+            if stops.len() == STOPS_MAX {
+                return Err(A::Error::custom(format!("stop has more than {STOPS_MAX} texts")));
+            }
+            stops.push(stop);
+        }
+        Ok(Stops(stops))
+    }
+}
+
+/// A list of at most `N` items; a longer one is refused when its next item comes.
+#[derive(Debug)]
+pub(super) struct AtMost<T, const N: usize>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for AtMost<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(AtMostVisitor(PhantomData))
+    }
+}
+
+struct AtMostVisitor<T, const N: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for AtMostVisitor<T, N> {
+    type Value = AtMost<T, N>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "a list of at most {N} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            if items.len() == N {
+                return Err(A::Error::custom(format!("a list has more than {N} items; send them in parts")));
+            }
+            items.push(item);
+        }
+        Ok(AtMost(items))
+    }
 }
 
 /// Sampling settings within their ranges.
@@ -63,19 +130,15 @@ pub(super) struct Checked {
     pub(super) schema: Option<Value>,
 }
 
-impl Sampling {
+impl Sampling<'_> {
     pub(super) fn check(&self) -> Result<Checked, ApiError> {
         let choices = self.n.unwrap_or(1);
         if !(1..=CHOICES_MAX).contains(&choices) {
             return Err(ApiError::invalid("n", format!("n is {choices}; allowed: 1 to {CHOICES_MAX}")));
         }
-        let stops = match &self.stop {
-            None => Vec::new(),
-            Some(OneOrMany::One(stop)) => vec![stop.clone()],
-            Some(OneOrMany::Many(stops)) => stops.clone(),
-        };
-        if stops.len() > STOPS_MAX || stops.iter().any(String::is_empty) {
-            let message = format!("stop holds an empty text or more than {STOPS_MAX} texts");
+        let stops = self.stop.clone().unwrap_or_default().0;
+        if stops.iter().any(|stop| !(1..=STOP_BYTES_MAX).contains(&stop.len())) {
+            let message = format!("stop holds a text of no byte, or of more than {STOP_BYTES_MAX}");
             return Err(ApiError::invalid("stop", message));
         }
         let within = |name: &str, value: f32, is_allowed: bool, allowed: &str| {
@@ -103,7 +166,7 @@ impl Sampling {
                 return Err(ApiError::invalid(name, format!("{name} is not supported")));
             }
         }
-        if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
+        if self.logit_bias.is_some_and(|bias| !is_empty(bias)) {
             return Err(ApiError::invalid("logit_bias", "logit_bias is not supported"));
         }
         Ok(Checked {
@@ -117,14 +180,28 @@ impl Sampling {
             seed: self.seed,
             is_streamed: self.stream.unwrap_or(false),
             includes_usage: self.stream_options.as_ref().is_some_and(|options| options.include_usage),
-            schema: schema(self.response_format.as_ref().map(|format| &format.0))?,
+            schema: schema(self.response_format)?,
         })
     }
 }
 
+/// Returns whether a value is an object or a list of nothing.
+fn is_empty(value: &RawValue) -> bool {
+    let mut letters = value.get().bytes().filter(|byte| !byte.is_ascii_whitespace());
+    matches!(
+        (letters.next(), letters.next(), letters.next()),
+        (Some(b'{'), Some(b'}'), None) | (Some(b'['), Some(b']'), None)
+    )
+}
+
 /// Reads `response_format`.
-fn schema(format: Option<&Value>) -> Result<Option<Value>, ApiError> {
+fn schema(format: Option<&RawValue>) -> Result<Option<Value>, ApiError> {
     let Some(format) = format else { return Ok(None) };
+    let fault = |message: String| ApiError::invalid("response_format", message);
+    if format.get().len() > SCHEMA_BYTES_MAX {
+        return Err(fault(format!("response_format has {} bytes; allowed: {SCHEMA_BYTES_MAX}", format.get().len())));
+    }
+    let OrderedSchema(format) = serde_json::from_str(format.get()).map_err(|error| fault(error.to_string()))?;
     match format.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
         Some("json_object") => Ok(Some(serde_json::json!({"type": "object"}))),
@@ -136,44 +213,86 @@ fn schema(format: Option<&Value>) -> Result<Option<Value>, ApiError> {
     }
 }
 
-/// `POST /v1/chat/completions`
+/// `POST /v1/chat/completions`, besides what it says of sampling.
 #[derive(Debug, Deserialize)]
-pub(super) struct ChatRequest {
-    pub(super) messages: Vec<WireMessage>,
-    #[serde(flatten)]
-    pub(super) sampling: Sampling,
+pub(super) struct ChatRequest<'a> {
+    #[serde(borrow)]
+    messages: Vec<WireMessage<'a>>,
     pub(super) max_completion_tokens: Option<u32>,
-    #[serde(default)]
-    pub(super) logprobs: Option<bool>,
-    #[serde(default)]
-    pub(super) top_logprobs: Option<u32>,
-    #[serde(default)]
-    tools: Option<Value>,
-    #[serde(default)]
-    pub(super) chat_template_kwargs: Map<String, Value>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<u32>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    chat_template_kwargs: Option<TemplateSwitch<'a>>,
     /// The last message is the beginning of the response.
     #[serde(default)]
     pub(super) continue_final_message: bool,
 }
 
-/// A message as a client sends it.
+/// What a request says of the model's thinking, by either name.
 #[derive(Debug, Deserialize)]
-pub(super) struct WireMessage {
-    role: String,
-    #[serde(default)]
-    content: Value,
+struct TemplateSwitch<'a> {
+    #[serde(borrow)]
+    enable_thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
 }
 
-impl ChatRequest {
+/// A message as a client sends it.
+#[derive(Debug, Deserialize)]
+struct WireMessage<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+/// A part of a message.
+#[derive(Debug, Deserialize)]
+struct WirePart<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl ChatRequest<'_> {
     /// Returns the conversation.
-    pub(super) fn conversation(&self) -> Result<Vec<ChatMessage>, ApiError> {
+    ///
+    /// # Errors
+    /// [`ApiError`] for what is no message, and for more text, or more messages, than there is room for.
+    pub(super) fn conversation(&self, tokens_max: usize, bytes_max: usize) -> Result<Vec<Message>, ApiError> {
         if self.messages.is_empty() {
             return Err(ApiError::invalid("messages", "messages is empty"));
         }
-        if self.tools.as_ref().is_some_and(|tools| tools.as_array().is_none_or(|tools| !tools.is_empty())) {
+        if self.tools.is_some_and(|tools| !(tools.get().starts_with('[') && is_empty(tools))) {
             return Err(ApiError::invalid("tools", "tools are not supported"));
         }
-        self.messages.iter().enumerate().map(|(index, message)| message.read(index)).collect()
+        let count = self.messages.len();
+        if count > tokens_max {
+            let message = format!("there are {count} messages, and the model's context has {tokens_max} tokens");
+            return Err(ApiError::too_long("messages", message));
+        }
+        let mut bytes = 0_usize;
+        let mut conversation = Vec::with_capacity(count);
+        for (index, message) in self.messages.iter().enumerate() {
+            let message = message.read(index)?;
+            bytes += message.content.len();
+            if bytes > bytes_max {
+                let message =
+                    format!("the messages have more bytes than the model's context of {tokens_max} tokens holds");
+                return Err(ApiError::too_long("messages", message));
+            }
+            conversation.push(message);
+        }
+        Ok(conversation)
+    }
+
+    /// Returns the mode: the model thinks unless its template's switch is told otherwise.
+    pub(super) fn mode(&self) -> Mode {
+        let switch = self.chat_template_kwargs.as_ref().and_then(|switch| switch.enable_thinking.or(switch.thinking));
+        if switch.is_some_and(|switch| switch.get() == "false") { Mode::ThinkOff } else { Mode::ThinkOn }
     }
 
     /// Refuses log-probabilities of tokens that were not picked.
@@ -186,56 +305,152 @@ impl ChatRequest {
     }
 }
 
-impl WireMessage {
-    fn read(&self, index: usize) -> Result<ChatMessage, ApiError> {
+impl WireMessage<'_> {
+    fn read(&self, index: usize) -> Result<Message, ApiError> {
         let fault = |what: &str| Err(ApiError::invalid("messages", format!("messages[{index}]: {what}")));
-        let role = match self.role.as_str() {
+        let role = match self.role.as_ref() {
             "developer" => "system",
             role @ ("system" | "user" | "assistant") => role,
             _ => return fault("allowed roles: system, developer, user, assistant"),
         };
-        let content = match &self.content {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            Value::Array(parts) => {
-                let text = |part: &Value| {
-                    let is_text = part.get("type").and_then(Value::as_str) == Some("text");
-                    part.get("text").and_then(Value::as_str).filter(|_| is_text).map(str::to_owned)
-                };
-                match parts.iter().map(text).collect::<Option<Vec<String>>>() {
-                    Some(texts) => texts.concat(),
-                    None => return fault("only parts of type text are supported"),
+        let content = self.content.map_or("null", RawValue::get);
+        let content = match content.bytes().next() {
+            Some(b'"') => match serde_json::from_str(content) {
+                Ok(text) => text,
+                Err(_) => return fault("content is no text"),
+            },
+            Some(b'n') => String::new(),
+            Some(b'[') => match serde_json::from_str::<Vec<WirePart<'_>>>(content) {
+                Ok(parts) if parts.iter().all(|part| part.kind == "text") => {
+                    parts.iter().map(|part| part.text.as_ref()).collect()
                 }
-            }
+                _ => return fault("only parts of type text are supported"),
+            },
             _ => return fault("content is neither a text nor a list of parts"),
         };
-        Ok(ChatMessage { role: role.to_owned(), content })
+        Ok(Message { role: role.to_owned(), content })
     }
 }
 
-/// `POST /v1/completions`
+/// `POST /v1/completions`, besides what it says of sampling.
 #[derive(Debug, Deserialize)]
-pub(super) struct CompletionsRequest {
-    pub(super) prompt: WirePrompt,
-    #[serde(flatten)]
-    pub(super) sampling: Sampling,
+pub(super) struct CompletionsRequest<'a> {
+    #[serde(borrow)]
+    pub(super) prompt: WirePrompts<'a>,
     #[serde(default)]
     pub(super) echo: bool,
     #[serde(default)]
     pub(super) logprobs: Option<u32>,
 }
 
-/// One prompt or several, as text or as tokens.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum WirePrompt {
-    Text(String),
-    Texts(Vec<String>),
+/// One prompt or several.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WirePrompts<'a>(pub(super) Vec<WirePrompt<'a>>);
+
+/// A prompt, as text or as tokens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum WirePrompt<'a> {
+    Text(Cow<'a, str>),
     Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
 }
 
-/// Reads a body.
+/// Most prompts that are read; fewer are served.
+const PROMPTS_MAX: usize = 1 << 16;
+
+impl<'de: 'a, 'a> Deserialize<'de> for WirePrompts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PromptsVisitor)
+    }
+}
+
+struct PromptsVisitor;
+
+impl<'de> Visitor<'de> for PromptsVisitor {
+    type Value = WirePrompts<'de>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("prompt: a text, a list of token ids, or a list of either")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(WirePrompts(vec![WirePrompt::Text(Cow::Borrowed(text))]))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(WirePrompts(vec![WirePrompt::Text(Cow::Owned(text.to_owned()))]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let (mut prompts, mut tokens) = (Vec::new(), Vec::new());
+        while let Some(item) = access.next_element::<PromptItem<'de>>()? {
+            match item {
+                PromptItem::Token(token) => tokens.push(token),
+                PromptItem::Prompt(prompt) => prompts.push(prompt),
+            }
+            if !tokens.is_empty() && !prompts.is_empty() {
+                return Err(A::Error::custom("prompt has token ids beside texts or lists"));
+            }
+            if prompts.len() > PROMPTS_MAX {
+                return Err(A::Error::custom(format!("prompt has more than {PROMPTS_MAX} items")));
+            }
+        }
+        if !tokens.is_empty() {
+            prompts.push(WirePrompt::Tokens(tokens));
+        }
+        Ok(WirePrompts(prompts))
+    }
+}
+
+enum PromptItem<'a> {
+    Token(u32),
+    Prompt(WirePrompt<'a>),
+}
+
+impl<'de> Deserialize<'de> for PromptItem<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PromptItemVisitor)
+    }
+}
+
+struct PromptItemVisitor;
+
+impl<'de> Visitor<'de> for PromptItemVisitor {
+    type Value = PromptItem<'de>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a text, a token id or a list of token ids")
+    }
+
+    fn visit_u64<E: Error>(self, token: u64) -> Result<Self::Value, E> {
+        u32::try_from(token).map(PromptItem::Token).map_err(|_| E::custom(format!("{token} is no token id")))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(PromptItem::Prompt(WirePrompt::Text(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(PromptItem::Prompt(WirePrompt::Text(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut tokens = Vec::new();
+        while let Some(token) = access.next_element()? {
+            tokens.push(token);
+        }
+        Ok(PromptItem::Prompt(WirePrompt::Tokens(tokens)))
+    }
+}
+
+/// Reads a part of a body; what it does not name is skipped.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    // A structure may be written as a list as well, which is nobody's request.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first != b'{') {
+        return Err(ApiError::invalid("", "the body is no JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| ApiError::invalid("", format!("the body is no such request: {error}")))
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

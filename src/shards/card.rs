@@ -85,7 +85,15 @@ fn introduction(manifest: &Manifest) -> String {
 
 fn counts(manifest: &Manifest) -> String {
     let counts = &manifest.counts;
-    let mut text = "## Counts\n\n| rows | count |\n|---|---:|\n".to_owned();
+    let mut text = "## Counts\n\n".to_owned();
+    if !manifest.is_finished() {
+        let _ = writeln!(
+            text,
+            "The run is not finished: {} of {} queries are outstanding, and shards that are incomplete will be written again.\n",
+            manifest.outstanding, counts.queries
+        );
+    }
+    text.push_str("| rows | count |\n|---|---:|\n");
     let rows = [
         ("queries", counts.queries),
         ("samples", counts.samples),
@@ -148,8 +156,21 @@ fn provenance(manifest: &Manifest, judge_models: &[String]) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "| {name} | {value} |");
     }
+    for (side, keys) in &manifest.left_out {
+        let keys: Vec<String> = keys.iter().map(|key| left_out(key)).collect();
+        let _ = writeln!(text, "| left out of the {side}'s requests | {} |", keys.join(", "));
+    }
     text.push_str("\n`manifest.json` holds the same and the SHA-256 of every file.\n");
     text
+}
+
+/// Names a key that was not sent.
+fn left_out(key: &str) -> String {
+    match key {
+        "max_tokens" => format!("{} (or sent as {})", code(key), code("max_completion_tokens")),
+        "seed" => format!("{} (the column is the one that would have been sent)", code(key)),
+        key => code(key),
+    }
 }
 
 /// Everything that decided the data, as the run recorded it.
@@ -235,6 +256,16 @@ mod tests {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(card(&example(), &CardFacts::default()).contains("| judge | none |"));
+        assert!(!text.contains("left out of"));
+        let keys = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+        let left_out = [("policy".to_owned(), keys(&["seed", "top_p"])), ("judge".to_owned(), keys(&["max_tokens"]))];
+        let text = card(&Manifest { left_out: left_out.into(), ..example() }, &CardFacts::default());
+        for expected in [
+            "| left out of the policy's requests | `seed` (the column is the one that would have been sent), `top_p` |",
+            "| left out of the judge's requests | `max_tokens` (or sent as `max_completion_tokens`) |",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn sample(ordinal: i64) -> SampleRow {
         subject: None,
         category: Some("math".to_owned()),
         variant_of: None,
+        extra: Some("{\"level\":3}".to_owned()),
     }
 }
 
@@ -81,6 +82,7 @@ fn rollout(ordinal: i64, text: String) -> RolloutRow {
         observed_mode: "think_on".to_owned(),
         forced_close: None,
         logprob_sum: Some(-0.1),
+        length_estimated: true,
     }
 }
 

@@ -23,18 +23,25 @@ pub struct Manifest {
     /// What went into the fingerprint, by name.
     pub identity: BTreeMap<String, String>,
     /// The model that was sampled.
-    pub policy: PolicyIdentity,
+    pub policy: SampledModel,
     /// The version of the prompts.
     pub prompt_version: String,
+    /// Keys that were left out of request bodies, as set or because servers refuse them, by `policy` and `judge`; the
+    /// limit of tokens is there if it was sent as `max_completion_tokens`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, Vec<String>>,
     /// How many rows there are.
     pub counts: Counts,
+    /// Input rows that have no outcome yet; left out of a finished dataset's manifest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outstanding: u64,
     /// Every published shard, in any order; written sorted by name.
     pub files: Vec<FileEntry>,
 }
 
 /// The sampled model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyIdentity {
+pub struct SampledModel {
     /// Its name or path.
     pub model: String,
     /// Its revision or weights hash.
@@ -71,9 +78,29 @@ pub struct FileEntry {
     pub first_ordinal: u64,
     /// One past the last query ordinal of the shard's range.
     pub end_ordinal: u64,
+    /// Whether rows of the range are still missing in it: it is written again, under the same name, once they are settled.
+    /// Left out where it is whole.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Manifest {
+    /// Returns whether every input row has its outcome in the dataset.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.outstanding == 0
+    }
+
     /// Returns the file's content: pretty JSON, keys and files sorted, ending in a newline.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
@@ -125,14 +152,16 @@ pub(super) fn example() -> Manifest {
         bytes: 1234,
         first_ordinal: 0,
         end_ordinal: 3,
+        partial: false,
     };
     Manifest {
         thinkloom_version: "0.1.0".to_owned(),
         tables_version: TABLES_VERSION,
         fingerprint: "f00d".to_owned(),
         identity: BTreeMap::from([("select.tie_margin".to_owned(), "0.1".to_owned())]),
-        policy: PolicyIdentity { model: "tiny | \"model\"".to_owned(), revision: "abc".to_owned() },
+        policy: SampledModel { model: "tiny | \"model\"".to_owned(), revision: "abc".to_owned() },
         prompt_version: "p1".to_owned(),
+        left_out: BTreeMap::new(),
         counts: Counts {
             queries: 3,
             samples: 2,
@@ -140,6 +169,7 @@ pub(super) fn example() -> Manifest {
             exclusions: 1,
             exclusions_by_reason: BTreeMap::from([("unsolved".to_owned(), 1)]),
         },
+        outstanding: 0,
         files: vec![file("data/samples/train-00000.parquet", 2), file("data/exclusions/train-00000.parquet", 1)],
     }
 }
@@ -165,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn only_an_unfinished_dataset_says_what_is_outstanding() {
+        let mut manifest = example();
+        let text = String::from_utf8(manifest.to_json().to_vec()).unwrap();
+        assert!(!text.contains("partial") && !text.contains("outstanding"), "{text}");
+        assert!(Manifest::from_json(text.as_bytes()).unwrap().is_finished());
+        manifest.outstanding = 2;
+        manifest.files[0].partial = true;
+        let read = Manifest::from_json(&manifest.to_json()).unwrap();
+        assert!(!read.is_finished() && read.files.iter().filter(|file| file.partial).count() == 1);
+        assert_eq!(read.to_json(), manifest.to_json());
+    }
+
+    #[test]
     fn order_of_files_does_not_change_the_bytes() {
         let manifest = example();
         let mut reversed = manifest.clone();
@@ -174,8 +217,8 @@ mod tests {
 
     #[test]
     fn newer_and_broken_manifests_are_refused() {
-        let newer = Manifest::from_json(br#"{"tables_version": 5, "unheard_of": true}"#).unwrap_err();
-        assert!(matches!(newer, ShardError::NewerTables { found: 5, known: 4 }), "{newer}");
+        let newer = Manifest::from_json(br#"{"tables_version": 6, "unheard_of": true}"#).unwrap_err();
+        assert!(matches!(newer, ShardError::NewerTables { found: 6, known: 5 }), "{newer}");
         assert!(matches!(Manifest::from_json(b"{}"), Err(ShardError::InvalidManifest { .. })));
         assert!(matches!(Manifest::from_json(br#"{"tables_version": 1}"#), Err(ShardError::InvalidManifest { .. })));
     }

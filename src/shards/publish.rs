@@ -52,6 +52,16 @@ impl Publisher {
         Ok(Self { dir: dir.to_owned(), files: Box::new(files) })
     }
 
+    /// Opens an output directory that is only read: makes nothing in it.
+    ///
+    /// # Errors
+    /// [`ShardError::Directory`] when the directory does not exist.
+    pub fn read_only(dir: &Path) -> Result<Self, ShardError> {
+        let files = LocalFiles::new(dir)
+            .map_err(|source| ShardError::Directory { path: dir.to_owned(), source: source.into() })?;
+        Ok(Self { dir: dir.to_owned(), files: Box::new(files) })
+    }
+
     /// Publishes into files of another kind; `dir` is what messages call their directory.
     #[must_use]
     pub fn with_files(dir: &Path, files: Box<dyn FileStore>) -> Self {
@@ -85,6 +95,31 @@ impl Publisher {
     pub fn verify(&self, name: &str, sha256: &str) -> Result<FileState, ShardError> {
         let hash = self.files.open(name).and_then(hash_of);
         compare(hash, sha256).map_err(|source| self.unreadable(name, source))
+    }
+
+    /// Returns the content of a small file, if it is there; blocks.
+    ///
+    /// # Errors
+    /// [`ShardError::Unreadable`] when something stands there that cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ShardError> {
+        let mut bytes = Vec::new();
+        match self.files.open(name).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unreadable(name, error)),
+        }
+    }
+
+    /// Returns the SHA-256 of a file in hex, if it is there; blocks.
+    ///
+    /// # Errors
+    /// [`ShardError::Unreadable`] when something stands there that cannot be read.
+    pub fn hash(&self, name: &str) -> Result<Option<String>, ShardError> {
+        match self.files.open(name).and_then(hash_of) {
+            Ok(hash) => Ok(Some(hash)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unreadable(name, error)),
+        }
     }
 
     /// Returns columns of a file as [`super::read_columns`] does; blocks.
@@ -138,6 +173,14 @@ fn directory_error(path: &Path, source: io::Error) -> ShardError {
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// Returns the SHA-256 of a file in lower-case hex, read in pieces; blocks.
+///
+/// # Errors
+/// What the system says.
+pub fn sha256_of_file(path: &Path) -> io::Result<String> {
+    hash_of(fs_err::File::open(path)?)
 }
 
 /// What stands under a published name.

@@ -77,6 +77,8 @@ pub struct SampleRow {
     pub category: Option<String>,
     /// The earliest query with a near text and another answer; null where there is none.
     pub variant_of: Option<String>,
+    /// The row's columns that `input.keep` names, as a JSON object; null where it has none.
+    pub extra: Option<String>,
 }
 
 /// One chat message of a sample.
@@ -129,6 +131,8 @@ pub struct RolloutRow {
     pub forced_close: Option<String>,
     /// Sum of the sampled tokens' log-probabilities at temperature 1; null where it was not recorded.
     pub logprob_sum: Option<f64>,
+    /// Whether completion_tokens is an estimate from the text's bytes, because the server did not count it.
+    pub length_estimated: bool,
 }
 
 /// One query that gave no sample.

@@ -14,7 +14,7 @@ use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
 /// The version of the tables: grows whenever a column is added, renamed, retyped or dropped,
 /// or files are laid out anew.
-pub const TABLES_VERSION: u32 = 4;
+pub const TABLES_VERSION: u32 = 5;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,10 +34,11 @@ enum ColumnType {
     Int32,
     Int64,
     Float64,
+    Bool,
     Messages,
 }
 
-use ColumnType::{Float64, Int32, Int64, Messages, Text};
+use ColumnType::{Bool, Float64, Int32, Int64, Messages, Text};
 
 const SAMPLES: &[(&str, ColumnType)] = &[
     ("query_id", Text),
@@ -74,6 +75,7 @@ const SAMPLES: &[(&str, ColumnType)] = &[
     ("subject", Text),
     ("category", Text),
     ("variant_of", Text),
+    ("extra", Text),
 ];
 
 const ROLLOUTS: &[(&str, ColumnType)] = &[
@@ -96,6 +98,7 @@ const ROLLOUTS: &[(&str, ColumnType)] = &[
     ("observed_mode", Text),
     ("forced_close", Text),
     ("logprob_sum", Float64),
+    ("length_estimated", Bool),
 ];
 
 const EXCLUSIONS: &[(&str, ColumnType)] = &[
@@ -172,6 +175,7 @@ fn arrow(column: ColumnType) -> DataType {
         Int32 => DataType::Int32,
         Int64 => DataType::Int64,
         Float64 => DataType::Float64,
+        Bool => DataType::Boolean,
         Messages => {
             let members = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
             // "element" is what the Parquet format calls a list's item; other names survive only in Arrow's own
@@ -188,6 +192,7 @@ const fn type_name(column: ColumnType) -> &'static str {
         Int32 => "int32",
         Int64 => "int64",
         Float64 => "double",
+        Bool => "bool",
         Messages => "list<element: struct<role: string, content: string>>",
     }
 }

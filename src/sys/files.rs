@@ -3,6 +3,9 @@
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::staged::StagedDir;
 
 /// What can be wrong with an output directory.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,14 @@ pub enum DirError {
         /// Its kind.
         kind: &'static str,
     },
+    /// It holds files that no run left there.
+    #[error("{path} holds {found} and is not the output directory of a run; nothing in it was changed")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Some of what stands in it.
+        found: String,
+    },
 }
 
 impl DirError {
@@ -41,6 +52,9 @@ impl DirError {
             Self::Io { .. } => "check its permissions and the free space, or choose another with -o",
             Self::InUse { .. } => "wait for that process, or choose another directory with -o",
             Self::Network { .. } => "choose a directory on a local disk with -o, and copy the result afterwards",
+            Self::Foreign { .. } => {
+                "choose an empty or a new directory with -o (for example a directory inside of this one)"
+            }
         }
     }
 }
@@ -50,6 +64,33 @@ impl DirError {
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
+}
+
+/// How long [`lock_dir_patiently`] waits for another process to give its lock back.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two tries.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// As [`lock_dir`], but waits up to `patience` for a process that holds the lock: one that was killed may take some seconds
+/// to be gone, and whoever watches over it starts it again at once. Says that it waits. Blocks; ends early once
+/// `is_stopped`.
+///
+/// # Errors
+/// [`DirError`].
+pub fn lock_dir_patiently(path: &Path, patience: Duration, is_stopped: impl Fn() -> bool) -> Result<DirLock, DirError> {
+    let started = Instant::now();
+    let mut has_said = false;
+    loop {
+        let error = match lock_dir(path) {
+            Err(error @ DirError::InUse { .. }) if started.elapsed() < patience && !is_stopped() => error,
+            done => return done,
+        };
+        if !has_said {
+            tracing::warn!("{error}; waiting up to {} s for it to end", patience.as_secs());
+            has_said = true;
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
 }
 
 /// Creates a directory if need be, refuses network file systems, and takes its lock.
@@ -62,7 +103,7 @@ pub fn lock_dir(path: &Path) -> Result<DirLock, DirError> {
     if let Some(kind) = network_file_system(path) {
         return Err(DirError::Network { path: path.to_owned(), kind });
     }
-    let lock_path = path.join(".lock");
+    let lock_path = path.join(LOCK_FILE);
     let options = File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
     let mut file = options.map_err(|source| DirError::Io { path: lock_path.clone(), source })?;
     match file.try_lock() {
@@ -79,15 +120,72 @@ pub fn lock_dir(path: &Path) -> Result<DirLock, DirError> {
     Ok(DirLock { _file: file })
 }
 
-/// Creates an empty directory that is removed when the returned value is dropped.
+/// What begins the name of a temporary directory.
+const TEMPORARY_PREFIX: &str = "thinkloom-temporary-";
+/// The name of the lock in an output directory.
+const LOCK_FILE: &str = ".lock";
+/// Names of foreign files that an error shows.
+const FOREIGN_SHOWN: usize = 3;
+/// What systems and file managers put into directories that nobody uses yet.
+const LITTER: &[&str] = &["lost+found", "Thumbs.db", "desktop.ini", "System Volume Information"];
+
+/// Refuses a directory that holds files of somebody else: one that is neither missing nor empty, has none of `markers` (files
+/// that only this program makes), and holds more than what a start leaves that ended before it made one.
+///
+/// Hidden files and what file systems make of themselves are nobody's work: a fresh volume, and a directory that is under
+/// version control and otherwise empty, can be taken. `leftovers` are the names that an interrupted start leaves at the
+/// top; a directory among them counts if there is no file below it. Changes nothing, and makes no lock.
+///
+/// # Errors
+/// [`DirError::Foreign`]; [`DirError::Io`] if the directory cannot be listed.
+pub fn refuse_foreign(path: &Path, markers: &[&str], leftovers: &[&str]) -> Result<(), DirError> {
+    let io = |source| DirError::Io { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io)?,
+    };
+    let mut foreign = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if markers.contains(&name.as_str()) {
+            return Ok(());
+        }
+        let is_harmless = name.starts_with('.') || LITTER.contains(&name.as_str());
+        let is_left = leftovers.contains(&name.as_str()) && !holds_files(&entry.path());
+        if !is_harmless && !is_left {
+            foreign.push(name);
+        }
+    }
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    foreign.sort_unstable();
+    let more = foreign.len().saturating_sub(FOREIGN_SHOWN);
+    foreign.truncate(FOREIGN_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(DirError::Foreign { path: path.to_owned(), found: format!("{}{more}", foreign.join(", ")) })
+}
+
+/// Returns whether a path is a directory with a file anywhere below it. One that cannot be listed counts as such.
+fn holds_files(path: &Path) -> bool {
+    if !path.is_dir() {
+        return false;
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return true };
+    entries.into_iter().any(|entry| match entry {
+        Ok(entry) if entry.file_type().is_ok_and(|kind| kind.is_dir()) => holds_files(&entry.path()),
+        _ => true,
+    })
+}
+
+/// Creates an empty directory that is removed when the returned value is dropped, or by the next start.
 ///
 /// # Errors
 /// [`DirError::Io`] if the system's directory for temporary files cannot be used.
-pub fn temporary_dir() -> Result<tempfile::TempDir, DirError> {
-    tempfile::Builder::new()
-        .prefix("thinkloom-")
-        .tempdir()
-        .map_err(|source| DirError::Io { path: std::env::temp_dir(), source })
+pub fn temporary_dir() -> Result<StagedDir, DirError> {
+    let place = std::env::temp_dir();
+    StagedDir::make(&place, TEMPORARY_PREFIX).map_err(|source| DirError::Io { path: place, source })
 }
 
 /// Returns the free bytes that this process may use on the file system of a path, where the system says.
@@ -142,6 +240,29 @@ mod tests {
         lock_dir(&path).unwrap();
     }
 
+    #[test]
+    fn a_lock_that_is_given_back_in_time_is_waited_for_and_another_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock_dir(folder.path()).unwrap();
+        let never = || false;
+        let error = lock_dir_patiently(folder.path(), Duration::from_millis(120), never).unwrap_err();
+        assert!(matches!(error, DirError::InUse { holder: Some(_), .. }), "{error}");
+        let stopped = lock_dir_patiently(folder.path(), Duration::from_secs(3600), || true);
+        assert!(matches!(stopped, Err(DirError::InUse { .. })), "a stop ends the wait");
+        let tries = std::cell::Cell::new(0);
+        let held = std::cell::Cell::new(Some(held));
+        // The holder goes away while it is waited for.
+        let lets_go = || {
+            tries.set(tries.get() + 1);
+            if tries.get() == 3 {
+                drop(held.take());
+            }
+            false
+        };
+        lock_dir_patiently(folder.path(), Duration::from_secs(3600), lets_go).unwrap();
+        assert!(tries.get() >= 3);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn network_file_systems_are_refused_by_name_and_local_ones_are_not() {
@@ -156,6 +277,51 @@ mod tests {
             "out lies on a network file system (NFS), where locks and fsync cannot be trusted"
         );
         assert!(error.hint().contains("local disk"));
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused_and_what_nobody_wrote_is_not() {
+        let left: &[&str] = &["data", "ledger.sqlite-wal"];
+        let refused = |files: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in files {
+                let path = folder.path().join(name);
+                if name.ends_with('/') {
+                    std::fs::create_dir_all(path).unwrap();
+                } else {
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    std::fs::write(path, "x").unwrap();
+                }
+            }
+            refuse_foreign(folder.path(), &["ledger.sqlite"], left).err().map(|error| error.to_string())
+        };
+        let free: &[&[&str]] = &[
+            &[],
+            &[".lock"],
+            &[".DS_Store", ".git/HEAD", ".gitignore"],
+            &["lost+found/"],
+            &["Thumbs.db", "desktop.ini"],
+            &["data/samples/", "data/rollouts/", "ledger.sqlite-wal", ".lock"],
+            &["README.md", "ledger.sqlite", "notes/mine.txt"],
+        ];
+        for files in free {
+            assert_eq!(refused(files), None, "{files:?}");
+        }
+        let taken: &[(&[&str], &str)] = &[
+            (&["README.md"], "holds README.md and"),
+            (&["data/mine.csv"], "holds data and"),
+            (&["data/deep/er/x.parquet", ".lock"], "holds data and"),
+            (&["sub/"], "holds sub and"),
+            (&["a", "b", "c", "d", "e"], "holds a, b, c and 2 more and"),
+            (&["ledger.sqlite-wal", "queries.jsonl"], "holds queries.jsonl and"),
+            (&["manifest.json", "views.sql"], "holds manifest.json, views.sql and"),
+        ];
+        for (files, said) in taken {
+            let error = refused(files).unwrap_or_else(|| panic!("{files:?} was taken"));
+            assert!(error.contains(said), "{error}");
+        }
+        let missing = std::env::temp_dir().join("thinkloom-there-is-no-such-directory");
+        refuse_foreign(&missing, &["ledger.sqlite"], left).unwrap();
     }
 
     #[test]

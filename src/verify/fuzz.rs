@@ -4,7 +4,7 @@
 //! UTF-8 can hold.
 
 use super::{Case, code, extract, math, verify};
-use crate::domain::{Kind, UnverifiableCause, VerdictOutcome};
+use thinkloom_domain::{Kind, UnverifiableCause, VerdictOutcome};
 
 /// References that responses are held against.
 const GOLDS: &[&str] = &["42", r"\frac{1}{2}", "x^2+1", "(1,2)", "B", "Paris"];
@@ -75,7 +75,7 @@ pub fn latex(gold: &str, answer: &str) {
     }
 }
 
-/// Checks that program texts are parts of the response, line by line and in order, and that what was found is found again
+/// Checks that the lines of program texts stand in the response, in order, and that what was found is found again
 /// in a fence of its own.
 ///
 /// # Panics
@@ -85,16 +85,21 @@ pub fn code_blocks(response: &str) {
     assert_eq!(blocks, code::program_blocks(response), "the blocks change");
     let size: usize = blocks.iter().map(String::len).sum();
     assert!(size <= response.len() + blocks.len(), "blocks hold more than the response");
-    let mut lines = response.lines().map(|line| line.trim_end_matches('\r'));
+    // What follows the lines found so far. A line may be a part of one of the response: fences are indented, and other
+    // marks stand within lines.
+    let mut rest = response;
     for block in &blocks {
         assert!(!block.trim().is_empty(), "an empty block");
         for line in block.lines() {
-            assert!(lines.any(|whole| whole.ends_with(line)), "a line that the response does not have, or not here");
+            let (_, after) = rest.split_once(line).expect("a line that the response does not have, or not here");
+            rest = after;
         }
         let is_fence = |line: &str| line.trim_start().starts_with("~~~");
         if !block.lines().any(is_fence) {
             let again = code::program_blocks(&format!("~~~python\n{block}~~~\n"));
-            assert_eq!(again.first(), Some(block), "a block is not found again");
+            // Line ends are read once more, and there may have been several.
+            let plain = |text: &String| text.replace('\r', "");
+            assert_eq!(again.first().map(plain), Some(plain(block)), "a block is not found again");
         }
     }
     let verdict = verify(&Case { kind: Kind::Code, gold: "", choices: &[], response, ..Case::default() });

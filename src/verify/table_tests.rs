@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use crate::domain::{Kind, Verdict};
-use crate::verify::{Case, verify};
+use crate::{Case, verify};
+use thinkloom_domain::{Kind, Verdict};
 
 /// What a row says, and where it stands.
 struct Row {
@@ -16,7 +16,7 @@ struct Row {
 }
 
 fn rows(name: &str, fields: usize) -> Vec<Row> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/verify").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/verify").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     let mut rows = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with("# ")) {

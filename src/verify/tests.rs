@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Case, Evaluated, check_gold, is_text_only, verify};
-use crate::domain::{Kind, Verdict, VerdictOutcome};
+use thinkloom_domain::{Kind, Verdict, VerdictOutcome};
 
 fn verdict(kind: Kind, gold: &str, response: &str) -> Verdict {
     verify(&Case { kind, gold, choices: &[], response, ..Case::default() })

@@ -1,30 +1,67 @@
-//! What a list needs of every published query, kept up to date with the files.
+//! What a list needs of every query, kept up to date with the files and the facts.
+//!
+//! Queries of complete shards are read from their files, once. All others come from the ledger: of shards in which work was
+//! begun anew when facts were added, of the rest once. Looking at facts again waits for some multiple of the time that
+//! it took before, so that a run is not held up by those who watch it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::pipeline::RunError;
+use crate::ledger::{Reader, RunRecord};
+use crate::pipeline::standing::{begun, for_each_standing, in_parallel};
+use crate::pipeline::{Context, Responses, RunError};
 use crate::report::page::Choices;
-use crate::report::{Entry, collect, entries_of, entry, figures, published};
+use crate::report::{
+    Entry, Rank, collect, complete, entries_of, entry, figures, published, standing_entry, untouched_entry,
+};
 use crate::shards::{MANIFEST_FILE, ShardError, Table};
 
 /// Characters of a question that are searched and listed.
 const QUESTION_CHARS: usize = 300;
 /// Characters of other texts that are.
 const TEXT_CHARS: usize = 120;
+/// How much longer than a look at the facts takes nobody looks again.
+const REST: u32 = 4;
 
 /// What tells one version of a file from another.
 type Stamp = (u64, Option<SystemTime>);
 
-/// The published queries of a directory.
-#[derive(Debug, Default)]
+/// Where the entries of a shard come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    /// From its files, of which this is the first.
+    Files(Stamp),
+    /// From facts, of which there may be more.
+    Facts,
+    /// From the input: nobody has worked on it.
+    Input,
+}
+
+/// The queries of a directory.
+#[derive(Default)]
 pub struct Index {
-    shards: BTreeMap<u32, (Stamp, Vec<Entry>)>,
+    shards: BTreeMap<u32, (Origin, Vec<Entry>)>,
     choices: Choices,
-    manifest: Option<Stamp>,
+    /// Stamps of what the figures are drawn from.
+    drawn_from: Option<(Vec<u32>, Option<Stamp>)>,
     /// The figures, until something changes.
     html: Option<String>,
+    ledger: Option<Watched>,
+    settled: u64,
+}
+
+/// The ledger of the directory, as it was looked at last.
+struct Watched {
+    reader: Reader,
+    run: RunRecord,
+    /// The version of the facts in the index.
+    version: Option<i64>,
+    /// When they were looked at, and how long that took.
+    looked: Option<(Instant, Duration)>,
+    /// Why facts cannot be used, if so.
+    fault: Option<String>,
 }
 
 /// What a list is to hold; empty texts ask for nothing.
@@ -32,41 +69,123 @@ pub struct Index {
 pub struct Filter {
     /// Lower-case text that id, question, reference or detail must hold.
     pub search: String,
-    /// The outcome.
+    /// The outcome; `!failed`, `!excluded` and `!sample` stand for all outcomes of their rank.
     pub outcome: String,
     /// The difficulty label.
     pub difficulty: String,
     /// The source.
     pub source: String,
+    /// Whether what failed comes first.
+    pub order: Order,
+}
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As in the input.
+    #[default]
+    Input,
+    /// What went wrong first, each rank as in the input.
+    FailuresFirst,
 }
 
 impl Index {
-    /// Reads shards that have come or changed, and forgets those that are gone. Blocks.
+    /// Brings the index up to date. Blocks.
     ///
     /// # Errors
-    /// [`RunError`] if a file cannot be read.
+    /// [`RunError`] if a file or the ledger cannot be read.
     pub fn refresh(&mut self, dir: &Path) -> Result<(), RunError> {
-        let indices = published(dir)?;
-        let before = self.shards.len();
-        self.shards.retain(|index, _| indices.contains(index));
-        let mut has_changed = before != self.shards.len();
-        for index in indices {
-            let stamp = stamp(&dir.join(Table::Samples.file_name(index)))?;
-            if self.shards.get(&index).is_some_and(|(known, _)| *known == stamp) {
-                continue;
-            }
-            let entries: Vec<Entry> = entries_of(dir, index)?.into_iter().map(light).collect();
-            self.shards.insert(index, (stamp, entries));
-            has_changed = true;
+        let mut watched = match self.ledger.take() {
+            Some(watched) => watched,
+            None => Watched::open(dir)?,
+        };
+        if watched.has_another_run()? {
+            // Another configuration: none of its entries is known to hold.
+            self.shards.clear();
         }
+        let refreshed = self.refresh_from(dir, &mut watched);
+        self.ledger = Some(watched);
+        let has_changed = refreshed?;
         let manifest = stamp(&dir.join(MANIFEST_FILE)).ok();
-        if has_changed || manifest != self.manifest {
-            self.manifest = manifest;
+        let drawn_from = Some((published(dir)?, manifest));
+        if drawn_from != self.drawn_from {
+            self.drawn_from = drawn_from;
             self.html = None;
+        }
+        if has_changed {
             self.choices = Choices::default();
+            self.settled = 0;
             for (_, entries) in self.shards.values() {
                 entries.iter().for_each(|entry| self.choices.add(entry));
+                self.settled += entries.iter().filter(|entry| entry.rank != Rank::Outstanding).count() as u64;
             }
+        }
+        Ok(())
+    }
+
+    /// Reads what has come or changed; returns whether anything has.
+    fn refresh_from(&mut self, dir: &Path, watched: &mut Watched) -> Result<bool, RunError> {
+        let mut has_changed = false;
+        let whole = watched.whole_shards(dir)?;
+        for &index in &whole {
+            let stamp = stamp(&dir.join(Table::Samples.file_name(index)))?;
+            if self.shards.get(&index).is_some_and(|(origin, _)| *origin == Origin::Files(stamp)) {
+                continue;
+            }
+            let mut entries = entries_of(dir, index)?;
+            complete(&mut entries, &watched.reader, &watched.run)?;
+            self.shards.insert(index, (Origin::Files(stamp), entries.into_iter().map(light).collect()));
+            has_changed = true;
+        }
+        if !watched.is_due()? {
+            return Ok(has_changed);
+        }
+        let started = Instant::now();
+        let context = match Context::look(dir, &watched.reader, watched.run.clone()) {
+            Ok(context) => context,
+            Err(error) => {
+                // Published shards can be shown all the same; it is said once.
+                let error = error.to_string();
+                if watched.fault.as_ref() != Some(&error) {
+                    tracing::warn!("only published shards are shown: {error}");
+                    watched.fault = Some(error);
+                }
+                return Ok(has_changed);
+            }
+        };
+        self.refresh_facts(&context, watched, &whole)?;
+        watched.looked = Some((started, started.elapsed()));
+        Ok(true)
+    }
+
+    fn refresh_facts(&mut self, context: &Context, watched: &Watched, whole: &[u32]) -> Result<(), RunError> {
+        let count = u32::try_from(context.run.shard_count()).unwrap_or(u32::MAX);
+        self.shards.retain(|index, _| *index < count);
+        let open: Vec<u64> = (0..count).filter(|index| whole.binary_search(index).is_err()).map(u64::from).collect();
+        let (begun, untouched) = begun(&context.run.record, &watched.reader, &open)?;
+        let ranges: Vec<Range<u64>> = begun.iter().map(|&index| context.run.shard_range(index)).collect();
+        let run = &watched.run;
+        let found = in_parallel(context, &ranges, |reader, range| {
+            let mut entries = Vec::new();
+            for_each_standing(context, reader, range, Responses::Wanted, &mut |standing| {
+                entries.push(light(standing_entry(standing)));
+                Ok(())
+            })?;
+            complete(&mut entries, reader, run)?;
+            Ok(entries.into_iter().map(light).collect::<Vec<Entry>>())
+        })?;
+        let narrow = |index: u64| u32::try_from(index).unwrap_or(u32::MAX);
+        for (index, entries) in begun.into_iter().zip(found) {
+            self.shards.insert(narrow(index), (Origin::Facts, entries));
+        }
+        for index in untouched {
+            if self.shards.get(&narrow(index)).is_some_and(|(origin, _)| *origin == Origin::Input) {
+                continue;
+            }
+            let range = context.run.shard_range(index);
+            let rows = watched.reader.intake(&watched.run.input_digest, range.start, range.end)?;
+            let entries = rows.into_iter().map(|row| light(untouched_entry(row))).collect();
+            self.shards.insert(narrow(index), (Origin::Input, entries));
         }
         Ok(())
     }
@@ -82,8 +201,16 @@ impl Index {
     pub fn names(&self, dir: &Path) -> (String, String) {
         let name =
             dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned());
-        let state = if self.manifest.is_some() { "a finished run" } else { "a run that goes on, or was stopped" };
-        (format!("thinkloom: {name}"), state.to_owned())
+        let queries: u64 = self.shards.values().map(|(_, entries)| entries.len() as u64).sum();
+        let state = if self.settled == queries {
+            format!("a finished run: {queries} queries")
+        } else {
+            format!(
+                "{} of {queries} queries are settled; the run goes on, or was stopped; the figures are of published shards",
+                self.settled
+            )
+        };
+        (format!("thinkloom: {name}"), state)
     }
 
     /// Returns the figures. Blocks.
@@ -94,8 +221,7 @@ impl Index {
         if let Some(html) = &self.html {
             return Ok(html.clone());
         }
-        let indices: Vec<u32> = self.shards.keys().copied().collect();
-        let html = figures::figures(&collect(dir, &indices)?);
+        let html = figures::figures(&collect(dir, &published(dir)?)?);
         self.html = Some(html.clone());
         Ok(html)
     }
@@ -103,14 +229,22 @@ impl Index {
     /// Returns how many queries fit a filter, and some of them.
     #[must_use]
     pub fn list(&self, filter: &Filter, offset: usize, limit: usize) -> (usize, Vec<&Entry>) {
-        let all = self.shards.values().flat_map(|(_, entries)| entries).filter(|entry| filter.fits(entry));
+        let all = || self.shards.values().flat_map(|(_, entries)| entries).filter(|entry| filter.fits(entry));
         let mut total = 0;
         let mut rows = Vec::new();
-        for entry in all {
+        let mut add = |entry| {
             if total >= offset && rows.len() < limit {
                 rows.push(entry);
             }
             total += 1;
+        };
+        match filter.order {
+            Order::Input => all().for_each(&mut add),
+            Order::FailuresFirst => {
+                for rank in Rank::ALL {
+                    all().filter(|entry| entry.rank == rank).for_each(&mut add);
+                }
+            }
         }
         (total, rows)
     }
@@ -121,15 +255,77 @@ impl Index {
     /// [`RunError`] if a file cannot be read.
     pub fn entry(&self, dir: &Path, ordinal: i64) -> Result<Option<Entry>, RunError> {
         let holds = |entries: &[Entry]| entries.binary_search_by_key(&ordinal, |entry| entry.ordinal).is_ok();
-        let Some((index, _)) = self.shards.iter().find(|(_, (_, entries))| holds(entries)) else { return Ok(None) };
-        Ok(entry(dir, *index, ordinal)?)
+        let Some((index, (origin, _))) = self.shards.iter().find(|(_, (_, entries))| holds(entries)) else {
+            return Ok(None);
+        };
+        let Some(watched) = &self.ledger else { return Ok(None) };
+        if matches!(origin, Origin::Files(_)) {
+            let mut found: Vec<Entry> = entry(dir, *index, ordinal)?.into_iter().collect();
+            complete(&mut found, &watched.reader, &watched.run)?;
+            return Ok(found.pop());
+        }
+        let context = Context::look(dir, &watched.reader, watched.run.clone())?;
+        let at = u64::try_from(ordinal).unwrap_or(0);
+        let mut found = Vec::new();
+        for_each_standing(&context, &watched.reader, at..at + 1, Responses::Wanted, &mut |standing| {
+            found.push(standing_entry(standing));
+            Ok(())
+        })?;
+        complete(&mut found, &watched.reader, &watched.run)?;
+        Ok(found.pop())
+    }
+}
+
+impl Watched {
+    fn open(dir: &Path) -> Result<Self, RunError> {
+        let reader = Reader::open(dir)?;
+        let run = reader.latest_run()?.ok_or_else(|| RunError::NoRun { dir: dir.display().to_string() })?;
+        Ok(Self { reader, run, version: None, looked: None, fault: None })
+    }
+
+    /// Returns whether the directory was started with another configuration since, and takes that one.
+    fn has_another_run(&mut self) -> Result<bool, RunError> {
+        let Some(run) = self.reader.latest_run()?.filter(|run| run.fingerprint != self.run.fingerprint) else {
+            return Ok(false);
+        };
+        (self.run, self.version, self.looked, self.fault) = (run, None, None, None);
+        Ok(true)
+    }
+
+    /// Returns the shards that are published whole and whose files are there, ascending.
+    fn whole_shards(&self, dir: &Path) -> Result<Vec<u32>, RunError> {
+        let mut files: BTreeMap<u32, usize> = BTreeMap::new();
+        for record in self.reader.shards(&self.run.fingerprint)? {
+            let is_there = dir.join(&record.file_name).is_file();
+            let index = u32::try_from(record.index).unwrap_or(u32::MAX);
+            *files.entry(index).or_default() += usize::from(is_there);
+        }
+        Ok(files.into_iter().filter(|(_, count)| *count == Table::ALL.len()).map(|(index, _)| index).collect())
+    }
+
+    /// Returns whether facts were added since they were looked at, and it is time to look again.
+    fn is_due(&mut self) -> Result<bool, RunError> {
+        let is_resting = self.looked.is_some_and(|(at, took)| at.elapsed() < took * (REST + 1));
+        if is_resting {
+            return Ok(false);
+        }
+        let version = Some(self.reader.version()?);
+        let is_new = self.version != version;
+        self.version = version;
+        Ok(is_new)
     }
 }
 
 impl Filter {
     fn fits(&self, entry: &Entry) -> bool {
         let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
-        is(&self.outcome, &entry.outcome)
+        let is_outcome = match self.outcome.as_str() {
+            "!failed" => entry.rank == Rank::Failed,
+            "!excluded" => entry.rank == Rank::Excluded,
+            "!sample" => entry.rank == Rank::Sample,
+            outcome => is(outcome, &entry.outcome),
+        };
+        is_outcome
             && is(&self.difficulty, &entry.difficulty)
             && is(&self.source, &entry.source)
             && (self.search.is_empty()

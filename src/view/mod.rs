@@ -1,11 +1,11 @@
 //! The reader of a report, served: for runs too big for one file, and for runs that go on.
 //!
-//! Serves the loopback address only. Lists come from an index of the published shards (id, question and outcome of every
-//! query, about half a kilobyte each), which is brought up to date when files have come or changed; a query's responses
-//! are read from its shard when it is opened. Nothing is written, and what a browser sends is parsed and bounded.
+//! Serves the loopback address only. Lists come from an index (id, question and outcome of every query, settled or not,
+//! about half a kilobyte each), which is brought up to date when files have come or facts were added; a query's responses
+//! are read from its shard or from the ledger when it is opened. Nothing is written, and what a browser sends is parsed and bounded.
 //!
-//! Requests that name another host than this one are refused, so that no page elsewhere can read a run through a name
-//! that it points here.
+//! Requests that name another host than this one, or come from a page of another one, are refused (`sys::hosts`), so that
+//! no page elsewhere can read a run through a name that it points here.
 
 mod index;
 
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,7 +23,8 @@ use serde::Deserialize;
 
 use crate::pipeline::RunError;
 use crate::report::{PageOptions, page};
-pub use index::{Filter, Index};
+use crate::sys::hosts::Hosts;
+pub use index::{Filter, Index, Order};
 
 /// How often a page asks for what changed.
 const EVERY_MS: u64 = 5000;
@@ -31,7 +32,6 @@ const EVERY_MS: u64 = 5000;
 const LIMIT_MAX: usize = 200;
 
 /// What the handlers share.
-#[derive(Debug)]
 struct Shared {
     dir: PathBuf,
     index: Mutex<Index>,
@@ -43,7 +43,7 @@ struct Shared {
 /// The system's, if the listener fails.
 pub async fn serve(dir: &Path, listener: tokio::net::TcpListener) -> std::io::Result<()> {
     let shared = Arc::new(Shared { dir: dir.to_owned(), index: Mutex::new(Index::default()) });
-    let port = listener.local_addr()?.port();
+    let hosts = Arc::new(Hosts::new(listener.local_addr()?, &[]));
     let app = Router::new()
         .route("/", get(shell))
         .route("/api/summary", get(summary))
@@ -52,15 +52,13 @@ pub async fn serve(dir: &Path, listener: tokio::net::TcpListener) -> std::io::Re
         .route("/style.css", get(|| asset(page::STYLE, "text/css; charset=utf-8")))
         .route("/reader.js", get(|| asset(page::SCRIPT, "text/javascript; charset=utf-8")))
         .with_state(shared)
-        .layer(from_fn(move |request, next| guard(port, request, next)));
+        .layer(from_fn(move |request, next| guard(Arc::clone(&hosts), request, next)));
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// Refuses requests for other hosts, and forbids browsers to guess types or to frame the page.
-async fn guard(port: u16, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let known = [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
-    if !known.iter().any(|known| known == host) {
+async fn guard(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
+    if !is_ours(&hosts, request.headers()) {
         return (StatusCode::FORBIDDEN, "this server answers to 127.0.0.1 and localhost only\n").into_response();
     }
     let mut response = next.run(request).await;
@@ -69,6 +67,12 @@ async fn guard(port: u16, request: Request, next: Next) -> Response {
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+fn is_ours(hosts: &Hosts, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    hosts.answer_to(text(header::HOST).unwrap_or_default(), None)
+        && text(header::ORIGIN).is_none_or(|origin| hosts.are_origin(origin, None))
 }
 
 async fn asset(text: &'static str, kind: &'static str) -> Response {
@@ -119,14 +123,16 @@ struct ListQuery {
     outcome: String,
     difficulty: String,
     source: String,
+    order: String,
     offset: usize,
     limit: usize,
 }
 
 async fn queries(State(shared): State<Arc<Shared>>, Query(asked): Query<ListQuery>) -> Result<Response, Response> {
     with_index(shared, move |_, index| {
-        let ListQuery { search, outcome, difficulty, source, offset, limit } = asked;
-        let filter = Filter { search: search.to_lowercase(), outcome, difficulty, source };
+        let ListQuery { search, outcome, difficulty, source, order, offset, limit } = asked;
+        let order = if order == "failures" { Order::FailuresFirst } else { Order::Input };
+        let filter = Filter { search: search.to_lowercase(), outcome, difficulty, source, order };
         let (total, rows) = index.list(&filter, offset, limit.clamp(1, LIMIT_MAX));
         Ok(json(&serde_json::json!({"total": total, "rows": rows})))
     })
@@ -142,6 +148,6 @@ async fn query(State(shared): State<Arc<Shared>>, Query(asked): Query<OneQuery>)
     let found = with_index(shared, move |dir, index| index.entry(dir, asked.ordinal)).await?;
     match found {
         Some(entry) => Ok(json(&serde_json::json!(entry))),
-        None => Err((StatusCode::NOT_FOUND, "no query at this position is published\n").into_response()),
+        None => Err((StatusCode::NOT_FOUND, "the run has no query at this position\n").into_response()),
     }
 }

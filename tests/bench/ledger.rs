@@ -16,7 +16,7 @@ use thinkloom::config;
 use thinkloom::domain::{FinishReason, Mode};
 use thinkloom::hub::{HubSettings, OnProgress};
 use thinkloom::ledger::{Ledger, Reader};
-use thinkloom::pipeline::{self, Blocking, ChangePolicy, Context, Parts, RunOptions};
+use thinkloom::pipeline::{self, Blocking, ChangePolicy, Context, Parts, RunOptions, Wiring};
 use thinkloom::policy::{Policy, ScriptedCall, ScriptedPolicy, ScriptedReply};
 use thinkloom::shards::Publisher;
 use thinkloom::sys::files::lock_dir;
@@ -99,6 +99,7 @@ fn open(dir: &Path) -> Result<Context> {
         policy: Policy::Scripted(Box::new(ScriptedPolicy::new("bench", &config.settings.sampling, script))),
         judge: None,
         blocking: Blocking::Threads,
+        wiring: Wiring::Stages,
         lock: Some(lock),
     };
     let options = RunOptions {
@@ -119,8 +120,8 @@ async fn run(dir: &Path) -> Result<(f64, f64)> {
     let opened = started.elapsed().as_secs_f64();
     let watched = Arc::clone(&context);
     let watch = tokio::spawn(async move {
-        let tenth = watched.rows.div_ceil(10);
-        let stats = watched.policy.stats();
+        let tenth = watched.run.rows.div_ceil(10);
+        let stats = watched.actors.policy.stats();
         while watched.progress.snapshot(stats).settled < tenth {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

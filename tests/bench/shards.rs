@@ -87,6 +87,7 @@ fn row(index: usize, numbers: &mut Numbers) -> RolloutRow {
         observed_mode: mode.to_owned(),
         forced_close: None,
         logprob_sum: Some(-((numbers.next() % 100_000) as f64) / 1000.0),
+        length_estimated: false,
     }
 }
 

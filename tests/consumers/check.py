@@ -35,7 +35,7 @@ TABLES = ("samples", "rollouts", "exclusions")
 VIEWS = (
     "samples", "rollouts", "exclusions", "queries", "pass_rates", "reasons", "lengths", "observed", "modes", "spend",
 )
-README = Path(__file__).resolve().parent.parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "src/guide/data.md"
 SUFFIX = {"think_on": "on", "think_off": "off"}
 TEMPLATE_TAGS = (
     "<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>",
@@ -170,10 +170,10 @@ def check_duckdb(out, manifest):
 
 
 def check_questions(connection, manifest):
-    """Asks the README's questions, each of which is one line of SQL."""
-    text = README.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
+    """Asks the questions of the guide's page on data, each of which is one line of SQL."""
+    text = PAGE.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
     questions = text.splitlines()
-    require(len(questions) == 10, f"the README has {len(questions)} questions")
+    require(len(questions) == 10, f"{PAGE.name} has {len(questions)} questions")
     answers = {}
     for line in questions:
         sql, _, asked = line.partition(";  -- ")
@@ -182,7 +182,7 @@ def check_questions(connection, manifest):
         require(answers[asked] or "harm" in asked, f"nobody answers: {asked}")
     samples = sum(row[2] for row in answers["what came out?"])
     require(samples == manifest["counts"]["samples"], f"the first question counts {samples} samples")
-    passed(f"duckdb: the README's {len(questions)} questions")
+    passed(f"duckdb: the guide's {len(questions)} questions")
 
 
 def check_frames(out, manifest, tables):

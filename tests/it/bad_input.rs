@@ -108,6 +108,47 @@ fn a_model_that_cannot_be_used_is_named_with_a_hint() {
     }
 }
 
+/// Puts bytes in the place of others that stand in a file once, behind a mark.
+fn patched(file: &[u8], mark: &[u8], skip: usize, new: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    let at = file.windows(mark.len()).position(|window| window == mark).expect("the mark is there") + mark.len() + skip;
+    bytes[at..at + new.len()].copy_from_slice(new);
+    bytes
+}
+
+#[test]
+fn a_model_whose_numbers_or_template_attack_the_program_is_refused_by_name() {
+    let workspace = Workspace::new(2, &[]);
+    let whole = std::fs::read(fixture("tiny-llama.gguf")).unwrap();
+    let template = |text: &str| {
+        // A type, a length, and the text, which keeps its length.
+        let mark = b"tokenizer.chat_template";
+        let start = whole.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len() + 4;
+        let length = u64::from_le_bytes(whole[start..start + 8].try_into().unwrap()) as usize;
+        patched(&whole, mark, 12, format!("{text:length$}").as_bytes())
+    };
+    let layers = |count: u32| patched(&whole, b"llama.block_count", 4, &count.to_le_bytes());
+    let cases = [
+        ("layers.gguf", layers(u32::MAX), "llama.block_count is 4294967295; it must be from 1 to"),
+        ("holds-itself.gguf", template("{% set n=namespace() %}{% set n.x=n %}{{ n }}"), "nests far deeper"),
+        ("nested.gguf", template(&"(".repeat(190).replacen("((", "{{", 1)), "cannot be rendered"),
+        (
+            "endless.gguf",
+            template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
+            "come to an end",
+        ),
+    ];
+    for (name, bytes, says) in cases {
+        std::fs::write(workspace.path(name), bytes).unwrap();
+        let setting = format!("policy.model={name}");
+        let outcome = workspace.run(&["--set", &setting]);
+        // An error or an exclusion for every query, never a signal.
+        assert!(matches!(outcome.code, Some(1 | 4)), "{name}: {:?} {}", outcome.code, outcome.stderr);
+        assert!(!outcome.stderr.contains("panicked"), "{name}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(says), "{name}: {}", outcome.stderr);
+    }
+}
+
 #[test]
 fn a_config_that_cannot_be_used_ends_with_2_and_names_the_key() {
     let workspace = Workspace::new(2, &[]);
@@ -167,7 +208,11 @@ fn a_judge_that_nobody_runs_ends_the_run_and_costs_no_rollout() {
         ("judge.model", "\"judge-under-test\""),
     ];
     let workspace = Workspace::new(QUERIES, &absent);
-    workspace.run(&[]).assert_code(1).assert_says(&["http://127.0.0.1:1", "hint:", "run the same command again"]);
+    workspace.run(&[]).assert_code(3).assert_says(&[
+        "cannot go on without the judge: nothing came for 5 s",
+        "hint:",
+        "run the same command again",
+    ]);
     let out = workspace.out();
     let sampled = Ledger::open(&out).unwrap().texts("SELECT key FROM rollout");
     assert_eq!(sampled.len(), QUERIES * 2 * 3, "all that was sampled is kept");

@@ -40,8 +40,15 @@ fn every_command_has_a_help_with_an_example_and_no_command_is_missing_here() {
         assert!(help.stdout.contains(&format!("Example: thinkloom {name}")), "{name}:\n{}", help.stdout);
         assert!(help.stderr.is_empty());
     }
-    let version = Outcome::of(&mut command(&["--version"])).assert_code(0);
-    assert_eq!(version.stdout.trim(), format!("thinkloom {}", env!("CARGO_PKG_VERSION")));
+    let first_line = format!("thinkloom {}", env!("CARGO_PKG_VERSION"));
+    let short = Outcome::of(&mut command(&["-V"])).assert_code(0);
+    assert_eq!(short.stdout.trim(), first_line);
+    let long = Outcome::of(&mut command(&["--version"])).assert_code(0).stdout;
+    let lines: Vec<&str> = long.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (4, first_line.as_str()), "{long}");
+    for (line, name) in lines[1..].iter().zip(["commit ", "features ", "kernels "]) {
+        assert!(line.starts_with(name), "{long}");
+    }
 }
 
 #[test]

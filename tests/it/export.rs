@@ -96,7 +96,7 @@ fn what_does_not_go_together_is_refused_with_code_2_and_what_is_no_run_with_code
     for (arguments, says) in [
         (vec!["-o", "x"], "name a trainer"),
         (vec!["--format", "trl"], "-o DIR"),
-        (vec!["--format", "trl", "-o", "x", "--layout", "text"], "--template"),
+        (vec!["--format", "trl", "-o", "x", "--layout", "text", "--unchecked"], "--unchecked"),
         (vec!["--format", "verl", "-o", "x", "--task", "dpo"], "has no task dpo"),
         (vec!["--format", "poem", "-o", "x"], "trl, verl"),
     ] {

@@ -225,3 +225,45 @@ fn a_budget_for_batches_needs_to_know_what_they_cost() {
     let workspace = workspace(&judge, &[&PRICES[..3], &[("judge.budget_usd", "1.0")]].concat());
     workspace.run(&[]).assert_code(2).assert_says(&["judge.budget_usd", "judge.prices_usd_per_mtok.batch_factor"]);
 }
+
+#[test]
+fn a_result_file_that_is_late_empty_or_short_is_read_again_and_nothing_is_uploaded_twice() {
+    for counts in [&["--batch-counts"][..], &[]] {
+        let judge = Mock::start(&[&["--batch-late", "3"], counts].concat());
+        let workspace = workspace(&judge, &[("judge.batch.requests_max", "50")]);
+        let out = workspace.run_whole("out", &[]);
+        assert_eq!(data_hashes(&out), by_single_calls(&workspace));
+        let samples = rows(&out, "samples").len() as i64;
+        assert_eq!(judge.stat("lines_uploaded"), samples, "{}", judge.stats());
+        assert_eq!(Ledger::open(&out).unwrap().count("judge_failure"), 0);
+    }
+}
+
+#[test]
+fn results_that_do_not_come_stop_the_run_resumably_and_are_looked_for_at_the_next_start() {
+    let judge = Mock::start(&["--batch-late", "16", "--batch-counts"]);
+    let workspace = workspace(&judge, &[("judge.batch.requests_max", "50")]);
+    let stopped = workspace.run(&[]).assert_code(3);
+    stopped.assert_says(&["read the results of batch", "nothing is uploaded twice"]);
+    let out = workspace.out();
+    // Which of two batches was read how often decides whether one more start finds its results missing.
+    let codes: Vec<Option<i32>> = (0..2).map(|_| workspace.run(&[]).code).collect();
+    assert!(codes[1] == Some(0) && matches!(codes[0], Some(0 | 3)), "{codes:?}");
+    assert_eq!(data_hashes(&out), by_single_calls(&workspace));
+    let samples = rows(&out, "samples").len() as i64;
+    assert_eq!(judge.stat("lines_uploaded"), samples, "nothing is uploaded twice: {}", judge.stats());
+    assert_eq!(Ledger::open(&out).unwrap().count("judge_failure"), 0);
+}
+
+#[test]
+fn a_batch_that_the_provider_does_not_know_for_a_while_is_neither_given_up_nor_paid_for_twice() {
+    // The first eight looks are those of one start, or of two batches.
+    let judge = Mock::start(&["--batch-forget", "9", "--batch-delay-ms", "200"]);
+    let workspace = workspace(&judge, &[("judge.batch.requests_max", "50")]);
+    let out = workspace.out();
+    let codes: Vec<Option<i32>> = (0..3).map(|_| workspace.run(&[]).code).collect();
+    assert!(codes.contains(&Some(0)) && codes.iter().all(|code| matches!(code, Some(0 | 3))), "{codes:?}");
+    assert_eq!(data_hashes(&out), by_single_calls(&workspace));
+    assert_eq!(judge.stat("lines_uploaded"), rows(&out, "samples").len() as i64, "{}", judge.stats());
+    assert_eq!(Ledger::open(&out).unwrap().count("judge_failure"), 0);
+}

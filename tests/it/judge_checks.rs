@@ -151,25 +151,26 @@ fn a_deadline_stops_the_run_resumably() {
 }
 
 #[test]
-fn calls_that_were_in_flight_at_a_kill_count_against_the_budget_at_their_estimate() {
+fn a_call_that_was_in_flight_at_a_kill_counts_against_the_budget_at_its_estimate() {
     let judge = Mock::start(&["--latency-ms", "60000"]);
     let budget = [("judge.budget_usd", "0.02"), ("judge.concurrency_max", "2")];
     let workspace = workspace(&judge, &[&PRICES[..], &budget].concat());
     let out = workspace.out();
     let running = Running::start(&mut workspace.command(&[]));
     let begun = || Ledger::open(&out)?.number("SELECT count(*) FROM judge_attempt");
-    until("two calls", || begun().filter(|&count| count == 2));
+    // Before any reply came, one call shows whether the provider keeps to its limits; the other query waits for it.
+    until("a call", || begun().filter(|&count| count == 1));
     assert!(running.kill(), "the run was under way");
     let held = &status(&out)["judge"];
-    assert_eq!(held["unanswered"].as_i64(), Some(2), "{held}");
-    let each = held["unanswered_usd_max"].as_f64().unwrap() / 2.0;
+    assert_eq!(held["unanswered"].as_i64(), Some(1), "{held}");
+    let each = held["unanswered_usd_max"].as_f64().unwrap();
     assert!(each > 0.002, "{held}");
 
-    // Room for two and a half: none is left for a third. With room for three it would be made.
-    let limit = format!("judge.budget_usd={}", 2.5 * each);
+    // Room for one and a half: none is left for a second. With room for two it would be made.
+    let limit = format!("judge.budget_usd={}", 1.5 * each);
     let asked = judge.stat("requests");
     workspace.run(&["--set", &limit]).assert_code(3).assert_says(&["budget", "hint:"]);
-    assert_eq!((count(&out, "judge_attempt"), judge.stat("requests")), (2, asked));
+    assert_eq!((count(&out, "judge_attempt"), judge.stat("requests")), (1, asked));
 }
 
 #[test]
@@ -256,4 +257,11 @@ fn a_judge_that_always_says_the_same_keeps_the_first_text_of_each_mode_of_a_shar
     }
     let samples: i64 = shards.iter().map(|said| said.len() as i64).sum();
     assert_eq!(judge.stat("requests"), samples + 3 * rejected.len() as i64);
+    // They count as rejections, whether their queries are excluded or kept without a text.
+    let near_copies = |out: &Path| status(out)["judge"]["rejections"]["near_copy"].as_u64();
+    assert_eq!(near_copies(&out), Some(3 * rejected.len() as u64), "{}", status(&out));
+    let kept = workspace.path("kept");
+    let command = ["redecide", out.to_str().unwrap(), "-o", kept.to_str().unwrap(), "--set", "judge.on_rejected=keep"];
+    Outcome::of(program().args(command)).assert_code(0);
+    assert_eq!(near_copies(&kept), Some(3 * rejected.len() as u64), "{}", status(&kept));
 }

@@ -12,21 +12,33 @@ mod damage;
 mod dedup;
 mod edits;
 mod export;
+mod files;
+mod guide;
+mod hostile;
 mod hub;
 mod intake;
 mod judge;
 mod judge_batch;
 mod judge_checks;
+#[cfg(target_os = "linux")]
+mod limits;
+mod long_rows;
 #[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
 #[path = "../mock/mod.rs"]
 mod mock;
+mod outages;
+mod outputs;
 mod policy_http;
+mod policy_replies;
 mod redecide;
+mod refused_keys;
 mod report;
 mod resume;
 mod reward;
 mod run;
 mod serve;
+#[cfg(target_os = "linux")]
+mod stop;
 mod storm;
 mod support;
 mod tidy;

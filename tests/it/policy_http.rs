@@ -103,10 +103,13 @@ fn faults_are_retried_and_a_killed_run_asks_for_no_stored_rollout_again() {
     let stored = || Ledger::open(&out)?.number("SELECT count(*) FROM rollout");
     until("some rollouts", || stored().filter(|&count| count >= 30));
     assert!(running.kill(), "the run was under way");
+    let (kept, answered) = (number(&out, "SELECT count(*) FROM rollout"), server.stat("ok"));
     workspace.run(&[]).assert_code(0);
-    assert_eq!(rows(&out, "rollouts").len(), 20 * SAMPLES_PER_QUERY);
-    let again = server.stat("ok") - number(&out, "SELECT count(*) FROM rollout");
-    assert!((0..=4).contains(&again), "{again} answers were lost with the killed process");
+    let all = (20 * SAMPLES_PER_QUERY) as i64;
+    assert_eq!(rows(&out, "rollouts").len() as i64, all);
+    // The server may answer, and count, what was in flight at the kill after it was asked for its count.
+    let again = server.stat("ok") - answered - (all - kept);
+    assert!((0..=4).contains(&again), "{again} answers more than the ledger lacked");
     let requests = server.stat("requests");
     workspace.run(&[]).assert_code(0);
     assert_eq!(server.stat("requests"), requests, "nothing is left to ask");
@@ -118,7 +121,6 @@ fn what_the_server_refuses_or_never_answers_is_excluded_with_its_reason() {
         (&["--rate-overflow", "1"][..], "prompt_too_long"),
         (&["--rate-overflow-nested", "1"], "prompt_too_long"),
         (&["--rate-filter", "1"], "policy_failed"),
-        (&["--rate-429", "1", "--retry-after", "0.01"], "policy_failed"),
     ] {
         let server = policy(options);
         let workspace = workspace(3, &[&server], &[("policy.attempts_max", "2")]);
@@ -153,7 +155,7 @@ fn a_refused_key_and_dead_servers_stop_the_run_with_a_hint_and_exclude_nothing()
 
     let base_urls = json!(["http://127.0.0.1:1", "http://127.0.0.1:2"]).to_string();
     let dead = workspace(3, &[], &[("policy.base_urls", &base_urls)]);
-    dead.run(&[]).assert_code(1).assert_says(&["no server can be reached", "everything so far is kept"]);
+    dead.run(&[]).assert_code(3).assert_says(&["nothing came for 5 s", "everything so far is kept"]);
     assert!(rows(&dead.out(), "exclusions").is_empty());
 }
 

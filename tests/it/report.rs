@@ -33,7 +33,7 @@ impl Served {
         Self { child, address }
     }
 
-    /// Returns status and body of a request that names `host`.
+    /// Returns status and body of a request that names `host`, and what else is said after it.
     fn get_as(&self, path: &str, host: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
@@ -110,6 +110,10 @@ fn a_served_run_gives_pages_from_its_shards_and_answers_to_this_machine_only() {
     assert_eq!(served.get_as("/api/query?ordinal=99", &served.address).0, 404);
     assert_eq!(served.get_as("/api/query?ordinal=x", &served.address).0, 400);
     assert_eq!(served.get_as("/", "evil.example").0, 403, "a name that points here is not this machine");
+    for (origin, status) in [(format!("http://{}", served.address), 200), ("http://evil.example".to_owned(), 403)] {
+        let headers = format!("{}\r\nOrigin: {origin}", served.address);
+        assert_eq!(served.get_as("/api/summary", &headers).0, status, "{origin}");
+    }
     assert_eq!(served.get_as("/../ledger.sqlite", &served.address).0, 404);
 }
 
@@ -121,6 +125,62 @@ fn a_served_run_shows_shards_that_come_later() {
     assert_eq!(served.json("/api/queries")["total"], 5);
     workspace.run_whole("out", &[]);
     assert_eq!(served.json("/api/queries")["total"], 12);
+}
+
+#[test]
+fn the_reader_shows_every_query_settled_or_not_and_what_failed_first() {
+    let server = crate::mock::Mock::start(&["--role", "policy", "--latency-ms", "20", "--rate-filter", "0.1"]);
+    let base_urls = json!([server.base_url()]).to_string();
+    let workspace = Workspace::new(
+        40,
+        &[
+            ("policy.backend", "\"openai\""),
+            ("policy.base_urls", &base_urls),
+            ("policy.model", "\"served\""),
+            ("policy.mode_preset", "\"qwen3\""),
+            ("output.queries_per_shard", "1000"),
+        ],
+    );
+    let out = workspace.out();
+    let running = crate::support::Running::start(&mut workspace.command(&[]));
+    let stored = || crate::support::Ledger::open(&out)?.number("SELECT count(*) FROM rollout");
+    crate::support::until("some rollouts", || stored().filter(|&count| count >= 100));
+    assert!(running.kill());
+    let served = Served::start(&out);
+    let all = served.json("/api/queries?order=failures&limit=200");
+    let rows = all["rows"].as_array().unwrap();
+    assert_eq!((&all["total"], rows.len()), (&json!(40), 40));
+    let ranks = ["failed", "excluded", "outstanding", "sample"];
+    let rank = |row: &Value| ranks.iter().position(|rank| row["rank"] == *rank).unwrap();
+    let order: Vec<(usize, i64)> = rows.iter().map(|row| (rank(row), row["ordinal"].as_i64().unwrap())).collect();
+    assert!(order.is_sorted(), "{order:?}");
+    for name in ["outstanding", "sample"] {
+        assert!(rows.iter().any(|row| row["rank"] == name), "{name}: {rows:?}");
+    }
+    for row in rows {
+        let story = served.json(&format!("/api/query?ordinal={}", row["ordinal"]));
+        for name in ["question", "gold", "kind", "outcome", "id"] {
+            assert!(story[name].as_str().is_some_and(|text| !text.is_empty()), "{name}: {story}");
+        }
+        assert_eq!(story["rank"], row["rank"]);
+        if row["rank"] == "sample" {
+            assert!(story["p_on"].is_number() && !story["rollouts"].as_array().unwrap().is_empty(), "{story}");
+        }
+    }
+    for (asked, rank) in [("%21failed", "failed"), ("%21excluded", "excluded"), ("%21sample", "sample")] {
+        let found = served.json(&format!("/api/queries?outcome={asked}&limit=200"));
+        assert_eq!(found["total"], rows.iter().filter(|row| row["rank"] == rank).count(), "{asked}");
+    }
+    // What comes later is there without a new start, and is then read from the files.
+    assert!(matches!(workspace.run(&[]).code, Some(0 | 4)));
+    let after = crate::support::until("the end is seen", || {
+        let all = served.json("/api/queries?outcome=outstanding");
+        (all["total"] == 0).then(|| served.json("/api/queries?limit=200"))
+    });
+    assert_eq!(after["total"], 40);
+    for row in after["rows"].as_array().unwrap() {
+        assert!(row["question"].is_string() && row["gold"].is_string(), "{row}");
+    }
 }
 
 #[test]

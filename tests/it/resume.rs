@@ -128,7 +128,7 @@ fn an_interrupted_run_keeps_what_it_sampled_exits_3_and_goes_on() {
     let whole = data_hashes(&workspace.run_whole("whole", &[]));
     let mut running = start_and_wait_for_rollouts(&workspace);
     running.interrupt();
-    running.finish().assert_code(3).assert_says(&["stopping", "run the same command again"]);
+    running.finish().assert_code(3).assert_says(&["stopping", "within 20 s", "run the same command again"]);
     let kept = Ledger::open(&workspace.out()).unwrap().texts("SELECT key FROM rollout");
     assert!(!kept.is_empty() && kept.len() < QUERIES * 2 * N, "{} rollouts", kept.len());
 
@@ -153,12 +153,18 @@ fn a_second_interrupt_ends_the_process_at_once_and_is_safe() {
     assert_eq!(data_hashes(&workspace.run_whole("out", &[])), whole);
 }
 
+#[cfg(unix)]
 #[test]
-fn a_second_process_on_the_directory_is_refused() {
+fn a_second_process_on_the_directory_waits_for_a_dying_one_and_is_refused_by_a_living_one() {
     let workspace = slow(&[("sampling.think_on_tokens_max", "2000".to_owned())]);
-    let running = start_and_wait_for_rollouts(&workspace);
-    workspace.run(&[]).assert_code(1).assert_says(&["another process", "hint:"]);
+    let mut running = start_and_wait_for_rollouts(&workspace);
+    // A process that stands still holds its lock for as long as it likes.
+    running.signal("-STOP");
+    workspace.run(&[]).assert_code(1).assert_says(&["another process", "waiting up to 10 s", "hint:"]);
+    let second = Running::start(&mut workspace.command(&[]));
+    std::thread::sleep(Duration::from_secs(1));
     assert!(running.kill(), "the first process went on");
+    second.finish().assert_code(0).assert_says(&["waiting up to 10 s"]);
 }
 
 /// Runs something small to its end and returns its shards' hashes.

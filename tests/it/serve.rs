@@ -29,7 +29,10 @@ impl Server {
         std::fs::write(&config, format!("policy.model = {model}\npolicy.slots = 4\npolicy.threads = 1\n")).unwrap();
         let said = folder.path().join("stdout");
         let mut command = program();
-        command.arg("serve").arg("-c").arg(&config).args(["--listen", "127.0.0.1:0"]).args(arguments);
+        command.arg("serve").arg("-c").arg(&config).args(arguments);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         prepare(&mut command);
         let child = command.stdout(File::create(&said).unwrap()).stderr(Stdio::null()).spawn().unwrap();
         let address = until("the server listens", || {
@@ -42,10 +45,11 @@ impl Server {
     /// Sends a request and leaves the answer on the wire.
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
+        let (host, length) = (&self.address, body.len());
+        let kind = if method == "POST" { "Content-Type: application/json\r\n" } else { "" };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{kind}{headers}Content-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         stream
@@ -216,6 +220,8 @@ fn a_key_is_asked_for_where_one_is_set() {
     assert_eq!(server.ask("GET", "/v1/models", "", "").0, 401);
     assert_eq!(server.ask("GET", "/v1/models", "Authorization: Bearer secret-8\r\n", "").0, 401);
     assert_eq!(server.ask("GET", "/v1/models", "Authorization: Bearer secret-7\r\n", "").0, 200);
+    assert_eq!(server.ask("GET", "/v1/models", "Authorization: bearer secret-7\r\n", "").0, 200);
+    assert_eq!(server.ask("GET", "/v1/models", "Authorization: Basic secret-7\r\n", "").0, 401);
     assert_eq!(server.ask("GET", "/health", "", "").0, 200);
     let mut missing = program();
     missing.args(["serve", "--api-key-env", "NO_SUCH_KEY", "-c"]).arg(server.folder.path().join("thinkloom.toml"));
@@ -241,6 +247,11 @@ fn what_cannot_be_served_is_refused_with_the_field_at_fault() {
     refuse(json!({"tools": [{}]}), "tools");
     refuse(
         json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "a"}}}}),
+        "response_format",
+    );
+    let of_itself = json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}}, "$ref": "#/$defs/a"});
+    refuse(
+        json!({"response_format": {"type": "json_schema", "json_schema": {"schema": of_itself}}}),
         "response_format",
     );
     refuse(json!({"continue_final_message": true}), "continue_final_message");
@@ -353,4 +364,202 @@ fn ctrl_c_finishes_what_is_under_way_and_ends_well() {
     under_way.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(server.child.wait().unwrap().success());
+}
+
+/// Sends a request as it stands, and returns status, head and body of the answer.
+fn raw(server: &Server, request: &str) -> (u16, String, Value) {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+}
+
+#[test]
+fn requests_that_name_another_server_or_come_from_another_page_are_refused() {
+    let server = Server::start(&["--allow-host", "proxy.example"]);
+    let (own, port) = (&server.address, server.address.rsplit(':').next().unwrap());
+    let get = |target: &str, headers: &str| {
+        raw(&server, &format!("GET {target} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"))
+    };
+    for headers in [
+        format!("Host: {own}\r\n"),
+        format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"),
+        "Host: proxy.example\r\nOrigin: https://proxy.example\r\n".to_owned(),
+    ] {
+        assert_eq!(get("/v1/models", &headers).0, 200, "{headers}");
+    }
+    for (target, headers, code) in [
+        ("/v1/models", format!("Host: evil.example:{port}\r\n"), "host_not_allowed"),
+        ("/health", format!("Host: evil.example:{port}\r\n"), "host_not_allowed"),
+        ("/nothing", "Host: 127.0.0.1:1\r\n".to_owned(), "host_not_allowed"),
+        ("/v1/models", String::new(), "host_not_allowed"),
+        ("/v1/models", format!("Host: {own}\r\nHost: evil.example\r\n"), "host_not_allowed"),
+        ("http://evil.example/v1/models", format!("Host: {own}\r\n"), "host_not_allowed"),
+        ("/v1/models", format!("Host: {own}\r\nOrigin: http://evil.example\r\n"), "origin_not_allowed"),
+        ("/v1/models", format!("Host: {own}\r\nOrigin: null\r\n"), "origin_not_allowed"),
+        ("/health", format!("Host: {own}\r\nOrigin: http://localhost:3000\r\n"), "origin_not_allowed"),
+    ] {
+        let (status, _, answer) = get(target, &headers);
+        assert_eq!((status, &answer["error"]["code"]), (403, &json!(code)), "{target} {headers}");
+    }
+    // What a page may send without asking first: no JSON.
+    let body = json!({"rollouts": []}).to_string();
+    for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"] {
+        let head = format!("POST /v1/reward HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n{kind}");
+        let (status, _, answer) = raw(&server, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()));
+        assert_eq!((status, &answer["error"]["code"]), (415, &json!("unsupported_media_type")), "{kind}");
+    }
+    let kind = "Content-Type: Application/JSON; charset=utf-8\r\n";
+    let head = format!("POST /v1/reward HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n{kind}");
+    assert_eq!(raw(&server, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).0, 200);
+}
+
+#[test]
+fn an_address_that_others_reach_is_served_with_a_key_or_on_demand_only() {
+    let server = Server::start(&[]);
+    let config = server.folder.path().join("thinkloom.toml");
+    let serve = |more: &[&str]| {
+        let mut command = program();
+        command.args(["serve", "--listen", "0.0.0.0:0", "-c"]).arg(&config).args(more);
+        Outcome::of(&mut command)
+    };
+    serve(&[]).assert_code(2).assert_says(&["other machines can reach 0.0.0.0:0", "--api-key-env NAME", "--insecure"]);
+    serve(&["--allow-host", "http://a"]).assert_code(2);
+    serve(&["--insecure", "--allow-host", "fe80::7%eth0"]).assert_code(2).assert_says(&["as [ADDRESS]:PORT"]);
+    serve(&["--insecure", "--allow-host", "http://a"])
+        .assert_code(2)
+        .assert_says(&["--allow-host http://a: give a name"]);
+    let mut reached = Server::start(&["--listen", "0.0.0.0:0", "--insecure"]);
+    let port = reached.address.rsplit(':').next().unwrap().to_owned();
+    reached.address = format!("127.0.0.1:{port}");
+    assert_eq!(reached.ask("GET", "/v1/models", "", "").0, 200);
+    let (status, _, answer) =
+        raw(&reached, &format!("GET /health HTTP/1.1\r\nHost: 10.1.2.3:{port}\r\nConnection: close\r\n\r\n"));
+    assert_eq!((status, &answer["error"]["code"]), (403, &json!("host_not_allowed")));
+}
+
+#[test]
+fn every_refusal_is_json_and_one_model_is_found_by_its_name() {
+    let server = Server::start(&[]);
+    let own = &server.address;
+    let json_of = |answer: (u16, String, String)| -> (u16, Value) {
+        let error = serde_json::from_str::<Value>(&answer.2).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        (answer.0, error["error"]["code"].clone())
+    };
+    assert_eq!(json_of(server.ask("GET", "/v1/models/other/model", "", "")), (404, json!("model_not_found")));
+    for name in ["%ff", "a/%C3%28", "%"] {
+        let path = format!("/v1/models/{name}");
+        assert_eq!(json_of(server.ask("GET", &path, "", "")), (404, json!("model_not_found")), "{name}");
+    }
+    let (status, _, model) = server.ask("GET", "/v1/models/tiny-llama.gguf", "", "");
+    assert!(status == 200 && model.contains("\"id\":\"tiny-llama.gguf\""), "{model}");
+    assert_eq!(json_of(server.ask("GET", "/v2", "", "")), (404, json!("not_found")));
+    assert_eq!(json_of(server.ask("DELETE", "/v1/models", "", "")), (405, json!("method_not_allowed")));
+    assert_eq!(json_of(server.ask("OPTIONS", "/v1/reward", "", "")), (405, json!("method_not_allowed")));
+    assert_eq!(server.ask("HEAD", "/health", "", "").0, 200);
+    for body in ["", "{", "[]", "nul", "{\"messages\": \"\\ud800\"}", "\u{feff}{}", "{} {}"] {
+        assert_eq!(
+            json_of(server.ask("POST", "/v1/chat/completions", "", body)),
+            (400, json!("invalid_request_error")),
+            "{body}"
+        );
+    }
+    let deep = format!("{{\"messages\": {}", "[".repeat(200_000));
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/reward", "/openrlhf/reward"] {
+        assert_eq!(json_of(server.ask("POST", path, "", &deep)), (400, json!("invalid_request_error")), "{path}");
+    }
+    let head =
+        format!("POST /v1/reward HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+    let large = format!("{head}Expect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n");
+    let (status, _, answer) = raw(&server, &large);
+    assert_eq!((status, &answer["error"]["code"]), (413, &json!("request_too_large")), "{answer}");
+    // What is small on the wire and large once it is parsed.
+    let many = json!({"groups": [{"completions": [], "tests": vec![json!({"": 0}); 400_000]}]});
+    let (status, answer) = server.post("/v1/reward", &many);
+    assert_eq!((status, &answer["error"]["code"]), (413, &json!("request_too_large")), "{answer}");
+    let (status, answer) = server.post("/v1/reward", &json!({"rollouts": vec![0; 65_537]}));
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_request_error")), "{answer}");
+}
+
+#[test]
+fn prompts_that_no_context_holds_are_refused_before_they_are_tokenized() {
+    let server = Server::start(&[]);
+    // Spaces that a template may trim, letters, one long word, bytes that are escaped, many messages.
+    let text = |letter: &str| letter.repeat((3 << 20) / letter.len());
+    let message = |content: &str| json!({"role": "user", "content": content});
+    let chats = [
+        json!({"messages": [message(&text("a "))]}),
+        json!({"messages": [message(&text("\u{1}"))]}),
+        json!({"messages": vec![message(&"word ".repeat(1000)); 600]}),
+        json!({"messages": vec![message(""); 100_000]}),
+        json!({"messages": vec![message(""); 10_000]}),
+        json!({"messages": [message(&"ab ".repeat(70_000))]}),
+    ];
+    for chat in &chats {
+        let (status, answer) = server.post("/v1/chat/completions", chat);
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!("context_length_exceeded")), "{answer}");
+        assert_eq!(server.ask("GET", "/health", "", "").0, 200);
+    }
+    for prompt in [json!(text("x")), json!(["a", text(" ")]), json!(vec![1; 100_000]), json!([vec![1; 100_000]])] {
+        let (status, answer) = server.post("/v1/completions", &json!({"prompt": prompt}));
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!("context_length_exceeded")), "{answer}");
+        assert_eq!(answer["error"]["param"], "prompt");
+    }
+    assert_eq!(server.chat(&json!({}))["object"], "chat.completion");
+}
+
+/// Returns the most memory that the server has had, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_group_says_of_itself_is_not_kept_once_for_each_completion() {
+    let server = Server::start(&[]);
+    let group = |question: usize, completions: usize| json!({"groups": [{"kind": "code", "tests": [], "question": "x".repeat(question), "completions": vec![ROWS; completions]}]});
+    let (status, answer) = server.post("/v1/reward", &group(100, 400));
+    assert_eq!(status, 200, "{answer}");
+    let before = peak_kib(&server);
+    let (status, answer) = server.post("/v1/reward", &group(500_000, 400));
+    assert_eq!(answer["groups"][0]["rollouts"].as_array().map(Vec::len), Some(400), "{answer}");
+    assert_eq!((status, text(&answer["groups"][0]["rollouts"][9], "error").contains("no_tests")), (200, true));
+    let grown = peak_kib(&server) - before;
+    assert!(grown < 100 << 10, "400 times 500 kB were looked at, and {grown} KiB more were held");
+    let (status, answer) = server.post("/v1/reward", &group(10_000_000, 400));
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("groups[0].completions")), "{answer}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn rewards_for_small_bodies_with_many_rollouts_are_in_the_memory_account() {
+    let server = Server::start(&[]);
+    // 131 kB, answered with 17 MB.
+    let zeros = json!({"rollouts": vec![0; 65_536]}).to_string();
+    let (status, head, answer) = server.ask("POST", "/v1/reward", "", &zeros);
+    assert!(status == 200 && head.contains(&format!("content-length: {}", answer.len())), "{head}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["rollouts"].as_array().map(Vec::len), Some(65_536));
+    let before = peak_kib(&server);
+    // None of these reads its answer for now.
+    let unread: Vec<TcpStream> = (0..4).map(|_| server.send("POST", "/v1/reward", "", &zeros)).collect();
+    let small = json!({"rollouts": [{"query_id": "a", "mode": "think_on", "correct": true, "format_ok": true}]});
+    for mut stream in unread {
+        assert_eq!(server.post("/v1/reward", &small).0, 200, "small requests do not wait for large ones");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{:?}", answer.get(..200));
+    }
+    let grown = peak_kib(&server).saturating_sub(before);
+    assert!(grown < 250 << 10, "{grown} KiB more");
+    // What a group's completions repeat counts as well.
+    let group = json!({"groups": [{"query_id": "x".repeat(4000), "completions": vec![""; 60_000]}]});
+    let (status, answer) = server.post("/v1/reward", &group);
+    assert_eq!((status, &answer["error"]["code"]), (413, &json!("request_too_large")), "{answer}");
 }

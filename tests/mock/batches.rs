@@ -18,6 +18,8 @@ pub struct Store {
     batches: Vec<Batch>,
     uploads_hung: u64,
     downloads_torn: u64,
+    downloads_late: u64,
+    looks_forgotten: u64,
     lines: u64,
     ids: HashMap<String, u32>,
     bodies: HashMap<u64, u32>,
@@ -35,6 +37,8 @@ struct Batch {
     status: &'static str,
     /// Answered and failed lines, once it ended.
     results: Option<[usize; 2]>,
+    /// What it says of them, if it does.
+    counts: Value,
 }
 
 /// What the server does with a request.
@@ -92,7 +96,11 @@ pub fn handle(state: &State, method: &str, path: &str, body: &str) -> Reply {
             list(entries, query)
         }
         ("GET", ["batches", id]) => {
-            let inner = state.inner();
+            let mut inner = state.inner();
+            if inner.batches.looks_forgotten < state.knobs.batch_forget {
+                inner.batches.looks_forgotten += 1;
+                return error(404, "no such batch");
+            }
             match index_of(id, "batch-").filter(|index| *index < inner.batches.batches.len()) {
                 Some(index) => answer(&batch_object(&inner.batches, index)),
                 None => error(404, "no such batch"),
@@ -176,6 +184,15 @@ fn download(state: &State, id: &str) -> Reply {
         store.downloads_torn += 1;
         return Reply::Torn(content);
     }
+    if store.downloads_late < state.knobs.batch_late {
+        store.downloads_late += 1;
+        let half = content.lines().count() / 2;
+        return match store.downloads_late % 3 {
+            1 => error(404, "no such file yet"),
+            2 => Reply::Answer(200, String::new()),
+            _ => Reply::Answer(200, content.split_inclusive('\n').take(half).collect()),
+        };
+    }
     Reply::Answer(200, content)
 }
 
@@ -189,12 +206,12 @@ fn create(state: &State, now: Duration, body: &str) -> Reply {
         return error(400, "no such file, endpoint or window");
     };
     let ready = now + state.knobs.batch_delay;
-    store.batches.push(Batch { input, request, ready, status: "in_progress", results: None });
+    store.batches.push(Batch { input, request, ready, status: "in_progress", results: None, counts: Value::Null });
     answer(&batch_object(store, store.batches.len() - 1))
 }
 
 fn batch_object(store: &Store, index: usize) -> Value {
-    let Batch { input, request, status, results, .. } = &store.batches[index];
+    let Batch { input, request, status, results, counts, .. } = &store.batches[index];
     let file = |which: usize| {
         let index = results.map(|files| files[which]).filter(|index| !store.files[*index].content.is_empty());
         index.map_or(Value::Null, |index| json!(format!("file-{index}")))
@@ -204,7 +221,7 @@ fn batch_object(store: &Store, index: usize) -> Value {
     json!({
         "id": format!("batch-{index}"), "object": "batch", "status": status, "metadata": request["metadata"],
         "input_file_id": format!("file-{input}"), "output_file_id": file(0), "error_file_id": file(1),
-        "errors": if *status == "failed" { errors } else { Value::Null },
+        "errors": if *status == "failed" { errors } else { Value::Null }, "request_counts": counts,
     })
 }
 
@@ -248,6 +265,10 @@ fn finish(state: &State, now: Duration) {
         let mut inner = state.inner();
         let store = &mut inner.batches;
         let first = store.files.len();
+        if knobs.batch_counts {
+            let (completed, failed) = (good.lines().count(), bad.lines().count());
+            store.batches[index].counts = json!({"total": total, "completed": completed, "failed": failed});
+        }
         for content in [good, bad] {
             store.files.push(File { name: "results".to_owned(), content });
         }
@@ -265,13 +286,19 @@ fn answer_line(state: &State, id: &str, body: &str, now: Duration) -> (String, b
     *number += 1;
     let number = *number;
     let is_poor = inner.requests > state.knobs.money_after && !inner.is_paid;
-    let outcome = if is_poor { Outcome::NoMoney } else { state.draw(hash, number) };
+    let refused = state.knobs.refused_key(body).cloned();
+    let outcome = match &refused {
+        _ if is_poor => Outcome::NoMoney,
+        Some(_) => Outcome::KeyRefused,
+        None => state.draw(hash, number),
+    };
     let said = say(&state.knobs, body, hash, outcome);
     let tokens = said.prompt_tokens + said.completion_tokens;
     inner.entries.push(Entry { at: now, took: Duration::ZERO, body: hash, number, in_flight: 0, tokens, outcome });
     drop(inner);
     let status = match outcome {
         Outcome::NoMoney => 402,
+        Outcome::KeyRefused => 400,
         Outcome::TooMany => 429,
         Outcome::ServerError => 500,
         Outcome::Overloaded => 503,
@@ -290,7 +317,8 @@ fn answer_line(state: &State, id: &str, body: &str, now: Duration) -> (String, b
             json!({"custom_id": id, "response": null, "error": {"code": "server_error", "message": "lost"}})
         ),
         status => {
-            let body = json!({"error": {"message": outcome.name(), "code": null}});
+            let refusal = refused.and_then(|key| serde_json::from_str(&super::connection::refusal(&key).1).ok());
+            let body = refusal.unwrap_or_else(|| json!({"error": {"message": outcome.name(), "code": null}}));
             format!("{}\n", json!({"custom_id": id, "response": {"status_code": status, "body": body}, "error": null}))
         }
     };

@@ -95,6 +95,9 @@ async fn answer(stream: &mut TcpStream, state: &State, request: &Request) -> The
     // The same request is the same whether or not it is streamed.
     request.body.replace(",\"stream\":true,\"stream_options\":{\"include_usage\":true}", "").hash(&mut hasher);
     let body = hasher.finish();
+    if request.body.contains(PROBE) {
+        return probed(stream, state, request, body).await;
+    }
     let (arrival, in_flight) = arrive(state, request, body, at);
     if state.inner().requests > state.knobs.die_after {
         state.death.cancel();
@@ -110,6 +113,23 @@ async fn answer(stream: &mut TcpStream, state: &State, request: &Request) -> The
     let tokens = if outcome == Outcome::OverLimit { 0 } else { tokens };
     state.record(Entry { at, took, body, number: arrival.number, in_flight, tokens, outcome });
     written.unwrap_or(Then::Close)
+}
+
+/// What a client asks to see whether a server answers; such requests are in no statistics.
+const PROBE: &str = "Reply with OK.";
+
+/// Answers a probe: well, unless nothing is served at all.
+async fn probed(stream: &mut TcpStream, state: &State, request: &Request, body: u64) -> Then {
+    let has_key =
+        header(&request.head, "authorization").is_some_and(|value| value == format!("Bearer {}", state.knobs.key));
+    let outcome = match state.draw(body, 0) {
+        _ if !state.knobs.key.is_empty() && !has_key => Outcome::BadKey,
+        drawn if state.knobs.rates.iter().any(|(outcome, rate)| *outcome == drawn && *rate >= 1.0) => drawn,
+        _ => Outcome::Ok,
+    };
+    let (said, wait) = (say(&state.knobs, &request.body, body, outcome), state.knobs.retry_after);
+    let arrival = Arrival { body, number: 0, outcome, wait, said };
+    write(stream, state, request, &arrival).await.unwrap_or(Then::Close)
 }
 
 fn arrive(state: &State, request: &Request, body: u64, at: Duration) -> (Arrival, usize) {
@@ -130,6 +150,8 @@ fn arrive(state: &State, request: &Request, body: u64, at: Duration) -> (Arrival
         Outcome::NoMoney
     } else if !request.body.contains("\"messages\":") {
         Outcome::BadRequest
+    } else if knobs.refused_key(&request.body).is_some() {
+        Outcome::KeyRefused
     } else {
         let tokens = said.prompt_tokens + said.completion_tokens;
         match inner.windows.take(at, tokens, knobs.requests_per_minute, knobs.tokens_per_minute) {
@@ -180,6 +202,10 @@ async fn write(stream: &mut TcpStream, state: &State, request: &Request, arrival
             status(state.knobs.money_style, String::new(), error("no funds", code))
         }
         Outcome::BadKey => status(401, String::new(), error("Authentication Fails", "invalid_api_key")),
+        Outcome::KeyRefused => {
+            let (code, body) = refusal(state.knobs.refused_key(&request.body).map_or("", String::as_str));
+            status(code, String::new(), body)
+        }
         Outcome::BadRequest => status(400, String::new(), error("invalid body", "invalid_request_error")),
         Outcome::ErrorIn200 => status(200, String::new(), error("busy", "busy")),
         Outcome::BlankBody => status(200, String::new(), "\n\n\n".to_owned()),
@@ -194,6 +220,18 @@ async fn write(stream: &mut TcpStream, state: &State, request: &Request, arrival
     };
     stream.write_all(reply.as_bytes()).await?;
     Ok(Then::Next)
+}
+
+/// Returns status and body with which a key is refused: in the words of one of two kinds of servers.
+pub fn refusal(key: &str) -> (u16, String) {
+    if key.contains("max_") || key == "response_format" {
+        let message = format!("Unsupported parameter: '{key}' is not supported with this model.");
+        let error = serde_json::json!({"message": message, "param": key, "code": "unsupported_parameter"});
+        return (400, serde_json::json!({"error": error}).to_string());
+    }
+    let detail =
+        serde_json::json!([{"type": "extra_forbidden", "loc": ["body", key], "msg": "Extra inputs are not permitted"}]);
+    (422, serde_json::json!({"object": "error", "message": {"detail": detail}}).to_string())
 }
 
 fn respond(status: u16, more: &str, body: &str) -> String {

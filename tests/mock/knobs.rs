@@ -53,6 +53,8 @@ pub enum Outcome {
     NoMoney,
     /// 401.
     BadKey,
+    /// 400 or 422: a key of the body is refused.
+    KeyRefused,
     /// No chat body.
     BadRequest,
     /// The client left.
@@ -86,6 +88,7 @@ impl Outcome {
         (Self::OverLimit, "over_limit"),
         (Self::NoMoney, "no_money"),
         (Self::BadKey, "bad_key"),
+        (Self::KeyRefused, "key_refused"),
         (Self::BadRequest, "bad_request"),
         (Self::Gone, "broken_pipe"),
     ];
@@ -165,6 +168,15 @@ pub struct Knobs {
     pub batch_expire: u64,
     pub batch_cancel: u64,
     pub batch_tear: u64,
+    pub batch_late: u64,
+    pub batch_counts: bool,
+    /// Looks at batches that find none.
+    pub batch_forget: u64,
+    pub refused_keys: Vec<String>,
+    /// Replies say that they used so many times `max_tokens`; 0: what they did use.
+    pub usage_factor: u64,
+    /// The model that replies say they are from; empty: the one that was asked for.
+    pub served_model: String,
     pub seed: u64,
     pub log: String,
 }
@@ -201,6 +213,12 @@ impl Default for Knobs {
             batch_expire: 0,
             batch_cancel: 0,
             batch_tear: 0,
+            batch_late: 0,
+            batch_counts: false,
+            batch_forget: 0,
+            refused_keys: Vec::new(),
+            usage_factor: 0,
+            served_model: String::new(),
             seed: 0,
             log: String::new(),
         }
@@ -234,12 +252,24 @@ on the loopback address.
   --batch-refuse N         the first N batches fail as a whole, the next --batch-expire N expire and the next
                            --batch-cancel N are cancelled, both with half of their lines answered
   --batch-tear N           the first N downloads break off in the middle
+  --batch-late N           the first N downloads find no file, an empty one, or the first half of its lines, in turn
+  --batch-forget N         the first N looks at a batch find none
+  --batch-counts           batches say how many of their requests have a result
+  --usage-factor F         replies say that they used F times max_tokens
+  --served-model NAME      the model that replies say they are from
+  --refuse-keys A,B        requests whose body has one of these keys are refused
   --seed N                 of all draws: the n-th end of a body is a function of (seed, body, n)
   --log FILE               JSON lines, one per request
 
 The first line on stdout is `listening on http://127.0.0.1:PORT`. GET /stats gives counts, GET /log the log.";
 
 impl Knobs {
+    /// Returns the key of a body that is refused, if one is.
+    pub fn refused_key(&self, body: &str) -> Option<&String> {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        self.refused_keys.iter().find(|key| body.get(key.as_str()).is_some())
+    }
+
     /// Reads options.
     ///
     /// # Errors
@@ -252,6 +282,7 @@ impl Knobs {
                 "--limit-headers" => knobs.limit_headers = true,
                 "--echo-headers" => knobs.echo_headers = true,
                 "--duplicates" => knobs.duplicates = true,
+                "--batch-counts" => knobs.batch_counts = true,
                 _ => {
                     let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
                     knobs.set(name, value)?;
@@ -309,6 +340,11 @@ impl Knobs {
             "--batch-expire" => self.batch_expire = number()?,
             "--batch-cancel" => self.batch_cancel = number()?,
             "--batch-tear" => self.batch_tear = number()?,
+            "--batch-late" => self.batch_late = number()?,
+            "--batch-forget" => self.batch_forget = number()?,
+            "--refuse-keys" => self.refused_keys = value.split(',').map(str::to_owned).collect(),
+            "--usage-factor" => self.usage_factor = number()?,
+            "--served-model" => value.clone_into(&mut self.served_model),
             "--seed" => self.seed = number()?,
             "--log" => value.clone_into(&mut self.log),
             _ => {

@@ -33,9 +33,15 @@ pub fn say(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Said {
         Role::Policy => answer(knobs, body, hash),
     };
     let model = between(body, "\"model\":\"", '"').unwrap_or("judge");
+    let model = match (knobs.served_model.as_str(), knobs.role) {
+        ("", Role::Judge) => format!("{model}-faulty"),
+        // A policy that says it is another model stops the run.
+        ("", Role::Policy) => model.to_owned(),
+        (served, _) => served.to_owned(),
+    };
     let length = content.len() + reasoning.as_ref().map_or(0, |(_, text)| text.len());
     let mut said = Said {
-        model: format!("{model}-faulty"),
+        model,
         content: Some(content),
         reasoning,
         finish_reason: "stop",
@@ -55,6 +61,11 @@ pub fn say(knobs: &Knobs, body: &str, hash: u64, outcome: Outcome) -> Said {
         }
         Outcome::Filtered => (said.content, said.finish_reason) = (Some(String::new()), "content_filter"),
         _ => {}
+    }
+    if knobs.usage_factor > 0 {
+        let limit =
+            between(body, "\"max_tokens\":", ',').and_then(|text| text.trim_end_matches('}').parse::<u64>().ok());
+        said.completion_tokens = limit.unwrap_or(1) * knobs.usage_factor;
     }
     said
 }

@@ -8,7 +8,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
-use thinkloom::ledger::Fact;
+use thinkloom::ledger::{Fact, ServerRefusal};
 
 use crate::disk::Disk;
 use crate::outside::Outside;
@@ -30,6 +30,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("judge_batch", "batch_key", "base_url || requests"),
     ("judge_batch_step", "batch_key || ' ' || step", "value"),
     ("rollout_failure", "rollout_key || ' ' || attempt", "outcome || detail"),
+    ("server_refusal", "side || ' ' || base_url || ' ' || model || ' ' || key", "''"),
+    ("forgiven", "key || ' ' || attempt", "round"),
+    ("rollout_reply", "rollout_key || ' ' || attempt", "text || hex(coalesce(text_zstd, ''))"),
     ("shard_begun", "fingerprint || ' ' || table_name || ' ' || shard_index || ' ' || sha256", "file_name"),
     ("shard", "fingerprint || ' ' || table_name || ' ' || shard_index", "sha256"),
     ("intake", "input_digest || ' ' || ordinal", "coalesce(query_id, '') || coalesce(excluded_reason, '')"),
@@ -50,6 +53,9 @@ pub fn name_of(fact: &Fact) -> Option<(String, String)> {
         Fact::RolloutFailure { rollout_key, failure } => {
             named("rollout_failure", &format!("{} {}", rollout_key.0, failure.attempt))
         }
+        Fact::RolloutReply { rollout_key, attempt, .. } => {
+            named("rollout_reply", &format!("{} {attempt}", rollout_key.0))
+        }
         Fact::RolloutCut { rollout_key, longer_than } => {
             named("rollout_cut", &format!("{} {longer_than}", rollout_key.0))
         }
@@ -57,6 +63,11 @@ pub fn name_of(fact: &Fact) -> Option<(String, String)> {
         Fact::JudgeBatch { batch_key, .. } => named("judge_batch", batch_key),
         Fact::JudgeBatchStep { batch_key, step, .. } => {
             named("judge_batch_step", &format!("{batch_key} {}", step.name()))
+        }
+        Fact::Forgiven { key, attempt, .. } => named("forgiven", &format!("{key} {attempt}")),
+        Fact::ServerRefusal(refusal) => {
+            let ServerRefusal { side, base_url, model, key, .. } = refusal;
+            named("server_refusal", &format!("{side} {base_url} {model} {key}"))
         }
         Fact::ShardBegun(shard) => {
             named("shard_begun", &format!("{} {} {} {}", shard.fingerprint, shard.table, shard.index, shard.sha256))
@@ -84,6 +95,17 @@ fn texts(connection: &Connection, sql: &str) -> Vec<Vec<Option<String>>> {
 
 fn first(connection: &Connection, sql: &str) -> String {
     texts(connection, sql).into_iter().flatten().flatten().next().unwrap_or_default()
+}
+
+/// Returns the judge attempts on a disk that came to no end that is known.
+pub fn attempts_without_end(disk: &Disk) -> Vec<(String, u32)> {
+    let image = disk.image();
+    let vfs = Vfs::new(image.clone(), 0);
+    let Some(connection) = open(&vfs, &image) else { return Vec::new() };
+    let sql = "SELECT request_key, CAST(attempt AS TEXT) FROM judge_attempt LEFT JOIN judge_failure USING (request_key, \
+               attempt) LEFT JOIN judge_reply USING (request_key, attempt) WHERE outcome IS NULL AND body IS NULL";
+    let rows = texts(&connection, sql).into_iter().map(|row| row.into_iter().map(Option::unwrap).collect());
+    rows.map(|row: Vec<String>| (row[0].clone(), row[1].parse().unwrap())).collect()
 }
 
 /// What an audit was given of earlier ones.
@@ -123,6 +145,7 @@ impl Auditor {
         }
         self.compare_facts(facts, outside);
         check_judge_calls(&connection, outside, attempts_max);
+        check_charges(&connection, outside);
         check_files(&connection, &image, outside);
         for dangling in texts(&connection, "PRAGMA foreign_key_check") {
             outside.breach(format!("I4: a fact points at nothing: {dangling:?}"));
@@ -151,27 +174,46 @@ impl Auditor {
     }
 }
 
-/// I5: every call that the server saw was recorded before, and no request has more attempts than are allowed.
+/// I5: every call that the server saw was recorded before, and no request has more attempts that count than are allowed:
+/// neither those that a fault of the server ended, nor those that the process did not survive.
 fn check_judge_calls(connection: &Connection, outside: &Outside, attempts_max: u32) {
-    let sql = "SELECT request_key, CAST(count(*) AS TEXT) FROM judge_attempt LEFT JOIN judge_failure \
-               USING (request_key, attempt) WHERE coalesce(outcome, '') NOT IN ('unreachable', 'refused') GROUP BY 1";
-    let rows = texts(connection, sql);
-    let recorded: BTreeMap<String, u32> = rows
-        .into_iter()
-        .map(|row| {
-            let mut row = row.into_iter().map(Option::unwrap);
-            (row.next().unwrap(), row.next().unwrap().parse().unwrap())
-        })
-        .collect();
+    let counted = |condition: &str| -> BTreeMap<String, u32> {
+        let sql = format!(
+            "SELECT judge_attempt.request_key, CAST(count(*) AS TEXT) FROM judge_attempt \
+             LEFT JOIN judge_failure USING (request_key, attempt) LEFT JOIN judge_reply USING (request_key, attempt) \
+             WHERE coalesce(outcome, '') NOT IN ('unreachable', 'refused') {condition} GROUP BY 1"
+        );
+        let rows = texts(connection, &sql);
+        rows.into_iter()
+            .map(|row| {
+                let mut row = row.into_iter().map(Option::unwrap);
+                (row.next().unwrap(), row.next().unwrap().parse().unwrap())
+            })
+            .collect()
+    };
+    let recorded = counted("");
     for (key, calls) in outside.judge_calls() {
         let attempts = recorded.get(&key).copied().unwrap_or(0);
         if calls > attempts {
             outside.breach(format!("I5: the server saw {calls} calls of {key}, the ledger knows {attempts}"));
         }
     }
-    for (key, attempts) in recorded {
+    let charged = counted("AND coalesce(outcome, '') <> 'server_down' AND (outcome IS NOT NULL OR body IS NOT NULL)");
+    for (key, attempts) in charged {
         if attempts > attempts_max {
             outside.breach(format!("I5: {key} has {attempts} attempts, {attempts_max} are allowed"));
+        }
+    }
+}
+
+/// I9: whatever is charged to a request as a failed attempt is a call that failed while the process lived; what a kill cut
+/// is none, nor is one for which no call was made.
+fn check_charges(connection: &Connection, outside: &Outside) {
+    let sql = "SELECT request_key || ' ' || attempt, outcome FROM judge_failure WHERE outcome <> 'server_fell'";
+    for row in texts(connection, sql) {
+        let [call, outcome]: [String; 2] = row.into_iter().map(Option::unwrap).collect::<Vec<_>>().try_into().unwrap();
+        if !outside.has_returned(&call) {
+            outside.breach(format!("I9: attempt {call} is recorded as {outcome}, and its call never came to an end"));
         }
     }
 }
@@ -245,6 +287,12 @@ struct Published {
     query: String,
     mode: Option<String>,
     seed: Option<i64>,
+}
+
+/// Returns the rows of a file of exclusions, to say how two differ.
+pub fn exclusions(bytes: &[u8]) -> Vec<String> {
+    let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).unwrap();
+    reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect()
 }
 
 fn rows(bytes: &[u8]) -> Vec<Published> {

@@ -8,19 +8,25 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use thinkloom::config::{self, BudgetPolicy, JudgeBackend, LoadedConfig, PolicyBackend};
+use thinkloom::domain::AttemptOutcome;
+use thinkloom::http::client::ChatClient;
 use thinkloom::hub::{HubSettings, OnProgress};
 use thinkloom::judge::Judge;
 use thinkloom::ledger::{Acknowledge, Fact, Ledger, LedgerOptions};
-use thinkloom::pipeline::{self, Blocking, ChangePolicy, Context, Parts, RunError, RunOptions};
-use thinkloom::policy::{Policy, ScriptedPolicy};
+use thinkloom::pipeline::{
+    self, Blocking, ChangePolicy, Context, Parts, RunError, RunOptions, SimulatedThreads, Wiring,
+};
+use thinkloom::policy::{OpenAiPolicy, Policy, ScriptedPolicy};
 use thinkloom::shards::Publisher;
 use thinkloom::sys::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Auditor, name_of};
+use crate::audit::{Auditor, attempts_without_end, name_of};
 use crate::disk::{CrashKind, Disk, Faults};
-use crate::outside::{Bounds, Outside, Rates, ScriptedJudge, SimulatedFiles, published, sample};
+use crate::outside::{Bounds, Machine, Moments, Outside, Rates, SimulatedFiles, published, sample};
 use crate::random::Random;
+use crate::scenario::Bug;
+use crate::servers::{Channel, WatchedJudge};
 use crate::vfs::Vfs;
 
 /// The simulated root.
@@ -71,6 +77,10 @@ pub struct Plan {
     pub crash_after_ms: Option<u64>,
     /// A request to stop after so many milliseconds.
     pub stop_after_ms: Option<u64>,
+    /// A kill at this event of the life.
+    pub kill_at: Option<u64>,
+    /// A request to stop at this event of the life.
+    pub stop_at: Option<u64>,
     /// What judge and policy do.
     pub rates: Rates,
     /// Whether the clock goes backwards.
@@ -86,6 +96,8 @@ pub enum End {
     Crashed,
     /// It ended with an error.
     Failed(RunError),
+    /// It would go on for ever.
+    Stuck,
 }
 
 /// One disk with the world around it.
@@ -98,24 +110,26 @@ pub struct World {
     pub auditor: Arc<Mutex<Auditor>>,
     random: Random,
     seed: u64,
-    acknowledge: Acknowledge,
+    machine: Machine,
+    bug: Bug,
     lives: u64,
     points: Vec<u64>,
 }
 
 impl World {
     /// Returns the world of a seed.
-    pub fn new(seed: u64, setting: &Setting, acknowledge: Acknowledge) -> Self {
+    pub fn new(seed: u64, setting: &Setting, machine: Machine, bug: Bug) -> Self {
         let disk = Disk::new();
-        let outside = Outside::new(seed, Arc::clone(&disk), setting.golds.clone());
+        let outside = Outside::new(seed, machine, Arc::clone(&disk), setting.golds.clone());
         let random = Random::new(seed, "restarts");
-        Self { disk, outside, auditor: Arc::default(), random, seed, acknowledge, lives: 0, points: Vec::new() }
+        Self { disk, outside, auditor: Arc::default(), random, seed, machine, bug, lives: 0, points: Vec::new() }
     }
 
     /// Lives once, audits what is left, and leaves the disk as the next life finds it.
     pub fn live(&mut self, config: &LoadedConfig, plan: &Plan) -> End {
         self.lives += 1;
-        let crashed = self.disk.begin(plan.faults.clone());
+        let is_lying = self.bug == Bug::SyncsDoNothing;
+        let crashed = self.disk.begin(Faults { is_lying, ..plan.faults.clone() });
         let settings = &config.settings;
         let bounds = Bounds {
             sampling_queries: sampling_queries_max(config),
@@ -125,11 +139,13 @@ impl World {
                 PolicyBackend::Openai => settings.policy.concurrency,
             },
         };
-        self.outside.begin(plan.rates, bounds);
+        let stop = CancellationToken::new();
+        let moments = Moments { kill: plan.kill_at, stop: plan.stop_at.map(|at| (at, stop.clone())) };
+        self.outside.begin(plan.rates, bounds, moments);
         self.outside.event(&format!("life {} {plan:?}", self.lives));
         let vfs = Vfs::new(Arc::clone(&self.disk), self.seed ^ self.lives);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let end = runtime.block_on(self.run(config, plan, &vfs, &crashed));
+        let end = runtime.block_on(self.run(config, plan, &vfs, &crashed, stop));
         drop(runtime);
         drop(vfs);
         self.points = self.disk.operations().1;
@@ -142,9 +158,12 @@ impl World {
             self.outside.fault(if kind == CrashKind::Power { "power cut" } else { "kill" });
             self.disk.restart(kind, &mut self.random);
         }
-        // Not the error's inside: it may hold a backtrace, which is the test's own.
+        // Not the error's inside: it may hold a backtrace, which is the test's own. Nor its digits: the time of day that a
+        // person is told is the machine's.
         self.outside.event(&match &end {
-            End::Failed(error) => format!("ended with {error}"),
+            End::Failed(error) => {
+                format!("ended with {}", error.to_string().replace(|c: char| c.is_ascii_digit(), "#"))
+            }
             end => format!("ended {end:?}"),
         });
         self.auditor.lock().unwrap().audit(&self.disk, &self.outside, settings.judge.attempts_max);
@@ -152,15 +171,26 @@ impl World {
         end
     }
 
-    async fn run(&self, config: &LoadedConfig, plan: &Plan, vfs: &Vfs, crashed: &CancellationToken) -> End {
+    async fn run(
+        &self,
+        config: &LoadedConfig,
+        plan: &Plan,
+        vfs: &Vfs,
+        crashed: &CancellationToken,
+        stop: CancellationToken,
+    ) -> End {
         let started = tokio::time::Instant::now();
         let goes_back = plan.clock_goes_back;
         let clock = Clock::simulated(move || {
             let elapsed = i64::try_from(started.elapsed().as_millis()).unwrap();
             EPOCH_MS + if goes_back { -elapsed } else { elapsed }
         });
-        let options = LedgerOptions { clock, vfs: Some(vfs.name()), acknowledge: self.acknowledge };
-        let stop = CancellationToken::new();
+        let acknowledge = match self.bug {
+            Bug::AcknowledgesFirst => Acknowledge::BeforeCommit,
+            _ => Acknowledge::AfterCommit,
+        };
+        let queue_max = self.machine.queue_max;
+        let options = LedgerOptions { clock, vfs: Some(vfs.name()), acknowledge, queue_max };
         let context = match self.open(config, options, &stop) {
             Ok(context) => Arc::new(context),
             Err(error) => return End::Failed(error),
@@ -188,6 +218,10 @@ impl World {
                 Ok(_) => End::Finished,
                 Err(error) => End::Failed(error),
             },
+            problem = self.outside.stuck() => {
+                self.outside.breach(problem);
+                End::Stuck
+            }
         }
     }
 
@@ -202,19 +236,37 @@ impl World {
         let observe = self.observer(settings.judge.attempts_max);
         let outside = self.outside.clone();
         tokio::spawn(writer.run(move || outside.pace(), observe));
-        let can_fail = settings.policy.backend == PolicyBackend::Openai;
-        let outside = self.outside.clone();
-        let policy = ScriptedPolicy::new("script-1", &settings.sampling, move |call| sample(&outside, can_fail, call));
+        if self.bug == Bug::ChargesKills {
+            self.charge_kills(&ledger);
+        }
+        let policy = match settings.policy.backend {
+            PolicyBackend::Openai => {
+                let channel = |_: &reqwest::Url| Ok(Channel::to_policy(&self.outside, self.bug));
+                let client = ChatClient::over(&OpenAiPolicy::client_options(&settings.policy, None), channel);
+                Policy::OpenAi(Box::new(OpenAiPolicy::over(client.unwrap(), &settings.policy, &settings.sampling)))
+            }
+            PolicyBackend::Candle => {
+                let outside = self.outside.clone();
+                let script = ScriptedPolicy::new("script-1", &settings.sampling, move |call| sample(&outside, call));
+                Policy::Scripted(Box::new(script))
+            }
+        };
         let judge: Option<Arc<dyn Judge>> = match settings.judge.backend {
             JudgeBackend::None => None,
-            _ => Some(Arc::new(ScriptedJudge::new(&self.outside))),
+            _ => {
+                let options = pipeline::judge_options(&settings.judge, None);
+                Some(Arc::new(WatchedJudge::new(&self.outside, options, self.bug)))
+            }
         };
+        let outside = self.outside.clone();
+        let threads = SimulatedThreads { pace: Arc::new(move || outside.work()), reads_max: self.machine.reads_max };
         let parts = Parts {
             publisher: Publisher::with_files(Path::new(ROOT), Box::new(SimulatedFiles(self.outside.clone()))),
             ledger,
-            policy: Policy::Scripted(Box::new(policy)),
+            policy,
             judge,
-            blocking: Blocking::Inline,
+            blocking: Blocking::Simulated(threads),
+            wiring: if self.bug == Bug::NestedStages { Wiring::Nested } else { Wiring::Stages },
             lock: None,
         };
         let options = RunOptions {
@@ -226,6 +278,22 @@ impl World {
             on_download: OnProgress::new(|_| {}),
         };
         Context::with_parts(options, parts, stop.clone())
+    }
+
+    /// The bug that takes a kill for a failure of the call that it cut: records one for each attempt without an end.
+    fn charge_kills(&self, ledger: &Ledger) {
+        let facts: Vec<Fact> = attempts_without_end(&self.disk)
+            .into_iter()
+            .map(|(request_key, attempt)| Fact::JudgeFailure {
+                request_key,
+                attempt,
+                outcome: AttemptOutcome::TransportError,
+                status: None,
+                detail: "the process was killed".to_owned(),
+            })
+            .collect();
+        let ledger = ledger.clone();
+        tokio::spawn(async move { ledger.commit(facts).await });
     }
 
     /// Returns what looks at every acknowledgement; after every published shard the whole disk is audited.

@@ -1,10 +1,11 @@
 //! The whole pipeline on a simulated machine: one seed decides everything.
 //!
-//! The real ledger (SQLite with its real log), writer, pipeline, attempt loops and shard encoder run on one thread, in
-//! simulated time, on a disk that forgets what was not synced (`disk`, `vfs`), against a policy and a judge that
-//! misbehave (`outside`). A seed gives a few lives that end badly, with edits of the config between them, and one that
+//! The real ledger (SQLite with its real log), writer, pipeline, attempt loops, HTTP clients and shard encoder run on one
+//! thread, in simulated time, on a disk that forgets what was not synced (`disk`, `vfs`), against servers of policy and
+//! judge that go away, and whose replies are torn, late or endless (`servers`), or a policy in the process (`outside`). A seed gives a few lives that end badly, with edits of the config between them, and one that
 //! may end well; `audit` looks at the disk after every life and every published shard. What is left must be, byte for
-//! byte, what an undisturbed run of the last config publishes.
+//! byte, what an undisturbed run of the last config publishes. Servers, disk and threads take their time, each seed's
+//! own; a life in which nothing happens any more is a breach.
 //!
 //! `SIM_SEED=n` replays one seed and prints its events, `SIM_SEEDS=n` runs so many, `SIM_SECONDS=n` goes on for so long
 //! (`make sim`, `make soak`). I8 is the engine's; here it is only checked that sampled responses hold slots.
@@ -16,6 +17,7 @@ mod outside;
 mod points;
 mod random;
 mod scenario;
+mod servers;
 mod vfs;
 
 use std::collections::BTreeMap;
@@ -109,27 +111,47 @@ fn every_seed_keeps_all_invariants_and_gives_the_same_events_twice() {
     }
     println!("in {:.0} s", started.elapsed().as_secs_f64());
     if seeds >= SEEDS && deadline.is_none() {
-        for kind in ["kill", "power cut", "disk full", "failed sync", "config edited", "asked to stop", "judge 429"] {
+        let machine = ["kill", "power cut", "disk full", "failed sync", "config edited", "asked to stop"];
+        let servers = ["judge 429", "policy torn reply", "judge endless reply", "policy late reply", "outage: 502"];
+        for kind in machine.into_iter().chain(servers).chain(["asked to stop at an event"]) {
             assert!(faults.contains_key(kind), "{kind} never struck in {runs} seeds");
         }
     }
 }
 
-/// Returns the first seed that finds a planted bug.
-fn first_to_find(bug: Bug, within: u64) -> Report {
-    let found = (0..within).map(|seed| simulate(seed, bug)).find(|report| !report.breaches.is_empty());
-    let report = found.unwrap_or_else(|| panic!("{bug:?} is not found by {within} seeds"));
-    println!("{bug:?}: found by seed {} in life {}: {}", report.seed, report.lives, report.breaches[0]);
-    report
+/// Holds that one of the first seeds finds a planted bug, by a breach that says so.
+fn assert_found(bug: Bug, within: u64, words: &str) {
+    for seed in 0..within {
+        let report = simulate(seed, bug);
+        if let Some(breach) = report.breaches.iter().find(|breach| breach.contains(words)) {
+            println!("{bug:?}: found by seed {seed} in life {}: {breach}", report.lives);
+            return;
+        }
+    }
+    panic!("{bug:?} is not found by {within} seeds");
 }
 
 #[test]
 fn an_acknowledgement_before_the_commit_is_found() {
-    let report = first_to_find(Bug::AcknowledgesFirst, 50);
-    assert!(report.breaches.iter().any(|breach| breach.contains("was acknowledged and is not there")));
+    assert_found(Bug::AcknowledgesFirst, 50, "was acknowledged and is not there");
+}
+
+#[test]
+fn a_wiring_that_gets_stuck_when_the_judge_is_slow_is_found() {
+    assert_found(Bug::NestedStages, 100, "stuck");
+}
+
+#[test]
+fn a_stream_whose_end_is_taken_for_its_last_event_is_found() {
+    assert_found(Bug::EndIsDone, 200, "I6");
+}
+
+#[test]
+fn an_attempt_that_is_charged_for_a_kill_is_found() {
+    assert_found(Bug::ChargesKills, 50, "I9");
 }
 
 #[test]
 fn a_disk_whose_syncs_do_nothing_is_found() {
-    first_to_find(Bug::SyncsDoNothing, 50);
+    assert_found(Bug::SyncsDoNothing, 50, "");
 }

@@ -1,5 +1,5 @@
-//! What the run meets outside of itself, and what of that outlives its crashes: the event log, the scripted policy and
-//! judge with their faults, and the published files on the simulated disk.
+//! What the run meets outside of itself, and what of that outlives its crashes: the event log, the responses, the servers'
+//! outages, and the published files on the simulated disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,20 +8,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::{Map, Value, json};
 use thinkloom::domain::{FinishReason, Mode};
-use thinkloom::http::client::Admission;
-use thinkloom::http::retry::Class;
-use thinkloom::judge::{Attempt, CallFailure, Cap, Judge, JudgeRequest, RawReply};
 use thinkloom::policy::{SampleError, ScriptedCall, ScriptedReply};
 use thinkloom::shards::{FileStore, StoredFile};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, DiskError};
 use crate::random::{Random, hash};
+use crate::servers::{OUTAGES, Side};
 
 /// Events that a breach is shown with.
 const TAIL_EVENTS: usize = 60;
+/// Simulated time in which something happens, unless the run is stuck: no call and no wait takes longer.
+const STILL_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Simulated time that a life takes at most.
+const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What happened, in order.
 #[derive(Debug, Default)]
@@ -30,6 +33,17 @@ pub struct Log {
     /// Events so far.
     pub count: u64,
     tail: VecDeque<String>,
+}
+
+impl Log {
+    fn add(&mut self, what: &str) {
+        self.count += 1;
+        self.hash = self.hash.rotate_left(5) ^ hash(what);
+        if self.tail.len() == TAIL_EVENTS {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(what.to_owned());
+    }
 }
 
 /// How often each fault strikes, in a hundred calls.
@@ -41,6 +55,29 @@ pub struct Rates {
     pub refused: u64,
     /// A call takes minutes.
     pub slow: u64,
+    /// A server goes away for some minutes.
+    pub outage: u64,
+    /// How often one may in a life. Fewer than make a query suspect: who is asked alone when a server goes away of its own
+    /// is given up, and rightly so.
+    pub outages_max: u32,
+    /// Outages last for longer than a run waits.
+    pub is_long: bool,
+}
+
+/// When the process is killed or asked to stop: at the n-th event of its life.
+#[derive(Debug, Clone, Default)]
+pub struct Moments {
+    /// A kill.
+    pub kill: Option<u64>,
+    /// A request to stop, and what it is told to.
+    pub stop: Option<(u64, CancellationToken)>,
+}
+
+/// A server is away.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    kind: usize,
+    until: Instant,
 }
 
 /// The bounds of a run (I7), and what its slots hold at most (I8).
@@ -52,6 +89,32 @@ pub struct Bounds {
     pub judge_calls: usize,
     /// Responses that are being sampled.
     pub slots: usize,
+}
+
+/// How fast a world is, and how much may wait in it. What takes time takes less than the milliseconds that are stated.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// A response.
+    pub policy_ms: u64,
+    /// A judge call.
+    pub judge_ms: u64,
+    /// A commit, or a look-up of attempts.
+    pub commit_ms: u64,
+    /// A piece of blocking work: a read, verdicts, a shard.
+    pub work_ms: u64,
+    /// Reads of the ledger at once.
+    pub reads_max: usize,
+    /// Commits, and look-ups, that may wait.
+    pub queue_max: usize,
+    /// Whether one server serves as policy and as judge, so that both share its slots.
+    pub is_shared: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        let (policy_ms, judge_ms, commit_ms, work_ms) = (3000, 2000, 8, 8);
+        Self { policy_ms, judge_ms, commit_ms, work_ms, reads_max: 8, queue_max: 256, is_shared: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +132,17 @@ struct State {
     in_flight: InFlight,
     /// Judge calls that reached the server, by request: they may have been charged.
     judge_calls: BTreeMap<String, u32>,
+    /// The keys of judge requests, by their bodies.
+    requests: BTreeMap<String, String>,
+    /// Judge calls that came to an end while the process lived: `key attempt`.
+    returned: BTreeSet<String>,
+    /// What is away, by side.
+    outages: [Option<Outage>; 2],
+    /// Outages of this life.
+    outages_seen: u32,
+    moments: Moments,
+    /// Events of this life.
+    life_events: u64,
     /// Facts that were acknowledged to the run, by name, with their content.
     acknowledged: BTreeMap<String, String>,
     faults: BTreeMap<&'static str, u64>,
@@ -80,47 +154,58 @@ struct State {
 pub struct Outside {
     state: Arc<Mutex<State>>,
     disk: Arc<Disk>,
-    golds: Arc<BTreeMap<String, String>>,
-    slots: Arc<Semaphore>,
-    judge_slots: Arc<Semaphore>,
+    /// Reference answers, by query.
+    pub golds: Arc<BTreeMap<String, String>>,
+    /// How fast it is.
+    pub machine: Machine,
+    /// What the policy's server, or the engine, does at once.
+    pub slots: Arc<Semaphore>,
 }
 
 impl Outside {
     /// Returns the world of a seed; `golds` holds the reference answer of each query.
-    pub fn new(seed: u64, disk: Arc<Disk>, golds: BTreeMap<String, String>) -> Self {
+    pub fn new(seed: u64, machine: Machine, disk: Arc<Disk>, golds: BTreeMap<String, String>) -> Self {
         let state = State { random: Some(Random::new(seed, "outside")), ..State::default() };
         Self {
             state: Arc::new(Mutex::new(state)),
             disk,
             golds: Arc::new(golds),
+            machine,
             slots: Arc::new(Semaphore::new(0)),
-            judge_slots: Arc::new(Semaphore::new(0)),
         }
     }
 
     /// Begins a life of the process: nothing of it is under way.
-    pub fn begin(&mut self, rates: Rates, bounds: Bounds) {
+    pub fn begin(&mut self, rates: Rates, bounds: Bounds, moments: Moments) {
         let mut state = self.state();
         (state.rates, state.bounds, state.in_flight) = (rates, bounds, InFlight::default());
+        (state.outages, state.outages_seen) = ([None; 2], 0);
+        (state.moments, state.life_events) = (moments, 0);
         drop(state);
         self.slots = Arc::new(Semaphore::new(bounds.slots));
-        self.judge_slots = Arc::new(Semaphore::new(bounds.judge_calls));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    /// Logs an event.
+    /// Logs an event; at the one that was chosen for it, the process is killed or asked to stop.
     pub fn event(&self, what: &str) {
         let mut state = self.state();
-        let log = &mut state.log;
-        log.count += 1;
-        log.hash = log.hash.rotate_left(5) ^ hash(what);
-        if log.tail.len() == TAIL_EVENTS {
-            log.tail.pop_front();
+        state.log.add(what);
+        state.life_events += 1;
+        let now = state.life_events;
+        if state.moments.kill == Some(now) {
+            drop(state);
+            self.disk.crash();
+        } else if let Some((at, stop)) = &state.moments.stop
+            && *at == now
+        {
+            let stop = stop.clone();
+            drop(state);
+            self.fault("asked to stop at an event");
+            stop.cancel();
         }
-        log.tail.push_back(what.to_owned());
     }
 
     /// Notes that an invariant does not hold.
@@ -163,14 +248,86 @@ impl Outside {
         self.state().acknowledged.clone()
     }
 
-    fn draw<T>(&self, draw: impl FnOnce(&mut Random, Rates) -> T) -> T {
+    /// Notes as which request the judge's server will know a body.
+    pub fn expect(&self, body: String, key: &str) {
+        self.state().requests.insert(body, key.to_owned());
+    }
+
+    /// Notes that a body reached the judge's server, if it is one of a judge.
+    pub fn reached(&self, body: &str) {
+        let state = &mut *self.state();
+        if let Some(key) = state.requests.get(body) {
+            *state.judge_calls.entry(key.clone()).or_default() += 1;
+        }
+    }
+
+    /// Notes that a judge call came to an end.
+    pub fn returned(&self, key: &str, attempt: u32) {
+        self.state().returned.insert(format!("{key} {attempt}"));
+    }
+
+    /// Returns whether a judge call came to an end while the process lived.
+    pub fn has_returned(&self, call: &str) -> bool {
+        self.state().returned.contains(call)
+    }
+
+    /// Notes that a judge call begins, which the ledger must know of.
+    pub fn judge_call_begins(&self, name: &str) {
+        let mut state = self.state();
+        state.in_flight.judge_calls += 1;
+        let (calls, max) = (state.in_flight.judge_calls, state.bounds.judge_calls);
+        let is_recorded = state.acknowledged.contains_key(name);
+        drop(state);
+        if calls > max {
+            self.breach(format!("I7: {calls} judge calls are under way, {max} are allowed"));
+        }
+        if !is_recorded {
+            self.breach(format!("I5: {name} is made before it is recorded"));
+        }
+    }
+
+    /// Notes that a judge call is over.
+    pub fn judge_call_ends(&self) {
+        self.state().in_flight.judge_calls -= 1;
+    }
+
+    /// Returns how a server is away, if it is: it may go now.
+    pub fn outage(&self, side: Side) -> Option<usize> {
+        let mut state = self.state();
+        let State { outages, outages_seen, random, rates, .. } = &mut *state;
+        let (outage, random, now) = (&mut outages[side as usize], random.as_mut().unwrap(), Instant::now());
+        if let Some(outage) = outage.filter(|outage| outage.until > now) {
+            return Some(outage.kind);
+        }
+        *outage = None;
+        if *outages_seen >= rates.outages_max || !random.percent(rates.outage) {
+            return None;
+        }
+        *outages_seen += 1;
+        let seconds = if rates.is_long { 7200 + random.below(7200) } else { 1 + random.below(600) };
+        let kind = random.below(OUTAGES.len() as u64) as usize;
+        *outage = Some(Outage { kind, until: now + Duration::from_secs(seconds) });
+        drop(state);
+        self.fault(OUTAGES[kind]);
+        Some(kind)
+    }
+
+    /// Returns the id of the query that a request asks: its question names the card, as the last number of the conversation.
+    pub fn query_of(&self, asked: &str) -> String {
+        let number = asked.rsplit("belongs to card ").next().unwrap_or_default();
+        let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+        format!("q{:02}", digits.parse::<u64>().unwrap_or(99))
+    }
+
+    /// Draws from the world's numbers.
+    pub fn draw<T>(&self, draw: impl FnOnce(&mut Random, Rates) -> T) -> T {
         let mut state = self.state();
         let rates = state.rates;
         draw(state.random.as_mut().unwrap(), rates)
     }
 
     /// Waits as long as a call takes; for ever if the process is dead.
-    async fn wait(&self, milliseconds: u64) {
+    pub async fn wait(&self, milliseconds: u64) {
         let slow = self.draw(|random, rates| random.percent(rates.slow).then(|| 60_000 + random.below(240_000)));
         if slow.is_some() {
             self.fault("slow call");
@@ -180,7 +337,7 @@ impl Outside {
     }
 
     /// Waits for ever if the process is dead: nothing that it would do now is seen outside.
-    async fn stay_dead(&self) {
+    pub async fn stay_dead(&self) {
         if self.disk.is_crashed() {
             std::future::pending::<()>().await;
         }
@@ -188,16 +345,47 @@ impl Outside {
 
     /// Returns a pace of the ledger's writer.
     pub fn pace(&self) -> BoxFuture<'static, ()> {
-        let milliseconds = self.draw(|random, _| random.below(8));
+        let milliseconds = self.draw(|random, _| random.below(self.machine.commit_ms));
         tokio::time::sleep(Duration::from_millis(milliseconds)).boxed()
+    }
+
+    /// Returns a pace of work that blocks.
+    pub fn work(&self) -> BoxFuture<'static, ()> {
+        let milliseconds = self.draw(|random, _| random.below(self.machine.work_ms));
+        let outside = self.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            outside.stay_dead().await;
+        }
+        .boxed()
+    }
+
+    /// Returns once the process gets nowhere: nothing has happened for [`STILL_MAX`], or its life does not end.
+    pub async fn stuck(&self) -> String {
+        let started = tokio::time::Instant::now();
+        loop {
+            let before = self.state().log.count;
+            tokio::time::sleep(STILL_MAX).await;
+            let state = self.state();
+            let InFlight { rollouts, judge_calls } = &state.in_flight;
+            let under_way =
+                format!("responses to {} queries and {judge_calls} judge calls are under way", rollouts.len());
+            if state.log.count == before {
+                return format!("stuck: nothing has happened for {STILL_MAX:?}; {under_way}");
+            }
+            if started.elapsed() > LIFE_MAX {
+                return format!("stuck: a life goes on after {LIFE_MAX:?}; {under_way}");
+            }
+        }
     }
 }
 
 /// A response under way.
-struct Sampling<'a>(&'a Outside, String);
+pub struct Sampling(Outside, String);
 
-impl<'a> Sampling<'a> {
-    fn begin(outside: &'a Outside, query: &str) -> Self {
+impl Sampling {
+    /// Begins one.
+    pub fn begin(outside: &Outside, query: &str) -> Self {
         let mut state = outside.state();
         *state.in_flight.rollouts.entry(query.to_owned()).or_default() += 1;
         let (queries, max) = (state.in_flight.rollouts.len(), state.bounds.sampling_queries);
@@ -205,11 +393,11 @@ impl<'a> Sampling<'a> {
         if queries > max {
             outside.breach(format!("I7: responses to {queries} queries are under way, {max} are allowed"));
         }
-        Self(outside, query.to_owned())
+        Self(outside.clone(), query.to_owned())
     }
 }
 
-impl Drop for Sampling<'_> {
+impl Drop for Sampling {
     fn drop(&mut self) {
         let mut state = self.0.state();
         let left = state.in_flight.rollouts.get_mut(&self.1).map_or(0, |count| {
@@ -222,38 +410,38 @@ impl Drop for Sampling<'_> {
     }
 }
 
-/// How a response turns out: a function of its key alone.
-fn response(call: &ScriptedCall, gold: &str) -> ScriptedReply {
-    let draw = hash(&call.key.0) >> 8;
+/// What a response is a function of.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What tells it from all others.
+    pub key: &'a str,
+    /// The query.
+    pub query: &'a str,
+    /// Whether it is to think.
+    pub thinks: bool,
+}
+
+/// How a response turns out.
+pub fn response(asked: Asked<'_>, gold: &str) -> ScriptedReply {
+    let draw = hash(asked.key) >> 8;
     // Some queries are easier with thinking, some without, some for nobody.
-    let ease = hash(&call.query_id.0) >> 16;
-    let share = match call.mode {
-        Mode::ThinkOn => ease % 120,
-        Mode::ThinkOff => (ease >> 8) % 110,
-    };
+    let ease = hash(asked.query) >> 16;
+    let share = if asked.thinks { ease % 120 } else { (ease >> 8) % 110 };
     let answer = if draw % 100 < share { gold.to_owned() } else { (draw % 7 + 5).to_string() };
     let length = 3 + (draw >> 7) % 40;
     let thought: String = (0..length).map(|index| format!("step {index} ")).collect();
     let tag = if draw.is_multiple_of(29) { "<think_on>" } else { "" };
-    let text = match call.mode {
-        Mode::ThinkOn => format!("{thought}\n</think>\n\n{tag}The number is \\boxed{{{answer}}}."),
-        Mode::ThinkOff => format!("{tag}The number is \\boxed{{{answer}}}."),
+    let text = if asked.thinks {
+        format!("{thought}\n</think>\n\n{tag}The number is \\boxed{{{answer}}}.")
+    } else {
+        format!("{tag}The number is \\boxed{{{answer}}}.")
     };
     let finish_reason = if draw.is_multiple_of(31) { FinishReason::Length } else { FinishReason::Stop };
     ScriptedReply { text, finish_reason, completion_tokens: length as u32 * 3 }
 }
 
-fn failure(class: Class, status: Option<u16>) -> CallFailure {
-    let retry_after = (status == Some(429)).then_some(Duration::from_secs(2));
-    CallFailure { class, status, retry_after, detail: format!("{class:?} {status:?}") }
-}
-
-/// Samples one response; `can_fail` says whether it comes from a server.
-pub fn sample(
-    outside: &Outside,
-    can_fail: bool,
-    call: ScriptedCall,
-) -> BoxFuture<'static, Result<ScriptedReply, SampleError>> {
+/// Samples one response in this process.
+pub fn sample(outside: &Outside, call: ScriptedCall) -> BoxFuture<'static, Result<ScriptedReply, SampleError>> {
     let outside = outside.clone();
     async move {
         let _under_way = Sampling::begin(&outside, &call.query_id.0);
@@ -262,195 +450,17 @@ pub fn sample(
         if outside.slots.available_permits() >= outside.state().bounds.slots {
             outside.breach("I8: a sampled response holds no slot".to_owned());
         }
-        let (milliseconds, fails, kind) =
-            outside.draw(|random, rates| (random.below(3000), random.percent(rates.transient), random.below(3)));
+        let milliseconds = outside.draw(|random, _| random.below(outside.machine.policy_ms));
         outside.wait(milliseconds).await;
         let Some(gold) = outside.golds.get(&call.query_id.0) else {
             outside.breach(format!("a response to {}, which is no query", call.query_id));
             return Err(SampleError::Draining);
         };
-        if can_fail && fails {
-            let (name, status) =
-                [("policy 429", Some(429)), ("policy 500", Some(500)), ("policy reset", None)][kind as usize];
-            outside.fault(name);
-            return Err(SampleError::Call(failure(Class::Transient, status)));
-        }
         outside.event(&format!("sampled {}", call.key));
-        Ok(response(&call, gold))
+        let asked = Asked { key: &call.key.0, query: &call.query_id.0, thinks: call.mode == Mode::ThinkOn };
+        Ok(response(asked, gold))
     }
     .boxed()
-}
-
-/// A judge behind an API.
-pub struct ScriptedJudge {
-    outside: Outside,
-    extra: Map<String, Value>,
-}
-
-impl ScriptedJudge {
-    /// Returns the judge of a world.
-    pub fn new(outside: &Outside) -> Self {
-        Self { outside: outside.clone(), extra: Map::new() }
-    }
-}
-
-/// Parts of texts that pass all checks and say something of the question. There are enough texts for every query, and few
-/// enough that some nearly repeat another query's.
-const OPENINGS: &[&str] = &[
-    "The card is named outright",
-    "What the question wants is a single number",
-    "The row of cards fixes what is asked for",
-    "Only the place of the card is given",
-    "A number belongs to every card here",
-    "The wording leaves one card to look at",
-    "Whoever reads it has to find the card",
-    "The cards stand in a fixed order",
-];
-const MIDDLES: &[&str] = &[
-    "so what matters is how its number relates to the others",
-    "and it hangs on where the card stands among its neighbours",
-    "while nothing else in the question bears on it",
-    "which one look at the row makes plain",
-    "and the numbers repeat after every fourth card",
-    "so that a rule for the whole row is called for",
-    "though the remainder has to be worked out",
-    "and a slip of one place spoils the result",
-];
-const ENDINGS: &[&str] = &[
-    "in a short chain of steps.",
-    "before anything can be said.",
-    "without any further fact.",
-    "however long the row may be.",
-    "once the pattern is seen.",
-    "as in a children's game.",
-    "from the first card on.",
-    "by counting around.",
-];
-
-/// Returns a text that depends on all of `draw`.
-fn text(draw: u64) -> String {
-    let part = |parts: &[&'static str], shift: u32| parts[(draw >> shift) as usize % parts.len()];
-    format!("{}, {} {}", part(OPENINGS, 8), part(MIDDLES, 16), part(ENDINGS, 24))
-}
-
-/// What the judge says to a request: a function of the request alone.
-fn reply(request: &JudgeRequest, cap: Cap) -> (&'static str, String) {
-    let draw = hash(&request.key) >> 8;
-    let (kind, content, finish) = match draw % 16 {
-        0 => (
-            "judge speaks of samples",
-            json!({"analysis": "Most samples of this mode passed, and its pass rate is higher."}).to_string(),
-            "stop",
-        ),
-        1 => (
-            "judge argues for both modes",
-            json!({"analysis": "Step by step reasoning is needed here, but answering directly suits it best."})
-                .to_string(),
-            "stop",
-        ),
-        2 => ("judge forgets the JSON", "Here is my analysis.".to_owned(), "stop"),
-        3 if cap == Cap::AsAsked => ("judge is cut off", "{\"analysis\": \"The".to_owned(), "length"),
-        _ => ("judged", json!({"analysis": text(draw)}).to_string(), "stop"),
-    };
-    let body = json!({
-        "model": "scripted-judge",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}],
-        "usage": {"prompt_tokens": 300, "completion_tokens": 40},
-    });
-    (kind, body.to_string())
-}
-
-impl Judge for ScriptedJudge {
-    fn identity(&self) -> &str {
-        "https://judge.invalid"
-    }
-
-    fn model(&self) -> &str {
-        "scripted-judge"
-    }
-
-    fn max_tokens(&self) -> u32 {
-        200
-    }
-
-    fn extra(&self) -> Option<&Map<String, Value>> {
-        Some(&self.extra)
-    }
-
-    fn call<'a>(
-        &'a self,
-        request: &'a JudgeRequest,
-        attempt: Attempt,
-        _: Admission,
-    ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
-        async move {
-            let outside = &self.outside;
-            outside.stay_dead().await;
-            let _slot = outside.judge_slots.acquire().await.unwrap();
-            let _call = JudgeCall::begin(outside, request, attempt);
-            let (milliseconds, is_refused, fails, kind) = outside.draw(|random, rates| {
-                let (milliseconds, is_refused) = (random.below(2000), random.percent(rates.refused));
-                (milliseconds, is_refused, random.percent(rates.transient), random.below(7))
-            });
-            if is_refused {
-                outside.fault("judge 402");
-                return Err(failure(Class::FatalRun, Some(402)));
-            }
-            if fails && kind == 0 {
-                outside.fault("judge unreachable");
-                return Err(failure(Class::Unreachable, None));
-            }
-            *outside.state().judge_calls.entry(request.key.clone()).or_default() += 1;
-            outside.wait(milliseconds).await;
-            let (name, end) = match kind {
-                _ if !fails => {
-                    let (name, body) = reply(request, attempt.cap);
-                    if name == "judged" {
-                        outside.event(&format!("judged {}", request.key));
-                    } else {
-                        outside.fault(name);
-                    }
-                    return Ok(RawReply { body });
-                }
-                1 | 2 => ("judge 429", Err(failure(Class::Transient, Some(429)))),
-                3 => ("judge 503", Err(failure(Class::Transient, Some(503)))),
-                4 => ("judge reset", Err(failure(Class::Transient, None))),
-                5 => ("judge torn reply", Ok(RawReply { body: "{\"choices\": [{\"index\"".to_owned() })),
-                _ => ("judge blank reply", Ok(RawReply { body: " ".to_owned() })),
-            };
-            outside.fault(name);
-            end
-        }
-        .boxed()
-    }
-}
-
-/// A judge call under way.
-struct JudgeCall<'a>(&'a Outside);
-
-impl<'a> JudgeCall<'a> {
-    fn begin(outside: &'a Outside, request: &JudgeRequest, attempt: Attempt) -> Self {
-        outside.event(&format!("judge call {} attempt {}", request.key, attempt.number));
-        let name = format!("judge_attempt {} {}", request.key, attempt.number);
-        let mut state = outside.state();
-        state.in_flight.judge_calls += 1;
-        let (calls, max) = (state.in_flight.judge_calls, state.bounds.judge_calls);
-        let is_recorded = state.acknowledged.contains_key(&name);
-        drop(state);
-        if calls > max {
-            outside.breach(format!("I7: {calls} judge calls are under way, {max} are allowed"));
-        }
-        if !is_recorded {
-            outside.breach(format!("I5: {name} is made before it is recorded"));
-        }
-        Self(outside)
-    }
-}
-
-impl Drop for JudgeCall<'_> {
-    fn drop(&mut self) {
-        self.0.state().in_flight.judge_calls -= 1;
-    }
 }
 
 /// The published files on the simulated disk.

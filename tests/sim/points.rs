@@ -1,9 +1,9 @@
 //! A crash at each point of a small run at which something becomes durable.
 
-use thinkloom::ledger::Acknowledge;
-
 use crate::disk::{CrashKind, Faults};
 use crate::life::{End, Plan, Setting, World};
+use crate::outside::Machine;
+use crate::scenario::Bug;
 
 /// Queries of the run.
 const QUERIES: u64 = 20;
@@ -25,7 +25,7 @@ fn setting() -> Setting {
 fn a_crash_at_every_commit_and_publish_point_is_resumed_to_the_same_bytes() {
     let setting = setting();
     let config = setting.config(&[]);
-    let mut whole = World::new(1, &setting, Acknowledge::AfterCommit);
+    let mut whole = World::new(1, &setting, Machine::default(), Bug::None);
     assert!(matches!(whole.live(&config, &Plan::default()), End::Finished));
     let points = whole.points();
     let expected = whole.files();
@@ -38,7 +38,7 @@ fn a_crash_at_every_commit_and_publish_point_is_resumed_to_the_same_bytes() {
         let chosen = if is_thorough { &ways[..] } else { std::slice::from_ref(&ways[turn % ways.len()]) };
         for &(crash_at, kind) in chosen {
             crashes += 1;
-            let mut world = World::new(1, &setting, Acknowledge::AfterCommit);
+            let mut world = World::new(1, &setting, Machine::default(), Bug::None);
             let faults = Faults { crash_at: Some(crash_at), ..Faults::default() };
             let plan = Plan { faults, crash: Some(kind), ..Plan::default() };
             let end = world.live(&config, &plan);

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use thinkloom::ledger::Acknowledge;
 use thinkloom::pipeline::RunError;
 
+use crate::audit::exclusions;
 use crate::disk::{CrashKind, Faults};
 use crate::life::{End, Plan, Setting, World};
-use crate::outside::Rates;
+use crate::outside::{Machine, Rates};
 use crate::random::Random;
 
 /// Lives that a run may take to finish once nothing but servers misbehaves.
 const LAST_LIVES_MAX: u32 = 20;
 /// Operations of the disk among which a crash is placed.
 const OPERATIONS: u64 = 500;
+
+/// Events among which a kill or a request to stop is placed.
+const EVENTS: u64 = 1500;
 
 /// A bug that is planted to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,12 @@ pub enum Bug {
     AcknowledgesFirst,
     /// The disk's syncs do nothing.
     SyncsDoNothing,
+    /// The stream of justifications polls that of responses.
+    NestedStages,
+    /// The end of a reply's stream is taken for its last event.
+    EndIsDone,
+    /// An attempt that a kill cut is recorded as one that failed.
+    ChargesKills,
 }
 
 /// What a simulation saw.
@@ -62,6 +71,8 @@ fn config(random: &mut Random) -> (u64, Vec<String>) {
         lines.push("policy.mode_preset = \"qwen3\"".to_owned());
         lines.push("policy.attempts_max = 50".to_owned());
         lines.push(format!("policy.concurrency = {}", 1 + random.below(8)));
+        lines.push(format!("policy.timeout_s = {}", 300 + random.below(600)));
+        lines.push(format!("policy.stream = {}", streaming(random)));
     } else {
         lines.push(format!("policy.slots = {}", 1 + random.below(8)));
     }
@@ -70,7 +81,10 @@ fn config(random: &mut Random) -> (u64, Vec<String>) {
         0 => lines.push("judge.backend = \"none\"".to_owned()),
         kind => {
             lines.push("judge.backend = \"openai\"".to_owned());
+            lines.push("judge.base_url = \"http://judge.invalid/v1\"".to_owned());
             lines.push(format!("judge.concurrency_max = {}", 1 + random.below(4)));
+            lines.push(format!("judge.timeout_s = {}", 300 + random.below(600)));
+            lines.push(format!("judge.stream = {}", streaming(random)));
             // A tight bound is reached when calls are cut off; it holds, and costs justifications.
             lines.push(format!("judge.attempts_max = {}", if kind == 1 { 3 } else { 60 }));
             if kind == 2 {
@@ -79,6 +93,11 @@ fn config(random: &mut Random) -> (u64, Vec<String>) {
         }
     }
     (queries, lines)
+}
+
+/// Draws whether replies are streamed.
+fn streaming(random: &mut Random) -> &'static str {
+    ["true", "true", "false", "\"auto\""][random.below(4) as usize]
 }
 
 /// Draws which responses are sampled.
@@ -98,22 +117,43 @@ fn edit(random: &mut Random) -> String {
     }
 }
 
+/// Draws a machine: any part of it may be the slow one, and bounds are narrow now and then.
+fn machine(random: &mut Random) -> Machine {
+    let mut one_of = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
+    let (policy_ms, judge_ms) = (one_of(&[30, 3000, 60_000]), one_of(&[30, 2000, 60_000]));
+    let (commit_ms, work_ms) = (one_of(&[8, 8, 1000]), one_of(&[2, 8, 2000]));
+    let (reads_max, queue_max) = (one_of(&[1, 2, 8]) as usize, one_of(&[1, 4, 256]) as usize);
+    Machine { policy_ms, judge_ms, commit_ms, work_ms, reads_max, queue_max, is_shared: random.percent(20) }
+}
+
 /// Draws what goes wrong in a life.
-fn bad_life(random: &mut Random) -> Plan {
+fn bad_life(random: &mut Random, machine: Machine) -> Plan {
+    let Machine { policy_ms, judge_ms, commit_ms, work_ms, .. } = machine;
+    // About as long as a life takes.
+    let life_ms = 20_000 + 10 * policy_ms.max(judge_ms).max(10 * commit_ms.max(work_ms));
     let mut plan = Plan {
-        rates: Rates { transient: random.below(40), refused: 2 * u64::from(random.percent(10)), slow: random.below(6) },
+        rates: Rates {
+            transient: random.below(40),
+            refused: 2 * u64::from(random.percent(10)),
+            slow: random.below(6),
+            outage: random.below(6),
+            outages_max: 2,
+            is_long: random.percent(10),
+        },
         crash: Some(if random.percent(60) { CrashKind::Power } else { CrashKind::Kill }),
         clock_goes_back: random.percent(10),
         ..Plan::default()
     };
     let range = if random.percent(30) { 60 } else { OPERATIONS };
     let at = 1 + random.below(range);
-    match random.below(10) {
+    match random.below(14) {
         0..=4 => plan.faults.crash_at = Some(at),
-        5 => plan.crash_after_ms = Some(random.below(20_000)),
-        6 => plan.stop_after_ms = Some(random.below(20_000)),
+        5 => plan.crash_after_ms = Some(random.below(life_ms)),
+        6 => plan.stop_after_ms = Some(random.below(life_ms)),
         7 => plan.faults.full_from = Some(at),
         8 => plan.faults.failed_sync_at = Some(at),
+        9 | 10 => plan.stop_at = Some(1 + random.below(EVENTS)),
+        11 | 12 => plan.kill_at = Some(1 + random.below(EVENTS)),
         _ => {
             // A full disk, and a crash while it is full.
             plan.faults = Faults { full_from: Some(at), crash_at: Some(at + random.below(40)), ..Faults::default() };
@@ -127,13 +167,12 @@ pub fn simulate(seed: u64, bug: Bug) -> Report {
     let mut random = Random::new(seed, "scenario");
     let (queries, lines) = config(&mut random);
     let setting = Setting::new(queries, &lines);
-    let acknowledge = if bug == Bug::AcknowledgesFirst { Acknowledge::BeforeCommit } else { Acknowledge::AfterCommit };
-    let mut world = World::new(seed, &setting, acknowledge);
+    let machine = machine(&mut random);
+    let mut world = World::new(seed, &setting, machine, bug);
     let mut overrides: Vec<String> = Vec::new();
     let mut lives = 0;
     for _ in 0..1 + random.below(5) {
-        let mut plan = bad_life(&mut random);
-        plan.faults.is_lying = bug == Bug::SyncsDoNothing;
+        let plan = bad_life(&mut random, machine);
         lives += 1;
         let end = world.live(&setting.config(&overrides), &plan);
         check_end(&world, &end, &plan);
@@ -146,13 +185,16 @@ pub fn simulate(seed: u64, bug: Bug) -> Report {
             world.outside.fault("config edited");
         }
     }
-    let last = Plan { rates: Rates { transient: 15, refused: 0, slow: 2 }, ..Plan::default() };
+    let last = Plan {
+        rates: Rates { transient: 15, slow: 2, outage: 2, outages_max: 1, ..Rates::default() },
+        ..Plan::default()
+    };
     let config = setting.config(&overrides);
     for turn in 0.. {
         lives += 1;
         let end = world.live(&config, &last);
         check_end(&world, &end, &last);
-        if matches!(end, End::Finished) {
+        if matches!(end, End::Finished | End::Stuck) {
             break;
         }
         if turn == LAST_LIVES_MAX {
@@ -168,7 +210,8 @@ pub fn simulate(seed: u64, bug: Bug) -> Report {
 fn check_end(world: &World, end: &End, plan: &Plan) {
     let End::Failed(error) = end else { return };
     let is_explained = match error {
-        RunError::Stopped => plan.stop_after_ms.is_some(),
+        RunError::Stopped => plan.stop_after_ms.is_some() || plan.stop_at.is_some(),
+        RunError::Outage { .. } => plan.rates.is_long,
         RunError::Ledger(_) | RunError::Shard(_) => {
             plan.faults.full_from.is_some() || plan.faults.failed_sync_at.is_some()
         }
@@ -193,7 +236,7 @@ fn report(seed: u64, lives: u64, world: &World) -> Report {
 
 /// I6: the files are those of an undisturbed run of the same config.
 fn compare(world: &mut World, setting: &Setting, config: &thinkloom::config::LoadedConfig) {
-    let mut undisturbed = World::new(0, setting, Acknowledge::AfterCommit);
+    let mut undisturbed = World::new(0, setting, Machine::default(), Bug::None);
     let end = undisturbed.live(config, &Plan::default());
     if !matches!(end, End::Finished) {
         world.outside.breach(format!("the undisturbed run ends with {end:?}"));
@@ -209,7 +252,11 @@ fn compare(world: &mut World, setting: &Setting, config: &thinkloom::config::Loa
     for (name, bytes) in &found {
         let is_compared = !is_tight || name.starts_with("data/rollouts") || name == "views.sql";
         if is_compared && expected.get(name) != Some(bytes) {
-            world.outside.breach(format!("I6: {name} has other bytes than those of an undisturbed run"));
+            let rows = |files: &BTreeMap<String, Vec<u8>>| files.get(name).map(|bytes| exclusions(bytes));
+            let is_told = name.starts_with("data/exclusions");
+            let how =
+                if is_told { format!(": {:?} instead of {:?}", rows(&found), rows(&expected)) } else { String::new() };
+            world.outside.breach(format!("I6: {name} has other bytes than those of an undisturbed run{how}"));
         }
     }
 }

@@ -21,10 +21,10 @@ use serde_json::value::RawValue;
 use crate::cli::table::{Chunk, Table, parquet_batches};
 use crate::config::VerifySettings;
 use crate::domain::{ByMode, Mode, UnverifiableCause, Verdict};
-use crate::engine::Vocabulary;
+use crate::engine::{EngineError, Vocabulary};
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
-use crate::reward::row::{Graded, Grading, KEYS, RolloutRow, RowFault, grade};
+use crate::reward::row::{Graded, Grading, KEYS, RewardRow, RowFault, grade};
 use crate::reward::segments::judge_tokens;
 use crate::reward::{Response, RewardSettings, Rewarded, rewards};
 use crate::telemetry::print_line;
@@ -32,6 +32,8 @@ use crate::verify::{CodePool, Evaluated};
 
 /// Bad rows that are told one by one; the others are only counted.
 const FAULTS_TOLD_MAX: u64 = 10;
+/// Most tokens that are counted in a completion that does not bring them: no model writes as many.
+const COMPLETION_TOKENS_MAX: usize = 1 << 18;
 
 /// Columns that are written; what a row has under these names is replaced.
 const OUTPUT_KEYS: &[&str] = &[
@@ -154,8 +156,18 @@ fn group_of(groups: &mut HashMap<String, u32>, query_id: String) -> anyhow::Resu
     Ok(*groups.entry(query_id).or_insert(next))
 }
 
+/// Returns the tokens of a completion.
+fn tokens_of(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowFault> {
+    vocabulary.encode_within(completion, COMPLETION_TOKENS_MAX).map_err(|error| match error {
+        EngineError::TextTooLong { bytes, .. } => RowFault(format!(
+            "the completion has {bytes} bytes, more than {COMPLETION_TOKENS_MAX} tokens; give its token_ids"
+        )),
+        error => RowFault(error.to_string()),
+    })
+}
+
 fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
-    let row: RolloutRow<'_> =
+    let row: RewardRow<'_> =
         serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is no rollout: {error}")))?;
     let query_id = row.query_id.clone().ok_or_else(|| RowFault("the row has no query_id".to_owned()))?.into_text();
     let given = row.gives();
@@ -171,7 +183,7 @@ fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) 
             let is_sampled = token_ids.is_some();
             let ids = match token_ids {
                 Some(ids) => ids,
-                None => vocabulary.encode(completion).map_err(|error| RowFault(error.to_string()))?,
+                None => tokens_of(completion, vocabulary)?,
             };
             let bytes = || ids.iter().map(|&id| vocabulary.token_bytes(id).len());
             // Some tokenizers put a space before a text.

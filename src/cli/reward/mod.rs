@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use super::args::refuse_overwriting;
+use super::failure::{Failure, print};
 use super::table::Table;
-use super::{Failure, print, refuse_overwriting};
 use crate::config;
 use crate::engine::Vocabulary;
 use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
@@ -22,7 +23,7 @@ use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
 #[command(
     after_help = "Rows of one query_id form a group. A row gives mode, correct and format_ok, or a completion with kind \
                   and gold, from which they are read and verified here; a run's rollouts serve as they are.\nThe forms \
-                  of the bias adjustment and of the advantages are reconstructions; see README, Rewards.\nExample: \
+                  of the bias adjustment and of the advantages are reconstructions; see `thinkloom help rewards`.\nExample: \
                   thinkloom reward --rollouts rollouts.jsonl -o rewards.jsonl --omega 0.05"
 )]
 pub struct RewardArgs {

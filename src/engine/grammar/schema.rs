@@ -5,18 +5,28 @@
 //! `#/$defs/...` or `#/definitions/...` or `#`, `minimum` and `maximum` of whole numbers whose range is small, and the
 //! empty schema. Annotations (`title`, `description`, `default`, `examples`, `format`, ...) are passed over. Where an
 //! object names properties, others come only if `additionalProperties` asks for them.
+//!
+//! What a `$ref` leads to is compiled once and from a list, so that chains and rings of references cost neither stack nor
+//! copies. Only schemas that stand within each other in the text nest calls, and [`DEPTH_MAX`] bounds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use serde::Deserialize;
-use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Node, Property};
+use super::error::SchemaError;
+use super::ordered::{in_order, name_of, sorted};
+use super::path::{Path, shown};
+use super::rules::{Array, Node, Object, Property, Rules};
 
 /// Nodes of one schema.
 const NODES_MAX: usize = 4096;
-/// Schemas within schemas.
+/// Properties, alternatives and entries of one schema together.
+const LINKS_MAX: usize = 1 << 14;
+/// Values of all `enum`s of one schema together.
+const LITERALS_MAX: usize = 1 << 16;
+/// Bytes of all keys and literals of one schema together.
+const LITERAL_BYTES_MAX: usize = 1 << 20;
+/// Schemas within schemas, and values within values of `enum` and `const`.
 const DEPTH_MAX: usize = 64;
 /// Whole numbers that a range is written out for.
 const RANGE_MAX: i64 = 1024;
@@ -38,323 +48,391 @@ const ANNOTATIONS: &[&str] = &[
     "readOnly",
     "writeOnly",
     "format",
-    ORDER,
 ];
 
-/// Under which an object of a schema keeps the order of its properties, which a map does not.
-const ORDER: &str = "\u{0}order";
-
-/// A JSON value whose objects remember the order of what stands under `properties`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OrderedSchema(pub Value);
-
-impl<'de> Deserialize<'de> for OrderedSchema {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OrderedVisitor).map(|(value, _)| Self(value))
+/// Compiles a schema.
+pub(super) fn compile(schema: &Value) -> Result<Rules, SchemaError> {
+    let mut compiler = Compiler {
+        root: schema,
+        nodes: Vec::new(),
+        references: HashMap::new(),
+        pending: VecDeque::new(),
+        any: None,
+        ranges: HashMap::new(),
+        links: 0,
+        literals: 0,
+        literal_bytes: 0,
+    };
+    let root = compiler.reference("#", &Path::Start("#"))?;
+    while let Some((pointer, schema, node)) = compiler.pending.pop_front() {
+        let target = compiler.schema(schema, &Path::Start(&pointer), 0)?;
+        compiler.set(node, Node::Choice(vec![target]));
     }
-}
-
-/// A value, and the names of its fields in order.
-struct OrderedField(Value, Vec<Value>);
-
-impl<'de> Deserialize<'de> for OrderedField {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OrderedVisitor).map(|(value, names)| Self(value, names))
-    }
-}
-
-struct OrderedVisitor;
-
-impl<'de> Visitor<'de> for OrderedVisitor {
-    type Value = (Value, Vec<Value>);
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let (mut fields, mut names) = (Map::new(), Vec::new());
-        while let Some((name, OrderedField(value, inner))) = access.next_entry::<String, OrderedField>()? {
-            if name == "properties" {
-                fields.insert(ORDER.to_owned(), Value::Array(inner));
-            }
-            names.push(Value::String(name.clone()));
-            fields.insert(name, value);
-        }
-        Ok((Value::Object(fields), names))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(OrderedSchema(item)) = access.next_element()? {
-            items.push(item);
-        }
-        Ok((Value::Array(items), Vec::new()))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok((Value::Bool(value), Vec::new()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok((value.into(), Vec::new()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok((value.into(), Vec::new()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok((value.into(), Vec::new()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok((value.into(), Vec::new()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok((Value::Null, Vec::new()))
-    }
-}
-
-/// Why a schema cannot be followed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the JSON schema cannot be followed at {path}: {detail}")]
-pub struct SchemaError {
-    /// Where, as a path from the root.
-    pub path: String,
-    /// What is wrong.
-    pub detail: String,
-}
-
-/// Compiles a schema; returns the nodes and which of them is the root.
-pub(super) fn compile(schema: &Value) -> Result<(Vec<Node>, u32), SchemaError> {
-    let mut compiler = Compiler { root: schema, nodes: Vec::new(), references: HashMap::new(), any: None };
-    let root = compiler.reference("#", "#")?;
-    Ok((compiler.nodes, root))
+    let names = compiler.references.into_iter().map(|(pointer, node)| (node, pointer)).collect();
+    Rules::new(compiler.nodes, root, &names)
 }
 
 struct Compiler<'a> {
     root: &'a Value,
     nodes: Vec<Node>,
-    /// Nodes of what is referred to, also while it is being compiled.
+    /// Nodes of what is referred to, compiled or not.
     references: HashMap<String, u32>,
+    /// What is referred to and not compiled yet.
+    pending: VecDeque<(String, &'a Value, u32)>,
     any: Option<u32>,
+    ranges: HashMap<(i64, i64), u32>,
+    links: usize,
+    literals: usize,
+    literal_bytes: usize,
 }
 
-fn fault<T>(path: &str, detail: impl Into<String>) -> Result<T, SchemaError> {
-    Err(SchemaError { path: path.to_owned(), detail: detail.into() })
-}
-
-impl Compiler<'_> {
-    fn push(&mut self, node: Node, path: &str) -> Result<u32, SchemaError> {
+impl<'a> Compiler<'a> {
+    fn push(&mut self, node: Node, path: &Path<'_>) -> Result<u32, SchemaError> {
         if self.nodes.len() >= NODES_MAX {
-            return fault(path, format!("it has more than {NODES_MAX} parts"));
+            return path.fault(format!("it has more than {NODES_MAX} parts"));
         }
         self.nodes.push(node);
         Ok((self.nodes.len() - 1) as u32)
     }
 
+    fn set(&mut self, node: u32, content: Node) {
+        if let Some(place) = self.nodes.get_mut(node as usize) {
+            *place = content;
+        }
+    }
+
+    /// Counts properties, alternatives or entries, before anything is done for them.
+    fn count_links(&mut self, count: usize, path: &Path<'_>) -> Result<(), SchemaError> {
+        self.links = self.links.saturating_add(count);
+        if self.links > LINKS_MAX {
+            return path.fault(format!("it has more than {LINKS_MAX} properties, alternatives and entries"));
+        }
+        Ok(())
+    }
+
+    fn count_bytes(&mut self, count: usize, path: &Path<'_>) -> Result<(), SchemaError> {
+        self.literal_bytes = self.literal_bytes.saturating_add(count);
+        if self.literal_bytes > LITERAL_BYTES_MAX {
+            return path.fault(format!("its keys and literals have more than {LITERAL_BYTES_MAX} bytes"));
+        }
+        Ok(())
+    }
+
     /// Returns the node of `#` or `#/...`, which may still be in the making.
-    fn reference(&mut self, pointer: &str, path: &str) -> Result<u32, SchemaError> {
+    fn reference(&mut self, pointer: &str, path: &Path<'_>) -> Result<u32, SchemaError> {
         if let Some(&node) = self.references.get(pointer) {
             return Ok(node);
         }
         let Some(place) = pointer.strip_prefix('#') else {
-            return fault(path, format!("$ref {pointer} leads out of the schema"));
+            return path.fault(format!("$ref {} leads out of the schema", shown(pointer)));
         };
         let Some(schema) = self.root.pointer(place) else {
-            return fault(path, format!("$ref {pointer} leads nowhere"));
+            return path.fault(format!("$ref {} leads nowhere", shown(pointer)));
         };
+        self.count_bytes(pointer.len(), path)?;
         let node = self.push(Node::Choice(Vec::new()), path)?;
         self.references.insert(pointer.to_owned(), node);
-        let target = self.schema(schema, pointer)?;
-        if let Some(place) = self.nodes.get_mut(node as usize) {
-            *place = Node::Choice(vec![target]);
-        }
+        self.pending.push_back((pointer.to_owned(), schema, node));
         Ok(node)
     }
 
     /// Any JSON value.
-    fn any(&mut self, path: &str) -> Result<u32, SchemaError> {
+    fn any(&mut self, path: &Path<'_>) -> Result<u32, SchemaError> {
         if let Some(any) = self.any {
             return Ok(any);
         }
         let any = self.push(Node::Choice(Vec::new()), path)?;
         self.any = Some(any);
+        let (object, array) = (
+            Object { properties: Vec::new(), additional: Some(any), is_compact: false },
+            Array { prefix: Vec::new(), items: Some(any), min: 0, max: u32::MAX, is_compact: false },
+        );
+        let words = ["false", "null", "true"].map(|word| word.as_bytes().into()).to_vec();
         let mut kinds = Vec::new();
-        for kind in ["object", "array", "string", "number", "boolean", "null"] {
-            kinds.push(self.of_type(kind, &Map::new(), path)?);
+        for node in [
+            Node::Object(object),
+            Node::Array(array),
+            Node::Text { min: 0, max: u32::MAX },
+            Node::Number { is_integer: false },
+            Node::Literals(words),
+        ] {
+            kinds.push(self.push(node, path)?);
         }
-        if let Some(place) = self.nodes.get_mut(any as usize) {
-            *place = Node::Choice(kinds);
-        }
+        self.set(any, Node::Choice(kinds));
         Ok(any)
     }
 
-    fn schema(&mut self, schema: &Value, path: &str) -> Result<u32, SchemaError> {
-        if path.matches('/').count() > DEPTH_MAX {
-            return fault(path, format!("it is nested deeper than {DEPTH_MAX}"));
+    fn schema(&mut self, schema: &'a Value, path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
+        if depth > DEPTH_MAX {
+            return path.fault(format!("it is nested deeper than {DEPTH_MAX}"));
         }
         let fields = match schema {
             Value::Bool(true) => return self.any(path),
-            Value::Object(fields) => fields,
-            other => return fault(path, format!("{other} is no schema")),
+            Value::Object(fields) => Fields { fields, kind: None },
+            other => return path.fault(format!("{} is no schema", shown(&other.to_string()))),
         };
         if let Some(pointer) = fields.get("$ref") {
-            let Some(pointer) = pointer.as_str() else { return fault(path, "$ref is no text") };
-            only(fields, &["$ref"], path)?;
+            let Some(pointer) = pointer.as_str() else { return path.fault("$ref is no text") };
+            fields.only(&["$ref"], path)?;
             return self.reference(pointer, path);
         }
         for (name, is_many) in [("anyOf", true), ("oneOf", true), ("allOf", false)] {
             let Some(list) = fields.get(name) else { continue };
-            only(fields, &[name, "type"], path)?;
+            fields.only(&[name, "type"], path)?;
             let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
-                return fault(path, format!("{name} is no list of schemas"));
+                return path.fault(format!("{name} is no list of schemas"));
             };
             if !is_many && list.len() > 1 {
-                return fault(path, "allOf of several schemas is not supported");
+                return path.fault("allOf of several schemas is not supported");
             }
+            self.count_links(list.len(), path)?;
             let mut nodes = Vec::new();
             for (index, schema) in list.iter().enumerate() {
-                nodes.push(self.schema(schema, &format!("{path}/{name}/{index}"))?);
+                nodes.push(self.schema(schema, &Path::Entry(path, name, index), depth + 1)?);
             }
             return self.push(Node::Choice(nodes), path);
         }
-        if let Some(values) = fields.get("enum").or_else(|| fields.get("const")) {
-            only(fields, &["enum", "const", "type"], path)?;
-            let list = match (fields.get("enum"), values) {
-                (Some(_), Value::Array(list)) if !list.is_empty() => list.clone(),
-                (Some(_), _) => return fault(path, "enum is no list of values"),
-                (None, value) => vec![value.clone()],
+        if fields.get("enum").is_some() || fields.get("const").is_some() {
+            fields.only(&["enum", "const", "type"], path)?;
+            return match (fields.get("enum"), fields.get("const")) {
+                (Some(Value::Array(list)), _) if !list.is_empty() => {
+                    self.literals(list, &Path::Keyword(path, "enum"), 0)
+                }
+                (None, Some(value)) => self.literals(std::slice::from_ref(value), &Path::Keyword(path, "const"), 0),
+                _ => path.fault("enum is no list of values"),
             };
-            return self.push(Node::Literals(list.iter().map(|value| value.to_string().into_bytes()).collect()), path);
         }
         match fields.get("type") {
-            Some(Value::String(kind)) => self.of_type(kind, fields, path),
+            Some(Value::String(kind)) => self.of_type(kind, fields, path, depth),
             Some(Value::Array(kinds)) => {
+                let mut seen = HashSet::new();
                 let mut nodes = Vec::new();
                 for kind in kinds {
-                    let Some(kind) = kind.as_str() else { return fault(path, "type is no text") };
-                    let own: Map<String, Value> = fields
-                        .iter()
-                        .filter(|(name, _)| belongs(name, kind))
-                        .map(|(a, b)| (a.clone(), b.clone()))
-                        .collect();
-                    nodes.push(self.of_type(kind, &own, path)?);
+                    let Some(kind) = kind.as_str() else { return path.fault("type is no text") };
+                    if seen.insert(kind) {
+                        nodes.push(self.of_type(kind, Fields { kind: Some(kind), ..fields }, path, depth)?);
+                    }
                 }
                 self.push(Node::Choice(nodes), path)
             }
-            Some(other) => fault(path, format!("type is {other}")),
-            None if fields.contains_key("properties") => self.of_type("object", fields, path),
-            None if fields.contains_key("items") || fields.contains_key("prefixItems") => {
-                self.of_type("array", fields, path)
+            Some(other) => path.fault(format!("type is {}", shown(&other.to_string()))),
+            None if fields.get("properties").is_some() => self.of_type("object", fields, path, depth),
+            None if fields.get("items").is_some() || fields.get("prefixItems").is_some() => {
+                self.of_type("array", fields, path, depth)
             }
             None => {
-                only(fields, &[], path)?;
+                fields.only(&[], path)?;
                 self.any(path)
             }
         }
     }
 
-    fn of_type(&mut self, kind: &str, fields: &Map<String, Value>, path: &str) -> Result<u32, SchemaError> {
+    fn of_type(&mut self, kind: &str, fields: Fields<'a>, path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
+        let words = |words: &[&str]| Node::Literals(words.iter().map(|word| word.as_bytes().into()).collect());
         let node = match kind {
-            "object" => return self.object(fields, path),
-            "array" => return self.array(fields, path),
+            "object" => return self.object(fields, path, depth),
+            "array" => return self.array(fields, path, depth),
             "string" => {
-                only(fields, &["type", "minLength", "maxLength"], path)?;
-                let (min, max) = lengths(fields, "minLength", "maxLength", path)?;
+                fields.only(&["type", "minLength", "maxLength"], path)?;
+                let (min, max) = fields.lengths("minLength", "maxLength", path)?;
                 Node::Text { min, max }
             }
             "integer" => {
-                only(fields, &["type", "minimum", "maximum"], path)?;
+                fields.only(&["type", "minimum", "maximum"], path)?;
                 match (fields.get("minimum"), fields.get("maximum")) {
                     (None, None) => Node::Number { is_integer: true },
-                    (Some(low), Some(high)) => Node::Literals(range(low, high, path)?),
-                    _ => return fault(path, "minimum and maximum are supported only together"),
+                    (Some(low), Some(high)) => return self.range(low, high, path),
+                    _ => return path.fault("minimum and maximum are supported only together"),
                 }
             }
             "number" => {
-                only(fields, &["type"], path)?;
+                fields.only(&["type"], path)?;
                 Node::Number { is_integer: false }
             }
             "boolean" => {
-                only(fields, &["type"], path)?;
-                Node::Literals(vec![b"true".to_vec(), b"false".to_vec()])
+                fields.only(&["type"], path)?;
+                words(&["false", "true"])
             }
             "null" => {
-                only(fields, &["type"], path)?;
-                Node::Literals(vec![b"null".to_vec()])
+                fields.only(&["type"], path)?;
+                words(&["null"])
             }
-            other => return fault(path, format!("type {other} is unknown")),
+            other => return path.fault(format!("type {} is unknown", shown(other))),
         };
         self.push(node, path)
     }
 
-    fn object(&mut self, fields: &Map<String, Value>, path: &str) -> Result<u32, SchemaError> {
-        only(fields, &["type", "properties", "required", "additionalProperties"], path)?;
-        let required: Vec<&str> = match fields.get("required") {
-            None => Vec::new(),
+    fn object(&mut self, fields: Fields<'a>, path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
+        fields.only(&["type", "properties", "required", "additionalProperties"], path)?;
+        let required: HashSet<&str> = match fields.get("required") {
+            None => HashSet::new(),
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            Some(other) => return fault(path, format!("required is {other}")),
+            Some(other) => return path.fault(format!("required is {}", shown(&other.to_string()))),
         };
-        let empty = Map::new();
         let described = match fields.get("properties") {
-            None => &empty,
-            Some(Value::Object(described)) => described,
-            Some(other) => return fault(path, format!("properties is {other}")),
+            None => None,
+            Some(Value::Object(described)) => Some(described),
+            Some(other) => return path.fault(format!("properties is {}", shown(&other.to_string()))),
         };
+        let mut names: Vec<(&str, Option<&Value>)> =
+            described.into_iter().flat_map(in_order).map(|(name, schema)| (name, Some(schema))).collect();
         // What is required but not described may be anything.
-        let undescribed = required.iter().copied().filter(|name| !described.contains_key(*name));
-        let in_order = fields.get(ORDER).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let in_order = in_order.iter().filter_map(Value::as_str).filter(|name| described.contains_key(*name));
-        let mut names: Vec<&str> = Vec::new();
-        for name in in_order.chain(described.keys().map(String::as_str)).chain(undescribed) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
+        let seen: HashSet<&str> = names.iter().map(|(name, _)| *name).collect();
+        let list = fields.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let mut undescribed = HashSet::new();
+        let others = list.iter().filter_map(Value::as_str).filter(|name| !seen.contains(name));
+        names.extend(others.filter(|name| undescribed.insert(*name)).map(|name| (name, None)));
+        self.count_links(names.len(), path)?;
         let mut properties = Vec::new();
-        for name in names {
-            let path = format!("{path}/properties/{name}");
-            let node = match described.get(name) {
-                Some(schema) => self.schema(schema, &path)?,
+        for (name, schema) in names {
+            let path = Path::Named(path, "properties", name);
+            let node = match schema {
+                Some(schema) => self.schema(schema, &path, depth + 1)?,
                 None => self.any(&path)?,
             };
-            let key = Value::String(name.to_owned()).to_string().into_bytes();
-            properties.push(Property { key, node, is_required: required.contains(&name) });
+            properties.push(Property { key: self.key(name, &path)?, node, is_required: required.contains(name) });
         }
         let additional = match fields.get("additionalProperties") {
             None if properties.is_empty() => Some(self.any(path)?),
             None | Some(Value::Bool(false)) => None,
-            Some(schema) => Some(self.schema(schema, &format!("{path}/additionalProperties"))?),
+            Some(schema) => Some(self.schema(schema, &Path::Keyword(path, "additionalProperties"), depth + 1)?),
         };
-        self.push(Node::Object { properties, additional }, path)
+        self.push(Node::Object(Object { properties, additional, is_compact: false }), path)
     }
 
-    fn array(&mut self, fields: &Map<String, Value>, path: &str) -> Result<u32, SchemaError> {
-        only(fields, &["type", "items", "prefixItems", "minItems", "maxItems"], path)?;
+    fn array(&mut self, fields: Fields<'a>, path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
+        fields.only(&["type", "items", "prefixItems", "minItems", "maxItems"], path)?;
         let mut prefix = Vec::new();
         match fields.get("prefixItems") {
             None => {}
             Some(Value::Array(schemas)) => {
+                self.count_links(schemas.len(), path)?;
                 for (index, schema) in schemas.iter().enumerate() {
-                    prefix.push(self.schema(schema, &format!("{path}/prefixItems/{index}"))?);
+                    prefix.push(self.schema(schema, &Path::Entry(path, "prefixItems", index), depth + 1)?);
                 }
             }
-            Some(other) => return fault(path, format!("prefixItems is {other}")),
+            Some(other) => return path.fault(format!("prefixItems is {}", shown(&other.to_string()))),
         }
         let items = match fields.get("items") {
             Some(Value::Bool(false)) => None,
             None => Some(self.any(path)?),
-            Some(schema) => Some(self.schema(schema, &format!("{path}/items"))?),
+            Some(schema) => Some(self.schema(schema, &Path::Keyword(path, "items"), depth + 1)?),
         };
-        let (min, max) = lengths(fields, "minItems", "maxItems", path)?;
+        let (min, max) = fields.lengths("minItems", "maxItems", path)?;
         let max = if items.is_none() { max.min(prefix.len() as u32) } else { max };
         if min > max {
-            return fault(path, "no array has so many items");
+            return path.fault("no array has so many items");
         }
-        self.push(Node::Array { prefix, items, min, max }, path)
+        self.push(Node::Array(Array { prefix, items, min, max, is_compact: false }), path)
+    }
+
+    /// Returns the node of one of some values, each written as compactly as JSON can be.
+    fn literals(&mut self, values: &[Value], path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
+        if depth > DEPTH_MAX {
+            return path.fault(format!("a value of it is nested deeper than {DEPTH_MAX}"));
+        }
+        self.literals += values.len();
+        if self.literals > LITERALS_MAX {
+            return path.fault(format!("it has more than {LITERALS_MAX} values of enum and const"));
+        }
+        let (mut texts, mut nodes) = (Vec::new(), Vec::new());
+        for value in values {
+            match value {
+                Value::Array(items) => {
+                    let mut prefix = Vec::new();
+                    for item in items {
+                        self.count_links(1, path)?;
+                        prefix.push(self.literals(std::slice::from_ref(item), path, depth + 1)?);
+                    }
+                    let count = prefix.len() as u32;
+                    let array = Array { prefix, items: None, min: count, max: count, is_compact: true };
+                    nodes.push(self.push(Node::Array(array), path)?);
+                }
+                Value::Object(fields) => {
+                    let mut properties = Vec::new();
+                    for (name, value) in sorted(fields) {
+                        self.count_links(1, path)?;
+                        let node = self.literals(std::slice::from_ref(value), path, depth + 1)?;
+                        properties.push(Property { key: self.key(name, path)?, node, is_required: true });
+                    }
+                    nodes.push(
+                        self.push(Node::Object(Object { properties, additional: None, is_compact: true }), path)?,
+                    );
+                }
+                scalar => {
+                    let text = scalar.to_string().into_bytes().into_boxed_slice();
+                    self.count_bytes(text.len(), path)?;
+                    texts.push(text);
+                }
+            }
+        }
+        if !texts.is_empty() {
+            texts.sort_unstable();
+            texts.dedup();
+            nodes.push(self.push(Node::Literals(texts), path)?);
+        }
+        self.count_links(nodes.len(), path)?;
+        if let [only] = nodes.as_slice() { Ok(*only) } else { self.push(Node::Choice(nodes), path) }
+    }
+
+    fn key(&mut self, name: &str, path: &Path<'_>) -> Result<Box<[u8]>, SchemaError> {
+        self.count_bytes(name.len(), path)?;
+        Ok(Value::String(name.to_owned()).to_string().into_bytes().into_boxed_slice())
+    }
+
+    fn range(&mut self, low: &Value, high: &Value, path: &Path<'_>) -> Result<u32, SchemaError> {
+        match (low.as_i64(), high.as_i64()) {
+            (Some(low), Some(high)) if low <= high && high.saturating_sub(low) < RANGE_MAX => {
+                if let Some(&node) = self.ranges.get(&(low, high)) {
+                    return Ok(node);
+                }
+                let numbers: Vec<Value> = (low..=high).map(Value::from).collect();
+                let node = self.literals(&numbers, path, 0)?;
+                self.ranges.insert((low, high), node);
+                Ok(node)
+            }
+            _ => path.fault(format!(
+                "minimum and maximum must be whole numbers with at most {RANGE_MAX} from one to the other"
+            )),
+        }
+    }
+}
+
+/// The keywords of a schema: all, or those that concern one of the types that it allows.
+#[derive(Clone, Copy)]
+struct Fields<'a> {
+    fields: &'a Map<String, Value>,
+    kind: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.fields.get(name).filter(|_| self.kind.is_none_or(|kind| belongs(name, kind)))
+    }
+
+    /// Refuses keywords that are neither in the list nor annotations.
+    fn only(&self, known: &[&str], path: &Path<'_>) -> Result<(), SchemaError> {
+        let mut names = self.fields.keys().filter_map(|key| name_of(key));
+        let is_known = |name: &str| known.contains(&name) || ANNOTATIONS.contains(&name);
+        match names.find(|name| !is_known(name) && self.kind.is_none_or(|kind| belongs(name, kind))) {
+            None => Ok(()),
+            Some(name) => path.fault(format!("{} is not supported here", shown(name))),
+        }
+    }
+
+    fn lengths(&self, least: &str, most: &str, path: &Path<'_>) -> Result<(u32, u32), SchemaError> {
+        let read = |name: &str| match self.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64().filter(|&length| length <= LENGTH_MAX) {
+                Some(length) => Ok(Some(length as u32)),
+                None => {
+                    let value = shown(&value.to_string());
+                    path.fault(format!("{name} is {value}, expected a whole number up to {LENGTH_MAX}"))
+                }
+            },
+        };
+        let (min, max) = (read(least)?.unwrap_or(0), read(most)?.unwrap_or(u32::MAX));
+        if min > max { path.fault(format!("{least} is above {most}")) } else { Ok((min, max)) }
     }
 }
 
@@ -366,38 +444,5 @@ fn belongs(name: &str, kind: &str) -> bool {
         "minLength" | "maxLength" => kind == "string",
         "minimum" | "maximum" => kind == "integer" || kind == "number",
         _ => true,
-    }
-}
-
-/// Refuses keywords that are neither in the list nor annotations.
-fn only(fields: &Map<String, Value>, known: &[&str], path: &str) -> Result<(), SchemaError> {
-    let is_known = |name: &&String| known.contains(&name.as_str()) || ANNOTATIONS.contains(&name.as_str());
-    match fields.keys().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(name) => fault(path, format!("{name} is not supported here")),
-    }
-}
-
-fn lengths(fields: &Map<String, Value>, least: &str, most: &str, path: &str) -> Result<(u32, u32), SchemaError> {
-    let read = |name: &str| match fields.get(name) {
-        None => Ok(None),
-        Some(value) => match value.as_u64().filter(|&length| length <= LENGTH_MAX) {
-            Some(length) => Ok(Some(length as u32)),
-            None => fault(path, format!("{name} is {value}, expected a whole number up to {LENGTH_MAX}")),
-        },
-    };
-    let (min, max) = (read(least)?.unwrap_or(0), read(most)?.unwrap_or(u32::MAX));
-    if min > max { fault(path, format!("{least} is above {most}")) } else { Ok((min, max)) }
-}
-
-fn range(low: &Value, high: &Value, path: &str) -> Result<Vec<Vec<u8>>, SchemaError> {
-    match (low.as_i64(), high.as_i64()) {
-        (Some(low), Some(high)) if low <= high && high.saturating_sub(low) < RANGE_MAX => {
-            Ok((low..=high).map(|number| number.to_string().into_bytes()).collect())
-        }
-        _ => fault(
-            path,
-            format!("minimum and maximum must be whole numbers with at most {RANGE_MAX} from one to the other"),
-        ),
     }
 }

@@ -6,155 +6,24 @@
 mod config;
 mod fused;
 #[cfg(test)]
+mod nameless_tests;
+#[cfg(test)]
 mod oracle_tests;
+mod options;
+mod step;
 mod tensor;
 
 pub use config::{LayerKind, ModelConfig, RopeLayout};
 #[cfg(test)]
 pub use config::{RopeConfig, RopeScaling};
-pub use fused::exp;
-
-use std::sync::Arc;
+pub use fused::{available_kernels, exp};
+pub use options::{DeviceChoice, ExecutorChoice, ExecutorOptions, KernelChoice, KvType};
+pub use step::{BLOCK_TOKENS, BlockId, Draw, Nameless, PickFault, PickResult, Picked, Row, StepInput};
 
 use self::fused::FusedModel;
 use self::tensor::TensorModel;
 use super::error::EngineError;
-use super::grammar::TokenSet;
-use super::kv::BlockId;
 use super::weights::Weights;
-
-/// Positions in one block of keys and values.
-pub const BLOCK_TOKENS: usize = 16;
-
-/// One token of one sequence, to be run in a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Token id.
-    pub token: u32,
-    /// 0-based position in its sequence.
-    pub position: usize,
-    /// Index into the step's block tables.
-    pub table: usize,
-    /// Whether a token is to be picked after this one.
-    pub wants_logits: bool,
-}
-
-/// Everything one step needs to know.
-///
-/// Every row's position lies inside its table's blocks, positions below it have been run before or stand earlier in
-/// this step, and blocks that are written belong to one sequence only.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StepInput {
-    /// Rows of one sequence stand together, positions ascending.
-    pub rows: Vec<Row>,
-    /// One block table per sequence: the blocks that hold its positions, in order.
-    pub tables: Vec<Vec<BlockId>>,
-}
-
-/// How one token is picked from its row of logits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Draw {
-    /// 0 takes the highest logit; otherwise logits are divided by it.
-    pub temperature: f32,
-    /// Nucleus, in (0, 1]; 1 keeps all.
-    pub top_p: f32,
-    /// How many of the likeliest tokens are kept; 0 keeps all.
-    pub top_k: u32,
-    /// Tokens less likely than this share of the likeliest one are dropped, in 0..1; 0 keeps all.
-    pub min_p: f32,
-    /// The random number, in [0, 1).
-    pub uniform: f32,
-    /// The only tokens that may be picked, if not all; not on CUDA devices.
-    pub allowed: Option<Arc<TokenSet>>,
-}
-
-/// A picked token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Picked {
-    /// Its id.
-    pub token: u32,
-    /// Natural logarithm of its probability under the model: softmax over the whole vocabulary at temperature 1,
-    /// whatever the draw's temperature and cuts were.
-    pub log_probability: f32,
-}
-
-/// Which device runs the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// The CUDA device with this number.
-    Cuda(usize),
-    /// Apple's GPU.
-    Metal,
-}
-
-/// Which executor runs the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ExecutorChoice {
-    /// `fused` on the CPU, `tensor` elsewhere.
-    #[default]
-    Auto,
-    /// Own kernels; CPU only.
-    Fused,
-    /// candle's tensors.
-    Tensor,
-}
-
-/// Which kernels the fused executor uses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KernelChoice {
-    /// The fastest that the CPU has.
-    #[default]
-    Auto,
-    /// f32, in the vector unit's widest form up to AVX2 (NEON, SSE elsewhere).
-    Avx2,
-    /// f32 on AVX-512: the same bits as `Avx2`.
-    Avx512,
-    /// bf16 products with f32 sums on AMX tiles.
-    Amx,
-}
-
-/// How keys and values are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KvType {
-    /// 4 bytes a number.
-    #[default]
-    F32,
-    /// 2 bytes a number, rounded to nearest.
-    Bf16,
-}
-
-impl KvType {
-    /// Returns the bytes of one number.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-        }
-    }
-}
-
-/// Settings of an executor.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ExecutorOptions {
-    /// Which device.
-    pub device: DeviceChoice,
-    /// Which executor.
-    pub executor: ExecutorChoice,
-    /// Which kernels, for the fused executor.
-    pub kernels: KernelChoice,
-    /// CPU threads; 0 takes all cores.
-    pub threads: usize,
-    /// How keys and values are stored.
-    pub kv_type: KvType,
-    /// Blocks of keys and values, of [`BLOCK_TOKENS`] positions each.
-    pub kv_blocks: usize,
-    /// Rows of the largest step.
-    pub rows_max: usize,
-}
 
 /// A loaded model that runs steps. Owns the memory of keys and values.
 pub enum Executor {
@@ -186,6 +55,20 @@ impl Executor {
         }
     }
 
+    /// Takes the rows of the output matrix for which there is no token, in order: none of them is picked from now on.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
+        match self {
+            Self::Fused(model) => {
+                model.never_pick(nameless);
+                Ok(())
+            }
+            Self::Tensor(model) => model.never_pick(nameless),
+        }
+    }
+
     /// Returns the name of the kernels' family: texts of one family are the same bit for bit.
     #[must_use]
     pub fn numerics(&self) -> &'static str {
@@ -214,11 +97,11 @@ impl Executor {
     }
 
     /// Runs one step: keeps the keys and values of all rows, and picks one token for each row that wants one, in row
-    /// order; `draws` says how, one per wanting row.
+    /// order; `draws` says how, one per wanting row. What one row's token could not be picked for touches no other row.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
+    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.step(input, draws)),
             Self::Tensor(model) => model.step(input, draws),

@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::tensor::tests::options;
 use super::*;
-use crate::engine::kv::BlockId;
-use crate::engine::testing::{Family, Format, RandomModel};
-use crate::engine::weights::{LayerPart, Part, transformers_name};
+use crate::model::BlockId;
+use crate::testing::{Family, Format, RandomModel};
+use crate::tokenizer::Vocabulary;
+use crate::weights::{LayerPart, Part, transformers_name};
 
 /// A model of candle-transformers.
 enum Oracle {
@@ -189,7 +190,7 @@ fn dequantized(weights: &Weights, config: &ModelConfig) -> HashMap<String, Tenso
 
 #[test]
 fn logits_of_the_default_model_are_those_of_candle_transformers() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(path.is_file(), "`make model` fetches {}", path.display());
     let weights = Weights::open(&path).unwrap();
     let config = weights.config().unwrap();
@@ -205,7 +206,7 @@ fn logits_of_the_default_model_are_those_of_candle_transformers() {
         "max_position_embeddings": config.context,
         "tie_word_embeddings": true,
     });
-    let tokens = weights.vocabulary().unwrap().encode("<|im_start|>user\nWhat is 2+7?").unwrap();
+    let tokens = Vocabulary::from_weights(&weights).unwrap().encode("<|im_start|>user\nWhat is 2+7?").unwrap();
     for (executor, kernels) in EXECUTORS {
         let Some(mut ours) = load(&weights, executor, kernels) else { continue };
         let mut oracle = Oracle::load(Family::Llama, json.clone(), dequantized(&weights, &config));

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use candle_core::quantized::gguf_file::Value;
+use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{AddedToken, Tokenizer};
 
 use super::bytes::{Speller, Spelling, byte_of_name};
+use super::library::{Library, Parts, guarded};
+use super::outline::check_names;
 use super::pre_tokenizer::{KNOWN, Recipe};
 use super::sentencepiece::{SentencePiece, TokenKind};
 use super::{END_OF_TURN_NAMES, Encoder, Vocabulary, sorted};
-use crate::engine::error::EngineError;
-use crate::engine::weights::GgufFile;
+use crate::error::EngineError;
+use crate::weights::GgufFile;
 
 /// Names, kinds and ids, before an encoder is built.
 struct Tokens<'a> {
@@ -72,6 +74,15 @@ impl<'a> Tokens<'a> {
         if names.is_empty() {
             return Err(file.malformed("the vocabulary is empty".to_owned()));
         }
+        check_names(&names).map_err(|detail| file.malformed(format!("{key}: {detail}")))?;
+        match file.shape("token_embd.weight") {
+            Some([rows, _]) if names.len() > *rows => {
+                let name = names.get(*rows).map_or("", String::as_str);
+                let detail = format!("token \"{name}\" has the id {rows}, but the embedding has {rows} rows");
+                return Err(file.malformed(detail));
+            }
+            _ => {}
+        }
         let mut ids = HashMap::with_capacity(names.len());
         // Several tokens without a name may fill a vocabulary up.
         for (name, id) in names.iter().zip(0_u32..).filter(|(name, _)| !name.is_empty()) {
@@ -93,7 +104,7 @@ impl<'a> Tokens<'a> {
         Ok(Self { file, names, ids, kinds })
     }
 
-    fn byte_level(&self) -> Result<Tokenizer, EngineError> {
+    fn byte_level(&self) -> Result<Library, EngineError> {
         let file = self.file;
         let pre = file.string("tokenizer.ggml.pre")?.unwrap_or("default");
         let recipe = Recipe::by_name(pre);
@@ -107,28 +118,25 @@ impl<'a> Tokens<'a> {
         };
         let merges: Option<Vec<(String, String)>> = merges.iter().map(pair).collect();
         let merges = merges.ok_or_else(|| file.malformed(format!("{key} has an entry that is no pair")))?;
-        let refused = |error: tokenizers::Error| {
-            file.malformed(format!("tokenizer: {}", error.to_string().lines().next().unwrap_or_default()))
-        };
         let ids: Vocab = self.ids.iter().map(|(name, id)| (name.clone(), *id)).collect();
         let model = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(recipe.ignores_merges);
-        let mut tokenizer = Tokenizer::new(model.build().map_err(refused)?);
-        recipe.apply(&mut tokenizer).map_err(refused)?;
+        let model = guarded(file.path(), || model.build())?;
         let mut special: Vec<&String> = self.matched_whole().collect();
         // llama.cpp takes these for markup even where the file calls them ordinary.
         special.extend(self.names.iter().filter(|name| END_OF_TURN_NAMES.contains(&name.as_str())));
-        let special = special.into_iter().map(|name| AddedToken::from(name.clone(), true));
-        tokenizer.add_special_tokens(special).map_err(refused)?;
-        Ok(tokenizer)
+        let added = special.into_iter().map(|name| AddedToken::from(name.clone(), true)).collect();
+        let cut = recipe.cut().map_err(|detail| file.unsupported(detail))?;
+        let parts = Parts { model: model.into(), normalizer: recipe.normalizer(), cut: Some(cut), added };
+        Library::new(file.path(), parts)
     }
 
     fn sentencepiece(&self) -> Result<SentencePiece, EngineError> {
         let key = "tokenizer.ggml.scores";
         let score = |value: &Value| match value {
-            Value::F32(score) => Some(*score),
+            Value::F32(score) if score.is_finite() => Some(*score),
             _ => None,
         };
-        let scores = self.file.array(key, "floats", score)?;
+        let scores = self.file.array(key, "finite floats", score)?;
         let scores = scores.ok_or_else(|| self.file.malformed(format!("metadata key {key} is missing")))?;
         if scores.len() != self.names.len() {
             let (scores, tokens) = (scores.len(), self.names.len());
@@ -140,7 +148,7 @@ impl<'a> Tokens<'a> {
             }
         }
         let adds_space = self.file.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-        Ok(SentencePiece::new(&self.names, &self.kinds, scores, adds_space))
+        SentencePiece::new(&self.names, &self.kinds, scores, adds_space).map_err(|detail| self.file.malformed(detail))
     }
 
     fn matched_whole(&self) -> impl Iterator<Item = &String> {
@@ -155,7 +163,8 @@ impl<'a> Tokens<'a> {
         Ok((u32::try_from(id).ok(), name.clone()))
     }
 
-    /// Builds the table from id to bytes: ordinary tokens are spelt, special ones stand for their own name.
+    /// Builds the table from id to bytes: ordinary tokens are spelt, special ones stand for their own name, and what fills
+    /// the vocabulary up stands for nothing.
     fn bytes(&self, spelling: Spelling) -> Vec<Box<[u8]>> {
         let speller = Speller::new(spelling);
         let bytes = |(name, kind): (&String, &TokenKind)| match (kind, spelling) {
@@ -168,7 +177,14 @@ impl<'a> Tokens<'a> {
             }
             _ => name.as_bytes().into(),
         };
-        self.names.iter().zip(&self.kinds).map(bytes).collect()
+        let is_padding = |id: usize, name: &str, kind: &TokenKind| {
+            // What llama.cpp's converter calls rows of the embedding that have no token.
+            *kind == TokenKind::Unused && *name == format!("[PAD{id}]")
+        };
+        let named = self.names.iter().zip(&self.kinds).enumerate();
+        named
+            .map(|(id, (name, kind))| if is_padding(id, name, kind) { Box::default() } else { bytes((name, kind)) })
+            .collect()
     }
 }
 

@@ -1,12 +1,19 @@
 //! Vocabularies of Hugging Face directories: `tokenizer.json`, and what stands beside it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
 use super::bytes::{SPACE_LETTER, Speller, Spelling, byte_of_name};
+use super::library::{Library, guarded};
+use super::outline::Outline;
 use super::{END_OF_TURN_NAMES, Encoder, Vocabulary, sorted};
-use crate::engine::error::EngineError;
-use crate::engine::weights::{JsonObject, ModelDirectory};
+use crate::error::{EngineError, FileFault, shown};
+use crate::weights::{JsonObject, ModelDirectory, Part, TOKENIZER_BYTES_MAX, read_bounded, read_json};
+
+/// Bytes of a chat template's file; models have up to 30 kB. What may be rendered is bounded where it is.
+const TEMPLATE_BYTES_MAX: u64 = 4 << 20;
 
 impl Vocabulary {
     /// Reads `tokenizer.json`; the end-of-turn tokens that `generation_config.json`, `config.json` and
@@ -14,21 +21,26 @@ impl Vocabulary {
     /// `tokenizer_config.json` in this order.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] if there is no `tokenizer.json` or its decoder is unknown;
-    /// [`EngineError::Malformed`] for damaged or contradictory files.
+    /// [`EngineError::Unsupported`] if there is no `tokenizer.json`, or it asks for what is not done here;
+    /// [`EngineError::Malformed`] for damaged or contradictory files, and for a token without a row in the embedding.
     pub fn from_directory(directory: &ModelDirectory) -> Result<Self, EngineError> {
         let path = directory.path().join("tokenizer.json");
-        let Some(json) = directory.json("tokenizer.json")? else {
+        if !path.exists() {
             let detail = "it has no tokenizer.json; transformers writes one when it saves a fast tokenizer".to_owned();
             return Err(directory.unsupported(detail));
+        }
+        let rows = match directory.shape(Part::Embedding) {
+            Some([rows, _]) => Some(*rows),
+            _ => None,
         };
-        let refused = |error: tokenizers::Error| EngineError::Malformed {
-            path: path.clone(),
-            detail: error.to_string().lines().next().unwrap_or_default().to_owned(),
-        };
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(refused)?;
-        tokenizer.with_truncation(None).map_err(refused)?.with_padding(None);
-        let spelling = spelling(&json)?;
+        let (library, spelling) = read_library(&path, rows)?;
+        let names = library.vocabulary();
+        if let (Some(rows), Some((id, name))) = (rows, names.last())
+            && *id as usize >= rows
+        {
+            let detail = format!("token \"{name}\" has the id {id}, but the embedding has {rows} rows");
+            return Err(EngineError::Malformed { path, detail: shown(&detail) });
+        }
         let settings = directory.json("tokenizer_config.json")?;
         let special = |key: &str| settings.as_ref().map_or(Ok(None), |settings| special_text(settings, key));
         let bos_text = special("bos_token")?.unwrap_or_default();
@@ -38,17 +50,18 @@ impl Vocabulary {
             end_tokens.extend(ids(&generation, "eos_token_id")?);
         }
         end_tokens.extend(ids(directory.config(), "eos_token_id")?);
-        end_tokens.extend(eos_text.as_ref().and_then(|text| tokenizer.token_to_id(text)));
+        end_tokens.extend(eos_text.as_ref().and_then(|text| library.id(text)));
         if end_tokens.is_empty() {
             return Err(directory.malformed("none of its files names an end-of-sequence token".to_owned()));
         }
-        let added = tokenizer.get_added_tokens_decoder();
+        check_end_tokens(directory, &end_tokens, rows.unwrap_or(names.len()))?;
+        let added = library.added();
         let is_end_of_turn = |text: &str| END_OF_TURN_NAMES.contains(&text);
-        end_tokens.extend(added.iter().filter(|(_, token)| is_end_of_turn(&token.content)).map(|(id, _)| *id));
-        let eos_text = eos_text.or_else(|| tokenizer.id_to_token(*end_tokens.first()?)).unwrap_or_default();
+        end_tokens.extend(added.iter().filter(|(_, text)| is_end_of_turn(text)).map(|(id, _)| *id));
+        let eos_text = eos_text.or_else(|| library.name(*end_tokens.first()?)).unwrap_or_default();
         Ok(Self {
-            bytes: bytes(&tokenizer, spelling),
-            encoder: Encoder::Tokenizers(Box::new(tokenizer)),
+            bytes: bytes(&names, &added, spelling),
+            encoder: Encoder::Tokenizers(Box::new(library)),
             end_tokens: sorted(end_tokens),
             bos_text,
             eos_text,
@@ -58,9 +71,35 @@ impl Vocabulary {
     }
 }
 
+/// Reads `tokenizer.json`: the encoder, and how the tokens' names spell bytes.
+fn read_library(path: &Path, rows: Option<usize>) -> Result<(Library, Spelling), EngineError> {
+    let json = read_json(path, TOKENIZER_BYTES_MAX)?;
+    let told = |fault: FileFault| fault.at(path);
+    let outline = Outline::read(&json).map_err(told)?;
+    let spelling = spelling(&outline.decoder().map_err(told)?).map_err(told)?;
+    // Parts are the library's to read, and it panics on some.
+    let parts = guarded(path, || Ok(outline.parts(rows)))?.map_err(told)?;
+    Ok((Library::new(path, parts)?, spelling))
+}
+
+/// End-of-turn tokens of one model; models have up to five.
+const END_TOKENS_MAX: usize = 256;
+
+/// Checks that ids can be sampled at all; `rows` are the embedding's.
+fn check_end_tokens(directory: &ModelDirectory, ids: &[u32], rows: usize) -> Result<(), EngineError> {
+    if ids.len() > END_TOKENS_MAX {
+        let count = ids.len();
+        return Err(directory.malformed(format!("{count} end-of-sequence tokens are named; at most {END_TOKENS_MAX}")));
+    }
+    match ids.iter().find(|id| **id as usize >= rows) {
+        Some(id) => Err(directory
+            .malformed(format!("the end-of-sequence token has the id {id}, but the embedding has {rows} rows"))),
+        None => Ok(()),
+    }
+}
+
 /// Reads from the decoder how the tokens' names spell bytes.
-fn spelling(json: &JsonObject) -> Result<Spelling, EngineError> {
-    let Some(decoder) = json.get("decoder") else { return Err(json.unsupported("is missing", "decoder")) };
+fn spelling(decoder: &Value) -> Result<Spelling, FileFault> {
     let inner = decoder.get("decoders").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let steps: Vec<&Value> = std::iter::once(decoder).chain(inner).collect();
     let kinds: Vec<&str> = steps.iter().filter_map(|step| step.get("type")?.as_str()).collect();
@@ -72,21 +111,20 @@ fn spelling(json: &JsonObject) -> Result<Spelling, EngineError> {
     } else if replaces_space || kinds.contains(&"Metaspace") {
         Ok(Spelling::SentencePiece)
     } else {
-        Err(json.unsupported(&format!("is made of {kinds:?}; supported: ByteLevel, Metaspace"), "decoder"))
+        Err(FileFault::Unsupported(format!("key decoder is made of {kinds:?}; supported: ByteLevel, Metaspace")))
     }
 }
 
-/// Builds the table from id to bytes: added tokens stand for their own text, ids that are left out for nothing.
-fn bytes(tokenizer: &Tokenizer, spelling: Spelling) -> Vec<Box<[u8]>> {
+/// Builds the table from id to bytes: added tokens stand for their own text, ids that are left out for nothing. `names` are
+/// in order of id.
+fn bytes(names: &[(u32, String)], added: &BTreeMap<u32, String>, spelling: Spelling) -> Vec<Box<[u8]>> {
     let speller = Speller::new(spelling);
-    let vocabulary = tokenizer.get_vocab(true);
-    let added = tokenizer.get_added_tokens_decoder();
-    let size = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
+    let size = names.last().map_or(0, |(id, _)| *id as usize + 1);
     let mut table: Vec<Box<[u8]>> = vec![Box::default(); size];
-    for (name, id) in &vocabulary {
+    for (id, name) in names {
         let Some(place) = table.get_mut(*id as usize) else { continue };
         *place = match (added.get(id), byte_of_name(name)) {
-            (Some(token), _) => token.content.as_bytes().into(),
+            (Some(text), _) => text.as_bytes().into(),
             (None, Some(byte)) if spelling == Spelling::SentencePiece => Box::from([byte]),
             (None, _) => speller.bytes(name),
         };
@@ -116,7 +154,12 @@ fn special_text(json: &JsonObject, key: &str) -> Result<Option<String>, EngineEr
 fn chat_template(directory: &ModelDirectory, settings: Option<&JsonObject>) -> Result<Option<String>, EngineError> {
     let path = directory.path().join("chat_template.jinja");
     if path.exists() {
-        return fs_err::read_to_string(&path).map(Some).map_err(|source| EngineError::Io { path, source });
+        let bytes = read_bounded(&path, TEMPLATE_BYTES_MAX)?;
+        let told = |error: std::string::FromUtf8Error| EngineError::Malformed {
+            path: path.clone(),
+            detail: format!("it is no UTF-8 text: {error}"),
+        };
+        return String::from_utf8(bytes).map(Some).map_err(told);
     }
     let own_file = directory.json("chat_template.json")?;
     for json in own_file.iter().chain(settings) {

@@ -4,9 +4,14 @@
 //! to be handled right is refused by name, because a wrong pre-tokenizer raises no error and only makes the output
 //! subtly worse. Decoding is a table from token to bytes, so that text grows by exact bytes and can be cut anywhere.
 
+mod bounds;
 mod bytes;
+mod cut;
 mod gguf;
 mod huggingface;
+mod library;
+mod outline;
+mod pattern;
 mod pre_tokenizer;
 mod sentencepiece;
 mod trie;
@@ -15,12 +20,13 @@ mod tests;
 
 use std::sync::OnceLock;
 
-use tokenizers::Tokenizer;
-
+pub use pattern::LLAMA3 as EXAMPLE_PATTERN;
 pub use trie::TokenTrie;
 
+use self::library::Library;
 use self::sentencepiece::SentencePiece;
 use super::error::EngineError;
+use super::weights::Weights;
 
 /// Names under which vocabularies keep an end-of-turn token besides the one their files name as end of sequence.
 const END_OF_TURN_NAMES: &[&str] = &["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|eom_id|>"];
@@ -38,7 +44,7 @@ pub struct Vocabulary {
 }
 
 enum Encoder {
-    Tokenizers(Box<Tokenizer>),
+    Tokenizers(Box<Library>),
     SentencePiece(Box<SentencePiece>),
 }
 
@@ -48,7 +54,18 @@ impl Vocabulary {
     /// # Errors
     /// [`EngineError`] if the files cannot be read, are malformed or of a kind that is not supported.
     pub fn load(path: &std::path::Path) -> Result<Self, EngineError> {
-        super::weights::Weights::open(path)?.vocabulary()
+        Self::from_weights(&Weights::open(path)?)
+    }
+
+    /// Reads the vocabulary of an open model, with its encoder, its end-of-turn tokens and the chat template.
+    ///
+    /// # Errors
+    /// As [`Self::from_gguf`] and [`Self::from_directory`].
+    pub fn from_weights(weights: &Weights) -> Result<Self, EngineError> {
+        match weights {
+            Weights::Gguf(file) => Self::from_gguf(file),
+            Weights::Directory(directory) => Self::from_directory(directory),
+        }
     }
 
     /// Returns the token ids of a text; special tokens written out in it count as themselves, none are added.
@@ -56,17 +73,24 @@ impl Vocabulary {
     /// So a begin-of-sequence token is there if the chat template writes one, and only then, whatever the files say of
     /// adding one: prompts come from chat templates.
     ///
+    /// For texts whose length is known to be small; foreign ones go through [`Self::encode_within`].
+    ///
     /// # Errors
-    /// [`EngineError::Stopped`] if the tokenizer fails, which byte-level BPE does on no input.
+    /// [`EngineError::Malformed`] if the tokenizer fails, which byte-level BPE does on no input.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         match &self.encoder {
-            Encoder::Tokenizers(tokenizer) => {
-                let encoding = tokenizer.encode_fast(text, false);
-                let encoding = encoding.map_err(|error| EngineError::Stopped(error.to_string()))?;
-                Ok(encoding.get_ids().to_vec())
-            }
+            Encoder::Tokenizers(library) => library.encode(text),
             Encoder::SentencePiece(encoder) => Ok(encoder.encode(text)),
         }
+    }
+
+    /// Returns the rows of an embedding of `rows` rows for which there is no token, in order: what fills a matrix up to a
+    /// round number, and ids that a vocabulary leaves out.
+    #[must_use]
+    pub fn rows_without_token(&self, rows: usize) -> Vec<u32> {
+        let ids = (0_u32..).take(rows);
+        // One that ends turns may be named by its number alone.
+        ids.filter(|id| self.token_bytes(*id).is_empty() && !self.ends_turn(*id)).collect()
     }
 
     /// Returns the bytes a token stands for; empty for an id outside the vocabulary.

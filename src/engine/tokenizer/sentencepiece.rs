@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
+use aho_corasick::{AhoCorasick, MatchKind};
+
 use super::bytes::{SPACE_LETTER, byte_of_name};
 
 /// What a token is, by llama.cpp's numbers.
@@ -53,22 +55,30 @@ pub struct SentencePiece {
     scores: Vec<f32>,
     bytes: HashMap<u8, u32>,
     unknown: Option<u32>,
-    /// Tokens taken out whole, by their first byte, longest first.
-    whole: HashMap<u8, Vec<(String, u32)>>,
+    /// Finds tokens that are taken out whole, all of them in one pass; the longest where several begin.
+    whole: AhoCorasick,
+    /// Their ids, in the order of the finder's.
+    whole_ids: Vec<u32>,
     /// Whether a space is put before the text, and before text that follows a token taken out whole.
     adds_space: bool,
 }
 
 impl SentencePiece {
     /// Builds the encoder from names, kinds and scores in order of id.
-    #[must_use]
-    pub fn new(names: &[String], kinds: &[TokenKind], scores: Vec<f32>, adds_space: bool) -> Self {
+    ///
+    /// # Errors
+    /// A text, if there are too many tokens that are taken out whole.
+    pub fn new(names: &[String], kinds: &[TokenKind], scores: Vec<f32>, adds_space: bool) -> Result<Self, String> {
+        let is_whole = |(name, kind): &(&String, &TokenKind)| kind.is_matched_whole() && !name.is_empty();
+        let whole = names.iter().zip(kinds).filter(is_whole).map(|(name, _)| name);
+        let whole = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(whole);
         let mut encoder = Self {
             pieces: HashMap::new(),
             scores,
             bytes: HashMap::new(),
             unknown: None,
-            whole: HashMap::new(),
+            whole: whole.map_err(|error| format!("its markup cannot be looked for: {error}"))?,
+            whole_ids: Vec::new(),
             adds_space,
         };
         for ((name, kind), id) in names.iter().zip(kinds).zip(0_u32..) {
@@ -82,43 +92,33 @@ impl SentencePiece {
                 TokenKind::Unknown => encoder.unknown = Some(id),
                 TokenKind::Control | TokenKind::UserDefined => {}
             }
-            if let Some(first) = name.bytes().next().filter(|_| kind.is_matched_whole()) {
-                encoder.whole.entry(first).or_default().push((name.clone(), id));
+            if is_whole(&(name, kind)) {
+                encoder.whole_ids.push(id);
             }
         }
-        for names in encoder.whole.values_mut() {
-            names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        }
-        encoder
+        Ok(encoder)
     }
 
     /// Returns the ids of a text.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let found = rest.char_indices().find_map(|(at, _)| Some((at, self.whole_at(rest.get(at..)?)?)));
-            let (plain, token) = match found {
-                Some((at, token)) => (&rest[..at], Some(token)),
-                None => (rest, None),
-            };
-            if !plain.is_empty() {
-                let space = if self.adds_space { " " } else { "" };
-                self.merge(&format!("{space}{plain}").replace(' ', &SPACE_LETTER.to_string()), &mut ids);
-            }
-            rest = &rest[plain.len()..];
-            if let Some((name, id)) = token {
-                ids.push(*id);
-                rest = &rest[name.len()..];
-            }
+        let mut at = 0;
+        for found in self.whole.find_iter(text) {
+            self.encode_plain(text.get(at..found.start()).unwrap_or_default(), &mut ids);
+            ids.extend(self.whole_ids.get(found.pattern().as_usize()));
+            at = found.end();
         }
+        self.encode_plain(text.get(at..).unwrap_or_default(), &mut ids);
         ids
     }
 
-    /// Returns the longest token that a text begins with and that is taken out whole.
-    fn whole_at(&self, text: &str) -> Option<&(String, u32)> {
-        self.whole.get(text.as_bytes().first()?)?.iter().find(|(name, _)| text.starts_with(name.as_str()))
+    /// Encodes text between tokens that are taken out whole.
+    fn encode_plain(&self, plain: &str, ids: &mut Vec<u32>) {
+        if !plain.is_empty() {
+            let space = if self.adds_space { " " } else { "" };
+            self.merge(&format!("{space}{plain}").replace(' ', &SPACE_LETTER.to_string()), ids);
+        }
     }
 
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {

@@ -6,8 +6,8 @@ use candle_core::quantized::gguf_file::Value;
 use serde_json::json;
 
 use super::Vocabulary;
-use crate::engine::testing::{Family, Format, RandomModel, tiny_vocabulary};
-use crate::engine::weights::Weights;
+use crate::testing::{Family, Format, RandomModel, tiny_vocabulary};
+use crate::weights::Weights;
 
 const TEXTS: &[&str] = &[
     "",
@@ -23,7 +23,7 @@ const TEXTS: &[&str] = &[
 ];
 
 fn vocabulary(path: &Path) -> Result<Vocabulary, String> {
-    Weights::open(path).and_then(|weights| weights.vocabulary()).map_err(|error| error.to_string())
+    Weights::open(path).and_then(|weights| Vocabulary::from_weights(&weights)).map_err(|error| error.to_string())
 }
 
 fn decoded(vocabulary: &Vocabulary, ids: &[u32]) -> Vec<u8> {
@@ -117,7 +117,7 @@ fn contradictory_gguf_vocabularies_are_refused() {
     assert_refused(gguf_with(&[("tokenizer.ggml.tokens", texts(&["a", "b"]))]), "has 288 entries for 2 tokens");
     assert_refused(gguf_with(&[("tokenizer.ggml.merges", None)]), "tokenizer.ggml.merges is missing");
     assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he"]))]), "has an entry that is no pair");
-    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he xyz"]))]), "tokenizer: ");
+    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he xyz"]))]), "its tokenizer fails: ");
     assert_refused(gguf_with(&[("tokenizer.ggml.eos_token_id", Some(Value::U32(288)))]), "is 288, outside");
 }
 
@@ -150,6 +150,35 @@ fn sentencepiece_merges_by_score_then_from_the_left_and_spells_the_rest_in_bytes
     assert_eq!(prefixed.encode("a<s>b").unwrap(), [7, 1, 4, 6], "a space goes before the text and after markup");
     assert_eq!(prefixed.encode("").unwrap(), [0_u32; 0]);
     assert_eq!(decoded(&prefixed, &[7, 3, 1, 11]), b" ax<s>bb");
+}
+
+#[test]
+fn gguf_vocabularies_with_numbers_beyond_any_models_are_refused() {
+    assert_refused(gguf_with(&[("tokenizer.ggml.tokens", texts(&["x"; 0]))]), "the vocabulary is empty");
+    let long = "x".repeat(1025);
+    assert_refused(
+        gguf_with(&[("tokenizer.ggml.tokens", texts(&["a", &long]))]),
+        "has 1025 bytes; at most 1024 are read",
+    );
+    let names: Vec<String> = (0..289).map(|id| format!("t{id}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = gguf_with(&[("tokenizer.ggml.tokens", texts(&names)), ("tokenizer.ggml.token_type", None)]);
+    assert_refused(many, "token \"t288\" has the id 288, but the embedding has 288 rows");
+    for score in [f32::NAN, f32::INFINITY] {
+        let scores = gguf_with(&[
+            ("tokenizer.ggml.model", text("llama")),
+            ("tokenizer.ggml.scores", Some(Value::Array(vec![Value::F32(score); 288]))),
+        ]);
+        assert_refused(scores, "tokenizer.ggml.scores is no array of finite floats");
+    }
+    for kind in [Value::I32(-1), Value::F32(1.0)] {
+        let kinds = gguf_with(&[("tokenizer.ggml.token_type", Some(Value::Array(vec![kind; 288])))]);
+        assert_refused(kinds, "tokenizer.ggml.token_type is no array of numbers");
+    }
+    assert!(gguf_with(&[("tokenizer.ggml.token_type", Some(Value::Array(vec![Value::U32(u32::MAX); 288])))]).is_ok());
+    for id in [Value::U64(u64::MAX), Value::U32(288), Value::I32(-1)] {
+        assert!(gguf_with(&[("tokenizer.ggml.bos_token_id", Some(id))]).is_err());
+    }
 }
 
 /// Writes a directory, changed as said, and opens its vocabulary.
@@ -244,4 +273,30 @@ fn special_tokens_in_a_text_count_as_themselves_and_none_are_added() {
     let vocabulary = tiny_vocabulary();
     assert_eq!(vocabulary.encode("<|im_start|>a").unwrap(), [1, 3 + 97]);
     assert_eq!(vocabulary.encode("a").unwrap(), [3 + 97]);
+}
+
+#[test]
+fn long_texts_are_tokenized_where_they_fit_and_refused_before_where_they_cannot() {
+    for family in [Family::Llama, Family::Qwen2] {
+        let dir = tempfile::tempdir().unwrap();
+        let vocabulary = vocabulary(&RandomModel::new(family).write(Format::Gguf, dir.path())).unwrap();
+        // Prose, one long word, spaces, letters that are composed before they are cut, markup.
+        for part in ["the thing, he said. ", "x", " ", "e\u{301}", "<|im_start|>he"] {
+            let text = part.repeat((70 << 10) / part.len() + 1);
+            let ids = vocabulary.encode(&text).unwrap();
+            assert_eq!(vocabulary.encode_within(&text, ids.len()).unwrap(), ids, "{family:?} {part:?}");
+            let refused = vocabulary.encode_within(&text, ids.len() / 3).unwrap_err();
+            assert!(refused.is_too_long() && refused.to_string().contains(&text.len().to_string()), "{refused}");
+        }
+        // Nothing is tokenized of these.
+        assert!(vocabulary.encode_within(&"x".repeat(100 << 20), 4096).unwrap_err().is_too_long());
+        assert!(!vocabulary.may_hold(100 << 20, 4096) && vocabulary.may_hold(100, 1));
+    }
+    // Markup that takes the spaces around it, and rules that shorten a text, raise the bound.
+    let bound = |family| {
+        let dir = tempfile::tempdir().unwrap();
+        let vocabulary = vocabulary(&RandomModel::new(family).write(Format::Directory, dir.path())).unwrap();
+        vocabulary.text_bytes_max(1 << 14)
+    };
+    assert_eq!((bound(Family::Qwen2), bound(Family::Llama)), (512 << 10, 13 << 14));
 }

@@ -5,6 +5,7 @@
 pub struct TokenTrie {
     nodes: Vec<TrieNode>,
     vocabulary: usize,
+    brackets_max: u32,
 }
 
 #[derive(Debug, Default)]
@@ -20,8 +21,10 @@ impl TokenTrie {
     /// Builds the trie over the tokens with these bytes, `is_text` of which may stand in a text.
     pub fn new(bytes: &[Box<[u8]>], is_text: impl Fn(u32) -> bool) -> Self {
         let mut nodes = vec![TrieNode::default()];
+        let mut brackets_max = 0;
         for (bytes, token) in bytes.iter().zip(0_u32..).filter(|(bytes, token)| !bytes.is_empty() && is_text(*token)) {
             let mut node = Self::ROOT as usize;
+            brackets_max = brackets_max.max(bytes.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() as u32);
             for &byte in bytes {
                 let found = nodes[node].children.iter().find(|(other, _)| *other == byte);
                 node = match found {
@@ -36,13 +39,19 @@ impl TokenTrie {
             }
             nodes[node].tokens.push(token);
         }
-        Self { nodes, vocabulary: bytes.len() }
+        Self { nodes, vocabulary: bytes.len(), brackets_max }
     }
 
     /// Returns the number of tokens in the vocabulary.
     #[must_use]
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    /// Returns the most opening brackets and braces in one token.
+    #[must_use]
+    pub fn brackets_max(&self) -> u32 {
+        self.brackets_max
     }
 
     /// Returns the nodes that follow a node, each with its byte.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Weights;
-use crate::engine::error::EngineError;
+use crate::error::EngineError;
 
 impl Weights {
     /// Returns the identity of everything in the files that decides what the model says, as SHA-256 in hex: of a single

@@ -8,8 +8,8 @@ use super::json::JsonObject;
 use super::parts::{Part, PartRules, Presence, parts_of, transformers_name};
 use super::raw::RawTensor;
 use super::safetensors::SafetensorsFile;
-use crate::engine::error::EngineError;
-use crate::engine::model::ModelConfig;
+use crate::error::{EngineError, shown};
+use crate::model::ModelConfig;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -101,6 +101,12 @@ impl ModelDirectory {
         self.files.get(*self.owners.get(&name)?)?.shape(&name)
     }
 
+    /// Returns how many layers the files can hold at most: each has tensors of its own.
+    #[must_use]
+    pub fn layers_max(&self) -> usize {
+        self.owners.len()
+    }
+
     /// Returns one part after checking its shape (outermost dimension first).
     ///
     /// # Errors
@@ -134,7 +140,7 @@ impl ModelDirectory {
             Some(name) => {
                 let (architecture, layers) = (&config.architecture, config.layers.len());
                 let detail = format!("tensor {name} has no place in a {architecture} decoder with {layers} layers");
-                Err(EngineError::Unsupported { path: self.path.clone(), detail })
+                Err(EngineError::Unsupported { path: self.path.clone(), detail: shown(&detail) })
             }
             None => Ok(()),
         }
@@ -151,13 +157,13 @@ impl ModelDirectory {
     /// Builds the error for a directory that is not what it should be.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
-        EngineError::Malformed { path: self.path.clone(), detail }
+        EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) }
     }
 
     /// Builds the error for a model that this engine does not run.
     #[must_use]
     pub fn unsupported(&self, detail: String) -> EngineError {
-        EngineError::Unsupported { path: self.path.clone(), detail }
+        EngineError::Unsupported { path: self.path.clone(), detail: shown(&detail) }
     }
 }
 
@@ -172,7 +178,7 @@ fn single(path: &Path) -> Result<Opened, EngineError> {
 fn sharded(dir: &Path) -> Result<Opened, EngineError> {
     let path = dir.join(INDEX);
     let index = JsonObject::open(&path)?;
-    let malformed = |detail: String| EngineError::Malformed { path: path.clone(), detail };
+    let malformed = |detail: String| EngineError::Malformed { path: path.clone(), detail: shown(&detail) };
     let Some(map) = index.object("weight_map")? else { return Err(index.malformed("is missing", "weight_map")) };
     let mut wanted = HashMap::new();
     for tensor in map.keys() {

@@ -3,17 +3,23 @@
 //! A file may be split into parts named `...-00001-of-00003.gguf`; the first one holds the metadata, and opening it
 //! opens all.
 
+use std::collections::HashSet;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use memmap2::Mmap;
 
+use super::files::open_map;
+use super::gguf_header;
 use super::gguf_types::{self, SUPPORTED};
 use super::parts::{PartRules, Presence, gguf_name, parts_of};
 use super::raw::{RawTensor, byte_length};
-use crate::engine::error::EngineError;
-use crate::engine::model::ModelConfig;
+use crate::error::{EngineError, shown};
+use crate::model::ModelConfig;
+
+/// Parts of one model; names have five digits.
+const PARTS_MAX: u64 = 10_000;
 
 /// An opened GGUF file, with all its parts.
 pub struct GgufFile {
@@ -47,6 +53,11 @@ impl GgufFile {
             return Ok(file);
         }
         let number = file.unsigned("split.no")?.unwrap_or(0);
+        if count > PARTS_MAX || number >= count {
+            return Err(file.malformed(format!(
+                "split.no is {number} of a split.count of {count}; a file has at most {PARTS_MAX} parts, counted from 0"
+            )));
+        }
         let ending = format!("-{:05}-of-{count:05}.gguf", number + 1);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some(stem) = name.strip_suffix(&ending) else {
@@ -68,12 +79,22 @@ impl GgufFile {
             file.others.push(piece);
         }
         let tensors: usize = file.pieces().map(|piece| piece.content.tensor_infos.len()).sum();
+        let names: HashSet<&String> = file.pieces().flat_map(|piece| piece.content.tensor_infos.keys()).collect();
+        if names.len() < tensors {
+            return Err(file.malformed("two of its parts have a tensor of the same name".to_owned()));
+        }
         match file.unsigned("split.tensors.count")? {
             Some(declared) if declared != tensors as u64 => {
                 Err(file.malformed(format!("split.tensors.count is {declared}, but all parts have {tensors} tensors")))
             }
             _ => Ok(file),
         }
+    }
+
+    /// Returns the path that was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.first.path
     }
 
     fn pieces(&self) -> impl Iterator<Item = &Piece> {
@@ -112,16 +133,20 @@ impl GgufFile {
         unsigned(value).map(Some).ok_or_else(|| self.malformed(format!("metadata key {key} is no unsigned integer")))
     }
 
-    /// Returns a float from the metadata, if the key is present.
+    /// Returns a finite float from the metadata, if the key is present.
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else.
     pub fn float(&self, key: &str) -> Result<Option<f32>, EngineError> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(Value::F32(number)) => Ok(Some(*number)),
-            Some(Value::F64(number)) => Ok(Some(*number as f32)),
-            Some(_) => Err(self.malformed(format!("metadata key {key} is no float"))),
+        let number = match self.value(key) {
+            None => return Ok(None),
+            Some(Value::F32(number)) => *number,
+            Some(Value::F64(number)) => *number as f32,
+            Some(_) => return Err(self.malformed(format!("metadata key {key} is no float"))),
+        };
+        match number.is_finite() {
+            true => Ok(Some(number)),
+            false => Err(self.malformed(format!("metadata key {key} is {number}"))),
         }
     }
 
@@ -157,16 +182,30 @@ impl GgufFile {
         }
     }
 
-    /// Returns a required unsigned integer as `usize`.
+    /// Returns a required integer from 1 to `max`.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if it is absent, of another type, or zero.
-    pub fn size(&self, key: &str) -> Result<usize, EngineError> {
+    /// [`EngineError::Malformed`] if it is absent, of another type, or outside of that range.
+    pub fn size(&self, key: &str, max: usize) -> Result<usize, EngineError> {
         let number = self.unsigned(key)?.ok_or_else(|| self.malformed(format!("metadata key {key} is missing")))?;
         match usize::try_from(number) {
-            Ok(size) if size > 0 => Ok(size),
-            _ => Err(self.malformed(format!("metadata key {key} is {number}"))),
+            Ok(size) if (1..=max).contains(&size) => Ok(size),
+            _ => Err(self.malformed(format!("metadata key {key} is {number}; it must be from 1 to {max}"))),
         }
+    }
+
+    /// Returns how many layers the file can hold at most: each has tensors of its own.
+    #[must_use]
+    pub fn layers_max(&self) -> usize {
+        self.pieces().map(|piece| piece.content.tensor_infos.len()).sum()
+    }
+
+    /// Returns the names of all tensors with their shapes, sorted.
+    fn tensors(&self) -> Vec<(&String, &[usize])> {
+        let infos = self.pieces().flat_map(|piece| &piece.content.tensor_infos);
+        let mut found: Vec<_> = infos.map(|(name, info)| (name, info.shape.dims())).collect();
+        found.sort_unstable();
+        found
     }
 
     /// Returns whether a tensor is in the file.
@@ -203,9 +242,9 @@ impl GgufFile {
     /// Reads a one-dimensional tensor as f32.
     ///
     /// # Errors
-    /// As [`Self::tensor`].
+    /// As [`Self::tensor`]; [`EngineError::Malformed`] for a number that is not finite.
     pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
-        self.tensor(name, &[length])?.to_f32()
+        self.tensor(name, &[length])?.finite_f32()?.map_err(|detail| self.malformed(detail))
     }
 
     /// Checks that every tensor the model needs is there in the right shape, and that no other one is.
@@ -214,7 +253,7 @@ impl GgufFile {
     /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for one that the
     /// decoder would not use.
     pub fn check_parts(&self, config: &ModelConfig, rules: PartRules) -> Result<(), EngineError> {
-        let mut used = std::collections::HashSet::new();
+        let mut used = HashSet::new();
         for (part, presence, shape) in parts_of(config, rules) {
             let name = gguf_name(part);
             let is_wanted = presence == Presence::Required || presence == Presence::Optional && self.has_tensor(&name);
@@ -223,10 +262,8 @@ impl GgufFile {
                 used.insert(name);
             }
         }
-        let mut names: Vec<&String> = self.pieces().flat_map(|piece| piece.content.tensor_infos.keys()).collect();
-        names.sort();
-        match names.into_iter().find(|name| !used.contains(*name) && !is_rotary(name)) {
-            Some(name) => Err(self.unsupported(format!(
+        match self.tensors().into_iter().find(|(name, _)| !used.contains(*name) && !is_rotary(name)) {
+            Some((name, _)) => Err(self.unsupported(format!(
                 "tensor {name} has no place in a decoder of architecture {} with {} layers",
                 config.architecture,
                 config.layers.len()
@@ -244,52 +281,54 @@ impl GgufFile {
     /// Builds the error for a file that this engine does not run.
     #[must_use]
     pub fn unsupported(&self, detail: String) -> EngineError {
-        EngineError::Unsupported { path: self.first.path.clone(), detail }
+        EngineError::Unsupported { path: self.first.path.clone(), detail: shown(&detail) }
     }
 }
 
 impl Piece {
     fn open(path: &Path) -> Result<Self, EngineError> {
-        let io = |source| EngineError::Io { path: path.to_owned(), source };
-        let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
-        let unsupported = |detail: String| EngineError::Unsupported { path: path.to_owned(), detail };
-        let file = fs_err::File::open(path).map_err(io)?;
-        // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
-        // would break any reader of it; the header's claims are checked against the length below.
-        let map = unsafe { Mmap::map(file.file()) }.map_err(io)?;
-        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| {
-            if let Some((tensor, kind)) = gguf_types::unknown_type(&map) {
-                return unsupported(format!("tensor {tensor} is stored as {kind}; supported: {SUPPORTED}"));
-            }
-            malformed(format!("no readable GGUF header: {}", first_line(&error)))
-        })?;
+        let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail: shown(&detail) };
+        let map = open_map(path)?;
+        gguf_header::check(&map).map_err(|fault| fault.at(path))?;
+        let content = Content::read(&mut Cursor::new(&map[..]))
+            .map_err(|error| malformed(format!("no readable GGUF header: {}", first_line(&error))))?;
         let piece = Self { path: path.to_owned(), map, content };
-        if piece
-            .content
-            .metadata
-            .get("general.alignment")
-            .and_then(unsigned)
-            .is_some_and(|align| !align.is_multiple_of(8))
-        {
-            return Err(malformed("general.alignment is no multiple of 8".to_owned()));
-        }
-        for (name, info) in &piece.content.tensor_infos {
+        piece.check_tensors()?;
+        Ok(piece)
+    }
+
+    /// Checks that every tensor is of a type that is read, lies inside the file, and shares no byte with another.
+    fn check_tensors(&self) -> Result<(), EngineError> {
+        let mut places = Vec::new();
+        for (name, info) in &self.content.tensor_infos {
+            let shape = info.shape.dims();
             if !gguf_types::is_supported(info.ggml_dtype) {
                 let kind = info.ggml_dtype;
-                return Err(unsupported(format!("tensor {name} is stored as {kind:?}; supported: {SUPPORTED}")));
+                let detail = format!("tensor {name} is stored as {kind:?}; supported: {SUPPORTED}");
+                return Err(EngineError::Unsupported { path: self.path.clone(), detail });
             }
-            if byte_length(info.ggml_dtype, info.shape.dims()).is_none() {
-                let (shape, block) = (info.shape.dims(), info.ggml_dtype.block_size());
-                return Err(malformed(format!(
-                    "tensor {name} of shape {shape:?} has rows of no whole blocks of {block}"
-                )));
+            let Some(length) = byte_length(info.ggml_dtype, shape) else {
+                let block = info.ggml_dtype.block_size();
+                let detail = format!("tensor {name} of shape {shape:?} has rows of no whole blocks of {block}");
+                return Err(self.malformed(detail));
+            };
+            if self.bytes(info).is_none() {
+                let file = self.map.len();
+                return Err(
+                    self.malformed(format!("tensor {name} reaches past the end, but the file has {file} bytes"))
+                );
             }
-            if piece.bytes(info).is_none() {
-                let length = piece.map.len();
-                return Err(malformed(format!("tensor {name} reaches past the end, but the file has {length} bytes")));
-            }
+            places.push((info.offset, info.offset.saturating_add(length as u64), name));
         }
-        Ok(piece)
+        // A file may not be read as more numbers than it has: each tensor takes memory of its own.
+        places.sort_unstable();
+        let shared = places.iter().zip(places.iter().skip(1)).find(|((_, end, _), (start, ..))| start < end);
+        match shared {
+            Some(((_, _, first), (_, _, second))) => {
+                Err(self.malformed(format!("tensors {first} and {second} share bytes of the file")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn bytes(&self, info: &TensorInfo) -> Option<&[u8]> {
@@ -299,7 +338,7 @@ impl Piece {
     }
 
     fn malformed(&self, detail: String) -> EngineError {
-        EngineError::Malformed { path: self.path.clone(), detail }
+        EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) }
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::engine::error::EngineError;
+use super::files::{JSON_BYTES_MAX, read_json};
+use crate::error::{EngineError, shown};
 
 /// A JSON object of a file, or an object inside it.
 #[derive(Debug, Clone)]
@@ -19,11 +20,19 @@ impl JsonObject {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it holds no JSON object.
+    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it holds no JSON object or far more than
+    /// such files do.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
-        let bytes = fs_err::read(path).map_err(|source| EngineError::Io { path: path.to_owned(), source })?;
+        Self::parse(path, &read_json(path, JSON_BYTES_MAX)?)
+    }
+
+    /// Reads the content of a file; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] if it holds no JSON object.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, EngineError> {
         let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
-        let values = serde_json::from_slice(&bytes).map_err(|error| malformed(format!("no JSON object: {error}")))?;
+        let values = serde_json::from_slice(bytes).map_err(|error| malformed(format!("no JSON object: {error}")))?;
         Ok(Self { path: path.to_owned(), prefix: String::new(), values })
     }
 
@@ -73,31 +82,33 @@ impl JsonObject {
         self.read(key, "unsigned integer", |value| value.as_u64().and_then(|number| usize::try_from(number).ok()))
     }
 
-    /// Returns a positive integer, if the key is present.
+    /// Returns an integer from 1 to `max`, if the key is present.
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else.
-    pub fn optional_size(&self, key: &str) -> Result<Option<usize>, EngineError> {
+    pub fn optional_size(&self, key: &str, max: usize) -> Result<Option<usize>, EngineError> {
         match self.unsigned(key)? {
-            Some(0) => Err(self.malformed("is 0", key)),
+            Some(number) if !(1..=max).contains(&number) => {
+                Err(self.malformed(&format!("is {number}; it must be from 1 to {max}"), key))
+            }
             other => Ok(other),
         }
     }
 
-    /// Returns a required positive integer.
+    /// Returns a required integer from 1 to `max`.
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the key is absent or holds something else.
-    pub fn size(&self, key: &str) -> Result<usize, EngineError> {
-        self.optional_size(key)?.ok_or_else(|| self.malformed("is missing", key))
+    pub fn size(&self, key: &str, max: usize) -> Result<usize, EngineError> {
+        self.optional_size(key, max)?.ok_or_else(|| self.malformed("is missing", key))
     }
 
-    /// Returns a number, if the key is present.
+    /// Returns a finite number, if the key is present.
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the key holds something else.
     pub fn float(&self, key: &str) -> Result<Option<f64>, EngineError> {
-        self.read(key, "number", Value::as_f64)
+        self.read(key, "finite number", |value| value.as_f64().filter(|number| number.is_finite()))
     }
 
     /// Returns a truth value, if the key is present.
@@ -139,12 +150,12 @@ impl JsonObject {
     /// Builds the error for a key that is not what it should be: "key hidden_size is missing".
     #[must_use]
     pub fn malformed(&self, what: &str, key: &str) -> EngineError {
-        EngineError::Malformed { path: self.path.clone(), detail: format!("key {}{key} {what}", self.prefix) }
+        EngineError::Malformed { path: self.path.clone(), detail: shown(&format!("key {}{key} {what}", self.prefix)) }
     }
 
     /// Builds the error for a key whose value is not run here.
     #[must_use]
     pub fn unsupported(&self, what: &str, key: &str) -> EngineError {
-        EngineError::Unsupported { path: self.path.clone(), detail: format!("key {}{key} {what}", self.prefix) }
+        EngineError::Unsupported { path: self.path.clone(), detail: shown(&format!("key {}{key} {what}", self.prefix)) }
     }
 }

@@ -5,8 +5,12 @@
 
 mod digest;
 mod directory;
+mod files;
 mod gguf;
+mod gguf_header;
 mod gguf_types;
+#[cfg(test)]
+mod header_tests;
 mod json;
 mod parts;
 mod raw;
@@ -17,16 +21,16 @@ mod tests;
 use std::path::Path;
 
 pub use directory::ModelDirectory;
+pub use files::{TOKENIZER_BYTES_MAX, read_bounded, read_json};
 pub use gguf::GgufFile;
 pub use json::JsonObject;
 #[cfg(test)]
 pub use parts::transformers_name;
-pub use parts::{LayerPart, Part, PartRules, Presence};
+pub use parts::{LayerPart, Part, PartRules, Presence, parts_of};
 pub use raw::RawTensor;
 
 use super::error::EngineError;
 use super::model::ModelConfig;
-use super::tokenizer::Vocabulary;
 
 /// The parameters of one model.
 pub enum Weights {
@@ -70,17 +74,6 @@ impl Weights {
         }
     }
 
-    /// Reads the vocabulary with its encoder, its end-of-turn tokens and the chat template.
-    ///
-    /// # Errors
-    /// As [`Vocabulary::from_gguf`] and [`Vocabulary::from_directory`].
-    pub fn vocabulary(&self) -> Result<Vocabulary, EngineError> {
-        match self {
-            Self::Gguf(file) => Vocabulary::from_gguf(file),
-            Self::Directory(directory) => Vocabulary::from_directory(directory),
-        }
-    }
-
     /// Returns whether a part is there.
     #[must_use]
     pub fn has(&self, part: Part) -> bool {
@@ -101,9 +94,10 @@ impl Weights {
     /// Reads a vector as f32.
     ///
     /// # Errors
-    /// As [`Self::matrix`].
+    /// As [`Self::matrix`]; [`EngineError::Malformed`] for a number that is not finite, which would make every logit
+    /// one that is none.
     pub fn vector(&self, part: Part, length: usize) -> Result<Vec<f32>, EngineError> {
-        self.tensor(part, &[length])?.to_f32()
+        self.tensor(part, &[length])?.finite_f32()?.map_err(|detail| self.malformed(detail))
     }
 
     /// Reads a vector that a model may do without.
@@ -114,7 +108,11 @@ impl Weights {
         if self.has(part) { self.vector(part, length).map(Some) } else { Ok(None) }
     }
 
-    fn tensor(&self, part: Part, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
+    /// Returns a part as it lies in the file.
+    ///
+    /// # Errors
+    /// As [`Self::matrix`].
+    pub fn tensor(&self, part: Part, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         match self {
             Self::Gguf(file) => file.tensor(&parts::gguf_name(part), shape),
             Self::Directory(directory) => directory.tensor(part, shape),

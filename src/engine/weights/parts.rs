@@ -1,6 +1,6 @@
 //! Parameter tensors by their role in the decoder, and their names in the file formats.
 
-use crate::engine::model::ModelConfig;
+use crate::model::ModelConfig;
 
 /// A parameter tensor by its role in the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::{DType, Device, Tensor};
 
-use crate::engine::error::EngineError;
+use crate::error::EngineError;
 
 /// A tensor's bytes as they lie in the file.
 #[derive(Debug, Clone)]
@@ -32,7 +32,9 @@ impl RawTensor<'_> {
     #[must_use]
     pub fn row_bytes(&self, rows: Range<usize>) -> &[u8] {
         let bytes = self.row_length() / self.dtype.block_size() * self.dtype.type_size();
-        self.bytes.get(rows.start * bytes..rows.end * bytes).unwrap_or_default()
+        // The whole tensor's length does not overflow, but rows beyond it might.
+        let range = rows.start.saturating_mul(bytes)..rows.end.saturating_mul(bytes);
+        self.bytes.get(range).unwrap_or_default()
     }
 
     /// Returns some rows as f32, `[rows, row_length]`.
@@ -58,6 +60,22 @@ impl RawTensor<'_> {
         let rows = self.shape.first().copied().unwrap_or(0);
         self.rows_f32(0..rows)
     }
+
+    /// Returns the whole tensor as f32, or what is wrong with it if a number is not finite.
+    ///
+    /// # Errors
+    /// As [`Self::rows_f32`].
+    pub fn finite_f32(&self) -> Result<Result<Vec<f32>, String>, EngineError> {
+        let numbers = self.to_f32()?;
+        Ok(match nonfinite(&numbers) {
+            Some((index, number)) => Err(format!("tensor {} has the number {number} at {index}", self.name)),
+            None => Ok(numbers),
+        })
+    }
+}
+
+fn nonfinite(numbers: &[f32]) -> Option<(usize, f32)> {
+    numbers.iter().copied().enumerate().find(|(_, number)| !number.is_finite())
 }
 
 fn plain_dtype(dtype: GgmlDType) -> Option<DType> {

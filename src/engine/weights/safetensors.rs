@@ -1,5 +1,6 @@
 //! safetensors files: headers checked, tensors as memory-mapped bytes.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::GgmlDType;
@@ -7,8 +8,9 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata};
 use safetensors::{SafeTensorError, SafeTensors};
 
+use super::files::open_map;
 use super::raw::RawTensor;
-use crate::engine::error::EngineError;
+use crate::error::{EngineError, shown};
 
 /// One file, opened.
 pub struct SafetensorsFile {
@@ -26,13 +28,12 @@ impl SafetensorsFile {
     /// # Errors
     /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if the header does not describe the file.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
-        let io = |source| EngineError::Io { path: path.to_owned(), source };
-        let file = fs_err::File::open(path).map_err(io)?;
-        // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
-        // would break any reader of it; the header's claims are checked against the length below.
-        let map = unsafe { Mmap::map(file.file()) }.map_err(io)?;
+        let map = open_map(path)?;
+        check_header(&map)
+            .map_err(|detail| EngineError::Malformed { path: path.to_owned(), detail: shown(&detail) })?;
         let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|error| EngineError::Malformed { path: path.to_owned(), detail: describe(&error, map.len()) })?;
+            .map_err(|error| describe(&error, map.len()))
+            .map_err(|detail| EngineError::Malformed { path: path.to_owned(), detail: shown(&detail) })?;
         Ok(Self { path: path.to_owned(), map, metadata, start: header + size_of::<u64>() })
     }
 
@@ -60,7 +61,7 @@ impl SafetensorsFile {
     /// [`EngineError::Malformed`] if it is missing or of another shape, [`EngineError::Unsupported`] if its numbers are
     /// not bf16, f16 or f32.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
-        let malformed = |detail: String| EngineError::Malformed { path: self.path.clone(), detail };
+        let malformed = |detail: String| EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) };
         let info = self.metadata.info(name).ok_or_else(|| malformed(format!("tensor {name} is missing")))?;
         if info.shape != shape {
             return Err(malformed(format!("tensor {name} has shape {:?}, expected {shape:?}", info.shape)));
@@ -75,9 +76,77 @@ impl SafetensorsFile {
             }
         };
         let (from, to) = info.data_offsets;
-        let bytes = self.map.get(self.start + from..self.start + to);
+        let place = self.start.checked_add(from).zip(self.start.checked_add(to));
+        let bytes = place.and_then(|(from, to)| self.map.get(from..to));
         let bytes = bytes.ok_or_else(|| malformed(format!("tensor {name} reaches past the end of the file")))?;
         Ok(RawTensor { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes })
+    }
+}
+
+/// Bytes of a header; a model of 1,100 tensors has about 150 kB.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// Checks what the library does not: that the header is of a sane length, that no tensor stands in it twice, of which the
+/// library keeps the last, and that none is said to end where sums of lengths overflow.
+fn check_header(file: &[u8]) -> Result<(), String> {
+    let Some((length, rest)) = file.split_first_chunk::<8>() else { return Ok(()) };
+    let length = u64::from_le_bytes(*length);
+    let Some(header) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else { return Ok(()) };
+    if length > HEADER_BYTES_MAX {
+        return Err(format!("its header has {length} bytes; at most {HEADER_BYTES_MAX} are read"));
+    }
+    // A header that is no JSON is the library's to refuse.
+    let Ok(survey) = serde_json::from_slice::<Survey>(header) else { return Ok(()) };
+    match (survey.twice, survey.end > file.len() as u64) {
+        (Some(twice), _) => Err(format!("tensor {twice} stands twice in its header")),
+        (None, true) => Err(describe(&SafeTensorError::MetadataIncompleteBuffer, file.len())),
+        (None, false) => Ok(()),
+    }
+}
+
+/// What [`check_header`] looks at; nothing else of the header is kept.
+#[derive(Default)]
+struct Survey {
+    /// The first name that stands there twice.
+    twice: Option<String>,
+    /// The highest offset.
+    end: u64,
+}
+
+/// One value of the header's object.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Tensor { data_offsets: (u64, u64) },
+    Other(serde::de::IgnoredAny),
+}
+
+impl<'de> serde::Deserialize<'de> for Survey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SurveyVisitor)
+    }
+}
+
+struct SurveyVisitor;
+
+impl<'de> serde::de::Visitor<'de> for SurveyVisitor {
+    type Value = Survey;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Survey, A::Error> {
+        let (mut seen, mut survey) = (HashSet::new(), Survey::default());
+        while let Some((name, entry)) = map.next_entry::<String, Entry>()? {
+            if let Entry::Tensor { data_offsets: (from, to) } = entry {
+                survey.end = survey.end.max(from).max(to);
+            }
+            if !seen.insert(name.clone()) {
+                survey.twice.get_or_insert(name);
+            }
+        }
+        Ok(survey)
     }
 }
 

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::*;
-use crate::engine::testing::{Family, Format, RandomModel, random_model};
+use crate::testing::{Family, Format, RandomModel, random_model};
 
 fn opened(path: &Path) -> Result<Weights, String> {
     Weights::open(path).map_err(|error| error.to_string())
@@ -168,6 +168,14 @@ fn safetensors_headers_that_lie_are_refused() {
     assert_refused(with_header(&gap, 24), "tensor b does not begin where the one before it ends");
     let misshapen = json!({ "a": entry("F32", &[2, 3], 0, 16) });
     assert_refused(with_header(&misshapen, 16), "a tensor's shape and type do not fit its offsets");
+    let far = json!({ "a": entry("U8", &[1 << 61], 0, 1 << 61), "b": entry("U8", &[1 << 61], 1 << 61, 1 << 62) });
+    assert_refused(with_header(&far, 22), "do not end where the file does, at ");
+    let huge = json!({ "a": { "dtype": "F32", "shape": [u64::MAX, u64::MAX], "data_offsets": [0, 16] } });
+    assert_refused(with_header(&huge, 16), "no readable safetensors header");
+    for odd in [json!([0, -1]), json!([0, 1.5]), json!(null), json!([0, "16"]), json!([16, 0])] {
+        let odd = json!({ "a": { "dtype": "F32", "shape": [4], "data_offsets": odd } });
+        assert_refused(with_header(&odd, 16), "model.safetensors");
+    }
     let unknown = json!({ "a": entry("Q4", &[2, 3], 0, 16) });
     assert_refused(with_header(&unknown, 16), "no readable safetensors header");
     let dir = tempfile::tempdir().unwrap();
@@ -177,6 +185,35 @@ fn safetensors_headers_that_lie_are_refused() {
         file.set_len(length).unwrap();
         assert_refused(opened(&path), "model.safetensors");
         let _ = random_model(Family::Llama, Format::Directory, dir.path());
+    }
+}
+
+#[test]
+fn a_tensor_that_stands_in_a_header_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("config.json"), "{}").unwrap();
+    let one = entry("F32", &[1], 0, 4);
+    let open = |header: String| {
+        let mut content = (header.len() as u64).to_le_bytes().to_vec();
+        content.extend(header.into_bytes());
+        content.extend([0; 4]);
+        fs_err::write(dir.path().join("model.safetensors"), content).unwrap();
+        opened(dir.path())
+    };
+    assert!(open(format!("{{\"a\": {one}}}")).is_ok());
+    assert_refused(open(format!("{{\"a\": {one}, \"a\": {one}}}")), "tensor a stands twice in its header");
+    assert_refused(open(format!("{{\"a\": {}", "[".repeat(100_000))), "no readable safetensors header");
+}
+
+#[test]
+fn split_counts_that_no_model_has_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, count) in [(0, u64::MAX), (0, 10_001), (u64::MAX, 2), (2, 2)] {
+        let path = RandomModel::new(Family::Llama).write_gguf_edited(&dir.path().join("model.gguf"), |metadata, _| {
+            metadata.push(("split.no".to_owned(), Value::U64(number)));
+            metadata.push(("split.count".to_owned(), Value::U64(count)));
+        });
+        assert_refused(opened(&path), &format!("split.no is {number} of a split.count of {count}"));
     }
 }
 
@@ -305,7 +342,7 @@ fn the_digest_covers_every_file_that_decides_what_a_model_says() {
 #[test]
 fn the_digest_of_a_gguf_file_is_that_of_its_bytes() {
     use sha2::Digest;
-    let path = crate::engine::testing::tiny_model_path();
+    let path = crate::testing::tiny_model_path();
     let expected = hex::encode(sha2::Sha256::digest(fs_err::read(&path).unwrap()));
     assert_eq!(model_digest(&path).unwrap(), expected);
 }

@@ -10,6 +10,7 @@
 mod leak;
 mod neighbours;
 mod phrases;
+mod rejection;
 mod script;
 mod words;
 
@@ -17,9 +18,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 pub use neighbours::{NEAR_COPY_MIN, NEAR_COPY_MIN_LOCAL, Neighbours};
+pub use rejection::Rejection;
 
-use super::{JudgeKind, prompt};
-use crate::domain::{Mode, stable_names};
+use super::kind::JudgeKind;
+use super::prompt;
+use crate::domain::Mode;
 use crate::template::TAGS;
 
 /// Version of the checks; part of a run's identity.
@@ -47,61 +50,6 @@ const STOCK: &[&str] = &[
 
 /// The word triples of a text.
 pub type Triples = HashSet<String>;
-
-/// Why a justification is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Rejection {
-    /// It argues for the mode that was not chosen.
-    ContradictsMode,
-    /// It gives the reference answer away.
-    LeaksAnswer,
-    /// It speaks of pass rates, samples, attempts or the rule.
-    MentionsSampling,
-    /// It holds a tag of the response template.
-    TemplateTag,
-    /// It is shorter than [`LENGTH_MIN`].
-    TooShort,
-    /// It is longer than [`CHARS_MAX`].
-    TooLong,
-    /// It is not in the question's script. A local judge is not held to it: its examples are English.
-    WrongLanguage,
-    /// It says nothing of the question and nearly repeats an example of the prompt or a stock phrase.
-    Boilerplate,
-    /// It nearly repeats the text of an earlier query of the same shard; see [`Neighbours`].
-    NearCopy,
-}
-
-stable_names!(Rejection {
-    ContradictsMode => "contradicts_mode",
-    LeaksAnswer => "leaks_answer",
-    MentionsSampling => "mentions_sampling",
-    TemplateTag => "template_tag",
-    TooShort => "too_short",
-    TooLong => "too_long",
-    WrongLanguage => "wrong_language",
-    Boilerplate => "boilerplate",
-    NearCopy => "near_copy",
-});
-
-impl Rejection {
-    /// Returns what the judge is told.
-    #[must_use]
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::ContradictsMode => "it argues for the other way of answering; argue for the chosen one",
-            Self::LeaksAnswer => "it gives the answer away; write it without the answer",
-            Self::MentionsSampling => "it speaks of pass rates, samples or the rule; judge from the question itself",
-            Self::TemplateTag => "it holds a tag in angle brackets; write plain text",
-            Self::TooShort => "it is too short; write one to three whole sentences",
-            Self::TooLong => "it is too long; write one to three sentences",
-            Self::WrongLanguage => "it is not in the language of the question; write it in that language",
-            Self::Boilerplate => "it would fit any question; name what is particular to this one",
-            Self::NearCopy => {
-                "it nearly repeats what was written of another question; name what is particular to this one"
-            }
-        }
-    }
-}
 
 /// What a text is judged against.
 #[derive(Debug, Clone, Copy, PartialEq)]

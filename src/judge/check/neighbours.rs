@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use super::triples;
-use crate::judge::JudgeKind;
+use crate::judge::kind::JudgeKind;
 
 /// From this share of common word triples on (Jaccard), an API judge's text nearly repeats another query's.
 pub const NEAR_COPY_MIN: f64 = 0.6;

@@ -11,8 +11,9 @@
 //! | file id | no batch | creating the batch |
 //! | file id | a batch of this name or file | waiting for it |
 //! | batch id | | waiting for it |
+//!
+//! How the results of a batch that is over are read stands in `results`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,45 +23,47 @@ use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use super::super::progress::Progress;
-use super::Wanted;
+use super::request::{Item, Items, Wanted};
 use crate::config::{BatchSettings, PriceSettings};
 use crate::domain::AttemptOutcome;
 use crate::http::CallFailure;
 use crate::http::batch::{BatchClient, BatchState, BatchStatus};
-use crate::http::retry::{Backoff, Class, hint};
-use crate::judge::batch::{BatchEnd, custom_id, is_fatal, read_line, request_line};
-use crate::judge::cost::{Reservation, Way, cost_usd, usage_max};
-use crate::judge::{AskError, reply};
+use crate::http::retry::{Backoff, Class, LONG_WAIT, hint};
+use crate::judge::batch::{BatchEnd, custom_id, is_fatal, request_line};
+use crate::judge::cost::{Way, cost_usd, usage_max};
+use crate::judge::{AskError, Judge, reply};
 use crate::ledger::{BatchRecord, BatchStep, CallSize, Fact, Ledger, LedgerError};
 use crate::sys::clock::unix_ms;
 
 /// Ends that are committed together.
-const COMMIT_MAX: usize = 64;
+pub(super) const COMMIT_MAX: usize = 64;
 /// How often a request to the batch API is tried.
-const TRIES_MAX: u32 = 8;
+pub(super) const TRIES_MAX: u32 = 8;
 /// How often it is tried to hear of a batch that is under way: about ten minutes.
 const LOOKS_MAX: u32 = 40;
+/// How often a batch is looked for that the provider does not know, and the longest time between two such looks, in times
+/// that a batch is looked at.
+const UNKNOWN_LOOKS_MAX: u32 = 8;
+const LOOKS_APART_MAX: u32 = 4;
+/// Attempts after which a request whose keys are still refused is given up.
+const HEEDED_ATTEMPTS_MAX: u32 = 8;
+/// How long results that cannot be found are looked for, from the beginning of their batch: three days, three times what
+/// a batch may take.
+const RESULTS_KEPT_MS: i64 = 3 * 24 * 3600 * 1000;
 /// How long a request that the last process sent before it died may take to show at the provider.
 const LATE_ARRIVAL: Duration = Duration::from_secs(2);
 
 /// What carries batches.
 pub(super) struct Carrier {
     pub(super) api: BatchClient,
+    pub(super) judge: Option<Arc<dyn Judge>>,
     pub(super) ledger: Ledger,
     pub(super) settings: BatchSettings,
     pub(super) prices: PriceSettings,
     pub(super) progress: Arc<Progress>,
+    /// The longest wait that the provider may ask for; `None`: any.
+    pub(super) patience: Option<Duration>,
 }
-
-/// One attempt of a batch.
-pub(super) struct Item {
-    pub(super) request_key: String,
-    pub(super) attempt: u32,
-    pub(super) reservation: Option<Reservation>,
-}
-
-/// The attempts of a batch that have not ended, by custom id.
-type Items = HashMap<String, Item>;
 
 impl Carrier {
     /// Carries requests to their ends as a new batch, and tells those who wait.
@@ -69,7 +72,11 @@ impl Carrier {
         let (mut facts, mut items, mut waiters) = (Vec::new(), Items::new(), Vec::new());
         let mut held = Vec::with_capacity(wanted.len());
         for Wanted { request, attempt, query_id, reservation, done } in wanted {
-            lines.extend_from_slice(&request_line(&request, attempt));
+            let body = match &self.judge {
+                Some(judge) => judge.wire_text(&request, attempt.cap),
+                None => request.text(attempt.cap),
+            };
+            lines.extend_from_slice(&request_line(&request.key, attempt.number, &body));
             let usage = usage_max(&request, attempt.cap);
             let size =
                 CallSize { prompt_tokens_max: usage.prompt_tokens, completion_tokens_max: usage.completion_tokens };
@@ -101,7 +108,7 @@ impl Carrier {
                 async {
                     // The answer to an earlier try may have been lost.
                     let is_again = is_again.swap(true, Ordering::Relaxed);
-                    let found = if is_again { self.api.find_file(&name).await? } else { None };
+                    let found = if is_again { self.api.find_file(&name, record.begun_unix_ms).await? } else { None };
                     match found {
                         Some(file_id) => Ok(file_id),
                         None => self.api.upload(&name, lines.clone()).await,
@@ -135,7 +142,7 @@ impl Carrier {
             items.into_iter().map(|item| (custom_id(&item.request_key, item.attempt), item)).collect();
         tracing::info!("carrying on batch {} ({} requests)", record.batch_key, record.requests);
         if let Some(id) = &record.provider_id {
-            return match self.look(id).await? {
+            return match self.look_again(&record, id).await? {
                 Some(state) => self.collect(&record, state, &mut items).await,
                 None => self.lose(&record, &mut items).await,
             };
@@ -144,7 +151,7 @@ impl Carrier {
             Some(file_id) => file_id.clone(),
             None => {
                 let name = file_name(&record.batch_key);
-                let find = || self.api.find_file(&name).boxed();
+                let find = || self.api.find_file(&name, record.begun_unix_ms).boxed();
                 let mut found = self.insist(TRIES_MAX, &name, find).await?;
                 if found.is_none() {
                     tokio::time::sleep(LATE_ARRIVAL).await;
@@ -166,7 +173,7 @@ impl Carrier {
     async fn create(&self, record: &BatchRecord, file_id: &str, may_exist: bool) -> Result<BatchState, AskError> {
         let key = &record.batch_key;
         if may_exist {
-            let find = || self.api.find(key, file_id).boxed();
+            let find = || self.api.find(key, file_id, record.begun_unix_ms).boxed();
             let mut found = self.insist(TRIES_MAX, key, find).await?;
             if found.is_none() {
                 tokio::time::sleep(LATE_ARRIVAL).await;
@@ -181,7 +188,7 @@ impl Carrier {
         let create = || {
             async {
                 let is_again = is_again.swap(true, Ordering::Relaxed);
-                let found = if is_again { self.api.find(key, file_id).await? } else { None };
+                let found = if is_again { self.api.find(key, file_id, record.begun_unix_ms).await? } else { None };
                 match found {
                     Some(state) => Ok(state),
                     None => self.api.create(file_id, key).await,
@@ -195,8 +202,33 @@ impl Carrier {
         Ok(state)
     }
 
-    /// Looks at a batch; `None` if the provider does not know it any more.
-    async fn look(&self, id: &str) -> Result<Option<BatchState>, AskError> {
+    /// Looks at a batch that was under way; `None` if the provider does not know it any more. That it does not know it once
+    /// says little: only what is not found for days is gone, and asked for again.
+    async fn look_again(&self, record: &BatchRecord, id: &str) -> Result<Option<BatchState>, AskError> {
+        let every = self.poll();
+        for looks in 1..=UNKNOWN_LOOKS_MAX {
+            if let Some(state) = self.look(id).await? {
+                return Ok(Some(state));
+            }
+            if is_gone(record) {
+                return Ok(None);
+            }
+            if looks == 1 {
+                tracing::warn!("the provider does not know batch {id}; it is looked for again");
+            }
+            tokio::time::sleep(every * looks.min(LOOKS_APART_MAX)).await;
+        }
+        let problem = "the provider does not know the batch at present".to_owned();
+        Err(AskError::ResultsMissing { batch: id.to_owned(), problem })
+    }
+
+    /// Returns the time between two looks at a batch.
+    pub(super) fn poll(&self) -> Duration {
+        Duration::try_from_secs_f64(self.settings.poll_s).unwrap_or(Duration::from_secs(60))
+    }
+
+    /// Looks at a batch; `None` if the provider says that it does not know it.
+    pub(super) async fn look(&self, id: &str) -> Result<Option<BatchState>, AskError> {
         let look = || {
             async {
                 match self.api.state(id).await {
@@ -217,10 +249,10 @@ impl Carrier {
 
     /// Waits for the end of a batch and stores what it brought.
     async fn collect(&self, record: &BatchRecord, mut state: BatchState, items: &mut Items) -> Result<(), AskError> {
-        let every = Duration::try_from_secs_f64(self.settings.poll_s).unwrap_or(Duration::from_secs(60));
+        let every = self.poll();
         while state.status == BatchStatus::UnderWay {
             tokio::time::sleep(every).await;
-            state = match self.look(&state.id).await? {
+            state = match self.look_again(record, &state.id).await? {
                 Some(state) => state,
                 None => return self.lose(record, items).await,
             };
@@ -233,67 +265,23 @@ impl Carrier {
             return Err(AskError::FatalRun { status: None, message: detail, hint: hint.to_owned() });
         }
         let mut fatal = None;
-        for file_id in &state.result_files {
-            self.store_results(file_id, items, &mut fatal).await?;
-        }
+        self.fetch(record, state.clone(), items, &mut fatal).await?;
         let detail = format!("the batch ended ({}) before it was answered", state.status_name);
         self.end(record, items, AttemptOutcome::Unanswered, &detail, &state.status_name).await?;
         tracing::info!("batch {} ended: {}", record.batch_key, state.status_name);
         match fatal {
             None => Ok(()),
-            Some(CallFailure { status, detail, .. }) => {
-                let hint = hint(status.or(Some(200))).to_owned();
-                Err(AskError::FatalRun { status, message: detail, hint })
+            Some(failure) => {
+                let failure_hint = failure.refused.is_some().then(|| failure.hint());
+                let CallFailure { status, detail, .. } = failure;
+                let known = failure_hint.unwrap_or_else(|| hint(status.or(Some(200))).to_owned());
+                Err(AskError::FatalRun { status, message: detail, hint: known })
             }
         }
     }
 
-    /// Stores the results of one file; a broken connection begins again, with what is not stored yet.
-    async fn store_results(
-        &self,
-        file_id: &str,
-        items: &mut Items,
-        fatal: &mut Option<CallFailure>,
-    ) -> Result<(), AskError> {
-        let mut tries = 0;
-        loop {
-            let failure = match self.api.results(file_id).await {
-                Ok(mut lines) => {
-                    let mut ends: Vec<(String, BatchEnd)> = Vec::new();
-                    let failure = loop {
-                        let line = lines.next().await;
-                        let is_last = !matches!(line, Ok(Some(_)));
-                        if let Ok(Some(text)) = &line
-                            && let Some(result) = read_line(text)
-                            && items.contains_key(&result.custom_id)
-                        {
-                            ends.push((result.custom_id, result.end));
-                        }
-                        if is_last || ends.len() == COMMIT_MAX {
-                            self.store(std::mem::take(&mut ends), items, fatal).await?;
-                        }
-                        match line {
-                            Ok(Some(_)) => {}
-                            Ok(None) => break None,
-                            Err(failure) => break Some(failure),
-                        }
-                    };
-                    match failure {
-                        None => return Ok(()),
-                        Some(failure) => failure,
-                    }
-                }
-                // Its requests are found to be unanswered.
-                Err(failure) if failure.status == Some(404) => return Ok(()),
-                Err(failure) => failure,
-            };
-            tries += 1;
-            self.patience(&failure, tries, TRIES_MAX, file_id).await?;
-        }
-    }
-
     /// Commits ends, and only then reads what replies cost.
-    async fn store(
+    pub(super) async fn store(
         &self,
         ends: Vec<(String, BatchEnd)>,
         items: &mut Items,
@@ -304,6 +292,7 @@ impl Carrier {
         for (id, end) in ends {
             // A server may repeat itself.
             let Some(item) = items.remove(&id) else { continue };
+            let end = self.heeded(&item, end).await;
             if let Some(failure) = is_fatal(&end) {
                 fatal.get_or_insert_with(|| failure.clone());
             }
@@ -317,6 +306,9 @@ impl Carrier {
                 BatchEnd::Failed(_) | BatchEnd::Unanswered(_) => None,
             };
             let usage = body.and_then(|body| reply::usage(body));
+            if let Some((judge, body)) = self.judge.as_ref().zip(body) {
+                judge.note_served(body);
+            }
             if body.is_some() {
                 let cost = usage.and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Batch));
                 self.progress.judge_charged(cost);
@@ -329,6 +321,19 @@ impl Carrier {
             self.progress.judge_call_ended();
         }
         Ok(())
+    }
+
+    /// Returns an end as it stands once a refused key was learnt: such a request was none, and is made again without it.
+    async fn heeded(&self, item: &Item, end: BatchEnd) -> BatchEnd {
+        let (BatchEnd::Failed(failure), Some(judge)) = (&end, &self.judge) else { return end };
+        if failure.refused.is_none() || item.attempt > HEEDED_ATTEMPTS_MAX {
+            return end;
+        }
+        match judge.heed(failure.clone()).await {
+            // No connection was made for it, as far as attempts go: it counts for nothing.
+            Ok(()) => BatchEnd::Failed(CallFailure { class: Class::Unreachable, ..failure.clone() }),
+            Err(failure) => BatchEnd::Failed(failure),
+        }
     }
 
     /// Ends what is left of a batch, and the batch with it, in one transaction.
@@ -382,13 +387,20 @@ impl Carrier {
     }
 
     /// Waits after a failed try, or says that there is no use in it.
-    async fn patience(&self, failure: &CallFailure, tries: u32, tries_max: u32, salt: &str) -> Result<(), AskError> {
-        let CallFailure { class, status, retry_after, detail } = failure;
+    pub(super) async fn patience(
+        &self,
+        failure: &CallFailure,
+        tries: u32,
+        tries_max: u32,
+        salt: &str,
+    ) -> Result<(), AskError> {
+        let CallFailure { class, status, retry_after, detail, .. } = failure;
         match class {
             Class::FatalRun | Class::FatalRequest | Class::Length => Err(AskError::FatalRun {
                 status: *status,
                 message: detail.clone(),
                 hint: match status {
+                    _ if failure.refused.is_some() => failure.hint(),
                     Some(404 | 405) => "this server may have no batch API: set judge.transport = \"chat\"".to_owned(),
                     status => hint(*status).to_owned(),
                 },
@@ -399,11 +411,24 @@ impl Carrier {
             }),
             Class::Transient | Class::Unreachable => {
                 tracing::debug!(tries, %detail, "the batch API failed");
-                tokio::time::sleep(retry_after.unwrap_or_else(|| Backoff::default().delay(tries, salt))).await;
+                let wait = retry_after.unwrap_or_else(|| Backoff::default().delay(tries, salt));
+                if self.patience.is_some_and(|patience| wait > patience) {
+                    let message = format!("the batch API wants to be asked again in {} s: {detail}", wait.as_secs());
+                    return Err(AskError::Outage { message });
+                }
+                if wait >= LONG_WAIT {
+                    tracing::info!("the batch API wants to be asked again in {} s: {detail}", wait.as_secs());
+                }
+                tokio::time::sleep(wait).await;
                 Ok(())
             }
         }
     }
+}
+
+/// Returns whether so much time has passed since a batch was begun that what cannot be found of it is gone.
+pub(super) fn is_gone(record: &BatchRecord) -> bool {
+    unix_ms().saturating_sub(record.begun_unix_ms) > RESULTS_KEPT_MS
 }
 
 fn end_fact(item: &Item, end: &BatchEnd) -> Fact {
@@ -418,7 +443,9 @@ fn end_fact(item: &Item, end: &BatchEnd) -> Fact {
     let outcome = match failure.class {
         Class::FatalRun => AttemptOutcome::Refused,
         Class::FatalRequest => AttemptOutcome::Rejected,
-        Class::Transient | Class::Length | Class::Unreachable => AttemptOutcome::HttpError,
+        // Only a key that is left out from now on comes here without a connection.
+        Class::Unreachable => AttemptOutcome::Refused,
+        Class::Transient | Class::Length => AttemptOutcome::HttpError,
     };
     failure_fact(item, outcome, failure.status, &failure.detail)
 }

@@ -8,6 +8,8 @@
 //! request that one of them holds until it has landed. What a stop leaves under way stays with the provider.
 
 mod carry;
+mod request;
+mod results;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,10 +28,11 @@ use crate::config::{BatchSettings, PriceSettings};
 use crate::domain::QueryId;
 use crate::http::batch::BatchClient;
 use crate::judge::batch::LINE_FRAME_BYTES_MAX;
-use crate::judge::cost::{Budget, Reservation, Usage, Way};
+use crate::judge::cost::{Budget, Usage, Way};
 use crate::judge::{AskError, AskOptions, Attempt, Conversation, Journal, Judge, JudgeRequest, Judged, Step};
 use crate::ledger::{BatchItem, BatchRecord, CallSize, Ledger};
-use carry::{Carrier, Item};
+use carry::Carrier;
+use request::{Item, Wanted};
 
 /// How long nothing must have come before a batch is cut because nothing more can.
 const QUIET: Duration = Duration::from_millis(500);
@@ -42,6 +45,8 @@ const MAILBOX_MAX: usize = 256;
 pub struct BatchOptions {
     /// The provider.
     pub api: BatchClient,
+    /// The judge behind it.
+    pub judge: Option<Arc<dyn Judge>>,
     /// Where facts are kept.
     pub ledger: Ledger,
     /// How batches are cut and looked at.
@@ -52,6 +57,8 @@ pub struct BatchOptions {
     pub progress: Arc<Progress>,
     /// What calls may cost.
     pub budget: Option<Arc<Budget>>,
+    /// The longest wait that the provider may ask for; `None`: any.
+    pub patience: Option<Duration>,
     /// Ends everything, and leaves what is under way with the provider.
     pub stop: CancellationToken,
     /// Queries that may be with the judge at once.
@@ -67,15 +74,6 @@ pub struct Batches {
     left: Arc<Left>,
     hints: Arc<Hints>,
     stop: CancellationToken,
-}
-
-/// A request that waits for its batch.
-struct Wanted {
-    request: JudgeRequest,
-    attempt: Attempt,
-    query_id: QueryId,
-    reservation: Option<Reservation>,
-    done: oneshot::Sender<Result<(), AskError>>,
 }
 
 /// What tells when nothing more can come.
@@ -228,9 +226,10 @@ impl Batches {
             landed.await.map_err(|_| AskError::Cancelled)?
         };
         tokio::select! {
+            // What ended is heard first: it may be why the run stops.
             biased;
-            () = options.cancel.cancelled() => Err(AskError::Cancelled),
             end = call => end,
+            () = options.cancel.cancelled() => Err(AskError::Cancelled),
         }
     }
 }
@@ -314,10 +313,22 @@ fn line_bytes(wanted: &Wanted) -> usize {
 
 /// The task: owns what waits and what is under way, until the run stops or nobody can ask any more.
 async fn work(options: BatchOptions, mut mailbox: mpsc::Receiver<Wanted>, left: Arc<Left>, hints: Arc<Hints>) {
-    let BatchOptions { api, ledger, settings, prices, progress, budget, stop, capacity, left: records } = options;
+    let BatchOptions {
+        api,
+        judge,
+        ledger,
+        settings,
+        prices,
+        progress,
+        budget,
+        patience,
+        stop,
+        capacity,
+        left: records,
+    } = options;
     let mut waiting = Waiting::new(&settings);
     let under_way_max = settings.under_way_max;
-    let carrier = Arc::new(Carrier { api, ledger, settings, prices, progress });
+    let carrier = Arc::new(Carrier { api, judge, ledger, settings, prices, progress, patience });
     let mut under_way: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     for (record, items) in records {
         let items: Vec<Item> = items
@@ -359,7 +370,7 @@ async fn work(options: BatchOptions, mut mailbox: mpsc::Receiver<Wanted>, left: 
 }
 
 /// Returns the most that a stored call can use.
-pub(super) const fn usage_of(size: CallSize) -> Usage {
+pub(in crate::pipeline) const fn usage_of(size: CallSize) -> Usage {
     let CallSize { prompt_tokens_max, completion_tokens_max } = size;
     Usage { prompt_tokens: prompt_tokens_max, cache_hit_tokens: None, completion_tokens: completion_tokens_max }
 }

@@ -1,7 +1,7 @@
 //! The clauses of an answer that names choices: where its meaning turns, and which of them deny.
 
 use super::undress;
-use crate::verify::text;
+use crate::text;
 
 /// Begin a clause that concludes.
 const CONCLUDING: &[&str] =

@@ -79,7 +79,7 @@ struct Fence {
 ///
 /// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last may end with
 /// the response. Lines lose the indentation of their fence.
-pub(in crate::verify) fn program_blocks(response: &str) -> Vec<String> {
+pub(crate) fn program_blocks(response: &str) -> Vec<String> {
     find(response).texts
 }
 

@@ -5,7 +5,7 @@
 //! are the tests'.
 
 /// The sources with their names, in order.
-pub(in crate::verify) const HARNESS: &[(&str, &str)] = &[
+pub(crate) const HARNESS: &[(&str, &str)] = &[
     ("reading", include_str!("harness/reading.py")),
     ("literals", include_str!("harness/literals.py")),
     ("wire", include_str!("harness/wire.py")),

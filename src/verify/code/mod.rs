@@ -71,13 +71,13 @@ use serde::Serialize;
 
 use super::TestsFault;
 use super::sandbox::{Incomplete, Job, Role, Sandbox, SandboxFault};
-use crate::domain::{UnverifiableCause, Verdict};
 pub(super) use blocks::program_blocks;
 #[cfg(target_os = "linux")]
 pub(super) use harness::HARNESS;
 use rule::Rule;
 use shape::{Call, Shape};
 use story::Story;
+use thinkloom_domain::{UnverifiableCause, Verdict};
 
 /// A response to a query of kind `code`, with what it is tested by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -140,7 +140,9 @@ impl CodeVerifier {
         };
         let payload = json(&Payload { tests: &tests, ..payload(case, &[], &[]) });
         let ran = sandbox.run(&Job { role: Role::Check, payload: &payload, stdin: &[] })?;
-        Ok(match Story::of_tests(ran).rule {
+        let story = Story::of_tests(ran);
+        as_fault(&story)?;
+        Ok(match story.rule {
             Rule::NoTests => Some(TestsFault::None),
             Rule::TestsUnusable => Some(TestsFault::Unusable),
             _ => None,
@@ -206,7 +208,17 @@ fn json(payload: &Payload<'_>) -> Vec<u8> {
 /// Runs a program with tests that are run in a process of their own.
 fn test(sandbox: &Sandbox, payload: &Payload<'_>) -> Result<Verdict, SandboxFault> {
     let ran = sandbox.run(&Job { role: Role::Tests, payload: &json(payload), stdin: &[] })?;
-    Ok(Story::of_tests(ran).verdict())
+    let story = Story::of_tests(ran);
+    as_fault(&story)?;
+    Ok(story.verdict())
+}
+
+/// Returns the machine's failure, if that is what a story tells: it is no verdict.
+fn as_fault(story: &Story) -> Result<(), SandboxFault> {
+    match story.machine.filter(|_| story.rule == Rule::SandboxFailed) {
+        Some(cause) => Err(SandboxFault::of("run a program")(std::io::Error::other(cause))),
+        None => Ok(()),
+    }
 }
 
 /// Runs a program once for each input, up to the first output that differs.
@@ -220,6 +232,7 @@ fn compare_streams(
     for (input, output) in pairs {
         let ran = sandbox.run(&Job { role: Role::Script, payload: &payload, stdin: input.as_bytes() })?;
         let mut story = Story::of_script(ran);
+        as_fault(&story)?;
         // Nothing has to prove the end of a script: what it has written is its answer, however it left.
         if matches!(story.rule, Rule::Finished | Rule::EarlyExit) {
             let is_equal = outputs::are_equal(&String::from_utf8_lossy(&story.stdout), output);

@@ -7,8 +7,8 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{CodeCase, CodeVerifier};
-use crate::domain::Verdict;
-use crate::verify::sandbox::SandboxFault;
+use crate::sandbox::SandboxFault;
+use thinkloom_domain::Verdict;
 
 /// Cases that wait for a worker, per worker.
 const WAITING_PER_WORKER: usize = 2;

@@ -1,6 +1,6 @@
 //! How running a response ended, by stable names.
 
-use crate::domain::stable_names;
+use thinkloom_domain::stable_names;
 
 /// What decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

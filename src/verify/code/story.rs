@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::rule::Rule;
-use crate::domain::{UnverifiableCause, Verdict, VerdictOutcome};
-use crate::verify::sandbox::{End, Ran};
+use crate::sandbox::{End, Ran};
+use thinkloom_domain::{UnverifiableCause, Verdict, VerdictOutcome};
 
 /// Longest name of an exception in a reason.
 const NAME_CHARS_MAX: usize = 64;
@@ -32,6 +32,8 @@ pub(super) struct Story {
     pub(super) rule: Rule,
     detail: Option<String>,
     pub(super) stdout: Vec<u8>,
+    /// What the machine did, if that is why it ended so: it says nothing of the program, and another run may.
+    pub(super) machine: Option<&'static str>,
 }
 
 impl Story {
@@ -40,6 +42,7 @@ impl Story {
         let messages = messages(&ran.messages);
         let chosen = messages.iter().find(|message| message.strategy.is_some()).cloned().unwrap_or_default();
         let last = messages.into_iter().next_back().unwrap_or_default();
+        let machine = machine_of(&ran);
         let (rule, detail) = match (ran.program, ran.tests) {
             (End::OutputLimit, _) => (Rule::OutputLimit, None),
             // Cut by the watch, both of them.
@@ -56,11 +59,11 @@ impl Story {
                 (Rule::SandboxFailed, None)
             }
         };
-        let rule = if is_own_fault(rule) && ran.disk_is_full { Rule::SandboxFailed } else { rule };
+        let (rule, machine) = without_room(rule, machine, &ran);
         if rule == Rule::SandboxFailed {
             tracing::warn!("the harness failed: {}", detail.as_deref().unwrap_or("the machine"));
         }
-        Self { strategy: chosen.strategy, program: chosen.program, rule, detail, stdout: ran.stdout }
+        Self { strategy: chosen.strategy, program: chosen.program, rule, detail, stdout: ran.stdout, machine }
     }
 
     /// Reads what a program left that has read its input.
@@ -68,6 +71,7 @@ impl Story {
         let mut messages = messages(&ran.messages).into_iter();
         let first = messages.next().unwrap_or_default();
         let last = if first.end.is_some() { first.clone() } else { messages.next_back().unwrap_or_default() };
+        let machine = machine_of(&ran);
         let (rule, detail) = match (ran.program, last.end.as_deref()) {
             // The harness ends before the program does, if at all.
             (End::Exited(0), Some(name)) if first.end.is_some() => {
@@ -86,8 +90,8 @@ impl Story {
             }
             (end, _) => gone(end),
         };
-        let rule = if is_own_fault(rule) && ran.disk_is_full { Rule::SandboxFailed } else { rule };
-        Self { strategy: first.strategy, program: first.program, rule, detail, stdout: ran.stdout }
+        let (rule, machine) = without_room(rule, machine, &ran);
+        Self { strategy: first.strategy, program: first.program, rule, detail, stdout: ran.stdout, machine }
     }
 
     /// Returns the verdict.
@@ -122,13 +126,41 @@ fn gone(end: End) -> (Rule, Option<String>) {
     }
 }
 
-/// Returns who has filled the disk: there is room for a program's own share, or the machine has none.
+/// Returns who has filled the disk. In one that others write to as well a program is ended before it has: others did, and may
+/// be gone by now.
 fn full_disk(ran: &Ran) -> Rule {
-    if ran.disk_is_full { Rule::SandboxFailed } else { Rule::OutputLimit }
+    if ran.disk_is_shared { Rule::SandboxFailed } else { Rule::OutputLimit }
 }
 
-fn is_own_fault(rule: Rule) -> bool {
-    !matches!(rule, Rule::TestsPassed | Rule::OutputsEqual | Rule::Finished | Rule::NoTests | Rule::TestsUnusable)
+/// Returns what the machine did to a job, if it ended one of its processes.
+fn machine_of(ran: &Ran) -> Option<&'static str> {
+    let is_killed = ran.program == End::Machine || ran.tests == Some(End::Machine);
+    is_killed.then_some("the machine ended it, or did not let it run")
+}
+
+/// Returns what ended a job, and what the machine did, on a disk that may have had no room.
+fn without_room(rule: Rule, machine: Option<&'static str>, ran: &Ran) -> (Rule, Option<&'static str>) {
+    let is_short = ran.disk_is_full && may_be_for_want_of_room(rule);
+    let rule = if is_short { Rule::SandboxFailed } else { rule };
+    let is_filled = rule == Rule::SandboxFailed && ran.disk_is_shared && machine.is_none() && was_full(ran);
+    (rule, machine.or(is_filled.then_some("the disk of temporary files is full")))
+}
+
+fn was_full(ran: &Ran) -> bool {
+    ran.disk_is_full || messages(&ran.messages).last().is_some_and(|last| last.end.as_deref() == Some("disk_full"))
+}
+
+/// Whether a verdict may be owed to a disk without room: not where a program took more than its own share.
+fn may_be_for_want_of_room(rule: Rule) -> bool {
+    !matches!(
+        rule,
+        Rule::TestsPassed
+            | Rule::OutputsEqual
+            | Rule::Finished
+            | Rule::NoTests
+            | Rule::TestsUnusable
+            | Rule::OutputLimit
+    )
 }
 
 /// Keeps what can be part of a name: the type of an exception is the response's own words.
@@ -141,4 +173,44 @@ fn signal_name(signal: i32) -> String {
         [(4, "SIGILL"), (6, "SIGABRT"), (7, "SIGBUS"), (8, "SIGFPE"), (9, "SIGKILL"), (11, "SIGSEGV"), (31, "SIGSYS")];
     let name = known.iter().find(|(number, _)| *number == signal).map(|(_, name)| (*name).to_owned());
     name.unwrap_or_else(|| format!("SIG{signal}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ran(program: End, tests: Option<End>, said: &str) -> Ran {
+        let messages = format!("{{\"strategy\":\"code_block\"}}\n{said}\n").into_bytes();
+        let (stdout, stderr) = (Vec::new(), Vec::new());
+        Ran { program, tests, stdout, stderr, messages, disk_is_full: false, disk_is_shared: true }
+    }
+
+    #[test]
+    fn a_disk_that_others_filled_and_a_kill_by_the_machine_are_no_verdict() {
+        let raised = "{\"end\":\"exception\",\"detail\":\"OSError\"}";
+        let full = "{\"end\":\"disk_full\"}";
+        let done = Some(End::Exited(0));
+        let story = |ran: Ran| {
+            let story = Story::of_tests(ran);
+            (story.rule, story.machine.is_some())
+        };
+        // Whoever filled it may be gone when somebody looks.
+        assert_eq!(story(ran(End::Stopped, done, full)), (Rule::SandboxFailed, true));
+        assert_eq!(story(Ran { disk_is_full: true, ..ran(End::Stopped, done, raised) }), (Rule::SandboxFailed, true));
+        assert_eq!(story(ran(End::Stopped, done, raised)), (Rule::Exception, false));
+        // In a disk of its own only the program itself can.
+        let own = Ran { disk_is_shared: false, ..ran(End::Stopped, done, full) };
+        assert_eq!(story(own), (Rule::OutputLimit, false));
+        // More than its share is its own fault, also where that was all there was.
+        let greedy = Ran { disk_is_full: true, ..ran(End::OutputLimit, Some(End::Stopped), "") };
+        assert_eq!(story(greedy), (Rule::OutputLimit, false));
+        // Killed from outside, or not let run: all of them, or one.
+        assert_eq!(story(ran(End::Machine, Some(End::Stopped), "")), (Rule::SandboxFailed, true));
+        assert_eq!(
+            story(ran(End::Machine, Some(End::Exited(GONE)), "{\"end\":\"gone\"}")),
+            (Rule::SandboxFailed, true)
+        );
+        let script = Story::of_script(ran(End::Exited(1), None, full));
+        assert_eq!((script.rule, script.machine.is_some()), (Rule::SandboxFailed, true));
+    }
 }

@@ -9,9 +9,9 @@ mod shapes_tests;
 mod travel_tests;
 mod trouble_tests;
 
-use crate::domain::VerdictOutcome;
-use crate::verify::sandbox::{Sandbox, SandboxOptions};
-use crate::verify::{CodeCase, CodeVerifier};
+use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::{CodeCase, CodeVerifier};
+use thinkloom_domain::VerdictOutcome;
 
 /// Returns a verifier with this much CPU time per program, in seconds.
 fn verifier(time_limit_s: u32) -> CodeVerifier {

@@ -1,7 +1,7 @@
 //! Characters that stand for a number, a raised or lowered digit, or a unit.
 
 /// Returns the plain digit or sign of a raised character.
-pub(in crate::verify) fn superscript(character: char) -> Option<char> {
+pub(crate) fn superscript(character: char) -> Option<char> {
     Some(match character {
         '\u{b2}' => '2',
         '\u{b3}' => '3',

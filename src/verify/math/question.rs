@@ -66,7 +66,7 @@ pub(super) fn read(question: &str) -> Asked {
     if question.is_empty() {
         return Asked::default();
     }
-    let text = crate::verify::characters::front(question, TEXT_BYTES_MAX).to_lowercase();
+    let text = crate::characters::front(question, TEXT_BYTES_MAX).to_lowercase();
     let base = ["base", "binary", "octal", "hexadecimal", "ternary"].iter().any(|word| text.contains(word));
     Asked { order: asks_order(&text), coordinates: asks_coordinates(&text), base }
 }

@@ -21,12 +21,7 @@ const ANSWER_DIGITS_MIN: u32 = 4;
 const ANSWER_SIGNIFICANT_MIN: usize = 4;
 
 /// Returns whether a longer decimal answer rounds to a decimal gold of at least three significant digits.
-pub(in crate::verify) fn rounds_to_gold(
-    gold: &RBig,
-    gold_places: Option<u32>,
-    answer: &RBig,
-    answer_places: Option<u32>,
-) -> bool {
+pub(crate) fn rounds_to_gold(gold: &RBig, gold_places: Option<u32>, answer: &RBig, answer_places: Option<u32>) -> bool {
     match (gold_places, answer_places) {
         (Some(places), Some(answer_places)) => {
             let is_whole = gold.is_int();
@@ -144,12 +139,7 @@ fn noise(value: &RBig, places: Option<u32>) -> Option<RBig> {
 }
 
 /// Returns whether two numbers are one but for the noise of a computer's decimal: `0.07200000000000001` and `0.072`.
-pub(in crate::verify) fn is_noise(
-    gold: &RBig,
-    gold_places: Option<u32>,
-    answer: &RBig,
-    answer_places: Option<u32>,
-) -> bool {
+pub(crate) fn is_noise(gold: &RBig, gold_places: Option<u32>, answer: &RBig, answer_places: Option<u32>) -> bool {
     let difference = gold - answer;
     let difference = if difference < RBig::ZERO { -difference } else { difference };
     let within = |bound: Option<RBig>| bound.is_some_and(|bound| difference <= bound);

@@ -24,7 +24,7 @@ const DROPPED: &[&str] = &[
 const SPACES: &[&str] = &["\\,", "\\;", "\\:", "\\quad", "\\qquad", "$", "\\(", "\\)", "\\[", "\\]", "~"];
 
 /// Returns whether two texts are the same but for layout, text wrappers, and the case of words.
-pub(in crate::verify) fn same_text(left: &str, right: &str) -> bool {
+pub(crate) fn same_text(left: &str, right: &str) -> bool {
     let (left, right) = (squash(left), squash(right));
     if left.is_empty() {
         return false;
@@ -33,7 +33,7 @@ pub(in crate::verify) fn same_text(left: &str, right: &str) -> bool {
 }
 
 /// Returns whether two formulas are written with the same signs in the same order, whatever their layout.
-pub(in crate::verify) fn same_typesetting(left: &str, right: &str) -> bool {
+pub(crate) fn same_typesetting(left: &str, right: &str) -> bool {
     let bare = |text: &str| -> String {
         let text = squash(text).replace("\\cdot", "*").replace("\\times", "*").replace("**", "^");
         text.chars().filter(|c| !matches!(c, '{' | '}' | '*' | '$')).collect()

@@ -7,7 +7,7 @@ use dashu_ratio::RBig;
 
 use super::Outcome;
 use super::expression::{Domain, Expression};
-use crate::verify::words;
+use crate::words;
 
 /// Phrases that say that there is no answer.
 const NOTHING: &[&str] = &[

@@ -16,7 +16,7 @@ use super::{Outcome, parser, shapes};
 const PARTS_MAX: usize = 64;
 
 /// Returns whether an answer that equals its gold leaves arithmetic to be done.
-pub(in crate::verify) fn leaves_work(gold: &str, answer: &str) -> bool {
+pub(crate) fn leaves_work(gold: &str, answer: &str) -> bool {
     let (Ok(gold), Ok(answer)) = (parser::parse(gold), parser::parse(answer)) else { return false };
     // Of a chain of equalities the last side counts.
     let last = shapes::last_side(answer.clone());
@@ -43,7 +43,7 @@ pub(in crate::verify) fn leaves_work(gold: &str, answer: &str) -> bool {
 }
 
 /// Returns whether an answer is a number in lowest form, a name, or a tuple of these.
-pub(in crate::verify) fn is_irreducible(answer: &str) -> bool {
+pub(crate) fn is_irreducible(answer: &str) -> bool {
     let Ok(tree) = parser::parse(answer) else { return false };
     let mut found = Vec::new();
     parts(&tree, &mut found);

@@ -10,7 +10,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::unit_table::{ANY_LENGTH, Entry, NAME_PREFIXES, NAMES, OTHERS, PREFIXES, SYMBOLS, TEMPERATURE};
-use crate::verify::words;
+use crate::words;
 
 /// Letters that are units when they stand behind a number and a space.
 const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "N", "J", "W", "V", "K", "C", "F", "A"];

@@ -36,7 +36,7 @@ const CAPABILITIES_MAX: c_ulong = 64;
 
 /// Where programs write their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::verify) enum Disk {
+pub(crate) enum Disk {
     /// A file system in memory of bounded size, which nobody else sees; whatever is deleted in it is gone.
     Private,
     /// A directory whose files are counted, and from which none can be taken.
@@ -99,6 +99,9 @@ impl Confinement {
 
     fn confine(&self, parent: u32) -> io::Result<()> {
         self.keep_only_inherited()?;
+        // An ignored signal stays ignored in what is executed; this program ignores it.
+        // SAFETY: a raw call without pointers that changes this process's own action.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
         if let Some(mounts) = &self.mounts {
             mounts.mount()?;
         }

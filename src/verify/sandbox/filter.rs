@@ -1,177 +1,22 @@
 //! The seccomp filters: what a program may not ask of the kernel.
 //!
-//! What is named here is refused with `EPERM`; all else goes, since interpreters and libraries differ in what they call.
-//! Calls that are newer than this list are answered with `ENOSYS`, as an older kernel would, and so are calls of another
-//! numbering (x32). A foreign architecture kills the process.
+//! A list says what goes (`calls`). What another list names is refused with `EPERM`; all else is answered with `ENOSYS`, as a
+//! kernel would that lacks it: calls that are newer than the lists, calls of another numbering (x32), and whatever no program
+//! needs. Of requests to files and devices, and of commands to descriptors, a list says what goes as well. A foreign
+//! architecture kills the process.
 //!
 //! `execve` is not refused: the filter is on before the interpreter is executed, and a filter cannot count. Landlock
 //! allows to execute the interpreter alone, and a program that does so is the same process under the same layers.
 
 use std::collections::BTreeMap;
 
-use super::confine::Disk;
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// The newest system call that this list was written with (`mseal`); numbers from 424 on are the same on all machines.
-const NEWEST: u32 = 462;
-
-/// A call that `libc` does not name for every machine.
-const FCHMODAT2: c_long = 452;
-
-/// The same.
-#[cfg(target_arch = "x86_64")]
-const IO_PGETEVENTS: c_long = 333;
-#[cfg(not(target_arch = "x86_64"))]
-const IO_PGETEVENTS: c_long = 292;
-
-/// System calls that are always refused.
-const REFUSED: &[c_long] = &[
-    // Networks.
-    libc::SYS_socket,
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    // Other processes.
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_tgkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_process_mrelease,
-    libc::SYS_kcmp,
-    libc::SYS_migrate_pages,
-    libc::SYS_move_pages,
-    libc::SYS_setpriority,
-    libc::SYS_ioprio_set,
-    libc::SYS_sched_setscheduler,
-    libc::SYS_sched_setparam,
-    libc::SYS_sched_setattr,
-    // Leaving the process group, or the name spaces.
-    libc::SYS_setsid,
-    libc::SYS_setpgid,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    // What landlock does not rule: owners, modes, times, attributes and the length of files.
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    FCHMODAT2,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_utimensat,
-    libc::SYS_truncate,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    libc::SYS_removexattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
-    // Things that outlive a process, or memory that its limit does not count.
-    libc::SYS_shmget,
-    libc::SYS_shmat,
-    libc::SYS_shmctl,
-    libc::SYS_semget,
-    libc::SYS_semop,
-    libc::SYS_semctl,
-    libc::SYS_semtimedop,
-    libc::SYS_msgget,
-    libc::SYS_msgsnd,
-    libc::SYS_msgrcv,
-    libc::SYS_msgctl,
-    libc::SYS_mq_open,
-    libc::SYS_mq_unlink,
-    libc::SYS_mq_notify,
-    libc::SYS_memfd_create,
-    libc::SYS_memfd_secret,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-    // File systems.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_fanotify_init,
-    libc::SYS_fanotify_mark,
-    libc::SYS_inotify_init1,
-    libc::SYS_inotify_add_watch,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_quotactl,
-    libc::SYS_acct,
-    // Large surfaces of the kernel that no answer needs.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_io_setup,
-    libc::SYS_io_destroy,
-    libc::SYS_io_submit,
-    libc::SYS_io_cancel,
-    libc::SYS_io_getevents,
-    IO_PGETEVENTS,
-    // A signal of its choice to itself, at any time: what kills a program has to be told apart.
-    libc::SYS_timer_create,
-    libc::SYS_userfaultfd,
-    libc::SYS_personality,
-    libc::SYS_syslog,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_reboot,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_adjtimex,
-    libc::SYS_clock_adjtime,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_vhangup,
-];
-
-/// More of them, where the machine has them.
-#[cfg(target_arch = "x86_64")]
-const REFUSED_HERE: &[c_long] = &[
-    libc::SYS_fork,
-    libc::SYS_vfork,
-    libc::SYS_chmod,
-    libc::SYS_chown,
-    libc::SYS_lchown,
-    libc::SYS_utime,
-    libc::SYS_utimes,
-    libc::SYS_futimesat,
-    libc::SYS_inotify_init,
-    libc::SYS_kexec_file_load,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
-    libc::SYS_modify_ldt,
-];
-#[cfg(not(target_arch = "x86_64"))]
-const REFUSED_HERE: &[c_long] = &[];
+use super::calls::{ALLOWED, ALLOWED_HERE, REFUSED, REFUSED_HERE};
+use super::confine::Disk;
 
 /// A comparison of one argument of a system call.
 struct When {
@@ -212,18 +57,13 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
         // The kernel kills this process with its parent.
         (libc::SYS_prctl, When::equal(0, libc::PR_SET_PDEATHSIG as u64)),
     ];
-    // A file's owner gets a signal when it becomes readable: another way to send one. Leases make others wait.
-    for command in [
-        libc::F_SETOWN,
-        15,   /* F_SETOWN_EX */
-        10,   /* F_SETSIG */
-        1024, /* F_SETLEASE */
-        1026, /* F_NOTIFY */
-    ] {
-        rules.push((libc::SYS_fcntl, When::equal(1, command as u64)));
+    // A thread in a name space of its own.
+    for space in NAME_SPACES {
+        rules.push((libc::SYS_clone, When::masked(0, *space as u64, *space as u64)));
     }
-    for &request in REFUSED_REQUESTS {
-        rules.push((libc::SYS_ioctl, When::equal(1, request)));
+    // Programs for the kernel to run on what a socket brings.
+    for option in [libc::SO_ATTACH_FILTER, libc::SO_ATTACH_BPF, 51, 52] {
+        rules.push((libc::SYS_setsockopt, When::equal(2, option as u64)));
     }
     if disk == Disk::Shared {
         // Files that no directory shows.
@@ -238,6 +78,10 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
         }
     }
     let mut rules: Vec<(c_long, Vec<When>)> = rules.into_iter().map(|(call, when)| (call, vec![when])).collect();
+    // All but these: what can be asked of files, devices and descriptors grows with every kernel.
+    let other_than = |values: &[u64]| values.iter().map(|&value| When::differs(1, value)).collect();
+    rules.push((libc::SYS_fcntl, other_than(COMMANDS)));
+    rules.push((libc::SYS_ioctl, other_than(REQUESTS)));
     // The limit of CPU time decides a verdict: a program does not set it. Other limits of its own go.
     rules.push((libc::SYS_prlimit64, vec![When::equal(1, RLIMIT_CPU), When::differs(2, 0)]));
     rules
@@ -247,22 +91,23 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
 const O_TMPFILE_BIT: u64 = 0o20_000_000;
 /// The kernel's number of the limit of CPU time.
 const RLIMIT_CPU: u64 = 0;
-/// Requests to devices and files: FIOSETOWN, SIOCSPGRP; typing into a terminal: TIOCSTI, TIOCLINUX; flags of inodes, which
-/// would outlive the program: FS_IOC_SETFLAGS in both sizes, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION in both sizes,
-/// FS_IOC_ENABLE_VERITY, FS_IOC_SET_ENCRYPTION_POLICY.
-const REFUSED_REQUESTS: &[u64] = &[
-    0x8901,
-    0x8902,
-    0x5412,
-    0x541c,
-    0x4008_6602,
-    0x4004_6602,
-    0x401c_5820,
-    0x4008_7602,
-    0x4004_7602,
-    0x4080_6685,
-    0x800c_6613,
+/// Name spaces that `clone` can make.
+const NAME_SPACES: &[libc::c_int] = &[
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
 ];
+/// Commands of `fcntl`: descriptors, their flags, and locks of files (F_DUPFD to F_SETLKW, F_OFD_GETLK to F_OFD_SETLKW,
+/// F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS). Not among them: whom a file sends signals (F_SETOWN, F_SETSIG, F_NOTIFY),
+/// leases, which make others wait (F_SETLEASE), and sizes of pipes, which are memory of all (F_SETPIPE_SZ).
+const COMMANDS: &[u64] = &[0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034];
+/// Requests of `ioctl`: whether it is a terminal (TCGETS, TCGETS2, TIOCGWINSZ, TIOCGPGRP), what can be read (FIONREAD), and
+/// flags of descriptors (FIONBIO, FIONCLEX, FIOCLEX).
+const REQUESTS: &[u64] = &[0x5401, 0x802c_542a, 0x5413, 0x540f, 0x541b, 0x5421, 0x5450, 0x5451];
 
 /// Returns the programs, to be installed one by one in this order.
 ///
@@ -282,28 +127,29 @@ pub(super) fn programs(disk: Disk) -> Result<Vec<BpfProgram>, String> {
         rules.entry(call).or_default().push(rule);
     }
     rules.extend(REFUSED.iter().chain(REFUSED_HERE).map(|&call| (call, Vec::new())));
-    // The flags of these stand in memory, where a filter cannot look: libraries fall back on the calls above.
-    let absent = [libc::SYS_clone3, libc::SYS_openat2].map(|call| (call, Vec::new()));
-    let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| {
-        let action = SeccompAction::Errno(u32::try_from(errno).unwrap_or_default());
-        let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch);
+    let whole = |calls: &[c_long]| -> BTreeMap<i64, Vec<SeccompRule>> {
+        calls.iter().map(|&call| (call, Vec::new())).collect()
+    };
+    // Without a directory's files in sight, room that no write has filled would not be counted; libraries write then.
+    let unsupported = if disk == Disk::Shared { whole(&[libc::SYS_fallocate]) } else { BTreeMap::new() };
+    let errno = |number: i32| SeccompAction::Errno(u32::try_from(number).unwrap_or_default());
+    let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, then: SeccompAction| {
+        let filter = SeccompFilter::new(rules, otherwise, then, arch);
         filter.and_then(BpfProgram::try_from).map_err(|error| error.to_string())
     };
-    Ok(vec![compile(rules, libc::EPERM)?, compile(absent.into_iter().collect(), libc::ENOSYS)?, newer_calls()])
-}
-
-/// Returns the program that answers `ENOSYS` to every call above [`NEWEST`].
-fn newer_calls() -> BpfProgram {
-    const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-    const JUMP_IF_GREATER: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
-    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    let enosys = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOSYS).unwrap_or_default();
-    vec![
-        sock_filter { code: LOAD_NUMBER, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_GREATER, jt: 0, jf: 1, k: NEWEST },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: enosys },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
-    ]
+    // Of several answers of one kind that of the latest filter counts: a call that is refused exists, so that it stands in
+    // the last one as well. `clone3` and `openat2` are not there, for their flags stand in memory, where a filter cannot
+    // look: libraries fall back on other calls.
+    let mut known = whole(ALLOWED);
+    known.extend(whole(ALLOWED_HERE));
+    known.extend(whole(REFUSED));
+    known.extend(whole(REFUSED_HERE));
+    let mut programs = vec![compile(rules, SeccompAction::Allow, errno(libc::EPERM))?];
+    if !unsupported.is_empty() {
+        programs.push(compile(unsupported, SeccompAction::Allow, errno(libc::EOPNOTSUPP))?);
+    }
+    programs.push(compile(known, errno(libc::ENOSYS), SeccompAction::Allow)?);
+    Ok(programs)
 }
 
 #[cfg(test)]
@@ -314,12 +160,16 @@ mod tests {
     fn the_filters_compile_and_no_call_is_both_refused_and_refused_sometimes() {
         for disk in [Disk::Private, Disk::Shared] {
             let programs = programs(disk).unwrap();
-            assert_eq!(programs.len(), 3);
+            assert_eq!(programs.len(), if disk == Disk::Private { 2 } else { 3 });
             // The kernel takes no more instructions.
             assert!(programs.iter().all(|program| program.len() < 4096));
             for (call, _) in refused_when(disk) {
                 assert!(!REFUSED.contains(&call) && !REFUSED_HERE.contains(&call), "{call}");
+                assert!(ALLOWED.contains(&call) || ALLOWED_HERE.contains(&call), "{call} is unknown");
             }
+        }
+        for call in REFUSED.iter().chain(REFUSED_HERE) {
+            assert!(!ALLOWED.contains(call) && !ALLOWED_HERE.contains(call), "{call}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -13,8 +13,8 @@ const FLAGS: &[&str] = &["-s", "-B"];
 pub(super) const PROGRAM_FLAGS: &[&str] = &["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"];
 /// Oldest version that the driver runs on.
 const VERSION_MIN: (u32, u32) = (3, 8);
-/// How long it may take to introduce itself.
-const INTRODUCTION_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked at while it introduces itself: a minute and more. While the machine stands still nobody looks.
+const LOOKS_MAX: usize = 12_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Prints what the interpreter is and which files it uses. Packages of the user and paths that lie elsewhere than the
@@ -77,10 +77,11 @@ impl Interpreter {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-        let started = Instant::now();
+        let mut looks = 0;
         // What it prints is smaller than a pipe.
         while child.try_wait().map_err(|error| error.to_string())?.is_none() {
-            if started.elapsed() > INTRODUCTION_MAX {
+            looks += 1;
+            if looks > LOOKS_MAX {
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(format!("{name} does not answer"));

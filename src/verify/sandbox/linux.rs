@@ -1,5 +1,6 @@
 //! The sandbox on Linux: opened once, proven by a program that tries to get out, then used by any number of threads.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::calls::PROBED_CALLS;
 use super::confine::Disk;
 use super::interpreter::Interpreter;
 use super::rules::{self, Rules};
@@ -16,7 +18,7 @@ use super::scratch::ScratchRoot;
 use super::watch::{self, Bounds, Streams};
 use super::zygote::{Setting, Zygote, memory_file};
 use super::{Incomplete, Job, Layer, LayerCheck, Ran, Role, SandboxFault, SandboxOptions, WALL_EXTRA_S};
-use crate::verify::code::HARNESS;
+use crate::code::HARNESS;
 
 /// The program that tries to get out.
 const ESCAPE: &str = include_str!("escape.py");
@@ -164,7 +166,7 @@ impl Sandbox {
 
     /// Opens a sandbox whose programs write to this kind of disk.
     #[cfg(test)]
-    pub(in crate::verify) fn open_on(options: &SandboxOptions, disk: Disk) -> io::Result<Self> {
+    pub(crate) fn open_on(options: &SandboxOptions, disk: Disk) -> io::Result<Self> {
         let interpreter = Interpreter::find(&options.python).map_err(io::Error::other)?;
         let wanted = Wanted { landlock: rules::version().ok(), seccomp: true };
         Self::on_disk(options, &interpreter, wanted, disk)
@@ -172,7 +174,7 @@ impl Sandbox {
 
     /// Returns the process groups of the interpreters that nobody uses.
     #[cfg(test)]
-    pub(in crate::verify) fn groups(&self) -> Vec<u32> {
+    pub(crate) fn groups(&self) -> Vec<u32> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Zygote::pid).collect()
     }
 
@@ -208,7 +210,8 @@ impl Sandbox {
             landlock: Vec<String>,
             seccomp: Vec<String>,
         }
-        let payload = serde_json::json!({ "source": ESCAPE }).to_string();
+        let calls: BTreeMap<&str, i64> = PROBED_CALLS.iter().copied().collect();
+        let payload = serde_json::json!({ "source": ESCAPE, "calls": calls }).to_string();
         let job = Job { role: Role::Probe, payload: payload.as_bytes(), stdin: &[] };
         let ran = match self.run(&job) {
             Ok(ran) => ran,
@@ -225,7 +228,7 @@ impl Sandbox {
     }
 
     /// Runs one job to its end. Blocks for as long as that takes.
-    pub(in crate::verify) fn run(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
+    pub(crate) fn run(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let is_used = waiting.is_some();
         let ran = match waiting {

@@ -13,16 +13,18 @@
 //!   capabilities, death with the interpreter, which dies with the thread that started it;
 //! - **landlock**: files are readable as far as the interpreter needs them, writable in the job's own empty directory
 //!   (files only, no directories, links or devices), and out of reach otherwise; TCP is refused where the kernel has that;
-//! - **seccomp**: no sockets, no new processes, no signals to others, no tracing, no change of owners, modes, times or flags of
-//!   files, no leases, no asynchronous requests, no change of the limit of CPU time.
+//! - **seccomp**: a list of calls, requests and commands that go. Not on it: sockets, new processes, signals to others, tracing,
+//!   change of owners, modes, times or flags of files, leases, asynchronous requests, memory that is no process's, change of
+//!   the limit of CPU time.
 //!
 //! Besides, the environment is empty, and whatever a program left is killed and removed.
 //!
 //! # Disk
 //! Where name spaces of mounts are allowed (to root, or to users in a name space of their own), the directory is a file
 //! system in memory of 64 MiB and 1,000 files, seen by nobody else: what is deleted in it is gone, whether it has a name or not.
-//! Elsewhere its files are counted every 20 ms against the same bounds; so that none hides, `O_TMPFILE` is refused, and files
-//! can be neither deleted nor renamed (`EACCES`).
+//! Elsewhere its files are counted every 20 ms against the same bounds; so that none hides, `O_TMPFILE` is refused, room cannot
+//! be taken without being written, and files can be neither deleted nor renamed (`EACCES`). Whoever meets a full disk there is
+//! not at fault.
 //!
 //! # Time
 //! The kernel ends a process that has used its CPU time. The wall clock ends a job in which nothing has run for long
@@ -36,6 +38,8 @@
 //! What it does not hold back: reading names, sizes and times of files (`stat`), attacks on the kernel or the CPU, and
 //! what a program does to its own interpreter.
 
+#[cfg(target_os = "linux")]
+mod calls;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
@@ -56,7 +60,7 @@ mod watch;
 mod zygote;
 
 #[cfg(all(test, target_os = "linux"))]
-pub(in crate::verify) use confine::Disk;
+pub(crate) use confine::Disk;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
@@ -229,6 +233,8 @@ pub(super) struct Ran {
     pub(super) messages: Vec<u8>,
     /// Whether the disk that programs write to has no room left, whoever took it.
     pub(super) disk_is_full: bool,
+    /// Whether others write to that disk too: a program's own share ends before the disk does.
+    pub(super) disk_is_shared: bool,
 }
 
 /// A failure of the machine, not of the program.

@@ -19,6 +19,8 @@ const LEFTOVERS_MAX: usize = 64;
 pub(super) const BYTES_MAX: u64 = 64 << 20;
 /// Bytes that a disk has at least that is not full.
 const ROOM_MIN: u64 = 1 << 20;
+/// What `st_blocks` counts in.
+const BLOCK_BYTES: u64 = 512;
 pub(super) const FILES_MAX: usize = 1000;
 
 /// The directory of a sandbox; removed when dropped.
@@ -73,7 +75,8 @@ impl Scratch {
         let (mut files, mut bytes) = (0, 0);
         for entry in entries.flatten() {
             files += 1;
-            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+            // What it is long, or what it takes: room can be taken beyond the end.
+            bytes += entry.metadata().map_or(0, |found| found.len().max(found.blocks().saturating_mul(BLOCK_BYTES)));
             if files > FILES_MAX || bytes > BYTES_MAX {
                 return true;
             }

@@ -113,6 +113,12 @@ enum Outcome {
     Cut(End),
 }
 
+/// What was seen of the disk while a job ran.
+#[derive(Debug, Default)]
+struct DiskSeen {
+    was_full: bool,
+}
+
 /// Waits for the end of a job, or makes it. Returns what it left, and whether the interpreter can go on.
 ///
 /// # Errors
@@ -120,7 +126,8 @@ enum Outcome {
 pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io::Result<(Ran, bool)> {
     let Streams { stdout, stderr, messages } = streams;
     let mut streams = [Stream::new(stdout)?, Stream::new(stderr)?, Stream::new(messages)?];
-    let followed = follow(zygote, &mut streams, bounds);
+    let mut disk = DiskSeen::default();
+    let followed = follow(zygote, &mut streams, bounds, &mut disk);
     let is_over = matches!(followed, Ok(Outcome::Reported(_)));
     if !is_over {
         zygote.kill();
@@ -129,7 +136,15 @@ pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io
     drain(&mut streams, bounds)?;
     let is_overfull = is_over_output(&streams, bounds);
     let [stdout, stderr, messages] = streams.map(|stream| stream.read);
-    let mut ran = Ran { program: End::Stopped, tests: None, stdout, stderr, messages, disk_is_full: false };
+    let mut ran = Ran {
+        program: End::Stopped,
+        tests: None,
+        stdout,
+        stderr,
+        messages,
+        disk_is_full: false,
+        disk_is_shared: false,
+    };
     match outcome {
         Outcome::Cut(end) => {
             ran.program = end;
@@ -145,8 +160,9 @@ pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io
             }
         }
     }
-    // In a disk of its own there is room, or the program has used it.
-    ran.disk_is_full = bounds.disk == Disk::Shared && zygote.scratch().is_full();
+    // In a disk of its own there is room, or the program has used it. Whoever took it elsewhere may be gone by now.
+    ran.disk_is_shared = bounds.disk == Disk::Shared;
+    ran.disk_is_full = ran.disk_is_shared && (disk.was_full || zygote.scratch().is_full());
     Ok((ran, is_over))
 }
 
@@ -175,7 +191,7 @@ fn drain(streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<()> {
 }
 
 /// Reads until the job has ended or has to be ended.
-fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<Outcome> {
+fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds, disk: &mut DiskSeen) -> io::Result<Outcome> {
     let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the interpreter ended");
     let (started, mut looked_at) = (Instant::now(), Instant::now());
     let mut clock: Option<IdleClock> = None;
@@ -202,8 +218,11 @@ fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds) -> io::Res
             if started.elapsed() > bounds.wall {
                 return Ok(Outcome::Cut(End::Machine));
             }
-            if bounds.disk == Disk::Shared && zygote.scratch().is_overfull() {
-                return Ok(Outcome::Cut(End::OutputLimit));
+            if bounds.disk == Disk::Shared {
+                if zygote.scratch().is_overfull() {
+                    return Ok(Outcome::Cut(End::OutputLimit));
+                }
+                disk.was_full |= zygote.scratch().is_full();
             }
         }
     }

@@ -159,7 +159,7 @@ def run_script(names):
 
 def run_probe(names):
     payload = payload_of(4)
-    exec(compile(payload["source"], "<probe>", "exec"), {"__name__": "__main__", "channel": 3})
+    exec(compile(payload["source"], "<probe>", "exec"), dict(payload, __name__="__main__", channel=3))
 
 
 def spawn(names, confinement, wanted, run, others):

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -25,8 +25,10 @@ use super::rules::Rules;
 use super::scratch::Scratch;
 
 const SOURCE: &str = include_str!("zygote.py");
-/// How long an interpreter may take to start, on a machine that is busy.
-const START_MAX: Duration = Duration::from_secs(60);
+/// How often an interpreter is looked at that starts, on a machine that is busy. Looks and not a clock: while the machine
+/// stands still neither goes on.
+const START_LOOKS_MAX: usize = 600;
+const START_LOOK: Duration = Duration::from_millis(100);
 /// Longest message of an interpreter.
 const MESSAGE_BYTES_MAX: usize = 1 << 12;
 /// The whole environment of a program: the order of sets does not change from run to run, and numeric libraries do not
@@ -119,9 +121,8 @@ impl Zygote {
     }
 
     fn await_ready(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        while started.elapsed() < START_MAX {
-            if is_readable(self.control.as_fd(), Duration::from_millis(100))? {
+        for _ in 0..START_LOOKS_MAX {
+            if is_readable(self.control.as_fd(), START_LOOK)? {
                 return match self.message()? {
                     Some(_) => Ok(()),
                     None => Err(self.last_words()),

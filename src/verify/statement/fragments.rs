@@ -3,20 +3,20 @@
 //! A piece of mathematics is as long as its signs carry it: `2\sqrt3`, `4\pi^9`, `x = 5`, `-1013 ln 2026`, `(3, 7)`, `75k`. A number
 //! inside a word (`K9`) or an ordinal (`3rd`) is none. One pass; brackets are matched within a bounded sentence.
 
-use crate::verify::math;
+use crate::math;
 
 /// A part of a sentence: a kind, and where it stands in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::verify) struct Piece {
-    pub(in crate::verify) kind: Kind,
+pub(crate) struct Piece {
+    pub(crate) kind: Kind,
     /// Where the content begins and ends, delimiters left out.
-    pub(in crate::verify) start: usize,
-    pub(in crate::verify) end: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// What a part of a sentence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::verify) enum Kind {
+pub(crate) enum Kind {
     /// A word, an identifier, or a name of a variable.
     Word,
     /// A sign of punctuation.

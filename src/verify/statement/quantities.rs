@@ -2,7 +2,7 @@
 
 use super::fragments::{Kind, Piece};
 use super::{Sentence, lexicon};
-use crate::verify::math;
+use crate::math;
 
 /// A quantity in its clause.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use super::fragments::Kind;
 use super::quantities::{is_circumstance, is_denied};
 use super::{Sentence, Stated};
-use crate::verify::words;
+use crate::words;
 
 impl Sentence<'_> {
     /// A number in words, where no digits stand.

@@ -3,6 +3,7 @@
 mod hub_server;
 mod process;
 mod read;
+mod scripted_server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use tempfile::TempDir;
 
 pub use crate::mock::Mock;
 pub use hub_server::{Fault, HubServer, sha256, small_hash};
-pub use process::{Outcome, Running, program, until};
+pub use process::{Outcome, Running, program, program_at, until};
 pub use read::{Ledger, data_hashes, files_below, hash_of, rows};
+pub use scripted_server::{Said, ScriptedServer};
 
 /// Returns the repository's root.
 pub fn root() -> &'static Path {
@@ -35,6 +37,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("sampling.think_off_tokens_max", "16"),
     ("select.random_mode_rate", "0.0"),
     ("judge.backend", "\"none\""),
+    // Servers that are away are not waited for longer.
+    ("judge.patience_s", "5"),
+    ("policy.patience_s", "5"),
     ("output.queries_per_shard", "5"),
 ];
 

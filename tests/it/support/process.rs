@@ -1,5 +1,6 @@
 //! The binary under test, run to its end or in the background.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,12 @@ const FOREIGN_VARIABLES: &[&str] = &[
 /// Returns a command of the binary, in an environment without the caller's keys, log level, proxies and models.
 /// Nothing listens where it takes the Hub to be.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thinkloom"));
+    program_at(Path::new(env!("CARGO_BIN_EXE_thinkloom")))
+}
+
+/// Returns the same for a copy of the binary.
+pub fn program_at(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for name in FOREIGN_VARIABLES {
         command.env_remove(name);
     }
@@ -93,6 +99,11 @@ impl Running {
 
     fn child(&mut self) -> &mut Child {
         self.child.as_mut().expect("it is taken only when it ends")
+    }
+
+    /// Returns the process's number.
+    pub fn id(&mut self) -> u32 {
+        self.child().id()
     }
 
     /// Returns the exit status if the process has ended.

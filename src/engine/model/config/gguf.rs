@@ -1,9 +1,12 @@
 //! The decoder's shape from a GGUF file's metadata, as llama.cpp reads it.
 
-use super::rope::YarnRule;
-use super::{Heads, LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
-use crate::engine::error::EngineError;
-use crate::engine::weights::{GgufFile, PartRules, Presence};
+use super::rope::{YarnRule, check_factor, check_theta};
+use super::{
+    CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, Heads, LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling,
+    VOCABULARY_MAX, WIDTH_MAX, check_epsilon, shown_name,
+};
+use crate::error::EngineError;
+use crate::weights::{GgufFile, PartRules, Presence};
 
 /// Tensor with a divisor for each rotary frequency.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
@@ -47,12 +50,16 @@ impl Metadata<'_> {
         format!("{}.{name}", self.architecture)
     }
 
-    fn size(&self, name: &str) -> Result<usize, EngineError> {
-        self.file.size(&self.key(name))
+    fn size(&self, name: &str, max: usize) -> Result<usize, EngineError> {
+        self.file.size(&self.key(name), max)
     }
 
-    fn optional_size(&self, name: &str) -> Result<Option<usize>, EngineError> {
-        if self.file.value(&self.key(name)).is_some() { self.size(name).map(Some) } else { Ok(None) }
+    fn optional_size(&self, name: &str, max: usize) -> Result<Option<usize>, EngineError> {
+        if self.file.value(&self.key(name)).is_some() { self.size(name, max).map(Some) } else { Ok(None) }
+    }
+
+    fn malformed(&self, name: &str, detail: &str) -> EngineError {
+        self.file.malformed(format!("metadata key {} {detail}", self.key(name)))
     }
 
     fn float(&self, name: &str) -> Result<Option<f32>, EngineError> {
@@ -93,6 +100,20 @@ impl Metadata<'_> {
         }
     }
 
+    fn epsilon(&self) -> Result<f32, EngineError> {
+        let name = "attention.layer_norm_rms_epsilon";
+        check_epsilon(self.float(name)?.unwrap_or(1e-5)).map_err(|detail| self.malformed(name, &detail))
+    }
+
+    /// Reads the rotary embedding; the context is that of the metadata.
+    fn rope(&self, layout: RopeLayout, head_dim: usize, context: usize) -> Result<RopeConfig, EngineError> {
+        let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
+        check_theta(f64::from(theta)).map_err(|detail| self.malformed("rope.freq_base", &detail))?;
+        let rope = RopeConfig { theta, layout, scaling: self.scaling(theta, head_dim, context)? };
+        rope.check(head_dim).map_err(|detail| self.file.malformed(detail))?;
+        Ok(rope)
+    }
+
     /// Reads how frequencies are stretched; the context is that of the metadata.
     fn scaling(&self, theta: f32, head_dim: usize, context: usize) -> Result<RopeScaling, EngineError> {
         let factor = match self.float("rope.scaling.factor")? {
@@ -101,9 +122,7 @@ impl Metadata<'_> {
         };
         // Zero means one, and no type means linear, as in llama.cpp.
         let factor = if factor == 0.0 { 1.0 } else { factor };
-        if !factor.is_finite() || factor < 0.0 {
-            return Err(self.file.malformed(format!("metadata key {} is {factor}", self.key("rope.scaling.factor"))));
-        }
+        check_factor(f64::from(factor)).map_err(|detail| self.malformed("rope.scaling.factor", &detail))?;
         let kind = self.file.string(&self.key("rope.scaling.type"))?.unwrap_or("linear");
         let factors = match self.file.has_tensor(ROPE_FACTORS) {
             true => Some(self.file.vector(ROPE_FACTORS, head_dim / 2)?),
@@ -118,12 +137,16 @@ impl Metadata<'_> {
                 Ok(RopeScaling::Factors(factors.into_iter().map(|own| own * factor).collect()))
             }
             ("yarn", None) if self.architecture != "mistral3" => {
+                let original = self.optional_size("rope.scaling.original_context_length", CONTEXT_MAX)?;
+                let beta = |name: &str, usual: f32| {
+                    let beta = f64::from(self.float(name)?.unwrap_or(usual));
+                    check_factor(beta).map_err(|detail| self.malformed(name, &detail))
+                };
                 let rule = YarnRule {
                     factor: f64::from(factor),
-                    original_context: self.optional_size("rope.scaling.original_context_length")?.unwrap_or(context)
-                        as f64,
-                    beta_fast: f64::from(self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0)),
-                    beta_slow: f64::from(self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0)),
+                    original_context: original.unwrap_or(context) as f64,
+                    beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
+                    beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
                     magnitude: None,
                     rounds_ends: true,
                 };
@@ -170,13 +193,14 @@ impl ModelConfig {
             }
         };
         let metadata = Metadata { file, architecture };
-        let hidden = metadata.size("embedding_length")?;
-        let heads = metadata.size("attention.head_count")?;
-        let kv_heads = metadata.optional_size("attention.head_count_kv")?.unwrap_or(heads);
-        let stated = Heads { heads, kv_heads, head_dim: metadata.optional_size("attention.key_length")? };
+        let hidden = metadata.size("embedding_length", WIDTH_MAX)?;
+        let heads = metadata.size("attention.head_count", HEADS_MAX)?;
+        let kv_heads = metadata.optional_size("attention.head_count_kv", HEADS_MAX)?.unwrap_or(heads);
+        let stated = metadata.optional_size("attention.key_length", HEAD_DIM_MAX)?;
+        let stated = Heads { heads, kv_heads, head_dim: stated };
         let head_dim = stated.head_dim(hidden).map_err(|detail| file.malformed(detail))?;
         for name in ["attention.value_length", "rope.dimension_count"] {
-            match metadata.optional_size(name)? {
+            match metadata.optional_size(name, HEAD_DIM_MAX)? {
                 Some(width) if width != head_dim => {
                     return Err(
                         metadata.unsupported(name, &format!("is {width}; supported: the head width, {head_dim}"))
@@ -187,27 +211,32 @@ impl ModelConfig {
         }
         metadata.refuse_foreign_keys(head_dim)?;
         let vocabulary = match file.shape("token_embd.weight") {
-            Some([vocabulary, _]) => *vocabulary,
+            Some([vocabulary, _]) if *vocabulary <= VOCABULARY_MAX => *vocabulary,
+            Some([vocabulary, _]) => {
+                let detail =
+                    format!("tensor token_embd.weight has {vocabulary} rows; at most {VOCABULARY_MAX} are read");
+                return Err(file.malformed(detail));
+            }
             _ => return Err(file.malformed("tensor token_embd.weight is missing or no matrix".to_owned())),
         };
-        let context = metadata.size("context_length")?;
-        let theta = metadata.float("rope.freq_base")?.unwrap_or(10_000.0);
+        let context = metadata.size("context_length", CONTEXT_MAX)?;
         let window = metadata.window(context)?;
         let uses_rope =
             |layer: usize| architecture != "smollm3" || !(layer + 1).is_multiple_of(SMOLLM3_NO_ROPE_INTERVAL);
-        let layers = (0..metadata.size("block_count")?).map(|layer| LayerKind { uses_rope: uses_rope(layer), window });
+        let layers = metadata.size("block_count", file.layers_max())?;
+        let layers = (0..layers).map(|layer| LayerKind { uses_rope: uses_rope(layer), window });
         let config = Self {
-            name: file.string("general.name")?.unwrap_or(architecture).to_owned(),
+            name: shown_name(file.string("general.name")?.unwrap_or(architecture)),
             architecture: architecture.to_owned(),
             hidden,
-            ffn: metadata.size("feed_forward_length")?,
+            ffn: metadata.size("feed_forward_length", WIDTH_MAX)?,
             heads,
             kv_heads,
             head_dim,
             vocabulary,
             context,
-            epsilon: metadata.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
-            rope: RopeConfig { theta, layout, scaling: metadata.scaling(theta, head_dim, context)? },
+            epsilon: metadata.epsilon()?,
+            rope: metadata.rope(layout, head_dim, context)?,
             layers: layers.collect(),
         };
         file.check_parts(&config, part_rules(architecture))?;

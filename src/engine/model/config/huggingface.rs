@@ -1,9 +1,12 @@
 //! The decoder's shape from a Hugging Face directory's `config.json`, as transformers reads it.
 
-use super::rope::{Llama3Rule, YarnRule};
-use super::{Heads, LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling};
-use crate::engine::error::EngineError;
-use crate::engine::weights::{JsonObject, ModelDirectory, Part, PartRules, Presence};
+use super::rope::{Llama3Rule, YarnRule, check_factor, check_theta};
+use super::{
+    CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, Heads, LayerKind, ModelConfig, RopeConfig, RopeLayout, RopeScaling,
+    VOCABULARY_MAX, WIDTH_MAX, check_epsilon, shown_name,
+};
+use crate::error::EngineError;
+use crate::weights::{JsonObject, ModelDirectory, Part, PartRules, Presence};
 
 /// Model classes that are run.
 const SUPPORTED: &str = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM";
@@ -55,27 +58,29 @@ impl ModelConfig {
         let json = directory.config();
         let class = class(json)?;
         refuse_foreign_keys(json)?;
-        let hidden = json.size("hidden_size")?;
-        let heads = json.size("num_attention_heads")?;
-        let kv_heads = json.optional_size("num_key_value_heads")?.unwrap_or(heads);
-        let stated = Heads { heads, kv_heads, head_dim: json.optional_size("head_dim")? };
+        let hidden = json.size("hidden_size", WIDTH_MAX)?;
+        let heads = json.size("num_attention_heads", HEADS_MAX)?;
+        let kv_heads = json.optional_size("num_key_value_heads", HEADS_MAX)?.unwrap_or(heads);
+        let stated = Heads { heads, kv_heads, head_dim: json.optional_size("head_dim", HEAD_DIM_MAX)? };
         let head_dim = stated.head_dim(hidden).map_err(|detail| directory.malformed(detail))?;
-        let vocabulary = json.size("vocab_size")?;
-        let positions = json.size("max_position_embeddings")?;
+        let vocabulary = json.size("vocab_size", VOCABULARY_MAX)?;
+        let positions = json.size("max_position_embeddings", CONTEXT_MAX)?;
         let (rope, context) = rope(json, class, head_dim, positions)?;
+        rope.check(head_dim).map_err(|detail| json.malformed(&detail, "rope_scaling"))?;
         let config = Self {
             name: name_of(directory, class),
             architecture: class.architecture().to_owned(),
             hidden,
-            ffn: json.size("intermediate_size")?,
+            ffn: json.size("intermediate_size", WIDTH_MAX)?,
             heads,
             kv_heads,
             head_dim,
             vocabulary,
             context,
-            epsilon: json.float("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            epsilon: check_epsilon(json.float("rms_norm_eps")?.unwrap_or(1e-6) as f32)
+                .map_err(|detail| json.malformed(&detail, "rms_norm_eps"))?,
             rope,
-            layers: layers(json, class, json.size("num_hidden_layers")?, context)?,
+            layers: layers(json, class, json.size("num_hidden_layers", directory.layers_max())?, context)?,
         };
         match directory.shape(Part::Embedding) {
             Some([rows, width]) if (*rows, *width) != (vocabulary, hidden) => {
@@ -92,7 +97,7 @@ impl ModelConfig {
 fn name_of(directory: &ModelDirectory, class: Class) -> String {
     // An absolute path has a name where `.` has none.
     let path = std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_owned());
-    path.file_name().map_or_else(|| class.architecture().to_owned(), |name| name.to_string_lossy().into_owned())
+    path.file_name().map_or_else(|| class.architecture().to_owned(), |name| shown_name(&name.to_string_lossy()))
 }
 
 fn class(json: &JsonObject) -> Result<Class, EngineError> {
@@ -141,6 +146,7 @@ fn rope(
         Some(theta) => theta,
         None => json.float("rope_theta")?.unwrap_or(class.default_theta()),
     };
+    let theta = check_theta(theta).map_err(|detail| json.malformed(&detail, "rope_theta"))?;
     let config = |scaling| RopeConfig { theta: theta as f32, layout: RopeLayout::HalfSplit, scaling };
     let Some(object) = object else { return Ok((config(RopeScaling::None), positions)) };
     if let Some(layer_kind) = object.keys().find(|key| key.ends_with("_attention")) {
@@ -163,7 +169,8 @@ fn rope(
                 factor: factor()?,
                 low_frequency_factor: positive(&object, "low_freq_factor")?,
                 high_frequency_factor: positive(&object, "high_freq_factor")?,
-                original_context: positive(&object, "original_max_position_embeddings")?,
+                original_context: original_context(&object)?
+                    .ok_or_else(|| object.malformed("is missing", "original_max_position_embeddings"))?,
             };
             if rule.high_frequency_factor <= rule.low_frequency_factor {
                 return Err(object.malformed("is not above low_freq_factor", "high_freq_factor"));
@@ -173,6 +180,9 @@ fn rope(
         "yarn" => {
             let rule = yarn(&object, positions)?;
             let widened = (rule.original_context * rule.factor).round() as usize;
+            if widened > CONTEXT_MAX {
+                return Err(object.malformed(&format!("widens the context to {widened} positions"), "factor"));
+            }
             Ok((config(rule.scaling(theta, head_dim)), positions.max(widened)))
         }
         other => {
@@ -183,19 +193,25 @@ fn rope(
 }
 
 fn positive(object: &JsonObject, key: &str) -> Result<f64, EngineError> {
+    let number = object.float(key)?.ok_or_else(|| object.malformed("is missing", key))?;
+    check_factor(number).map_err(|detail| object.malformed(&detail, key))
+}
+
+/// Returns the positions before stretching, if they are stated; models have whole numbers, some of them as floats.
+fn original_context(object: &JsonObject) -> Result<Option<f64>, EngineError> {
+    let key = "original_max_position_embeddings";
     match object.float(key)? {
-        Some(number) if number > 0.0 => Ok(number),
-        Some(number) => Err(object.malformed(&format!("is {number}"), key)),
-        None => Err(object.malformed("is missing", key)),
+        Some(number) if !(1.0..=CONTEXT_MAX as f64).contains(&number) => {
+            Err(object.malformed(&format!("is {number}; it must be from 1 to {CONTEXT_MAX}"), key))
+        }
+        other => Ok(other),
     }
 }
 
 fn yarn(object: &JsonObject, positions: usize) -> Result<YarnRule, EngineError> {
-    let original_context = object.float("original_max_position_embeddings")?.unwrap_or(positions as f64);
-    let factor = match object.float("factor")? {
-        Some(_) => positive(object, "factor")?,
-        None => positions as f64 / original_context,
-    };
+    let original_context = original_context(object)?.unwrap_or(positions as f64);
+    let optional = |key: &str| if object.get(key).is_some() { positive(object, key).map(Some) } else { Ok(None) };
+    let factor = optional("factor")?.unwrap_or(positions as f64 / original_context);
     let log_scale = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let magnitude = match (object.float("attention_factor")?, object.float("mscale")?, object.float("mscale_all_dim")?)
     {
@@ -206,8 +222,8 @@ fn yarn(object: &JsonObject, positions: usize) -> Result<YarnRule, EngineError> 
     Ok(YarnRule {
         factor,
         original_context,
-        beta_fast: object.float("beta_fast")?.unwrap_or(32.0),
-        beta_slow: object.float("beta_slow")?.unwrap_or(1.0),
+        beta_fast: optional("beta_fast")?.unwrap_or(32.0),
+        beta_slow: optional("beta_slow")?.unwrap_or(1.0),
         magnitude,
         rounds_ends: object.boolean("truncate")?.unwrap_or(true),
     })
@@ -217,7 +233,7 @@ fn layers(json: &JsonObject, class: Class, count: usize, context: usize) -> Resu
     let rotated = rotated_layers(json, class, count)?;
     // Mistral has no switch: a window that is named is used.
     let is_used = class == Class::Mistral || json.boolean("use_sliding_window")?.unwrap_or(false);
-    let window = match json.optional_size("sliding_window")? {
+    let window = match json.optional_size("sliding_window", usize::MAX)? {
         // transformers' own default, where the key is not even there with a null.
         None if !json.has("sliding_window") && class != Class::SmolLm3 => Some(4096),
         window => window,
@@ -259,7 +275,7 @@ fn rotated_layers(json: &JsonObject, class: Class, count: usize) -> Result<Vec<b
         Some(flags) if flags.len() >= count => Ok(flags.into_iter().take(count).map(|flag| flag != 0).collect()),
         Some(flags) => Err(json.malformed(&format!("names {} layers of {count}", flags.len()), "no_rope_layers")),
         None => {
-            let interval = json.optional_size("no_rope_layer_interval")?.unwrap_or(4);
+            let interval = json.optional_size("no_rope_layer_interval", usize::MAX)?.unwrap_or(4);
             Ok((1..=count).map(|layer| !layer.is_multiple_of(interval)).collect())
         }
     }

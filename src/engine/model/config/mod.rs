@@ -6,7 +6,22 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+use crate::error::shown;
+
 pub use rope::{RopeConfig, RopeLayout, RopeScaling};
+
+/// Widths of the residual stream and of the feed-forward part; models have up to 65,536.
+const WIDTH_MAX: usize = 1 << 22;
+/// Heads of a layer; models have up to 128.
+const HEADS_MAX: usize = 1 << 16;
+/// Width of a head; models have up to 256.
+const HEAD_DIM_MAX: usize = 1 << 14;
+/// Tokens; models have up to 262,208.
+const VOCABULARY_MAX: usize = 1 << 24;
+/// Positions; models state up to ten million.
+const CONTEXT_MAX: usize = 1 << 28;
+/// Characters of a model's name that are kept.
+const NAME_CHARS_MAX: usize = 200;
 
 /// Shapes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +83,17 @@ impl Heads {
         };
         if width.is_multiple_of(2) { Ok(width) } else { Err(format!("a head width of {width} is odd")) }
     }
+}
+
+/// Returns a name out of a file as it can be shown.
+fn shown_name(name: &str) -> String {
+    shown(name).chars().take(NAME_CHARS_MAX).collect()
+}
+
+/// Checks the epsilon of norms, which keeps a vector of zeros from being divided by its length; an error text if it does not.
+fn check_epsilon(epsilon: f32) -> Result<f32, String> {
+    let is_sane = epsilon > 0.0 && epsilon <= 0.1;
+    if is_sane { Ok(epsilon) } else { Err(format!("is {epsilon}; it must be above 0 and at most 0.1")) }
 }
 
 impl ModelConfig {

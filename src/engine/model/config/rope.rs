@@ -41,7 +41,38 @@ pub enum RopeScaling {
     },
 }
 
+/// Bases of frequencies; models have from 10,000 to 500 million.
+const THETA_MAX: f64 = 1e15;
+/// By how much positions may be stretched; models have up to 128.
+const FACTOR_MAX: f64 = 1e6;
+
+/// Checks a base; an error text if no frequencies follow from it.
+pub fn check_theta(theta: f64) -> Result<f64, String> {
+    let is_sane = theta > 1.0 && theta <= THETA_MAX;
+    if is_sane { Ok(theta) } else { Err(format!("is {theta}; it must be above 1 and at most {THETA_MAX:e}")) }
+}
+
+/// Checks a number that stretches positions, or that counts or divides something on the way; an error text if it does not.
+pub fn check_factor(factor: f64) -> Result<f64, String> {
+    let is_sane = (1.0 / FACTOR_MAX..=FACTOR_MAX).contains(&factor);
+    let range = format!("it must be from {:e} to {FACTOR_MAX:e}", 1.0 / FACTOR_MAX);
+    if is_sane { Ok(factor) } else { Err(format!("is {factor}; {range}")) }
+}
+
 impl RopeConfig {
+    /// Checks that every frequency, and the factor on cosine and sine, came out as a number; an error text if not.
+    pub fn check(&self, head_dim: usize) -> Result<(), String> {
+        let (frequencies, magnitude) = self.inverse_frequencies(head_dim);
+        let is_sane = |number: &f32| number.is_finite() && *number >= 0.0;
+        if frequencies.len() != head_dim / 2 || !frequencies.iter().all(is_sane) {
+            return Err("the rotary frequencies that follow from its numbers are none".to_owned());
+        }
+        if !magnitude.is_finite() || magnitude <= 0.0 {
+            return Err(format!("the factor on rotary cosines that follows from its numbers is {magnitude}"));
+        }
+        Ok(())
+    }
+
     /// Returns `theta^(-2 i / d)` of each rotary pair after scaling, `[head_dim / 2]`, and the factor on cosine and
     /// sine.
     #[must_use]

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::rope::{Llama3Rule, YarnRule};
 use super::*;
-use crate::engine::testing::{Family, Format, RandomModel, random_model};
-use crate::engine::weights::Weights;
+use crate::testing::{Family, Format, RandomModel, random_model};
+use crate::weights::Weights;
 
 fn config(path: &Path) -> Result<ModelConfig, String> {
     Weights::open(path).and_then(|weights| weights.config()).map_err(|error| error.to_string())
@@ -240,6 +240,98 @@ fn a_gguf_file_of_another_kind_of_decoder_is_refused_by_key() {
     let window = gguf_with_key(Family::Qwen2, "qwen2.attention.sliding_window", Value::U32(8));
     assert_refused(window, "key qwen2.attention.sliding_window is 8, and nothing says which layers it is for");
     assert!(gguf_with_key(Family::Qwen2, "qwen2.attention.sliding_window", Value::U32(512)).is_ok());
+}
+
+#[test]
+fn numbers_of_a_gguf_file_beyond_any_models_are_refused_by_key() {
+    let refused = |key: &str, value: Value, expected: &str| {
+        assert_refused(gguf_with_key(Family::Llama, key, value), expected);
+    };
+    let layers = "it must be from 1 to 21";
+    for count in [10_000_000_000, u64::MAX, 22, 0] {
+        refused("llama.block_count", Value::U64(count), &format!("llama.block_count is {count}; {layers}"));
+    }
+    refused("llama.block_count", Value::I64(-1), "key llama.block_count is no unsigned integer");
+    for key in ["attention.head_count", "attention.head_count_kv", "embedding_length", "feed_forward_length"] {
+        refused(&format!("llama.{key}"), Value::U64(0), &format!("llama.{key} is 0; it must be from 1 to"));
+        refused(&format!("llama.{key}"), Value::U64(1 << 40), &format!("llama.{key} is 1099511627776; it must"));
+    }
+    for length in [0, 1 << 40, u64::MAX] {
+        refused("llama.context_length", Value::U64(length), &format!("llama.context_length is {length}; it must"));
+        refused("llama.attention.key_length", Value::U64(length), &format!("key_length is {length}; it must"));
+    }
+    for theta in [0.0, -1.0, 1.0, f32::NAN, f32::INFINITY, f32::MAX] {
+        refused("llama.rope.freq_base", Value::F32(theta), "key llama.rope.freq_base is ");
+    }
+    for epsilon in [0.0, -1e-5, f32::NAN, f32::INFINITY, 1.0] {
+        refused("llama.attention.layer_norm_rms_epsilon", Value::F32(epsilon), "layer_norm_rms_epsilon is ");
+    }
+    for factor in [-1.0, f32::NAN, f32::INFINITY, 1e-30, 1e30] {
+        refused("llama.rope.scaling.factor", Value::F32(factor), "key llama.rope.scaling.factor is ");
+    }
+    refused("general.name", Value::U32(1), "metadata key general.name is no string");
+    let long = gguf_with_key(Family::Llama, "general.name", Value::String("\u{1b}[31m".repeat(10_000))).unwrap();
+    assert!(long.name.chars().count() == 200 && !long.name.contains('\u{1b}'), "{:?}", long.name);
+    let scaled = gguf_with(Family::Qwen2, |metadata, _| {
+        metadata.push(("qwen2.rope.scaling.type".to_owned(), Value::String("yarn".to_owned())));
+        metadata.push(("qwen2.attention.key_length".to_owned(), Value::U64(1 << 40)));
+    });
+    assert_refused(scaled, "key qwen2.attention.key_length is 1099511627776; it must be from 1 to 16384");
+    let zero = gguf_with(Family::Llama3, |_, tensors| {
+        let zeros = candle_core::Tensor::zeros(8, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        let zeros = QTensor::quantize(&zeros, candle_core::quantized::GgmlDType::F32).unwrap();
+        tensors.insert("rope_freqs.weight".to_owned(), zeros);
+    });
+    assert_refused(zero, "the rotary frequencies that follow from its numbers are none");
+}
+
+#[test]
+fn numbers_of_a_config_beyond_any_models_are_refused_by_key() {
+    let refused = |family: Family, key: &str, value: serde_json::Value, expected: &str| {
+        let mut changes = json!({});
+        changes[key] = value;
+        assert_refused(directory_with(family, changes), expected);
+    };
+    for count in [10_000_000_000, u64::MAX, 0] {
+        let expected = format!("key num_hidden_layers is {count}; it must be from 1 to 21");
+        refused(Family::Llama, "num_hidden_layers", json!(count), &expected);
+    }
+    for key in
+        ["hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size", "intermediate_size"]
+    {
+        for number in [0, 1_u64 << 40, u64::MAX] {
+            for family in [Family::Llama, Family::Llama3] {
+                refused(family, key, json!(number), &format!("key {key} is {number}; it must be from 1 to"));
+            }
+        }
+        for odd in [json!(-4), json!(64.5), json!("64"), json!([64]), json!(true)] {
+            refused(Family::Llama, key, odd, &format!("key {key} is no unsigned integer"));
+        }
+    }
+    for theta in [json!(0), json!(-1.0), json!(1.0), json!(1e300)] {
+        refused(Family::Llama, "rope_theta", theta, "key rope_theta is ");
+    }
+    for epsilon in [json!(0), json!(-1.0), json!(1e-300), json!(2)] {
+        refused(Family::Llama, "rms_norm_eps", epsilon, "key rms_norm_eps is ");
+    }
+    let scaling = |kind: &str, key: &str, value: serde_json::Value| {
+        let mut scaling = json!({ "rope_type": kind, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64, "beta_fast": 32.0, "beta_slow": 1.0 });
+        scaling[key] = value;
+        directory_with(Family::Llama, json!({ "rope_scaling": scaling }))
+    };
+    for kind in ["llama3", "yarn"] {
+        for number in [json!(0), json!(-1), json!(1e-300), json!(1e300)] {
+            for key in ["factor", "original_max_position_embeddings"] {
+                assert_refused(scaling(kind, key, number.clone()), &format!("key rope_scaling.{key} is "));
+            }
+        }
+    }
+    assert_refused(scaling("yarn", "beta_fast", json!(0)), "key rope_scaling.beta_fast is 0");
+    assert_refused(scaling("yarn", "attention_factor", json!(-1)), "the factor on rotary cosines that follows");
+    let wide = json!({ "rope_type": "yarn", "factor": 1e6, "original_max_position_embeddings": 1 << 20 });
+    assert_refused(directory_with(Family::Llama, json!({ "rope_scaling": wide })), "factor widens the context to");
+    assert!(scaling("yarn", "factor", json!(2)).is_ok());
 }
 
 #[test]

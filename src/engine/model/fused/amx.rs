@@ -81,7 +81,8 @@ mod imp {
         rows: [u8; 16],
     }
 
-    /// Shapes all eight tiles of this thread as 16 rows of 64 bytes, once.
+    /// Shapes all eight tiles of this thread as 16 rows of 64 bytes, once. The shapes are state of the thread that no
+    /// compiled code touches and the system keeps; only code that uses tiles changes it, and there is none but this here.
     fn configure_tiles() {
         thread_local! {
             static IS_CONFIGURED: Cell<bool> = const { Cell::new(false) };
@@ -155,24 +156,27 @@ mod imp {
 
     impl Chunk {
         /// # Safety
-        /// 32 rows of activations and sums, and `count` tiles per panel, are behind the pointers; tiles are configured.
+        /// 32 rows of activations and sums, and `count` tiles per panel (at least one), are behind the pointers; tiles are
+        /// configured.
         unsafe fn two_tiles(&self) {
             let x_bytes = self.stride * 2;
-            // SAFETY: as the caller promises; the sums' rows are 128 bytes apart.
+            // SAFETY: as the caller promises; the sums' rows are 128 bytes apart. The tiles' contents live within this block
+            // alone, which declares all that it changes.
             unsafe {
-                if self.is_first {
-                    asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack));
-                } else {
-                    asm!(
-                        "tileloadd tmm0, [{sums} + {sum_bytes}*1]",
-                        "tileloadd tmm1, [{sums} + {sum_bytes}*1 + 64]",
-                        "tileloadd tmm2, [{sums} + {sum_bytes}*1 + 2048]",
-                        "tileloadd tmm3, [{sums} + {sum_bytes}*1 + 2112]",
-                        sums = in(reg) self.sums, sum_bytes = in(reg) 4 * UNIT_WIDTH, options(nostack),
-                    );
-                }
                 asm!(
+                    "test {is_first:e}, {is_first:e}",
+                    "jz 2f",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "jmp 3f",
                     "2:",
+                    "tileloadd tmm0, [{sums} + {sum_bytes}*1]",
+                    "tileloadd tmm1, [{sums} + {sum_bytes}*1 + 64]",
+                    "tileloadd tmm2, [{sums} + {sum_bytes}*1 + 2048]",
+                    "tileloadd tmm3, [{sums} + {sum_bytes}*1 + 2112]",
+                    "3:",
                     "tileloadd tmm4, [{x0} + {x_bytes}*1]",
                     "tileloadd tmm6, [{w0} + {tile_bytes}*1]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
@@ -186,11 +190,12 @@ mod imp {
                     "add {w0}, 1024",
                     "add {w1}, 1024",
                     "dec {count}",
-                    "jnz 2b",
+                    "jnz 3b",
                     "tilestored [{sums} + {sum_bytes}*1], tmm0",
                     "tilestored [{sums} + {sum_bytes}*1 + 64], tmm1",
                     "tilestored [{sums} + {sum_bytes}*1 + 2048], tmm2",
                     "tilestored [{sums} + {sum_bytes}*1 + 2112], tmm3",
+                    is_first = in(reg) u32::from(self.is_first),
                     x0 = inout(reg) self.x => _,
                     x1 = inout(reg) self.x.add(TILE_ROWS * self.stride) => _,
                     w0 = inout(reg) self.weights[0] => _,
@@ -200,6 +205,8 @@ mod imp {
                     tile_bytes = in(reg) 64_usize,
                     sum_bytes = in(reg) 4 * UNIT_WIDTH,
                     sums = in(reg) self.sums,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
                 );
             }
@@ -209,19 +216,18 @@ mod imp {
         /// As [`Self::two_tiles`], with 16 rows.
         unsafe fn one_tile(&self) {
             let x_bytes = self.stride * 2;
-            // SAFETY: as the caller promises; the sums' rows are 128 bytes apart.
+            // SAFETY: as in `two_tiles`.
             unsafe {
-                if self.is_first {
-                    asm!("tilezero tmm0", "tilezero tmm1", options(nostack));
-                } else {
-                    asm!(
-                        "tileloadd tmm0, [{sums} + {sum_bytes}*1]",
-                        "tileloadd tmm1, [{sums} + {sum_bytes}*1 + 64]",
-                        sums = in(reg) self.sums, sum_bytes = in(reg) 4 * UNIT_WIDTH, options(nostack),
-                    );
-                }
                 asm!(
+                    "test {is_first:e}, {is_first:e}",
+                    "jz 2f",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "jmp 3f",
                     "2:",
+                    "tileloadd tmm0, [{sums} + {sum_bytes}*1]",
+                    "tileloadd tmm1, [{sums} + {sum_bytes}*1 + 64]",
+                    "3:",
                     "tileloadd tmm4, [{x0} + {x_bytes}*1]",
                     "tileloadd tmm6, [{w0} + {tile_bytes}*1]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
@@ -231,9 +237,10 @@ mod imp {
                     "add {w0}, 1024",
                     "add {w1}, 1024",
                     "dec {count}",
-                    "jnz 2b",
+                    "jnz 3b",
                     "tilestored [{sums} + {sum_bytes}*1], tmm0",
                     "tilestored [{sums} + {sum_bytes}*1 + 64], tmm1",
+                    is_first = in(reg) u32::from(self.is_first),
                     x0 = inout(reg) self.x => _,
                     w0 = inout(reg) self.weights[0] => _,
                     w1 = inout(reg) self.weights[1] => _,
@@ -242,6 +249,7 @@ mod imp {
                     tile_bytes = in(reg) 64_usize,
                     sum_bytes = in(reg) 4 * UNIT_WIDTH,
                     sums = in(reg) self.sums,
+                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
                 );
             }

@@ -9,7 +9,7 @@ use pulp::Simd;
 use super::kernels::Kernels;
 use super::kv_store::HeadBlock;
 use super::math::{LANES, exp};
-use crate::engine::model::{BLOCK_TOKENS, KvType};
+use crate::model::{BLOCK_TOKENS, KvType};
 
 /// What masked positions score: low enough that their weight is exactly zero.
 const MASKED: f32 = -1e30;

@@ -11,11 +11,16 @@ const ALIGNMENT: usize = 64;
 /// in every step, and with small pages the address translation alone costs a tenth of it.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// The alignment up to which the allocator gives zeros without writing them.
+const CALLOC_ALIGNMENT: usize = 8;
+
 /// A fixed number of plain numbers, zero at first, aligned to a cache line. Memory that was never written costs no
 /// physical memory.
 ///
 /// Threads share it without locks; who reads and writes what, and when, is the caller's promise (see the methods).
 pub struct SharedBuffer<T: Number> {
+    /// What was allocated; `start` lies in it.
+    base: NonNull<u8>,
     start: NonNull<T>,
     length: usize,
 }
@@ -36,9 +41,15 @@ impl<T: Number> SharedBuffer<T> {
     pub fn try_new(length: usize) -> Option<Self> {
         let layout = Self::layout(length)?;
         // SAFETY: the layout's size is not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        advise_huge_pages(start, layout.size());
-        Some(Self { start: start.cast::<T>(), length })
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        if layout.align() == ALIGNMENT {
+            return Some(Self { base, start: base.cast::<T>(), length });
+        }
+        let offset = base.align_offset(HUGE_PAGE);
+        // SAFETY: the layout has room for a huge page more than the numbers take, and the offset is smaller than one.
+        let start = unsafe { base.add(offset) };
+        advise_huge_pages(start, layout.size() - HUGE_PAGE);
+        Some(Self { base, start: start.cast::<T>(), length })
     }
 
     /// Allocates `length` zeros, and ends the program if there is no memory, as `Vec` does.
@@ -49,7 +60,12 @@ impl<T: Number> SharedBuffer<T> {
 
     fn layout(length: usize) -> Option<Layout> {
         let layout = Layout::array::<T>(length.max(1)).ok()?;
-        layout.align_to(if layout.size() < HUGE_PAGE { ALIGNMENT } else { HUGE_PAGE }).ok()
+        if layout.size() < HUGE_PAGE {
+            return layout.align_to(ALIGNMENT).ok();
+        }
+        // Aligned by hand: the allocator writes zeros into all of what it has to align itself, and would take all the
+        // memory of keys and values at the start.
+        Layout::from_size_align(layout.size().checked_add(HUGE_PAGE)?, CALLOC_ALIGNMENT).ok()
     }
 
     /// Returns how many numbers there are.
@@ -101,7 +117,7 @@ impl<T: Number> Drop for SharedBuffer<T> {
     fn drop(&mut self) {
         if let Some(layout) = Self::layout(self.length) {
             // SAFETY: allocated in `try_new` with this layout.
-            unsafe { dealloc(self.start.as_ptr().cast::<u8>(), layout) };
+            unsafe { dealloc(self.base.as_ptr(), layout) };
         }
     }
 }
@@ -122,5 +138,21 @@ mod tests {
         assert!(std::panic::catch_unwind(|| unsafe { buffer.read(99..101) }.len()).is_err());
         assert!(SharedBuffer::<f32>::try_new(usize::MAX / 2).is_none());
         assert_eq!(SharedBuffer::<u16>::new(0).len(), 0);
+        let mut large = SharedBuffer::<f32>::new((3 * HUGE_PAGE) / 4 + 1);
+        assert_eq!(large.as_mut_slice().as_ptr() as usize % HUGE_PAGE, 0);
+        large.as_mut_slice().fill(1.0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_that_is_not_written_is_not_taken() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+            status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        };
+        let before = resident();
+        let buffer = SharedBuffer::<f32>::try_new(1 << 30).unwrap();
+        assert!(resident() < before + (1 << 30), "4 GiB were asked for and not written");
+        assert_eq!(buffer.len(), 1 << 30);
     }
 }

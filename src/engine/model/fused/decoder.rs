@@ -4,8 +4,8 @@ use super::super::{LayerKind, ModelConfig, RopeLayout};
 use super::expand::expand_f32;
 use super::math::{rotate_half_split, rotate_interleaved};
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH};
-use crate::engine::error::EngineError;
-use crate::engine::weights::{LayerPart, Part, Weights};
+use crate::error::EngineError;
+use crate::weights::{LayerPart, Part, Weights};
 
 /// One layer.
 pub struct Layer {

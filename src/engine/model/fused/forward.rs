@@ -3,9 +3,10 @@
 //! Within a phase, chunks write disjoint parts of the buffers and read only what earlier phases wrote; that is what
 //! every `SAFETY` comment here stands on.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::super::{BLOCK_TOKENS, Draw, ModelConfig, Picked, Row, StepInput};
+use super::super::{BLOCK_TOKENS, Draw, ModelConfig, PickFault, PickResult, Picked, Row, StepInput};
 use super::attention::{Attention, attend};
 use super::buffer::SharedBuffer;
 use super::decoder::{Decoder, Layer};
@@ -13,9 +14,11 @@ use super::kernels::{Activations, Kernels, ProductScratch};
 use super::kv_store::{HeadBlock, KvStore};
 use super::math;
 use super::matrix::{Matrix, PANEL_WIDTH, UNIT_WIDTH};
-use super::team::Job;
-use crate::engine::kv::BlockId;
-use crate::engine::sampler;
+use super::team::{Job, Team};
+use crate::caught::caught;
+use crate::model::BlockId;
+use crate::model::Nameless;
+use crate::sampler;
 
 /// Most rows of a chunk in the phases that work row by row.
 const ROWS_PER_CHUNK_MAX: usize = 8;
@@ -96,6 +99,14 @@ enum Half {
     FeedForward,
 }
 
+/// How tokens are picked in a step.
+pub struct Draws {
+    /// One for each row that wants a token.
+    pub draws: Vec<Draw>,
+    /// What is never picked.
+    pub nameless: Arc<Nameless>,
+}
+
 /// One step under way.
 pub struct Region {
     decoder: Arc<Decoder>,
@@ -103,10 +114,20 @@ pub struct Region {
     store: Arc<KvStore>,
     input: StepInput,
     draws: Vec<Draw>,
+    nameless: Arc<Nameless>,
     /// Indices of the rows that want logits.
     wanting: Vec<usize>,
     phases: Vec<Phase>,
     rows_per_chunk: usize,
+    /// What no token could be picked for, by index among the wanting rows.
+    faults: Mutex<Vec<(usize, PickFault)>>,
+}
+
+/// A step that is over: its results, which nobody writes as long as this lives.
+pub struct Over<'a> {
+    region: Arc<Region>,
+    /// No other step can begin meanwhile.
+    team: PhantomData<&'a mut Team<Scratch>>,
 }
 
 impl Region {
@@ -114,7 +135,7 @@ impl Region {
     pub fn new(
         (decoder, buffers, store): (Arc<Decoder>, Arc<Buffers>, Arc<KvStore>),
         input: StepInput,
-        draws: Vec<Draw>,
+        Draws { draws, nameless }: Draws,
         threads: usize,
     ) -> Self {
         let wanting: Vec<usize> =
@@ -139,28 +160,22 @@ impl Region {
             phases.push(Phase::Pick);
         }
         let rows_per_chunk = input.rows.len().div_ceil(2 * threads).clamp(1, ROWS_PER_CHUNK_MAX);
-        Self { decoder, buffers, store, input, draws, wanting, phases, rows_per_chunk }
+        let faults = Mutex::default();
+        Self { decoder, buffers, store, input, draws, nameless, wanting, phases, rows_per_chunk, faults }
     }
 
-    /// Returns the step as a job for a team of `threads`.
-    pub fn into_job(self: Arc<Self>, threads: usize) -> Job<Scratch> {
-        let chunks: Vec<usize> = self.phases.iter().map(|phase| self.chunks(*phase)).collect();
-        Job::new(threads, chunks, move |phase, chunk, scratch| self.run(self.phases[phase], chunk, scratch))
-    }
-
-    /// Returns the picked tokens, once the step is over.
-    pub fn picked(&self) -> Vec<Picked> {
-        // SAFETY: the step is over.
-        let numbers = unsafe { self.buffers.picked.read(0..2 * self.draws.len()) };
-        let picked = |pair: &[u32; 2]| Picked { token: pair[0], log_probability: f32::from_bits(pair[1]) };
-        numbers.as_chunks::<2>().0.iter().map(picked).collect()
-    }
-
-    /// Returns the logits, `[wanting rows, vocabulary]`, once the step is over.
-    #[cfg(test)]
-    pub fn logits(&self) -> Vec<f32> {
-        // SAFETY: the step is over.
-        unsafe { self.buffers.logits.read(0..self.wanting.len() * self.decoder.config.vocabulary) }.to_vec()
+    /// Runs the step to its end. Panics if a chunk of it does.
+    ///
+    /// # Safety
+    /// From now until the result is dropped, nobody else runs a step over these buffers and this store.
+    pub unsafe fn run_on(self, team: &mut Team<Scratch>) -> Over<'_> {
+        let region = Arc::new(self);
+        let chunks: Vec<usize> = region.phases.iter().map(|phase| region.chunks(*phase)).collect();
+        let own = Arc::clone(&region);
+        team.run(Job::new(team.size(), chunks, move |phase, chunk, scratch| {
+            own.run(own.phases[phase], chunk, scratch)
+        }));
+        Over { region, team: PhantomData }
     }
 
     fn chunks(&self, phase: Phase) -> usize {
@@ -345,13 +360,47 @@ impl Region {
 
     fn pick(&self, index: usize, scratch: &mut sampler::Scratch) {
         let vocabulary = self.decoder.config.vocabulary;
-        // SAFETY: this phase only reads the logits.
-        let logits = unsafe { self.buffers.logits.read(index * vocabulary..(index + 1) * vocabulary) };
         let Some(draw) = self.draws.get(index) else { return };
-        let picked = sampler::pick_with(scratch, logits, draw);
+        // SAFETY: in this phase nobody looks at this row but this chunk.
+        let logits = unsafe { self.buffers.logits.write(index * vocabulary..(index + 1) * vocabulary) };
+        let logits = self.nameless.masked(logits);
+        // A panic here is this row's alone.
+        let picked = caught(|| sampler::pick_with(scratch, logits, draw)).map_err(PickFault::Panicked);
+        let picked = match picked.and_then(|picked| picked) {
+            Ok(picked) => picked,
+            Err(fault) => {
+                self.faults.lock().unwrap_or_else(PoisonError::into_inner).push((index, fault));
+                return;
+            }
+        };
         // SAFETY: this row is this chunk's.
         let target = unsafe { self.buffers.picked.write(2 * index..2 * index + 2) };
         target.copy_from_slice(&[picked.token, picked.log_probability.to_bits()]);
+    }
+}
+
+impl Over<'_> {
+    /// Returns what was picked, one per wanting row.
+    pub fn picked(&self) -> Vec<PickResult> {
+        let Region { buffers, draws, faults, .. } = &*self.region;
+        // SAFETY: every chunk of the step is done, and no other step runs while this lives.
+        let numbers = unsafe { buffers.picked.read(0..2 * draws.len()) };
+        let picked = |pair: &[u32; 2]| Ok(Picked { token: pair[0], log_probability: f32::from_bits(pair[1]) });
+        let mut picked: Vec<PickResult> = numbers.as_chunks::<2>().0.iter().map(picked).collect();
+        for (index, fault) in faults.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(place) = picked.get_mut(index) {
+                *place = Err(fault);
+            }
+        }
+        picked
+    }
+
+    /// Returns the logits, `[wanting rows, vocabulary]`.
+    #[cfg(test)]
+    pub fn logits(&self) -> Vec<f32> {
+        let Region { buffers, wanting, decoder, .. } = &*self.region;
+        // SAFETY: as above.
+        unsafe { buffers.logits.read(0..wanting.len() * decoder.config.vocabulary) }.to_vec()
     }
 }
 

@@ -11,8 +11,8 @@ use super::buffer::SharedBuffer;
 use super::expand::expand_f32;
 use super::few_rows::{self, FEW_ROWS_MAX};
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
-use crate::engine::error::EngineError;
-use crate::engine::model::KernelChoice;
+use crate::error::EngineError;
+use crate::model::KernelChoice;
 
 /// Blocks that are expanded at a time for the f32 kernels: 16 KiB of weights, which stay in the first-level cache while
 /// all rows pass over them.
@@ -320,6 +320,26 @@ impl Tile<'_> {
             out[..PANELS].copy_from_slice(sums);
         }
     }
+}
+
+/// Returns the names of the kernels that this CPU runs, as `policy.kernels` spells them; another name where it has none
+/// of the vector units that have kernels of their own.
+pub fn available() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    if pulp::x86::V3::try_new().is_some() {
+        names.push("avx2");
+    }
+    if has_avx512() {
+        names.push("avx512");
+    }
+    if amx::is_available() {
+        names.push("amx");
+    }
+    if names.is_empty() {
+        names.push(if cfg!(target_arch = "aarch64") { "neon" } else { "baseline" });
+    }
+    names
 }
 
 /// Turns a choice that cannot be had into the engine's error.

@@ -3,9 +3,9 @@
 use super::buffer::SharedBuffer;
 use super::kernels::round_to_bf16;
 use super::math::LANES;
-use crate::engine::error::EngineError;
-use crate::engine::kv::BlockId;
-use crate::engine::model::{BLOCK_TOKENS, KvType, ModelConfig};
+use crate::error::EngineError;
+use crate::model::BlockId;
+use crate::model::{BLOCK_TOKENS, KvType, ModelConfig};
 
 /// Keys and values of all blocks, in words of 32 bits: one f32, or two bf16 of neighbouring head dimensions (the lower
 /// one in the low half). Memory is taken from the system when a block is first written.

@@ -13,8 +13,8 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::buffer::SharedBuffer;
-use crate::engine::error::EngineError;
-use crate::engine::weights::RawTensor;
+use crate::error::EngineError;
+use crate::weights::RawTensor;
 
 /// Outputs of one panel: two AVX registers of f32, one of AVX-512, one column of AMX tiles.
 pub const PANEL_WIDTH: usize = 16;

@@ -24,17 +24,19 @@ use std::sync::Arc;
 pub use math::exp;
 
 use self::decoder::Decoder;
-use self::forward::{Buffers, Region, Scratch};
+use self::forward::{Buffers, Draws, Over, Region, Scratch};
 use self::kernels::Kernels;
+pub use self::kernels::available as available_kernels;
 use self::kv_store::KvStore;
 use self::team::Team;
-use super::{Draw, ExecutorOptions, Picked, StepInput};
-use crate::engine::error::EngineError;
-use crate::engine::weights::Weights;
+use super::{Draw, ExecutorOptions, Nameless, PickResult, StepInput};
+use crate::error::EngineError;
+use crate::weights::Weights;
 
 /// A model loaded for the CPU.
 pub struct FusedModel {
     decoder: Arc<Decoder>,
+    nameless: Arc<Nameless>,
     buffers: Arc<Buffers>,
     store: Arc<KvStore>,
     team: Team<Scratch>,
@@ -58,7 +60,19 @@ impl FusedModel {
             threads => threads,
         };
         let team = Team::new(threads).map_err(|error| EngineError::Stopped(error.to_string()))?;
-        Ok(Self { decoder: Arc::new(decoder), buffers: Arc::new(buffers), store: Arc::new(store), team, kernels })
+        Ok(Self {
+            nameless: Arc::new(Nameless::new(decoder.config.vocabulary, &[])),
+            decoder: Arc::new(decoder),
+            buffers: Arc::new(buffers),
+            store: Arc::new(store),
+            team,
+            kernels,
+        })
+    }
+
+    /// Takes the rows of the output matrix that are never to be picked.
+    pub fn never_pick(&mut self, nameless: &[u32]) {
+        self.nameless = Arc::new(Nameless::new(self.decoder.config.vocabulary, nameless));
     }
 
     /// Returns the bytes that the weights occupy in memory.
@@ -74,27 +88,26 @@ impl FusedModel {
     }
 
     /// Runs one step and picks a token for each row that wants one.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Vec<Picked> {
-        let region = self.run(input, draws);
-        region.picked()
+    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Vec<PickResult> {
+        self.run(input, draws).picked()
     }
 
     /// Runs one step and returns the logits of those rows that want them, `[wanting rows, vocabulary]` f32, in row
     /// order.
     #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Vec<f32> {
-        let region = self.run(input, &[]);
-        region.logits()
+        self.run(input, &[]).logits()
     }
 
-    fn run(&mut self, input: &StepInput, draws: &[Draw]) -> Arc<Region> {
+    fn run(&mut self, input: &StepInput, draws: &[Draw]) -> Over<'_> {
         if input.rows.len() > self.buffers.rows() {
             self.buffers = Arc::new(Buffers::new(&self.decoder.config, self.kernels, input.rows.len()));
         }
         let parts = (Arc::clone(&self.decoder), Arc::clone(&self.buffers), Arc::clone(&self.store));
-        let region = Arc::new(Region::new(parts, input.clone(), draws.to_vec(), self.team.size()));
-        let job = Arc::clone(&region).into_job(self.team.size());
-        self.team.run(job);
-        region
+        let draws = Draws { draws: draws.to_vec(), nameless: Arc::clone(&self.nameless) };
+        let region = Region::new(parts, input.clone(), draws, self.team.size());
+        // SAFETY: buffers and store are this model's alone, and its exclusive borrow goes with the result. Regions of
+        // earlier steps, which late threads may still hold, have no chunk left to run.
+        unsafe { region.run_on(&mut self.team) }
     }
 }

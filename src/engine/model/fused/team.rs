@@ -9,6 +9,8 @@
 //! Waiting spins briefly, then yields the core, and between jobs sleeps. Which thread ran a chunk never matters for
 //! its result.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +28,10 @@ type Work<S> = Box<dyn Fn(usize, usize, &mut S) + Send + Sync>;
 pub struct Job<S> {
     phases: Vec<Phase>,
     work: Work<S>,
+    /// Whether a chunk has panicked: the others are counted and not run any more.
     has_panicked: AtomicBool,
+    /// What the first chunk that panicked said.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 struct Phase {
@@ -76,7 +81,7 @@ impl<S> Job<S> {
         work: impl Fn(usize, usize, &mut S) + Send + Sync + 'static,
     ) -> Self {
         let phases = chunks.into_iter().map(|chunks| Phase::new(chunks, threads)).collect();
-        Self { phases, work: Box::new(work), has_panicked: AtomicBool::new(false) }
+        Self { phases, work: Box::new(work), has_panicked: AtomicBool::new(false), panic: Mutex::new(None) }
     }
 
     /// Takes part as thread number `thread` until every chunk of every phase is done.
@@ -85,9 +90,14 @@ impl<S> Job<S> {
             let threads = phase.shares.len();
             for share in (0..threads).map(|offset| (thread + offset) % threads) {
                 while let Some(chunk) = phase.claim(share) {
-                    let done = &phase.shares[thread].done;
-                    let _completion = Completion { done, job_has_panicked: &self.has_panicked };
-                    (self.work)(index, chunk, scratch);
+                    // A chunk that panics counts as done: nobody may wait for it for ever.
+                    if !self.has_panicked.load(Ordering::Relaxed)
+                        && let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.work)(index, chunk, scratch)))
+                    {
+                        self.has_panicked.store(true, Ordering::Relaxed);
+                        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+                    }
+                    phase.shares[thread].done.fetch_add(1, Ordering::Release);
                 }
             }
             let mut spins = 0_u32;
@@ -96,21 +106,6 @@ impl<S> Job<S> {
                 if spins < SPINS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
             }
         }
-    }
-}
-
-/// Counts a chunk as done, also when it panics: nobody may wait for it for ever.
-struct Completion<'a> {
-    done: &'a AtomicUsize,
-    job_has_panicked: &'a AtomicBool,
-}
-
-impl Drop for Completion<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.job_has_panicked.store(true, Ordering::Relaxed);
-        }
-        self.done.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -192,7 +187,7 @@ impl<S: Default + Send + 'static> Team<S> {
         self.threads.len() + 1
     }
 
-    /// Runs a job that was built for this team's size to its end. Panics if one of its chunks did.
+    /// Runs a job that was built for this team's size to its end. Panics as the first of its chunks that did.
     pub fn run(&mut self, job: Job<S>) {
         let job = Arc::new(job);
         if !self.threads.is_empty() {
@@ -208,7 +203,10 @@ impl<S: Default + Send + 'static> Team<S> {
             // The job owns references into the model: late threads may still hold it, the board need not.
             self.board.lock().job = None;
         }
-        assert!(!job.has_panicked.load(Ordering::Relaxed), "a thread of the engine has failed");
+        let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
     }
 }
 
@@ -218,7 +216,7 @@ impl<S> Drop for Team<S> {
         self.board.latest.fetch_add(1, Ordering::Release);
         self.board.news.notify_all();
         for thread in self.threads.drain(..) {
-            // It ends by itself; a panic in it was reported by `run`.
+            // It ends by itself; panics in it were reported by `run`.
             let _ = thread.join();
         }
     }
@@ -254,7 +252,13 @@ mod tests {
     fn a_panic_in_a_chunk_reaches_the_caller_and_hangs_nobody() {
         let mut team = Team::<()>::new(3).unwrap();
         let failing = Job::new(3, [8], |_, chunk, (): &mut ()| assert!(chunk != 5, "as planned"));
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(failing))).is_err());
-        drop(team);
+        let cause = catch_unwind(AssertUnwindSafe(|| team.run(failing))).unwrap_err();
+        assert_eq!(crate::caught::message(cause.as_ref()), "as planned");
+        let count = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&count);
+        team.run(Job::new(3, [9], move |_, _, ()| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }));
+        assert_eq!(count.load(Ordering::Relaxed), 9, "the team works on");
     }
 }

@@ -9,10 +9,10 @@ use super::attention::{Attention, attend};
 use super::kernels::{Activations, Kernels, ProductScratch};
 use super::kv_store::{HeadBlock, KvStore};
 use super::matrix::{Matrix, UNIT_WIDTH};
-use crate::engine::kv::BlockId;
-use crate::engine::model::{BLOCK_TOKENS, KernelChoice, KvType, LayerKind, ModelConfig};
-use crate::engine::model::{RopeConfig, RopeLayout, RopeScaling};
-use crate::engine::weights::RawTensor;
+use crate::model::BlockId;
+use crate::model::{BLOCK_TOKENS, KernelChoice, KvType, LayerKind, ModelConfig};
+use crate::model::{RopeConfig, RopeLayout, RopeScaling};
+use crate::weights::RawTensor;
 
 /// The kernel families of this machine.
 fn families() -> Vec<Kernels> {

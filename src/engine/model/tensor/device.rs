@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::super::DeviceChoice;
-use crate::engine::error::EngineError;
+use crate::error::EngineError;
 
 /// Opens a device.
 ///

@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::super::ModelConfig;
 use super::device::matrix_dtype;
-use crate::engine::error::EngineError;
-use crate::engine::weights::{LayerPart, Part, RawTensor, Weights};
+use crate::error::EngineError;
+use crate::weights::{LayerPart, Part, RawTensor, Weights};
 
 /// Numbers of a matrix that are converted at a time: 64 MiB as f32.
 const PIECE_NUMBERS: usize = 16 << 20;

@@ -16,9 +16,11 @@ mod plain;
 pub mod tests;
 
 use self::plain::PlainModel;
-use super::{DeviceChoice, Draw, ExecutorOptions, Picked, StepInput};
-use crate::engine::error::EngineError;
-use crate::engine::weights::Weights;
+use super::{DeviceChoice, Draw, ExecutorOptions, PickResult, StepInput};
+#[cfg(feature = "cuda")]
+use super::{PickFault, Picked};
+use crate::error::EngineError;
+use crate::weights::Weights;
 
 /// A model on candle's tensors.
 pub struct TensorModel {
@@ -55,6 +57,21 @@ impl TensorModel {
         Ok(Self { backend, weight_bytes })
     }
 
+    /// Takes the rows of the output matrix that are never to be picked.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
+        match &mut self.backend {
+            Backend::Plain(model) => {
+                model.never_pick(nameless);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(model) => model.never_pick(nameless),
+        }
+    }
+
     /// Returns the bytes that the matrices occupy on the device.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
@@ -84,11 +101,17 @@ impl TensorModel {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
+    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => model.step(input, draws),
             #[cfg(feature = "cuda")]
-            Backend::Cuda(model) => model.step(input, draws),
+            Backend::Cuda(model) => {
+                // Where tokens are picked on the device, a sum that is not finite is all that is seen of the logits.
+                let checked = |picked: Picked| {
+                    if picked.log_probability.is_finite() { Ok(picked) } else { Err(PickFault::NotFinite) }
+                };
+                Ok(model.step(input, draws)?.into_iter().map(checked).collect())
+            }
         }
     }
 

@@ -4,16 +4,21 @@ use std::collections::HashMap;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::super::{BLOCK_TOKENS, Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, Row, StepInput};
+use super::super::{
+    BLOCK_TOKENS, Draw, ExecutorOptions, KvType, ModelConfig, Nameless, PickFault, PickResult, RopeLayout, Row,
+    StepInput,
+};
 use super::device::matrix_dtype;
 use super::loading::{self, LayerTensors, TensorWeights};
-use crate::engine::error::EngineError;
-use crate::engine::sampler;
-use crate::engine::weights::Weights;
+use crate::caught::caught;
+use crate::error::EngineError;
+use crate::sampler;
+use crate::weights::Weights;
 
 /// A model in candle's operations.
 pub struct PlainModel {
     config: ModelConfig,
+    nameless: Nameless,
     device: Device,
     /// Of matrices and of what is multiplied with them.
     dtype: DType,
@@ -81,21 +86,29 @@ impl PlainModel {
             values: values?,
             inverse_frequencies,
             magnitude,
+            nameless: Nameless::new(config.vocabulary, &[]),
             config,
             device,
         })
+    }
+
+    /// Takes the rows of the output matrix that are never to be picked.
+    pub fn never_pick(&mut self, nameless: &[u32]) {
+        self.nameless = Nameless::new(self.config.vocabulary, nameless);
     }
 
     /// Runs one step and picks tokens on the host.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<Picked>, EngineError> {
-        let logits = self.logits(input)?;
+    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
+        let mut logits = self.logits(input)?;
         Ok(draws
             .iter()
-            .zip(logits.chunks_exact(self.config.vocabulary))
-            .map(|(draw, logits)| sampler::pick(logits, draw))
+            .zip(logits.chunks_exact_mut(self.config.vocabulary))
+            .map(|(draw, logits)| {
+                caught(|| sampler::pick(self.nameless.masked(logits), draw)).map_err(PickFault::Panicked)?
+            })
             .collect())
     }
 

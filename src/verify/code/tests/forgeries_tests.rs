@@ -1,7 +1,7 @@
 //! Wrong programs that try to pass: none may.
 
 use super::{case, reason, verifier};
-use crate::verify::CodeCase;
+use crate::CodeCase;
 
 /// Tests of the square of a number.
 const SQUARE: &[&str] = &["assert f(2) == 4", "assert f(3) == 9"];
@@ -447,7 +447,7 @@ fn a_program_that_prints_never_sees_what_it_should_have_printed() {
         "import sys\nprint(sys.stdin.read(), sys.modules)",
     ] {
         let verdict = verifier.verify(&case(program, &tests)).unwrap();
-        assert_eq!(verdict.outcome, crate::domain::VerdictOutcome::Incorrect, "{program}: {}", verdict.reason);
+        assert_eq!(verdict.outcome, thinkloom_domain::VerdictOutcome::Incorrect, "{program}: {}", verdict.reason);
     }
     let right = "a, b = map(int, input().split())\nprint('secret', a * b)";
     assert!(reason(&verifier, &case(right, &tests)).ends_with("outputs_equal"));

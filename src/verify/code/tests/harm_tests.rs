@@ -1,8 +1,8 @@
 //! Programs that try to do harm: each is contained, each with its cause.
 
 use super::{assert_ends, case, verifier};
-use crate::verify::CodeCase;
-use crate::verify::sandbox::{Disk, Sandbox, SandboxOptions};
+use crate::CodeCase;
+use crate::sandbox::{Disk, Sandbox, SandboxOptions};
 
 fn leaks(program: &str) -> CodeCase {
     case(program, &["assert f() == 'leaked'"])
@@ -59,6 +59,77 @@ fn hostile_programs_end_each_with_its_cause() {
     }
 }
 
+/// Programs that take room without a name, without a length, or where nobody counts.
+fn hiding_places() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("refused", "import os\ndef f():\n    return os.memfd_create('x')"),
+        (
+            "refused",
+            "import fcntl, os\ndef f():\n    r, w = os.pipe()\n    fcntl.fcntl(w, 1031, 1 << 20)\n    return 'leaked'",
+        ),
+        (
+            "refused",
+            "from multiprocessing import shared_memory\ndef f():\n    return shared_memory.SharedMemory(create=True, size=1 << 20)",
+        ),
+        ("refused", "def f():\n    open('/dev/shm/x', 'w').write('x')\n    return 'leaked'"),
+        ("refused", "import os\ndef f():\n    os.setuid(0)\n    return 'leaked'"),
+        (
+            "output_limit",
+            "import os\ndef f():\n    for i in range(20):\n        d = os.open(str(i), os.O_CREAT | os.O_RDWR)\n        os.posix_fallocate(d, 0, 15 << 20)\n    while True: pass",
+        ),
+        ("output_limit", "def f():\n    for i in range(2000):\n        open(str(i), 'w')\n    while True: pass"),
+    ]
+}
+
+#[test]
+fn room_is_taken_in_the_programs_own_share_or_not_at_all() {
+    for disk in [Disk::Private, Disk::Shared] {
+        let sandbox = Sandbox::open_on(&options(2), disk).unwrap();
+        let verifier = crate::CodeVerifier::new(Ok(sandbox));
+        for (rule, program) in hiding_places() {
+            let reason = super::reason(&verifier, &leaks(program));
+            assert!(reason.ends_with(&format!(":{rule}")), "{disk:?}: {rule} expected, not {reason}: {program}");
+        }
+        // Room beyond the end of a file, that no length shows.
+        let keep_size = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef f():\n    d = os.open('x', os.O_CREAT | os.O_RDWR)\n    for i in range(100):\n        libc.fallocate(d, 1, ctypes.c_long(i << 20), ctypes.c_long(1 << 20))\n    return os.fstat(d).st_blocks * 512 <= 64 << 20";
+        let reason = super::reason(&verifier, &case(keep_size, &["assert f()"]));
+        assert!(reason.ends_with("tests_passed"), "{disk:?}: {reason}");
+        // A hole takes no room, and a program may make one.
+        let sparse = "def f():\n    with open('x', 'wb') as file:\n        file.truncate(8 << 20)\n    return 3";
+        let reason = super::reason(&verifier, &case(sparse, &["assert f() == 3"]));
+        assert!(reason.ends_with("tests_passed"), "{disk:?}: {reason}");
+    }
+}
+
+#[test]
+fn a_program_that_fills_its_disk_harms_nobody_beside_it() {
+    let verifier = super::verifier(2);
+    let greedy = leaks(
+        "import os\nkept = []\ndef f():\n    for i in range(20):\n        file = open(str(i), 'wb')\n        os.unlink(str(i))\n        file.write(bytes(10 << 20))\n        kept.append(file)\n    return 'leaked'",
+    );
+    let honest = case(
+        "def f():\n    for i in range(40):\n        open('a', 'wb').write(bytes(1 << 20))\n    return 3",
+        &["assert f() == 3"],
+    );
+    std::thread::scope(|scope| {
+        let verifier = &verifier;
+        let run = |case| scope.spawn(move || super::reason(verifier, case));
+        let (bad, good): (Vec<_>, Vec<_>) = (0..4).map(|_| (run(&greedy), run(&honest))).unzip();
+        assert!(bad.into_iter().all(|thread| thread.join().unwrap().ends_with("output_limit")));
+        assert!(good.into_iter().all(|thread| thread.join().unwrap().ends_with("tests_passed")));
+    });
+}
+
+fn options(time_limit_s: u32) -> SandboxOptions {
+    SandboxOptions {
+        strict: true,
+        python: "python3".to_owned(),
+        time_limit_s,
+        memory_limit_mib: 512,
+        output_limit_kib: 256,
+    }
+}
+
 #[test]
 fn threads_files_and_a_pair_of_sockets_are_no_harm() {
     let tests = ["assert f() == 3"];
@@ -97,14 +168,7 @@ fn files_without_a_name_count_against_the_disk() {
     let unlinked = "import os\nkept = []\ndef f():\n    for i in range(20):\n        file = open(str(i), 'wb')\n        os.unlink(str(i))\n        file.write(bytes(10 << 20))\n        file.flush()\n        kept.append(file)\n    return 'leaked'";
     let nameless = "import os\nkept = []\ndef f():\n    for i in range(20):\n        d = os.open('.', os.O_TMPFILE | os.O_RDWR)\n        n = 0\n        while n < 10 << 20: n += os.write(d, bytes(1 << 20))\n        kept.append(d)\n    return 'leaked'";
     assert_ends(&[(":output_limit", leaks(unlinked)), (":output_limit", leaks(nameless))]);
-    let options = SandboxOptions {
-        strict: true,
-        python: "python3".to_owned(),
-        time_limit_s: 2,
-        memory_limit_mib: 512,
-        output_limit_kib: 256,
-    };
-    let shared = crate::verify::CodeVerifier::new(Ok(Sandbox::open_on(&options, Disk::Shared).unwrap()));
+    let shared = crate::CodeVerifier::new(Ok(Sandbox::open_on(&options(2), Disk::Shared).unwrap()));
     let many =
         "def f():\n    for i in range(20):\n        open(str(i), 'wb').write(bytes(10 << 20))\n    while True: pass";
     let rename = "import os\ndef f():\n    open('a', 'w').write('x')\n    os.rename('a', 'b')";

@@ -1,7 +1,7 @@
 //! Where the program stands in a response.
 
 use super::{assert_ends, case};
-use crate::verify::CodeCase;
+use crate::CodeCase;
 
 fn with(response: &str) -> CodeCase {
     CodeCase { response: response.to_owned(), ..case("", &["assert add(1, 2) == 3", "assert add(10, -4) == 6"]) }

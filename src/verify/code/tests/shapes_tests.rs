@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{assert_ends, case, verifier};
-use crate::verify::{CodeCase, TestsFault};
+use crate::{CodeCase, TestsFault};
 
 const ADD: &str = "def add(a, b):\n    return a + b";
 const SUB: &str = "def add(a, b):\n    return a - b";

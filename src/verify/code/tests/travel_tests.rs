@@ -1,7 +1,7 @@
 //! Honest programs whose values have to get from one process to the other.
 
 use super::{assert_ends, case};
-use crate::verify::CodeCase;
+use crate::CodeCase;
 
 fn passes(program: &str, tests: &[&str]) -> (&'static str, CodeCase) {
     (":tests_passed", case(program, tests))

@@ -12,7 +12,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::cudarc::nvrtc::{self, CompileOptions};
 use candle_core::{Device, Storage, Tensor};
 
-use crate::engine::error::EngineError;
+use crate::error::EngineError;
 
 /// The kernels' sources, in the order in which they build on each other.
 const SOURCES: [&str; 2] = [include_str!("kernels.cu"), include_str!("sampling.cu")];
@@ -305,6 +305,8 @@ pub struct Kernels {
     pub combine: CudaFunction,
     /// Activation.
     pub silu_mul: CudaFunction,
+    /// Takes rows of the output matrix out of what may be picked.
+    pub mask: CudaFunction,
     /// Sampling.
     pub pick: CudaFunction,
 }
@@ -334,6 +336,7 @@ impl Kernels {
             attend: load("attend")?,
             combine: load("combine")?,
             silu_mul: load("silu_mul")?,
+            mask: load("mask")?,
             pick,
         })
     }

@@ -6,65 +6,22 @@
 
 mod device;
 mod plan;
+mod state;
 mod steps;
 
 use std::collections::HashMap;
 
 use candle_core::Device;
 
-use self::device::{Buffer, Gpu, Kernels};
+pub use state::CudaModel;
+
+use self::device::{Gpu, Kernels};
 use self::plan::Plan;
-use self::steps::Graph;
-use super::loading::{self, TensorWeights};
-use crate::engine::error::EngineError;
-use crate::engine::model::{Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, StepInput};
-use crate::engine::weights::Weights;
-
-/// A model on an NVIDIA GPU.
-pub struct CudaModel {
-    config: ModelConfig,
-    gpu: Gpu,
-    kernels: Kernels,
-    weights: TensorWeights,
-    /// One per layer, `[blocks, kv_heads, 16, head_dim]` in the KV type.
-    keys: Vec<Buffer>,
-    /// As `keys`.
-    values: Vec<Buffer>,
-    /// Whole turns per position of each rotary pair, `[head_dim / 2]` f64.
-    turns: Buffer,
-    /// Factor on cosine and sine.
-    magnitude: f32,
-    work: Work,
-    rows_max: usize,
-    /// Recorded steps by row count.
-    graphs: HashMap<usize, Graph>,
-}
-
-/// Buffers of a step, for `rows_max` rows.
-struct Work {
-    /// The step's plan, u32; grows with the sequences.
-    plan: Buffer,
-    /// Residual stream, `[rows, hidden]` f32.
-    residual: Buffer,
-    /// Normed rows, `[rows, hidden]` bf16.
-    normed: Buffer,
-    /// What goes back into the residual stream, `[rows, hidden]` bf16.
-    delta: Buffer,
-    /// Queries, keys and values, `[rows, (heads + 2 kv_heads) * head_dim]` bf16.
-    projected: Buffer,
-    /// Attention's output, `[rows, heads * head_dim]` bf16.
-    attended: Buffer,
-    /// Parts of attention, f32; see the kernel.
-    partial: Buffer,
-    /// Gates and ups, `[rows, 2 ffn]` bf16.
-    gate_up: Buffer,
-    /// `[rows, ffn]` bf16.
-    activated: Buffer,
-    /// `[wanting rows, vocabulary]` f32; grows when a step wants more.
-    logits: Buffer,
-    /// `[wanting rows, 2]`: token, bits of its log-probability.
-    picked: Buffer,
-}
+use self::state::Work;
+use super::loading;
+use crate::error::EngineError;
+use crate::model::{Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayout, StepInput};
+use crate::weights::Weights;
 
 impl CudaModel {
     /// Loads a model, compiles the kernels for its shape, and runs a first step's worth of products.
@@ -103,10 +60,22 @@ impl CudaModel {
             work,
             rows_max,
             graphs: HashMap::new(),
+            nameless: None,
             gpu,
         };
         model.warm_up()?;
         Ok(model)
+    }
+
+    /// Takes the rows of the output matrix that are never to be picked.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
+        // Recorded steps do not know of them.
+        self.graphs.clear();
+        self.nameless = if nameless.is_empty() { None } else { Some((self.gpu.upload(nameless)?, nameless.len())) };
+        Ok(())
     }
 
     /// Runs one step and picks tokens on the device.

@@ -1,6 +1,6 @@
 //! What the device must know of a step, as one array of 32-bit numbers.
 
-use crate::engine::model::{BLOCK_TOKENS, Draw, StepInput};
+use crate::model::{BLOCK_TOKENS, Draw, StepInput};
 
 /// Rows of the largest step that is recorded and replayed.
 pub const GRAPH_ROWS_MAX: usize = 512;

@@ -249,6 +249,13 @@ __device__ void find_highest(const float* logits, float* highest, u32* token) {
     *token = ~(u32)best;
 }
 
+// Makes some columns of each row unpickable: logits [grid, VOCABULARY] f32; columns [count]. A number far below any
+// logit, not infinity, of which distances would be no numbers.
+extern "C" __global__ void mask(float* logits, const u32* columns, int count) {
+    float* row = logits + (size_t)blockIdx.x * VOCABULARY;
+    for (int index = threadIdx.x; index < count; index += blockDim.x) row[columns[index]] = -1e9f;
+}
+
 // Picks one token per row: logits [grid, VOCABULARY] f32; the draws' numbers [grid] each; picked [grid, 2]: token, and
 // the bits of its log-probability at temperature 1. Dynamic shared memory: two histograms.
 extern "C" __global__ void __launch_bounds__(PICK_THREADS)

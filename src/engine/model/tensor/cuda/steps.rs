@@ -1,14 +1,13 @@
 //! One step as a row of launches, and steps recorded as graphs.
 
 use candle_core::Tensor;
-use candle_core::cuda_backend::cudarc::driver::CudaGraph;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
 use super::super::loading::LayerTensors;
-use super::CudaModel;
 use super::device::{Arg, Launch, OutType, PICK_SHARED_BYTES, Product, driver_error};
 use super::plan::{Plan, Section};
-use crate::engine::error::EngineError;
+use super::state::{CudaModel, Graph, Recording};
+use crate::error::EngineError;
 
 /// Threads of the kernels that take a row of the residual stream; `NORM_THREADS` of the source.
 const ROW_THREADS: usize = 256;
@@ -18,20 +17,6 @@ const PICK_THREADS: usize = 1024;
 const HEAD_THREADS: usize = 128;
 /// Most parts that one row's attention is split into.
 const SPLITS_MAX: usize = 32;
-
-/// A recorded step.
-pub enum Graph {
-    /// Ran once, launch by launch: everything it needs is loaded.
-    Seen,
-    /// Can be replayed.
-    Recorded(Recording),
-}
-
-/// A graph that may move to the engine's thread.
-pub struct Recording(CudaGraph);
-
-// SAFETY: a graph may be used by any thread, by one at a time; it is reached through `&mut CudaModel` only.
-unsafe impl Send for Recording {}
 
 impl CudaModel {
     /// Runs a decoding step: the first of its row count launch by launch, the second is recorded, later ones replayed.
@@ -190,6 +175,12 @@ impl CudaModel {
     }
 
     fn pick(&self, plan: &Plan) -> Result<(), EngineError> {
+        if let Some((nameless, count)) = &self.nameless {
+            let args =
+                [Arg::Pointer(self.work.logits.pointer()), Arg::Pointer(nameless.pointer()), Arg::Int(*count as i32)];
+            let launch = Launch { grid: [plan.wanted, 1, 1], threads: ROW_THREADS, shared_bytes: 0 };
+            self.gpu.launch(&self.kernels.mask, launch, &args)?;
+        }
         let args = [
             Arg::Pointer(self.work.logits.pointer()),
             self.section(plan, Section::Temperatures),

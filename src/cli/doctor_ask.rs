@@ -1,0 +1,99 @@
+//! One small request to each model behind HTTP, for `thinkloom doctor --ask`: does it answer, and which keys are refused.
+
+use std::time::Duration;
+
+use super::failure::with_hint;
+use crate::config::Settings;
+use crate::domain::{Kind, Origin, Query, QueryId};
+use crate::http::CallFailure;
+use crate::http::wire::Message;
+use crate::judge::openai::OpenAiJudge;
+use crate::judge::{Attempt, Cap, Judge, JudgeRequest};
+use crate::pipeline::{open_api_judge, open_api_policy};
+use crate::policy::AttemptError;
+
+/// Length of the reply that is asked for, in tokens: whatever comes says that the request was taken.
+const TOKENS_MAX: u32 = 16;
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks the policy for the beginning of a response.
+pub(super) fn policy(settings: &Settings) -> Result<String, String> {
+    let mut sampling = settings.sampling.clone();
+    (sampling.think_on_tokens_max, sampling.think_off_tokens_max) = (TOKENS_MAX, TOKENS_MAX);
+    let policy =
+        open_api_policy(&settings.policy, &sampling).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
+    let query = Query {
+        id: QueryId("doctor".to_owned()),
+        ordinal: 0,
+        source: "doctor".to_owned(),
+        origin: Origin { file: "doctor".to_owned(), line: 1 },
+        kind: Kind::Numeric,
+        question: "What is 1 + 1?".to_owned(),
+        gold: "2".to_owned(),
+        choices: Vec::new(),
+        tests: Vec::new(),
+        test_imports: Vec::new(),
+        entry_point: None,
+        labels: Default::default(),
+    };
+    let tasks = policy.tasks(&query);
+    // Both modes: the switch between them is a key as well.
+    let both = tasks.on.first().into_iter().chain(tasks.off.first());
+    let asked = async {
+        for task in both {
+            match policy.sample(task).await {
+                Err(AttemptError::Call(failure)) if is_refused(&failure) => return Err(told(&failure)),
+                // Sixteen tokens may be too few for anything that can be read.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    };
+    within_patience(asked)??;
+    Ok(describe(&policy.left_out(), &settings.policy.omit))
+}
+
+/// Asks the judge for the beginning of a reply.
+pub(super) fn judge(settings: &Settings) -> Result<String, String> {
+    let small = crate::config::JudgeSettings { max_tokens: TOKENS_MAX, ..settings.judge.clone() };
+    let judge: OpenAiJudge = open_api_judge(&small).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
+    // Some servers want the word JSON where they are asked for it.
+    let request = JudgeRequest::new(&judge, &[Message::user("Reply with the JSON object {\"ok\": true}.")]);
+    let attempt = Attempt { number: 1, cap: Cap::AsAsked };
+    let call = async {
+        let admission = judge.admit(&request).await;
+        judge.call(&request, attempt, admission).await
+    };
+    match within_patience(call)? {
+        Ok(_) => Ok(describe(&judge.left_out(), &settings.judge.omit)),
+        Err(failure) => Err(told(&failure)),
+    }
+}
+
+fn within_patience<T>(call: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let silent = |_| format!("no reply within {} s; hint: look at the server's log", PATIENCE.as_secs());
+    // The timer needs the run-time that it is made in.
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await.map_err(silent) })
+}
+
+/// Returns whether the server did not take the request, as opposed to a reply that cannot be used.
+fn is_refused(failure: &CallFailure) -> bool {
+    failure.status != Some(200)
+}
+
+fn told(failure: &CallFailure) -> String {
+    with_hint(&failure.detail, Some(&failure.hint()))
+}
+
+/// Says what a server took.
+fn describe(left_out: &[String], omit: &[String]) -> String {
+    let learnt: Vec<&str> = left_out.iter().filter(|key| !omit.contains(key)).map(String::as_str).collect();
+    if learnt.is_empty() {
+        return "asked once, and it answers".to_owned();
+    }
+    let renamed = if learnt.contains(&"max_tokens") { " (max_tokens is sent as max_completion_tokens)" } else { "" };
+    format!("asked once, and it answers, but refuses {}: a run goes on without{renamed}", learnt.join(", "))
+}

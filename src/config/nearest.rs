@@ -1,0 +1,11 @@
+//! The known key that a misspelt one is nearest to.
+
+/// Returns the known key that is spelt most alike, counting a right last part in a wrong table as close.
+pub(super) fn nearest_key(key: &str, known: &[String]) -> Option<String> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let score = |candidate: &String| {
+        strsim::jaro_winkler(key, candidate).max(0.95 * strsim::jaro_winkler(&last(key), &last(candidate)))
+    };
+    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) > 0.75).then(|| best.clone())
+}

@@ -1,0 +1,99 @@
+//! The nouns of thinkloom: plain data that every room shares.
+//!
+//! This room imports nothing from the others. Enums that are written to files carry stable snake-case names through
+//! `serde` and [`std::fmt::Display`]; renaming one is a format change.
+
+mod decision;
+mod exclusion;
+mod judgement;
+mod mode;
+mod model;
+mod query;
+mod rollout;
+mod verdict;
+
+pub use decision::{Decision, ModeReason, PassCounts};
+pub use exclusion::{Exclusion, ExclusionReason};
+pub use judgement::AttemptOutcome;
+pub use mode::{ByMode, Mode};
+pub use model::ResolvedModel;
+pub use query::{Kind, Origin, Query, QueryId, QueryLabels};
+pub use rollout::{CloseCause, FinishReason, RawReply, Reading, Rollout, RolloutKey};
+pub use verdict::{UnverifiableCause, Verdict, VerdictOutcome};
+
+/// Implements `name`, `Display` and `FromStr` for a field-less enum from one table of stable names.
+#[macro_export]
+macro_rules! stable_names {
+    ($type:ty { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every variant, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Returns the stable name under which this variant is stored.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.pad(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownName {
+                        found: text.to_owned(),
+                        known: &[$($name),+],
+                    }),
+                }
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// A name that is none of the stable names of its enum.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown name \"{found}\", expected one of: {}", known.join(", "))]
+pub struct UnknownName {
+    /// What stood in the file.
+    pub found: String,
+    /// What would have been accepted.
+    pub known: &'static [&'static str],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_names_round_trip_and_unknown_names_are_refused() {
+        for &reason in ExclusionReason::ALL {
+            assert_eq!(reason.name().parse::<ExclusionReason>(), Ok(reason));
+        }
+        for &cause in UnverifiableCause::ALL {
+            assert_eq!(cause.name().parse::<UnverifiableCause>(), Ok(cause));
+        }
+        let error = "think_maybe".parse::<Mode>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown name \"think_maybe\", expected one of: think_on, think_off");
+    }
+}

@@ -1,0 +1,174 @@
+//! How text is cut into pieces before merging: a list of steps, of which those with a pattern run on `pattern`.
+
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::tokenizer::pattern::Invert;
+use tokenizers::{PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior};
+
+use super::pattern::{GPT2, Pattern};
+
+/// Steps of one tokenizer; models have up to seven.
+const STEPS_MAX: usize = 32;
+
+/// How text is cut.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    steps: Vec<Step>,
+}
+
+/// One step, which cuts the pieces of the one before it.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// By a pattern.
+    Pattern {
+        /// The pattern.
+        pattern: Pattern,
+        /// What becomes of its matches.
+        behavior: SplitDelimiterBehavior,
+        /// What is matched: the pattern, or everything else.
+        matched: Matched,
+    },
+    /// By a rule of the library's that holds no pattern of a model's.
+    Library(PreTokenizerWrapper),
+}
+
+/// What a pattern's step takes for its matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matched {
+    /// The pattern's matches.
+    Pattern,
+    /// What lies between them.
+    Rest,
+}
+
+impl Step {
+    /// Makes each match a piece of its own.
+    #[must_use]
+    pub fn isolating(pattern: Pattern) -> Self {
+        Self::Pattern { pattern, behavior: SplitDelimiterBehavior::Isolated, matched: Matched::Pattern }
+    }
+
+    /// Spells each byte as a letter.
+    #[must_use]
+    pub fn bytes() -> Self {
+        Self::Library(ByteLevel::new(false, true, false).into())
+    }
+
+    fn apply(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
+        match self {
+            Self::Library(step) => step.pre_tokenize(text),
+            Self::Pattern { pattern, behavior, matched: Matched::Pattern } => {
+                text.split(|_, piece| piece.split(pattern, *behavior))
+            }
+            Self::Pattern { pattern, behavior, matched: Matched::Rest } => {
+                text.split(|_, piece| piece.split(Invert(pattern), *behavior))
+            }
+        }
+    }
+}
+
+impl Cut {
+    /// Takes steps in order.
+    #[must_use]
+    pub fn new(steps: Vec<Step>) -> Self {
+        Self { steps }
+    }
+
+    /// Returns whether every byte of a text comes out of it, as a letter of its own.
+    #[must_use]
+    pub fn keeps_all_bytes(&self) -> bool {
+        let keeps = |step: &Step| match step {
+            Step::Pattern { behavior, .. } => *behavior != SplitDelimiterBehavior::Removed,
+            // What others of the library's do to a text is not known here.
+            Step::Library(step) => matches!(step, PreTokenizerWrapper::ByteLevel(_)),
+        };
+        self.steps.iter().all(keeps) && self.steps.iter().any(|step| matches!(step, Step::Library(_)))
+    }
+
+    /// Reads the `pre_tokenizer` of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// A text that says which part is not run here.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, String> {
+        let mut steps = Vec::new();
+        // Sequences may hold sequences; their parts stand in order all the same.
+        let mut waiting = vec![json];
+        while let Some(part) = waiting.pop() {
+            if let Some(parts) = part.get("pretokenizers").and_then(serde_json::Value::as_array) {
+                waiting.extend(parts.iter().rev());
+                continue;
+            }
+            steps.extend(Step::from_json(part)?);
+            if steps.len() > STEPS_MAX {
+                return Err(format!("it has more than {STEPS_MAX} steps"));
+            }
+        }
+        Ok(Self { steps })
+    }
+}
+
+impl Step {
+    /// Reads one part; it may stand for two steps.
+    fn from_json(part: &serde_json::Value) -> Result<Vec<Self>, String> {
+        let kind = part.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if kind == "Split" {
+            return Ok(vec![Self::split(part)?]);
+        }
+        if kind == "FixedLength" && part.get("length").and_then(serde_json::Value::as_u64) == Some(0) {
+            return Err("FixedLength has the length 0".to_owned());
+        }
+        let is_known = matches!(
+            kind,
+            "ByteLevel"
+                | "Metaspace"
+                | "Digits"
+                | "Punctuation"
+                | "Whitespace"
+                | "WhitespaceSplit"
+                | "BertPreTokenizer"
+                | "CharDelimiterSplit"
+                | "Delimiter"
+                | "UnicodeScripts"
+                | "FixedLength"
+        );
+        if !is_known {
+            return Err(format!("the step {kind:?} is not known"));
+        }
+        let told = |error: serde_json::Error| format!("{kind}: {error}");
+        let step: PreTokenizerWrapper = serde_json::from_value(part.clone()).map_err(told)?;
+        match step {
+            // Its own pattern is GPT-2's, behind the space that it may put in front.
+            PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex && !bytes.add_prefix_space => {
+                let bytes = bytes.use_regex(false);
+                Ok(vec![Self::isolating(Pattern::new(GPT2)?), Self::Library(bytes.into())])
+            }
+            step => Ok(vec![Self::Library(step)]),
+        }
+    }
+
+    fn split(part: &serde_json::Value) -> Result<Self, String> {
+        let text = |key: &str| part.pointer(key).and_then(serde_json::Value::as_str);
+        let pattern = match (text("/pattern/Regex"), text("/pattern/String")) {
+            (Some(pattern), _) => {
+                Pattern::new(pattern).map_err(|why| format!("the pattern {pattern:?} cannot be run: {why}"))?
+            }
+            (None, Some(literal)) => {
+                Pattern::literal(literal).map_err(|why| format!("{literal:?} cannot be looked for: {why}"))?
+            }
+            (None, None) => return Err("Split has no pattern".to_owned()),
+        };
+        let behavior = part.get("behavior").cloned().unwrap_or_default();
+        let behavior = serde_json::from_value(behavior).map_err(|error| format!("Split: behavior: {error}"))?;
+        let matched = match part.get("invert").and_then(serde_json::Value::as_bool) {
+            Some(true) => Matched::Rest,
+            Some(false) => Matched::Pattern,
+            None => return Err("Split does not say whether it is inverted".to_owned()),
+        };
+        Ok(Self::Pattern { pattern, behavior, matched })
+    }
+}
+
+impl PreTokenizer for Cut {
+    fn pre_tokenize(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
+        self.steps.iter().try_for_each(|step| step.apply(text))
+    }
+}

@@ -1,0 +1,63 @@
+//! The guide: one page a topic, in the documentation and in the program (`thinkloom help TOPIC`).
+//!
+//! The names of the topics are contracts: error hints, `--help` texts and the README refer to them. A page is Markdown that
+//! reads well as it stands. `config.md` is what [`config_page`] generates; a test holds the two equal.
+
+mod page;
+
+pub use page::config_page;
+
+/// A page of the guide.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The topic's name.
+    pub name: &'static str,
+    /// One line for the list of topics.
+    pub summary: &'static str,
+    /// The page, as Markdown.
+    pub text: &'static str,
+}
+
+/// Declares a documentation module a page, and the table of pages.
+macro_rules! pages {
+    ($($name:ident: $summary:literal),+ $(,)?) => {
+        $(
+            #[doc = include_str!(concat!(stringify!($name), ".md"))]
+            pub mod $name {}
+        )+
+
+        /// Every page, in the order in which they are listed.
+        pub const PAGES: &[Page] = &[
+            $(Page {
+                name: stringify!($name),
+                summary: $summary,
+                text: include_str!(concat!(stringify!($name), ".md")),
+            }),+
+        ];
+    };
+}
+
+pages! {
+    config: "every setting: type, default, range, meaning",
+    data: "input files and fields; the tables, their columns, SQL; report and viewer",
+    models: "which models thinkloom hosts, where it finds them, how a mode preset works",
+    gpu: "building for an NVIDIA GPU, memory, what was measured",
+    servers: "a policy behind vLLM, SGLang or another server; outages",
+    judge: "who justifies the mode: API, batch API, the policy itself; checks, money",
+    selection: "how verdicts, mode, response and difficulty come about; selecting again",
+    dedup: "duplicates, near-duplicates and contamination by benchmarks",
+    sandbox: "queries of kind code: tests, verdicts, the sandbox that programs run in",
+    export: "datasets for TRL, verl, LLaMA-Factory, ms-swift and axolotl",
+    rewards: "HiPO's rewards and advantages, as a command and for trainers",
+    eval: "accuracy, length and think rate under three conditions",
+    serve: "the hosted model behind an OpenAI-compatible server",
+    recovery: "stopping, resuming, changing a config, damaged directories, exit codes",
+    benchmarks: "what was measured, on what, and how to measure it again",
+    glossary: "the words that thinkloom uses",
+}
+
+/// Returns the page of a topic.
+#[must_use]
+pub fn page(name: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.name == name)
+}

@@ -1,0 +1,77 @@
+//! What was settled about the files of an input before their rows are read.
+
+use super::answers::Answers;
+use super::file_answers::FileAnswers;
+use super::shape::{self, Shape};
+use super::{IngestError, InputFile, InputOptions, format};
+use crate::config::AnswerIs;
+
+/// How the rows of each file are read: where their fields are, and what the answers of choice questions are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    shapes: Vec<Shape>,
+    answers: Answers,
+    is_auto: bool,
+}
+
+impl Plan {
+    /// Looks at the beginning of every file; and, where `input.answer_is` leaves it to the files, at all choice rows.
+    ///
+    /// # Errors
+    /// A file without a field for the question or the answer, one whose answers leave a doubt or contradict each other, a
+    /// column to be kept that no file has, and whatever else keeps a file from being read.
+    pub fn settle(files: &[InputFile], options: &InputOptions) -> Result<Self, IngestError> {
+        for file in files {
+            format::format_of(file)?;
+        }
+        let shapes = files.iter().map(|file| Shape::settle(file, options)).collect::<Result<Vec<_>, _>>()?;
+        shape::missing_kept(files, options)?;
+        let answers = Answers::settle(files, &shapes, options.answer_is)?;
+        Ok(Self { shapes, answers, is_auto: options.answer_is == AnswerIs::Auto })
+    }
+
+    pub(super) fn shape(&self, index: usize) -> Shape {
+        self.shapes.get(index).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn answers(&self, index: usize) -> FileAnswers {
+        self.answers.of_file(index)
+    }
+
+    /// Returns what the answers of choice questions were found to be, if that was left to the files and there are some.
+    #[must_use]
+    pub fn describe_answers(&self, files: &[InputFile]) -> Option<String> {
+        if self.is_auto { self.answers.describe(files) } else { None }
+    }
+
+    /// Returns everything that was found out about a file's fields, for a digest.
+    #[must_use]
+    pub fn key(&self, index: usize) -> String {
+        self.shapes.get(index).map(Shape::key).unwrap_or_default()
+    }
+
+    /// Returns what was guessed and what a user should know, one line per file that has something of it; files of one
+    /// dataset are one line.
+    #[must_use]
+    pub fn remarks(&self, files: &[InputFile]) -> Vec<String> {
+        let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+        for (file, shape) in files.iter().zip(&self.shapes) {
+            let guessed =
+                shape.guessed().map(|lines| format!("fields were guessed; to write under [input.fields]: {lines}"));
+            let lines: Vec<String> = guessed.into_iter().chain(shape.remarks()).collect();
+            if lines.is_empty() {
+                continue;
+            }
+            let text = lines.join("; ");
+            match found.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, names)) => names.push(&file.name),
+                None => found.push((text, vec![&file.name])),
+            }
+        }
+        let line = |(text, names): (String, Vec<&str>)| match names.as_slice() {
+            [first, _, .., last] => format!("{first} to {last} ({} files): {text}", names.len()),
+            _ => format!("{}: {text}", names.join(", ")),
+        };
+        found.into_iter().map(line).collect()
+    }
+}

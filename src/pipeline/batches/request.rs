@@ -1,0 +1,28 @@
+//! A judge request on its way through a batch: while it waits for one, and while it is in one.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::domain::QueryId;
+use crate::judge::cost::Reservation;
+use crate::judge::{AskError, Attempt, JudgeRequest};
+
+/// A request that waits for its batch.
+pub(super) struct Wanted {
+    pub(super) request: JudgeRequest,
+    pub(super) attempt: Attempt,
+    pub(super) query_id: QueryId,
+    pub(super) reservation: Option<Reservation>,
+    pub(super) done: oneshot::Sender<Result<(), AskError>>,
+}
+
+/// One attempt of a batch.
+pub(super) struct Item {
+    pub(super) request_key: String,
+    pub(super) attempt: u32,
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// The attempts of a batch that have not ended, by custom id.
+pub(super) type Items = HashMap<String, Item>;

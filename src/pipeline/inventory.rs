@@ -1,0 +1,158 @@
+//! What of a run's dataset stands in a directory, held against what was published: for those who make something of it.
+//!
+//! The manifest says what was published at the last end or stop of a run; the ledger, where it is there, also knows what
+//! was published since. A file counts if either of them names it with the hash that it has. Everything else under the
+//! tables' directories is somebody else's, or an earlier configuration's: it is named and left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::error::RunError;
+use super::publish::partial_records;
+use crate::ledger::{Reader, ShardRecord};
+use crate::shards::{self, FileState, MANIFEST_FILE, Manifest, Publisher, Table};
+
+/// What stands in an output directory.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Indices of the shards that are there, whole or in part, ascending.
+    pub shards: Vec<u32>,
+    /// Published files that are not there.
+    pub missing: Vec<String>,
+    /// Published files that have another content.
+    pub changed: Vec<String>,
+    /// Files that are no part of the dataset.
+    pub extra: Vec<String>,
+    /// What the directory says of itself, if that is about these shards.
+    pub manifest: Option<Manifest>,
+    /// Rows with an outcome in these shards, and input rows, if that is known.
+    pub progress: Option<(u64, u64)>,
+}
+
+impl Inventory {
+    /// Returns whether every input row has its outcome here; unknown counts as not.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.progress.is_some_and(|(settled, queries)| settled >= queries)
+    }
+
+    /// Says what is wrong with published files, if anything is.
+    #[must_use]
+    pub fn problems(&self) -> Option<String> {
+        const SHOWN: usize = 5;
+        let missing = self.missing.iter().map(|name| format!("{name} is missing"));
+        let changed = self.changed.iter().map(|name| format!("{name} has another content"));
+        let all: Vec<String> = missing.chain(changed).collect();
+        let more = all.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let shown: Vec<String> = all.into_iter().take(SHOWN).collect();
+        (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+    }
+}
+
+/// A file as it was published.
+struct Expected {
+    sha256: String,
+    rows: u64,
+}
+
+/// Takes stock of a directory. Reads every file of the dataset. Blocks.
+///
+/// # Errors
+/// [`RunError`] if the manifest is of a newer version, or a file or the ledger cannot be read.
+pub fn inventory(dir: &Path) -> Result<Inventory, RunError> {
+    let manifest = match std::fs::read(dir.join(MANIFEST_FILE)) {
+        Ok(bytes) => Some(Manifest::from_json(&bytes)?),
+        Err(_) => None,
+    };
+    let recorded = if dir.join(crate::ledger::FILE_NAME).is_file() { recorded(dir, manifest.as_ref())? } else { None };
+    let manifest = match &recorded {
+        Some(recorded) => manifest.filter(|manifest| manifest.fingerprint == recorded.fingerprint),
+        None => manifest,
+    };
+    let mut expected: BTreeMap<String, Expected> = BTreeMap::new();
+    for file in manifest.iter().flat_map(|manifest| &manifest.files) {
+        expected.insert(file.name.clone(), Expected { sha256: file.sha256.clone(), rows: file.rows });
+    }
+    // What was published since the manifest was written stands in the place of what it lists.
+    for record in recorded.iter().flat_map(|recorded| &recorded.records) {
+        expected.insert(record.file_name.clone(), Expected { sha256: record.sha256.clone(), rows: record.rows });
+    }
+    let queries = recorded
+        .as_ref()
+        .map(|recorded| recorded.queries)
+        .or_else(|| manifest.as_ref().map(|manifest| manifest.counts.queries));
+    let mut found = Inventory { manifest, ..Inventory::default() };
+    let files = files_of_tables(dir)?;
+    if expected.is_empty() {
+        // Nobody says what was published: the files are what there is.
+        found.shards = whole_shards(&files.iter().cloned().collect());
+        return Ok(found);
+    }
+    let (mut intact, mut settled) = (BTreeSet::new(), 0);
+    for (name, file) in &expected {
+        match shards::verify(dir, name, &file.sha256)? {
+            FileState::Intact => {
+                settled += if name.starts_with(Table::Rollouts.dir()) { 0 } else { file.rows };
+                intact.insert(name.clone());
+            }
+            FileState::Missing => found.missing.push(name.clone()),
+            FileState::Different { .. } => found.changed.push(name.clone()),
+        }
+    }
+    found.extra = files.into_iter().filter(|name| !expected.contains_key(name)).collect();
+    found.shards = whole_shards(&intact);
+    found.progress = queries.map(|queries| (settled, queries));
+    Ok(found)
+}
+
+/// What the ledger knows of the dataset.
+struct Recorded {
+    fingerprint: String,
+    records: Vec<ShardRecord>,
+    queries: u64,
+}
+
+/// Returns what the ledger knows of the last run that published something; of one that has published nothing yet there is
+/// nothing to say where a manifest of another describes what stands there.
+fn recorded(dir: &Path, manifest: Option<&Manifest>) -> Result<Option<Recorded>, RunError> {
+    let reader = Reader::open(dir)?;
+    let Some(run) = reader.latest_run()? else { return Ok(None) };
+    let mut records = reader.shards(&run.fingerprint)?;
+    records.extend(partial_records(&Publisher::read_only(dir)?, &reader, &run.fingerprint, &records)?);
+    if records.is_empty() && manifest.is_some_and(|manifest| manifest.fingerprint != run.fingerprint) {
+        return Ok(None);
+    }
+    let stored = reader.intake_rows(&run.input_digest)?;
+    let queries = run.row_limit.map_or(stored, |limit| limit.min(stored));
+    Ok(Some(Recorded { fingerprint: run.fingerprint, records, queries }))
+}
+
+/// Returns the Parquet files in the tables' directories, relative to the output directory.
+fn files_of_tables(dir: &Path) -> Result<Vec<String>, RunError> {
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        let folder = dir.join(table.dir());
+        let unreadable = |source| shards::ShardError::Unreadable { path: folder.clone(), source };
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(unreadable)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".parquet") {
+                found.push(format!("{}/{name}", table.dir()));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Returns the indices of which every table has its file among some names.
+fn whole_shards(names: &BTreeSet<String>) -> Vec<u32> {
+    let samples = format!("{}/train-", Table::Samples.dir());
+    let index = |name: &String| name.strip_prefix(&samples)?.strip_suffix(".parquet")?.parse::<u32>().ok();
+    let is_whole = |index: &u32| Table::ALL.iter().all(|table| names.contains(&table.file_name(*index)));
+    names.iter().filter_map(index).filter(is_whole).collect()
+}

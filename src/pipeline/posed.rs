@@ -1,0 +1,80 @@
+//! A query with the responses that it asks for: its prompts are rendered and its addresses hashed once, however often the
+//! facts about it are looked at.
+
+use std::sync::OnceLock;
+
+use crate::domain::{ByMode, Query};
+use crate::policy::{Policy, PolicyError, RolloutTask};
+
+/// A query on its way through a run.
+pub struct Posed {
+    /// The query.
+    pub query: Query,
+    /// What it asks for, once that was rendered.
+    tasks: OnceLock<ByMode<Vec<RolloutTask>>>,
+}
+
+impl Posed {
+    /// Poses a query; renders nothing yet.
+    #[must_use]
+    pub fn new(query: Query) -> Self {
+        Self { query, tasks: OnceLock::new() }
+    }
+
+    /// Returns the responses that the query asks for, as the policy asks for them now. Only the first call renders, unless a
+    /// server refused a key since.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the chat template refuses the query.
+    pub fn tasks(&self, policy: &Policy) -> Result<ByMode<Vec<RolloutTask>>, PolicyError> {
+        let tasks = match self.tasks.get() {
+            Some(tasks) => tasks,
+            None => {
+                let rendered = policy.tasks(&self.query)?;
+                self.tasks.get_or_init(|| rendered)
+            }
+        };
+        Ok(ByMode::from_fn(|mode| tasks[mode].iter().map(|task| policy.current(task.clone())).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
+    use crate::domain::{Kind, Origin, QueryId};
+    use crate::policy::OpenAiPolicy;
+
+    #[test]
+    fn a_query_is_asked_as_if_it_were_rendered_now_though_a_server_refused_a_key_since() {
+        let settings = PolicySettings {
+            base_urls: vec!["http://127.0.0.1:1".to_owned()],
+            mode_preset: ModePresetName::Qwen3,
+            ..PolicySettings::default()
+        };
+        let policy = OpenAiPolicy::new(&settings, &SamplingSettings::default(), None).unwrap();
+        let policy = Policy::OpenAi(Box::new(policy));
+        let posed = Posed::new(Query {
+            id: QueryId("q".to_owned()),
+            ordinal: 0,
+            source: "s".to_owned(),
+            origin: Origin { file: "f".to_owned(), line: 1 },
+            kind: Kind::Numeric,
+            question: "What is 1 + 1?".to_owned(),
+            gold: "2".to_owned(),
+            choices: Vec::new(),
+            tests: Vec::new(),
+            test_imports: Vec::new(),
+            entry_point: None,
+            labels: Default::default(),
+        });
+        let before = posed.tasks(&policy).unwrap();
+        assert_eq!(before, policy.tasks(&posed.query).unwrap());
+        assert_eq!(posed.tasks(&policy).unwrap(), before);
+
+        policy.remember(vec!["seed".to_owned()], None);
+        let after = posed.tasks(&policy).unwrap();
+        assert_eq!(after, policy.tasks(&posed.query).unwrap());
+        assert_ne!(after.on[0].key, before.on[0].key);
+    }
+}

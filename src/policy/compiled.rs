@@ -1,0 +1,116 @@
+//! A chat template that was compiled in this process, and why one cannot be used.
+
+use std::borrow::Cow;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value};
+
+const NAME: &str = "chat";
+
+/// What one rendering may use up: a step costs one, and so do 64 bytes that are written or looked through. Templates that
+/// models come with take some thousands; one that loops for ever, or doubles a text again and again, ends within seconds.
+/// What fuel does not see is `template_process`'s to bound.
+const FUEL: u64 = 4_000_000;
+
+/// Characters of what a template says of itself.
+const CAUSE_CHARS_MAX: usize = 2000;
+
+/// Why a chat template cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the model's chat template cannot be rendered: {0}")]
+pub struct TemplateError(String);
+
+impl TemplateError {
+    pub(super) fn new(error: &minijinja::Error) -> Self {
+        if error.kind() == minijinja::ErrorKind::OutOfFuel {
+            return Self("it does not come to an end, or does far more than any template needs".to_owned());
+        }
+        Self(shown(&error.to_string()))
+    }
+
+    /// Says what happened to a template.
+    pub(super) fn told(cause: String) -> Self {
+        Self(cause)
+    }
+
+    /// Returns what happened.
+    pub(super) fn cause(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Returns a template's own words as they can be shown: it may refuse with a text of any length.
+fn shown(cause: &str) -> String {
+    match cause.char_indices().nth(CAUSE_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", cause.get(..end).unwrap_or_default()),
+        None => cause.to_owned(),
+    }
+}
+
+/// A function from text to text that templates may call.
+pub type TextFunction = fn(String) -> String;
+
+/// A template compiled in this process.
+#[derive(Debug)]
+pub struct Compiled {
+    environment: Environment<'static>,
+}
+
+impl Compiled {
+    /// Compiles a template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if it is no Jinja that this program understands.
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        // The settings under which transformers renders chat templates.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| TemplateError::new(&error))?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        let source = without_generation_tags(source);
+        environment.add_template_owned(NAME, source).map_err(|error| TemplateError::new(&error))?;
+        Ok(Self { environment })
+    }
+
+    /// Adds a function that the template may call.
+    pub fn add_function(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        function: impl Fn(String) -> Result<String, minijinja::Error> + Send + Sync + 'static,
+    ) {
+        self.environment.add_function(name, function);
+    }
+
+    /// Renders the template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses, or does not come to an end.
+    pub fn render(&self, values: Value) -> Result<String, TemplateError> {
+        let template = self.environment.get_template(NAME).map_err(|error| TemplateError::new(&error))?;
+        template.render(values).map_err(|error| TemplateError::new(&error))
+    }
+}
+
+/// Puts a block that changes nothing in place of transformers' own `generation` tags.
+pub(super) fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        // Behind the opening: `{%}` opens a tag and closes none.
+        let Some(length) = rest[start + 2..].find("%}").map(|length| length + 2) else { break };
+        let tag = &rest[start + 2..start + length];
+        let replacement = match tag.trim_matches(['-', '+', ' ']) {
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_owned(),
+        };
+        out.push_str(&rest[..start + 2]);
+        out.push_str(&replacement);
+        rest = &rest[start + length..];
+    }
+    out + rest
+}

@@ -1,0 +1,34 @@
+//! What prompts need of a model, as it is stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::PolicyError;
+use crate::engine::Vocabulary;
+
+/// What prompts are made of besides this program's own prompts: enough to address responses without the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPrompter {
+    /// The model's chat template.
+    pub chat_template: String,
+    /// The text of its first token.
+    pub bos_token: String,
+    /// The text of its last token.
+    pub eos_token: String,
+}
+
+impl StoredPrompter {
+    /// Reads it from a GGUF file or a model directory, without its weights. Blocks for up to a second.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the model cannot be read, or carries no chat template.
+    pub fn of_model(path: &std::path::Path) -> Result<Self, PolicyError> {
+        let vocabulary = Vocabulary::load(path)?;
+        let template =
+            vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
+        Ok(Self {
+            chat_template: template.to_owned(),
+            bos_token: vocabulary.bos_text().to_owned(),
+            eos_token: vocabulary.eos_text().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,391 @@
+//! Chat templates in a process of their own, which may be given up at any moment.
+//!
+//! A template is a program that comes with a model. Fuel bounds its steps and most of what it writes, but not a list that
+//! holds another list twice, sixty times over, and is printed or compared; nor expressions that nest until the stack ends.
+//! So the program starts itself again, on one end of a pair of sockets, with limits that the system holds:
+//! [`CPU_SECONDS`] a rendering, [`HEAP_BYTES`] of memory besides a stack of [`STACK_BYTES`], no file to write. The process
+//! knows no secrets, stays warm between renderings, and ends when its socket does. One that ends before is replaced: what one
+//! conversation did to it is no other's business. A rendering that the machine cut is made once more.
+//!
+//! A frame is a tag, the length of what follows (u32, little-endian), and that. The program sends a template (`S`), the
+//! names of functions (`F`), values (`R`, JSON) and results of functions (`A`); the process answers with a text (`T`), an
+//! error (`E`), or asks for the result of a function (`C`, JSON: name and text).
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use minijinja::Value;
+
+use super::compiled::{Compiled, TemplateError, TextFunction};
+
+/// CPU time that one rendering may take; templates that models come with take a millisecond.
+const CPU_SECONDS: u64 = if cfg!(test) { 1 } else { 10 };
+/// Memory that values and texts may take.
+const HEAP_BYTES: u64 = 384 << 20;
+/// Stack of the thread that compiles and renders.
+const STACK_BYTES: usize = 64 << 20;
+/// How long an answer may take where the process is not let run, as on a machine that sleeps.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes of one frame.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+/// The argument by which the program knows that it was started for templates.
+const ARGUMENT: &str = "--render-chat-templates";
+
+/// How the process is started; none where this program is not known to understand the argument.
+static PROGRAM: OnceLock<fn() -> Command> = OnceLock::new();
+
+/// Says that this program calls [`serve_if_asked`] first of all, so that templates can be rendered apart.
+pub fn render_apart() {
+    let _ = PROGRAM.set(|| {
+        // The file that runs, even if another one has its name by now.
+        let mut command = match cfg!(target_os = "linux") {
+            true => Command::new("/proc/self/exe"),
+            false => Command::new(std::env::current_exe().unwrap_or_default()),
+        };
+        command.arg(ARGUMENT).env_clear();
+        // Where the loader finds the program's libraries.
+        for name in ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    });
+}
+
+/// Serves templates and returns true, if this process was started for that.
+#[must_use]
+pub fn serve_if_asked() -> bool {
+    let is_asked = std::env::args_os().nth(1).is_some_and(|argument| argument == ARGUMENT);
+    if is_asked {
+        serve_stdin();
+    }
+    is_asked
+}
+
+/// A template whose renderings happen in another process.
+#[derive(Debug)]
+pub struct Apart {
+    start: fn() -> Command,
+    source: String,
+    functions: Vec<(&'static str, TextFunction)>,
+    process: Option<Process>,
+    starts: u32,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be in the middle of anything.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Apart {
+    /// Compiles a template; none if templates are not rendered apart here, or no process can be started.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template does not compile within the limits.
+    pub fn new(source: &str) -> Result<Option<Self>, TemplateError> {
+        match PROGRAM.get() {
+            Some(start) => Self::with_program(source, *start),
+            None => Ok(None),
+        }
+    }
+
+    fn with_program(source: &str, start: fn() -> Command) -> Result<Option<Self>, TemplateError> {
+        let mut apart = Self { start, source: source.to_owned(), functions: Vec::new(), process: None, starts: 0 };
+        match apart.begin() {
+            Ok(process) => apart.process = Some(process),
+            Err(error) => {
+                tracing::warn!("chat templates are rendered in this process: no other can be started: {error}");
+                return Ok(None);
+            }
+        }
+        match apart.ask(&[(b'S', source.as_bytes())]) {
+            Ok(_) => Ok(Some(apart)),
+            Err(Refused::NotStarted(cause)) => {
+                tracing::warn!("chat templates are rendered in this process: no other can be started: {cause}");
+                Ok(None)
+            }
+            Err(refused) => Err(refused.told()),
+        }
+    }
+
+    /// Adds a function that templates may call.
+    pub fn add_text_function(&mut self, name: &'static str, function: TextFunction) {
+        self.functions.push((name, function));
+        if self.process.is_some() {
+            // One that ends over it is replaced when the template is rendered, and its successor is told.
+            let _ = self.ask(&[(b'F', name.as_bytes())]);
+        }
+    }
+
+    /// Renders the template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] if the template refuses, or goes beyond the limits.
+    pub fn render(&mut self, values: &Value) -> Result<String, TemplateError> {
+        let values = serde_json::to_vec(values).map_err(|error| TemplateError::told(error.to_string()))?;
+        if values.len() > FRAME_BYTES_MAX {
+            return Err(TemplateError::told(format!("its messages have {} bytes as JSON", values.len())));
+        }
+        match self.render_once(&values) {
+            Err(Refused::Cut(_)) => self.render_once(&values).map_err(Refused::told),
+            result => result.map_err(Refused::told),
+        }
+    }
+
+    fn render_once(&mut self, values: &[u8]) -> Result<String, Refused> {
+        if self.process.is_none() {
+            let process = self
+                .begin()
+                .map_err(|error| Refused::Told(format!("the process that renders it cannot be started: {error}")))?;
+            self.process = Some(process);
+            let source = self.source.clone();
+            let functions = self.functions.clone();
+            let names = functions.iter().map(|(name, _)| (b'F', name.as_bytes()));
+            let frames: Vec<_> = std::iter::once((b'S', source.as_bytes())).chain(names).collect();
+            self.ask(&frames)?;
+        }
+        self.ask(&[(b'R', values)])
+    }
+
+    fn begin(&mut self) -> io::Result<Process> {
+        self.starts += 1;
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = (self.start)();
+        // One arena of memory; a group of its own, which no Ctrl-C of a terminal reaches.
+        command.env("MALLOC_ARENA_MAX", "1").process_group(0);
+        let theirs = std::os::fd::OwnedFd::from(theirs);
+        let child = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Process { child, socket: ours })
+    }
+
+    /// Sends frames, and waits for the answer to the last one.
+    fn ask(&mut self, frames: &[(u8, &[u8])]) -> Result<String, Refused> {
+        let Some(mut process) = self.process.take() else {
+            return Err(Refused::Told("it has no process".into()));
+        };
+        match converse(&process.socket, frames, &self.functions) {
+            Ok(answer) => {
+                self.process = Some(process);
+                answer.map_err(Refused::Told)
+            }
+            Err(error) => {
+                // It may wait for more.
+                let _ = process.socket.shutdown(std::net::Shutdown::Both);
+                Err(cause_of_end(&mut process.child, &error))
+            }
+        }
+    }
+}
+
+/// Why there is no text.
+enum Refused {
+    /// By the template, or because of it.
+    Told(String),
+    /// The process ended, by no limit of its own.
+    Cut(String),
+    /// The system could not load the program.
+    NotStarted(String),
+}
+
+impl Refused {
+    fn told(self) -> TemplateError {
+        let (Self::Told(cause) | Self::Cut(cause) | Self::NotStarted(cause)) = self;
+        TemplateError::told(cause)
+    }
+}
+
+/// Sends frames and reads the answer to the last one: a text or an error.
+fn converse(
+    socket: &UnixStream,
+    frames: &[(u8, &[u8])],
+    functions: &[(&'static str, TextFunction)],
+) -> io::Result<Result<String, String>> {
+    let end = Instant::now() + PATIENCE;
+    let wait = || {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(Some(left)) }
+    };
+    let mut answer = Ok(String::new());
+    for (tag, content) in frames {
+        socket.set_write_timeout(wait()?)?;
+        send(socket, *tag, content)?;
+        loop {
+            socket.set_read_timeout(wait()?)?;
+            let (tag, content) = receive(socket)?;
+            let text = String::from_utf8(content).map_err(io::Error::other)?;
+            match tag {
+                b'T' => answer = Ok(text),
+                b'E' => return Ok(Err(text)),
+                b'C' => {
+                    let (name, argument): (String, String) = serde_json::from_str(&text)?;
+                    let function = functions.iter().find(|(known, _)| *known == name);
+                    let result = function.map(|(_, function)| function(argument)).unwrap_or_default();
+                    send(socket, b'A', result.as_bytes())?;
+                    continue;
+                }
+                _ => return Err(io::Error::other("an answer of an unknown kind")),
+            }
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// Says why a process gave no answer.
+fn cause_of_end(child: &mut Child, error: &io::Error) -> Refused {
+    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+        return Refused::Told(format!("it does not come to an end within {} s", PATIENCE.as_secs()));
+    }
+    let status = child.wait().ok();
+    // What a loader ends with that finds no library.
+    if status.is_some_and(|status| status.code() == Some(127)) {
+        return Refused::NotStarted("the system cannot load it".to_owned());
+    }
+    match status.and_then(|status| status.signal()) {
+        // SIGXCPU.
+        Some(24) => Refused::Told(format!("it does not come to an end within {CPU_SECONDS} s of computing")),
+        // SIGABRT: how a Rust program ends without memory or stack. SIGSEGV, SIGBUS: the guard below the stack.
+        Some(6 | 11 | 7 | 10) => {
+            let most = HEAP_BYTES >> 20;
+            Refused::Told(format!("it nests far deeper than any template, or needs more than {most} MiB of memory"))
+        }
+        _ => Refused::Cut(format!("the process that renders it ended: {error}")),
+    }
+}
+
+fn send(mut socket: &UnixStream, tag: u8, content: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(content.len()).ok().filter(|length| *length as usize <= FRAME_BYTES_MAX);
+    let length = length.ok_or_else(|| io::Error::other("more than a frame holds"))?;
+    let mut head = [tag, 0, 0, 0, 0];
+    head[1..].copy_from_slice(&length.to_le_bytes());
+    socket.write_all(&head)?;
+    socket.write_all(content)
+}
+
+fn receive(mut socket: &UnixStream) -> io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 5];
+    socket.read_exact(&mut head)?;
+    let [tag, length @ ..] = head;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(io::Error::other("more than a frame holds"));
+    }
+    let mut content = Vec::new();
+    socket.take(length as u64).read_to_end(&mut content)?;
+    if content.len() < length {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+    }
+    Ok((tag, content))
+}
+
+/// The other side: answers until the socket at standard input closes.
+fn serve_stdin() {
+    let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() else { return };
+    let socket = Arc::new(UnixStream::from(socket));
+    limit_once();
+    let serve = move || {
+        let mut template: Option<Compiled> = None;
+        while let Ok((tag, content)) = receive(&socket) {
+            limit_computing();
+            let answer = match answer(tag, &content, &mut template, &socket) {
+                Ok(text) if text.len() > FRAME_BYTES_MAX => Err("it writes far more than any template".to_owned()),
+                answer => answer,
+            };
+            let sent = match &answer {
+                Ok(text) => send(&socket, b'T', text.as_bytes()),
+                Err(error) => send(&socket, b'E', error.as_bytes()),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    };
+    // A panic ends the thread, and with it the process: the other side sees the socket close.
+    if let Ok(thread) = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(serve) {
+        let _ = thread.join();
+    }
+}
+
+fn answer(
+    tag: u8,
+    content: &[u8],
+    template: &mut Option<Compiled>,
+    socket: &Arc<UnixStream>,
+) -> Result<String, String> {
+    let text = || std::str::from_utf8(content).map_err(|error| error.to_string());
+    match (tag, template) {
+        (b'S', template) => {
+            *template = Some(Compiled::new(text()?).map_err(|error| error.cause().to_owned())?);
+            Ok(String::new())
+        }
+        (b'F', Some(template)) => {
+            let (name, socket) = (text()?.to_owned(), Arc::clone(socket));
+            let asked = name.clone();
+            template.add_function(name, move |argument: String| call(&socket, &asked, &argument));
+            Ok(String::new())
+        }
+        (b'R', Some(template)) => {
+            // Straight to the engine's values: keys keep their order.
+            let values: Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+            template.render(values).map_err(|error| error.cause().to_owned())
+        }
+        _ => Err("a question of an unknown kind".to_owned()),
+    }
+}
+
+/// Has the other side call a function.
+fn call(socket: &UnixStream, name: &str, argument: &str) -> Result<String, minijinja::Error> {
+    let asked = || -> io::Result<String> {
+        send(socket, b'C', serde_json::to_string(&(name, argument))?.as_bytes())?;
+        let (_, content) = receive(socket)?;
+        String::from_utf8(content).map_err(io::Error::other)
+    };
+    asked().map_err(|error| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, error.to_string()))
+}
+
+/// Puts the limits on this process that hold for all renderings.
+fn limit_once() {
+    use rustix::process::Resource;
+    // What the program itself has mapped is no template's doing.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let own_bytes = own.unwrap_or(1_u64 << 20) << 10;
+    set(Resource::As, own_bytes + STACK_BYTES as u64 + HEAP_BYTES);
+    set(Resource::Core, 0);
+    set(Resource::Fsize, 0);
+}
+
+/// Gives this process time for one more rendering.
+fn limit_computing() {
+    // User and system time stand behind the program's name, in hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    set(rustix::process::Resource::Cpu, ticks / 100 + 1 + CPU_SECONDS);
+}
+
+/// Lowers or raises what the system allows; the upper limit stays.
+fn set(resource: rustix::process::Resource, current: u64) {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    let current = maximum.map_or(current, |maximum| maximum.min(current));
+    let _ = rustix::process::setrlimit(resource, rustix::process::Rlimit { current: Some(current), maximum });
+}
+
+#[cfg(test)]
+#[path = "template_process_tests.rs"]
+mod tests;

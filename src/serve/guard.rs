@@ -1,0 +1,94 @@
+//! Who is let through: requests that name this server, come from no foreign page, and show the key, if one is set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::app::App;
+use super::connections::{Doing, Line};
+use super::error::ApiError;
+use super::limits::{BODY_BYTES_MAX, REFUSED_PAUSE};
+
+/// Lets a request through if it names this server and comes from no foreign page.
+pub(super) async fn check_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let local = request.extensions().get::<Line>().and_then(|line| line.local);
+    let hosts = &app.options.hosts;
+    let target = request.uri().authority().map(|authority| authority.as_str());
+    let named = one(request.headers(), header::HOST);
+    if named.is_none_or(|host| !hosts.answer_to(host, local))
+        || target.is_some_and(|target| !hosts.answer_to(target, local))
+    {
+        return refuse(request, ApiError::foreign_host()).await;
+    }
+    let has_origin = request.headers().contains_key(header::ORIGIN);
+    if has_origin && one(request.headers(), header::ORIGIN).is_none_or(|origin| !hosts.are_origin(origin, local)) {
+        return refuse(request, ApiError::foreign_origin()).await;
+    }
+    next.run(request).await
+}
+
+/// Lets a request through if it shows the key.
+pub(super) async fn check_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(key) = &app.options.api_key else { return next.run(request).await };
+    let shown = one(request.headers(), header::AUTHORIZATION).and_then(|value| value.trim_start().split_once(' '));
+    let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, key)| key.trim());
+    // Hashes, so that how long a comparison takes says nothing of the key.
+    if Sha256::digest(shown.as_bytes()) == Sha256::digest(key.expose_secret().as_bytes()) {
+        next.run(request).await
+    } else {
+        refuse(request, ApiError::unauthorized()).await
+    }
+}
+
+/// Returns a header that stands there once, and is text.
+fn one(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value)?.to_str().ok()
+}
+
+/// Answers with an error, once the body has come: a client that is still sending may not see the answer otherwise.
+pub(super) async fn refuse(request: Request, error: ApiError) -> Response {
+    let (parts, body) = request.into_parts();
+    take_refused(&parts, body).await;
+    error.into_response()
+}
+
+/// Takes the body of a request that is refused, for a short time in which its connection gives way to others.
+pub(super) async fn take_refused(parts: &Parts, body: Body) {
+    if parts.headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let line = parts.extensions.get::<Line>();
+    if let Some(line) = line {
+        line.set(Doing::Refusing);
+    }
+    drain(body.into_data_stream(), REFUSED_PAUSE).await;
+    if let Some(line) = line {
+        line.set(Doing::Answering);
+    }
+}
+
+/// Takes a body and keeps nothing of it.
+pub(super) async fn drain(mut stream: BodyDataStream, limit: Duration) {
+    let mut bytes = 0;
+    let all = async {
+        while let Some(Ok(part)) = stream.next().await {
+            bytes += part.len();
+            if bytes > BODY_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whoever takes longer sees a connection that ends.
+    let _ = tokio::time::timeout(limit, all).await;
+}

@@ -1,0 +1,446 @@
+//! Verification: whether a response's answer equals the reference answer.
+//!
+//! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
+//! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
+//! `find` looks for the answer, one module per kind compares it. Bounds stand in `math::limits`.
+//!
+//! # Where the answer stands
+//! An answer region is, in this order (the first that states something counts, and in it the last):
+//!
+//! 1. the **box**: `\boxed{...}` and its kin, or the tokens that some models set in its place; boxes side by side or joined
+//!    by "and", "or", a comma are one list;
+//! 2. the **announcing sentence** ("the answer is ...", "Answer: ...", and the same in other languages) or the **hash line**
+//!    (`#### 5`), whichever stands later;
+//! 3. the **whole** response, where it is nothing but the answer;
+//! 4. the **bold line**: words in bold among the last four lines, labels and headings left out;
+//! 5. the **last line** that states something, and of it the last sentence.
+//!
+//! A sentence is not a place to pick the last number from; `statement` says what it states. What it denies, bounds, supposes,
+//! or makes something else of ("the square root of 9") is not stated (`not_stated`, incorrect). Several answers that it joins
+//! are a list, which a single gold is not met by. Several quantities of which nothing says which is meant are `ambiguous` if
+//! one of them would be correct. No number is cut out of a formula, a word, a reference or a unit.
+//!
+//! # What counts as the answer
+//! Golds and choices go through the same `characters` as responses. With [`Evaluated::Required`] an answer of arithmetic that
+//! is left to be done (`work_left_undone`), or that repeats the expression which the question tells to transform
+//! (`restates_the_question`), is incorrect though its value is right.
+//!
+//! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
+//! reason is its cause.
+//!
+//! Code is the exception to all of that: [`CodeVerifier`] runs it, in the [`sandbox`], on the threads of a [`CodePool`].
+//! Given to [`verify`], which has no sandbox, it is `unverifiable`, cause `no_sandbox`.
+//!
+//! What this room does not know: whether the reasoning is sound, and synonyms.
+
+mod boxes;
+mod characters;
+mod choice;
+mod claims;
+mod code;
+mod extract;
+mod find;
+#[doc(hidden)]
+pub mod fuzz;
+mod math;
+mod numeric;
+mod phrases;
+mod restate;
+pub mod sandbox;
+mod statement;
+mod text;
+mod words;
+
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+mod tests;
+
+pub use code::{CodeCase, CodePool, CodeVerifier, Pending};
+
+use extract::Strategy;
+use find::WHOLE_BYTES_MAX;
+use math::Outcome;
+use statement::Stated;
+use thinkloom_domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
+
+/// Version of the rules; part of ledger keys. Raise it when any verdict can change.
+pub const VERSION: u32 = 5;
+
+/// One response to verify.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What kind of answer is expected.
+    pub kind: Kind,
+    /// The reference answer.
+    pub gold: &'a str,
+    /// The choices in order; empty unless the kind is `choice`.
+    pub choices: &'a [String],
+    /// The answer part of a response; text up to a last `</think>` is passed over.
+    pub response: &'a str,
+    /// The question; empty if it is unknown. It tells whether a list has an order, and what would only restate the task.
+    pub question: &'a str,
+    /// Which arithmetic an answer may leave to be done.
+    pub evaluated: Evaluated,
+}
+
+impl Default for Case<'_> {
+    /// An empty response to nothing.
+    fn default() -> Self {
+        Self { kind: Kind::Math, gold: "", choices: &[], response: "", question: "", evaluated: Evaluated::Required }
+    }
+}
+
+/// Which arithmetic an answer may leave to be done: `verify.evaluated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evaluated {
+    /// None where the gold is a rational number, and no answer may restate the task.
+    #[default]
+    Required,
+    /// Any: `1/2+1/4` meets `3/4`.
+    Any,
+}
+
+/// Returns the verdict on one response.
+#[must_use]
+pub fn verify(case: &Case<'_>) -> Verdict {
+    let response = extract::answer_part(case.response);
+    let plain = characters::plain(response);
+    match case.kind {
+        Kind::Math => verify_math(case, &plain),
+        Kind::Numeric => verify_numeric(case, &plain),
+        Kind::Choice => verify_choice(case.gold, case.choices, &plain),
+        Kind::Text => verify_text(case.gold, response),
+        Kind::Code => Verdict::unverifiable(UnverifiableCause::NoSandbox, code::last_block(response)),
+    }
+}
+
+/// Checks that a gold can be read at all as its kind demands.
+///
+/// # Errors
+/// Returns why not: a numeric gold that is no number, a choice gold that names no choice, a missing gold, a gold for
+/// mathematics without a single letter, digit or sign of mathematics. Other golds for mathematics are never refused:
+/// what the parser cannot read may still equal an answer as text.
+pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), String> {
+    if gold.trim().is_empty() {
+        return if kind == Kind::Code { Ok(()) } else { Err("the answer is empty".to_owned()) };
+    }
+    match kind {
+        Kind::Numeric => match numeric::read(gold_answer(&characters::plain(gold)).as_str()) {
+            Ok(_) => Ok(()),
+            Err(numeric::Problem::NoNumber) => Err(format!("the answer {gold:?} is no number")),
+            Err(numeric::Problem::Several(_)) => Err(format!("the answer {gold:?} holds several numbers")),
+            Err(numeric::Problem::OverBudget) => Err(format!("the answer {gold:?} is too large a number")),
+        },
+        Kind::Choice if !names_choice(gold, choices) => {
+            Err(format!("the answer {gold:?} names none of the {} choices", choices.len()))
+        }
+        Kind::Math if math::is_blank(&gold_answer(&characters::plain(gold))) => {
+            Err(format!("the answer {gold:?} holds nothing to compare"))
+        }
+        Kind::Text if text::allowed(gold).is_empty() => Err(format!("the answer {gold:?} holds no text")),
+        Kind::Choice | Kind::Math | Kind::Text | Kind::Code => Ok(()),
+    }
+}
+
+fn same_choice(choices: &[String], left: usize, right: usize) -> bool {
+    let text = |index: usize| choices.get(index).map(|choice| choice.trim()).filter(|text| !text.is_empty());
+    text(left).is_some() && text(left) == text(right)
+}
+
+fn names_choice(gold: &str, choices: &[String]) -> bool {
+    choice::gold(&characters::plain(gold), &characters::plain_each(choices)).is_some()
+}
+
+/// Returns the text that the verifier reads as a gold's value: of a worked solution the content of its box.
+#[must_use]
+pub fn gold_text(gold: &str) -> String {
+    gold_answer(&characters::plain(gold))
+}
+
+/// Why tests can decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestsFault {
+    /// There is none, or none that can fail.
+    None,
+    /// They cannot be run: unbalanced inputs and outputs, no Python, several shapes at once.
+    Unusable,
+}
+
+/// Checks, without running anything, that tests of kind `code` can fail and can be run at all.
+///
+/// # Errors
+/// Returns why not.
+pub fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
+    code::check_tests(tests)
+}
+
+/// Returns whether a gold that [`check_gold`] lets pass is only a text to its verifier: a gold for mathematics that no rule
+/// of mathematics can read, and that therefore equals the same text alone.
+#[must_use]
+pub fn is_text_only(kind: Kind, gold: &str) -> bool {
+    kind == Kind::Math && !math::is_parsed(&gold_answer(&characters::plain(gold)))
+}
+
+fn verdict(outcome: VerdictOutcome, strategy: Strategy, rule: &str, extracted: String) -> Verdict {
+    Verdict { outcome, extracted: Some(extracted), reason: format!("{}:{rule}", strategy.name()) }
+}
+
+fn no_answer() -> Verdict {
+    Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason: "no_answer".to_owned() }
+}
+
+/// A reference answer may come with its solution: then the boxed part counts, or what stands behind `####`.
+fn gold_answer(gold: &str) -> String {
+    let boxed = boxes::boxed(gold).filter(|content| !content.is_empty());
+    let marked = || gold.rsplit_once("####").map(|(_, answer)| answer.trim()).filter(|answer| !answer.is_empty());
+    boxed.unwrap_or_else(|| marked().unwrap_or(gold.trim()).to_owned())
+}
+
+fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
+    let gold = gold_answer(&characters::plain(case.gold));
+    if math::is_words(&gold) {
+        return verify_words(case, &gold, response);
+    }
+    let Some((strategy, stated)) = find::math(&gold, response) else { return no_answer() };
+    let compare = |answer: &str| math_verdict(case, &gold, strategy, answer);
+    state(strategy, &stated, &compare, ", ")
+}
+
+/// Compares an answer with a gold of mathematics.
+fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -> Verdict {
+    let answer_text = answer.to_owned();
+    let mut outcome = math::equal_for(case.question, gold, answer);
+    if matches!(outcome, Outcome::Different(_)) {
+        // "How many million": the scale may stand on one side only.
+        let bare = |text| words::without_asked_scale(case.question, text);
+        outcome = match (bare(gold), bare(answer)) {
+            (None, Some(answer)) => math::equal_for(case.question, gold, answer),
+            (Some(gold), None) => math::equal_for(case.question, gold, answer),
+            _ => outcome,
+        };
+    }
+    match outcome {
+        Outcome::Equal(rule) => match undone(case, gold, answer) {
+            Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
+            None => verdict(VerdictOutcome::Correct, strategy, rule, answer_text),
+        },
+        Outcome::Different(rule) => verdict(VerdictOutcome::Incorrect, strategy, rule, answer_text),
+        Outcome::Undecided => Verdict::unverifiable(UnverifiableCause::Undecided, Some(answer_text)),
+        Outcome::OverBudget => Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer_text)),
+        Outcome::UnreadableGold => Verdict::unverifiable(UnverifiableCause::UnreadableGold, Some(answer_text)),
+        Outcome::UnreadableAnswer => Verdict::unverifiable(UnverifiableCause::UnreadableAnswer, Some(answer_text)),
+    }
+}
+
+/// Returns why an answer that equals its gold is none: it left the work undone.
+fn undone(case: &Case<'_>, gold: &str, answer: &str) -> Option<&'static str> {
+    if case.evaluated == Evaluated::Any {
+        return None;
+    }
+    if math::leaves_work(gold, answer) {
+        return Some("work_left_undone");
+    }
+    restate::restates(case.question, gold, answer).then_some("restates_the_question")
+}
+
+/// Turns what a response states into a verdict, by comparing each answer that it may mean.
+fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict, join: &str) -> Verdict {
+    match stated {
+        Stated::One(answer) => compare(answer),
+        Stated::Several(answers) => {
+            let list = compare(&answers.join(join));
+            if list.is_correct() {
+                return list;
+            }
+            // "1/2, or 0.5": one answer, written in several ways. The same way twice is two answers.
+            let is_repeated =
+                answers.iter().enumerate().any(|(at, answer)| answers.iter().take(at).any(|before| before == answer));
+            if is_repeated {
+                return list;
+            }
+            let each: Vec<Verdict> = answers.iter().map(|answer| compare(answer)).collect();
+            match each.into_iter().find(|verdict| !verdict.is_correct()) {
+                None => compare(answers.first().map_or("", String::as_str)),
+                Some(_) if list.outcome == VerdictOutcome::Incorrect => list,
+                Some(_) => verdict(VerdictOutcome::Incorrect, strategy, "several_answers", answers.join(join)),
+            }
+        }
+        Stated::Open(answers) => {
+            let text = answers.join(join);
+            let could_be = answers.iter().any(|answer| compare(answer).outcome != VerdictOutcome::Incorrect);
+            if could_be {
+                Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(text))
+            } else {
+                verdict(VerdictOutcome::Incorrect, strategy, "several_quantities", text)
+            }
+        }
+        Stated::Denied => {
+            let reason = format!("{}:not_stated", strategy.name());
+            Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason }
+        }
+        Stated::Nothing => no_answer(),
+    }
+}
+
+fn verify_numeric(case: &Case<'_>, response: &str) -> Verdict {
+    let gold_text = gold_answer(&characters::plain(case.gold));
+    let gold = match numeric::read(&gold_text) {
+        Ok(gold) => gold,
+        Err(numeric::Problem::OverBudget) => return Verdict::unverifiable(UnverifiableCause::OverBudget, None),
+        Err(_) => return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None),
+    };
+    let Some((strategy, stated)) = find::numeric(response) else { return no_answer() };
+    let compare = |answer: &str| {
+        let answer_text = answer.to_owned();
+        match numeric::read(answer) {
+            Ok(number) => match numeric::equal(case.question, &gold, &number) {
+                Some(rule) => match undone(case, &gold_text, answer) {
+                    Some(reason) => verdict(VerdictOutcome::Incorrect, strategy, reason, answer_text),
+                    None => verdict(VerdictOutcome::Correct, strategy, rule, answer_text),
+                },
+                None => verdict(VerdictOutcome::Incorrect, strategy, "rational_differs", answer_text),
+            },
+            Err(numeric::Problem::NoNumber) => {
+                verdict(VerdictOutcome::Incorrect, strategy, "unreadable_answer", answer_text)
+            }
+            Err(numeric::Problem::OverBudget) => {
+                Verdict::unverifiable(UnverifiableCause::OverBudget, Some(answer_text))
+            }
+            Err(numeric::Problem::Several(numbers)) => {
+                let is_listed = answer.contains([',', ';'])
+                    || answer.contains(" and ")
+                    || answer.contains(" or ")
+                    || answer.contains("{or}")
+                    || answer.contains(" or}");
+                if !is_listed && numbers.iter().any(|number| numeric::equal(case.question, &gold, number).is_some()) {
+                    Verdict::unverifiable(UnverifiableCause::Ambiguous, Some(answer_text))
+                } else {
+                    verdict(VerdictOutcome::Incorrect, strategy, "several_numbers", answer_text)
+                }
+            }
+        }
+    };
+    state(strategy, &stated, &compare, " and ")
+}
+
+fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
+    // The same typing on both sides: an apostrophe of a gold is that of a response.
+    let choices = characters::plain_each(choices);
+    let Some(gold) = choice::gold(&characters::plain(gold), &choices) else {
+        return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
+    };
+    let Some((strategy, answer, named)) = find_choice(&choices, response) else { return no_answer() };
+    match named {
+        // Two choices with one text are one answer.
+        choice::Named::One(index) if index == gold || same_choice(&choices, index, gold) => {
+            verdict(VerdictOutcome::Correct, strategy, "same_choice", answer)
+        }
+        choice::Named::One(_) => verdict(VerdictOutcome::Incorrect, strategy, "other_choice", answer),
+        choice::Named::Several => verdict(VerdictOutcome::Incorrect, strategy, "several_choices", answer),
+        choice::Named::Contradiction => verdict(VerdictOutcome::Incorrect, strategy, "contradicts_itself", answer),
+        choice::Named::Nothing => verdict(VerdictOutcome::Incorrect, strategy, "no_choice", answer),
+    }
+}
+
+fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, choice::Named)> {
+    let named = |strategy: Strategy, text: &str| {
+        let text = phrases::trim_decoration(text);
+        (strategy, text.to_owned(), choice::read(text, choices))
+    };
+    // A choice's text may hold points, commas and words that deny: the whole line is held against it first.
+    let exact = |strategy: Strategy, text: &str| {
+        let text = phrases::trim_decoration(text);
+        choice::exact(text, choices).map(|named| (strategy, text.to_owned(), named))
+    };
+    if let Some(answer) = boxes::boxed(response) {
+        return Some(exact(Strategy::Boxed, &answer).unwrap_or_else(|| named(Strategy::Boxed, &answer)));
+    }
+    let readable = |found: &(Strategy, String, choice::Named)| found.2 != choice::Named::Nothing;
+    let announced = phrases::announced(response);
+    if let Some((strategy, sentence)) = announced {
+        let line = exact(strategy, phrases::line_of(response, sentence));
+        if let Some(found) = line.or_else(|| Some(named(strategy, sentence)).filter(readable)) {
+            return Some(found);
+        }
+    }
+    let line = extract::last_line(response);
+    if let Some(found) = exact(Strategy::Whole, response).or_else(|| exact(Strategy::LastLine, line?)) {
+        return Some(found);
+    }
+    let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
+    let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
+    let last = line.filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
+    // Lines before the last may weigh several choices.
+    let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
+    if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
+        return Some(found);
+    }
+    choice::last_marked_letter(response, choices)
+        .map(|(index, letter)| (Strategy::LastLetter, letter, choice::Named::One(index)))
+}
+
+/// The regions of a response in which an answer in words may stand, in order: what stands in a box or is announced is final,
+/// without either the bold words, the whole response, or its last line.
+fn word_regions(response: &str) -> Vec<(Strategy, String)> {
+    if let Some(content) = boxes::boxed(response) {
+        let bare = text::unwrap_latex(&content);
+        return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
+    }
+    if let Some(found) = phrases::announcements(response).into_iter().next() {
+        if found.is_denied || find::correction(response, found.sentence).is_some() {
+            return Vec::new();
+        }
+        // A name may hold points: "J. K. Rowling".
+        let line = phrases::line_of(response, found.sentence);
+        return vec![(found.strategy, found.sentence.to_owned()), (found.strategy, line.to_owned())];
+    }
+    let mut regions: Vec<(Strategy, String)> = Vec::new();
+    regions.extend(extract::bold_words(response).map(|words| (Strategy::Bold, words.to_owned())));
+    regions.extend(Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX));
+    regions.extend(extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())));
+    regions.retain(|(_, text)| !text.trim().is_empty());
+    regions
+}
+
+/// Holds the texts that a response gives against a gold in words.
+fn find_words(response: &str, is_equal: &dyn Fn(&str) -> bool) -> Verdict {
+    let regions = word_regions(response);
+    for (strategy, text) in &regions {
+        let is_announced = matches!(strategy, Strategy::AnswerIs | Strategy::FinalAnswer | Strategy::HashMark);
+        let mut claims = if *strategy == Strategy::Bold { vec![text.clone()] } else { claims::of(text) };
+        claims.extend(claims::subject(text).filter(|_| is_announced).map(str::to_owned));
+        claims.extend(statement::phrase(text).map(str::to_owned));
+        if claims.iter().any(|claim| is_equal(claim)) {
+            return verdict(VerdictOutcome::Correct, *strategy, "same_text", text.clone());
+        }
+    }
+    match regions.last() {
+        Some((strategy, text)) => verdict(VerdictOutcome::Incorrect, *strategy, "text_differs", text.clone()),
+        None => no_answer(),
+    }
+}
+
+/// Verifies a response against a gold of mathematics that is words: `\text{even}`.
+fn verify_words(case: &Case<'_>, gold: &str, response: &str) -> Verdict {
+    let is_equal = |claim: &str| {
+        let claim = claim.trim();
+        let noun = ["the ", "a ", "an "].iter().find_map(|article| claim.strip_prefix(article)).unwrap_or(claim);
+        let bare = noun.trim().trim_matches('$');
+        matches!(math::equal_for(case.question, gold, bare), Outcome::Equal(_)) || math::same_text(gold, bare)
+    };
+    find_words(response, &is_equal)
+}
+
+fn verify_text(gold: &str, response: &str) -> Verdict {
+    let gold = characters::plain(gold);
+    let response = characters::plain(response);
+    let allowed = text::allowed(&gold);
+    if allowed.is_empty() {
+        return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
+    }
+    let is_equal = |claim: &str| {
+        [text::normalise(&text::unwrap_latex(claim)), text::normalise(claim)].iter().any(|text| allowed.contains(text))
+    };
+    find_words(&response, &is_equal)
+}
