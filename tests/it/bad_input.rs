@@ -206,10 +206,11 @@ fn a_judge_that_nobody_runs_ends_the_run_and_costs_no_rollout() {
         ("judge.backend", "\"openai\""),
         ("judge.base_url", "\"http://127.0.0.1:1\""),
         ("judge.model", "\"judge-under-test\""),
+        ("judge.patience_s", "3"),
     ];
     let workspace = Workspace::new(QUERIES, &absent);
     workspace.run(&[]).assert_code(3).assert_says(&[
-        "cannot go on without the judge: nothing came for 5 s",
+        "cannot go on without the judge: nothing came for 3 s",
         "hint:",
         "run the same command again",
     ]);

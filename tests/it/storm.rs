@@ -94,7 +94,11 @@ fn a_key_that_the_server_echoes_stands_in_no_log_ledger_or_output() {
     const KEY: &str = "sk-storm-0123456789abcdef";
     let run = |options: &[&str], code: i32| {
         let judge = Mock::start(&[&["--key", KEY, "--echo-headers"], options].concat());
-        let workspace = workspace(&judge, 4, &[("judge.attempts_max", "2"), ("judge.concurrency_max", "2")]);
+        let workspace = workspace(
+            &judge,
+            4,
+            &[("judge.attempts_max", "2"), ("judge.concurrency_max", "2"), ("judge.patience_s", "3")],
+        );
         let mut command = workspace.command(&[]);
         command.env("DEEPSEEK_API_KEY", KEY).env("THINKLOOM_LOG", "trace");
         let outcome = Outcome::of(&mut command).assert_code(code);

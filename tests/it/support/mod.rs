@@ -37,9 +37,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("sampling.think_off_tokens_max", "16"),
     ("select.random_mode_rate", "0.0"),
     ("judge.backend", "\"none\""),
-    // Servers that are away are not waited for longer.
-    ("judge.patience_s", "5"),
-    ("policy.patience_s", "5"),
+    // Servers that fail at random may do so many times in a row.
+    ("judge.patience_s", "300"),
+    ("policy.patience_s", "300"),
     ("output.queries_per_shard", "5"),
 ];
 
