@@ -93,19 +93,18 @@ verdicts: ## alter and typeset every gold of GOLDS=DIR (JSONL; the fixture witho
 	$(if $(GOLDS),VERDICT_GOLDS=$(abspath $(GOLDS))) $(if $(FAILURES),VERDICT_FAILURES=$(abspath $(FAILURES))) \
 		cargo test --release --locked --test it verdicts:: -- --nocapture --test-threads 1
 
-# Coverage as cargo-fuzz asks for it, by flags that a stable compiler has; no sanitizer: the readers hold no unsafe code.
-FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 FUZZ_TARGETS := extractor latex code_blocks schema streams gguf safetensors config_json tokenizer_json chat_template ingest
 FUZZ_SECONDS := 60
 # The same draws each time, so that a change is to blame for what is found; 0 for others, which is how to look for more.
 FUZZ_SEED := 1
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
-FUZZ_DIR := $(abspath $(TARGET_DIR))/fuzz
+FUZZ_DIR := $(CACHE)/fuzz
 
-fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time; the first build takes minutes
-	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(FUZZ_DIR) cargo build --release --locked --target $(HOST) --manifest-path tests/fuzz/Cargo.toml
-	python3 tests/tools/fuzz.py --binaries $(FUZZ_DIR)/$(HOST)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \
+fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time; inputs are kept in FUZZ_DIR
+	python3 tests/tools/same_versions.py Cargo.lock tests/fuzz/Cargo.lock
+	RUSTC_WRAPPER=$(abspath tests/tools/fuzz_rustc.sh) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) \
+		cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml
+	python3 tests/tools/fuzz.py --binaries $(TARGET_DIR)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \
 		--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
 
 bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; wants an idle machine
@@ -157,7 +156,7 @@ consumers-serve: model build ## use the server with the official openai client, 
 	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
 	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
-ci: fmt-check lock-check clippy doc consumers test ## everything that must pass before a change lands
+ci: fmt-check lock-check clippy doc consumers fuzz test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out

@@ -4,7 +4,7 @@
 //! [`SequenceSpec`] and of the logits that the model gives for its own tokens.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use std::sync::Arc;
 

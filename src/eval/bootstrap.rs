@@ -4,7 +4,7 @@
 //! interval. A query brings all its responses and, in a comparison, both sides.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// Resamples.

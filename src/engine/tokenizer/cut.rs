@@ -27,7 +27,9 @@ pub enum Step {
         /// What is matched: the pattern, or everything else.
         matched: Matched,
     },
-    /// By a rule of the library's that holds no pattern of a model's.
+    /// Not at all: a space is put in front of each piece that begins with none.
+    PrefixSpace,
+    /// By a rule of the library's that runs no pattern.
     Library(PreTokenizerWrapper),
 }
 
@@ -56,6 +58,12 @@ impl Step {
     fn apply(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
         match self {
             Self::Library(step) => step.pre_tokenize(text),
+            Self::PrefixSpace => text.normalize(|piece| {
+                if !piece.get().starts_with(' ') {
+                    piece.prepend(" ");
+                }
+                Ok(())
+            }),
             Self::Pattern { pattern, behavior, matched: Matched::Pattern } => {
                 text.split(|_, piece| piece.split(pattern, *behavior))
             }
@@ -78,6 +86,7 @@ impl Cut {
     pub fn keeps_all_bytes(&self) -> bool {
         let keeps = |step: &Step| match step {
             Step::Pattern { behavior, .. } => *behavior != SplitDelimiterBehavior::Removed,
+            Step::PrefixSpace => true,
             // What others of the library's do to a text is not known here.
             Step::Library(step) => matches!(step, PreTokenizerWrapper::ByteLevel(_)),
         };
@@ -137,9 +146,11 @@ impl Step {
         let step: PreTokenizerWrapper = serde_json::from_value(part.clone()).map_err(told)?;
         match step {
             // Its own pattern is GPT-2's, behind the space that it may put in front.
-            PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex && !bytes.add_prefix_space => {
-                let bytes = bytes.use_regex(false);
-                Ok(vec![Self::isolating(Pattern::new(GPT2)?), Self::Library(bytes.into())])
+            PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex => {
+                let prefix = bytes.add_prefix_space.then_some(Self::PrefixSpace);
+                let bytes = bytes.use_regex(false).add_prefix_space(false);
+                let steps = [Self::isolating(Pattern::new(GPT2)?), Self::Library(bytes.into())];
+                Ok(prefix.into_iter().chain(steps).collect())
             }
             step => Ok(vec![Self::Library(step)]),
         }
@@ -170,5 +181,33 @@ impl Step {
 impl PreTokenizer for Cut {
     fn pre_tokenize(&self, text: &mut PreTokenizedString) -> tokenizers::Result<()> {
         self.steps.iter().try_for_each(|step| step.apply(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::OffsetReferential::Original;
+    use tokenizers::OffsetType::Byte;
+
+    use super::*;
+
+    /// Returns the pieces of a text, a space spelled as byte-level tokenizers spell it.
+    fn pieces(json: &serde_json::Value, text: &str) -> Vec<String> {
+        let mut cut = PreTokenizedString::from(text);
+        Cut::from_json(json).unwrap().pre_tokenize(&mut cut).unwrap();
+        cut.get_splits(Original, Byte).into_iter().map(|(piece, ..)| piece.replace('\u{120}', "_")).collect()
+    }
+
+    #[test]
+    fn a_space_is_put_before_a_text_that_begins_with_none_and_before_nothing_else() {
+        let bytes = |prefix: bool, regex: bool| serde_json::json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex });
+        assert_eq!(pieces(&bytes(true, true), "don't  go"), ["_don", "'t", "_", "_go"]);
+        assert_eq!(pieces(&bytes(true, true), " do 12"), ["_do", "_12"]);
+        assert_eq!(pieces(&bytes(false, true), "do 12"), ["do", "_12"]);
+        assert_eq!(pieces(&bytes(true, false), "do 12"), ["_do_12"]);
+        let twice = serde_json::json!({ "type": "Sequence", "pretokenizers": [
+            { "type": "Digits", "individual_digits": true }, bytes(true, true),
+        ] });
+        assert_eq!(pieces(&twice, "a 12"), ["_a", "_", "_1", "_2"]);
     }
 }

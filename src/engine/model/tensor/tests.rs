@@ -1,7 +1,7 @@
 //! Tests of the tensor executor against the fused one, and of the CUDA kernels against both.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::model::BlockId;
 use crate::model::{
