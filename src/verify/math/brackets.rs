@@ -1,7 +1,7 @@
 //! Brackets: tuples, intervals, sets, groups, and what stands in them.
 
-use super::Fault;
 use super::expression::{Bracket, Expression, Join};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::token::Kind;
 

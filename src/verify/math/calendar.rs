@@ -4,7 +4,7 @@
 //! an AM/PM mark that one side leaves out is forgiven. Times without a mark may also be ratios: where these readings
 //! disagree, the comparison is undecided. Durations and time zones are not known here.
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const MONTH_NAMES: &[&str] = &[

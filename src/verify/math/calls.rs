@@ -3,9 +3,9 @@
 //! A letter in front of a bracket that holds one number is a function and its argument, and the two are never multiplied
 //! out. A bracket with a variable in it stays a factor: `P(1+r)`, `n(n+1)`.
 
-use super::Fault;
 use super::canonical::canonical;
 use super::expression::{Bracket, Expression, UNKNOWN, is_constant, is_unknown_function};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::polynomial::Budget;
 use super::token::Kind;

@@ -1,8 +1,8 @@
 //! Marks on numbers and names: primes, minutes and seconds of arc, numbers in circles, "about".
 
-use super::Fault;
 use super::expression::{Bracket, Join, Relation};
 use super::lexer::Lexer;
+use super::outcome::Fault;
 use super::token::{Gap, Kind, Token};
 
 impl Lexer {

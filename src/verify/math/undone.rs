@@ -6,11 +6,12 @@
 //! operation. Irrational golds are met by every closed form without a sum or product sign. The rule looks at each element,
 //! coordinate and bound by itself; expressions whose variables do not cancel are left alone.
 
-use super::compare::Work;
+use super::compare;
 use super::expression::{Expression, Relation};
+use super::outcome::Outcome;
 use super::question::Asked;
 use super::scalars::scalars;
-use super::{Outcome, parser, shapes};
+use super::{parser, shapes};
 
 /// Parts of one answer that are looked at, at most.
 const PARTS_MAX: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) fn leaves_work(gold: &str, answer: &str) -> bool {
     let (mut of_gold, mut of_answer) = (Vec::new(), Vec::new());
     parts(&gold, &mut of_gold);
     parts(&answer, &mut of_answer);
-    let mut work = Work::new(Asked::default());
+    let mut work = compare::begin(Asked::default());
     of_answer.iter().filter(|part| !is_lowest(part) && is_rational(part)).any(|part| {
         let mut met_by_number = false;
         for gold in &of_gold {

@@ -1,7 +1,7 @@
 //! Reads the unit behind a value; what units mean is `units`' business.
 
-use super::Fault;
 use super::expression::{Bracket, Expression};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::token::Kind;
 
