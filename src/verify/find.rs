@@ -1,8 +1,8 @@
 //! Finds the answer of a response to a question of mathematics or for a number: the regions of [`super`] in order.
 
-use super::extract::{self, Strategy};
 use super::statement::{self, Place, Stated};
-use super::{boxes, characters, math, numeric, phrases, text, words};
+use super::strategy::Strategy;
+use super::{boxes, characters, extract, math, numeric, phrases, text, words};
 
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;

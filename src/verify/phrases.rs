@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
 
 use super::characters;
-use super::extract::Strategy;
+use super::strategy::Strategy;
 
 /// Announcements that are tried from the end, at most.
 const TRIES_MAX: usize = 8;

@@ -1,6 +1,6 @@
 //! The clauses of an answer that names choices: where its meaning turns, and which of them deny.
 
-use super::undress;
+use super::dress::undress;
 use crate::text;
 
 /// Begin a clause that concludes.

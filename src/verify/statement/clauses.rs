@@ -1,8 +1,9 @@
 //! The clauses of a sentence, and what each states.
 
 use super::fragments::{Kind, Piece};
+use super::lexicon;
 use super::quantities::Quantity;
-use super::{Sentence, Stated, lexicon};
+use super::sentence::{Sentence, Stated};
 
 /// What a clause is to its sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The quantities of a clause, and what its words say of each.
 
 use super::fragments::{Kind, Piece};
-use super::{Sentence, lexicon};
+use super::lexicon;
+use super::sentence::Sentence;
 use crate::math;
 
 /// A quantity in its clause.
