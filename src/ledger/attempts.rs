@@ -1,5 +1,5 @@
-//! Looking up judge attempts from async code: one thread with one reading connection, which answers in groups; or, where
-//! nothing may run beside the caller, a future.
+//! Look-ups of judge attempts from async code. One thread with one reading connection answers them in groups; a ledger
+//! without threads answers them in a future.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,13 +17,13 @@ pub(super) struct LookUp {
     done: oneshot::Sender<Result<Vec<AttemptRecord>, LedgerError>>,
 }
 
-/// A handle to what looks attempts up, which ends when the last clone is dropped.
+/// A handle to the task or thread that looks attempts up. The task ends when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Attempts(mpsc::Sender<LookUp>);
 
 impl Attempts {
-    /// Starts the thread; it opens its connection at the first look-up. `queue_max` look-ups may wait; a sender waits
-    /// beyond it.
+    /// Starts the thread, which opens its connection at the first look-up. `queue_max` look-ups may wait; further
+    /// senders wait for a place.
     pub(super) fn start(file: Arc<LedgerFile>, queue_max: usize) -> Result<(Self, JoinHandle<()>), LedgerError> {
         let (attempts, look_ups) = Self::waiting(queue_max);
         let thread = std::thread::Builder::new()
@@ -33,7 +33,7 @@ impl Attempts {
         Ok((attempts, thread))
     }
 
-    /// Returns a handle to a queue that somebody has to answer.
+    /// Returns a handle and the queue behind it, which the caller must answer.
     pub(super) fn waiting(queue_max: usize) -> (Self, mpsc::Receiver<LookUp>) {
         let (queue, look_ups) = mpsc::channel(queue_max);
         (Self(queue), look_ups)
@@ -46,7 +46,8 @@ impl Attempts {
     }
 }
 
-/// Answers until all handles are gone; `pace` is awaited before each look-up, as a disk would be.
+/// Answers look-ups until all handles are dropped. `pace` is awaited before each look-up and stands for the time that a
+/// disk takes.
 pub(super) async fn answer(
     file: &LedgerFile,
     mut look_ups: mpsc::Receiver<LookUp>,
@@ -55,7 +56,7 @@ pub(super) async fn answer(
     let mut reader: Option<Reader> = None;
     while let Some(LookUp { request_key, done }) = look_ups.recv().await {
         pace().await;
-        // An asker that is gone has no use for the answer.
+        // The caller may have dropped its future; nobody needs this answer then.
         let _ = done.send(look_up(file, &mut reader, &request_key));
     }
 }
@@ -63,7 +64,7 @@ pub(super) async fn answer(
 fn answer_until_closed(file: &LedgerFile, mut look_ups: mpsc::Receiver<LookUp>) {
     let mut reader: Option<Reader> = None;
     while let Some(LookUp { request_key, done }) = look_ups.blocking_recv() {
-        // An asker that is gone has no use for the answer.
+        // The caller may have dropped its future; nobody needs this answer then.
         let _ = done.send(look_up(file, &mut reader, &request_key));
     }
 }

@@ -1,28 +1,28 @@
-//! Reading back what concerns the money of judge calls: replies with their time and way, calls that may have been
-//! charged without a reply, and batches with what they hold.
+//! Reads the facts that decide the cost of judge calls: replies with their time and transport, calls that may have been
+//! charged without a reply, and batches with their items.
 
 use super::error::LedgerError;
 use super::facts::{BatchStep, CallSize};
 use super::reader::{Reader, parse};
 use crate::domain::AttemptOutcome;
 
-/// A judge reply as far as its cost and its query go.
+/// The part of a judge reply that its cost and its query depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyRecord<'a> {
-    /// The query that it was first asked for.
+    /// The query that the request was first made for.
     pub query_id: &'a str,
-    /// The body as it came.
+    /// The body as it was received.
     pub body: &'a str,
-    /// When it came, in milliseconds since 1970; when it was asked for, where that is all that is known.
+    /// When the reply was stored, in milliseconds since 1970; if that time is not recorded, when the request was sent.
     pub unix_ms: i64,
-    /// Whether it came through the batch API.
+    /// Whether the reply came through the batch API.
     pub is_batched: bool,
-    /// The most that its call could be charged for; `None` if it was recorded before format 4.
+    /// The largest usage that the call can be charged for; `None` if it was recorded before format 4.
     pub size: Option<CallSize>,
 }
 
 impl ReplyRecord<'_> {
-    /// Returns whether it cost nothing, as it says of its own call; `None` where that was not recorded.
+    /// Returns whether the call was free, from its recorded size; `None` if no size was recorded.
     #[must_use]
     pub fn is_free(&self) -> Option<bool> {
         self.size.map(|size| size == CallSize::default())
@@ -32,41 +32,41 @@ impl ReplyRecord<'_> {
 /// A judge call without a reply that may have been charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCall {
-    /// The most that it can be charged for; `None` if it was recorded before format 4.
+    /// The largest usage that the call can be charged for; `None` if it was recorded before format 4.
     pub size: Option<CallSize>,
-    /// When it was asked for, in milliseconds since 1970.
+    /// When the request was sent, in milliseconds since 1970.
     pub unix_ms: i64,
-    /// The batch that holds it, if one does.
+    /// The batch that contains the call, if any.
     pub batch_key: Option<String>,
-    /// Whether that batch has not ended, so that its reply may still come.
+    /// Whether that batch has not ended, so that the reply may still arrive.
     pub is_under_way: bool,
 }
 
-/// A batch as far as it came.
+/// A batch and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BatchRecord {
-    /// Hash of what it holds.
+    /// Hash of its items.
     pub batch_key: String,
-    /// Where the API is.
+    /// The address of the API.
     pub base_url: String,
-    /// How many requests it holds.
+    /// Number of requests in the batch.
     pub requests: u64,
-    /// When it was begun, in milliseconds since 1970.
+    /// When the batch was recorded, in milliseconds since 1970.
     pub begun_unix_ms: i64,
-    /// The provider's id of its file, once uploaded.
+    /// The provider's id of the uploaded file, once uploaded.
     pub file_id: Option<String>,
-    /// The provider's id of it, once created.
+    /// The provider's id of the batch, once created.
     pub provider_id: Option<String>,
 }
 
-/// One attempt of a batch.
+/// One attempt in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchItem {
     /// Content address of the request.
     pub request_key: String,
     /// 1-based.
     pub attempt: u32,
-    /// The most that it can be charged for.
+    /// The largest usage that the attempt can be charged for.
     pub size: CallSize,
     /// Whether its reply or failure is stored.
     pub is_ended: bool,
@@ -75,19 +75,16 @@ pub struct BatchItem {
 /// The batches of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct BatchTotals {
-    /// Those that have not ended, oldest first.
+    /// Batches that have not ended, oldest first.
     pub under_way: Vec<BatchRecord>,
-    /// Requests in ended ones.
+    /// Number of requests in ended batches.
     pub ended_requests: u64,
-    /// How many ended, by their last status.
+    /// Number of ended batches by last status.
     pub ended: std::collections::BTreeMap<String, u64>,
 }
 
 impl Reader {
     /// Calls `take` with every stored judge reply, in the order of attempts.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn for_each_reply(&self, mut take: impl FnMut(ReplyRecord<'_>)) -> Result<(), LedgerError> {
         let (time, batch, more) = if self.format < 4 {
             ("started_unix_ms", "", "0, NULL, NULL")
@@ -115,11 +112,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns the judge calls without a reply that may have been charged: the process died, or the answer did not
-    /// arrive. Free ones are left out.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the judge calls without a reply that may have been charged: the process ended, or the answer did not
+    /// arrive. Free calls are left out.
     pub fn open_calls(&self) -> Result<Vec<OpenCall>, LedgerError> {
         let (size, batch) = if self.format < 4 {
             ("NULL, NULL, NULL, 0", "")
@@ -149,10 +143,7 @@ impl Reader {
         Ok(calls.into_iter().filter(|call| call.size != Some(CallSize::default())).collect())
     }
 
-    /// Returns all batches: those that have not ended with how far they came, the others counted.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
+    /// Returns all batches: those that have not ended with their progress, the others as counts.
     pub fn batches(&self) -> Result<BatchTotals, LedgerError> {
         let mut totals = BatchTotals::default();
         if self.format < 4 {
@@ -193,10 +184,7 @@ impl Reader {
         Ok(totals)
     }
 
-    /// Returns what a batch holds, in the order of keys.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the items of a batch, in the order of keys.
     pub fn batch_items(&self, batch_key: &str) -> Result<Vec<BatchItem>, LedgerError> {
         let sql = "SELECT request_key, attempt, coalesce(prompt_tokens_max, 0), coalesce(completion_tokens_max, 0), \
                    body IS NOT NULL OR outcome IS NOT NULL FROM judge_batch_item \

@@ -1,31 +1,31 @@
-//! What can go wrong with the ledger.
+//! Errors of the ledger.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::sys::limits;
 
-/// An error of the ledger. Clones share the cause, because one failed commit fails all that stood in it.
+/// An error of the ledger. It is `Clone`, because one failed transaction fails every commit in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
     /// SQLite failed.
-    #[error("the ledger {path} failed: {source}")]
+    #[error("cannot read or write the ledger {path}: {source}")]
     Sqlite {
         /// The file.
         path: String,
-        /// What SQLite said.
+        /// SQLite's error.
         source: Arc<rusqlite::Error>,
     },
-    /// A fact exists already with another content (I2).
-    #[error("the ledger holds another {kind} under the key {key}")]
+    /// A stored fact has the same key and another content (I2).
+    #[error("the ledger already stores a different {kind} under the key {key}")]
     Conflict {
         /// The kind of fact.
         kind: &'static str,
         /// Its key.
         key: String,
     },
-    /// The file was written by a newer version.
-    #[error("the ledger {path} has format {found}; this version reads up to {known}")]
+    /// A newer version of the program wrote the file.
+    #[error("cannot read the ledger {path}: it has format {found}, this version reads formats up to {known}")]
     Newer {
         /// The file.
         path: String,
@@ -34,31 +34,31 @@ pub enum LedgerError {
         /// The newest known format.
         known: i64,
     },
-    /// There is no ledger.
-    #[error("{0} holds no run: there is no ledger.sqlite in it")]
+    /// The directory has no ledger.
+    #[error("{0} is not the output directory of a run: it has no ledger.sqlite")]
     Missing(String),
-    /// A stored value is none that this version writes.
-    #[error("the ledger holds a {kind} that cannot be read: {detail}")]
+    /// This version does not write such a value.
+    #[error("cannot read a stored {kind} in the ledger: {detail}")]
     Unreadable {
         /// The kind of fact.
         kind: &'static str,
-        /// What was found.
+        /// The value, or the problem with it.
         detail: String,
     },
-    /// The writer thread is gone.
-    #[error("the ledger is closed")]
+    /// The writer thread has ended.
+    #[error("cannot write to the ledger: it is closed")]
     Closed,
 }
 
 impl LedgerError {
-    /// Returns whether the file or its directory cannot be written.
+    /// Returns whether the system refuses to write the file or its directory.
     pub(super) fn is_unwritable(&self) -> bool {
         use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
         let Self::Sqlite { source, .. } = self else { return false };
         matches!(source.sqlite_error_code(), Some(ReadOnly | CannotOpen))
     }
 
-    /// Returns the same error of another file, of which this one was a copy.
+    /// Returns the same error for `path`, of which the failed file was a copy.
     pub(super) fn of(self, path: &Path) -> Self {
         let path = path.display().to_string();
         match self {
@@ -72,26 +72,26 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            // SQLite says of a file that may not grow that the disk failed.
+            // SQLite reports an exceeded limit on file sizes as a disk error.
             Self::Sqlite { path, source } if is_size_refused(path, source) => Some(
-                "raise the limit on file sizes (`ulimit -f`) and run the same command again; what was committed is kept",
+                "raise the limit on file sizes (`ulimit -f`) and run the same command again; committed work is kept",
             ),
             Self::Sqlite { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => {
-                    Some("free some space and run the same command again; what was committed is kept")
+                    Some("free some space and run the same command again; committed work is kept")
                 }
                 Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                    Some("check the permissions of the output directory")
+                    Some("check the owner and the permissions of the output directory")
                 }
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                     Some("the file is damaged: restore it from a copy, or start in a new directory with -o")
                 }
-                _ => Some("run the same command again; what was committed is kept"),
+                _ => Some("run the same command again; committed work is kept"),
             },
-            Self::Newer { .. } => Some("use the version of thinkloom that wrote it, or a newer one"),
-            Self::Missing(_) => Some("name the output directory of a run"),
+            Self::Newer { .. } => Some("use the version of thinkloom that wrote the ledger, or a newer one"),
+            Self::Missing(_) => Some("give the output directory of a run"),
             Self::Conflict { .. } | Self::Unreadable { .. } => {
-                Some("the directory may have been edited by hand; `thinkloom status DIR --check` looks closer")
+                Some("the directory may have been edited by hand; `thinkloom status DIR --check` checks it in full")
             }
             Self::Closed => None,
         }

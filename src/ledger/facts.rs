@@ -1,10 +1,10 @@
-//! The facts.
+//! The facts that the ledger stores, and the records that it returns.
 
 use crate::domain::{
     AttemptOutcome, Exclusion, Mode, Query, QueryId, RawReply, Rollout, RolloutKey, Verdict, stable_names,
 };
 
-/// A fact to be added.
+/// A fact to be stored.
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A configuration under which the directory is run.
@@ -13,7 +13,7 @@ pub enum Fact {
     Start {
         /// Fingerprint of the run.
         fingerprint: String,
-        /// The family of kernels that samples from now on.
+        /// The family of kernels that this start samples with.
         numerics: String,
     },
     /// A response.
@@ -22,10 +22,11 @@ pub enum Fact {
         query_id: QueryId,
         /// The response.
         rollout: Rollout,
-        /// The mode that it shows.
+        /// The mode that the response shows.
         observed_mode: Mode,
     },
-    /// What a server sent in an attempt at a response that brought none; that of the response itself is stored with it.
+    /// The reply of a server to an attempt that gave no response. The reply behind a response is stored with the
+    /// response.
     RolloutReply {
         /// The response.
         rollout_key: RolloutKey,
@@ -34,21 +35,21 @@ pub enum Fact {
         /// The reply.
         reply: RawReply,
     },
-    /// An attempt at a response that brought none.
+    /// A failed attempt at a response.
     RolloutFailure {
         /// The response.
         rollout_key: RolloutKey,
-        /// How it failed.
+        /// The failure.
         failure: RolloutFailure,
     },
-    /// A response that was given up because it is too long to matter.
+    /// A response that was abandoned because it is too long to change the row.
     RolloutCut {
         /// The response.
         rollout_key: RolloutKey,
-        /// It has more completion tokens than this.
+        /// The response has more completion tokens than this.
         longer_than: u32,
     },
-    /// What the prompts of a hosted model are made of.
+    /// The source of a hosted model's prompts.
     Prompter {
         /// The hash in the policy's identity.
         hash: String,
@@ -64,75 +65,75 @@ pub enum Fact {
         /// The verdict.
         verdict: Verdict,
     },
-    /// A judge call that is about to be made.
+    /// A judge call, stored before it is made.
     JudgeAttempt {
         /// Content address of the request.
         request_key: String,
         /// 1-based.
         attempt: u32,
-        /// The query it is about.
+        /// The query that the call is about.
         query_id: QueryId,
-        /// The most that it can be charged for.
+        /// The largest usage that the call can be charged for.
         size: CallSize,
     },
-    /// Judge calls that are about to be handed to a batch API together.
+    /// Judge calls that go to a batch API together, stored before they are sent.
     JudgeBatch {
-        /// Hash of what it holds.
+        /// Hash of the items.
         batch_key: String,
-        /// Where the API is.
+        /// The address of the API.
         base_url: String,
         /// Request keys and attempts.
         items: Vec<(String, u32)>,
     },
-    /// A batch came further.
+    /// A step of a batch.
     JudgeBatchStep {
-        /// Hash of what it holds.
+        /// Hash of the batch's items.
         batch_key: String,
-        /// How far.
+        /// The step.
         step: BatchStep,
-        /// The provider's id of its file or of the batch; the last status.
+        /// The provider's id of the file or of the batch; for the last step, the last status.
         value: String,
     },
-    /// What a judge call brought.
+    /// The reply to a judge call.
     JudgeReply {
         /// Content address of the request.
         request_key: String,
         /// 1-based.
         attempt: u32,
-        /// The body as it came.
+        /// The body as it was received.
         body: String,
     },
-    /// How a judge call failed.
+    /// A failed judge call.
     JudgeFailure {
         /// Content address of the request.
         request_key: String,
         /// 1-based.
         attempt: u32,
-        /// How.
+        /// The outcome.
         outcome: AttemptOutcome,
         /// HTTP status, if there was one.
         status: Option<u16>,
-        /// One line, no secrets.
+        /// One line without secrets.
         detail: String,
     },
-    /// Attempts that count no more.
+    /// Attempts that no longer count.
     Forgiven {
-        /// 1-based number of the round in which everything that failed was asked for again.
+        /// 1-based number of the round of `--retry-failed`.
         round: u32,
-        /// Content address of the response, or of the judge's request.
+        /// Content address of the response, or of the judge request.
         key: String,
-        /// The latest of the attempts.
+        /// The latest attempt that no longer counts.
         attempt: u32,
     },
-    /// A server refused a key of a request's body.
+    /// A request key that a server refused.
     ServerRefusal(ServerRefusal),
-    /// A file that is about to be published.
+    /// A file, recorded before it is published.
     ShardBegun(ShardRecord),
     /// A published file.
     Shard(ShardRecord),
 }
 
-/// The most that a judge call can be charged for; nothing if it is free.
+/// The largest usage that a judge call can be charged for; zero if the call is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallSize {
     /// Tokens of the prompt.
@@ -141,14 +142,14 @@ pub struct CallSize {
     pub completion_tokens_max: u64,
 }
 
-/// How far a batch came.
+/// A step of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BatchStep {
-    /// The provider has its file.
+    /// The provider has the batch's file.
     Uploaded,
-    /// The provider works on it.
+    /// The provider has created the batch.
     Created,
-    /// Everything that it brought is stored.
+    /// Every result of the batch is stored.
     Ended,
 }
 
@@ -161,9 +162,9 @@ pub struct RunRecord {
     pub fingerprint: String,
     /// The identity (JSON object).
     pub identity: String,
-    /// Which intake it reads.
+    /// Digest of the intake that the run reads.
     pub input_digest: String,
-    /// How many rows of the input it takes, if not all.
+    /// Number of input rows that the run takes, if limited.
     pub row_limit: Option<u64>,
     /// Input rows per shard.
     pub queries_per_shard: u64,
@@ -186,41 +187,41 @@ pub struct ShardRecord {
     pub file_name: String,
     /// SHA-256 of the bytes, in hex.
     pub sha256: String,
-    /// Rows in it.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// First input row it covers.
+    /// First input row of the shard.
     pub first_ordinal: u64,
-    /// Input row after the last it covers.
+    /// One past the last input row of the shard.
     pub end_ordinal: u64,
 }
 
-/// A key of a request's body that a server refused.
+/// A request key that a server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerRefusal {
     /// `policy` or `judge`.
     pub side: &'static str,
-    /// Where its servers are: the first address.
+    /// The address of the first server.
     pub base_url: String,
-    /// The model that was asked for.
+    /// The requested model.
     pub model: String,
     /// The key.
     pub key: String,
-    /// What the server said, one line.
+    /// The server's words, one line.
     pub words: String,
 }
 
-/// How an attempt at a response failed.
+/// A failed attempt at a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutFailure {
     /// 1-based.
     pub attempt: u32,
-    /// How.
+    /// The outcome.
     pub outcome: AttemptOutcome,
     /// HTTP status, if there was one.
     pub status: Option<u16>,
-    /// One line, no secrets.
+    /// One line without secrets.
     pub detail: String,
 }
 
@@ -230,19 +231,19 @@ pub struct RolloutFailure {
 pub enum IntakeRow {
     /// A query.
     Query(Query),
-    /// A row that is none, or a duplicate.
+    /// A row that is not a query, or a duplicate.
     Excluded(Exclusion),
 }
 
-/// One judge attempt with what is known of its end.
+/// One judge attempt with its outcome, if known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
     /// 1-based.
     pub attempt: u32,
-    /// The body, if a reply came.
+    /// The body of the reply, if there is one.
     pub reply: Option<String>,
     /// Outcome, status and detail, if it failed.
     pub failure: Option<(AttemptOutcome, Option<u16>, String)>,
-    /// Whether it counts no more.
+    /// Whether the attempt no longer counts.
     pub is_forgiven: bool,
 }

@@ -1,4 +1,4 @@
-//! What failed: attempts that count, those that were made good, and keys that servers refused.
+//! Reads failures: attempts that count, attempts that `--retry-failed` cleared, and request keys that servers refused.
 
 use super::error::LedgerError;
 use super::facts::RolloutFailure;
@@ -7,9 +7,6 @@ use crate::domain::RolloutKey;
 
 impl Reader {
     /// Returns the failed attempts at a response that count, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
     pub fn rollout_failures(&self, key: &RolloutKey) -> Result<Vec<RolloutFailure>, LedgerError> {
         if self.format < 3 {
             return Ok(Vec::new());
@@ -32,10 +29,7 @@ impl Reader {
             .collect()
     }
 
-    /// Returns the number of the latest failed attempt at a response, whether or not it counts; 0 if there was none.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the number of the latest failed attempt at a response, whether or not it counts; 0 if there is none.
     pub fn latest_rollout_failure(&self, key: &RolloutKey) -> Result<u32, LedgerError> {
         if self.format < 3 {
             return Ok(0);
@@ -44,10 +38,7 @@ impl Reader {
         Ok(self.one(sql, [&key.0], |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Returns how often everything that failed was asked for again.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the number of `--retry-failed` rounds.
     pub fn retry_rounds(&self) -> Result<u32, LedgerError> {
         if self.format < 6 {
             return Ok(0);
@@ -55,20 +46,14 @@ impl Reader {
         Ok(self.one("SELECT coalesce(max(round), 0) FROM forgiven", [], |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Returns whether any response, or any judge's reply, is stored.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns whether any response, and whether any judge reply, is stored.
     pub fn holds_any(&self) -> Result<(bool, bool), LedgerError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM rollout), EXISTS (SELECT 1 FROM judge_reply)";
         Ok(self.one(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or_default())
     }
 
-    /// Returns the keys of request bodies that a side's servers refused when they were asked for a model, in the order in
-    /// which they were learnt; `base_url` limits that to one address.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the file cannot be read.
+    /// Returns the request keys that a side's servers refused for a model, in the order in which they were recorded.
+    /// `base_url` limits the result to one address.
     pub fn refused_keys(&self, side: &str, model: &str, base_url: Option<&str>) -> Result<Vec<String>, LedgerError> {
         if self.format < 6 {
             return Ok(Vec::new());
@@ -77,7 +62,7 @@ impl Reader {
                    ORDER BY sequence";
         let mut keys: Vec<String> = Vec::new();
         for key in self.many(sql, (side, model, base_url), |row| row.get::<_, String>(0))? {
-            // Another address of the same model may have refused it as well.
+            // Another address of the same model may have refused the same key.
             if !keys.contains(&key) {
                 keys.push(key);
             }

@@ -1,4 +1,4 @@
-//! The file of a ledger: where it lies, how it is opened, which formats are read.
+//! The file of a ledger: its path, how it is opened, and the formats that this version reads.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
@@ -9,11 +9,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::FORMAT_VERSION;
 use super::error::LedgerError;
 
-/// Where a ledger lies.
+/// The path of a ledger and the file system under it.
 #[derive(Debug)]
 pub(super) struct LedgerFile {
     pub(super) path: PathBuf,
-    /// The name of SQLite's file system under the file, if it is not the system's own.
+    /// The name of a registered SQLite VFS, if it is not the system's own.
     pub(super) vfs: Option<String>,
 }
 
@@ -27,16 +27,16 @@ pub(super) fn open_connection(file: &LedgerFile, flags: OpenFlags) -> Result<Con
     };
     let connection = connection.map_err(failed)?;
     connection.busy_timeout(std::time::Duration::from_secs(30)).map_err(failed)?;
-    // The bundled SQLite may plan by the values of parameters, and so plans a statement again for each new value. Ours look
-    // up keys: one plan is right for all.
+    // The bundled SQLite may plan by the values of parameters, and then plans a statement again for each new value. The
+    // ledger's statements look up keys, so that one plan fits all values.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
-    // Foreign keys cost a look-up per row and tie facts to their evidence (I4).
+    // Foreign keys cost one look-up per row and tie facts to their evidence (I4).
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// Refuses a ledger of a newer format, before anything is written into it; returns its format, 0 if it has none yet.
+/// Rejects a ledger of a newer format before anything is written to it. Returns the format, or 0 for a new file.
 pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let failed = |error| sqlite_error(path, error);
     let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'format'";
@@ -57,12 +57,12 @@ pub(super) fn sqlite_error(path: &Path, source: rusqlite::Error) -> LedgerError 
     LedgerError::Sqlite { path: path.display().to_string(), source: Arc::new(source) }
 }
 
-/// Keeps SQLite from counting its memory: nobody asks for the figures, and every allocation of every connection would wait
-/// for their lock. Does nothing where SQLite is in use already.
+/// Keeps SQLite from counting its memory: the program does not read the figures, and every allocation of every
+/// connection would wait for their lock. Has no effect if SQLite has started already.
 fn stop_counting_memory() {
     static ONCE: Once = Once::new();
-    // SAFETY: it takes one integer, and changes nothing once SQLite has started. Of this crate no other thread is starting
-    // SQLite: whoever opens a first connection waits here.
+    // SAFETY: the call takes one integer, and changes nothing once SQLite has started. No other thread of this program
+    // starts SQLite now: every opener of a first connection waits here.
     ONCE.call_once(|| unsafe {
         rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0);
     });

@@ -1,12 +1,12 @@
-//! Adding rows that never change (I2).
+//! Inserts rows that never change (I2).
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::texts;
 
-/// Columns that are not compared when a fact is written again: when it was recorded, for which query first, how it was
-/// read, and what an older format does not have.
+/// Columns that are not compared when a fact is written again: its time, its first query, the reader version, and
+/// columns that an older format lacks.
 const UNCOMPARED: &[&str] = &[
     "recorded_unix_ms",
     "started_unix_ms",
@@ -21,10 +21,10 @@ const UNCOMPARED: &[&str] = &[
     "reader",
 ];
 
-/// Columns that hold one text together (see `texts`).
+/// The two columns of one text (see `texts`).
 const PACKED: &[&str] = &["text", "text_zstd"];
 
-/// Returns the text in the columns that hold one together, if the row has them and they can be read.
+/// Returns the text of the two columns in [`PACKED`], if the row has them and they can be unpacked.
 fn packed_text(names: &[&str], values: &[Value]) -> Option<String> {
     let column = |name: &str| values.get(names.iter().position(|other| *other == name)?);
     let Some(Value::Text(plain)) = column("text") else { return None };
@@ -32,7 +32,7 @@ fn packed_text(names: &[&str], values: &[Value]) -> Option<String> {
     texts::unpack(plain.clone(), packed).ok()
 }
 
-/// Why a fact could not be inserted.
+/// The reason for a failed insertion.
 #[derive(Debug)]
 pub(super) enum InsertError {
     Sqlite(rusqlite::Error),
@@ -45,7 +45,7 @@ impl From<rusqlite::Error> for InsertError {
     }
 }
 
-/// Inserts a row whose first `key_width` columns are its key; an existing row must have the same content (I2).
+/// Inserts a row whose first `key_width` columns are its key. An existing row must have the same content (I2).
 pub(super) fn insert_once(
     connection: &Connection,
     table: &'static str,
@@ -69,7 +69,7 @@ pub(super) fn insert_once(
         .iter()
         .zip(&stored)
         .all(|((name, value), stored)| UNCOMPARED.contains(name) || PACKED.contains(name) || stored == value);
-    // What counts is the text, not how it was packed by the version that stored it.
+    // The text counts, not the compression by the version that stored it.
     if is_same && packed_text(&names, &stored) == packed_text(&names, &values().cloned().collect::<Vec<_>>()) {
         return Ok(());
     }

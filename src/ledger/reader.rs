@@ -1,4 +1,4 @@
-//! Reading facts back, each checked as it is read.
+//! Reads facts. Every value is checked when it is read.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,32 +13,34 @@ use super::file::{LedgerFile, check_format, open_connection, sqlite_error};
 use super::texts;
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Reading, Rollout, RolloutKey, Verdict};
 
-/// A reading connection. Sees every fact that was acknowledged before the call, or before the [`Snapshot`] that it is in.
+/// A reading connection. It sees every fact that was acknowledged before the call, or before the enclosing
+/// [`Snapshot`].
 pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
-    /// The ledger's format when it was opened; columns that were added later are not there to be read.
+    /// The ledger's format at the time of opening. Columns of later formats cannot be read.
     pub(super) format: i64,
-    /// Where the copy lies that is read instead of the file, if there is one. Dropped behind the connection.
+    /// The directory of the copy that is read in place of the file, if there is one. Dropped after the connection.
     _copy: Option<TempDir>,
 }
 
-/// One moment of the ledger; see [`Reader::snapshot`].
-#[must_use = "what is read after it is dropped may be newer"]
+/// A read transaction; see [`Reader::snapshot`].
+#[must_use = "reads after the drop may see newer facts"]
 pub struct Snapshot<'a>(#[expect(dead_code, reason = "ends the transaction when dropped")] Option<Transaction<'a>>);
 
 impl Reader {
-    /// Opens the ledger of an output directory for reading; a run may be writing to it.
+    /// Opens the ledger of an output directory for reading. A run may be writing to it.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`] if there is none, [`LedgerError::Newer`] for a newer format.
+    /// [`LedgerError::Missing`] if there is no ledger, [`LedgerError::Newer`] for a newer format.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
         if !path.is_file() {
             return Err(LedgerError::Missing(dir.display().to_string()));
         }
         match Self::open_file(&LedgerFile { path: path.clone(), vfs: None }) {
-            // The directory cannot be written and SQLite's shared memory is not there, so that nobody is writing the ledger.
+            // SQLite's shared memory is missing and the directory is read-only, so that no process is writing the
+            // ledger.
             Err(error) if error.is_unwritable() && has_log(&path) => match copy(&path) {
                 Ok(dir) => Self::over_copy(dir, &path),
                 Err(_) => Err(error),
@@ -49,7 +51,8 @@ impl Reader {
     }
 
     pub(super) fn open_file(file: &LedgerFile) -> Result<Self, LedgerError> {
-        // Read-write, because a WAL database needs its shared-memory file even for reading; nothing here writes.
+        // Read-write, because a WAL database needs its shared-memory file even for reading. This connection writes no
+        // row.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         Self::over(open_connection(file, flags)?, &file.path)
     }
@@ -60,28 +63,22 @@ impl Reader {
         Ok(Self { connection, path: path.to_owned(), format, _copy: None })
     }
 
-    /// Opens a copy of `path` in `dir`, which SQLite can fold the log into.
+    /// Opens a copy of `path` in `dir`, into which SQLite can fold the log.
     fn over_copy(dir: TempDir, path: &Path) -> Result<Self, LedgerError> {
         let file = LedgerFile { path: dir.path().join(FILE_NAME), vfs: None };
         let reader = Self::open_file(&file).map_err(|error| error.of(path))?;
         Ok(Self { path: path.to_owned(), _copy: Some(dir), ..reader })
     }
 
-    /// Holds the ledger as the next read finds it until the result is dropped: what is read meanwhile is of one moment, and no read takes
-    /// and gives back locks of its own. To be held for a query's reads at a time, not longer: SQLite's log grows while it is.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Starts a read transaction: until the result is dropped, all reads see one state of the ledger, and no read takes
+    /// locks of its own. Hold it for the reads of one query, not longer: SQLite cannot shorten its log meanwhile.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
-        // Inside of another one there is nothing to do.
+        // A snapshot inside another one needs no transaction of its own.
         let begin = self.connection.is_autocommit().then(|| self.connection.unchecked_transaction());
         begin.transpose().map(Snapshot).map_err(|error| sqlite_error(&self.path, error))
     }
 
     /// Returns the configuration of the latest start.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn latest_run(&self) -> Result<Option<RunRecord>, LedgerError> {
         let sql = "SELECT run.fingerprint, identity, input_digest, row_limit, queries_per_shard, settings, policy \
                    FROM run JOIN start USING (fingerprint) ORDER BY sequence DESC LIMIT 1";
@@ -98,19 +95,13 @@ impl Reader {
         })
     }
 
-    /// Returns all starts in order: when each was, in milliseconds since 1970, and under which identity (JSON object).
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns all starts in order: the time in milliseconds since 1970, and the identity (JSON object).
     pub fn starts(&self) -> Result<Vec<(i64, String)>, LedgerError> {
         let sql = "SELECT started_unix_ms, identity FROM start JOIN run USING (fingerprint) ORDER BY sequence";
         self.many(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// Returns the families of kernels other than `numerics` that earlier starts sampled with, as far as they said.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the families of kernels other than `numerics` that earlier starts recorded.
     pub fn other_numerics(&self, numerics: &str) -> Result<Vec<String>, LedgerError> {
         if self.format < 2 {
             return Ok(Vec::new());
@@ -119,28 +110,19 @@ impl Reader {
         self.many(sql, [numerics], |row| row.get(0))
     }
 
-    /// Returns how many rows an intake has; 0 if it was never stored.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the number of rows of an intake; 0 if it is not stored.
     pub fn intake_rows(&self, input_digest: &str) -> Result<u64, LedgerError> {
         let sql = "SELECT count(*) FROM intake WHERE input_digest = ?1";
         Ok(self.one(sql, [input_digest], |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Returns whether an intake has a query of a kind.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns whether an intake contains a query of a kind.
     pub fn intake_holds(&self, input_digest: &str, kind: Kind) -> Result<bool, LedgerError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM intake WHERE input_digest = ?1 AND kind = ?2)";
         Ok(self.one(sql, (input_digest, kind.name()), |row| row.get(0))?.unwrap_or(false))
     }
 
-    /// Returns how many of the first `rows` rows of an intake are no queries.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns how many of the first `rows` rows of an intake are excluded.
     pub fn intake_exclusions(&self, input_digest: &str, rows: u64) -> Result<u64, LedgerError> {
         let sql =
             "SELECT count(*) FROM intake WHERE input_digest = ?1 AND ordinal < ?2 AND excluded_reason IS NOT NULL";
@@ -148,19 +130,13 @@ impl Reader {
     }
 
     /// Returns the rows `start..end` of an intake, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
     pub fn intake(&self, input_digest: &str, start: u64, end: u64) -> Result<Vec<IntakeRow>, LedgerError> {
         let select = self.select_intake();
         let sql = format!("{select} WHERE input_digest = ?1 AND ordinal >= ?2 AND ordinal < ?3 ORDER BY ordinal");
         self.many(&sql, (input_digest, start, end), read_intake)?.into_iter().collect()
     }
 
-    /// Returns the rows of an intake that have an id, in order; usually one.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if a row holds what this version does not write.
+    /// Returns the rows of an intake with this query id, in order; usually one.
     pub fn intake_by_id(&self, input_digest: &str, id: &str) -> Result<Vec<IntakeRow>, LedgerError> {
         let select = self.select_intake();
         let sql = format!("{select} WHERE input_digest = ?1 AND query_id = ?2 ORDER BY ordinal");
@@ -175,17 +151,11 @@ impl Reader {
     }
 
     /// Returns whether any response is stored.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the file cannot be read.
     pub fn has_rollouts(&self) -> Result<bool, LedgerError> {
         Ok(self.one("SELECT 1 FROM rollout LIMIT 1", [], |_| Ok(()))?.is_some())
     }
 
-    /// Returns the response that is stored under the first of several addresses that hold one.
-    ///
-    /// # Errors
-    /// As [`Self::rollout`].
+    /// Returns the response stored under the first of several addresses that has one.
     pub fn rollout_at<'a>(
         &self,
         addresses: impl Iterator<Item = &'a RolloutKey>,
@@ -199,9 +169,6 @@ impl Reader {
     }
 
     /// Returns a response by its key.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if it holds what this version does not write.
     pub fn rollout(&self, key: &RolloutKey) -> Result<Option<Rollout>, LedgerError> {
         let added = if self.format < 2 { "NULL, NULL" } else { "forced_close, logprob_sum" };
         let packed = if self.format < 4 { "NULL, NULL" } else { "prompt.text_zstd, rollout.text_zstd" };
@@ -243,10 +210,7 @@ impl Reader {
         Ok(Some(Rollout { mode, finish_reason, forced_close, prompt, text, ..rollout }))
     }
 
-    /// Returns the most tokens that a response which was given up is known to exceed.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// For an abandoned response: returns the largest stored bound that its number of tokens exceeds.
     pub fn rollout_longer_than(&self, key: &RolloutKey) -> Result<Option<u32>, LedgerError> {
         if self.format < 4 {
             return Ok(None);
@@ -256,9 +220,6 @@ impl Reader {
     }
 
     /// Returns the stored source of a prompter (JSON).
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn prompter(&self, hash: &str) -> Result<Option<String>, LedgerError> {
         if self.format < 4 {
             return Ok(None);
@@ -266,13 +227,10 @@ impl Reader {
         self.one("SELECT source FROM prompter WHERE hash = ?1", [hash], |row| row.get(0))
     }
 
-    /// Writes a copy of the whole ledger, as it is at this moment, to a new file. Blocks.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if it cannot be read, or the copy not be written.
+    /// Writes a copy of the whole ledger, as of this moment, to a new file. Blocks.
     pub fn copy_to(&self, path: &Path) -> Result<(), LedgerError> {
         let copy = || {
-            // It forbids to write any file, this one too.
+            // The pragma forbids writing any file, the copy included.
             self.connection.execute_batch("PRAGMA query_only = OFF")?;
             let copied = self.connection.execute("VACUUM INTO ?1", [path.to_string_lossy()]);
             self.connection.execute_batch("PRAGMA query_only = ON")?;
@@ -282,9 +240,6 @@ impl Reader {
     }
 
     /// Returns a verdict by its key.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if it holds what this version does not write.
     pub fn verdict(&self, key: &str) -> Result<Option<Verdict>, LedgerError> {
         let sql = "SELECT outcome, extracted, reason FROM verdict WHERE key = ?1";
         let found = self.one(sql, [key], |row| {
@@ -295,9 +250,6 @@ impl Reader {
     }
 
     /// Returns all attempts of a judge request, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if one holds what this version does not write.
     pub fn attempts(&self, request_key: &str) -> Result<Vec<AttemptRecord>, LedgerError> {
         let forgiven = if self.format < 6 {
             "0"
@@ -329,18 +281,12 @@ impl Reader {
     }
 
     /// Returns the published files of a run, by table and index.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
         let sql = format!("SELECT {SHARD_COLUMNS} FROM shard WHERE fingerprint = ?1 ORDER BY table_name, shard_index");
         self.many(&sql, [fingerprint], read_shard)
     }
 
-    /// Returns the files that other configurations of this directory published, or had begun to.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the files that other configurations of this directory published, or recorded before publishing.
     pub fn superseded_shards(&self, fingerprint: &str) -> Result<Vec<ShardRecord>, LedgerError> {
         let begun =
             if self.format < 5 { String::new() } else { format!("UNION SELECT {SHARD_COLUMNS} FROM shard_begun") };
@@ -382,19 +328,19 @@ impl Reader {
     }
 }
 
-/// Returns the file of SQLite's log of a ledger.
+/// Returns the path of SQLite's log of a ledger.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-/// Returns whether a ledger has a log, which may hold facts that are not in the file yet.
+/// Returns whether a ledger has a log, which may contain facts that are not in the file yet.
 fn has_log(path: &Path) -> bool {
     std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
-/// Copies a ledger with its log: what a run left that was killed before its directory became one that cannot be written.
+/// Copies a ledger with its log, for a run that was killed in a directory that has become read-only since.
 fn copy(path: &Path) -> std::io::Result<TempDir> {
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join(FILE_NAME);
@@ -403,7 +349,7 @@ fn copy(path: &Path) -> std::io::Result<TempDir> {
     Ok(dir)
 }
 
-/// Opens a ledger that nobody writes, without making the files beside it that SQLite wants otherwise.
+/// Opens a ledger that no process writes, without creating SQLite's companion files.
 fn open_at_rest(path: &Path) -> Result<Connection, LedgerError> {
     let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -454,7 +400,7 @@ fn read_intake(row: &Row<'_>) -> rusqlite::Result<Result<IntakeRow, LedgerError>
     let variant_of = row.get::<_, Option<String>>(16)?.map(QueryId);
     let labels = QueryLabels { subject: row.get(14)?, category: row.get(15)?, variant_of, extra: row.get(17)? };
     let build = || {
-        let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query without an id".to_owned() })?;
+        let id = id.ok_or(LedgerError::Unreadable { kind: "intake", detail: "a query has no id".to_owned() })?;
         let kind = parse("intake", &kind)?;
         let (choices, tests) = (list(&choices)?, list(&tests)?);
         let test_imports = test_imports.as_deref().map(list).transpose()?.unwrap_or_default();

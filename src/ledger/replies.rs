@@ -1,4 +1,5 @@
-//! What servers sent for responses, byte for byte: stored beside what was read from it, so that it can be read again.
+//! Servers' replies for responses, byte for byte. They are stored beside the parsed response, so that a later version
+//! can parse them again.
 
 use rusqlite::Connection;
 
@@ -9,7 +10,7 @@ use super::texts;
 use super::values::{integer, text};
 use crate::domain::{Mode, RawReply, RolloutKey};
 
-/// Adds the reply of a response (attempt 0), or of an attempt at it that brought none.
+/// Stores the reply behind a response (attempt 0), or the reply to an attempt that gave no response.
 pub(super) fn insert_rollout_reply(
     connection: &Connection,
     rollout_key: &RolloutKey,
@@ -32,10 +33,7 @@ pub(super) fn insert_rollout_reply(
 }
 
 impl Reader {
-    /// Returns the stored reply behind a response, if a reading other than `reader` was the first to read it.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if it is damaged.
+    /// Returns the stored reply behind a response, if another version than `reader` parsed it first.
     pub fn reply_of_other_reader(&self, key: &RolloutKey, reader: u32) -> Result<Option<RawReply>, LedgerError> {
         if self.format < 6 {
             return Ok(None);
@@ -45,10 +43,7 @@ impl Reader {
         self.raw_reply(sql, (&key.0, reader))
     }
 
-    /// Returns what a server sent: for a response (attempt 0), or in an attempt at it that brought none.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreadable`] if it is damaged.
+    /// Returns a server's reply: the one behind a response (attempt 0), or the one to an attempt that gave no response.
     pub fn rollout_reply(&self, key: &RolloutKey, attempt: u32) -> Result<Option<RawReply>, LedgerError> {
         if self.format < 6 {
             return Ok(None);
@@ -65,10 +60,7 @@ impl Reader {
         Ok(Some(RawReply { reader, body: texts::unpack(text, packed.as_deref())? }))
     }
 
-    /// Returns what servers sent for the first responses that were recorded since a policy was first run, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the replies behind the first responses recorded since a policy's first start, in order.
     pub fn first_replies(&self, policy: &str, count: u32) -> Result<Vec<String>, LedgerError> {
         if self.format < 6 {
             return Ok(Vec::new());
@@ -83,10 +75,7 @@ impl Reader {
         found.into_iter().map(|(text, packed)| texts::unpack(text, packed.as_deref())).collect()
     }
 
-    /// Returns the first responses in a mode that were recorded since a configuration was first run, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the first responses in a mode recorded since a configuration's first start, in order.
     pub fn first_rollouts(&self, fingerprint: &str, mode: Mode, count: u32) -> Result<Vec<RolloutKey>, LedgerError> {
         let sql = "SELECT key FROM rollout WHERE mode = ?2 AND recorded_unix_ms >= \
                    (SELECT min(started_unix_ms) FROM start WHERE fingerprint = ?1) ORDER BY rowid LIMIT ?3";
@@ -116,7 +105,7 @@ mod tests {
         let long = format!("{{\"choices\":[\"{}\"]}}\n", "step by step ".repeat(300));
         for (attempt, body) in [(0, long.as_str()), (1, "{}"), (2, "\u{0}\u{e9}")] {
             ledger.commit(vec![fact(attempt, reply(2, body))]).await.unwrap();
-            // The reader that a later program has is no other content.
+            // A later reader version is not another content.
             ledger.commit(vec![fact(attempt, reply(3, body))]).await.unwrap();
             assert!(ledger.commit(vec![fact(attempt, reply(2, "other"))]).await.is_err());
             assert_eq!(ledger.reader().unwrap().rollout_reply(&key, attempt).unwrap(), Some(reply(2, body)));

@@ -1,7 +1,7 @@
 -- The facts of a run. Rows are only ever added; nothing here is updated or deleted, and no column is a status.
 -- What is left to do is computed from these facts, the config and the input.
 
--- Version of this file's layout; a newer one is refused by name.
+-- Version of this layout. The program refuses to write a newer one.
 CREATE TABLE IF NOT EXISTS format (version INTEGER PRIMARY KEY);
 
 -- Every identity (config and contents) under which this directory was run; see config/identity.rs.
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS run (
     policy TEXT NOT NULL             -- JSON: model, revision, preset, prompts
 ) STRICT;
 
--- Every start of the program on this directory, in order.
+-- Every start of the program in this directory, in order.
 CREATE TABLE IF NOT EXISTS start (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS start (
     numerics TEXT                    -- family of kernels; null before format 2
 ) STRICT;
 
--- The input, frozen: one row per input row, whole inputs in one transaction.
+-- The frozen input: one row per input row. A whole input is stored in one transaction.
 CREATE TABLE IF NOT EXISTS intake (
     input_digest TEXT NOT NULL,
     ordinal INTEGER NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS intake (
     excluded_detail TEXT,
     test_imports TEXT,               -- JSON list; null before format 3
     entry_point TEXT,
-    subject TEXT,                    -- as the input says; null before format 4, as are the next two
+    subject TEXT,                    -- from the input; null before format 4, as are the next two
     category TEXT,
     variant_of TEXT,                 -- query_id of the earliest of near texts with other answers
     extra TEXT,                      -- JSON object of the columns that input.keep names; null before format 6
@@ -71,26 +71,26 @@ CREATE TABLE IF NOT EXISTS rollout (
     recorded_unix_ms INTEGER NOT NULL,
     forced_close TEXT,               -- why the preset closed the thinking, if it did
     logprob_sum REAL,                -- over the sampled tokens; null before format 2
-    observed_mode TEXT,              -- what it showed to the version that recorded it; shards read it anew
+    observed_mode TEXT,              -- as the recording version parsed it; shards parse it again
     text_zstd BLOB,                  -- the text, where compressing it helps; always null before format 4
     length_estimated INTEGER         -- 1 where completion_tokens is an estimate; null before format 6
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS rollout_by_query ON rollout (query_id);
--- What `status` adds up, without touching the texts.
+-- For the sums of `status`, which then read no text.
 CREATE INDEX IF NOT EXISTS rollout_by_time ON rollout (recorded_unix_ms, mode, completion_tokens);
 
--- What servers sent for responses, byte for byte: of the response itself (attempt 0), or of an attempt that brought none.
+-- Replies of servers, byte for byte: the one behind a response (attempt 0), or one to an attempt that gave no response.
 CREATE TABLE IF NOT EXISTS rollout_reply (
     rollout_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
-    reader INTEGER NOT NULL,         -- version of the reading that read it first
+    reader INTEGER NOT NULL,         -- version of the reader that parsed it first
     text TEXT NOT NULL,              -- empty if compressed
     text_zstd BLOB,
     PRIMARY KEY (rollout_key, attempt)
 ) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
--- Attempts over HTTP at a response that brought none. Those that never left this machine are not recorded.
+-- Failed attempts over HTTP at a response. An attempt that never left this machine is not recorded.
 CREATE TABLE IF NOT EXISTS rollout_failure (
     rollout_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -100,14 +100,14 @@ CREATE TABLE IF NOT EXISTS rollout_failure (
     PRIMARY KEY (rollout_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- Responses that were given up: under a curtailed budget one that is longer than this can change nothing.
+-- Abandoned responses: under a curtailed budget, a response longer than this cannot change the row.
 CREATE TABLE IF NOT EXISTS rollout_cut (
     rollout_key TEXT NOT NULL,
     longer_than INTEGER NOT NULL,    -- completion tokens
     PRIMARY KEY (rollout_key, longer_than)
 ) STRICT, WITHOUT ROWID;
 
--- What the prompts of hosted models are made of, so that stored responses can be found without the model.
+-- Sources of the prompts of hosted models, so that stored responses can be found without the model.
 CREATE TABLE IF NOT EXISTS prompter (
     hash TEXT PRIMARY KEY,           -- as in the policy's identity
     source TEXT NOT NULL             -- JSON: chat template, first and last token
@@ -125,20 +125,20 @@ CREATE TABLE IF NOT EXISTS verdict (
 CREATE INDEX IF NOT EXISTS verdict_outcome ON verdict (rollout_key, outcome);
 DROP INDEX IF EXISTS verdict_by_rollout; -- of formats before 4, without the outcome
 
--- A judge call that is about to be made.
+-- Judge calls, stored before they are made.
 CREATE TABLE IF NOT EXISTS judge_attempt (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     query_id TEXT NOT NULL,
     started_unix_ms INTEGER NOT NULL,
-    prompt_tokens_max INTEGER,       -- the most that it can be charged for; 0 if it is free, null before format 4
+    prompt_tokens_max INTEGER,       -- the largest chargeable usage; 0 if the call is free, null before format 4
     completion_tokens_max INTEGER,
     PRIMARY KEY (request_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS judge_attempt_by_query ON judge_attempt (query_id);
 
--- What came back, byte for byte, before anything is read from it.
+-- Replies to judge calls, byte for byte, stored before they are parsed.
 CREATE TABLE IF NOT EXISTS judge_reply (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -147,7 +147,7 @@ CREATE TABLE IF NOT EXISTS judge_reply (
     PRIMARY KEY (request_key, attempt)
 ) STRICT;                            -- with rowid: bodies are appended, only their keys are sorted in
 
--- Calls that brought no reply.
+-- Failed judge calls.
 CREATE TABLE IF NOT EXISTS judge_failure (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -157,15 +157,15 @@ CREATE TABLE IF NOT EXISTS judge_failure (
     PRIMARY KEY (request_key, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- Judge calls that are about to be handed to the provider's batch API together.
+-- Batches of judge calls, stored before they are sent to the provider.
 CREATE TABLE IF NOT EXISTS judge_batch (
-    batch_key TEXT PRIMARY KEY,      -- hash of what it holds; the provider is told it as file name and metadata
+    batch_key TEXT PRIMARY KEY,      -- hash of its items; sent to the provider as file name and metadata
     base_url TEXT NOT NULL,
     requests INTEGER NOT NULL,
     begun_unix_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The attempts that a batch holds.
+-- The attempts in a batch.
 CREATE TABLE IF NOT EXISTS judge_batch_item (
     request_key TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -175,8 +175,8 @@ CREATE TABLE IF NOT EXISTS judge_batch_item (
 
 CREATE INDEX IF NOT EXISTS judge_batch_item_by_batch ON judge_batch_item (batch_key);
 
--- How far a batch came: `uploaded` (the id of its file), `created` (the provider's id), `ended` (its last status, once
--- everything that it brought is stored).
+-- The steps of a batch: `uploaded` (the id of its file), `created` (the provider's id), `ended` (its last status, once
+-- all its results are stored).
 CREATE TABLE IF NOT EXISTS judge_batch_step (
     batch_key TEXT NOT NULL REFERENCES judge_batch (batch_key),
     step TEXT NOT NULL,
@@ -185,29 +185,29 @@ CREATE TABLE IF NOT EXISTS judge_batch_step (
     PRIMARY KEY (batch_key, step)
 ) STRICT, WITHOUT ROWID;
 
--- Failed attempts at a response or a judge's reply that count no more, because everything that failed was asked for
--- again: those at this key up to this number.
+-- Failed attempts at a response or a judge reply that no longer count, because `--retry-failed` cleared them: the
+-- attempts at this key up to this number.
 CREATE TABLE IF NOT EXISTS forgiven (
-    round INTEGER NOT NULL,          -- 1-based; each round gives the shards anew
+    round INTEGER NOT NULL,          -- 1-based; each round publishes the shards again
     key TEXT NOT NULL,               -- of rollout_failure or judge_attempt
     attempt INTEGER NOT NULL,
     PRIMARY KEY (key, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- Keys of request bodies that a side's servers refused, in the order in which they were learnt; since format 6. They are
--- left out of what is asked from then on, and responses are looked for under the addresses that this gives.
+-- Request keys that a side's servers refused, in the order in which they were recorded; since format 6. Later requests
+-- leave the keys out, and the addresses of responses follow from the keys that are left out.
 CREATE TABLE IF NOT EXISTS server_refusal (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     side TEXT NOT NULL,              -- `policy` or `judge`
     base_url TEXT NOT NULL,          -- of the first server
     model TEXT NOT NULL,
     key TEXT NOT NULL,
-    words TEXT NOT NULL,             -- what the server said first
+    words TEXT NOT NULL,             -- the server's first words
     recorded_unix_ms INTEGER NOT NULL,
     UNIQUE (side, base_url, model, key)
 ) STRICT;
 
--- Files that are about to be published: what explains those that an interrupted start left without a row in shard.
+-- Files, recorded before they are published. They explain files that an interrupted start left without a row in shard.
 CREATE TABLE IF NOT EXISTS shard_begun (
     fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
     table_name TEXT NOT NULL,
@@ -221,7 +221,7 @@ CREATE TABLE IF NOT EXISTS shard_begun (
     PRIMARY KEY (fingerprint, table_name, shard_index, sha256)
 ) STRICT, WITHOUT ROWID;
 
--- Published files. A row stands only for a file that was durable before.
+-- Published files. A row is added only after its file is durable.
 CREATE TABLE IF NOT EXISTS shard (
     fingerprint TEXT NOT NULL REFERENCES run (fingerprint),
     table_name TEXT NOT NULL,

@@ -1,4 +1,4 @@
-//! How each fact is inserted: once, or found to be there already with the same content.
+//! Inserts each fact: as a new row, or as a repetition of a row with the same content.
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -12,7 +12,7 @@ use super::values::{integer, optional, text};
 use crate::domain::{Mode, QueryId, Rollout, RolloutKey, Verdict};
 
 impl Fact {
-    /// Adds the fact in the open transaction, as recorded at `now_ms`.
+    /// Adds the fact in the open transaction, with `now_ms` as its time.
     pub(super) fn insert(&self, connection: &Connection, now_ms: i64) -> Result<(), InsertError> {
         match self {
             Self::Run(run) => insert_run(connection, run),
@@ -48,7 +48,7 @@ impl Fact {
             {
                 Ok(())
             }
-            // It is there: its key is all that is compared.
+            // The row exists. Only its key is compared.
             Self::JudgeAttempt { .. } => Ok(()),
             Self::JudgeBatch { batch_key, base_url, items } => {
                 insert_batch(connection, batch_key, base_url, items, now_ms)
@@ -112,7 +112,8 @@ fn insert_run(connection: &Connection, run: &RunRecord) -> Result<(), InsertErro
     )
 }
 
-/// Adds the attempt as most are: as something new. There is one for every call, and comparing costs more than adding.
+/// Inserts the attempt without comparing it first. Each call has one attempt, nearly all are new, and a comparison
+/// costs more than the insertion.
 fn insert_attempt(
     connection: &Connection,
     key: &str,
@@ -128,7 +129,7 @@ fn insert_attempt(
     Ok(connection.prepare_cached(sql)?.execute(row)? == 1)
 }
 
-/// Adds the reply as most are: as something new.
+/// Inserts the reply without comparing it first, since nearly all replies are new.
 fn insert_reply(
     connection: &Connection,
     key: &str,

@@ -1,7 +1,7 @@
-//! How long texts stand in the ledger: zstd-compressed where that makes them smaller, as they are otherwise.
+//! How the ledger stores long texts: compressed with zstd if that makes them smaller, else as they are.
 //!
-//! A text has two columns, `text` and `text_zstd`; the second is null for a text that stands as it is, as all did before
-//! format 4. A frame states its content's size, so that it is unpacked in one go.
+//! A text has two columns, `text` and `text_zstd`. The second is null for an uncompressed text, as all texts were
+//! before format 4. A frame states the size of its content, so that one allocation suffices to unpack it.
 
 use std::cell::RefCell;
 
@@ -11,35 +11,35 @@ use zstd::bulk::Decompressor;
 use super::error::LedgerError;
 use super::values::text;
 
-/// Compression level: beyond it texts of a few kilobytes hardly shrink.
+/// Compression level. Higher levels hardly shrink texts of a few kilobytes.
 const LEVEL: i32 = 3;
-/// Longest text that is unpacked, in bytes; what claims more is damaged.
+/// Largest unpacked size, in bytes. A frame that claims more is damaged.
 const BYTES_MAX: u64 = 1 << 30;
 
 thread_local! {
-    /// To build one takes longer than to unpack a text. None where there is no memory for it.
+    /// Building a decompressor takes longer than unpacking a text. `None` if there is not enough memory for one.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
 }
 
 /// Returns the values of `text` and `text_zstd`.
 pub(super) fn pack(plain: &str) -> [Value; 2] {
-    // A text that cannot be compressed, for want of memory, stands as it is.
+    // Without memory for the compression, the text is stored as it is.
     match zstd::bulk::compress(plain.as_bytes(), LEVEL) {
         Ok(packed) if packed.len() < plain.len() => [text(""), Value::Blob(packed)],
         _ => [text(plain), Value::Null],
     }
 }
 
-/// Returns the text that two columns hold.
+/// Returns the text of the two columns.
 ///
 /// # Errors
-/// [`LedgerError::Unreadable`] if the second holds no frame of a text.
+/// [`LedgerError::Unreadable`] if the second column is not a valid frame of a text.
 pub(super) fn unpack(plain: String, packed: Option<&[u8]>) -> Result<String, LedgerError> {
     let Some(packed) = packed else { return Ok(plain) };
     let unreadable = |detail: String| LedgerError::Unreadable { kind: "compressed text", detail };
     let size = match zstd::zstd_safe::get_frame_content_size(packed) {
         Ok(Some(size)) if size <= BYTES_MAX => usize::try_from(size).unwrap_or(usize::MAX),
-        _ => return Err(unreadable("it is no frame that states its size".to_owned())),
+        _ => return Err(unreadable("it is not a zstd frame that states its size".to_owned())),
     };
     let bytes = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
         Some(decompressor) => decompressor.decompress(packed, size),

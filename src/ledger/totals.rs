@@ -1,4 +1,4 @@
-//! Sums over the facts, for people: how far a run is and what it cost.
+//! Sums over the facts, for display: the progress of a run and its cost.
 
 use super::error::LedgerError;
 use super::facts::AttemptRecord;
@@ -11,18 +11,18 @@ use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
 pub struct ModeTotals {
     /// Stored responses.
     pub rollouts: u64,
-    /// Their completion tokens.
+    /// Completion tokens of the stored responses.
     pub completion_tokens: u64,
 }
 
 /// Sums over judge calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct JudgeTotals {
-    /// Calls that were about to be made.
+    /// Recorded calls, finished or not.
     pub attempts: u64,
-    /// Replies that came.
+    /// Stored replies.
     pub replies: u64,
-    /// Calls that failed.
+    /// Failed calls.
     pub failures: u64,
 }
 
@@ -41,9 +41,6 @@ pub struct Totals {
 
 impl Reader {
     /// Sums over all facts.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn totals(&self) -> Result<Totals, LedgerError> {
         let count = |table: &str| -> Result<u64, LedgerError> {
             Ok(self.one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?.unwrap_or(0))
@@ -67,19 +64,13 @@ impl Reader {
         })
     }
 
-    /// Returns the bodies of the judge replies that were recorded last, at most `limit`.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the bodies of the latest stored judge replies, at most `limit`.
     pub fn latest_replies(&self, limit: u64) -> Result<Vec<String>, LedgerError> {
         self.many("SELECT body FROM judge_reply ORDER BY rowid DESC LIMIT ?1", [limit], |row| row.get(0))
     }
 
-    /// Returns completion tokens per second while responses were being recorded: the time between two neighbouring
-    /// records counts if it is below a minute, so that pauses between runs do not.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns completion tokens per second of sampling. The time between two neighbouring records counts if it is
+    /// below one minute, which leaves out the pauses between runs.
     pub fn tokens_per_second(&self) -> Result<Option<f64>, LedgerError> {
         let sql = "WITH gaps AS (SELECT completion_tokens AS tokens, recorded_unix_ms - lag(recorded_unix_ms) \
                    OVER (ORDER BY recorded_unix_ms) AS gap FROM rollout) \
@@ -92,9 +83,6 @@ impl Reader {
     }
 
     /// Returns the pass counts over all stored verdicts of a mode.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn pass_counts(&self, mode: Mode) -> Result<PassCounts, LedgerError> {
         let sql = "SELECT count(*), coalesce(sum(outcome = 'correct'), 0) \
                    FROM verdict JOIN rollout ON rollout_key = rollout.key WHERE mode = ?1";
@@ -104,9 +92,6 @@ impl Reader {
     }
 
     /// Returns all stored responses to a query with all verdicts on each, by mode and sample index.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn rollouts_of(&self, query_id: &str) -> Result<Vec<(Rollout, Vec<Verdict>)>, LedgerError> {
         let sql = "SELECT key FROM rollout WHERE query_id = ?1 ORDER BY mode DESC, sample_index, key";
         let keys: Vec<String> = self.many(sql, [query_id], |row| row.get(0))?;
@@ -122,9 +107,6 @@ impl Reader {
     }
 
     /// Returns all judge attempts about a query, with their request keys.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn attempts_of(&self, query_id: &str) -> Result<Vec<(String, AttemptRecord)>, LedgerError> {
         let sql = "SELECT DISTINCT request_key FROM judge_attempt WHERE query_id = ?1 ORDER BY request_key";
         let keys: Vec<String> = self.many(sql, [query_id], |row| row.get(0))?;
@@ -135,11 +117,9 @@ impl Reader {
         Ok(found)
     }
 
-    /// Returns the largest number of attempts that any judge request has, those not counted that are no fault of the
-    /// query: nothing was sent, the server failed as a whole, the process died, or they were made good.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the largest number of attempts of any judge request. Attempts that are not the query's fault do not
+    /// count: nothing was sent, the server failed as a whole, the process ended, or `--retry-failed` cleared the
+    /// attempt.
     pub fn attempts_max(&self) -> Result<u32, LedgerError> {
         let forgiven = if self.format < 6 {
             ""
@@ -155,10 +135,7 @@ impl Reader {
         Ok(self.one(&sql, [], |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Returns how many prompts are not what their hash says, and how many facts point at nothing (I2, I4).
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the number of prompts that do not match their hash, and of facts that reference missing facts (I2, I4).
     pub fn broken_facts(&self) -> Result<(u64, u64), LedgerError> {
         let mut changed = 0;
         let packed = if self.format < 4 { "NULL" } else { "text_zstd" };
@@ -173,23 +150,17 @@ impl Reader {
         Ok((changed, dangling.len() as u64))
     }
 
-    /// Returns the bytes that the ledger takes on the disk, its log included.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Returns the size of the ledger on the disk in bytes, its log included.
     pub fn bytes(&self) -> Result<u64, LedgerError> {
         let file: u64 = self
             .one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))?
             .unwrap_or(0);
-        // Where there is no log, there is nothing to add.
+        // Without a log there is nothing to add.
         Ok(file + std::fs::metadata(log_of(&self.path)).map_or(0, |log| log.len()))
     }
 
-    /// Calls `take` with mode and seed of every response that has a verdict `correct`. A seed is a hash of the response's
-    /// address, so that the two name it; the query that it was sampled for first may have another id by now.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
+    /// Calls `take` with the mode and the seed of every response with a verdict `correct`. A seed is a hash of the
+    /// response's address, so that mode and seed identify the response; its first query may have another id by now.
     pub fn for_each_correct(&self, mut take: impl FnMut(&str, i64)) -> Result<(), LedgerError> {
         let sql = "SELECT mode, seed FROM rollout JOIN verdict ON rollout_key = rollout.key WHERE outcome = 'correct'";
         self.many(sql, [], |row| {
@@ -200,9 +171,6 @@ impl Reader {
     }
 
     /// Returns the settings of every run, as TOML.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger cannot be read.
     pub fn run_settings(&self) -> Result<Vec<String>, LedgerError> {
         self.many("SELECT settings FROM run", [], |row| row.get(0))
     }

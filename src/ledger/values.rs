@@ -1,8 +1,8 @@
-//! Values of columns.
+//! Conversions to column values.
 
 use rusqlite::types::Value;
 
-/// Integers are stored signed; counts and ordinals never reach the sign bit.
+/// Returns an integer column. SQLite's integers are signed; counts and ordinals never reach the sign bit.
 pub(super) fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }

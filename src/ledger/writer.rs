@@ -1,5 +1,5 @@
-//! The one writer: a thread that commits facts in groups. Where nothing may run beside the caller, as in a simulation,
-//! the same work is a future ([`InlineWriter`]).
+//! The only writer: a thread that commits facts in groups. In a simulation, which runs on one thread, a future does the
+//! same work ([`InlineWriter`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,31 +19,31 @@ use super::values::{integer, optional, text};
 use super::{ADDED_COLUMNS, FILE_NAME, FORMAT_VERSION};
 use crate::sys::clock::Clock;
 
-/// Commits that may wait for the writer, and look-ups that may wait for theirs; a sender waits beyond it.
+/// Commits that may wait for the writer, and look-ups that may wait for their thread. Further senders wait for a place.
 const QUEUE_MAX: usize = 256;
 
 /// Commits that share one transaction.
 const GROUP_MAX: usize = 128;
 
-/// What a ledger is opened over, where that is not the machine itself.
+/// The environment of a ledger: the machine, or a simulation of one.
 #[derive(Debug, Clone)]
 pub struct LedgerOptions {
-    /// Stamps facts.
+    /// Gives facts their times.
     pub clock: Clock,
-    /// The name of a file system that is registered with SQLite; the system's own otherwise.
+    /// The name of a registered SQLite VFS; `None` for the system's own.
     pub vfs: Option<String>,
     /// When commits are acknowledged.
     pub acknowledge: Acknowledge,
-    /// Commits that may wait for the writer, and look-ups that may wait for theirs: at least one.
+    /// Commits that may wait for the writer, and look-ups that may wait for theirs: at least one each.
     pub queue_max: usize,
 }
 
 /// When a commit is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// When it is durable.
+    /// Once the commit is durable.
     AfterCommit,
-    /// Before that: a defect, for tests that must find it. Nothing but a test can ask for it.
+    /// Before the commit is durable: a planted bug that the simulation must find. Only tests can request it.
     #[doc(hidden)]
     BeforeCommit,
 }
@@ -53,31 +53,30 @@ struct Commit {
     done: oneshot::Sender<Result<(), LedgerError>>,
 }
 
-/// A handle to an open ledger. Clones share its threads. Dropping the last one blocks until these have committed what waits
-/// and closed the file.
+/// A handle to an open ledger. Clones share its threads. Dropping the last handle blocks until the threads have
+/// committed all waiting facts and closed the file.
 #[derive(Clone)]
 pub struct Ledger {
     file: Arc<LedgerFile>,
     commits: mpsc::Sender<Commit>,
     attempts: Attempts,
-    // The last field: what the thread waits for is gone before it is waited for.
+    // The last field, so that the channels close before the drop waits for the thread.
     _thread: Arc<WriterThread>,
 }
 
-/// The thread that writes, waited for when dropped: SQLite folds its log into the file as the last connection closes, and a
-/// process that ends before that leaves the log beside the file.
+/// The writing thread, joined when dropped: SQLite folds its log into the file when the last connection closes, and a
+/// process that ends earlier leaves the log beside the file.
 struct WriterThread(Option<JoinHandle<()>>);
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        // One that panicked has no more to close.
+        // A thread that panicked has closed its connection already.
         let _ = self.0.take().map(JoinHandle::join);
     }
 }
 
 impl Ledger {
-    /// Opens or creates the ledger of an output directory and starts its writer. The caller holds the directory's
-    /// lock.
+    /// Opens or creates the ledger of an output directory and starts its writer. The caller holds the directory's lock.
     ///
     /// # Errors
     /// [`LedgerError::Newer`] for a newer format, [`LedgerError::Sqlite`] if the file cannot be used.
@@ -89,7 +88,7 @@ impl Ledger {
         let (attempts, look_ups) = Attempts::start(Arc::clone(&file), QUEUE_MAX)?;
         let write = move || {
             writer.write_until_closed(queue);
-            // Of two connections that close at once, none is the last, and the log stays.
+            // If two connections close at once, neither is the last, and the log stays.
             let _ = look_ups.join();
             drop(writer);
         };
@@ -98,21 +97,18 @@ impl Ledger {
         Ok(Self { file, commits, attempts, _thread: Arc::new(WriterThread(Some(thread))) })
     }
 
-    /// Returns a handle that adds nothing: every commit fails with [`LedgerError::Closed`]. For those who look at a
-    /// directory that somebody else may be writing.
+    /// Returns a handle that cannot write: every commit fails with [`LedgerError::Closed`]. For observers of a
+    /// directory that another process may be writing.
     #[must_use]
     pub fn read_only(dir: &Path) -> Self {
         let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs: None });
-        // Whoever receives is gone at once.
+        // The receivers are dropped at once.
         let ((commits, _), (attempts, _)) = (mpsc::channel(1), Attempts::waiting(1));
         Self { file, commits, attempts, _thread: Arc::new(WriterThread(None)) }
     }
 
-    /// Opens or creates a ledger without starting any thread: commits and look-ups are made by the returned writer, which
-    /// the caller runs as a task.
-    ///
-    /// # Errors
-    /// As [`Ledger::open`].
+    /// Opens or creates a ledger without starting a thread. The caller runs the returned writer as a task, which
+    /// commits facts and answers look-ups.
     pub fn open_inline(dir: &Path, options: LedgerOptions) -> Result<(Self, InlineWriter), LedgerError> {
         let LedgerOptions { clock, vfs, acknowledge, queue_max } = options;
         let file = Arc::new(LedgerFile { path: dir.join(FILE_NAME), vfs });
@@ -124,37 +120,32 @@ impl Ledger {
         Ok((Self { file, commits, attempts, _thread: thread }, InlineWriter { writer, queue, look_ups, acknowledge }))
     }
 
-    /// Adds facts in one transaction; returns when they are durable.
+    /// Adds facts in one transaction. Returns when they are durable.
     ///
-    /// Not cancel-safe in the sense that dropping the future may still commit; facts are content-addressed, so that
-    /// committing again is no change.
+    /// Not cancel-safe: the facts may be committed after the future was dropped. Facts are content-addressed, so that
+    /// committing them again changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if one contradicts a stored fact (none of them is added then);
-    /// [`LedgerError::Sqlite`] if the commit fails.
+    /// [`LedgerError::Conflict`] if one contradicts a stored fact (none of them is added then); [`LedgerError::Sqlite`]
+    /// if the commit fails.
     pub async fn commit(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
         let (done, result) = oneshot::channel();
         self.commits.send(Commit { facts, done }).await.map_err(|_| LedgerError::Closed)?;
         result.await.map_err(|_| LedgerError::Closed)?
     }
 
-    /// Returns all attempts of a judge request, in order, every acknowledged one included.
-    ///
-    /// # Errors
-    /// As [`Reader::attempts`].
+    /// Returns all attempts of a judge request, in order, including every acknowledged one.
     pub async fn attempts(&self, request_key: &str) -> Result<Vec<AttemptRecord>, LedgerError> {
         self.attempts.of(request_key.to_owned()).await
     }
 
-    /// Opens a reader of its own. Blocks.
-    ///
-    /// # Errors
-    /// [`LedgerError::Sqlite`] if the file cannot be used.
+    /// Opens another reading connection. Blocks.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
         Reader::open_file(&self.file)
     }
 
-    /// Freezes an input: all its rows in one transaction, so that an intake is there whole or not at all. Blocks.
+    /// Freezes an input: stores all its rows in one transaction, so that an intake is stored whole or not at all.
+    /// Blocks.
     ///
     /// # Errors
     /// The iterator's own errors; [`LedgerError::Sqlite`] if the commit fails.
@@ -177,10 +168,11 @@ impl Ledger {
     }
 }
 
-/// Opens or creates the file for the one that writes it.
+/// Opens or creates the file for the writer.
 fn open_for_writing(file: &LedgerFile) -> Result<Connection, LedgerError> {
     let mut connection = open_connection(file, OpenFlags::default())?;
-    // Keys are hashes: every page of an index may be next. The cache is in KiB, the log is folded in by its pages.
+    // Keys are hashes, so that any page of an index may be needed next. The cache size is in KiB, the checkpoint size
+    // in pages.
     connection
         .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;")
         .map_err(|error| sqlite_error(&file.path, error))?;
@@ -199,7 +191,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> 
     transaction.commit().map_err(failed)
 }
 
-/// Brings the tables of an older ledger to this format. Rows stay as they are.
+/// Adds the columns that a ledger of an older format lacks. Existing rows are not changed.
 fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
     for (table, column, kind) in ADDED_COLUMNS {
         let sql = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
@@ -217,7 +209,7 @@ fn insert_error(path: &Path, error: InsertError) -> LedgerError {
     }
 }
 
-/// What commits.
+/// The state of the writer.
 struct Writer {
     connection: Connection,
     file: Arc<LedgerFile>,
@@ -228,14 +220,14 @@ impl Writer {
     fn write_until_closed(&mut self, mut queue: mpsc::Receiver<Commit>) {
         while let Some(first) = queue.blocking_recv() {
             for (commit, result) in self.commit(group(first, &mut queue)) {
-                // A sender that is gone has no use for the answer.
+                // The sender may have dropped its future; nobody needs this answer then.
                 let _ = commit.done.send(result);
             }
         }
     }
 
-    /// Commits a group in one transaction; or, if that fails, each of it in one of its own, for one bad commit must not
-    /// fail the others.
+    /// Commits a group in one transaction. If that fails, commits each member in a transaction of its own, so that one
+    /// bad commit does not fail the others.
     fn commit(&mut self, group: Vec<Commit>) -> Vec<(Commit, Result<(), LedgerError>)> {
         if self.insert_all(group.iter().flat_map(|commit| &commit.facts)).is_ok() {
             return group.into_iter().map(|commit| (commit, Ok(()))).collect();
@@ -259,7 +251,7 @@ impl Writer {
     }
 }
 
-/// Returns a commit with those that wait behind it.
+/// Returns a commit together with the commits that wait behind it.
 fn group(first: Commit, queue: &mut mpsc::Receiver<Commit>) -> Vec<Commit> {
     let mut group = vec![first];
     while group.len() < GROUP_MAX {
@@ -280,8 +272,9 @@ pub struct InlineWriter {
 }
 
 impl InlineWriter {
-    /// Commits and looks up until all handles of the ledger are gone. `pace` is awaited before each transaction and each
-    /// look-up, as a disk would be; `observe` is told of every acknowledgement just before it is given.
+    /// Commits facts and answers look-ups until all handles of the ledger are dropped. `pace` is awaited before each
+    /// transaction and each look-up and stands for the time that a disk takes. `observe` is called with every
+    /// acknowledgement just before it is sent.
     pub async fn run(
         self,
         pace: impl Fn() -> BoxFuture<'static, ()> + Send + Sync,

@@ -1,16 +1,63 @@
-//! The wiring: which room comes after which, how much may be under way, and how a run starts, stops and resumes.
+//! The wiring of a run: the order of its stages, the bounds on work in progress, and how a run starts, stops and
+//! resumes.
 //!
-//! Nothing is remembered here that is not in the ledger. A run asks for every query what [`plan`] says is next,
-//! commits what comes of it, and publishes a shard as soon as all its rows are settled.
+//! The state of a run is in the ledger and nowhere else. For every query the run asks [`plan`] for the next step,
+//! commits the result, and publishes a shard as soon as all its rows are settled. Every other room knows only its own
+//! work; this room alone knows the order.
 //!
-//! An opened run is a [`Context`] of three parts: [`Run`] (what the run is), [`Actors`] (who works for it) and [`Stores`]
-//! (where its facts and files are). Functions take the parts that they need. A query goes through a run like this:
+//! An opened run is a [`Context`] of three parts: [`Run`] (settings, input and identity), [`Actors`] (policy, judge,
+//! sandbox) and [`Stores`] (ledger and files). Functions take the parts that they need.
 //!
-//! 1. `stages` reads the input rows of the open shards and starts a task for each.
-//! 2. `steps::decide` looks at the facts about the query (`rows::load_cells`), asks [`plan`] what is next, and has it done:
-//!    `sampling` gets missing responses through `attempts`, `programs` and `verify` give verdicts.
-//! 3. `steps::justify` has a decided query justified, by single calls (`judging`) or through `batches`.
-//! 4. `publish` settles the rows of a shard whose queries all have their outcome, from facts alone, and writes its files.
+//! # Files
+//!
+//! | file | role |
+//! |---|---|
+//! | `open`, `opening`, `open_stored`, `directory`, `options` | open a run |
+//! | `changes`, `change_report`, [`outlook`] | compare it with the last run, report the remaining work |
+//! | `context`, `identity`, `actors`, `stores`, `blocking` | the parts of an opened run |
+//! | [`intake`], [`screen`] | freeze the input: parse, deduplicate, exclude unsolvable queries |
+//! | [`plan`], `posed` | the next step of one query, a pure function of its facts |
+//! | `run`, `stages`, `steps`, `limits` | the run, its two stages, one query in a stage, all bounds |
+//! | `sampling`, `attempts`, `thinking` | get missing responses; check that the policy thinks |
+//! | [`programs`] | run and verify answers of kind `code` |
+//! | `judging`, `journal`, `batches` | get justifications, by single calls or through a batch API |
+//! | `rows`, `outcome`, [`replies`], `publish`, `publish_partial` | settle rows from facts, write shards |
+//! | [`standing`], `progress`, `watchdog`, [`usage`] | progress, waits and costs |
+//! | [`audit`], `inventory` | check a directory |
+//! | [`forecast`], `redecide`, `retry` | `run --dry-run`, `redecide`, `run --retry-failed` |
+//! | `sensitivity` | the selection under other tie margins and fewer responses |
+//! | [`memory`], `error` | check of the KV memory; errors with hints and exit codes |
+//! | `nested` | a planted bug for the simulation |
+//!
+//! # A run, from start to shards
+//!
+//! 1. [`Context::open`] rejects a foreign directory, hashes the input files, takes the directory's lock, loads the model,
+//!    opens judge and ledger, freezes the input ([`intake`]), and compares the run's identity with the last run's.
+//! 2. [`run()`] commits the start, verifies the published shards and hands the other shards to `stages`.
+//! 3. `stages` reads the input rows of the open shards and starts a task for each query.
+//! 4. `steps::decide` loads the query's facts and calls [`plan::next`]. Missing responses come from `sampling`, which
+//!    makes attempts through [`Sampler`]; missing verdicts come from `verify` and [`programs`]. The step repeats until
+//!    the query is decided or excluded.
+//! 5. `steps::justify` sends a decided query to the judge, by single calls (`judging`) or through [`Batches`].
+//! 6. When every query of a shard has its outcome, `publish` settles its rows from the facts alone, encodes them,
+//!    writes the files and commits their rows.
+//! 7. After the last shard, `publish::finish` writes views, manifest and dataset card, and removes shards of earlier
+//!    configurations.
+//!
+//! A stop ends steps 3 to 6 within the deadline of [`drain_deadline`]; [`publish_settled`] then writes incomplete
+//! shards.
+//!
+//! # Formats
+//!
+//! This room owns `dedup.index` ([`intake::INDEX_FILE`], a cache) and `.redecide` (settings of an unfinished
+//! `redecide`). The tables of the ledger belong to `ledger`, the files under `data/` and beside it to `shards`.
+//!
+//! # Assumptions
+//!
+//! A crash may happen between any two steps. A commit that [`Ledger::commit`](crate::ledger::Ledger::commit)
+//! acknowledged, and a file that [`Publisher::put`](crate::shards::Publisher::put) returned from, survive it, because
+//! both sync before they return. A file is durable before its row in the ledger (I3), so that a crash between the two
+//! only repeats the same bytes under the same name. The directory is on a local disk, and one process holds its lock.
 
 mod actors;
 mod attempts;
