@@ -1,4 +1,5 @@
-//! Who does the work of a run: the policy, the judge, what runs programs, and what bounds and shares their requests.
+//! The actors of a run: policy, judge and sandbox, and the breakers, budget and batches that bound and share their
+//! requests.
 
 use std::sync::Arc;
 
@@ -10,30 +11,30 @@ use crate::judge::cost::Budget;
 use crate::judge::{Flights, Judge};
 use crate::policy::Policy;
 
-/// Those that sample, verify and judge.
+/// The actors of a run.
 pub struct Actors {
     /// The policy.
     pub policy: Policy,
-    /// The judge, unless nobody judges.
+    /// The judge, if the run has one.
     pub judge: Option<Arc<dyn Judge>>,
-    /// What runs programs.
+    /// The sandbox for programs.
     pub programs: Programs,
-    /// Where work that blocks is done.
+    /// Runs blocking work.
     pub blocking: Blocking,
-    /// The requests under way, by their content addresses.
+    /// The requests in progress, by content address.
     pub flights: Flights,
-    /// What judge calls may cost, if that is limited.
+    /// The budget of judge calls, if limited.
     pub budget: Option<Arc<Budget>>,
-    /// What stands before the policy's servers, if it has some.
+    /// The circuit breaker of the policy's servers, if the policy has servers.
     pub policy_breaker: Option<Arc<Breaker>>,
-    /// What stands before the judge's servers, if it has some.
+    /// The circuit breaker of the judge's servers, if the judge has servers.
     pub judge_breaker: Option<Arc<Breaker>>,
-    /// The batches of judge calls, if there are any.
+    /// The batches of judge calls, if any.
     pub batches: Option<Batches>,
 }
 
 impl Actors {
-    /// Brings those together who are asked without a budget, a breaker or a batch.
+    /// Joins the actors, without a budget, a breaker or a batch.
     pub(super) fn new(policy: Policy, judge: Option<Arc<dyn Judge>>, programs: Programs, blocking: Blocking) -> Self {
         Self {
             policy,
@@ -48,12 +49,12 @@ impl Actors {
         }
     }
 
-    /// Returns what stands before the servers, the policy's first.
+    /// Returns the circuit breakers, the policy's first.
     pub fn breakers(&self) -> impl Iterator<Item = &Arc<Breaker>> {
         [&self.policy_breaker, &self.judge_breaker].into_iter().flatten()
     }
 
-    /// Returns what holds the run up, if servers do: since when, and what they say.
+    /// Returns the cause of a delay, if servers delay the run: since when, and their words.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
         let notices: Vec<String> = self.breakers().filter_map(|breaker| breaker.notice()).collect();

@@ -1,12 +1,13 @@
-//! Getting one response: in as many attempts as it takes, once for all who ask the same, and stored.
+//! Gets one response: by as many attempts as necessary, once for all queries that need the same response, and stored.
 //!
-//! A response of this process comes, or the run ends. Over HTTP an attempt may fail, and the [`Breaker`] says whose fault
-//! that is. An attempt that the server failed is made again and counts for nothing. An attempt that may have failed by its
-//! request is recorded, and made again: at most `policy.attempts_max` attempts count, over all restarts. A request that the
-//! server refuses for its content is not made again. [`plan`] says whether a response is given up.
+//! A local model gives the response, or the run ends. Over HTTP an attempt may fail, and the [`Breaker`] decides
+//! whether the server or the request is at fault. If the server is at fault, the attempt is repeated and does not
+//! count. If the request may be at fault, the attempt is recorded and repeated: at most `policy.attempts_max` attempts
+//! count, over all restarts. A request that the server rejects for its content is not repeated. [`plan`] decides
+//! whether a response is given up.
 //!
-//! A [`Caller`] makes the attempts. A [`Sampler`] guards the response's address before it calls: two queries may ask the
-//! same, and facts do not change. A run and an evaluation share both.
+//! A [`Caller`] makes the attempts. A [`Sampler`] locks the response's address before the call, because two queries may
+//! need the same response and facts do not change. A run and an evaluation share both.
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +23,12 @@ use crate::judge::Flights;
 use crate::ledger::{Fact, Ledger, RolloutFailure};
 use crate::policy::{Policy, RolloutTask, SampleError};
 
-/// Why a query's responses are not all there.
+/// The reason why a query's responses are incomplete.
 #[derive(Debug)]
 pub enum SampleStop {
     /// The run ends.
     Run(RunError),
-    /// The server fell again and again while it was asked: it is to be asked alone, last.
+    /// The server failed repeatedly during this query's requests: the query must be sampled alone, at the end.
     Suspect,
 }
 
@@ -37,40 +38,37 @@ impl<E: Into<RunError>> From<E> for SampleStop {
     }
 }
 
-/// What became of a response that was asked for.
+/// The outcome of a request for a response.
 #[derive(Debug)]
 pub enum Sampled {
-    /// It came.
+    /// The response.
     Response(Box<Rollout>),
-    /// It grew longer than it may be to be of use.
+    /// The response was abandoned: it exceeded its useful length.
     TooLong,
-    /// It is not asked for again; what was wrong with the last attempt.
+    /// The response was given up; the failure of the last attempt.
     GivenUp(String),
 }
 
-/// Records durably an attempt at a response that counts, with what came of its reply, if anything did.
+/// Durably records a failed attempt that counts, with the server's reply, if any.
 pub type Record<'a> =
     dyn Fn(&RolloutKey, RolloutFailure, Option<String>) -> BoxFuture<'static, Result<(), RunError>> + Sync + 'a;
 
-/// Who is asked for responses, and how long.
+/// The policy, with the bounds on its attempts.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    /// What stands before its servers, if it has some.
+    /// The circuit breaker of its servers, if it has servers.
     pub breaker: Option<&'a Breaker>,
-    /// Attempts per response that may count.
+    /// The largest number of attempts per response that count.
     pub attempts_max: u32,
-    /// Set when it is to stop.
+    /// Cancelled when the run must stop.
     pub stop: &'a CancellationToken,
 }
 
 impl Caller<'_> {
-    /// Gets one response, in as many attempts as it takes and are allowed beside `earlier` ones; those that count are told
-    /// to `record` before the next.
-    ///
-    /// # Errors
-    /// [`SampleStop`].
+    /// Gets one response by as many attempts as necessary and allowed, `earlier` attempts included. Each attempt that
+    /// counts is passed to `record` before the next one.
     pub async fn sample(
         &self,
         query_id: &QueryId,
@@ -121,7 +119,7 @@ impl Caller<'_> {
                 let (body, outcome) = (failure.body.clone(), failure.own_outcome());
                 let (status, detail) = (failure.status, failure.detail.clone());
                 let failure = RolloutFailure { attempt: latest, outcome, status, detail };
-                tracing::debug!(attempt = latest, outcome = %failure.outcome, detail = %failure.detail, "a response did not come");
+                tracing::debug!(attempt = latest, outcome = %failure.outcome, detail = %failure.detail, "an attempt at a response failed");
                 record(&task.key, failure.clone(), body).await?;
                 refused += plan::refusals(std::slice::from_ref(&failure));
                 let is_refused = failure.outcome == AttemptOutcome::Rejected || refused >= REFUSED_TRIES;
@@ -129,12 +127,12 @@ impl Caller<'_> {
                     return Ok(Sampled::GivenUp(failure.detail));
                 }
             } else {
-                tracing::debug!(detail = %failure.detail, "a response did not come, by no fault of the request");
+                tracing::debug!(detail = %failure.detail, "an attempt at a response failed; the request is not at fault");
             }
             let growth = Growth::after(failure.status, blame == Blame::Server);
             let delay = Backoff::default().wait(failure.retry_after, growth, failed, &task.key.0);
             if failure.retry_after.is_some() && delay >= LONG_WAIT {
-                tracing::info!("the policy's server asks to wait {} s: {}", delay.as_secs(), failure.detail);
+                tracing::info!("the policy's server requests a wait of {} s: {}", delay.as_secs(), failure.detail);
             }
             match self.breaker {
                 None => self.unless_stopped(tokio::time::sleep(delay)).await?,
@@ -145,7 +143,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Ends the run: the query's other responses, which may wait for a server that is paused, hear of it at once.
+    /// Stops the run, so that the query's other responses, which may wait for a paused server, end at once.
     fn denied(&self, denied: Denied) -> SampleStop {
         self.stop.cancel();
         RunError::from(denied).into()
@@ -160,60 +158,61 @@ impl Caller<'_> {
     }
 }
 
-/// Attempts that were made at a response before.
+/// Earlier attempts at a response.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Earlier {
-    /// Those that count.
+    /// Attempts that count.
     pub counted: u32,
-    /// The number of the latest of all.
+    /// The number of the latest attempt.
     pub latest: u32,
-    /// Those of the counted ones that the server refused.
+    /// Counted attempts that the server refused.
     pub refused: usize,
 }
 
-/// Says in an exclusion that a query fells its server.
+/// Returns the detail of an exclusion whose query repeatedly makes its server fail.
 fn fell(words: &str) -> String {
     format!("the server fell while it was asked, and again when it was asked alone ({words})")
 }
 
-/// What the facts say of a response before it is sampled.
+/// The stored state of a response before it is sampled.
 #[derive(Debug)]
 pub enum Look<T> {
-    /// It is stored.
+    /// The response is stored.
     Stored(T),
-    /// It is not; the attempts that were made at it.
+    /// The response is missing; its earlier attempts.
     Missing(Earlier),
 }
 
-/// What became of a response that was asked for and is kept.
+/// The outcome of a request for a response that is stored.
 #[derive(Debug)]
 pub enum Obtained<T> {
-    /// It was stored already.
+    /// The response was stored already.
     Stored(T),
-    /// It was sampled and stored.
+    /// The response was sampled and stored.
     Response(Box<Rollout>),
-    /// It grew longer than it may be to be of use, which is stored.
+    /// The response was abandoned because it exceeded its useful length; that is stored.
     TooLong,
-    /// It is not asked for again; what was wrong with the last attempt.
+    /// The response was given up; the failure of the last attempt.
     GivenUp(String),
 }
 
-/// Gets responses that are kept, each once.
+/// Gets responses and stores them, each once.
 #[derive(Clone, Copy)]
 pub struct Sampler<'a> {
-    /// Who is asked, and how long.
+    /// Makes the attempts.
     pub caller: Caller<'a>,
-    /// The responses under way, by their first addresses.
+    /// The responses in progress, by first address.
     pub flights: &'a Flights,
-    /// Where they are kept.
+    /// Stores the responses.
     pub ledger: &'a Ledger,
-    /// Who is told what is waited for, if anybody is.
+    /// Shows the waits of tasks, if there is a display.
     pub progress: Option<&'a Progress>,
 }
 
 impl Sampler<'_> {
-    /// Gets one response: as it is stored, or sampled now and stored. Until then nobody else gets the same one. `look` says
-    /// whether the task, as it is asked for now, is stored; `observe` reads the mode that a response shows.
+    /// Gets one response: the stored one, or one that is sampled and stored now. Until then no other query gets the
+    /// same one. `look` returns whether the task, as it is requested now, is stored; `observe` parses the mode that a
+    /// response shows.
     ///
     /// # Errors
     /// [`SampleStop`]; the errors of `look` and `record`.
@@ -228,9 +227,9 @@ impl Sampler<'_> {
     where
         Looking: Future<Output = Result<Look<T>, RunError>>,
     {
-        // This process gives two who ask the same the same text; a server may not.
+        // The local model gives two queries with the same request the same text; a server may not.
         let _flight = self.at(Place::Turn, self.flights.begin(&task.first_address().0)).await;
-        // Servers may have refused a key since the task was made.
+        // Servers may have refused a request key since the task was made.
         let task = self.caller.policy.current(task);
         let earlier = match look(task.clone()).await? {
             Look::Stored(stored) => return Ok(Obtained::Stored(stored)),

@@ -1,4 +1,4 @@
-//! Where a run does the work that blocks: on threads beside the async ones, or on those of a simulated machine.
+//! Runs blocking work: on threads beside the async ones, or on those of a simulated machine.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use futures::future::BoxFuture;
 use super::error::RunError;
 use super::limits;
 
-/// Where work that blocks is done.
+/// Where blocking work runs.
 #[derive(Clone)]
 pub enum Blocking {
-    /// On threads of the run-time, beside the async ones.
+    /// On the runtime's blocking threads.
     Threads,
-    /// On those of a simulated machine.
+    /// On the threads of a simulated machine.
     Simulated(SimulatedThreads),
 }
 
-/// Threads that work for as long as they are told to: tasks of the run-time, so that a run on one thread does everything in
-/// one order. Like threads they go on although nobody polls who waits for them.
+/// Simulated threads: tasks of the runtime, so that a run on one thread does everything in one order. Like threads they
+/// continue when the future of their caller is not polled.
 #[derive(Clone)]
 pub struct SimulatedThreads {
-    /// Is awaited before each piece of work, as the machine would be.
+    /// Awaited before each piece of work, for the time that a machine takes.
     pub pace: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
-    /// How many reads of the ledger go on at once: at least one.
+    /// Largest number of concurrent reads of the ledger: at least one.
     pub reads_max: usize,
 }
 
 impl Blocking {
-    /// Does a piece of work and returns its result.
+    /// Runs a piece of work and returns its result.
     ///
     /// # Errors
     /// [`RunError::Internal`] if it panics on a thread of its own.
@@ -45,7 +45,7 @@ impl Blocking {
         task.await.map_err(|error| RunError::Internal(error.to_string()))
     }
 
-    /// Returns how many reads of the ledger go on at once.
+    /// Returns the largest number of concurrent reads of the ledger.
     pub(super) fn reads_max(&self) -> usize {
         match self {
             Self::Threads => limits::reads_max(),

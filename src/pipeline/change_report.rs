@@ -1,18 +1,18 @@
-//! What a run reports before it redoes anything: the keys that changed, and the work that follows from them.
+//! The report of a run before it repeats any work: the keys that changed, and the work that follows.
 
 use serde::Serialize;
 
 use crate::config::identity::Change;
 
-/// Characters of a value that are shown; hashes are longer.
+/// Characters of a value that are shown. Hashes are longer.
 const VALUE_CHARS_MAX: usize = 40;
 
-/// Changes with what they lead to.
+/// Changes and their consequences.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ChangeReport {
     /// The keys that changed, sorted.
     pub changes: Vec<ChangedKey>,
-    /// What is left to do under the new configuration.
+    /// The remaining work under the new configuration.
     pub outlook: Outlook,
 }
 
@@ -25,7 +25,7 @@ pub struct ChangedKey {
     pub before: Option<String>,
     /// Its value now.
     pub after: Option<String>,
-    /// What a change of this key may redo, in words.
+    /// The work that a change of this key may repeat, in words.
     pub redoes: String,
 }
 
@@ -46,39 +46,39 @@ impl std::fmt::Display for ChangeReport {
         for ChangedKey { key, before, after, redoes } in &self.changes {
             writeln!(formatter, "  {key}: {} -> {}; {redoes}", short(before), short(after))?;
         }
-        write!(formatter, "what there is to do now:\n{}", self.outlook.to_text().trim_end())
+        write!(formatter, "remaining work:\n{}", self.outlook.to_text().trim_end())
     }
 }
 
-/// What is left to do, and what it is expected to take.
+/// The remaining work, and its expected cost.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Outlook {
-    /// Queries of the run; rows that are none are left out.
+    /// Queries of the run, without excluded rows.
     pub queries: u64,
     /// Stored responses that apply.
     pub rollouts_kept: u64,
-    /// Think-on responses to be sampled; the most that there can be under a curtailed budget.
+    /// Think-on responses to be sampled; an upper bound under a curtailed budget.
     pub rollouts_on: u64,
-    /// Think-off responses to be sampled; the most that there can be under a curtailed budget.
+    /// Think-off responses to be sampled; an upper bound under a curtailed budget.
     pub rollouts_off: u64,
     /// Stored responses to be verified.
     pub verdicts: u64,
-    /// Judge requests that apply and are not answered yet: at least one call each.
+    /// Judge requests that apply and have no reply yet: at least one call each.
     pub judge_calls: u64,
-    /// Queries that have to be sampled or run first, and then may need a judge call each.
+    /// Queries that must be sampled or run first, and may then need one judge call each.
     pub judge_calls_open: u64,
-    /// Completion tokens to be sampled, at the mean lengths so far; absent if there are none to go by.
+    /// Completion tokens to be sampled, from the mean lengths so far; absent without stored responses.
     pub tokens: Option<f64>,
-    /// Seconds of sampling at the speed so far; absent if there is none to go by.
+    /// Seconds of sampling, from the speed so far; absent without stored responses.
     pub sampling_s: Option<f64>,
     /// Prompt and completion tokens of one judge call.
     pub judge_tokens_per_call: Option<(u64, u64)>,
-    /// What all judge calls may cost in USD, the open ones included; absent if a price is unknown.
+    /// An upper bound on the cost of all judge calls in USD, the open ones included; absent if a price is unknown.
     pub judge_usd: Option<f64>,
 }
 
 impl Outlook {
-    /// Returns the outlook as lines for people, each indented by two blanks.
+    /// Returns the outlook as lines for display, each indented by two blanks.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { rollouts_on, rollouts_off, rollouts_kept, verdicts, judge_calls, judge_calls_open, .. } = self;
@@ -88,7 +88,7 @@ impl Outlook {
         line(
             "sample",
             match missing {
-                0 => format!("nothing; {rollouts_kept} stored responses are used again"),
+                0 => format!("nothing; {rollouts_kept} stored responses are reused"),
                 _ => {
                     let tokens = self
                         .tokens
@@ -96,7 +96,7 @@ impl Outlook {
                     let time = self.sampling_s.map_or_else(String::new, |seconds| format!(", about {seconds:.0} s"));
                     format!(
                         "{missing} responses (think-on {rollouts_on}, think-off {rollouts_off}): {tokens} tokens{time}; \
-                         {rollouts_kept} stored ones are used again"
+                         {rollouts_kept} stored responses are reused"
                     )
                 }
             },
@@ -104,7 +104,7 @@ impl Outlook {
         line("verify", format!("{verdicts} stored responses"));
         let open = match judge_calls_open {
             0 => String::new(),
-            open => format!(", and up to {open} more once their responses are there"),
+            open => format!(", and up to {open} more once their responses are stored"),
         };
         let tokens = match self.judge_tokens_per_call {
             Some((prompt, completion)) if judge_calls + judge_calls_open > 0 => {

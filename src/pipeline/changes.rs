@@ -1,4 +1,4 @@
-//! What changed since the last run of a directory, said before anything is redone.
+//! Reports the changes since the last run of a directory before any work is repeated.
 
 use super::actors::Actors;
 use super::change_report::{ChangeReport, ChangedKey};
@@ -9,11 +9,11 @@ use super::outlook;
 use crate::config::identity::RunIdentity;
 use crate::ledger::{LedgerError, Reader};
 
-/// Compares a run that is about to go on with the last one of its directory. Reads every fact of the run if something
+/// Compares a run that is about to continue with the last one of its directory. Reads every fact of the run if a key
 /// changed. Blocks.
 ///
 /// # Errors
-/// [`RunError::Changed`] if something that decides the data changed and `changes` does not allow it.
+/// [`RunError::Changed`] if a key that decides the data changed and `changes` does not allow it.
 pub fn confirm(run: &Run, actors: &Actors, reader: &Reader, changes: ChangePolicy) -> Result<(), RunError> {
     let Some(last) = reader.latest_run()? else { return Ok(()) };
     let earlier: RunIdentity = serde_json::from_str(&last.identity)
@@ -24,7 +24,7 @@ pub fn confirm(run: &Run, actors: &Actors, reader: &Reader, changes: ChangePolic
     }
     let changed = found.into_iter().map(ChangedKey::from).collect();
     if !reader.has_rollouts()? {
-        // Nothing was sampled under the earlier configuration, so that nothing is redone.
+        // The earlier configuration sampled nothing, so that no work is repeated.
         return Ok(());
     }
     let report = ChangeReport { changes: changed, outlook: outlook::look_ahead(run, actors, reader)? };

@@ -1,4 +1,4 @@
-//! An opened run: what it is, who works for it, and where it keeps things.
+//! An opened run: its identity, its actors, and its stores.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,29 +17,26 @@ use crate::ledger::Reader;
 
 /// An opened run.
 pub struct Context {
-    /// What the run is.
+    /// Settings, input and identity.
     pub run: Run,
-    /// Who works for it.
+    /// Policy, judge and sandbox.
     pub actors: Actors,
     /// Counters.
     pub progress: Arc<Progress>,
-    /// Whether Think-on responses think at all.
+    /// Checks whether Think-on responses think.
     pub thinking: ThinkingWatch,
-    /// How a selection depends on its settings, gathered while shards are built, if that is wanted.
+    /// The selection under other settings, summed while shards are built; absent if not wanted.
     pub sensitivity: Option<Mutex<Sensitivity>>,
-    /// Set when the run is to stop.
+    /// Cancelled when the run must stop.
     pub stop: CancellationToken,
-    /// How the stages are joined.
+    /// How the stages are connected.
     pub wiring: Wiring,
-    /// Where its facts and files are. Dropped last, for it holds the output directory's lock.
+    /// Ledger and files. Dropped last, because it holds the output directory's lock.
     pub stores: Arc<Stores>,
 }
 
 impl Context {
-    /// Runs a blocking function over a reader of the ledger, away from the async threads.
-    ///
-    /// # Errors
-    /// The function's own; [`RunError::Internal`] if it panics.
+    /// Runs a blocking function with a reader of the ledger on a blocking thread.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Reader) -> Result<T, RunError> + Send + 'static,
@@ -48,7 +45,7 @@ impl Context {
         self.stores.read(move |reader| work(&context, reader)).await
     }
 
-    /// Returns who is asked for responses in this run.
+    /// Returns the caller of this run's policy.
     #[must_use]
     pub fn caller(&self) -> Caller<'_> {
         Caller {
@@ -59,11 +56,11 @@ impl Context {
         }
     }
 
-    /// Awaits work that costs nothing to do again at the next start, and gives it up when the run is to stop. What runs on a
-    /// thread meanwhile goes on there, unwaited for.
+    /// Awaits work that is cheap to repeat at the next start, and abandons it when the run must stop. A thread that
+    /// does such work continues, and nobody waits for it.
     ///
     /// # Errors
-    /// The work's own; [`RunError::Stopped`] if the run is to stop.
+    /// The work's own; [`RunError::Stopped`] if the run must stop.
     pub async fn until_stop<T>(&self, work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
         tokio::select! {
             biased;

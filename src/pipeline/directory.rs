@@ -1,11 +1,11 @@
-//! Which directories a run may write into.
+//! The directories that a run may write to.
 
 use std::path::Path;
 
 use crate::ledger;
 use crate::sys::files::{self, DirError};
 
-/// What a start leaves that ended before its ledger was there: directories without files, and halves of a ledger.
+/// Leftovers of a start that ended before its ledger existed: directories without files, and halves of a ledger.
 const LEFTOVERS: &[&str] = &[
     "data",
     "ledger.sqlite-wal",
@@ -16,21 +16,15 @@ const LEFTOVERS: &[&str] = &[
     "dedup.index",
 ];
 
-/// What every evaluation writes first.
+/// The file that every evaluation writes first.
 pub const EVALUATION_FILE: &str = "eval.json";
 
-/// Refuses an output directory that is neither a run's nor free. Changes nothing.
-///
-/// # Errors
-/// [`DirError`].
+/// Rejects an output directory that is neither empty nor a run's. Changes nothing.
 pub fn refuse_foreign(dir: &Path) -> Result<(), DirError> {
     files::refuse_foreign(dir, &[ledger::FILE_NAME], LEFTOVERS)
 }
 
-/// Refuses an output directory that is neither an evaluation's or a run's nor free. Changes nothing.
-///
-/// # Errors
-/// [`DirError`].
+/// Rejects an output directory that is neither empty nor an evaluation's nor a run's. Changes nothing.
 pub fn refuse_foreign_evaluation(dir: &Path) -> Result<(), DirError> {
     files::refuse_foreign(dir, &[ledger::FILE_NAME, EVALUATION_FILE], LEFTOVERS)
 }

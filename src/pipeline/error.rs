@@ -1,4 +1,4 @@
-//! Why a run ended without being finished.
+//! The reasons for which a run ends before it is finished.
 
 use super::change_report::ChangeReport;
 use super::memory::MemoryShort;
@@ -16,7 +16,7 @@ use crate::sys::limits;
 use crate::sys::threads::TooFewThreads;
 use crate::verify::sandbox::SandboxFault;
 
-/// An error that ends a run. What was committed before is kept, always.
+/// An error that ends a run. Committed work is always kept.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The config cannot be used.
@@ -28,7 +28,7 @@ pub enum RunError {
     /// An input file cannot be read.
     #[error("cannot read the input: {}", chain(.0))]
     Ingest(#[from] IngestError),
-    /// The file that deduplication works with cannot be used.
+    /// The deduplication index cannot be used.
     #[error(transparent)]
     Dedup(#[from] StoreError),
     /// The policy model cannot be found or downloaded.
@@ -37,40 +37,42 @@ pub enum RunError {
     /// The policy model cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The policy's servers cannot be used.
-    #[error("cannot go on without the policy: {message}")]
+    /// The policy's servers do not answer usefully.
+    #[error("cannot sample the policy: {message}")]
     PolicyServer {
-        /// The status that it answered with, if one did.
+        /// The HTTP status, if a server answered.
         status: Option<u16>,
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
-    /// A server brought nothing for longer than the run waits.
-    #[error("cannot go on without the {side}: {message}")]
+    /// A server gave no reply for longer than the run waits.
+    #[error("cannot use the {side}: {message}")]
     Outage {
         /// `policy` or `judge`.
         side: &'static str,
-        /// Since when, and what it said last.
+        /// Since when, and the last words of the server.
         message: String,
     },
-    /// Think-on responses do not think.
-    #[error("of the first {responses} Think-on responses {thinking} show any thinking ({seen}); mode preset {preset}")]
+    /// Think-on responses show no thinking.
+    #[error(
+        "the policy does not think: {thinking} of the first {responses} Think-on responses show any thinking ({seen}); mode preset {preset}"
+    )]
     Unthinking {
-        /// Responses looked at.
+        /// Responses checked.
         responses: usize,
-        /// Those that think.
+        /// Responses with thinking.
         thinking: usize,
-        /// What was seen of their replies.
+        /// The fields of their replies.
         seen: String,
         /// The mode preset.
         preset: String,
     },
-    /// The memory for keys and values is more than the machine has.
+    /// The memory for keys and values exceeds the machine's.
     #[error("{0}")]
     Memory(#[from] MemoryShort),
-    /// The system gives too few threads.
+    /// The system allows too few threads.
     #[error(transparent)]
     Threads(#[from] TooFewThreads),
     /// The ledger failed.
@@ -82,55 +84,57 @@ pub enum RunError {
     /// The judge cannot be set up.
     #[error("cannot set up the judge: {message}")]
     Judge {
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
-    /// No judge call can succeed at present.
-    #[error("cannot go on without the judge: failed to {}", chain(.0))]
+    /// No judge call can succeed now.
+    #[error("cannot use the judge: failed to {}", chain(.0))]
     Ask(AskError),
-    /// The machine fails to run programs.
+    /// The machine cannot run programs.
     #[error("cannot verify a program: {0}")]
     Sandbox(SandboxFault),
-    /// Something that decides the data changed since the last run.
+    /// A key that decides the data changed since the last run.
     #[error("the configuration changed since the last run of this directory:\n{0}")]
     Changed(Box<ChangeReport>),
-    /// A directory cannot be decided again into.
+    /// `redecide` cannot use a directory.
     #[error("cannot decide {dir} again: {problem}")]
     Redecide {
         /// The directory.
         dir: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
-    /// A directory holds a ledger and nothing was run in it.
-    #[error("{dir} holds a ledger, but no run was started")]
+    /// A directory has a ledger without a started run.
+    #[error("{dir} has a ledger without a started run")]
     NoRun {
         /// The directory.
         dir: String,
     },
-    /// This version decides otherwise than the one that ran the directory.
-    #[error("{dir} was run by a version of this program that decides or writes in another way")]
+    /// Another version ran the directory, and decides differently.
+    #[error("{dir} was run by another version of thinkloom, which decides or writes differently")]
     OtherVersion {
         /// The directory.
         dir: String,
     },
-    /// Which responses are whose cannot be told without the model.
-    #[error("the ledger does not say how its responses were prompted, or this program prompts in another way")]
+    /// Stored responses cannot be matched to queries without the model.
+    #[error(
+        "cannot match stored responses to queries: the prompt settings are not recorded, or this version builds prompts differently"
+    )]
     PromptsUnknown,
-    /// The program was asked to stop.
+    /// A signal or the caller stopped the run.
     #[error("stopped")]
     Stopped,
-    /// Something that cannot happen did.
+    /// A bug.
     #[error("{0}")]
     Internal(String),
 }
 
 impl RunError {
-    /// Returns what the user can do about it.
+    /// Returns the remedy for the user.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = |hint: &str| Some(hint.to_owned());
@@ -140,32 +144,32 @@ impl RunError {
         match self {
             Self::Config(ConfigError::Io(_)) => text("`thinkloom init` writes a config to start from"),
             Self::Config(ConfigError::UnknownKey { .. }) => text("`thinkloom help config` lists all keys"),
-            Self::Config(ConfigError::Value { .. }) => {
-                text("`thinkloom help config` has the values that each key takes")
-            }
+            Self::Config(ConfigError::Value { .. }) => text("`thinkloom help config` lists the values of each key"),
             Self::Config(_) | Self::Internal(_) => None,
             Self::Dir(error) => text(error.hint()),
             Self::Ingest(error) => error.hint().map(str::to_owned),
             Self::Dedup(_) => {
-                text("free space in the output directory; dedup.index there is a cache and may be deleted")
+                text("free space in the output directory; the file dedup.index in it is a cache and may be deleted")
             }
             Self::Hub(error) => text(error.hint()),
             Self::Policy(error) => error.hint().map(str::to_owned),
             Self::Unthinking { .. } => text(
-                "set policy.mode_preset to what switches this model's thinking, have the server hand the thinking on (vLLM: \
+                "set policy.mode_preset to the switch of this model's thinking, let the server return the thinking (vLLM: \
                  --reasoning-parser; or leave the tags in the text), or change policy.extra, then run with --reconfigure; if \
-                 only the server changed, set policy.revision as well, so that its responses are sampled anew; \
-                 sampling.allow_unthinking = true goes on as it is. Everything so far is kept. `thinkloom help servers` lists the presets",
+                 only the server changed, set policy.revision as well, so that its responses are sampled again; \
+                 sampling.allow_unthinking = true accepts such responses. Everything so far is kept. `thinkloom help servers` lists the presets",
             ),
             Self::Threads(error) => text(error.hint()),
-            Self::Memory(_) => text("lower policy.kv_cache_mib, or end what else takes memory"),
+            Self::Memory(_) => text("lower policy.kv_cache_mib, or end other programs that take memory"),
             Self::Ledger(error) => error.hint().map(str::to_owned),
             Self::Shard(error) => error.hint().map(str::to_owned),
             Self::Judge { hint, .. } | Self::Redecide { hint, .. } => text(hint),
             Self::NoRun { .. } => text("start with `thinkloom run`"),
-            Self::OtherVersion { .. } => text("`thinkloom run` with the run's config takes over what is stored"),
+            Self::OtherVersion { .. } => {
+                text("run `thinkloom run` with the run's config: it takes over the stored facts")
+            }
             Self::PromptsUnknown => {
-                text("run the directory's own `thinkloom run` once more; then its responses are known")
+                text("repeat the directory's own `thinkloom run`, which records the prompt settings")
             }
             Self::PolicyServer { hint, .. }
             | Self::Ask(AskError::FatalRun { hint, .. } | AskError::Unreachable { hint, .. }) => {
@@ -197,7 +201,7 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Changed(_) | Self::Redecide { .. } => 2,
             Self::Stopped | Self::Outage { .. } => 3,
-            // Out of money: nothing is wrong with the run, and it goes on once there is some.
+            // The account lacks money: the run is sound, and continues once the account has some.
             Self::PolicyServer { status: Some(200..=299 | 402 | 429), .. }
             | Self::Ask(AskError::Budget { .. } | AskError::ResultsMissing { .. }) => 3,
             _ if self.is_refused_account() => 3,
@@ -205,8 +209,8 @@ impl RunError {
         }
     }
 
-    /// Returns whether the judge refused the account: its money, its key or its rights. An error object in a 200 that
-    /// ends the run counts as well.
+    /// Returns whether the judge refused the account: its money, its key or its rights. An error object in a 200 reply
+    /// that ends the run counts too.
     #[must_use]
     pub fn is_refused_account(&self) -> bool {
         let Self::Ask(AskError::FatalRun { status, .. }) = self else { return false };

@@ -1,4 +1,4 @@
-//! The dry run: sample a few queries for real, in a directory that is thrown away, and extrapolate.
+//! The dry run: samples a few queries in a temporary directory, and extrapolates.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,10 +29,10 @@ use crate::sys::files::temporary_dir;
 /// Queries that are sampled.
 const PROBE_QUERIES: usize = 4;
 
-/// Tokens of a justification where none was ever seen: three sentences.
+/// Assumed tokens of a justification (three sentences) before any was measured.
 pub(super) const JUSTIFICATION_TOKENS: u64 = 90;
 
-/// What a run is expected to take.
+/// The expected cost of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forecast {
     /// Input rows that are queries.
@@ -47,24 +47,25 @@ pub struct Forecast {
     pub mean_tokens_off: f64,
     /// Completion tokens of the whole run.
     pub completion_tokens: f64,
-    /// Completion tokens per second while probing; a long run with full slots is faster.
+    /// Completion tokens per second of the probes; a long run with full slots is faster.
     pub tokens_per_second: f64,
     /// Seconds of sampling.
     pub sampling_s: f64,
-    /// Judge calls, one per query at the most.
+    /// Judge calls, at most one per query.
     pub judge_calls: u64,
-    /// Tokens of one judge call's prompt, counted by the policy's own tokenizer, or estimated where it is behind HTTP.
+    /// Prompt tokens of one judge call, counted by the policy's own tokenizer, or estimated if the policy is behind
+    /// HTTP.
     pub judge_prompt_tokens: u64,
     /// Cost in USD; absent if a price is unknown; 0 for a local judge.
     pub judge_usd: Option<f64>,
 }
 
-/// Samples the first queries in a temporary directory and extrapolates. Makes no judge call.
+/// Samples some queries in a temporary directory and extrapolates. Makes no judge call.
 ///
 /// # Errors
-/// As [`Context::open`] and the policy.
+/// The errors of [`Context::open`] and of the policy.
 pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Result<Forecast, RunError> {
-    // Refuses a judge that could not be asked, although it is not asked now.
+    // Rejects an unusable judge, although the forecast does not call it.
     if options.config.settings.judge.backend == JudgeBackend::Openai {
         open_api_judge(&options.config.settings.judge)?;
     }
@@ -80,7 +81,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
         |task: &RolloutTask| context.actors.policy.check_fit(task).is_err_and(|error| error.is_too_long());
     for query in &probes {
         let both = context.actors.policy.tasks(query).map_err(PolicyError::from)?;
-        // A run excludes it.
+        // A run excludes such a query.
         if both.on.first().into_iter().chain(both.off.first()).any(is_too_long) {
             continue;
         }
@@ -118,7 +119,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     })
 }
 
-/// Returns how many queries there are, and some of them, spread over the input: its beginning may be its easy part.
+/// Returns the number of queries, and some of them, spread over the input: its beginning may be its easy part.
 fn choose_probes(run: &Run, reader: &Reader) -> Result<(u64, Vec<Query>), RunError> {
     let digest = &run.record.input_digest;
     let count = run.rows - reader.intake_exclusions(digest, run.rows)?;
@@ -140,17 +141,17 @@ fn choose_probes(run: &Run, reader: &Reader) -> Result<(u64, Vec<Query>), RunErr
     Ok((count, probes))
 }
 
-/// Samples one response, with the retries that a run would make.
+/// Samples one response, with the retries of a run.
 async fn sample(context: &Context, query: &Query, task: &RolloutTask) -> Result<Rollout, RunError> {
-    // Nothing is kept.
+    // The forecast stores nothing.
     let record = |_: &RolloutKey, _, _| async { Ok(()) }.boxed();
-    // Not the account's fault, whatever the status was.
+    // Whatever the status was, the account is not at fault.
     let failed = |message| RunError::PolicyServer { status: None, message, hint: hint(Some(500)).to_owned() };
     match context.caller().sample(&query.id, task, Earlier::default(), &record).await {
         Ok(Sampled::Response(rollout)) => Ok(*rollout),
         Ok(Sampled::GivenUp(detail)) => Err(failed(detail)),
         Ok(Sampled::TooLong) => Err(RunError::Stopped),
-        Err(SampleStop::Suspect) => Err(failed("servers fall again and again".to_owned())),
+        Err(SampleStop::Suspect) => Err(failed("the servers fail repeatedly".to_owned())),
         Err(SampleStop::Run(error)) => Err(error),
     }
 }
@@ -192,7 +193,7 @@ impl Forecast {
         format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
     }
 
-    /// Returns the forecast for people.
+    /// Returns the forecast for display.
     #[must_use]
     pub fn to_text(&self) -> String {
         let money = match self.judge_usd {
@@ -203,7 +204,7 @@ impl Forecast {
             }
         };
         format!(
-            "forecast from {} of {} queries, sampled now and thrown away:\n\
+            "forecast from {} of {} queries, sampled now and discarded:\n\
              rollouts    {}\n\
              tokens      {:.0} (think-on {:.0}, think-off {:.0} per response)\n\
              sampling    {:.0} s at {:.0} tokens per second\n\

@@ -1,4 +1,4 @@
-//! What a run is: its settings, its input, and everything else that decides its data.
+//! The identity of a run: its settings, its input, and everything else that decides its data.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,23 +17,23 @@ use crate::shards::TABLES_VERSION;
 use crate::template::thinking;
 use crate::verify;
 
-/// What a run is, and which of its work it may do.
+/// The settings and identity of a run, and the work that it may do.
 pub struct Run {
     /// The settings.
     pub settings: Settings,
     /// The output directory.
     pub dir: PathBuf,
-    /// What decides the data.
+    /// The list of everything that decides the data.
     pub identity: RunIdentity,
-    /// The run as the ledger knows it.
+    /// The run's record in the ledger.
     pub record: RunRecord,
     /// Input rows of the run.
     pub rows: u64,
     /// Short hash over all prompts.
     pub prompt_version: String,
-    /// Where facts come from.
+    /// The source of its facts.
     pub facts: Facts,
-    /// Whether the judge may be asked where facts are stored ones.
+    /// If its facts are stored ones: whether the judge may be called.
     pub judging: Judging,
 }
 
@@ -44,7 +44,7 @@ impl Run {
         if self.settings.judge.backend == JudgeBackend::Openai { Charging::Charged } else { Charging::Free }
     }
 
-    /// Returns whether justifications that are not stored are asked for.
+    /// Returns whether missing justifications are requested.
     #[must_use]
     pub fn asks_judge(&self) -> bool {
         self.judging == Judging::Asked
@@ -76,11 +76,11 @@ pub(super) struct ReadInput<'a> {
     pub(super) digest: &'a str,
     /// See [`Contents::answers`].
     pub(super) answers: Option<String>,
-    /// Take only the first rows.
+    /// The number of rows to take, if limited.
     pub(super) row_limit: Option<u64>,
 }
 
-/// Identifies everything that decides the data of a run.
+/// Returns the list of everything that decides the data of a run.
 pub(super) fn identify(settings: &Settings, input: ReadInput<'_>, policy: &Policy, programs: &Programs) -> RunIdentity {
     let contents = Contents {
         input: input.digest.to_owned(),

@@ -1,12 +1,14 @@
-//! From input files to frozen rows: read, check, find what was seen before or stands in a benchmark, store.
+//! From input files to frozen rows: reads, checks, deduplicates, compares with benchmarks, and stores.
 //!
-//! Opening an input hashes its files, and then settles where their fields are, by their first rows, and what the answers
-//! of choice questions are, for which every file that may hold some is looked through. Each reading of a file ends with
-//! a comparison of its bytes with that hash: what changed meanwhile is refused, and nothing is stored. Then the input is read twice: once for what deduplication needs to know of each query, which goes to
-//! `dedup.index` beside the ledger, and to see which queries nothing can solve ([`super::screen`]); and once, with the
-//! decisions, for the rows. Of an input that is an earlier one with files added at its end only
-//! those files are read: the index says what the earlier queries ask, and the ledger has their rows, which no later query
-//! changes. The index is a cache; without it everything is read again.
+//! Opening an input hashes its files. Then the first rows decide where its fields are, and every file with choice
+//! questions is searched to decide how their answers are given. Each reading of a file ends with a comparison of its
+//! bytes with that hash: a file that changed meanwhile is rejected, and nothing is stored.
+//!
+//! The input is read twice. The first pass writes the deduplication's view of each query to `dedup.index` beside the
+//! ledger, and finds queries that no response can solve ([`super::screen`]). The second pass applies the decisions and
+//! stores the rows. If an input extends an earlier one by files at its end, only those files are read: the index has
+//! the earlier queries' texts, and the ledger their rows, which no later query changes. The index is a cache; without
+//! it everything is read again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,13 +29,13 @@ use crate::ledger::{IntakeRow, Ledger, Reader};
 use crate::sys::threads;
 use crate::verify::{self, TestsFault};
 
-/// Version of the readers', identities' and deduplication's rules: raised when the same files could give other rows.
+/// Version of the rules of readers, identities and deduplication. Raised when the same files could give other rows.
 const INTAKE_VERSION: u32 = 5;
 
 /// The index's name in an output directory.
 pub const INDEX_FILE: &str = "dedup.index";
 
-/// Queries that are taken apart together.
+/// Queries that are screened and deduplicated together.
 const ROUND_ROWS: usize = 4096;
 
 /// Rows of an earlier intake that are copied at a time.
@@ -48,20 +50,20 @@ pub struct Input {
     plan: Plan,
     dedup: DedupSettings,
     benchmarks: Vec<InputFile>,
-    /// Hash over everything but the files that decides what the index holds.
+    /// Hash over everything but the files that decides the contents of the index.
     rules: String,
     /// SHA-256 in hex.
     pub digest: String,
 }
 
 impl Input {
-    /// Returns what the answers of choice questions were found to be, if that was left to the files and there are some.
+    /// Returns how the answers of choice questions are given, if the files decided that and have such questions.
     #[must_use]
     pub fn answers(&self) -> Option<String> {
         self.plan.describe_answers(&self.files)
     }
 
-    /// Returns the digest that the input's first `count` files have as an input of their own.
+    /// Returns the digest that an input of only the first `count` files would have.
     fn digest_of_first(&self, count: usize) -> String {
         let mut hasher = Hashed::new();
         hasher.add(&self.rules);
@@ -92,14 +94,15 @@ impl Hashed {
     }
 }
 
-/// Finds the input files and the benchmarks, and hashes them. What a run writes to `out` itself is no part of them.
+/// Finds and hashes the input files and the benchmarks. Files that the run itself writes to `out` are left out.
 ///
 /// # Errors
-/// [`RunError::Config`] if no file is named, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be read.
+/// [`RunError::Config`] if no file is given, [`RunError::Ingest`] if a pattern matches nothing or a file cannot be
+/// read.
 pub fn open(config: &LoadedConfig, out: Option<&Path>) -> Result<Input, RunError> {
     let paths = &config.settings.input.paths;
     if paths.is_empty() {
-        let (origin, detail) = ("the config".to_owned(), "is empty: name at least one file".to_owned());
+        let (origin, detail) = ("the config".to_owned(), "is empty: list at least one file".to_owned());
         return Err(ConfigError::Value { origin, key: "input.paths", detail }.into());
     }
     let mut files = ingest::expand_paths(paths, &config.base_dirs())?;
@@ -109,7 +112,7 @@ pub fn open(config: &LoadedConfig, out: Option<&Path>) -> Result<Input, RunError
     let dedup = config.settings.dedup.clone();
     let benchmarks = ingest::expand_paths(&dedup.benchmarks, &config.base_dirs())?;
     let options = InputOptions::from(&config.settings.input);
-    // Whatever is looked at below is of these bytes, or their reading ends with an error.
+    // All later reads are of these bytes, or end with an error.
     let digests = files.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>();
     let file_digests = digests?;
     let plan = Plan::settle(&files, &options)?;
@@ -126,9 +129,6 @@ pub fn open(config: &LoadedConfig, out: Option<&Path>) -> Result<Input, RunError
 }
 
 /// Returns the hash over everything but the input files that decides rows.
-///
-/// # Errors
-/// [`RunError::Ingest`] if a benchmark cannot be read.
 pub fn rules_digest(
     dedup: &DedupSettings,
     benchmarks: &[InputFile],
@@ -136,7 +136,7 @@ pub fn rules_digest(
 ) -> Result<String, RunError> {
     let InputOptions { fields, kind, answer_is, keep } = options;
     let mut hasher = Hashed::new();
-    // A newer verifier may read other golds.
+    // A newer verifier may read golds differently.
     hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}.{}", verify::VERSION));
     hasher.add(&serde_json::to_string(fields).unwrap_or_default());
     hasher.add(kind.map_or("", Kind::name));
@@ -144,7 +144,7 @@ pub fn rules_digest(
     hasher.add(&serde_json::to_string(keep).unwrap_or_default());
     let chosen = fields.names().map(|(field, _)| fields.is_chosen(field));
     hasher.add(&serde_json::to_string(&chosen).unwrap_or_default());
-    // Neither threads nor the names of files decide anything.
+    // Threads and file names decide nothing.
     let deciding = DedupSettings { threads: 0, benchmarks: Vec::new(), ..dedup.clone() };
     hasher.add(&serde_json::to_string(&deciding).unwrap_or_default());
     for file in benchmarks {
@@ -155,9 +155,6 @@ pub fn rules_digest(
 }
 
 /// Reads all benchmark files.
-///
-/// # Errors
-/// [`RunError::Ingest`] if one cannot be read.
 pub fn read_benchmarks(files: &[InputFile], fields: &FieldNames) -> Result<Vec<BenchmarkItem>, RunError> {
     let mut items = Vec::new();
     for line in ingest::read_lines(files, fields, &[]) {
@@ -173,13 +170,13 @@ pub fn read_benchmarks(files: &[InputFile], fields: &FieldNames) -> Result<Vec<B
                 };
                 items.push(BenchmarkItem { benchmark: name.to_owned(), id, question, answer: row.answer });
             }
-            Err(detail) => tracing::warn!("{name}:{}: no benchmark item: {detail}", line.line),
+            Err(detail) => tracing::warn!("{name}:{}: not a benchmark item: {detail}", line.line),
         }
     }
     Ok(items)
 }
 
-/// Builds the threads that deduplication runs on.
+/// Builds the threads of the deduplication.
 ///
 /// # Errors
 /// [`RunError::Threads`] if none can be started.
@@ -187,8 +184,8 @@ pub fn dedup_threads(settings: &DedupSettings) -> Result<rayon::ThreadPool, RunE
     Ok(threads::pool(settings.threads as usize)?)
 }
 
-/// Stores the rows of an input, unless they are stored already; returns how many there are. Without a directory the index
-/// is not kept. `screen` looks at tests where there is a sandbox.
+/// Stores the rows of an input, unless they are stored already. Returns their number. Without a directory the index is
+/// not kept. `screen` checks tests if there is a sandbox.
 ///
 /// # Errors
 /// [`RunError`] if a file cannot be read, or the ledger or the sandbox fails; nothing is stored then.
@@ -222,12 +219,12 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>, screen: &mut Sc
             next += 1;
             if index.ordinal(row) != query.ordinal {
                 return Err(RunError::Internal(
-                    "the same rows gave other queries when they were read again".to_owned(),
+                    "the second reading of the input gave other queries than the first".to_owned(),
                 ));
             }
             let fault = untestable.get(&row).copied().map(screen::tests_fault);
             let row = admit(query, row, &index, &decisions, fault);
-            // Of what is excluded nothing is verified.
+            // Excluded queries are not verified.
             if let Ok(IntakeRow::Query(query)) = &row {
                 as_texts.look_at(query);
             }
@@ -239,7 +236,7 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>, screen: &mut Sc
     Ok(count)
 }
 
-/// Golds that the verifier can compare as texts only: no reason to exclude a query, but one to tell the user.
+/// Golds that the verifier can compare only as text: no reason for an exclusion, but for a warning.
 #[derive(Default)]
 struct TextGolds {
     count: u64,
@@ -258,14 +255,14 @@ impl TextGolds {
     fn report(self) {
         let Some(first) = self.first else { return };
         tracing::warn!(
-            "golds of kind math that are not read as mathematics: {}, the first in {first}; only the same text will count \
+            "{} golds of kind math cannot be read as mathematics, the first in {first}: only the same text will count \
              as correct (hint: rewrite them, or give such rows the kind text)",
             self.count
         );
     }
 }
 
-/// Opens the index of an earlier input that this one begins with and that the ledger still has, or starts a new one.
+/// Opens the index of an earlier input that this one extends and whose rows the ledger has, or starts a new index.
 fn open_index(
     input: &Input,
     reader: &Reader,
@@ -276,7 +273,7 @@ fn open_index(
         let file = tempfile::tempfile().map_err(StoreError::from)?;
         return Ok((RowStore::new(file, extractor.bands()), Passed::default()));
     };
-    // Where a later query may exclude an earlier one, earlier rows are not what they were.
+    // If a later query may exclude an earlier one, stored earlier rows may be wrong.
     if input.dedup.conflicting_gold == Conflicts::KeepFirst {
         match RowStore::open(&path, &input.rules) {
             Ok((index, covered)) => {
@@ -286,7 +283,7 @@ fn open_index(
                 let passed = Passed { files: covered.len(), rows: covered.iter().map(|file| file.rows).sum() };
                 if is_beginning && reader.intake_rows(&input.digest_of_first(passed.files))? == passed.rows {
                     tracing::info!(
-                        "reading only the files after the first {}, {} rows: these are known",
+                        "reading only the files after the first {}, whose {} rows are known",
                         passed.files,
                         passed.rows
                     );
@@ -301,7 +298,7 @@ fn open_index(
     Ok((RowStore::new(file.map_err(StoreError::from)?, extractor.bands()), Passed::default()))
 }
 
-/// Reads the files behind those that are passed over; ids are looked for among the passed ones too.
+/// Reads the files after the known ones. Duplicate ids are also found among the known rows.
 fn read_rest(input: &Input, passed: &Passed, index: &RowStore) -> Result<ingest::Rows, RunError> {
     let mut notes: Vec<[u8; NOTE_BYTES]> = Vec::new();
     for row in 0..first_row_of(index, passed.rows) {
@@ -321,7 +318,7 @@ fn first_row_of(index: &RowStore, ordinal: u64) -> u32 {
     low
 }
 
-/// What the first pass works with.
+/// The inputs of the first pass.
 struct Work<'a, 'b> {
     input: &'a Input,
     extractor: &'a Extractor,
@@ -329,10 +326,10 @@ struct Work<'a, 'b> {
     screen: &'a mut Screen<'b>,
 }
 
-/// Tests that were found faulty in the sandbox, by the row of their query in the index.
+/// Faults of tests that the sandbox found, by the row of their query in the index.
 type Untestable = BTreeMap<u32, TestsFault>;
 
-/// The first pass: takes all queries apart and ends the index. Queries that nothing can solve are no part of it.
+/// The first pass: screens all queries and finishes the index. Unsolvable queries take no part in the deduplication.
 fn take_apart(work: Work<'_, '_>, index: &mut RowStore, passed: &Passed) -> Result<Untestable, RunError> {
     let Work { input, extractor, threads, screen } = work;
     let mut rows = read_rest(input, passed, index)?;
@@ -384,7 +381,7 @@ fn take_apart(work: Work<'_, '_>, index: &mut RowStore, passed: &Passed) -> Resu
 
 fn index_files(input: &Input, passed: &Passed, counts: &[u64]) -> Vec<IndexedFile> {
     let files = input.file_digests.iter().zip(counts).enumerate();
-    // The rows of passed files are known in sum only, which is all that is asked for.
+    // Rows of known files are known only as a sum, which suffices.
     files
         .map(|(place, (digest, &rows))| {
             let rows = if place + 1 == passed.files { passed.rows } else { rows };
@@ -405,12 +402,12 @@ fn tell(decisions: &Decisions, items: &[BenchmarkItem]) {
     );
     if !items.is_empty() {
         let count = counts.contaminated;
-        tracing::info!("{count} queries stand in one of {} benchmark items; paraphrases are not found", items.len());
+        tracing::info!("{count} queries match one of {} benchmark items; paraphrases are not detected", items.len());
     }
 }
 
-/// Admits a query, or excludes it for what deduplication decided, or because nothing can solve it; `fault` is what the
-/// sandbox found.
+/// Admits a query, or excludes it as the deduplication decided, or because no response can solve it; `fault` is the
+/// sandbox's finding.
 fn admit(
     mut query: Query,
     row: u32,
@@ -422,7 +419,7 @@ fn admit(
     let (reason, detail) = match decisions.of(row) {
         None => fault
             .or_else(|| screen::fault(&query))
-            .ok_or_else(|| RunError::Internal("a query without a fault is no part of the deduplication".to_owned()))?,
+            .ok_or_else(|| RunError::Internal("a query without a fault is missing in the deduplication".to_owned()))?,
         Some(Action::Keep { variant_of }) => {
             query.labels.variant_of = variant_of.map(id_of).transpose()?.map(QueryId);
             return Ok(IntakeRow::Query(query));

@@ -1,8 +1,8 @@
-//! What of a run's dataset stands in a directory, held against what was published: for those who make something of it.
+//! Compares the dataset files in a directory with the published ones, for exports and other readers.
 //!
-//! The manifest says what was published at the last end or stop of a run; the ledger, where it is there, also knows what
-//! was published since. A file counts if either of them names it with the hash that it has. Everything else under the
-//! tables' directories is somebody else's, or an earlier configuration's: it is named and left out.
+//! The manifest lists the files published at the last end or stop of a run; the ledger, if present, also has later
+//! ones. A file belongs to the dataset if either lists it with its present hash. Every other file in the tables'
+//! directories is foreign, or of an earlier configuration: it is listed and left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,36 +12,36 @@ use super::publish::partial_records;
 use crate::ledger::{Reader, ShardRecord};
 use crate::shards::{self, FileState, MANIFEST_FILE, Manifest, Publisher, Table};
 
-/// What stands in an output directory.
+/// The dataset files of an output directory.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    /// Indices of the shards that are there, whole or in part, ascending.
+    /// Indices of the shards in the directory, complete or incomplete, ascending.
     pub shards: Vec<u32>,
-    /// Published files that are not there.
+    /// Published files that are missing.
     pub missing: Vec<String>,
-    /// Published files that have another content.
+    /// Published files that do not match their recorded hash.
     pub changed: Vec<String>,
-    /// Files that are no part of the dataset.
+    /// Files that do not belong to the dataset.
     pub extra: Vec<String>,
-    /// What the directory says of itself, if that is about these shards.
+    /// The manifest, if it describes these shards.
     pub manifest: Option<Manifest>,
-    /// Rows with an outcome in these shards, and input rows, if that is known.
+    /// Settled rows of these shards, and input rows, if known.
     pub progress: Option<(u64, u64)>,
 }
 
 impl Inventory {
-    /// Returns whether every input row has its outcome here; unknown counts as not.
+    /// Returns whether every input row is settled in these shards; false if unknown.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.progress.is_some_and(|(settled, queries)| settled >= queries)
     }
 
-    /// Says what is wrong with published files, if anything is.
+    /// Returns the problems of published files, if any.
     #[must_use]
     pub fn problems(&self) -> Option<String> {
         const SHOWN: usize = 5;
         let missing = self.missing.iter().map(|name| format!("{name} is missing"));
-        let changed = self.changed.iter().map(|name| format!("{name} has another content"));
+        let changed = self.changed.iter().map(|name| format!("{name} does not match its recorded hash"));
         let all: Vec<String> = missing.chain(changed).collect();
         let more = all.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
@@ -50,13 +50,13 @@ impl Inventory {
     }
 }
 
-/// A file as it was published.
+/// A file as published.
 struct Expected {
     sha256: String,
     rows: u64,
 }
 
-/// Takes stock of a directory. Reads every file of the dataset. Blocks.
+/// Compares a directory with its records. Reads every file of the dataset. Blocks.
 ///
 /// # Errors
 /// [`RunError`] if the manifest is of a newer version, or a file or the ledger cannot be read.
@@ -74,7 +74,7 @@ pub fn inventory(dir: &Path) -> Result<Inventory, RunError> {
     for file in manifest.iter().flat_map(|manifest| &manifest.files) {
         expected.insert(file.name.clone(), Expected { sha256: file.sha256.clone(), rows: file.rows });
     }
-    // What was published since the manifest was written stands in the place of what it lists.
+    // Files published after the manifest replace the ones that it lists.
     for record in recorded.iter().flat_map(|recorded| &recorded.records) {
         expected.insert(record.file_name.clone(), Expected { sha256: record.sha256.clone(), rows: record.rows });
     }
@@ -85,7 +85,7 @@ pub fn inventory(dir: &Path) -> Result<Inventory, RunError> {
     let mut found = Inventory { manifest, ..Inventory::default() };
     let files = files_of_tables(dir)?;
     if expected.is_empty() {
-        // Nobody says what was published: the files are what there is.
+        // Neither manifest nor ledger lists files: all complete shards count.
         found.shards = whole_shards(&files.iter().cloned().collect());
         return Ok(found);
     }
@@ -106,15 +106,15 @@ pub fn inventory(dir: &Path) -> Result<Inventory, RunError> {
     Ok(found)
 }
 
-/// What the ledger knows of the dataset.
+/// The dataset according to the ledger.
 struct Recorded {
     fingerprint: String,
     records: Vec<ShardRecord>,
     queries: u64,
 }
 
-/// Returns what the ledger knows of the last run that published something; of one that has published nothing yet there is
-/// nothing to say where a manifest of another describes what stands there.
+/// Returns the ledger's record of the last run that published a shard. If the last run published none yet, a manifest
+/// of another run describes the files better, and the result is `None`.
 fn recorded(dir: &Path, manifest: Option<&Manifest>) -> Result<Option<Recorded>, RunError> {
     let reader = Reader::open(dir)?;
     let Some(run) = reader.latest_run()? else { return Ok(None) };
@@ -149,7 +149,7 @@ fn files_of_tables(dir: &Path) -> Result<Vec<String>, RunError> {
     Ok(found)
 }
 
-/// Returns the indices of which every table has its file among some names.
+/// Returns the indices for which every table has a file among some names.
 fn whole_shards(names: &BTreeSet<String>) -> Vec<u32> {
     let samples = format!("{}/train-", Table::Samples.dir());
     let index = |name: &String| name.strip_prefix(&samples)?.strip_suffix(".parquet")?.parse::<u32>().ok();

@@ -1,4 +1,4 @@
-//! The judge's journal, kept in the ledger.
+//! The judge's journal, stored in the ledger.
 
 use std::sync::Arc;
 
@@ -14,20 +14,17 @@ use crate::judge::{AskError, Attempt, AttemptEnd, Journal, JudgeRequest, PastAtt
 use crate::ledger::{AttemptRecord, CallSize, Fact, Ledger, LedgerError, Reader};
 use crate::sys::clock::unix_ms;
 
-/// Whether calls can be charged, and so must be counted even if their end is unknown.
+/// Whether calls can be charged, so that an interrupted call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charging {
     /// An API: an interrupted call counts as an attempt (I5).
     Charged,
-    /// The local model: an interrupted call is made again under the same number, so that an interrupted run says the
-    /// same as an uninterrupted one (I6).
+    /// The local model: an interrupted call is repeated under the same number, so that an interrupted run gets the same
+    /// text as an uninterrupted one (I6).
     Free,
 }
 
-/// Returns the attempts of a request as the judge room knows them.
-///
-/// # Errors
-/// [`LedgerError`] if the ledger cannot be read.
+/// Returns the attempts of a request in the form that the judge room uses.
 pub fn history(reader: &Reader, request_key: &str, charging: Charging) -> Result<Vec<PastAttempt>, LedgerError> {
     Ok(past_attempts(reader.attempts(request_key)?, charging))
 }
@@ -46,7 +43,7 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
     all.filter(|past| charging == Charging::Charged || past.end.is_some()).collect()
 }
 
-/// Returns what an error of the journal stands for, if it is an error of asking itself.
+/// Returns the [`AskError`] inside a journal error, if there is one.
 pub fn unwrapped(error: AskError) -> AskError {
     match error {
         AskError::Journal(inner) => inner.downcast::<AskError>().unwrap_or_else(AskError::Journal),
@@ -56,15 +53,15 @@ pub fn unwrapped(error: AskError) -> AskError {
 
 /// The journal of one run.
 pub struct LedgerJournal {
-    /// Where attempts are kept.
+    /// Stores the attempts.
     pub ledger: Ledger,
     /// Whether calls can be charged.
     pub charging: Charging,
-    /// What the display shows.
+    /// The counters of the display.
     pub progress: Arc<Progress>,
-    /// What replies cost.
+    /// The prices of replies.
     pub prices: PriceSettings,
-    /// The batches of this run and of earlier starts, if there are any.
+    /// The batches of this run and of earlier starts, if any.
     pub batches: Option<Batches>,
 }
 
@@ -73,7 +70,7 @@ impl LedgerJournal {
         async move { Ok(self.ledger.commit(vec![fact]).await?) }.boxed()
     }
 
-    /// Commits the end of a call, which is in flight until that is durable.
+    /// Commits the end of a call. The call counts as in flight until the end is durable.
     fn commit_end(&self, fact: Fact) -> BoxFuture<'_, anyhow::Result<()>> {
         async move {
             let committed = self.ledger.commit(vec![fact]).await;
@@ -88,7 +85,7 @@ impl Journal for LedgerJournal {
     fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>> {
         async move {
             if let Some(batches) = &self.batches {
-                // What a batch of an earlier start holds is not interrupted but under way.
+                // A request in a batch of an earlier start is not interrupted but in progress.
                 batches.landed(key).await?;
             }
             Ok(past_attempts(self.ledger.attempts(key).await?, self.charging))
@@ -130,7 +127,7 @@ impl Journal for LedgerJournal {
         status: Option<u16>,
         detail: &'a str,
     ) -> BoxFuture<'a, anyhow::Result<()>> {
-        // A local call that failed was stopped together with the program; it is made again.
+        // A failed local call was stopped together with the program, and is repeated.
         if self.charging == Charging::Free && outcome == AttemptOutcome::Refused {
             self.progress.judge_call_ended();
             return async { Ok(()) }.boxed();

@@ -1,4 +1,4 @@
-//! Having one decided query justified, by single calls or through batches.
+//! Gets the justification of one decided query, by single calls or through batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
 pub struct PendingJudgement {
     /// The query.
     pub posed: Arc<Posed>,
-    /// Where its conversation stands.
+    /// The state of its conversation.
     pub conversation: Conversation,
-    /// Who is asked.
+    /// The judge.
     pub judge: Arc<dyn Judge>,
 }
 
-/// How the asking ended.
+/// The result of a request for a justification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// The conversation is settled.
     Settled,
-    /// The judge's server fell again and again while it was asked this: the query is to be asked alone, last.
+    /// The judge's server failed repeatedly during this query's requests: the query must be judged alone, at the end.
     Suspect,
 }
 
-/// Asks until the conversation is settled.
+/// Calls the judge until the conversation is settled.
 ///
 /// # Errors
-/// [`RunError::Stopped`] if the run is to stop; [`RunError::Outage`] or [`RunError::Ask`] if it cannot go on.
+/// [`RunError::Stopped`] if the run must stop; [`RunError::Outage`] or [`RunError::Ask`] if it cannot continue.
 pub async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Result<Asked, RunError> {
     let PendingJudgement { posed, conversation, judge } = pending;
     let query = &posed.query;
@@ -49,7 +49,7 @@ pub async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Re
     options.budget = context.actors.budget.clone();
     options.breaker = context.actors.judge_breaker.clone();
     if context.run.charging() == Charging::Free {
-        // The local model is not overloaded, and says something else at the next attempt at once.
+        // The local model is never overloaded, and each attempt has another seed.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
     }
     let batches = context.actors.batches.as_ref().filter(|_| context.run.settings.judge.transport == Transport::Batch);
@@ -62,7 +62,7 @@ pub async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Re
         Err(AskError::Suspect) => Ok(Asked::Suspect),
         Err(AskError::Outage { message }) => Err(RunError::Outage { side: "judge", message }),
         Err(AskError::Cancelled) => Err(RunError::Stopped),
-        // A local judge is refused its turn when the engine drains.
+        // A draining engine rejects the requests of a local judge.
         Err(AskError::FatalRun { .. }) if context.stop.is_cancelled() => Err(RunError::Stopped),
         Err(error) => Err(RunError::Ask(error)),
     }

@@ -1,5 +1,5 @@
-//! Every bound of the pipeline, in one place (I7). Bounds of the rooms themselves stand in their own modules: the
-//! engine's mailbox and waiting queue hold two sequences per slot, the ledger's queue 256 commits.
+//! All bounds of the pipeline (I7). The bounds of other rooms are in their own modules: the engine's mailbox and
+//! waiting queue hold two sequences per slot, the ledger's queue 256 commits.
 
 use std::time::Duration;
 
@@ -8,48 +8,49 @@ use crate::config::{BatchSettings, BudgetPolicy, JudgeBackend, PolicyBackend, Se
 /// Input rows read from the ledger at a time.
 pub const INTAKE_PAGE_ROWS: u64 = 64;
 
-/// How long running sequences may go on after a request to stop.
+/// How long running sequences may continue after a request to stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long calls to servers may go on after a request to stop: what they bring may be paid for.
+/// How long calls to servers may continue after a request to stop. Their replies may be paid for.
 const DRAIN_DEADLINE_HTTP: Duration = Duration::from_secs(60);
 
-/// How long responses of this process may go on once the judge's account is refused.
+/// How long the local model's responses may continue after the judge refused the account.
 pub const REFUSED_GRACE: Duration = Duration::from_millis(500);
 
-/// Returns how many reads of the ledger go on at once: enough that some wait for the disk while others compute, and that
-/// queries are read while shards are closed, each of which is one long read. Each takes about 3 MB.
+/// Returns the largest number of concurrent reads of the ledger: enough that some wait for the disk while others
+/// compute, and that queries are read while shards are closed, each of which is one long read. Each takes about 3 MB.
 #[must_use]
 pub fn reads_max() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| 2 * cores.get()).clamp(SHARDS_CLOSING_MAX + 4, 16)
 }
 
-/// Decided queries that wait for a judge that is slower than the sampling, or away: only what was asked is kept of them.
+/// Decided queries that wait for a judge that is slower than the sampling, or unreachable. Only their input rows are in
+/// memory.
 pub const DECIDED_QUERIES_MAX: usize = 4096;
 
-/// Time between two looks at whether anything comes.
+/// Time between two checks of the watchdog.
 pub const WATCHDOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Shards that are being closed at once: their last justifications are asked for, and they are published.
+/// Shards that are being closed at once: their last justifications are requested, and they are published.
 pub const SHARDS_CLOSING_MAX: usize = 4;
 
-/// Returns how long what is under way may go on after a request to stop.
+/// Returns how long work in progress may continue after a request to stop.
 #[must_use]
 pub fn drain_deadline(settings: &Settings) -> Duration {
     let is_remote = settings.policy.backend == PolicyBackend::Openai || settings.judge.backend == JudgeBackend::Openai;
     if is_remote { DRAIN_DEADLINE_HTTP } else { DRAIN_DEADLINE }
 }
 
-/// Time between two log lines of progress where there is no terminal.
+/// Time between two log lines of progress without a terminal.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Queries whose rollouts are under way at once: enough that every slot has work while some queries wait for their
+/// Largest number of queries being sampled at once: enough that every slot has work while some queries wait for their
 /// last samples, and not more.
 #[must_use]
 pub fn sampling_queries_max(settings: &Settings) -> usize {
     let rollouts_per_query = match settings.sampling.budget {
         BudgetPolicy::Full => 2 * settings.sampling.samples_per_mode as usize,
-        // A query's last rounds ask for a response or two at a time.
+        // A query's last rounds request one or two responses at a time.
         BudgetPolicy::Curtailed | BudgetPolicy::Frugal => 2,
     };
     let slots = match settings.policy.backend {
@@ -59,16 +60,16 @@ pub fn sampling_queries_max(settings: &Settings) -> usize {
     (slots * 3).div_ceil(rollouts_per_query).max(2) + 2
 }
 
-/// Queries whose justification is under way at once.
+/// Largest number of queries being judged at once.
 #[must_use]
 pub fn judging_queries_max(settings: &Settings) -> usize {
     let BatchSettings { requests_max, under_way_max, .. } = settings.judge.batch;
     if settings.judge.backend == JudgeBackend::Openai && settings.judge.transport == Transport::Batch {
-        // While as many batches as may be are under way, the next one fills.
+        // While the largest number of batches is in progress, the next one fills.
         return requests_max * (under_way_max + 1);
     }
     let addresses = 1 + settings.judge.more_base_urls.len();
     let calls = settings.judge.concurrency_max.max(1) * addresses;
-    // Those whose reply is being committed or read need no slot: the next ones are ready to take it.
+    // Queries whose reply is being committed or parsed need no slot; the next ones are ready to take it.
     calls * 2
 }

@@ -1,21 +1,21 @@
-//! Whether the memory for keys and values fits the machine and the run.
+//! Checks whether the memory for keys and values fits the machine and the run.
 
 use crate::config::{PolicySettings, SamplingSettings};
 use crate::engine::{DeviceChoice, EngineDescription};
 use crate::policy;
 use crate::sys::memory::available_bytes;
 
-/// The memory for keys and values is more than the machine has.
+/// The memory for keys and values exceeds the machine's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("policy.kv_cache_mib is {asked_mib}, but only {available_mib} MiB of memory are available")]
 pub struct MemoryShort {
-    /// What the setting asks for.
+    /// The setting.
     pub asked_mib: u64,
-    /// What the system says is available.
+    /// The available memory according to the system.
     pub available_mib: u64,
 }
 
-/// Refuses a bound of the KV memory that the machine's free memory cannot hold. A GPU's memory is its driver's business.
+/// Rejects a KV memory that the machine's free memory cannot hold. The memory of a GPU is left to its driver.
 ///
 /// # Errors
 /// [`MemoryShort`] with both figures.
@@ -33,7 +33,7 @@ fn compare(asked_mib: u64, available: Option<u64>) -> Result<(), MemoryShort> {
     }
 }
 
-/// Returns what runs the policy and what memory it may take, in one line for people.
+/// Returns the executor, kernels and memory of the policy, in one line for display.
 #[must_use]
 pub fn describe(engine: &EngineDescription, policy: &PolicySettings, context: usize) -> String {
     let EngineDescription { executor, numerics, weight_bytes, kv_bytes, slots, .. } = engine;
@@ -47,7 +47,7 @@ pub fn describe(engine: &EngineDescription, policy: &PolicySettings, context: us
     )
 }
 
-/// Returns what the bound of the KV memory means for a run.
+/// Returns how many responses the KV memory holds, in one line for display.
 #[must_use]
 pub fn describe_kv(engine: &EngineDescription, sampling: &SamplingSettings, context: usize) -> String {
     let longest = sampling.think_on_tokens_max.max(sampling.think_off_tokens_max) as usize;
@@ -56,13 +56,13 @@ pub fn describe_kv(engine: &EngineDescription, sampling: &SamplingSettings, cont
     let (slots, bound) = (engine.slots, gigabytes(engine.kv_bytes));
     if needed <= engine.kv_bytes {
         return format!(
-            "KV memory: {bound}, of which {slots} responses of {longest} tokens take {} besides their prompts",
+            "KV memory: {bound}, of which {slots} responses of {longest} tokens take {} in addition to their prompts",
             gigabytes(needed)
         );
     }
     format!(
-        "KV memory: {slots} responses of {longest} tokens would need {} besides their prompts, the bound is {bound} \
-         (policy.kv_cache_mib): if many are that long, some will wait or be computed again",
+        "KV memory: {slots} responses of {longest} tokens would need {} in addition to their prompts, the bound is {bound} \
+         (policy.kv_cache_mib): if many responses are that long, some will wait or be recomputed",
         gigabytes(needed)
     )
 }
@@ -95,7 +95,10 @@ mod tests {
         };
         let sampling = |think_on_tokens_max| SamplingSettings { think_on_tokens_max, ..SamplingSettings::default() };
         let fits = describe_kv(&engine, &sampling(5000), 8192);
-        assert_eq!(fits, "KV memory: 2.00 GB, of which 4 responses of 5000 tokens take 2.00 GB besides their prompts");
+        assert_eq!(
+            fits,
+            "KV memory: 2.00 GB, of which 4 responses of 5000 tokens take 2.00 GB in addition to their prompts"
+        );
         let text = describe_kv(&engine, &sampling(5001), 8192);
         assert!(text.contains("4 responses of 5001 tokens would need 2.00 GB") && text.contains("wait"), "{text}");
         assert!(describe_kv(&engine, &sampling(5001), 4096).contains("4 responses of 4096 tokens take 1.64 GB"));

@@ -1,8 +1,10 @@
-//! A wiring that is known to get stuck, for the simulation to find: the stream of justifications polls that of decisions.
+//! A wiring with a known deadlock, for the simulation to find: the stream of justifications polls the stream of
+//! decisions.
 //!
-//! While the outer buffer is full, the inner one is not polled. What rests in it may have been granted permits (of ledger
-//! reads, of places in the ledger's queues, of a server's slots) that it does not use, and what the outer buffer holds waits
-//! for them for ever. Tasks of their own, joined by bounded channels, are polled whatever the next stage does.
+//! While the outer buffer is full, the inner one is not polled. Futures in the inner buffer may own permits (of ledger
+//! reads, of places in the ledger's queues, of a server's slots) that they do not use, while futures in the outer
+//! buffer wait for those permits for ever. The real wiring ([`super::stages`]) avoids this: its queries are tasks,
+//! joined by bounded channels, and are polled whatever the next stage does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use super::publish;
 use super::stages::intake_rows;
 use super::steps::{Stage, decide, justify};
 
-/// Settles all rows of the open shards and publishes each shard when its last row is settled, unless it gets stuck.
+/// Settles all rows of the open shards and publishes each shard when its last row is settled, unless it deadlocks.
 ///
 /// # Errors
 /// The first [`RunError`] of a query or a shard.
@@ -81,7 +83,7 @@ pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), 
     }
 }
 
-/// Has a query justified, if it needs to be, and returns its ordinal.
+/// Gets a query's justification, if it needs one, and returns its ordinal.
 async fn ordinal(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
     let settled = match stage {
         Stage::Judge(pending) => justify(context, *pending).await?,
@@ -89,6 +91,6 @@ async fn ordinal(context: Arc<Context>, stage: Stage) -> Result<u64, RunError> {
     };
     match settled {
         Stage::Settled(ordinal) => Ok(ordinal),
-        Stage::Judge(_) | Stage::Suspect(_) => Err(RunError::Internal("nobody is set aside here".to_owned())),
+        Stage::Judge(_) | Stage::Suspect(_) => Err(RunError::Internal("this wiring has no suspects".to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a run: everything it stands on, checked and opened in an order that fails early and clearly.
+//! Opens a run: checks and opens its parts in an order that fails early, before costly steps.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use crate::policy::Policy;
 use crate::shards::{self, Publisher};
 use crate::sys::files::{DirLock, LOCK_PATIENCE, lock_dir_patiently};
 
-/// What a run stands on besides its config: opened by [`Context::open`] over this machine, or given by a simulation.
+/// The parts of a run beside its config: opened by [`Context::open`] on this machine, or supplied by a simulation.
 pub struct Parts {
     /// The files.
     pub publisher: Publisher,
@@ -39,26 +39,26 @@ pub struct Parts {
     pub ledger: Ledger,
     /// The policy.
     pub policy: Policy,
-    /// The judge, unless nobody judges.
+    /// The judge, if the run has one.
     pub judge: Option<Arc<dyn Judge>>,
-    /// Where work that blocks is done.
+    /// Where blocking work runs.
     pub blocking: Blocking,
-    /// How the stages are joined.
+    /// How the stages are connected.
     pub wiring: Wiring,
-    /// The hold on the output directory, if it is a real one.
+    /// The lock of the output directory, if it is a real one.
     pub lock: Option<DirLock>,
 }
 
 impl Context {
-    /// Opens a run: input, directory, model, judge, ledger; compares with the last run of the directory. Blocks for
-    /// seconds, or as long as the model's download takes. To be called on a blocking thread of a tokio run-time.
+    /// Opens a run: input, directory, model, judge, ledger; compares it with the last run of the directory. Blocks for
+    /// seconds, or until the model is downloaded. Call it on a blocking thread of a tokio runtime.
     ///
     /// # Errors
-    /// [`RunError`], with nothing changed but the directory, its ledger and a stored intake.
+    /// [`RunError`]. Nothing is changed then, except that the directory, its ledger and a stored intake may exist.
     pub fn open(options: RunOptions, stop: CancellationToken) -> Result<Self, RunError> {
         let RunOptions { config, out_dir, hub, on_download, .. } = &options;
         let settings = &config.settings;
-        // Before anything is read or made.
+        // Before any file is read or created.
         directory::refuse_foreign(out_dir)?;
         tracing::info!("reading the input");
         let input = intake::open(config, Some(out_dir))?;
@@ -79,10 +79,8 @@ impl Context {
         Self::assemble(options, input, parts, stop)
     }
 
-    /// Opens a run over parts that the caller chose; the options' output directory is only what messages name. Blocks.
-    ///
-    /// # Errors
-    /// As [`Context::open`].
+    /// Opens a run over parts that the caller supplies. The options' output directory is only named in messages.
+    /// Blocks.
     pub fn with_parts(options: RunOptions, parts: Parts, stop: CancellationToken) -> Result<Self, RunError> {
         let input = intake::open(&options.config, None)?;
         Self::assemble(options, input, parts, stop)
@@ -92,7 +90,7 @@ impl Context {
         let RunOptions { config, out_dir, row_limit, changes, .. } = options;
         let Parts { publisher, ledger, policy, judge, blocking, wiring, lock } = parts;
         let settings = config.settings;
-        // Only a real directory has room for an index beside the ledger.
+        // Only a real directory has a place for an index beside the ledger.
         let mut screen = Screen::new(&settings.verify);
         remember_refusals(&policy, judge.as_deref(), &ledger)?;
         let stored = intake::store(&input, &ledger, lock.is_some().then_some(out_dir.as_path()), &mut screen)?;
@@ -141,7 +139,7 @@ impl Context {
         Ok(context)
     }
 
-    /// Starts what carries batches of judge calls, if calls go in batches or an earlier start left some under way.
+    /// Starts the batch task, if calls go in batches or an earlier start left some in progress.
     fn start_batches(&self, api: Option<BatchClient>, left: Vec<(BatchRecord, Vec<BatchItem>)>) -> Option<Batches> {
         let Run { settings, .. } = &self.run;
         let is_wanted = settings.judge.transport == Transport::Batch || !left.is_empty();

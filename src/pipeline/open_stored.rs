@@ -1,4 +1,4 @@
-//! What rests on stored facts alone: nothing is loaded, and there is nobody to ask.
+//! Opens runs over stored facts alone: loads no model and has no policy to sample.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -24,22 +24,22 @@ use crate::ledger::{Ledger, LedgerError, RunRecord};
 use crate::shards::Publisher;
 use crate::sys::files::DirLock;
 
-/// What is decided again from stored facts.
+/// The run to decide again from stored facts.
 #[derive(Debug, Clone)]
 pub struct StoredOptions {
     /// The output directory, with its copy of the ledger.
     pub dir: PathBuf,
     /// The settings.
     pub settings: Settings,
-    /// The run that is decided again.
+    /// The run to decide again.
     pub last: RunRecord,
-    /// Whether the judge may be asked.
+    /// Whether the judge may be called.
     pub judging: Judging,
 }
 
 impl Context {
-    /// Opens what stored facts alone give: the ledger of `dir` is a copy, and its last run is decided again under other
-    /// settings. Loads no model and calls nobody, unless the judge may be asked. Blocks.
+    /// Opens a run over stored facts: the ledger of `dir` is a copy, and its last run is decided again under other
+    /// settings. Loads no model, and calls no server except the judge, if `judging` allows it. Blocks.
     ///
     /// # Errors
     /// [`RunError`] if the facts cannot be used.
@@ -75,7 +75,7 @@ impl Context {
         Ok(Self { sensitivity, stop, ..Self::over_stored(run, actors, stores) })
     }
 
-    /// Puts together what rests on stored facts: there is nobody who could stop it.
+    /// Joins the parts of a run over stored facts. No caller can stop it.
     pub(super) fn over_stored(run: Run, actors: Actors, stores: Stores) -> Self {
         Self {
             progress: Arc::new(Progress::new(run.rows)),
@@ -89,7 +89,7 @@ impl Context {
         }
     }
 
-    /// Returns what decides the data, as this version sees it now.
+    /// Returns the list of everything that decides the data, computed by this version.
     pub(super) fn identified_again(&self) -> RunIdentity {
         let Run { settings, identity, record, facts, .. } = &self.run;
         let answers = identity.parts().get(ANSWERS_KEY).cloned();
@@ -100,7 +100,7 @@ impl Context {
     }
 }
 
-/// Returns what the answers of choice questions were found to be in an earlier run.
+/// Returns how an earlier run read the answers of choice questions.
 fn answers_of(run: &RunRecord) -> Result<Option<String>, RunError> {
     let identity: RunIdentity = serde_json::from_str(&run.identity)
         .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;

@@ -1,4 +1,4 @@
-//! Opening what a run stands on: the policy, the judge, what it may cost, and the batches that were left under way.
+//! Opens the parts of a run: the policy, the judge, the budget, and the batches in progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::sys::clock::unix_ms;
 pub(super) fn restore_policy(settings: &Settings, last: &RunRecord, reader: &Reader) -> Result<Policy, RunError> {
     if settings.policy.backend == PolicyBackend::Openai {
         let policy = Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?));
-        // Its responses stand under the addresses that refusals gave them.
+        // The addresses of its responses depend on the keys that servers refused.
         policy.remember(refused_keys(&policy, None, reader)?.0, None);
         return Ok(policy);
     }
@@ -63,8 +63,8 @@ pub(super) fn open_stored_judge(
             Ok(Some(Arc::new(PolicyJudge::stored(policy.identity(), settings.judge.max_tokens))))
         }
         (JudgeBackend::Policy, Judging::Asked) => Err(RunError::Judge {
-            message: "the local policy is the judge, and its model is not loaded here".to_owned(),
-            hint: "leave --judge out; then `thinkloom run` with the same settings, -o and --reconfigure asks it"
+            message: "the judge is the local policy, whose model redecide does not load".to_owned(),
+            hint: "leave --judge out, then run `thinkloom run` with the same settings, -o and --reconfigure: it calls the judge"
                 .to_owned(),
         }),
         (JudgeBackend::Openai, Judging::Read) => Ok(Some(Arc::new(build_api_judge(&settings.judge, None)?))),
@@ -72,10 +72,10 @@ pub(super) fn open_stored_judge(
     }
 }
 
-/// Replies that are looked through for the model that they are from.
+/// Number of replies that are searched for the name of their model.
 const NAMING_REPLIES: u32 = 16;
 
-/// Tells the policy and the judge which model their servers' replies were from in earlier starts.
+/// Passes the names of the models behind earlier replies to the policy and the judge.
 fn remember_served(policy: &Policy, judge: Option<&dyn Judge>, reader: &Reader) -> Result<(), LedgerError> {
     if let Policy::OpenAi(policy) = policy {
         let identity = serde_json::to_string(policy.identity()).unwrap_or_default();
@@ -89,11 +89,8 @@ fn remember_served(policy: &Policy, judge: Option<&dyn Judge>, reader: &Reader) 
     Ok(())
 }
 
-/// Tells the policy and the judge which keys their servers refused in earlier starts, and which model these were; has them
-/// record further keys.
-///
-/// # Errors
-/// [`LedgerError`] if the ledger cannot be read.
+/// Passes the request keys that servers refused, and the models that replied, in earlier starts to the policy and the
+/// judge. Makes both record further refused keys.
 pub fn remember_refusals(policy: &Policy, judge: Option<&dyn Judge>, ledger: &Ledger) -> Result<(), LedgerError> {
     let reader = ledger.reader()?;
     let ledger = ledger.clone();
@@ -112,7 +109,7 @@ pub fn remember_refusals(policy: &Policy, judge: Option<&dyn Judge>, ledger: &Le
     remember_served(policy, judge, &reader)
 }
 
-/// Returns which keys the servers of policy and judge were found to refuse. A response's address does not depend on the
+/// Returns the request keys that the servers of policy and judge refused. A response's address does not depend on the
 /// server, so that a policy's refusals hold for all servers of its model.
 pub(super) fn refused_keys(
     policy: &Policy,
@@ -127,12 +124,13 @@ pub(super) fn refused_keys(
     Ok((of_policy, of_judge))
 }
 
-/// The most that a judge call of an older format may have used: a prompt as long as they get.
+/// The largest prompt of a judge call of an older format, whose size is not recorded.
 const UNSIZED_PROMPT_TOKENS: u64 = 16_000;
 
-/// Opens the budget with what stored replies of an API cost, and with the most that calls without one may have cost but
-/// for those in batches that are carried on: as much as their provider was seen to use beyond what it is allowed. A reply
-/// that does not say its tokens counts as much, and by its size where it was not recorded what it was allowed.
+/// Opens the budget. It counts the cost of stored API replies, and the largest cost of calls without a reply, except
+/// for calls in batches that are resumed. The largest cost includes the factor by which the provider's replies exceeded
+/// their limits so far. A reply without token counts counts as a call without a reply; if the call's size is not
+/// recorded either, each byte of the reply counts as a token.
 pub(super) fn open_budget(
     settings: &Settings,
     reader: &Reader,
@@ -150,7 +148,7 @@ pub(super) fn open_budget(
             let most = || record.size.map(|size| providers.most(record.unix_ms, size));
             let usage = reply::usage(record.body).or_else(most).unwrap_or(size);
             let way = if record.is_batched { Way::Batch } else { Way::Call };
-            // A batch without its factor, from a time without a budget, counts as much as a call.
+            // A batch without its factor, from a time without a budget, counts as a single call.
             let cost = cost_usd(&usage, prices, record.unix_ms, way);
             spent_usd += cost.or_else(|| cost_max_usd(&usage, prices, Way::Call)).unwrap_or(0.0);
         }
@@ -187,7 +185,8 @@ pub(super) fn open_batch_api(settings: &Settings) -> Result<Option<BatchClient>,
     client.map(Some).map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
 }
 
-/// Builds what stands before the policy's servers, if it has some. `was_served`: whether they have answered before.
+/// Builds the circuit breaker of the policy's servers, if the policy has servers. `was_served`: they have replied
+/// before.
 #[must_use]
 pub fn policy_breaker(settings: &Settings, policy: &Policy, was_served: bool) -> Option<Arc<Breaker>> {
     let is_remote = settings.policy.backend == PolicyBackend::Openai;
@@ -197,7 +196,7 @@ pub fn policy_breaker(settings: &Settings, policy: &Policy, was_served: bool) ->
     is_remote.then(|| Arc::new(Breaker::new(options)))
 }
 
-/// Builds what stands before the judge's servers, if it has some.
+/// Builds the circuit breaker of the judge's servers, if the judge has servers. `was_served`: they have replied before.
 pub(super) fn judge_breaker(settings: &Settings, judge: Option<&dyn Judge>, was_served: bool) -> Option<Arc<Breaker>> {
     let judge = judge.filter(|_| settings.judge.backend == JudgeBackend::Openai)?;
     let patience = patience(settings.judge.patience_s);
@@ -206,12 +205,12 @@ pub(super) fn judge_breaker(settings: &Settings, judge: Option<&dyn Judge>, was_
     Some(Arc::new(Breaker::new(options)))
 }
 
-/// Returns how long nothing may come of a side before the run stops; `None` if it waits for ever.
+/// Returns how long a side may give no reply before the run stops; `None` for no limit.
 pub(super) fn patience(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// Returns the batches that earlier starts left under way at this provider; warns of those at another.
+/// Returns the batches that earlier starts left in progress at this provider. Warns of batches at another one.
 pub(super) fn batches_left(
     reader: &Reader,
     api: Option<&BatchClient>,
@@ -224,16 +223,16 @@ pub(super) fn batches_left(
         } else {
             let BatchRecord { batch_key, base_url, requests, .. } = record;
             tracing::warn!(
-                "batch {batch_key} ({requests} requests) is still under way at {base_url}; its replies come in when \
-                 judge.base_url is that again"
+                "batch {batch_key} ({requests} requests) is still in progress at {base_url}; thinkloom collects its replies when \
+                 judge.base_url is that address again"
             );
         }
     }
     Ok(left)
 }
 
-/// Opens the policy: finds or downloads the model and loads it, or builds the client. To be called on a blocking thread
-/// of a tokio run-time.
+/// Opens the policy: finds or downloads the model and loads it, or builds the client. Call it on a blocking thread of a
+/// tokio runtime.
 ///
 /// # Errors
 /// [`RunError`] if the model cannot be used.
@@ -247,13 +246,13 @@ pub fn open_policy(
     if settings.policy.backend == PolicyBackend::Openai {
         return Ok(Policy::OpenAi(Box::new(open_api_policy(&settings.policy, &settings.sampling)?)));
     }
-    // Before anything is downloaded.
+    // Before a download.
     memory::check(&settings.policy)?;
     let model = resolve_model(config, hub, on_download, stop)?;
     Ok(Policy::Candle(Arc::new(CandlePolicy::load(&model, &settings.policy, &settings.sampling)?)))
 }
 
-/// Builds the policy behind HTTP; the key, if there is one, comes from the environment.
+/// Builds the policy behind HTTP. The key, if there is one, comes from the environment.
 ///
 /// # Errors
 /// [`RunError::PolicyServer`] if an address or the key cannot be used.
@@ -266,7 +265,7 @@ pub fn open_api_policy(policy: &PolicySettings, sampling: &SamplingSettings) -> 
     })
 }
 
-/// Finds the model, or downloads it until `stop` says otherwise.
+/// Finds the model, or downloads it unless `stop` is cancelled.
 fn resolve_model(
     config: &LoadedConfig,
     hub: &HubSettings,
@@ -297,8 +296,7 @@ pub(super) fn open_judge(settings: &Settings, policy: &Policy) -> Result<Option<
     }
 }
 
-/// Builds the HTTP judge; the key comes from the environment. A server on this machine, or one that is spoken to in clear,
-/// needs none.
+/// Builds the HTTP judge. The key comes from the environment. A server on this machine, or one without TLS, needs none.
 ///
 /// # Errors
 /// [`RunError::Judge`] if the key is missing or an option cannot be used.
@@ -309,7 +307,7 @@ pub fn open_api_judge(settings: &JudgeSettings) -> Result<OpenAiJudge, RunError>
     let needs_none = base_urls.all(|url| is_on_this_machine(url) || is_in_clear(url));
     if key.is_none() && !needs_none {
         return Err(RunError::Judge {
-            message: format!("the environment variable {} holds no key", settings.api_key_env),
+            message: format!("the environment variable {} has no key", settings.api_key_env),
             hint: format!("export {}=..., or set judge.backend = \"policy\"", settings.api_key_env),
         });
     }
@@ -321,7 +319,7 @@ fn build_api_judge(settings: &JudgeSettings, key: Option<String>) -> Result<Open
         .map_err(|error| RunError::Judge { message: error.to_string(), hint: error.hint().to_owned() })
 }
 
-/// Returns what a judge behind an API is built from.
+/// Returns the options of an HTTP judge.
 #[must_use]
 pub fn judge_options(settings: &JudgeSettings, key: Option<String>) -> OpenAiOptions {
     let base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();

@@ -1,59 +1,59 @@
-//! What a run is asked to do, and which of its work it may do.
+//! The options of a run, and the work that it may do.
 
 use std::path::PathBuf;
 
 use crate::config::LoadedConfig;
 use crate::hub::{HubSettings, OnProgress};
 
-/// What to do when something that decides the data changed since the last run.
+/// The reaction to a change of a key that decides the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangePolicy {
-    /// Say what changed and stop.
+    /// Report the changes and stop.
     Refuse,
-    /// Redo what depends on it.
+    /// Repeat the work that depends on them.
     Redo,
 }
 
-/// Where the facts of a run come from.
+/// The source of a run's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Facts {
-    /// What is missing is sampled and asked for.
+    /// Missing facts are sampled and requested.
     Live,
-    /// Those that are stored are all there is; verdicts are made where they are missing.
+    /// Stored facts only: samples nothing. Missing verdicts are computed.
     Stored,
 }
 
-/// Whether a judge is asked.
+/// Whether the judge is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judging {
-    /// For what has no stored reply.
+    /// For requests without a stored reply.
     Asked,
-    /// Never: stored replies are read.
+    /// Never: only stored replies are read.
     Read,
 }
 
-/// What a run is asked to do.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// The config.
     pub config: LoadedConfig,
     /// The output directory.
     pub out_dir: PathBuf,
-    /// Take only the first rows of the input.
+    /// The number of input rows to take, if limited.
     pub row_limit: Option<u64>,
-    /// What to do about changes.
+    /// The reaction to changes.
     pub changes: ChangePolicy,
-    /// Where models that are no paths come from.
+    /// The source of models that are not paths.
     pub hub: HubSettings,
-    /// Who is told how far a model's download is.
+    /// Receives the progress of a model's download.
     pub on_download: OnProgress,
 }
 
-/// How sampling and judging are joined.
+/// How sampling and judging are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wiring {
-    /// Each makes progress whatever the other does.
+    /// As two stages: each makes progress whatever the other does.
     Stages,
-    /// One inside the other, which gets stuck: a defect, for tests that must find it. Nothing but a test can ask for it.
+    /// One inside the other, which deadlocks: a planted bug that the simulation must find. Only tests can request it.
     Nested,
 }

@@ -1,14 +1,14 @@
-//! What becomes of an input row.
+//! The outcome of an input row.
 
 use crate::domain::{Exclusion, Mode};
 use crate::shards::SampleRow;
 
-/// What became of an input row.
+/// The outcome of an input row.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It became a training row.
+    /// A training row.
     Sample(Sample),
-    /// It did not, for one reason.
+    /// No training row, for one reason.
     Excluded(Exclusion),
 }
 

@@ -1,8 +1,8 @@
-//! What is left to do under a configuration, and what that is expected to take: facts looked at, nothing done.
+//! The remaining work under a configuration, and its expected cost. It is computed from facts; no work is done.
 //!
-//! Counts are exact where facts decide them. Which queries will need a justification is not known before their
-//! responses are there: those are counted apart, as `judge_calls_open`. Expectations rest on what the directory itself
-//! has measured: mean lengths and speed of stored responses, usage of stored replies.
+//! Counts are exact if facts decide them. Whether a query will need a justification is unknown until its responses are
+//! stored: such queries are counted separately, as `judge_calls_open`. Expectations use measurements of this directory:
+//! mean lengths and speed of stored responses, usage of stored replies.
 
 use super::actors::Actors;
 pub use super::change_report::Outlook;
@@ -19,13 +19,13 @@ use crate::judge::cost::{Usage, Way, cost_max_usd};
 use crate::judge::reply;
 use crate::ledger::{IntakeRow, Reader};
 
-/// Stored replies whose usage is taken for that of the next ones.
+/// Number of stored replies whose mean usage is expected of the next ones.
 const REPLIES_MEASURED: u64 = 256;
 
-/// Looks at every query of a run. Blocks; memory does not grow with their number.
+/// Computes the outlook over every query of a run. Blocks; memory does not grow with the number of queries.
 ///
 /// # Errors
-/// [`RunError`] if the ledger cannot be read or a chat template refuses a query.
+/// [`RunError`] if the ledger cannot be read or a chat template rejects a query.
 pub fn look_ahead(run: &Run, actors: &Actors, reader: &Reader) -> Result<Outlook, RunError> {
     let mut outlook = Outlook::default();
     let mut first_query = None;
@@ -53,7 +53,7 @@ impl Outlook {
             self.rollouts_kept += 1;
             if cell.verdict.is_none() {
                 self.verdicts += 1;
-                // Cheap and pure, and what it leads to is known then. Programs are not run here.
+                // Cheap and pure, and the next step is known afterwards. Programs are not run here.
                 if query.kind != Kind::Code {
                     cell.verdict = Some(plan::judge_response(query, rollout, run.settings.verify.evaluated));
                 }

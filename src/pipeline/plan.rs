@@ -1,7 +1,7 @@
-//! What is left to do for one query: a pure function of settings, query and facts.
+//! The next step of one query: a pure function of settings, query and facts.
 //!
-//! The live run and the building of shards both come through here, so that a shard built after any number of crashes
-//! holds what an uninterrupted run would have decided (I6).
+//! A live run and the building of shards both call this module, so that a shard built after any number of crashes has
+//! the rows that an uninterrupted run would have decided (I6).
 
 use sha2::{Digest, Sha256};
 
@@ -25,32 +25,32 @@ use crate::template::{
 };
 use crate::verify;
 
-/// One rollout that a query asks for, with the facts about it.
+/// One response that a query needs, with its facts.
 #[derive(Debug, Clone)]
 pub struct Cell {
-    /// What is asked for.
+    /// The request.
     pub task: RolloutTask,
     /// The response, once sampled.
     pub rollout: Option<Rollout>,
     /// The verdict, once made.
     pub verdict: Option<Verdict>,
-    /// Attempts at the response that brought none, in order.
+    /// Failed attempts at the response, in order.
     pub failures: Vec<RolloutFailure>,
-    /// The most completion tokens that it is known to exceed, if it was given up.
+    /// If sampling was abandoned: a length in tokens that the response is known to exceed.
     pub longer_than: Option<u32>,
 }
 
-/// A response that is missing.
+/// A missing response.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// What is asked for.
+    /// The request, with its facts.
     pub cell: &'a Cell,
-    /// The completion tokens beyond which it is of no use, if there is such a bound.
+    /// The number of completion tokens beyond which the response is useless, if there is such a bound.
     pub useful_tokens_max: Option<u32>,
 }
 
 impl Wanted<'_> {
-    /// Returns the task, with the bound of its use.
+    /// Returns the request, with the bound of its useful length.
     #[must_use]
     pub fn task(&self) -> RolloutTask {
         let mut task = self.cell.task.clone();
@@ -60,7 +60,7 @@ impl Wanted<'_> {
 }
 
 impl Cell {
-    /// Returns what the mode rule needs to know of the response, once it has a verdict.
+    /// Returns the response as the mode rule sees it, once it has a verdict.
     #[must_use]
     pub fn candidate(&self) -> Option<Candidate> {
         let (rollout, verdict) = (self.rollout.as_ref()?, self.verdict.as_ref()?);
@@ -73,14 +73,14 @@ impl Cell {
         Some(Candidate {
             key: rollout.key.clone(),
             is_correct: verdict.is_correct(),
-            // It matters for correct ones only.
+            // Needed for correct responses only.
             is_renderable: verdict.is_correct() && is_renderable(),
             completion_tokens: rollout.reading.compared_tokens.unwrap_or(rollout.completion_tokens),
             sample_index: rollout.sample_index,
         })
     }
 
-    /// Returns why the response will not be asked for again, if so: the server refused it, or failed too often.
+    /// Returns why the response will not be requested again, if so: the server rejected it, or failed too often.
     fn given_up(&self, attempts_max: u32) -> Option<(ExclusionReason, String)> {
         if self.rollout.is_some() {
             return None;
@@ -101,12 +101,12 @@ impl Cell {
             ExclusionReason::PolicyFailed
         };
         let Self { task, .. } = self;
-        // Without the number of attempts, which depends on what went wrong on the way (I6).
+        // Without the number of attempts, which depends on accidents of the run (I6).
         Some((reason, format!("{} response {}: {}", task.mode, task.sample_index, last.detail)))
     }
 }
 
-/// Returns how many of a response's failed attempts the server refused for a reason that may have passed.
+/// Returns how many failed attempts at a response the server refused for a reason that may have passed.
 #[must_use]
 pub fn refusals(failures: &[RolloutFailure]) -> usize {
     let is_refused =
@@ -114,27 +114,27 @@ pub fn refusals(failures: &[RolloutFailure]) -> usize {
     failures.iter().filter(is_refused).count()
 }
 
-/// A response with its verdict, as it was read.
+/// A parsed response with its verdict.
 #[derive(Debug, Clone)]
 pub struct Graded<'a> {
     /// The response.
     pub rollout: &'a Rollout,
-    /// What it shows.
+    /// The parsed response.
     pub observed: ObservedResponse,
     /// The verdict.
     pub verdict: &'a Verdict,
 }
 
-/// What a query needs next.
+/// The next step of a query.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// These rollouts are missing.
+    /// Sample these missing responses.
     Sample(Vec<Wanted<'a>>),
-    /// These responses have no verdict yet.
+    /// Verify these responses.
     Verify(Vec<&'a Rollout>),
-    /// A mode and a response are chosen.
+    /// Mode and response are chosen; get the justification.
     Justify(Box<Chosen<'a>>),
-    /// The rules leave nothing to choose.
+    /// The rules exclude the query: reason and detail.
     Excluded(ExclusionReason, String),
 }
 
@@ -149,8 +149,8 @@ pub struct Chosen<'a> {
     pub difficulty: Difficulty,
 }
 
-/// Returns the key of a verdict: everything that can change it. `conditions` are those under which answers are verified
-/// and programs are run.
+/// Returns the key of a verdict: a hash over everything that can change it. `conditions` are the settings of the
+/// verifier and of the sandbox.
 #[must_use]
 pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) -> String {
     let mut identity = serde_json::json!({
@@ -169,8 +169,8 @@ pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) ->
     } else {
         identity["evaluated"] = serde_json::json!(conditions.evaluated);
     }
-    // What is judged is the answer. It has a part of its own only where a later reading gives another than the first did, so
-    // that what was judged before stays judged.
+    // The verdict is about the answer. The answer is part of the key only if a later reader parses it differently than
+    // the first did, so that earlier verdicts stay valid.
     let observed = observe(rollout);
     if rollout.reading.is_reread || read_first(&response(rollout), rollout.mode, rollout.finish_reason) != observed {
         identity["answer"] = hex::encode(Sha256::digest(observed.answer.as_bytes())).into();
@@ -182,13 +182,13 @@ fn response(rollout: &Rollout) -> String {
     format!("{}{}", rollout.prefill, rollout.text)
 }
 
-/// Reads a stored response: the prefill belongs to it.
+/// Parses a stored response, its prefill included.
 #[must_use]
 pub fn observe(rollout: &Rollout) -> ObservedResponse {
     read_response(&response(rollout), rollout.mode, rollout.finish_reason)
 }
 
-/// Returns a stored response to a query of kind `code`, ready to be run with its tests.
+/// Returns a stored response to a query of kind `code` as a program with its tests.
 #[must_use]
 pub fn code_case(query: &Query, rollout: &Rollout) -> verify::CodeCase {
     verify::CodeCase {
@@ -214,7 +214,7 @@ pub fn judge_response(query: &Query, rollout: &Rollout, evaluated: EvaluatedRule
     })
 }
 
-/// Returns what the verifier calls a rule of the settings.
+/// Returns the verifier's name of a setting.
 #[must_use]
 pub const fn evaluated_of(rule: EvaluatedRule) -> verify::Evaluated {
     match rule {
@@ -223,7 +223,7 @@ pub const fn evaluated_of(rule: EvaluatedRule) -> verify::Evaluated {
     }
 }
 
-/// Returns what a query needs next.
+/// Returns the next step of a query.
 #[must_use]
 pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings) -> Next<'a> {
     let standing = standing(query, cells, settings);
@@ -255,8 +255,8 @@ pub fn next<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
     }
 }
 
-/// Returns the cells whose responses count for a query: all of them, or under a curtailed budget those that were asked
-/// for and have a verdict, whatever else is stored.
+/// Returns the cells whose responses count for a query: all of them, or under a curtailed budget the requested ones
+/// with a verdict, whatever else is stored.
 #[must_use]
 pub fn drawn(query: &Query, cells: ByMode<Vec<Cell>>, settings: &Settings) -> ByMode<Vec<Cell>> {
     if settings.sampling.budget == BudgetPolicy::Full {
@@ -270,7 +270,7 @@ pub fn drawn(query: &Query, cells: ByMode<Vec<Cell>>, settings: &Settings) -> By
     ByMode { on: keep(on, &drawn.on), off: keep(off, &drawn.off) }
 }
 
-/// What the facts about a query's responses amount to.
+/// The facts about a query's responses, summed up.
 struct Standing<'a> {
     given_up: Option<(ExclusionReason, String)>,
     missing: Vec<Wanted<'a>>,
@@ -352,7 +352,7 @@ pub fn grade(cells: &[Cell]) -> Vec<Graded<'_>> {
         .collect()
 }
 
-/// Tells queries that nothing solved from queries that nothing could judge.
+/// Returns the exclusion of an unsolved query: incorrect responses, or no possible verdict.
 fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
     let all = || graded.on.iter().chain(&graded.off);
     let unverifiable = all().filter(|graded| graded.verdict.outcome == VerdictOutcome::Unverifiable).count();
@@ -370,11 +370,11 @@ fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
     Next::Excluded(ExclusionReason::Unsolved, detail)
 }
 
-/// Returns the value that a gold has to the verifier, which no justification may give away.
+/// Returns the verifier's value of a gold, which no justification may reveal.
 #[must_use]
 pub fn gold_value(kind: Kind, gold: &str) -> String {
     match kind {
-        // Of a worked solution only its end is the answer.
+        // The answer of a worked solution is its end.
         Kind::Math | Kind::Numeric => verify::gold_text(gold),
         Kind::Choice | Kind::Text | Kind::Code => gold.to_owned(),
     }
@@ -383,7 +383,7 @@ pub fn gold_value(kind: Kind, gold: &str) -> String {
 /// Begins the conversation that justifies a decided query.
 ///
 /// # Errors
-/// If the judge's prompt template fails, which a test excludes.
+/// If the judge's prompt template fails, which a test rules out.
 pub fn conversation(
     judge: &dyn Judge,
     query: &Query,
@@ -404,21 +404,21 @@ pub fn conversation(
     Conversation::new(judge, &case, attempts_max)
 }
 
-/// What became of a decided query's justification.
+/// The outcome of a decided query's justification.
 #[derive(Debug, Clone)]
 pub enum Justified {
-    /// Nobody judges.
+    /// The run has no judge.
     None,
-    /// Nobody was asked, because only stored facts are read.
+    /// No request was made, because only stored facts are read.
     Outstanding,
-    /// It was accepted.
+    /// A text was accepted.
     Accepted(Justification),
     /// No text was accepted, and the sample is kept without one.
     Rejected(Rejection),
 }
 
 impl Justified {
-    /// Decides what a settled conversation means for its query.
+    /// Decides the outcome of a settled conversation for its query.
     ///
     /// # Errors
     /// The exclusion's reason and detail.
@@ -428,7 +428,7 @@ impl Justified {
             Judged::Rejected { rejection, .. } if on_rejected == OnRejected::Keep => Ok(Self::Rejected(rejection)),
             Judged::Rejected { rejection, .. } => Err((
                 ExclusionReason::JustificationRejected,
-                // Without the number of attempts, which depends on what went wrong on the way (I6).
+                // Without the number of attempts, which depends on accidents of the run (I6).
                 format!("{rejection}: the last text was refused, for {}", rejection.advice()),
             )),
             Judged::GaveUp { detail, .. } => Err((ExclusionReason::JudgeFailed, detail)),
@@ -463,7 +463,7 @@ impl Justified {
 /// Renders the structured response of a decided query.
 ///
 /// # Errors
-/// The exclusion's reason and detail if a part cannot be rendered; [`next`] and the judge's reader exclude it.
+/// The exclusion's reason and detail if a part cannot be rendered; [`next`] and the judge's reader exclude that.
 pub fn completion(
     chosen: &Chosen<'_>,
     justification: Option<&Justification>,

@@ -1,31 +1,30 @@
-//! A query with the responses that it asks for: its prompts are rendered and its addresses hashed once, however often the
-//! facts about it are looked at.
+//! A query with its requests: prompts are rendered and addresses hashed once, however often its facts are read.
 
 use std::sync::OnceLock;
 
 use crate::domain::{ByMode, Query};
 use crate::policy::{Policy, PolicyError, RolloutTask};
 
-/// A query on its way through a run.
+/// A query during a run.
 pub struct Posed {
     /// The query.
     pub query: Query,
-    /// What it asks for, once that was rendered.
+    /// Its requests, once rendered.
     tasks: OnceLock<ByMode<Vec<RolloutTask>>>,
 }
 
 impl Posed {
-    /// Poses a query; renders nothing yet.
+    /// Wraps a query; renders nothing yet.
     #[must_use]
     pub fn new(query: Query) -> Self {
         Self { query, tasks: OnceLock::new() }
     }
 
-    /// Returns the responses that the query asks for, as the policy asks for them now. Only the first call renders, unless a
-    /// server refused a key since.
+    /// Returns the requests of the query for the policy's present settings. Only the first call renders, unless a
+    /// server refused a request key since.
     ///
     /// # Errors
-    /// [`PolicyError`] if the chat template refuses the query.
+    /// [`PolicyError`] if the chat template rejects the query.
     pub fn tasks(&self, policy: &Policy) -> Result<ByMode<Vec<RolloutTask>>, PolicyError> {
         let tasks = match self.tasks.get() {
             Some(tasks) => tasks,

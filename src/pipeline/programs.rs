@@ -1,4 +1,4 @@
-//! The programs of a run: the sandbox that responses run in, and the conditions that their verdicts hold under.
+//! The programs of a run: their sandbox, and the conditions of their verdicts.
 
 use tokio::sync::RwLock;
 
@@ -20,7 +20,7 @@ pub fn sandbox_options(settings: &VerifySettings) -> SandboxOptions {
     }
 }
 
-/// Opens the sandbox and starts its threads; says on the log what is missing, if anything is.
+/// Opens the sandbox and starts its threads. Logs its missing layers, if any.
 #[must_use]
 pub fn open_pool(settings: &VerifySettings) -> CodePool {
     let sandbox = Sandbox::open(&sandbox_options(settings));
@@ -37,17 +37,17 @@ pub fn open_pool(settings: &VerifySettings) -> CodePool {
     CodePool::start(CodeVerifier::new(sandbox), settings.workers as usize)
 }
 
-/// Everything besides query and response that decides a verdict.
+/// Everything beside query and response that decides a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conditions {
-    /// Which arithmetic an answer may leave to be done.
+    /// Which arithmetic the verifier evaluates in an answer.
     pub evaluated: EvaluatedRule,
-    /// The limits of programs, and what their sandbox lacks.
+    /// The limits of programs, and the missing layers of their sandbox.
     pub programs: serde_json::Value,
 }
 
-/// Returns the conditions of programs. A verdict that was made without a sandbox does not stand in the way of one that is
-/// made with it.
+/// Returns the conditions of programs. They include missing layers, so that a verdict made without a sandbox does not
+/// replace one made with it.
 fn conditions(settings: &VerifySettings, lack: Option<&str>) -> Conditions {
     let programs = serde_json::json!({
         "time_limit_s": settings.time_limit_s,
@@ -58,16 +58,16 @@ fn conditions(settings: &VerifySettings, lack: Option<&str>) -> Conditions {
     Conditions { evaluated: settings.evaluated, programs }
 }
 
-/// What runs programs in a run; nothing, if its input has none.
+/// Runs the programs of a run. Empty if its input has no query of kind `code`.
 pub struct Programs {
     pool: Option<CodePool>,
     conditions: Conditions,
     lack: Option<String>,
-    /// Held for reading by every program, for writing by one that is run alone.
+    /// Locked for reading by every program, for writing by a program that runs alone.
     alone: RwLock<()>,
 }
 
-/// How often a program that ends its sandbox is run alone before it is at fault itself.
+/// How often a program that ends its sandbox is run alone before the program counts as the cause.
 const ALONE_RUNS: u32 = 2;
 
 impl Programs {
@@ -77,7 +77,7 @@ impl Programs {
         Self::with_pool(settings, open_pool(settings))
     }
 
-    /// Takes a sandbox that is open already.
+    /// Takes an open sandbox.
     #[must_use]
     pub fn with_pool(settings: &VerifySettings, pool: CodePool) -> Self {
         let lack = match pool.verifier().sandbox() {
@@ -91,38 +91,38 @@ impl Programs {
         Self { pool: Some(pool), conditions, lack, alone: RwLock::default() }
     }
 
-    /// Stands for the programs of an earlier start, whose sandbox lacked this: their verdicts can be found, and none can be
-    /// made.
+    /// Returns the programs of an earlier start with its missing layers: their verdicts can be looked up, and none can
+    /// be made.
     #[must_use]
     pub fn of_earlier(settings: &VerifySettings, lack: Option<String>) -> Self {
         let conditions = conditions(settings, lack.as_deref());
         Self { pool: None, conditions, lack, alone: RwLock::default() }
     }
 
-    /// Stands for the programs of a run that has none.
+    /// Returns the programs of a run that has none.
     #[must_use]
     pub fn none(settings: &VerifySettings) -> Self {
         let conditions = Conditions { evaluated: settings.evaluated, programs: serde_json::Value::Null };
         Self { pool: None, conditions, lack: None, alone: RwLock::default() }
     }
 
-    /// Returns everything besides query and response that decides a verdict.
+    /// Returns everything beside query and response that decides a verdict.
     #[must_use]
     pub const fn conditions(&self) -> &Conditions {
         &self.conditions
     }
 
-    /// Returns what the sandbox lacks, if anything.
+    /// Returns the missing layers of the sandbox, if any.
     #[must_use]
     pub fn lack(&self) -> Option<&str> {
         self.lack.as_deref()
     }
 
-    /// Runs a program with its tests, without blocking. One that ends its sandbox is run again, alone; if it does so each
-    /// time, though a harmless program is run well between, nothing can verify it, and that is its verdict.
+    /// Runs a program with its tests, without blocking. If the program ends its sandbox, it is run again, alone. If it
+    /// does so each time, while a harmless program runs well in between, the verdict is `unverifiable`.
     ///
     /// # Errors
-    /// [`RunError::Sandbox`] if the machine fails: such a verdict is no fact.
+    /// [`RunError::Sandbox`] if the machine fails: such a verdict is not a fact.
     pub async fn verify(&self, case: CodeCase) -> Result<Verdict, RunError> {
         let pool = self.pool.as_ref().ok_or_else(|| RunError::Internal("programs without a sandbox".to_owned()))?;
         let fault = {
@@ -132,13 +132,13 @@ impl Programs {
                 Err(fault) => fault,
             }
         };
-        tracing::warn!("{fault}; the program is run again, alone");
+        tracing::warn!("{fault}; thinkloom runs the program again, alone");
         let _alone = self.alone.write().await;
         for _ in 0..ALONE_RUNS {
             if let Ok(verdict) = pool.verify(case.clone()).await.0 {
                 return Ok(verdict);
             }
-            // What fails at a harmless program as well is the machine.
+            // If a harmless program fails too, the machine is the cause.
             pool.verify(harmless()).await.0.map_err(RunError::Sandbox)?;
         }
         Ok(Verdict::unverifiable(UnverifiableCause::SandboxFailed, None))

@@ -1,4 +1,4 @@
-//! How far a run is: counters that every stage adds to and the display reads.
+//! The progress of a run: counters that every stage increments and the display reads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +9,14 @@ use super::watchdog::{Place, Whereabouts};
 use crate::domain::{ByMode, Mode, PassCounts, Verdict};
 use crate::engine::EngineStats;
 
-/// Counters of one run. Cheap to add to from anywhere.
+/// Counters of one run. Incrementing is cheap on any thread.
 #[derive(Debug)]
 pub struct Progress {
     started: Instant,
     total: u64,
     /// Rows that were settled before this start.
     settled_before: AtomicU64,
-    /// Rows that are known to be settled by what earlier starts stored, come to or not.
+    /// Rows that the facts of earlier starts settle, whether or not this start has reached them.
     resumed_at: AtomicU64,
     notice: Mutex<Option<String>>,
     settled: AtomicU64,
@@ -62,11 +62,11 @@ pub struct Snapshot {
     pub tokens_per_second: f64,
     /// Seconds since this start.
     pub elapsed_s: f64,
-    /// Seconds to the end at the present pace, once there is one.
+    /// Seconds to the end at the present rate, once there is one.
     pub remaining_s: Option<f64>,
     /// Rows settled per second since this start.
     pub queries_per_second: f64,
-    /// What holds the run up, if something does.
+    /// The cause of a delay, if any.
     pub notice: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl Progress {
         }
     }
 
-    /// Counts what earlier starts have published.
+    /// Adds the rows that earlier starts published.
     pub fn resume(&self, rows: u64, samples: u64, think_on: u64) {
         for (counter, count) in
             [(&self.settled_before, rows), (&self.settled, rows), (&self.samples, samples), (&self.think_on, think_on)]
@@ -100,29 +100,29 @@ impl Progress {
         }
     }
 
-    /// Returns who waits for what.
+    /// Returns the waits of tasks.
     pub(super) fn whereabouts(&self) -> &Whereabouts {
         &self.whereabouts
     }
 
-    /// Awaits `future`, and says meanwhile that it waits at a place.
+    /// Awaits `future`, counted as a wait at a place.
     pub(super) async fn at<T>(&self, place: Place, future: impl Future<Output = T>) -> T {
         self.whereabouts.at(place, future).await
     }
 
-    /// Tells that a response is stored.
+    /// Counts a stored response.
     pub(super) fn sampled(&self) {
         self.whereabouts.arrived();
     }
 
-    /// Says how many rows are settled by what earlier starts stored: they are no work of this one.
+    /// Sets how many rows the facts of earlier starts settle. They are not work of this start.
     pub fn resume_at(&self, rows: u64) {
         self.resumed_at.store(rows, Ordering::Relaxed);
     }
 
-    /// Says what holds the run up, in place of rates; nothing once it goes on.
+    /// Sets the cause of a delay, which the display shows in place of rates; `None` once the run continues.
     pub fn set_notice(&self, notice: Option<String>) {
-        // Whoever poisoned it left a whole text or none.
+        // The lock guards one text, which is whole after a panic.
         *self.notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = notice;
     }
 
@@ -150,13 +150,13 @@ impl Progress {
         self.judge_calls_ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how many judge calls have begun and not ended.
+    /// Returns the number of judge calls in flight.
     pub(super) fn judge_calls_in_flight(&self) -> u64 {
         self.judge_calls.load(Ordering::Relaxed).saturating_sub(self.judge_calls_ended.load(Ordering::Relaxed))
     }
 
     pub(super) fn judge_charged(&self, usd: Option<f64>) {
-        // The lock guards two plain numbers; whoever poisoned it left them valid.
+        // The lock guards two plain numbers, which are valid after a panic.
         let mut spend = self.spend.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match usd {
             Some(usd) => spend.usd += usd,
@@ -164,7 +164,7 @@ impl Progress {
         }
     }
 
-    /// Returns the counters as they stand.
+    /// Returns the present counters.
     #[must_use]
     pub fn snapshot(&self, engine: &EngineStats) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,18 +1,18 @@
-//! Carrying one batch from its requests to their ends, from wherever an earlier start left it.
+//! Takes one batch from its requests to its results, from any step that an earlier start reached.
 //!
-//! Each step is a fact before the next one begins: the batch with its attempts, the id of its file, the id of the batch,
-//! the ends of its attempts, the end. Where the process may have died between a step and its fact, the provider is asked:
-//! a file is found by its name, a batch by its metadata or file. So nothing is uploaded or created twice:
+//! Each step is stored before the next one begins: the batch with its attempts, the id of its file, the id of the
+//! batch, the ends of its attempts, the end. If the process may have ended between a step and its fact, the provider is
+//! queried: a file is found by its name, a batch by its metadata or file. So nothing is uploaded or created twice:
 //!
-//! | stored | found at the provider | goes on with |
+//! | stored | found at the provider | next step |
 //! |---|---|---|
-//! | attempts | no file | nothing: the attempts end as never sent, and count for nothing |
-//! | attempts | a file of this name | creating the batch |
-//! | file id | no batch | creating the batch |
-//! | file id | a batch of this name or file | waiting for it |
-//! | batch id | | waiting for it |
+//! | attempts | no file | none: the attempts end as never sent, and do not count |
+//! | attempts | a file of this name | create the batch |
+//! | file id | no batch | create the batch |
+//! | file id | a batch of this name or file | wait for it |
+//! | batch id | | wait for it |
 //!
-//! How the results of a batch that is over are read stands in `results`.
+//! `results` reads the results of an ended batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,25 +35,24 @@ use crate::judge::{AskError, Judge, reply};
 use crate::ledger::{BatchRecord, BatchStep, CallSize, Fact, Ledger, LedgerError};
 use crate::sys::clock::unix_ms;
 
-/// Ends that are committed together.
+/// Largest number of ends that are committed together.
 pub(super) const COMMIT_MAX: usize = 64;
-/// How often a request to the batch API is tried.
+/// Tries per request to the batch API.
 pub(super) const TRIES_MAX: u32 = 8;
-/// How often it is tried to hear of a batch that is under way: about ten minutes.
+/// Tries of a request for the state of a batch in progress: about ten minutes.
 const LOOKS_MAX: u32 = 40;
-/// How often a batch is looked for that the provider does not know, and the longest time between two such looks, in times
-/// that a batch is looked at.
+/// Looks at a batch that the provider does not know, and the longest time between two of them, in poll intervals.
 const UNKNOWN_LOOKS_MAX: u32 = 8;
 const LOOKS_APART_MAX: u32 = 4;
-/// Attempts after which a request whose keys are still refused is given up.
+/// Attempts after which a request is given up whose keys are still refused.
 const HEEDED_ATTEMPTS_MAX: u32 = 8;
-/// How long results that cannot be found are looked for, from the beginning of their batch: three days, three times what
-/// a batch may take.
+/// How long missing results are looked for, from the beginning of their batch: three days, three times the longest
+/// duration of a batch.
 const RESULTS_KEPT_MS: i64 = 3 * 24 * 3600 * 1000;
-/// How long a request that the last process sent before it died may take to show at the provider.
+/// How long a request of a process that ended may take to appear at the provider.
 const LATE_ARRIVAL: Duration = Duration::from_secs(2);
 
-/// What carries batches.
+/// Takes batches through their steps.
 pub(super) struct Carrier {
     pub(super) api: BatchClient,
     pub(super) judge: Option<Arc<dyn Judge>>,
@@ -61,12 +60,12 @@ pub(super) struct Carrier {
     pub(super) settings: BatchSettings,
     pub(super) prices: PriceSettings,
     pub(super) progress: Arc<Progress>,
-    /// The longest wait that the provider may ask for; `None`: any.
+    /// The longest wait that the provider may request; `None`: any.
     pub(super) patience: Option<Duration>,
 }
 
 impl Carrier {
-    /// Carries requests to their ends as a new batch, and tells those who wait.
+    /// Sends requests as a new batch, and wakes the callers when their results are stored.
     pub(super) async fn begin(&self, wanted: Vec<Wanted>) {
         let mut lines = Vec::new();
         let (mut facts, mut items, mut waiters) = (Vec::new(), Items::new(), Vec::new());
@@ -106,7 +105,7 @@ impl Carrier {
             let is_again = AtomicBool::new(false);
             let upload = || {
                 async {
-                    // The answer to an earlier try may have been lost.
+                    // The reply to an earlier try may have been lost.
                     let is_again = is_again.swap(true, Ordering::Relaxed);
                     let found = if is_again { self.api.find_file(&name, record.begun_unix_ms).await? } else { None };
                     match found {
@@ -123,7 +122,7 @@ impl Carrier {
         };
         let mut error = end.await.err();
         for done in waiters {
-            // Whoever is gone needs no answer; the first who is there gets the error, the run ends by it.
+            // A dropped caller needs no answer. The first live one gets the error, which ends the run.
             let result = match error.take() {
                 Some(error) => Err(error),
                 None if items.is_empty() => Ok(()),
@@ -133,14 +132,14 @@ impl Carrier {
         }
     }
 
-    /// Carries a batch on that an earlier start left under way.
+    /// Continues a batch that an earlier start left in progress.
     ///
     /// # Errors
-    /// [`AskError`] if that is not possible at present.
+    /// [`AskError`] if that is not possible now.
     pub(super) async fn resume(&self, record: BatchRecord, items: Vec<Item>) -> Result<(), AskError> {
         let mut items: Items =
             items.into_iter().map(|item| (custom_id(&item.request_key, item.attempt), item)).collect();
-        tracing::info!("carrying on batch {} ({} requests)", record.batch_key, record.requests);
+        tracing::info!("resuming batch {} ({} requests)", record.batch_key, record.requests);
         if let Some(id) = &record.provider_id {
             return match self.look_again(&record, id).await? {
                 Some(state) => self.collect(&record, state, &mut items).await,
@@ -169,7 +168,7 @@ impl Carrier {
         self.collect(&record, state, &mut items).await
     }
 
-    /// Creates the batch of an uploaded file, or finds it; `may_exist` says that an earlier start may have created it.
+    /// Creates the batch of an uploaded file, or finds it; `may_exist`: an earlier start may have created it.
     async fn create(&self, record: &BatchRecord, file_id: &str, may_exist: bool) -> Result<BatchState, AskError> {
         let key = &record.batch_key;
         if may_exist {
@@ -198,12 +197,12 @@ impl Carrier {
         };
         let state = self.insist(TRIES_MAX, key, create).await?;
         self.step(key, BatchStep::Created, &state.id).await?;
-        tracing::info!("batch {key} is under way as {}", state.id);
+        tracing::info!("batch {key} is in progress as {}", state.id);
         Ok(state)
     }
 
-    /// Looks at a batch that was under way; `None` if the provider does not know it any more. That it does not know it once
-    /// says little: only what is not found for days is gone, and asked for again.
+    /// Queries a batch that was in progress; `None` if the provider has lost it. One negative answer proves little:
+    /// only a batch that is not found for days counts as lost, and its requests are sent again.
     async fn look_again(&self, record: &BatchRecord, id: &str) -> Result<Option<BatchState>, AskError> {
         let every = self.poll();
         for looks in 1..=UNKNOWN_LOOKS_MAX {
@@ -214,7 +213,7 @@ impl Carrier {
                 return Ok(None);
             }
             if looks == 1 {
-                tracing::warn!("the provider does not know batch {id}; it is looked for again");
+                tracing::warn!("the provider does not know batch {id}; thinkloom looks for it again");
             }
             tokio::time::sleep(every * looks.min(LOOKS_APART_MAX)).await;
         }
@@ -222,12 +221,12 @@ impl Carrier {
         Err(AskError::ResultsMissing { batch: id.to_owned(), problem })
     }
 
-    /// Returns the time between two looks at a batch.
+    /// Returns the poll interval of a batch.
     pub(super) fn poll(&self) -> Duration {
         Duration::try_from_secs_f64(self.settings.poll_s).unwrap_or(Duration::from_secs(60))
     }
 
-    /// Looks at a batch; `None` if the provider says that it does not know it.
+    /// Queries a batch; `None` if the provider does not know it.
     pub(super) async fn look(&self, id: &str) -> Result<Option<BatchState>, AskError> {
         let look = || {
             async {
@@ -247,7 +246,7 @@ impl Carrier {
         self.end(record, items, AttemptOutcome::Unanswered, detail, "lost").await
     }
 
-    /// Waits for the end of a batch and stores what it brought.
+    /// Waits for the end of a batch and stores its results.
     async fn collect(&self, record: &BatchRecord, mut state: BatchState, items: &mut Items) -> Result<(), AskError> {
         let every = self.poll();
         while state.status == BatchStatus::UnderWay {
@@ -280,7 +279,7 @@ impl Carrier {
         }
     }
 
-    /// Commits ends, and only then reads what replies cost.
+    /// Commits ends before computing the costs of their replies.
     pub(super) async fn store(
         &self,
         ends: Vec<(String, BatchEnd)>,
@@ -290,7 +289,7 @@ impl Carrier {
         let mut facts = Vec::with_capacity(ends.len());
         let mut ended = Vec::with_capacity(ends.len());
         for (id, end) in ends {
-            // A server may repeat itself.
+            // A server may repeat a result.
             let Some(item) = items.remove(&id) else { continue };
             let end = self.heeded(&item, end).await;
             if let Some(failure) = is_fatal(&end) {
@@ -323,20 +322,20 @@ impl Carrier {
         Ok(())
     }
 
-    /// Returns an end as it stands once a refused key was learnt: such a request was none, and is made again without it.
+    /// Handles a refusal of a request key: the request then counts as not sent, and is repeated without the key.
     async fn heeded(&self, item: &Item, end: BatchEnd) -> BatchEnd {
         let (BatchEnd::Failed(failure), Some(judge)) = (&end, &self.judge) else { return end };
         if failure.refused.is_none() || item.attempt > HEEDED_ATTEMPTS_MAX {
             return end;
         }
         match judge.heed(failure.clone()).await {
-            // No connection was made for it, as far as attempts go: it counts for nothing.
+            // As for attempts, no connection was made: the attempt does not count.
             Ok(()) => BatchEnd::Failed(CallFailure { class: Class::Unreachable, ..failure.clone() }),
             Err(failure) => BatchEnd::Failed(failure),
         }
     }
 
-    /// Ends what is left of a batch, and the batch with it, in one transaction.
+    /// Ends the remaining requests of a batch, and the batch, in one transaction.
     async fn end(
         &self,
         record: &BatchRecord,
@@ -367,7 +366,7 @@ impl Carrier {
         self.ledger.commit(facts).await.map_err(|error: LedgerError| AskError::Journal(error.into()))
     }
 
-    /// Tries until it works, it cannot, or it failed too often.
+    /// Retries until the request succeeds, cannot succeed, or has failed too often.
     async fn insist<'a, T>(
         &self,
         tries_max: u32,
@@ -386,7 +385,7 @@ impl Carrier {
         }
     }
 
-    /// Waits after a failed try, or says that there is no use in it.
+    /// Waits after a failed try, or returns an error if another try is useless.
     pub(super) async fn patience(
         &self,
         failure: &CallFailure,
@@ -410,14 +409,14 @@ impl Carrier {
                 hint: format!("{} ({detail})", hint(None)),
             }),
             Class::Transient | Class::Unreachable => {
-                tracing::debug!(tries, %detail, "the batch API failed");
+                tracing::debug!(tries, %detail, "a request to the batch API failed");
                 let wait = retry_after.unwrap_or_else(|| Backoff::default().delay(tries, salt));
                 if self.patience.is_some_and(|patience| wait > patience) {
-                    let message = format!("the batch API wants to be asked again in {} s: {detail}", wait.as_secs());
+                    let message = format!("the batch API requests a wait of {} s: {detail}", wait.as_secs());
                     return Err(AskError::Outage { message });
                 }
                 if wait >= LONG_WAIT {
-                    tracing::info!("the batch API wants to be asked again in {} s: {detail}", wait.as_secs());
+                    tracing::info!("the batch API requests a wait of {} s: {detail}", wait.as_secs());
                 }
                 tokio::time::sleep(wait).await;
                 Ok(())
@@ -426,7 +425,7 @@ impl Carrier {
     }
 }
 
-/// Returns whether so much time has passed since a batch was begun that what cannot be found of it is gone.
+/// Returns whether a batch is so old that its missing parts count as lost.
 pub(super) fn is_gone(record: &BatchRecord) -> bool {
     unix_ms().saturating_sub(record.begun_unix_ms) > RESULTS_KEPT_MS
 }
@@ -443,7 +442,7 @@ fn end_fact(item: &Item, end: &BatchEnd) -> Fact {
     let outcome = match failure.class {
         Class::FatalRun => AttemptOutcome::Refused,
         Class::FatalRequest => AttemptOutcome::Rejected,
-        // Only a key that is left out from now on comes here without a connection.
+        // Only a request whose key is left out from now on reaches this arm without a connection.
         Class::Unreachable => AttemptOutcome::Refused,
         Class::Transient | Class::Length => AttemptOutcome::HttpError,
     };
@@ -455,7 +454,7 @@ fn failure_fact(item: &Item, outcome: AttemptOutcome, status: Option<u16>, detai
     Fact::JudgeFailure { request_key, attempt, outcome, status, detail: detail.to_owned() }
 }
 
-/// Returns the name of a batch: a hash over its custom ids. An attempt is in one batch only, so that no two are alike.
+/// Returns the name of a batch: a hash over its custom ids. An attempt is in one batch only, so that all names differ.
 fn batch_key<'a>(custom_ids: impl Iterator<Item = &'a String>) -> String {
     let mut sorted: Vec<&String> = custom_ids.collect();
     sorted.sort_unstable();

@@ -1,11 +1,11 @@
-//! Judge calls through the provider's batch API: gathering requests into batches, and finding batches again.
+//! Judge calls through the provider's batch API: collects requests into batches, and finds batches again.
 //!
-//! One task owns the requests that wait and the batches that are under way; askers send it requests and wait until their
-//! end is in the ledger. What a conversation does with it is decided as ever, over stored attempts. A batch is cut when it
-//! is full, when it has waited for `fill_s`, or as soon as nothing more can come before a reply does.
+//! One task owns the waiting requests and the batches in progress. Callers send it requests and wait until their
+//! results are in the ledger. The conversation is decided from stored attempts, as for single calls. A batch is closed
+//! when it is full, when it has waited for `fill_s`, or as soon as no request can arrive before a reply does.
 //!
-//! Batches that an earlier start left under way are carried on first, whatever the transport is now: nobody asks for a
-//! request that one of them holds until it has landed. What a stop leaves under way stays with the provider.
+//! Batches that an earlier start left in progress are resumed first, whatever the transport is now: no request in one
+//! of them is sent again until that batch has ended. After a stop, batches in progress stay with the provider.
 
 mod carry;
 mod request;
@@ -34,36 +34,36 @@ use crate::ledger::{BatchItem, BatchRecord, CallSize, Ledger};
 use carry::Carrier;
 use request::{Item, Wanted};
 
-/// How long nothing must have come before a batch is cut because nothing more can.
+/// How long no request may arrive before a batch is closed because no more can arrive.
 const QUIET: Duration = Duration::from_millis(500);
-/// Time between two looks at whether a batch is due.
+/// Time between two checks whether a batch is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Requests that may be on their way to the task.
 const MAILBOX_MAX: usize = 256;
 
-/// What batches are carried with.
+/// The inputs of the batch task.
 pub struct BatchOptions {
     /// The provider.
     pub api: BatchClient,
-    /// The judge behind it.
+    /// The judge behind the provider.
     pub judge: Option<Arc<dyn Judge>>,
-    /// Where facts are kept.
+    /// Stores the facts.
     pub ledger: Ledger,
-    /// How batches are cut and looked at.
+    /// When batches are closed and polled.
     pub settings: BatchSettings,
-    /// What replies cost.
+    /// The prices of replies.
     pub prices: PriceSettings,
-    /// What the display shows.
+    /// The counters of the display.
     pub progress: Arc<Progress>,
-    /// What calls may cost.
+    /// The budget of calls.
     pub budget: Option<Arc<Budget>>,
-    /// The longest wait that the provider may ask for; `None`: any.
+    /// The longest wait that the provider may request; `None`: any.
     pub patience: Option<Duration>,
-    /// Ends everything, and leaves what is under way with the provider.
+    /// Stops the task; batches in progress stay with the provider.
     pub stop: CancellationToken,
-    /// Queries that may be with the judge at once.
+    /// Largest number of queries with the judge at once.
     pub capacity: usize,
-    /// Batches of earlier starts at this provider, with what they hold.
+    /// Batches of earlier starts at this provider, with their items.
     pub left: Vec<(BatchRecord, Vec<BatchItem>)>,
 }
 
@@ -76,16 +76,16 @@ pub struct Batches {
     stop: CancellationToken,
 }
 
-/// What tells when nothing more can come.
+/// Shows when no more requests can arrive.
 #[derive(Default)]
 struct Hints {
-    /// Askers between the beginning and the end of a request.
+    /// Callers between the beginning and the end of a request.
     asking: AtomicUsize,
-    /// No query comes anew.
+    /// Whether no further query will arrive.
     is_input_over: AtomicBool,
 }
 
-/// The requests in batches that earlier starts left under way.
+/// The requests in batches that earlier starts left in progress.
 #[derive(Default)]
 struct Left {
     state: Mutex<LeftState>,
@@ -94,16 +94,16 @@ struct Left {
 
 #[derive(Default)]
 struct LeftState {
-    /// By request key: attempts that have not landed.
+    /// Attempts that have not ended, by request key.
     keys: HashMap<String, usize>,
-    /// Whether a batch of them cannot be carried on.
+    /// Whether a batch of them cannot be resumed.
     has_failed: bool,
     failure: Option<AskError>,
 }
 
 impl Left {
     fn state(&self) -> MutexGuard<'_, LeftState> {
-        // Counts and a flag; whoever poisoned the lock left them valid.
+        // The state is counts and a flag, which are valid after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +131,7 @@ impl Left {
 }
 
 impl Batches {
-    /// Starts the task on the present run-time.
+    /// Starts the task on the current runtime.
     #[must_use]
     pub fn start(options: BatchOptions) -> Self {
         let (mailbox, wanted) = mpsc::channel(MAILBOX_MAX);
@@ -147,19 +147,19 @@ impl Batches {
         Self { mailbox, left, hints, stop }
     }
 
-    /// Says that no query comes anew: what waits need not wait for more of them.
+    /// Marks the end of the input: waiting requests no longer wait for more queries.
     pub fn input_is_over(&self) {
         self.hints.is_input_over.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until no batch of an earlier start holds a request. Cancel-safe.
+    /// Waits until no batch of an earlier start contains a request. Cancel-safe.
     ///
     /// # Errors
-    /// [`AskError::Cancelled`] if the run is to stop; what keeps such a batch from being carried on.
+    /// [`AskError::Cancelled`] if the run must stop; the error that keeps such a batch from being resumed.
     pub async fn landed(&self, key: &str) -> Result<(), AskError> {
         loop {
             let mut changed = std::pin::pin!(self.left.changed.notified());
-            // Before the look, so that no change between look and wait is missed.
+            // Before the check, so that no change between check and wait is missed.
             changed.as_mut().enable();
             {
                 let mut state = self.left.state();
@@ -178,7 +178,8 @@ impl Batches {
         }
     }
 
-    /// Asks through batches until a conversation is settled. Cancel-safe: what is under way is found again.
+    /// Sends requests through batches until a conversation is settled. Cancel-safe: the next start finds requests in
+    /// progress again.
     ///
     /// # Errors
     /// [`AskError`]; all concern the whole run.
@@ -205,7 +206,7 @@ impl Batches {
         }
     }
 
-    /// Has one attempt made; returns once its end is in the ledger.
+    /// Requests one attempt. Returns once its end is in the ledger.
     async fn call(
         &self,
         request: &JudgeRequest,
@@ -226,7 +227,7 @@ impl Batches {
             landed.await.map_err(|_| AskError::Cancelled)?
         };
         tokio::select! {
-            // What ended is heard first: it may be why the run stops.
+            // Ends are polled first: one may be the reason for the stop.
             biased;
             end = call => end,
             () = options.cancel.cancelled() => Err(AskError::Cancelled),
@@ -234,7 +235,7 @@ impl Batches {
     }
 }
 
-/// Counts an asker while it lives.
+/// Counts a caller until dropped.
 struct Asking<'a>(&'a Hints);
 
 impl<'a> Asking<'a> {
@@ -284,14 +285,14 @@ impl Waiting {
         self.wanted.push(wanted);
     }
 
-    /// Returns whether a batch is to be cut now. `is_all` says that nothing more comes before a reply does.
+    /// Returns whether a batch must be closed now. `is_all`: no request arrives before a reply does.
     fn is_due(&self, is_all: bool) -> bool {
         let is_full = self.wanted.len() >= self.requests_max || self.bytes >= self.bytes_max;
         let waited = |since: Instant, wait: Duration| since.elapsed() >= wait;
         !self.wanted.is_empty() && (is_full || waited(self.oldest, self.fill) || (is_all && waited(self.latest, QUIET)))
     }
 
-    /// Takes a batch within its bounds; one request is always within them.
+    /// Takes a batch within its bounds. One request is always within them.
     fn cut(&mut self) -> Vec<Wanted> {
         let mut bytes = 0;
         let bytes_max = self.bytes_max;
@@ -306,12 +307,12 @@ impl Waiting {
     }
 }
 
-/// Returns how many bytes a request takes in the file, at the most.
+/// Returns an upper bound on the bytes of a request in the file.
 fn line_bytes(wanted: &Wanted) -> usize {
     wanted.request.text(wanted.attempt.cap).len() + LINE_FRAME_BYTES_MAX
 }
 
-/// The task: owns what waits and what is under way, until the run stops or nobody can ask any more.
+/// The task: owns the waiting requests and the batches in progress until the run stops or all handles are dropped.
 async fn work(options: BatchOptions, mut mailbox: mpsc::Receiver<Wanted>, left: Arc<Left>, hints: Arc<Hints>) {
     let BatchOptions {
         api,
@@ -369,7 +370,7 @@ async fn work(options: BatchOptions, mut mailbox: mpsc::Receiver<Wanted>, left: 
     }
 }
 
-/// Returns the most that a stored call can use.
+/// Returns the largest usage of a stored call.
 pub(in crate::pipeline) const fn usage_of(size: CallSize) -> Usage {
     let CallSize { prompt_tokens_max, completion_tokens_max } = size;
     Usage { prompt_tokens: prompt_tokens_max, cache_hit_tokens: None, completion_tokens: completion_tokens_max }

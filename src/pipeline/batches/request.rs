@@ -1,4 +1,4 @@
-//! A judge request on its way through a batch: while it waits for one, and while it is in one.
+//! A judge request while it waits for a batch, and while it is in one.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Wanted {
     pub(super) done: oneshot::Sender<Result<(), AskError>>,
 }
 
-/// One attempt of a batch.
+/// One attempt in a batch.
 pub(super) struct Item {
     pub(super) request_key: String,
     pub(super) attempt: u32,

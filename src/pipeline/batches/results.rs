@@ -1,10 +1,10 @@
-//! Reading what a batch brought.
+//! Reads the results of a batch.
 //!
-//! It is paid for, so that it is asked for until it is there: a result file that is not there yet, that
-//! is torn, or that holds fewer results than the provider counts is read again, with a wait, [`RESULT_READS_MAX`] times;
-//! then the run stops, and the next start goes on with the same files. Only after three days is a file that is not there
-//! taken to be gone ([`is_gone`]), and its requests to be unanswered. Only lines about requests of the batch count as
-//! results. Failures are stored last: a line that says that a request failed may be followed by one with its reply.
+//! The results are paid for, so they are requested until they are complete: a result file that is missing, torn, or
+//! shorter than the provider's count is read again after a wait, [`RESULT_READS_MAX`] times. Then the run stops, and
+//! the next start continues with the same files. Only after three days does a missing file count as lost ([`is_gone`]),
+//! and its requests as unanswered. Only lines about requests of the batch count as results. Failures are stored last:
+//! after a line that reports a failure, another line may have the reply.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,20 +16,20 @@ use crate::judge::AskError;
 use crate::judge::batch::{BatchEnd, BatchResult, read_line};
 use crate::ledger::BatchRecord;
 
-/// How often result files that are not complete are read.
+/// Reads of result files that are incomplete.
 const RESULT_READS_MAX: u32 = 8;
-/// The longest time between two of them, in times that a batch is looked at: about seven minutes in all by default.
+/// The longest time between two reads, in poll intervals: about seven minutes in all by default.
 const READS_APART_MAX: u32 = 4;
-/// How often those of a batch are read that ended before it was done, where nothing says how many it answered.
+/// Reads of the result files of a batch that ended early, if nothing states how many requests it answered.
 const ENDED_READS_MAX: u32 = 3;
-/// Statuses of a file that is not there (yet).
+/// Statuses of a file that does not exist (yet).
 const NO_FILE: &[u16] = &[400, 404, 409, 410, 422, 425];
 
 impl Carrier {
-    /// Stores what a batch that is over brought, and reads its files again until they are complete.
+    /// Stores the results of an ended batch, and reads its files again until they are complete.
     ///
     /// # Errors
-    /// [`AskError::ResultsMissing`] if they are not, in time.
+    /// [`AskError::ResultsMissing`] if they are not complete in time.
     pub(super) async fn fetch(
         &self,
         record: &BatchRecord,
@@ -48,7 +48,7 @@ impl Carrier {
             }
             let Some(lack) = found.lack(&state, items) else { break };
             if is_gone(record) {
-                tracing::warn!("batch {}: {lack}, days after it began: what is missing is asked for again", state.id);
+                tracing::warn!("batch {}: {lack}, days after it began: the missing requests are sent again", state.id);
                 break;
             }
             let is_unchanged = state.results.is_none() && found.is_sound() && found.ids.len() == ids_before;
@@ -56,17 +56,17 @@ impl Carrier {
                 break;
             }
             if reads == RESULT_READS_MAX {
-                // A provider that keeps no counts leaves requests out of files that are there and do not change.
+                // A provider without counts leaves unanswered requests out of its files, which then do not change.
                 if is_unchanged && !found.ids.is_empty() {
                     break;
                 }
                 return Err(AskError::ResultsMissing { batch: state.id, problem: lack });
             }
             if reads == 1 {
-                tracing::warn!("batch {}: {lack}; its results are asked for again", state.id);
+                tracing::warn!("batch {}: {lack}; its results are read again", state.id);
             }
             tokio::time::sleep(every * reads.min(READS_APART_MAX)).await;
-            // Files may be named later than the end.
+            // A provider may name the files after the end.
             match self.look(&state.id).await? {
                 Some(later) if later.status == BatchStatus::UnderWay => {}
                 Some(later) => state = later,
@@ -81,7 +81,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// Stores the results of one file; a broken connection begins again, with what is not stored yet.
+    /// Stores the results of one file. After a broken connection, reads it again and stores the remaining results.
     async fn store_results(
         &self,
         file_id: &str,
@@ -133,21 +133,21 @@ impl Carrier {
     }
 }
 
-/// What was found in the result files of a batch.
+/// The contents of a batch's result files.
 struct Found {
-    /// The requests that the batch was read for.
+    /// The requests whose results are wanted.
     own: HashSet<String>,
-    /// Requests that had a result before.
+    /// Requests whose results were stored before.
     before: u64,
-    /// The requests that have a result.
+    /// The requests with a result.
     ids: HashSet<String>,
-    /// Those whose only result so far is that they failed.
+    /// Requests whose only result so far is a failure.
     failures: BTreeMap<String, BatchEnd>,
-    /// Whether a line was none: it is cut, or no result at all.
+    /// Whether a line was cut, or was not a result.
     is_torn: bool,
-    /// Lines about requests that the batch does not hold.
+    /// Lines about requests that are not in the batch.
     others: u64,
-    /// Why a file could not be read, if one could not.
+    /// The error of a file that could not be read.
     missing: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl Found {
         let result = read_line(line);
         match &result {
             Some(result) if self.own.contains(&result.custom_id) => drop(self.ids.insert(result.custom_id.clone())),
-            // What an earlier start stored stands in the files as well.
+            // The files also contain results that an earlier start stored.
             Some(_) => self.others += 1,
             None => self.is_torn = true,
         }
@@ -180,7 +180,7 @@ impl Found {
         !self.is_torn && self.missing.is_none()
     }
 
-    /// Returns what is missing of the results, if something is.
+    /// Returns a description of the missing results, if any.
     fn lack(&self, state: &BatchState, items: &Items) -> Option<String> {
         let missing = items.keys().filter(|id| !self.failures.contains_key(*id)).count();
         if missing == 0 {
@@ -188,19 +188,21 @@ impl Found {
         }
         let count = self.before.saturating_add(self.ids.len() as u64);
         match (&self.missing, state.results) {
-            (Some(problem), _) => Some(format!("a result file is not there ({problem})")),
+            (Some(problem), _) => Some(format!("a result file is missing ({problem})")),
             (None, Some(results)) if count < results => {
-                Some(format!("its result files hold {count} of {results} results"))
+                Some(format!("its result files have {count} of {results} results"))
             }
             (None, Some(_)) => None,
             (None, None) if self.is_torn => Some("a result file is cut".to_owned()),
             (None, None) => {
                 let others =
-                    if self.others > self.before { ", and lines of requests that are none of its" } else { "" };
-                // Who answered all names the files of all answers.
+                    if self.others > self.before { ", and lines of requests that are not in the batch" } else { "" };
+                // A provider that answered every request names the files of all results.
                 Some(match state.status {
-                    BatchStatus::Completed => format!("its result files hold nothing of {missing} requests{others}"),
-                    _ => format!("nothing says whether {missing} requests were answered before it ended{others}"),
+                    BatchStatus::Completed => format!("its result files have no line for {missing} requests{others}"),
+                    _ => format!(
+                        "the provider does not state whether it answered {missing} requests before the batch ended{others}"
+                    ),
                 })
             }
         }
