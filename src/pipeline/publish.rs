@@ -1,8 +1,8 @@
-//! Publishing: a shard is encoded from facts, written durably, and only then recorded (I3).
+//! Publishes a shard: encodes it from facts, writes it durably, and only then records it (I3).
 //!
-//! A crash between the file and its row repeats the same bytes under the same name. A published file that is missing
-//! is written again, and so is one that another configuration published in its place; one that was changed is moved
-//! aside first, never overwritten.
+//! After a crash between the file and its row, the next start writes the same bytes under the same name. A missing
+//! published file is written again, and so is one that another configuration published in its place. A file that was
+//! changed by hand is moved aside first, never overwritten.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,11 +33,8 @@ use crate::shards::{
 };
 use crate::sys::memory;
 
-/// Returns the indices of the shards whose three files are published and intact. Files that are not are dealt with as
-/// the module says, and their shard counts as unpublished. Blocks.
-///
-/// # Errors
-/// [`RunError`] if the ledger or a file cannot be read.
+/// Returns the indices of the shards whose three files are published and intact. Handles other files as the module doc
+/// describes, and counts their shard as unpublished. Blocks.
 pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
     let mut intact: BTreeMap<u64, usize> = BTreeMap::new();
     let superseded = reader.superseded_shards(&context.run.record.fingerprint)?;
@@ -47,13 +44,15 @@ pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunErro
     for record in reader.shards(&context.run.record.fingerprint)? {
         match context.stores.publisher.verify(&record.file_name, &record.sha256)? {
             FileState::Intact => *intact.entry(record.index).or_default() += 1,
-            FileState::Missing => tracing::warn!("{} is missing and will be written again", record.file_name),
-            // The directory was run with other settings in between: that run's facts can give its file again.
+            FileState::Missing => tracing::warn!("{} is missing; thinkloom writes it again", record.file_name),
+            // The directory was run with other settings in between. The facts of the earlier run can give its file
+            // again.
             FileState::Different { found } if is_explained(&record.file_name, &found) => {}
             FileState::Different { found } => move_aside(&context.stores.publisher, &record.file_name, &found)?,
         }
     }
-    // What is gathered while shards are built is gathered over all of them: files that a start left are written again.
+    // The table of other settings sums over all shards while they are built, so that files of earlier starts are
+    // written again too.
     if context.sensitivity.is_some() {
         return Ok(Vec::new());
     }
@@ -62,11 +61,11 @@ pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunErro
 
 fn move_aside(publisher: &Publisher, name: &str, found: &str) -> Result<(), RunError> {
     let aside = seal::aside(name, found);
-    tracing::warn!("{name} is not what was published; it is kept as {aside} and written again");
+    tracing::warn!("{name} was changed after it was published; thinkloom keeps it as {aside} and writes {name} again");
     Ok(publisher.rename(name, &aside)?)
 }
 
-/// Moves a file aside that stands where a shard's file goes and that no run wrote.
+/// Moves a file aside that is in the place of a shard's file and that no run wrote.
 fn keep_stranger(publisher: &Publisher, reader: &Reader, name: &str) -> Result<(), RunError> {
     match publisher.hash(name)? {
         Some(found) if !reader.explains(name, &found)? => move_aside(publisher, name, &found),
@@ -74,21 +73,21 @@ fn keep_stranger(publisher: &Publisher, reader: &Reader, name: &str) -> Result<(
     }
 }
 
-/// A shard as its facts give it.
+/// The result of building a shard from its facts.
 enum Closing {
-    /// Its files: bytes and number of rows.
+    /// The shard's files: bytes and number of rows.
     Files(Vec<(Table, Bytes, u64)>),
-    /// Texts nearly repeat those of earlier queries: these are to be asked for again.
+    /// Justifications that nearly repeat those of earlier queries; the judge is called again for them.
     Pending(Vec<PendingJudgement>),
 }
 
-/// Publishes one shard whose rows are all settled but for near-copies among its justifications, which are asked for
-/// again first: each is measured against those of earlier queries that are settled for good, so that the outcome is a
-/// function of the facts and of the order of the queries.
+/// Publishes one shard whose rows are all settled, except for near-copies among its justifications, for which the judge
+/// is called again first. Each text is compared with those of earlier queries that are settled for good, so that the
+/// outcome is a function of the facts and of the order of the queries.
 ///
 /// # Errors
-/// [`RunError`] if facts are missing, the judge cannot be asked, or a file cannot be written; what was published before
-/// stands.
+/// [`RunError`] if facts are missing, the judge cannot be called, or a file cannot be written. Files published before
+/// are kept.
 pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> {
     let range = context.run.shard_range(index);
     let (start, end) = (range.start, range.end);
@@ -106,11 +105,8 @@ pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> 
     Ok(())
 }
 
-/// Makes the files of a shard durable under their names: all of it, or what is settled of it so far, which is written
-/// again later. Returns what was written.
-///
-/// # Errors
-/// [`RunError`] if a file cannot be written.
+/// Makes the files of a shard durable under their names: the whole shard, or its settled rows, which are written again
+/// later. Returns the records of the files.
 pub(super) async fn put_files(
     context: &Arc<Context>,
     index: u64,
@@ -134,8 +130,8 @@ pub(super) async fn put_files(
         };
         shard.push((record, bytes));
     }
-    // A start that ends before the files have their rows leaves files that are explained all the same, so that a later
-    // configuration can tell them from a stranger's and remove them.
+    // If a start ends before the files have their rows, the ledger still explains the files, so that a later
+    // configuration can distinguish them from foreign ones and remove them.
     context.stores.ledger.commit(shard.iter().map(|(record, _)| Fact::ShardBegun(record.clone())).collect()).await?;
     for (record, bytes) in &shard {
         let name = record.file_name.clone();
@@ -146,7 +142,7 @@ pub(super) async fn put_files(
 }
 
 async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Result<(), RunError> {
-    tracing::debug!("{} justifications nearly repeat an earlier query's and are asked for again", pending.len());
+    tracing::debug!("{} justifications nearly repeat an earlier query's; calling the judge again", pending.len());
     let asks = pending.into_iter().map(|mut pending| async move {
         let asked = judging::judge(context, &mut pending).await?;
         Ok::<_, RunError>((asked == Asked::Suspect).then_some(pending))
@@ -154,7 +150,7 @@ async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Re
     let bound = limits::judging_queries_max(&context.run.settings);
     let asked: Vec<Option<PendingJudgement>> =
         futures::stream::iter(asks).buffer_unordered(bound).try_collect().await?;
-    // Other shards are closed meanwhile, so that nobody can be asked alone here: patience bounds it.
+    // Other shards are being closed meanwhile, so that this query cannot be judged alone: the patience bounds it.
     for mut suspect in asked.into_iter().flatten() {
         loop {
             if let Some(breaker) = &context.actors.judge_breaker {
@@ -168,7 +164,7 @@ async fn ask_again(context: &Arc<Context>, pending: Vec<PendingJudgement>) -> Re
     Ok(())
 }
 
-/// The files of a shard while its rows are written to them.
+/// The files of a shard while its rows are written.
 pub(super) struct ShardWriter {
     samples: TableWriter<SampleRow>,
     rollouts: TableWriter<RolloutRow>,
@@ -211,12 +207,12 @@ impl ShardWriter {
     }
 }
 
-/// Settles the rows of a shard in order and writes each as it is settled. Behind the first that is not settled for good
-/// nothing is written, nor added to what later texts are measured against.
+/// Settles the rows of a shard in order and writes each settled row. After the first row that is not settled for good,
+/// no row is written, and no text is added to the ones that later texts are compared with.
 fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Result<Closing, RunError> {
     let kind = context.actors.judge.as_ref().map_or(JudgeKind::Local, |judge| judge.kind());
     let mut neighbours = Arc::new(Neighbours::new(kind));
-    // Of the round that closes the shard alone, or queries would count twice.
+    // Of the last round only, or queries would count twice.
     let mut sensitivity = context.sensitivity.as_ref().map(|_| Sensitivity::new(&context.run.settings));
     let mut pending: Vec<PendingJudgement> = Vec::new();
     let mut writer = ShardWriter::new(&context.run, &context.actors.policy)?;
@@ -255,14 +251,11 @@ fn close_shard(context: &Context, reader: &Reader, start: u64, end: u64) -> Resu
 }
 
 /// Sums over the published files of a run. Blocks.
-///
-/// # Errors
-/// [`RunError`] if a file cannot be read.
 pub fn run_counts(dir: &Path, records: &[ShardRecord], queries: u64) -> Result<Counts, RunError> {
     count_rows(records, queries, |name| shards::read_columns(&dir.join(name), &["reason"]))
 }
 
-/// Sums over records of published files, whose reasons for exclusions `reasons` reads.
+/// Sums over records of published files; `reasons` reads the exclusion reasons of a file.
 fn count_rows(
     records: &[ShardRecord],
     queries: u64,
@@ -287,11 +280,8 @@ fn count_rows(
     })
 }
 
-/// Writes what describes a finished run: views, manifest, card; and removes shards of earlier configurations that the
-/// present one has no counterpart for.
-///
-/// # Errors
-/// [`RunError`] if a file cannot be read or written.
+/// Writes the views, the manifest and the card of a finished run, and removes shards of earlier configurations that the
+/// present one does not have.
 pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
     context
         .read(|context, reader| remove_superseded(&context.stores.publisher, reader, &context.run.record.fingerprint))
@@ -299,10 +289,7 @@ pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
     put_companions(context).await
 }
 
-/// Writes what stands beside the shards and describes them as they are: views, manifest, card, the judge's usage.
-///
-/// # Errors
-/// [`RunError`] if a file cannot be read or written.
+/// Writes the files that describe the present shards: views, manifest, card, the judge's usage.
 pub(super) async fn put_companions(context: &Arc<Context>) -> Result<Counts, RunError> {
     let (manifest, judge_models) = context.read(describe).await?;
     let spend = context.read(|context, reader| usage::spend(reader, &context.run.settings)).await?;
@@ -322,11 +309,11 @@ pub(super) async fn put_companions(context: &Arc<Context>) -> Result<Counts, Run
     Ok(manifest.counts)
 }
 
-/// Moves a file aside that somebody edited since it was written, before it is written again.
+/// Moves a file aside that was edited by hand since it was written, before it is written again.
 fn keep_edited(publisher: &Publisher, name: &str, new: &[u8]) -> Result<(), RunError> {
     let Some(found) = publisher.read(name)? else { return Ok(()) };
     let is_own = match name {
-        // Nobody writes by hand what programs read.
+        // People do not edit files that programs read.
         shards::SPEND_FILE | shards::MANIFEST_FILE => true,
         _ => seal::is_sealed(&found),
     };
@@ -334,15 +321,11 @@ fn keep_edited(publisher: &Publisher, name: &str, new: &[u8]) -> Result<(), RunE
         return Ok(());
     }
     let aside = seal::aside(name, &shards::sha256(&found));
-    tracing::warn!("{name} was edited; it is kept as {aside} and written again");
+    tracing::warn!("{name} was edited; thinkloom keeps it as {aside} and writes {name} again");
     Ok(publisher.rename(name, &aside)?)
 }
 
-/// Returns the records of the files that hold a part of a shard: those that stand in the directory, of a shard that is
-/// not published whole. Blocks.
-///
-/// # Errors
-/// [`RunError`] if the ledger or a file cannot be read.
+/// Returns the records of the files of incomplete shards that are in the directory. Blocks.
 pub fn partial_records(
     publisher: &Publisher,
     reader: &Reader,
@@ -403,7 +386,7 @@ fn describe(context: &Context, reader: &Reader) -> Result<(Manifest, Vec<String>
     Ok((manifest, judges))
 }
 
-/// Returns which keys are left out of requests, by side.
+/// Returns the request keys that are left out, by side.
 fn left_out(actors: &Actors) -> BTreeMap<String, Vec<String>> {
     let judge = actors.judge.as_ref().map(|judge| judge.left_out()).unwrap_or_default();
     let sides = [(Side::Policy, actors.policy.left_out()), (Side::Judge, judge)];
@@ -411,7 +394,7 @@ fn left_out(actors: &Actors) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Removes files that an earlier configuration published and the present one does not have: views read every shard in
-/// the directory, and must not mix runs. Only files that the ledger explains to the byte are removed.
+/// the directory, and must not mix runs. Only files that match a record of the ledger byte for byte are removed.
 fn remove_superseded(publisher: &Publisher, reader: &Reader, fingerprint: &str) -> Result<(), RunError> {
     let current = reader.shards(fingerprint)?;
     for record in reader.superseded_shards(fingerprint)? {

@@ -1,12 +1,13 @@
-//! Publishing what is settled while a run is not finished: at its stop, or when somebody asks for it.
+//! Publishes the settled rows of an unfinished run: at its stop, or on request.
 //!
-//! The files of a shard that is not complete have the name of the complete one and are written again when it is, so that
-//! no pattern over `data/` ever counts a row twice and the bytes of complete shards stay those of an uninterrupted run. What
-//! is written is named beforehand (`shard_begun`), which explains the file, and it never has a row in `shard`, so that the
-//! next run builds the shard from the facts. The manifest marks such files, and says how many input rows are outstanding.
+//! The files of an incomplete shard have the names of the complete ones and are replaced when the shard is complete, so
+//! that no pattern over `data/` ever counts a row twice and complete shards have the bytes of an uninterrupted run.
+//! Each file is recorded before it is written (`shard_begun`), which explains it, and never gets a row in `shard`, so
+//! that the next run builds the shard from the facts. The manifest marks such files, and states how many input rows are
+//! outstanding.
 //!
-//! A part holds every query that is settled at this moment, also behind one that is not: near-copies among justifications
-//! are then decided as far as they can be, see `standing`. Shards in which no query has a response yet are left out.
+//! An incomplete shard has every query that is settled now, also behind an outstanding one. Near-copies among
+//! justifications are then decided as far as possible, see `standing`. Shards without any response are left out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,22 +22,22 @@ use super::standing::{begun, for_each_standing};
 use crate::ledger::Reader;
 use crate::shards::{Counts, Table};
 
-/// What a publishing of settled rows came to.
+/// The result of publishing settled rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartialPublication {
     /// Rows of all published files, complete shards included.
     pub counts: Counts,
-    /// Shards that are published in part.
+    /// Incomplete shards that were published.
     pub parts: u64,
-    /// Shards with responses for which there was no time.
+    /// Shards with responses that there was no time to publish.
     pub left: u64,
 }
 
-/// Publishes what is settled: shards of which every row is become complete ones, of others there is a part. Does not go
-/// on to another shard once `patience` is over.
+/// Publishes settled rows: shards with all rows settled become complete ones, others incomplete ones. Begins no further
+/// shard once `patience` is over.
 ///
 /// # Errors
-/// [`RunError`] if the ledger cannot be read or a file not be written; what was published before stands.
+/// [`RunError`] if the ledger cannot be read or a file cannot be written. Files published before are kept.
 pub async fn publish_settled(context: &Arc<Context>, patience: Duration) -> Result<PartialPublication, RunError> {
     let started = Instant::now();
     let published = context.read(publish::published).await?;
@@ -62,7 +63,7 @@ pub async fn publish_settled(context: &Arc<Context>, patience: Duration) -> Resu
     Ok(publication)
 }
 
-/// What is settled of a shard.
+/// The settled rows of a shard.
 enum Part {
     /// No row.
     Nothing,

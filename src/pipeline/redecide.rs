@@ -1,11 +1,11 @@
-//! Selecting again from stored facts, into a directory of its own: nothing is sampled, and nobody is asked unless that
-//! is wanted.
+//! Selects again from stored facts, into a separate directory. Samples nothing, and calls the judge only on request.
 //!
-//! The new directory holds a copy of the ledger and goes on by itself: `status --check` accepts it, and `run` can make
-//! good later what stored facts lack. Because that is another matter than a run of the same settings, its identity
-//! says that only stored facts were read.
+//! The new directory has a copy of the ledger and is independent: `status --check` accepts it, and `run` can later
+//! supply the missing facts. Because the result may differ from a run with the same settings, its identity states that
+//! only stored facts were read.
 //!
-//! Until it is finished the directory says what was begun in it, so that the same command goes on wherever it ended.
+//! Until the selection is finished, a file in the directory states its settings, so that the same command resumes it at
+//! any point.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,16 @@ use crate::shards::{Counts, Table, read_columns, remove_staged};
 use crate::sys::files::{DirError, LOCK_PATIENCE, lock_dir_patiently};
 use crate::sys::staged;
 
-/// What is to be decided again, and how.
+/// The run to decide again, with its new settings.
 #[derive(Debug, Clone)]
 pub struct RedecideOptions {
-    /// The output directory of a run; a run may be going on in it. It is not changed.
+    /// The output directory of a run, which may still be running. It is not changed.
     pub dir: PathBuf,
-    /// Where the new selection goes; nothing may be there yet.
+    /// The directory of the new selection. It must be empty or new.
     pub out_dir: PathBuf,
     /// Settings in place of the last run's, as `key=value`.
     pub overrides: Vec<String>,
-    /// Whether the judge is asked for justifications that are not stored.
+    /// Whether the judge is called for justifications that are not stored.
     pub judging: Judging,
 }
 
@@ -46,17 +46,17 @@ pub struct RedecideOptions {
 pub struct Redecision {
     /// Rows of the new selection.
     pub counts: Counts,
-    /// What differs from the old one.
+    /// The differences from the old selection.
     pub diff: Diff,
-    /// What other margins and fewer responses would give.
+    /// The selection under other tie margins and fewer responses.
     pub sensitivity: Vec<SensitivityRow>,
-    /// Queries that the table rests on.
+    /// Queries in that table.
     pub sensitivity_queries: u64,
-    /// Queries that it leaves out, because responses are not stored.
+    /// Queries left out of it, because responses are not stored.
     pub sensitivity_incomplete: u64,
 }
 
-/// What differs between two selections of the same queries.
+/// The differences between two selections of the same queries.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Diff {
     /// Samples in both with the same mode and response.
@@ -67,11 +67,11 @@ pub struct Diff {
     pub other_difficulty: u64,
     /// Queries whose mode changed.
     pub changed_mode: Vec<ModeChange>,
-    /// Queries that have a sample now and had none.
+    /// Queries that have a sample only in the new selection.
     pub joined: Vec<String>,
-    /// Queries that had a sample and have none now, each with its reason.
+    /// Queries that have a sample only in the old selection, each with the reason of its exclusion.
     pub left: BTreeMap<String, String>,
-    /// Queries that were not settled in the old directory.
+    /// Queries that are not settled in the old directory.
     pub unsettled_before: u64,
     /// Samples that still need a justification.
     pub justifications_outstanding: u64,
@@ -88,10 +88,7 @@ pub struct ModeChange {
     pub after: String,
 }
 
-/// Decides the last run of a directory again.
-///
-/// # Errors
-/// [`RunError`]; the old directory is as it was.
+/// Decides the last run of a directory again. Does not change the old directory.
 pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Result<Redecision, RunError> {
     let RedecideOptions { dir, out_dir, overrides, judging } = options;
     let (old_dir, new_dir) = (dir.clone(), out_dir.clone());
@@ -102,38 +99,38 @@ pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Resu
             problem,
             hint: hint.to_owned(),
         };
-        let last = reader.latest_run()?.ok_or_else(|| {
-            fault(&dir, "it holds a ledger, but no run was started".to_owned(), "start with `thinkloom run`")
-        })?;
+        let last = reader
+            .latest_run()?
+            .ok_or_else(|| fault(&dir, "its ledger has no started run".to_owned(), "start with `thinkloom run`"))?;
         let before: Settings = toml::from_str(&last.settings).map_err(|error| {
             fault(
                 &dir,
                 format!("its stored settings cannot be read: {}", error.message()),
-                "use the version that ran it",
+                "use the version of thinkloom that ran it",
             )
         })?;
         let settings = config::parse_with_overrides(&last.settings, "the settings of the last run", &overrides)?;
         if let Some(key) = needs_sampling(&before, &settings) {
-            let hint = "redecide takes other select, difficulty, verify and judge settings and a smaller \
-                        sampling.samples_per_mode; `thinkloom run --reconfigure` takes all";
-            return Err(fault(&dir, format!("{key} decides what is sampled, and nothing is sampled here"), hint));
+            let hint = "redecide accepts other select, difficulty, verify and judge settings and a smaller \
+                        sampling.samples_per_mode; `thinkloom run --reconfigure` accepts all settings";
+            return Err(fault(&dir, format!("{key} decides the responses, and redecide samples none"), hint));
         }
         let ledger_path = out_dir.join(ledger::FILE_NAME);
         let begun = Begun { fingerprint: last.fingerprint.clone(), settings: settings.clone() };
         check_place(&out_dir, &begun)?;
-        // Refuses what cannot be opened before anything is written, so that the same command can be tried again.
+        // Rejects an unusable judge before any file is written, so that the same command can be tried again.
         open_stored_judge(&settings, &restore_policy(&settings, &last, &reader)?, judging)?;
         let lock = lock_dir_patiently(&out_dir, LOCK_PATIENCE, || stop.is_cancelled())?;
-        // Another process may have begun, or finished, while this one waited for the lock.
+        // While this process waited for the lock, another one may have begun or finished.
         let goes_on = check_place(&out_dir, &begun)?;
         if goes_on {
-            tracing::info!("going on with what was begun in {}", out_dir.display());
+            tracing::info!("resuming the selection in {}", out_dir.display());
         }
         begun.write(&out_dir)?;
         for name in remove_staged(&out_dir)? {
-            tracing::info!("removed {name}, which a selection that was killed had not finished writing");
+            tracing::info!("removed {name}, the unfinished file of a killed selection");
         }
-        // What is there already may hold replies that were paid for.
+        // An existing ledger may contain paid replies.
         if !ledger_path.exists() {
             copy_ledger(&reader, &ledger_path)?;
         }
@@ -163,7 +160,7 @@ pub async fn redecide(options: RedecideOptions, stop: CancellationToken) -> Resu
     })
 }
 
-/// Returns whether this selection was begun in a directory before; refuses one that holds anything else.
+/// Returns whether this selection was begun in a directory before. Rejects a directory with other contents.
 fn check_place(out_dir: &Path, begun: &Begun) -> Result<bool, RunError> {
     let fault = |problem: &str, hint: &str| RunError::Redecide {
         dir: out_dir.display().to_string(),
@@ -173,21 +170,21 @@ fn check_place(out_dir: &Path, begun: &Begun) -> Result<bool, RunError> {
     match Begun::read(out_dir)? {
         Some(found) if found == *begun => Ok(true),
         Some(_) => Err(fault(
-            "another selection was begun in it and not finished: of another run, or with other settings",
-            "give the settings that it was begun with, remove it, or choose another directory with -o",
+            "it has an unfinished selection of another run or with other settings",
+            "repeat the command that began it, remove the directory, or choose another one with -o",
         )),
         None => {
             refuse_foreign(out_dir)?;
             if out_dir.join(ledger::FILE_NAME).exists() || out_dir.join("data").exists() {
-                let hint = "remove it, or choose another directory with -o";
-                return Err(fault("there is a dataset in it already", hint));
+                let hint = "remove the directory, or choose another one with -o";
+                return Err(fault("it has a dataset already", hint));
             }
             Ok(false)
         }
     }
 }
 
-/// Copies a ledger under another name first, so that half a copy is never taken for a ledger.
+/// Copies a ledger under another name first, so that a partial copy never has the name of a ledger.
 fn copy_ledger(reader: &Reader, path: &Path) -> Result<(), RunError> {
     let part = path.with_extension("part");
     let unwritable = |source| crate::shards::ShardError::Unreadable { path: part.clone(), source };
@@ -198,36 +195,36 @@ fn copy_ledger(reader: &Reader, path: &Path) -> Result<(), RunError> {
         }
     }
     reader.copy_to(&part)?;
-    // SQLite leaves a copy to the system; it replaces nothing, but a run builds on it.
+    // SQLite does not sync a copy. The copy replaces no file, but a run builds on it.
     let kept = std::fs::File::open(&part).and_then(|copy| copy.sync_all());
     let kept =
         kept.and_then(|()| std::fs::rename(&part, path)).and_then(|()| staged::sync_dir(staged::parent_of(path)));
     kept.map_err(|error| unwritable(error).into())
 }
 
-/// What stands in a directory in which a selection was begun, until it is finished: the same command goes on with it.
+/// The settings of an unfinished selection in its directory, for the same command to resume it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Begun {
-    /// The fingerprint of the run that is decided again.
+    /// The fingerprint of the run to decide again.
     fingerprint: String,
-    /// The settings that decide.
+    /// The settings that decide the data.
     settings: Settings,
 }
 
 impl Begun {
-    /// Its file; hidden, so that nobody takes it for a part of the dataset.
+    /// The file's name; hidden, so that no loader takes it for a part of the dataset.
     const FILE: &'static str = ".redecide";
-    /// What begins its name while it is written.
+    /// Prefix of its name while it is written.
     const STAGED_PREFIX: &'static str = ".thinkloom-redecide-";
 
     fn error(dir: &Path, source: std::io::Error) -> RunError {
         DirError::Io { path: dir.join(Self::FILE), source }.into()
     }
 
-    /// Returns what was begun in a directory, if something was and was not finished.
+    /// Returns the unfinished selection of a directory, if any.
     fn read(dir: &Path) -> Result<Option<Self>, RunError> {
         match std::fs::read(dir.join(Self::FILE)) {
-            // What cannot be read is of another version: it is another selection.
+            // An unreadable file is of another version, and so of another selection.
             Ok(bytes) => Ok(Some(
                 serde_json::from_slice(&bytes)
                     .unwrap_or_else(|_| Self { fingerprint: String::new(), settings: Settings::default() }),
@@ -249,7 +246,7 @@ impl Begun {
     }
 }
 
-/// Returns a key whose change needs responses that stored ones cannot stand for, if there is one.
+/// Returns a key whose change needs other responses than the stored ones, if any.
 fn needs_sampling(before: &Settings, after: &Settings) -> Option<String> {
     if after.sampling.samples_per_mode > before.sampling.samples_per_mode {
         return Some("sampling.samples_per_mode".to_owned());
@@ -272,7 +269,7 @@ fn needs_sampling(before: &Settings, after: &Settings) -> Option<String> {
     sections.iter().find_map(changed)
 }
 
-/// What a diff needs of a published selection: about a hundred bytes per query.
+/// The part of a published selection that a diff needs: about a hundred bytes per query.
 struct Selection {
     samples: BTreeMap<u64, Selected>,
     /// Reasons by ordinal, with the query's id.

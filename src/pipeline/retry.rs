@@ -1,8 +1,8 @@
-//! Asking again for everything that failed (`run --retry-failed`).
+//! Repeats everything that failed (`run --retry-failed`).
 //!
-//! Facts stay: what failed has failed. A round of this adds facts that say which attempts count no more, so that the queries
-//! they excluded have something left to do. Those facts are part of what decides the data: the run's identity holds the
-//! number of rounds, and its shards are published anew.
+//! Facts are not changed: a failure stays stored. A round adds facts that list the attempts which no longer count, so
+//! that the excluded queries have work left. Those facts are part of what decides the data: the run's identity has the
+//! number of rounds, and all shards are published again.
 
 use std::sync::Arc;
 
@@ -18,22 +18,19 @@ use crate::domain::{ExclusionReason, Query};
 use crate::judge::{Judged, Step};
 use crate::ledger::{Fact, IntakeRow, Reader};
 
-/// What is asked for again.
+/// The excluded queries that are tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retried {
-    /// Queries that the policy failed at, or refused.
+    /// Queries whose policy calls failed or were refused.
     pub of_policy: u64,
-    /// Queries that the judge failed at, or refused.
+    /// Queries whose judge calls failed or were refused.
     pub of_judge: u64,
 }
 
-/// Key of a response or a judge's request, and the latest attempt that counts no more.
+/// Key of a response or of a judge request, and the latest attempt that no longer counts.
 type Forgiven = (String, u32);
 
-/// Makes the attempts that excluded queries count no more. Nobody else may hold the context.
-///
-/// # Errors
-/// [`RunError`] if the ledger fails.
+/// Marks the attempts that excluded queries as no longer counting. The caller owns the only handle to the context.
 pub async fn retry_failed(context: &mut Arc<Context>) -> Result<Retried, RunError> {
     let mut retried = Retried::default();
     let round = context.read(|_, reader| Ok(reader.retry_rounds()?)).await? + 1;
@@ -53,7 +50,7 @@ pub async fn retry_failed(context: &mut Arc<Context>) -> Result<Retried, RunErro
     }
     if retried != Retried::default() {
         let context = Arc::get_mut(context)
-            .ok_or_else(|| RunError::Internal("a run that has begun is not asked again".to_owned()))?;
+            .ok_or_else(|| RunError::Internal("cannot retry failures in a run that has begun".to_owned()))?;
         context.run.identity = context.run.identity.clone().with_retries(round);
         context.run.record.fingerprint = context.run.identity.fingerprint();
         context.run.record.identity = context.run.identity.to_json();
@@ -97,7 +94,7 @@ fn failed_in(run: &Run, actors: &Actors, reader: &Reader, start: u64, end: u64) 
     Ok(page)
 }
 
-/// Returns the requests of a conversation that came to nothing, with their latest attempts; none if it came to something.
+/// Returns the failed requests of a conversation, with their latest attempts; none if the conversation succeeded.
 fn failed_requests(
     run: &Run,
     actors: &Actors,

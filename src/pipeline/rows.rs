@@ -1,4 +1,4 @@
-//! From facts to the rows that are published.
+//! Builds the published rows from facts.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::ledger::{IntakeRow, Reader};
 use crate::policy::{Policy, PolicyError};
 use crate::shards::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 
-/// An input row that is settled: its outcome and all its responses.
+/// A settled input row: its outcome and all its responses.
 #[derive(Debug, Clone)]
 pub struct SettledRow {
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Its responses.
     pub rollouts: Vec<RolloutRow>,
@@ -48,7 +48,8 @@ pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) ->
                 (Some(rollout), PolicyBackend::Openai) => reader.rollout_failures(&rollout.key)?,
                 (None, _) => reader.rollout_failures(&task.key)?,
             };
-            // It came under a larger bound on attempts; under this one it would not have been asked for.
+            // Sampled when `attempts_max` was higher; the current limit would have stopped earlier, so the response is
+            // ignored.
             if failures.len() >= run.settings.policy.attempts_max as usize {
                 rollout = None;
             }
@@ -67,7 +68,7 @@ pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) ->
 /// Returns why a query's rollouts cannot be sampled at all, if so.
 ///
 /// # Errors
-/// [`RunError::Policy`] if the KV memory is too small, which is no fault of the query.
+/// [`RunError::Policy`] if the KV memory is too small, which is not the query's fault.
 pub fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
     for cell in cells.on.first().into_iter().chain(cells.off.first()) {
         match policy.check_fit(&cell.task) {
@@ -79,7 +80,7 @@ pub fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option
     Ok(None)
 }
 
-/// Settles a query from facts alone, whatever its neighbours' justifications say.
+/// Settles a query from facts alone, without a comparison with its neighbours' justifications.
 ///
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
@@ -88,19 +89,19 @@ pub fn settle(run: &Run, actors: &Actors, reader: &Reader, posed: &Arc<Posed>) -
     conclude(run, actors, reader, posed, &cells)
 }
 
-/// What the facts say of an input row among its neighbours.
+/// The state of an input row among its neighbours.
 pub enum Settling {
-    /// It is settled.
+    /// The row is settled.
     Done(SettledRow),
-    /// Its text nearly repeats a neighbour's, and it may be asked for another one.
+    /// The justification nearly repeats a neighbour's, and the judge may be called again.
     Pending(Box<PendingJudgement>),
 }
 
-/// Settles an input row from facts alone; its justification must not nearly repeat its neighbours'. What else its
-/// responses would give is added to `sensitivity`.
+/// Settles an input row from facts alone. Its justification must not nearly repeat its neighbours'. Adds the outcome
+/// under other settings to `sensitivity`.
 ///
 /// # Errors
-/// As [`settle`], but for a justification that is missing.
+/// As [`settle`], except for a missing justification.
 pub fn settle_among(
     run: &Run,
     actors: &Actors,
@@ -129,19 +130,19 @@ pub fn settle_among(
     Ok(Settling::Done(SettledRow { outcome, rollouts: rollout_rows(&actors.policy, query, &cells) }))
 }
 
-/// Facts that a query still lacks.
+/// The facts that a query lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// Responses.
     Responses,
-    /// Verdicts on responses that are there.
+    /// Verdicts on stored responses.
     Verdicts,
-    /// A justification that passes.
+    /// An accepted justification.
     Justification,
 }
 
 impl Lack {
-    /// Returns what is missing, in words.
+    /// Returns the missing facts, in words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -152,23 +153,23 @@ impl Lack {
     }
 }
 
-/// How an input row stands by the facts of this moment.
+/// The state of an input row by the present facts.
 #[derive(Debug, Clone)]
 pub enum Standing {
-    /// It has its outcome.
+    /// The row is settled.
     Settled {
-        /// What became of it, with its responses if they are wanted.
+        /// Its outcome, with its responses if they are wanted.
         row: SettledRow,
-        /// How many responses count for it.
+        /// The number of responses that count.
         responses: u64,
     },
-    /// Work on it is left.
+    /// Work is left.
     Open {
         /// The query.
         query: Box<Query>,
-        /// What it lacks next.
+        /// The facts that it lacks next.
         lack: Lack,
-        /// The responses that have their verdict.
+        /// The responses with a verdict.
         rollouts: Vec<RolloutRow>,
     },
 }
@@ -176,16 +177,16 @@ pub enum Standing {
 /// Whether responses are wanted beside outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Responses {
-    /// They are.
+    /// With responses.
     Wanted,
-    /// They are not: it takes less time.
+    /// Without responses, which takes less time.
     LeftOut,
 }
 
-/// Says how an input row stands, whatever it lacks; its justification must not nearly repeat its neighbours'.
+/// Returns the state of an input row, whatever it lacks. Its justification must not nearly repeat its neighbours'.
 ///
 /// # Errors
-/// [`RunError`] if the ledger cannot be read or the chat template refuses the query.
+/// [`RunError`] if the ledger cannot be read or the chat template rejects the query.
 pub fn standing(
     run: &Run,
     actors: &Actors,
@@ -222,17 +223,17 @@ pub fn standing(
     Ok(Standing::Open { query: Box::new(query.clone()), lack, rollouts })
 }
 
-/// What the facts say of a query among its neighbours.
+/// The conclusion about a query among its neighbours.
 enum Concluded {
     Done(Outcome),
     Pending(Box<PendingJudgement>),
     Lacks(Lack),
 }
 
-/// Concludes from facts alone what becomes of a query, whatever its neighbours' justifications say.
+/// Returns the conclusion about a query from facts alone, without a comparison with its neighbours' justifications.
 ///
 /// # Errors
-/// [`RunError::Internal`] if facts are missing, unless stored ones are all there is to go by.
+/// [`RunError::Internal`] if facts are missing, unless the run reads stored facts only.
 pub fn conclude(
     run: &Run,
     actors: &Actors,
@@ -293,16 +294,13 @@ fn missing(query: &Query, what: &str) -> RunError {
     RunError::Internal(format!("query {} has no {what} yet", query.id))
 }
 
-/// Says how many responses are missing where none can be sampled.
+/// Returns the detail of an exclusion for missing responses in a run over stored facts.
 #[must_use]
 pub fn not_stored(missing: usize) -> String {
     format!("{missing} of the responses that a decision needs are not stored")
 }
 
-/// Goes through a query's conversation by stored attempts alone, and returns it where they do not settle it.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
+/// Replays a query's conversation from stored attempts, and returns the conversation if they do not settle it.
 pub fn judged(
     run: &Run,
     reader: &Reader,
@@ -433,7 +431,7 @@ pub fn exclusion_row(exclusion: Exclusion) -> ExclusionRow {
     }
 }
 
-/// Arrow's integers are signed; ordinals, lines and seeds never reach the sign bit.
+/// Returns a signed integer, as Arrow's are. Ordinals, lines and seeds never reach the sign bit.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

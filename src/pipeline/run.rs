@@ -1,4 +1,4 @@
-//! The run itself, from the facts it starts with to its last shard.
+//! The run itself, from its start to its last shard.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,34 +13,31 @@ use crate::domain::{ExclusionReason, Mode};
 use crate::ledger::{Fact, Reader};
 use crate::shards::{Counts, Publisher, Table};
 
-/// What a finished run holds.
+/// The result of a finished run.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// Rows by table and exclusions by reason.
     pub counts: Counts,
-    /// Exclusions that something was wrong with, as opposed to rules that worked as intended.
+    /// Exclusions because of an error, not by a rule.
     pub error_exclusions: u64,
-    /// What was wrong with those, in the words of servers and readers, by number; the most frequent ones.
+    /// The most frequent details of those exclusions, with their numbers.
     pub words: Vec<(String, u64)>,
 }
 
-/// How many different words a summary shows.
+/// Number of details in a summary.
 const WORDS_MAX: usize = 3;
 
-/// Runs or resumes to the end.
-///
-/// # Errors
-/// [`RunError`]; what was committed is kept, and the same call goes on from there.
+/// Runs or resumes to the end. After an error, the same call resumes the run; committed work is kept.
 pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
-    // Where nothing is sampled, the kernels stay those of the responses that are there.
+    // Without sampling, keep the kernel family recorded with the stored responses.
     let is_stored = context.run.facts == Facts::Stored;
     let own = if is_stored { "" } else { context.actors.policy.numerics() };
     let others = context.read(move |_, reader| Ok(reader.other_numerics(own)?)).await?;
     let numerics = if is_stored { others.last().map_or("server", String::as_str) } else { own };
     if !others.is_empty() && !is_stored {
         tracing::warn!(
-            "rollouts of this directory were sampled with {} kernels, now it is {numerics}: those that are still \
-             missing may get other texts than on the machine before",
+            "earlier rollouts of this directory were sampled with {} kernels, new ones use {numerics} kernels: the \
+             missing rollouts may get other texts than on the earlier machine",
             others.join(" and ")
         );
     }
@@ -71,9 +68,9 @@ pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
     Ok(Summary { error_exclusions, counts, words })
 }
 
-/// Returns the most frequent words that queries were excluded with by errors. Blocks.
+/// Returns the most frequent details of exclusions because of errors. Blocks.
 fn failure_words(run: &Run, publisher: &Publisher, reader: &Reader) -> Result<Vec<(String, u64)>, RunError> {
-    // By the words without their digits, so that positions and lengths do not tell alike ones apart.
+    // Digits are ignored in the comparison, so that positions and lengths do not separate equal details.
     let mut words: BTreeMap<String, (String, u64)> = BTreeMap::new();
     for record in reader.shards(&run.record.fingerprint)? {
         if record.table != Table::Exclusions.name() {
@@ -93,7 +90,7 @@ fn failure_words(run: &Run, publisher: &Publisher, reader: &Reader) -> Result<Ve
     Ok(words)
 }
 
-/// Counts what earlier starts have published.
+/// Counts the rows that earlier starts published.
 async fn resume_progress(context: &Arc<Context>, published: &[u64]) -> Result<(), RunError> {
     for &index in published {
         let modes = context.read(move |context, _| {

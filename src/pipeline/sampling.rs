@@ -1,4 +1,4 @@
-//! Sampling what a query lacks: side by side, each response durable as soon as it is there.
+//! Samples the missing responses of a query concurrently. Each response is durable as soon as it is complete.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::ledger::{Fact, Reader, RolloutFailure};
 use crate::policy::reply::READER;
 use crate::policy::{Policy, RolloutTask};
 
-/// Samples the missing rollouts of a query, until each is there or given up.
+/// Samples the missing responses of a query, until each is stored or given up.
 ///
 /// # Errors
-/// [`SampleStop`] if one ends the run, or the query is set aside; the others are finished and kept first.
+/// [`SampleStop`] if one ends the run, or the query is suspect; the other responses are finished and stored first.
 pub async fn sample_all(
     context: &Arc<Context>,
     query_id: &QueryId,
     missing: Vec<RolloutTask>,
 ) -> Result<(), SampleStop> {
     let samples: FuturesUnordered<_> = missing.into_iter().map(|missing| sample(context, query_id, missing)).collect();
-    // All are awaited even if one fails: what runs is finished and kept.
+    // All are awaited even if one fails, so that running ones are finished and stored.
     let results: Vec<Result<(), SampleStop>> = samples.collect().await;
-    // What ends the run is told before what sets the query aside.
+    // An error that ends the run takes precedence over a suspect query.
     let (ends, others): (Vec<_>, Vec<_>) =
         results.into_iter().partition(|result| matches!(result, Err(SampleStop::Run(_))));
     ends.into_iter().chain(others).collect()
@@ -52,7 +52,7 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, task: RolloutTask) -
         let (ledger, rollout_key) = (ledger.clone(), rollout_key.clone());
         let commit = async move {
             let (attempt, reply) = (failure.attempt, body.map(|body| RawReply { reader: READER, body }));
-            // What was paid for is kept, though it is no response.
+            // The reply may be paid for, so it is stored although it gave no response.
             let reply = reply.map(|reply| Fact::RolloutReply { rollout_key: rollout_key.clone(), attempt, reply });
             let facts = reply.into_iter().chain([Fact::RolloutFailure { rollout_key, failure }]);
             Ok(ledger.commit(facts.collect()).await?)
@@ -68,7 +68,7 @@ async fn sample(context: &Arc<Context>, query_id: &QueryId, task: RolloutTask) -
     Ok(context.thinking.recorded(run, stores, policy, mode).await?)
 }
 
-/// Returns whether a response from a server is stored already, and what failed at it before.
+/// Returns whether a response from a server is stored, and its failed attempts.
 async fn earlier(context: &Arc<Context>, task: &RolloutTask) -> Result<Look<()>, RunError> {
     if matches!(context.actors.policy, Policy::Candle(_)) {
         return Ok(Look::Missing(Earlier::default()));

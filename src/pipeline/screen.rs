@@ -1,8 +1,8 @@
-//! Queries that no response can ever solve: golds that cannot be read, tests that cannot fail or cannot be run.
+//! Finds queries that no response can solve: golds that cannot be parsed, tests that cannot fail or cannot be run.
 //!
-//! They are excluded when the input is taken in, before anything is sampled for them. What tests say of themselves is
-//! told without running anything; whether they are Python, if there is a sandbox, inside of it. Without one that is left
-//! to the verdicts.
+//! They are excluded during intake, before they are sampled. Golds and the form of tests are checked without running
+//! any program. Whether tests are valid Python is checked in the sandbox; without a sandbox, that is left to the
+//! verdicts.
 
 use rayon::prelude::*;
 
@@ -14,10 +14,10 @@ use crate::ingest::UnreadGolds;
 use crate::sys::threads;
 use crate::verify::{self, CodeCase, CodePool, TestsFault};
 
-/// Why a query cannot be solved: the exclusion's reason and detail.
+/// The exclusion of an unsolvable query: reason and detail.
 pub type Fault = (ExclusionReason, String);
 
-/// Returns what is wrong with a query's gold or tests, as far as it is told without running anything.
+/// Returns the fault of a query's gold or tests that is visible without running a program.
 #[must_use]
 pub fn fault(query: &Query) -> Option<Fault> {
     gold_fault(query).or_else(|| {
@@ -31,7 +31,7 @@ fn gold_fault(query: &Query) -> Option<Fault> {
     Some((ExclusionReason::InvalidValue, detail))
 }
 
-/// Returns the exclusion that faulty tests lead to.
+/// Returns the exclusion for faulty tests.
 #[must_use]
 pub fn tests_fault(fault: TestsFault) -> Fault {
     let (reason, detail) = match fault {
@@ -44,7 +44,7 @@ pub fn tests_fault(fault: TestsFault) -> Fault {
     (reason, detail.to_owned())
 }
 
-/// Looks at the tests of programs in the sandbox, which is opened for the first of them.
+/// Checks the tests of programs in the sandbox, which is opened for the first of them.
 pub struct Screen<'a> {
     settings: &'a VerifySettings,
     opened: Option<(CodePool, rayon::ThreadPool)>,
@@ -57,11 +57,11 @@ impl<'a> Screen<'a> {
         Self { settings, opened: None }
     }
 
-    /// Returns what is wrong with the tests of each query of kind `code`, and nothing for the others; as many at once as
-    /// `verify.workers` says. Blocks.
+    /// Returns the faults of the tests of each query of kind `code`, and `None` for other queries. Checks up to
+    /// `verify.workers` queries at once. Blocks.
     ///
     /// # Errors
-    /// [`RunError::Sandbox`] if the machine fails, which says nothing of the tests.
+    /// [`RunError::Sandbox`] if the machine fails, which proves nothing about the tests.
     pub fn look_at(&mut self, queries: &[&Query]) -> Result<Vec<Option<TestsFault>>, RunError> {
         if queries.iter().all(|query| query.kind != Kind::Code) {
             return Ok(vec![None; queries.len()]);
@@ -79,7 +79,7 @@ impl<'a> Screen<'a> {
         threads.install(|| queries.par_iter().map(look).collect())
     }
 
-    /// Returns what runs programs, if it was opened.
+    /// Returns the sandbox, if it was opened.
     #[must_use]
     pub fn into_pool(self) -> Option<CodePool> {
         self.opened.map(|(pool, _)| pool)
@@ -96,7 +96,7 @@ fn case(query: &Query) -> CodeCase {
     }
 }
 
-/// What is told of an input's golds and tests once it was read.
+/// The numbers of faulty golds and tests, for the log.
 #[derive(Debug, Default)]
 pub struct Findings {
     golds: u64,
@@ -106,7 +106,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Takes a query with what is wrong with it, if anything.
+    /// Counts a query with its fault, if any.
     pub fn add(&mut self, query: &Query, fault: Option<&Fault>) {
         self.golds += u64::from(!query.gold.trim().is_empty());
         self.programs += u64::from(query.kind == Kind::Code);
@@ -115,13 +115,13 @@ impl Findings {
         kept.add(query.ordinal, &query.origin, detail);
     }
 
-    /// Takes the golds that the reader itself could not read.
+    /// Adds the golds that the input reader could not parse.
     pub fn add_unread(&mut self, unread: &UnreadGolds) {
         self.golds += unread.count;
         self.unread.join(unread);
     }
 
-    /// Says on the log how many queries can never be solved, if there are some.
+    /// Logs how many queries no response can solve, if any.
     pub fn tell(&self) {
         self.sentences().iter().for_each(|sentence| tracing::warn!("{sentence}"));
     }
@@ -138,7 +138,7 @@ impl Findings {
     }
 }
 
-/// Writes a number with commas between thousands.
+/// Returns a number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

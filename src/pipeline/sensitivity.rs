@@ -1,8 +1,8 @@
-//! How a selection depends on tie margin and N, by choosing again among stored responses.
+//! Shows how a selection depends on the tie margin and on N, by selecting again among stored responses.
 //!
-//! For an n below N the stored responses of a query are cut into as many blocks of n as there are, each is decided by
-//! itself, and the results are averaged: what a run of n responses per mode is expected to give. Queries some of whose
-//! responses are not stored are left out. Memory does not grow with the number of queries.
+//! For each n below N, the stored responses of a query are cut into blocks of n, each block is decided separately, and
+//! the results are averaged: the expected selection of a run with n responses per mode. Queries with missing responses
+//! are left out. Memory does not grow with the number of queries.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::config::{SelectSettings, Settings};
 use crate::domain::{ByMode, Mode, Query};
 use crate::select::{Candidate, decide};
 
-/// Margins that are tried besides the present one.
+/// Tie margins in the table, in addition to the present one.
 const MARGINS: &[f64] = &[0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5];
 
 /// Sums over queries, by margin and n.
@@ -33,25 +33,25 @@ struct Tally {
     tokens: f64,
 }
 
-/// What one margin and n give.
+/// The selection under one margin and n.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SensitivityRow {
     /// The margin.
     pub tie_margin: f64,
     /// The responses per mode.
     pub samples_per_mode: u32,
-    /// Queries that have a correct response to choose, on average over the blocks.
+    /// Queries with a correct response, on average over the blocks.
     pub samples: f64,
     /// Share of them in Think-on; absent if there are none.
     pub think_on_share: Option<f64>,
-    /// Of the queries that the present settings decide: the share that gets the same mode.
+    /// Among queries that the present settings decide: the share with the same mode.
     pub same_mode_share: Option<f64>,
     /// Mean completion tokens of the chosen responses.
     pub mean_tokens: Option<f64>,
 }
 
 impl Sensitivity {
-    /// Begins with the settings that the selection is made under.
+    /// Starts with the settings of the selection.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let mut margins: Vec<f64> = MARGINS.iter().copied().chain([settings.select.tie_margin]).collect();
@@ -103,7 +103,7 @@ impl Sensitivity {
         }
     }
 
-    /// Adds what was gathered elsewhere under the same settings.
+    /// Adds the sums of another shard under the same settings.
     pub fn merge(&mut self, other: &Self) {
         self.queries += other.queries;
         self.incomplete += other.incomplete;
@@ -131,7 +131,7 @@ impl Sensitivity {
         self.rows.iter().map(row).collect()
     }
 
-    /// Returns how many queries the table rests on, and how many were left out because responses are not stored.
+    /// Returns the number of queries in the table, and the number left out because responses are not stored.
     #[must_use]
     pub fn coverage(&self) -> (u64, u64) {
         (self.queries, self.incomplete)

@@ -1,9 +1,9 @@
-//! The two stages of a run, sampling and judging, each query of which is a task of its own.
+//! The two stages of a run, sampling and judging. Each query in a stage is a task.
 //!
-//! A task is polled whatever the others do. What a query holds while it waits (a read of the ledger, its turn, a slot) is
-//! therefore given back in time, and a stage that is slow only fills what stands before it: rows come through a bounded
-//! channel, queries that wait for the judge stand in a bounded queue, and as many are under way as [`limits`] says. The
-//! stages' loop itself waits for nothing but their ends.
+//! A task is polled whatever the other tasks do. It therefore returns its resources in time (a read of the ledger, its
+//! turn, a slot), and a slow stage only fills the queue before it: rows arrive through a bounded channel, queries that
+//! wait for the judge are in a bounded queue, and [`limits`] bounds the tasks. The loop over the stages waits only for
+//! the ends of tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::policy::Policy;
 /// Settles all rows of the open shards and publishes each shard when its last row is settled.
 ///
 /// # Errors
-/// The first [`RunError`] of any query; what is under way is finished and committed within the deadline.
+/// The first [`RunError`] of any query. Work in progress is finished and committed within the deadline.
 pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
     let mut stages = Stages::new(context, open);
     let deadline = async {
@@ -45,7 +45,7 @@ pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), 
     let mut watchdog = Watchdog::default();
     loop {
         stages.start();
-        // In this order, so that a run is a function of what it meets.
+        // In this order, so that a run is a deterministic function of its inputs.
         tokio::select! {
             biased;
             () = &mut deadline => break,
@@ -65,8 +65,8 @@ pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), 
     stages.end().await
 }
 
-/// Waits, once the judge's account is refused, until no judge call is in flight: what is paid for is kept. Responses
-/// of this process are not waited for, for they cost nothing to sample again.
+/// Waits, after the judge refused the account, until no judge call is in flight, so that paid replies are stored. Does
+/// not wait for the local model's responses, which cost nothing to sample again.
 async fn calls_landed(context: &Context, refused: &CancellationToken) {
     refused.cancelled().await;
     if !matches!(context.actors.policy, Policy::Candle(_)) {
@@ -78,21 +78,21 @@ async fn calls_landed(context: &Context, refused: &CancellationToken) {
     }
 }
 
-/// What is under way.
+/// The work in progress.
 struct Stages {
     context: Arc<Context>,
-    /// Reads rows; dropped with the stages.
+    /// The task that reads rows; dropped with the stages.
     _feeder: JoinSet<()>,
     rows: mpsc::Receiver<Result<IntakeRow, RunError>>,
     are_rows_over: bool,
     sampling: JoinSet<Result<Stage, RunError>>,
-    /// Decided queries that wait for the judge; their conversations are begun when it is their turn.
+    /// Decided queries that wait for the judge. Their conversations begin with their turn.
     decided: VecDeque<Query>,
     judging: JoinSet<Result<Stage, RunError>>,
     is_judge_told: bool,
-    /// Queries that are asked alone when nothing else is left.
+    /// Queries that are processed alone at the end.
     suspects: VecDeque<Query>,
-    /// Rows that are not settled yet, by shard.
+    /// Number of unsettled rows by shard.
     unsettled: BTreeMap<u64, u64>,
     complete: VecDeque<u64>,
     closing: JoinSet<Result<(), RunError>>,
@@ -152,7 +152,7 @@ impl Stages {
         self.is_sampled() && self.judging.is_empty() && self.closing.is_empty()
     }
 
-    /// Starts what there is room for.
+    /// Starts as many tasks as the bounds allow.
     fn start(&mut self) {
         let context = &self.context;
         if context.stop.is_cancelled() {
@@ -178,7 +178,10 @@ impl Stages {
         if self.is_idle()
             && let Some(query) = self.suspects.pop_front()
         {
-            tracing::info!("query {} is asked alone: servers fell three times while it was asked", query.id);
+            tracing::info!(
+                "sampling or judging query {} alone: servers failed three times during its requests",
+                query.id
+            );
             self.judging.spawn(settle_alone(Arc::clone(context), query));
         }
     }
@@ -191,7 +194,7 @@ impl Stages {
         }
     }
 
-    /// Takes a query on after one of its stages.
+    /// Takes a query to its next stage.
     fn advanced(&mut self, ended: Result<Result<Stage, RunError>, JoinError>) {
         match ended.unwrap_or_else(|error| Err(panicked(&error))) {
             Ok(Stage::Settled(ordinal)) => self.settled(ordinal),
@@ -225,7 +228,7 @@ impl Stages {
         }
     }
 
-    /// The first error stops the run; what is under way is finished and committed within the deadline.
+    /// Records an error. The first one stops the run; work in progress is finished and committed within the deadline.
     fn note(&mut self, error: RunError) {
         self.context.stop.cancel();
         if error.is_refused_account() {
@@ -236,7 +239,7 @@ impl Stages {
         }
     }
 
-    /// Says what everybody waits for.
+    /// Logs the waits of all tasks.
     fn tell(&self, quiet: std::time::Duration) {
         let Self { context, sampling, decided, judging, closing, .. } = self;
         if sampling.is_empty() && judging.is_empty() && closing.is_empty() {
@@ -244,7 +247,7 @@ impl Stages {
         }
         let notices = context.actors.notice().map(|text| format!("; {text}")).unwrap_or_default();
         tracing::warn!(
-            "nothing has come for {} min: {} queries are being sampled, {} are decided and wait for the judge, {} are \
+            "no progress for {} min: {} queries are being sampled, {} are decided and wait for the judge, {} are \
              being judged, {} shards are being closed; waiting: {}{notices}",
             quiet.as_secs() / 60,
             sampling.len(),
@@ -255,7 +258,7 @@ impl Stages {
         );
     }
 
-    /// Ends what is still under way and says how the run ended.
+    /// Ends the work in progress and returns the result of the run.
     async fn end(mut self) -> Result<(), RunError> {
         let is_closed = self.closing.is_empty() && self.complete.is_empty();
         for set in [&mut self.sampling, &mut self.judging] {
@@ -271,10 +274,10 @@ impl Stages {
 }
 
 fn panicked(error: &JoinError) -> RunError {
-    RunError::Internal(format!("a query's task ended before its time: {error}"))
+    RunError::Internal(format!("the task of a query ended early: {error}"))
 }
 
-/// Streams the input rows of the open shards in order, page by page, until the run is to stop.
+/// Streams the input rows of the open shards in order, page by page, until the run must stop.
 pub(super) fn intake_rows(context: Arc<Context>, open: Vec<u64>) -> impl Stream<Item = Result<IntakeRow, RunError>> {
     let stop = context.stop.clone();
     let ranges = open.into_iter().map(|index| context.run.shard_range(index)).collect::<Vec<_>>();

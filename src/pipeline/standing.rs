@@ -1,12 +1,12 @@
-//! How far a run is by its facts, shard or no shard: for those who look at a directory, and for publishing what is settled.
+//! The progress of a run by its facts, published or not: for observers, and for publishing settled rows.
 //!
-//! What is settled is decided as closing a shard decides it, query by query in the order of the input; the two differ in
-//! that a query which lacks something is passed over instead of being an error. A text that nearly repeats an earlier
-//! one's is to be asked for again, so that its query is not settled. Behind a query that is passed over this is
-//! provisional: once that one has its text, a later one may turn out to repeat it.
+//! A row counts as settled by the same rules as in a closing shard, query by query in the order of the input, with one
+//! difference: a query with missing facts is passed over and is not an error. A justification that nearly repeats an
+//! earlier one must be requested again, so its query is not settled. Behind a query that was passed over, this result
+//! is provisional: once that query has its text, a later text may turn out to repeat it.
 //!
-//! Looking loads no model, asks nobody and writes nothing; a run may be going on. One thing is not in the facts: that a
-//! prompt is longer than the model's context. Such a query counts as outstanding until its shard is published.
+//! Observing loads no model, calls no server and writes nothing; a run may be in progress. One exclusion is not in the
+//! facts: a prompt longer than the model's context. Such a query counts as outstanding until its shard is published.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,34 +35,34 @@ use crate::ledger::{Ledger, LedgerError, Reader, RunRecord};
 use crate::shards::{self, Publisher, Table};
 use crate::sys::files::lock_dir;
 
-/// Rows that a thread takes at a time where no row depends on another.
+/// Rows per piece of work of a thread, if no row depends on another.
 const CHUNK_ROWS: u64 = 256;
-/// Most threads that look at once.
+/// Largest number of observing threads.
 const THREADS_MAX: usize = 8;
 
 impl Context {
-    /// Opens the last run of a directory to look at it.
+    /// Opens the last run of a directory for observation.
     ///
     /// # Errors
-    /// [`RunError::PromptsUnknown`] if the ledger does not say how responses were prompted; [`RunError`] if it cannot be
-    /// read.
+    /// [`RunError::PromptsUnknown`] if the ledger does not record the prompts of its responses; [`RunError`] if it
+    /// cannot be read.
     pub fn look(dir: &Path, reader: &Reader, last: RunRecord) -> Result<Self, RunError> {
         let stores = Stores::new(Ledger::read_only(dir), Publisher::read_only(dir)?, Blocking::Threads, None);
         Self::of_last_run(dir, reader, last, stores)
     }
 
-    /// Opens the last run of a directory to publish what is settled in it; holds the directory's lock.
+    /// Opens the last run of a directory to publish its settled rows. Holds the directory's lock.
     ///
     /// # Errors
-    /// As [`Context::look`], and if a run is going on.
+    /// As [`Context::look`], and if a run is in progress.
     pub fn open_to_publish(dir: &Path) -> Result<Self, RunError> {
-        // Says what is wrong before anything is made.
+        // Reports problems before any file is created.
         drop(Reader::open(dir)?);
         directory::refuse_foreign(dir)?;
         let lock = lock_dir(dir)?;
         let (publisher, ledger) = (Publisher::new(dir)?, Ledger::open(dir)?);
         for name in shards::remove_staged(dir)? {
-            tracing::info!("removed {name}, which a start that was killed had not finished writing");
+            tracing::info!("removed {name}, the unfinished file of a killed start");
         }
         let reader = ledger.reader()?;
         let last = reader.latest_run()?.ok_or_else(|| RunError::NoRun { dir: dir.display().to_string() })?;
@@ -91,7 +91,7 @@ impl Context {
         let facts = if identity.parts().contains_key(FACTS_KEY) { Facts::Stored } else { Facts::Live };
         let stored = reader.intake_rows(&last.input_digest)?;
         let rows = last.row_limit.map_or(stored, |limit| limit.min(stored));
-        // In a live run a justification that is not there is work that is left.
+        // In a live run a missing justification is work that is left.
         let judging = if facts == Facts::Live { Judging::Asked } else { Judging::Read };
         let (dir, prompt_version) = (dir.to_owned(), prompt_version(&policy));
         let run = Run { settings, dir, identity, record: last, rows, prompt_version, facts, judging };
@@ -100,10 +100,10 @@ impl Context {
     }
 }
 
-/// Calls `take` with every row of a range of input rows that belongs to one shard, in order, and how it stands.
+/// Calls `take` with every row of a range of input rows that belongs to one shard, in order, and its state.
 ///
 /// # Errors
-/// [`RunError`] if the ledger cannot be read, or what `take` gives.
+/// [`RunError`] if the ledger cannot be read, or the error of `take`.
 pub fn for_each_standing(
     context: &Context,
     reader: &Reader,
@@ -129,12 +129,12 @@ pub fn for_each_standing(
     Ok(())
 }
 
-/// What is left of some input rows, in numbers.
+/// The progress over some input rows, in numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Survey {
     /// Rows with an outcome.
     pub settled: u64,
-    /// Settled rows that are no sample, by reason.
+    /// Excluded rows, by reason.
     pub exclusions: BTreeMap<String, u64>,
     /// Samples, in order of their input rows.
     pub samples: Vec<SurveyedSample>,
@@ -142,7 +142,7 @@ pub struct Survey {
     pub rejected: Vec<(String, String)>,
     /// Responses of settled rows.
     pub rollouts: u64,
-    /// Rows that lack something, by what it is.
+    /// Rows with missing facts, by the kind of fact.
     pub lacks: BTreeMap<&'static str, u64>,
 }
 
@@ -155,17 +155,17 @@ pub struct SurveyedSample {
     pub query_id: String,
     /// Its mode.
     pub mode: String,
-    /// The kind of its answer.
+    /// The kind of answer.
     pub kind: String,
     /// The reference answer.
     pub gold: String,
-    /// What the user says.
+    /// The user's message.
     pub prompt: String,
     /// Its difficulty label.
     pub difficulty: String,
-    /// Its justification and who wrote it.
+    /// Its justification and the model that wrote it.
     pub justification: Option<(String, String)>,
-    /// What became of its justification.
+    /// The status of its justification.
     pub justification_status: String,
 }
 
@@ -217,22 +217,22 @@ impl Survey {
     }
 }
 
-/// Most rows that a start looks at to say where it goes on.
+/// Largest number of rows that a start examines to log where it resumes.
 const RESUME_ROWS_MAX: u64 = 20_000;
 
-/// How many input rows of a run are settled by what is stored.
+/// The number of input rows of a run that stored facts settle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resumption {
-    /// Rows that are.
+    /// Settled rows.
     pub settled: u64,
-    /// Whether that is all, or rows outside of published shards are too many to be looked at.
+    /// Whether all rows were examined; false if too many are outside of published shards.
     pub is_exact: bool,
 }
 
-/// Says where a start goes on: nothing is settled at the first one.
+/// Returns where a start resumes. At the first start, no row is settled.
 ///
 /// # Errors
-/// [`RunError`] if the ledger cannot be read; [`RunError::Stopped`] if the run is to stop meanwhile.
+/// [`RunError`] if the ledger cannot be read; [`RunError::Stopped`] if the run must stop meanwhile.
 pub fn resumption(context: &Context, reader: &Reader) -> Result<Resumption, RunError> {
     let mut resumption = Resumption { settled: 0, is_exact: true };
     if context.run.facts == Facts::Stored || !reader.has_responses()? {
@@ -258,10 +258,7 @@ pub fn resumption(context: &Context, reader: &Reader) -> Result<Resumption, RunE
     Ok(resumption)
 }
 
-/// Returns those of some shards in which work was begun, and the others.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
+/// Splits shards into those with work and those without.
 pub fn begun(run: &RunRecord, reader: &Reader, shards: &[u64]) -> Result<(Vec<u64>, Vec<u64>), RunError> {
     Ok(match reader.groups_with_rollouts(&run.input_digest, run.queries_per_shard)? {
         None => (shards.to_vec(), Vec::new()),
@@ -269,11 +266,7 @@ pub fn begun(run: &RunRecord, reader: &Reader, shards: &[u64]) -> Result<(Vec<u6
     })
 }
 
-/// Surveys the rows of some shards from facts alone. Blocks; shards in which no query has a response yet cost next to
-/// nothing.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
+/// Surveys the rows of some shards from facts alone. Blocks; a shard without any response costs almost no time.
 pub fn survey(context: &Context, reader: &Reader, shards: &[u64]) -> Result<Survey, RunError> {
     let (begun, untouched) = begun(&context.run.record, reader, shards)?;
     let mut whole = survey_each(context, &begun)?;
@@ -312,10 +305,10 @@ fn survey_each(context: &Context, shards: &[u64]) -> Result<Survey, RunError> {
     Ok(whole)
 }
 
-/// Works on ranges of input rows on several threads, each with a reader of its own; returns the results in order.
+/// Processes ranges of input rows on several threads, each with its own reader. Returns the results in order.
 ///
 /// # Errors
-/// The first error of any of them; [`RunError::Stopped`] if the context's run is to stop.
+/// The first error of any thread; [`RunError::Stopped`] if the context's run must stop.
 pub fn in_parallel<T: Send>(
     context: &Context,
     ranges: &[Range<u64>],
@@ -337,14 +330,14 @@ pub fn in_parallel<T: Send>(
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX));
     let run = || {
         if let Err(error) = work_on() {
-            // The others end at the next range.
+            // The other threads end at the next range.
             next.store(ranges.len(), Ordering::Relaxed);
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(ranges.len()) {
-            // This thread works as well: where the system gives no other, it takes longer.
+            // This thread works too: if the system starts no other, the work only takes longer.
             let _ = std::thread::Builder::new().spawn_scoped(scope, run);
         }
         run();
@@ -357,8 +350,8 @@ pub fn in_parallel<T: Send>(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// Returns the parts of a shard's rows that can be looked at apart. Where texts are compared, a row depends on those
-/// before it.
+/// Returns the parts of a shard's rows that are independent. If texts are compared, a row depends on the rows before
+/// it.
 fn parts_of(context: &Context, index: u64) -> Vec<Range<u64>> {
     let range = context.run.shard_range(index);
     if context.actors.judge.is_some() {

@@ -1,4 +1,4 @@
-//! What each stage of a run does with one query: sample, verify, decide, have it justified, settle.
+//! The steps of one query in each stage: sample, verify, decide, justify, settle.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use crate::domain::{ExclusionReason, Kind, Query, Rollout, Verdict};
 use crate::ledger::{Fact, IntakeRow, Reader};
 use crate::policy::RolloutTask;
 
-/// Where a row stands after a stage.
+/// The state of a row after a stage.
 pub(super) enum Stage {
-    /// It has its outcome; its ordinal.
+    /// The row is settled; its ordinal.
     Settled(u64),
-    /// It is decided and needs its justification.
+    /// The query is decided and needs its justification.
     Judge(Box<PendingJudgement>),
-    /// A server fell again and again while it was asked: it is to be asked alone, last.
+    /// A server failed repeatedly during this query's requests: the query must be processed alone, at the end.
     Suspect(Box<Query>),
 }
 
-/// What one look at the facts leads to.
+/// The next step by the facts.
 enum Step {
     Sample(Vec<RolloutTask>),
     Verify(Vec<Rollout>),
@@ -96,7 +96,7 @@ fn look(context: &Context, reader: &Reader, posed: Arc<Posed>) -> Result<Step, R
     }
 }
 
-/// Makes the missing verdicts of a query; each is durable as soon as it is there.
+/// Makes the missing verdicts of a query. Each is durable as soon as it is made.
 async fn verify_all(context: &Arc<Context>, posed: &Arc<Posed>, rollouts: Vec<Rollout>) -> Result<(), RunError> {
     let query = &posed.query;
     if query.kind == Kind::Code {
@@ -151,7 +151,7 @@ pub(super) async fn justify(context: Arc<Context>, mut pending: PendingJudgement
     Ok(Stage::Settled(ordinal))
 }
 
-/// Gets the justification of a query that was decided before and had to wait for its turn.
+/// Gets the justification of a query that was decided before and waited for its turn.
 pub(super) async fn judge_again(context: Arc<Context>, query: Query) -> Result<Stage, RunError> {
     match decide(Arc::clone(&context), IntakeRow::Query(query)).await? {
         Stage::Judge(pending) => justify(context, *pending).await,
@@ -159,7 +159,7 @@ pub(super) async fn judge_again(context: Arc<Context>, query: Query) -> Result<S
     }
 }
 
-/// Settles a suspect, while nobody else is asked for anything.
+/// Settles a suspect query, while no other request is in progress.
 pub(super) async fn settle_alone(context: Arc<Context>, query: Query) -> Result<Stage, RunError> {
     let _alone: Vec<_> = context.actors.breakers().map(|breaker| breaker.alone(&query.id.0)).collect();
     judge_again(Arc::clone(&context), query).await

@@ -1,4 +1,4 @@
-//! Where a run keeps what it learns and what it makes: the ledger, the output directory, and the readers of the ledger.
+//! The stores of a run: the ledger with its pool of readers, and the output directory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,27 +18,24 @@ pub struct Stores {
     pub publisher: Publisher,
     blocking: Blocking,
     readers: Mutex<Vec<Reader>>,
-    /// As many reads at once as [`Blocking::reads_max`]: each has a connection with a page cache of its own.
+    /// One permit per read, [`Blocking::reads_max`] in all: each reader is a connection with a page cache of its own.
     read_permits: Arc<Semaphore>,
     _lock: Option<DirLock>,
 }
 
 impl Stores {
-    /// Joins a ledger and the files beside it; `lock` is held for as long as the stores live.
+    /// Joins a ledger and the files beside it; `lock` is held as long as the stores live.
     pub(super) fn new(ledger: Ledger, publisher: Publisher, blocking: Blocking, lock: Option<DirLock>) -> Self {
         let read_permits = Arc::new(Semaphore::new(blocking.reads_max()));
         Self { ledger, publisher, blocking, readers: Mutex::default(), read_permits, _lock: lock }
     }
 
-    /// Runs a blocking function over a reader of the ledger, away from the async threads.
-    ///
-    /// # Errors
-    /// The function's own; [`RunError::Internal`] if it panics.
+    /// Runs a blocking function with a reader of the ledger on a blocking thread.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Reader) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, RunError> {
-        // Never closed.
+        // The semaphore is never closed.
         let permit = Arc::clone(&self.read_permits).acquire_owned().await.ok();
         let stores = Arc::clone(self);
         let read = move || {
@@ -53,7 +50,7 @@ impl Stores {
     }
 
     fn readers(&self) -> MutexGuard<'_, Vec<Reader>> {
-        // Readers are put back whole or not at all.
+        // The lock guards a list of whole readers, which is valid after a panic.
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

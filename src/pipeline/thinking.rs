@@ -1,9 +1,9 @@
-//! Whether a policy that is asked to think does: early, before a night is spent on a switch that switches nothing.
+//! Checks early whether the policy thinks in Think-on, before a run is wasted on a mode preset that has no effect.
 //!
-//! Of the first 50 Think-on responses of a configuration at least a tenth must show thinking, else the run stops
-//! and says what it saw, unless `sampling.allow_unthinking` is set. They are counted over stored responses, as the present
-//! reading reads them, so that a start after the stop comes to the same end before it samples anything. A response without
-//! any text says nothing: its server keeps the thought for itself.
+//! Of the first 50 Think-on responses of a configuration at least a tenth must show thinking. Otherwise the run stops
+//! and reports the fields of the replies, unless `sampling.allow_unthinking` is set. The check counts stored responses,
+//! as the present reader parses them, so that a start after the stop comes to the same result before it samples. A
+//! response without any text counts as thinking: its server may keep the thinking to itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,43 +21,37 @@ use crate::http::message::THINKING_FIELDS;
 use crate::ledger::Reader;
 use crate::policy::Policy;
 
-/// Responses that are looked at.
+/// Number of responses that are checked.
 const RESPONSES: u32 = 50;
-/// Of them so many must think.
+/// Number of them that must think.
 const THINKING_MIN: usize = 5;
-/// Stored replies whose fields are named.
+/// Number of stored replies whose fields are reported.
 const REPLIES_NAMED: usize = 5;
 
-/// What was counted so far.
+/// The state of the check.
 #[derive(Debug, Default)]
 pub struct ThinkingWatch {
-    /// Whether the stored responses were looked at when sampling began.
+    /// Whether stored responses were checked when sampling began.
     begun: OnceCell<()>,
     /// Think-on responses of this start.
     recorded: AtomicU32,
-    /// Whether enough responses were looked at.
+    /// Whether enough responses were checked.
     settled: OnceCell<()>,
 }
 
 impl ThinkingWatch {
-    /// Looks at what earlier starts stored, once, before anything is sampled.
-    ///
-    /// # Errors
-    /// [`RunError::Unthinking`].
+    /// Checks the responses of earlier starts, once, before the first response is sampled.
     pub async fn check(&self, run: &Run, stores: &Arc<Stores>, policy: &Policy) -> Result<(), RunError> {
         self.begun.get_or_try_init(|| self.look(run, stores, policy)).await.map(drop)
     }
 
-    /// Takes note of a response that was stored, and looks at all of them when there are enough.
-    ///
-    /// # Errors
-    /// [`RunError::Unthinking`].
+    /// Counts a stored response, and checks all of them when there are enough.
     pub async fn recorded(&self, run: &Run, stores: &Arc<Stores>, policy: &Policy, mode: Mode) -> Result<(), RunError> {
         if mode != Mode::ThinkOn {
             return Ok(());
         }
         let recorded = self.recorded.fetch_add(1, Ordering::Relaxed) + 1;
-        // Earlier starts may have stored a part of them.
+        // Earlier starts may have stored some of them.
         if recorded >= RESPONSES || recorded.is_multiple_of(THINKING_STEP) {
             self.look(run, stores, policy).await
         } else {
@@ -79,16 +73,16 @@ impl ThinkingWatch {
             let Seen { responses, thinking, fields } = seen;
             return Err(RunError::Unthinking { responses, thinking, seen: fields, preset });
         }
-        // Another response has found the same.
+        // Another task may have set the same result.
         let _ = self.settled.set(());
         Ok(())
     }
 }
 
-/// How often the stored responses are looked at before a start has sampled enough of its own.
+/// New responses between two checks, before this start has sampled enough of its own.
 const THINKING_STEP: u32 = 10;
 
-/// What the first stored Think-on responses show.
+/// The result of a check.
 struct Seen {
     responses: usize,
     thinking: usize,
@@ -116,19 +110,19 @@ impl Seen {
         }
         let names: Vec<String> = fields.into_iter().collect();
         let fields = match names.is_empty() {
-            true => "their texts hold none of the tags that models think in".to_owned(),
-            false => format!("their messages hold: {}", names.join(", ")),
+            true => "their texts have none of the known thinking tags".to_owned(),
+            false => format!("the fields of their messages are: {}", names.join(", ")),
         };
         Ok(Self { responses, thinking, fields })
     }
 }
 
 fn is_thinking(rollout: &Rollout) -> bool {
-    // Nothing is shown where there is no text at all.
+    // Without any text the response proves nothing, and counts as thinking.
     rollout.text.trim().is_empty() || plan::observe(rollout).mode == Mode::ThinkOn
 }
 
-/// Returns the fields of a reply's message, and which of those that thinking stands in are there, but blank.
+/// Returns the fields of a reply's message, and marks thinking fields that are blank.
 fn fields_of(body: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
     let Some(message) = value.pointer("/choices/0/message").and_then(Value::as_object) else { return Vec::new() };

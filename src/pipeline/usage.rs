@@ -1,4 +1,4 @@
-//! What the judge's work took: calls, tokens and money, over all starts of a directory.
+//! The judge's usage: calls, tokens and money, over all starts of a directory.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use crate::judge::overrun::Overrun;
 use crate::judge::reply;
 use crate::ledger::{CallSize, Reader, ReplyRecord};
 
-/// The judge's work.
+/// The judge's usage.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Spend {
     /// Calls that were made.
     pub attempts: u64,
-    /// Calls that brought a reply.
+    /// Calls with a reply.
     pub replies: u64,
-    /// Calls that brought none.
+    /// Calls without a reply.
     pub failures: u64,
-    /// Prompt tokens of all replies that state them.
+    /// Prompt tokens of all replies with token counts.
     pub prompt_tokens: u64,
-    /// Of these, tokens found in the provider's cache; null if it never says.
+    /// Of these, tokens found in the provider's cache; null if no reply states them.
     pub cache_hit_tokens: Option<u64>,
     /// Generated tokens.
     pub completion_tokens: u64,
-    /// What the replies cost, in USD; null if any part of it is unknown.
+    /// The cost of the replies, in USD; null if any part of it is unknown.
     pub spend_usd: Option<f64>,
 }
 
@@ -41,10 +41,7 @@ impl Spend {
     }
 }
 
-/// Adds up what stored judge replies say; a local judge costs nothing. Blocks.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
+/// Sums the usage of stored judge replies. A local judge costs nothing. Blocks.
 pub fn spend(reader: &Reader, settings: &Settings) -> Result<Spend, RunError> {
     let judge = reader.totals()?.judge;
     let mut spend = Spend {
@@ -67,37 +64,34 @@ pub fn spend(reader: &Reader, settings: &Settings) -> Result<Spend, RunError> {
     Ok(spend)
 }
 
-/// Returns whether a reply is a local judge's, which costs nothing. That is known by who was asked, and not by what the
-/// reply calls itself; where it was not recorded who was, it was the judge of the settings.
+/// Returns whether a reply is from a local judge, which costs nothing. The recorded call decides, not the reply's own
+/// words; without a record, the judge in the settings decides.
 #[must_use]
 pub fn is_free(record: &ReplyRecord<'_>, backend: JudgeBackend) -> bool {
     record.is_free().unwrap_or(backend != JudgeBackend::Openai)
 }
 
-/// An API as runs' identities name it: the address and the model, as JSON.
+/// An API as in runs' identities: the address and the model, as JSON.
 type ApiName = (Option<String>, Option<String>);
 
-/// The APIs that judged in a directory, and what the replies of each say of it: a provider's ways are not another's.
+/// The APIs that judged in a directory, and the overruns of each: one provider's overruns do not predict another's.
 #[derive(Debug, Default)]
 pub struct Providers {
-    /// From when which one was asked, in milliseconds since 1970 and in order.
+    /// The API from each moment on, in milliseconds since 1970 and in order.
     changes: Vec<(i64, ApiName)>,
     known: BTreeMap<ApiName, (u64, Overrun)>,
     present: ApiName,
 }
 
 impl Providers {
-    /// Gathers them, with the settings' judge as the present one. Blocks.
-    ///
-    /// # Errors
-    /// [`RunError`] if the ledger cannot be read.
+    /// Collects the APIs of all starts, with the settings' judge as the present one. Blocks.
     pub fn gather(reader: &Reader, judge: &JudgeSettings) -> Result<Self, RunError> {
         let json = |text: &str| serde_json::to_string(text).ok();
         let mut providers = Self { present: (json(&judge.base_url), json(&judge.model)), ..Self::default() };
         for (unix_ms, identity) in reader.starts()? {
             let mut parts: BTreeMap<String, String> = serde_json::from_str(&identity).unwrap_or_default();
             let name = (parts.remove("judge.base_url"), parts.remove("judge.model"));
-            // A start without an API changes none.
+            // A start without an API leaves the list unchanged.
             let is_api = name.0.is_some();
             if is_api && providers.changes.last().is_none_or(|(_, latest)| *latest != name) {
                 providers.changes.push((unix_ms, name));
@@ -116,19 +110,19 @@ impl Providers {
         Ok(providers)
     }
 
-    /// Returns who was asked at a moment: whoever the latest start before it names, and the present one where none does.
+    /// Returns the API at a moment: that of the latest start before it, or the present one without such a start.
     fn name_at(&self, unix_ms: i64) -> &ApiName {
         let before = self.changes.iter().rev().find(|(since, _)| *since <= unix_ms);
         before.or(self.changes.first()).map_or(&self.present, |(_, name)| name)
     }
 
-    /// Returns how many replies the present API has given, and how they overran what their calls were allowed.
+    /// Returns how many replies the present API has given, and the factor by which they exceeded their limits.
     #[must_use]
     pub fn present(&self) -> (u64, Overrun) {
         self.known.get(&self.present).copied().unwrap_or_default()
     }
 
-    /// Returns the most that a call of a moment can have used, by what is known of whoever was asked.
+    /// Returns the largest possible usage of a call at a moment, from the overruns of its API.
     #[must_use]
     pub fn most(&self, unix_ms: i64, size: CallSize) -> Usage {
         let (_, overrun) = self.known.get(self.name_at(unix_ms)).copied().unwrap_or_default();
@@ -136,7 +130,7 @@ impl Providers {
     }
 }
 
-/// Returns what a reply cost in USD; `None` if that is unknown.
+/// Returns the cost of a reply in USD; `None` if unknown.
 fn cost(record: &ReplyRecord<'_>, settings: &Settings) -> Option<f64> {
     let JudgeSettings { backend, prices_usd_per_mtok: prices, .. } = &settings.judge;
     if is_free(record, *backend) {
@@ -146,11 +140,8 @@ fn cost(record: &ReplyRecord<'_>, settings: &Settings) -> Option<f64> {
     cost_usd(&reply::usage(record.body)?, prices, record.unix_ms, way)
 }
 
-/// Returns when each judge reply came, in milliseconds since 1970 and in order, and what it cost in USD; `None` if any
+/// Returns the time of each judge reply, in milliseconds since 1970 and in order, and its cost in USD; `None` if any
 /// cost is unknown. Blocks.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
 pub fn costs(reader: &Reader, settings: &Settings) -> Result<Option<Vec<(i64, f64)>>, RunError> {
     let mut costs = Some(Vec::new());
     reader.for_each_reply(|record| match cost(&record, settings) {
@@ -194,7 +185,7 @@ mod tests {
         JudgeSettings { backend: JudgeBackend::Openai, base_url, model, ..JudgeSettings::default() }
     }
 
-    /// A call that was allowed 10 tokens, and its reply, if one came.
+    /// A call with a limit of 10 tokens, and its reply, if any.
     async fn call(ledger: &Ledger, key: &str, body: Option<&str>) {
         let size = CallSize { prompt_tokens_max: 100, completion_tokens_max: 10 };
         let (request_key, query_id) = (key.to_owned(), QueryId("q".to_owned()));
@@ -203,13 +194,13 @@ mod tests {
         ledger.commit(facts).await.unwrap();
     }
 
-    /// Lets the clock go on, so that what follows came later.
+    /// Advances the clock, so that later facts have later times.
     async fn later() {
         tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     }
 
-    /// Returns a ledger of two judges. The first used 125 times what a call was allowed, and one call brought nothing; the
-    /// second used twice as much, and one reply does not say.
+    /// Returns a ledger of two judges. The first used 125 times the limit of a call, and one of its calls has no reply.
+    /// The second used twice the limit, and one of its replies has no token counts.
     async fn two_judges(folder: &std::path::Path) -> Ledger {
         let ledger = Ledger::open(folder).unwrap();
         let used = |tokens: u64| format!(r#"{{"usage":{{"prompt_tokens":50,"completion_tokens":{tokens}}}}}"#);
@@ -231,7 +222,7 @@ mod tests {
         let of = |model: &str| Providers::gather(&reader, &judge(model)).unwrap();
         let factor = |model: &str| (of(model).present().0, of(model).present().1.factor());
         assert_eq!((factor("a"), factor("b"), factor("c")), ((1, 125.0), (2, 2.0), (0, 1.0)));
-        // What never came was asked of the first.
+        // The call without a reply went to the first API.
         let open = reader.open_calls().unwrap();
         let most = |call: &crate::ledger::OpenCall| of("c").most(call.unix_ms, call.size.unwrap()).completion_tokens;
         assert_eq!(open.iter().map(most).collect::<Vec<_>>(), [1250]);

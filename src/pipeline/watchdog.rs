@@ -1,17 +1,17 @@
-//! Who waits for what: told when nothing has come for a while although something is under way.
+//! Counts what the tasks of a run wait for, and reports it if a run makes no progress.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long nothing may come before the log says what everybody waits for; each further time twice as long.
+/// Time without progress before the log lists all waits; the time to each further report doubles.
 pub const QUIET: Duration = Duration::from_secs(300);
 
-/// What a query under way may wait for.
+/// The things that a query waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A read of the ledger.
     Read,
-    /// Another query that asks for the very same.
+    /// Another query with the same request.
     Turn,
     /// A response of the policy.
     Policy,
@@ -21,7 +21,7 @@ pub enum Place {
     Verdict,
     /// The judge.
     Judge,
-    /// A file that is published.
+    /// The writing of a file.
     Publish,
 }
 
@@ -35,15 +35,15 @@ const PLACES: [(Place, &str); 7] = [
     (Place::Publish, "a file to be written"),
 ];
 
-/// How many wait where. Cheap to tell from anywhere.
+/// Numbers of waits by place. Counting is cheap on any thread.
 #[derive(Debug, Default)]
 pub struct Whereabouts {
     waiting: [AtomicU64; PLACES.len()],
-    /// What has come so far: responses, verdicts, replies, outcomes, files.
+    /// Number of events so far: responses, verdicts, replies, outcomes, files.
     arrivals: AtomicU64,
 }
 
-/// One who waits, until dropped.
+/// One wait, until dropped.
 struct Waiting<'a>(&'a AtomicU64);
 
 impl Drop for Waiting<'_> {
@@ -53,7 +53,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Whereabouts {
-    /// Awaits `future`, and says meanwhile that it waits at a place.
+    /// Awaits `future`, counted as a wait at a place.
     pub async fn at<T>(&self, place: Place, future: impl Future<Output = T>) -> T {
         let _waiting = self.waiting.get(place as usize).map(|count| {
             count.fetch_add(1, Ordering::Relaxed);
@@ -62,17 +62,17 @@ impl Whereabouts {
         future.await
     }
 
-    /// Tells that something came.
+    /// Counts an event.
     pub fn arrived(&self) {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how much has come so far.
+    /// Returns the number of events so far.
     pub fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
 
-    /// Says how many wait for what; empty if nobody does.
+    /// Returns the waits by place; empty if there are none.
     #[must_use]
     pub fn describe(&self) -> String {
         let counts = PLACES.iter().zip(&self.waiting).map(|((_, name), count)| (name, count.load(Ordering::Relaxed)));
@@ -82,7 +82,7 @@ impl Whereabouts {
     }
 }
 
-/// Notices that nothing comes.
+/// Detects a run without progress.
 #[derive(Debug)]
 pub struct Watchdog {
     seen: u64,
@@ -97,7 +97,7 @@ impl Default for Watchdog {
 }
 
 impl Watchdog {
-    /// Looks again after `passed`; returns how long nothing has come, if that is to be told.
+    /// Checks again after `passed`. Returns the time without progress, if it is to be reported.
     pub fn look(&mut self, arrivals: u64, passed: Duration) -> Option<Duration> {
         if arrivals != self.seen {
             *self = Self { seen: arrivals, ..Self::default() };
