@@ -1,4 +1,4 @@
-//! Everything a report says of a directory: shards, manifest and ledger together.
+//! Collects the data of a report from shards, manifest and ledger.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::ledger::Reader;
 use crate::pipeline::{RunError, usage};
 use crate::shards::{MANIFEST_FILE, Manifest, ShardError, Table};
 
-/// Returns the indices of the shards of which all three files stand in a directory, ascending.
+/// Returns the indices of the shards with all three files in a directory, ascending.
 ///
 /// # Errors
 /// [`ShardError::Unreadable`] if the directory cannot be listed.
@@ -31,9 +31,6 @@ pub fn published(dir: &Path) -> Result<Vec<u32>, ShardError> {
 }
 
 /// Reads a directory. Blocks.
-///
-/// # Errors
-/// [`RunError`] if a file or the ledger cannot be read.
 pub fn collect(dir: &Path, indices: &[u32]) -> Result<Gathered, RunError> {
     let manifest = match std::fs::read(dir.join(MANIFEST_FILE)) {
         Ok(bytes) => Some(Manifest::from_json(&bytes)?),

@@ -1,4 +1,4 @@
-//! What the reader shows of a query: its row and its responses.
+//! The entries of the reader: a query's row and its responses.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,21 +11,21 @@ use crate::ledger::{IntakeRow, LedgerError, Reader, RunRecord};
 use crate::pipeline::{Outcome, SettledRow, Standing, exclusion_row};
 use crate::shards::{ExclusionRow, RolloutRow, RowFilter, SampleRow, ShardError, Table, read_rows, read_rows_of};
 
-/// The outcome of a query that has none yet.
+/// The outcome of a query that is not settled.
 pub const OUTSTANDING: &str = "outstanding";
 
-/// How a query ended, what went wrong first.
+/// How a query ended, errors first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
-    /// It is excluded because something was wrong.
+    /// Excluded because of an error.
     Failed,
-    /// It is excluded by rule.
+    /// Excluded by rule.
     Excluded,
-    /// It is not settled.
+    /// Not settled.
     #[default]
     Outstanding,
-    /// It became a sample.
+    /// A sample.
     Sample,
 }
 
@@ -42,15 +42,15 @@ impl Rank {
 /// A query.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Entry {
-    /// Its id; empty where the input row had none.
+    /// Its id; empty if the input row has none.
     pub id: String,
     /// Its position in the input.
     pub ordinal: i64,
-    /// Where it comes from.
+    /// Its source.
     pub source: String,
-    /// The mode of its sample, or why there is none; [`OUTSTANDING`] if that is not settled.
+    /// The mode of its sample, or the reason of its exclusion; [`OUTSTANDING`] if it is not settled.
     pub outcome: String,
-    /// What is worth a look first: see [`Rank`].
+    /// Its place in the order of failures, see [`Rank`].
     pub rank: Rank,
     /// The kind of answer.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -58,7 +58,7 @@ pub struct Entry {
     /// The difficulty label.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub difficulty: String,
-    /// What was asked.
+    /// The question.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub question: String,
     /// The reference answer.
@@ -76,7 +76,7 @@ pub struct Entry {
     /// Why the mode suits the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
-    /// Who says so.
+    /// The model that wrote the justification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judge_model: Option<String>,
     /// The chosen answer.
@@ -85,10 +85,10 @@ pub struct Entry {
     /// The sample index of the chosen response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen_index: Option<i32>,
-    /// What was found of an excluded row.
+    /// The detail of an exclusion.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// The responses of both modes; empty in lists.
+    /// The responses in both modes; empty in lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<Response>,
 }
@@ -96,29 +96,29 @@ pub struct Entry {
 /// A response.
 #[derive(Debug, Clone, Serialize)]
 pub struct Response {
-    /// The mode that was asked for.
+    /// The requested mode.
     pub mode: String,
     /// Its index among the samples of its mode.
     pub index: i32,
     /// The verdict.
     pub verdict: String,
-    /// How it came about.
+    /// The reason of the verdict.
     pub reason: String,
-    /// The answer that was read.
+    /// The answer as the verifier parsed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extracted: Option<String>,
-    /// Its length.
+    /// Its length in tokens.
     pub tokens: i32,
-    /// Why it ended.
+    /// The finish reason.
     pub finish: String,
     /// The reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<String>,
-    /// The rest.
+    /// The answer.
     pub answer: String,
 }
 
-/// Returns a text, cut if it is very long, with what was left out said.
+/// Returns a text, shortened if it is very long, with a note on the omitted characters.
 fn bounded(text: String) -> String {
     let Some((at, _)) = text.char_indices().nth(TEXT_CHARS_MAX) else { return text };
     let more = text[at..].chars().count();
@@ -139,7 +139,7 @@ pub fn sample_entry(row: SampleRow) -> Entry {
         question: bounded(row.prompt),
         gold: bounded(row.gold),
         mode_reason: row.mode_reason,
-        // The rate of nothing is 0 in the tables.
+        // The tables hold 0 for the rate of a mode that was not sampled.
         p_on: (row.sampled_on > 0).then_some(row.pass_rate_on),
         p_off: (row.sampled_off > 0).then_some(row.pass_rate_off),
         justification: row.justification.map(bounded),
@@ -177,7 +177,7 @@ fn response(row: RolloutRow) -> Response {
     }
 }
 
-/// How many responses were verified, and how many of them are correct.
+/// The numbers of verified and of correct responses.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
     on: (u32, u32),
@@ -199,7 +199,7 @@ impl Rates {
     }
 }
 
-/// Adds responses to an entry, and marks the chosen one: that of the sample's seed.
+/// Adds responses to an entry, and marks the chosen one, which has the sample's seed.
 #[must_use]
 pub fn with_rollouts(mut entry: Entry, seed: Option<i64>, rollouts: Vec<RolloutRow>) -> Entry {
     let mut rates = Rates::default();
@@ -211,10 +211,7 @@ pub fn with_rollouts(mut entry: Entry, seed: Option<i64>, rollouts: Vec<RolloutR
     entry
 }
 
-/// Returns a shard's entries in order, with their responses if `filter` is for one query, else without. Blocks.
-///
-/// # Errors
-/// [`ShardError`] if a file cannot be read.
+/// Returns a shard's entries in order. If `filter` selects one query, the entry has its responses. Blocks.
 pub fn entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError> {
     let samples: Vec<SampleRow> = read_rows(&dir.join(Table::Samples.file_name(index)))?;
     let exclusions: Vec<ExclusionRow> = read_rows(&dir.join(Table::Exclusions.file_name(index)))?;
@@ -239,11 +236,7 @@ struct RolloutOutcome {
     verdict: String,
 }
 
-/// Adds what the input says of queries to their entries, where their tables do not: question, reference and kind of
-/// excluded ones.
-///
-/// # Errors
-/// [`LedgerError`] if the ledger cannot be read.
+/// Adds question, reference and kind from the input to the entries of excluded queries, whose table lacks them.
 pub fn complete(entries: &mut [Entry], reader: &Reader, run: &RunRecord) -> Result<(), LedgerError> {
     let is_bare = |entry: &&mut Entry| entry.question.is_empty();
     let mut bare: HashMap<i64, &mut Entry> =
@@ -265,7 +258,7 @@ fn ask(entry: &mut Entry, query: &Query) {
     entry.kind = query.kind.to_string();
 }
 
-/// Builds the entry of an input row from how it stands by the facts; with the responses that its standing has.
+/// Builds the entry of an input row from its state by the facts, with the responses in that state.
 #[must_use]
 pub fn standing_entry(standing: Standing) -> Entry {
     match standing {
@@ -284,7 +277,7 @@ pub fn standing_entry(standing: Standing) -> Entry {
     }
 }
 
-/// Builds the entry of an input row that nobody has worked on.
+/// Builds the entry of an input row without any work.
 #[must_use]
 pub fn untouched_entry(row: IntakeRow) -> Entry {
     match row {
@@ -307,9 +300,6 @@ fn outstanding_entry(query: &Query) -> Entry {
 }
 
 /// Returns the entries of a shard with their responses. Blocks.
-///
-/// # Errors
-/// [`ShardError`] if a file cannot be read.
 pub fn whole_entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError> {
     let samples: Vec<SampleRow> = read_rows(&dir.join(Table::Samples.file_name(index)))?;
     let seeds: HashMap<i64, i64> = samples.iter().map(|row| (row.ordinal, row.seed)).collect();
@@ -326,9 +316,6 @@ pub fn whole_entries_of(dir: &Path, index: u32) -> Result<Vec<Entry>, ShardError
 }
 
 /// Returns one query with its responses, from the shard that holds it. Blocks.
-///
-/// # Errors
-/// [`ShardError`] if a file cannot be read.
 pub fn entry(dir: &Path, index: u32, ordinal: i64) -> Result<Option<Entry>, ShardError> {
     let filter = RowFilter::ordinal(ordinal);
     let rollouts = read_rows_of(&dir.join(Table::Rollouts.file_name(index)), &filter)?;

@@ -11,12 +11,12 @@ use crate::select::rule_mode;
 const CELLS: usize = 9;
 /// Bars of the decision margin.
 const MARGIN_BARS: usize = 21;
-/// Rows of a plot by name; the rest is added up.
+/// Largest number of named rows of a plot; the other rows are summed.
 const NAMES_MAX: usize = 12;
-/// The margin where none is known.
+/// The tie margin if none is known.
 const TIE_MARGIN_DEFAULT: f64 = 0.1;
 
-/// Returns everything above the reader.
+/// Returns the part of the page above the reader.
 #[must_use]
 pub fn figures(all: &Gathered) -> String {
     let plots = [
@@ -29,7 +29,7 @@ pub fn figures(all: &Gathered) -> String {
         by_count("Exclusions by reason", "Queries that gave no sample.", &all.counts.exclusions_by_reason, "bad"),
         by_count(
             "Justification checks that failed",
-            "Last rejections: of samples kept without a text, and of queries excluded for want of one.",
+            "The last rejection of each sample kept without a text, and of each query excluded without one.",
             &all.rejections,
             "unsure",
         ),
@@ -91,11 +91,11 @@ fn cell(rate: f64) -> usize {
     ((rate * (CELLS - 1) as f64).round() as usize).min(CELLS - 1)
 }
 
-/// Returns what a figure of both pass rates says of the queries that it cannot show.
+/// Returns a note on the queries that a figure of both pass rates cannot show.
 fn unpaired(all: &Gathered) -> String {
     match all.queries.iter().filter(|facts| facts.pass_rates().is_none()).count() {
         0 => String::new(),
-        count => format!(" Not shown: {count} queries of which one mode was not sampled."),
+        count => format!(" Not shown: {count} queries that were sampled in one mode only."),
     }
 }
 
@@ -118,7 +118,7 @@ fn heat_map(all: &Gathered) -> String {
             let place = (left + SIDE * on as f64, top + size - SIDE * (off + 1) as f64);
             if count > 0 {
                 let says = format!("Think-on {}, Think-off {}: {count} queries", label(on), label(off));
-                // By square root, so that the rare is seen beside the frequent.
+                // By square root, so that rare pairs are visible beside frequent ones.
                 drawing.rect(
                     place,
                     (SIDE - 1.0, SIDE - 1.0),
@@ -182,12 +182,12 @@ fn margins(all: &Gathered) -> String {
     drawing.text((20.0 + width * (middle + 0.5), height + 38.0), "middle", "pass rate Think-on less Think-off");
     drawing.figure(
         "Decision margin",
-        &format!("What thinking gains, query by query; the tinted band is the tie margin.{}", unpaired(all)),
+        &format!("The gain of thinking in each query; the tinted band is the tie margin.{}", unpaired(all)),
         &table(&["gain", "queries"], &rows),
     )
 }
 
-/// What another tie margin would have chosen.
+/// Returns the selection under other tie margins.
 #[must_use]
 pub fn sensitivity_rows(all: &Gathered) -> Vec<(f64, f64, u64, f64)> {
     let solved: Vec<_> =
@@ -237,7 +237,7 @@ fn sensitivity(all: &Gathered) -> String {
         .collect();
     drawing.figure(
         "Think rate under other tie margins",
-        "By the rule alone, without queries drawn at random; the upright line is this run's margin. `thinkloom redecide` makes such a dataset.",
+        "By the mode rule, without queries whose mode is random; the vertical line is this run's margin. `thinkloom redecide` builds such a dataset.",
         &table(&["tie margin", "think rate", "modes changed", "tokens of the shortest correct"], &cells),
     )
 }
@@ -311,7 +311,7 @@ fn think_by_difficulty(all: &Gathered) -> String {
     )
 }
 
-/// Returns difficulty labels from easy to hard, others after them.
+/// Returns difficulty labels from easy to hard, then other labels.
 fn in_order<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let rank = |name: &str| ["easy", "medium", "hard"].iter().position(|known| *known == name).unwrap_or(9);
     let mut names: Vec<String> = names.cloned().collect();
@@ -408,7 +408,7 @@ fn timeline(all: &Gathered) -> String {
     drawing.text((36.0, 14.0), "end", &format!("{:.0}", most / steps.step_s.max(1e-9)));
     drawing.figure(
         "Throughput and spend over time",
-        "Bars: tokens sampled per second, by the clock from the first response to the last; line: what the judge has cost so far.",
+        "Bars: tokens sampled per second, by the clock from the first response to the last; line: the cost of the judge so far.",
         &table(&["after", "tokens/s", "USD so far"], &cells),
     )
 }

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use crate::domain::{ByMode, Mode, PassCounts, VerdictOutcome};
 use crate::shards::{Counts, Manifest, RowFilter, ShardError, Table, read_rows_of};
 
-/// What a run comes to.
+/// The numbers of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
-    /// What the directory says of itself, once the run is finished.
+    /// The manifest, once the run is finished.
     pub manifest: Option<Manifest>,
-    /// Rows so far.
+    /// Numbers of rows so far.
     pub counts: Counts,
     /// Every query that was sampled.
     pub queries: Vec<QueryFacts>,
@@ -23,15 +23,15 @@ pub struct Gathered {
     pub difficulties: BTreeMap<(String, String), u64>,
     /// Samples by difficulty: all, and those in Think-on.
     pub think_by_difficulty: BTreeMap<String, (u64, u64)>,
-    /// What justifications were rejected for, kept or not.
+    /// Rejected justifications by check, whether or not the sample was kept.
     pub rejections: BTreeMap<String, u64>,
     /// Models that wrote justifications.
     pub judge_models: Vec<String>,
-    /// What happened when, as the ledger knows it.
+    /// Work over time, from the ledger.
     pub timeline: Timeline,
-    /// The tie margin, if it is known.
+    /// The tie margin, if known.
     pub tie_margin: Option<f64>,
-    /// What the judge cost, in USD; `None` if a price is unknown.
+    /// The cost of the judge, in USD; `None` if a price is unknown.
     pub spend_usd: Option<f64>,
     /// Tokens sampled per second.
     pub tokens_per_second: Option<f64>,
@@ -44,7 +44,7 @@ pub struct Timeline {
     pub step_s: f64,
     /// Tokens sampled in each step.
     pub tokens: Vec<u64>,
-    /// Spend up to the end of each step, in USD; empty if it is unknown.
+    /// Spend up to the end of each step, in USD; empty if unknown.
     pub spend_usd: Vec<f64>,
 }
 
@@ -85,13 +85,10 @@ struct ExclusionNumbers {
     detail: String,
 }
 
-/// The reason whose detail begins with the check that rejected a justification.
+/// The exclusion reason whose detail begins with the check that rejected a justification.
 const REJECTED: &str = "justification_rejected";
 
 /// Reads the published shards of a directory, given by their indices. Blocks.
-///
-/// # Errors
-/// [`ShardError`] if a file cannot be read.
 pub fn gather(dir: &Path, indices: &[u32], manifest: Option<Manifest>) -> Result<Gathered, ShardError> {
     let mut all = Gathered { manifest, ..Gathered::default() };
     for &index in indices {
@@ -151,7 +148,7 @@ fn add_sample(all: &mut Gathered, facts: &mut QueryFacts, row: SampleNumbers) {
     if let Some(check) = row.justification_status.strip_prefix("rejected:") {
         *all.rejections.entry(check.to_owned()).or_default() += 1;
     }
-    // Few models judge; the list stays short.
+    // Few models judge, so that the list stays short.
     if let Some(model) = row.judge_model
         && !all.judge_models.contains(&model)
     {
@@ -194,8 +191,8 @@ impl Gathered {
         (self.counts.samples > 0).then(|| think_on as f64 / self.counts.samples as f64)
     }
 
-    /// Returns the share of tokens that the chosen modes save against always thinking: over all samples, the mean length
-    /// of the chosen mode's responses against that of the Think-on responses to the same query.
+    /// Returns the share of tokens that the chosen modes save against always thinking: over all samples, the mean
+    /// length of the chosen mode's responses relative to the Think-on responses to the same query.
     #[must_use]
     pub fn tokens_saved(&self) -> Option<f64> {
         let (mut always, mut chosen) = (0.0, 0.0);
@@ -210,11 +207,11 @@ impl Gathered {
 }
 
 impl Timeline {
-    /// Most steps.
+    /// Largest number of steps.
     const STEPS: usize = 60;
 
-    /// Sorts work into even steps from the first time to the last; times in milliseconds. `costs` are in USD, `None` if
-    /// any is unknown.
+    /// Distributes work over even steps from the first time to the last. Times are in milliseconds; `costs` are in USD,
+    /// `None` if any is unknown.
     #[must_use]
     pub fn new(tokens: &[(i64, u64)], costs: Option<&[(i64, f64)]>) -> Self {
         let times = tokens.iter().map(|(time, _)| *time).chain(costs.into_iter().flatten().map(|(time, _)| *time));

@@ -1,14 +1,14 @@
-//! A run to look at: its figures as plots, and a reader of its samples.
+//! A report of a run: its figures as plots, and a reader of its queries.
 //!
-//! [`gather()`] reads the published shards one at a time and keeps a few numbers per query; [`figures`] draws them as inline
-//! SVG with a table beside each; [`entries`] are what the reader shows; [`page`] puts both into one self-contained file
-//! that asks nobody for anything. A server that shows the same pages lives in `view`.
+//! [`gather()`] reads the published shards one at a time and keeps a few numbers per query. [`figures`] draws them as
+//! inline SVG with a table beside each. [`entries`] are the queries of the reader. [`page`] joins both in one
+//! self-contained file that makes no request. The room `view` serves the same pages.
 //!
-//! Whatever comes from a run is foreign: in HTML it is escaped, in the page's data `<` is written as `\u003c`, the script
-//! puts it on the page as text, and the page's content security policy lets no other script run.
+//! All texts of a run are untrusted: HTML escapes them, the page's data writes `<` as `\u003c`, the script inserts them
+//! as text, and the page's content security policy allows no other script.
 //!
-//! Limits: [`EMBEDDED_BYTES_MAX`] of queries with their responses in the file, [`TEXT_CHARS_MAX`] of each text; per sampled
-//! query about 100 bytes are in memory.
+//! Limits: the file has at most [`EMBEDDED_BYTES_MAX`] of queries with their responses, and [`TEXT_CHARS_MAX`] of each
+//! text; memory holds about 100 bytes per sampled query.
 
 mod collect;
 pub mod entries;
@@ -25,7 +25,7 @@ pub use gather::{Gathered, Timeline, gather};
 pub use page::{PageOptions, file, shell};
 pub use svg::is_steering;
 
-/// Bytes of queries with their responses that a file holds.
+/// Largest number of bytes of queries with their responses in a file.
 pub const EMBEDDED_BYTES_MAX: usize = 8 << 20;
-/// Characters of one text that are shown.
+/// Largest number of characters of one text.
 pub const TEXT_CHARS_MAX: usize = 20_000;

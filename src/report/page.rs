@@ -1,4 +1,4 @@
-//! The page: figures, reader, style and script in one file, or the shell of it that a server fills.
+//! The page: figures, reader, style and script in one file, or a page without entries that a server fills.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ pub const STYLE: &str = include_str!("style.css");
 /// The page's script.
 pub const SCRIPT: &str = include_str!("reader.js");
 
-/// What a page is made of.
+/// The inputs of a page.
 #[derive(Debug)]
 pub struct PageOptions<'a> {
-    /// What the run is called.
+    /// The name of the run.
     pub title: &'a str,
-    /// One line about it.
+    /// One line about the run.
     pub subtitle: &'a str,
     /// The figures, as HTML.
     pub summary: &'a str,
@@ -37,7 +37,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Adds those of an entry.
+    /// Adds the values of an entry.
     pub fn add(&mut self, entry: &Entry) {
         self.outcomes.insert(entry.outcome.clone());
         self.sources.insert(entry.source.clone());
@@ -46,14 +46,14 @@ impl Choices {
         }
     }
 
-    /// Returns them by the name of their filter.
+    /// Returns the choices by the name of their filter.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         json!({"outcome": self.outcomes, "difficulty": self.difficulties, "source": self.sources})
     }
 }
 
-/// Returns the page as one file that asks nobody for anything.
+/// Returns the page as one file that makes no request.
 #[must_use]
 pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
     let mut choices = Choices::default();
@@ -62,12 +62,12 @@ pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
         format!("All {of} queries.")
     } else {
         format!(
-            "{} of {of} queries: a sample of every shard, those that failed before others; `thinkloom view` shows all.",
+            "{} of {of} queries: a selection from every shard, failed queries first; `thinkloom view` shows all.",
             entries.len()
         )
     };
     let data = json!({"remote": false, "rows": entries}).to_string().replace('<', "\\u003c");
-    // Only this very script runs, whatever a text may smuggle in.
+    // The browser runs only this script, whatever a text contains.
     let hash = base64(&Sha256::digest(SCRIPT.as_bytes()));
     let csp = format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'");
     fill(
@@ -83,15 +83,15 @@ pub fn file(options: &PageOptions<'_>, entries: &[Entry], of: u64) -> String {
     )
 }
 
-/// Returns the page of a server, which serves style and script itself; the reader asks for what changed every
-/// `every_ms` milliseconds.
+/// Returns the page of a server, which serves style and script itself. The reader requests changes every `every_ms`
+/// milliseconds.
 #[must_use]
 pub fn shell(options: &PageOptions<'_>, choices: &Choices, every_ms: u64) -> String {
     let data = json!({"remote": true, "every_ms": every_ms});
     fill(
         options,
         choices,
-        "Every query, settled or not, by what is stored at this moment; the figures are of published shards.",
+        "Every query, settled or not, from the facts stored so far; the figures cover published shards.",
         &Parts {
             csp: "default-src 'none'; style-src 'self'; img-src data:; script-src 'self'; connect-src 'self'",
             style: "<link rel=\"stylesheet\" href=\"style.css\">",
@@ -129,7 +129,7 @@ fn fill(options: &PageOptions<'_>, choices: &Choices, note: &str, parts: &Parts<
         ("data", parts.data),
         ("script", parts.script),
     ];
-    // One pass: what is filled in is not looked at again.
+    // One pass, so that placeholders in inserted texts are not replaced.
     let mut page = String::new();
     let mut rest = PAGE;
     while let Some((before, after)) = rest.split_once('{') {

@@ -1,12 +1,12 @@
 "use strict";
-// The reader of queries. Everything that comes from a run is put on the page as text, never as markup.
+// The reader of queries. All texts of a run are inserted as text, never as markup.
 (() => {
   const settings = JSON.parse(document.getElementById("reader-data").textContent);
   const PAGE = 50;
   const byId = (id) => document.getElementById(id);
   const state = { offset: 0, total: 0, rows: [], current: null, asked: 0 };
 
-  // Characters that steer a terminal or turn the direction of text are shown, not obeyed.
+  // Characters that control a terminal or the direction of text are replaced by their code.
   const shown = (text) => String(text ?? "").replace(
     /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
     (mark) => "\u27e8" + mark.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
@@ -25,7 +25,7 @@
     search: byId("search").value.trim().toLowerCase(), outcome: byId("outcome").value,
     difficulty: byId("difficulty").value, source: byId("source").value, order: byId("order").value,
   });
-  // As the program ranks them.
+  // The order of `Rank` in entries.rs.
   const RANKS = ["failed", "excluded", "outstanding", "sample"];
   const fits = (row, wanted) =>
     (!wanted.outcome || row.outcome === wanted.outcome || wanted.outcome === "!" + row.rank) && (!wanted.difficulty || row.difficulty === wanted.difficulty) &&
@@ -61,7 +61,7 @@
       if (asked !== state.asked) return;
       state.total = found.total;
       state.rows = found.rows;
-    } catch (error) { tell("The list cannot be read: " + error.message); return; }
+    } catch (error) { tell("Cannot load the list: " + error.message); return; }
     const items = state.rows.map((row) => {
       const button = make("button", { type: "button", "data-ordinal": row.ordinal },
         make("span", { class: "isolate" }, row.id || "row " + row.ordinal), " ",
@@ -72,7 +72,7 @@
     });
     byId("list").replaceChildren(...items);
     const last = Math.min(state.offset + PAGE, state.total);
-    tell(state.total ? `${state.offset + 1} to ${last} of ${state.total}` : "nothing fits");
+    tell(state.total ? `${state.offset + 1} to ${last} of ${state.total}` : "no query matches");
     byId("earlier").disabled = state.offset === 0;
     byId("later").disabled = last >= state.total;
     if (keep && state.current !== null) mark(state.current);
@@ -85,7 +85,7 @@
       const is = Number(button.dataset.ordinal) === ordinal;
       button.setAttribute("aria-current", is ? "true" : "false");
       if (!is) continue;
-      // The list scrolls, the page stays where it is.
+      // Scroll the list, not the page.
       const box = byId("list");
       const top = button.getBoundingClientRect().top - box.getBoundingClientRect().top;
       if (top < 0 || top + button.offsetHeight > box.clientHeight) box.scrollTop += top - box.clientHeight / 3;
@@ -96,7 +96,7 @@
     state.current = ordinal;
     mark(ordinal);
     let row;
-    try { row = await source.get(ordinal); } catch (error) { tell("The query cannot be read: " + error.message); return; }
+    try { row = await source.get(ordinal); } catch (error) { tell("Cannot load the query: " + error.message); return; }
     if (state.current !== ordinal || !row) return;
     byId("story").replaceChildren(...story(row));
   }
@@ -148,13 +148,13 @@
   async function refresh() {
     try {
       const now = await ask("api/summary");
-      byId("summary").innerHTML = now.html; // Made by the program, which escapes what comes from a run.
+      byId("summary").innerHTML = now.html; // The program builds this HTML and escapes all texts of a run.
       for (const [id, names] of Object.entries(now.choices)) fill(byId(id), names);
-    } catch (error) { tell("The server does not answer: " + error.message); }
+    } catch (error) { tell("Cannot reach the server: " + error.message); }
   }
   function fill(select, names) {
     const chosen = select.value;
-    // Those of the page itself stay: all, and whole groups.
+    // Keep the page's own options: all, and the groups.
     const kept = [...select.options].filter((option) => option.value === "" || option.value.startsWith("!"));
     select.replaceChildren(...kept, ...names.map((name) => make("option", { value: name }, name)));
     select.value = chosen;

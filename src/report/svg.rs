@@ -1,9 +1,9 @@
-//! Small drawings: shapes in SVG, coloured by classes of the page's style, and the tables that say the same.
+//! Small SVG drawings, coloured by classes of the page's style, and the tables with the same numbers.
 
 use std::fmt::Write;
 
-/// Returns text that HTML and SVG show as it is, in elements and in attributes; what steers a terminal or the direction
-/// of text is shown as its code.
+/// Returns text escaped for HTML and SVG elements and attributes. Characters that control a terminal or the direction
+/// of text are replaced by their code.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -22,7 +22,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Returns whether a character does something else than being seen.
+/// Returns whether a character controls a terminal or the direction of text.
 #[must_use]
 pub fn is_steering(character: char) -> bool {
     character.is_control()
@@ -39,7 +39,7 @@ pub fn shorten(text: &str, max: usize) -> String {
     short
 }
 
-/// A drawing under way.
+/// A drawing in progress.
 pub struct Drawing {
     width: f64,
     height: f64,
@@ -47,13 +47,13 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Starts a drawing of a size in units of its own.
+    /// Starts a drawing; the size is in units of the drawing.
     #[must_use]
     pub fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
 
-    /// Adds a rectangle with a class, a degree of cover in 0..=1 and what it says when pointed at.
+    /// Adds a rectangle with a class, an opacity in 0..=1 and a tooltip.
     pub fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str, cover: f64, title: &str) {
         let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) };
         let _ = write!(
@@ -86,7 +86,7 @@ impl Drawing {
         let Self { width, height, body } = self;
         format!(
             "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{}\">{body}</svg>\
-             <p class=\"soft\">{}</p><details><summary>the numbers</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"numbers of: {}\">{table}</div></details></figure>\n",
+             <p class=\"soft\">{}</p><details><summary>table of the numbers</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"numbers of: {}\">{table}</div></details></figure>\n",
             escape(caption),
             escape(&format!("{caption}. {says}")),
             escape(says),
@@ -110,7 +110,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     format!("<table><thead><tr>{}</tr></thead><tbody>{rows}</tbody></table>", cells("th", &head))
 }
 
-/// Returns bars that lie, one per row: label, value in 0..=max, class, what it says.
+/// Returns horizontal bars, one per row: label, value in 0..=max, class, value as text.
 #[must_use]
 pub fn bars(rows: &[(String, f64, &str, String)], max: f64) -> Drawing {
     const ROW: f64 = 22.0;

@@ -1,13 +1,13 @@
 //! The dataset card: `README.md` of the output directory, with the Hub's YAML front matter.
 //!
-//! A pure function of the manifest. It names no licence: that depends on the questions and on the model, and is for
-//! whoever publishes the dataset to say.
+//! A pure function of the manifest and [`CardFacts`]. Unless the settings name a licence, the card names none: it
+//! depends on the questions and on the model, and the publisher of the dataset decides it.
 
 use std::fmt::Write;
 
 use super::{Manifest, Table, VIEWS_FILE, describe};
 
-/// What the card says beside what the manifest holds.
+/// Facts for the card that the manifest lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CardFacts {
     /// The models that wrote justifications, if any.
@@ -32,7 +32,7 @@ pub fn card(manifest: &Manifest, facts: &CardFacts) -> String {
 
 fn front_matter(manifest: &Manifest, license: Option<&str>) -> String {
     let name = format!("Hybrid Think-on / Think-off responses of {}", manifest.policy.model);
-    // A JSON string is a valid double-quoted YAML scalar, whatever the model's name holds.
+    // A JSON string is a valid double-quoted YAML scalar for every model name.
     let name = serde_json::Value::from(name);
     let mut text = format!(
         "---\npretty_name: {name}\ntask_categories:\n- text-generation\nsize_categories:\n- {}\n\
@@ -164,7 +164,7 @@ fn provenance(manifest: &Manifest, judge_models: &[String]) -> String {
     text
 }
 
-/// Names a key that was not sent.
+/// Returns the name of a request key that was not sent.
 fn left_out(key: &str) -> String {
     match key {
         "max_tokens" => format!("{} (or sent as {})", code(key), code("max_completion_tokens")),
@@ -173,7 +173,7 @@ fn left_out(key: &str) -> String {
     }
 }
 
-/// Everything that decided the data, as the run recorded it.
+/// Returns everything that decided the data, as the run recorded it.
 fn rules(manifest: &Manifest) -> String {
     let mut text = "\n## What decided the data\n\n\
          The mode is Think-off where |pass_rate_on - pass_rate_off| < `select.tie_margin`, else the one with the higher pass\n\

@@ -1,9 +1,9 @@
-//! Rows to the bytes of one Parquet file.
+//! Encodes rows as the bytes of one Parquet file.
 //!
-//! Pure and deterministic: the bytes depend on table and rows alone, not on threads, time or machine state. What could
-//! vary is fixed: `created_by` names a format, not a build; no Arrow schema blob is stored, the Parquet schema says
-//! all there is to say; pages are cut where the content says (content-defined chunking, with the parameters that the
-//! Hub's own writer uses), so that shards which differ in a few rows share most of their bytes.
+//! Pure and deterministic: the bytes depend only on table and rows, not on threads, time or machine state. `created_by`
+//! names a format, not a build. No Arrow schema blob is stored, because the Parquet schema suffices. Content-defined
+//! chunking cuts the pages, with the parameters of the Hub's own writer, so that shards which differ in a few rows
+//! share most of their bytes.
 
 use std::sync::Arc;
 
@@ -24,41 +24,42 @@ use serde::Serialize;
 
 use super::{ShardError, TABLES_VERSION, Table};
 
-/// What the files name as their writer; shaped as the Parquet format asks, for readers that parse it.
+/// The writer's name in the files, in the form that the Parquet format prescribes, for readers that parse it.
 pub const CREATED_BY: &str = "thinkloom version 2";
-/// Most rows of a row group.
+/// Largest number of rows of a row group.
 pub const ROW_GROUP_ROWS_MAX: usize = 4096;
-/// Most bytes of a row group, counted as Arrow buffers before encoding; a single larger row stands alone.
+/// Largest number of bytes of a row group, counted as Arrow buffers before encoding; a larger single row has a row
+/// group of its own.
 ///
-/// The writer's own estimate counts encoded bytes, but readers and the Hub bound what a group unpacks to.
+/// The writer's own estimate counts encoded bytes, but readers and the Hub bound the unpacked size of a group.
 pub const ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Rows that are turned into columns at a time: bounds the copies held beside the rows and the encoded pages.
+/// Rows that are converted to columns at a time: bounds the copies beside the rows and the encoded pages.
 const CHUNK_ROWS: usize = 64;
 const ZSTD_LEVEL: i32 = 3;
-/// The column that single rows are looked up by: each row group has a bloom filter on it.
+/// The column for look-ups of single rows: each row group has a bloom filter on it.
 const BLOOM_COLUMN: &str = "query_id";
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 const CDC: CdcOptions = CdcOptions { min_chunk_size: 256 * 1024, max_chunk_size: 1024 * 1024, norm_level: 0 };
-/// The same parameters as the Hub's writer records them, under the key that it looks for.
+/// The same parameters as the Hub's writer records them, under the key that the Hub reads.
 const CDC_JSON: &str = r#"{"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0}"#;
 
-/// Returns the Parquet file that holds `rows`, in their order; without rows it is a valid file with the schema.
+/// Returns a Parquet file with `rows` in their order; without rows it is a valid file with the schema.
 ///
 /// # Errors
-/// [`ShardError::Rows`] when a row has a member that the table has not, or of another type, or when the text of one
-/// column in 64 consecutive rows exceeds 2 GiB; [`ShardError::Parquet`] when the encoder fails.
+/// [`ShardError::Rows`] if a row has a member that the table lacks, or of another type, or if the text of one column in
+/// 64 consecutive rows exceeds 2 GiB; [`ShardError::Parquet`] if the encoder fails.
 pub fn encode<T: Serialize>(table: Table, rows: &[T]) -> Result<Bytes, ShardError> {
     encode_bounded(table, rows, ROW_GROUP_BYTES_MAX)
 }
 
-/// Where the rows of a file come from. The program's version is not a part of it: a shard that is built again by a later
-/// version has the same bytes as long as nothing that decides them has changed; [`CREATED_BY`] counts what has. Nor is the
-/// run's fingerprint, which the manifest has: rows that another row limit or another address of the judge also gives have
-/// the same bytes.
+/// The origin of a file's rows. The program's version is not part of it: a shard that a later version builds again has
+/// the same bytes unless a change affects them, and [`CREATED_BY`] counts such changes. The run's fingerprint is not
+/// part of it either, but of the manifest: two runs with different row limits or judge addresses give the same bytes
+/// for the same rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
-    /// The model that was sampled.
+    /// The sampled model.
     pub policy_model: String,
     /// Its revision or weights hash.
     pub policy_revision: String,
@@ -66,7 +67,7 @@ pub struct Provenance {
     pub prompt_version: String,
 }
 
-/// Returns a Parquet file of any schema, made as those of the published tables; `name` is for messages.
+/// Returns a Parquet file of any schema, encoded like the published tables; `name` is used in messages.
 ///
 /// # Errors
 /// As [`encode`].
@@ -86,20 +87,20 @@ fn encode_rows<T: Serialize>(target: Target, rows: &[T]) -> Result<Bytes, ShardE
     encoder.finish()
 }
 
-/// Writes one published file row by row: what is in memory are [`encode`]'s 64 rows, one row group as encoded pages, and
-/// the file's compressed bytes.
+/// Writes one published file row by row. Memory holds 64 rows, one row group as encoded pages, and the file's
+/// compressed bytes.
 pub struct TableWriter<T> {
     encoder: Encoder,
-    /// Rows that are not encoded yet, fewer than a chunk of them.
+    /// Rows that are not encoded yet, fewer than one chunk.
     waiting: Vec<T>,
     rows: u64,
 }
 
 impl<T: Serialize> TableWriter<T> {
-    /// Starts a file with where its rows come from in its metadata.
+    /// Starts a file with the origin of its rows in the metadata.
     ///
     /// # Errors
-    /// [`ShardError::Parquet`] when the encoder fails.
+    /// [`ShardError::Parquet`] if the encoder fails.
     pub fn new(table: Table, provenance: &Provenance) -> Result<Self, ShardError> {
         let Provenance { policy_model, policy_revision, prompt_version } = provenance;
         let metadata = vec![
@@ -113,9 +114,6 @@ impl<T: Serialize> TableWriter<T> {
     }
 
     /// Adds a row.
-    ///
-    /// # Errors
-    /// As [`encode`].
     pub fn push(&mut self, row: T) -> Result<(), ShardError> {
         self.waiting.push(row);
         self.rows += 1;
@@ -126,18 +124,15 @@ impl<T: Serialize> TableWriter<T> {
         Ok(())
     }
 
-    /// Returns the file's bytes and the number of its rows. The bytes are those that [`encode`] gives for all rows at once,
-    /// but for the metadata.
-    ///
-    /// # Errors
-    /// As [`encode`].
+    /// Returns the file's bytes and its number of rows. Except for the metadata, the bytes equal those of [`encode`]
+    /// for all rows at once.
     pub fn finish(mut self) -> Result<(Bytes, u64), ShardError> {
         self.encoder.write(&self.waiting)?;
         Ok((self.encoder.finish()?, self.rows))
     }
 }
 
-/// What a file is to be.
+/// The format of a file.
 struct Target {
     name: &'static str,
     schema: SchemaRef,
@@ -156,7 +151,7 @@ impl Encoder {
     fn new(target: Target) -> Result<Self, ShardError> {
         let Target { name, schema, metadata, group_bytes_max } = target;
         let parquet_error = |source: ParquetError| ShardError::Parquet { table: name, source };
-        // Strict: a row member that is no column is an error instead of being dropped.
+        // Strict: a row member without a column is an error and is not dropped.
         let decoder = ReaderBuilder::new(Arc::clone(&schema)).with_strict_mode(true).build_decoder();
         let decoder = decoder.map_err(|source| ShardError::Rows { table: name, source })?;
         let options = ArrowWriterOptions::new()
@@ -190,7 +185,7 @@ fn properties(metadata: Vec<(&'static str, String)>) -> Result<WriterProperties,
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_statistics_enabled(EnabledStatistics::Page)
-        // Sized for a full row group and folded down to what is there.
+        // Sized for a full row group, then folded to the number of actual values.
         .set_column_bloom_filter_max_ndv(ColumnPath::from(BLOOM_COLUMN), ROW_GROUP_ROWS_MAX as u64)
         .set_column_bloom_filter_fpp(ColumnPath::from(BLOOM_COLUMN), BLOOM_FALSE_POSITIVES)
         .set_content_defined_chunking(Some(CDC))
@@ -200,7 +195,7 @@ fn properties(metadata: Vec<(&'static str, String)>) -> Result<WriterProperties,
         .build())
 }
 
-/// Writes batches and closes the row group before it outgrows its bound.
+/// Writes batches and closes each row group before it exceeds its bound.
 struct GroupWriter {
     writer: ArrowWriter<Vec<u8>>,
     /// Arrow bytes of the open row group.
@@ -230,7 +225,7 @@ impl GroupWriter {
     }
 }
 
-/// Returns the bytes that the rows of a batch take in Arrow buffers, not counting what lies outside of a slice.
+/// Returns the bytes of a batch's rows in Arrow buffers, without bytes outside of a slice.
 fn batch_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between rows and durable files.
+//! Errors between rows and durable files.
 
 use std::error::Error;
 use std::io;
@@ -12,7 +12,7 @@ pub enum ShardError {
     Rows {
         /// The table's name.
         table: &'static str,
-        /// What the column builder said.
+        /// The column builder's error.
         #[source]
         source: arrow::error::ArrowError,
     },
@@ -21,11 +21,11 @@ pub enum ShardError {
     Parquet {
         /// The table's name.
         table: &'static str,
-        /// What the encoder said.
+        /// The encoder's error.
         #[source]
         source: parquet::errors::ParquetError,
     },
-    /// The output directory, or one below it, cannot be made, opened or synced.
+    /// The output directory, or one below it, cannot be created, opened or synced.
     #[error("output directory {path} cannot be written")]
     Directory {
         /// The directory.
@@ -34,12 +34,12 @@ pub enum ShardError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A file could not be made durable; nothing stands under its name but what stood there before, or all of it.
+    /// A file could not be made durable. Its name still has the earlier content, or all of the new one.
     #[error("file {path} cannot be published")]
     Publish {
         /// The file's final path.
         path: PathBuf,
-        /// What the store said.
+        /// The store's error.
         #[source]
         source: object_store::Error,
     },
@@ -58,31 +58,33 @@ pub enum ShardError {
         #[source]
         source: io::Error,
     },
-    /// The manifest is not JSON, or not a manifest.
+    /// The manifest is not JSON, or lacks members.
     #[error("manifest.json cannot be read")]
     InvalidManifest {
-        /// Where the JSON goes wrong.
+        /// The JSON error.
         #[from]
         source: serde_json::Error,
     },
-    /// The tables were written by a newer program.
-    #[error("manifest.json has tables_version {found}, this program knows versions up to {known}")]
+    /// A newer program wrote the tables.
+    #[error("cannot read manifest.json: it has tables_version {found}, this version reads versions up to {known}")]
     NewerTables {
-        /// The version that stands in the manifest.
+        /// The version in the manifest.
         found: u32,
-        /// The newest version known here.
+        /// The newest version that this program reads.
         known: u32,
     },
 }
 
 impl ShardError {
-    /// Returns what a person can do about it, where that is known.
+    /// Returns the remedy for the user, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Rows { .. } | Self::Parquet { .. } | Self::InvalidName { .. } => None,
-            Self::InvalidManifest { .. } => Some("the next `thinkloom run` on this directory writes it again"),
-            Self::NewerTables { .. } => Some("use the thinkloom version that wrote the directory, or a newer one"),
+            Self::InvalidManifest { .. } => {
+                Some("the next `thinkloom run` on this directory writes manifest.json again")
+            }
+            Self::NewerTables { .. } => Some("use the version of thinkloom that wrote the directory, or a newer one"),
             Self::Directory { .. } | Self::Publish { .. } | Self::Unreadable { .. } => {
                 hint_for(system_error(self)?.kind())
             }
@@ -90,7 +92,7 @@ impl ShardError {
     }
 }
 
-/// Returns the innermost system error of a chain; the store wraps it in types of its own.
+/// Returns the innermost system error of a chain; the store wraps it in its own types.
 fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut found = None;
     let mut next = Some(error);
@@ -104,18 +106,18 @@ fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 fn hint_for(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind;
     match kind {
-        ErrorKind::StorageFull => Some("free some space on that disk, then run the same command again"),
+        ErrorKind::StorageFull => Some("free some space on the disk, then run the same command again"),
         ErrorKind::QuotaExceeded => Some("raise the quota or free some space, then run the same command again"),
         ErrorKind::PermissionDenied => Some("check the owner and permissions of the directory"),
         ErrorKind::ReadOnlyFilesystem => {
             Some("the disk is mounted read-only: choose another output directory with `-o`, or remount it")
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
-            Some("something else stands under that name: move it away, or choose another output directory with `-o`")
+            Some("the name is in use: move that file or directory away, or choose another output directory with `-o`")
         }
         ErrorKind::NotFound => Some("check that the directory exists"),
         ErrorKind::FileTooLarge => Some("raise the limit on file sizes (`ulimit -f`), then run the same command again"),
-        _ => Some("look at the system's log for errors of the disk, then run the same command again"),
+        _ => Some("check the system's log for errors of the disk, then run the same command again"),
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     fn publish_error(kind: io::ErrorKind) -> ShardError {
-        // As the store does it: its own error type stands between.
+        // The store wraps a system error in its own error type.
         let inner = ShardError::Unreadable { path: "staged".into(), source: kind.into() };
         let source = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(inner) };
         ShardError::Publish { path: "out/data/x.parquet".into(), source }

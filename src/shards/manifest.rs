@@ -1,7 +1,7 @@
-//! `manifest.json`: what the dataset is, how much of it there is, and one hash per file.
+//! `manifest.json`: the identity of the dataset, its numbers of rows, and one hash per file.
 //!
-//! Pretty JSON with sorted keys and no clock readings, so that equal datasets have equal manifests. Readers ignore
-//! keys they do not know; a higher `tables_version` than [`TABLES_VERSION`] is refused.
+//! Pretty JSON with sorted keys and without times, so that equal datasets have equal manifests. Readers ignore unknown
+//! keys; a `tables_version` above [`TABLES_VERSION`] is rejected.
 
 use std::collections::BTreeMap;
 
@@ -18,21 +18,21 @@ pub struct Manifest {
     pub thinkloom_version: String,
     /// The version of the tables' schemas.
     pub tables_version: u32,
-    /// The hash over all that decides the content of the dataset.
+    /// The hash over everything that decides the dataset.
     pub fingerprint: String,
-    /// What went into the fingerprint, by name.
+    /// The inputs of the fingerprint, by name.
     pub identity: BTreeMap<String, String>,
-    /// The model that was sampled.
+    /// The sampled model.
     pub policy: SampledModel,
     /// The version of the prompts.
     pub prompt_version: String,
-    /// Keys that were left out of request bodies, as set or because servers refuse them, by `policy` and `judge`; the
-    /// limit of tokens is there if it was sent as `max_completion_tokens`.
+    /// Keys that were left out of request bodies, by the settings or because servers refuse them, for `policy` and
+    /// `judge`. The limit of tokens is listed if it was sent as `max_completion_tokens`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, Vec<String>>,
-    /// How many rows there are.
+    /// Numbers of rows.
     pub counts: Counts,
-    /// Input rows that have no outcome yet; left out of a finished dataset's manifest.
+    /// Input rows that are not settled; omitted from a finished dataset's manifest.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub outstanding: u64,
     /// Every published shard, in any order; written sorted by name.
@@ -78,8 +78,8 @@ pub struct FileEntry {
     pub first_ordinal: u64,
     /// One past the last query ordinal of the shard's range.
     pub end_ordinal: u64,
-    /// Whether rows of the range are still missing in it: it is written again, under the same name, once they are settled.
-    /// Left out where it is whole.
+    /// Whether the file lacks rows of its range. It is then written again, under the same name, once they are settled.
+    /// Omitted for complete files.
     #[serde(default, skip_serializing_if = "is_false")]
     pub partial: bool,
 }
@@ -95,13 +95,13 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Manifest {
-    /// Returns whether every input row has its outcome in the dataset.
+    /// Returns whether every input row is settled in the dataset.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.outstanding == 0
     }
 
-    /// Returns the file's content: pretty JSON, keys and files sorted, ending in a newline.
+    /// Returns the file's content: pretty JSON, keys and files sorted, with a newline at the end.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let mut sorted = self.clone();
@@ -112,12 +112,13 @@ impl Manifest {
         Bytes::from(text)
     }
 
-    /// Reads a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// [`ShardError::InvalidManifest`] when it is no manifest, [`ShardError::NewerTables`] when a newer program wrote it.
+    /// [`ShardError::InvalidManifest`] if it is not a manifest, [`ShardError::NewerTables`] if a newer program wrote
+    /// it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ShardError> {
-        /// Read first: a newer manifest need not have the other members.
+        /// Parsed first: a newer manifest may lack the other members.
         #[derive(Deserialize)]
         struct Version {
             tables_version: u32,
@@ -130,7 +131,7 @@ impl Manifest {
     }
 }
 
-/// Sorts object keys at every depth; whether `serde_json` does so itself depends on features of the whole build.
+/// Sorts object keys at every depth. Whether `serde_json` does so depends on the features of the whole build.
 fn sort_keys(value: Value) -> Value {
     match value {
         Value::Object(members) => {

@@ -1,11 +1,12 @@
-//! Durable files under their final names, and what stands in the directory.
+//! Durable files under their final names, and checks of the directory.
 //!
-//! A file is staged beside its final name (`NAME#1`), synced, renamed and its directory synced; when
-//! [`Publisher::put`] returns, file and name survive a power cut, and at no moment does the final name stand for half
-//! a file. A process that dies in between leaves a staged file, which [`unexplained`] lists and nothing deletes.
+//! A file is staged beside its final name (`NAME#1`), synced and renamed, and its directory is synced. When
+//! [`Publisher::put`] returns, file and name survive a power cut; at no time does the final name have partial content.
+//! A process that ends in between leaves a staged file: [`unexplained`] lists it, and [`remove_staged`] removes it at
+//! the next start.
 //!
-//! Limits: one file is held in memory by the caller; [`verify`] reads in pieces of 64 KiB. This module does not know
-//! which files ought to exist.
+//! Limits: the caller holds one file in memory; [`verify`] reads in pieces of 64 KiB. This module does not know which
+//! files must exist.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -30,14 +31,14 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Opens an existing output directory and makes the tables' directories in it.
+    /// Opens an existing output directory and creates the tables' directories in it.
     ///
-    /// Blocks for a few directory syncs. The store syncs the directories it makes, but never one that it finds: a run
-    /// that died between making and syncing would leave a directory whose own name is not durable. So they are made
-    /// and synced here, at every start.
+    /// Blocks for a few directory syncs. The store syncs the directories that it creates, but not existing ones: a run
+    /// that ended between creating and syncing would leave a directory whose name is not durable. So every start
+    /// creates and syncs them here.
     ///
     /// # Errors
-    /// [`ShardError::Directory`] when the directory does not exist or cannot be written.
+    /// [`ShardError::Directory`] if the directory does not exist or cannot be written.
     pub fn new(dir: &Path) -> Result<Self, ShardError> {
         let data = dir.join(DATA_DIR);
         let tables = Table::ALL.map(|table| dir.join(table.dir()));
@@ -52,31 +53,31 @@ impl Publisher {
         Ok(Self { dir: dir.to_owned(), files: Box::new(files) })
     }
 
-    /// Opens an output directory that is only read: makes nothing in it.
+    /// Opens an output directory for reading only. Creates nothing in it.
     ///
     /// # Errors
-    /// [`ShardError::Directory`] when the directory does not exist.
+    /// [`ShardError::Directory`] if the directory does not exist.
     pub fn read_only(dir: &Path) -> Result<Self, ShardError> {
         let files = LocalFiles::new(dir)
             .map_err(|source| ShardError::Directory { path: dir.to_owned(), source: source.into() })?;
         Ok(Self { dir: dir.to_owned(), files: Box::new(files) })
     }
 
-    /// Publishes into files of another kind; `dir` is what messages call their directory.
+    /// Publishes to files of another kind; `dir` is their directory in messages.
     #[must_use]
     pub fn with_files(dir: &Path, files: Box<dyn FileStore>) -> Self {
         Self { dir: dir.to_owned(), files }
     }
 
-    /// Makes `bytes` durable under `name`, a path relative to the output directory, in place of what stood there.
+    /// Makes `bytes` durable under `name`, a path relative to the output directory, and replaces the earlier content.
     ///
-    /// Inside a tokio runtime the writing happens on its blocking threads. Not cancel-safe in the sense that a dropped
-    /// call may still finish; that is harmless, since the name then holds the whole content.
+    /// Inside a tokio runtime the writing runs on its blocking threads. Not cancel-safe: a dropped call may still
+    /// finish. That is harmless, since the name then has the whole content.
     ///
     /// # Errors
-    /// [`ShardError::InvalidName`] for a name that leaves the directory; [`ShardError::Publish`] when the disk is
-    /// full, read-only or otherwise refuses. What stood under the name then still stands there, unless only the very
-    /// last step failed, the sync of the directory: then the whole new content does.
+    /// [`ShardError::InvalidName`] for a name that leaves the directory; [`ShardError::Publish`] if the disk is full,
+    /// read-only or otherwise refuses. The name then keeps its earlier content, unless only the last step failed, the
+    /// sync of the directory: then it has the whole new content.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ShardError> {
         let invalid_name = || ShardError::InvalidName { name: name.to_owned() };
         let location = StorePath::parse(name).map_err(|_| invalid_name())?;
@@ -89,18 +90,12 @@ impl Publisher {
     }
 
     /// Compares a file with its recorded SHA-256; blocks.
-    ///
-    /// # Errors
-    /// As [`verify`].
     pub fn verify(&self, name: &str, sha256: &str) -> Result<FileState, ShardError> {
         let hash = self.files.open(name).and_then(hash_of);
         compare(hash, sha256).map_err(|source| self.unreadable(name, source))
     }
 
-    /// Returns the content of a small file, if it is there; blocks.
-    ///
-    /// # Errors
-    /// [`ShardError::Unreadable`] when something stands there that cannot be read.
+    /// Returns the content of a small file, if it exists; blocks.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ShardError> {
         let mut bytes = Vec::new();
         match self.files.open(name).and_then(|mut file| file.read_to_end(&mut bytes)) {
@@ -110,10 +105,7 @@ impl Publisher {
         }
     }
 
-    /// Returns the SHA-256 of a file in hex, if it is there; blocks.
-    ///
-    /// # Errors
-    /// [`ShardError::Unreadable`] when something stands there that cannot be read.
+    /// Returns the SHA-256 of a file in hex, if it exists; blocks.
     pub fn hash(&self, name: &str) -> Result<Option<String>, ShardError> {
         match self.files.open(name).and_then(hash_of) {
             Ok(hash) => Ok(Some(hash)),
@@ -131,18 +123,12 @@ impl Publisher {
         read_columns_of(file, &self.dir.join(name), columns)
     }
 
-    /// Gives a file another name; blocks.
-    ///
-    /// # Errors
-    /// [`ShardError::Unreadable`] if the system refuses.
+    /// Renames a file; blocks.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), ShardError> {
         self.files.rename(from, to).map_err(|source| self.unreadable(from, source))
     }
 
     /// Removes a file; blocks.
-    ///
-    /// # Errors
-    /// [`ShardError::Unreadable`] if the system refuses.
     pub fn remove(&self, name: &str) -> Result<(), ShardError> {
         self.files.remove(name).map_err(|source| self.unreadable(name, source))
     }
@@ -176,21 +162,18 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the SHA-256 of a file in lower-case hex, read in pieces; blocks.
-///
-/// # Errors
-/// What the system says.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     hash_of(fs_err::File::open(path)?)
 }
 
-/// What stands under a published name.
+/// The state of a published file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     /// A file with the recorded hash.
     Intact,
     /// Nothing.
     Missing,
-    /// A file with other content.
+    /// A file with another content.
     Different {
         /// The SHA-256 found, in hex.
         found: String,
@@ -198,9 +181,6 @@ pub enum FileState {
 }
 
 /// Compares the file `name` of the output directory with its recorded SHA-256; blocks.
-///
-/// # Errors
-/// [`ShardError::Unreadable`] when something stands there that cannot be read.
 pub fn verify(dir: &Path, name: &str, sha256: &str) -> Result<FileState, ShardError> {
     let path = dir.join(name);
     let hash = std::fs::File::open(&path).and_then(hash_of);
@@ -229,14 +209,10 @@ fn hash_of(mut file: impl Read) -> io::Result<String> {
     }
 }
 
-/// Returns the files that no record accounts for, sorted, relative to the output directory; blocks.
+/// Returns the files without a record, sorted, relative to the output directory; blocks.
 ///
-/// These are the files anywhere below `data/` that are not in `known`, and staged files that a dead process left beside
-/// other published files. They are for a person to look at: nothing here deletes them. Symbolic links are listed, not
-/// followed.
-///
-/// # Errors
-/// [`ShardError::Unreadable`] when a directory cannot be listed.
+/// These are all files below `data/` that are not in `known`, and staged files that a killed process left beside other
+/// published files. Nothing is deleted. Symbolic links are listed, not followed.
 pub fn unexplained(dir: &Path, known: &[String]) -> Result<Vec<String>, ShardError> {
     let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();
@@ -259,12 +235,12 @@ pub fn unexplained(dir: &Path, known: &[String]) -> Result<Vec<String>, ShardErr
     Ok(found.into_iter().collect())
 }
 
-/// Removes the files that a killed process had staged and not yet published; they are of no use to anybody. Only names
-/// that this store gives are touched (`NAME#DIGITS` beside `NAME` for one of the published names), and the caller holds
-/// the directory's lock, so that nobody else is writing them. Returns what was removed; blocks.
+/// Removes the files that a killed process had staged and not published. Only names of the store's form are removed
+/// (`NAME#DIGITS` beside `NAME` for one of the published names). The caller holds the directory's lock, so that no
+/// other process is writing them. Returns the removed files; blocks.
 ///
 /// # Errors
-/// [`ShardError::Unreadable`] when a directory cannot be listed or a file not removed.
+/// [`ShardError::Unreadable`] if a directory cannot be listed or a file cannot be removed.
 pub fn remove_staged(dir: &Path) -> Result<Vec<String>, ShardError> {
     let mut removed = Vec::new();
     for table in Table::ALL {
@@ -304,7 +280,7 @@ fn list(path: &Path) -> Result<Vec<(String, std::fs::FileType)>, ShardError> {
         .map_err(unreadable)
 }
 
-/// Returns whether the name is one that the store gives to a file it has not published yet: `NAME#DIGITS`.
+/// Returns whether the name has the form of a file that the store has not published yet: `NAME#DIGITS`.
 fn is_staged(name: &str) -> bool {
     name.rsplit_once('#')
         .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))

@@ -1,4 +1,4 @@
-//! Reading published files back: single text columns for counts and audits, whole rows for exports and reports.
+//! Reads published files: single columns as text for counts and audits, whole rows for exports and reports.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::error::ShardError;
 use super::store::StoredFile;
 
-/// Returns some columns of a file as text, row by row in the order of `columns`; nulls are `None`, numbers are written
-/// out. Blocks.
+/// Returns some columns of a file as text, row by row in the order of `columns`. Nulls are `None`; numbers are decimal
+/// text. Blocks.
 ///
 /// # Errors
 /// [`ShardError::Unreadable`] if the file is missing, damaged, or lacks a column.
@@ -22,7 +22,7 @@ pub fn read_columns(path: &Path, columns: &[&str]) -> Result<Vec<Vec<Option<Stri
     read_columns_of(StoredFile::Disk(file), path, columns)
 }
 
-/// Reads columns of an open file, which messages call `path`.
+/// Reads columns of an open file; `path` is its name in messages.
 pub(super) fn read_columns_of(
     file: StoredFile,
     path: &Path,
@@ -51,7 +51,8 @@ fn read<F: ChunkReader + 'static>(
         let batch = batch.map_err(|error| unreadable(error.to_string()))?;
         let mut texts = Vec::with_capacity(columns.len());
         for name in columns {
-            let column = batch.column_by_name(name).ok_or_else(|| unreadable(format!("it has no column {name}")))?;
+            let column =
+                batch.column_by_name(name).ok_or_else(|| unreadable(format!("the column {name} is missing")))?;
             let text = arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8)
                 .map_err(|error| unreadable(error.to_string()))?;
             texts.push(text);
@@ -68,14 +69,11 @@ fn read<F: ChunkReader + 'static>(
 }
 
 /// Returns all rows of a published file. Blocks.
-///
-/// # Errors
-/// As [`read_rows_of`].
 pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ShardError> {
     read_rows_of(path, &RowFilter::default())
 }
 
-/// Rows that are turned into text at a time.
+/// Rows that are converted to text at a time.
 const BATCH_ROWS: usize = 256;
 
 fn append_rows<T: DeserializeOwned>(
@@ -92,7 +90,7 @@ fn append_rows<T: DeserializeOwned>(
     Ok(())
 }
 
-/// Which part of a file is read.
+/// The part of a file to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowFilter<'a> {
     /// Only these columns; all if empty.
@@ -115,7 +113,7 @@ impl<'a> RowFilter<'a> {
     }
 }
 
-/// Returns a part of a published file's rows; other columns are not even decompressed, nor pages without such a row.
+/// Returns a part of a published file's rows. Other columns, and pages without such a row, are not decompressed.
 /// Blocks.
 ///
 /// # Errors
@@ -136,7 +134,7 @@ pub fn read_rows_of<T: DeserializeOwned>(path: &Path, filter: &RowFilter<'_>) ->
         let predicate = ArrowPredicateFn::new(mask, move |batch| {
             let wanted = Int64Array::new_scalar(ordinal);
             batch.columns().first().map_or_else(
-                || Err(ArrowError::SchemaError("it has no column ordinal".to_owned())),
+                || Err(ArrowError::SchemaError("the column ordinal is missing".to_owned())),
                 |column| arrow::compute::kernels::cmp::eq(column, &wanted),
             )
         });

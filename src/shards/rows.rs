@@ -1,7 +1,7 @@
-//! The rows of the three published tables, column for column in file order.
+//! The rows of the three published tables, column by column in file order.
 //!
-//! A row is plain data: enums stand as their stable names, counts as the signed integers that Parquet readers expect.
-//! The doc comment of a field is its column's published description (see [`super::describe`]).
+//! A row is plain data: enums are their stable names, counts are signed integers as Parquet readers expect. The doc
+//! comment of a field is its column's published description (see [`super::describe`]).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! The fixed schema of each published table.
 //!
 //! Every column is nullable, list items and struct members too: the common loaders turn required fields into nullable
-//! ones and then find the schemas different. Nothing is ever inferred from rows, so a table's files always agree.
-//! Descriptions come from the doc comments of the row types, and a test holds both to the same columns.
+//! ones and then report different schemas. No schema is inferred from rows, so that a table's files always agree.
+//! Descriptions come from the doc comments of the row types, and a test compares the columns of both.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
-/// The version of the tables: grows whenever a column is added, renamed, retyped or dropped,
-/// or files are laid out anew.
+/// The version of the tables. It grows whenever a column is added, renamed, retyped or dropped, or the layout of files
+/// changes.
 pub const TABLES_VERSION: u32 = 5;
 
 /// One of the published tables.
@@ -27,7 +27,7 @@ pub enum Table {
     Exclusions,
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Debug, Clone, Copy)]
 enum ColumnType {
     Text,
@@ -178,7 +178,7 @@ fn arrow(column: ColumnType) -> DataType {
         Bool => DataType::Boolean,
         Messages => {
             let members = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
-            // "element" is what the Parquet format calls a list's item; other names survive only in Arrow's own
+            // "element" is the Parquet format's name of a list's item. Other names survive only in Arrow's own
             // metadata, which is not written.
             DataType::List(Arc::new(Field::new("element", DataType::Struct(Fields::from_iter(members)), true)))
         }
@@ -205,7 +205,7 @@ pub struct ColumnDescription {
     /// Its type, as `pyarrow` prints it.
     #[serde(rename = "type")]
     pub type_name: &'static str,
-    /// One line: what it holds, and when it is null.
+    /// One line: the column's content, and when it is null.
     pub description: String,
 }
 

@@ -1,18 +1,18 @@
-//! Text files that say themselves whether somebody changed them: the last line is a comment with the hash of all before it.
+//! Text files with a seal that reveals later edits: the last line is a comment with the hash of all text before it.
 //!
-//! A file that is to be written again is compared with its own seal: where it holds, the file is what this program wrote,
-//! whichever version and start that was, and may be replaced; where it does not, somebody worked on it. No record
-//! besides the file is needed, so that this holds for copies of a directory as well. Files of versions before the seal
-//! have none and count as changed, unless they are what would be written.
+//! Before a file is written again, its seal is checked. If the seal is valid, any version and start of this program
+//! wrote the file, and it may be replaced; if not, it was edited. No record beside the file is needed, so that the
+//! check also works in copies of a directory. Files of versions before the seal have none and count as edited, unless
+//! they equal the new content.
 
 use super::sha256;
 
 /// Characters of a hash in the name of a file that was moved aside.
 const HASH_CHARS: usize = 12;
-/// What the seal says before the hash.
+/// The text before the hash in a seal.
 const SAYS: &str = "written by thinkloom; SHA-256 of the text above: ";
 
-/// How a kind of file writes a comment.
+/// The form of a comment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comment {
     /// `<!-- ... -->`
@@ -40,7 +40,7 @@ pub fn sealed(text: &str, comment: Comment) -> String {
     format!("{text}{open}{SAYS}{hash}{close}\n")
 }
 
-/// Returns whether a file is as [`sealed`] gave it.
+/// Returns whether a file is unchanged since [`sealed`] returned it.
 #[must_use]
 pub fn is_sealed(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
@@ -54,7 +54,7 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
     })
 }
 
-/// Returns the name under which a changed file is kept: one that no loader's pattern matches.
+/// Returns the name of an edited file that is kept. It matches no loader's pattern.
 #[must_use]
 pub fn aside(name: &str, sha256: &str) -> String {
     format!("{name}.changed-{}", sha256.get(..HASH_CHARS).unwrap_or(sha256))

@@ -1,4 +1,4 @@
-//! What published files lie on: a directory of this machine, or, in simulations, a disk that fails on purpose.
+//! The storage of published files: a directory of this machine, or in a simulation a disk that fails on purpose.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -13,29 +13,23 @@ use object_store::{ObjectStore, PutPayload};
 
 /// The files of one output directory, by their names relative to it.
 pub trait FileStore: fmt::Debug + Send + Sync {
-    /// Makes `bytes` durable under `name`, in place of what stood there; whole or not at all.
+    /// Makes `bytes` durable under `name` and replaces the earlier content, wholly or not at all.
     fn put<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), object_store::Error>>;
 
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] if there is none; whatever else the system says.
+    /// [`io::ErrorKind::NotFound`] if it does not exist; any other error of the system.
     fn open(&self, name: &str) -> io::Result<StoredFile>;
 
-    /// Gives a file another name.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Renames a file.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
-    ///
-    /// # Errors
-    /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
-/// A file that is open for reading.
+/// An open file.
 #[derive(Debug)]
 pub enum StoredFile {
     /// On a disk.

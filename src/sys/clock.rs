@@ -1,17 +1,16 @@
-//! Wall-clock time. Used for rates and displays; never a part of the data, so that a clock that is wrong or goes
-//! backwards changes no shard.
+//! Wall-clock time, for rates and displays. It is never part of the data, so that a wrong clock changes no shard.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns milliseconds since 1970; 0 if the clock stands before.
+/// Returns milliseconds since 1970; 0 if the clock is earlier.
 #[must_use]
 pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where the time of day is read. Clones share it.
+/// A source of the time. Clones share it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
@@ -22,7 +21,7 @@ impl Clock {
         Self(Arc::new(unix_ms))
     }
 
-    /// Returns a clock that shows what `read` says, in milliseconds since 1970.
+    /// Returns a clock with the time of `read`, in milliseconds since 1970.
     #[must_use]
     pub fn simulated(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
@@ -41,8 +40,8 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// Returns the present date in UTC after a `strftime` format with the directives that chat templates use: `%Y`, `%m`,
-/// `%d`, `%b` and `%B`; others stay as they are.
+/// Returns the present date in UTC in a `strftime` format with the directives of chat templates: `%Y`, `%m`, `%d`, `%b`
+/// and `%B`; other directives are left unchanged.
 #[must_use]
 pub fn format_utc(format: &str) -> String {
     format_day(unix_ms().div_euclid(86_400_000), format)

@@ -1,4 +1,4 @@
-//! Directories that hold a run: the lock, and the kinds of file system that cannot hold one.
+//! Directories of runs: their lock, and the file systems that cannot hold a run.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::staged::StagedDir;
 
-/// What can be wrong with an output directory.
+/// Errors of an output directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
-    /// It cannot be created, read or written.
+    /// The directory cannot be created, read or written.
     #[error("cannot use the output directory {path}: {source}")]
     Io {
         /// The directory or the file in it.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Another process holds the lock.
@@ -23,33 +23,35 @@ pub enum DirError {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process id that the holder wrote down.
+        /// The process id that the holder wrote into the lock.
         holder: Option<String>,
     },
-    /// It lies on a network file system.
-    #[error("{path} lies on a network file system ({kind}), where locks and fsync cannot be trusted")]
+    /// The directory is on a network file system.
+    #[error("cannot use {path}: it is on a network file system ({kind}), whose locks and fsync are unreliable")]
     Network {
         /// The directory.
         path: PathBuf,
-        /// Its kind.
+        /// The kind of file system.
         kind: &'static str,
     },
-    /// It holds files that no run left there.
-    #[error("{path} holds {found} and is not the output directory of a run; nothing in it was changed")]
+    /// The directory has files that no run wrote.
+    #[error("cannot use {path}: it holds {found} and is not the output directory of a run (nothing in it was changed)")]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// Some of what stands in it.
+        /// Some of its contents.
         found: String,
     },
 }
 
 impl DirError {
-    /// Returns what the user can do about it.
+    /// Returns the remedy for the user.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "check its permissions and the free space, or choose another with -o",
+            Self::Io { .. } => {
+                "check the directory's permissions and the free space, or choose another directory with -o"
+            }
             Self::InUse { .. } => "wait for that process, or choose another directory with -o",
             Self::Network { .. } => "choose a directory on a local disk with -o, and copy the result afterwards",
             Self::Foreign { .. } => {
@@ -59,24 +61,20 @@ impl DirError {
     }
 }
 
-/// An exclusive hold on an output directory, for as long as it lives. The system releases it when the process ends,
-/// however it ends.
+/// An exclusive lock on an output directory, held until dropped. The system releases it when the process ends, also
+/// after a kill.
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
 }
 
-/// How long [`lock_dir_patiently`] waits for another process to give its lock back.
+/// How long [`lock_dir_patiently`] waits for another process to release its lock.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two tries.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// As [`lock_dir`], but waits up to `patience` for a process that holds the lock: one that was killed may take some seconds
-/// to be gone, and whoever watches over it starts it again at once. Says that it waits. Blocks; ends early once
-/// `is_stopped`.
-///
-/// # Errors
-/// [`DirError`].
+/// As [`lock_dir`], but waits up to `patience` for a process that holds the lock: a killed process may take some
+/// seconds to end, and its supervisor starts a new one at once. Logs the wait. Blocks; ends early once `is_stopped`.
 pub fn lock_dir_patiently(path: &Path, patience: Duration, is_stopped: impl Fn() -> bool) -> Result<DirLock, DirError> {
     let started = Instant::now();
     let mut has_said = false;
@@ -93,10 +91,7 @@ pub fn lock_dir_patiently(path: &Path, patience: Duration, is_stopped: impl Fn()
     }
 }
 
-/// Creates a directory if need be, refuses network file systems, and takes its lock.
-///
-/// # Errors
-/// [`DirError`].
+/// Creates a directory if it is missing, rejects network file systems, and takes its lock.
 pub fn lock_dir(path: &Path) -> Result<DirLock, DirError> {
     let io = |source| DirError::Io { path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(io)?;
@@ -120,21 +115,21 @@ pub fn lock_dir(path: &Path) -> Result<DirLock, DirError> {
     Ok(DirLock { _file: file })
 }
 
-/// What begins the name of a temporary directory.
+/// Prefix of the name of a temporary directory.
 const TEMPORARY_PREFIX: &str = "thinkloom-temporary-";
 /// The name of the lock in an output directory.
 const LOCK_FILE: &str = ".lock";
-/// Names of foreign files that an error shows.
+/// Number of foreign files in an error message.
 const FOREIGN_SHOWN: usize = 3;
-/// What systems and file managers put into directories that nobody uses yet.
+/// Files that systems and file managers create in unused directories.
 const LITTER: &[&str] = &["lost+found", "Thumbs.db", "desktop.ini", "System Volume Information"];
 
-/// Refuses a directory that holds files of somebody else: one that is neither missing nor empty, has none of `markers` (files
-/// that only this program makes), and holds more than what a start leaves that ended before it made one.
+/// Rejects a directory with foreign files: one that is neither missing nor empty, has none of `markers` (files that
+/// only this program creates), and has more than the leftovers of a start that ended before it created one.
 ///
-/// Hidden files and what file systems make of themselves are nobody's work: a fresh volume, and a directory that is under
-/// version control and otherwise empty, can be taken. `leftovers` are the names that an interrupted start leaves at the
-/// top; a directory among them counts if there is no file below it. Changes nothing, and makes no lock.
+/// Hidden files and files of the file system itself are not foreign: a fresh volume, and a directory under version
+/// control that is otherwise empty, are accepted. `leftovers` are the top-level names that an interrupted start leaves;
+/// a directory among them is accepted if there is no file below it. Changes nothing, and takes no lock.
 ///
 /// # Errors
 /// [`DirError::Foreign`]; [`DirError::Io`] if the directory cannot be listed.
@@ -167,7 +162,7 @@ pub fn refuse_foreign(path: &Path, markers: &[&str], leftovers: &[&str]) -> Resu
     Err(DirError::Foreign { path: path.to_owned(), found: format!("{}{more}", foreign.join(", ")) })
 }
 
-/// Returns whether a path is a directory with a file anywhere below it. One that cannot be listed counts as such.
+/// Returns whether a path is a directory with a file anywhere below it; true if it cannot be listed.
 fn holds_files(path: &Path) -> bool {
     if !path.is_dir() {
         return false;
@@ -188,14 +183,14 @@ pub fn temporary_dir() -> Result<StagedDir, DirError> {
     StagedDir::make(&place, TEMPORARY_PREFIX).map_err(|source| DirError::Io { path: place, source })
 }
 
-/// Returns the free bytes that this process may use on the file system of a path, where the system says.
+/// Returns the free bytes for this process on the file system of a path, if the system states them.
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Returns the kind of network file system that a path lies on, if it is a known one.
+/// Returns the kind of network file system of a path, if it is a known one.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
     // The field's type differs between architectures; the magic numbers have 32 bits.
@@ -204,7 +199,7 @@ fn network_file_system(path: &Path) -> Option<&'static str> {
     network_kind(magic)
 }
 
-/// Names a network file system by its magic number in statfs(2).
+/// Returns a network file system's name from its magic number in statfs(2).
 #[cfg(target_os = "linux")]
 fn network_kind(magic: u64) -> Option<&'static str> {
     const KINDS: &[(u64, &str)] = &[
@@ -251,7 +246,7 @@ mod tests {
         assert!(matches!(stopped, Err(DirError::InUse { .. })), "a stop ends the wait");
         let tries = std::cell::Cell::new(0);
         let held = std::cell::Cell::new(Some(held));
-        // The holder goes away while it is waited for.
+        // The holder releases the lock during the wait.
         let lets_go = || {
             tries.set(tries.get() + 1);
             if tries.get() == 3 {
@@ -274,7 +269,7 @@ mod tests {
         let error = DirError::Network { path: "out".into(), kind: "NFS" };
         assert_eq!(
             error.to_string(),
-            "out lies on a network file system (NFS), where locks and fsync cannot be trusted"
+            "cannot use out: it is on a network file system (NFS), whose locks and fsync are unreliable"
         );
         assert!(error.hint().contains("local disk"));
     }

@@ -1,9 +1,9 @@
-//! Which names a server of this program answers to. Pure, the host name of the machine aside.
+//! The host names that a server of this program accepts. Pure, except for the machine's own name.
 //!
-//! A page in a browser can send requests to any address, this machine's included, and a name that its author owns can be made
-//! to point here. So a request has to name this server in `Host`: by the address that it is bound to, by `localhost` if
-//! that is the loopback address, by the machine's name if it is not, or by a name that the user allows. A page says where
-//! it comes from in `Origin`; where that is not this server, the request is foreign whatever it names.
+//! A page in a browser can send requests to any address, this machine's included, and the owner of a name can point it
+//! here. So a request must name this server in `Host`: by the address that the server is bound to, by `localhost` if
+//! that is the loopback address, by the machine's name if it is not, or by a name that the user allows. A page's origin
+//! is in `Origin`; if that is not this server, the request is foreign whatever its `Host`.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -17,8 +17,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Returns the names of a server that is bound to an address; `allowed` are further ones, each with a port or for any.
-    /// What is no name ([`is_name`]) allows nothing.
+    /// Returns the names of a server that is bound to an address; `allowed` are further names, each with a port or for
+    /// any port. Invalid names ([`is_name`]) allow nothing.
     #[must_use]
     pub fn new(bound: SocketAddr, allowed: &[String]) -> Self {
         let machine = if is_loopback(bound.ip()) { None } else { machine_name() };
@@ -26,8 +26,8 @@ impl Hosts {
         Self { bound, machine, allowed }
     }
 
-    /// Returns whether a `Host` header, or the authority of a request's target, names this server. `local` is the address
-    /// at which the request arrived, which says more than a bound address that stands for all.
+    /// Returns whether a `Host` header, or the authority of a request's target, names this server. `local` is the
+    /// address at which the request arrived, which is more precise than a wildcard address that the server is bound to.
     #[must_use]
     pub fn answer_to(&self, host: &str, local: Option<IpAddr>) -> bool {
         self.answer(host, local, 80)
@@ -38,7 +38,7 @@ impl Hosts {
     pub fn are_origin(&self, origin: &str, local: Option<IpAddr>) -> bool {
         match origin.split_once("://") {
             Some(("http", host)) => self.answer(host, local, 80),
-            // Spoken by a proxy before it, which goes by an allowed name.
+            // Sent by a TLS proxy before this server, which has an allowed name.
             Some(("https", host)) => self.is_allowed(&host.to_ascii_lowercase(), 443),
             _ => false,
         }
@@ -74,8 +74,8 @@ impl Hosts {
     }
 }
 
-/// Returns whether a server can be called by a name: one of letters, an address of version 4, or one of version 6 with or
-/// without its brackets; with a port or without, where brackets say which of the two a colon belongs to.
+/// Returns whether a text is a valid server name: of letters, an IPv4 address, or an IPv6 address with or without
+/// brackets. A port may follow; with an IPv6 address only after the brackets.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     parts(&in_brackets(name)).is_some_and(|(name, _)| match name.contains(['[', ']', ':']) {
@@ -84,7 +84,7 @@ pub fn is_name(name: &str) -> bool {
     })
 }
 
-/// Puts an address of version 6 that stands by itself into the brackets that it has in a request.
+/// Returns a bare IPv6 address in brackets, as requests write it.
 fn in_brackets(name: &str) -> Cow<'_, str> {
     match name.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]").into(),
@@ -92,7 +92,7 @@ fn in_brackets(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// An address has many spellings.
+/// Compares addresses by value, because an address has many spellings.
 fn is_same(one: &str, other: &str) -> bool {
     one == other || address_of(one).is_some_and(|address| address_of(other) == Some(address))
 }
@@ -111,7 +111,7 @@ pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Splits a host into its name, without the dot that may end it, and its port. Addresses of version 6 keep their brackets.
+/// Splits a host into its name, without a final dot, and its port. IPv6 addresses keep their brackets.
 fn parts(host: &str) -> Option<(&str, Option<u16>)> {
     let name_length = match host.strip_prefix('[') {
         Some(inside) => inside.find(']')? + 2,
@@ -129,7 +129,7 @@ fn parts(host: &str) -> Option<(&str, Option<u16>)> {
     is_name.then_some((name, port))
 }
 
-/// Returns the name of the machine, where the system says it in a file.
+/// Returns the machine's name, if the system states it in a file.
 fn machine_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty())

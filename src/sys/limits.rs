@@ -1,4 +1,4 @@
-//! The limits that the system sets this process: what is made of them at the start, and how it is said that one was met.
+//! The system's limits on this process: raised at the start, and explained in hints when one is exceeded.
 
 use std::error::Error;
 use std::io;
@@ -6,36 +6,36 @@ use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files that are asked for where the system allows more than it gives.
+/// Open files to request if the system allows raising the limit.
 const OPEN_FILES_WANTED: u64 = 65_536;
-/// How near to the limit on sizes a file is that has met it: a database grows by pages, and by a log before.
+/// How near to the limit on sizes a file is that has met it: a database grows by pages, and its log grows first.
 const NEAR_BYTES: u64 = 128 << 10;
 
-/// Takes the limits as they suit this program: a file that may not grow is an error of its write, where the system would end
-/// the process without a word; and as many files may be open as the system allows to ask for.
+/// Sets the limits for this program. A write beyond the limit on file sizes becomes an error; otherwise the system
+/// would kill the process without a message. The limit on open files is raised as far as the system allows.
 ///
-/// To be called before threads are started.
+/// Call it before threads are started.
 pub fn settle() {
     #[cfg(target_os = "linux")]
-    // SAFETY: it takes no pointers and changes this process's own action for one signal.
+    // SAFETY: the call takes no pointers and changes this process's own action for one signal.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.unwrap_or(OPEN_FILES_WANTED).min(OPEN_FILES_WANTED);
     if current.is_some_and(|current| current < wanted) {
-        // Without it the limit is what it was.
+        // On failure the limit stays unchanged.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
 }
 
-/// Returns the bytes that a file of this process may have at most, if there is a limit.
+/// Returns the largest allowed size of a file in bytes, if limited.
 #[must_use]
 pub fn file_bytes_max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// Returns what to do about an error that one of the limits made, if one did.
+/// Returns the remedy for an error that comes from one of the limits.
 #[must_use]
 pub fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
     let (mut system, mut next) = (None, Some(error));
@@ -50,21 +50,22 @@ pub fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
             let limit = getrlimit(Resource::Nofile).current.map_or_else(String::new, |limit| format!(", now {limit}"));
             Some(format!("raise the limit on open files (`ulimit -n`{limit}), then run the same command again"))
         }
-        rustix::io::Errno::NFILE => {
-            Some("the system has too many open files: end what holds them, then run the same command again".to_owned())
-        }
+        rustix::io::Errno::NFILE => Some(
+            "the system has too many open files: end programs that hold many, then run the same command again"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
 
-/// Returns what to do about a file that may not grow.
+/// Returns the remedy for a file at the limit on file sizes.
 #[must_use]
 pub fn file_size_hint() -> String {
     let limit = file_bytes_max().map_or_else(String::new, |limit| format!(", now {limit} bytes"));
     format!("raise the limit on file sizes (`ulimit -f`{limit}), then run the same command again")
 }
 
-/// Returns whether one of these files stands at the limit on file sizes: for errors that do not say so.
+/// Returns whether one of these files is at the limit on file sizes, for errors that do not state it.
 #[must_use]
 pub fn is_at_file_limit(paths: &[&Path]) -> bool {
     let Some(limit) = file_bytes_max() else { return false };

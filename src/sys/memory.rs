@@ -1,6 +1,6 @@
 //! The machine's memory.
 
-/// Returns the bytes that a process may still take without others being swapped out, where the system says.
+/// Returns the bytes that a process may still allocate before the system swaps, if the system states them.
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
     parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
@@ -12,28 +12,28 @@ fn parse_available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Bounds the arenas of glibc's allocator to one per core, and four: it has eight per core otherwise. More of them keep more
-/// memory: what lives long lies between what a shard took and gave back, which can then not be given back to the system.
-/// Fewer make threads wait for each other.
+/// Bounds the arenas of glibc's allocator to one per core, at least four; its default is eight per core. More arenas keep
+/// more memory: long-lived allocations lie between the freed ones of a shard, which then cannot return to the system.
+/// Fewer arenas make threads wait for each other.
 ///
-/// To be called before threads are started.
+/// Call it before threads are started.
 pub fn bound_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let arenas = i32::try_from(cores.max(4)).unwrap_or(i32::MAX);
-        // SAFETY: it takes no pointers and changes how later allocations are placed only.
+        // SAFETY: the call takes no pointers and only changes how later allocations are placed.
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, arenas);
         }
     }
 }
 
-/// Gives memory that was freed back to the system, where the C library keeps it: glibc has an arena per thread, and each
-/// thread that has built a shard would keep a shard's worth of it.
+/// Returns freed memory to the system, if the C library keeps it: glibc has an arena per thread, and each thread that
+/// has built a shard would keep a shard's worth of memory.
 pub fn return_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes no pointers and may be called at any time from any thread.
+    // SAFETY: the call takes no pointers and is allowed at any time from any thread.
     unsafe {
         libc::malloc_trim(0);
     }

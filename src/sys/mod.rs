@@ -1,5 +1,5 @@
-//! The outside world, each part behind one door: the clock, the memory, signals, names of hosts, limits, threads, and files
-//! that must survive.
+//! The operating system, each part behind one module: clock, memory, signals, host names, limits, threads, and durable
+//! files.
 
 pub mod clock;
 pub mod entropy;

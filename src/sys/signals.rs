@@ -1,15 +1,15 @@
-//! Signals that whoever started the program wants ignored.
+//! Signals that the parent process set to be ignored.
 
 /// Number of SIGHUP, on every Unix.
 const HANG_UP: u32 = 1;
 
-/// Returns whether the program was started with SIGHUP ignored, as `nohup` does, where the system says.
+/// Returns whether the program was started with SIGHUP ignored, as by `nohup`; false if the system does not state it.
 #[must_use]
 pub fn is_hang_up_ignored() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored(&status, HANG_UP))
 }
 
-/// Reads the mask of ignored signals: hexadecimal, the lowest bit is signal 1.
+/// Parses the mask of ignored signals: hexadecimal, the lowest bit is signal 1.
 fn is_ignored(status: &str, signal: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

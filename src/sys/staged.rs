@@ -1,20 +1,20 @@
-//! What is made ready beside its place and moved there whole: made durable first, and cleaned up by the next start if the
-//! process ended before.
+//! Files and directories that are prepared beside their place and moved there whole: made durable before the move, and
+//! removed by the next start if the process ended before it.
 //!
-//! Whatever is being made ready has a name with a prefix of this program's and six random characters, and is locked by the
-//! process that makes it. The system releases the lock when that process ends, however it ends. What has such a name, is
-//! this user's own and is locked by nobody was left by a process that was killed; nothing else is ever removed.
+//! A staged file or directory has a name with a prefix of this program and six random characters, and its process holds
+//! a lock on it. The system releases the lock when that process ends, also after a kill. An entry with such a name that
+//! belongs to this user and is not locked was left by a killed process; no other entry is ever removed.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Random characters behind a prefix.
+/// Random characters after a prefix.
 const RANDOM_CHARS: usize = 6;
-/// Names that are tried.
+/// Number of names to try.
 const TRIES: usize = 8;
 
-/// A directory in which something is made ready; removed when dropped.
+/// A staged directory; removed when dropped.
 #[derive(Debug)]
 pub struct StagedDir {
     dir: tempfile::TempDir,
@@ -22,16 +22,13 @@ pub struct StagedDir {
 }
 
 impl StagedDir {
-    /// Makes one in `parent`, after removing what killed processes have left there under this prefix.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Creates a staged directory in `parent`, after removing leftovers of killed processes with this prefix.
     pub fn make(parent: &Path, prefix: &str) -> io::Result<Self> {
         remove_leftovers(parent, prefix);
         for _ in 0..TRIES {
             let dir = tempfile::Builder::new().prefix(prefix).rand_bytes(RANDOM_CHARS).tempdir_in(parent)?;
             let lock = File::open(dir.path());
-            // Another process may have taken it for a leftover before it was locked.
+            // Another process may have removed it as a leftover before it was locked.
             match lock {
                 Ok(lock) if !is_held(&lock) && dir.path().is_dir() => return Ok(Self { dir, lock }),
                 Ok(_) => {}
@@ -39,39 +36,34 @@ impl StagedDir {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("others keep removing what is made ready"))
+        Err(io::Error::other("another process keeps removing the staged directory"))
     }
 
-    /// Returns where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Gives the directory up to whoever moves it, and returns where it is, with its lock: until that is dropped nobody
-    /// takes it for a leftover.
+    /// Returns its path and its lock for the caller to move it. Until the lock is dropped, no process removes it as a
+    /// leftover.
     #[must_use]
     pub fn keep(self) -> (PathBuf, File) {
         (self.dir.keep(), self.lock)
     }
 
-    /// Removes it, or what stands in its place by now.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Removes it, or the entry in its place.
     pub fn close(self) -> io::Result<()> {
         match self.dir.close() {
-            // Another process may have seen that nobody needs it.
+            // Another process may have removed it as a leftover.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
     }
 }
 
-/// Writes a file whole or not at all, and durably: it is made ready under a name with `prefix` in the same directory.
-///
-/// # Errors
-/// What the system says; the error names the file.
+/// Writes a file durably, wholly or not at all. It is staged under a name with `prefix` in the same directory. Errors
+/// name the file.
 pub fn write_whole(path: &Path, prefix: &str, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let named = |error: io::Error| io::Error::from(NamedError { path: path.to_owned(), error });
@@ -90,7 +82,7 @@ pub fn write_whole(path: &Path, prefix: &str, bytes: &[u8]) -> io::Result<()> {
     sync_dir(parent)
 }
 
-/// An error with the file that it is about.
+/// An error with its file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {error}", .path.display())]
 struct NamedError {
@@ -105,26 +97,21 @@ impl From<NamedError> for io::Error {
     }
 }
 
-/// Makes the names in a directory durable, where the system can.
-///
-/// # Errors
-/// What the system says.
+/// Makes the names in a directory durable, if the system can.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     // Only Unix can open a directory to sync it.
     if !cfg!(unix) {
         return Ok(());
     }
     match File::open(path)?.sync_all() {
-        // Some file systems, of networks above all, cannot sync a directory; its names are as durable as they make them.
+        // Some file systems, above all network ones, cannot sync a directory; its names are then as durable as those
+        // systems make them.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
         done => done,
     }
 }
 
 /// Makes all names below a directory durable, and its own. Links are not followed.
-///
-/// # Errors
-/// What the system says.
 pub fn sync_dirs_below(path: &Path) -> io::Result<()> {
     let mut waiting = vec![path.to_owned()];
     while let Some(dir) = waiting.pop() {
@@ -139,7 +126,7 @@ pub fn sync_dirs_below(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the directory that a path stands in.
+/// Returns the parent directory of a path.
 #[must_use]
 pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -148,7 +135,7 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Removes what processes that were killed have left in a directory under a prefix.
+/// Removes the entries with a prefix that killed processes left in a directory.
 pub fn remove_leftovers(parent: &Path, prefix: &str) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -165,14 +152,14 @@ pub fn remove_leftovers(parent: &Path, prefix: &str) {
         if is_locked(&held) {
             let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             match removed {
-                Ok(()) => tracing::info!("removed {}, which a process that was killed had left", path.display()),
+                Ok(()) => tracing::info!("removed {}, the leftover of a killed process", path.display()),
                 Err(error) => tracing::debug!("cannot remove {}: {error}", path.display()),
             }
         }
     }
 }
 
-/// Returns whether an entry is a file or a directory, and no link, of this user.
+/// Returns whether an entry is a file or a directory of this user, and not a link.
 fn is_own(entry: &std::fs::DirEntry) -> bool {
     let Ok(found) = entry.metadata() else { return false };
     #[cfg(unix)]
@@ -185,12 +172,12 @@ fn is_own(entry: &std::fs::DirEntry) -> bool {
     found.is_dir() || found.is_file()
 }
 
-/// Takes the lock of a file or directory, where the file system has locks; true if somebody else holds it.
+/// Tries to lock a file or directory; true if another process holds the lock.
 fn is_held(file: &File) -> bool {
     matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }
 
-/// Takes the lock of a file or directory; false if somebody holds it, or nobody can.
+/// Tries to lock a file or directory; false if another process holds the lock, or the file system has none.
 fn is_locked(file: &File) -> bool {
     file.try_lock().is_ok()
 }
@@ -217,7 +204,7 @@ mod tests {
         let held = StagedDir::make(folder.path(), PREFIX).unwrap();
         std::fs::write(held.path().join("half"), "x").unwrap();
         assert!(!dead.exists() && !dead_file.exists());
-        // Of a process that lives, this one.
+        // The process that holds the lock is alive: it is this one.
         let second = StagedDir::make(folder.path(), PREFIX).unwrap();
         assert!(held.path().join("half").exists() && others.iter().all(|path| path.join("deep/file").exists()));
         let paths = [held.path().to_owned(), second.path().to_owned()];

@@ -1,19 +1,19 @@
-//! Threads, of which the system may give fewer than there are cores, or none.
+//! Threads, if the system allows fewer than there are cores, or none.
 //!
-//! Libraries panic where a thread cannot be started, or wait for ever for one. So a command that needs several asks first
-//! whether they can be had, and pools of threads are as large as the system lets them be.
+//! Libraries panic if a thread cannot be started, or wait for it for ever. So a command that needs several threads
+//! first checks that they can be started, and pools are as large as the system allows.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Threads besides those of a pool that a command with a run-time needs at once: of the run-time, the ledger, the watch
-/// over signals, and those that wait for the disk.
+/// Threads that a command with a runtime needs at once beside those of a pool: threads of the runtime, the ledger and
+/// signal handling, and threads that wait for the disk.
 pub const LEAST: usize = 12;
 
 /// The system does not let this process start enough threads.
 #[derive(Debug, thiserror::Error)]
-#[error("the system lets this process start {found} threads, and it needs {wanted} at least: {source}")]
+#[error("cannot start enough threads: the system allows {found}, and the program needs at least {wanted}: {source}")]
 pub struct TooFewThreads {
     found: usize,
     wanted: usize,
@@ -21,7 +21,7 @@ pub struct TooFewThreads {
 }
 
 impl TooFewThreads {
-    /// Returns what a person can do about it.
+    /// Returns the remedy for the user.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         "raise the limit on processes (`ulimit -u`, or a container's --pids-limit) or on memory (`ulimit -v`), then run the \
@@ -29,11 +29,8 @@ impl TooFewThreads {
     }
 }
 
-/// Makes sure that `wanted` threads can be had, and gives the pool that libraries share fewer than there are cores if there
-/// is no room for more. To be called once, before other threads are started.
-///
-/// # Errors
-/// [`TooFewThreads`].
+/// Checks that `wanted` threads can be started. If the system allows fewer than there are cores, makes the pool that
+/// libraries share smaller. Call it once, before other threads are started.
 pub fn settle(wanted: usize) -> Result<(), TooFewThreads> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (found, failure) = startable(wanted + cores);
@@ -42,20 +39,18 @@ pub fn settle(wanted: usize) -> Result<(), TooFewThreads> {
         Some(source) if found < wanted => Err(TooFewThreads { found, wanted, source }),
         Some(_) => {
             let threads = (found - wanted).max(1);
-            tracing::warn!(
-                "the system lets this process start {found} threads: computing on {threads} of {cores} cores"
-            );
-            // Where there is one already it is as large as it could be.
+            tracing::warn!("the system allows {found} threads: computing on {threads} of {cores} cores");
+            // An existing pool already has the possible size.
             let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             Ok(())
         }
     }
 }
 
-/// Builds a pool of `threads` threads, 0 for as many as there are cores, or of fewer if the system gives no more.
+/// Builds a pool of `threads` threads, 0 for one per core, or fewer if the system allows fewer.
 ///
 /// # Errors
-/// [`TooFewThreads`] if it gives none.
+/// [`TooFewThreads`] if the system allows none.
 pub fn pool(threads: usize) -> Result<rayon::ThreadPool, TooFewThreads> {
     let mut threads = if threads == 0 { rayon::current_num_threads() } else { threads };
     loop {
@@ -69,7 +64,7 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool, TooFewThreads> {
     }
 }
 
-/// Returns how many threads could be started at once, up to `wanted`, and why no more could. They have ended by then.
+/// Starts up to `wanted` threads at once and ends them. Returns how many started, and the error that limited them.
 fn startable(wanted: usize) -> (usize, Option<io::Error>) {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let mut started: Vec<JoinHandle<()>> = Vec::new();

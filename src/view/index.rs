@@ -1,8 +1,8 @@
-//! What a list needs of every query, kept up to date with the files and the facts.
+//! The list data of every query, kept up to date with files and facts.
 //!
-//! Queries of complete shards are read from their files, once. All others come from the ledger: of shards in which work was
-//! begun anew when facts were added, of the rest once. Looking at facts again waits for some multiple of the time that
-//! it took before, so that a run is not held up by those who watch it.
+//! Queries of complete shards are read from their files, once. All others come from the ledger: shards with work are
+//! read again when facts were added, the rest once. The time between two reads is a multiple of the duration of a read,
+//! so that observers do not slow a run.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,22 +20,22 @@ use crate::shards::{MANIFEST_FILE, ShardError, Table};
 
 /// Characters of a question that are searched and listed.
 const QUESTION_CHARS: usize = 300;
-/// Characters of other texts that are.
+/// Characters of other texts that are searched and listed.
 const TEXT_CHARS: usize = 120;
-/// How much longer than a look at the facts takes nobody looks again.
+/// Pause after a read of the facts, in multiples of its duration.
 const REST: u32 = 4;
 
-/// What tells one version of a file from another.
+/// Identifies the version of a file: size and modification time.
 type Stamp = (u64, Option<SystemTime>);
 
-/// Where the entries of a shard come from.
+/// The source of a shard's entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin {
-    /// From its files, of which this is the first.
+    /// Its files, of which this is the first.
     Files(Stamp),
-    /// From facts, of which there may be more.
+    /// Facts, which may grow.
     Facts,
-    /// From the input: nobody has worked on it.
+    /// The input: there is no work on the shard.
     Input,
 }
 
@@ -44,30 +44,30 @@ enum Origin {
 pub struct Index {
     shards: BTreeMap<u32, (Origin, Vec<Entry>)>,
     choices: Choices,
-    /// Stamps of what the figures are drawn from.
+    /// Stamps of the inputs of the figures.
     drawn_from: Option<(Vec<u32>, Option<Stamp>)>,
-    /// The figures, until something changes.
+    /// The figures, until an input changes.
     html: Option<String>,
     ledger: Option<Watched>,
     settled: u64,
 }
 
-/// The ledger of the directory, as it was looked at last.
+/// The ledger of the directory at the last read.
 struct Watched {
     reader: Reader,
     run: RunRecord,
     /// The version of the facts in the index.
     version: Option<i64>,
-    /// When they were looked at, and how long that took.
+    /// When the facts were read, and how long that took.
     looked: Option<(Instant, Duration)>,
     /// Why facts cannot be used, if so.
     fault: Option<String>,
 }
 
-/// What a list is to hold; empty texts ask for nothing.
+/// The filter of a list; empty texts match everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Lower-case text that id, question, reference or detail must hold.
+    /// Lower-case text that id, question, reference or detail must contain.
     pub search: String,
     /// The outcome; `!failed`, `!excluded` and `!sample` stand for all outcomes of their rank.
     pub outcome: String,
@@ -75,7 +75,7 @@ pub struct Filter {
     pub difficulty: String,
     /// The source.
     pub source: String,
-    /// Whether what failed comes first.
+    /// The order of the list.
     pub order: Order,
 }
 
@@ -85,22 +85,19 @@ pub enum Order {
     /// As in the input.
     #[default]
     Input,
-    /// What went wrong first, each rank as in the input.
+    /// By rank, errors first, each rank as in the input.
     FailuresFirst,
 }
 
 impl Index {
     /// Brings the index up to date. Blocks.
-    ///
-    /// # Errors
-    /// [`RunError`] if a file or the ledger cannot be read.
     pub fn refresh(&mut self, dir: &Path) -> Result<(), RunError> {
         let mut watched = match self.ledger.take() {
             Some(watched) => watched,
             None => Watched::open(dir)?,
         };
         if watched.has_another_run()? {
-            // Another configuration: none of its entries is known to hold.
+            // Another configuration invalidates all entries.
             self.shards.clear();
         }
         let refreshed = self.refresh_from(dir, &mut watched);
@@ -123,7 +120,7 @@ impl Index {
         Ok(())
     }
 
-    /// Reads what has come or changed; returns whether anything has.
+    /// Reads new and changed files and facts. Returns whether there were any.
     fn refresh_from(&mut self, dir: &Path, watched: &mut Watched) -> Result<bool, RunError> {
         let mut has_changed = false;
         let whole = watched.whole_shards(dir)?;
@@ -144,10 +141,10 @@ impl Index {
         let context = match Context::look(dir, &watched.reader, watched.run.clone()) {
             Ok(context) => context,
             Err(error) => {
-                // Published shards can be shown all the same; it is said once.
+                // Published shards can still be shown. The warning is logged once.
                 let error = error.to_string();
                 if watched.fault.as_ref() != Some(&error) {
-                    tracing::warn!("only published shards are shown: {error}");
+                    tracing::warn!("showing only published shards: {error}");
                     watched.fault = Some(error);
                 }
                 return Ok(has_changed);
@@ -206,7 +203,7 @@ impl Index {
             format!("a finished run: {queries} queries")
         } else {
             format!(
-                "{} of {queries} queries are settled; the run goes on, or was stopped; the figures are of published shards",
+                "{} of {queries} queries are settled; the run is in progress, or was stopped; the figures cover published shards",
                 self.settled
             )
         };
@@ -214,9 +211,6 @@ impl Index {
     }
 
     /// Returns the figures. Blocks.
-    ///
-    /// # Errors
-    /// [`RunError`] if a file or the ledger cannot be read.
     pub fn figures(&mut self, dir: &Path) -> Result<String, RunError> {
         if let Some(html) = &self.html {
             return Ok(html.clone());
@@ -226,7 +220,7 @@ impl Index {
         Ok(html)
     }
 
-    /// Returns how many queries fit a filter, and some of them.
+    /// Returns how many queries match a filter, and one page of them.
     #[must_use]
     pub fn list(&self, filter: &Filter, offset: usize, limit: usize) -> (usize, Vec<&Entry>) {
         let all = || self.shards.values().flat_map(|(_, entries)| entries).filter(|entry| filter.fits(entry));
@@ -250,9 +244,6 @@ impl Index {
     }
 
     /// Returns one query with its responses. Blocks.
-    ///
-    /// # Errors
-    /// [`RunError`] if a file cannot be read.
     pub fn entry(&self, dir: &Path, ordinal: i64) -> Result<Option<Entry>, RunError> {
         let holds = |entries: &[Entry]| entries.binary_search_by_key(&ordinal, |entry| entry.ordinal).is_ok();
         let Some((index, (origin, _))) = self.shards.iter().find(|(_, (_, entries))| holds(entries)) else {
@@ -283,7 +274,7 @@ impl Watched {
         Ok(Self { reader, run, version: None, looked: None, fault: None })
     }
 
-    /// Returns whether the directory was started with another configuration since, and takes that one.
+    /// Returns whether the directory was started with another configuration since, and switches to that one.
     fn has_another_run(&mut self) -> Result<bool, RunError> {
         let Some(run) = self.reader.latest_run()?.filter(|run| run.fingerprint != self.run.fingerprint) else {
             return Ok(false);
@@ -292,7 +283,7 @@ impl Watched {
         Ok(true)
     }
 
-    /// Returns the shards that are published whole and whose files are there, ascending.
+    /// Returns the complete published shards whose files exist, ascending.
     fn whole_shards(&self, dir: &Path) -> Result<Vec<u32>, RunError> {
         let mut files: BTreeMap<u32, usize> = BTreeMap::new();
         for record in self.reader.shards(&self.run.fingerprint)? {
@@ -303,7 +294,7 @@ impl Watched {
         Ok(files.into_iter().filter(|(_, count)| *count == Table::ALL.len()).map(|(index, _)| index).collect())
     }
 
-    /// Returns whether facts were added since they were looked at, and it is time to look again.
+    /// Returns whether facts were added since the last read, and its pause is over.
     fn is_due(&mut self) -> Result<bool, RunError> {
         let is_resting = self.looked.is_some_and(|(at, took)| at.elapsed() < took * (REST + 1));
         if is_resting {
@@ -341,7 +332,7 @@ fn stamp(path: &Path) -> Result<Stamp, ShardError> {
     Ok((metadata.len(), metadata.modified().ok()))
 }
 
-/// Keeps what a list needs.
+/// Keeps only the list data of an entry.
 fn light(entry: Entry) -> Entry {
     let short = |text: &str, max: usize| text.chars().take(max).collect();
     Entry {

@@ -1,11 +1,11 @@
-//! The reader of a report, served: for runs too big for one file, and for runs that go on.
+//! Serves the reader of a report: for runs too big for one file, and for runs in progress.
 //!
 //! Serves the loopback address only. Lists come from an index (id, question and outcome of every query, settled or not,
-//! about half a kilobyte each), which is brought up to date when files have come or facts were added; a query's responses
-//! are read from its shard or from the ledger when it is opened. Nothing is written, and what a browser sends is parsed and bounded.
+//! about half a kilobyte each), which is updated when files or facts were added. When a query is opened, its responses
+//! are read from its shard or from the ledger. Nothing is written, and requests are parsed and bounded.
 //!
-//! Requests that name another host than this one, or come from a page of another one, are refused (`sys::hosts`), so that
-//! no page elsewhere can read a run through a name that it points here.
+//! Requests that name another host, or come from another host's page, are rejected (`sys::hosts`), so that no other
+//! page can read a run through a name that points here.
 
 mod index;
 
@@ -26,21 +26,18 @@ use crate::report::{PageOptions, page};
 use crate::sys::hosts::Hosts;
 pub use index::{Filter, Index, Order};
 
-/// How often a page asks for what changed.
+/// Time between two requests of a page for changes.
 const EVERY_MS: u64 = 5000;
-/// Most rows of one list.
+/// Largest number of rows of one list.
 const LIMIT_MAX: usize = 200;
 
-/// What the handlers share.
+/// The state of the handlers.
 struct Shared {
     dir: PathBuf,
     index: Mutex<Index>,
 }
 
 /// Serves a directory until the future is dropped; `listener` is bound already.
-///
-/// # Errors
-/// The system's, if the listener fails.
 pub async fn serve(dir: &Path, listener: tokio::net::TcpListener) -> std::io::Result<()> {
     let shared = Arc::new(Shared { dir: dir.to_owned(), index: Mutex::new(Index::default()) });
     let hosts = Arc::new(Hosts::new(listener.local_addr()?, &[]));
@@ -56,7 +53,7 @@ pub async fn serve(dir: &Path, listener: tokio::net::TcpListener) -> std::io::Re
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
-/// Refuses requests for other hosts, and forbids browsers to guess types or to frame the page.
+/// Rejects requests for other hosts, and forbids browsers to guess types or to frame the page.
 async fn guard(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
     if !is_ours(&hosts, request.headers()) {
         return (StatusCode::FORBIDDEN, "this server answers to 127.0.0.1 and localhost only\n").into_response();
@@ -79,7 +76,7 @@ async fn asset(text: &'static str, kind: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Runs blocking work on the index and answers with what it gives.
+/// Runs blocking work on the index and responds with its result.
 async fn with_index<T: Send + 'static>(
     shared: Arc<Shared>,
     work: impl FnOnce(&Path, &mut Index) -> Result<T, RunError> + Send + 'static,
