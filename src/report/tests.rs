@@ -53,7 +53,7 @@ fn a_mode_that_was_not_sampled_has_no_pass_rate_rather_than_one_of_zero() {
     all.queries.push(frugal);
     let html = figures(&all);
     // Heat map and decision margin, each with its label for screen readers.
-    assert_eq!(html.matches("Not shown: 1 queries of which one mode was not sampled.").count(), 4);
+    assert_eq!(html.matches("Not shown: 1 queries that were sampled in one mode only.").count(), 4);
     assert!(!html.contains("<td>0%</td><td class=\"n\">100%</td>") && !html.contains("<td>-1.0</td>"), "{html}");
 
     let row = serde_json::json!({

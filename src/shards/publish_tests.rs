@@ -59,7 +59,7 @@ async fn refused_publishing_names_the_path_and_leaves_nothing_behind() {
     std::fs::create_dir(&obstacle).unwrap();
     let error = publisher.put(&name, Bytes::from_static(b"x")).await.unwrap_err();
     assert!(error.to_string().contains(obstacle.to_str().unwrap()), "{error}");
-    assert!(error.hint().unwrap().contains("something else stands under that name"));
+    assert!(error.hint().unwrap().contains("the name is in use"));
     assert_eq!(names(&dir.path().join("data/samples")), ["train-00000.parquet"]);
     assert!(obstacle.is_dir());
 }
@@ -74,7 +74,7 @@ fn unusable_output_directories_are_named_with_a_hint() {
 
     std::fs::write(dir.path().join("data"), "not a directory").unwrap();
     let error = Publisher::new(dir.path()).unwrap_err();
-    assert!(error.hint().unwrap().contains("something else stands under that name"), "{error}");
+    assert!(error.hint().unwrap().contains("the name is in use"), "{error}");
 }
 
 #[test]

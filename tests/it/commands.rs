@@ -100,7 +100,7 @@ fn the_audit_finds_a_truncated_a_missing_and_a_strange_file() {
         line.unwrap_or_else(|| panic!("no breach of {id}:\n{}", outcome.stdout)).to_owned()
     };
     std::fs::write(&shard, &whole[..whole.len() / 2]).unwrap();
-    assert!(breach("I3").contains("train-00000.parquet has another content"));
+    assert!(breach("I3").contains("train-00000.parquet does not match its recorded hash"));
     Outcome::of(&mut command(&["status", path(&out)])).assert_code(0);
     std::fs::remove_file(&shard).unwrap();
     assert!(breach("I3").contains("train-00000.parquet is missing"));
@@ -115,7 +115,7 @@ fn a_directory_without_a_run_is_refused_with_a_hint_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["status", "inspect"] {
         let outcome = Outcome::of(&mut command(&[name, path(folder.path())])).assert_code(1);
-        outcome.assert_says(&["holds no run", "hint:"]);
+        outcome.assert_says(&["is not the output directory of a run: it has no ledger.sqlite", "hint:"]);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

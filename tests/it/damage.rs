@@ -34,8 +34,8 @@ fn a_truncated_or_bit_flipped_shard_is_named_kept_aside_and_written_again() {
     for change in [&truncate as &dyn Fn(&mut Vec<u8>), &flip, &empty] {
         let damaged = damage(&out.join(name), change);
         let audit = check(&out).assert_code(1).assert_says(&["hint:", "thinkloom run"]);
-        assert!(audit.stdout.contains(&format!("{name} has another content")), "{}", audit.stdout);
-        workspace.run(&[]).assert_code(0).assert_says(&[name, "is not what was published", "is kept as"]);
+        assert!(audit.stdout.contains(&format!("{name} does not match its recorded hash")), "{}", audit.stdout);
+        workspace.run(&[]).assert_code(0).assert_says(&[name, "was changed after it was published", "keeps it as"]);
         let mut after = data_hashes(&out);
         let aside: Vec<String> = after.keys().filter(|file| file.contains(".changed-")).cloned().collect();
         assert_eq!(aside.len(), 1);

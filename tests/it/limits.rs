@@ -140,14 +140,16 @@ fn a_selection_that_was_killed_is_gone_on_with_by_the_same_command_and_another_i
         }
         killed += 1;
         assert!(workspace.path(to).join(".redecide").exists(), "{sight}");
-        Outcome::of(&mut redecide(to, "0.5")).assert_code(2).assert_says(&["another selection was begun"]);
+        Outcome::of(&mut redecide(to, "0.5"))
+            .assert_code(2)
+            .assert_says(&["it has an unfinished selection of another run or with other settings"]);
         let again = Outcome::of(&mut redecide(to, "0.9")).assert_code(0).stdout;
         assert_eq!(compared(&again), compared(&whole), "{sight}");
         assert_eq!(data_hashes(&workspace.path(to)), data_hashes(&workspace.path("whole")));
         assert!(!workspace.path(to).join(".redecide").exists());
         Outcome::of(program().arg("status").arg(workspace.path(to)).arg("--check")).assert_code(0);
         // A finished one is somebody's dataset.
-        Outcome::of(&mut redecide(to, "0.9")).assert_code(2).assert_says(&["there is a dataset in it already"]);
+        Outcome::of(&mut redecide(to, "0.9")).assert_code(2).assert_says(&["it has a dataset already"]);
     }
     assert!(killed > 0, "it was never killed half way");
 }

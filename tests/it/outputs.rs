@@ -159,7 +159,7 @@ fn a_file_of_ones_own_under_a_shards_name_is_kept() {
     let out = workspace.run_whole("out", &["--limit", "2"]);
     let mine = out.join("data/samples/train-00001.parquet");
     std::fs::write(&mine, "mine").unwrap();
-    workspace.run(&[]).assert_code(0).assert_says(&["train-00001.parquet", "it is kept as"]);
+    workspace.run(&[]).assert_code(0).assert_says(&["train-00001.parquet", "keeps it as"]);
     let kept: Vec<PathBuf> =
         files_below(&out.join("data/samples")).into_iter().filter(|path| text(path).contains(".changed-")).collect();
     assert_eq!(kept.len(), 1);
@@ -249,8 +249,8 @@ fn what_a_killed_run_has_settled_is_seen_at_once_and_published_when_asked_for() 
         let part = out.join("data/exclusions/train-00000.parquet");
         std::fs::write(&part, "spoilt").unwrap();
         let audit = thinkloom(&["status", text(&out), "--check"]).assert_code(1).stdout;
-        assert!(audit.contains("data/exclusions/train-00000.parquet has another content"), "{audit}");
-        thinkloom(&["publish", text(&out)]).assert_code(0).assert_says(&["is kept as"]);
+        assert!(audit.contains("data/exclusions/train-00000.parquet does not match its recorded hash"), "{audit}");
+        thinkloom(&["publish", text(&out)]).assert_code(0).assert_says(&["keeps it as"]);
         for path in files_below(&out.join("data")).into_iter().filter(|path| text(path).contains(".changed-")) {
             std::fs::remove_file(path).unwrap();
         }
@@ -263,7 +263,9 @@ fn what_a_killed_run_has_settled_is_seen_at_once_and_published_when_asked_for() 
     let told = thinkloom(&["publish", text(&out)]).assert_code(0).stdout;
     assert!(told.starts_with("published 40 of 40"), "{told}");
     assert_eq!(data_hashes(&out), data_hashes(&workspace.path("whole")));
-    thinkloom(&["publish", text(&workspace.path("nothing"))]).assert_code(1).assert_says(&["holds no run", "hint:"]);
+    thinkloom(&["publish", text(&workspace.path("nothing"))])
+        .assert_code(1)
+        .assert_says(&["is not the output directory of a run: it has no ledger.sqlite", "hint:"]);
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn exports_and_reports_name_files_that_are_missing_changed_or_nobodys() {
     }
     std::fs::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
     for outcome in [export(), report()] {
-        outcome.assert_code(1).assert_says(&["data/rollouts/train-00001.parquet has another content"]);
+        outcome.assert_code(1).assert_says(&["data/rollouts/train-00001.parquet does not match its recorded hash"]);
     }
     assert_eq!(contents(&target), exported, "an export that is refused leaves the earlier one");
     // Without the ledger the manifest alone says so.
@@ -299,7 +301,7 @@ fn exports_and_reports_name_files_that_are_missing_changed_or_nobodys() {
     }
     let of_copy = ["export", text(&copy), "--format", "trl", "-o", text(&workspace.path("of-copy"))].map(str::to_owned);
     let of_copy = || Outcome::of(program().args(&of_copy));
-    of_copy().assert_code(1).assert_says(&["data/rollouts/train-00001.parquet has another content"]);
+    of_copy().assert_code(1).assert_says(&["data/rollouts/train-00001.parquet does not match its recorded hash"]);
     std::fs::write(copy.join("data/rollouts/train-00001.parquet"), &bytes).unwrap();
     of_copy().assert_code(0);
 }

@@ -166,7 +166,7 @@ fn the_shortest_is_told_by_counts_that_can_be_compared() {
     });
     let workspace = server.workspace(&questions(5), &[("sampling.samples_per_mode", "8")]);
     let ended = workspace.run(&[]).assert_code(0);
-    ended.assert_says(&["estimated from bytes", "told by their bytes"]);
+    ended.assert_says(&["estimated from bytes", "chosen by the length in bytes"]);
     let out = workspace.out();
     let samples = rows(&out, "samples");
     assert_eq!(samples.len(), 5);
@@ -215,7 +215,7 @@ fn a_model_that_never_thinks_stops_the_run_early_and_again_until_it_may_go_on() 
     let workspace =
         server.workspace(&questions(60), &[("sampling.samples_per_mode", "2"), ("policy.concurrency", "2")]);
     let words = [
-        "of the first 50 Think-on responses 0 show",
+        "0 of the first 50 Think-on responses show",
         "reasoning_content (blank)",
         "qwen3",
         "sampling.allow_unthinking",

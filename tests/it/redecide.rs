@@ -147,7 +147,7 @@ fn what_would_need_sampling_or_would_overwrite_something_is_refused_with_a_hint(
     }
     redecide(&out, &new, &["--set", "select.tie_margn=1"]).assert_code(2).assert_says(&["select.tie_margin"]);
     assert!(!new.exists());
-    redecide(&out, &out, &[]).assert_code(2).assert_says(&["there is a dataset in it already", "hint:"]);
+    redecide(&out, &out, &[]).assert_code(2).assert_says(&["it has a dataset already", "hint:"]);
     redecide(&workspace.path("absent"), &new, &[]).assert_code(1);
 }
 

@@ -88,7 +88,9 @@ fn a_report_is_one_file_that_asks_nobody_and_runs_no_foreign_text() {
     assert!(rows.iter().any(|row| row["id"].as_str().unwrap().contains('\u{1b}')), "data is whole");
 
     let nothing = workspace.path("nothing");
-    thinkloom(&["report", text(&nothing)]).assert_code(1).assert_says(&["holds no run"]);
+    thinkloom(&["report", text(&nothing)])
+        .assert_code(1)
+        .assert_says(&["is not the output directory of a run: it has no ledger.sqlite"]);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_changed_shard_is_moved_aside_and_written_again() {
     let out = workspace.out();
     let name = "data/rollouts/train-00001.parquet";
     std::fs::write(out.join(name), "edited by hand").unwrap();
-    workspace.run(&[]).assert_code(0).assert_says(&[name, "not what was published"]);
+    workspace.run(&[]).assert_code(0).assert_says(&[name, "was changed after it was published"]);
     let mut after = data_hashes(&out);
     let aside: Vec<String> = after.keys().filter(|file| file.contains(".changed-")).cloned().collect();
     assert_eq!(aside.len(), 1, "{after:?}");

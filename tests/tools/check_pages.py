@@ -67,7 +67,7 @@ def check(page, url, name, pictures):
     page.keyboard.type(first)
     until(page, "text => document.querySelector('#list button span')?.innerText === text", first)
     page.fill("#search", "no query says this, ever")
-    until(page, "document.getElementById('told').innerText === 'nothing fits'")
+    until(page, "document.getElementById('told').innerText === 'no query matches'")
     page.fill("#search", "")
     until(page, "text => document.getElementById('told').innerText === text", total)
     page.locator("#list button").first.focus()
