@@ -46,8 +46,8 @@ impl Attempts {
     }
 }
 
-/// Answers look-ups until all handles are dropped. `pace` is awaited before each look-up and stands for the time that a
-/// disk takes.
+/// Answers look-ups until all handles are dropped. Before each look-up it awaits `pace`, which simulates the time of a
+/// disk.
 pub(super) async fn answer(
     file: &LedgerFile,
     mut look_ups: mpsc::Receiver<LookUp>,

@@ -143,7 +143,7 @@ impl Reader {
         Ok(calls.into_iter().filter(|call| call.size != Some(CallSize::default())).collect())
     }
 
-    /// Returns all batches: those that have not ended with their progress, the others as counts.
+    /// Returns all batches: open batches with their progress, ended batches as counts.
     pub fn batches(&self) -> Result<BatchTotals, LedgerError> {
         let mut totals = BatchTotals::default();
         if self.format < 4 {

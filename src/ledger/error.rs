@@ -68,7 +68,7 @@ impl LedgerError {
         }
     }
 
-    /// Returns what the user can do about it.
+    /// Returns the remedy for the user.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

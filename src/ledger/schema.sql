@@ -1,5 +1,5 @@
--- The facts of a run. Rows are only ever added; nothing here is updated or deleted, and no column is a status.
--- What is left to do is computed from these facts, the config and the input.
+-- The facts of a run. Rows are only added, never updated or deleted, and no column is a status. The program computes
+-- the remaining work from these facts, the config and the input.
 
 -- Version of this layout. The program refuses to write a newer one.
 CREATE TABLE IF NOT EXISTS format (version INTEGER PRIMARY KEY);

@@ -56,7 +56,7 @@ async fn a_long_text_is_stored_compressed_and_its_content_is_what_counts() {
         .unwrap();
     assert!(stored.0.is_empty() && stored.1 < long.len() as i64 / 10, "{stored:?}");
     assert_eq!(ledger.reader().unwrap().rollout(&RolloutKey("k".to_owned())).unwrap(), Some(rollout(&long)));
-    // As an older version, or one with another compressor, had stored it.
+    // As an older version, or one with another compressor, stored it.
     for packed in [None, Some(zstd::bulk::compress(long.as_bytes(), 19).unwrap())] {
         let plain = if packed.is_some() { "" } else { long.as_str() };
         connection.execute("UPDATE rollout SET text = ?1, text_zstd = ?2", (plain, &packed)).unwrap();
@@ -218,7 +218,7 @@ fn a_newer_or_missing_ledger_is_refused_by_name() {
     assert!(matches!(Reader::open(folder.path()), Err(LedgerError::Newer { found: 99, .. })));
 }
 
-/// Takes away what later formats added.
+/// Removes the tables and columns of later formats.
 fn make_format_1(path: &std::path::Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     for (table, column, _) in ADDED_COLUMNS {
@@ -261,7 +261,7 @@ async fn refused_keys_are_kept_in_the_order_in_which_they_were_learnt_and_once_e
         refusal("policy", "http://b", "seed", "no"),
         refusal("judge", "http://b", "response_format", "no"),
         refusal("policy", "http://a", "max_tokens", "no"),
-        // Said in other words, and by another server.
+        // In other words, and by another server.
         refusal("policy", "http://b", "seed", "no, again"),
         refusal("policy", "http://a", "seed", "never"),
     ] {

@@ -272,9 +272,9 @@ pub struct InlineWriter {
 }
 
 impl InlineWriter {
-    /// Commits facts and answers look-ups until all handles of the ledger are dropped. `pace` is awaited before each
-    /// transaction and each look-up and stands for the time that a disk takes. `observe` is called with every
-    /// acknowledgement just before it is sent.
+    /// Commits facts and answers look-ups until all handles of the ledger are dropped. Before each transaction and each
+    /// look-up it awaits `pace`, which simulates the time of a disk. It calls `observe` with every acknowledgement just
+    /// before sending it.
     pub async fn run(
         self,
         pace: impl Fn() -> BoxFuture<'static, ()> + Send + Sync,

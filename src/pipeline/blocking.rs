@@ -1,4 +1,4 @@
-//! Runs blocking work: on threads beside the async ones, or on those of a simulated machine.
+//! Runs blocking work: on threads beside the async ones, or on the threads of a simulated machine.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The plan beside an oracle: a decision table that is written down naively, over every state of a query's facts.
+//! Compares the plan with an oracle: a naive decision table over every state of a query's facts.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use crate::config::{ModePresetName, PolicySettings};
 use crate::domain::{FinishReason, ModeReason, Origin, QueryId, Reading, RolloutKey};
 use crate::policy::OpenAiPolicy;
 
-/// What is known of one response.
+/// The facts about one response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Missing,
-    /// Attempts that brought nothing; the server may be asked three times.
+    /// Failed attempts; `attempts_max` is three.
     Failed(u32),
     Refused,
     TooLong,
     Unjudged,
     Correct,
-    /// Correct, and no sample can hold it.
+    /// Correct, but the template cannot render it.
     Tagged,
     Incorrect,
     Unverifiable,
@@ -118,7 +118,7 @@ fn cells(settings: &Settings, known: &ByMode<Vec<Known>>) -> ByMode<Vec<Cell>> {
     ByMode::from_fn(|mode| of(mode).map(|(task, known)| cell(task, known)).collect())
 }
 
-/// What comes next, as the oracle says it.
+/// The next step according to the oracle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
     Sample(BTreeSet<(Mode, u32)>),
@@ -197,7 +197,7 @@ fn known(states: Vec<State>) -> impl Strategy<Value = ByMode<Vec<Known>>> {
     })
 }
 
-/// Early states are rarer than late ones: one of them hides all that comes after it.
+/// Early states are rarer than late ones, because one early state hides the rest.
 fn any_states() -> impl Strategy<Value = ByMode<Vec<Known>>> {
     use State::{Correct, Failed, Incorrect, Missing, Refused, Tagged, TooLong, Unjudged, Unverifiable};
     let late = vec![Correct, Correct, Incorrect, Incorrect, Tagged, Unverifiable];
@@ -231,7 +231,7 @@ proptest! {
         let mut steps = 0;
         loop {
             steps += 1;
-            // Each step makes at least one response or verdict that was not there.
+            // Each step adds at least one response or verdict.
             prop_assert!(steps <= 2 * responses + 1, "it never ends");
             let planned: Vec<(RolloutKey, Option<u32>)> = match next(&query(), &cells, &settings) {
                 Next::Sample(wanted) => {
@@ -256,7 +256,7 @@ proptest! {
                 }
             }
         }
-        // Nothing changes once it is settled, and only what counts is published.
+        // A settled query stays settled, and only responses that count are published.
         let end = said(&cells, &settings);
         prop_assert_eq!(said(&cells, &settings), end.clone());
         let drawn = drawn(&query(), cells.clone(), &settings);

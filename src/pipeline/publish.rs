@@ -77,13 +77,13 @@ fn keep_stranger(publisher: &Publisher, reader: &Reader, name: &str) -> Result<(
 enum Closing {
     /// The shard's files: bytes and number of rows.
     Files(Vec<(Table, Bytes, u64)>),
-    /// Justifications that nearly repeat those of earlier queries; the judge is called again for them.
+    /// Justifications that nearly repeat an earlier query's; the judge is called again for them.
     Pending(Vec<PendingJudgement>),
 }
 
 /// Publishes one shard whose rows are all settled, except for near-copies among its justifications, for which the judge
-/// is called again first. Each text is compared with those of earlier queries that are settled for good, so that the
-/// outcome is a function of the facts and of the order of the queries.
+/// is called again first. Each text is compared with the justifications of earlier queries that are settled for good,
+/// so that the outcome is a function of the facts and of the order of the queries.
 ///
 /// # Errors
 /// [`RunError`] if facts are missing, the judge cannot be called, or a file cannot be written. Files published before

@@ -178,10 +178,7 @@ impl Stages {
         if self.is_idle()
             && let Some(query) = self.suspects.pop_front()
         {
-            tracing::info!(
-                "sampling or judging query {} alone: servers failed three times during its requests",
-                query.id
-            );
+            tracing::info!("processing query {} alone: servers failed three times during its requests", query.id);
             self.judging.spawn(settle_alone(Arc::clone(context), query));
         }
     }

@@ -1,4 +1,4 @@
-//! Figures of runs made up for it, and texts that try to be more than text.
+//! Figures of invented runs, and texts that try to act as markup.
 
 use super::figures::{figures, sensitivity_rows};
 use super::gather::{Gathered, QueryFacts, Timeline};
@@ -94,7 +94,7 @@ fn hostile_text_stays_text_in_the_page() {
     let options = PageOptions { title: hostile, subtitle: hostile, summary: "" };
     let html = file(&options, &[entry], 1);
     assert!(!html.contains("<script>alert") && !html.contains("</script><script>alert"));
-    // Two script elements: the data, and the reader.
+    // Two script elements: the data and the reader.
     assert_eq!(html.matches("</script>").count(), 2);
     assert!(!html.contains("http://") && !html.contains("https://"), "it asks nobody");
     let data = html.split("id=\"reader-data\">").nth(1).unwrap().split("</script>").next().unwrap();

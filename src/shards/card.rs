@@ -131,7 +131,7 @@ fn loading() -> String {
 fn columns() -> String {
     let mut text = "## Columns\n\n".to_owned();
     for table in Table::ALL {
-        let _ = write!(text, "### {}\n\n| column | type | what it holds |\n|---|---|---|\n", table.name());
+        let _ = write!(text, "### {}\n\n| column | type | content |\n|---|---|---|\n", table.name());
         for column in describe(table) {
             let _ = writeln!(text, "| `{}` | `{}` | {} |", column.name, column.type_name, column.description);
         }
@@ -178,7 +178,7 @@ fn rules(manifest: &Manifest) -> String {
     let mut text = "\n## What decided the data\n\n\
          The mode is Think-off where |pass_rate_on - pass_rate_off| < `select.tie_margin`, else the one with the higher pass\n\
          rate; a share `select.random_mode_rate` of the queries has a random mode. The response is the shortest correct one of\n\
-         that mode. A verdict never rests on a guess: what cannot be decided is `unverifiable`.\n\n\
+         that mode. No verdict is a guess: an undecidable response is `unverifiable`.\n\n\
          | setting or content | value |\n|---|---|\n"
         .to_owned();
     for (key, value) in &manifest.identity {
@@ -189,8 +189,10 @@ fn rules(manifest: &Manifest) -> String {
 
 fn licence(license: Option<&str>) -> String {
     match license {
-        Some(license) => format!("\n## Licence\n\n{}, as whoever made this dataset says.\n", code(license)),
-        None => "\n## Licence\n\nNone is named here: it depends on the questions and on the models.\n".to_owned(),
+        Some(license) => format!("\n## Licence\n\n{}, according to the maker of this dataset.\n", code(license)),
+        None => {
+            "\n## Licence\n\nThis card names none: the licence depends on the questions and on the models.\n".to_owned()
+        }
     }
 }
 

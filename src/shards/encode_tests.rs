@@ -1,4 +1,4 @@
-//! What the encoder writes, read back by the Parquet reader.
+//! Reads encoded files with the Parquet reader.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
@@ -86,7 +86,7 @@ fn rollout(ordinal: i64, text: String) -> RolloutRow {
     }
 }
 
-/// Text that hardly compresses and never repeats, so that sizes are what they seem.
+/// Text that hardly compresses and never repeats, so that sizes can be predicted.
 fn noise(seed: u64, bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 64);
     let mut counter = 0;
@@ -338,7 +338,7 @@ fn row_groups_stay_within_their_bytes_and_lose_no_row() {
     let metadata = metadata(&bytes);
     assert!(metadata.num_row_groups() > 10);
     for group in metadata.row_groups() {
-        // Levels and page headers come on top of the values.
+        // The difference is levels and page headers.
         let within = group.total_byte_size() < bytes_max as i64 + 20_000;
         assert!(within || group.num_rows() == 1, "{} rows, {} bytes", group.num_rows(), group.total_byte_size());
     }

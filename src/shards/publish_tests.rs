@@ -1,4 +1,4 @@
-//! Publishing into real directories.
+//! Publishes into real directories.
 
 use futures::FutureExt;
 
@@ -102,7 +102,7 @@ async fn unexplained_files_are_listed_and_left_alone() {
     assert_eq!(unexplained(dir.path(), std::slice::from_ref(&known)).unwrap(), expected);
     assert_eq!(unexplained(dir.path(), &[]).unwrap().len(), expected.len() + 1);
 
-    // A staged file of a dead process does not stand in the way of the next one.
+    // A staged file of a dead process does not block the next one.
     let next = Table::Samples.file_name(1);
     publisher.put(&next, Bytes::from_static(b"y")).await.unwrap();
     assert_eq!(unexplained(dir.path(), &[known, next]).unwrap(), expected);

@@ -49,7 +49,7 @@ pub struct SampleRow {
     pub justification: Option<String>,
     /// The model that wrote the justification, as its server names it.
     pub judge_model: Option<String>,
-    /// `accepted`; `none` without a judge; `rejected:<check>`: no text passed and the row was kept; `outstanding`: not asked for yet.
+    /// `accepted`; `none` without a judge; `rejected:<check>`: no text passed and the row was kept; `outstanding`: not requested yet.
     pub justification_status: String,
     /// The reasoning of the chosen response; null in Think-off.
     pub thinking: Option<String>,
@@ -65,13 +65,13 @@ pub struct SampleRow {
     pub completion_tokens: i32,
     /// The model that was sampled.
     pub policy_model: String,
-    /// The revision of that model: a hash of its weights, or what its server says.
+    /// The revision of that model: a hash of its weights, or the revision that its server states.
     pub policy_revision: String,
     /// The version of the prompts the responses were sampled with.
     pub prompt_version: String,
     /// The seed of the chosen response's random stream.
     pub seed: i64,
-    /// What the query is about, as the input says; null where it says nothing.
+    /// The subject of the query, from the input; null where the input gives none.
     pub subject: Option<String>,
     /// The query's category: the input's own, else math, code, science or general by rule.
     pub category: Option<String>,
@@ -84,9 +84,9 @@ pub struct SampleRow {
 /// One chat message of a sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageRow {
-    /// Who speaks: system, user or assistant.
+    /// The author: system, user or assistant.
     pub role: String,
-    /// What is said.
+    /// The text of the message.
     pub content: String,
 }
 
@@ -97,7 +97,7 @@ pub struct RolloutRow {
     pub query_id: String,
     /// 0-based position of the query among all input rows.
     pub ordinal: i64,
-    /// The mode that was asked for: think_on or think_off.
+    /// The requested mode: think_on or think_off.
     pub mode: String,
     /// 0-based index among the samples of its query and mode.
     pub sample_index: i32,
@@ -109,7 +109,7 @@ pub struct RolloutRow {
     pub text: String,
     /// The reasoning found in the response; null where there is none.
     pub thinking: Option<String>,
-    /// What remains of the response without the reasoning.
+    /// The rest of the response, without the reasoning.
     pub answer: String,
     /// Why sampling ended, after a forced close that of the answer: stop or length.
     pub finish_reason: String,
@@ -125,7 +125,7 @@ pub struct RolloutRow {
     pub completion_tokens: i32,
     /// The model that was sampled.
     pub policy_model: String,
-    /// The mode that the response shows; a response that shows another than was asked for gives no sample.
+    /// The mode that the response shows; a response that does not show the requested mode gives no sample.
     pub observed_mode: String,
     /// Why the mode preset closed the thinking: trigger, end_of_turn or token_limit; null where it did not.
     pub forced_close: Option<String>,
@@ -146,9 +146,9 @@ pub struct ExclusionRow {
     pub source: String,
     /// The 1-based line or row in the input file.
     pub line: i64,
-    /// Why there is no sample: a stable name such as unsolved, duplicate or invalid_syntax.
+    /// The reason of the exclusion: a stable name such as unsolved, duplicate or invalid_syntax.
     pub reason: String,
-    /// One sentence: what was found and what was expected.
+    /// One sentence: the finding and the expectation.
     pub detail: String,
     /// The input file.
     pub file: String,

@@ -47,7 +47,7 @@ LEFT JOIN exclusions USING (query_id, ordinal)
 GROUP BY query_id, ordinal
 ORDER BY ordinal;
 
--- What the judge took, over all starts: calls, tokens, money; spend_usd is null where prices are unknown.
+-- The judge's usage over all starts: calls, tokens, money; spend_usd is null where prices are unknown.
 CREATE OR REPLACE VIEW spend AS
 SELECT *, spend_usd / nullif((SELECT count(*) FROM samples), 0) AS usd_per_sample
 FROM read_json('spend.json', columns = {
@@ -83,7 +83,7 @@ FROM rollouts
 GROUP BY mode, verdict
 ORDER BY mode DESC, verdict;
 
--- What responses show, against the mode that was asked for; how sure the model was of its tokens.
+-- The observed against the requested mode of responses, and the model's confidence in its tokens.
 CREATE OR REPLACE VIEW observed AS
 SELECT
     mode,

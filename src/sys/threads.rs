@@ -7,8 +7,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Threads that a command with a runtime needs at once beside those of a pool: threads of the runtime, the ledger and
-/// signal handling, and threads that wait for the disk.
+/// Threads that a command with a runtime needs at once beside its pools: threads of the runtime, the ledger and signal
+/// handling, and threads that wait for the disk.
 pub const LEAST: usize = 12;
 
 /// The system does not let this process start enough threads.

@@ -259,8 +259,8 @@ impl Carrier {
         if state.status == BatchStatus::Failed {
             let detail = format!("the batch was refused: {}", state.problem);
             self.end(record, items, AttemptOutcome::Refused, &detail, &state.status_name).await?;
-            let hint = "see what the provider says of batches: model, limits of requests and tokens in line \
-                        (judge.batch.requests_max), or set judge.transport = \"chat\"";
+            let hint = "check the provider's limits on batches: model, waiting requests (judge.batch.requests_max) and \
+                        tokens; or set judge.transport = \"chat\"";
             return Err(AskError::FatalRun { status: None, message: detail, hint: hint.to_owned() });
         }
         let mut fatal = None;
