@@ -1,5 +1,5 @@
-//! Look-ups of judge attempts from async code. One thread with one reading connection answers them in groups; a ledger
-//! without threads answers them in a future.
+//! Look-ups of judge attempts from async code. One thread with one reading connection answers look-ups in groups; a
+//! ledger without threads answers them in a future.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::sys::limits;
 
-/// An error of the ledger. It is `Clone`, because one failed transaction fails every commit in it.
+/// An error of the ledger. Clones exist because one failed transaction fails every commit in the group.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
     /// SQLite failed.
@@ -37,7 +37,7 @@ pub enum LedgerError {
     /// The directory has no ledger.
     #[error("{0} is not the output directory of a run: it has no ledger.sqlite")]
     Missing(String),
-    /// This version does not write such a value.
+    /// A stored value that this version does not write.
     #[error("cannot read a stored {kind} in the ledger: {detail}")]
     Unreadable {
         /// The kind of fact.

@@ -1,6 +1,6 @@
 //! The ledger: every fact of an output directory, in one SQLite file with one writer.
 //!
-//! Facts are added and never changed or deleted (I2). They are content-addressed: storing a fact again with the same
+//! Facts are added and never changed or deleted (I2). Facts are content-addressed: storing a fact again with the same
 //! content changes nothing, and storing it with another content is an error. The ledger does not store the state of a
 //! run; the program computes the remaining work from the facts. This room knows queries, rollouts, verdicts and files;
 //! it does not know how replies are parsed or rows are encoded.

@@ -13,14 +13,14 @@ use super::file::{LedgerFile, check_format, open_connection, sqlite_error};
 use super::texts;
 use crate::domain::{Exclusion, Kind, Origin, Query, QueryId, QueryLabels, Reading, Rollout, RolloutKey, Verdict};
 
-/// A reading connection. It sees every fact that was acknowledged before the call, or before the enclosing
+/// A reading connection. The connection sees every fact that was acknowledged before the call, or before the enclosing
 /// [`Snapshot`].
 pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// The ledger's format at the time of opening. Columns of later formats cannot be read.
     pub(super) format: i64,
-    /// The directory of the copy that is read in place of the file, if there is one. Dropped after the connection.
+    /// The directory of the ledger's copy, if the copy is read in place of the file. Dropped after the connection.
     _copy: Option<TempDir>,
 }
 

@@ -1,5 +1,5 @@
-//! Servers' replies for responses, byte for byte. They are stored beside the parsed response, so that a later version
-//! can parse them again.
+//! Servers' replies for responses, byte for byte. The reply is stored beside the parsed response, so that a later
+//! version can parse the reply again.
 
 use rusqlite::Connection;
 

@@ -273,8 +273,7 @@ pub struct InlineWriter {
 
 impl InlineWriter {
     /// Commits facts and answers look-ups until all handles of the ledger are dropped. Before each transaction and each
-    /// look-up it awaits `pace`, which simulates the time of a disk. It calls `observe` with every acknowledgement just
-    /// before sending it.
+    /// look-up it awaits `pace`, which simulates the time of a disk. Calls `observe` just before each acknowledgement.
     pub async fn run(
         self,
         pace: impl Fn() -> BoxFuture<'static, ()> + Send + Sync,

@@ -190,7 +190,7 @@ pub enum Obtained<T> {
     Stored(T),
     /// The response was sampled and stored.
     Response(Box<Rollout>),
-    /// The response was abandoned because it exceeded its useful length; that is stored.
+    /// The response was abandoned because it exceeded its useful length; the ledger stores the bound.
     TooLong,
     /// The response was given up; the failure of the last attempt.
     GivenUp(String),

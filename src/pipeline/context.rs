@@ -56,8 +56,8 @@ impl Context {
         }
     }
 
-    /// Awaits work that is cheap to repeat at the next start, and abandons it when the run must stop. A thread that
-    /// does such work continues, and nobody waits for it.
+    /// Awaits work that is cheap to repeat at the next start, and abandons it when the run must stop. Work on a thread
+    /// continues after that, without a waiting caller.
     ///
     /// # Errors
     /// The work's own; [`RunError::Stopped`] if the run must stop.

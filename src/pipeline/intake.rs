@@ -236,7 +236,7 @@ pub fn store(input: &Input, ledger: &Ledger, dir: Option<&Path>, screen: &mut Sc
     Ok(count)
 }
 
-/// Golds that the verifier can compare only as text. They cause a warning, not an exclusion.
+/// Golds that the verifier can compare only as text. Such golds cause a warning, not an exclusion.
 #[derive(Default)]
 struct TextGolds {
     count: u64,

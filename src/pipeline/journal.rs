@@ -43,7 +43,7 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
     all.filter(|past| charging == Charging::Charged || past.end.is_some()).collect()
 }
 
-/// Returns the [`AskError`] inside a journal error, if there is one.
+/// Returns the [`AskError`] inside a journal error, else the error itself.
 pub fn unwrapped(error: AskError) -> AskError {
     match error {
         AskError::Journal(inner) => inner.downcast::<AskError>().unwrap_or_else(AskError::Journal),

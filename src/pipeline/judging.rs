@@ -49,7 +49,7 @@ pub async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Re
     options.budget = context.actors.budget.clone();
     options.breaker = context.actors.judge_breaker.clone();
     if context.run.charging() == Charging::Free {
-        // The local model is never overloaded, and each attempt has another seed.
+        // A local model needs no pause: it is never overloaded, and its next attempt gives another text.
         options.backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
     }
     let batches = context.actors.batches.as_ref().filter(|_| context.run.settings.judge.transport == Transport::Batch);

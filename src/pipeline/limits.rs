@@ -24,7 +24,7 @@ pub fn reads_max() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| 2 * cores.get()).clamp(SHARDS_CLOSING_MAX + 4, 16)
 }
 
-/// Decided queries that wait for a judge that is slower than the sampling, or unreachable. Only their input rows are in
+/// Decided queries that wait for a judge that is slower than the sampling, or unreachable. Only the queries are in
 /// memory.
 pub const DECIDED_QUERIES_MAX: usize = 4096;
 

@@ -127,10 +127,10 @@ pub(super) fn refused_keys(
 /// The largest prompt of a judge call of an older format, whose size is not recorded.
 const UNSIZED_PROMPT_TOKENS: u64 = 16_000;
 
-/// Opens the budget. It counts the cost of stored API replies, and the largest cost of calls without a reply, except
-/// for calls in batches that are resumed. The largest cost includes the factor by which the provider's replies exceeded
-/// their limits so far. A reply without token counts counts as a call without a reply; if the call's size is not
-/// recorded either, each byte of the reply counts as a token.
+/// Opens the budget. The budget counts the cost of stored API replies, and the largest cost of calls without a reply,
+/// except for calls in batches that are resumed. The largest cost includes the factor by which the provider's replies
+/// exceeded their limits so far. A reply without token counts counts as a call without a reply; if the call's size is
+/// not recorded either, each byte of the reply counts as a token.
 pub(super) fn open_budget(
     settings: &Settings,
     reader: &Reader,

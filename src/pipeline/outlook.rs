@@ -1,4 +1,4 @@
-//! The remaining work under a configuration, and its expected cost. It is computed from facts; no work is done.
+//! The remaining work under a configuration, and its expected cost. Both are computed from facts; no work is done.
 //!
 //! Counts are exact if facts decide them. Whether a query will need a justification is unknown until its responses are
 //! stored: such queries are counted separately, as `judge_calls_open`. Expectations use measurements of this directory:

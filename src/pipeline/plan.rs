@@ -80,7 +80,7 @@ impl Cell {
         })
     }
 
-    /// Returns why the response will not be requested again, if so: the server rejected it, or failed too often.
+    /// Returns why a response is given up, if it is: the server rejected the request, or failed too often.
     fn given_up(&self, attempts_max: u32) -> Option<(ExclusionReason, String)> {
         if self.rollout.is_some() {
             return None;

@@ -46,8 +46,8 @@ pub struct Conditions {
     pub programs: serde_json::Value,
 }
 
-/// Returns the conditions of programs. They include missing layers, so that a verdict made without a sandbox does not
-/// replace one made with it.
+/// Returns the conditions of programs. The conditions include missing layers, so that a verdict made without a sandbox
+/// does not replace one made with it.
 fn conditions(settings: &VerifySettings, lack: Option<&str>) -> Conditions {
     let programs = serde_json::json!({
         "time_limit_s": settings.time_limit_s,
@@ -91,8 +91,8 @@ impl Programs {
         Self { pool: Some(pool), conditions, lack, alone: RwLock::default() }
     }
 
-    /// Returns the programs of an earlier start with its missing layers: their verdicts can be looked up, and none can
-    /// be made.
+    /// Returns the programs of an earlier start with its missing layers: stored verdicts can be looked up, and no new
+    /// ones can be made.
     #[must_use]
     pub fn of_earlier(settings: &VerifySettings, lack: Option<String>) -> Self {
         let conditions = conditions(settings, lack.as_deref());
@@ -118,8 +118,8 @@ impl Programs {
         self.lack.as_deref()
     }
 
-    /// Runs a program with its tests, without blocking. If the program ends its sandbox, it is run again, alone. If it
-    /// does so each time, while a harmless program runs well in between, the verdict is `unverifiable`.
+    /// Runs a program with its tests, without blocking. If the program ends its sandbox, it is run again, alone. If the
+    /// sandbox ends each time, while a harmless program runs well in between, the verdict is `unverifiable`.
     ///
     /// # Errors
     /// [`RunError::Sandbox`] if the machine fails: such a verdict is not a fact.

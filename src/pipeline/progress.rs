@@ -115,7 +115,7 @@ impl Progress {
         self.whereabouts.arrived();
     }
 
-    /// Sets how many rows the facts of earlier starts settle. They are not work of this start.
+    /// Sets how many rows the facts of earlier starts settle. Those rows are not work of this start.
     pub fn resume_at(&self, rows: u64) {
         self.resumed_at.store(rows, Ordering::Relaxed);
     }

@@ -31,9 +31,9 @@ use crate::sys::staged;
 /// The run to decide again, with its new settings.
 #[derive(Debug, Clone)]
 pub struct RedecideOptions {
-    /// The output directory of a run, which may still be running. It is not changed.
+    /// The output directory of a run, which may still be running. `redecide` does not change that directory.
     pub dir: PathBuf,
-    /// The directory of the new selection. It must be empty or new.
+    /// The directory of the new selection, which must be empty or new.
     pub out_dir: PathBuf,
     /// Settings in place of the last run's, as `key=value`.
     pub overrides: Vec<String>,

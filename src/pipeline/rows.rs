@@ -65,7 +65,7 @@ pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) ->
     Ok(cells)
 }
 
-/// Returns why a query's rollouts cannot be sampled at all, if so.
+/// Returns the reason if a query's rollouts cannot be sampled at all.
 ///
 /// # Errors
 /// [`RunError::Policy`] if the KV memory is too small, which is not the query's fault.

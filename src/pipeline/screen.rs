@@ -1,8 +1,7 @@
 //! Finds queries that no response can solve: golds that cannot be parsed, tests that cannot fail or cannot be run.
 //!
-//! They are excluded during intake, before they are sampled. Golds and the form of tests are checked without running
-//! any program. Whether tests are valid Python is checked in the sandbox; without a sandbox, that is left to the
-//! verdicts.
+//! Such queries are excluded during intake, before sampling. Golds and the form of tests are checked without running
+//! any program. Whether tests are valid Python is checked in the sandbox; without a sandbox, the verdicts show it.
 
 use rayon::prelude::*;
 

@@ -1,9 +1,9 @@
 //! The two stages of a run, sampling and judging. Each query in a stage is a task.
 //!
-//! A task is polled whatever the other tasks do. It therefore returns its resources in time (a read of the ledger, its
-//! turn, a slot), and a slow stage only fills the queue before it: rows arrive through a bounded channel, queries that
-//! wait for the judge are in a bounded queue, and [`limits`] bounds the tasks. The loop over the stages waits only for
-//! the ends of tasks.
+//! A task is polled whatever the other tasks do. A task therefore returns its resources in time (a read of the ledger,
+//! its turn, a slot), and a slow stage only fills the queue before it: rows arrive through a bounded channel, queries
+//! that wait for the judge are in a bounded queue, and [`limits`] bounds the tasks. The loop over the stages waits only
+//! for the ends of tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -146,7 +146,7 @@ pub struct Survey {
     pub lacks: BTreeMap<&'static str, u64>,
 }
 
-/// A sample that is in no published shard.
+/// A sample outside of published shards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SurveyedSample {
     /// Its input row.

@@ -1,4 +1,4 @@
-//! Counts what the tasks of a run wait for, and reports it if a run makes no progress.
+//! Counts the waits of a run's tasks, and reports the waits if the run makes no progress.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Default for Watchdog {
 }
 
 impl Watchdog {
-    /// Checks again after `passed`. Returns the time without progress, if it is to be reported.
+    /// Checks again after `passed`. Returns the time without progress, if a report is due.
     pub fn look(&mut self, arrivals: u64, passed: Duration) -> Option<Duration> {
         if arrivals != self.seen {
             *self = Self { seen: arrivals, ..Self::default() };

@@ -78,8 +78,8 @@ pub struct FileEntry {
     pub first_ordinal: u64,
     /// One past the last query ordinal of the shard's range.
     pub end_ordinal: u64,
-    /// Whether the file lacks rows of its range. It is then written again, under the same name, once they are settled.
-    /// Omitted for complete files.
+    /// Whether the file lacks rows of its range. The file is then written again, under the same name, once those rows
+    /// are settled. Omitted for complete files.
     #[serde(default, skip_serializing_if = "is_false")]
     pub partial: bool,
 }
@@ -131,7 +131,7 @@ impl Manifest {
     }
 }
 
-/// Sorts object keys at every depth. Whether `serde_json` does so depends on the features of the whole build.
+/// Sorts object keys at every depth. Whether `serde_json` sorts keys depends on the features of the whole build.
 fn sort_keys(value: Value) -> Value {
     match value {
         Value::Object(members) => {

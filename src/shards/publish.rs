@@ -72,7 +72,7 @@ impl Publisher {
     /// Makes `bytes` durable under `name`, a path relative to the output directory, and replaces the earlier content.
     ///
     /// Inside a tokio runtime the writing runs on its blocking threads. Not cancel-safe: a dropped call may still
-    /// finish. That is harmless, since the name then has the whole content.
+    /// finish. A late finish is harmless, since the name then has the whole content.
     ///
     /// # Errors
     /// [`ShardError::InvalidName`] for a name that leaves the directory; [`ShardError::Publish`] if the disk is full,
@@ -211,8 +211,8 @@ fn hash_of(mut file: impl Read) -> io::Result<String> {
 
 /// Returns the files without a record, sorted, relative to the output directory; blocks.
 ///
-/// These are all files below `data/` that are not in `known`, and staged files that a killed process left beside other
-/// published files. Nothing is deleted. Symbolic links are listed, not followed.
+/// The result has all files below `data/` that are not in `known`, and staged files that a killed process left beside
+/// other published files. Nothing is deleted. Symbolic links are listed, not followed.
 pub fn unexplained(dir: &Path, known: &[String]) -> Result<Vec<String>, ShardError> {
     let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();

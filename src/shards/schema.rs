@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
-/// The version of the tables. It grows whenever a column is added, renamed, retyped or dropped, or the layout of files
-/// changes.
+/// The version of the tables. The version grows whenever a column is added, renamed, retyped or dropped, or the layout
+/// of files changes.
 pub const TABLES_VERSION: u32 = 5;
 
 /// One of the published tables.

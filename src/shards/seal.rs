@@ -54,7 +54,7 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
     })
 }
 
-/// Returns the name of an edited file that is kept. It matches no loader's pattern.
+/// Returns the name under which an edited file is kept. No loader's pattern matches the name.
 #[must_use]
 pub fn aside(name: &str, sha256: &str) -> String {
     format!("{name}.changed-{}", sha256.get(..HASH_CHARS).unwrap_or(sha256))

@@ -1,4 +1,4 @@
-//! Wall-clock time, for rates and displays. It is never part of the data, so that a wrong clock changes no shard.
+//! Wall-clock time, for rates and displays. The time is never part of the data, so that a wrong clock changes no shard.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -62,8 +62,8 @@ impl StagedDir {
     }
 }
 
-/// Writes a file durably, wholly or not at all. It is staged under a name with `prefix` in the same directory. Errors
-/// name the file.
+/// Writes a file durably, wholly or not at all. The file is staged under a name with `prefix` in the same directory.
+/// Errors name the file.
 pub fn write_whole(path: &Path, prefix: &str, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let named = |error: io::Error| io::Error::from(NamedError { path: path.to_owned(), error });

@@ -60,7 +60,7 @@ struct Watched {
     version: Option<i64>,
     /// When the facts were read, and how long that took.
     looked: Option<(Instant, Duration)>,
-    /// Why facts cannot be used, if so.
+    /// The reason, if the facts cannot be used.
     fault: Option<String>,
 }
 

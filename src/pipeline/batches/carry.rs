@@ -44,7 +44,7 @@ const LOOKS_MAX: u32 = 40;
 /// Looks at a batch that the provider does not know, and the longest time between two of them, in poll intervals.
 const UNKNOWN_LOOKS_MAX: u32 = 8;
 const LOOKS_APART_MAX: u32 = 4;
-/// Attempts after which a request is given up whose keys are still refused.
+/// Attempts after which a request with refused keys is given up.
 const HEEDED_ATTEMPTS_MAX: u32 = 8;
 /// How long missing results are looked for, from the beginning of their batch: three days, three times the longest
 /// duration of a batch.
@@ -135,7 +135,7 @@ impl Carrier {
     /// Continues a batch that an earlier start left in progress.
     ///
     /// # Errors
-    /// [`AskError`] if that is not possible now.
+    /// [`AskError`] if the batch cannot be resumed now.
     pub(super) async fn resume(&self, record: BatchRecord, items: Vec<Item>) -> Result<(), AskError> {
         let mut items: Items =
             items.into_iter().map(|item| (custom_id(&item.request_key, item.attempt), item)).collect();
@@ -442,7 +442,7 @@ fn end_fact(item: &Item, end: &BatchEnd) -> Fact {
     let outcome = match failure.class {
         Class::FatalRun => AttemptOutcome::Refused,
         Class::FatalRequest => AttemptOutcome::Rejected,
-        // Only a request whose key is left out from now on reaches this arm without a connection.
+        // Only a request with a newly refused key reaches this arm without a connection.
         Class::Unreachable => AttemptOutcome::Refused,
         Class::Transient | Class::Length => AttemptOutcome::HttpError,
     };
