@@ -155,9 +155,7 @@ impl<'de> serde::de::Visitor<'de> for SurveyVisitor {
 fn describe(error: &SafeTensorError, length: usize) -> String {
     match error {
         SafeTensorError::MetadataIncompleteBuffer => {
-            format!(
-                "the header's tensors do not end where the file ends ({length} bytes): it is truncated or too long"
-            )
+            format!("the header's tensors do not end where the file ends ({length} bytes): it is truncated or too long")
         }
         SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => {
             format!("the header is longer than the file, which has {length} bytes")

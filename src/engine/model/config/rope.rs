@@ -65,10 +65,10 @@ impl RopeConfig {
         let (frequencies, magnitude) = self.inverse_frequencies(head_dim);
         let is_sane = |number: &f32| number.is_finite() && *number >= 0.0;
         if frequencies.len() != head_dim / 2 || !frequencies.iter().all(is_sane) {
-            return Err("the rotary frequencies computed from the config are not finite".to_owned());
+            return Err("the rotary frequencies computed from the model's settings are not finite".to_owned());
         }
         if !magnitude.is_finite() || magnitude <= 0.0 {
-            return Err(format!("the factor on rotary cosines computed from the config is {magnitude}"));
+            return Err(format!("the factor on rotary cosines computed from the model's settings is {magnitude}"));
         }
         Ok(())
     }

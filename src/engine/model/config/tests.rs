@@ -283,7 +283,7 @@ fn numbers_of_a_gguf_file_beyond_any_models_are_refused_by_key() {
         let zeros = QTensor::quantize(&zeros, candle_core::quantized::GgmlDType::F32).unwrap();
         tensors.insert("rope_freqs.weight".to_owned(), zeros);
     });
-    assert_refused(zero, "the rotary frequencies computed from the config are not finite");
+    assert_refused(zero, "the rotary frequencies computed from the model's settings are not finite");
 }
 
 #[test]
