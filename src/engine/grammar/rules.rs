@@ -224,8 +224,8 @@ impl Rules {
         }
     }
 
-    /// Returns the properties that may come before the next required property is passed, ascending; the index after the
-    /// last property means a free key. Some of them may not come (see [`Rules::may_come`]).
+    /// Returns the properties from `next` up to the first required one, which is included, ascending; the index after
+    /// the last property means a free key. Some of them may not come (see [`Rules::may_come`]).
     pub(super) fn candidates(&self, node: u32, next: u32) -> impl Iterator<Item = u32> {
         let last = match self.sums.get(node as usize) {
             Some(Sums::Object { last, .. }) => last.get(next as usize).copied(),
@@ -261,7 +261,7 @@ impl Rules {
             let within = (count as usize).min(prefix.len() - 1);
             prefix.get(within).copied().unwrap_or(0) + (count as usize - within) as u64 * (item + 1)
         };
-        // The first value has no comma and costs one byte less than its sum; so does an array without values.
+        // The first value has no comma, so the rest of an array without values yet costs one byte less than the sum.
         let first = u64::from(count == 0 && array.min > 0);
         if count >= array.min { 1 } else { upto(array.min) - upto(count) + 1 - first }
     }

@@ -1,8 +1,8 @@
 //! Products on AMX tiles: bf16 factors, f32 sums (Sapphire Rapids and later, Linux).
 //!
-//! A tile of weights is one block of a panel: 16 pairs of inputs by 16 outputs. Quantized and f16 weights are expanded
-//! to tiles in cache; bf16 weights are stored as tiles. Each sum runs over the pairs of inputs in ascending order, and
-//! its value depends on its own row alone.
+//! A tile of weights is one block of a panel: 16 pairs of inputs by 16 outputs. bf16 weights are stored as tiles;
+//! weights of other formats are expanded to tiles in cache. Each sum runs over the pairs of inputs in ascending order,
+//! and its value depends on its own row alone.
 
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
 
