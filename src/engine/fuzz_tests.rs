@@ -163,7 +163,7 @@ fn a_number_that_is_none_is_named_with_its_tensor_and_place() {
     };
     let path = poisoned("model.layers.1.mlp.up_proj.weight", 64 * 5 + 7);
     let found = super::super::diagnosis::name_suspect(&path);
-    assert_eq!(found, "its tensor model.layers.1.mlp.up_proj.weight, row 5 holds NaN");
+    assert_eq!(found, "the model's tensor model.layers.1.mlp.up_proj.weight, row 5 holds NaN");
     let options = super::super::EngineOptions { slots: 1, kv_cache_bytes: 1 << 20, threads: 1, ..Default::default() };
     let path = poisoned("model.layers.0.input_layernorm.weight", 3);
     let error = super::super::Engine::load(&path, options).err().unwrap().to_string();

@@ -45,10 +45,7 @@ async fn a_panic_in_one_sequence_fails_that_sequence_alone() {
     );
     let (faulty, honest) = tokio::join!(faulty, honest);
     let causes: Vec<String> = faulty.into_iter().map(|result| result.unwrap_err().to_string()).collect();
-    assert_eq!(
-        causes,
-        ["planted in allowed", "planted in advance"].map(|what| format!("the response could not go on: {what}"))
-    );
+    assert_eq!(causes, ["planted in allowed", "planted in advance"].map(|what| format!("the response failed: {what}")));
     assert_eq!(honest.into_iter().map(Result::unwrap).collect::<Vec<_>>(), alone, "the others have the same texts");
     let mut events = engine.stream(spec(9, planted(Planted::Advance))).await.unwrap();
     assert!(
@@ -90,7 +87,7 @@ fn the_cause_of_a_failed_step_reaches_everyone_who_waits_or_comes() {
     worker.run_to_the_end(requests);
     // Which chunk fails first depends on the threads.
     let expected = stats.stopped().to_string();
-    let cause = expected.strip_prefix("the engine has stopped: a step failed: ").unwrap();
+    let cause = expected.strip_prefix("the engine has stopped: a step panicked: ").unwrap();
     assert!(cause.contains("inside its buffer") || cause.contains("out of range"), "{cause}");
     for receiver in whole {
         assert_eq!(receiver.blocking_recv().unwrap().unwrap_err().to_string(), expected);
