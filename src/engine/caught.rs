@@ -1,10 +1,10 @@
-//! Panics as errors.
+//! Converts panics to errors.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs work whose panic must not spread; returns its message if it does panic. What the work changed may be in any state
-/// then: the caller drops it.
+/// Runs work whose panic must not spread, and returns the panic's message if the work panics. After a panic, the data
+/// that the work changed may be in any state: the caller drops that data.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| message(payload.as_ref()))
 }

@@ -1,6 +1,6 @@
-//! Why a model gives numbers that are not finite: a search through its constants and tensors, made once they have come.
+//! Finds out why a model computes numbers that are not finite, by a search through its constants and tensors.
 //!
-//! It reads the whole model again, which takes seconds. A model that works is never searched.
+//! The search reads the whole model again, which takes seconds. It runs only after such numbers have appeared.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use super::error::EngineError;
 use super::weights::{Part, PartRules, Presence, RawTensor, Weights, parts_of};
 
-/// Magnitudes above this are named as suspects where everything is finite: their squares are not.
+/// If all numbers are finite, a magnitude above this is named as the suspect: its square is not finite.
 const LARGE: f32 = 1e18;
 /// Rows that are read at a time.
 const ROWS: usize = 64;
 
-/// Returns a sentence that names the first constant or tensor that is not finite, or else what is.
+/// Returns a clause that names the first constant or tensor that is not finite, or else the largest number.
 pub fn name_suspect(path: &Path) -> String {
-    search(path).unwrap_or_else(|error| format!("its tensors could not be searched for the cause: {error}"))
+    search(path).unwrap_or_else(|error| format!("the search for the cause failed: {error}"))
 }
 
 fn search(path: &Path) -> Result<String, EngineError> {
@@ -24,16 +24,16 @@ fn search(path: &Path) -> Result<String, EngineError> {
     let config = weights.config()?;
     let (frequencies, magnitude) = config.rope.inverse_frequencies(config.head_dim);
     if !config.epsilon.is_finite() || config.epsilon < 0.0 {
-        return Ok(format!("the epsilon of its norms is {}", config.epsilon));
+        return Ok(format!("the epsilon of the model's norms is {}", config.epsilon));
     }
     if let Some(bad) = frequencies.iter().chain([&magnitude]).find(|number| !number.is_finite()) {
-        return Ok(format!("its rotary frequencies hold {bad}"));
+        return Ok(format!("the model's rotary frequencies hold {bad}"));
     }
     let optional = Presence::Optional;
     let rules = PartRules { output: optional, input_bias: optional, output_bias: optional, head_norms: optional };
     let mut largest = (0.0_f32, String::new());
     for (part, _, shape) in parts_of(&config, rules) {
-        // Most parts may be absent; what must be there was found when the model was loaded.
+        // Most parts are optional; loading the model already checked the required ones.
         if !weights.has(part) {
             continue;
         }
@@ -42,7 +42,7 @@ fn search(path: &Path) -> Result<String, EngineError> {
             Peak::NotFinite { row, number } => {
                 let row =
                     if part == Part::OutputNorm || shape.len() < 2 { String::new() } else { format!(", row {row}") };
-                return Ok(format!("its tensor {}{row} holds {number}", tensor.name));
+                return Ok(format!("the model's tensor {}{row} holds {number}", tensor.name));
             }
             Peak::Finite(most) if most > largest.0 => largest = (most, tensor.name),
             Peak::Finite(_) => {}
@@ -50,11 +50,9 @@ fn search(path: &Path) -> Result<String, EngineError> {
     }
     let (most, name) = largest;
     if most > LARGE {
-        return Ok(format!("its tensor {name} holds numbers as large as {most:e}, whose products are not finite"));
+        return Ok(format!("the model's tensor {name} holds numbers as large as {most:e}, whose products overflow"));
     }
-    Ok(format!(
-        "all its tensors are finite (the largest number is {most:e} in {name}), so that the sums of a step overflow"
-    ))
+    Ok(format!("all tensors are finite (the largest number is {most:e} in {name}), so the sums of a step overflow"))
 }
 
 enum Peak {

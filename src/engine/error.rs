@@ -1,8 +1,8 @@
-//! What can go wrong while a model is loaded or sampled.
+//! The errors of loading and sampling a model.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the engine room.
+/// An error of the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The file cannot be opened or read.
@@ -10,101 +10,101 @@ pub enum EngineError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file is of no known format, is truncated, or declares what cannot be.
-    #[error("{path} is no usable model file: {detail}")]
+    /// A file has an unknown format, is truncated, or declares impossible values.
+    #[error("{path} is not a usable model file: {detail}")]
     Malformed {
         /// The model file.
         path: PathBuf,
-        /// What was found.
+        /// What is wrong with the file.
         detail: String,
     },
-    /// The file is well-formed but of a kind this engine does not run.
-    #[error("{path} cannot be run: {detail}")]
+    /// The file is well-formed, but the engine does not support its kind.
+    #[error("{path} is not supported: {detail}")]
     Unsupported {
         /// The model file.
         path: PathBuf,
-        /// Which property, its value, and what is supported.
+        /// The property, its value, and the supported values.
         detail: String,
     },
-    /// A device or an instruction set that was asked for is not there.
-    #[error("the model cannot run as asked: {detail}")]
+    /// The requested device or instruction set is missing.
+    #[error("the requested device or kernels are not available: {detail}")]
     NoDevice {
         /// What is missing.
         detail: String,
     },
-    /// The system gives no more memory.
-    #[error("the model needs {bytes} more bytes of memory than there are")]
+    /// The operating system refused to allocate memory.
+    #[error("out of memory: the model needs {bytes} more bytes")]
     OutOfMemory {
-        /// Bytes that were asked for.
+        /// Requested bytes.
         bytes: usize,
     },
     /// The model does not fit the memory of the device.
-    #[error("the model does not fit the device: {detail}")]
+    #[error("the model does not fit the device's memory: {detail}")]
     DeviceMemory {
-        /// What was asked for and what there is.
+        /// The requested and the available memory.
         detail: String,
     },
     /// A tensor operation failed.
     #[error("the model failed during a step: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// The model gave logits that are not finite.
+    /// The model computed logits that are not finite.
     #[error("the model gave logits that are not finite: {0}")]
     NotFinite(String),
-    /// One response could not go on; others do.
-    #[error("the response could not go on: {0}")]
+    /// One response failed; other responses continue.
+    #[error("the response failed: {0}")]
     Response(String),
     /// A prompt leaves no room for an answer in the model's context.
     #[error("the prompt has {prompt_tokens} tokens, the model's context {context}: no room is left for an answer")]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// Positions of the model.
+        /// Context of the model, in tokens.
         context: usize,
     },
-    /// A text is so long that it is not tokenized: it has more tokens than there is room for.
+    /// A text is too long to be tokenized: it certainly has more tokens than the context holds.
     #[error("the prompt has {bytes} bytes, more than the model's context of {context} tokens holds")]
     TextTooLong {
         /// Bytes of the text.
         bytes: usize,
-        /// Positions of the model.
+        /// Context of the model, in tokens.
         context: usize,
     },
     /// A sequence may grow larger than the KV memory.
-    #[error("a sequence may grow to {needed} tokens, and the KV memory holds {capacity}")]
+    #[error("a sequence may grow to {needed} tokens, but the KV memory holds {capacity}")]
     KvTooSmall {
         /// Tokens that the sequence may have.
         needed: usize,
-        /// Tokens that fit.
+        /// Tokens that the KV memory holds.
         capacity: usize,
     },
-    /// A response has grown longer than it may be to be of use.
-    #[error("the response grew longer than it may be to be of use")]
+    /// A response exceeded its useful length.
+    #[error("response abandoned: it exceeded its useful length")]
     GivenUp,
-    /// The engine takes no new work because the program is stopping.
+    /// The engine rejects new work because the program is stopping.
     #[error("the engine is stopping")]
     Draining,
-    /// The engine thread has ended.
+    /// The engine's thread has ended.
     #[error("the engine has stopped: {0}")]
     Stopped(String),
 }
 
-/// Characters of a message that quotes a model's file: names and texts in it may be of any length.
+/// Maximum characters of a message that quotes a model file: names and texts in the file may have any length.
 const DETAIL_CHARS_MAX: usize = 600;
 
-/// What is wrong with a model's file, told by who reads bytes and knows no path.
+/// A fault in a model file, found by code that reads bytes and does not know the path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FileFault {
-    /// It contradicts itself or the file, or has more of something than any model.
+    /// The file is inconsistent, or exceeds a limit that no real model reaches.
     Malformed(String),
-    /// It is of a kind, or asks for something, that this engine does not do.
+    /// The file has a kind, or requires a feature, that the engine does not support.
     Unsupported(String),
 }
 
 impl FileFault {
-    /// Returns the error of the file at a path.
+    /// Returns the error for the file at `path`.
     #[must_use]
     pub fn at(self, path: &Path) -> EngineError {
         let path = path.to_owned();
@@ -115,13 +115,13 @@ impl FileFault {
     }
 }
 
-/// Returns that a file is malformed.
+/// Returns the fault of a malformed file.
 pub(super) fn malformed<T>(detail: impl Into<String>) -> Result<T, FileFault> {
     Err(FileFault::Malformed(detail.into()))
 }
 
-/// Returns a message about a file as it can be shown: cut where it is far too long, and without characters that steer a
-/// terminal.
+/// Returns a message about a file in a form that is safe to print: cut at [`DETAIL_CHARS_MAX`] characters, and with
+/// U+FFFD instead of control characters, which could steer a terminal.
 #[must_use]
 pub fn shown(detail: &str) -> String {
     let plain = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
@@ -133,13 +133,13 @@ pub fn shown(detail: &str) -> String {
 }
 
 impl EngineError {
-    /// Returns whether a prompt is at fault for being longer than the model's context.
+    /// Returns whether the error is that a prompt exceeds the model's context.
     #[must_use]
     pub fn is_too_long(&self) -> bool {
         matches!(self, Self::PromptTooLong { .. } | Self::TextTooLong { .. })
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -1,8 +1,9 @@
-//! What must hold for any model file whatsoever: the bodies that the fuzz targets (`tests/fuzz`) and the property tests
+//! Promises that hold for any model file: the test bodies that the fuzz targets (`tests/fuzz`) and the property tests
 //! share.
 //!
-//! Each takes the bytes of one file of a model, reads it whole as the program would, and panics where a promise is broken:
-//! a file is read or refused with an error that names it, and what is read is within the bounds that the kernels rest on.
+//! Each body receives the bytes of one model file, reads the file completely as the program would, and panics if a
+//! promise is broken: a file is either read or rejected with an error that names it, and the values that were read are
+//! within the bounds that the kernels assume.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use super::model::ModelConfig;
 use super::tokenizer::Vocabulary;
 use super::weights::{ModelDirectory, Weights};
 
-/// Texts that a tokenizer is tried on.
+/// Texts that each tokenizer encodes.
 const TEXTS: &[&str] =
     &["", "a", "hello the thing", "  two\n\n \t'LL 1234 \u{e9}\u{4f60}\u{1f600}", "<|im_start|>aaaa"];
 
@@ -56,7 +57,7 @@ pub fn tokenizer_json(bytes: &[u8]) {
     with_file("tokenizer.json", bytes);
 }
 
-/// Reads a small model of which one file was replaced.
+/// Reads a small model in which one file is replaced.
 fn with_file(name: &str, bytes: &[u8]) {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let write = |name: &str, bytes: &[u8]| {
@@ -76,7 +77,7 @@ fn check_error(error: &super::EngineError, path: &Path) {
     let text = error.to_string();
     let name = path.to_string_lossy();
     assert!(text.contains(name.as_ref()), "the error does not name the file: {text}");
-    // The path stands in it once, and what is quoted from a file is cut.
+    // The path occurs once, and text quoted from a file is cut.
     assert!(text.len() < name.len() + 4000 && !text.contains('\u{1b}'), "the error is no message: {text}");
 }
 
@@ -84,7 +85,7 @@ fn check_weights(weights: &Weights, path: &Path) {
     match weights.config() {
         Ok(config) => {
             check_config(&config, weights);
-            // Whatever the numbers are, they can be looked through.
+            // The search for a suspect works whatever the numbers are.
             let _ = name_suspect(path);
         }
         Err(error) => check_error(&error, path),
@@ -103,10 +104,10 @@ fn check_config(config: &ModelConfig, weights: &Weights) {
     let (frequencies, magnitude) = config.rope.inverse_frequencies(config.head_dim);
     assert!(frequencies.len() == config.head_dim / 2 && frequencies.iter().all(|number| number.is_finite()), "rope");
     assert!(magnitude.is_finite() && magnitude > 0.0, "the factor on cosine and sine");
-    // Twice the largest number of blocks that memory can hold still counts without overflow.
+    // The byte count of twice the largest number of blocks that memory can hold does not overflow.
     let bytes = config.block_bytes(4);
     assert!(bytes > 0 && bytes.checked_mul(64).is_some(), "the bytes of a block overflow");
-    // What the headers declare can be read to its end.
+    // The data that the headers declare can be read to its end.
     let norm = weights.vector(super::weights::Part::OutputNorm, config.hidden);
     assert!(norm.is_err() || norm.is_ok_and(|norm| norm.len() == config.hidden), "a vector of another length");
 }
@@ -123,7 +124,7 @@ fn check_vocabulary(vocabulary: &Vocabulary, path: &Path) {
     assert!(vocabulary.rows_without_token(rows).len() <= rows, "more rows than there are");
 }
 
-/// Returns a safetensors file with the tensors of a llama of one layer of width 4, all of them zero.
+/// Returns a safetensors file with the tensors of a llama model of one layer of width 4, all zero.
 fn small_weights() -> Vec<u8> {
     let layer = |part: &str| format!("model.layers.0.{part}.weight");
     let mut tensors = vec![
@@ -163,7 +164,7 @@ pub fn small_config() -> serde_json::Value {
     })
 }
 
-/// Returns a `tokenizer.json` with some of everything that is looked at.
+/// Returns a `tokenizer.json` with an example of each part that the engine reads.
 #[must_use]
 pub fn small_tokenizer() -> serde_json::Value {
     json!({

@@ -1,11 +1,11 @@
-//! Good files with bits turned, numbers swapped, and ends cut off.
+//! Valid files with flipped bits, replaced numbers, and truncated ends.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{Family, Format, RandomModel, tiny_model_path};
 
-/// Numbers that headers are attacked with.
+/// Numbers that replace the numbers of headers.
 const NUMBERS: &[u64] = &[0, 1, 3, 7, 255, 65_535, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 63, u64::MAX - 7, u64::MAX];
 
 /// A change of a file.
@@ -51,7 +51,7 @@ fn changed(file: &[u8], head: usize, changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-/// Swaps values of a JSON file: the `at`-th number or text becomes something else.
+/// Replaces one value of a JSON file: the `at`-th number or text becomes `new`.
 fn swapped(json: &serde_json::Value, at: usize, new: &serde_json::Value) -> serde_json::Value {
     let mut json = json.clone();
     let mut count = 0;
@@ -163,7 +163,7 @@ fn a_number_that_is_none_is_named_with_its_tensor_and_place() {
     };
     let path = poisoned("model.layers.1.mlp.up_proj.weight", 64 * 5 + 7);
     let found = super::super::diagnosis::name_suspect(&path);
-    assert_eq!(found, "its tensor model.layers.1.mlp.up_proj.weight, row 5 holds NaN");
+    assert_eq!(found, "the model's tensor model.layers.1.mlp.up_proj.weight, row 5 holds NaN");
     let options = super::super::EngineOptions { slots: 1, kv_cache_bytes: 1 << 20, threads: 1, ..Default::default() };
     let path = poisoned("model.layers.0.input_layernorm.weight", 3);
     let error = super::super::Engine::load(&path, options).err().unwrap().to_string();

@@ -1,10 +1,11 @@
-//! Bookkeeping of KV blocks: who holds which, and which prompt prefixes are already computed.
+//! Bookkeeping of KV blocks: their holders, and the prompt prefixes whose blocks are already computed.
 //!
 //! Plain data, no tensors. A block covers [`BLOCK_TOKENS`] positions. Full blocks of prompts are registered under a
-//! hash of all tokens up to their end, so that the samples of one query, and the queries under one instruction, share
-//! them; a registered block that nobody holds stays cached until its memory is needed, or too many others were released since.
+//! hash of all tokens up to the block's end, so that the samples of one query, and the queries with the same
+//! instruction, share blocks. A registered block without a holder stays cached until its memory is needed, or until the
+//! cache exceeds its limit.
 //!
-//! I8: free + cached + held = total; a block is in exactly one of the three.
+//! Invariant I8: free + cached + held = total; a block is in exactly one of the three states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::model::{BLOCK_TOKENS, BlockId};
 
-/// Identity of a prompt prefix that ends at a block's end: a truncated SHA-256 of its tokens.
+/// Identifies a prompt prefix that ends at a block's end: a truncated SHA-256 of its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixHash([u8; 16]);
 
@@ -23,13 +24,13 @@ impl Hash for PrefixHash {
     }
 }
 
-/// A map from prefixes; their hash is a hash already.
+/// A map from prefix hashes. The keys are hashes already, so they are not hashed again.
 pub type PrefixMap<T> = HashMap<PrefixHash, T, BuildHasherDefault<PrefixHasher>>;
 
-/// A set of prefixes.
+/// A set of prefix hashes.
 pub type PrefixSet = HashSet<PrefixHash, BuildHasherDefault<PrefixHasher>>;
 
-/// Takes the first 8 bytes of what it is given.
+/// A hasher that returns the first 8 bytes of its input.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrefixHasher(u64);
 
@@ -45,7 +46,7 @@ impl Hasher for PrefixHasher {
     }
 }
 
-/// Returns the hashes of the full blocks of `tokens`, each covering everything before it too.
+/// Returns the hashes of the full blocks of `tokens`; each hash covers all earlier tokens also.
 #[must_use]
 pub fn prefix_hashes(tokens: &[u32]) -> Vec<PrefixHash> {
     let mut previous = [0_u8; 16];
@@ -67,7 +68,7 @@ pub fn prefix_hashes(tokens: &[u32]) -> Vec<PrefixHash> {
 struct Block {
     holders: u32,
     prefix: Option<PrefixHash>,
-    /// When it was released last; orders the cache.
+    /// Time of the last release, by the pool's clock; orders the cache.
     released: u64,
 }
 
@@ -76,7 +77,7 @@ struct Block {
 pub struct BlockCounts {
     /// Never used, or released without a prefix.
     pub free: usize,
-    /// Held by nobody, kept for their prefix.
+    /// Without a holder, kept for their prefix.
     pub cached: usize,
     /// Held by at least one sequence.
     pub held: usize,
@@ -109,21 +110,23 @@ impl BlockPool {
         }
     }
 
-    /// Keeps at most so many blocks that nobody holds. Blocks are taken again in the reverse order of their release, so
-    /// that memory which the system gives when it is first written stays near what is held and cached at once.
+    /// Limits the cache to `cached_max` blocks. The pool reuses free blocks in the reverse order of their release: the
+    /// operating system commits memory at its first write, so the committed memory stays close to the blocks held and
+    /// cached at one time.
     #[must_use]
     pub fn with_cached_max(mut self, cached_max: usize) -> Self {
         self.cached_max = cached_max;
         self
     }
 
-    /// Returns how many blocks there are.
+    /// Returns the number of blocks.
     #[cfg(test)]
     pub fn total(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Takes a block for one holder: a free one, else the cached one that was released first; `None` if all are held.
+    /// Takes a block for one holder: a free block, else the cached block that was released first; `None` if all are
+    /// held.
     pub fn take(&mut self) -> Option<BlockId> {
         let block = match self.free.pop() {
             Some(block) => block,
@@ -134,7 +137,7 @@ impl BlockPool {
         Some(block)
     }
 
-    /// Takes the block that was released first out of the cache.
+    /// Removes the block that was released first from the cache.
     fn forget_oldest(&mut self) -> Option<BlockId> {
         let (_, block) = self.cached.pop_first()?;
         if let Some(prefix) = self.blocks[block.0].prefix.take() {
@@ -143,7 +146,7 @@ impl BlockPool {
         Some(block)
     }
 
-    /// Adds a holder to the blocks of the longest known prefix among `hashes`, and returns them in order.
+    /// Adds a holder to the blocks of the longest known prefix among `hashes`, and returns these blocks in order.
     pub fn hold_prefix(&mut self, hashes: &[PrefixHash]) -> Vec<BlockId> {
         let known: Vec<BlockId> = hashes.iter().map_while(|hash| self.by_prefix.get(hash).copied()).collect();
         for block in &known {
@@ -163,7 +166,8 @@ impl BlockPool {
         self.by_prefix.contains_key(&hash)
     }
 
-    /// Makes a held, fully computed block known under its prefix. The first block of a prefix stays the known one.
+    /// Registers a held, fully computed block under its prefix. If the prefix is known already, the first block stays
+    /// registered.
     pub fn register(&mut self, block: BlockId, hash: PrefixHash) {
         if self.blocks[block.0].prefix.is_none() && !self.by_prefix.contains_key(&hash) {
             self.blocks[block.0].prefix = Some(hash);
@@ -171,8 +175,8 @@ impl BlockPool {
         }
     }
 
-    /// Takes one holder away from each block of a sequence, given in its order. Its end is forgotten before its beginning,
-    /// without which the end is not found.
+    /// Removes one holder from each block of a sequence; `blocks` is in sequence order. The last block is released
+    /// first, and so leaves the cache first, because a later block cannot be found without the earlier ones.
     pub fn release(&mut self, blocks: impl IntoIterator<Item = BlockId, IntoIter: DoubleEndedIterator>) {
         for block in blocks.into_iter().rev() {
             let state = &mut self.blocks[block.0];

@@ -1,47 +1,47 @@
-//! Where responses go: all at once, or piece by piece while they grow.
+//! How a response returns to its caller: complete at its end, or in pieces while it grows.
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::EngineError;
 use super::sequence::{Completion, SampledToken, Sequence, SequenceSpec};
 
-/// What a handle sends to the engine's thread.
+/// A request from a handle to the engine's thread.
 pub struct Request {
-    /// What to sample.
+    /// The sequence to sample.
     pub spec: SequenceSpec,
-    /// Where the response goes.
+    /// The channel of the response.
     pub reply: Reply,
 }
 
-/// A part of a response, as it grows.
+/// A new part of a growing response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
-    /// The text that came to it; whole characters.
+    /// New text; whole characters.
     pub text: String,
-    /// The tokens that ended in it.
+    /// The tokens that ended in the new text.
     pub tokens: Vec<SampledToken>,
 }
 
-/// What a streamed sequence says.
+/// An event of a streamed response.
 #[derive(Debug)]
 pub enum StreamEvent {
-    /// It has grown.
+    /// The response has grown.
     Piece(Piece),
-    /// It is over: what has not been said in pieces, and the whole.
+    /// The response is complete: the part that no piece has sent yet, and the whole response.
     End(Piece, Box<Completion>),
-    /// It cannot go on.
+    /// The response failed.
     Failed(EngineError),
 }
 
-/// Where a response goes.
+/// The channel of a response.
 pub enum Reply {
-    /// All at once.
+    /// Sends the complete response.
     Whole(oneshot::Sender<Result<Completion, EngineError>>),
-    /// While it grows.
+    /// Sends pieces while the response grows.
     Stream(Stream),
 }
 
-/// A response that is told while it grows. The channel has room for an event per token.
+/// A response that is sent while it grows. The channel has room for one event per token.
 pub struct Stream {
     events: mpsc::Sender<StreamEvent>,
     said_bytes: usize,
@@ -49,7 +49,7 @@ pub struct Stream {
 }
 
 impl Reply {
-    /// Returns whether nobody waits for it any more.
+    /// Returns whether the receiver is gone.
     pub fn is_abandoned(&self) -> bool {
         match self {
             Self::Whole(reply) => reply.is_closed(),
@@ -57,7 +57,7 @@ impl Reply {
         }
     }
 
-    /// Says the end; nobody may be left to hear it.
+    /// Sends the result. The receiver may be gone already.
     pub fn finish(self, result: Result<Completion, EngineError>) {
         match (self, result) {
             (Self::Whole(reply), result) => drop(reply.send(result)),
@@ -72,18 +72,18 @@ impl Reply {
 }
 
 impl Stream {
-    /// Builds a response that goes to a channel.
+    /// Builds a response that is sent to a channel.
     pub fn new(events: mpsc::Sender<StreamEvent>) -> Self {
         Self { events, said_bytes: 0, said_tokens: 0 }
     }
 
-    /// Says what has been settled since the last time.
+    /// Sends the text that has become final since the last call.
     pub fn grow(&mut self, sequence: &Sequence) {
         let (settled, tokens) = sequence.settled();
         let fresh = settled.get(self.said_bytes..).unwrap_or_default();
         let valid = match std::str::from_utf8(fresh) {
             Ok(text) => text,
-            // A character may still be incomplete; what can never become one is left to the end.
+            // The last character may still be incomplete; bytes that can never form a character are sent at the end.
             Err(error) => std::str::from_utf8(fresh.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
         };
         if valid.is_empty() {
@@ -92,7 +92,7 @@ impl Stream {
         let fresh_tokens = sequence.sampled_tokens().take(tokens).skip(self.said_tokens).collect();
         let piece = Piece { text: valid.to_owned(), tokens: fresh_tokens };
         (self.said_bytes, self.said_tokens) = (self.said_bytes + valid.len(), tokens.max(self.said_tokens));
-        // A receiver that is gone is noticed before the next step.
+        // The worker notices a dropped receiver before the next step.
         let _ = self.events.try_send(StreamEvent::Piece(piece));
     }
 }

@@ -1,64 +1,61 @@
 //! From logits to a token: temperature, top-k, top-p (nucleus sampling, Holtzman et al. 2020) and min-p (Nguyen et al.
 //! 2024).
 //!
-//! The rule, in the order of Hugging Face's and vLLM's samplers (llama.cpp scales by the temperature last):
+//! The rule follows the order of Hugging Face's and vLLM's samplers (llama.cpp applies the temperature last):
 //!
-//! 1. The weight of a token is `exp((logit - highest) / temperature)`; the likeliest weighs 1.
-//! 2. Tokens are ranked by logit, equals by id, lowest id first. Each cut keeps a beginning of this ranking.
-//! 3. top-k keeps the first k.
-//! 4. top-p keeps the fewest whose weights add up to `top_p` times the weight that top-k left.
-//! 5. min-p keeps those that weigh at least `min_p`.
-//! 6. The random number picks among the kept, walked in order of their ids, in proportion to their weights.
+//! 1. The weight of a token is `exp((logit - highest) / temperature)`; the most likely token has weight 1.
+//! 2. Tokens are ranked by logit, ties by id, lowest id first. Each cut keeps a prefix of this ranking.
+//! 3. top-k keeps the first k tokens.
+//! 4. top-p keeps the fewest tokens whose weights sum to `top_p` times the weight that top-k kept.
+//! 5. min-p keeps the tokens with a weight of at least `min_p`.
+//! 6. The random number picks among the kept tokens, in the order of their ids, in proportion to their weights.
 //!
-//! Temperature 0 takes the first of the ranking. The result depends on logits and draw alone: sums are formed in one
-//! order, by 16 lanes in blocks of 256 logits, without fused operations, so that all vector units give the same bits.
-//! Blocks whose likeliest token is less likely than e^-32 of the likeliest of all are left out of the sums: they are
-//! below the rounding of what they would be added to.
+//! Temperature 0 picks the first token of the ranking. The result depends on the logits and the draw alone: sums are
+//! computed in one fixed order, by 16 lanes in blocks of 256 logits, without fused operations, so that all vector units
+//! give the same bits. Blocks whose most likely token is less likely than e^-32 of the most likely token of all are
+//! left out of the sums, because their weights are below the rounding error of the sums.
 //!
-//! A logit that is not a number, or is infinite, is an error: such a model is broken. Minus infinity stands for a token that
-//! is never picked, and is none as long as there are others.
+//! A logit that is NaN or plus infinity is an error: the model is broken. Minus infinity means that the token is never
+//! picked; a row in which every logit is minus infinity is an error.
 
 use super::model::{Draw, PickFault, Picked, exp};
 
-/// Lanes of the partial sums: wide enough for any vector unit, fixed so that sums are the same everywhere.
+/// Lanes of the partial sums: wide enough for any vector unit, and fixed so that sums are the same everywhere.
 const LANES: usize = 16;
 
-/// Logits whose highest value and weight are kept together.
+/// Logits per block; the highest logit and the weight of each block are stored.
 const BLOCK: usize = 256;
 
-/// How far below the highest logit, in units of the temperature, a token's weight is taken as 0.
+/// Distance below the highest logit, in units of the temperature, beyond which a block's weight counts as 0.
 const DEPTH_MAX: f32 = 32.0;
 
-/// How far below the highest logit, in units of the temperature, the nucleus is looked for first and further on.
+/// Distances below the highest logit, in units of the temperature, at which the nucleus is searched, one after another.
 const NUCLEUS_DEPTHS: [f32; 4] = [5.0, 9.0, 14.0, f32::INFINITY];
 
-/// Memory that one pick needs and the next can use again.
+/// Buffers of one pick that the next pick reuses.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Highest logit of each block.
     highest: Vec<f32>,
     /// Weight of each block.
     weights: Vec<f32>,
-    /// Tokens that may be kept; see [`rank`].
+    /// Tokens that may be kept, in the encoding of [`rank`].
     candidates: Vec<u64>,
 }
 
-/// Picks the next token from one row of logits by the rule of this module. For many rows [`pick_with`] saves the
+/// Picks the next token from one row of logits by the rule of this module. For many rows, [`pick_with`] saves the
 /// allocations.
 ///
 /// # Errors
-/// [`PickFault::NotFinite`], or [`PickFault::NoToken`] if the draw allows none.
+/// [`PickFault::NotFinite`], or [`PickFault::NoToken`] if the draw allows none of the tokens.
 pub fn pick(logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     pick_with(&mut Scratch::default(), logits, draw)
 }
 
-/// As [`pick`], in memory that is used again.
-///
-/// # Errors
-/// As [`pick`].
+/// As [`pick`], with buffers that are reused.
 pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     if let Some(allowed) = &draw.allowed {
-        // As if there were no other tokens; their log-probabilities, too.
+        // The other tokens count as absent, for the log-probabilities also.
         let (ids, kept): (Vec<u32>, Vec<f32>) =
             allowed.tokens().filter_map(|id| Some((id, *logits.get(id as usize)?))).unzip();
         if kept.is_empty() {
@@ -71,7 +68,7 @@ pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<P
     pulp::Arch::new().dispatch(Pick { scratch, logits, draw })
 }
 
-/// One pick. A closure in its place would be called, not inlined, and so not be compiled for the vector unit at hand.
+/// One pick. A closure would be called instead of inlined, and so would not be compiled for the current vector unit.
 struct Pick<'a> {
     scratch: &'a mut Scratch,
     logits: &'a [f32],
@@ -97,7 +94,7 @@ fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked,
     let token = if draw.temperature <= 0.0 {
         likeliest(logits, highest, &scratch.highest)
     } else {
-        // A temperature so low that its inverse is infinite would make 0 * infinity of the likeliest token.
+        // With a temperature so low that its inverse is infinite, the most likely token would get 0 * infinity.
         let inverse = (1.0 / draw.temperature).min(f32::MAX);
         draw_token(scratch, logits, draw, Scale { highest, inverse }, plain)
     };
@@ -105,7 +102,7 @@ fn pick_in(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked,
     Ok(Picked { token, log_probability: (f64::from(distance) - plain.ln()) as f32 })
 }
 
-/// What turns logits into weights.
+/// The scale from logits to weights.
 #[derive(Clone, Copy)]
 struct Scale {
     highest: f32,
@@ -119,7 +116,7 @@ impl Scale {
     }
 }
 
-/// Returns the full blocks of a row, and the last one filled up with what weighs nothing, if there is one.
+/// Returns the full blocks of a row, and the last partial block, if any, padded with logits of weight 0.
 #[inline(always)]
 fn blocks(logits: &[f32]) -> (&[[f32; BLOCK]], Option<[f32; BLOCK]>) {
     let (full, rest) = logits.as_chunks::<BLOCK>();
@@ -133,13 +130,14 @@ fn higher(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// Returns the highest logit and whether some are not numbers (more than 0), and writes the highest of each block.
+/// Returns the highest logit and a nonzero number if some logits are NaN, and stores the highest logit of each block.
 #[inline(always)]
 fn find_highest(logits: &[f32], by_block: &mut Vec<f32>) -> (f32, u32) {
     let (full, last) = blocks(logits);
     let mut faults = [0_u32; LANES];
     by_block.clear();
-    // Plain loops, not adapters: what a library's function calls is not compiled for the vector unit at hand.
+    // Plain loops instead of iterator adapters, because closures inside library functions are not compiled for the
+    // current vector unit.
     for block in full {
         by_block.push(block_highest(block, &mut faults));
     }
@@ -162,7 +160,7 @@ fn block_highest(block: &[f32; BLOCK], faults: &mut [u32; LANES]) -> f32 {
     reduce(lanes, higher)
 }
 
-/// Returns the weight of all tokens, and writes that of each block.
+/// Returns the weight of all tokens, and stores the weight of each block.
 #[inline(always)]
 fn weigh(logits: &[f32], scale: Scale, scratch: &mut Scratch) -> f64 {
     let (full, last) = blocks(logits);
@@ -191,7 +189,7 @@ fn block_weight(block: &[f32; BLOCK], block_highest: f32, scale: Scale) -> f32 {
     reduce(lanes, |a, b| a + b)
 }
 
-/// Reduces lanes as a tree, which is how vector units do it.
+/// Reduces the lanes as a tree, in the order in which vector units reduce them.
 #[inline(always)]
 fn reduce(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
@@ -216,9 +214,10 @@ fn likeliest(logits: &[f32], highest: f32, by_block: &[f32]) -> u32 {
 fn draw_token(scratch: &mut Scratch, logits: &[f32], draw: &Draw, scale: Scale, plain: f64) -> u32 {
     let top_k = if draw.top_k as usize >= logits.len() { 0 } else { draw.top_k as usize };
     let is_cut = top_k > 0 || draw.top_p < 1.0 || draw.min_p > 0.0;
-    // The middle of the random number's cell: 0 would fall to the lowest id, however unlikely.
+    // The middle of the interval that the random number represents: at exactly 0, the lowest id would be picked,
+    // however unlikely it is.
     let share = f64::from(draw.uniform) + 1.0 / f64::from(1_u32 << 25);
-    // What is certain to be dropped by min-p need not be looked at; the rounding of exp is left to the exact test.
+    // Tokens that min-p certainly drops are not gathered; the margin leaves the rounding of exp to the exact test.
     let min_p_depth = if draw.min_p > 0.0 { -draw.min_p.ln() + 1e-3 } else { f32::INFINITY };
     if top_k > 0 {
         gather_top(scratch, logits, top_k);
@@ -254,16 +253,16 @@ fn draw_token(scratch: &mut Scratch, logits: &[f32], draw: &Draw, scale: Scale, 
             return id_of(entry);
         }
     }
-    // Rounding may leave a sliver; it belongs to the last that weighs anything.
+    // Rounding may leave a small rest; it goes to the last token with a positive weight.
     let last = candidates.iter().rev().find(|&&entry| scale.weight(logit_of(entry)) > 0.0);
     last.or(candidates.last()).map_or(0, |&entry| id_of(entry))
 }
 
-/// Returns a number that is higher for tokens that rank earlier: the logit's bits in an order that integers have, then
-/// the id turned round.
+/// Returns a number that is higher for tokens that rank earlier: the logit's bits, mapped to integers of the same
+/// order, above the complement of the id.
 #[inline(always)]
 fn rank(logit: f32, id: u32) -> u64 {
-    // Adding 0 makes one zero of two.
+    // Adding 0 turns -0 into +0.
     let bits = (logit + 0.0).to_bits();
     let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
     u64::from(ordered) << 32 | u64::from(!id)
@@ -280,7 +279,7 @@ fn id_of(entry: u64) -> u32 {
     !(entry as u32)
 }
 
-/// Gathers the tokens with at least a logit.
+/// Gathers the tokens whose logit is at least `floor`.
 #[inline(always)]
 fn gather(scratch: &mut Scratch, logits: &[f32], floor: f32) {
     scratch.candidates.clear();
@@ -294,17 +293,17 @@ fn gather(scratch: &mut Scratch, logits: &[f32], floor: f32) {
     }
 }
 
-/// Gathers the tokens that lie at most `depth` below the highest, in units of the temperature.
+/// Gathers the tokens at most `depth` below the highest logit, in units of the temperature.
 #[inline(always)]
 fn gather_above(scratch: &mut Scratch, logits: &[f32], scale: Scale, depth: f32) {
     let floor = if depth.is_finite() { scale.highest - depth / scale.inverse } else { f32::NEG_INFINITY };
     gather(scratch, logits, floor);
 }
 
-/// Gathers the first `count` of the ranking, in its order.
+/// Gathers the first `count` tokens of the ranking, in ranking order.
 #[inline(always)]
 fn gather_top(scratch: &mut Scratch, logits: &[f32], count: usize) {
-    // Each block has a token at its highest logit: if `count` blocks reach a level, so do as many tokens.
+    // Each block has one token at its highest logit: if `count` blocks reach a level, at least `count` tokens reach it.
     let mut floor = f32::NEG_INFINITY;
     if count <= scratch.highest.len() {
         scratch.weights.clear();
@@ -320,7 +319,7 @@ fn gather_top(scratch: &mut Scratch, logits: &[f32], count: usize) {
     candidates.sort_unstable_by(|a, b| b.cmp(a));
 }
 
-/// Cuts a ranking after the first tokens whose weights add up to `target`; returns whether they do.
+/// Cuts a ranking after the first tokens whose weights sum to `target`; returns whether the sum reaches `target`.
 #[inline(always)]
 fn keep_nucleus(ranking: &mut Vec<u64>, scale: Scale, target: f64) -> bool {
     let mut mass = 0.0_f64;
@@ -334,7 +333,7 @@ fn keep_nucleus(ranking: &mut Vec<u64>, scale: Scale, target: f64) -> bool {
     false
 }
 
-/// Picks among all tokens: first the block, then the token in it.
+/// Picks among all tokens: first the block, then the token in the block.
 #[inline(always)]
 fn walk_all(scratch: &Scratch, logits: &[f32], scale: Scale, target: f64) -> u32 {
     let mut rest = target;
@@ -358,7 +357,7 @@ fn walk_all(scratch: &Scratch, logits: &[f32], scale: Scale, target: f64) -> u32
         last = index;
         break;
     }
-    // Rounding may leave a sliver; it belongs to the likeliest of the last block.
+    // Rounding may leave a small rest; it goes to the most likely token of the last block.
     let block = logits.chunks(BLOCK).nth(last).unwrap_or_default();
     let ranked = block.iter().zip((last * BLOCK) as u32..).map(|(&logit, id)| rank(logit, id));
     ranked.max().map_or(0, id_of)

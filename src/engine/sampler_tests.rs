@@ -10,8 +10,8 @@ fn draw(temperature: f32, uniform: f32) -> Draw {
     Draw { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, uniform, allowed: None }
 }
 
-/// What the rule keeps, computed plainly in f64: `(id, share)` in order of ids. `None` if a cut falls so close to a
-/// sum that rounding decides.
+/// Returns the tokens that the rule keeps, computed plainly in f64: `(id, share)` in order of ids. `None` if a cut
+/// falls so close to a sum that rounding decides.
 fn kept(logits: &[f32], draw: &Draw) -> Option<Vec<(u32, f64)>> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: f32| (f64::from(logit - highest) / f64::from(draw.temperature)).exp();
@@ -46,14 +46,14 @@ fn kept(logits: &[f32], draw: &Draw) -> Option<Vec<(u32, f64)>> {
     Some(ranking.into_iter().map(|(id, weight)| (id, weight / total)).collect())
 }
 
-/// The share of the random numbers that pick a token: from and to.
+/// Returns the interval of random numbers that pick a token: its beginning and end.
 fn interval(kept: &[(u32, f64)], token: u32) -> Option<(f64, f64)> {
     let index = kept.iter().position(|(id, _)| *id == token)?;
     let before: f64 = kept.iter().take(index).map(|(_, share)| share).sum();
     Some((before, before + kept[index].1))
 }
 
-/// Logits with many equals among them, over several blocks.
+/// Logits with many equal values, over several blocks.
 fn logits() -> impl Strategy<Value = Vec<f32>> {
     let coarse = (-60_i32..=0).prop_map(|step| step as f32 / 4.0);
     let fine = (-12.0_f32..12.0).prop_map(|logit| logit);
@@ -88,7 +88,7 @@ proptest! {
         let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let expected = logits.iter().position(|&logit| logit == best).unwrap() as u32;
         prop_assert_eq!(pick(&logits, &draw(0.0, 0.9)).token, expected);
-        // The cuts that leave one token leave the same.
+        // Cuts that keep a single token keep this token.
         for cut in [Draw { top_k: 1, ..draw(0.7, 0.9) }, Draw { top_p: 1e-6, ..draw(0.7, 0.9) }] {
             prop_assert_eq!(pick(&logits, &cut).token, expected);
         }
@@ -105,7 +105,7 @@ proptest! {
     }
 }
 
-/// How often each token is picked when the random number takes evenly spread values.
+/// Returns how often each token is picked if the random number takes evenly spread values.
 fn frequencies(logits: &[f32], draw: &Draw) -> Vec<f64> {
     const DRAWS: u32 = 4096;
     let mut counts = vec![0_u32; logits.len()];
@@ -130,7 +130,7 @@ fn frequencies_follow_the_softmax_at_the_temperature_and_each_cut() {
     expect(Draw { top_p: 0.75, ..draw(1.0, 0.0) }, [0.625, 0.375, 0.0]);
     expect(Draw { top_p: 0.45, ..draw(1.0, 0.0) }, [1.0, 0.0, 0.0]);
     expect(Draw { min_p: 0.5, ..draw(1.0, 0.0) }, [0.625, 0.375, 0.0]);
-    // The nucleus is taken of what top-k left: 0.5 of 0.8 reaches 0.6.
+    // The nucleus covers the tokens that top-k kept: 0.5 of 0.8 reaches 0.6.
     expect(Draw { top_k: 2, top_p: 0.6, ..draw(1.0, 0.0) }, [1.0, 0.0, 0.0]);
     expect(Draw { top_p: 0.6, ..draw(1.0, 0.0) }, [0.625, 0.375, 0.0]);
 }
@@ -159,7 +159,7 @@ fn logits_that_are_not_finite_are_an_error_and_masked_ones_are_never_picked() {
     for draw in [draw(0.0, 0.5), draw(1.0, 0.5), Draw { top_k: 2, top_p: 0.5, ..draw(1.0, 0.5) }] {
         let mut logits = vec![0.5_f32; 700];
         logits[699] = 20.0;
-        // So unlikely that no sum would hold it.
+        // This token is so unlikely that no sum would contain it.
         for (place, fault) in [(3, f32::NAN), (300, -f32::NAN), (698, f32::INFINITY)] {
             let mut broken = logits.clone();
             broken[place] = fault;

@@ -1,13 +1,17 @@
-//! Which tokens run in the next step: continuous batching as plain data.
+//! Chooses the tokens of the next step: continuous batching as plain data.
 //!
-//! A free slot is refilled before the next step. While more sequences wait than there are slots, they start in the
-//! order of arrival. Towards the end of a run fewer wait; then those start first that are expected to take longest, so
-//! that the last ones to run are short and slots do not stand empty beside one long response. No sequence is overtaken
-//! more than [`OVERTAKEN_MAX`] times. Decoding sequences get one row each; what is left of the step's budget goes to
-//! prompts, in chunks. A sequence whose prompt prefix is just being computed by another waits for it instead of
-//! computing it twice. When KV memory runs out, the youngest sequence gives its blocks back and is computed again
-//! later; since its random stream and its tokens stay with it, and a row's logits do not depend on the batch, its text
-//! comes out the same.
+//! A free slot is refilled before the next step. While more sequences wait than there are slots, sequences start in the
+//! order of their arrival. Towards the end of a run fewer sequences wait. Then the sequences with the longest expected
+//! responses start first, so that the last sequences are short and no slots stay empty beside one long response. No
+//! sequence is overtaken more than [`OVERTAKEN_MAX`] times.
+//!
+//! Each decoding sequence gets one row of a step; the rest of the step's budget goes to prompts, in chunks. If a
+//! running sequence is computing the prompt prefix of a waiting one, the waiting sequence waits for that prefix instead
+//! of computing it twice.
+//!
+//! When the KV memory is full, the scheduler preempts the youngest sequence: it releases the sequence's blocks and
+//! computes them again later. The text does not change, because the sequence keeps its tokens and its random stream,
+//! and a row's logits do not depend on the batch.
 
 use std::collections::VecDeque;
 
@@ -18,16 +22,16 @@ use super::model::{BLOCK_TOKENS, BlockId, Picked, Row, StepInput};
 use super::sequence::{Completion, Progress, Sequence, SequenceSpec};
 use super::tokenizer::Vocabulary;
 
-/// How many waiting sequences are looked at for one whose prefix is ready.
+/// Waiting sequences that are searched for one whose prefix is ready; at least as many as there are slots.
 const LOOKAHEAD_MAX: usize = 64;
 
-/// How many sequences may start before one that came earlier.
+/// Sequences that may start before one that arrived earlier.
 const OVERTAKEN_MAX: u32 = 32;
 
-/// Finished sequences that a mean length is formed over before older ones begin to count less.
+/// Finished sequences in a mean length before older ones begin to count less.
 const LENGTHS_MAX: u64 = 64;
 
-/// Bounds of the scheduler.
+/// Limits of the scheduler.
 #[derive(Debug, Clone, Copy)]
 pub struct SchedulerLimits {
     /// Sequences decoded together.
@@ -36,7 +40,7 @@ pub struct SchedulerLimits {
     pub step_rows_max: usize,
 }
 
-/// Identity of a sequence within the engine.
+/// Identifies a sequence within the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
@@ -45,13 +49,13 @@ struct Entry {
     sequence: Sequence,
     hashes: Vec<PrefixHash>,
     blocks: Vec<BlockId>,
-    /// Number of its present stay among the running; its blocks only grow while it lasts.
+    /// Number of the sequence's current stay among the running sequences. During one stay its blocks only grow.
     stay: u64,
-    /// Tokens whose keys and values are in the blocks.
+    /// Tokens whose keys and values are stored in the blocks.
     computed: usize,
-    /// Rows in the step under way.
+    /// Rows of this sequence in the planned step.
     planned: usize,
-    /// Sequences that started before it although they came later.
+    /// Sequences that started before this one although they arrived later.
     overtaken: u32,
 }
 
@@ -60,7 +64,7 @@ impl Entry {
         self.sequence.tokens().len() - self.computed
     }
 
-    /// Prefix blocks that may be taken over: all but the last token, which must run to give logits.
+    /// Returns the prefix blocks that may be shared: all without the last token, which must run to give logits.
     fn shareable(&self) -> &[PrefixHash] {
         let full = (self.sequence.tokens().len() - 1) / BLOCK_TOKENS;
         &self.hashes[..self.hashes.len().min(full)]
@@ -71,12 +75,12 @@ impl Entry {
     }
 }
 
-/// Mean lengths of finished responses, for sequences of like kind.
+/// Mean lengths of finished responses, by the kind of their sequence.
 ///
-/// What is known of a sequence before it runs is how long it may become and whether it thinks first.
+/// Two properties of a sequence are known before it runs: its token limit, and whether it thinks first.
 #[derive(Debug, Default)]
 struct Lengths {
-    /// Sum of tokens and number of sequences, by [`Lengths::class`].
+    /// Sum of tokens and number of sequences, indexed by [`Lengths::class`].
     classes: Vec<(u64, u64)>,
 }
 
@@ -98,7 +102,8 @@ impl Lengths {
         *count += 1;
     }
 
-    /// Returns the expected tokens of a response: the mean of its like, or its limit as long as there is none.
+    /// Returns the expected tokens of a response: the mean of its kind, or its token limit while no response of that
+    /// kind has finished.
     fn expected(&self, spec: &SequenceSpec) -> u64 {
         match self.classes.get(Self::class(spec)) {
             Some(&(tokens, count)) if count > 0 => tokens / count,
@@ -107,16 +112,16 @@ impl Lengths {
     }
 }
 
-/// The scheduler's whole state.
+/// The complete state of the scheduler.
 pub struct Scheduler {
     limits: SchedulerLimits,
     pool: BlockPool,
     waiting: VecDeque<Entry>,
     running: Vec<Entry>,
     lengths: Lengths,
-    /// The planned step; kept, so that its memory and what is right in its tables is used again.
+    /// The planned step, kept so that the next plan reuses its memory and the tables that are still valid.
     input: StepInput,
-    /// The stay that each of the step's tables belongs to.
+    /// For each table of the step, the stay that it belongs to.
     owners: Vec<u64>,
     stays: u64,
     preemptions: u64,
@@ -151,13 +156,13 @@ impl Scheduler {
         self.running.len()
     }
 
-    /// Returns how often a sequence had to give its blocks back.
+    /// Returns how many preemptions there were; each one released the blocks of a sequence.
     #[must_use]
     pub fn preemptions(&self) -> u64 {
         self.preemptions
     }
 
-    /// Returns the block counts (I8).
+    /// Returns the block counts (invariant I8).
     #[must_use]
     pub fn block_counts(&self) -> BlockCounts {
         self.pool.counts()
@@ -170,14 +175,14 @@ impl Scheduler {
         self.waiting.push_back(Entry { id, sequence, hashes, blocks, stay, computed, planned, overtaken });
     }
 
-    /// Drops the sequences that wait and have sampled nothing yet, and returns their ids.
+    /// Drops the waiting sequences that have sampled no token yet, and returns their ids.
     pub fn drop_waiting(&mut self) -> Vec<SequenceId> {
         let dropped = self.waiting.iter().filter(|entry| !entry.is_started()).map(|entry| entry.id).collect();
         self.waiting.retain(Entry::is_started);
         dropped
     }
 
-    /// Drops the sequences that `is_abandoned` names; their blocks and slots are free at once.
+    /// Drops the sequences for which `is_abandoned` holds, and frees their blocks and slots at once.
     pub fn abandon(&mut self, is_abandoned: impl Fn(SequenceId) -> bool) {
         self.waiting.retain(|entry| !is_abandoned(entry.id));
         let pool = &mut self.pool;
@@ -190,7 +195,7 @@ impl Scheduler {
         });
     }
 
-    /// Decides the next step, which [`Self::input`] then gives.
+    /// Plans the next step, which [`Self::input`] then returns.
     pub fn plan(&mut self) {
         self.admit();
         self.share_out_rows();
@@ -198,13 +203,13 @@ impl Scheduler {
         self.lay_out();
     }
 
-    /// Returns the planned step. Empty rows mean that there is nothing to do.
+    /// Returns the planned step. It has no rows if no sequence has work.
     #[must_use]
     pub fn input(&self) -> &StepInput {
         &self.input
     }
 
-    /// Returns the sequences whose logits the planned step gives, in row order.
+    /// Returns the sequences whose logits the planned step computes, in row order.
     pub fn sampling(&mut self) -> impl Iterator<Item = &mut Sequence> {
         self.running
             .iter_mut()
@@ -217,8 +222,9 @@ impl Scheduler {
         self.running.iter().map(|entry| (entry.id, &entry.sequence))
     }
 
-    /// Takes the sampled tokens (one per sequence of [`Self::sampling`], in its order, or why there is none) and returns what
-    /// ended. A sequence that fails, by an error or a panic, ends alone.
+    /// Adds the sampled tokens to their sequences and returns the sequences that ended. `picked` holds one token or
+    /// error per sequence of [`Self::sampling`], in the same order. A sequence that fails, by an error or a panic, ends
+    /// alone.
     pub fn apply(
         &mut self,
         picked: Vec<Result<Picked, EngineError>>,
@@ -272,7 +278,8 @@ impl Scheduler {
             .collect();
         while self.running.len() < self.limits.slots {
             let Some(index) = self.choose(&computing) else { break };
-            // One block of headroom per running sequence keeps what was just preempted from coming back at once.
+            // One free block per running sequence keeps a sequence that was just preempted from being admitted again at
+            // once.
             let needed = self.waiting[index].sequence.tokens().len() / BLOCK_TOKENS + 1 + self.running.len();
             let counts = self.pool.counts();
             if counts.free + counts.cached < needed && !self.running.is_empty() {
@@ -291,7 +298,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns which waiting sequence is to start next, if one may.
+    /// Returns the index of the waiting sequence that starts next, if one may start.
     fn choose(&self, computing: &PrefixSet) -> Option<usize> {
         let is_ready = |entry: &Entry| {
             let unknown = entry.shareable().iter().find(|hash| !self.pool.knows(**hash));

@@ -7,13 +7,13 @@ fn sequence(prompt_tokens: usize, tokens_max: u32, salt: u32) -> Sequence {
     Sequence::new(SequenceSpec { prompt, tokens_max, ..SequenceSpec::default() })
 }
 
-/// A model of the model: the next token is a hash of all tokens so far.
+/// A stand-in for the model: the next token is a hash of all tokens so far.
 fn next_token(tokens: &[u32]) -> Picked {
     let hash = tokens.iter().fold(17_u32, |hash, token| hash.wrapping_mul(31).wrapping_add(*token));
     Picked { token: hash % 90 + 33, log_probability: (hash % 64) as f32 / -16.0 }
 }
 
-/// Runs to the end; checks after every step that rows are what they must be, and I8.
+/// Runs to the end; checks the rows and invariant I8 after every step.
 fn run(mut scheduler: Scheduler) -> Vec<(SequenceId, Completion)> {
     let vocabulary = tiny_vocabulary();
     let mut finished = Vec::new();
@@ -78,7 +78,7 @@ fn samples_of_one_prompt_compute_it_once() {
     assert_eq!(scheduler.input().rows.len(), 40, "the first computes the prompt, the others wait for it");
     scheduler.apply(vec![Ok(Picked { token: 50, log_probability: 0.0 })], &tiny_vocabulary());
     scheduler.plan();
-    // One decoding row, and the unshared last 8 prompt tokens of each of the three others.
+    // One decoding row, and the last 8 prompt tokens, which are not shared, of each of the three others.
     assert_eq!(scheduler.input().rows.len(), 1 + 3 * 8);
 }
 
@@ -100,7 +100,7 @@ fn abandoned_sequences_give_their_blocks_back() {
 fn towards_the_end_the_longest_expected_start_first_and_nothing_is_overtaken_for_ever() {
     let limits = SchedulerLimits { slots: 4, step_rows_max: 1000 };
     let mut scheduler = Scheduler::new(limits, BlockPool::new(512));
-    // Three short ones have shown how short they are; a long one has not run yet.
+    // Three sequences of the short kind have finished; no sequence of the long kind has run yet.
     for id in 0..3 {
         scheduler.submit(SequenceId(id), sequence(3, 2, id as u32));
     }
@@ -112,7 +112,7 @@ fn towards_the_end_the_longest_expected_start_first_and_nothing_is_overtaken_for
     };
     step(&mut scheduler);
     assert_eq!(step(&mut scheduler).len(), 3);
-    // One slot is free: of three that wait, the last takes it.
+    // One slot is free: of three waiting sequences, the last one takes it.
     for id in 10..13 {
         scheduler.submit(SequenceId(id), sequence(3, 30, id as u32));
     }
@@ -123,7 +123,7 @@ fn towards_the_end_the_longest_expected_start_first_and_nothing_is_overtaken_for
     step(&mut scheduler);
     let running = |scheduler: &Scheduler| scheduler.running.iter().map(|entry| entry.id.0).collect::<Vec<_>>();
     assert_eq!(running(&scheduler), [10, 11, 12, 22]);
-    // Long ones keep coming, never so many that the order of arrival is taken: the short ones start all the same.
+    // Long sequences keep arriving, but never so many that the order of arrival applies: the short ones still start.
     let mut started = vec![20, 21];
     for id in 100..400 {
         if scheduler.waiting_count() < 4 {

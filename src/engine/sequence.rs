@@ -1,7 +1,7 @@
 //! One sequence being sampled: its tokens, its text, its random stream, and the rules that end it.
 //!
-//! Plain data: nothing here knows of tensors, slots or threads. What a sequence becomes is a function of its
-//! [`SequenceSpec`] and of the logits that the model gives for its own tokens.
+//! Plain data: this module knows no tensors, slots or threads. The result is a function of the [`SequenceSpec`] and of
+//! the logits that the model gives for the sequence's own tokens.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -14,65 +14,65 @@ use super::model::{Draw, Picked};
 use super::tokenizer::Vocabulary;
 use thinkloom_domain::{CloseCause, FinishReason};
 
-/// How a first phase (the thinking) is brought to an answer by the mode preset.
+/// How the mode preset ends a first phase (the thinking) and starts the answer.
 ///
-/// Small models think without ever closing their thought. When the first phase reaches one of `triggers`, the end of
-/// the turn, or its token limit, the text is cut there, `text` is appended as if the model had written it, and
-/// sampling goes on for at most `tokens_max` tokens.
+/// Small models often think without closing their thinking. When the first phase reaches one of `triggers`, the end of
+/// the turn, or its token limit, the text is cut at that point, `text` is appended as if the model had written it, and
+/// sampling continues for at most `tokens_max` tokens.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ForcedClose {
-    /// Strings that end the first phase; the text is cut before the earliest.
+    /// Strings that end the first phase; the text is cut before the earliest one.
     pub triggers: Vec<String>,
-    /// What is appended, for example `\n</think>\n\boxed{`.
+    /// Text that is appended, for example `\n</think>\n\boxed{`.
     pub text: String,
-    /// Limit of the second phase, in tokens, `text` not counted.
+    /// Limit of the second phase, in tokens; `text` does not count.
     pub tokens_max: u32,
 }
 
-/// What the vocabulary's end-of-turn tokens do.
+/// The effect of the vocabulary's end-of-turn tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EndOfTurn {
-    /// They end the phase they are sampled in.
+    /// An end-of-turn token ends the phase in which it is sampled.
     #[default]
     Respect,
-    /// They are tokens like others: for measurements, which need texts of a known length.
+    /// End-of-turn tokens are ordinary tokens. For measurements, which need texts of a known length.
     Ignore,
 }
 
-/// Everything that decides a sequence.
+/// The complete input of one sequence: the weights and these values determine its text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequenceSpec {
     /// Token ids of the prompt; not empty.
     pub prompt: Vec<u32>,
-    /// Limit of sampled tokens (of the first phase, if there are two).
+    /// Limit of sampled tokens; of the first phase, if there are two.
     pub tokens_max: u32,
-    /// Strings that end the last phase; the text is cut before the earliest.
+    /// Strings that end the last phase; the text is cut before the earliest one.
     pub stops: Vec<String>,
-    /// Tokens that end the last phase, besides the vocabulary's end-of-turn tokens.
+    /// Tokens that end the last phase, in addition to the vocabulary's end-of-turn tokens.
     pub stop_tokens: Vec<u32>,
-    /// What end-of-turn tokens do.
+    /// The effect of end-of-turn tokens.
     pub end_of_turn: EndOfTurn,
     /// The second phase, if there is one.
     pub close: Option<ForcedClose>,
-    /// What the text must be an instance of; then there is no second phase.
+    /// The grammar that the text must match. A sequence with a grammar has no second phase.
     pub grammar: Option<Arc<Grammar>>,
-    /// 0 takes the likeliest token; otherwise logits are divided by it.
+    /// 0 picks the most likely token; otherwise logits are divided by this value.
     pub temperature: f32,
-    /// How many of the likeliest tokens are sampled from; 0 is all. The order of the cuts is `sampler`'s.
+    /// Number of most likely tokens that are sampled from; 0 means all. Module `sampler` defines the order of the cuts.
     pub top_k: u32,
-    /// Nucleus: the smallest set of likeliest tokens with at least this probability is sampled from; in (0, 1].
+    /// Nucleus: sampling uses the smallest set of most likely tokens with at least this probability; in (0, 1].
     pub top_p: f32,
-    /// Tokens less likely than this share of the likeliest one are not sampled, in 0..1.
+    /// Tokens less likely than this share of the most likely token are not sampled; in 0..1.
     pub min_p: f32,
     /// Key of the ChaCha stream that the sampler draws from.
     pub stream_key: [u8; 32],
-    /// The completion tokens beyond which the response is of no use: it is given up once it cannot end with so few.
-    /// Decides nothing of the text.
+    /// Completion tokens beyond which the response is useless: sampling is abandoned once the response cannot end with
+    /// so few tokens. Has no effect on the text.
     pub useful_tokens_max: Option<u32>,
 }
 
 impl Default for SequenceSpec {
-    /// Greedy sampling of nothing: prompt and limit are still to be set.
+    /// Greedy sampling with an empty prompt and a token limit of 0: the caller sets both.
     fn default() -> Self {
         Self {
             prompt: Vec::new(),
@@ -95,30 +95,30 @@ impl Default for SequenceSpec {
 /// A finished response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The text after the prompt; bytes that are no UTF-8 became U+FFFD.
+    /// The text after the prompt; bytes that are not UTF-8 are replaced by U+FFFD.
     pub text: String,
-    /// Why it ended; of two phases, the last.
+    /// Why the response ended; with two phases, why the last phase ended.
     pub finish_reason: FinishReason,
-    /// Why the first phase was closed, if there were two.
+    /// Why the first phase was closed, if there were two phases.
     pub forced_close: Option<CloseCause>,
-    /// Sum of the log-probabilities (see [`Picked`]) of all tokens that were sampled, in order: the token that ended
-    /// the turn and what a stop string cut off count, what a forced close appended does not.
+    /// Sum of the log-probabilities (see [`Picked`]) of all sampled tokens, in order. The end-of-turn token and the
+    /// tokens that a stop string cut off count; the tokens that a forced close appended do not.
     pub log_probability: f64,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Tokens of the text, those of a forced close included, the end-of-turn token not.
+    /// Tokens of the text. The tokens of a forced close count, the end-of-turn token does not.
     pub completion_tokens: u32,
-    /// These tokens, in order.
+    /// The `completion_tokens` tokens, in order.
     pub tokens: Vec<SampledToken>,
 }
 
 /// A token of a response.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampledToken {
-    /// Its id.
+    /// Token id.
     pub token: u32,
-    /// See [`Picked`]; not a number for a token that a forced close appended. Under a grammar, among the tokens that it
-    /// allowed.
+    /// See [`Picked`]; NaN for a token that a forced close appended. Under a grammar, the probability is relative to
+    /// the tokens that the grammar allowed.
     pub log_probability: f32,
 }
 
@@ -128,17 +128,17 @@ enum Phase {
     Last,
 }
 
-/// What a new token did to its sequence.
+/// The effect of a new token on its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It goes on; this many of its tokens (prompt included) are as they were before.
+    /// The sequence continues.
     Continues {
-        /// Tokens whose keys and values stay valid.
+        /// Tokens, prompt included, that did not change, so that their keys and values stay valid.
         unchanged: usize,
     },
-    /// It is complete.
+    /// The sequence is complete.
     Finished(FinishReason),
-    /// It has grown longer than it may be to be of use.
+    /// The sequence exceeded its useful length.
     GivenUp,
 }
 
@@ -146,16 +146,16 @@ pub enum Progress {
 pub struct Sequence {
     spec: SequenceSpec,
     tokens: Vec<u32>,
-    /// Text so far, and where each completion token ends in it.
+    /// Text so far; `ends` holds the byte at which each completion token ends.
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// Of each completion token.
+    /// One per completion token.
     log_probabilities: Vec<f32>,
     matcher: Option<Matcher>,
     phase: Phase,
     /// Why the first phase was closed.
     closed: Option<CloseCause>,
-    /// Tokens sampled in the present phase.
+    /// Tokens sampled in the current phase.
     sampled: u32,
     log_probability: f64,
     rng: ChaCha8Rng,
@@ -188,16 +188,16 @@ impl Sequence {
         &self.tokens
     }
 
-    /// Returns the specification it was started with.
+    /// Returns the specification that started the sequence.
     #[must_use]
     pub fn spec(&self) -> &SequenceSpec {
         &self.spec
     }
 
-    /// Returns how the next token is to be picked; takes one number from the random stream unless sampling is greedy.
+    /// Returns how the next token is picked. Takes one number from the random stream unless sampling is greedy.
     ///
     /// # Errors
-    /// [`EngineError::Response`] if the grammar leaves too many ways to go on.
+    /// [`EngineError::Response`] if the grammar allows too many continuations.
     pub fn draw(&mut self, vocabulary: &Vocabulary) -> Result<Draw, EngineError> {
         let allowed = self.allowed(vocabulary).map_err(|error| EngineError::Response(error.to_string()))?;
         let SequenceSpec { temperature, top_k, top_p, min_p, .. } = self.spec;
@@ -206,8 +206,8 @@ impl Sequence {
         Ok(Draw { temperature, top_p, top_k, min_p, uniform, allowed })
     }
 
-    /// Returns the tokens that the grammar allows next: those that go on with the text, and those that end the turn
-    /// where the text is whole.
+    /// Returns the tokens that the grammar allows next: the tokens that continue the text, and the end-of-turn tokens
+    /// if the text is complete.
     fn allowed(&mut self, vocabulary: &Vocabulary) -> Result<Option<Arc<TokenSet>>, TooComplex> {
         let Some(matcher) = self.matcher.as_mut() else { return Ok(None) };
         let set = matcher.allowed(vocabulary.trie(), self.spec.tokens_max.saturating_sub(self.sampled))?;
@@ -219,8 +219,8 @@ impl Sequence {
         Ok(Some(Arc::new(set)))
     }
 
-    /// Returns the bytes of the text that no later token can take back, and how many of the completion's tokens end in
-    /// them: a stop string may have begun behind them, or the thinking may still be cut.
+    /// Returns the bytes of the text that no later token can remove, and how many completion tokens end within these
+    /// bytes. Later bytes may be the beginning of a stop string, and thinking may still be cut.
     #[must_use]
     pub fn settled(&self) -> (&[u8], usize) {
         if self.phase == Phase::Thinking {
@@ -242,7 +242,7 @@ impl Sequence {
         pairs.map(|(&token, &log_probability)| SampledToken { token, log_probability })
     }
 
-    /// Takes a sampled token.
+    /// Appends a sampled token.
     ///
     /// # Errors
     /// [`EngineError::Stopped`] if the text of a forced close cannot be encoded.
@@ -253,8 +253,8 @@ impl Sequence {
         Ok(if goes_on && is_useless { Progress::GivenUp } else { progress })
     }
 
-    /// Returns how many tokens the response will have at the least, whatever follows: a stop or trigger string that has
-    /// begun may still take back the tokens that it began in, and white space before them.
+    /// Returns the minimum number of tokens of the response, whatever follows. A stop or trigger string that has begun
+    /// may still remove the tokens that it began in, and white space before them.
     fn tokens_at_least(&self) -> usize {
         let needles = match (self.phase, &self.spec.close) {
             (Phase::Thinking, Some(close)) => &close.triggers,
@@ -265,13 +265,13 @@ impl Sequence {
         if self.phase == Phase::Last {
             return self.ends.partition_point(|&end| end < safe);
         }
-        // A close takes back white space, and then tokens that end inside a character.
+        // A close removes white space, and then tokens that end inside a character.
         let last = self.bytes[..safe].iter().rposition(|byte| byte.is_ascii() && !byte.is_ascii_whitespace());
         let kept = self.ends.partition_point(|&end| end <= last.map_or(0, |last| last + 1));
         self.whole_characters(kept)
     }
 
-    /// Returns the most tokens up to `kept` that do not end inside a character.
+    /// Returns the largest number of tokens, up to `kept`, whose last token does not end inside a character.
     fn whole_characters(&self, mut kept: usize) -> usize {
         let is_inside = |end: usize| self.bytes.get(end).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
         while kept > 0 && is_inside(self.ends[kept - 1]) {
@@ -297,7 +297,7 @@ impl Sequence {
         self.sampled += 1;
         if let Some(matcher) = &mut self.matcher {
             matcher.advance(vocabulary.token_bytes(token));
-            // An instance is whole, wherever the limit is.
+            // At the token limit, a complete instance of the grammar counts as finished.
             if matcher.is_finished() || (self.sampled >= self.spec.tokens_max && matcher.is_complete()) {
                 return Ok(Progress::Finished(FinishReason::Stop));
             }
@@ -351,7 +351,7 @@ impl Sequence {
         self.ends.push(self.bytes.len());
     }
 
-    /// Cuts the text at a byte; a token that straddles it stays counted, because it was needed to say so much.
+    /// Cuts the text at a byte. A token across the cut still counts, because it contributed the bytes before the cut.
     fn cut(&mut self, end: usize) {
         self.bytes.truncate(end);
         let kept = self.ends.partition_point(|&token_end| token_end < end) + usize::from(end > 0);
@@ -363,10 +363,10 @@ impl Sequence {
     /// Ends the first phase at a byte and appends the preset's closing text.
     fn close(&mut self, end: usize, cause: CloseCause, vocabulary: &Vocabulary) -> Result<Progress, EngineError> {
         let Some(close) = self.spec.close.clone() else { return Ok(Progress::Finished(FinishReason::Stop)) };
-        // The closing text brings its own line breaks.
+        // Trailing white space is removed, because the closing text begins with its own line breaks.
         let end = self.bytes[..end].iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
-        // Keep whole tokens; what the cut leaves of the next one is encoded again together with the closing text.
-        // A token may end inside a character: then step back to the character's beginning.
+        // Whole tokens stay. The remaining bytes of the next token are encoded again, together with the closing text.
+        // If the last kept token ends inside a character, tokens are removed up to the character's first byte.
         let kept = self.whole_characters(self.ends.partition_point(|&token_end| token_end <= end));
         let start = if kept == 0 { 0 } else { self.ends[kept - 1] };
         let mut forced = String::from_utf8_lossy(&self.bytes[start..end]).into_owned();
@@ -386,7 +386,7 @@ impl Sequence {
     }
 }
 
-/// Returns where the earliest of `needles` starts in `haystack`, if one ends after byte `searched`.
+/// Returns the start of the earliest of `needles` in `haystack` among those that end after byte `searched`.
 fn earliest(haystack: &[u8], needles: &[String], searched: usize) -> Option<usize> {
     needles
         .iter()

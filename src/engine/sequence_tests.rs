@@ -132,7 +132,7 @@ fn special_tokens_stay_in_the_text_under_their_names() {
 
 #[test]
 fn a_response_is_given_up_only_once_it_cannot_be_short_enough_any_more() {
-    // Every text of some pieces, with and without a thought: what is given up would have been too long, always.
+    // Tries every text of some pieces, with and without thinking: an abandoned text would always have been too long.
     let pieces = ["a", "\n", "</think>", "\n\n", " ", "\u{e9}", "bc"];
     let vocabulary = tiny_vocabulary();
     let mut given_up = 0;

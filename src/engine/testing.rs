@@ -1,8 +1,8 @@
-//! Models for tests of this crate: the tiny committed one, and random ones of every family and file format.
+//! Models for the tests of this crate: the tiny committed model, and random models of every family and file format.
 //!
-//! A random model's tensors are a pure function of its description, in Hugging Face's names and layouts; the GGUF
-//! writer does what llama.cpp's converter does to them. So the same description written in two formats is the same
-//! model, and its tensors can be given to another implementation of the decoder.
+//! A random model's tensors are a pure function of its description, with Hugging Face's names and layouts; the GGUF
+//! writer converts them as llama.cpp's converter does. So one description written in two formats gives the same model,
+//! and another implementation of the decoder can use its tensors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub fn tiny_model_path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-llama.gguf")
 }
 
-/// Loads its vocabulary: one token per byte, and a few special tokens.
+/// Loads the vocabulary of the tiny model: one token per byte, and a few special tokens.
 pub fn tiny_vocabulary() -> Vocabulary {
     Vocabulary::from_gguf(&GgufFile::open(&tiny_model_path()).unwrap()).unwrap()
 }
@@ -30,7 +30,7 @@ pub fn tiny_vocabulary() -> Vocabulary {
 /// A family of decoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Llama 2 and what is built like it.
+    /// Llama 2 and models with the same structure.
     Llama,
     /// Llama 3.1: scaled rotary frequencies.
     Llama3,
@@ -38,14 +38,14 @@ pub enum Family {
     Mistral,
     /// Biases on queries, keys and values; tied embeddings.
     Qwen2,
-    /// Norms on queries and keys, a head width of its own; tied embeddings.
+    /// Norms on queries and keys, an explicit head width; tied embeddings.
     Qwen3,
     /// Every fourth layer without rotary positions; tied embeddings.
     SmolLm3,
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 6] = [Self::Llama, Self::Llama3, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3];
 }
 
@@ -61,7 +61,7 @@ pub enum Format {
 /// Description of a random model. Matrices are `[outputs, inputs]`.
 #[derive(Debug, Clone)]
 pub struct RandomModel {
-    /// What it is built like.
+    /// The family of the model.
     pub family: Family,
     /// Seed of the numbers.
     pub seed: u64,
@@ -81,15 +81,15 @@ pub struct RandomModel {
     pub vocabulary: usize,
     /// Positions.
     pub context: usize,
-    /// Positions that a position attends to.
+    /// Number of positions that a position attends to.
     pub window: Option<usize>,
     /// Whether the output matrix is the embedding.
     pub is_tied: bool,
-    /// How matrices are stored; a directory takes F32, F16 and BF16 only.
+    /// Storage type of matrices; a directory supports only F32, F16 and BF16.
     pub dtype: GgmlDType,
 }
 
-/// Least tokens of a random model: specials, bytes and merges.
+/// Minimum tokens of a random model: special tokens, bytes and merges.
 pub const VOCABULARY_MIN: usize = 3 + 256 + 4;
 
 const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -101,7 +101,7 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + me
     message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' \
     }}{% endif %}";
 
-/// Writes the family's random model and returns what to open.
+/// Writes the family's random model and returns the path to open.
 pub fn random_model(family: Family, format: Format, dir: &Path) -> PathBuf {
     RandomModel::new(family).write(format, dir)
 }
@@ -136,7 +136,7 @@ impl RandomModel {
             let numbers: Vec<f32> = (0..count).map(|_| centre + spread * unit(rng.next_u32())).collect();
             found.insert(name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
         };
-        // Uniform numbers of this spread keep the variance of what they are multiplied with.
+        // Uniform numbers with this spread keep the variance of the numbers that they are multiplied with.
         let spread = |inputs: usize| (3.0 / inputs as f32).sqrt();
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         add("model.embed_tokens.weight".to_owned(), &[self.vocabulary, self.hidden], 0.0, 1.0);
@@ -223,7 +223,7 @@ impl RandomModel {
         config
     }
 
-    /// Writes the model: `model.gguf` in the directory, or the directory itself. Returns what to open.
+    /// Writes the model: `model.gguf` in the directory, or the directory itself. Returns the path to open.
     pub fn write(&self, format: Format, dir: &Path) -> PathBuf {
         match format {
             Format::Gguf => self.write_gguf_edited(&dir.join("model.gguf"), |_, _| {}),
@@ -307,7 +307,7 @@ impl RandomModel {
         names
     }
 
-    /// Writes a GGUF file after its metadata and tensors were changed. Returns its path.
+    /// Writes a GGUF file after editing its metadata and tensors. Returns the file's path.
     pub fn write_gguf_edited(
         &self,
         path: &Path,
@@ -400,7 +400,7 @@ impl RandomModel {
         pairs.reshape((heads * self.head_dim, inputs)).unwrap()
     }
 
-    /// Llama 3.1's rule with the numbers of [`Self::config_json`], `[head_dim / 2]`.
+    /// Returns the divisors of Llama 3.1's rule with the numbers of [`Self::config_json`], `[head_dim / 2]`.
     fn llama3_factors(&self) -> Vec<f32> {
         let (factor, low, high, context) = (8.0, 1.0, 4.0, 64.0);
         (0..self.head_dim / 2)

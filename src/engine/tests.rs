@@ -44,7 +44,7 @@ async fn text_does_not_depend_on_slots_memory_or_caching() {
         assert_eq!(sample_all(&engine).await, reference, "{slots} slots");
         assert_eq!(sample_all(&engine).await, reference, "{slots} slots, prompts cached");
     }
-    // 16 blocks of 16 tokens: a few sequences at a time, so that some are preempted and computed again.
+    // 16 blocks of 16 tokens: only a few sequences fit at a time, so some are preempted and computed again.
     let engine = Engine::load(&tiny_model_path(), EngineOptions { kv_cache_bytes: 16 * 8192, ..options(12) }).unwrap();
     assert_eq!(engine.capacity(), 256);
     assert_eq!(sample_all(&engine).await, reference, "with preemption");
@@ -124,7 +124,7 @@ async fn a_dropped_sequence_gives_slot_and_blocks_back_at_the_next_step() {
     assert!(engine.stats().blocks_held.load(Relaxed) >= 2);
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    // The only slot is free again, or this would wait for 4000 tokens.
+    // The only slot is free again; otherwise this call would wait for 4000 tokens.
     engine.sample(spec("x", 1, 0.0, 0)).await.unwrap();
     assert!(engine.stats().sampled_tokens.load(Relaxed) < 4000);
     while engine.stats().blocks_held.load(Relaxed) + engine.stats().running.load(Relaxed) > 0 {

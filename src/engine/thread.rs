@@ -1,7 +1,8 @@
 //! The handle to the engine's thread.
 //!
-//! Requests arrive over a bounded mailbox; each carries the channel its completion goes back on. A request whose
-//! receiver is gone is dropped at the next step. The thread ends when every [`Engine`] handle is dropped.
+//! Requests arrive over a bounded mailbox. Each request carries the channel for its completion. If the receiver of that
+//! channel is dropped, the worker drops the request before its next step. The thread ends when every [`Engine`] handle
+//! is dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,14 +23,16 @@ use super::tokenizer::Vocabulary;
 use super::weights::Weights;
 use super::worker::Worker;
 
-/// The part of the KV blocks, one in so many, that may be kept for prompts to come where memory is used as it is written.
+/// On the CPU, at most one KV block in this many stays cached for later prompts: the operating system commits the
+/// memory of a KV block at its first write.
 const CACHED_PARTS: usize = 16;
-/// So many tokens are kept even if that is more, but never more than half of all.
+/// At least this many tokens stay cached, even if that is more blocks than [`CACHED_PARTS`] allows, but never more than
+/// half of all blocks.
 const CACHED_TOKENS_MIN: usize = 2048;
-/// Prompt rows that a step may carry besides the decoding rows: enough to fill the kernels, few enough that decoding
-/// sequences do not wait long.
+/// Prompt rows that a step may carry in addition to the decoding rows: enough to fill the kernels, few enough that
+/// decoding sequences do not wait long.
 const PROMPT_ROWS_PER_STEP: usize = 192;
-/// The same on a GPU, which needs far more rows before its arithmetic takes longer than reading the weights.
+/// The same limit on a GPU, which needs far more rows before its arithmetic takes longer than reading the weights.
 const PROMPT_ROWS_PER_STEP_GPU: usize = 2048;
 
 /// Settings of the engine.
@@ -37,17 +40,17 @@ const PROMPT_ROWS_PER_STEP_GPU: usize = 2048;
 pub struct EngineOptions {
     /// Sequences decoded together; at least 1.
     pub slots: usize,
-    /// CPU threads; 0 takes all cores.
+    /// CPU threads; 0 uses all cores.
     pub threads: usize,
-    /// Bound of the KV memory, in bytes.
+    /// Limit of the KV memory, in bytes.
     pub kv_cache_bytes: usize,
-    /// How keys and values are stored.
+    /// Number format of the stored keys and values.
     pub kv_type: KvType,
-    /// Which device runs the model.
+    /// Device that runs the model.
     pub device: DeviceChoice,
-    /// Which executor runs it.
+    /// Executor that runs the model.
     pub executor: ExecutorChoice,
-    /// Which kernels the fused executor uses.
+    /// Kernels that the fused executor uses.
     pub kernels: KernelChoice,
 }
 
@@ -66,7 +69,7 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
-    /// Returns the name of the executor that these options lead to.
+    /// Returns the name of the executor that these options select.
     fn executor_name(&self) -> &'static str {
         match (self.executor, self.device) {
             (ExecutorChoice::Fused, _) | (ExecutorChoice::Auto, DeviceChoice::Cpu) => "fused",
@@ -75,20 +78,20 @@ impl EngineOptions {
     }
 }
 
-/// A handle to a loaded model that samples on its own thread. Clones share it.
+/// A handle to a loaded model that samples on its own thread. Clones share the model and the thread.
 #[derive(Clone)]
 pub struct Engine {
     mailbox: mpsc::Sender<Request>,
     vocabulary: Arc<Vocabulary>,
     stats: Arc<EngineStats>,
     config: ModelConfig,
-    /// Tokens that one sequence may have: the smaller of context and KV memory.
+    /// Tokens that one sequence may have: the smaller of the model's context and the KV memory.
     capacity: usize,
     heeds_grammars: bool,
     description: EngineDescription,
 }
 
-/// What runs the model, and what memory it may take.
+/// The executor of a loaded model, and the memory that the model may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct EngineDescription {
     /// `fused` or `tensor`.
@@ -97,9 +100,9 @@ pub struct EngineDescription {
     pub numerics: &'static str,
     /// Bytes of the weights in memory.
     pub weight_bytes: usize,
-    /// Bytes that keys and values may take.
+    /// Bytes available for keys and values.
     pub kv_bytes: usize,
-    /// Tokens whose keys and values fit.
+    /// Tokens whose keys and values fit into `kv_bytes`.
     pub kv_tokens: usize,
     /// Sequences decoded together.
     pub slots: usize,
@@ -117,11 +120,11 @@ impl DeviceChoice {
 }
 
 impl Engine {
-    /// Loads a GGUF model and starts its thread. Blocks while loading.
+    /// Loads a model (a GGUF file or a model directory) and starts its thread. Blocks while loading.
     ///
     /// # Errors
-    /// [`EngineError`] if the file cannot be read, is malformed or of a kind that is not supported, if the device is
-    /// not there, or if the system gives no threads.
+    /// [`EngineError`] if the model cannot be read, is malformed or unsupported, if the device is missing, or if the
+    /// operating system refuses to start a thread.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self, EngineError> {
         let weights = Weights::open(path)?;
         let vocabulary = Arc::new(Vocabulary::from_weights(&weights)?);
@@ -171,7 +174,7 @@ impl Engine {
                 let cached_max = (blocks / CACHED_PARTS).max(CACHED_TOKENS_MIN / BLOCK_TOKENS).min(blocks.div_ceil(2));
                 BlockPool::new(blocks).with_cached_max(cached_max)
             }
-            // Its memory is taken whole at the start.
+            // A GPU allocates its KV memory once, at the start.
             DeviceChoice::Cuda(_) | DeviceChoice::Metal => BlockPool::new(blocks),
         };
         let scheduler = Scheduler::new(limits, pool);
@@ -201,20 +204,20 @@ impl Engine {
         self.description.weight_bytes
     }
 
-    /// Returns the name of the kernels' family: texts of one family are the same bit for bit on any machine that runs
-    /// it, those of two families may differ.
+    /// Returns the name of the kernel family. Kernels of one family give the same texts bit for bit on every machine
+    /// that runs that family; texts of two families may differ.
     #[must_use]
     pub fn numerics(&self) -> &'static str {
         self.description.numerics
     }
 
-    /// Returns what runs the model, and what memory it may take.
+    /// Returns the executor of the model, and the memory that the model may use.
     #[must_use]
     pub fn description(&self) -> EngineDescription {
         self.description
     }
 
-    /// Returns how many tokens prompt and response of one sequence may have together.
+    /// Returns how many tokens the prompt and the response of one sequence may have together.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -226,24 +229,26 @@ impl Engine {
         &self.stats
     }
 
-    /// Refuses all sequences that have not started, now and from now on; the running ones go on.
+    /// Rejects every sequence that has not started, now and later; running sequences continue.
     pub fn drain(&self) {
         self.stats.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the engine samples no more: its thread has ended, because a step failed.
+    /// Returns whether the engine has stopped sampling: its thread has ended, because a step failed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.mailbox.is_closed()
     }
 
-    /// Samples one sequence. The limits of the specification are lowered so that it fits the model's context.
+    /// Samples one sequence. The engine lowers the token limit of the specification so that the sequence fits the
+    /// model's context.
     ///
     /// Cancel-safe: dropping the future drops the sequence.
     ///
     /// # Errors
     /// As [`Self::check_fit`]; [`EngineError::Draining`] after [`Self::drain`]; [`EngineError::GivenUp`] for a response
-    /// that outgrew its use; otherwise the engine has failed.
+    /// that exceeded its useful length; [`EngineError::Response`] if this response alone failed; any other error means
+    /// that the engine has stopped.
     pub async fn sample(&self, mut spec: SequenceSpec) -> Result<Completion, EngineError> {
         spec.tokens_max = self.check_fit(&spec)?;
         let (reply, receiver) = oneshot::channel();
@@ -252,11 +257,11 @@ impl Engine {
         receiver.await.map_err(|_| stopped())?
     }
 
-    /// Samples one sequence and tells it while it grows. The last event is an end or a failure; a channel that closes
-    /// without one means that the engine has failed. Dropping the receiver drops the sequence.
+    /// Samples one sequence and sends its pieces while it grows. The last event is an end or a failure; if the channel
+    /// closes without one, the engine has failed. Dropping the receiver drops the sequence.
     ///
     /// # Errors
-    /// As [`Self::sample`], as far as they show before the start.
+    /// Only the errors of [`Self::sample`] that appear before sampling starts.
     pub async fn stream(&self, mut spec: SequenceSpec) -> Result<mpsc::Receiver<StreamEvent>, EngineError> {
         spec.tokens_max = self.check_fit(&spec)?;
         let closing = spec.close.as_ref().map_or(0, |close| close.tokens_max);
@@ -266,21 +271,21 @@ impl Engine {
         Ok(receiver)
     }
 
-    /// Returns whether sequences may follow a grammar: not where tokens are picked on the device.
+    /// Returns whether sequences may follow a grammar. They may not where the device picks the tokens.
     #[must_use]
     pub fn heeds_grammars(&self) -> bool {
         self.heeds_grammars
     }
 
-    /// Returns the first phase's token limit, lowered to what the context leaves.
+    /// Returns the first phase's token limit, lowered to the room that the context leaves.
     ///
     /// # Errors
     /// [`EngineError::PromptTooLong`] if the context leaves no room for an answer; [`EngineError::KvTooSmall`] if the
-    /// sequence may outgrow the KV memory. Lowering the limit to the KV memory would make texts depend on a setting
-    /// that must not matter.
+    /// sequence may outgrow the KV memory. The engine does not lower the limit to the KV memory, because the text would
+    /// then depend on a setting that must not change any text.
     pub fn check_fit(&self, spec: &SequenceSpec) -> Result<u32, EngineError> {
         let closing = match &spec.close {
-            // A token that the close cuts may be encoded again, together with the closing text.
+            // The close may encode a cut token again, together with the closing text.
             Some(close) => self.vocabulary.encode(&close.text)?.len() + 8 + close.tokens_max as usize,
             None => 0,
         };

@@ -1,7 +1,7 @@
-//! What the engine's thread does: it takes requests, runs step after step, and answers.
+//! The loop of the engine's thread: it accepts requests, runs one step after another, and sends the replies.
 //!
-//! Work on one sequence is kept apart from all others: an error or a panic there ends that sequence alone. A step that fails
-//! ends the engine, and everyone who waits or comes learns why.
+//! Work on one sequence is isolated from all others: an error or a panic in that work ends that sequence alone. A
+//! failed step ends the engine, and every pending or later request receives the cause.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,14 +30,14 @@ pub struct Worker {
     waiting_max: usize,
     draws: Vec<Draw>,
     stats: Arc<EngineStats>,
-    /// Where the model was loaded from.
+    /// Path that the model was loaded from.
     model: PathBuf,
-    /// What may have made logits that are not finite, once there were any.
+    /// Probable cause of logits that are not finite, set when the first such logits appear.
     suspect: Option<String>,
 }
 
 impl Worker {
-    /// Builds the state over a loaded model.
+    /// Builds the worker over a loaded model.
     pub fn new(
         executor: Executor,
         vocabulary: Arc<Vocabulary>,
@@ -60,16 +60,17 @@ impl Worker {
         }
     }
 
-    /// Runs until all handles are gone or a step fails; then everyone who waits or comes learns why.
+    /// Runs until all handles are dropped or a step fails. After a failed step, every pending or later request receives
+    /// the cause.
     pub fn run_to_the_end(mut self, mut requests: mpsc::Receiver<Request>) {
         let cause = match caught(|| self.run(&mut requests)) {
             Ok(Ok(())) => return,
             Ok(Err(EngineError::Stopped(cause))) => cause,
             Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("it failed in a way that should not be possible: {panic}"),
+            Err(panic) => format!("the engine panicked: {panic}"),
         };
         tracing::error!("the engine has stopped: {cause}");
-        // Before the channels close, whose other ends look for it.
+        // Set before the channels close, because the receivers read the cause when they close.
         let _ = self.stats.failure.set(cause);
         requests.close();
         let waiting = std::iter::from_fn(|| requests.try_recv().ok()).map(|request| request.reply);
@@ -100,7 +101,7 @@ impl Worker {
             self.drop_abandoned();
             let result = self.step();
             self.count();
-            // Nothing that is under way can be trusted once a step has failed.
+            // After a failed step, no sequence in progress can be trusted.
             result?;
         }
     }
@@ -123,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// Drops the sequences that nobody waits for any more.
+    /// Drops the sequences whose receivers are gone.
     fn drop_abandoned(&mut self) {
         if self.replies.values().any(Reply::is_abandoned) {
             self.replies.retain(|_, reply| !reply.is_abandoned());
@@ -140,7 +141,7 @@ impl Worker {
         }
         let faults = self.draw();
         let step = || self.executor.step(self.scheduler.input(), &self.draws);
-        let picked = caught(step).map_err(|panic| EngineError::Stopped(format!("a step failed: {panic}")))??;
+        let picked = caught(step).map_err(|panic| EngineError::Stopped(format!("a step panicked: {panic}")))??;
         self.stats.sampled_tokens.fetch_add(picked.len() as u64, Ordering::Relaxed);
         self.stats.prompt_tokens.fetch_add((rows - picked.len()) as u64, Ordering::Relaxed);
         let results = picked.into_iter().zip(faults);
@@ -152,8 +153,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks every sequence that is sampled how; returns, for each, why it cannot go on. A row's logits do not depend on the
-    /// others, so that its token may be picked in any way then.
+    /// Draws for each sequence that this step samples; returns, for each, the error that ends it, if any. A failed
+    /// sequence is sampled greedily instead: a row's logits do not depend on other rows, so its token may be picked in
+    /// any way.
     fn draw(&mut self) -> Vec<Option<EngineError>> {
         self.draws.clear();
         let mut faults = Vec::new();
@@ -175,7 +177,7 @@ impl Worker {
                 let model = &self.model;
                 EngineError::NotFinite(self.suspect.get_or_insert_with(|| name_suspect(model)).clone())
             }
-            PickFault::NoToken => EngineError::Response("no token of the vocabulary may come next".to_owned()),
+            PickFault::NoToken => EngineError::Response("no token of the vocabulary is allowed next".to_owned()),
             PickFault::Panicked(panic) => EngineError::Response(panic),
         })
     }

@@ -45,10 +45,7 @@ async fn a_panic_in_one_sequence_fails_that_sequence_alone() {
     );
     let (faulty, honest) = tokio::join!(faulty, honest);
     let causes: Vec<String> = faulty.into_iter().map(|result| result.unwrap_err().to_string()).collect();
-    assert_eq!(
-        causes,
-        ["planted in allowed", "planted in advance"].map(|what| format!("the response could not go on: {what}"))
-    );
+    assert_eq!(causes, ["planted in allowed", "planted in advance"].map(|what| format!("the response failed: {what}")));
     assert_eq!(honest.into_iter().map(Result::unwrap).collect::<Vec<_>>(), alone, "the others have the same texts");
     let mut events = engine.stream(spec(9, planted(Planted::Advance))).await.unwrap();
     assert!(
@@ -73,7 +70,8 @@ fn the_cause_of_a_failed_step_reaches_everyone_who_waits_or_comes() {
         rows_max: 64,
     };
     let executor = Executor::load(&weights, &executor).unwrap();
-    // More blocks than the executor has memory for: a step writes past the end of a buffer, which a check refuses.
+    // More blocks than the executor has memory for: a step writes past the end of a buffer, and a check rejects the
+    // write.
     let scheduler = Scheduler::new(SchedulerLimits { slots: 2, step_rows_max: 64 }, BlockPool::new(16));
     let (stats, vocabulary) = (Arc::new(EngineStats::default()), Arc::new(Vocabulary::from_weights(&weights).unwrap()));
     let worker = Worker::new(executor, vocabulary, scheduler, 2, Arc::clone(&stats), tiny_model_path());
@@ -87,9 +85,9 @@ fn the_cause_of_a_failed_step_reaches_everyone_who_waits_or_comes() {
     let (events, mut streamed) = mpsc::channel(64);
     mailbox.try_send(Request { spec: spec(9, None), reply: Reply::Stream(Stream::new(events)) }).ok().unwrap();
     worker.run_to_the_end(requests);
-    // Which of the chunks fails first is up to the threads.
+    // Which chunk fails first depends on the threads.
     let expected = stats.stopped().to_string();
-    let cause = expected.strip_prefix("the engine has stopped: a step failed: ").unwrap();
+    let cause = expected.strip_prefix("the engine has stopped: a step panicked: ").unwrap();
     assert!(cause.contains("inside its buffer") || cause.contains("out of range"), "{cause}");
     for receiver in whole {
         assert_eq!(receiver.blocking_recv().unwrap().unwrap_err().to_string(), expected);

@@ -1,18 +1,16 @@
-//! Why a schema cannot be followed, or a text not go on.
+//! Errors of compiling a schema, and of following a text.
 
-/// Why a schema cannot be followed.
+/// A schema that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the JSON schema cannot be followed at {path}: {detail}")]
+#[error("the JSON schema cannot be compiled at {path}: {detail}")]
 pub struct SchemaError {
-    /// Where, as a path from the root.
+    /// Path from the root to the part that is wrong.
     pub path: String,
     /// What is wrong.
     pub detail: String,
 }
 
-/// Why a text cannot be followed, although its schema could be compiled.
+/// A text became too complex to follow, although its schema could be compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the JSON schema leaves too many ways to go on at this place of the text, or at too many; use fewer alternatives or less nesting"
-)]
+#[error("the JSON schema allows too many continuations of this text; use fewer alternatives or less nesting")]
 pub struct TooComplex;

@@ -1,4 +1,4 @@
-//! What must hold for any schema and any text: the body that the fuzz target and the property tests share.
+//! Promises that hold for any schema and any text: the test body that the fuzz target and the property tests share.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,14 +7,14 @@ use super::walk::{Limit, Walk};
 use super::{Grammar, LEVEL_ITEMS_MAX, Matcher, OrderedSchema, STEP_WORK_MAX, TooComplex};
 use crate::tokenizer::TokenTrie;
 
-/// Tokens that a text is followed for.
+/// Maximum tokens of a text.
 const TOKENS_MAX: u32 = 400;
-/// Items of one level: each names a part of the schema, and how far it has come.
+/// Maximum items of one level: each item names a part of the schema and the progress in that part.
 const LEVEL_MAX: usize = 1 << 17;
-/// Brackets that an independent reader of JSON follows.
+/// Maximum nesting that an independent JSON reader supports.
 const READER_DEPTH_MAX: usize = 120;
 
-/// Tokens of several bytes, besides one for each byte.
+/// Tokens of several bytes, in addition to one token per byte.
 const TOKENS: &[&str] = &[
     "{\"",
     "\":",
@@ -52,11 +52,11 @@ static VOCABULARY: LazyLock<(Vec<Box<[u8]>>, TokenTrie)> = LazyLock::new(|| {
     (all, trie)
 });
 
-/// Reads a schema and takes the bytes behind it as choices among what the schema allows, and then as a text.
+/// Reads a schema; uses the remaining bytes as choices among the tokens that the schema allows, and then as a text.
 ///
 /// # Panics
-/// If a schema is neither refused with a short error nor followed as it should be: every allowed token goes on with the text,
-/// far from the limit no other does, no level grows beyond its bound, and every text comes to its end within its limit.
+/// If a schema is neither rejected with a short error nor followed correctly: every allowed token continues the text,
+/// far from the limit no other token does, no level exceeds its bound, and every text ends within its token limit.
 pub fn grammar(bytes: &[u8]) {
     let mut schemas = serde_json::Deserializer::from_slice(bytes).into_iter::<OrderedSchema>();
     let Some(Ok(OrderedSchema(schema))) = schemas.next() else { return };
@@ -72,7 +72,7 @@ pub fn grammar(bytes: &[u8]) {
     let least = grammar.tokens_min();
     let spare = u32::from(choices.first().copied().unwrap_or(0));
     if least < TOKENS_MAX {
-        // More work than a step may take is an error, too; it must only not be a crash.
+        // A step that exceeds its work limit returns an error, which is allowed; only a crash is not.
         let _ = write(&grammar, choices, (least + spare).min(TOKENS_MAX));
     }
     let _ = wander(&grammar, choices, u32::MAX);
@@ -111,7 +111,7 @@ fn write(grammar: &Arc<Grammar>, choices: &[u8], tokens_max: u32) -> Result<(), 
     Ok(())
 }
 
-/// Goes on far from any limit, and tries bytes that are allowed and others.
+/// Continues a text far from any limit, and tries allowed and other bytes.
 fn wander(grammar: &Arc<Grammar>, choices: &[u8], tokens_left: u32) -> Result<(), TooComplex> {
     let (tokens, trie) = &*VOCABULARY;
     let mut matcher = Matcher::new(Arc::clone(grammar));
@@ -137,7 +137,7 @@ fn wander(grammar: &Arc<Grammar>, choices: &[u8], tokens_left: u32) -> Result<()
     Ok(())
 }
 
-/// Takes bytes as they come.
+/// Follows a text of arbitrary bytes.
 fn follow(grammar: &Arc<Grammar>, bytes: &[u8]) {
     let mut matcher = Matcher::new(Arc::clone(grammar));
     for byte in bytes {

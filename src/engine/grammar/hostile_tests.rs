@@ -1,4 +1,5 @@
-//! Schemas that are meant to crash, stall or exhaust: each is refused with a short error, or followed within bounds.
+//! Schemas designed to crash, stall or exhaust the program: each is rejected with a short error, or followed within
+//! bounds.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -16,7 +17,7 @@ fn start(schema: &Value) -> Matcher {
     Matcher::new(Arc::new(Grammar::compile(schema).unwrap()))
 }
 
-/// Names `$defs` `0`, `1`, ... and refers to the first.
+/// Builds a schema with `$defs` named `0`, `1`, ... that refers to the first definition.
 fn definitions(each: impl IntoIterator<Item = Value>) -> Value {
     let defs: Map<String, Value> =
         each.into_iter().enumerate().map(|(index, schema)| (index.to_string(), schema)).collect();
@@ -34,7 +35,7 @@ fn a_schema_that_refers_to_itself_without_a_byte_in_between_is_refused_by_name()
     assert!(refusal(&json!({"$ref": "#"})).contains("refers to itself"));
     let behind = json!({"anyOf": [{"type": "null"}, {"oneOf": [{"type": "string"}, {"allOf": [{"$ref": "#"}]}]}]});
     assert!(refusal(&behind).contains("# -> #"));
-    // A ring through several, of which none is the root.
+    // A ring of several definitions that does not contain the root.
     let ring = definitions([
         json!({"type": "array", "items": reference(1)}),
         json!({"anyOf": [{"type": "null"}, reference(2)]}),
@@ -44,7 +45,7 @@ fn a_schema_that_refers_to_itself_without_a_byte_in_between_is_refused_by_name()
     assert!(refusal(&ring).contains("#/$defs/1 -> #/$defs/2 -> #/$defs/3 -> #/$defs/1"), "{}", refusal(&ring));
     let long = definitions((0..3000).map(|index| reference((index + 1) % 3000)));
     assert!(refusal(&long).contains("refers to itself"));
-    // A ring that takes a byte each time round is a tree.
+    // A ring that takes at least one byte per round describes a tree.
     let tree = json!({"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]});
     assert!(start(&tree).advance(b"[[null,[]],null]"));
 }
@@ -57,7 +58,7 @@ fn a_chain_of_references_costs_no_stack() {
     let mut matcher = start(&chain(2000, json!({"const": 7})));
     assert!(matcher.advance(b"7") && matcher.is_complete());
     assert!(refusal(&chain(100_000, json!(true))).contains("more than 4096 parts"));
-    // As long, through what is no choice.
+    // A chain of the same length through parts that are not choices.
     let nested = (0..1500).map(|index| match index % 3 {
         _ if index == 1499 => json!(true),
         0 => json!({"type": "array", "prefixItems": [reference(index + 1)], "items": false, "minItems": 1}),
@@ -80,14 +81,14 @@ fn a_chain_of_references_costs_no_stack() {
 
 #[test]
 fn diamonds_and_wide_choices_do_not_multiply() {
-    // Each refers twice to the next: 2^40 ways, one alternative.
+    // Each definition refers twice to the next one: 2^40 ways, one alternative.
     let diamond = (0..41).map(|index| match index {
         40 => json!({"type": "string"}),
         _ => json!({"anyOf": [reference(index + 1), {"allOf": [reference(index + 1)]}]}),
     });
     let mut matcher = start(&definitions(diamond));
     assert!(matcher.advance(b"\"x") && matcher.top.len() == 1);
-    // The same with an object at each crossing: 2^n ways through the text, two items at each of its levels.
+    // The same with an object at each crossing: 2^n ways through the text, two items at each level.
     let crossing = json!({
         "$defs": {"a": {
             "properties": {"a": {"$ref": "#/$defs/a"}, "b": {"$ref": "#/$defs/a"}},
@@ -101,7 +102,7 @@ fn diamonds_and_wide_choices_do_not_multiply() {
         assert!(matcher.top.len() <= 4 && matcher.below.iter().all(|level| level.waiting.len() <= 4));
     }
     assert!(matcher.needed() == 202);
-    // Many alternatives that begin alike, over and over.
+    // Many alternatives with the same beginning, at each level.
     let alike = (0..120).map(|index| json!({"type": "array", "items": {"$ref": "#"}, "minItems": index}));
     let mut matcher = start(&json!({"anyOf": alike.collect::<Vec<_>>()}));
     for _ in 0..50 {
@@ -134,14 +135,14 @@ fn sizes_of_schemas_are_bounded_before_they_are_compiled() {
         (json!({"$ref": format!("#/{long}")}), "leads nowhere"),
         (json!({ "type": long }), "unknown"),
         (json!({ long.clone(): 1 }), "not supported"),
-        (json!(long), "is no schema"),
+        (json!(long), "is not a schema"),
         (json!({"minItems": 1_000_000_000, "type": "array"}), "expected a whole number"),
         (json!({"minLength": 1e300, "type": "string"}), "expected a whole number"),
         (json!({"maxItems": -1, "type": "array"}), "expected a whole number"),
     ] {
         assert!(refusal(&schema).contains(what), "{}", refusal(&schema));
     }
-    // Unions of unions, each wide: more alternatives than nodes.
+    // Nested unions, each of them wide: more alternatives than nodes.
     let wide = (0..300).map(|index| match index {
         299 => json!({"enum": [1]}),
         _ => json!({"anyOf": [reference(index + 1), {"type": "array", "minItems": index}]}),
@@ -211,7 +212,7 @@ fn a_text_that_holds_too_many_open_levels_is_an_error_of_its_own() {
     assert!(!matcher.is_finished() && !matcher.is_complete());
 }
 
-/// An array of objects that are told apart by nothing: each has a number, and may have a property with a long name.
+/// An array of objects that no text distinguishes: each has a number, and may have a property with a long name.
 fn alike(count: usize, name: usize) -> Value {
     let one = json!({
         "type": "object",
@@ -243,7 +244,7 @@ fn closing_a_number_costs_as_much_as_it_has_ways_and_not_their_square() {
 
 #[test]
 fn a_value_that_many_properties_may_be_is_looked_at_once() {
-    // 1000 objects, each with a choice of its own that leads to the same 1000 alternatives.
+    // 1000 objects, each with its own choice that leads to the same 1000 alternatives.
     let wide = json!({"anyOf": vec![json!({"type": "array", "maxItems": 1}); 1000]});
     let one = json!({"properties": {"a": {"anyOf": [{"$ref": "#/$defs/wide"}]}}});
     let mut matcher = start(&json!({"$defs": {"wide": wide}, "anyOf": vec![one; 1000]}));
@@ -259,7 +260,7 @@ fn a_text_whose_every_step_is_work_fails_and_one_of_the_usual_kind_does_not() {
     let mut matcher = start(&alike(1000, 1000));
     assert_eq!(matcher.work_left, TEXT_WORK_MAX);
     assert!(matcher.advance(b"["));
-    // So that it takes few steps.
+    // A small budget, so that the test needs few steps.
     matcher.work_left = 1 << 19;
     let mut steps = 0;
     while matcher.allowed(vocabulary.trie(), 500).is_ok() {
@@ -269,7 +270,7 @@ fn a_text_whose_every_step_is_work_fails_and_one_of_the_usual_kind_does_not() {
     assert!(steps > 0 && matcher.work_left < STEP_WORK_MAX && !matcher.is_finished());
     let mut other = start(&alike(1000, 1000));
     assert!(other.advance(b"[") && other.allowed(vocabulary.trie(), 500).is_ok(), "it fails alone");
-    // Steps that are cheap leave no more than there was at the beginning.
+    // Cheap steps never raise the budget above its initial value.
     let usual = json!({"type": "array", "items": {
         "properties": {"name": {"type": "string"}, "tags": {"items": {"enum": ["a", "b"]}}, "k".repeat(1000): {}},
         "required": ["name"],
@@ -299,7 +300,7 @@ fn long_names_that_are_required_keep_no_set_from_being_used_again() {
 
 #[test]
 fn an_object_within_an_optional_value_still_ends_within_the_limit() {
-    // Each optional `a` begins before what is required behind it has come.
+    // Each optional `a` begins before the required property after it is present.
     let schema = json!({
         "properties": {"a": {"$ref": "#"}, "b": {"type": "string", "minLength": 30}, "k".repeat(300): {"type": "null"}},
         "required": ["b"],
@@ -313,7 +314,7 @@ fn an_object_within_an_optional_value_still_ends_within_the_limit() {
     }
 }
 
-/// Schemas of all kinds that refer to each other as they like.
+/// Schemas of all kinds with arbitrary references among each other.
 fn schemas() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         3 => (0..6_usize).prop_map(reference),

@@ -1,54 +1,54 @@
-//! What is expected at one level of a text, and what a byte does to it.
+//! The items expected at one level of a text, and the effect of a byte on that level.
 //!
-//! In JSON the text alone says where a value begins and ends. So a text's state is a stack of levels, one for each value
-//! that has begun and not ended, and each level is a set of [`Item`]s: every way in which the grammar may have come here.
-//! All ways stand at the same height, and an item names nodes of the grammar only, never other items: a level has no more
-//! items than the grammar has parts, however many ways through its choices there are (a determinised visibly pushdown
-//! automaton, Alur and Madhusudan 2004).
+//! In JSON the text alone shows where a value begins and ends. So the state of a text is a stack of levels, one for
+//! each value that has begun and not ended, and each level is a set of [`Item`]s: every way in which the grammar may
+//! have reached this point. All ways have the same stack height, and an item names only nodes of the grammar, never
+//! other items. Therefore a level has at most as many items as the grammar has parts, however many ways lead through
+//! its choices (a determinized visibly pushdown automaton, Alur and Madhusudan 2004).
 //!
-//! Only numbers do not show where they end; they are closed by the byte behind them, which no number goes on with.
+//! Only a number does not show its own end: the next byte that cannot continue the number closes it.
 
 use std::collections::HashMap;
 
 use super::rules::{NEVER, Node, Rules, clamped};
 use super::text::{Number, Text, TextStep};
 
-/// Characters of a free key.
+/// Minimum and maximum characters of a free key.
 const FREE_KEY_MIN: u32 = 1;
 const FREE_KEY_MAX: u32 = 64;
 
-/// Something that is expected. `property` is an index, with the number behind the last for a free key.
+/// An expected part. `property` is an index; the index after the last property means a free key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Item {
     /// The whole instance.
     Root,
-    /// The rest of the instance, its value being under way.
+    /// The rest of the instance, while its value is in progress.
     RootWait,
     /// Nothing more.
     End,
-    /// The rest of an object, behind its brace.
+    /// The rest of an object, after its brace.
     ObjectOpen { node: u32, may_space: bool },
     /// The rest of a property's key.
     Key { node: u32, property: u32, at: u32 },
-    /// The rest of a free key, behind its opening quote.
+    /// The rest of a free key, after its opening quote.
     FreeKey { node: u32, text: Text },
     /// A colon.
     Colon { node: u32, property: u32 },
     /// A property's value.
     PropertyValue { node: u32, property: u32, may_space: bool },
-    /// The rest of an object whose property's value is under way.
+    /// The rest of an object while a property's value is in progress.
     ObjectWait { node: u32, property: u32 },
-    /// The rest of an object, behind a value: properties from `next` on may still come.
+    /// The rest of an object, after a value: properties from `next` on are still allowed.
     ObjectNext { node: u32, next: u32 },
-    /// A property, behind a comma.
+    /// A property, after a comma.
     PropertyNext { node: u32, next: u32, may_space: bool },
-    /// The rest of an array, behind its bracket.
+    /// The rest of an array, after its bracket.
     ArrayOpen { node: u32, may_space: bool },
-    /// The value with this index, behind a comma.
+    /// The value with index `count`, after a comma.
     ArrayValue { node: u32, count: u32, may_space: bool },
-    /// The rest of an array whose value with this index is under way.
+    /// The rest of an array while the value with index `count` is in progress.
     ArrayWait { node: u32, count: u32 },
-    /// The rest of an array, behind so many values.
+    /// The rest of an array, after `count` values.
     ArrayNext { node: u32, count: u32 },
     /// The rest of a string.
     Text { node: u32, text: Text },
@@ -60,39 +60,39 @@ pub(super) enum Item {
     Done { node: u32 },
 }
 
-/// What a byte does to the last level.
+/// The effect of a byte on the top level.
 #[derive(Debug)]
 pub(super) enum Move {
-    /// It becomes this; nothing goes on if it is empty.
+    /// The level becomes these items; an empty list means that the text cannot continue.
     Stay(Vec<Item>),
-    /// It waits, and a value has begun.
+    /// The level waits with these items, and a new value has begun.
     Open { waiting: Vec<Item>, top: Vec<Item> },
-    /// Its value was one of these nodes, and is over.
+    /// The value of the level was one of these nodes, and is complete.
     Close(Vec<u32>),
-    /// The same, and the byte is the next level's.
+    /// As `Close`, but the byte belongs to the next level.
     CloseBefore(Vec<u32>),
 }
 
-/// A level of a text that waits for the value above it.
+/// A level of a text that waits for the value on top of it.
 #[derive(Debug, Clone)]
 pub(super) struct Level {
     pub(super) waiting: Vec<Item>,
-    /// From behind that value to the end of the instance.
+    /// Least bytes from the end of the awaited value to the end of the instance.
     pub(super) costs: Costs,
-    /// The same for the costliest way.
+    /// The same for the most expensive way.
     pub(super) most: u32,
 }
 
-/// What comes of the items of a level.
+/// The successors of a level's items.
 #[derive(Default)]
 struct Next {
     items: Vec<Item>,
     waiting: Vec<Item>,
-    /// Properties that were looked at.
+    /// Properties that were examined.
     properties: usize,
 }
 
-/// Returns what a byte does to a level; `work` counts what is looked at and made, here and in what follows.
+/// Returns the effect of a byte on a level; `work` counts the items examined and created, in this call and its callees.
 pub(super) fn step(rules: &Rules, items: &[Item], byte: u8, work: &mut usize) -> Move {
     let mut next = Next::default();
     for item in items {
@@ -118,11 +118,11 @@ pub(super) fn step(rules: &Rules, items: &[Item], byte: u8, work: &mut usize) ->
     }
 }
 
-/// Returns what waited for a value, once that was one of some nodes (ascending).
+/// Returns the items of a waiting level after its value was one of `nodes` (ascending).
 pub(super) fn closed(rules: &Rules, waiting: &[Item], nodes: &[u32], work: &mut usize) -> Vec<Item> {
     *work += waiting.len();
-    // Values with the same alternatives are asked for once, and the shorter of two lists is looked up in the longer one:
-    // else a wide choice among numbers would cost the square of its width.
+    // Values with the same alternatives are looked up once, and the shorter of the two lists is searched in the longer
+    // one. Otherwise a wide choice among numbers would cost the square of its width.
     let mut is_one: HashMap<(u32, u32), bool> = HashMap::new();
     let mut accepts = |value: u32| {
         *is_one.entry(rules.part(value)).or_insert_with(|| {
@@ -149,12 +149,12 @@ pub(super) fn closed(rules: &Rules, waiting: &[Item], nodes: &[u32], work: &mut 
     distinct(all.collect())
 }
 
-/// Returns the nodes that a level's value is as it stands, ascending.
+/// Returns the nodes for which the level's value is already complete, ascending.
 pub(super) fn completed(rules: &Rules, items: &[Item]) -> Vec<u32> {
     let node = |item: &Item| match *item {
         Item::Done { node } => Some(node),
         Item::Number { node, number } => number.may_end().then_some(node),
-        // The shortest of those that begin so stands first.
+        // Of the literals with this beginning, the shortest is sorted first.
         Item::Literal { node, low, high, at } => {
             let first = rules.literals(node, low, high).first();
             first.is_some_and(|text| text.len() == at as usize).then_some(node)
@@ -167,7 +167,7 @@ pub(super) fn completed(rules: &Rules, items: &[Item]) -> Vec<u32> {
     nodes
 }
 
-/// Returns what a level's value was, if nothing of it can follow.
+/// Returns the nodes of the level's value if the value is complete and cannot continue.
 fn ended(rules: &Rules, items: &[Item]) -> Option<Vec<u32>> {
     let is_over = !items.is_empty() && items.iter().all(|item| matches!(item, Item::Done { .. }));
     is_over.then(|| completed(rules, items))
@@ -179,7 +179,7 @@ fn distinct(mut items: Vec<Item>) -> Vec<Item> {
     items
 }
 
-/// Returns the node of the value that is awaited.
+/// Returns the node of the value that an item awaits.
 fn awaited(rules: &Rules, item: &Item) -> Option<u32> {
     match *item {
         Item::RootWait => Some(rules.root()),
@@ -189,7 +189,7 @@ fn awaited(rules: &Rules, item: &Item) -> Option<u32> {
     }
 }
 
-/// Begins the values that are waited for.
+/// Returns the items that begin the awaited values with this byte.
 fn begun(rules: &Rules, waiting: &[Item], byte: u8, work: &mut usize) -> Vec<Item> {
     // Many values may have the same alternatives.
     let mut values: Vec<((u32, u32), u32)> =
@@ -211,10 +211,10 @@ fn begun(rules: &Rules, waiting: &[Item], byte: u8, work: &mut usize) -> Vec<Ite
     distinct(nodes.into_iter().filter_map(start).collect())
 }
 
-/// Goes on with the literals that have this byte next.
+/// Returns the item for the literals whose next byte is `byte`.
 fn literal(rules: &Rules, node: u32, (low, high): (u32, u32), at: u32, byte: u8) -> Option<Item> {
     let texts = rules.literals(node, low, high);
-    // Sorted, with the one that ends here first: a part of the list.
+    // The list is sorted, and a literal that ends here comes first, so the result is a range of the list.
     let before = texts.partition_point(|text| text.get(at as usize).is_none_or(|&other| other < byte)) as u32;
     let upto = texts.partition_point(|text| text.get(at as usize).is_none_or(|&other| other <= byte)) as u32;
     if before == upto {
@@ -333,7 +333,7 @@ fn step_array(rules: &Rules, item: Item, byte: u8, next: &mut Next) {
     }
 }
 
-/// Least bytes from behind a value to the end of the whole instance, by the value's node, ascending.
+/// Least bytes from the end of a value to the end of the whole instance, by the value's node, ascending.
 pub(super) type Costs = Vec<(u32, u32)>;
 
 fn cost_of(costs: &[(u32, u32)], node: u32) -> u32 {
@@ -341,10 +341,10 @@ fn cost_of(costs: &[(u32, u32)], node: u32) -> u32 {
     found.ok().and_then(|place| costs.get(place)).map_or(NEVER, |(_, cost)| *cost)
 }
 
-/// Returns the least bytes from behind each value that is waited for to the end of the instance; `below` are those of the
-/// level below.
+/// Returns, for each awaited value, the least bytes from its end to the end of the instance; `below` holds the costs of
+/// the level below.
 pub(super) fn costs(rules: &Rules, waiting: &[Item], below: &[(u32, u32)], work: &mut usize) -> Costs {
-    // By the alternatives of the value: many values may have the same.
+    // Keyed by the alternatives of the value, because many values may have the same alternatives.
     let mut by_part: HashMap<(u32, u32), (u32, u32)> = HashMap::new();
     for item in waiting {
         let Some(value) = awaited(rules, item) else { continue };
@@ -362,7 +362,7 @@ pub(super) fn costs(rules: &Rules, waiting: &[Item], below: &[(u32, u32)], work:
     all
 }
 
-/// Returns the work of finding what a level needs: its items, and the literals that they may still become.
+/// Returns the work of computing the needs of a level: its items, and the literals that the items may still become.
 pub(super) fn weight(items: &[Item]) -> usize {
     let of = |item: &Item| match *item {
         Item::Literal { low, high, .. } => high.saturating_sub(low) as usize,
@@ -371,7 +371,7 @@ pub(super) fn weight(items: &[Item]) -> usize {
     items.iter().map(of).sum()
 }
 
-/// Returns the least bytes that bring a text to its end; `below` are those of the level below the last.
+/// Returns the least bytes that complete a text; `below` holds the costs of the level below the top level.
 pub(super) fn needed(rules: &Rules, items: &[Item], below: &[(u32, u32)]) -> u32 {
     let of = |item: &Item| {
         let (node, own) = own(rules, item);
@@ -380,14 +380,14 @@ pub(super) fn needed(rules: &Rules, items: &[Item], below: &[(u32, u32)]) -> u32
     items.iter().map(of).min().unwrap_or(NEVER)
 }
 
-/// Returns the most bytes that any of a level's ways needs; `below` is that of the level below.
+/// Returns the most bytes that any way of a level needs; `below` is the value of the level below.
 pub(super) fn most(rules: &Rules, items: &[Item], below: u32) -> u32 {
     let all = items.iter().map(|item| clamped(own(rules, item).1 + u64::from(below)));
     all.max().unwrap_or(0)
 }
 
-/// Returns the node of an item, and the least bytes to the end of that node's value; for what waits, from behind the value
-/// that it waits for.
+/// Returns the node of an item, and the least bytes to the end of that node's value; for a waiting item, the bytes are
+/// counted from the end of the awaited value.
 fn own(rules: &Rules, item: &Item) -> (Option<u32>, u64) {
     let (node, bytes) = match *item {
         Item::Root => return (None, rules.minimum(rules.root()).into()),
@@ -421,7 +421,7 @@ fn own(rules: &Rules, item: &Item) -> (Option<u32>, u64) {
     (Some(node), bytes)
 }
 
-/// Returns a level that allows the same tokens, with lengths out of a token's reach told apart no more.
+/// Returns a level that allows the same tokens, in which all lengths beyond a token's reach are equal.
 pub(super) fn within_reach(items: &[Item], reach: u32) -> Vec<Item> {
     let cut = |item: &Item| match *item {
         Item::Text { node, text } => Item::Text { node, text: text.within_reach(reach) },

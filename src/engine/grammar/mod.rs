@@ -1,20 +1,21 @@
-//! JSON by schema: which bytes may come next in a text, and which tokens therefore.
+//! JSON by schema: the bytes, and therefore the tokens, that may come next in a text.
 //!
-//! A schema is compiled into [`Grammar`], a bounded number of nodes (`rules`); a [`Matcher`] follows a text byte by byte as a
-//! stack of levels (`machine`) and gives the set of tokens that keep the text a beginning of some instance (`walk`). It also
-//! knows how many bytes the text still needs at least, so that a text is always brought to its end within its token limit: a
-//! token is allowed only if as many tokens are left as bytes are needed after it (every vocabulary has a token for each
-//! byte).
+//! A schema is compiled into a [`Grammar`], a bounded number of nodes (`rules`). A [`Matcher`] follows a text byte by
+//! byte as a stack of levels (`machine`) and returns the set of tokens after which the text is still the beginning of
+//! an instance (`walk`). The matcher also computes the minimum number of bytes that the text still needs, so that every
+//! text ends within its token limit: a token is allowed only if the tokens left after it are at least the bytes needed
+//! after it (every vocabulary has a token for each byte).
 //!
-//! Texts are written compactly, with at most one space behind `:`, `,`, `{` and `[`: a small model that may write white
-//! space anywhere writes nothing else. Properties come in the order of the schema, if it is an [`OrderedSchema`], else of
-//! their names. What a schema may say is in [`schema`]; what is not listed there is refused by name, never passed over.
+//! Texts are compact, with at most one space after `:`, `,`, `{` and `[`: a small model that may write white space
+//! anywhere writes nothing else. Properties follow the order of the schema if it is an [`OrderedSchema`], otherwise the
+//! order of their names. Module [`schema`] lists the supported keywords; any other keyword is rejected by name, never
+//! ignored.
 //!
-//! Schemas come from anyone. What is compiled is bounded, a level has no more items than the schema has parts, and the work
-//! of a step and the memory of a text have bounds of their own ([`TooComplex`]).
+//! Schemas are untrusted input. The compiled size is bounded, a level has at most as many items as the schema has
+//! parts, and the work of a step and the memory of a text have bounds of their own ([`TooComplex`]).
 //!
-//! Own code, because the library for it (llguidance) turns on `serde_json/preserve_order` for the whole program, which
-//! would change the content address of every stored fact.
+//! This code does not use the library for the task (llguidance), because llguidance enables `serde_json/preserve_order`
+//! for the whole program, which would change the content address of every stored fact.
 
 #[doc(hidden)]
 pub mod fuzz;
@@ -44,45 +45,45 @@ use self::rules::Rules;
 use self::walk::{Limit, TOKEN_BYTES_MAX, Walk};
 use super::tokenizer::TokenTrie;
 
-/// Token sets that are kept for use again, per grammar.
+/// Maximum cached token sets per grammar.
 const CACHED_SETS_MAX: usize = 256;
-/// Items of the levels that the kept sets are found by, per grammar.
+/// Maximum items of the levels that serve as keys of the cached sets, per grammar.
 const CACHED_ITEMS_MAX: usize = 1 << 15;
-/// Items and costs of all levels of one text.
+/// Maximum items and costs of all levels of one text.
 const LEVEL_ITEMS_MAX: usize = 1 << 17;
-/// Items that one step may look at and make: about a tenth of a second, and far beyond what schemas of the usual kind take.
+/// Maximum items that one step may examine and create: about a tenth of a second, far above the needs of usual schemas.
 const STEP_WORK_MAX: usize = 1 << 21;
-/// What the steps of a text may take in the long run, each, and what any run of them may take besides. Everybody's next
-/// token waits for a step: no text may take the most on each of its steps.
+/// Long-term average of the work of a text's steps, and the additional work that any run of steps may take. The next
+/// token of every sequence waits for a step, so no text may use the maximum in each of its steps.
 const TOKEN_WORK_MAX: usize = 1 << 17;
 const TEXT_WORK_MAX: usize = 1 << 23;
-/// Bytes that the rest of a character takes at most: `u0000` behind a backslash.
+/// Maximum bytes of the rest of a character: `u0000` after a backslash.
 const CHARACTER_BYTES_MAX: u32 = 5;
 
 /// A compiled schema.
 #[derive(Debug)]
 pub struct Grammar {
     rules: Rules,
-    /// Where a test wants its matchers to panic.
+    /// Where a test makes the matchers panic.
     #[cfg(test)]
     planted: Option<Planted>,
     sets: Mutex<Sets>,
 }
 
-/// A panic for tests.
+/// A panic that a test plants.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
-    /// When a token is taken.
+    /// When a token is added.
     Advance,
-    /// When tokens are asked for.
+    /// When the allowed tokens are computed.
     Allowed,
 }
 
-/// The levels that decide what may come next, innermost last.
+/// The levels that decide which bytes may come next, innermost last.
 type LevelsKey = Vec<Box<[Item]>>;
 
-/// Kept token sets, by the levels that decide them.
+/// Cached token sets, by the levels that decide them.
 #[derive(Debug, Default)]
 struct Sets {
     by_levels: HashMap<LevelsKey, Arc<TokenSet>>,
@@ -99,7 +100,7 @@ impl Grammar {
     /// Compiles a JSON schema.
     ///
     /// # Errors
-    /// [`SchemaError`] for what is no schema, or says what is not supported, or is larger than schemas may be.
+    /// [`SchemaError`] for a value that is not a schema, uses unsupported keywords, or exceeds a limit.
     pub fn compile(schema: &serde_json::Value) -> Result<Self, SchemaError> {
         Ok(Self {
             rules: schema::compile(schema)?,
@@ -115,16 +116,16 @@ impl Grammar {
         Self { planted: Some(planted), ..self }
     }
 
-    /// Returns the least bytes, and so tokens, that an instance takes.
+    /// Returns the least bytes, and therefore tokens, of an instance.
     #[must_use]
     pub fn tokens_min(&self) -> u32 {
         self.rules.minimum(self.rules.root())
     }
 
-    /// Returns how many bytes a token can add at most to what the costliest way to go on needs: what it begins may take more
-    /// than what was counted in its place. That may be so for a property or item of the last level and of each that it opens,
-    /// for the values of these, once more for a value that is a literal (one of several, and of several lengths), and for the
-    /// rest of a key, string or character.
+    /// Returns the most bytes that a token can add to the needs of the most expensive continuation: the parts that the
+    /// token begins may need more than the parts that were counted before. This holds for a property or item of the top
+    /// level and of each level that the token opens, for the values of these, once more for a value that is a literal
+    /// (one of several, with several lengths), and for the rest of a key, string or character.
     fn growth(&self, trie: &TokenTrie) -> u32 {
         self.rules.widest().saturating_mul(trie.brackets_max().saturating_add(2)).saturating_add(CHARACTER_BYTES_MAX)
     }
@@ -134,15 +135,15 @@ impl Grammar {
 #[derive(Debug, Clone)]
 pub struct Matcher {
     grammar: Arc<Grammar>,
-    /// The values that have begun and not ended, outermost first: as many as the text has open brackets and one more, and
-    /// each takes a byte to close, so that the token limit bounds them.
+    /// The values that have begun and not ended, outermost first. Their number is the open brackets of the text plus
+    /// one, and each takes a byte to close, so the token limit bounds them.
     below: Vec<Level>,
-    /// What is expected next; nothing if the text is no beginning of an instance.
+    /// The items expected next; empty if the text is not the beginning of an instance.
     top: Vec<Item>,
-    /// Items and costs in `below`.
+    /// Number of items and costs in `below`.
     level_items: usize,
-    /// Items that may still be looked at and made. What another text has found already and a grammar keeps costs little: a
-    /// text near the bound may fail alone that would come through in company.
+    /// Remaining budget of items to examine and create. Results that another text of the same grammar has cached cost
+    /// little, so a text near the limit may fail alone and succeed in company.
     work_left: usize,
 }
 
@@ -153,7 +154,7 @@ impl Matcher {
         Self { grammar, below: Vec::new(), top: vec![Item::Root], level_items: 0, work_left: TEXT_WORK_MAX }
     }
 
-    /// Takes the bytes of a token; returns whether the text is still a beginning of an instance.
+    /// Adds the bytes of a token; returns whether the text is still the beginning of an instance.
     pub fn advance(&mut self, bytes: &[u8]) -> bool {
         #[cfg(test)]
         assert!(self.grammar.planted != Some(Planted::Advance), "planted in advance");
@@ -163,7 +164,7 @@ impl Matcher {
         !self.top.is_empty()
     }
 
-    /// Takes a byte; returns whether it is taken, or else a level has ended before it.
+    /// Processes a byte; returns false if a level ended before the byte, which then still has to be processed.
     fn take(&mut self, byte: u8) -> bool {
         let rules = &self.grammar.rules;
         let mut work = 0;
@@ -208,12 +209,12 @@ impl Matcher {
         self.below.last().map_or(0, |level| level.most)
     }
 
-    /// Returns whether the text is an instance as it is.
+    /// Returns whether the text is a complete instance.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         match self.below.as_slice() {
             [] => self.top.contains(&Item::End),
-            // A number at the outermost level may go on.
+            // A number at the outermost level may still continue.
             [level] => {
                 let nodes = machine::completed(&self.grammar.rules, &self.top);
                 !machine::closed(&self.grammar.rules, &level.waiting, &nodes, &mut 0).is_empty()
@@ -222,27 +223,27 @@ impl Matcher {
         }
     }
 
-    /// Returns whether nothing can follow.
+    /// Returns whether nothing can follow the text.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.top.iter().all(|item| *item == Item::End)
     }
 
-    /// Returns the least bytes that bring the text to its end.
+    /// Returns the least bytes that complete the text.
     fn needed(&self) -> u32 {
         machine::needed(&self.grammar.rules, &self.top, self.costs())
     }
 
-    /// Returns how many bytes the text needs at most behind any token that goes on with it.
+    /// Returns the most bytes that the text needs after any token that continues it.
     fn far(&self, trie: &TokenTrie) -> u32 {
         let most = machine::most(&self.grammar.rules, &self.top, self.most_below());
         most.saturating_add(self.grammar.growth(trie))
     }
 
-    /// Returns the tokens that may come next if `tokens_left`, that token included, are left.
+    /// Returns the tokens that may come next if `tokens_left` tokens are left, the next token included.
     ///
     /// # Errors
-    /// [`TooComplex`] if finding them takes more work than a step may, or the text more work or memory than a text may.
+    /// [`TooComplex`] if the search exceeds the work limit of a step, or if the text exceeds its work or memory limit.
     pub fn allowed(&mut self, trie: &TokenTrie, tokens_left: u32) -> Result<Arc<TokenSet>, TooComplex> {
         #[cfg(test)]
         assert!(self.grammar.planted != Some(Planted::Allowed), "planted in allowed");
@@ -251,7 +252,8 @@ impl Matcher {
         }
         let work_max = self.work_left.min(STEP_WORK_MAX);
         let (set, work) = self.found(trie, tokens_left, work_max)?;
-        // What cheap steps leave over is not saved up: else a long text could end in as long a run of the costliest steps.
+        // Work that cheap steps save is not carried beyond the initial budget; otherwise a long text could end with an
+        // equally long run of the most expensive steps.
         self.work_left = (self.work_left + TOKEN_WORK_MAX).saturating_sub(work).min(TEXT_WORK_MAX);
         Ok(set)
     }
@@ -259,7 +261,7 @@ impl Matcher {
     /// Returns the tokens that may come next, and the work of finding them.
     fn found(&self, trie: &TokenTrie, tokens_left: u32, work_max: usize) -> Result<(Arc<TokenSet>, usize), TooComplex> {
         let rules = &self.grammar.rules;
-        // A token may open values that need more than the text did before; far from the limit that does not matter.
+        // A token may open values that need more bytes than the text did before; far from the limit this has no effect.
         if tokens_left <= self.far(trie) {
             let walk = Walk::new(rules, Limit::Needed(tokens_left.saturating_sub(1)), work_max);
             let (set, work) = walk.tokens(trie, &self.below, &self.top)?;

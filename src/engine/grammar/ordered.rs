@@ -1,14 +1,15 @@
-//! JSON whose objects remember the order of their keys, as a plain JSON value.
+//! JSON whose objects remember the order of their keys, stored as a plain JSON value.
 //!
-//! `serde_json`'s map sorts its keys. So every object with two keys and more has one key more here, [`ORDER`], under which
-//! the names of the others stand in order; keys that begin with NUL, as that one does, have one more NUL in front. What is
-//! read by its position (keyword, name of a property, part of a literal) can never be mistaken for the order.
+//! `serde_json`'s map sorts its keys. Therefore every object with two or more keys has one additional key here,
+//! [`ORDER`], whose value lists the names of the others in order. A key that begins with NUL, as [`ORDER`] does, gets
+//! one more NUL in front, so that no key of the input (keyword, name of a property, part of a literal) can be mistaken
+//! for the order.
 
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Under which an object keeps the order of its keys.
+/// The key under which an object stores the order of its keys.
 const ORDER: &str = "\u{0}order";
 
 /// A JSON value whose objects remember the order of their keys.
@@ -77,12 +78,13 @@ impl<'de> Visitor<'de> for OrderedVisitor {
     }
 }
 
-/// Returns the name that a key stands for; none for the order itself.
+/// Returns the name that a stored key represents; `None` for [`ORDER`].
 pub(super) fn name_of(key: &str) -> Option<&str> {
     if key == ORDER { None } else { Some(key.strip_prefix('\0').unwrap_or(key)) }
 }
 
-/// Returns the fields of an object by their names, in the order of the text where it is known, else of their names.
+/// Returns the fields of an object by name, in the order of the text if it is known, otherwise in the order of the
+/// names.
 pub(super) fn in_order(fields: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
     let order = fields.get(ORDER).and_then(Value::as_array).map(Vec::as_slice);
     let known = order.unwrap_or_default().iter().filter_map(Value::as_str);
@@ -91,7 +93,7 @@ pub(super) fn in_order(fields: &Map<String, Value>) -> impl Iterator<Item = (&st
     keys.filter_map(|key| Some((name_of(key)?, fields.get(key)?)))
 }
 
-/// Returns the fields of an object by their names, in the order of the names.
+/// Returns the fields of an object by name, in the order of the names.
 pub(super) fn sorted(fields: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
     fields.iter().filter_map(|(key, value)| Some((name_of(key)?, value)))
 }

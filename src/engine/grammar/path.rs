@@ -1,4 +1,4 @@
-//! Where in a schema something stands, and how it is shown in an error.
+//! The place of a part in a schema, and its display in errors.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use super::error::SchemaError;
 /// Characters of a name or value that an error shows.
 const SHOWN_MAX: usize = 64;
 
-/// A place in a schema: the way to it from what was referred to last.
+/// A place in a schema: the path from the last reference target.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
-    /// What a `$ref` names, or `#`.
+    /// The target of a `$ref`, or `#`.
     Start(&'a str),
-    /// What stands under a keyword.
+    /// The value of a keyword.
     Keyword(&'a Path<'a>, &'a str),
-    /// What stands under a keyword and a name.
+    /// The value of a name under a keyword.
     Named(&'a Path<'a>, &'a str, &'a str),
     /// An entry of a list under a keyword.
     Entry(&'a Path<'a>, &'a str, usize),
 }
 
 impl fmt::Display for Path<'_> {
-    // As deep as schemas may be nested.
+    // The recursion is as deep as the schema's nesting, which is bounded.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Start(pointer) => write!(formatter, "{}", shown(pointer)),
@@ -33,13 +33,13 @@ impl fmt::Display for Path<'_> {
 }
 
 impl Path<'_> {
-    /// Returns the error for what stands here.
+    /// Returns the error for the part at this path.
     pub(super) fn fault<T>(&self, detail: impl Into<String>) -> Result<T, SchemaError> {
         Err(SchemaError { path: self.to_string(), detail: detail.into() })
     }
 }
 
-/// Returns a text that may be long as an error shows it.
+/// Returns a text as an error shows it: cut if it is long.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),

@@ -1,35 +1,35 @@
-//! A compiled schema: its nodes, what each may be, and the least bytes that each takes.
+//! A compiled schema: its nodes, the alternatives of each node, and the least bytes of each node.
 //!
-//! Choices are flattened here, once: every node knows the nodes without choice that it may be. A choice that leads back to
-//! itself is refused, and so is what has no instance. Everything is a loop over flat lists: no schema decides how deep a
-//! call goes.
+//! Choices are flattened once, here: every node lists the choice-free nodes that it may be. A choice that leads back to
+//! itself is rejected, and so is a root without instances. Every algorithm is a loop over flat lists, so no schema
+//! decides the depth of the call stack.
 
 use std::collections::{HashMap, HashSet};
 
 use super::error::SchemaError;
 use super::path::shown;
 
-/// Stands for a length that cannot be reached.
+/// Represents a length that cannot be reached.
 pub(super) const NEVER: u32 = u32::MAX / 4;
-/// Alternatives of all choices together, once they are flattened.
+/// Maximum alternatives of all choices together, after flattening.
 const ALTERNATIVES_MAX: usize = 1 << 14;
-/// Steps that flattening may take.
+/// Maximum steps of flattening.
 const FLATTENING_MAX: usize = 1 << 20;
 /// Least bytes of a free key with its colon.
 const FREE_KEY_MIN: u64 = 4;
 /// Names that the error for a ring shows.
 const RING_NAMES_MAX: usize = 6;
 
-/// What a value may be.
+/// The content of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
-    /// One of these numbers, strings or words; ascending, none twice.
+    /// One of these numbers, strings or words; ascending, without duplicates.
     Literals(Vec<Box<[u8]>>),
     /// One of these nodes.
     Choice(Vec<u32>),
     Object(Object),
     Array(Array),
-    /// A string of so many characters.
+    /// A string with `min` to `max` characters.
     Text {
         min: u32,
         max: u32,
@@ -39,12 +39,12 @@ pub(super) enum Node {
     },
 }
 
-/// An object; free keys have values of `additional`.
+/// An object; the values of free keys are `additional`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Object {
     pub properties: Vec<Property>,
     pub additional: Option<u32>,
-    /// Whether no space may stand in it.
+    /// Whether spaces are forbidden in the object.
     pub is_compact: bool,
 }
 
@@ -64,47 +64,47 @@ pub(super) struct Array {
     pub items: Option<u32>,
     pub min: u32,
     pub max: u32,
-    /// Whether no space may stand in it.
+    /// Whether spaces are forbidden in the array.
     pub is_compact: bool,
 }
 
 impl Object {
-    /// Returns the node of a property's value; the number behind the last property stands for a free key.
+    /// Returns the node of a property's value; the index after the last property means a free key.
     pub(super) fn value(&self, property: u32) -> Option<u32> {
         self.properties.get(property as usize).map(|property| property.node).or(self.additional)
     }
 
-    /// Returns the property that may come next after one.
+    /// Returns the first property that may follow `property`.
     pub(super) fn next(&self, property: u32) -> u32 {
         (property + 1).min(self.properties.len() as u32)
     }
 }
 
 impl Array {
-    /// Returns the node of a value by its index.
+    /// Returns the node of the value with this index.
     pub(super) fn value(&self, index: u32) -> Option<u32> {
         if index < self.max { self.prefix.get(index as usize).copied().or(self.items) } else { None }
     }
 
-    /// Returns the count after one more value. Beyond what any bound looks at, counts are not told apart.
+    /// Returns the count after one more value. Counts beyond every bound are equal.
     pub(super) fn next(&self, count: u32) -> u32 {
         let told_apart = (self.prefix.len() as u32).max(self.min).max(1);
         if self.max == u32::MAX { (count + 1).min(told_apart) } else { count + 1 }
     }
 }
 
-/// Sums that spare going through an object's properties or an array's items.
+/// Sums that avoid iterating over an object's properties or an array's items.
 #[derive(Debug)]
 enum Sums {
     None,
-    /// By the next property: the bytes of what must still come with the commas before them; what has to come behind a
-    /// comma; and the last property that may come next.
+    /// Indexed by the next property: the bytes of the required properties from there on, with the commas before them;
+    /// the bytes of the required part after a comma; and the last property that may come next.
     Object {
         required: Vec<u64>,
         behind_comma: Vec<u32>,
         last: Vec<u32>,
     },
-    /// By the number of values within the prefix: their bytes.
+    /// Indexed by the number of values within the prefix: the bytes of these values.
     Array {
         prefix: Vec<u64>,
         item: u64,
@@ -118,11 +118,11 @@ pub(super) struct Rules {
     root: u32,
     /// Least bytes of an instance, by node.
     minimums: Vec<u32>,
-    /// The nodes without choice that a node may be, ascending: a part of `pool`, by node.
+    /// For each node, the range of `pool` with the choice-free nodes that it may be, ascending.
     alternatives: Vec<(u32, u32)>,
     pool: Vec<u32>,
     sums: Vec<Sums>,
-    /// The most bytes that beginning one property or item, and its value, can add to what a text needs.
+    /// The most bytes that the beginning of one property or item, with its value, can add to the needs of a text.
     widest: u32,
 }
 
@@ -133,7 +133,7 @@ impl PartialEq for Rules {
 }
 
 impl Rules {
-    /// Checks and prepares nodes; `names` are those of what `$ref`s lead to.
+    /// Checks and prepares nodes; `names` are the names of the `$ref` targets.
     ///
     /// # Errors
     /// [`SchemaError`] for a ring of choices, too many alternatives, or a root without instances.
@@ -177,7 +177,7 @@ impl Rules {
         }
     }
 
-    /// Returns some of a node's literals.
+    /// Returns the literals `low..high` of a node.
     pub(super) fn literals(&self, node: u32, low: u32, high: u32) -> &[Box<[u8]>] {
         match self.node(node) {
             Some(Node::Literals(texts)) => texts.get(low as usize..high as usize).unwrap_or_default(),
@@ -185,23 +185,24 @@ impl Rules {
         }
     }
 
-    /// Returns the least bytes of an instance.
+    /// Returns the least bytes of an instance of a node.
     pub(super) fn minimum(&self, node: u32) -> u32 {
         self.minimums.get(node as usize).copied().unwrap_or(NEVER)
     }
 
-    /// Returns what nodes have in common that have the same list of alternatives.
+    /// Returns a key that is equal for nodes with the same list of alternatives.
     pub(super) fn part(&self, node: u32) -> (u32, u32) {
         self.alternatives.get(node as usize).copied().unwrap_or_default()
     }
 
-    /// Returns the nodes without choice that a node may be and that have instances, ascending.
+    /// Returns the choice-free nodes that a node may be and that have instances, ascending.
     pub(super) fn alternatives(&self, node: u32) -> &[u32] {
         let (start, end) = self.part(node);
         self.pool.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    /// Returns the least bytes from behind a value, with properties from `next` on still to come.
+    /// Returns the least bytes from the end of a value to the end of the object, with properties from `next` on still
+    /// to come.
     pub(super) fn object_rest(&self, node: u32, next: u32) -> u64 {
         match self.sums.get(node as usize) {
             Some(Sums::Object { required, .. }) => required.get(next as usize).map_or(1, |bytes| bytes + 1),
@@ -209,13 +210,13 @@ impl Rules {
         }
     }
 
-    /// Returns the least bytes from behind the brace: the first property has no comma.
+    /// Returns the least bytes from the opening brace to the end of the object; the first property has no comma.
     pub(super) fn object_open(&self, node: u32) -> u64 {
         let rest = self.object_rest(node, 0);
         if rest > 1 { rest - 1 } else { rest }
     }
 
-    /// Returns the least bytes from behind a comma, where a property must come.
+    /// Returns the least bytes from a comma, after which a property is required, to the end of the object.
     pub(super) fn behind_comma(&self, node: u32, next: u32) -> u32 {
         match self.sums.get(node as usize) {
             Some(Sums::Object { behind_comma, .. }) => behind_comma.get(next as usize).copied().unwrap_or(NEVER),
@@ -223,8 +224,8 @@ impl Rules {
         }
     }
 
-    /// Returns the properties that no required one stands before, ascending; the last number stands for a free key. Not each
-    /// may come (see [`Rules::may_come`]).
+    /// Returns the properties from `next` up to the first required one, which is included, ascending; the index after
+    /// the last property means a free key. Some of them may not come (see [`Rules::may_come`]).
     pub(super) fn candidates(&self, node: u32, next: u32) -> impl Iterator<Item = u32> {
         let last = match self.sums.get(node as usize) {
             Some(Sums::Object { last, .. }) => last.get(next as usize).copied(),
@@ -233,25 +234,25 @@ impl Rules {
         last.into_iter().flat_map(move |last| next..=last)
     }
 
-    /// Returns whether an object with a property has an end.
+    /// Returns whether an object with this property can end.
     pub(super) fn may_come(&self, node: u32, property: u32) -> bool {
         self.property_rest(node, property) < u64::from(NEVER)
     }
 
-    /// Returns the least bytes from a property's key to the end of its object.
+    /// Returns the least bytes from the beginning of a property's key to the end of its object.
     pub(super) fn property_rest(&self, node: u32, property: u32) -> u64 {
         let key = self.object(node).and_then(|object| object.properties.get(property as usize));
         key.map_or(FREE_KEY_MIN, |property| property.key.len() as u64 + 1) + self.value_rest(node, property)
     }
 
-    /// Returns the least bytes from before a property's value to the end of its object.
+    /// Returns the least bytes from the beginning of a property's value to the end of its object.
     pub(super) fn value_rest(&self, node: u32, property: u32) -> u64 {
         let Some(object) = self.object(node) else { return u64::from(NEVER) };
         let value = object.value(property).map_or(NEVER, |value| self.minimum(value));
         u64::from(value) + self.object_rest(node, object.next(property))
     }
 
-    /// Returns the least bytes from behind a number of values to the end of an array.
+    /// Returns the least bytes from the end of the first `count` values to the end of an array.
     pub(super) fn array_rest(&self, node: u32, count: u32) -> u64 {
         let (Some(array), Some(Sums::Array { prefix, item })) = (self.array(node), self.sums.get(node as usize)) else {
             return 1;
@@ -260,12 +261,12 @@ impl Rules {
             let within = (count as usize).min(prefix.len() - 1);
             prefix.get(within).copied().unwrap_or(0) + (count as usize - within) as u64 * (item + 1)
         };
-        // The first value has no comma, and so costs one byte less than its sum says; so does an array without values.
+        // The first value has no comma, so the rest of an array without values yet costs one byte less than the sum.
         let first = u64::from(count == 0 && array.min > 0);
         if count >= array.min { 1 } else { upto(array.min) - upto(count) + 1 - first }
     }
 
-    /// Returns the least bytes from before a value to the end of its array; none if no value may come.
+    /// Returns the least bytes from the beginning of a value to the end of its array; `None` if no value may come.
     pub(super) fn item_rest(&self, node: u32, count: u32) -> Option<u64> {
         let array = self.array(node)?;
         let value = self.minimum(array.value(count)?);
@@ -273,7 +274,8 @@ impl Rules {
         (value < NEVER && rest < u64::from(NEVER)).then_some(rest)
     }
 
-    /// Returns the most that can be added where something begins. What is required adds nothing: it was counted before.
+    /// Returns the most bytes that the beginning of a part can add. Required parts add nothing, because they were
+    /// counted before.
     fn widest_of_all(&self) -> u32 {
         let least = |node: u32| Some(u64::from(self.minimum(node))).filter(|&bytes| bytes < u64::from(NEVER));
         let (mut part, mut value) = (0, 0);
@@ -305,12 +307,12 @@ impl Rules {
     }
 }
 
-/// Returns a number of bytes, or [`NEVER`].
+/// Returns `bytes`, limited to [`NEVER`].
 pub(super) fn clamped(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(NEVER).min(NEVER)
 }
 
-/// Returns the choices so that each stands behind those that it leads to.
+/// Returns the choices in an order in which each one comes after the choices that it leads to.
 fn choices_in_order(nodes: &[Node], names: &HashMap<u32, String>) -> Result<Vec<u32>, SchemaError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -325,7 +327,7 @@ fn choices_in_order(nodes: &[Node], names: &HashMap<u32, String>) -> Result<Vec<
     let mut seen = vec![Seen::No; nodes.len()];
     let mut order = Vec::new();
     for start in 0..nodes.len() as u32 {
-        // The way from `start`: each choice with how many of its links were followed.
+        // The path from `start`: each choice with the number of its links that were followed.
         let mut way: Vec<(u32, usize)> = Vec::new();
         if seen[start as usize] == Seen::No && links(start).is_some() {
             seen[start as usize] = Seen::Open;
@@ -367,7 +369,7 @@ fn ring(way: &[(u32, usize)], first: u32, names: &HashMap<u32, String>) -> Schem
 
 type Flattened = (Vec<(u32, u32)>, Vec<u32>);
 
-/// Returns for every node the nodes without choice that it may be, as parts of a pool.
+/// Returns for every node the choice-free nodes that it may be, as ranges of a pool.
 fn flattened(nodes: &[Node], order: &[u32], minimums: &[u32]) -> Result<Flattened, SchemaError> {
     let mut pool: Vec<u32> = Vec::new();
     let mut parts = vec![(0, 0); nodes.len()];
@@ -385,7 +387,7 @@ fn flattened(nodes: &[Node], order: &[u32], minimums: &[u32]) -> Result<Flattene
         let mut found: Vec<(u32, u32)> = links.iter().filter_map(|&link| parts.get(link as usize).copied()).collect();
         found.sort_unstable();
         found.dedup();
-        // What has one link only is the same as that.
+        // A choice with a single result shares that result's range.
         let part = if let [only] = found.as_slice() {
             *only
         } else {
@@ -416,7 +418,8 @@ fn minimums(nodes: &[Node]) -> Vec<u32> {
     let mut found = vec![NEVER; nodes.len()];
     loop {
         let mut has_changed = false;
-        // Most links lead to later nodes, some to earlier ones: going both ways, few rounds are enough.
+        // Most links lead to later nodes, some lead to earlier ones; with passes in both directions, few rounds are
+        // enough.
         for index in (0..nodes.len()).rev().chain(0..nodes.len()) {
             let of = |node: u32| u64::from(found.get(node as usize).copied().unwrap_or(NEVER));
             let minimum = nodes.get(index).map_or(NEVER, |node| clamped(node_minimum(node, &of)));
@@ -442,7 +445,7 @@ fn node_minimum(node: &Node, of: &dyn Fn(u32) -> u64) -> u64 {
             let required = object.properties.iter().filter(|property| property.is_required);
             let cost = |property: &Property| property.key.len() as u64 + 2 + of(property.node);
             let sum: u64 = required.map(cost).sum();
-            // The last comma counted is none.
+            // The sum contains one comma too many.
             2 + sum.saturating_sub(1)
         }
         Node::Array(Array { prefix, items, min, .. }) => {

@@ -1,13 +1,13 @@
-//! JSON schemas to nodes.
+//! Compiles JSON schemas to nodes.
 //!
 //! Supported: `type` (one or a list), `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
-//! `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `anyOf`, `oneOf` (as `anyOf`), `allOf` of one schema, `$ref` to
-//! `#/$defs/...` or `#/definitions/...` or `#`, `minimum` and `maximum` of whole numbers whose range is small, and the
-//! empty schema. Annotations (`title`, `description`, `default`, `examples`, `format`, ...) are passed over. Where an
-//! object names properties, others come only if `additionalProperties` asks for them.
+//! `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `anyOf`, `oneOf` (as `anyOf`), `allOf` of one
+//! schema, `$ref` to `#/$defs/...` or `#/definitions/...` or `#`, `minimum` and `maximum` of whole numbers whose range
+//! is small, and the empty schema. Annotations (`title`, `description`, `default`, `examples`, `format`, ...) are
+//! ignored. If an object names properties, other properties are allowed only if `additionalProperties` allows them.
 //!
-//! What a `$ref` leads to is compiled once and from a list, so that chains and rings of references cost neither stack nor
-//! copies. Only schemas that stand within each other in the text nest calls, and [`DEPTH_MAX`] bounds them.
+//! The target of a `$ref` is compiled once and from a list, so chains and rings of references cost neither stack nor
+//! copies. Only schemas nested in the text nest calls, and [`DEPTH_MAX`] bounds that nesting.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -18,22 +18,22 @@ use super::ordered::{in_order, name_of, sorted};
 use super::path::{Path, shown};
 use super::rules::{Array, Node, Object, Property, Rules};
 
-/// Nodes of one schema.
+/// Maximum nodes of one schema.
 const NODES_MAX: usize = 4096;
-/// Properties, alternatives and entries of one schema together.
+/// Maximum properties, alternatives and entries of one schema together.
 const LINKS_MAX: usize = 1 << 14;
-/// Values of all `enum`s of one schema together.
+/// Maximum values of all `enum`s of one schema together.
 const LITERALS_MAX: usize = 1 << 16;
-/// Bytes of all keys and literals of one schema together.
+/// Maximum bytes of all keys and literals of one schema together.
 const LITERAL_BYTES_MAX: usize = 1 << 20;
-/// Schemas within schemas, and values within values of `enum` and `const`.
+/// Maximum nesting of schemas within schemas, and of values within values of `enum` and `const`.
 const DEPTH_MAX: usize = 64;
-/// Whole numbers that a range is written out for.
+/// Maximum whole numbers of a range; each is written out as a literal.
 const RANGE_MAX: i64 = 1024;
-/// Most characters or items that a schema may ask for.
+/// Maximum characters or items that a schema may require.
 const LENGTH_MAX: u64 = 1 << 20;
 
-/// Keywords that say nothing about what is valid here.
+/// Keywords that do not affect which texts are valid here.
 const ANNOTATIONS: &[&str] = &[
     "$schema",
     "$id",
@@ -75,9 +75,9 @@ pub(super) fn compile(schema: &Value) -> Result<Rules, SchemaError> {
 struct Compiler<'a> {
     root: &'a Value,
     nodes: Vec<Node>,
-    /// Nodes of what is referred to, compiled or not.
+    /// Nodes of the `$ref` targets, compiled or not.
     references: HashMap<String, u32>,
-    /// What is referred to and not compiled yet.
+    /// `$ref` targets that are not compiled yet.
     pending: VecDeque<(String, &'a Value, u32)>,
     any: Option<u32>,
     ranges: HashMap<(i64, i64), u32>,
@@ -101,7 +101,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Counts properties, alternatives or entries, before anything is done for them.
+    /// Counts properties, alternatives or entries before they are processed.
     fn count_links(&mut self, count: usize, path: &Path<'_>) -> Result<(), SchemaError> {
         self.links = self.links.saturating_add(count);
         if self.links > LINKS_MAX {
@@ -118,7 +118,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Returns the node of `#` or `#/...`, which may still be in the making.
+    /// Returns the node of `#` or `#/...`, which may not be compiled yet.
     fn reference(&mut self, pointer: &str, path: &Path<'_>) -> Result<u32, SchemaError> {
         if let Some(&node) = self.references.get(pointer) {
             return Ok(node);
@@ -136,7 +136,7 @@ impl<'a> Compiler<'a> {
         Ok(node)
     }
 
-    /// Any JSON value.
+    /// Returns a node for any JSON value.
     fn any(&mut self, path: &Path<'_>) -> Result<u32, SchemaError> {
         if let Some(any) = self.any {
             return Ok(any);
@@ -164,15 +164,15 @@ impl<'a> Compiler<'a> {
 
     fn schema(&mut self, schema: &'a Value, path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
         if depth > DEPTH_MAX {
-            return path.fault(format!("it is nested deeper than {DEPTH_MAX}"));
+            return path.fault(format!("it is nested deeper than {DEPTH_MAX} levels"));
         }
         let fields = match schema {
             Value::Bool(true) => return self.any(path),
             Value::Object(fields) => Fields { fields, kind: None },
-            other => return path.fault(format!("{} is no schema", shown(&other.to_string()))),
+            other => return path.fault(format!("{} is not a schema", shown(&other.to_string()))),
         };
         if let Some(pointer) = fields.get("$ref") {
-            let Some(pointer) = pointer.as_str() else { return path.fault("$ref is no text") };
+            let Some(pointer) = pointer.as_str() else { return path.fault("$ref is not a text") };
             fields.only(&["$ref"], path)?;
             return self.reference(pointer, path);
         }
@@ -180,7 +180,7 @@ impl<'a> Compiler<'a> {
             let Some(list) = fields.get(name) else { continue };
             fields.only(&[name, "type"], path)?;
             let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
-                return path.fault(format!("{name} is no list of schemas"));
+                return path.fault(format!("{name} is not a list of schemas"));
             };
             if !is_many && list.len() > 1 {
                 return path.fault("allOf of several schemas is not supported");
@@ -199,7 +199,7 @@ impl<'a> Compiler<'a> {
                     self.literals(list, &Path::Keyword(path, "enum"), 0)
                 }
                 (None, Some(value)) => self.literals(std::slice::from_ref(value), &Path::Keyword(path, "const"), 0),
-                _ => path.fault("enum is no list of values"),
+                _ => path.fault("enum is not a list of values"),
             };
         }
         match fields.get("type") {
@@ -208,7 +208,7 @@ impl<'a> Compiler<'a> {
                 let mut seen = HashSet::new();
                 let mut nodes = Vec::new();
                 for kind in kinds {
-                    let Some(kind) = kind.as_str() else { return path.fault("type is no text") };
+                    let Some(kind) = kind.as_str() else { return path.fault("type is not a text") };
                     if seen.insert(kind) {
                         nodes.push(self.of_type(kind, Fields { kind: Some(kind), ..fields }, path, depth)?);
                     }
@@ -276,7 +276,7 @@ impl<'a> Compiler<'a> {
         };
         let mut names: Vec<(&str, Option<&Value>)> =
             described.into_iter().flat_map(in_order).map(|(name, schema)| (name, Some(schema))).collect();
-        // What is required but not described may be anything.
+        // A required property without a description may have any value.
         let seen: HashSet<&str> = names.iter().map(|(name, _)| *name).collect();
         let list = fields.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let mut undescribed = HashSet::new();
@@ -326,10 +326,10 @@ impl<'a> Compiler<'a> {
         self.push(Node::Array(Array { prefix, items, min, max, is_compact: false }), path)
     }
 
-    /// Returns the node of one of some values, each written as compactly as JSON can be.
+    /// Returns the node for one of some values, each written as compact JSON.
     fn literals(&mut self, values: &[Value], path: &Path<'_>, depth: usize) -> Result<u32, SchemaError> {
         if depth > DEPTH_MAX {
-            return path.fault(format!("a value of it is nested deeper than {DEPTH_MAX}"));
+            return path.fault(format!("a value of it is nested deeper than {DEPTH_MAX} levels"));
         }
         self.literals += values.len();
         if self.literals > LITERALS_MAX {
@@ -398,7 +398,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The keywords of a schema: all, or those that concern one of the types that it allows.
+/// The keywords of a schema: all, or the keywords for one of the types that the schema allows.
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     fields: &'a Map<String, Value>,
@@ -410,7 +410,7 @@ impl<'a> Fields<'a> {
         self.fields.get(name).filter(|_| self.kind.is_none_or(|kind| belongs(name, kind)))
     }
 
-    /// Refuses keywords that are neither in the list nor annotations.
+    /// Rejects keywords that are neither in the list nor annotations.
     fn only(&self, known: &[&str], path: &Path<'_>) -> Result<(), SchemaError> {
         let mut names = self.fields.keys().filter_map(|key| name_of(key));
         let is_known = |name: &str| known.contains(&name) || ANNOTATIONS.contains(&name);
@@ -436,7 +436,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a keyword concerns a type, in a schema that allows several.
+/// Returns whether a keyword applies to a type, in a schema that allows several types.
 fn belongs(name: &str, kind: &str) -> bool {
     match name {
         "properties" | "required" | "additionalProperties" => kind == "object",

@@ -1,4 +1,4 @@
-//! The matcher against serde_json as an independent reader, and the promise that every text comes to its end.
+//! Compares the matcher with serde_json as an independent reader, and checks that every text ends within its limit.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn matcher(schema: &Value) -> Matcher {
     Matcher::new(Arc::new(Grammar::compile(schema).unwrap()))
 }
 
-/// Whether a text is an instance as the grammar sees it.
+/// Returns whether the grammar accepts a text as an instance.
 fn accepts(schema: &Value, text: &str) -> bool {
     let mut matcher = matcher(schema);
     matcher.advance(text.as_bytes()) && matcher.is_complete()
@@ -107,11 +107,11 @@ fn what_cannot_be_followed_is_refused_by_name() {
     assert!(refuse(json!({"type": "float"})).contains("unknown"));
     assert!(refuse(json!({"type": "array", "minItems": 2, "items": false})).contains("no array"));
     assert!(refuse(json!({"type": "string", "minLength": 3, "maxLength": 2})).contains("above"));
-    assert!(refuse(json!([])).contains("no schema"));
+    assert!(refuse(json!([])).contains("not a schema"));
     assert!(refuse(json!({"type": "integer", "minimum": 0, "maximum": 1024})).contains("1024"));
 }
 
-/// Writes a text token by token, choosing by `choices` among what is allowed.
+/// Writes a text token by token; `choices` picks among the allowed tokens.
 fn written(schema: &Value, choices: &[usize], tokens_max: u32) -> String {
     let vocabulary = tiny_vocabulary();
     let trie = vocabulary.trie();

@@ -1,56 +1,56 @@
-//! Strings and numbers byte by byte.
+//! Strings and numbers, byte by byte.
 
-/// Digits that each part of a number may have.
+/// Maximum digits of each part of a number.
 const DIGITS_MAX: u8 = 15;
-/// A number of characters that is out of reach: it stays what it is.
+/// A number of characters that is out of reach; it is never decremented.
 pub(super) const FAR: u32 = u32::MAX;
 
-/// The rest of a string, behind its opening quote.
+/// The rest of a string, after its opening quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Text {
-    /// Characters that must still come.
+    /// Minimum of further characters.
     pub min: u32,
-    /// Characters that may still come.
+    /// Maximum of further characters.
     pub max: u32,
     pub within: Within,
 }
 
-/// Where in a character of a string.
+/// The position within a character of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Within {
     /// Between characters.
     Nothing,
-    /// Behind a backslash.
+    /// After a backslash.
     Escape,
-    /// In `\uXXXX`, with so many digits left; the first was a `d`, which may begin a surrogate.
+    /// In `\uXXXX`, with `left` digits left; `is_after_d` if the first digit was a `d`, which may begin a surrogate.
     Hex { left: u8, is_after_d: bool },
-    /// In a character of several bytes: so many are left, and the next is in this range.
+    /// In a character of several bytes: `left` bytes are left, and the next one is in `low..=high`.
     Utf8 { left: u8, low: u8, high: u8 },
 }
 
-/// What a byte does to a string.
+/// The effect of a byte on a string.
 pub(super) enum TextStep {
-    /// It goes on.
+    /// The string continues.
     More(Text),
-    /// The closing quote.
+    /// The byte is the closing quote.
     End,
-    /// No string goes on so.
+    /// No string continues with this byte.
     Never,
 }
 
 impl Text {
-    /// Returns a string of so many characters, behind its opening quote.
+    /// Returns a string of `min` to `max` characters, after its opening quote.
     pub(super) fn new(min: u32, max: u32) -> Self {
         Self { min, max, within: Within::Nothing }
     }
 
-    /// Returns the string with lengths out of a token's reach told apart no more.
+    /// Returns the string with all lengths beyond a token's reach made equal.
     pub(super) fn within_reach(self, reach: u32) -> Self {
         let cut = |length: u32| if length > reach { FAR } else { length };
         Self { min: cut(self.min), max: cut(self.max), ..self }
     }
 
-    /// Returns the least bytes to its end, the quote included.
+    /// Returns the least bytes to the string's end, the quote included.
     pub(super) fn rest(self) -> u64 {
         let rest = match self.within {
             Within::Nothing => 0,
@@ -86,7 +86,7 @@ impl Text {
                 b'u' => at(Within::Hex { left: 4, is_after_d: false }),
                 _ => None,
             },
-            // Surrogates come in pairs or not at all; nothing needs them.
+            // Surrogates are valid only in pairs; no text needs them, so they are not allowed.
             Within::Hex { left: 3, is_after_d: true } if !byte.is_ascii_digit() || byte > b'7' => None,
             Within::Hex { left: 1, .. } if byte.is_ascii_hexdigit() => at(Within::Nothing),
             Within::Hex { left, .. } if byte.is_ascii_hexdigit() => {
@@ -107,12 +107,12 @@ impl Text {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Number {
     part: Part,
-    /// Digits of the part so far.
+    /// Digits of the current part so far.
     digits: u8,
     is_integer: bool,
 }
 
-/// Where in a number.
+/// The position within a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Part {
     Minus,
@@ -137,7 +137,7 @@ impl Number {
         Some(Self { part, digits: 1, is_integer })
     }
 
-    /// Returns whether it is a number as it is.
+    /// Returns whether the number is complete as it is.
     pub(super) fn may_end(self) -> bool {
         matches!(self.part, Part::Zero | Part::Whole | Part::Fraction | Part::Exponent)
     }
@@ -155,7 +155,7 @@ impl Number {
             (Part::Zero | Part::Whole | Part::Fraction, b'e' | b'E') if !self.is_integer => (Part::E, 0),
             (Part::E, b'+' | b'-') => (Part::Sign, 0),
             (Part::E | Part::Sign, _) if is_digit => (Part::Exponent, 1),
-            // Two digits: what is larger is no finite number for many readers.
+            // At most two digits: many readers have no finite number for a larger exponent.
             (Part::Exponent, _) if is_digit && self.digits < 2 => (Part::Exponent, self.digits + 1),
             _ => return None,
         };

@@ -20,13 +20,13 @@ impl TokenSet {
         }
     }
 
-    /// Returns whether a token is in it.
+    /// Returns whether the set contains a token.
     #[must_use]
     pub fn contains(&self, token: u32) -> bool {
         self.bits.get(token as usize / 64).is_some_and(|word| word >> (token % 64) & 1 == 1)
     }
 
-    /// Returns whether it has no token.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bits.iter().all(|&word| word == 0)

@@ -1,7 +1,7 @@
-//! Tries every token at once: a walk through the trie of all tokens with a machine that is built while it is used.
+//! Tests all tokens together: a walk through the trie of all tokens, with an automaton that is built during the walk.
 //!
-//! Equal levels are one state here, and what a byte does to a state is worked out once; most of the trie is then a look
-//! into a table. What is new costs as much as the level has items, and a bound on that work ends the walk.
+//! Equal levels are one state, and the effect of a byte on a state is computed once; most of the trie is then a table
+//! lookup. The cost of a new state is the number of its items, and a limit on this work ends the walk.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use super::rules::{NEVER, Rules};
 use super::token_set::TokenSet;
 use crate::tokenizer::TokenTrie;
 
-/// A token that stands for more bytes is never allowed.
+/// Tokens of more bytes are never allowed.
 pub(super) const TOKEN_BYTES_MAX: u32 = 256;
 
-/// Stands for the level below those that a token can reach.
+/// Represents the levels below those that a token can reach.
 const BOTTOM: u32 = 0;
 
-/// What a byte does to a state, as numbers of states, tails and sets of nodes.
+/// The effect of a byte on a state, as ids of states, tails and sets of nodes.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     Dead,
@@ -31,23 +31,24 @@ enum Outcome {
 /// A distinct level.
 struct State {
     items: Vec<Item>,
-    /// By byte: places in `outcomes`, and 0 for what was not asked for yet; empty as long as nothing was.
+    /// By byte: indices into `outcomes`, 0 for bytes that were not computed yet; empty until the first byte is
+    /// computed.
     moves: Vec<u32>,
 }
 
-/// A level that waits, on top of others.
+/// A waiting level, on top of others.
 struct Tail<'a> {
     waiting: u32,
     below: u32,
     costs: Cow<'a, [(u32, u32)]>,
 }
 
-/// What tokens must keep to.
+/// The limit that tokens must respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// They may begin whatever comes to an end.
+    /// Tokens may begin any part that can end.
     None,
-    /// Behind them, at most so many bytes are needed.
+    /// After the token, at most this many bytes are needed.
     Needed(u32),
 }
 
@@ -58,15 +59,15 @@ pub(super) struct Walk<'a> {
     outcomes: Vec<Outcome>,
     state_ids: HashMap<Vec<Item>, u32>,
     tails: Vec<Tail<'a>>,
-    /// By what waits and what is below.
+    /// Keyed by the waiting state and the tail below it.
     tail_ids: HashMap<(u32, u32), u32>,
     nodes: Vec<Vec<u32>>,
     node_ids: HashMap<Vec<u32>, u32>,
-    /// What becomes of a waiting state once its value was one of some nodes.
+    /// The successor of a waiting state after its value was one of a set of nodes; keyed by both.
     closed: HashMap<(u32, u32), u32>,
-    /// By state and tail.
+    /// Keyed by state and tail.
     needed: HashMap<(u32, u32), u32>,
-    /// Items that were looked at and made.
+    /// Items that were examined and created.
     work: usize,
     work_max: usize,
 }
@@ -91,10 +92,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Returns the tokens that go on with a text whose levels are `below` and, last, `top`, and the work of finding them.
+    /// Returns the tokens that continue a text whose levels are `below` and, on top, `top`, and the work of finding
+    /// them.
     ///
     /// # Errors
-    /// [`TooComplex`] if that is more work than it may take.
+    /// [`TooComplex`] if the work exceeds the limit.
     pub(super) fn tokens(
         mut self,
         trie: &TokenTrie,
@@ -131,7 +133,7 @@ impl<'a> Walk<'a> {
         if let Some(&state) = self.state_ids.get(&items) {
             return Ok(state);
         }
-        // A state's table counts, too.
+        // The state's table counts as work also.
         self.spend(items.len() + 64)?;
         let state = self.states.len() as u32;
         self.state_ids.insert(items.clone(), state);
@@ -144,7 +146,7 @@ impl<'a> Walk<'a> {
         if self.work > self.work_max { Err(TooComplex) } else { Ok(()) }
     }
 
-    /// Takes a byte; none if no text goes on so.
+    /// Follows a byte; `None` if no text continues with it.
     fn follow(&mut self, mut top: u32, mut tail: u32, byte: u8) -> Result<Option<(u32, u32)>, TooComplex> {
         loop {
             let (nodes, is_taken) = match self.outcome(top, byte)? {
@@ -201,7 +203,8 @@ impl<'a> Walk<'a> {
     }
 
     fn node_set(&mut self, nodes: Vec<u32>) -> Result<u32, TooComplex> {
-        // A number is closed by each byte that does not go on with it: what it was must be one set, and is closed once.
+        // Each byte that does not continue a number closes it: the set of its nodes must be one id, so that it is
+        // closed once.
         if let Some(&set) = self.node_ids.get(&nodes) {
             return Ok(set);
         }
@@ -261,7 +264,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Returns the levels that a token can come back to: each that ends takes a byte at least.
+/// Returns the levels that a token can reach: each level that ends takes at least one byte.
 pub(super) fn reachable(below: &[Level]) -> &[Level] {
     below.get(below.len().saturating_sub(TOKEN_BYTES_MAX as usize + 1)..).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! The decoder: its shape, what a step needs and gives, and the executors that run it.
+//! The decoder: its shape, the input and output of a step, and the executors that run it.
 //!
-//! Two executors of the same decoder stand behind one interface: `fused` (own kernels on the CPU, whose results do not
-//! depend on what else is in the step) and `tensor` (candle's tensors, on any device).
+//! Two executors of the same decoder share one interface: `fused` (this crate's own kernels on the CPU, whose results
+//! do not depend on the rest of the step) and `tensor` (candle's tensors, on any device).
 
 mod config;
 mod fused;
@@ -25,9 +25,9 @@ use self::tensor::TensorModel;
 use super::error::EngineError;
 use super::weights::Weights;
 
-/// A loaded model that runs steps. Owns the memory of keys and values.
+/// A loaded model that runs steps. It owns the memory of keys and values.
 pub enum Executor {
-    /// Own kernels on the CPU.
+    /// This crate's own kernels on the CPU.
     Fused(Box<FusedModel>),
     /// candle's tensors on any device.
     Tensor(Box<TensorModel>),
@@ -55,10 +55,11 @@ impl Executor {
         }
     }
 
-    /// Takes the rows of the output matrix for which there is no token, in order: none of them is picked from now on.
+    /// Excludes `nameless`, the rows of the output matrix without a token, in order: none of them is picked from now
+    /// on.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    /// [`EngineError::DeviceMemory`] if the device has no room for the list.
     pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
         match self {
             Self::Fused(model) => {
@@ -69,7 +70,7 @@ impl Executor {
         }
     }
 
-    /// Returns the name of the kernels' family: texts of one family are the same bit for bit.
+    /// Returns the name of the kernel family: texts of one family are the same bit for bit.
     #[must_use]
     pub fn numerics(&self) -> &'static str {
         match self {
@@ -87,7 +88,7 @@ impl Executor {
         }
     }
 
-    /// Returns whether draws may name the tokens that are allowed: not where tokens are picked on the device.
+    /// Returns whether draws may restrict the allowed tokens; they may not if the device picks the tokens.
     #[must_use]
     pub fn heeds_allowed_tokens(&self) -> bool {
         match self {
@@ -96,8 +97,8 @@ impl Executor {
         }
     }
 
-    /// Runs one step: keeps the keys and values of all rows, and picks one token for each row that wants one, in row
-    /// order; `draws` says how, one per wanting row. What one row's token could not be picked for touches no other row.
+    /// Runs one step: stores the keys and values of all rows, and picks one token for each row that wants one, in row
+    /// order; `draws` has one entry per such row. A fault in one row's pick does not affect other rows.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
@@ -109,9 +110,6 @@ impl Executor {
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
     #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self {

@@ -1,4 +1,4 @@
-//! Rows of the output matrix without a token: never picked, by whichever executor and rule.
+//! Rows of the output matrix without a token are never picked, by either executor and any rule.
 
 use super::*;
 use crate::sampler;
@@ -42,7 +42,7 @@ fn neither_executor_picks_a_row_without_a_token() {
     let vocabulary = Vocabulary::from_weights(&weights).unwrap();
     let mut nameless = vocabulary.rows_without_token(288);
     assert_eq!((nameless.first(), nameless.len()), (Some(&263), 25));
-    // And some in between.
+    // Some rows in between also have no token.
     nameless.extend(0..200);
     nameless.sort_unstable();
     let row = Row { token: 5, position: 0, table: 0, wants_logits: true };

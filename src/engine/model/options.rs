@@ -1,6 +1,6 @@
-//! Which executor runs a model, where, and with what memory.
+//! Settings of an executor: kernels, device and memory.
 
-/// Which device runs the model.
+/// Device that runs the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The CPU.
@@ -12,25 +12,25 @@ pub enum DeviceChoice {
     Metal,
 }
 
-/// Which executor runs the model.
+/// Executor that runs the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExecutorChoice {
     /// `fused` on the CPU, `tensor` elsewhere.
     #[default]
     Auto,
-    /// Own kernels; CPU only.
+    /// This crate's own kernels; CPU only.
     Fused,
     /// candle's tensors.
     Tensor,
 }
 
-/// Which kernels the fused executor uses.
+/// Kernels that the fused executor uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KernelChoice {
-    /// The fastest that the CPU has.
+    /// The fastest kernels that the CPU supports.
     #[default]
     Auto,
-    /// f32, in the vector unit's widest form up to AVX2 (NEON, SSE elsewhere).
+    /// f32, in the vector unit's widest form up to AVX2 (NEON or SSE on other CPUs).
     Avx2,
     /// f32 on AVX-512: the same bits as `Avx2`.
     Avx512,
@@ -38,13 +38,13 @@ pub enum KernelChoice {
     Amx,
 }
 
-/// How keys and values are stored.
+/// Number format of stored keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KvType {
-    /// 4 bytes a number.
+    /// 4 bytes per number.
     #[default]
     F32,
-    /// 2 bytes a number, rounded to nearest.
+    /// 2 bytes per number, rounded to nearest.
     Bf16,
 }
 
@@ -62,15 +62,15 @@ impl KvType {
 /// Settings of an executor.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExecutorOptions {
-    /// Which device.
+    /// Device that runs the model.
     pub device: DeviceChoice,
-    /// Which executor.
+    /// Executor that runs the model.
     pub executor: ExecutorChoice,
-    /// Which kernels, for the fused executor.
+    /// Kernels of the fused executor.
     pub kernels: KernelChoice,
-    /// CPU threads; 0 takes all cores.
+    /// CPU threads; 0 uses all cores.
     pub threads: usize,
-    /// How keys and values are stored.
+    /// Number format of stored keys and values.
     pub kv_type: KvType,
     /// Blocks of keys and values, of [`BLOCK_TOKENS`](super::BLOCK_TOKENS) positions each.
     pub kv_blocks: usize,

@@ -1,5 +1,5 @@
-//! Logits of both executors against candle-transformers' own models, in f32: every family on random weights, and the
-//! default model. `--nocapture` shows the differences.
+//! Compares the logits of both executors with candle-transformers' own models, in f32: every family on random weights,
+//! and the default model. `--nocapture` shows the differences.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -38,12 +38,13 @@ impl Oracle {
                 Self::Llama(llama::Llama::load(weights, &config).unwrap(), Box::new(cache))
             }
             Family::Mistral => {
-                // Its mask lets a position see `sliding_window` others beside itself; transformers counts itself in.
+                // The oracle's mask shows a position `sliding_window` others in addition to itself; transformers counts
+                // the position itself.
                 config["sliding_window"] = json!(config["sliding_window"].as_u64().unwrap() - 1);
                 Self::Mistral(mistral::Model::new(&serde_json::from_value(config).unwrap(), weights).unwrap())
             }
             Family::Qwen2 => {
-                // It knows no null, and reads the key whether or not the window is in use.
+                // The oracle rejects null, and reads the key whether or not the window is in use.
                 config["sliding_window"] = config["max_position_embeddings"].clone();
                 Self::Qwen2(qwen2::ModelForCausalLM::new(&serde_json::from_value(config).unwrap(), weights).unwrap())
             }
@@ -56,14 +57,14 @@ impl Oracle {
         }
     }
 
-    /// Runs the tokens after `past` earlier ones, which were run before; returns the logits after the last.
+    /// Runs the tokens after `past` earlier tokens, which were run before; returns the logits after the last token.
     fn logits(&mut self, tokens: &[u32], past: usize) -> Vec<f32> {
         let input = |tokens: &[u32]| Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let new = input(&tokens[past..]);
         let logits = match self {
             Self::Llama(model, cache) => model.forward(&new, past, cache),
             Self::Mistral(model) => {
-                // It masks what it kept of earlier calls by no window.
+                // The oracle applies no window to the keys of earlier calls.
                 model.clear_kv_cache();
                 model.forward(&input(tokens), 0)
             }
@@ -83,8 +84,8 @@ fn logits(executor: &mut Executor, tokens: &[u32], past: usize) -> Vec<f32> {
     executor.logits(&StepInput { rows, tables: vec![table] }).unwrap()
 }
 
-/// Checks logits after a prompt and after each of the tokens that follow; returns the largest absolute difference and
-/// the largest logit.
+/// Compares the logits after a prompt and after each of the following tokens; returns the largest absolute difference
+/// and the largest logit.
 fn compare(oracle: &mut Oracle, executor: &mut Executor, tokens: &[u32], prompt: usize) -> (f32, f32) {
     let (mut difference, mut largest) = (0.0_f32, 0.0_f32);
     let mut past = 0;
@@ -113,12 +114,12 @@ const EXECUTORS: [(ExecutorChoice, KernelChoice); 3] = [
     (ExecutorChoice::Fused, KernelChoice::Amx),
 ];
 
-/// f32 differs in the order of its sums; AMX rounds factors to 8 bits.
+/// f32 kernels differ in the order of their sums; AMX rounds factors to 8 bits.
 fn tolerance(kernels: KernelChoice) -> f32 {
     if kernels == KernelChoice::Amx { 5e-2 } else { 1e-5 }
 }
 
-/// Loads an executor, unless its kernels need another CPU.
+/// Loads an executor; `None` if this CPU does not support its kernels.
 fn load(weights: &Weights, executor: ExecutorChoice, kernels: KernelChoice) -> Option<Executor> {
     let options = ExecutorOptions { kernels, ..options(executor, DeviceChoice::Cpu, KvType::F32) };
     match Executor::load(weights, &options) {
@@ -149,7 +150,7 @@ fn logits_of_every_family_are_those_of_candle_transformers() {
     }
 }
 
-/// Returns the parameters of a GGUF file of the Llama family in transformers' names and order of rows, f32.
+/// Returns the parameters of a GGUF file of the Llama family, f32, with transformers' names and order of rows.
 fn dequantized(weights: &Weights, config: &ModelConfig) -> HashMap<String, Tensor> {
     let ModelConfig { hidden, ffn, heads, kv_heads, head_dim, vocabulary, .. } = *config;
     let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
@@ -161,7 +162,7 @@ fn dequantized(weights: &Weights, config: &ModelConfig) -> HashMap<String, Tenso
         };
         let mut tensor = Tensor::from_vec(numbers, (outputs, inputs), &Device::Cpu).unwrap();
         if matches!(part, Part::Layer(_, LayerPart::Query | LayerPart::Key)) {
-            // llama.cpp's converter made pairs (i, i + head_dim / 2) of a head neighbours.
+            // llama.cpp's converter turned the pairs (i, i + head_dim / 2) of a head into neighbours.
             let pairs = tensor.reshape((outputs / head_dim, head_dim / 2, 2, inputs)).unwrap();
             tensor = pairs.transpose(1, 2).unwrap().contiguous().unwrap().reshape((outputs, inputs)).unwrap();
         }

@@ -1,17 +1,17 @@
-//! From a token's name in a vocabulary to the bytes it stands for.
+//! From a token's name in a vocabulary to the bytes that the token represents.
 
 use std::collections::HashMap;
 
-/// How a vocabulary spells bytes in the names of its tokens.
+/// The spelling of bytes in the names of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
-    /// GPT-2's: a letter for each byte.
+    /// GPT-2's spelling: one letter per byte.
     ByteLevel,
-    /// SentencePiece's: text, with U+2581 for a space, and `<0x0A>` for single bytes.
+    /// SentencePiece's spelling: text, with U+2581 for a space, and `<0x0A>` for single bytes.
     SentencePiece,
 }
 
-/// The letter that SentencePiece writes for a space.
+/// The letter that SentencePiece uses for a space.
 pub const SPACE_LETTER: char = '\u{2581}';
 
 /// Translates names to bytes.
@@ -27,7 +27,7 @@ impl Speller {
         Self { spelling, alphabet: byte_alphabet() }
     }
 
-    /// Returns the bytes of an ordinary token. A name that is not spelt in the alphabet stands for itself.
+    /// Returns the bytes of an ordinary token. A name that is not spelled in the alphabet represents its own bytes.
     #[must_use]
     pub fn bytes(&self, name: &str) -> Box<[u8]> {
         match self.spelling {
@@ -40,7 +40,7 @@ impl Speller {
     }
 }
 
-/// Returns the byte that a name such as `<0x0A>` stands for.
+/// Returns the byte of a name such as `<0x0A>`.
 #[must_use]
 pub fn byte_of_name(name: &str) -> Option<u8> {
     let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
@@ -48,7 +48,7 @@ pub fn byte_of_name(name: &str) -> Option<u8> {
     if is_byte { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// Returns GPT-2's byte alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and up in order.
+/// Returns GPT-2's byte alphabet: printable Latin-1 bytes represent themselves, the others are U+0100 and up in order.
 fn byte_alphabet() -> HashMap<char, u8> {
     let mut alphabet = HashMap::with_capacity(256);
     let mut next = 0x100_u32;

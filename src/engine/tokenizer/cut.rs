@@ -1,4 +1,4 @@
-//! How text is cut into pieces before merging: a list of steps, of which those with a pattern run on `pattern`.
+//! Cuts text into pieces before merging, by a list of steps. Steps with a pattern run on `pattern`.
 
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::pattern::Invert;
@@ -6,39 +6,39 @@ use tokenizers::{PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDel
 
 use super::pattern::{GPT2, Pattern};
 
-/// Steps of one tokenizer; models have up to seven.
+/// Maximum steps of one tokenizer; models have up to seven.
 const STEPS_MAX: usize = 32;
 
-/// How text is cut.
+/// The steps that cut a text.
 #[derive(Debug, Clone)]
 pub struct Cut {
     steps: Vec<Step>,
 }
 
-/// One step, which cuts the pieces of the one before it.
+/// One step, which cuts the pieces of the previous step.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// By a pattern.
+    /// Cuts by a pattern.
     Pattern {
         /// The pattern.
         pattern: Pattern,
-        /// What becomes of its matches.
+        /// Treatment of the matches.
         behavior: SplitDelimiterBehavior,
-        /// What is matched: the pattern, or everything else.
+        /// Which parts count as matches: the pattern's matches, or the text between them.
         matched: Matched,
     },
-    /// Not at all: a space is put in front of each piece that begins with none.
+    /// Cuts nothing: inserts a space before each piece that does not begin with one.
     PrefixSpace,
-    /// By a rule of the library's that runs no pattern.
+    /// Cuts by a rule of the library that needs no pattern.
     Library(PreTokenizerWrapper),
 }
 
-/// What a pattern's step takes for its matches.
+/// The parts of a text that a pattern's step treats as matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matched {
     /// The pattern's matches.
     Pattern,
-    /// What lies between them.
+    /// The text between the pattern's matches.
     Rest,
 }
 
@@ -49,7 +49,7 @@ impl Step {
         Self::Pattern { pattern, behavior: SplitDelimiterBehavior::Isolated, matched: Matched::Pattern }
     }
 
-    /// Spells each byte as a letter.
+    /// Spells each byte as one letter.
     #[must_use]
     pub fn bytes() -> Self {
         Self::Library(ByteLevel::new(false, true, false).into())
@@ -75,19 +75,19 @@ impl Step {
 }
 
 impl Cut {
-    /// Takes steps in order.
+    /// Builds a cut that runs `steps` in order.
     #[must_use]
     pub fn new(steps: Vec<Step>) -> Self {
         Self { steps }
     }
 
-    /// Returns whether every byte of a text comes out of it, as a letter of its own.
+    /// Returns whether the cut keeps every byte of a text, each spelled as one letter.
     #[must_use]
     pub fn keeps_all_bytes(&self) -> bool {
         let keeps = |step: &Step| match step {
             Step::Pattern { behavior, .. } => *behavior != SplitDelimiterBehavior::Removed,
             Step::PrefixSpace => true,
-            // What others of the library's do to a text is not known here.
+            // The effect of the library's other steps on a text is not known here.
             Step::Library(step) => matches!(step, PreTokenizerWrapper::ByteLevel(_)),
         };
         self.steps.iter().all(keeps) && self.steps.iter().any(|step| matches!(step, Step::Library(_)))
@@ -96,10 +96,10 @@ impl Cut {
     /// Reads the `pre_tokenizer` of a `tokenizer.json`.
     ///
     /// # Errors
-    /// A text that says which part is not run here.
+    /// A message that names the unsupported part.
     pub fn from_json(json: &serde_json::Value) -> Result<Self, String> {
         let mut steps = Vec::new();
-        // Sequences may hold sequences; their parts stand in order all the same.
+        // Sequences may contain sequences; the parts are still read in order.
         let mut waiting = vec![json];
         while let Some(part) = waiting.pop() {
             if let Some(parts) = part.get("pretokenizers").and_then(serde_json::Value::as_array) {
@@ -116,7 +116,7 @@ impl Cut {
 }
 
 impl Step {
-    /// Reads one part; it may stand for two steps.
+    /// Reads one part, which may yield two steps.
     fn from_json(part: &serde_json::Value) -> Result<Vec<Self>, String> {
         let kind = part.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
         if kind == "Split" {
@@ -145,7 +145,7 @@ impl Step {
         let told = |error: serde_json::Error| format!("{kind}: {error}");
         let step: PreTokenizerWrapper = serde_json::from_value(part.clone()).map_err(told)?;
         match step {
-            // Its own pattern is GPT-2's, behind the space that it may put in front.
+            // The step's built-in pattern is GPT-2's; it runs after the step that may insert a space.
             PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex => {
                 let prefix = bytes.add_prefix_space.then_some(Self::PrefixSpace);
                 let bytes = bytes.use_regex(false).add_prefix_space(false);
@@ -163,7 +163,7 @@ impl Step {
                 Pattern::new(pattern).map_err(|why| format!("the pattern {pattern:?} cannot be run: {why}"))?
             }
             (None, Some(literal)) => {
-                Pattern::literal(literal).map_err(|why| format!("{literal:?} cannot be looked for: {why}"))?
+                Pattern::literal(literal).map_err(|why| format!("{literal:?} cannot be compiled: {why}"))?
             }
             (None, None) => return Err("Split has no pattern".to_owned()),
         };
@@ -172,7 +172,7 @@ impl Step {
         let matched = match part.get("invert").and_then(serde_json::Value::as_bool) {
             Some(true) => Matched::Rest,
             Some(false) => Matched::Pattern,
-            None => return Err("Split does not say whether it is inverted".to_owned()),
+            None => return Err("Split has no value for invert".to_owned()),
         };
         Ok(Self::Pattern { pattern, behavior, matched })
     }
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the pieces of a text, a space spelled as byte-level tokenizers spell it.
+    /// Returns the pieces of a text, with a space spelled as byte-level tokenizers spell it.
     fn pieces(json: &serde_json::Value, text: &str) -> Vec<String> {
         let mut cut = PreTokenizedString::from(text);
         Cut::from_json(json).unwrap().pre_tokenize(&mut cut).unwrap();

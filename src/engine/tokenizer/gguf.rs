@@ -15,7 +15,7 @@ use super::{END_OF_TURN_NAMES, Encoder, Vocabulary, sorted};
 use crate::error::EngineError;
 use crate::weights::GgufFile;
 
-/// Names, kinds and ids, before an encoder is built.
+/// Names, kinds and ids of the tokens, before an encoder is built.
 struct Tokens<'a> {
     file: &'a GgufFile,
     names: Vec<String>,
@@ -27,7 +27,7 @@ impl Vocabulary {
     /// Reads the vocabulary, merges or scores, special tokens and chat template of a GGUF file.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] for a tokenizer model or pre-tokenizer that is not known to be handled right;
+    /// [`EngineError::Unsupported`] for a tokenizer model or pre-tokenizer without verified support;
     /// [`EngineError::Malformed`] for missing or contradictory metadata.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, EngineError> {
         let model = file.string("tokenizer.ggml.model")?.unwrap_or("none");
@@ -52,7 +52,7 @@ impl Vocabulary {
         }
         end_tokens.extend(END_OF_TURN_NAMES.iter().filter_map(|name| tokens.ids.get(*name)));
         if end_tokens.is_empty() {
-            return Err(file.malformed("no end-of-sequence token is named".to_owned()));
+            return Err(file.malformed("the metadata names no end-of-sequence token".to_owned()));
         }
         Ok(Self {
             encoder,
@@ -84,7 +84,7 @@ impl<'a> Tokens<'a> {
             _ => {}
         }
         let mut ids = HashMap::with_capacity(names.len());
-        // Several tokens without a name may fill a vocabulary up.
+        // Several tokens without a name may pad a vocabulary.
         for (name, id) in names.iter().zip(0_u32..).filter(|(name, _)| !name.is_empty()) {
             if let Some(first) = ids.insert(name.clone(), id) {
                 return Err(file.malformed(format!("{key} has \"{name}\" at {first} and {id}")));
@@ -117,12 +117,12 @@ impl<'a> Tokens<'a> {
             Some((left.to_owned(), right.to_owned()))
         };
         let merges: Option<Vec<(String, String)>> = merges.iter().map(pair).collect();
-        let merges = merges.ok_or_else(|| file.malformed(format!("{key} has an entry that is no pair")))?;
+        let merges = merges.ok_or_else(|| file.malformed(format!("{key} has an entry that is not a pair")))?;
         let ids: Vocab = self.ids.iter().map(|(name, id)| (name.clone(), *id)).collect();
         let model = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(recipe.ignores_merges);
         let model = guarded(file.path(), || model.build())?;
         let mut special: Vec<&String> = self.matched_whole().collect();
-        // llama.cpp takes these for markup even where the file calls them ordinary.
+        // llama.cpp treats these tokens as markup even if the file declares them as ordinary.
         special.extend(self.names.iter().filter(|name| END_OF_TURN_NAMES.contains(&name.as_str())));
         let added = special.into_iter().map(|name| AddedToken::from(name.clone(), true)).collect();
         let cut = recipe.cut().map_err(|detail| file.unsupported(detail))?;
@@ -155,7 +155,7 @@ impl<'a> Tokens<'a> {
         self.names.iter().zip(&self.kinds).filter(|(_, kind)| kind.is_matched_whole()).map(|(name, _)| name)
     }
 
-    /// Returns the token that a key names: its id and its text.
+    /// Returns the id and the text of the token that a key names.
     fn named_by(&self, key: &str) -> Result<(Option<u32>, String), EngineError> {
         let Some(id) = self.file.unsigned(key)? else { return Ok((None, String::new())) };
         let name = usize::try_from(id).ok().and_then(|id| self.names.get(id));
@@ -163,8 +163,8 @@ impl<'a> Tokens<'a> {
         Ok((u32::try_from(id).ok(), name.clone()))
     }
 
-    /// Builds the table from id to bytes: ordinary tokens are spelt, special ones stand for their own name, and what fills
-    /// the vocabulary up stands for nothing.
+    /// Builds the table from id to bytes: ordinary tokens are spelled, special tokens represent their own name, and
+    /// padding tokens have no bytes.
     fn bytes(&self, spelling: Spelling) -> Vec<Box<[u8]>> {
         let speller = Speller::new(spelling);
         let bytes = |(name, kind): (&String, &TokenKind)| match (kind, spelling) {
@@ -178,7 +178,7 @@ impl<'a> Tokens<'a> {
             _ => name.as_bytes().into(),
         };
         let is_padding = |id: usize, name: &str, kind: &TokenKind| {
-            // What llama.cpp's converter calls rows of the embedding that have no token.
+            // llama.cpp's converter gives this name to embedding rows that have no token.
             *kind == TokenKind::Unused && *name == format!("[PAD{id}]")
         };
         let named = self.names.iter().zip(&self.kinds).enumerate();

@@ -1,4 +1,4 @@
-//! Vocabularies of Hugging Face directories: `tokenizer.json`, and what stands beside it.
+//! Vocabularies of Hugging Face directories: `tokenizer.json` and the files beside it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{END_OF_TURN_NAMES, Encoder, Vocabulary, sorted};
 use crate::error::{EngineError, FileFault, shown};
 use crate::weights::{JsonObject, ModelDirectory, Part, TOKENIZER_BYTES_MAX, read_bounded, read_json};
 
-/// Bytes of a chat template's file; models have up to 30 kB. What may be rendered is bounded where it is.
+/// Maximum bytes of a chat template's file; models have up to 30 kB. The renderer has limits of its own.
 const TEMPLATE_BYTES_MAX: u64 = 4 << 20;
 
 impl Vocabulary {
@@ -21,7 +21,7 @@ impl Vocabulary {
     /// `tokenizer_config.json` in this order.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] if there is no `tokenizer.json`, or it asks for what is not done here;
+    /// [`EngineError::Unsupported`] if `tokenizer.json` is missing or requires an unsupported feature;
     /// [`EngineError::Malformed`] for damaged or contradictory files, and for a token without a row in the embedding.
     pub fn from_directory(directory: &ModelDirectory) -> Result<Self, EngineError> {
         let path = directory.path().join("tokenizer.json");
@@ -71,21 +71,21 @@ impl Vocabulary {
     }
 }
 
-/// Reads `tokenizer.json`: the encoder, and how the tokens' names spell bytes.
+/// Reads `tokenizer.json`: the encoder, and the spelling of bytes in the tokens' names.
 fn read_library(path: &Path, rows: Option<usize>) -> Result<(Library, Spelling), EngineError> {
     let json = read_json(path, TOKENIZER_BYTES_MAX)?;
     let told = |fault: FileFault| fault.at(path);
     let outline = Outline::read(&json).map_err(told)?;
     let spelling = spelling(&outline.decoder().map_err(told)?).map_err(told)?;
-    // Parts are the library's to read, and it panics on some.
+    // The library reads the parts, and it panics on some of them.
     let parts = guarded(path, || Ok(outline.parts(rows)))?.map_err(told)?;
     Ok((Library::new(path, parts)?, spelling))
 }
 
-/// End-of-turn tokens of one model; models have up to five.
+/// Maximum end-of-turn tokens of one model; models have up to five.
 const END_TOKENS_MAX: usize = 256;
 
-/// Checks that ids can be sampled at all; `rows` are the embedding's.
+/// Checks that the ids can be sampled; `rows` is the number of embedding rows.
 fn check_end_tokens(directory: &ModelDirectory, ids: &[u32], rows: usize) -> Result<(), EngineError> {
     if ids.len() > END_TOKENS_MAX {
         let count = ids.len();
@@ -98,7 +98,7 @@ fn check_end_tokens(directory: &ModelDirectory, ids: &[u32], rows: usize) -> Res
     }
 }
 
-/// Reads from the decoder how the tokens' names spell bytes.
+/// Reads the spelling of bytes in the tokens' names from the decoder.
 fn spelling(decoder: &Value) -> Result<Spelling, FileFault> {
     let inner = decoder.get("decoders").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let steps: Vec<&Value> = std::iter::once(decoder).chain(inner).collect();
@@ -115,8 +115,8 @@ fn spelling(decoder: &Value) -> Result<Spelling, FileFault> {
     }
 }
 
-/// Builds the table from id to bytes: added tokens stand for their own text, ids that are left out for nothing. `names` are
-/// in order of id.
+/// Builds the table from id to bytes: added tokens represent their own text, ids without a name have no bytes. `names`
+/// is sorted by id.
 fn bytes(names: &[(u32, String)], added: &BTreeMap<u32, String>, spelling: Spelling) -> Vec<Box<[u8]>> {
     let speller = Speller::new(spelling);
     let size = names.last().map_or(0, |(id, _)| *id as usize + 1);
@@ -132,13 +132,13 @@ fn bytes(names: &[(u32, String)], added: &BTreeMap<u32, String>, spelling: Spell
     table
 }
 
-/// Reads one id or a list of them.
+/// Reads one id or a list of ids.
 fn ids(json: &JsonObject, key: &str) -> Result<Vec<u32>, EngineError> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match json.get(key) {
         None => Ok(Vec::new()),
         Some(Value::Array(_)) => Ok(json.list(key, "token ids", id)?.unwrap_or_default()),
-        Some(value) => Ok(vec![id(value).ok_or_else(|| json.malformed("is no token id", key))?]),
+        Some(value) => Ok(vec![id(value).ok_or_else(|| json.malformed("is not a token id", key))?]),
     }
 }
 
@@ -157,7 +157,7 @@ fn chat_template(directory: &ModelDirectory, settings: Option<&JsonObject>) -> R
         let bytes = read_bounded(&path, TEMPLATE_BYTES_MAX)?;
         let told = |error: std::string::FromUtf8Error| EngineError::Malformed {
             path: path.clone(),
-            detail: format!("it is no UTF-8 text: {error}"),
+            detail: format!("it is not UTF-8 text: {error}"),
         };
         return String::from_utf8(bytes).map(Some).map_err(told);
     }

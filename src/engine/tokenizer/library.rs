@@ -1,4 +1,5 @@
-//! The `tokenizers` library behind a wall: what a model's file makes it panic on is an error that names the file.
+//! Isolates the `tokenizers` library: if a model file makes the library panic, the result is an error that names the
+//! file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,30 +11,30 @@ use crate::error::{EngineError, shown};
 
 type Inner = TokenizerImpl<ModelWrapper, NormalizerWrapper, Cut, PostProcessorWrapper, DecoderWrapper>;
 
-/// A tokenizer of the library's, with its own cutting.
+/// A tokenizer of the library, with this crate's own cut.
 pub struct Library {
     inner: Inner,
-    /// The file it was read from.
+    /// The file that the tokenizer was read from.
     path: PathBuf,
 }
 
-/// What a tokenizer is made of.
+/// The parts of a tokenizer.
 pub struct Parts {
-    /// How pieces become tokens.
+    /// Maps pieces to tokens.
     pub model: ModelWrapper,
-    /// What is done to a text first.
+    /// Normalizes a text before it is cut.
     pub normalizer: Option<NormalizerWrapper>,
-    /// How it is cut.
+    /// Cuts a text into pieces.
     pub cut: Option<Cut>,
-    /// Tokens that are taken out of a text whole.
+    /// Tokens that are matched as a whole before a text is cut.
     pub added: Vec<AddedToken>,
 }
 
 impl Library {
-    /// Puts a tokenizer together; `path` is the file that errors name.
+    /// Builds a tokenizer from its parts; `path` is the file that errors name.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if the library refuses or panics.
+    /// [`EngineError::Malformed`] if the library rejects the parts or panics.
     pub fn new(path: &Path, parts: Parts) -> Result<Self, EngineError> {
         let build = || -> tokenizers::Result<Inner> {
             let Parts { model, normalizer, cut, added } = parts;
@@ -47,15 +48,15 @@ impl Library {
         Ok(Self { inner, path: path.to_owned() })
     }
 
-    /// Returns the ids of a text; special tokens in it count as themselves, none are added.
+    /// Returns the ids of a text. Special tokens in the text are matched as such; none are added.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if the tokenizer fails on the text, which byte-level BPE does on none.
+    /// [`EngineError::Malformed`] if the tokenizer fails on the text; byte-level BPE never fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         guarded(&self.path, || Ok(self.inner.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
-    /// Returns whether every byte of a text reaches the merges: nothing normalizes it, and nothing takes spaces out of it.
+    /// Returns whether every byte of a text reaches the merges: there is no normalizer, and no step removes spaces.
     #[must_use]
     pub fn keeps_all_bytes(&self) -> bool {
         let swallows = |token: &AddedToken| token.lstrip || token.rstrip;
@@ -64,19 +65,19 @@ impl Library {
             && self.inner.get_pre_tokenizer().is_some_and(Cut::keeps_all_bytes)
     }
 
-    /// Returns the id of a token's name.
+    /// Returns the id of the token with this name.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u32> {
         self.inner.token_to_id(name)
     }
 
-    /// Returns the name of an id.
+    /// Returns the name of the token with this id.
     #[must_use]
     pub fn name(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// Returns all names with their ids, in order of ids and names.
+    /// Returns all names with their ids, sorted by id and name.
     #[must_use]
     pub fn vocabulary(&self) -> Vec<(u32, String)> {
         let mut found: Vec<_> = self.inner.get_vocab(true).into_iter().map(|(name, id)| (id, name)).collect();
@@ -84,7 +85,7 @@ impl Library {
         found
     }
 
-    /// Returns the texts of the tokens that are taken out whole, by id.
+    /// Returns the texts of the tokens that are matched as a whole, by id.
     #[must_use]
     pub fn added(&self) -> std::collections::BTreeMap<u32, String> {
         let added = self.inner.get_added_tokens_decoder();
@@ -92,16 +93,16 @@ impl Library {
     }
 }
 
-/// Does something with the library on behalf of a model's file.
+/// Calls the library with data from a model's file, and catches its panics.
 ///
 /// # Errors
-/// [`EngineError::Malformed`] if the library refuses or panics.
+/// [`EngineError::Malformed`] if the library returns an error or panics.
 pub fn guarded<T>(path: &Path, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, EngineError> {
     let failed = |why: &str| EngineError::Malformed {
         path: path.to_owned(),
-        detail: format!("its tokenizer fails: {}", shown(why.lines().next().unwrap_or_default())),
+        detail: format!("its tokenizer failed: {}", shown(why.lines().next().unwrap_or_default())),
     };
-    // What the library holds is only read by a later call, which stands behind this wall too.
+    // Later calls only read the library's state, and they run under `guarded` also.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| failed(&error.to_string())),
         Err(panic) => {

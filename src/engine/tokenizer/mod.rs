@@ -1,8 +1,8 @@
-//! Text to tokens and back, from a GGUF file's or a directory's own vocabulary.
+//! Text to tokens and back, with the vocabulary of a GGUF file or of a model directory.
 //!
-//! Encoding is the `tokenizers` crate's, or SentencePiece's own merging for GGUF files of that kind. What is not known
-//! to be handled right is refused by name, because a wrong pre-tokenizer raises no error and only makes the output
-//! subtly worse. Decoding is a table from token to bytes, so that text grows by exact bytes and can be cut anywhere.
+//! The `tokenizers` crate encodes, or SentencePiece's own merging for GGUF files of that kind. A tokenizer without
+//! verified support is rejected by name, because a wrong pre-tokenizer raises no error and only makes the output subtly
+//! worse. Decoding is a table from token to bytes, so text grows by exact bytes and can be cut anywhere.
 
 mod bounds;
 mod bytes;
@@ -28,7 +28,7 @@ use self::sentencepiece::SentencePiece;
 use super::error::EngineError;
 use super::weights::Weights;
 
-/// Names under which vocabularies keep an end-of-turn token besides the one their files name as end of sequence.
+/// Names of end-of-turn tokens that a vocabulary may have in addition to the end-of-sequence token that its files name.
 const END_OF_TURN_NAMES: &[&str] = &["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|eom_id|>"];
 
 /// A vocabulary with its encoder.
@@ -39,7 +39,7 @@ pub struct Vocabulary {
     bos_text: String,
     eos_text: String,
     chat_template: Option<String>,
-    /// Built when it is first asked for.
+    /// Built at the first call of [`Self::trie`].
     trie: OnceLock<TokenTrie>,
 }
 
@@ -50,17 +50,11 @@ enum Encoder {
 
 impl Vocabulary {
     /// Reads the vocabulary of a model (GGUF file or Hugging Face directory), without its weights.
-    ///
-    /// # Errors
-    /// [`EngineError`] if the files cannot be read, are malformed or of a kind that is not supported.
     pub fn load(path: &std::path::Path) -> Result<Self, EngineError> {
         Self::from_weights(&Weights::open(path)?)
     }
 
     /// Reads the vocabulary of an open model, with its encoder, its end-of-turn tokens and the chat template.
-    ///
-    /// # Errors
-    /// As [`Self::from_gguf`] and [`Self::from_directory`].
     pub fn from_weights(weights: &Weights) -> Result<Self, EngineError> {
         match weights {
             Weights::Gguf(file) => Self::from_gguf(file),
@@ -68,15 +62,15 @@ impl Vocabulary {
         }
     }
 
-    /// Returns the token ids of a text; special tokens written out in it count as themselves, none are added.
+    /// Returns the token ids of a text. Special tokens written in the text are matched as such; none are added.
     ///
-    /// So a begin-of-sequence token is there if the chat template writes one, and only then, whatever the files say of
-    /// adding one: prompts come from chat templates.
+    /// A begin-of-sequence token is therefore present only if the chat template writes one, whatever the files say
+    /// about adding one: prompts come from chat templates.
     ///
-    /// For texts whose length is known to be small; foreign ones go through [`Self::encode_within`].
+    /// For texts that are known to be short; texts from outside go through [`Self::encode_within`].
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if the tokenizer fails, which byte-level BPE does on no input.
+    /// [`EngineError::Malformed`] if the tokenizer fails; byte-level BPE never fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         match &self.encoder {
             Encoder::Tokenizers(library) => library.encode(text),
@@ -84,23 +78,23 @@ impl Vocabulary {
         }
     }
 
-    /// Returns the rows of an embedding of `rows` rows for which there is no token, in order: what fills a matrix up to a
-    /// round number, and ids that a vocabulary leaves out.
+    /// Returns the rows without a token, in order, of an embedding of `rows` rows: padding to a round number, and ids
+    /// that the vocabulary leaves out.
     #[must_use]
     pub fn rows_without_token(&self, rows: usize) -> Vec<u32> {
         let ids = (0_u32..).take(rows);
-        // One that ends turns may be named by its number alone.
+        // A token that ends turns may be named by its id alone.
         ids.filter(|id| self.token_bytes(*id).is_empty() && !self.ends_turn(*id)).collect()
     }
 
-    /// Returns the bytes a token stands for; empty for an id outside the vocabulary.
+    /// Returns the bytes of a token; empty for an id outside the vocabulary.
     #[must_use]
     pub fn token_bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// Returns all tokens that may stand in a text, by their bytes: not those that end a turn or have a name in angle
-    /// brackets, which are no text.
+    /// Returns all tokens that may occur in a text, by their bytes. Tokens that end a turn or have a name such as
+    /// `<|name|>` are left out, because they are not text.
     pub fn trie(&self) -> &TokenTrie {
         self.trie.get_or_init(|| {
             let is_named = |bytes: &[u8]| bytes.starts_with(b"<|") && bytes.ends_with(b"|>");
@@ -120,7 +114,7 @@ impl Vocabulary {
         self.end_tokens.contains(&token)
     }
 
-    /// Returns the text of the begin-of-sequence token, empty if there is none.
+    /// Returns the text of the begin-of-sequence token; empty if the model has none.
     #[must_use]
     pub fn bos_text(&self) -> &str {
         &self.bos_text
@@ -132,7 +126,7 @@ impl Vocabulary {
         &self.eos_text
     }
 
-    /// Returns the chat template (Jinja) that the model carries.
+    /// Returns the chat template (Jinja) of the model.
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
@@ -145,7 +139,7 @@ impl Vocabulary {
     }
 }
 
-/// Returns ids in order, each once.
+/// Returns the ids sorted, without duplicates.
 fn sorted(mut ids: Vec<u32>) -> Vec<u32> {
     ids.sort_unstable();
     ids.dedup();

@@ -1,11 +1,12 @@
-//! What a `tokenizer.json` holds, looked at before the library builds anything of it.
+//! The contents of a `tokenizer.json`, checked before the library builds anything from them.
 //!
-//! The library believes the file: it compiles patterns for an engine that backtracks, lets normalizers multiply a text,
-//! and numbers tokens as it is told. Limits, each far above any model's:
+//! The library trusts the file: it compiles patterns for a backtracking engine, lets normalizers multiply a text, and
+//! accepts any token id. The limits below are far above those of any model:
 //!
-//! - [`TOKENS_MAX`] tokens of up to [`TOKEN_BYTES_MAX`] bytes, [`NAMES_BYTES_MAX`] together, [`ADDED_MAX`] of them added;
-//! - ids below the rows of the embedding;
-//! - normalizers that replace text by at most [`GROWTH_MAX`] times as much, without patterns, each other kind once.
+//! - [`TOKENS_MAX`] tokens of up to [`TOKEN_BYTES_MAX`] bytes, [`NAMES_BYTES_MAX`] together, [`ADDED_MAX`] of them
+//!   added;
+//! - ids below the number of embedding rows;
+//! - normalizers that lengthen a text by at most a factor of [`GROWTH_MAX`], without patterns, each other kind once.
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,24 +18,25 @@ use super::cut::Cut;
 use super::library::Parts;
 use crate::error::{FileFault, malformed};
 
-/// Tokens of a vocabulary; models have up to 262,208.
+/// Maximum tokens of a vocabulary; models have up to 262,208.
 pub const TOKENS_MAX: usize = 1 << 21;
-/// Bytes of a token's name; models have up to some 260, for runs of spaces.
+/// Maximum bytes of a token's name; models have up to about 260, for runs of spaces.
 pub const TOKEN_BYTES_MAX: usize = 1 << 10;
-/// Bytes of all tokens' names; models have up to 4 MB.
+/// Maximum bytes of all tokens' names; models have up to 4 MB.
 pub const NAMES_BYTES_MAX: usize = 16 << 20;
-/// Tokens that are taken out of a text whole; models have up to 6,500.
+/// Maximum tokens that are matched as a whole; models have up to 6,500.
 const ADDED_MAX: usize = 1 << 17;
-/// By how much normalizers may lengthen a text, all of them together; a space becomes U+2581, of three bytes.
+/// Maximum factor by which all normalizers together may lengthen a text; U+2581, which replaces a space, has three
+/// bytes.
 const GROWTH_MAX: usize = 4;
-/// Steps of a normalizer; models have up to four.
+/// Maximum steps of a normalizer; models have up to four.
 const NORMALIZERS_MAX: usize = 32;
-/// Bytes that a normalizer puts before a text, or in place of something.
+/// Maximum bytes that a normalizer inserts before a text, or as a replacement.
 const CONTENT_BYTES_MAX: usize = 256;
-/// Models of the library that are run.
+/// Supported models of the library.
 const MODELS: &str = "BPE, Unigram, WordLevel";
 
-/// The parts of a `tokenizer.json` as texts.
+/// The parts of a `tokenizer.json`, as unparsed JSON.
 #[derive(Deserialize)]
 pub struct Outline<'a> {
     #[serde(default)]
@@ -61,10 +63,10 @@ impl<'a> Outline<'a> {
     /// Finds the parts.
     ///
     /// # Errors
-    /// [`FileFault::Malformed`] if it is no JSON object with such parts.
+    /// [`FileFault::Malformed`] if the file is not a JSON object with these parts.
     pub fn read(json: &'a [u8]) -> Result<Self, FileFault> {
         let outline: Self =
-            serde_json::from_slice(json).or_else(|error| malformed(format!("no JSON object: {error}")))?;
+            serde_json::from_slice(json).or_else(|error| malformed(format!("not a JSON object: {error}")))?;
         match &outline.version {
             Some(version) if version != "1.0" => {
                 Err(FileFault::Unsupported(format!("key version is {version:?}; supported: 1.0")))
@@ -76,7 +78,7 @@ impl<'a> Outline<'a> {
     /// Returns the decoder.
     ///
     /// # Errors
-    /// [`FileFault::Unsupported`] if there is none.
+    /// [`FileFault::Unsupported`] if the file has no decoder.
     pub fn decoder(&self) -> Result<Value, FileFault> {
         match self.decoder {
             Some(raw) => value("decoder", raw),
@@ -84,7 +86,7 @@ impl<'a> Outline<'a> {
         }
     }
 
-    /// Checks the numbers, and builds what the library is made of; `rows` are the embedding's, if they are known.
+    /// Checks the limits and builds the parts for the library; `rows` is the number of embedding rows, if it is known.
     ///
     /// # Errors
     /// [`FileFault`], naming the key or the token.
@@ -122,7 +124,7 @@ fn check_added(added: &[AddedEntry]) -> Result<(), FileFault> {
     added.iter().try_for_each(|entry| names.count(&entry.token.content)).or_else(malformed)
 }
 
-/// What a vocabulary's names come to.
+/// Number and total bytes of a vocabulary's names.
 #[derive(Debug, Default)]
 struct Names {
     count: usize,
@@ -148,16 +150,16 @@ impl Names {
     }
 }
 
-/// Checks names of tokens that stand in a list.
+/// Checks the names of a list of tokens.
 ///
 /// # Errors
-/// A text that says which is too long, or that there are too many.
+/// A message that names the token that is too long, or that reports too many tokens.
 pub fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
     let mut counted = Names::default();
     names.into_iter().try_for_each(|name| counted.count(name))
 }
 
-/// What is looked at of a model.
+/// The parts of a model that are checked.
 #[derive(Deserialize)]
 struct ModelOutline {
     #[serde(rename = "type", default)]
@@ -171,17 +173,17 @@ struct ModelOutline {
 fn check_model(raw: &RawValue, added: usize, rows: Option<usize>) -> Result<(), FileFault> {
     let outline: ModelOutline =
         serde_json::from_str(raw.get()).or_else(|error| malformed(format!("key model: {error}")))?;
-    // Early files do not name the kind; all of them are BPE.
+    // Early files do not name the kind; all of these files are BPE.
     let kind = outline.kind.as_deref().unwrap_or("BPE");
     if !MODELS.split(", ").any(|known| known == kind) {
         return Err(FileFault::Unsupported(format!("key model.type is {kind:?}; supported: {MODELS}")));
     }
     if outline.dropout.is_some_and(|dropout| dropout != 0.0) {
-        // Merges would be left out at random: one text would have other tokens each time.
+        // With dropout, the tokenizer would skip merges at random, and one text would have different tokens each time.
         return Err(FileFault::Unsupported("key model.dropout is not 0".to_owned()));
     }
     let Vocab { names, highest } = outline.vocab;
-    // Without an embedding to hold against, ids may leave gaps, but not be mostly gaps.
+    // Without a number of embedding rows, ids may have gaps, but the gaps may not outnumber the tokens.
     let bound = rows.unwrap_or(2 * (names.count + added) + (1 << 16));
     match highest {
         Some((id, name)) if id >= bound as u64 => match rows {
@@ -198,7 +200,7 @@ fn check_model(raw: &RawValue, added: usize, rows: Option<usize>) -> Result<(), 
 #[derive(Debug, Default)]
 struct Vocab {
     names: Names,
-    /// The highest id with its name.
+    /// The highest id, and its name.
     highest: Option<(u64, String)>,
 }
 
@@ -238,7 +240,7 @@ impl<'de> Visitor<'de> for VocabVisitor {
     }
 }
 
-/// Reads a normalizer whose steps, all together, lengthen a text by a known factor at most.
+/// Reads a normalizer whose steps together lengthen a text by at most a known factor.
 fn normalizer(json: &Value) -> Result<Option<NormalizerWrapper>, FileFault> {
     let (mut waiting, mut kinds, mut steps, mut growth, mut prepended) = (vec![json], Vec::new(), 0, 1_usize, 0);
     while let Some(step) = waiting.pop() {
@@ -253,7 +255,7 @@ fn normalizer(json: &Value) -> Result<Option<NormalizerWrapper>, FileFault> {
                 let Some(pattern) =
                     step.pointer("/pattern/String").and_then(Value::as_str).filter(|text| !text.is_empty())
                 else {
-                    return unsupported("has a pattern that is no text; supported: texts");
+                    return unsupported("has a pattern that is not a text; supported: texts");
                 };
                 if pattern.len().max(content("content").len()) > CONTENT_BYTES_MAX {
                     return unsupported(&format!("has texts of more than {CONTENT_BYTES_MAX} bytes"));
@@ -263,10 +265,10 @@ fn normalizer(json: &Value) -> Result<Option<NormalizerWrapper>, FileFault> {
             "Prepend" => prepended += content("prepend").len(),
             "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Strip" | "StripAccents" | "Nmt" | "ByteLevel"
             | "BertNormalizer" | "Bert" => {
-                // Once is enough for any of them, and two by turns may lengthen a text each time.
+                // A repeated normalizer has no use, and two alternating normalizers may lengthen a text at each step.
                 let group = if kind.starts_with("NF") { "NF" } else { kind };
                 if kinds.contains(&group) {
-                    return unsupported("stands there twice");
+                    return unsupported("occurs twice");
                 }
                 kinds.push(group);
             }

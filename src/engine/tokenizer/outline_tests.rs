@@ -1,4 +1,4 @@
-//! `tokenizer.json` files that ask for more than any model, or for what the library fails at.
+//! `tokenizer.json` files that exceed the limits of any model, or on which the library fails.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::testing::{Family, Format, RandomModel};
 use crate::tokenizer::Vocabulary;
 use crate::weights::Weights;
 
-/// Writes a directory whose `tokenizer.json` was changed, and opens its vocabulary.
+/// Writes a directory with a changed `tokenizer.json`, and opens its vocabulary.
 fn with(change: impl FnOnce(&mut Value)) -> Result<Vocabulary, String> {
     with_family(Family::Qwen3, change)
 }
@@ -40,9 +40,9 @@ fn a_token_id_without_a_row_is_refused_by_token_id_and_rows() {
     }
     assert!(with(|json| json["model"]["vocab"]["far"] = json!(287)).is_ok());
     for odd in [json!(-1), json!(1.5), json!("1"), json!(null), json!([1])] {
-        assert_refused(with(|json| json["model"]["vocab"]["far"] = odd), "tokenizer.json is no usable model file");
+        assert_refused(with(|json| json["model"]["vocab"]["far"] = odd), "tokenizer.json is not a usable model file");
     }
-    // Added tokens take the ids behind all others.
+    // Added tokens get the ids after all other tokens.
     let many = with(|json| {
         let tokens = json["added_tokens"].as_array_mut().unwrap();
         tokens.extend((0..40).map(|index| added(300 + index, &format!("<extra{index}>"))));
@@ -98,15 +98,15 @@ fn normalizers_that_multiply_texts_are_refused() {
     assert_refused(with(replace(text("a"), &"a".repeat(1000))), "has texts of more than 256 bytes");
     assert_refused(with(sequence(vec![replace(text("a"), "aa"); 60])), "\"Replace\" lengthens texts");
     assert_refused(with(sequence(vec![replace(text("a"), "b"); 60])), "more than 32 steps");
-    assert_refused(with(replace(text(""), "a")), "has a pattern that is no text");
-    assert_refused(with(replace(json!({ "Regex": "(a+)+b" }), "a")), "has a pattern that is no text");
+    assert_refused(with(replace(text(""), "a")), "has a pattern that is not a text");
+    assert_refused(with(replace(json!({ "Regex": "(a+)+b" }), "a")), "has a pattern that is not a text");
     assert_refused(with(json!({ "type": "Prepend", "prepend": "a".repeat(300) })), "\"Prepend\" lengthens texts");
     let bytes = json!({ "type": "ByteLevel" });
-    assert_refused(with(sequence(vec![bytes.clone(), sequence(vec![bytes])])), "\"ByteLevel\" stands there twice");
+    assert_refused(with(sequence(vec![bytes.clone(), sequence(vec![bytes])])), "\"ByteLevel\" occurs twice");
     assert_refused(with(json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" })), "is not known to be safe");
     let nested = (0..60).fold(json!({ "type": "NFC" }), |inner, _| sequence(vec![inner]));
     assert_refused(with(nested), "more than 32 steps");
-    // Llama 2's.
+    // Llama 2's normalizer.
     let usual = sequence(vec![json!({ "type": "Prepend", "prepend": "\u{2581}" }), replace(text(" "), "\u{2581}")]);
     assert!(with(usual).is_ok());
     assert!(with(json!(null)).is_ok());
@@ -124,7 +124,7 @@ fn cutting_that_cannot_be_run_in_linear_time_is_refused_by_pattern() {
     assert_refused(with(json!({ "type": "FixedLength", "length": 0 })), "FixedLength has the length 0");
     let many = vec![split(json!({ "String": "a" })); 40];
     assert_refused(with(json!({ "type": "Sequence", "pretokenizers": many })), "it has more than 32 steps");
-    // What backtracking engines take hours for is run.
+    // A pattern on which backtracking engines take hours is accepted.
     let vocabulary = with(json!({ "type": "Sequence", "pretokenizers": [
         split(json!({ "Regex": "(?:a+)+b" })), split(json!({ "String": "b" })),
         { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
@@ -141,7 +141,10 @@ fn a_library_that_panics_is_an_error_that_names_the_file() {
         super::super::library::guarded::<()>(path, || Err("index out of bounds".into())),
     ] {
         let message = message.unwrap_err().to_string();
-        assert_eq!(message, "model/tokenizer.json is no usable model file: its tokenizer fails: index out of bounds");
+        assert_eq!(
+            message,
+            "model/tokenizer.json is not a usable model file: its tokenizer failed: index out of bounds"
+        );
     }
 }
 
@@ -155,7 +158,7 @@ fn end_tokens_without_a_row_are_refused() {
     };
     assert_refused(open(json!([2, 288])), "the end-of-sequence token has the id 288, but the embedding has 288 rows");
     assert_refused(open(json!(4_294_967_295_u64)), "has the id 4294967295");
-    assert_refused(open(json!(4_294_967_296_u64)), "is no token id");
+    assert_refused(open(json!(4_294_967_296_u64)), "is not a token id");
     assert_refused(open(json!(vec![2; 300])), "end-of-sequence tokens are named; at most 256");
     assert!(open(json!([2, 287])).is_ok());
 }

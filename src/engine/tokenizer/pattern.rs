@@ -1,27 +1,28 @@
 //! Patterns that cut text before merging, matched in time linear in the text.
 //!
-//! Patterns come with models and are written for engines that backtrack, which some patterns hold up for hours. Here each
-//! runs on finite automata instead, with one construct beyond what these can do: the look-ahead `\s+(?!\S)`, which
-//! almost all models have as an alternative of its own. It matches white space up to the end of the text, and before
-//! anything else all but its last character; so two alternatives take its place, and the matches of the second lose their
-//! last character.
+//! Patterns come with models and are written for backtracking engines, which take hours on some patterns. Here each
+//! pattern runs on finite automata instead, with one construct that automata lack: the look-ahead `\s+(?!\S)`, which
+//! almost all models have as a separate alternative. It matches white space up to the end of the text, and, before any
+//! other character, all of the white space except its last character. Therefore two alternatives replace it, and the
+//! matches of the second one lose their last character.
 //!
-//! A pattern whose meaning could differ between the two kinds of engines is refused by name (see [`check_portable`]).
-//! Searching for the leftmost match can look at the rest of the text again for every match, so patterns other than
-//! [`KNOWN`] look at most [`WINDOW_BYTES`] ahead, and those [`KNOWN_WINDOW_BYTES`]; longer pieces are cut there.
+//! A pattern whose meaning could differ between the two kinds of engines is rejected by name (see [`check_portable`]).
+//! A search for the leftmost match may read the rest of the text again for every match, so patterns outside [`KNOWN`]
+//! look at most [`WINDOW_BYTES`] ahead, and patterns in [`KNOWN`] look at most [`KNOWN_WINDOW_BYTES`] ahead; longer
+//! pieces are cut at the window's end.
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_automata::{Input, Match, PatternID};
 use tokenizers::Offsets;
 
-/// Bytes of a pattern; models have up to 1,400.
+/// Maximum bytes of a pattern; models have up to 1,400.
 const PATTERN_BYTES_MAX: usize = 16 << 10;
-/// Bytes of the automaton; those of models take below 1 MB.
+/// Maximum bytes of the automaton; automata of models take less than 1 MB.
 const AUTOMATON_BYTES_MAX: usize = 16 << 20;
-/// Bytes that one piece may have where nobody has looked at the pattern.
+/// Maximum bytes of one piece for patterns outside [`KNOWN`].
 const WINDOW_BYTES: usize = 4 << 10;
-/// The same for those: a piece takes some hundred bytes of memory per byte while its parts are merged.
+/// The same limit for patterns in [`KNOWN`]: merging takes some hundred bytes of memory per byte of a piece.
 const KNOWN_WINDOW_BYTES: usize = 256 << 10;
 
 /// GPT-2's pattern.
@@ -42,18 +43,18 @@ pub const TEKKEN: &str = concat!(
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
-/// Patterns that were looked at: on any text, what they look at beyond their matches is as long as these, so that pieces
-/// may be of any length.
+/// Patterns that were examined: on any text, they look only a bounded distance beyond their matches, so pieces may have
+/// any length.
 pub const KNOWN: &[&str] = &[GPT2, LLAMA3, QWEN2, TEKKEN];
 
-/// The look-ahead that is understood.
+/// The only supported look-ahead.
 const LOOK_AHEAD: &str = r"\s+(?!\S)";
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     regex: Regex,
-    /// The alternative whose matches lose their last character, if there is one.
+    /// The alternative whose matches lose their last character, if the pattern has one.
     shortened: Option<PatternID>,
     window: usize,
 }
@@ -62,7 +63,7 @@ impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// A text that says why it is not run here.
+    /// A message that says why the pattern is not supported.
     pub fn new(pattern: &str) -> Result<Self, String> {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(format!("it has {} bytes; at most {PATTERN_BYTES_MAX} are read", pattern.len()));
@@ -78,7 +79,7 @@ impl Pattern {
                 parts.push(alternative);
             }
         }
-        // Ruby's `$`, after which the other engine goes, ends lines as well.
+        // In Ruby's syntax, which the original engine uses, `$` matches at line ends also.
         let config = syntax::Config::new().multi_line(true);
         let mut parsed = Vec::new();
         for part in parts {
@@ -95,18 +96,18 @@ impl Pattern {
         Ok(Self { regex, shortened, window })
     }
 
-    /// Compiles a pattern that stands for itself.
+    /// Compiles a pattern that matches `text` literally.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn literal(text: &str) -> Result<Self, String> {
         let escaped: String = text.chars().map(|letter| format!("\\x{{{:x}}}", u32::from(letter))).collect();
         let pattern = Self::new(&escaped)?;
-        // A literal looks no further than its own length.
+        // A literal never looks further than its own length.
         Ok(Self { window: usize::MAX, ..pattern })
     }
 
-    /// Returns the next match from a place on.
+    /// Returns the next match at or after byte `start`.
     fn next(&self, text: &str, start: usize) -> Option<(usize, usize)> {
         let half = self.window / 2;
         let mut from = start;
@@ -114,15 +115,15 @@ impl Pattern {
             let found = self.search(text, from);
             let is_last = self.end_of_window(text, from) == text.len();
             match found {
-                // What begins in the first half has at least half a window before it is cut.
+                // A match that begins in the first half has at least half a window before it is cut.
                 Some(found) if is_last || found.start() - from <= half => break found,
                 None if is_last => return None,
-                // The first half holds no beginning of a match.
+                // No match begins in the first half.
                 _ => from = boundary(text, from + half),
             }
         };
         if found.start() > from {
-            // With a whole window of its own.
+            // Search again, so that the match has a whole window.
             found = self.search(text, found.start())?;
         }
         let mut matched = found.range();
@@ -142,7 +143,7 @@ impl Pattern {
     }
 }
 
-/// Returns the last place up to `at` where a character begins, or the text ends.
+/// Returns the last byte position up to `at` at which a character begins or the text ends.
 fn boundary(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
@@ -168,7 +169,7 @@ impl tokenizers::tokenizer::pattern::Pattern for &Pattern {
     }
 }
 
-/// Splits a pattern at the bars that stand in no group and no class.
+/// Splits a pattern at the bars outside of groups and classes.
 fn alternatives(pattern: &str) -> Vec<&str> {
     let (mut found, mut start) = (Vec::new(), 0);
     let (mut groups, mut classes, mut is_escaped) = (0_usize, 0_usize, false);
@@ -191,11 +192,12 @@ fn alternatives(pattern: &str) -> Vec<&str> {
     found
 }
 
-/// Checks that a pattern holds nothing that means something else to the engine which it was written for: Oniguruma with
-/// Ruby's syntax. There a second `+` makes a repetition possessive, `(?i)` reaches over the bars of its group, classes
-/// between colons are not ASCII's, and `\x` without braces is a byte.
+/// Checks that each construct of a pattern has the same meaning in the engine that the pattern was written for:
+/// Oniguruma with Ruby's syntax. In that engine a second `+` makes a repetition possessive, `(?i)` extends over the
+/// bars of its group, classes between colons are not limited to ASCII, and `\x` without braces is a byte.
 fn check_portable(pattern: &str) -> Result<(), String> {
-    let refuse = |what: &str| Err(format!("it has {what}, which this program does not match as its tokenizer does"));
+    let refuse =
+        |what: &str| Err(format!("it has {what}, which thinkloom may match differently from the model's tokenizer"));
     let (mut classes, mut after_repeat) = (0_usize, false);
     let mut rest = pattern;
     while let Some(letter) = rest.chars().next() {
@@ -214,7 +216,7 @@ fn check_portable(pattern: &str) -> Result<(), String> {
                 if !is_known {
                     return refuse(&format!("\\{escaped}"));
                 }
-                // Between the braces of a property or a number nothing is syntax.
+                // Inside the braces of a property or a number, no character is syntax.
                 if matches!(escaped, 'p' | 'P' | 'x') && tail.get(1..).is_some_and(|tail| tail.starts_with('{')) {
                     step += tail.find('}').unwrap_or(tail.len() - 1);
                 }
@@ -247,7 +249,7 @@ fn check_portable(pattern: &str) -> Result<(), String> {
                 let is_count = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 let (from, to) = counts.split_once(',').unwrap_or((counts, counts));
                 if !is_count(from) || !(to.is_empty() || is_count(to)) {
-                    return refuse("a brace that is no count");
+                    return refuse("a brace that is not a count");
                 }
                 step += end + 1;
                 if tail.get(end + 1..).is_some_and(|tail| tail.starts_with(['?', '+'])) {
@@ -258,11 +260,11 @@ fn check_portable(pattern: &str) -> Result<(), String> {
             '*' | '+' | '?' => repeats = !after_repeat,
             _ => {}
         }
-        // A question mark behind a repetition makes it lazy, and behind that nothing may follow either.
+        // A question mark after a repetition makes the repetition lazy; no further repetition may follow.
         after_repeat = repeats || after_repeat && letter == '?' && classes == 0;
         rest = rest.get(step..).unwrap_or_default();
     }
-    // A look-ahead elsewhere than in an alternative of its own.
+    // A look-ahead that is not a separate alternative.
     let is_elsewhere = |alternative: &&str| alternative.contains("(?!") && *alternative != LOOK_AHEAD;
     match alternatives(pattern).iter().any(is_elsewhere) {
         true => refuse("a look-ahead other than \\s+(?!\\S) as an alternative of its own"),

@@ -1,4 +1,4 @@
-//! Patterns against the engine that models' tokenizers are written for, on random texts.
+//! Compares pattern matches with the engine that models' patterns are written for, on random texts.
 
 use onig::Regex as Onig;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use tokenizers::tokenizer::pattern::Pattern as _;
 
 use super::*;
 
-/// Patterns of models besides [`KNOWN`]: DeepSeek's first ones, DeepSeek V3's, GPT-4o's, Falcon 3's digits.
+/// Patterns of models outside [`KNOWN`]: DeepSeek's first ones, DeepSeek V3's, GPT-4o's, Falcon 3's digits.
 const OTHERS: &[&str] = &[
     r"[\r\n]",
     r"\s?[A-Za-z\u{b5}\u{c0}-\u{d6}]+",
@@ -20,7 +20,7 @@ const OTHERS: &[&str] = &[
     r"[\p{Han}]+|[^\s\p{Han}]+|\s+?",
 ];
 
-/// As a JSON file spells them: characters, not escapes.
+/// Spells a pattern as a JSON file does: with characters instead of escapes.
 fn spelled(pattern: &str) -> String {
     let mut out = String::new();
     let mut rest = pattern;
@@ -33,7 +33,7 @@ fn spelled(pattern: &str) -> String {
     out + rest
 }
 
-/// A pattern for both engines.
+/// One pattern, compiled by both engines.
 struct Both {
     pattern: String,
     ours: Pattern,
@@ -73,7 +73,7 @@ fn every_character_is_in_the_same_classes_for_both_engines() {
         let both = Both::new(class);
         let differing = letters.chunks(512).filter(|chunk| !both.agree_on(&chunk.iter().collect::<String>()));
         let differing = differing.flatten().filter(|letter| !both.agree_on(&letter.to_string()));
-        // Characters that the newer of both tables has and the older has not are left out: no model has seen them.
+        // Characters that only the newer table contains are left out: no model was trained on them.
         let differing: Vec<&char> =
             differing.filter(|letter| unassigned.find_iter(letter.encode_utf8(&mut [0; 4])).next().is_none()).collect();
         assert!(differing.is_empty(), "{class}: {differing:?}");

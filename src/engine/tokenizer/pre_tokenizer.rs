@@ -1,7 +1,7 @@
-//! Pre-tokenizers by the name that GGUF files give them (`tokenizer.ggml.pre`): how text is cut before merging.
+//! Pre-tokenizers by their name in GGUF files (`tokenizer.ggml.pre`): they define how text is cut before merging.
 //!
-//! The patterns are those of the models' own `tokenizer.json`, which llama.cpp writes as the originals of its own. A
-//! wrong one raises no error and only makes the ids subtly wrong, so a name that is not listed is refused.
+//! The patterns come from the models' own `tokenizer.json`; llama.cpp documents them as the originals of its patterns.
+//! A wrong pattern raises no error and only makes the ids subtly wrong, so a name that is not listed is rejected.
 
 use tokenizers::NormalizerWrapper;
 use tokenizers::normalizers::unicode::NFC;
@@ -10,22 +10,22 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use super::cut::{Cut, Step};
 use super::pattern::{GPT2, LLAMA3, Pattern, QWEN2, TEKKEN};
 
-/// Names that are known. `tests/tools/tokenizer_oracle.py` checks ids with real vocabularies.
+/// Supported names. `tests/tools/tokenizer_oracle.py` checks the ids with real vocabularies.
 pub const KNOWN: &str = "smollm, gpt-2, llama-bpe, llama3, llama-v3, smaug-bpe, lfm2, qwen2, deepseek-r1-qwen, tekken";
 
-/// How text is cut and normalised before merging, and whether a piece that is a token as a whole skips the merges.
+/// How text is cut and normalized before merging, and whether a piece that is a token as a whole skips the merges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
     pattern: &'static str,
-    /// Whether digits are cut one by one before the pattern sees them.
+    /// Whether a separate step cuts out single digits before the pattern runs.
     cuts_digits: bool,
     normalizes: bool,
-    /// Vocabularies that were not learnt as merges have tokens which no chain of merges reaches.
+    /// True for vocabularies that were not learned as merges: some of their tokens cannot be reached by merges.
     pub ignores_merges: bool,
 }
 
 impl Recipe {
-    /// Returns the recipe of a name, if it is known.
+    /// Returns the recipe with this name, if the name is supported.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         let recipe = |pattern| Self { pattern, cuts_digits: false, normalizes: false, ignores_merges: false };
@@ -42,17 +42,17 @@ impl Recipe {
         }
     }
 
-    /// Returns how text is cut.
+    /// Returns the steps that cut text.
     ///
     /// # Errors
-    /// A text, if the pattern is not run here.
+    /// A message, if the pattern is not supported.
     pub fn cut(self) -> Result<Cut, String> {
         let digits = self.cuts_digits.then(|| Step::Library(Digits::new(true).into()));
         let steps = [Step::isolating(Pattern::new(self.pattern)?), Step::bytes()];
         Ok(Cut::new(digits.into_iter().chain(steps).collect()))
     }
 
-    /// Returns how text is normalised.
+    /// Returns the normalizer, if the recipe has one.
     #[must_use]
     pub fn normalizer(self) -> Option<NormalizerWrapper> {
         self.normalizes.then(|| NFC.into())

@@ -1,7 +1,8 @@
 //! SentencePiece's byte-pair encoding (Kudo and Richardson 2018), as Llama 2 and Mistral use it.
 //!
-//! Written out instead of translated to a list of merges: neighbours are joined in order of the joined token's score,
-//! leftmost first among equals, whatever the two parts are, and a list of merges ranks the parts.
+//! Implemented directly instead of as a list of merges: SentencePiece joins neighbours in the order of the joined
+//! token's score, leftmost first among equal scores, whatever the two parts are; a list of merges ranks the parts
+//! instead.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -10,25 +11,25 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::bytes::{SPACE_LETTER, byte_of_name};
 
-/// What a token is, by llama.cpp's numbers.
+/// The kind of a token, by llama.cpp's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Found by merging.
+    /// A token that merging produces.
     Normal,
-    /// Stands for text that has no token.
+    /// Represents text that has no token.
     Unknown,
     /// Markup such as `<s>`.
     Control,
     /// Text that is never cut.
     UserDefined,
-    /// Fills the vocabulary up.
+    /// Padding of the vocabulary.
     Unused,
     /// One byte.
     Byte,
 }
 
 impl TokenKind {
-    /// Returns the kind of a number in `tokenizer.ggml.token_type`; numbers that llama.cpp does not know are normal.
+    /// Returns the kind for a number in `tokenizer.ggml.token_type`; numbers unknown to llama.cpp are normal tokens.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
         match number {
@@ -41,7 +42,7 @@ impl TokenKind {
         }
     }
 
-    /// Returns whether the token is taken out of a text before anything else, where its name is written out.
+    /// Returns whether the token's name is matched as a whole in a text before anything else.
     #[must_use]
     pub fn is_matched_whole(self) -> bool {
         matches!(self, Self::Unknown | Self::Control | Self::UserDefined)
@@ -50,24 +51,24 @@ impl TokenKind {
 
 /// The encoder.
 pub struct SentencePiece {
-    /// Tokens that merging may give.
+    /// Tokens that merging may produce.
     pieces: HashMap<String, u32>,
     scores: Vec<f32>,
     bytes: HashMap<u8, u32>,
     unknown: Option<u32>,
-    /// Finds tokens that are taken out whole, all of them in one pass; the longest where several begin.
+    /// Finds tokens that are matched as a whole, all in one pass; the longest token if several begin at one place.
     whole: AhoCorasick,
-    /// Their ids, in the order of the finder's.
+    /// Their ids, in the order of the finder's patterns.
     whole_ids: Vec<u32>,
-    /// Whether a space is put before the text, and before text that follows a token taken out whole.
+    /// Whether a space is inserted before the text, and before text that follows a token matched as a whole.
     adds_space: bool,
 }
 
 impl SentencePiece {
-    /// Builds the encoder from names, kinds and scores in order of id.
+    /// Builds the encoder from names, kinds and scores, each sorted by id.
     ///
     /// # Errors
-    /// A text, if there are too many tokens that are taken out whole.
+    /// A message, if too many tokens are matched as a whole.
     pub fn new(names: &[String], kinds: &[TokenKind], scores: Vec<f32>, adds_space: bool) -> Result<Self, String> {
         let is_whole = |(name, kind): &(&String, &TokenKind)| kind.is_matched_whole() && !name.is_empty();
         let whole = names.iter().zip(kinds).filter(is_whole).map(|(name, _)| name);
@@ -77,7 +78,7 @@ impl SentencePiece {
             scores,
             bytes: HashMap::new(),
             unknown: None,
-            whole: whole.map_err(|error| format!("its markup cannot be looked for: {error}"))?,
+            whole: whole.map_err(|error| format!("its markup cannot be compiled: {error}"))?,
             whole_ids: Vec::new(),
             adds_space,
         };
@@ -113,7 +114,7 @@ impl SentencePiece {
         ids
     }
 
-    /// Encodes text between tokens that are taken out whole.
+    /// Encodes the text between tokens that are matched as a whole.
     fn encode_plain(&self, plain: &str, ids: &mut Vec<u32>) {
         if !plain.is_empty() {
             let space = if self.adds_space { " " } else { "" };
@@ -140,7 +141,7 @@ impl SentencePiece {
             let Some(first) = symbols.get(left).copied() else { continue };
             let right = first.next;
             let Some(second) = symbols.get(right).copied() else { continue };
-            // Outdated if either side has grown or gone since.
+            // Skip a candidate if either of its symbols has changed since it was added.
             if first.is_gone() || first.end != middle || second.end != end {
                 continue;
             }
@@ -167,7 +168,7 @@ impl SentencePiece {
         }
     }
 
-    /// Returns what joining a symbol with its right neighbour would give, if that is a token.
+    /// Returns the result of joining a symbol with its right neighbour, if the result is a token.
     fn candidate(&self, text: &str, symbols: &[Symbol], left: usize) -> Option<Candidate> {
         let symbol = symbols.get(left)?;
         let end = symbols.get(symbol.next)?.end;
@@ -176,7 +177,7 @@ impl SentencePiece {
         Some(Candidate { score, left, middle: symbol.end, end })
     }
 
-    /// Writes text that has no token as bytes, or as the unknown token where the vocabulary has no bytes.
+    /// Writes text without a token as byte tokens, or as the unknown token if the vocabulary has no byte tokens.
     fn spell(&self, piece: &str, ids: &mut Vec<u32>) {
         let bytes: Option<Vec<u32>> = piece.bytes().map(|byte| self.bytes.get(&byte).copied()).collect();
         match bytes {
@@ -186,13 +187,13 @@ impl SentencePiece {
     }
 }
 
-/// A stretch of the text, in a list of neighbours. It has gone when it is empty.
+/// A range of the text, in a linked list of neighbours. An empty range has been joined into its left neighbour.
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     start: usize,
     end: usize,
     previous: Option<usize>,
-    /// Past the end for the last one.
+    /// Index past the last symbol, for the last symbol.
     next: usize,
 }
 
@@ -202,7 +203,8 @@ impl Symbol {
     }
 }
 
-/// Two neighbours that may be joined: the symbol at `left`, which ended at `middle`, and the next one up to `end`.
+/// Two neighbours that may be joined: the symbol at `left`, which ended at byte `middle`, and the next symbol, which
+/// ended at byte `end`.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     score: f32,
@@ -212,7 +214,7 @@ struct Candidate {
 }
 
 impl Ord for Candidate {
-    /// The greatest is joined first: the highest score, then the leftmost.
+    /// The greatest candidate is joined first: the highest score, then the leftmost position.
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
     }

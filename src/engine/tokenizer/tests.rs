@@ -1,4 +1,4 @@
-//! Vocabularies of both formats. `tests/tools/tokenizer_oracle.py` checks those of real models.
+//! Vocabularies of both formats. `tests/tools/tokenizer_oracle.py` checks the vocabularies of real models.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn both_formats_of_a_model_give_the_same_ids_and_bytes() {
             assert_eq!(decoded(&gguf, &ids), text.as_bytes(), "{family:?} {text:?}");
             assert_eq!(decoded(&json, &ids), text.as_bytes(), "{family:?} {text:?}");
         }
-        // Merged, not letter by letter: he, and the with its space.
+        // Merged tokens, not single letters: "he", and "the" with its space.
         assert_eq!(gguf.encode("he the").unwrap(), [259, 261], "{family:?}");
         assert_eq!(gguf.encode("<|im_end|>").unwrap(), [2], "{family:?}");
         for vocabulary in [&gguf, &json] {
@@ -69,7 +69,7 @@ fn qwen_composes_what_was_written_in_parts_and_others_keep_it() {
     }
 }
 
-/// Writes a GGUF file whose metadata was changed: values replaced, or taken away where there is none.
+/// Writes a GGUF file with changed metadata: `Some` replaces a value, `None` removes it.
 fn gguf_with(changes: &[(&str, Option<Value>)]) -> Result<Vocabulary, String> {
     let dir = tempfile::tempdir().unwrap();
     let model = RandomModel::new(Family::Llama);
@@ -112,12 +112,15 @@ fn gguf_vocabularies_that_are_not_known_to_be_handled_right_are_refused_by_name(
 #[test]
 fn contradictory_gguf_vocabularies_are_refused() {
     assert_refused(gguf_with(&[("tokenizer.ggml.tokens", None)]), "tokenizer.ggml.tokens is missing");
-    assert_refused(gguf_with(&[("tokenizer.ggml.tokens", text("a"))]), "tokenizer.ggml.tokens is no array of strings");
+    assert_refused(
+        gguf_with(&[("tokenizer.ggml.tokens", text("a"))]),
+        "tokenizer.ggml.tokens is not an array of strings",
+    );
     assert_refused(gguf_with(&[("tokenizer.ggml.tokens", texts(&["a", "b", "a"]))]), "has \"a\" at 0 and 2");
     assert_refused(gguf_with(&[("tokenizer.ggml.tokens", texts(&["a", "b"]))]), "has 288 entries for 2 tokens");
     assert_refused(gguf_with(&[("tokenizer.ggml.merges", None)]), "tokenizer.ggml.merges is missing");
-    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he"]))]), "has an entry that is no pair");
-    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he xyz"]))]), "its tokenizer fails: ");
+    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he"]))]), "has an entry that is not a pair");
+    assert_refused(gguf_with(&[("tokenizer.ggml.merges", texts(&["he xyz"]))]), "its tokenizer failed: ");
     assert_refused(gguf_with(&[("tokenizer.ggml.eos_token_id", Some(Value::U32(288)))]), "is 288, outside");
 }
 
@@ -169,11 +172,11 @@ fn gguf_vocabularies_with_numbers_beyond_any_models_are_refused() {
             ("tokenizer.ggml.model", text("llama")),
             ("tokenizer.ggml.scores", Some(Value::Array(vec![Value::F32(score); 288]))),
         ]);
-        assert_refused(scores, "tokenizer.ggml.scores is no array of finite floats");
+        assert_refused(scores, "tokenizer.ggml.scores is not an array of finite floats");
     }
     for kind in [Value::I32(-1), Value::F32(1.0)] {
         let kinds = gguf_with(&[("tokenizer.ggml.token_type", Some(Value::Array(vec![kind; 288])))]);
-        assert_refused(kinds, "tokenizer.ggml.token_type is no array of numbers");
+        assert_refused(kinds, "tokenizer.ggml.token_type is not an array of numbers");
     }
     assert!(gguf_with(&[("tokenizer.ggml.token_type", Some(Value::Array(vec![Value::U32(u32::MAX); 288])))]).is_ok());
     for id in [Value::U64(u64::MAX), Value::U32(288), Value::I32(-1)] {
@@ -181,7 +184,7 @@ fn gguf_vocabularies_with_numbers_beyond_any_models_are_refused() {
     }
 }
 
-/// Writes a directory, changed as said, and opens its vocabulary.
+/// Writes a directory, applies `change`, and opens its vocabulary.
 fn directory_with(change: impl FnOnce(&Path)) -> Result<Vocabulary, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = RandomModel::new(Family::Qwen3).write(Format::Directory, dir.path());
@@ -211,7 +214,7 @@ fn a_directorys_chat_template_is_found_wherever_transformers_looks_for_it() {
     assert_eq!(template(|dir| fs_err::remove_file(dir.join("tokenizer_config.json")).unwrap()), None);
     let unnamed = json!({ "chat_template": [{ "name": "tool_use", "template": "tools" }] });
     let refused = directory_with(|dir| write(dir, "tokenizer_config.json", &unnamed));
-    assert_refused(refused, "tokenizer_config.json is no usable model file: key chat_template has no default");
+    assert_refused(refused, "tokenizer_config.json is not a usable model file: key chat_template has no default");
 }
 
 #[test]
@@ -222,13 +225,13 @@ fn end_tokens_come_from_every_file_that_names_some() {
     let none = directory_with(|dir| fs_err::remove_file(dir.join("generation_config.json")).unwrap());
     assert_eq!(ends(none.unwrap()), [0, 2]);
     let odd = directory_with(|dir| write(dir, "generation_config.json", &json!({ "eos_token_id": "</s>" })));
-    assert_refused(odd, "generation_config.json is no usable model file: key eos_token_id is no token id");
+    assert_refused(odd, "generation_config.json is not a usable model file: key eos_token_id is not a token id");
 }
 
 #[test]
 fn a_directory_without_a_usable_tokenizer_is_refused() {
     assert_refused(directory_with(|dir| fs_err::remove_file(dir.join("tokenizer.json")).unwrap()), "no tokenizer.json");
-    assert_refused(directory_with(|dir| fs_err::write(dir.join("tokenizer.json"), "{").unwrap()), "no JSON object");
+    assert_refused(directory_with(|dir| fs_err::write(dir.join("tokenizer.json"), "{").unwrap()), "not a JSON object");
     let wordpiece = directory_with(|dir| {
         let mut json = RandomModel::new(Family::Qwen3).tokenizer_json();
         json["decoder"] = json!({ "type": "WordPiece", "prefix": "##", "cleanup": true });
@@ -288,7 +291,7 @@ fn long_texts_are_tokenized_where_they_fit_and_refused_before_where_they_cannot(
             let refused = vocabulary.encode_within(&text, ids.len() / 3).unwrap_err();
             assert!(refused.is_too_long() && refused.to_string().contains(&text.len().to_string()), "{refused}");
         }
-        // Nothing is tokenized of these.
+        // These texts are rejected before anything is tokenized.
         assert!(vocabulary.encode_within(&"x".repeat(100 << 20), 4096).unwrap_err().is_too_long());
         assert!(!vocabulary.may_hold(100 << 20, 4096) && vocabulary.may_hold(100, 1));
     }

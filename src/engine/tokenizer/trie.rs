@@ -1,4 +1,4 @@
-//! All tokens by their bytes, so that they can be tried together.
+//! All tokens by their bytes, so that many tokens are tested in one walk.
 
 /// A trie over the bytes of a vocabulary's tokens.
 #[derive(Debug)]
@@ -15,10 +15,11 @@ struct TrieNode {
 }
 
 impl TokenTrie {
-    /// The node of no bytes.
+    /// The node of the empty byte string.
     pub const ROOT: u32 = 0;
 
-    /// Builds the trie over the tokens with these bytes, `is_text` of which may stand in a text.
+    /// Builds the trie over the tokens with these bytes. Tokens for which `is_text` is false are left out, because they
+    /// may not occur in a text.
     pub fn new(bytes: &[Box<[u8]>], is_text: impl Fn(u32) -> bool) -> Self {
         let mut nodes = vec![TrieNode::default()];
         let mut brackets_max = 0;
@@ -48,13 +49,13 @@ impl TokenTrie {
         self.vocabulary
     }
 
-    /// Returns the most opening brackets and braces in one token.
+    /// Returns the largest number of opening brackets and braces in one token.
     #[must_use]
     pub fn brackets_max(&self) -> u32 {
         self.brackets_max
     }
 
-    /// Returns the nodes that follow a node, each with its byte.
+    /// Returns the children of a node, each with its byte.
     pub fn children(&self, node: u32) -> impl Iterator<Item = (u8, u32)> {
         self.nodes.get(node as usize).into_iter().flat_map(|node| node.children.iter().copied())
     }

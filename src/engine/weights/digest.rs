@@ -10,13 +10,10 @@ use super::Weights;
 use crate::error::EngineError;
 
 impl Weights {
-    /// Returns the identity of everything in the files that decides what the model says, as SHA-256 in hex: of a single
-    /// GGUF file its bytes, else of the lines `NAME SHA-256` of all files in order of their names (for a directory:
-    /// the safetensors, `config.json`, `generation_config.json`, the tokenizer's files and the chat template). Reads
-    /// every byte; nothing is kept between calls.
-    ///
-    /// # Errors
-    /// [`EngineError::Io`] if a file cannot be read.
+    /// Returns the SHA-256, in hex, of everything in the files that decides the model's output: for a single GGUF file
+    /// its bytes, else the lines `NAME SHA-256` of all files, sorted by name (for a directory: the safetensors,
+    /// `config.json`, `generation_config.json`, the tokenizer's files and the chat template). Reads every byte at each
+    /// call; no result is cached.
     pub fn digest(&self) -> Result<String, EngineError> {
         match self {
             Self::Gguf(file) => match file.paths().as_slice() {

@@ -15,7 +15,7 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Files besides the weights that decide what a model says.
+/// Files, in addition to the weights, that decide the model's output.
 pub(super) const SIDE_FILES: &[&str] = &[
     CONFIG,
     "chat_template.jinja",
@@ -38,13 +38,13 @@ impl ModelDirectory {
     /// Opens a directory and checks the headers of all its safetensors files.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if a file is missing or cannot be read, [`EngineError::Malformed`] if one is damaged or the
-    /// index does not describe them, [`EngineError::Unsupported`] if the weights are in another format.
+    /// [`EngineError::Io`] if a file is missing or cannot be read, [`EngineError::Malformed`] if a file is damaged or
+    /// the index does not describe the files, [`EngineError::Unsupported`] if the weights have another format.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let unsupported = |detail: &str| EngineError::Unsupported { path: path.to_owned(), detail: detail.to_owned() };
         let config_path = path.join(CONFIG);
         if !config_path.exists() {
-            return Err(unsupported("the directory has no config.json; name a GGUF file, or a Hugging Face directory"));
+            return Err(unsupported("the directory has no config.json; use a GGUF file or a Hugging Face directory"));
         }
         let config = JsonObject::open(&config_path)?;
         let (files, owners) = if path.join(WEIGHTS).exists() {
@@ -69,25 +69,19 @@ impl ModelDirectory {
         &self.config
     }
 
-    /// Reads a JSON file of the directory, if it is there.
-    ///
-    /// # Errors
-    /// As [`JsonObject::open_if_there`].
+    /// Reads a JSON file of the directory, if the file exists.
     pub fn json(&self, name: &str) -> Result<Option<JsonObject>, EngineError> {
         JsonObject::open_if_there(&self.path.join(name))
     }
 
-    /// Returns whether the output matrix is the embedding. transformers then uses the embedding even where the files
-    /// have an output matrix too.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the config's key is no truth value.
+    /// Returns whether the output matrix is the embedding. In that case transformers uses the embedding even if the
+    /// files contain an output matrix.
     pub fn is_tied(&self) -> Result<bool, EngineError> {
         let is_tied_by_default = self.config.string("model_type")? == Some("smollm3");
         Ok(self.config.boolean("tie_word_embeddings")?.unwrap_or(is_tied_by_default))
     }
 
-    /// Returns whether a part is there and used.
+    /// Returns whether the files contain a part and the decoder uses it.
     #[must_use]
     pub fn has(&self, part: Part) -> bool {
         let is_replaced = part == Part::Output && self.is_tied().unwrap_or(false);
@@ -101,7 +95,7 @@ impl ModelDirectory {
         self.files.get(*self.owners.get(&name)?)?.shape(&name)
     }
 
-    /// Returns how many layers the files can hold at most: each has tensors of its own.
+    /// Returns the maximum number of layers that the files can contain: each layer has tensors of its own.
     #[must_use]
     pub fn layers_max(&self) -> usize {
         self.owners.len()
@@ -110,18 +104,18 @@ impl ModelDirectory {
     /// Returns one part after checking its shape (outermost dimension first).
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if it is missing or of another shape, [`EngineError::Unsupported`] if its numbers are
-    /// not bf16, f16 or f32.
+    /// [`EngineError::Malformed`] if the part is missing or has another shape, [`EngineError::Unsupported`] if its
+    /// numbers are not bf16, f16 or f32.
     pub fn tensor(&self, part: Part, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         let name = transformers_name(part);
         let file = self.owners.get(&name).and_then(|owner| self.files.get(*owner));
         file.ok_or_else(|| self.malformed(format!("tensor {name} is missing")))?.tensor(&name, shape)
     }
 
-    /// Checks that every tensor the model needs is there in the right shape, and that no other one is.
+    /// Checks that the files contain every tensor that the model needs, each in the right shape, and no other tensors.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for one that the
+    /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for a tensor that the
     /// decoder would not use.
     pub fn check_parts(&self, config: &ModelConfig, rules: PartRules) -> Result<(), EngineError> {
         let mut used = HashSet::new();
@@ -139,14 +133,14 @@ impl ModelDirectory {
         match names.into_iter().find(|name| !used.contains(*name) && !is_passed_over(name)) {
             Some(name) => {
                 let (architecture, layers) = (&config.architecture, config.layers.len());
-                let detail = format!("tensor {name} has no place in a {architecture} decoder with {layers} layers");
+                let detail = format!("tensor {name} is not part of a {architecture} decoder with {layers} layers");
                 Err(EngineError::Unsupported { path: self.path.clone(), detail: shown(&detail) })
             }
             None => Ok(()),
         }
     }
 
-    /// Returns the files that decide what the model says, sorted.
+    /// Returns the files that decide the model's output, sorted.
     pub(super) fn deciding_files(&self) -> Vec<PathBuf> {
         let side = SIDE_FILES.iter().map(|name| self.path.join(name)).filter(|path| path.exists());
         let mut files: Vec<PathBuf> = self.files.iter().map(|file| file.path().to_owned()).chain(side).collect();
@@ -154,13 +148,13 @@ impl ModelDirectory {
         files
     }
 
-    /// Builds the error for a directory that is not what it should be.
+    /// Builds the error for a malformed directory.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
         EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) }
     }
 
-    /// Builds the error for a model that this engine does not run.
+    /// Builds the error for a model that the engine does not support.
     #[must_use]
     pub fn unsupported(&self, detail: String) -> EngineError {
         EngineError::Unsupported { path: self.path.clone(), detail: shown(&detail) }
@@ -185,7 +179,7 @@ fn sharded(dir: &Path) -> Result<Opened, EngineError> {
         let file = map.string(tensor)?.unwrap_or_default();
         if !file.ends_with(".safetensors") || file.contains(['/', '\\']) {
             return Err(malformed(format!(
-                "tensor {tensor} is said to be in \"{file}\", no safetensors file beside it"
+                "tensor {tensor} is listed in \"{file}\", which is not a safetensors file beside the index"
             )));
         }
         wanted.insert(tensor, file);

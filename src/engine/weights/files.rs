@@ -1,6 +1,7 @@
-//! How files of a model are opened: regular ones only, and none larger than it can be of use.
+//! Opens the files of a model: only regular files, and none above a size limit.
 //!
-//! A path may name a pipe, which blocks whoever opens it, or a device, which never ends; a text file may be of any size.
+//! A path may name a pipe, which blocks the program that opens it, or a device, which never ends; a text file may have
+//! any size.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,51 +10,48 @@ use memmap2::Mmap;
 
 use crate::error::EngineError;
 
-/// Bytes of a JSON file other than the tokenizer's; the largest that models have is an index of 9 MB.
+/// Maximum bytes of a JSON file other than the tokenizer's; the largest JSON file of a model is an index of 9 MB.
 pub const JSON_BYTES_MAX: u64 = 16 << 20;
-/// Bytes of `tokenizer.json`; the largest that models have takes 33 MB.
+/// Maximum bytes of `tokenizer.json`; the largest file of a model has 33 MB.
 pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
-/// Values, keys and separators of a JSON file: each may take some 70 bytes once it is read.
+/// Maximum values, keys and separators of a JSON file: each may take about 70 bytes of memory once it is parsed.
 const JSON_NODES_MAX: usize = 8 << 20;
 
 /// Maps a file into memory.
 ///
 /// # Errors
-/// [`EngineError::Io`] if it cannot be opened, [`EngineError::Malformed`] if it is no regular file.
+/// [`EngineError::Io`] if the file cannot be opened, [`EngineError::Malformed`] if it is not a regular file.
 pub fn open_map(path: &Path) -> Result<Mmap, EngineError> {
     let io = |source| EngineError::Io { path: path.to_owned(), source };
     check_regular(path)?;
     let file = fs_err::File::open(path).map_err(io)?;
-    // SAFETY: the map is only read. A program that truncates or rewrites the file meanwhile breaks the run, as it
-    // would break any reader of it; what headers claim is checked against the map's length.
+    // SAFETY: the map is only read. A program that truncates or rewrites the file in the meantime breaks the run, as it
+    // would break any reader of the file; the claims of headers are checked against the map's length.
     unsafe { Mmap::map(file.file()) }.map_err(io)
 }
 
 /// Reads a file of at most `max` bytes.
 ///
 /// # Errors
-/// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is larger, or no regular file.
+/// [`EngineError::Io`] if the file cannot be read, [`EngineError::Malformed`] if it is larger or not a regular file.
 pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let io = |source| EngineError::Io { path: path.to_owned(), source };
     check_regular(path)?;
     let mut bytes = Vec::new();
-    // One more than there may be, whatever the file's length said before it was opened.
+    // Reads one byte more than the limit, because the file may be longer than its length was before it was opened.
     fs_err::File::open(path).map_err(io)?.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > max {
-        let detail = format!("it has more than {max} bytes, which no such file of a model needs");
+        let detail = format!("it has more than {max} bytes, more than any model needs");
         return Err(EngineError::Malformed { path: path.to_owned(), detail });
     }
     Ok(bytes)
 }
 
-/// Reads a JSON file of at most `max` bytes, and counts its values before any is built.
-///
-/// # Errors
-/// As [`read_bounded`].
+/// Reads a JSON file of at most `max` bytes, and counts its values before any value is built.
 pub fn read_json(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let bytes = read_bounded(path, max)?;
     if json_nodes(&bytes) > JSON_NODES_MAX {
-        let detail = format!("it has more than {JSON_NODES_MAX} values, which no such file of a model needs");
+        let detail = format!("it has more than {JSON_NODES_MAX} values, more than any model needs");
         return Err(EngineError::Malformed { path: path.to_owned(), detail });
     }
     Ok(bytes)
@@ -64,10 +62,10 @@ fn check_regular(path: &Path) -> Result<(), EngineError> {
     if found.is_file() {
         return Ok(());
     }
-    Err(EngineError::Malformed { path: path.to_owned(), detail: "it is no regular file".to_owned() })
+    Err(EngineError::Malformed { path: path.to_owned(), detail: "it is not a regular file".to_owned() })
 }
 
-/// Counts the places outside of strings where another value may begin.
+/// Counts the positions outside of strings at which another value may begin.
 fn json_nodes(bytes: &[u8]) -> usize {
     let (mut count, mut is_in_string, mut is_escaped) = (0, false, false);
     for byte in bytes {
@@ -99,8 +97,8 @@ mod tests {
         fs_err::write(&path, "0123456789").unwrap();
         assert_eq!(read_bounded(&path, 10).unwrap(), b"0123456789");
         assert!(read_bounded(&path, 9).unwrap_err().to_string().contains("more than 9 bytes"));
-        assert!(read_bounded(dir.path(), 9).unwrap_err().to_string().contains("no regular file"));
-        assert!(open_map(dir.path()).unwrap_err().to_string().contains("no regular file"));
+        assert!(read_bounded(dir.path(), 9).unwrap_err().to_string().contains("not a regular file"));
+        assert!(open_map(dir.path()).unwrap_err().to_string().contains("not a regular file"));
         #[cfg(unix)]
         {
             let (first, second) = (dir.path().join("first"), dir.path().join("second"));
@@ -108,7 +106,7 @@ mod tests {
             std::os::unix::fs::symlink(&second, &first).unwrap();
             assert!(matches!(open_map(&first), Err(EngineError::Io { .. })), "a circle of links");
             let endless = Path::new("/dev/zero");
-            assert!(read_bounded(endless, 9).unwrap_err().to_string().contains("no regular file"));
+            assert!(read_bounded(endless, 9).unwrap_err().to_string().contains("not a regular file"));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A GGUF file: metadata read with clear errors, tensors as memory-mapped bytes.
+//! A GGUF file: metadata with clear errors, tensors as memory-mapped bytes.
 //!
-//! A file may be split into parts named `...-00001-of-00003.gguf`; the first one holds the metadata, and opening it
-//! opens all.
+//! A model may be split into files named `...-00001-of-00003.gguf`. The first file holds the metadata, and opening it
+//! opens all files.
 
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -18,23 +18,24 @@ use super::raw::{RawTensor, byte_length};
 use crate::error::{EngineError, shown};
 use crate::model::ModelConfig;
 
-/// Parts of one model; names have five digits.
+/// Maximum files of one model; file names have five digits.
 const PARTS_MAX: u64 = 10_000;
 
-/// An opened GGUF file, with all its parts.
+/// An opened GGUF model, with all its files.
 pub struct GgufFile {
     first: Piece,
     others: Vec<Piece>,
 }
 
-/// One file.
+/// One file of the model.
 struct Piece {
     path: PathBuf,
     map: Mmap,
     content: Content,
 }
 
-/// Tensors that the decoder does not look up by part: rotary factors, and frequencies that follow from the metadata.
+/// Returns whether the decoder does not look up the tensor by part: rotary factors, and frequencies that follow from
+/// the metadata.
 fn is_rotary(name: &str) -> bool {
     name == "rope_freqs.weight" || name.ends_with(".inv_freq") || name.ends_with(".attn_rot_embd")
 }
@@ -43,9 +44,9 @@ impl GgufFile {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is no GGUF file, if a tensor reaches
-    /// past the end of the file, or if a part is missing; [`EngineError::Unsupported`] for a storage type that is not
-    /// read here.
+    /// [`EngineError::Io`] if the file cannot be read; [`EngineError::Malformed`] if it is not a GGUF file, if a tensor
+    /// reaches past the end of the file, or if a file of a split model is missing; [`EngineError::Unsupported`] for an
+    /// unsupported storage type.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let mut file = Self { first: Piece::open(path)?, others: Vec::new() };
         let count = file.unsigned("split.count")?.unwrap_or(1);
@@ -67,7 +68,11 @@ impl GgufFile {
         let part_path = |number: u64| path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
         if number != 0 {
             let first = part_path(1);
-            return Err(file.unsupported(format!("it is part {} of {count}; name {}", number + 1, first.display())));
+            return Err(file.unsupported(format!(
+                "it is part {} of {count}; use the first part, {}",
+                number + 1,
+                first.display()
+            )));
         }
         for number in 2..=count {
             let piece = Piece::open(&part_path(number))?;
@@ -101,7 +106,7 @@ impl GgufFile {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Returns the paths of all parts, the first one first.
+    /// Returns the paths of all files, the first one first.
     pub(super) fn paths(&self) -> Vec<&Path> {
         self.pieces().map(|piece| piece.path.as_path()).collect()
     }
@@ -113,36 +118,29 @@ impl GgufFile {
     }
 
     /// Returns a string from the metadata, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn string(&self, key: &str) -> Result<Option<&str>, EngineError> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.malformed(format!("metadata key {key} is no string"))),
+            Some(_) => Err(self.malformed(format!("metadata key {key} is not a string"))),
         }
     }
 
     /// Returns an unsigned integer of any width from the metadata, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else, or a negative number.
     pub fn unsigned(&self, key: &str) -> Result<Option<u64>, EngineError> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        unsigned(value).map(Some).ok_or_else(|| self.malformed(format!("metadata key {key} is no unsigned integer")))
+        unsigned(value)
+            .map(Some)
+            .ok_or_else(|| self.malformed(format!("metadata key {key} is not an unsigned integer")))
     }
 
     /// Returns a finite float from the metadata, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn float(&self, key: &str) -> Result<Option<f32>, EngineError> {
         let number = match self.value(key) {
             None => return Ok(None),
             Some(Value::F32(number)) => *number,
             Some(Value::F64(number)) => *number as f32,
-            Some(_) => return Err(self.malformed(format!("metadata key {key} is no float"))),
+            Some(_) => return Err(self.malformed(format!("metadata key {key} is not a float"))),
         };
         match number.is_finite() {
             true => Ok(Some(number)),
@@ -151,9 +149,6 @@ impl GgufFile {
     }
 
     /// Returns a truth value from the metadata, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, EngineError> {
         match self.value(key) {
             None => Ok(None),
@@ -162,17 +157,14 @@ impl GgufFile {
         }
     }
 
-    /// Returns an array from the metadata, every value passed through a reader, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else, or a value that the reader refuses.
+    /// Returns an array from the metadata, if the key is present; `read` converts or rejects each value.
     pub fn array<'a, T>(
         &'a self,
         key: &str,
         kind: &str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<Vec<T>>, EngineError> {
-        let malformed = || self.malformed(format!("metadata key {key} is no array of {kind}"));
+        let malformed = || self.malformed(format!("metadata key {key} is not an array of {kind}"));
         match self.value(key) {
             None => Ok(None),
             Some(Value::Array(values)) => {
@@ -183,9 +175,6 @@ impl GgufFile {
     }
 
     /// Returns a required integer from 1 to `max`.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if it is absent, of another type, or outside of that range.
     pub fn size(&self, key: &str, max: usize) -> Result<usize, EngineError> {
         let number = self.unsigned(key)?.ok_or_else(|| self.malformed(format!("metadata key {key} is missing")))?;
         match usize::try_from(number) {
@@ -194,7 +183,7 @@ impl GgufFile {
         }
     }
 
-    /// Returns how many layers the file can hold at most: each has tensors of its own.
+    /// Returns the maximum number of layers that the file can contain: each layer has tensors of its own.
     #[must_use]
     pub fn layers_max(&self) -> usize {
         self.pieces().map(|piece| piece.content.tensor_infos.len()).sum()
@@ -208,7 +197,7 @@ impl GgufFile {
         found
     }
 
-    /// Returns whether a tensor is in the file.
+    /// Returns whether the file contains a tensor.
     #[must_use]
     pub fn has_tensor(&self, name: &str) -> bool {
         self.find(name).is_some()
@@ -225,9 +214,6 @@ impl GgufFile {
     }
 
     /// Returns one tensor after checking its shape (outermost dimension first).
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if it is missing or of another shape.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         let (piece, info) = self.find(name).ok_or_else(|| self.malformed(format!("tensor {name} is missing")))?;
         let found = info.shape.dims();
@@ -247,10 +233,10 @@ impl GgufFile {
         self.tensor(name, &[length])?.finite_f32()?.map_err(|detail| self.malformed(detail))
     }
 
-    /// Checks that every tensor the model needs is there in the right shape, and that no other one is.
+    /// Checks that the file contains every tensor that the model needs, each in the right shape, and no other tensors.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for one that the
+    /// [`EngineError::Malformed`] for a missing or misshapen tensor, [`EngineError::Unsupported`] for a tensor that the
     /// decoder would not use.
     pub fn check_parts(&self, config: &ModelConfig, rules: PartRules) -> Result<(), EngineError> {
         let mut used = HashSet::new();
@@ -264,7 +250,7 @@ impl GgufFile {
         }
         match self.tensors().into_iter().find(|(name, _)| !used.contains(*name) && !is_rotary(name)) {
             Some((name, _)) => Err(self.unsupported(format!(
-                "tensor {name} has no place in a decoder of architecture {} with {} layers",
+                "tensor {name} is not part of a decoder of architecture {} with {} layers",
                 config.architecture,
                 config.layers.len()
             ))),
@@ -272,13 +258,13 @@ impl GgufFile {
         }
     }
 
-    /// Builds the error for a file that is not what it should be.
+    /// Builds the error for a malformed file.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
         self.first.malformed(detail)
     }
 
-    /// Builds the error for a file that this engine does not run.
+    /// Builds the error for a model that the engine does not support.
     #[must_use]
     pub fn unsupported(&self, detail: String) -> EngineError {
         EngineError::Unsupported { path: self.first.path.clone(), detail: shown(&detail) }
@@ -297,7 +283,7 @@ impl Piece {
         Ok(piece)
     }
 
-    /// Checks that every tensor is of a type that is read, lies inside the file, and shares no byte with another.
+    /// Checks that every tensor has a supported type, is inside the file, and shares no byte with another tensor.
     fn check_tensors(&self) -> Result<(), EngineError> {
         let mut places = Vec::new();
         for (name, info) in &self.content.tensor_infos {
@@ -309,7 +295,7 @@ impl Piece {
             }
             let Some(length) = byte_length(info.ggml_dtype, shape) else {
                 let block = info.ggml_dtype.block_size();
-                let detail = format!("tensor {name} of shape {shape:?} has rows of no whole blocks of {block}");
+                let detail = format!("tensor {name} of shape {shape:?} has rows that are not whole blocks of {block}");
                 return Err(self.malformed(detail));
             };
             if self.bytes(info).is_none() {
@@ -320,7 +306,8 @@ impl Piece {
             }
             places.push((info.offset, info.offset.saturating_add(length as u64), name));
         }
-        // A file may not be read as more numbers than it has: each tensor takes memory of its own.
+        // Shared bytes would let a small file expand to more numbers than it holds: each tensor takes memory of its
+        // own.
         places.sort_unstable();
         let shared = places.iter().zip(places.iter().skip(1)).find(|((_, end, _), (start, ..))| start < end);
         match shared {
@@ -357,7 +344,7 @@ pub(super) fn unsigned(value: &Value) -> Option<u64> {
     }
 }
 
-/// candle appends a back trace to its messages when one is enabled; people need the first line only.
+/// candle appends a back trace to its messages if back traces are enabled; users need the first line only.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

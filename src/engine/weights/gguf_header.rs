@@ -1,11 +1,12 @@
-//! A GGUF header's claims, checked against the file before candle reads it.
+//! Checks the claims of a GGUF header against the file before candle reads it.
 //!
 //! candle divides by the alignment, builds a value of 32 bytes for every element of an array and multiplies dimensions
-//! unchecked: whatever a header says is held against the file's own length and against what models have, first.
-//! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Limits, each far above any model's:
+//! without overflow checks. Therefore every claim of a header is first compared with the file's length and with the
+//! limits below, which are far above those of any model. Layout:
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 //!
 //! - [`TENSORS_MAX`] tensors and [`ENTRIES_MAX`] metadata entries, no name twice;
-//! - [`ELEMENTS_MAX`] elements over all arrays, none of them an array;
+//! - [`ELEMENTS_MAX`] elements over all arrays, no arrays of arrays;
 //! - [`HEADER_BYTES_MAX`] bytes;
 //! - an alignment that is a power of two from 8 to [`ALIGNMENT_MAX`].
 
@@ -14,18 +15,19 @@ use std::collections::HashSet;
 use super::gguf_types::type_name;
 use crate::error::{FileFault, malformed};
 
-/// Tensors of one file; a model of 126 layers has about 1,100.
+/// Maximum tensors of one file; a model of 126 layers has about 1,100.
 pub const TENSORS_MAX: u64 = 1 << 16;
-/// Metadata entries of one file; models have fewer than 100.
+/// Maximum metadata entries of one file; models have fewer than 100.
 pub const ENTRIES_MAX: u64 = 1 << 14;
-/// Elements of all arrays of one file; a vocabulary of 262,144 tokens has about 1.3 million.
+/// Maximum elements of all arrays of one file; a vocabulary of 262,144 tokens has about 1.3 million.
 pub const ELEMENTS_MAX: u64 = 8 << 20;
-/// Bytes of a header; a vocabulary of 262,144 tokens takes about 16 MB.
+/// Maximum bytes of a header; a vocabulary of 262,144 tokens takes about 16 MB.
 pub const HEADER_BYTES_MAX: usize = 256 << 20;
-/// Bytes that tensors may be aligned to; 32 is usual.
+/// Maximum alignment of tensors, in bytes; 32 is usual.
 pub const ALIGNMENT_MAX: u64 = 1 << 20;
 
-/// Checks a file's header: counts, lengths, types, names, alignment, and that each tensor's dimensions can be multiplied.
+/// Checks a file's header: counts, lengths, types, names, alignment, and that the product of each tensor's dimensions
+/// does not overflow.
 ///
 /// # Errors
 /// [`FileFault`], naming the key or the tensor.
@@ -49,7 +51,7 @@ pub fn check(file: &[u8]) -> Result<(), FileFault> {
     for _ in 0..entries {
         let key = reader.name("metadata key")?;
         if !keys.insert(key.clone()) {
-            return malformed(format!("metadata key {key} stands there twice"));
+            return malformed(format!("metadata key {key} occurs twice"));
         }
         reader.value(&key)?;
     }
@@ -58,7 +60,7 @@ pub fn check(file: &[u8]) -> Result<(), FileFault> {
         let name = reader.name("tensor name")?;
         reader.tensor(&name)?;
         if !names.insert(name.clone()) {
-            return malformed(format!("tensor {name} stands there twice"));
+            return malformed(format!("tensor {name} occurs twice"));
         }
     }
     if reader.at > HEADER_BYTES_MAX {
@@ -67,11 +69,11 @@ pub fn check(file: &[u8]) -> Result<(), FileFault> {
     Ok(())
 }
 
-/// Takes little-endian numbers off the front.
+/// Reads little-endian numbers, from the beginning of a file.
 struct Reader<'a> {
     file: &'a [u8],
     at: usize,
-    /// Elements of arrays so far.
+    /// Elements of all arrays that were read so far.
     elements: u64,
 }
 
@@ -106,7 +108,7 @@ impl<'a> Reader<'a> {
         self.take(length, what)
     }
 
-    /// Reads a name as candle does: what is no UTF-8 is replaced, zeros at the end are dropped.
+    /// Reads a name as candle does: invalid UTF-8 is replaced, zeros at the end are dropped.
     fn name(&mut self, what: &str) -> Result<String, FileFault> {
         let bytes = self.text(what)?;
         if bytes.len() > usize::from(u16::MAX) {
@@ -142,7 +144,7 @@ impl<'a> Reader<'a> {
         match size_of_value(kind) {
             Some(size) => self.take(count.saturating_mul(size), what).map(drop),
             None if kind == 8 => (0..count).try_for_each(|_| self.text(what).map(drop)),
-            // Arrays of arrays are in no model, and nest as deep as a file likes.
+            // No model has arrays of arrays, and they may nest to any depth.
             None if kind == 9 => malformed(format!("metadata key {key} is an array of arrays, which no model has")),
             None => malformed(format!("metadata key {key} is an array of the unknown type {kind}")),
         }
@@ -159,9 +161,9 @@ impl<'a> Reader<'a> {
             let size = self.u64(&what)?;
             count = count.and_then(|count| count.checked_mul(size)).filter(|_| size > 0);
         }
-        // An eighth of the address space: sizes in bytes do not overflow either.
+        // The limit is an eighth of the address space, so that sizes in bytes do not overflow either.
         if count.is_none_or(|count| count > u64::MAX >> 3) {
-            return malformed(format!("tensor {name} has dimensions of no size, or larger than any file"));
+            return malformed(format!("tensor {name} has dimensions of zero size, or larger than any file"));
         }
         let kind = self.u32(&what)?;
         self.u64(&what)?;
@@ -175,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the bytes of a number or truth value; none for strings, arrays and what is unknown.
+/// Returns the bytes of a number or truth value; `None` for strings, arrays and unknown types.
 fn size_of_value(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),
@@ -186,11 +188,11 @@ fn size_of_value(kind: u32) -> Option<u64> {
     }
 }
 
-/// Checks the alignment, which candle divides by, as a number of the types that candle heeds.
+/// Checks the alignment, by which candle divides, for the number types that candle accepts.
 fn check_alignment(kind: u32, bytes: &[u8]) -> Result<(), FileFault> {
     // Unsigned and signed integers of up to four bytes.
     if !matches!(kind, 0..=5) {
-        return malformed("general.alignment is no integer of 32 bits");
+        return malformed("general.alignment is not a 32-bit integer");
     }
     let is_signed = matches!(kind, 1 | 3 | 5);
     let number = bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));

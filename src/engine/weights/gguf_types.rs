@@ -1,18 +1,18 @@
-//! Storage types of GGUF tensors: which ones are read, and the names of the others.
+//! Storage types of GGUF tensors: the supported types, and the names of the others.
 
 use candle_core::quantized::GgmlDType;
 
-/// Storage types that are read.
+/// Supported storage types.
 pub const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
 
-/// Returns whether tensors of a type are read. Q8_1 and Q8_K are ggml's own intermediate results; no model is stored
-/// in them.
+/// Returns whether tensors of a type are supported. Q8_1 and Q8_K are ggml's own intermediate formats; models are not
+/// stored in them.
 #[must_use]
 pub fn is_supported(dtype: GgmlDType) -> bool {
     !matches!(dtype, GgmlDType::Q8_1 | GgmlDType::Q8K)
 }
 
-/// Returns ggml's name of a type's number.
+/// Returns ggml's name for the number of a type.
 #[must_use]
 pub fn type_name(kind: u32) -> String {
     let name = match kind {

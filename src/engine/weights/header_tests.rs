@@ -1,9 +1,9 @@
-//! GGUF headers whose numbers are not those of a file.
+//! GGUF headers whose claims do not match any file.
 
 use super::gguf_header::*;
 use crate::error::FileFault;
 
-/// Puts a header together.
+/// Builds a header.
 #[derive(Default)]
 struct Header {
     entries: Vec<Vec<u8>>,
@@ -65,8 +65,8 @@ fn an_alignment_that_cannot_be_divided_by_is_refused() {
     }
     assert_refused(&with(5, &(-8_i32).to_le_bytes()), "general.alignment is negative");
     assert_refused(&with(0, &[0]), "general.alignment is 0");
-    assert_refused(&with(10, &32_u64.to_le_bytes()), "general.alignment is no integer of 32 bits");
-    assert_refused(&with(6, &32_f32.to_le_bytes()), "general.alignment is no integer of 32 bits");
+    assert_refused(&with(10, &32_u64.to_le_bytes()), "general.alignment is not a 32-bit integer");
+    assert_refused(&with(6, &32_f32.to_le_bytes()), "general.alignment is not a 32-bit integer");
     for number in [8_u32, 32, 4096, 1 << 20] {
         assert_eq!(check(&with(4, &number.to_le_bytes())), Ok(()));
     }
@@ -106,7 +106,7 @@ fn kinds_that_no_model_has_are_refused() {
     assert_refused(&Header::with(entry("a", 9, &array(13, 0, &[]))).bytes(), "an array of the unknown type 13");
     assert_refused(&Header::with(entry("a", 13, &[])).bytes(), "metadata key a is of the unknown type 13");
     let twice = Header { entries: vec![entry("a", 0, &[1]), entry("a", 0, &[2])], ..Header::default() };
-    assert_refused(&twice.bytes(), "metadata key a stands there twice");
+    assert_refused(&twice.bytes(), "metadata key a occurs twice");
     assert_refused(b"GGUF\x01\0\0\0", "its GGUF version is 1; supported: 2 and 3");
     assert_refused(b"GGUF\0\0\0\x03", "its GGUF version is 50331648");
     assert_refused(b"FUGG\x03\0\0\0", "does not begin with GGUF");
@@ -116,12 +116,12 @@ fn kinds_that_no_model_has_are_refused() {
 fn tensors_of_no_size_or_any_size_are_refused() {
     let with = |tensors: Vec<Vec<u8>>| Header { tensors, ..Header::default() }.bytes();
     for dimensions in [&[0_u64][..], &[4, 0], &[1 << 32, 1 << 32], &[u64::MAX, 2], &[1 << 62]] {
-        assert_refused(&with(vec![tensor("t", dimensions, 0, 0)]), "tensor t has dimensions of no size, or larger");
+        assert_refused(&with(vec![tensor("t", dimensions, 0, 0)]), "tensor t has dimensions of zero size, or larger");
     }
     assert_refused(&with(vec![tensor("t", &[], 0, 0)]), "tensor t has 0 dimensions");
     assert_refused(&with(vec![tensor("t", &[1; 5], 0, 0)]), "tensor t has 5 dimensions");
     assert_refused(&with(vec![tensor("t", &[4], 99, 0)]), "tensor t is stored as number 99");
-    assert_refused(&with(vec![tensor("t", &[4], 0, 0), tensor("t", &[4], 0, 32)]), "tensor t stands there twice");
+    assert_refused(&with(vec![tensor("t", &[4], 0, 0), tensor("t", &[4], 0, 32)]), "tensor t occurs twice");
     assert_eq!(check(&with(vec![tensor("t", &[4], 0, 0), tensor("u", &[4], 0, 32)])), Ok(()));
 }
 

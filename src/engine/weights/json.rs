@@ -1,4 +1,4 @@
-//! JSON objects of a model directory, read key by key with errors that name file and key.
+//! JSON objects of a model directory, read key by key; errors name the file and the key.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use super::files::{JSON_BYTES_MAX, read_json};
 use crate::error::{EngineError, shown};
 
-/// A JSON object of a file, or an object inside it.
+/// The JSON object of a file, or an object inside it.
 #[derive(Debug, Clone)]
 pub struct JsonObject {
     path: PathBuf,
-    /// What stands before the keys in messages: empty, or the outer key and a dot.
+    /// The prefix of keys in messages: empty, or the outer key and a dot.
     prefix: String,
     values: Map<String, Value>,
 }
@@ -20,37 +20,31 @@ impl JsonObject {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it holds no JSON object or far more than
-    /// such files do.
+    /// [`EngineError::Io`] if the file cannot be read, [`EngineError::Malformed`] if it is not a JSON object or exceeds
+    /// the limits of [`read_json`].
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         Self::parse(path, &read_json(path, JSON_BYTES_MAX)?)
     }
 
-    /// Reads the content of a file; `path` is what messages call it.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if it holds no JSON object.
+    /// Parses the content of a file; `path` is the name in messages.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, EngineError> {
         let malformed = |detail: String| EngineError::Malformed { path: path.to_owned(), detail };
-        let values = serde_json::from_slice(bytes).map_err(|error| malformed(format!("no JSON object: {error}")))?;
+        let values = serde_json::from_slice(bytes).map_err(|error| malformed(format!("not a JSON object: {error}")))?;
         Ok(Self { path: path.to_owned(), prefix: String::new(), values })
     }
 
-    /// Reads a file if there is one.
-    ///
-    /// # Errors
-    /// As [`Self::open`], except that the file may be missing.
+    /// Reads a file; `None` if it does not exist.
     pub fn open_if_there(path: &Path) -> Result<Option<Self>, EngineError> {
         if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
-    /// Returns a value; none if the key is absent or null.
+    /// Returns a value; `None` if the key is absent or null.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// Returns whether a key is present, be it with null.
+    /// Returns whether a key is present, with any value or null.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
@@ -63,29 +57,20 @@ impl JsonObject {
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, EngineError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| self.malformed(&format!("is no {kind}"), key))
+        read(value).map(Some).ok_or_else(|| self.malformed(&format!("is not {kind}"), key))
     }
 
     /// Returns a string, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn string(&self, key: &str) -> Result<Option<&str>, EngineError> {
-        self.read(key, "string", Value::as_str)
+        self.read(key, "a string", Value::as_str)
     }
 
     /// Returns an unsigned integer, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn unsigned(&self, key: &str) -> Result<Option<usize>, EngineError> {
-        self.read(key, "unsigned integer", |value| value.as_u64().and_then(|number| usize::try_from(number).ok()))
+        self.read(key, "an unsigned integer", |value| value.as_u64().and_then(|number| usize::try_from(number).ok()))
     }
 
     /// Returns an integer from 1 to `max`, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn optional_size(&self, key: &str, max: usize) -> Result<Option<usize>, EngineError> {
         match self.unsigned(key)? {
             Some(number) if !(1..=max).contains(&number) => {
@@ -96,48 +81,33 @@ impl JsonObject {
     }
 
     /// Returns a required integer from 1 to `max`.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key is absent or holds something else.
     pub fn size(&self, key: &str, max: usize) -> Result<usize, EngineError> {
         self.optional_size(key, max)?.ok_or_else(|| self.malformed("is missing", key))
     }
 
     /// Returns a finite number, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn float(&self, key: &str) -> Result<Option<f64>, EngineError> {
-        self.read(key, "finite number", |value| value.as_f64().filter(|number| number.is_finite()))
+        self.read(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))
     }
 
     /// Returns a truth value, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, EngineError> {
-        self.read(key, "truth value", Value::as_bool)
+        self.read(key, "a truth value", Value::as_bool)
     }
 
-    /// Returns a list, every item passed through a reader, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else, or an item that the reader refuses.
+    /// Returns a list, if the key is present; `read` converts or rejects each item.
     pub fn list<'a, T>(
         &'a self,
         key: &str,
         kind: &str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<Vec<T>>, EngineError> {
-        self.read(key, &format!("list of {kind}"), |value| value.as_array()?.iter().map(&read).collect())
+        self.read(key, &format!("a list of {kind}"), |value| value.as_array()?.iter().map(&read).collect())
     }
 
     /// Returns an inner object, if the key is present.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if the key holds something else.
     pub fn object(&self, key: &str) -> Result<Option<Self>, EngineError> {
-        let values = self.read(key, "object", Value::as_object)?;
+        let values = self.read(key, "an object", Value::as_object)?;
         let prefix = format!("{}{key}.", self.prefix);
         Ok(values.map(|values| Self { path: self.path.clone(), prefix, values: values.clone() }))
     }
@@ -147,13 +117,13 @@ impl JsonObject {
         self.values.keys().map(String::as_str)
     }
 
-    /// Builds the error for a key that is not what it should be: "key hidden_size is missing".
+    /// Builds the error for a key with a wrong value: "key hidden_size is missing".
     #[must_use]
     pub fn malformed(&self, what: &str, key: &str) -> EngineError {
         EngineError::Malformed { path: self.path.clone(), detail: shown(&format!("key {}{key} {what}", self.prefix)) }
     }
 
-    /// Builds the error for a key whose value is not run here.
+    /// Builds the error for a key whose value the engine does not support.
     #[must_use]
     pub fn unsupported(&self, what: &str, key: &str) -> EngineError {
         EngineError::Unsupported { path: self.path.clone(), detail: shown(&format!("key {}{key} {what}", self.prefix)) }

@@ -1,7 +1,7 @@
-//! Where a model's parameters come from: one view over the file formats, by part instead of by tensor name.
+//! The parameters of a model: one view over the file formats, by part instead of by tensor name.
 //!
-//! Files are memory-mapped and checked when they are opened; a tensor's bytes are read when an executor packs them, so
-//! that a model never stands in memory twice. What the executors make of the parts is `model`'s business.
+//! Files are memory-mapped and checked when they are opened. An executor reads a tensor's bytes when it packs them, so
+//! a model is never in memory twice. Module `model` defines the packed forms.
 
 mod digest;
 mod directory;
@@ -34,26 +34,23 @@ use super::model::ModelConfig;
 
 /// The parameters of one model.
 pub enum Weights {
-    /// A GGUF file, in one or several parts.
+    /// A GGUF model, in one file or several.
     Gguf(GgufFile),
     /// A directory as transformers writes it: `config.json`, safetensors, `tokenizer.json`.
     Directory(ModelDirectory),
 }
 
 /// Returns the SHA-256 identity of the model at a path (see `Weights::digest`).
-///
-/// # Errors
-/// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is damaged.
 pub fn model_digest(path: &Path) -> Result<String, EngineError> {
     Weights::open(path)?.digest()
 }
 
 impl Weights {
-    /// Opens a model and checks what its headers declare. A directory is a Hugging Face model, a file is GGUF.
+    /// Opens a model and checks the claims of its headers. A directory is a Hugging Face model, a file is GGUF.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if it is damaged,
-    /// [`EngineError::Unsupported`] if its numbers are stored in a way that is not read here.
+    /// [`EngineError::Io`] if a file cannot be read, [`EngineError::Malformed`] if it is damaged,
+    /// [`EngineError::Unsupported`] if its numbers have an unsupported storage type.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         if path.is_dir() {
             ModelDirectory::open(path).map(Self::Directory)
@@ -62,8 +59,8 @@ impl Weights {
         }
     }
 
-    /// Reads the decoder's shape, refuses what the decoder does not implement, and checks that every tensor the
-    /// decoder needs is there in the right shape, and that there is none it would not use.
+    /// Reads the decoder's shape, rejects models that the decoder does not implement, and checks that the files contain
+    /// every tensor that the decoder needs, each in the right shape, and no other tensors.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key or the tensor.
@@ -74,7 +71,7 @@ impl Weights {
         }
     }
 
-    /// Returns whether a part is there.
+    /// Returns whether the model has a part.
     #[must_use]
     pub fn has(&self, part: Part) -> bool {
         match self {
@@ -83,10 +80,7 @@ impl Weights {
         }
     }
 
-    /// Returns a matrix as it lies in the file, `[outputs, inputs]`.
-    ///
-    /// # Errors
-    /// [`EngineError::Malformed`] if it is missing or of another shape.
+    /// Returns a matrix as stored in the file, `[outputs, inputs]`.
     pub fn matrix(&self, part: Part, outputs: usize, inputs: usize) -> Result<RawTensor<'_>, EngineError> {
         self.tensor(part, &[outputs, inputs])
     }
@@ -94,24 +88,21 @@ impl Weights {
     /// Reads a vector as f32.
     ///
     /// # Errors
-    /// As [`Self::matrix`]; [`EngineError::Malformed`] for a number that is not finite, which would make every logit
-    /// one that is none.
+    /// As [`Self::matrix`]; [`EngineError::Malformed`] for a number that is not finite, because it would make every
+    /// logit NaN or infinite.
     pub fn vector(&self, part: Part, length: usize) -> Result<Vec<f32>, EngineError> {
         self.tensor(part, &[length])?.finite_f32()?.map_err(|detail| self.malformed(detail))
     }
 
-    /// Reads a vector that a model may do without.
+    /// Reads a vector that is optional in a model.
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if it is there and of another shape.
+    /// [`EngineError::Malformed`] if the vector is present but has another shape.
     pub fn optional_vector(&self, part: Part, length: usize) -> Result<Option<Vec<f32>>, EngineError> {
         if self.has(part) { self.vector(part, length).map(Some) } else { Ok(None) }
     }
 
-    /// Returns a part as it lies in the file.
-    ///
-    /// # Errors
-    /// As [`Self::matrix`].
+    /// Returns a part as stored in the file.
     pub fn tensor(&self, part: Part, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         match self {
             Self::Gguf(file) => file.tensor(&parts::gguf_name(part), shape),
@@ -119,7 +110,7 @@ impl Weights {
         }
     }
 
-    /// Builds the error for a model that is not what it should be.
+    /// Builds the error for a malformed model.
     #[must_use]
     pub fn malformed(&self, detail: String) -> EngineError {
         match self {

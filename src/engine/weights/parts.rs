@@ -9,7 +9,7 @@ pub enum Part {
     Embedding,
     /// Scale of the last norm, `[hidden]`.
     OutputNorm,
-    /// Output matrix, `[vocabulary, hidden]`; absent where it is tied to the embedding.
+    /// Output matrix, `[vocabulary, hidden]`; absent if it is tied to the embedding.
     Output,
     /// A part of the layer with this index.
     Layer(usize, LayerPart),
@@ -70,18 +70,18 @@ impl LayerPart {
     ];
 }
 
-/// Whether a model of some family has a part.
+/// Whether the models of a family have a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It must be there.
+    /// The part must be present.
     Required,
-    /// It is used if it is there.
+    /// The part is used if it is present.
     Optional,
-    /// It has no place in this model.
+    /// The part must not be present.
     Absent,
 }
 
-/// Which of the parts that differ between families a model has.
+/// Presence of the parts that differ between families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartRules {
     /// The output matrix.

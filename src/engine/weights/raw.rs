@@ -1,4 +1,4 @@
-//! A tensor's bytes as they lie in a file, and the way from there to f32.
+//! A tensor's bytes as stored in a file, and their conversion to f32.
 
 use std::ops::Range;
 
@@ -8,12 +8,12 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::EngineError;
 
-/// A tensor's bytes as they lie in the file.
+/// A tensor's bytes as stored in the file.
 #[derive(Debug, Clone)]
 pub struct RawTensor<'a> {
-    /// Its name in the file.
+    /// Name in the file.
     pub name: String,
-    /// How its numbers are stored; Hugging Face's bf16, f16 and f32 have their place in it.
+    /// Storage type of the numbers; Hugging Face's bf16, f16 and f32 map to values of it.
     pub dtype: GgmlDType,
     /// Outermost dimension first.
     pub shape: Vec<usize>,
@@ -22,7 +22,7 @@ pub struct RawTensor<'a> {
 }
 
 impl RawTensor<'_> {
-    /// Returns the numbers of one row (the product of all dimensions but the first).
+    /// Returns the count of numbers in one row (the product of all dimensions except the first).
     #[must_use]
     pub fn row_length(&self) -> usize {
         self.shape.iter().skip(1).product()
@@ -32,7 +32,7 @@ impl RawTensor<'_> {
     #[must_use]
     pub fn row_bytes(&self, rows: Range<usize>) -> &[u8] {
         let bytes = self.row_length() / self.dtype.block_size() * self.dtype.type_size();
-        // The whole tensor's length does not overflow, but rows beyond it might.
+        // The length of the whole tensor does not overflow, but the offset of rows beyond it might.
         let range = rows.start.saturating_mul(bytes)..rows.end.saturating_mul(bytes);
         self.bytes.get(range).unwrap_or_default()
     }
@@ -45,7 +45,7 @@ impl RawTensor<'_> {
         let count = rows.len() * self.row_length();
         let bytes = self.row_bytes(rows);
         let tensor = match plain_dtype(self.dtype) {
-            // safetensors files align nothing, and this copies what is not aligned.
+            // safetensors files do not align tensors; this call copies unaligned bytes.
             Some(dtype) => Tensor::from_raw_buffer(bytes, dtype, &[count], &Device::Cpu)?.to_dtype(DType::F32)?,
             None => qtensor_from_ggml(self.dtype, bytes, vec![count], &Device::Cpu)?.dequantize(&Device::Cpu)?,
         };
@@ -53,18 +53,12 @@ impl RawTensor<'_> {
     }
 
     /// Returns the whole tensor as f32.
-    ///
-    /// # Errors
-    /// As [`Self::rows_f32`].
     pub fn to_f32(&self) -> Result<Vec<f32>, EngineError> {
         let rows = self.shape.first().copied().unwrap_or(0);
         self.rows_f32(0..rows)
     }
 
-    /// Returns the whole tensor as f32, or what is wrong with it if a number is not finite.
-    ///
-    /// # Errors
-    /// As [`Self::rows_f32`].
+    /// Returns the whole tensor as f32, or a message that names the first number that is not finite.
     pub fn finite_f32(&self) -> Result<Result<Vec<f32>, String>, EngineError> {
         let numbers = self.to_f32()?;
         Ok(match nonfinite(&numbers) {
@@ -87,7 +81,8 @@ fn plain_dtype(dtype: GgmlDType) -> Option<DType> {
     }
 }
 
-/// Returns a tensor's length in bytes; none if its shape overflows, holds no whole blocks, or has rows that do not.
+/// Returns a tensor's length in bytes; `None` if its shape overflows, or if a row or the tensor is not a whole number
+/// of blocks.
 pub(super) fn byte_length(dtype: GgmlDType, shape: &[usize]) -> Option<usize> {
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))?;
     let row = shape.last().copied().unwrap_or(1);

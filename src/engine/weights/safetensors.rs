@@ -12,21 +12,22 @@ use super::files::open_map;
 use super::raw::RawTensor;
 use crate::error::{EngineError, shown};
 
-/// One file, opened.
+/// One opened file.
 pub struct SafetensorsFile {
     path: PathBuf,
     map: Mmap,
     metadata: Metadata,
-    /// Where the tensors' bytes begin.
+    /// Offset of the first tensor byte.
     start: usize,
 }
 
 impl SafetensorsFile {
-    /// Opens a file and checks its header: every tensor's bytes follow the last one's, fit its shape, and the last one
-    /// ends with the file.
+    /// Opens a file and checks its header: every tensor's bytes fit its shape and follow those of the previous tensor,
+    /// and the last tensor ends at the end of the file.
     ///
     /// # Errors
-    /// [`EngineError::Io`] if it cannot be read, [`EngineError::Malformed`] if the header does not describe the file.
+    /// [`EngineError::Io`] if the file cannot be read, [`EngineError::Malformed`] if the header does not describe the
+    /// file.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let map = open_map(path)?;
         check_header(&map)
@@ -37,13 +38,13 @@ impl SafetensorsFile {
         Ok(Self { path: path.to_owned(), map, metadata, start: header + size_of::<u64>() })
     }
 
-    /// Returns its path.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the names of its tensors.
+    /// Returns the names of the file's tensors.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
@@ -58,8 +59,8 @@ impl SafetensorsFile {
     /// Returns one tensor after checking its shape (outermost dimension first).
     ///
     /// # Errors
-    /// [`EngineError::Malformed`] if it is missing or of another shape, [`EngineError::Unsupported`] if its numbers are
-    /// not bf16, f16 or f32.
+    /// [`EngineError::Malformed`] if the tensor is missing or has another shape, [`EngineError::Unsupported`] if its
+    /// numbers are not bf16, f16 or f32.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         let malformed = |detail: String| EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) };
         let info = self.metadata.info(name).ok_or_else(|| malformed(format!("tensor {name} is missing")))?;
@@ -83,11 +84,11 @@ impl SafetensorsFile {
     }
 }
 
-/// Bytes of a header; a model of 1,100 tensors has about 150 kB.
+/// Maximum bytes of a header; a model of 1,100 tensors has about 150 kB.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// Checks what the library does not: that the header is of a sane length, that no tensor stands in it twice, of which the
-/// library keeps the last, and that none is said to end where sums of lengths overflow.
+/// Checks properties that the library does not check: the header's length, that no tensor occurs twice (the library
+/// would keep the last one), and that no tensor's end lets sums of lengths overflow.
 fn check_header(file: &[u8]) -> Result<(), String> {
     let Some((length, rest)) = file.split_first_chunk::<8>() else { return Ok(()) };
     let length = u64::from_le_bytes(*length);
@@ -95,19 +96,19 @@ fn check_header(file: &[u8]) -> Result<(), String> {
     if length > HEADER_BYTES_MAX {
         return Err(format!("its header has {length} bytes; at most {HEADER_BYTES_MAX} are read"));
     }
-    // A header that is no JSON is the library's to refuse.
+    // The library rejects a header that is not JSON.
     let Ok(survey) = serde_json::from_slice::<Survey>(header) else { return Ok(()) };
     match (survey.twice, survey.end > file.len() as u64) {
-        (Some(twice), _) => Err(format!("tensor {twice} stands twice in its header")),
+        (Some(twice), _) => Err(format!("tensor {twice} occurs twice in its header")),
         (None, true) => Err(describe(&SafeTensorError::MetadataIncompleteBuffer, file.len())),
         (None, false) => Ok(()),
     }
 }
 
-/// What [`check_header`] looks at; nothing else of the header is kept.
+/// The part of the header that [`check_header`] examines.
 #[derive(Default)]
 struct Survey {
-    /// The first name that stands there twice.
+    /// The first name that occurs twice.
     twice: Option<String>,
     /// The highest offset.
     end: u64,
@@ -150,19 +151,17 @@ impl<'de> serde::de::Visitor<'de> for SurveyVisitor {
     }
 }
 
-/// Says what is wrong with a file of some length, in words of the file instead of the reader's.
+/// Returns what is wrong with a file of `length` bytes, in terms of the file instead of the reader.
 fn describe(error: &SafeTensorError, length: usize) -> String {
     match error {
         SafeTensorError::MetadataIncompleteBuffer => {
-            format!(
-                "the header's tensors do not end where the file does, at {length} bytes: it is truncated, or longer"
-            )
+            format!("the header's tensors do not end where the file ends ({length} bytes): it is truncated or too long")
         }
         SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => {
             format!("the header is longer than the file, which has {length} bytes")
         }
         SafeTensorError::InvalidOffset(name) => {
-            format!("tensor {name} does not begin where the one before it ends: offsets overlap or leave a gap")
+            format!("tensor {name} does not begin where the previous tensor ends: offsets overlap or leave a gap")
         }
         SafeTensorError::TensorInvalidInfo => "a tensor's shape and type do not fit its offsets".to_owned(),
         other => format!("no readable safetensors header: {other}"),

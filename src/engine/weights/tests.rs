@@ -1,4 +1,4 @@
-//! Files of both formats: what is read, and what is refused.
+//! Model files of both formats: which ones are read, and which ones are rejected.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn every_quantization_that_is_supported_is_read() {
     }
 }
 
-/// Writes the random llama in several safetensors files with an index, and then changes something.
+/// Writes the random llama model as several safetensors files with an index, and then applies `change`.
 fn sharded(change: impl FnOnce(&Path)) -> Result<Weights, String> {
     let dir = tempfile::tempdir().unwrap();
     let model = RandomModel::new(Family::Llama);
@@ -123,7 +123,7 @@ fn shards_that_their_index_does_not_describe_are_refused() {
     let outside = sharded(|dir| {
         edit_index(dir, |map| drop(map.insert(norm.to_owned(), json!("../a.safetensors"))));
     });
-    assert_refused(outside, "is said to be in \"../a.safetensors\", no safetensors file beside it");
+    assert_refused(outside, "is listed in \"../a.safetensors\", which is not a safetensors file beside the index");
     let no_map = sharded(|dir| fs_err::write(dir.join("model.safetensors.index.json"), "{}").unwrap());
     assert_refused(no_map, "key weight_map is missing");
 }
@@ -131,11 +131,11 @@ fn shards_that_their_index_does_not_describe_are_refused() {
 #[test]
 fn a_directory_without_weights_or_config_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert_refused(opened(dir.path()), "the directory has no config.json; name a GGUF file, or");
+    assert_refused(opened(dir.path()), "the directory has no config.json; use a GGUF file or");
     fs_err::write(dir.path().join("config.json"), "{}").unwrap();
     assert_refused(opened(dir.path()), "it has neither model.safetensors nor");
     fs_err::write(dir.path().join("config.json"), "[]").unwrap();
-    assert_refused(opened(dir.path()), "config.json is no usable model file: no JSON object");
+    assert_refused(opened(dir.path()), "config.json is not a usable model file: not a JSON object");
     assert_refused(opened(&dir.path().join("none")), "cannot read the model");
 }
 
@@ -144,7 +144,7 @@ fn entry(dtype: &str, shape: &[usize], from: usize, to: usize) -> serde_json::Va
     json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] })
 }
 
-/// Opens a directory whose only safetensors file has a header and so many bytes after it.
+/// Opens a directory whose only safetensors file has this header, followed by `bytes` bytes.
 fn with_header(header: &serde_json::Value, bytes: usize) -> Result<Weights, String> {
     let dir = tempfile::tempdir().unwrap();
     fs_err::write(dir.path().join("config.json"), "{}").unwrap();
@@ -160,16 +160,16 @@ fn with_header(header: &serde_json::Value, bytes: usize) -> Result<Weights, Stri
 fn safetensors_headers_that_lie_are_refused() {
     let good = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 16, 22) });
     assert!(with_header(&good, 22).is_ok());
-    assert_refused(with_header(&good, 21), "do not end where the file does, at ");
-    assert_refused(with_header(&good, 23), "do not end where the file does, at ");
+    assert_refused(with_header(&good, 21), "do not end where the file ends (");
+    assert_refused(with_header(&good, 23), "do not end where the file ends (");
     let overlap = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 14, 20) });
-    assert_refused(with_header(&overlap, 22), "tensor b does not begin where the one before it ends");
+    assert_refused(with_header(&overlap, 22), "tensor b does not begin where the previous tensor ends");
     let gap = json!({ "a": entry("F32", &[2, 2], 0, 16), "b": entry("BF16", &[3], 18, 24) });
-    assert_refused(with_header(&gap, 24), "tensor b does not begin where the one before it ends");
+    assert_refused(with_header(&gap, 24), "tensor b does not begin where the previous tensor ends");
     let misshapen = json!({ "a": entry("F32", &[2, 3], 0, 16) });
     assert_refused(with_header(&misshapen, 16), "a tensor's shape and type do not fit its offsets");
     let far = json!({ "a": entry("U8", &[1 << 61], 0, 1 << 61), "b": entry("U8", &[1 << 61], 1 << 61, 1 << 62) });
-    assert_refused(with_header(&far, 22), "do not end where the file does, at ");
+    assert_refused(with_header(&far, 22), "do not end where the file ends (");
     let huge = json!({ "a": { "dtype": "F32", "shape": [u64::MAX, u64::MAX], "data_offsets": [0, 16] } });
     assert_refused(with_header(&huge, 16), "no readable safetensors header");
     for odd in [json!([0, -1]), json!([0, 1.5]), json!(null), json!([0, "16"]), json!([16, 0])] {
@@ -201,7 +201,7 @@ fn a_tensor_that_stands_in_a_header_twice_is_refused() {
         opened(dir.path())
     };
     assert!(open(format!("{{\"a\": {one}}}")).is_ok());
-    assert_refused(open(format!("{{\"a\": {one}, \"a\": {one}}}")), "tensor a stands twice in its header");
+    assert_refused(open(format!("{{\"a\": {one}, \"a\": {one}}}")), "tensor a occurs twice in its header");
     assert_refused(open(format!("{{\"a\": {}", "[".repeat(100_000))), "no readable safetensors header");
 }
 
@@ -264,12 +264,12 @@ fn a_gguf_tensor_of_an_unread_type_is_named_with_it() {
         fs_err::write(&path, patched(&bytes, "blk.1.ffn_up.weight", kind, 2)).unwrap();
         assert_refused(opened(&path), &format!("tensor blk.1.ffn_up.weight is stored as {name}; supported: F32, "));
     }
-    // Rows of 64 and 96 are no whole blocks of 256.
+    // Rows of 64 and 96 numbers are not whole blocks of 256.
     fs_err::write(&path, patched(&bytes, "blk.1.ffn_up.weight", 12, 2)).unwrap();
-    assert_refused(opened(&path), "blk.1.ffn_up.weight of shape [96, 64] has rows of no whole blocks of 256");
+    assert_refused(opened(&path), "blk.1.ffn_up.weight of shape [96, 64] has rows that are not whole blocks of 256");
 }
 
-/// Writes a GGUF model in two parts, as llama.cpp's splitter names them, and opens one of them.
+/// Writes a GGUF model as two files, named as llama.cpp's splitter names them, and opens one of them.
 fn split(open: usize, change: impl FnOnce(&Path)) -> Result<Weights, String> {
     let dir = tempfile::tempdir().unwrap();
     let part = |number: usize| dir.path().join(format!("model-{number:05}-of-00002.gguf"));
@@ -303,7 +303,7 @@ fn a_split_gguf_file_is_read_as_one_model() {
     let norm = weights.vector(Part::Layer(1, LayerPart::FfnNorm), 64).unwrap();
     let tensors = RandomModel::new(Family::Qwen2).tensors();
     assert_eq!(norm, floats(&tensors["model.layers.1.post_attention_layernorm.weight"]));
-    assert_refused(split(2, |_| {}), "it is part 2 of 2; name ");
+    assert_refused(split(2, |_| {}), "it is part 2 of 2; use the first part, ");
     assert_refused(
         split(1, |dir| fs_err::remove_file(dir.join("model-00002-of-00002.gguf")).unwrap()),
         "00002-of-00002",
@@ -311,7 +311,7 @@ fn a_split_gguf_file_is_read_as_one_model() {
     let mixed = split(1, |dir| {
         fs_err::copy(dir.join("model-00001-of-00002.gguf"), dir.join("model-00002-of-00002.gguf")).unwrap();
     });
-    assert_refused(mixed, "model-00002-of-00002.gguf is no usable model file: split.no is 0, expected 1");
+    assert_refused(mixed, "model-00002-of-00002.gguf is not a usable model file: split.no is 0, expected 1");
 }
 
 #[test]

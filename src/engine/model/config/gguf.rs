@@ -1,4 +1,4 @@
-//! The decoder's shape from a GGUF file's metadata, as llama.cpp reads it.
+//! Reads the decoder's shape from a GGUF file's metadata, as llama.cpp does.
 
 use super::rope::{YarnRule, check_factor, check_theta};
 use super::{
@@ -11,13 +11,13 @@ use crate::weights::{GgufFile, PartRules, Presence};
 /// Tensor with a divisor for each rotary frequency.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-/// Architectures that are run.
+/// Supported architectures.
 const SUPPORTED: &str = "llama, mistral3, qwen2, qwen3, smollm3";
 
-/// SmolLM3 leaves every n-th layer without rotary positions; llama.cpp too has the number in its code only.
+/// SmolLM3 uses no rotary positions in every n-th layer; llama.cpp also has the number only in its code.
 const SMOLLM3_NO_ROPE_INTERVAL: usize = 4;
 
-/// Keys of decoders that this one is not, each with the values that mean "not used".
+/// Keys of decoders that differ from this one, each with the values that mean "not used".
 const FOREIGN_KEYS: &[(&str, &[f64])] = &[
     ("expert_count", &[0.0]),
     ("embedding_scale", &[0.0, 1.0]),
@@ -39,7 +39,7 @@ const FOREIGN_KEYS: &[(&str, &[f64])] = &[
     ("rope.scaling.attn_factor", &[0.0, 1.0]),
 ];
 
-/// The metadata of one architecture: keys without their prefix.
+/// The metadata of one architecture, by keys without the architecture's prefix.
 struct Metadata<'a> {
     file: &'a GgufFile,
     architecture: &'a str,
@@ -86,7 +86,7 @@ impl Metadata<'_> {
         for (name, unused) in FOREIGN_KEYS {
             match self.number(name)? {
                 Some(number) if !unused.contains(&number) => {
-                    return Err(self.unsupported(name, &format!("is {number}, which this decoder does not do")));
+                    return Err(self.unsupported(name, &format!("is {number}, which the decoder does not support")));
                 }
                 _ => {}
             }
@@ -105,7 +105,7 @@ impl Metadata<'_> {
         check_epsilon(self.float(name)?.unwrap_or(1e-5)).map_err(|detail| self.malformed(name, &detail))
     }
 
-    /// Reads the rotary embedding; the context is that of the metadata.
+    /// Reads the rotary embedding; `context` is the context in the metadata.
     fn rope(&self, layout: RopeLayout, head_dim: usize, context: usize) -> Result<RopeConfig, EngineError> {
         let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
         check_theta(f64::from(theta)).map_err(|detail| self.malformed("rope.freq_base", &detail))?;
@@ -114,13 +114,13 @@ impl Metadata<'_> {
         Ok(rope)
     }
 
-    /// Reads how frequencies are stretched; the context is that of the metadata.
+    /// Reads the scaling of the frequencies; `context` is the context in the metadata.
     fn scaling(&self, theta: f32, head_dim: usize, context: usize) -> Result<RopeScaling, EngineError> {
         let factor = match self.float("rope.scaling.factor")? {
             Some(factor) => factor,
             None => self.float("rope.scale_linear")?.unwrap_or(0.0),
         };
-        // Zero means one, and no type means linear, as in llama.cpp.
+        // As in llama.cpp, a factor of zero means one, and a missing type means linear.
         let factor = if factor == 0.0 { 1.0 } else { factor };
         check_factor(f64::from(factor)).map_err(|detail| self.malformed("rope.scaling.factor", &detail))?;
         let kind = self.file.string(&self.key("rope.scaling.type"))?.unwrap_or("linear");
@@ -163,14 +163,15 @@ impl Metadata<'_> {
         }
     }
 
-    /// Reads the sliding window. llama.cpp writes and reads none for these architectures; Mistral 0.1, whose
-    /// architecture is `llama`, has it on all layers, and elsewhere the layers it belongs to are not known.
+    /// Reads the sliding window. llama.cpp neither writes nor reads a window for these architectures. Mistral 0.1,
+    /// whose architecture is `llama`, has the window in all layers; for other architectures the layers with a window
+    /// are unknown.
     fn window(&self, context: usize) -> Result<Option<usize>, EngineError> {
         let name = "attention.sliding_window";
         let window = self.file.unsigned(&self.key(name))?.and_then(|window| usize::try_from(window).ok());
         match window.filter(|window| (1..context).contains(window)) {
             Some(window) if !matches!(self.architecture, "llama" | "mistral3") => {
-                let detail = format!("is {window}, and nothing says which layers it is for");
+                let detail = format!("is {window}, but the layers with a window are unknown");
                 Err(self.unsupported(name, &detail))
             }
             window => Ok(window),
@@ -179,7 +180,8 @@ impl Metadata<'_> {
 }
 
 impl ModelConfig {
-    /// Reads the configuration of a GGUF file, refuses what the decoder does not implement, and checks the tensors.
+    /// Reads the configuration of a GGUF file, rejects models that the decoder does not implement, and checks the
+    /// tensors.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key or the tensor.
@@ -217,7 +219,7 @@ impl ModelConfig {
                     format!("tensor token_embd.weight has {vocabulary} rows; at most {VOCABULARY_MAX} are read");
                 return Err(file.malformed(detail));
             }
-            _ => return Err(file.malformed("tensor token_embd.weight is missing or no matrix".to_owned())),
+            _ => return Err(file.malformed("tensor token_embd.weight is missing or not a matrix".to_owned())),
         };
         let context = metadata.size("context_length", CONTEXT_MAX)?;
         let window = metadata.window(context)?;
@@ -244,8 +246,8 @@ impl ModelConfig {
     }
 }
 
-/// Returns which tensors an architecture has. Nothing in the metadata speaks of biases: where they are no part of the
-/// architecture itself, they are used if they are there, as llama.cpp does.
+/// Returns which tensors an architecture has. The metadata does not mention biases: biases that the architecture does
+/// not define are used if they are present, as in llama.cpp.
 fn part_rules(architecture: &str) -> PartRules {
     let (input_bias, head_norms) = match architecture {
         "qwen2" => (Presence::Required, Presence::Absent),

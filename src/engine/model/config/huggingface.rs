@@ -1,4 +1,4 @@
-//! The decoder's shape from a Hugging Face directory's `config.json`, as transformers reads it.
+//! Reads the decoder's shape from the `config.json` of a Hugging Face directory, as transformers does.
 
 use super::rope::{Llama3Rule, YarnRule, check_factor, check_theta};
 use super::{
@@ -8,7 +8,7 @@ use super::{
 use crate::error::EngineError;
 use crate::weights::{JsonObject, ModelDirectory, Part, PartRules, Presence};
 
-/// Model classes that are run.
+/// Supported model classes.
 const SUPPORTED: &str = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM";
 
 /// A class of models in transformers.
@@ -43,14 +43,15 @@ impl Class {
         }
     }
 
-    /// Returns the base of rotary frequencies where the config names none.
+    /// Returns the base of the rotary frequencies for configs that do not state it.
     fn default_theta(self) -> f64 {
         if self == Self::SmolLm3 { 2_000_000.0 } else { 10_000.0 }
     }
 }
 
 impl ModelConfig {
-    /// Reads the configuration of a directory, refuses what the decoder does not implement, and checks the tensors.
+    /// Reads the configuration of a directory, rejects models that the decoder does not implement, and checks the
+    /// tensors.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] or [`EngineError::Malformed`], naming the key or the tensor.
@@ -95,7 +96,7 @@ impl ModelConfig {
 }
 
 fn name_of(directory: &ModelDirectory, class: Class) -> String {
-    // An absolute path has a name where `.` has none.
+    // An absolute path ends in a name; the path `.` does not.
     let path = std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_owned());
     path.file_name().map_or_else(|| class.architecture().to_owned(), |name| shown_name(&name.to_string_lossy()))
 }
@@ -110,7 +111,7 @@ fn class(json: &JsonObject) -> Result<Class, EngineError> {
 fn refuse_foreign_keys(json: &JsonObject) -> Result<(), EngineError> {
     if let Some(quantization) = json.object("quantization_config")? {
         let method = quantization.string("quant_method")?.unwrap_or("unknown");
-        let detail = format!("says that the weights are quantized ({method}); use the bf16 weights or a GGUF file");
+        let detail = format!("marks the weights as quantized ({method}); use the bf16 weights or a GGUF file");
         return Err(json.unsupported(&detail, "quantization_config"));
     }
     match json.string("hidden_act")? {
@@ -126,8 +127,8 @@ fn refuse_foreign_keys(json: &JsonObject) -> Result<(), EngineError> {
     }
 }
 
-/// Reads the rotary embedding, and the context, which YaRN widens: transformers 4 writes `rope_theta` and
-/// `rope_scaling`, transformers 5 one object `rope_parameters`.
+/// Reads the rotary embedding, and the context, which YaRN extends. transformers 4 writes `rope_theta` and
+/// `rope_scaling`; transformers 5 writes one object `rope_parameters`.
 fn rope(
     json: &JsonObject,
     class: Class,
@@ -186,7 +187,7 @@ fn rope(
             Ok((config(rule.scaling(theta, head_dim)), positions.max(widened)))
         }
         other => {
-            let detail = format!("asks for the rule \"{other}\"; supported: default, linear, llama3, yarn");
+            let detail = format!("has the rule \"{other}\"; supported: default, linear, llama3, yarn");
             Err(json.unsupported(&detail, key))
         }
     }
@@ -197,7 +198,7 @@ fn positive(object: &JsonObject, key: &str) -> Result<f64, EngineError> {
     check_factor(number).map_err(|detail| object.malformed(&detail, key))
 }
 
-/// Returns the positions before stretching, if they are stated; models have whole numbers, some of them as floats.
+/// Returns the positions before scaling, if the config states them; models have whole numbers, some written as floats.
 fn original_context(object: &JsonObject) -> Result<Option<f64>, EngineError> {
     let key = "original_max_position_embeddings";
     match object.float(key)? {
@@ -231,10 +232,10 @@ fn yarn(object: &JsonObject, positions: usize) -> Result<YarnRule, EngineError> 
 
 fn layers(json: &JsonObject, class: Class, count: usize, context: usize) -> Result<Vec<LayerKind>, EngineError> {
     let rotated = rotated_layers(json, class, count)?;
-    // Mistral has no switch: a window that is named is used.
+    // Mistral has no switch: a window in the config is always used.
     let is_used = class == Class::Mistral || json.boolean("use_sliding_window")?.unwrap_or(false);
     let window = match json.optional_size("sliding_window", usize::MAX)? {
-        // transformers' own default, where the key is not even there with a null.
+        // The default of transformers, which applies only if the key is absent (not null).
         None if !json.has("sliding_window") && class != Class::SmolLm3 => Some(4096),
         window => window,
     };
@@ -271,7 +272,7 @@ fn rotated_layers(json: &JsonObject, class: Class, count: usize) -> Result<Vec<b
         return Ok(vec![true; count]);
     }
     match json.list("no_rope_layers", "0 and 1", serde_json::Value::as_u64)? {
-        // Despite the key's name, 1 stands for layers that are rotated.
+        // Despite the key's name, 1 marks a layer that is rotated.
         Some(flags) if flags.len() >= count => Ok(flags.into_iter().take(count).map(|flag| flag != 0).collect()),
         Some(flags) => Err(json.malformed(&format!("names {} layers of {count}", flags.len()), "no_rope_layers")),
         None => {
@@ -284,7 +285,7 @@ fn rotated_layers(json: &JsonObject, class: Class, count: usize) -> Result<Vec<b
 fn part_rules(directory: &ModelDirectory, class: Class) -> Result<PartRules, EngineError> {
     let has_bias = directory.config().boolean("attention_bias")?.unwrap_or(false);
     let when = |is_there: bool| if is_there { Presence::Required } else { Presence::Absent };
-    // Mistral and Qwen2 do not look at the key.
+    // Mistral and Qwen2 ignore the key.
     let reads_key = matches!(class, Class::Llama | Class::Qwen3 | Class::SmolLm3);
     Ok(PartRules {
         output: when(!directory.is_tied()?),

@@ -1,4 +1,4 @@
-//! The shape of a decoder: one description for the llama family, whatever file it was read from.
+//! The shape of a decoder: one description for the llama family, for every file format.
 
 mod gguf;
 mod huggingface;
@@ -10,23 +10,23 @@ use crate::error::shown;
 
 pub use rope::{RopeConfig, RopeLayout, RopeScaling};
 
-/// Widths of the residual stream and of the feed-forward part; models have up to 65,536.
+/// Maximum width of the residual stream and of the feed-forward part; models have up to 65,536.
 const WIDTH_MAX: usize = 1 << 22;
-/// Heads of a layer; models have up to 128.
+/// Maximum heads of a layer; models have up to 128.
 const HEADS_MAX: usize = 1 << 16;
-/// Width of a head; models have up to 256.
+/// Maximum width of a head; models have up to 256.
 const HEAD_DIM_MAX: usize = 1 << 14;
-/// Tokens; models have up to 262,208.
+/// Maximum tokens; models have up to 262,208.
 const VOCABULARY_MAX: usize = 1 << 24;
-/// Positions; models state up to ten million.
+/// Maximum positions; models state up to ten million.
 const CONTEXT_MAX: usize = 1 << 28;
-/// Characters of a model's name that are kept.
+/// Maximum characters of a model's name; the rest is cut.
 const NAME_CHARS_MAX: usize = 200;
 
 /// Shapes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// `general.name`, or the architecture if the file has none; of a directory its name.
+    /// `general.name`, or the architecture if the file has no name; for a directory, the directory's name.
     pub name: String,
     /// Architecture by its GGUF name: `llama` (also Mistral), `mistral3`, `qwen2`, `qwen3`, `smollm3`.
     pub architecture: String,
@@ -48,20 +48,20 @@ pub struct ModelConfig {
     pub epsilon: f32,
     /// Rotary position embedding.
     pub rope: RopeConfig,
-    /// What differs from layer to layer, one entry per layer.
+    /// Properties that differ between layers, one entry per layer.
     pub layers: Vec<LayerKind>,
 }
 
-/// What differs from layer to layer.
+/// Properties that differ between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerKind {
-    /// Whether queries and keys are rotated (SmolLM3 leaves every fourth layer without).
+    /// Whether queries and keys are rotated (in SmolLM3, every fourth layer is not).
     pub uses_rope: bool,
-    /// How many positions, its own included, a position attends to; `None` is all.
+    /// Number of positions, its own included, that a position attends to; `None` means all.
     pub window: Option<usize>,
 }
 
-/// Head counts and widths as a file states them.
+/// Head counts and widths, as stated in a file.
 struct Heads {
     heads: usize,
     kv_heads: usize,
@@ -70,11 +70,11 @@ struct Heads {
 }
 
 impl Heads {
-    /// Returns the width of a head; an error text if the decoder cannot do with the numbers.
+    /// Returns the width of a head, or a message if the decoder does not support the numbers.
     fn head_dim(&self, hidden: usize) -> Result<usize, String> {
         let Self { heads, kv_heads, head_dim } = *self;
         if !heads.is_multiple_of(kv_heads) {
-            return Err(format!("{heads} query heads are no multiple of {kv_heads} key heads"));
+            return Err(format!("{heads} query heads are not a multiple of {kv_heads} key heads"));
         }
         let width = match head_dim {
             Some(width) => width,
@@ -85,19 +85,20 @@ impl Heads {
     }
 }
 
-/// Returns a name out of a file as it can be shown.
+/// Returns a name from a file in a form that is safe to print.
 fn shown_name(name: &str) -> String {
     shown(name).chars().take(NAME_CHARS_MAX).collect()
 }
 
-/// Checks the epsilon of norms, which keeps a vector of zeros from being divided by its length; an error text if it does not.
+/// Checks the epsilon of norms, which prevents a division by zero for a vector of zeros; returns a message if it is out
+/// of range.
 fn check_epsilon(epsilon: f32) -> Result<f32, String> {
     let is_sane = epsilon > 0.0 && epsilon <= 0.1;
     if is_sane { Ok(epsilon) } else { Err(format!("is {epsilon}; it must be above 0 and at most 0.1")) }
 }
 
 impl ModelConfig {
-    /// Returns the bytes of keys and values that one block of positions needs over all layers, at a number's size.
+    /// Returns the bytes of keys and values of one block over all layers, for numbers of `number_bytes` bytes.
     #[must_use]
     pub fn block_bytes(&self, number_bytes: usize) -> usize {
         2 * self.layers.len() * self.kv_heads * self.head_dim * super::BLOCK_TOKENS * number_bytes

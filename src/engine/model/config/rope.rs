@@ -1,4 +1,4 @@
-//! Rotary position embedding: pairs, frequencies, and the rules that stretch them for long contexts.
+//! Rotary position embedding: pairs, frequencies, and the rules that scale the frequencies for long contexts.
 
 use std::f64::consts::TAU;
 
@@ -9,30 +9,30 @@ pub struct RopeConfig {
     pub theta: f32,
     /// Which numbers of a head are rotated together.
     pub layout: RopeLayout,
-    /// How the frequencies were stretched for long contexts.
+    /// How the frequencies are scaled for long contexts.
     pub scaling: RopeScaling,
 }
 
 /// Which numbers of a head form a rotary pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopeLayout {
-    /// Neighbours, `(2 i, 2 i + 1)`: how GGUF stores models of architectures `llama`, `mistral3` and `smollm3`.
+    /// Neighbours, `(2 i, 2 i + 1)`: the layout of GGUF models of architectures `llama`, `mistral3` and `smollm3`.
     Interleaved,
-    /// `(i, i + head_dim / 2)`: Hugging Face's layout, and that of other architectures in GGUF.
+    /// `(i, i + head_dim / 2)`: the layout of Hugging Face, and of other architectures in GGUF.
     HalfSplit,
 }
 
-/// How rotary frequencies were stretched.
+/// How rotary frequencies are scaled.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
-    /// Not at all.
+    /// Unscaled.
     None,
-    /// All positions divided by a factor.
+    /// All positions are divided by a factor.
     Linear(f32),
-    /// Each frequency divided by its own factor, `[head_dim / 2]` (GGUF's `rope_freqs`; also Llama 3's rule, once
-    /// computed).
+    /// Each frequency is divided by its own factor, `[head_dim / 2]` (GGUF's `rope_freqs`; also the result of Llama 3's
+    /// rule).
     Factors(Vec<f32>),
-    /// YaRN (Peng et al. 2023): the frequencies as they come out, `[head_dim / 2]`, and the factor on cosine and sine.
+    /// YaRN (Peng et al. 2023): the resulting frequencies, `[head_dim / 2]`, and the factor on cosine and sine.
     Yarn {
         /// Inverse frequencies.
         inverse_frequencies: Vec<f32>,
@@ -41,18 +41,18 @@ pub enum RopeScaling {
     },
 }
 
-/// Bases of frequencies; models have from 10,000 to 500 million.
+/// Maximum base of the frequencies; models have from 10,000 to 500 million.
 const THETA_MAX: f64 = 1e15;
-/// By how much positions may be stretched; models have up to 128.
+/// Maximum factor by which positions are scaled; models have up to 128.
 const FACTOR_MAX: f64 = 1e6;
 
-/// Checks a base; an error text if no frequencies follow from it.
+/// Checks a base; returns a message if no valid frequencies follow from it.
 pub fn check_theta(theta: f64) -> Result<f64, String> {
     let is_sane = theta > 1.0 && theta <= THETA_MAX;
     if is_sane { Ok(theta) } else { Err(format!("is {theta}; it must be above 1 and at most {THETA_MAX:e}")) }
 }
 
-/// Checks a number that stretches positions, or that counts or divides something on the way; an error text if it does not.
+/// Checks a factor or count of a scaling rule; returns a message if it is out of range.
 pub fn check_factor(factor: f64) -> Result<f64, String> {
     let is_sane = (1.0 / FACTOR_MAX..=FACTOR_MAX).contains(&factor);
     let range = format!("it must be from {:e} to {FACTOR_MAX:e}", 1.0 / FACTOR_MAX);
@@ -60,15 +60,15 @@ pub fn check_factor(factor: f64) -> Result<f64, String> {
 }
 
 impl RopeConfig {
-    /// Checks that every frequency, and the factor on cosine and sine, came out as a number; an error text if not.
+    /// Checks that every frequency, and the factor on cosine and sine, is a finite number; returns a message otherwise.
     pub fn check(&self, head_dim: usize) -> Result<(), String> {
         let (frequencies, magnitude) = self.inverse_frequencies(head_dim);
         let is_sane = |number: &f32| number.is_finite() && *number >= 0.0;
         if frequencies.len() != head_dim / 2 || !frequencies.iter().all(is_sane) {
-            return Err("the rotary frequencies that follow from its numbers are none".to_owned());
+            return Err("the rotary frequencies computed from the model's settings are not finite".to_owned());
         }
         if !magnitude.is_finite() || magnitude <= 0.0 {
-            return Err(format!("the factor on rotary cosines that follows from its numbers is {magnitude}"));
+            return Err(format!("the factor on rotary cosines computed from the model's settings is {magnitude}"));
         }
         Ok(())
     }
@@ -91,18 +91,18 @@ impl RopeConfig {
 /// Parameters of Llama 3.1's rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Rule {
-    /// By how much the slowest frequencies are divided.
+    /// Divisor of the slowest frequencies.
     pub factor: f64,
     /// Frequencies with fewer turns than this in the original context are divided by the factor.
     pub low_frequency_factor: f64,
-    /// Frequencies with more turns than this in the original context stay as they are.
+    /// Frequencies with more turns than this in the original context do not change.
     pub high_frequency_factor: f64,
-    /// Positions of the model before stretching.
+    /// Positions of the model before scaling.
     pub original_context: f64,
 }
 
 impl Llama3Rule {
-    /// Returns each frequency's divisor, `[head_dim / 2]`.
+    /// Returns the divisor of each frequency, `[head_dim / 2]`.
     #[must_use]
     pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
         let divisor = |index: usize| {
@@ -125,22 +125,22 @@ impl Llama3Rule {
 /// Parameters of YaRN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct YarnRule {
-    /// By how much the slow frequencies are divided.
+    /// Divisor of the slow frequencies.
     pub factor: f64,
-    /// Positions of the model before stretching.
+    /// Positions of the model before scaling.
     pub original_context: f64,
-    /// Frequencies with more turns than this in the original context stay as they are.
+    /// Frequencies with more turns than this in the original context do not change.
     pub beta_fast: f64,
     /// Frequencies with fewer turns than this in the original context are divided by the factor.
     pub beta_slow: f64,
-    /// The factor on cosine and sine; none takes `0.1 ln(factor) + 1`.
+    /// The factor on cosine and sine; `None` means `0.1 ln(factor) + 1`.
     pub magnitude: Option<f64>,
-    /// Whether the ends of the ramp between the two are rounded to whole indices.
+    /// Whether the ends of the ramp between the two limits are rounded to whole indices.
     pub rounds_ends: bool,
 }
 
 impl YarnRule {
-    /// Returns the stretched frequencies, as transformers' `_compute_yarn_parameters` has them.
+    /// Returns the scaled frequencies, as computed by transformers' `_compute_yarn_parameters`.
     #[must_use]
     pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
         let width = head_dim as f64;

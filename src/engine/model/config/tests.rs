@@ -1,4 +1,4 @@
-//! Configurations of both formats, and what is refused.
+//! Configurations of both formats, and the ones that are rejected.
 
 use std::path::Path;
 
@@ -52,8 +52,8 @@ fn assert_near(found: &[f32], expected: &[f64]) {
 
 #[test]
 fn yarn_gives_the_frequencies_of_transformers() {
-    // `_compute_yarn_parameters` in double precision: Qwen2.5 (factor 4 over 32768, head width 128, base 1e6), and a
-    // small one whose ramp covers most indices.
+    // Computed with `_compute_yarn_parameters` in double precision: Qwen2.5 (factor 4 over 32768, head width 128, base
+    // 1e6), and a small model whose ramp covers most indices.
     let rule = YarnRule {
         factor: 4.0,
         original_context: 32768.0,
@@ -77,7 +77,8 @@ fn yarn_gives_the_frequencies_of_transformers() {
 
 #[test]
 fn llama_3_divides_slow_frequencies_only() {
-    // transformers' `_compute_llama3_parameters` for Llama 3.1 (head width 128, base 5e5), as plain over scaled.
+    // Computed with transformers' `_compute_llama3_parameters` for Llama 3.1 (head width 128, base 5e5): unscaled
+    // divided by scaled.
     let rule =
         Llama3Rule { factor: 8.0, low_frequency_factor: 1.0, high_frequency_factor: 4.0, original_context: 8192.0 };
     let RopeScaling::Factors(factors) = rule.scaling(5e5, 128) else { panic!("no factors") };
@@ -85,10 +86,10 @@ fn llama_3_divides_slow_frequencies_only() {
     assert_near(&picked, &LLAMA3);
 }
 
-/// Takes a key out of a config, where null would leave it.
+/// Removes a key from a config; null would keep the key.
 const ABSENT: &str = "(absent)";
 
-/// Writes a directory whose config was changed, and reads it.
+/// Writes a directory with a changed config, and reads it.
 fn directory_with(family: Family, changes: serde_json::Value) -> Result<ModelConfig, String> {
     let dir = tempfile::tempdir().unwrap();
     let model = RandomModel::new(family);
@@ -112,15 +113,15 @@ fn a_directory_of_another_kind_of_decoder_is_refused_by_key() {
     };
     refused(json!({ "architectures": ["MixtralForCausalLM"] }), "key architectures is [\"MixtralForCausalLM\"]");
     refused(json!({ "architectures": null }), "key architectures is []");
-    refused(json!({ "quantization_config": { "quant_method": "fp8" } }), "key quantization_config says that");
+    refused(json!({ "quantization_config": { "quant_method": "fp8" } }), "key quantization_config marks the weights");
     refused(json!({ "hidden_act": "gelu" }), "key hidden_act is \"gelu\"; supported: silu");
     refused(json!({ "mlp_bias": true }), "key mlp_bias is true");
     refused(json!({ "partial_rotary_factor": 0.5 }), "key partial_rotary_factor is 0.5");
-    refused(json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } }), "key rope_scaling asks for the rule");
+    refused(json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } }), "key rope_scaling has the rule");
     refused(json!({ "rope_scaling": { "rope_type": "linear" } }), "key rope_scaling.factor is missing");
     refused(json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8.0 } }), "rope_scaling.low_freq_factor");
     refused(json!({ "rope_parameters": { "sliding_attention": {} } }), "key rope_parameters.sliding_attention");
-    refused(json!({ "hidden_size": "64" }), "key hidden_size is no unsigned integer");
+    refused(json!({ "hidden_size": "64" }), "key hidden_size is not an unsigned integer");
     refused(json!({ "hidden_size": null }), "key hidden_size is missing");
     refused(json!({ "num_attention_heads": 0 }), "key num_attention_heads is 0");
     refused(json!({ "vocab_size": 300 }), "key vocab_size does not fit the embedding, which is [288, 64]");
@@ -132,18 +133,18 @@ fn a_directory_whose_tensors_do_not_fit_its_config_is_refused_by_tensor() {
         assert_refused(directory_with(family, changes), expected);
     };
     let llama = Family::Llama;
-    refused(llama, json!({ "num_attention_heads": 3, "head_dim": null }), "3 query heads are no multiple of 2");
+    refused(llama, json!({ "num_attention_heads": 3, "head_dim": null }), "3 query heads are not a multiple of 2");
     refused(llama, json!({ "intermediate_size": 128 }), "mlp.gate_proj.weight has shape [96, 64], expected [128, 64]");
     refused(llama, json!({ "num_hidden_layers": 3 }), "tensor model.layers.2.input_layernorm.weight is missing");
-    refused(llama, json!({ "num_hidden_layers": 1 }), "tensor model.layers.1.input_layernorm.weight has no place");
+    refused(llama, json!({ "num_hidden_layers": 1 }), "tensor model.layers.1.input_layernorm.weight is not part");
     refused(llama, json!({ "attention_bias": true }), "tensor model.layers.0.self_attn.q_proj.bias is missing");
     refused(Family::Qwen3, json!({ "tie_word_embeddings": false }), "tensor lm_head.weight is missing");
     let as_llama = json!({ "architectures": ["LlamaForCausalLM"] });
-    refused(Family::Qwen2, as_llama.clone(), "tensor model.layers.0.self_attn.k_proj.bias has no place in a llama");
-    refused(Family::Qwen3, as_llama, "tensor model.layers.0.self_attn.k_norm.weight has no place in a llama");
+    refused(Family::Qwen2, as_llama.clone(), "tensor model.layers.0.self_attn.k_proj.bias is not part of a llama");
+    refused(Family::Qwen3, as_llama, "tensor model.layers.0.self_attn.k_norm.weight is not part of a llama");
     let as_qwen3 = json!({ "architectures": ["Qwen3ForCausalLM"] });
     refused(llama, as_qwen3, "tensor model.layers.0.self_attn.q_norm.weight is missing");
-    // A tied model's spare output matrix is passed over, as transformers does.
+    // The unused output matrix of a tied model is ignored, as in transformers.
     assert!(directory_with(llama, json!({ "tie_word_embeddings": true })).is_ok());
 }
 
@@ -233,12 +234,12 @@ fn a_gguf_file_of_another_kind_of_decoder_is_refused_by_key() {
     refused("llama.rope.dimension_count", Value::U32(8), "key llama.rope.dimension_count is 8");
     refused("llama.rope.scaling.type", text("longrope"), "key llama.rope.scaling.type is \"longrope\"");
     refused("llama.rope.scaling.yarn_attn_factor", Value::F32(2.0), "yarn_attn_factor is 2");
-    refused("llama.attention.head_count_kv", Value::U32(3), "4 query heads are no multiple of 3 key heads");
+    refused("llama.attention.head_count_kv", Value::U32(3), "4 query heads are not a multiple of 3 key heads");
     refused("llama.block_count", Value::U32(0), "key llama.block_count is 0");
-    refused("llama.block_count", text("2"), "key llama.block_count is no unsigned integer");
+    refused("llama.block_count", text("2"), "key llama.block_count is not an unsigned integer");
     assert!(gguf_with_key(Family::Llama, "llama.attention.scale", Value::F32(0.25)).is_ok());
     let window = gguf_with_key(Family::Qwen2, "qwen2.attention.sliding_window", Value::U32(8));
-    assert_refused(window, "key qwen2.attention.sliding_window is 8, and nothing says which layers it is for");
+    assert_refused(window, "key qwen2.attention.sliding_window is 8, but the layers with a window are unknown");
     assert!(gguf_with_key(Family::Qwen2, "qwen2.attention.sliding_window", Value::U32(512)).is_ok());
 }
 
@@ -251,7 +252,7 @@ fn numbers_of_a_gguf_file_beyond_any_models_are_refused_by_key() {
     for count in [10_000_000_000, u64::MAX, 22, 0] {
         refused("llama.block_count", Value::U64(count), &format!("llama.block_count is {count}; {layers}"));
     }
-    refused("llama.block_count", Value::I64(-1), "key llama.block_count is no unsigned integer");
+    refused("llama.block_count", Value::I64(-1), "key llama.block_count is not an unsigned integer");
     for key in ["attention.head_count", "attention.head_count_kv", "embedding_length", "feed_forward_length"] {
         refused(&format!("llama.{key}"), Value::U64(0), &format!("llama.{key} is 0; it must be from 1 to"));
         refused(&format!("llama.{key}"), Value::U64(1 << 40), &format!("llama.{key} is 1099511627776; it must"));
@@ -269,7 +270,7 @@ fn numbers_of_a_gguf_file_beyond_any_models_are_refused_by_key() {
     for factor in [-1.0, f32::NAN, f32::INFINITY, 1e-30, 1e30] {
         refused("llama.rope.scaling.factor", Value::F32(factor), "key llama.rope.scaling.factor is ");
     }
-    refused("general.name", Value::U32(1), "metadata key general.name is no string");
+    refused("general.name", Value::U32(1), "metadata key general.name is not a string");
     let long = gguf_with_key(Family::Llama, "general.name", Value::String("\u{1b}[31m".repeat(10_000))).unwrap();
     assert!(long.name.chars().count() == 200 && !long.name.contains('\u{1b}'), "{:?}", long.name);
     let scaled = gguf_with(Family::Qwen2, |metadata, _| {
@@ -282,7 +283,7 @@ fn numbers_of_a_gguf_file_beyond_any_models_are_refused_by_key() {
         let zeros = QTensor::quantize(&zeros, candle_core::quantized::GgmlDType::F32).unwrap();
         tensors.insert("rope_freqs.weight".to_owned(), zeros);
     });
-    assert_refused(zero, "the rotary frequencies that follow from its numbers are none");
+    assert_refused(zero, "the rotary frequencies computed from the model's settings are not finite");
 }
 
 #[test]
@@ -305,7 +306,7 @@ fn numbers_of_a_config_beyond_any_models_are_refused_by_key() {
             }
         }
         for odd in [json!(-4), json!(64.5), json!("64"), json!([64]), json!(true)] {
-            refused(Family::Llama, key, odd, &format!("key {key} is no unsigned integer"));
+            refused(Family::Llama, key, odd, &format!("key {key} is not an unsigned integer"));
         }
     }
     for theta in [json!(0), json!(-1.0), json!(1.0), json!(1e300)] {
@@ -328,7 +329,7 @@ fn numbers_of_a_config_beyond_any_models_are_refused_by_key() {
         }
     }
     assert_refused(scaling("yarn", "beta_fast", json!(0)), "key rope_scaling.beta_fast is 0");
-    assert_refused(scaling("yarn", "attention_factor", json!(-1)), "the factor on rotary cosines that follows");
+    assert_refused(scaling("yarn", "attention_factor", json!(-1)), "the factor on rotary cosines computed");
     let wide = json!({ "rope_type": "yarn", "factor": 1e6, "original_max_position_embeddings": 1 << 20 });
     assert_refused(directory_with(Family::Llama, json!({ "rope_scaling": wide })), "factor widens the context to");
     assert!(scaling("yarn", "factor", json!(2)).is_ok());
@@ -365,7 +366,7 @@ fn gguf_tensors_must_be_those_of_the_decoder() {
     let without = |family: Family, name: &str| gguf_with(family, |_, tensors| drop(tensors.remove(name).unwrap()));
     assert_refused(without(Family::Qwen2, "blk.1.attn_k.bias"), "tensor blk.1.attn_k.bias is missing");
     assert_refused(without(Family::Qwen3, "blk.0.attn_q_norm.weight"), "tensor blk.0.attn_q_norm.weight is missing");
-    assert_refused(without(Family::Llama, "token_embd.weight"), "token_embd.weight is missing or no matrix");
+    assert_refused(without(Family::Llama, "token_embd.weight"), "token_embd.weight is missing or not a matrix");
     let with = |name: &str| {
         gguf_with(Family::Llama, |_, tensors| {
             let zeros = candle_core::Tensor::zeros(64, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
@@ -376,11 +377,11 @@ fn gguf_tensors_must_be_those_of_the_decoder() {
     for name in
         ["blk.0.ffn_down.bias", "blk.0.attn_sinks.weight", "blk.0.ffn_gate_inp.weight", "blk.2.attn_norm.weight"]
     {
-        assert_refused(with(name), &format!("tensor {name} has no place in a decoder of architecture llama"));
+        assert_refused(with(name), &format!("tensor {name} is not part of a decoder of architecture llama"));
     }
     assert!(with("blk.0.attn_rot_embd").is_ok(), "frequencies that follow from the metadata");
     assert!(with("blk.1.attn_output.bias").is_ok(), "the decoder has a place for it");
-    assert_refused(with("blk.0.attn_q_norm.weight"), "tensor blk.0.attn_q_norm.weight has no place");
+    assert_refused(with("blk.0.attn_q_norm.weight"), "tensor blk.0.attn_q_norm.weight is not part");
 }
 
 const QWEN_YARN: [f64; 8] = [

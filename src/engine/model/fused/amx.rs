@@ -1,8 +1,8 @@
 //! Products on AMX tiles: bf16 factors, f32 sums (Sapphire Rapids and later, Linux).
 //!
-//! A tile of weights is one block of a panel: 16 pairs of inputs by 16 outputs. Weights that are stored smaller are
-//! expanded to tiles in cache; bf16 weights are tiles already. Each sum runs over the pairs of inputs in ascending
-//! order, and its value depends on its own row alone.
+//! A tile of weights is one block of a panel: 16 pairs of inputs by 16 outputs. bf16 weights are stored as tiles;
+//! weights of other formats are expanded to tiles in cache. Each sum runs over the pairs of inputs in ascending order,
+//! and its value depends on its own row alone.
 
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
 
@@ -29,7 +29,7 @@ mod imp {
         false
     }
 
-    /// Is never called where [`is_available`] says no.
+    /// Never called, because [`is_available`] returns false.
     pub fn multiply(_: &Matrix, _: usize, _: &[u16], _: usize, _: usize, _: &mut [u32], _: &mut [f32]) {}
 }
 
@@ -43,7 +43,7 @@ mod imp {
     use super::super::matrix::{Format, PanelView};
     use super::*;
 
-    /// Returns whether this CPU and its operating system have AMX with bf16, and asks the system for leave to use it.
+    /// Returns whether this CPU and its operating system support AMX with bf16, and requests permission to use it.
     pub fn is_available() -> bool {
         static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
         *IS_AVAILABLE.get_or_init(|| has_instructions() && request_tile_state())
@@ -57,7 +57,7 @@ mod imp {
         has_vectors && __cpuid_count(7, 0).edx & AMX_BF16_AND_TILE == AMX_BF16_AND_TILE
     }
 
-    /// Asks Linux (5.16 and later) for the tile registers of this process: `arch_prctl(ARCH_REQ_XCOMP_PERM, 18)`.
+    /// Requests the tile registers for this process from Linux (5.16 and later): `arch_prctl(ARCH_REQ_XCOMP_PERM, 18)`.
     fn request_tile_state() -> bool {
         const ARCH_PRCTL: i64 = 158;
         const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
@@ -81,8 +81,9 @@ mod imp {
         rows: [u8; 16],
     }
 
-    /// Shapes all eight tiles of this thread as 16 rows of 64 bytes, once. The shapes are state of the thread that no
-    /// compiled code touches and the system keeps; only code that uses tiles changes it, and there is none but this here.
+    /// Shapes all eight tiles of this thread as 16 rows of 64 bytes, once. The shapes are thread state that compiled
+    /// code does not touch and the operating system preserves; only code with tile instructions changes it, and this
+    /// module is the only such code.
     fn configure_tiles() {
         thread_local! {
             static IS_CONFIGURED: Cell<bool> = const { Cell::new(false) };
@@ -93,7 +94,7 @@ mod imp {
         let mut config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         config.row_bytes[..8].fill(64);
         config.rows[..8].fill(TILE_ROWS as u8);
-        // SAFETY: `is_available` has said that the instruction exists; the operand is 64 valid bytes.
+        // SAFETY: `is_available` returned true, so the instruction exists; the operand is 64 valid bytes.
         unsafe { asm!("ldtilecfg [{config}]", config = in(reg) &raw const config, options(nostack, readonly)) };
     }
 
@@ -122,7 +123,7 @@ mod imp {
                 if panel.format == Format::Bf16 {
                     weights[index] = panel.words.as_ptr();
                 } else {
-                    // SAFETY: `is_available` has checked for these instructions.
+                    // SAFETY: `is_available` checked these instructions.
                     unsafe { expand(panel, &mut scratch[index]) };
                     weights[index] = scratch[index].as_ptr();
                 }
@@ -136,15 +137,15 @@ mod imp {
                     sums: sums[row * UNIT_WIDTH..].as_mut_ptr(),
                     is_first: first == 0,
                 };
-                // SAFETY: the lengths checked above hold 32 rows of activations and sums from here on, and `count`
-                // tiles of weights stand behind both pointers (a unit of one panel reads old tiles, whose sums nobody
-                // looks at).
+                // SAFETY: by the lengths checked above, 32 rows of activations and sums are in bounds from here on, and
+                // `count` tiles of weights are in bounds at both pointers (a unit of one panel reads old tiles, whose
+                // sums are never used).
                 unsafe { if rows - row > TILE_ROWS { chunk.two_tiles() } else { chunk.one_tile() } };
             }
         }
     }
 
-    /// Up to 32 rows times `count` tiles of both panels.
+    /// Multiplies up to 32 rows with `count` tiles of both panels.
     struct Chunk {
         x: *const u16,
         stride: usize,
@@ -156,12 +157,12 @@ mod imp {
 
     impl Chunk {
         /// # Safety
-        /// 32 rows of activations and sums, and `count` tiles per panel (at least one), are behind the pointers; tiles are
-        /// configured.
+        /// 32 rows of activations and sums, and `count` tiles per panel (at least one), must be valid at the
+        /// pointers; the tiles must be configured.
         unsafe fn two_tiles(&self) {
             let x_bytes = self.stride * 2;
-            // SAFETY: as the caller promises; the sums' rows are 128 bytes apart. The tiles' contents live within this block
-            // alone, which declares all that it changes.
+            // SAFETY: guaranteed by the caller; the rows of the sums are 128 bytes apart. The contents of the tiles are
+            // live only within this block, which declares all its changes.
             unsafe {
                 asm!(
                     "test {is_first:e}, {is_first:e}",
@@ -308,7 +309,7 @@ mod imp {
     #[target_feature(enable = "avx512f")]
     fn load(words: &[u32]) -> __m512i {
         let words: &[u32; PANEL_WIDTH] = words.first_chunk().expect("a panel's row is 16 words");
-        // SAFETY: 64 bytes are there.
+        // SAFETY: the slice has 64 bytes.
         unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
     }
 
@@ -316,20 +317,20 @@ mod imp {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn store_pair(even: __m512, odd: __m512, out: &mut [u32]) {
         let out: &mut [u32; PANEL_WIDTH] = out.first_chunk_mut().expect("a tile's row is 16 words");
-        // The low 16 halves are the even inputs, the high 16 the odd ones.
+        // The low 16 halves are the even inputs, the high 16 halves the odd inputs.
         let halves: __m512i = bits_of(_mm512_cvtne2ps_pbh(odd, even));
         let order = _mm512_set_epi16(
             31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
             1, 16, 0,
         );
         let pairs = _mm512_permutexvar_epi16(order, halves);
-        // SAFETY: 64 bytes are there.
+        // SAFETY: the slice has 64 bytes.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs) };
     }
 
     #[target_feature(enable = "avx512f")]
     fn bits_of(halves: __m512bh) -> __m512i {
-        // SAFETY: both are 64 plain bytes.
+        // SAFETY: both types are 64 plain bytes.
         unsafe { std::mem::transmute::<__m512bh, __m512i>(halves) }
     }
 }

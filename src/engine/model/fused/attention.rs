@@ -1,8 +1,7 @@
 //! Causal attention of single rows over paged keys and values.
 //!
-//! Query heads that share a key head share its loads (grouped-query attention). A row's result depends on its own query
-//! and the positions it sees, in ascending order, and on nothing else; every sum has one fixed order, whatever the
-//! vector unit.
+//! Query heads with the same key head share its loads (grouped-query attention). A row's result depends only on its own
+//! query and the positions it sees, in ascending order; every sum has one fixed order, on every vector unit.
 
 use pulp::Simd;
 
@@ -11,23 +10,23 @@ use super::kv_store::HeadBlock;
 use super::math::{LANES, exp};
 use crate::model::{BLOCK_TOKENS, KvType};
 
-/// What masked positions score: low enough that their weight is exactly zero.
+/// Score of masked positions: low enough that their weight is exactly zero.
 const MASKED: f32 = -1e30;
 
-/// Most query heads that are handled in one pass over the keys.
+/// Maximum query heads that are processed in one pass over the keys.
 const GROUP_MAX: usize = 4;
 
 /// One row's attention for the query heads of one key head.
 pub struct Attention<'a> {
     /// `[group, head_dim]`
     pub queries: &'a [f32],
-    /// The blocks that hold the positions the row sees.
+    /// The blocks that hold the positions visible to the row.
     pub blocks: &'a [HeadBlock<'a>],
-    /// Positions of `blocks` that the row sees; the first may lie inside the first block.
+    /// Positions of `blocks` that the row sees; the first position may be inside the first block.
     pub visible: std::ops::Range<usize>,
     /// Width of a head.
     pub head_dim: usize,
-    /// How keys and values are stored.
+    /// Number format of keys and values.
     pub kv_type: KvType,
     /// `[group, head_dim]`
     pub out: &'a mut [f32],
@@ -101,8 +100,8 @@ impl Attention<'_> {
         *self.scores = scores;
     }
 
-    /// Products of all queries with 16 keys. Even and odd dimensions are summed apart, for twice as many independent
-    /// chains of additions.
+    /// Computes the products of all queries with 16 keys. Even and odd dimensions are summed separately, for twice as
+    /// many independent chains of additions.
     #[inline(always)]
     fn score<S: Simd, const GROUP: usize, const VECTORS: usize>(
         &self,
@@ -127,7 +126,7 @@ impl Attention<'_> {
         add_halves(simd, sums)
     }
 
-    /// As [`Self::score`], with two dimensions in each word.
+    /// As [`Self::score`], with two dimensions per word.
     #[inline(always)]
     fn score_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(
         &self,
@@ -151,8 +150,8 @@ impl Attention<'_> {
         add_halves(simd, sums)
     }
 
-    /// Sums the values, weighted by `weights` (`[GROUP][padded]`); as many chunks of 16 dimensions at once as the
-    /// registers hold sums of.
+    /// Sums the values, weighted by `weights` (`[GROUP][padded]`), over as many chunks of 16 dimensions at once as the
+    /// registers can hold.
     #[inline(always)]
     fn weigh<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
         let mut start = 0;
@@ -205,7 +204,7 @@ impl Attention<'_> {
         }
     }
 
-    /// As [`Self::weigh`], with two dimensions in each word.
+    /// As [`Self::weigh`], with two dimensions per word.
     #[inline(always)]
     fn weigh_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(&mut self, simd: S, weights: &[f32]) {
         let head_words = self.head_dim / 2;
@@ -234,7 +233,7 @@ impl Attention<'_> {
     }
 
     /// Calls `add` with `CHUNKS` times 16 words of each visible position's value, from word `start` on, and the weights
-    /// of its heads.
+    /// of the position's heads.
     #[inline(always)]
     fn each_value<const GROUP: usize, const CHUNKS: usize>(
         &self,
@@ -259,7 +258,7 @@ impl Attention<'_> {
     }
 }
 
-/// Adds the sums of even and of odd dimensions.
+/// Adds the sums of the even and the odd dimensions.
 #[inline(always)]
 fn add_halves<S: Simd, const GROUP: usize, const VECTORS: usize>(
     simd: S,
@@ -282,7 +281,7 @@ fn to_array<S: Simd, const VECTORS: usize>(vectors: &[S::f32s; VECTORS]) -> [f32
     numbers
 }
 
-/// Replaces scores (a multiple of 16 of them) by their softmax.
+/// Replaces scores by their softmax; the number of scores is a multiple of 16.
 #[inline(always)]
 fn softmax<S: Simd, const VECTORS: usize>(simd: S, scores: &mut [f32]) {
     let mut highest = simd.splat_f32s(MASKED);

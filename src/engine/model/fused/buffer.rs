@@ -1,4 +1,4 @@
-//! Memory that several threads write at once, each its own part.
+//! Memory that several threads write at the same time, each in its own range.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
@@ -7,37 +7,38 @@ use std::ptr::NonNull;
 /// Alignment of every buffer: a cache line, and a row of an AMX tile.
 const ALIGNMENT: usize = 64;
 
-/// Buffers of this size and more are aligned to it, and ask for huge pages: weights and keys are read from end to end
-/// in every step, and with small pages the address translation alone costs a tenth of it.
+/// Buffers of at least this size are aligned to it and request huge pages: every step reads weights and keys from end
+/// to end, and with small pages the address translation alone takes a tenth of that time.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// The alignment up to which the allocator gives zeros without writing them.
+/// Maximum alignment for which the allocator returns zeros without writing them.
 const CALLOC_ALIGNMENT: usize = 8;
 
-/// A fixed number of plain numbers, zero at first, aligned to a cache line. Memory that was never written costs no
+/// A fixed number of plain numbers, initially zero, aligned to a cache line. Memory that was never written takes no
 /// physical memory.
 ///
-/// Threads share it without locks; who reads and writes what, and when, is the caller's promise (see the methods).
+/// Threads share the buffer without locks; the caller guarantees which ranges are read and written at which time (see
+/// the methods).
 pub struct SharedBuffer<T: Number> {
-    /// What was allocated; `start` lies in it.
+    /// The allocation; `start` points into it.
     base: NonNull<u8>,
     start: NonNull<T>,
     length: usize,
 }
 
-/// Numbers for which all bits zero is a value, and every bit pattern is one.
+/// Numbers for which every bit pattern, all zeros included, is a value.
 pub trait Number: Copy {}
 impl Number for f32 {}
 impl Number for u32 {}
 impl Number for u16 {}
 
-// SAFETY: access goes through the unsafe methods below, whose callers promise that no part is written while it is read.
+// SAFETY: all access uses the unsafe methods below, whose callers guarantee that no range is written while it is read.
 unsafe impl<T: Number + Send> Send for SharedBuffer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Number + Send + Sync> Sync for SharedBuffer<T> {}
 
 impl<T: Number> SharedBuffer<T> {
-    /// Allocates `length` zeros; `None` if the system refuses so much memory.
+    /// Allocates `length` zeros; `None` if the operating system refuses the memory.
     pub fn try_new(length: usize) -> Option<Self> {
         let layout = Self::layout(length)?;
         // SAFETY: the layout's size is not zero.
@@ -46,13 +47,14 @@ impl<T: Number> SharedBuffer<T> {
             return Some(Self { base, start: base.cast::<T>(), length });
         }
         let offset = base.align_offset(HUGE_PAGE);
-        // SAFETY: the layout has room for a huge page more than the numbers take, and the offset is smaller than one.
+        // SAFETY: the layout has room for the numbers and one more huge page, and the offset is smaller than a huge
+        // page.
         let start = unsafe { base.add(offset) };
         advise_huge_pages(start, layout.size() - HUGE_PAGE);
         Some(Self { base, start: start.cast::<T>(), length })
     }
 
-    /// Allocates `length` zeros, and ends the program if there is no memory, as `Vec` does.
+    /// Allocates `length` zeros; aborts the program if the memory cannot be allocated, as `Vec` does.
     pub fn new(length: usize) -> Self {
         let layout = || Self::layout(length).unwrap_or(Layout::new::<T>());
         Self::try_new(length).unwrap_or_else(|| handle_alloc_error(layout()))
@@ -63,45 +65,45 @@ impl<T: Number> SharedBuffer<T> {
         if layout.size() < HUGE_PAGE {
             return layout.align_to(ALIGNMENT).ok();
         }
-        // Aligned by hand: the allocator writes zeros into all of what it has to align itself, and would take all the
-        // memory of keys and values at the start.
+        // Aligned by hand: for a larger alignment the allocator writes zeros to the whole allocation, and so would
+        // commit all memory of keys and values at the start.
         Layout::from_size_align(layout.size().checked_add(HUGE_PAGE)?, CALLOC_ALIGNMENT).ok()
     }
 
-    /// Returns how many numbers there are.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Returns a part for reading. Panics if it reaches past the end.
+    /// Returns a range for reading. Panics if the range reaches past the end.
     ///
     /// # Safety
-    /// Nobody writes into the part while the result lives.
+    /// No thread may write to the range while the result lives.
     pub unsafe fn read(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
-        // SAFETY: in bounds and initialised; not written meanwhile, as the caller promises.
+        // SAFETY: in bounds and initialized; not written in the meantime, as the caller guarantees.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
     }
 
-    /// Returns a part for writing. Panics if it reaches past the end.
+    /// Returns a range for writing. Panics if the range reaches past the end.
     ///
     /// # Safety
-    /// Nobody else reads or writes the part while the result lives.
-    #[allow(clippy::mut_from_ref)] // disjoint parts are the point; see the safety section
+    /// No other thread may read or write the range while the result lives.
+    #[allow(clippy::mut_from_ref)] // callers write disjoint ranges; see the safety section
     pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
-        // SAFETY: in bounds and initialised; exclusive, as the caller promises.
+        // SAFETY: in bounds and initialized; exclusive, as the caller guarantees.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
     }
 
-    /// Returns all of it, for whoever owns it alone.
+    /// Returns the whole buffer to its exclusive owner.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: the exclusive borrow says that nobody else has a part.
+        // SAFETY: the exclusive borrow proves that no other range is borrowed.
         unsafe { self.write(0..self.length) }
     }
 }
 
-/// Asks the system for huge pages, where it knows them. It is advice: without them everything works as well, but slower.
+/// Advises the operating system to use huge pages, if it supports them. Without huge pages the program is only slower.
 fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
     #[cfg(target_os = "linux")]
     if bytes >= HUGE_PAGE {
@@ -132,9 +134,9 @@ mod tests {
         assert!(buffer.as_mut_slice().iter().all(|number| *number == 0.0));
         assert_eq!(buffer.as_mut_slice().as_ptr() as usize % ALIGNMENT, 0);
         buffer.as_mut_slice()[99] = 1.0;
-        // SAFETY: nobody writes.
+        // SAFETY: no thread writes.
         assert_eq!(unsafe { buffer.read(98..100) }, [0.0, 1.0]);
-        // SAFETY: nobody writes.
+        // SAFETY: no thread writes.
         assert!(std::panic::catch_unwind(|| unsafe { buffer.read(99..101) }.len()).is_err());
         assert!(SharedBuffer::<f32>::try_new(usize::MAX / 2).is_none());
         assert_eq!(SharedBuffer::<u16>::new(0).len(), 0);

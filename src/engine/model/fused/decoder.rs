@@ -1,4 +1,4 @@
-//! The decoder's parameters as the kernels read them.
+//! The decoder's parameters in the layout that the kernels read.
 
 use super::super::{LayerKind, ModelConfig, RopeLayout};
 use super::expand::expand_f32;
@@ -9,15 +9,15 @@ use crate::weights::{LayerPart, Part, Weights};
 
 /// One layer.
 pub struct Layer {
-    /// What differs from layer to layer.
+    /// Properties that differ between layers.
     pub kind: LayerKind,
     /// `[hidden]`
     pub attention_norm: Vec<f32>,
-    /// Queries, keys and values stacked: one product, and one wait for all threads.
+    /// Queries, keys and values stacked, so that one product and one wait for all threads are enough.
     pub query_key_value: Matrix,
-    /// `[outputs of query_key_value]`, where the model has biases.
+    /// `[outputs of query_key_value]`, if the model has biases.
     pub query_key_value_bias: Option<Vec<f32>>,
-    /// `[head_dim]`, where the model has norms over its heads.
+    /// `[head_dim]`, if the model has norms over its heads.
     pub query_norm: Option<Vec<f32>>,
     /// `[head_dim]`
     pub key_norm: Option<Vec<f32>>,
@@ -27,7 +27,7 @@ pub struct Layer {
     pub output_bias: Option<Vec<f32>>,
     /// `[hidden]`
     pub ffn_norm: Vec<f32>,
-    /// Gates and ups interleaved, 16 by 16.
+    /// Gate and up projections interleaved, 16 outputs each.
     pub gate_up: Matrix,
     /// Down projection.
     pub down: Matrix,
@@ -43,14 +43,14 @@ pub struct Decoder {
     pub output_norm: Vec<f32>,
     /// `[vocabulary, hidden]`
     pub output: Matrix,
-    /// `[vocabulary, hidden]`; `None` where it is tied to `output`.
+    /// `[vocabulary, hidden]`; `None` if the embedding is tied to `output`.
     embedding: Option<Matrix>,
     /// Cosines, then sines, of the rotary pairs: `[positions][head_dim]`.
     rotations: Vec<f32>,
 }
 
 impl Decoder {
-    /// Packs a model's parameters; positions from `positions` on will never be asked for.
+    /// Packs a model's parameters; positions from `positions` on are never used.
     ///
     /// # Errors
     /// [`EngineError::Malformed`] for missing or misshapen tensors, [`EngineError::OutOfMemory`].
@@ -58,7 +58,7 @@ impl Decoder {
         let config = weights.config()?;
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let embedding = weights.matrix(Part::Embedding, vocabulary, hidden)?;
-        // A model without an output matrix ties it to the embedding.
+        // A model without an output matrix uses the embedding as its output matrix.
         let (output, embedding) = if weights.has(Part::Output) {
             let output = weights.matrix(Part::Output, vocabulary, hidden)?;
             (Matrix::stack(&[output])?, Some(Matrix::stack(&[embedding])?))
@@ -79,12 +79,13 @@ impl Decoder {
         layers + self.output.size_bytes() + self.embedding.as_ref().map_or(0, Matrix::size_bytes)
     }
 
-    /// Writes a token's embedding into `out`, `[hidden]`. A token outside the vocabulary counts as the last one.
+    /// Writes a token's embedding into `out`, `[hidden]`. A token outside the vocabulary counts as the last token.
     pub fn embed(&self, token: u32, out: &mut [f32]) {
         let matrix = self.embedding.as_ref().unwrap_or(&self.output);
         let column = (token as usize).min(self.config.vocabulary - 1);
         let Some((panel, place)) = matrix.panel_of_column(column) else { return };
-        // A whole panel is expanded for one of its 16 columns: microseconds a token, and no second copy in memory.
+        // Expands a whole panel for one of its 16 columns: this takes microseconds per token, and saves a second copy
+        // in memory.
         let block_words = panel.format.block_words();
         let mut expanded = [0.0; BLOCK_INPUTS * PANEL_WIDTH];
         for (words, out) in panel.words.chunks_exact(block_words).zip(out.chunks_mut(BLOCK_INPUTS)) {
@@ -99,7 +100,7 @@ impl Decoder {
         }
     }
 
-    /// Rotates a head in place to its position.
+    /// Rotates a head in place, by its position.
     pub fn rotate(&self, head: &mut [f32], position: usize) {
         let start = position * self.config.head_dim;
         let rotation = &self.rotations[start..start + self.config.head_dim];
@@ -147,7 +148,7 @@ fn load_layer(weights: &Weights, config: &ModelConfig, index: usize) -> Result<L
     })
 }
 
-/// Returns cosines and sines for the first positions.
+/// Returns the cosines and sines of the first `positions` positions.
 fn rotations(config: &ModelConfig, positions: usize) -> Vec<f32> {
     let (frequencies, magnitude) = config.rope.inverse_frequencies(config.head_dim);
     let mut rotations = Vec::with_capacity(positions * config.head_dim);

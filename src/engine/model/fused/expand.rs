@@ -1,10 +1,10 @@
-//! From stored weights to f32 in cache, vectorised.
+//! Expands stored weights to f32 in cache, vectorized.
 
 use pulp::Simd;
 
 use super::matrix::{BLOCK_INPUTS, Format, PANEL_WIDTH, PanelView};
 
-/// Bits of 2^23 as f32: a small integer in its mantissa is that integer above 2^23.
+/// Bits of 2^23 as f32: a small integer in its mantissa gives 2^23 plus that integer.
 const TWO_TO_23: u32 = 0x4b00_0000;
 
 /// Expands a panel's blocks into `out`, `[input][16]` f32; `VECTORS` registers hold 16 numbers.
@@ -33,7 +33,7 @@ pub fn expand_f32<S: Simd, const VECTORS: usize>(simd: S, panel: PanelView<'_>, 
     }
 }
 
-/// Expands words of two neighbouring inputs each.
+/// Expands words that hold two neighbouring inputs each.
 #[inline(always)]
 fn expand_pairs<F: Copy, U: Copy, const VECTORS: usize>(
     words: &[[U; VECTORS]],
@@ -57,8 +57,8 @@ fn bf16_high<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.and_u32s(word, simd.splat_u32s(0xffff_0000)))
 }
 
-/// The f16 in a word's low half: its exponent and mantissa moved to f32's place are the number over 2^112, subnormal
-/// numbers included. Not for infinities and NaN, which weights do not hold.
+/// Returns the f16 in a word's low half: its exponent and mantissa, moved to the place that f32 uses, give the number
+/// divided by 2^112, subnormal numbers included. Not for infinities and NaN, which weights do not contain.
 #[inline(always)]
 fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
     const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
@@ -68,10 +68,11 @@ fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.or_u32s(simd.transmute_u32s_f32s(number), sign))
 }
 
-/// Cuts `BITS`-bit numbers out of words of [`Self::PER_WORD`]: `scale * q + minimum`, rounded once.
+/// Extracts `BITS`-bit numbers from words of [`Self::PER_WORD`] numbers: `scale * q + minimum`, rounded once.
 ///
-/// The first `DIRECT` numbers of a word are cut out without a shift: number `j` then stands `2^(BITS j)` times too
-/// high in the mantissa, and its scale is as much smaller, both exactly. The rest follow after one shift.
+/// The first `DIRECT` numbers of a word are extracted without a shift: number `j` is then `2^(BITS j)` times too large
+/// in the mantissa, and its scale is smaller by the same factor; both are exact. The other numbers follow after one
+/// shift.
 pub struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
     masks: [S::u32s; DIRECT],
     factors: [S::f32s; DIRECT],
@@ -81,10 +82,10 @@ pub struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
 }
 
 impl<S: Simd, const BITS: u32, const DIRECT: usize> Unpacker<S, BITS, DIRECT> {
-    /// Numbers in a word.
+    /// Numbers per word.
     pub const PER_WORD: usize = 32 / BITS as usize;
 
-    /// Lays the constants into registers.
+    /// Loads the constants into registers.
     #[inline(always)]
     pub fn new(simd: S) -> Self {
         Self {
@@ -96,13 +97,13 @@ impl<S: Simd, const BITS: u32, const DIRECT: usize> Unpacker<S, BITS, DIRECT> {
         }
     }
 
-    /// Returns the scale of each place that [`Self::weight`] reads from.
+    /// Returns the scale for each number position that [`Self::weight`] reads.
     #[inline(always)]
     pub fn scales(&self, simd: S, scale: S::u32s) -> [S::f32s; DIRECT] {
         std::array::from_fn(|j| simd.mul_f32s(simd.transmute_f32s_u32s(scale), self.factors[j]))
     }
 
-    /// Returns the word as [`Self::weight`] wants it.
+    /// Returns a word in the form that [`Self::weight`] reads.
     #[inline(always)]
     pub fn parts(&self, simd: S, word: S::u32s) -> [S::u32s; 2] {
         [word, simd.wrapping_dyn_shr_u32s(word, self.shift)]

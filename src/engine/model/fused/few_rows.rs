@@ -1,19 +1,19 @@
-//! Products of few rows with quantized weights: expanded in registers, each weight used at once.
+//! Products of few rows with quantized weights: weights are expanded in registers and used at once.
 //!
 //! With few rows, writing expanded weights to cache and reading them back costs more than the products themselves, and
-//! so does waiting for one addition after the other; here the next weights are expanded meanwhile. The order of
-//! operations per output is that of `kernels`: the results are the same bits.
+//! so does waiting for one addition after another; here the next weights are expanded during that wait. The order of
+//! operations per output is the same as in `kernels`, so the results have the same bits.
 
 use pulp::Simd;
 
 use super::expand::Unpacker;
 use super::matrix::{BLOCK_INPUTS, Format, PANEL_WIDTH, PanelView, UNIT_PANELS, UNIT_WIDTH};
 
-/// Most rows that are multiplied here.
+/// Maximum rows that this module multiplies.
 pub const FEW_ROWS_MAX: usize = 4;
 
 /// Multiplies up to [`FEW_ROWS_MAX`] rows of activations (`x`, `[rows, stride]`) with the two panels of a unit into
-/// `sums`, `[rows][32]` f32. Returns whether it did: it does not if the panels are not two of one quantized format.
+/// `sums`, `[rows][32]` f32. Returns false, without a result, unless both panels have the same quantized format.
 #[inline(always)]
 pub fn multiply<S: Simd, const VECTORS: usize>(
     simd: S,
@@ -36,7 +36,7 @@ pub fn multiply<S: Simd, const VECTORS: usize>(
     }
 }
 
-/// Two panels of one format, over all blocks, and the rows they are multiplied with.
+/// Two panels of one format, over all blocks, and the rows to multiply them with.
 struct Unit<'a> {
     format: Format,
     words: [&'a [u32]; UNIT_PANELS],
@@ -69,7 +69,7 @@ impl Unit<'_> {
         simd: S,
         scale_inputs: usize,
     ) -> Sums<S::f32s, VECTORS, ROWS> {
-        // Plain loops throughout: a closure that is not inlined runs without the vector unit.
+        // Plain loops throughout: a closure that is not inlined is compiled without the vector unit.
         let unpacker = Unpacker::<S, BITS, DIRECT>::new(simd);
         let per_word = Unpacker::<S, BITS, DIRECT>::PER_WORD;
         let groups = BLOCK_INPUTS / scale_inputs;

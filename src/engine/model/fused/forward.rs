@@ -1,7 +1,7 @@
-//! One step as a parallel region: the phases of the decoder, and what a chunk of each does.
+//! One step as a parallel region: the phases of the decoder, and the work of one chunk of each phase.
 //!
-//! Within a phase, chunks write disjoint parts of the buffers and read only what earlier phases wrote; that is what
-//! every `SAFETY` comment here stands on.
+//! Within a phase, chunks write disjoint ranges of the buffers and read only data of earlier phases; every `SAFETY`
+//! comment in this file relies on this invariant.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,10 @@ use crate::model::BlockId;
 use crate::model::Nameless;
 use crate::sampler;
 
-/// Most rows of a chunk in the phases that work row by row.
+/// Maximum rows of a chunk in the phases that work row by row.
 const ROWS_PER_CHUNK_MAX: usize = 8;
 
-/// What a step works in; reused from step to step.
+/// Work memory of a step, reused by the next step.
 pub struct Buffers {
     kernels: Kernels,
     rows: usize,
@@ -61,13 +61,13 @@ impl Buffers {
         }
     }
 
-    /// Returns how many rows fit.
+    /// Returns the maximum rows of a step.
     pub fn rows(&self) -> usize {
         self.rows
     }
 }
 
-/// A thread's own memory.
+/// Scratch memory of one thread.
 #[derive(Default)]
 pub struct Scratch {
     product: ProductScratch,
@@ -82,7 +82,7 @@ enum Phase {
     /// Norm before attention, or before the feed-forward part.
     Norm(usize, Half),
     Project(usize),
-    /// Biases, head norms, rotation, and the keys and values into their blocks.
+    /// Biases, head norms, rotation, and storing the keys and values in their blocks.
     Place(usize),
     Attend(usize),
     AttentionOutput(usize),
@@ -101,13 +101,13 @@ enum Half {
 
 /// How tokens are picked in a step.
 pub struct Draws {
-    /// One for each row that wants a token.
+    /// One draw for each row that wants a token.
     pub draws: Vec<Draw>,
-    /// What is never picked.
+    /// The rows of the output matrix that are never picked.
     pub nameless: Arc<Nameless>,
 }
 
-/// One step under way.
+/// One step in progress.
 pub struct Region {
     decoder: Arc<Decoder>,
     buffers: Arc<Buffers>,
@@ -119,19 +119,19 @@ pub struct Region {
     wanting: Vec<usize>,
     phases: Vec<Phase>,
     rows_per_chunk: usize,
-    /// What no token could be picked for, by index among the wanting rows.
+    /// Rows for which no token could be picked, by index among the wanting rows.
     faults: Mutex<Vec<(usize, PickFault)>>,
 }
 
-/// A step that is over: its results, which nobody writes as long as this lives.
+/// A finished step: its results, which no thread writes while this value lives.
 pub struct Over<'a> {
     region: Arc<Region>,
-    /// No other step can begin meanwhile.
+    /// The borrow prevents another step in the meantime.
     team: PhantomData<&'a mut Team<Scratch>>,
 }
 
 impl Region {
-    /// Lays out a step; without draws, it ends with the logits. `input` has at most as many rows as the buffers.
+    /// Prepares a step; without draws, the step ends with the logits. `input` has at most as many rows as the buffers.
     pub fn new(
         (decoder, buffers, store): (Arc<Decoder>, Arc<Buffers>, Arc<KvStore>),
         input: StepInput,
@@ -164,10 +164,10 @@ impl Region {
         Self { decoder, buffers, store, input, draws, nameless, wanting, phases, rows_per_chunk, faults }
     }
 
-    /// Runs the step to its end. Panics if a chunk of it does.
+    /// Runs the step to its end. Panics if one of its chunks panics.
     ///
     /// # Safety
-    /// From now until the result is dropped, nobody else runs a step over these buffers and this store.
+    /// From now until the result is dropped, no other step may run on these buffers and this store.
     pub unsafe fn run_on(self, team: &mut Team<Scratch>) -> Over<'_> {
         let region = Arc::new(self);
         let chunks: Vec<usize> = region.phases.iter().map(|phase| region.chunks(*phase)).collect();
@@ -231,19 +231,19 @@ impl Region {
 
     fn embed(&self, index: usize, row: &Row) {
         let hidden = self.decoder.config.hidden;
-        // SAFETY: this row is this chunk's.
+        // SAFETY: only this chunk accesses this row.
         let residual = unsafe { self.buffers.residual.write(index * hidden..(index + 1) * hidden) };
         self.decoder.embed(row.token, residual);
     }
 
-    /// Norms a row of the residual stream into a row of the activations.
+    /// Normalizes a row of the residual stream into a row of the activations.
     fn norm(&self, from: usize, to: usize, weight: &[f32], normed: &mut Vec<f32>) {
         let ModelConfig { hidden, epsilon, .. } = self.decoder.config;
         normed.resize(hidden, 0.0);
         // SAFETY: this phase only reads the residual stream.
         let residual = unsafe { self.buffers.residual.read(from * hidden..(from + 1) * hidden) };
         math::rms_norm(residual, weight, epsilon, &mut normed[..hidden]);
-        // SAFETY: this row is this chunk's.
+        // SAFETY: only this chunk accesses this row.
         unsafe { self.buffers.normed.write(to, 0, &normed[..hidden]) };
     }
 
@@ -253,7 +253,7 @@ impl Region {
         // SAFETY: this phase only reads the activations.
         let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, self.input.rows.len()) };
         store_columns(matrix, unit, sums, |row, columns, sums| {
-            // SAFETY: these columns are this unit's.
+            // SAFETY: only this unit accesses these columns.
             let target =
                 unsafe { self.buffers.projected.write(row * width + columns.start..row * width + columns.end) };
             target.copy_from_slice(sums);
@@ -264,7 +264,7 @@ impl Region {
         let ModelConfig { heads, kv_heads, head_dim, epsilon, .. } = self.decoder.config;
         let layer = &self.decoder.layers[layer_index];
         let width = (heads + 2 * kv_heads) * head_dim;
-        // SAFETY: this row is this chunk's.
+        // SAFETY: only this chunk accesses this row.
         let projected = unsafe { self.buffers.projected.write(index * width..(index + 1) * width) };
         if let Some(bias) = &layer.query_key_value_bias {
             math::add_assign(projected, bias);
@@ -284,8 +284,8 @@ impl Region {
         let place = (self.input.tables[row.table][row.position / BLOCK_TOKENS], row.position % BLOCK_TOKENS);
         let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
         for (kv_head, (key, value)) in heads.enumerate() {
-            // SAFETY: this position is this row's, and attention reads in a later phase. Blocks that are written belong
-            // to one sequence.
+            // SAFETY: only this row accesses this position, and attention reads it in a later phase. A block that is
+            // written belongs to one sequence.
             unsafe { self.store.write(layer_index, place, kv_head, key, value) };
         }
     }
@@ -293,7 +293,7 @@ impl Region {
     fn attend(&self, layer_index: usize, chunk: usize, scratch: &mut Scratch) {
         let ModelConfig { heads, kv_heads, head_dim, .. } = self.decoder.config;
         let (group, width) = (heads / kv_heads * head_dim, (heads + 2 * kv_heads) * head_dim);
-        // Rows of one key head in a row: a prefix that they share stays in cache.
+        // The rows of one key head are consecutive, so that a shared prefix stays in cache.
         let (index, kv_head) = (chunk % self.input.rows.len(), chunk / self.input.rows.len());
         let row = &self.input.rows[index];
         let start = index * width + kv_head * group;
@@ -314,18 +314,18 @@ impl Region {
             self.buffers.kernels,
             Attention { queries, blocks: &blocks, visible, head_dim, kv_type, out: &mut *out, scores },
         );
-        // SAFETY: these heads of this row are this chunk's.
+        // SAFETY: only this chunk accesses these heads of this row.
         unsafe { self.buffers.attended.write(index, kv_head * group, out) };
     }
 
-    /// Adds a product (and a bias) to the residual stream.
+    /// Adds a product, and optionally a bias, to the residual stream.
     fn add_product(&self, matrix: &Matrix, bias: Option<&[f32]>, x: &Activations, unit: usize, scratch: &mut Scratch) {
         let hidden = self.decoder.config.hidden;
         // SAFETY: this phase only reads the activations.
         let sums = unsafe { scratch.product.multiply(matrix, unit, x, self.input.rows.len()) };
         store_columns(matrix, unit, sums, |row, columns, sums| {
             let range = row * hidden + columns.start..row * hidden + columns.end;
-            // SAFETY: these columns are this unit's.
+            // SAFETY: only this unit accesses these columns.
             let residual = unsafe { self.buffers.residual.write(range) };
             math::add_assign(residual, sums);
             if let Some(bias) = bias {
@@ -341,7 +341,7 @@ impl Region {
         let (sums, _) = sums.as_chunks_mut::<UNIT_WIDTH>();
         math::swiglu(sums);
         for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: these columns are this unit's; padded outputs are products of zeros.
+            // SAFETY: only this unit accesses these columns; padded outputs are products of zeros.
             unsafe { self.buffers.activated.write(row, unit * PANEL_WIDTH, &sums[..PANEL_WIDTH]) };
         }
     }
@@ -353,7 +353,7 @@ impl Region {
         let sums = unsafe { scratch.product.multiply(matrix, unit, &self.buffers.normed, self.wanting.len()) };
         store_columns(matrix, unit, sums, |row, columns, sums| {
             let range = row * vocabulary + columns.start..row * vocabulary + columns.end;
-            // SAFETY: these columns are this unit's.
+            // SAFETY: only this unit accesses these columns.
             unsafe { self.buffers.logits.write(range) }.copy_from_slice(sums);
         });
     }
@@ -361,10 +361,10 @@ impl Region {
     fn pick(&self, index: usize, scratch: &mut sampler::Scratch) {
         let vocabulary = self.decoder.config.vocabulary;
         let Some(draw) = self.draws.get(index) else { return };
-        // SAFETY: in this phase nobody looks at this row but this chunk.
+        // SAFETY: in this phase only this chunk accesses this row.
         let logits = unsafe { self.buffers.logits.write(index * vocabulary..(index + 1) * vocabulary) };
         let logits = self.nameless.masked(logits);
-        // A panic here is this row's alone.
+        // A panic in the sampler fails this row alone.
         let picked = caught(|| sampler::pick_with(scratch, logits, draw)).map_err(PickFault::Panicked);
         let picked = match picked.and_then(|picked| picked) {
             Ok(picked) => picked,
@@ -373,17 +373,17 @@ impl Region {
                 return;
             }
         };
-        // SAFETY: this row is this chunk's.
+        // SAFETY: only this chunk accesses this row.
         let target = unsafe { self.buffers.picked.write(2 * index..2 * index + 2) };
         target.copy_from_slice(&[picked.token, picked.log_probability.to_bits()]);
     }
 }
 
 impl Over<'_> {
-    /// Returns what was picked, one per wanting row.
+    /// Returns the picked tokens, one per wanting row.
     pub fn picked(&self) -> Vec<PickResult> {
         let Region { buffers, draws, faults, .. } = &*self.region;
-        // SAFETY: every chunk of the step is done, and no other step runs while this lives.
+        // SAFETY: every chunk of the step is done, and no other step runs while this value lives.
         let numbers = unsafe { buffers.picked.read(0..2 * draws.len()) };
         let picked = |pair: &[u32; 2]| Ok(Picked { token: pair[0], log_probability: f32::from_bits(pair[1]) });
         let mut picked: Vec<PickResult> = numbers.as_chunks::<2>().0.iter().map(picked).collect();
@@ -404,8 +404,8 @@ impl Over<'_> {
     }
 }
 
-/// Hands out the real columns of a unit's sums, `[rows][32]`: for each row and panel, the columns of the product and
-/// their numbers.
+/// Calls `store` with the valid columns of a unit's sums, `[rows][32]`: for each row and panel, the columns of the
+/// product and their numbers.
 fn store_columns(
     matrix: &Matrix,
     unit: usize,

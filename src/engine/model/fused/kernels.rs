@@ -1,8 +1,8 @@
-//! Which kernels run the step, and the product of a matrix with the rows of a step.
+//! The choice of kernels, and the product of a matrix with the rows of a step.
 //!
-//! Every output is one chain of operations over the inputs in ascending order, whatever the number of rows, and
-//! whichever thread computes it. With f32 kernels the chain is one fused multiply-add per input, so AVX2 and AVX-512
-//! give the same bits; AMX rounds both factors to bf16 and sums pairs, so its bits are its own.
+//! Every output is one chain of operations over the inputs in ascending order, for any number of rows and on any
+//! thread. In the f32 kernels the chain is one fused multiply-add per input, so AVX2 and AVX-512 give the same bits;
+//! AMX rounds both factors to bf16 and sums pairs, so its bits differ.
 
 use pulp::Simd;
 
@@ -14,14 +14,14 @@ use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
 use crate::error::EngineError;
 use crate::model::KernelChoice;
 
-/// Blocks that are expanded at a time for the f32 kernels: 16 KiB of weights, which stay in the first-level cache while
-/// all rows pass over them.
+/// Blocks that the f32 kernels expand at a time: 16 KiB of weights, which stay in the first-level cache while all rows
+/// use them.
 const BLOCKS_PER_CHUNK: usize = 4;
 
-/// Rows that share each load of the weights in AVX2: 6 x 2 sums fill 12 of its 16 registers.
+/// Rows that share each load of the weights on AVX2: 6 x 2 sums fill 12 of its 16 registers.
 const AVX2_ROWS: usize = 6;
 
-/// The same in AVX-512, which covers both panels of a unit: 12 x 2 sums fill 24 of its 32 registers.
+/// The same on AVX-512, which covers both panels of a unit: 12 x 2 sums fill 24 of its 32 registers.
 const AVX512_ROWS: usize = 12;
 
 /// The kernels in use.
@@ -36,10 +36,10 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// Chooses kernels that this CPU has.
+    /// Chooses kernels that this CPU supports.
     ///
     /// # Errors
-    /// What is missing, if the choice names kernels that it lacks.
+    /// A message that names the missing feature, if the CPU lacks the chosen kernels.
     pub fn choose(choice: KernelChoice) -> Result<Self, String> {
         let lacks = |what: &str| Err(format!("this CPU (or its kernel) has no {what}"));
         match choice {
@@ -53,7 +53,7 @@ impl Kernels {
         }
     }
 
-    /// Returns the name of the arithmetic: texts are the same bits wherever it is the same.
+    /// Returns the name of the kernel family: texts of one family have the same bits on every machine.
     pub const fn numerics(self) -> &'static str {
         match self {
             Self::Narrow | Self::Wide => "f32",
@@ -61,7 +61,7 @@ impl Kernels {
         }
     }
 
-    /// Runs a vectorised task.
+    /// Runs a vectorized task.
     #[inline(always)]
     pub fn dispatch<Task: pulp::WithSimd>(self, task: Task) -> Task::Output {
         #[cfg(target_arch = "x86_64")]
@@ -84,7 +84,7 @@ fn has_avx512() -> bool {
     false
 }
 
-/// Rows of activations that go into a product, `[rows, stride]`, in the kernels' own type.
+/// The rows of activations for a product, `[rows, stride]`, in the number type of the kernels.
 pub struct Activations {
     kernels: Kernels,
     stride: usize,
@@ -93,7 +93,7 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Builds room for some rows of some width, zero at first.
+    /// Allocates activations of `rows` rows of `width` numbers, initially zero.
     pub fn new(kernels: Kernels, rows: usize, width: usize) -> Self {
         let stride = width.next_multiple_of(BLOCK_INPUTS);
         // AMX reads whole tiles of rows.
@@ -102,18 +102,18 @@ impl Activations {
         Self { kernels, stride, numbers: SharedBuffer::new(numbers), halves: SharedBuffer::new(halves) }
     }
 
-    /// Writes some numbers of a row from a column on.
+    /// Writes numbers to a row, from column `column` on.
     ///
     /// # Safety
-    /// Nobody else reads or writes this part of the row meanwhile.
+    /// No other thread may read or write this part of the row in the meantime.
     pub unsafe fn write(&self, row: usize, column: usize, numbers: &[f32]) {
         let start = row * self.stride + column;
         let range = start..start + numbers.len();
         if self.kernels == Kernels::Amx {
-            // SAFETY: as the caller promises.
+            // SAFETY: guaranteed by the caller.
             round_to_bf16(numbers, unsafe { self.halves.write(range) });
         } else {
-            // SAFETY: as the caller promises.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.numbers.write(range) }.copy_from_slice(numbers);
         }
     }
@@ -127,7 +127,7 @@ pub fn round_to_bf16(numbers: &[f32], halves: &mut [u16]) {
     }
 }
 
-/// A thread's memory for products.
+/// Scratch memory of one thread for products.
 pub struct ProductScratch {
     /// Expanded weights.
     expanded: SharedBuffer<f32>,
@@ -147,11 +147,11 @@ impl Default for ProductScratch {
 }
 
 impl ProductScratch {
-    /// Multiplies the first `rows` rows of activations with one unit of a matrix; the result is `[rows][32]` f32, the
-    /// unit's panels side by side.
+    /// Multiplies the first `rows` rows of activations with one unit of a matrix; the result is `[rows][32]` f32, with
+    /// the unit's panels side by side.
     ///
     /// # Safety
-    /// Nobody writes the activations meanwhile.
+    /// No thread may write the activations in the meantime.
     pub unsafe fn multiply(&mut self, matrix: &Matrix, unit: usize, x: &Activations, rows: usize) -> &mut [f32] {
         let padded_rows = rows.next_multiple_of(2 * amx::TILE_ROWS);
         if self.sums.len() < padded_rows * UNIT_WIDTH {
@@ -159,11 +159,11 @@ impl ProductScratch {
         }
         let sums = self.sums.as_mut_slice();
         if x.kernels == Kernels::Amx {
-            // SAFETY: as the caller promises.
+            // SAFETY: guaranteed by the caller.
             let halves = unsafe { x.halves.read(0..padded_rows * x.stride) };
             amx::multiply(matrix, unit, halves, x.stride, rows, self.tiles.as_mut_slice(), sums);
         } else {
-            // SAFETY: as the caller promises.
+            // SAFETY: guaranteed by the caller.
             let numbers = unsafe { x.numbers.read(0..rows * x.stride) };
             let expanded = self.expanded.as_mut_slice();
             x.kernels.dispatch(UnitProduct { matrix, unit, x: numbers, stride: x.stride, expanded, sums });
@@ -226,7 +226,7 @@ impl UnitProduct<'_> {
     }
 }
 
-/// Some rows times one chunk of a unit's inputs, added to the sums of the chunks before.
+/// Some rows times one chunk of a unit's inputs, added to the sums of the earlier chunks.
 struct Tile<'a> {
     /// `[rows, stride]`
     x: &'a [f32],
@@ -269,7 +269,7 @@ impl Tile<'_> {
         }
     }
 
-    /// One panel after the other: many rows fill the registers.
+    /// Processes one panel after the other: many rows fill the registers.
     #[inline(always)]
     fn each<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, simd: S) {
         for panel in 0..UNIT_PANELS {
@@ -277,7 +277,7 @@ impl Tile<'_> {
         }
     }
 
-    /// Both panels at once: with few rows, more independent chains hide the latency of the additions.
+    /// Processes both panels at once: with few rows, more independent chains hide the latency of the additions.
     #[inline(always)]
     fn both<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, simd: S) {
         self.product::<S, ROWS, UNIT_PANELS, VECTORS>(simd, 0);
@@ -322,8 +322,8 @@ impl Tile<'_> {
     }
 }
 
-/// Returns the names of the kernels that this CPU runs, as `policy.kernels` spells them; another name where it has none
-/// of the vector units that have kernels of their own.
+/// Returns the names of the kernels that this CPU supports, as spelled in `policy.kernels`; a descriptive name if the
+/// CPU has none of the vector units with kernels of their own.
 pub fn available() -> Vec<&'static str> {
     let mut names = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -342,7 +342,7 @@ pub fn available() -> Vec<&'static str> {
     names
 }
 
-/// Turns a choice that cannot be had into the engine's error.
+/// Chooses kernels, with the engine's error if the CPU lacks them.
 pub fn choose(choice: KernelChoice) -> Result<Kernels, EngineError> {
     Kernels::choose(choice).map_err(|detail| EngineError::NoDevice { detail })
 }

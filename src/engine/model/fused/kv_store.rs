@@ -1,4 +1,5 @@
-//! The memory behind the KV blocks. Which block belongs to whom is `kv`'s business; here are only the numbers.
+//! The memory of the KV blocks. Module `kv` tracks which block belongs to which sequence; this module only stores
+//! numbers.
 
 use super::buffer::SharedBuffer;
 use super::kernels::round_to_bf16;
@@ -8,11 +9,11 @@ use crate::model::BlockId;
 use crate::model::{BLOCK_TOKENS, KvType, ModelConfig};
 
 /// Keys and values of all blocks, in words of 32 bits: one f32, or two bf16 of neighbouring head dimensions (the lower
-/// one in the low half). Memory is taken from the system when a block is first written.
+/// one in the low half). The operating system commits the memory of a block when the block is first written.
 ///
-/// The order is `[layer][kv_head][block]` of keys and values. Keys have the position as the fast axis,
-/// `[words of a head][16]`, so that scores of 16 positions come out of one register chain; values are
-/// `[words of a head / 16, padded][16 positions][16]`, so that each pass over them reads in order.
+/// The order is `[layer][kv_head][block]` of keys and values. In keys the position is the fast axis, `[words of a
+/// head][16]`, so that one register chain computes the scores of 16 positions. Values are `[words of a head / 16,
+/// padded][16 positions][16]`, so that each pass over them reads sequentially.
 pub struct KvStore {
     kv_type: KvType,
     kv_heads: usize,
@@ -35,7 +36,7 @@ impl KvStore {
     /// Reserves room for `blocks` blocks of a model.
     ///
     /// # Errors
-    /// [`EngineError::OutOfMemory`] if the system refuses so much address space.
+    /// [`EngineError::OutOfMemory`] if the operating system refuses the address space.
     pub fn new(config: &ModelConfig, kv_type: KvType, blocks: usize) -> Result<Self, EngineError> {
         let head_words = config.head_dim * kv_type.size() / size_of::<u32>();
         let (kv_heads, layers) = (config.kv_heads, config.layers.len());
@@ -46,7 +47,7 @@ impl KvStore {
         Ok(store)
     }
 
-    /// Returns how numbers are stored.
+    /// Returns the number format.
     pub fn kv_type(&self) -> KvType {
         self.kv_type
     }
@@ -70,8 +71,8 @@ impl KvStore {
     /// Writes one position's key and value (`[head_dim]` each) of one layer and head.
     ///
     /// # Safety
-    /// Nobody reads or writes this layer and head of the block meanwhile, but for other positions written through
-    /// this function.
+    /// No other thread may read or write this layer and head of the block in the meantime, except to write other
+    /// positions through this function.
     pub unsafe fn write(
         &self,
         layer: usize,
@@ -109,11 +110,11 @@ impl KvStore {
     /// Returns the keys and values of one layer and key head in a block.
     ///
     /// # Safety
-    /// Nobody writes this layer and head of the block while the result lives.
+    /// No thread may write this layer and head of the block while the result lives.
     pub unsafe fn head(&self, layer: usize, block: BlockId, kv_head: usize) -> HeadBlock<'_> {
         let start = self.head_start(layer, block, kv_head);
         let middle = start + self.key_words();
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             HeadBlock {
                 keys: self.words.read(start..middle),

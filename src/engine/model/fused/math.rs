@@ -1,16 +1,16 @@
 //! The small numeric functions of a decoder step, one row at a time, in one fixed order of operations.
 
-/// Lanes of partial sums: wide enough for any vector unit, and fixed, so that sums are the same bits on all of them.
+/// Lanes of partial sums: wide enough for any vector unit, and fixed, so that sums have the same bits on all of them.
 pub const LANES: usize = 16;
 
 /// Returns e^x with a relative error below 3e-7 for x in -87..=88; saturates outside.
 ///
-/// Cephes' polynomial on x - n ln 2, free of branches and of library calls, so that loops over it vectorise.
+/// Cephes' polynomial on x - n ln 2, without branches and library calls, so that loops over it vectorize.
 #[inline(always)]
 #[must_use]
 #[allow(clippy::excessive_precision)] // the constants are published in this form
 pub fn exp(x: f32) -> f32 {
-    // Adding this makes the low mantissa bits hold the nearest integer.
+    // Adding this number leaves the nearest integer in the low mantissa bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -28,7 +28,7 @@ pub fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent.wrapping_add(127) << 23)
 }
 
-/// Writes the root-mean-square norm of a row, scaled by `weight`, into `out`; all of one width.
+/// Writes the root-mean-square norm of a row, scaled by `weight`, into `out`; all three have the same width.
 ///
 /// `y = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich, 2019).
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
@@ -40,7 +40,8 @@ pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
     pulp::Arch::new().dispatch(RmsNormInPlace { x, weight, epsilon });
 }
 
-// Types and not closures: a dispatched closure may be called out of line, and is then compiled without the vector unit.
+// Types instead of closures: a dispatched closure may be called out of line, and is then compiled without the vector
+// unit.
 struct RmsNorm<'a> {
     x: &'a [f32],
     weight: &'a [f32],
@@ -93,7 +94,7 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (lanes.iter().sum::<f32>() / x.len() as f32 + epsilon).sqrt()
 }
 
-/// Replaces the first 16 numbers of each row, gates, by `silu(gate) * up`; the last 16 are the ups.
+/// Replaces the first 16 numbers of each row, the gates, by `silu(gate) * up`; the last 16 numbers are the ups.
 ///
 /// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
 pub fn swiglu(rows: &mut [[f32; 2 * LANES]]) {
@@ -118,7 +119,7 @@ impl pulp::WithSimd for SwiGlu<'_> {
     }
 }
 
-/// Rotates each pair of neighbours of a head, `(2 i, 2 i + 1)`; `rotation` holds all cosines, then all sines.
+/// Rotates each pair of neighbours of a head, `(2 i, 2 i + 1)`; `rotation` contains all cosines, then all sines.
 pub fn rotate_interleaved(head: &mut [f32], rotation: &[f32]) {
     let (cosines, sines) = rotation.split_at(rotation.len() / 2);
     for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cosines).zip(sines) {
@@ -136,7 +137,7 @@ pub fn rotate_half_split(head: &mut [f32], rotation: &[f32]) {
     }
 }
 
-/// Adds `delta` to `x` number by number.
+/// Adds `delta` to `x`, element by element.
 pub fn add_assign(x: &mut [f32], delta: &[f32]) {
     for (x, delta) in x.iter_mut().zip(delta) {
         *x += delta;

@@ -1,12 +1,12 @@
-//! Weight matrices as the kernels read them.
+//! Weight matrices in the layout that the kernels read.
 //!
 //! A matrix `[outputs, inputs]` is cut into panels of [`PANEL_WIDTH`] outputs, and a panel into blocks of
-//! [`BLOCK_INPUTS`] inputs, so that the weights of 16 outputs for one input lie side by side. Numbers keep the size they
-//! have in the file: 4-bit and 8-bit weights with their scales, halves, or f32; a kernel expands one block after the
-//! other into cache and multiplies it with all rows of the step. The expanded weights are exactly those that the file
-//! means (`scale * q + minimum`, rounded once), but for 2-bit and 3-bit types, which are kept as bf16.
+//! [`BLOCK_INPUTS`] inputs, so that the weights of 16 outputs for one input are adjacent. Numbers keep the size they
+//! have in the file: 4-bit and 8-bit weights with their scales, halves, or f32. A kernel expands one block after
+//! another into cache and multiplies it with all rows of the step. The expanded weights are exactly the file's weights
+//! (`scale * q + minimum`, rounded once), except for 2-bit and 3-bit types, which are stored as bf16.
 //!
-//! Block formats after llama.cpp's `ggml-common.h`.
+//! The block formats follow llama.cpp's `ggml-common.h`.
 
 use candle_core::quantized::GgmlDType;
 use half::f16;
@@ -16,19 +16,19 @@ use super::buffer::SharedBuffer;
 use crate::error::EngineError;
 use crate::weights::RawTensor;
 
-/// Outputs of one panel: two AVX registers of f32, one of AVX-512, one column of AMX tiles.
+/// Outputs of one panel: two AVX registers of f32, one AVX-512 register, or one column of AMX tiles.
 pub const PANEL_WIDTH: usize = 16;
 
 /// Inputs of one block; rows are padded with zeros to whole blocks.
 pub const BLOCK_INPUTS: usize = 32;
 
-/// Panels that one unit of work covers.
+/// Panels per unit of work.
 pub const UNIT_PANELS: usize = 2;
 
-/// Outputs that one unit of work covers.
+/// Outputs per unit of work.
 pub const UNIT_WIDTH: usize = UNIT_PANELS * PANEL_WIDTH;
 
-/// How the numbers of a block are stored, in words of 32 bits.
+/// The storage format of a block's numbers, in words of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `[32][16]` f32.
@@ -37,10 +37,10 @@ pub enum Format {
     Bf16,
     /// As `Bf16`, in f16.
     F16,
-    /// `[16]` scales, `[16]` minimums (f32), then `[4][16]` words of 8 numbers of 4 bits, lowest input in the lowest
+    /// `[16]` scales, `[16]` minimums (f32), then `[4][16]` words of eight 4-bit numbers, lowest input in the lowest
     /// bits.
     Bits4,
-    /// `[32 / inputs of a scale][16]` scales, the same of minimums, then `[8][16]` words of 4 numbers of 8 bits.
+    /// `[32 / inputs of a scale][16]` scales, the same of minimums, then `[8][16]` words of four 8-bit numbers.
     Bits8 {
         /// Inputs that share a scale: 16 or 32.
         scale_inputs: usize,
@@ -72,15 +72,15 @@ impl Format {
     }
 }
 
-/// Where a panel lies and where its outputs go.
+/// The place of a panel in the matrix, and the columns of its outputs.
 #[derive(Debug, Clone, Copy)]
 struct Panel {
     segment: usize,
-    /// Index within its segment.
+    /// Index within the panel's segment.
     index: usize,
-    /// First column of the product that it gives.
+    /// First column of the product that the panel computes.
     column: usize,
-    /// How many of its outputs are real.
+    /// Number of outputs that are not padding.
     width: usize,
 }
 
@@ -89,28 +89,29 @@ struct Segment {
     words: SharedBuffer<u32>,
 }
 
-/// A packed weight matrix, possibly of several tensors stacked.
+/// A packed weight matrix, possibly stacked from several tensors.
 pub struct Matrix {
     blocks: usize,
     segments: Vec<Segment>,
     panels: Vec<Panel>,
 }
 
-/// A panel's weights for some blocks, and where its outputs go.
+/// A panel's weights for some blocks, and the columns of its outputs.
 #[derive(Clone, Copy)]
 pub struct PanelView<'a> {
-    /// How the words are to be read.
+    /// The format of the words.
     pub format: Format,
     /// Whole blocks, in order.
     pub words: &'a [u32],
-    /// First column of the product that it gives.
+    /// First column of the product that the panel computes.
     pub column: usize,
-    /// How many of its 16 outputs are real.
+    /// Number of the 16 outputs that are not padding.
     pub width: usize,
 }
 
 impl Matrix {
-    /// Packs tensors of the same number of inputs one below the other: the product's columns are theirs in order.
+    /// Stacks tensors with the same number of inputs: the columns of the product are the columns of the tensors in
+    /// order.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] for a storage type that cannot be read.
@@ -129,10 +130,8 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// Packs two tensors of the same shape so that each unit holds 16 outputs of the first and the same 16 of the
-    /// second: both give the columns of their own index.
-    ///
-    /// # Errors
+    /// Packs two tensors of the same shape so that each unit holds 16 outputs of the first and the same 16 outputs of
+    /// the second: the columns of both are numbered by the tensor's own outputs.
     /// As [`Self::stack`].
     pub fn interleave(first: &RawTensor<'_>, second: &RawTensor<'_>) -> Result<Self, EngineError> {
         let parts = [first.clone(), second.clone()];
@@ -154,22 +153,22 @@ impl Matrix {
         Self { blocks: inputs.div_ceil(BLOCK_INPUTS), segments: Vec::new(), panels: Vec::new() }
     }
 
-    /// Returns the inputs, padded to whole blocks: the length that rows of activations must have.
+    /// Returns the inputs, padded to whole blocks: the required length of rows of activations.
     pub fn padded_inputs(&self) -> usize {
         self.blocks * BLOCK_INPUTS
     }
 
-    /// Returns how many blocks of inputs there are.
+    /// Returns the number of blocks of inputs.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
 
-    /// Returns how many units of work there are.
+    /// Returns the number of units of work.
     pub fn units(&self) -> usize {
         self.panels.len().div_ceil(UNIT_PANELS)
     }
 
-    /// Returns the bytes it occupies.
+    /// Returns the size of the matrix in bytes.
     pub fn size_bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.words.len() * size_of::<u32>()).sum()
     }
@@ -180,7 +179,8 @@ impl Matrix {
         self.panels[unit * UNIT_PANELS..end].iter().map(move |panel| self.view(*panel, blocks.clone()))
     }
 
-    /// Returns the panel that gives a column, and the column's place in it. The matrix must not be interleaved.
+    /// Returns the panel that computes a column, and the column's index in the panel. The matrix must not be
+    /// interleaved.
     pub fn panel_of_column(&self, column: usize) -> Option<(PanelView<'_>, usize)> {
         let index = self.panels.partition_point(|panel| panel.column <= column).checked_sub(1)?;
         let panel = self.panels[index];
@@ -192,7 +192,7 @@ impl Matrix {
         let Segment { format, words } = &self.segments[panel.segment];
         let block_words = format.block_words();
         let start = panel.index * self.blocks * block_words;
-        // SAFETY: the words are written while the matrix is packed and never again.
+        // SAFETY: the words are written while the matrix is packed and never afterwards.
         let words = unsafe { words.read(start + blocks.start * block_words..start + blocks.end * block_words) };
         PanelView { format: *format, words, column: panel.column, width: panel.width }
     }
@@ -262,7 +262,7 @@ fn pack_row(
 struct QuantizedBlock {
     /// Unsigned.
     numbers: [u8; BLOCK_INPUTS],
-    /// One per 16 inputs; both the same where 32 share one.
+    /// One scale per 16 inputs; both are equal if 32 inputs share one scale.
     scales: [f32; 2],
     minimums: [f32; 2],
 }
@@ -289,7 +289,7 @@ impl QuantizedBlock {
 struct QuantizedRow<'a> {
     dtype: GgmlDType,
     bytes: &'a [u8],
-    /// Next 32 weights, counted from the row's start.
+    /// Index of the next 32 weights, counted from the row's start.
     next: usize,
 }
 
@@ -330,7 +330,7 @@ impl<'a> QuantizedRow<'a> {
                 plain(numbers, scale, minimum)
             }
             GgmlDType::Q6K => q6k(block, part),
-            // Q8_0: signed numbers, stored with 128 added.
+            // Q8_0: signed numbers, stored with an offset of 128.
             _ => {
                 let d = half_at(block, 0);
                 let numbers = std::array::from_fn(|index| block[2 + index] ^ 0x80);
@@ -348,7 +348,7 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// 16 bytes: the low halves are the first 16 weights, the high halves the last 16.
+/// Unpacks 16 bytes: the low halves are the first 16 weights, the high halves the last 16.
 fn nibbles(bytes: &[u8]) -> [u8; BLOCK_INPUTS] {
     std::array::from_fn(|index| bytes[index % 16] >> (index / 16 * 4) & 15)
 }
@@ -360,12 +360,13 @@ fn with_fifth_bit(mut numbers: [u8; BLOCK_INPUTS], bits: &[u8]) -> [u8; BLOCK_IN
     numbers
 }
 
-/// The `part`-th 32 weights of a k-quant of 256: 32 bytes hold the low halves of one part and the high of the next.
+/// Returns the `part`-th 32 weights of a k-quant of 256: 32 bytes hold the low halves of one part and the high halves
+/// of the next.
 fn k_nibbles(bytes: &[u8], part: usize) -> [u8; BLOCK_INPUTS] {
     std::array::from_fn(|index| bytes[part / 2 * 32 + index] >> (part % 2 * 4) & 15)
 }
 
-/// Scale and minimum of the `part`-th 32 weights of Q4_K and Q5_K: 6 bits each, packed in 12 bytes.
+/// Returns the scale and minimum of the `part`-th 32 weights of Q4_K and Q5_K: 6 bits each, packed in 12 bytes.
 fn k_scale(block: &[u8], part: usize) -> (f32, f32) {
     let packed = &block[4..16];
     let (scale, minimum) = if part < 4 {
@@ -376,7 +377,7 @@ fn k_scale(block: &[u8], part: usize) -> (f32, f32) {
     (half_at(block, 0) * f32::from(scale), -half_at(block, 2) * f32::from(minimum))
 }
 
-/// Q6_K: 128 bytes of low halves, 64 of high pairs of bits, 16 signed scales of 16 weights each, and the factor.
+/// Q6_K: 128 bytes of low halves, 64 bytes of high bit pairs, 16 signed scales of 16 weights each, and the factor.
 fn q6k(block: &[u8], part: usize) -> QuantizedBlock {
     let (half, quarter) = (part / 4, part % 4);
     let (low, high) = (&block[half * 64..], &block[128 + half * 32..]);

@@ -1,8 +1,8 @@
 //! The fused executor: the decoder on thinkloom's own CPU kernels.
 //!
-//! candle reads the weights' headers; the step itself runs on own kernels, because candle's are either scalar for the
-//! common Q4_1 file or change their order of operations with the number of rows, and resuming stands on results that
-//! do not depend on the batch. A step is one parallel region (`team`) over phases (`forward`).
+//! candle reads the headers of the weights; the step itself runs on this crate's own kernels. candle's kernels either
+//! are scalar for the common Q4_1 files or change their order of operations with the number of rows, and resuming a run
+//! relies on results that do not depend on the batch. A step is one parallel region (`team`) over phases (`forward`).
 
 mod amx;
 mod attention;
@@ -70,7 +70,7 @@ impl FusedModel {
         })
     }
 
-    /// Takes the rows of the output matrix that are never to be picked.
+    /// Excludes `nameless`, the rows of the output matrix that must never be picked.
     pub fn never_pick(&mut self, nameless: &[u32]) {
         self.nameless = Arc::new(Nameless::new(self.decoder.config.vocabulary, nameless));
     }
@@ -81,7 +81,7 @@ impl FusedModel {
         self.decoder.weight_bytes()
     }
 
-    /// Returns the name of the arithmetic: texts are the same bits wherever it is the same.
+    /// Returns the name of the kernel family: texts of one family have the same bits on every machine.
     #[must_use]
     pub fn numerics(&self) -> &'static str {
         self.kernels.numerics()
@@ -92,8 +92,7 @@ impl FusedModel {
         self.run(input, draws).picked()
     }
 
-    /// Runs one step and returns the logits of those rows that want them, `[wanting rows, vocabulary]` f32, in row
-    /// order.
+    /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32, in row order.
     #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Vec<f32> {
         self.run(input, &[]).logits()
@@ -106,8 +105,8 @@ impl FusedModel {
         let parts = (Arc::clone(&self.decoder), Arc::clone(&self.buffers), Arc::clone(&self.store));
         let draws = Draws { draws: draws.to_vec(), nameless: Arc::clone(&self.nameless) };
         let region = Region::new(parts, input.clone(), draws, self.team.size());
-        // SAFETY: buffers and store are this model's alone, and its exclusive borrow goes with the result. Regions of
-        // earlier steps, which late threads may still hold, have no chunk left to run.
+        // SAFETY: this model alone owns the buffers and the store, and the result holds the model's exclusive borrow.
+        // Regions of earlier steps, which late threads may still hold, have no chunk left to run.
         unsafe { region.run_on(&mut self.team) }
     }
 }

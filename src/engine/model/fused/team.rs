@@ -1,13 +1,13 @@
 //! A team of threads that runs a step as one parallel region.
 //!
-//! A [`Job`] is a list of phases, each cut into chunks. Every thread walks the phases in order: it claims the chunks of
-//! its own share, which stand side by side in memory, then those that others have not come to, and goes on when all
-//! chunks are *done*. So a phase waits for its work and not for threads: one that the system has put aside between two
-//! chunks is not missed, and finds later phases, or the whole job, already over. Where the cores are shared with other
-//! programs, this is what keeps the step going.
+//! A [`Job`] is a list of phases, each cut into chunks. Every thread processes the phases in order: it claims the
+//! chunks of its own share, which are adjacent in memory, then unclaimed chunks of other shares, and continues when all
+//! chunks are *done*. So a phase waits for its work, not for threads: a thread that the operating system suspends
+//! between two chunks delays no other thread, and finds later phases, or the whole job, already finished. This keeps a
+//! step fast on cores that are shared with other programs.
 //!
-//! Waiting spins briefly, then yields the core, and between jobs sleeps. Which thread ran a chunk never matters for
-//! its result.
+//! A waiting thread spins briefly, then yields the core, and sleeps between jobs. The result of a chunk never depends
+//! on the thread that ran it.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,19 +18,19 @@ use std::thread::JoinHandle;
 /// Rounds of spinning before a waiting thread yields its core: some tens of microseconds, longer than most phases.
 const SPINS_BEFORE_YIELD: u32 = 1 << 11;
 
-/// Yields before a thread without a job goes to sleep: the next step usually follows within a millisecond.
+/// Yields before a thread without a job sleeps: the next step usually follows within a millisecond.
 const YIELDS_BEFORE_SLEEP: u32 = 1 << 6;
 
-/// What a thread runs: chunk `chunk` of phase `phase`, with the thread's own scratch memory.
+/// The work of a job: runs chunk `chunk` of phase `phase`, with the thread's own scratch memory.
 type Work<S> = Box<dyn Fn(usize, usize, &mut S) + Send + Sync>;
 
 /// One parallel region.
 pub struct Job<S> {
     phases: Vec<Phase>,
     work: Work<S>,
-    /// Whether a chunk has panicked: the others are counted and not run any more.
+    /// Whether a chunk has panicked: later chunks are counted but not run.
     has_panicked: AtomicBool,
-    /// What the first chunk that panicked said.
+    /// Payload of the first panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -40,13 +40,13 @@ struct Phase {
     shares: Box<[Share]>,
 }
 
-/// A thread's share of a phase, on cache lines of its own: as long as nobody steals, no line changes hands.
+/// A thread's share of a phase, on separate cache lines: without stealing, no cache line moves between cores.
 #[repr(align(128))]
 struct Share {
     /// The next unclaimed chunk.
     next: AtomicUsize,
     end: usize,
-    /// Chunks that this thread has done, of whatever share.
+    /// Chunks that this thread has finished, of any share.
     done: AtomicUsize,
 }
 
@@ -61,20 +61,20 @@ impl Phase {
     /// Claims a chunk of a share.
     fn claim(&self, share: usize) -> Option<usize> {
         let Share { next, end, .. } = &self.shares[share];
-        // Looked at first, so that thieves do not take the line away from its owner for nothing.
+        // Read first, so that other threads do not take the cache line from its owner for nothing.
         let is_left = next.load(Ordering::Relaxed) < *end;
         is_left.then(|| next.fetch_add(1, Ordering::Relaxed)).filter(|chunk| chunk < end)
     }
 
     fn is_done(&self) -> bool {
-        // Acquire pairs with the release of every `done`: the next phase sees what this one wrote.
+        // Acquire pairs with the release of every `done`: the next phase sees the writes of this one.
         self.shares.iter().map(|share| share.done.load(Ordering::Acquire)).sum::<usize>() >= self.chunks
     }
 }
 
 impl<S> Job<S> {
     /// Builds a job for a team of `threads` from the number of chunks of each phase, in order. Chunks of one phase may
-    /// run at the same time; a phase starts when all chunks of the one before are done, and sees what they wrote.
+    /// run at the same time; a phase starts when all chunks of the previous phase are done, and sees their writes.
     pub fn new(
         threads: usize,
         chunks: impl IntoIterator<Item = usize>,
@@ -84,13 +84,13 @@ impl<S> Job<S> {
         Self { phases, work: Box::new(work), has_panicked: AtomicBool::new(false), panic: Mutex::new(None) }
     }
 
-    /// Takes part as thread number `thread` until every chunk of every phase is done.
+    /// Participates as thread number `thread` until every chunk of every phase is done.
     fn take_part(&self, thread: usize, scratch: &mut S) {
         for (index, phase) in self.phases.iter().enumerate() {
             let threads = phase.shares.len();
             for share in (0..threads).map(|offset| (thread + offset) % threads) {
                 while let Some(chunk) = phase.claim(share) {
-                    // A chunk that panics counts as done: nobody may wait for it for ever.
+                    // A chunk that panics counts as done, so that no thread waits for it forever.
                     if !self.has_panicked.load(Ordering::Relaxed)
                         && let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.work)(index, chunk, scratch)))
                     {
@@ -109,7 +109,7 @@ impl<S> Job<S> {
     }
 }
 
-/// The job board that the threads watch.
+/// The shared place at which threads find the current job.
 struct Board<S> {
     /// Number of the latest job; threads spin on it before they sleep.
     latest: AtomicUsize,
@@ -125,11 +125,11 @@ struct BoardState<S> {
 
 impl<S> Board<S> {
     fn lock(&self) -> MutexGuard<'_, BoardState<S>> {
-        // A panic inside a chunk happens outside this lock; the state is whole.
+        // A panic inside a chunk happens outside this lock, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a job later than number `seen`; `None` when the team is dissolved.
+    /// Waits for a job later than number `seen`; `None` when the team is dropped.
     fn wait(&self, seen: usize) -> Option<(usize, Arc<Job<S>>)> {
         for round in 0..SPINS_BEFORE_YIELD + YIELDS_BEFORE_SLEEP {
             if self.latest.load(Ordering::Acquire) != seen {
@@ -150,19 +150,19 @@ impl<S> Board<S> {
     }
 }
 
-/// Threads that run jobs together with the thread that brings them.
+/// Threads that run jobs together with the calling thread.
 pub struct Team<S> {
     board: Arc<Board<S>>,
     threads: Vec<JoinHandle<()>>,
-    /// Scratch memory of the thread that brings the jobs.
+    /// Scratch memory of the calling thread.
     scratch: S,
 }
 
 impl<S: Default + Send + 'static> Team<S> {
-    /// Starts a team of `size` threads (at least 1), the caller's included.
+    /// Starts a team of `size` threads (at least 1), the calling thread included.
     ///
     /// # Errors
-    /// What the system says if it gives no more threads.
+    /// The operating system's error if it refuses to start a thread.
     pub fn new(size: usize) -> std::io::Result<Self> {
         let state = BoardState { job: None, number: 0, is_closed: false };
         let board = Arc::new(Board { latest: AtomicUsize::new(0), state: Mutex::new(state), news: Condvar::new() });
@@ -182,12 +182,12 @@ impl<S: Default + Send + 'static> Team<S> {
         Ok(team)
     }
 
-    /// Returns how many threads there are, the caller's included.
+    /// Returns the number of threads, the calling thread included.
     pub fn size(&self) -> usize {
         self.threads.len() + 1
     }
 
-    /// Runs a job that was built for this team's size to its end. Panics as the first of its chunks that did.
+    /// Runs a job, built for this team's size, to its end. Resumes the panic of the first chunk that panicked.
     pub fn run(&mut self, job: Job<S>) {
         let job = Arc::new(job);
         if !self.threads.is_empty() {
@@ -200,7 +200,7 @@ impl<S: Default + Send + 'static> Team<S> {
         }
         job.take_part(0, &mut self.scratch);
         if !self.threads.is_empty() {
-            // The job owns references into the model: late threads may still hold it, the board need not.
+            // The job owns references into the model. Late threads may still hold the job, but the board must not.
             self.board.lock().job = None;
         }
         let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -216,7 +216,7 @@ impl<S> Drop for Team<S> {
         self.board.latest.fetch_add(1, Ordering::Release);
         self.board.news.notify_all();
         for thread in self.threads.drain(..) {
-            // It ends by itself; panics in it were reported by `run`.
+            // The thread ends by itself; `run` has already reported panics in it.
             let _ = thread.join();
         }
     }

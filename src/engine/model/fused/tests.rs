@@ -1,4 +1,4 @@
-//! Tests of the kernels against plain definitions, on every kernel family that this machine has.
+//! Compares the kernels with plain definitions, on every kernel family that this machine supports.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn noise(length: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// A matrix of noise in a storage type: its bytes, and the f32 that they mean.
+/// Returns a matrix of noise in a storage type: its bytes, and the f32 values of these bytes.
 fn stored(dtype: GgmlDType, outputs: usize, inputs: usize, seed: u64) -> (Vec<u8>, Vec<f32>) {
     let tensor = Tensor::from_vec(noise(outputs * inputs, seed), (outputs, inputs), &Device::Cpu).unwrap();
     let tensor = QTensor::quantize(&tensor, dtype).unwrap();
@@ -48,20 +48,20 @@ fn activations(kernels: Kernels, x: &[f32], width: usize) -> Activations {
     let rows = x.len() / width;
     let activations = Activations::new(kernels, rows, width);
     for (row, x) in x.chunks_exact(width).enumerate() {
-        // SAFETY: nobody else has them.
+        // SAFETY: no other thread has access.
         unsafe { activations.write(row, 0, x) };
     }
     activations
 }
 
-/// The product `[rows, outputs]`, unit by unit.
+/// Computes the product `[rows, outputs]`, unit by unit.
 fn product(kernels: Kernels, matrix: &Matrix, inputs: usize, x: &[f32], outputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs;
     let activations = activations(kernels, x, inputs);
     let mut scratch = ProductScratch::default();
     let mut out = vec![0.0; rows * outputs];
     for unit in 0..matrix.units() {
-        // SAFETY: nobody writes the activations.
+        // SAFETY: no thread writes the activations.
         let sums = unsafe { scratch.multiply(matrix, unit, &activations, rows) };
         for (index, panel) in matrix.unit(unit, 0..0).enumerate() {
             for row in 0..rows {
@@ -199,17 +199,17 @@ fn attention_agrees_with_the_definition_and_sees_its_window_only() {
             let store = Arc::new(KvStore::new(&shape(2, head_dim), kv_type, 4).unwrap());
             let keys: Vec<Vec<f32>> = (0..length + 3).map(|t| noise(head_dim, t as u64 + 100)).collect();
             let values: Vec<Vec<f32>> = (0..length + 3).map(|t| noise(head_dim, t as u64 + 300)).collect();
-            // Blocks out of order, and positions after the last visible one filled, too.
+            // The blocks are out of order, and the positions after the last visible one also hold values.
             let table = [BlockId(2), BlockId(0), BlockId(3), BlockId(1)];
             for t in 0..length + 3 {
                 let place = (table[t / BLOCK_TOKENS], t % BLOCK_TOKENS);
-                // SAFETY: nobody else has the store.
+                // SAFETY: no other thread has access.
                 unsafe { store.write(1, place, 1, &keys[t], &values[t]) };
             }
             let queries: Vec<f32> = noise(group * head_dim, 9).iter().map(|q| 4.0 * q).collect();
             let first_block = first / BLOCK_TOKENS;
             let used = &table[first_block..usize::div_ceil(length, BLOCK_TOKENS)];
-            // SAFETY: nobody writes now.
+            // SAFETY: no thread writes any more.
             let blocks: Vec<HeadBlock<'_>> = used.iter().map(|block| unsafe { store.head(1, *block, 1) }).collect();
             let offset = first_block * BLOCK_TOKENS;
             let visible = first - offset..length - offset;

@@ -1,4 +1,4 @@
-//! Parameters from a file onto a device, matrix by matrix in pieces, so that the host never holds a model.
+//! Loads parameters from a file onto a device, matrix by matrix in pieces, so that the host never holds a whole model.
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
@@ -19,7 +19,7 @@ pub struct TensorWeights {
     pub layers: Vec<LayerTensors>,
     /// `[hidden]` f32.
     pub output_norm: Tensor,
-    /// `[vocabulary, hidden]`; shares the embedding's memory where the two are tied.
+    /// `[vocabulary, hidden]`; shares the embedding's memory if the two are tied.
     pub output: Tensor,
 }
 
@@ -29,7 +29,7 @@ pub struct LayerTensors {
     pub attention_norm: Tensor,
     /// Queries, keys and values: `[(heads + 2 kv_heads) * head_dim, hidden]`.
     pub query_key_value: Tensor,
-    /// Their biases, `[(heads + 2 kv_heads) * head_dim]` f32, zero where only some have one.
+    /// Their biases, `[(heads + 2 kv_heads) * head_dim]` f32; zero for a part without a bias.
     pub bias: Option<Tensor>,
     /// `[head_dim]` f32.
     pub query_norm: Option<Tensor>,
@@ -98,8 +98,8 @@ impl Loader<'_> {
         })
     }
 
-    /// Reads matrices of the same inputs into one, below each other: `[sum of outputs, inputs]`. `parts` are parts and
-    /// output counts.
+    /// Stacks matrices with the same inputs into one: `[sum of outputs, inputs]`. `parts` lists parts and their
+    /// outputs.
     fn stack(&self, parts: &[(Part, usize)], inputs: usize) -> Result<Tensor, EngineError> {
         let outputs: usize = parts.iter().map(|(_, outputs)| outputs).sum();
         let stacked = Tensor::zeros((outputs, inputs), self.dtype, self.device)?;
@@ -134,7 +134,7 @@ impl Loader<'_> {
         if self.weights.has(part) { self.vector(part, length).map(Some) } else { Ok(None) }
     }
 
-    /// Reads biases that stand below each other, `[sum of lengths]`; those that are missing are zero.
+    /// Stacks biases, `[sum of lengths]`; missing biases are zero.
     fn bias(&self, parts: &[(Part, usize)]) -> Result<Option<Tensor>, EngineError> {
         if !parts.iter().any(|(part, _)| self.weights.has(*part)) {
             return Ok(None);

@@ -1,11 +1,11 @@
 //! The tensor executor: the decoder on candle's tensors, on any device.
 //!
-//! `plain` is built of candle's operations alone: it runs everywhere and serves as the reference. `cuda` runs the same
-//! decoder on an NVIDIA GPU with its own kernels around cuBLAS. Both take their parameters from `loading`.
+//! `plain` uses only candle's operations: it runs on every device and serves as the reference. `cuda` runs the same
+//! decoder on an NVIDIA GPU, with this crate's own kernels and cuBLAS. Both read their parameters through `loading`.
 //!
-//! Matrices are f32 on the CPU and bf16 elsewhere; sums, norms and the residual stream are f32 everywhere. What the
-//! fused executor promises does not hold here: a matrix product's order of additions goes with the number of rows, so
-//! a row's logits may differ in their last bits with what else is in the step.
+//! Matrices are f32 on the CPU and bf16 on other devices; sums, norms and the residual stream are f32 everywhere. The
+//! batch invariance of the fused executor does not hold here: the order of additions in a matrix product depends on the
+//! number of rows, so the last bits of a row's logits may depend on the rest of the step.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -38,9 +38,9 @@ impl TensorModel {
     /// Loads a model onto the device that `options` names.
     ///
     /// # Errors
-    /// [`EngineError::NoDevice`] if there is no such device or this build has no support for it,
-    /// [`EngineError::DeviceMemory`] if its memory is too small; [`EngineError::Malformed`] for missing or misshapen
-    /// tensors.
+    /// [`EngineError::NoDevice`] if the machine lacks the device or this build does not support it,
+    /// [`EngineError::DeviceMemory`] if the device's memory is too small, [`EngineError::Malformed`] for missing or
+    /// misshapen tensors.
     pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         let device = device::open(options.device)?;
         let config = weights.config()?;
@@ -57,10 +57,10 @@ impl TensorModel {
         Ok(Self { backend, weight_bytes })
     }
 
-    /// Takes the rows of the output matrix that are never to be picked.
+    /// Excludes `nameless`, the rows of the output matrix that must never be picked.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    /// [`EngineError::DeviceMemory`] if the device has no room for the list.
     pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => {
@@ -88,7 +88,7 @@ impl TensorModel {
         }
     }
 
-    /// Returns whether tokens are picked by this program's own sampler.
+    /// Returns whether the host's sampler picks the tokens.
     pub fn picks_on_host(&self) -> bool {
         match &self.backend {
             Backend::Plain(_) => true,
@@ -106,7 +106,8 @@ impl TensorModel {
             Backend::Plain(model) => model.step(input, draws),
             #[cfg(feature = "cuda")]
             Backend::Cuda(model) => {
-                // Where tokens are picked on the device, a sum that is not finite is all that is seen of the logits.
+                // If the device picks the tokens, the host sees only a log-probability that is not finite, not the
+                // logits.
                 let checked = |picked: Picked| {
                     if picked.log_probability.is_finite() { Ok(picked) } else { Err(PickFault::NotFinite) }
                 };
@@ -116,9 +117,6 @@ impl TensorModel {
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
     #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match &mut self.backend {

@@ -1,4 +1,4 @@
-//! The decoder in candle's operations: any device, no loop over sequences.
+//! The decoder in candle's operations: for any device, without a loop over sequences.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ pub struct PlainModel {
     config: ModelConfig,
     nameless: Nameless,
     device: Device,
-    /// Of matrices and of what is multiplied with them.
+    /// Type of the matrices and of their factors.
     dtype: DType,
     weights: TensorWeights,
     /// One per layer, `[positions of all blocks, kv_heads * head_dim]` in the KV type.
@@ -33,21 +33,21 @@ pub struct PlainModel {
     magnitude: f32,
 }
 
-/// What all layers need to know of a step.
+/// Values of a step that all layers share.
 struct Context {
     /// Cosine of every row's rotary pairs, `[rows, 1, head_dim / 2]` f32.
     cosine: Tensor,
-    /// Sine of the same.
+    /// Sine of the same pairs.
     sine: Tensor,
-    /// Where each row's keys and values go, `[rows, kv_heads * head_dim]` u32.
+    /// Where each row's keys and values are stored, `[rows, kv_heads * head_dim]` u32.
     slots: Tensor,
-    /// Sequences that attend together.
+    /// Groups of sequences whose attention is computed together.
     groups: Vec<Group>,
-    /// For each row, its place in the groups' outputs one after another, `[rows]` u32.
+    /// For each row, its index in the concatenated outputs of the groups, `[rows]` u32.
     places: Tensor,
 }
 
-/// Sequences with their rows padded to one count, and their positions to another.
+/// Sequences whose rows are padded to a common count, and whose positions are padded to another.
 struct Group {
     tables: usize,
     rows: usize,
@@ -56,15 +56,12 @@ struct Group {
     queries: Tensor,
     /// The slot of each position, `[tables * positions]` u32.
     slots: Tensor,
-    /// By window: 0 where a query attends and minus infinity elsewhere, `[tables, 1, 1, rows, positions]` f32.
+    /// By window: 0 where a query attends, minus infinity elsewhere, `[tables, 1, 1, rows, positions]` f32.
     masks: HashMap<Option<usize>, Tensor>,
 }
 
 impl PlainModel {
     /// Loads a model.
-    ///
-    /// # Errors
-    /// As [`loading::load`].
     pub fn load(
         weights: &Weights,
         config: ModelConfig,
@@ -92,15 +89,12 @@ impl PlainModel {
         })
     }
 
-    /// Takes the rows of the output matrix that are never to be picked.
+    /// Excludes `nameless`, the rows of the output matrix that must never be picked.
     pub fn never_pick(&mut self, nameless: &[u32]) {
         self.nameless = Nameless::new(self.config.vocabulary, nameless);
     }
 
     /// Runs one step and picks tokens on the host.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
     pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         let mut logits = self.logits(input)?;
         Ok(draws
@@ -113,9 +107,6 @@ impl PlainModel {
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self.forward(input)? {
             Some(logits) => Ok(logits.flatten_all()?.to_vec1()?),
@@ -172,8 +163,8 @@ impl PlainModel {
         })
     }
 
-    /// Puts sequences of one row and sequences of several into groups of their own, so that decoding rows are not
-    /// padded to a prompt's length. Returns them and each row's place in their outputs.
+    /// Puts sequences with one row and sequences with several rows into separate groups, so that decoding rows are not
+    /// padded to the length of a prompt. Returns the groups, and each row's index in their outputs.
     fn groups(&self, input: &StepInput) -> Result<(Vec<Group>, Vec<u32>), EngineError> {
         let mut rows_of: Vec<Vec<usize>> = vec![Vec::new(); input.tables.len()];
         for (index, row) in input.rows.iter().enumerate() {
@@ -234,7 +225,8 @@ impl PlainModel {
         Ok(Group { tables: tables.len(), rows, positions, queries, slots, masks })
     }
 
-    /// Attention of a layer: `x` is `[rows, hidden]` f32, as the result. Keeps the rows' keys and values.
+    /// Computes the attention of a layer and stores the rows' keys and values; `x` and the result are `[rows, hidden]`
+    /// f32.
     fn attention(
         &self,
         index: usize,
@@ -278,8 +270,8 @@ impl PlainModel {
         }
     }
 
-    /// Attention of a group: `queries` is `[rows, heads, head_dim]` f32, the result
-    /// `[group's tables * rows, heads * head_dim]` f32.
+    /// Computes the attention of a group: `queries` is `[rows, heads, head_dim]` f32, the result is `[group's tables *
+    /// rows, heads * head_dim]` f32.
     fn attend(
         &self,
         layer: usize,
@@ -309,7 +301,7 @@ impl PlainModel {
         Ok(attended.reshape((tables * rows, heads * head_dim))?)
     }
 
-    /// Rotates heads by their rows' positions: `[rows, any heads, head_dim]` f32, as the result.
+    /// Rotates heads by their rows' positions; `heads` and the result are `[rows, any heads, head_dim]` f32.
     fn rotate(&self, heads: &Tensor, context: &Context) -> Result<Tensor, EngineError> {
         let (rows, count, head_dim) = heads.dims3()?;
         let half = head_dim / 2;
@@ -328,13 +320,13 @@ impl PlainModel {
         }
     }
 
-    /// Root-mean-square norm over the last dimension, f32 in and out; `scale` is as long as that.
+    /// Root-mean-square norm over the last dimension, f32 in and out; `scale` has the length of that dimension.
     fn norm(&self, x: &Tensor, scale: &Tensor) -> Result<Tensor, EngineError> {
         let squares = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(self.config.epsilon))?;
         Ok(x.broadcast_div(&squares.sqrt()?)?.broadcast_mul(scale)?)
     }
 
-    /// Multiplies `x` `[rows, inputs]` f32 with a matrix `[outputs, inputs]`: `[rows, outputs]` f32.
+    /// Multiplies `x`, `[rows, inputs]` f32, with a matrix `[outputs, inputs]`: the result is `[rows, outputs]` f32.
     fn multiply(&self, x: &Tensor, matrix: &Tensor) -> Result<Tensor, EngineError> {
         Ok(x.to_dtype(self.dtype)?.matmul(&matrix.t()?)?.to_dtype(DType::F32)?)
     }
@@ -345,7 +337,7 @@ impl PlainModel {
     }
 }
 
-/// Returns where a position's keys and values lie.
+/// Returns the slot of a position's keys and values.
 fn slot(input: &StepInput, table: usize, position: usize) -> u32 {
     (input.tables[table][position / BLOCK_TOKENS].0 * BLOCK_TOKENS + position % BLOCK_TOKENS) as u32
 }

@@ -11,17 +11,17 @@ use crate::testing::{Family, Format, RandomModel, tiny_model_path};
 use crate::weights::Weights;
 use crate::{Completion, Engine, EngineError, EngineOptions, SequenceSpec};
 
-/// Blocks that the scripts' sequences share out.
+/// Blocks that the script's sequences share.
 const KV_BLOCKS: usize = 64;
 
-/// The fused executor computes in f32 on every CPU, also where AMX would be its choice.
+/// The fused executor computes in f32 on every CPU, even on a CPU with AMX.
 pub fn options(executor: ExecutorChoice, device: DeviceChoice, kv_type: KvType) -> ExecutorOptions {
     let kernels = KernelChoice::Avx2;
     ExecutorOptions { device, executor, kernels, threads: 2, kv_type, kv_blocks: KV_BLOCKS, rows_max: 256 }
 }
 
-/// Steps over six sequences in which prompts come in chunks of random size beside decoding rows; the last steps are of
-/// decoding rows alone. Blocks are handed out in an order that mixes the sequences.
+/// Steps over six sequences whose prompts arrive in chunks of random size together with decoding rows; the last steps
+/// contain only decoding rows. Blocks are assigned in an order that mixes the sequences.
 pub fn script(vocabulary: usize, seed: u64) -> Vec<StepInput> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut below = |bound: usize| rng.next_u32() as usize % bound;
@@ -55,7 +55,8 @@ pub fn script(vocabulary: usize, seed: u64) -> Vec<StepInput> {
     steps
 }
 
-/// Runs a script on two executors; returns the norm of the logits' difference relative to the first's, at its worst.
+/// Runs a script on two executors; returns the largest norm of the logits' difference, relative to the norm of the
+/// first executor's logits.
 pub fn worst_difference(first: &mut Executor, second: &mut Executor, steps: &[StepInput]) -> f64 {
     let norm = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     let mut worst = 0.0_f64;
@@ -112,7 +113,7 @@ fn a_device_that_is_not_there_gets_a_clear_error() {
     };
     assert!(error_of(ExecutorChoice::Fused, DeviceChoice::Cuda(0)).contains("runs on the CPU only"));
     if cfg!(feature = "cuda") {
-        assert!(error_of(ExecutorChoice::Auto, DeviceChoice::Cuda(99)).contains("no CUDA device 99"));
+        assert!(error_of(ExecutorChoice::Auto, DeviceChoice::Cuda(99)).contains("CUDA device 99 cannot be opened"));
     } else {
         assert!(error_of(ExecutorChoice::Auto, DeviceChoice::Cuda(0)).contains("make cuda"));
     }
@@ -121,10 +122,10 @@ fn a_device_that_is_not_there_gets_a_clear_error() {
     }
 }
 
-/// Greedy answers to prompts that share a beginning.
+/// Greedy answers to prompts with a shared beginning.
 async fn greedy_texts(engine: &Engine) -> Vec<Completion> {
     let shared = "one long instruction that stands before every question, ";
-    // After a letter the tiny model goes on with letters, until its limit.
+    // After a letter the tiny model continues with letters, until its limit.
     let ends = ["a", "bad", "face", "hedge", "cab", "deaf", "g", "badge"];
     let specs = (0..16).map(|index| SequenceSpec {
         prompt: engine
@@ -139,7 +140,8 @@ async fn greedy_texts(engine: &Engine) -> Vec<Completion> {
     futures::future::join_all(completions).await.into_iter().map(Result::unwrap).collect()
 }
 
-/// Checks that an engine answers like the fused one on the CPU, with sharing of prefixes and with preemption.
+/// Checks that an engine gives the same answers as the fused engine on the CPU, with shared prefixes and with
+/// preemption.
 async fn check_texts(device: DeviceChoice) {
     let options = |executor, device, kv_cache_bytes| EngineOptions {
         slots: 7,
@@ -162,7 +164,8 @@ async fn check_texts(device: DeviceChoice) {
     assert_same_texts(&greedy_texts(&cramped).await, &reference, "with preemption");
 }
 
-/// The same texts, ended for the same reasons; probabilities as close as other kernels (bf16 on a GPU) come.
+/// Checks for the same texts with the same finish reasons; the tolerance of the probabilities covers the difference
+/// between kernels (bf16 on a GPU).
 fn assert_same_texts(got: &[Completion], expected: &[Completion], when: &str) {
     assert_eq!(got.len(), expected.len());
     for (got, expected) in got.iter().zip(expected) {
@@ -185,7 +188,7 @@ async fn greedy_texts_on_the_cpu_are_those_of_the_fused_executor() {
     check_texts(DeviceChoice::Cpu).await;
 }
 
-/// Needs a GPU; says so and checks nothing on a machine without one.
+/// Needs a GPU; on a machine without one, prints a note and checks nothing.
 #[cfg(feature = "cuda")]
 mod cuda {
     use candle_core::quantized::GgmlDType;
@@ -205,7 +208,7 @@ mod cuda {
 
     fn models() -> Vec<RandomModel> {
         let mut models: Vec<RandomModel> = Family::ALL.into_iter().map(RandomModel::new).collect();
-        // Seven queries a key head, wide heads, several rounds of each thread's loops, few heads and many.
+        // Seven queries per key head, wide heads, several rounds of each thread's loops, few heads and many heads.
         let wide = |heads, kv_heads, head_dim, hidden| RandomModel {
             heads,
             kv_heads,
@@ -235,7 +238,7 @@ mod cuda {
                 for seed in 0..3 {
                     let difference = worst_difference(&mut cpu, &mut gpu, &script(model.vocabulary, seed));
                     eprintln!("{:?} {kv_type:?}: {difference:.5}", model.family);
-                    // Weights, products' inputs and outputs have 8 bits on the GPU.
+                    // Weights, and the inputs and outputs of products, have 8 bits on the GPU.
                     assert!(difference < 0.04, "{model:?} {kv_type:?}: {difference}");
                 }
             }
@@ -255,7 +258,7 @@ mod cuda {
             Executor::load(&weights, &options(ExecutorChoice::Tensor, GPU, KvType::F32)).unwrap()
         });
         let difference = worst_difference(&mut from_file, &mut from_dir, &script(model.vocabulary, 3));
-        // The directory's norms are bf16, too.
+        // The directory's norms are also bf16.
         assert!(difference < 0.02, "{difference}");
     }
 
@@ -296,8 +299,8 @@ mod cuda {
         }
     }
 
-    /// The token, and all that are kept, in f64, straight from the definition: top-k, then top-p of what
-    /// is left, then min-p; what is kept is walked by id.
+    /// Returns the token, and all kept tokens, in f64, directly from the definition: top-k, then top-p of the rest,
+    /// then min-p; the kept tokens are walked by id.
     fn reference(logits: &[f32], draw: &Draw) -> (u32, Vec<u32>) {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
@@ -346,7 +349,7 @@ mod cuda {
                 let (expected, kept) = reference(logits, draw);
                 same += usize::from(token == expected);
                 count += 1;
-                // A boundary may fall the other way by rounding, to a token beside it.
+                // At a boundary, rounding may pick the neighbouring token.
                 let least = kept.iter().map(|&id| logits[id as usize]).fold(f32::INFINITY, f32::min);
                 assert!(logits[token as usize] > least - 1e-3, "{token} is kept: {draw:?}");
                 let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();

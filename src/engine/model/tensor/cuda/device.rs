@@ -1,4 +1,4 @@
-//! The device: memory, launches, matrix products; and the kernels, compiled for one model's shape.
+//! The device: memory, launches and matrix products; and the kernels, compiled for one model's shape.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -14,29 +14,30 @@ use candle_core::{Device, Storage, Tensor};
 
 use crate::error::EngineError;
 
-/// The kernels' sources, in the order in which they build on each other.
+/// Sources of the kernels, in dependency order.
 const SOURCES: [&str; 2] = [include_str!("kernels.cu"), include_str!("sampling.cu")];
 
-/// Scratch memory of cuBLAS; what NVIDIA recommends for Hopper. Owned here, since recorded steps must not allocate.
+/// Scratch memory of cuBLAS: NVIDIA's recommendation for Hopper. Allocated here, because recorded steps must not
+/// allocate.
 const BLAS_SCRATCH_BYTES: usize = 32 << 20;
 
 /// Shared memory of the sampling kernel: two histograms of 3 * 2048 numbers.
 pub const PICK_SHARED_BYTES: usize = 2 * 3 * 2048 * size_of::<u32>();
 
-/// A piece of device memory.
+/// An allocation in device memory.
 pub struct Buffer {
     slice: CudaSlice<u8>,
     pointer: u64,
 }
 
 impl Buffer {
-    /// Returns its size.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.slice.len()
     }
 
-    /// Returns its address on the device.
+    /// Returns the address on the device.
     #[must_use]
     pub fn pointer(&self) -> u64 {
         self.pointer
@@ -46,7 +47,7 @@ impl Buffer {
 /// An argument of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub enum Arg {
-    /// An address on the device; 0 is none.
+    /// An address on the device; 0 means none.
     Pointer(u64),
     /// A number.
     Int(i32),
@@ -54,14 +55,14 @@ pub enum Arg {
     Float(f32),
 }
 
-/// How many threads run a kernel.
+/// The threads of a kernel launch.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch {
-    /// Blocks of threads.
+    /// Blocks per grid dimension.
     pub grid: [usize; 3],
-    /// Threads of a block.
+    /// Threads per block.
     pub threads: usize,
-    /// Dynamic shared memory of a block.
+    /// Dynamic shared memory per block.
     pub shared_bytes: usize,
 }
 
@@ -80,11 +81,11 @@ pub struct Product {
     pub outputs: usize,
     /// Numbers in a row of x.
     pub inputs: usize,
-    /// Whether `out` is f32 instead of bf16.
+    /// Number type of `out`.
     pub out_type: OutType,
 }
 
-/// The type of a product's numbers.
+/// The number type of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutType {
     /// 2 bytes.
@@ -93,23 +94,23 @@ pub enum OutType {
     F32,
 }
 
-/// One GPU with one stream, on which everything runs in order.
+/// One GPU with one stream, on which all work runs in order.
 pub struct Gpu {
     stream: Arc<CudaStream>,
     blas: Arc<CudaBlas>,
-    /// Keeps cuBLAS' scratch memory.
+    /// Owns cuBLAS' scratch memory.
     _scratch: Buffer,
     processors: usize,
 }
 
 impl Gpu {
-    /// Takes over candle's device.
+    /// Wraps candle's device.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if its memory is full already.
+    /// [`EngineError::DeviceMemory`] if the device's memory is already full.
     pub fn new(device: &Device) -> Result<Self, EngineError> {
         let cuda = device.as_cuda_device()?;
-        // SAFETY: all work on this device's memory is issued on its one stream, in order, so that no event is needed to
+        // SAFETY: all work on this device's memory is issued on its one stream, in order, so no event is needed to
         // order one use of a buffer after another, or its release after its uses.
         unsafe { cuda.disable_event_tracking() };
         let (stream, blas) = (cuda.cuda_stream(), cuda.cublas_handle());
@@ -124,22 +125,22 @@ impl Gpu {
         Ok(Self { stream, blas, _scratch: scratch, processors: usize::try_from(processors).unwrap_or(1) })
     }
 
-    /// Returns how many blocks of attention keep the device busy: four on each multiprocessor.
+    /// Returns the number of attention blocks that keep the device busy: four per multiprocessor.
     #[must_use]
     pub fn attention_blocks(&self) -> usize {
         4 * self.processors
     }
 
-    /// Returns the stream.
+    /// Returns the stream of the device.
     #[must_use]
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
 
-    /// Checks that a model will fit, before anything is copied.
+    /// Checks that a model fits before anything is copied.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] with the figures.
+    /// [`EngineError::DeviceMemory`] with the required and the free memory.
     pub fn check_memory(&self, weights: usize, kv: usize, work: usize) -> Result<(), EngineError> {
         let (free, _) = self.stream.context().mem_get_info().map_err(driver_error)?;
         let needed = weights + kv + work;
@@ -158,18 +159,15 @@ impl Gpu {
         Err(EngineError::DeviceMemory { detail })
     }
 
-    /// Allocates memory of zeros.
+    /// Allocates memory filled with zeros.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if there is not enough.
+    /// [`EngineError::DeviceMemory`] if the device's memory is too small.
     pub fn zeros(&self, bytes: usize) -> Result<Buffer, EngineError> {
         zeros(&self.stream, bytes)
     }
 
-    /// Allocates memory for numbers and copies them there.
-    ///
-    /// # Errors
-    /// As [`Self::zeros`].
+    /// Allocates memory for numbers and copies the numbers to the device.
     pub fn upload<T: Copy>(&self, numbers: &[T]) -> Result<Buffer, EngineError> {
         let buffer = self.zeros(size_of_val(numbers))?;
         self.copy_up(numbers, &buffer)?;
@@ -183,33 +181,30 @@ impl Gpu {
     pub fn copy_up<T: Copy>(&self, numbers: &[T], buffer: &Buffer) -> Result<(), EngineError> {
         check_room(size_of_val(numbers), buffer)?;
         self.stream.context().bind_to_thread().map_err(driver_error)?;
-        // SAFETY: the buffer has room, as checked. The host memory is pageable: the driver has taken a copy of it when
-        // the call returns.
+        // SAFETY: the buffer has room, as checked above. The host memory is pageable: the driver has copied it when the
+        // call returns.
         unsafe { result::memcpy_htod_async(buffer.pointer, numbers, self.stream.cu_stream()) }.map_err(driver_error)
     }
 
-    /// Copies the start of a buffer to the host, after everything issued so far.
-    ///
-    /// # Errors
-    /// As [`Self::copy_up`].
+    /// Copies the start of a buffer to the host, after all work issued so far.
     pub fn download<T: Copy>(&self, buffer: &Buffer, numbers: &mut [T]) -> Result<(), EngineError> {
         check_room(size_of_val(numbers), buffer)?;
         self.stream.context().bind_to_thread().map_err(driver_error)?;
-        // SAFETY: the buffer holds that many bytes, as checked, and `numbers` is borrowed until the stream has been
-        // waited for.
+        // SAFETY: the buffer holds that many bytes, as checked above, and `numbers` stays borrowed until the wait for
+        // the stream ends.
         unsafe { result::memcpy_dtoh_async(numbers, buffer.pointer, self.stream.cu_stream()) }.map_err(driver_error)?;
         self.wait()
     }
 
-    /// Waits until everything issued so far is done.
+    /// Waits until all work issued so far is done.
     ///
     /// # Errors
-    /// [`EngineError::Tensor`] if any of it failed.
+    /// [`EngineError::Tensor`] if any of the work failed.
     pub fn wait(&self) -> Result<(), EngineError> {
         self.stream.synchronize().map_err(driver_error)
     }
 
-    /// Returns the address of a contiguous tensor of bf16 or f32 on this device.
+    /// Returns the address of a contiguous bf16 or f32 tensor on this device.
     ///
     /// # Errors
     /// [`EngineError::Tensor`] for any other tensor.
@@ -226,10 +221,8 @@ impl Gpu {
         Ok(start + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
     }
 
-    /// Launches a kernel. The arguments must be those of its source, and their memory large enough for the grid.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if it cannot be launched.
+    /// Launches a kernel. The arguments must match the kernel's source, and their memory must be large enough for the
+    /// grid.
     pub fn launch(&self, kernel: &CudaFunction, launch: Launch, args: &[Arg]) -> Result<(), EngineError> {
         let mut builder = self.stream.launch_builder(kernel);
         for arg in args {
@@ -245,15 +238,12 @@ impl Gpu {
             block_dim: (launch.threads as u32, 1, 1),
             shared_mem_bytes: launch.shared_bytes as u32,
         };
-        // SAFETY: the callers, all in `steps`, pass what the kernels' comments ask for.
+        // SAFETY: the callers, all in `steps`, pass arguments that meet the requirements in the kernels' comments.
         unsafe { builder.launch(config) }.map_err(driver_error)?;
         Ok(())
     }
 
     /// Launches a matrix product with sums in f32.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if cuBLAS refuses it.
     pub fn multiply(&self, product: Product) -> Result<(), EngineError> {
         let Product { x, matrix, out, rows, outputs, inputs, out_type } = product;
         let out_type = match out_type {
@@ -262,8 +252,8 @@ impl Gpu {
         };
         let (one, zero) = (1.0_f32, 0.0_f32);
         let (rows, outputs, inputs) = (rows as i32, outputs as i32, inputs as i32);
-        // SAFETY: the callers, all in `steps`, pass memory of these shapes. cuBLAS counts by columns: what is
-        // [outputs, inputs] by rows is [inputs, outputs] there, and so on.
+        // SAFETY: the callers, all in `steps`, pass memory of these shapes. cuBLAS is column-major: a row-major
+        // [outputs, inputs] matrix is [inputs, outputs] there, and so on.
         let status = unsafe {
             blas::gemm_ex(
                 *self.blas.handle(),
@@ -293,29 +283,29 @@ impl Gpu {
 
 /// The kernels of one model.
 pub struct Kernels {
-    /// See the kernel of this name; as all below.
+    /// See the kernel of this name in the source, as for all fields below.
     pub embed: CudaFunction,
-    /// Residual and norm.
+    /// Residual addition and norm.
     pub add_norm: CudaFunction,
-    /// Bias, norms of heads, rotation, keys and values.
+    /// Bias, head norms, rotation, and storing keys and values.
     pub rotate_store: CudaFunction,
     /// Attention.
     pub attend: CudaFunction,
-    /// Joins attention's parts.
+    /// Combines the parts of attention.
     pub combine: CudaFunction,
     /// Activation.
     pub silu_mul: CudaFunction,
-    /// Takes rows of the output matrix out of what may be picked.
+    /// Masks the rows of the output matrix that are never picked.
     pub mask: CudaFunction,
     /// Sampling.
     pub pick: CudaFunction,
 }
 
 impl Kernels {
-    /// Compiles the kernels with what `defines` says.
+    /// Compiles the kernels with the preprocessor definitions `defines`.
     ///
     /// # Errors
-    /// [`EngineError::NoDevice`] with the compiler's words.
+    /// [`EngineError::NoDevice`] with the compiler's message.
     pub fn compile(gpu: &Gpu, defines: &[(&'static str, usize)]) -> Result<Self, EngineError> {
         let context = gpu.stream.context();
         let (major, minor) = context.compute_capability().map_err(driver_error)?;
@@ -345,7 +335,7 @@ impl Kernels {
 fn zeros(stream: &Arc<CudaStream>, bytes: usize) -> Result<Buffer, EngineError> {
     let slice = stream.alloc_zeros::<u8>(bytes.max(1)).map_err(|error| match error {
         DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
-            EngineError::DeviceMemory { detail: format!("{} MiB more were asked for than are free", bytes >> 20) }
+            EngineError::DeviceMemory { detail: format!("{} MiB more are needed than are free", bytes >> 20) }
         }
         error => driver_error(error),
     })?;
@@ -361,7 +351,7 @@ fn check_room(bytes: usize, buffer: &Buffer) -> Result<(), EngineError> {
     Err(candle_core::Error::msg(format!("a copy of {bytes} bytes does not fit a buffer of {room}")).into())
 }
 
-/// Turns a driver's error into the engine's.
+/// Converts a driver's error to the engine's error.
 pub fn driver_error(error: DriverError) -> EngineError {
     EngineError::Tensor(candle_core::Error::wrap(error))
 }

@@ -1,10 +1,10 @@
 // Kernels of the decoder on NVIDIA GPUs, compiled for one model at load (NVRTC; no header is included).
 //
-// Numbers: matrices, their inputs and outputs are bf16, everything else is f32. All matrices are row-major.
-// HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, KV_F32, HALF_SPLIT are defined by whoever compiles;
-// HIDDEN, FFN and HEAD_DIM are multiples of 8.
+// Numbers: matrices, their inputs and outputs are bf16, all other numbers are f32. All matrices are row-major. The
+// compiling code defines HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, KV_F32 and HALF_SPLIT; HIDDEN, FFN and
+// HEAD_DIM are multiples of 8.
 //
-// A step has `rows` rows. Padding rows carry position NONE: they are neither stored nor attended.
+// A step has `rows` rows. Padding rows have the position NONE: they are neither stored nor attended to.
 
 typedef unsigned short bf16;
 typedef unsigned int u32;
@@ -19,7 +19,7 @@ typedef unsigned long long u64;
 
 #if KV_F32
 typedef float kv;
-// Eight keys or values as they lie in memory.
+// Eight keys or values as stored in memory.
 struct Raw {
     float4 low, high;
 };
@@ -30,7 +30,7 @@ typedef uint4 Raw;
 
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((u32)x << 16); }
 
-// Two numbers rounded to nearest, `low` in the low half.
+// Packs two numbers, rounded to nearest, with `low` in the low half.
 __device__ __forceinline__ u32 narrow2(float low, float high) {
     u32 out;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
@@ -84,7 +84,7 @@ __device__ __forceinline__ float warp_sum(float x) {
     return x;
 }
 
-// Sum over all threads of the block (at most 1024), in one fixed order.
+// Returns the sum over all threads of the block (at most 1024), in one fixed order.
 __device__ float block_sum(float x) {
     __shared__ float sums[32];
     x = warp_sum(x);
@@ -108,9 +108,9 @@ extern "C" __global__ void embed(float* x, const bf16* embedding, const u32* tok
 #define NORM_THREADS 256
 #define NORM_CHUNKS ((HIDDEN + 8 * NORM_THREADS - 1) / (8 * NORM_THREADS))
 
-// x += delta (+ bias); out = rms_norm(x) * scale. x [rows, HIDDEN] f32, delta [rows, HIDDEN] bf16 or null,
-// bias [HIDDEN] f32 or null, scale [HIDDEN] f32, out [grid, HIDDEN] bf16. With `wanted`, out's row i is made from row
-// wanted[i], and x stays as it is. Grid: rows of out.
+// x += delta (+ bias); out = rms_norm(x) * scale. x [rows, HIDDEN] f32, delta [rows, HIDDEN] bf16 or null, bias
+// [HIDDEN] f32 or null, scale [HIDDEN] f32, out [grid, HIDDEN] bf16. With `wanted`, row i of out is computed from row
+// wanted[i], and x does not change. Grid: rows of out.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS)
 add_norm(float* x, const bf16* delta, const float* bias, const float* scale, bf16* out, const u32* wanted,
          float epsilon) {
@@ -150,12 +150,12 @@ add_norm(float* x, const bf16* delta, const float* bias, const float* scale, bf1
     }
 }
 
-// One warp per head of a row: adds the bias, norms queries and keys, rotates them, writes queries back in place and
-// keys and values to their slots.
+// One warp per head of a row: adds the bias, normalizes queries and keys, rotates them, writes queries back in place
+// and writes keys and values to their slots.
 //
 // qkv [rows, WIDTH] bf16: queries, keys, values; bias [WIDTH] f32 or null; query_norm, key_norm [HEAD_DIM] f32 or null;
-// turns [HEAD_DIM / 2] f64: whole turns per position of each rotary pair; slots [rows]: 16 * block + place in block;
-// keys, values [blocks, KV_HEADS, 16, HEAD_DIM] of this layer.
+// turns [HEAD_DIM / 2] f64: full turns per position of each rotary pair; slots [rows]: 16 * block + position in the
+// block; keys, values [blocks, KV_HEADS, 16, HEAD_DIM] of this layer.
 extern "C" __global__ void __launch_bounds__(128)
 rotate_store(bf16* qkv, const float* bias, const float* query_norm, const float* key_norm, const double* turns,
              const u32* positions, const u32* slots, kv* keys, kv* values, int rows, int uses_rope, float magnitude,
@@ -220,11 +220,11 @@ rotate_store(bf16* qkv, const float* bias, const float* query_norm, const float*
     }
 }
 
-// Lanes that share one position, 8 numbers of the head each.
+// Lanes that share one position; each lane holds 8 numbers of the head.
 #define LANES (HEAD_DIM <= 16 ? 2 : HEAD_DIM <= 32 ? 4 : HEAD_DIM <= 64 ? 8 : HEAD_DIM <= 128 ? 16 : 32)
 #define PER_WARP (32 / LANES)
 #define UNROLL (BLOCK_TOKENS / PER_WARP < 4 ? BLOCK_TOKENS / PER_WARP : 4)
-// Queries of one key head that a block of threads serves: all, or equal shares of at most 8.
+// Queries of one key head that a block of threads processes: all, or equal shares of at most 8.
 #define SHARES ((GROUP + 7) / 8)
 #define QUERIES ((GROUP + SHARES - 1) / SHARES)
 #define ATTEND_WARPS 4
@@ -235,7 +235,7 @@ struct Running {
     float sum[QUERIES][8];
 };
 
-// Joins another partial softmax (its sum scaled to `highest`) into query g.
+// Adds another partial softmax (its sum scaled to `highest`) to query g.
 __device__ __forceinline__ void join(Running& mine, int g, float highest, float total, const float sum[8]) {
     const float top = fmaxf(mine.highest[g], highest);
     if (top == -INFINITE) return;
@@ -246,12 +246,12 @@ __device__ __forceinline__ void join(Running& mine, int g, float highest, float 
     for (int i = 0; i < 8; i++) mine.sum[g][i] = mine.sum[g][i] * keep + sum[i] * add;
 }
 
-// Attends to UNROLL positions per group of lanes, `slot` being the first one's place in the block. `first` and `length`
-// bound the positions of the row.
+// Attends to UNROLL positions per group of lanes; `slot` is the first position's place in the block. `first` and
+// `length` bound the positions of the row.
 __device__ __forceinline__ void attend_some(Running& mine, const float query[QUERIES][8], const kv* keys,
                                             const kv* values, int slot, int position, int first, int length, int dim) {
     float score[QUERIES][UNROLL];
-    // Packed until they are used: registers are what limits the threads.
+    // Packed until they are used, because registers limit the number of threads.
     Raw raw_keys[UNROLL], raw_values[UNROLL];
 #pragma unroll
     for (int u = 0; u < UNROLL; u++) {
@@ -283,7 +283,7 @@ __device__ __forceinline__ void attend_some(Running& mine, const float query[QUE
         float top = mine.highest[g];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) top = fmaxf(top, score[g][u]);
-        // Without any position yet, all weights are made 0 by a finite `top`.
+        // As long as no position is inside, the finite `top` makes all weights 0.
         const float from = top == -INFINITE ? 0.0f : top;
         const float keep = exp2_fast(mine.highest[g] - from);
         mine.highest[g] = top;
@@ -308,10 +308,10 @@ __device__ __forceinline__ void attend_some(Running& mine, const float query[QUE
     }
 }
 
-// Attention of one row's queries of one key head over its positions, in `splits` parts. qkv [rows, WIDTH] bf16 (rotated
-// queries), keys and values as in rotate_store; row r's blocks are blocks[starts[r]..]. window 0 is none.
-// One part: out [rows, HEADS, HEAD_DIM] bf16. Several: partial [rows, HEADS, splits, HEAD_DIM + 2] f32, the sum, its
-// highest score (base 2) and its total. Grid: rows, KV_HEADS * SHARES, splits.
+// Computes the attention of one row's queries of one key head over its positions, in `splits` parts. qkv [rows, WIDTH]
+// bf16 (rotated queries), keys and values as in rotate_store; row r's blocks are blocks[starts[r]..]. A window of 0
+// means no window. With one part: out [rows, HEADS, HEAD_DIM] bf16. With several parts: partial [rows, HEADS, splits,
+// HEAD_DIM + 2] f32: the sum, its highest score (base 2) and its total. Grid: rows, KV_HEADS * SHARES, splits.
 extern "C" __global__ void __launch_bounds__(32 * ATTEND_WARPS)
 attend(const bf16* qkv, const kv* keys, const kv* values, const u32* positions, const u32* starts, const u32* blocks,
        bf16* out, float* partial, int window) {
@@ -391,7 +391,7 @@ attend(const bf16* qkv, const kv* keys, const kv* values, const u32* positions, 
     }
 }
 
-// Joins the parts of `attend`. Grid: rows * HEADS; HEAD_DIM threads.
+// Combines the parts of `attend`. Grid: rows * HEADS; HEAD_DIM threads.
 extern "C" __global__ void combine(const float* partial, const u32* positions, bf16* out, int splits) {
     if (positions[blockIdx.x / HEADS] == NONE) return;
     const float* parts = partial + (size_t)blockIdx.x * splits * (HEAD_DIM + 2);
@@ -406,7 +406,7 @@ extern "C" __global__ void combine(const float* partial, const u32* positions, b
     out[(size_t)blockIdx.x * HEAD_DIM + threadIdx.x] = narrow(sum / total);
 }
 
-// out = silu(gate) * up: gate_up [rows, 2 * FFN] bf16, gates first; out [rows, FFN] bf16. 8 numbers a thread.
+// out = silu(gate) * up: gate_up [rows, 2 * FFN] bf16, gates first; out [rows, FFN] bf16. 8 numbers per thread.
 extern "C" __global__ void silu_mul(const bf16* gate_up, bf16* out, int rows) {
     const size_t index = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 8;
     const size_t row = index / FFN, at = index % FFN;

@@ -1,8 +1,8 @@
-//! The decoder on an NVIDIA GPU: cuBLAS for the matrix products, own kernels for everything between them.
+//! The decoder on an NVIDIA GPU: cuBLAS for the matrix products, this crate's own kernels for all other operations.
 //!
-//! Nothing goes back and forth within a step: tokens, positions, block tables and draws go up in one copy, picked tokens
-//! come back in one. All buffers are allocated at load. Steps in which every row wants a token (all rows decode) are
-//! recorded as a CUDA graph per padded row count and replayed, so that the host does not hold the device up.
+//! A step transfers data twice: one copy uploads tokens, positions, block tables and draws, one copy downloads the
+//! picked tokens. All buffers are allocated at load. A step in which every row wants a token (all rows decode) is
+//! recorded as a CUDA graph per padded row count and replayed, so that the host does not delay the device.
 
 mod device;
 mod plan;
@@ -24,11 +24,11 @@ use crate::model::{Draw, ExecutorOptions, KvType, ModelConfig, Picked, RopeLayou
 use crate::weights::Weights;
 
 impl CudaModel {
-    /// Loads a model, compiles the kernels for its shape, and runs a first step's worth of products.
+    /// Loads a model, compiles the kernels for its shape, and runs warm-up steps.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if the memory is too small, [`EngineError::NoDevice`] if the kernels do not take the
-    /// model's shape or cannot be compiled; otherwise as [`loading::load`].
+    /// [`EngineError::DeviceMemory`] if the memory is too small, [`EngineError::NoDevice`] if the kernels do not
+    /// support the model's shape or cannot be compiled; otherwise as [`loading::load`].
     pub fn load(
         weights: &Weights,
         config: ModelConfig,
@@ -67,12 +67,12 @@ impl CudaModel {
         Ok(model)
     }
 
-    /// Takes the rows of the output matrix that are never to be picked.
+    /// Excludes `nameless`, the rows of the output matrix that must never be picked.
     ///
     /// # Errors
-    /// [`EngineError::DeviceMemory`] if the device has no room for them.
+    /// [`EngineError::DeviceMemory`] if the device has no room for the list.
     pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
-        // Recorded steps do not know of them.
+        // Recorded steps do not contain the mask.
         self.graphs.clear();
         self.nameless = if nameless.is_empty() { None } else { Some((self.gpu.upload(nameless)?, nameless.len())) };
         Ok(())
@@ -94,9 +94,6 @@ impl CudaModel {
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
     #[cfg(test)]
     pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         let wanted = input.rows.iter().filter(|row| row.wants_logits).count();
@@ -127,13 +124,13 @@ impl CudaModel {
         self.launch_step(&plan)
     }
 
-    /// Makes room for the plan and the logits, and copies the plan to the device.
+    /// Allocates room for the plan and the logits, and copies the plan to the device.
     fn prepare(&mut self, plan: &Plan) -> Result<(), EngineError> {
         let plan_bytes = size_of_val(plan.numbers()).next_power_of_two();
         let logits_bytes = plan.wanted * self.config.vocabulary * size_of::<f32>();
         for (buffer, bytes) in [(&mut self.work.plan, plan_bytes), (&mut self.work.logits, logits_bytes)] {
             if bytes > buffer.bytes() {
-                // Recorded steps point into the old buffer.
+                // Recorded steps point to the old buffer.
                 self.graphs.clear();
                 *buffer = self.gpu.zeros(bytes)?;
             }
@@ -141,7 +138,8 @@ impl CudaModel {
         self.gpu.copy_up(plan.numbers(), &self.work.plan)
     }
 
-    /// Runs steps of a few sizes over block 0, which nobody holds yet: loads cuBLAS' kernels and the own ones.
+    /// Runs steps of a few sizes on block 0, which no sequence holds yet: loads cuBLAS' kernels and this crate's own
+    /// kernels.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         for rows in [1, 16, self.rows_max] {
             let rows = rows.min(self.rows_max);
@@ -173,13 +171,13 @@ impl Work {
     }
 }
 
-/// Returns about how many bytes the buffers of a step take, logits of 256 rows included.
+/// Returns the approximate bytes of a step's buffers, logits of 256 rows included.
 fn work_bytes(config: &ModelConfig, rows: usize) -> usize {
     let &ModelConfig { hidden, ffn, heads, kv_heads, head_dim, vocabulary, .. } = config;
     rows * (8 * hidden + (4 * heads + 4 * kv_heads) * head_dim + 6 * ffn) + rows.min(256) * vocabulary * 4
 }
 
-/// Refuses shapes that the kernels' 16-byte loads do not take.
+/// Rejects shapes that the kernels' 16-byte loads do not support.
 fn check_shape(config: &ModelConfig) -> Result<(), EngineError> {
     let &ModelConfig { hidden, ffn, head_dim, .. } = config;
     if hidden % 8 != 0 || ffn % 8 != 0 || head_dim % 8 != 0 || head_dim > 256 {
@@ -192,7 +190,7 @@ fn check_shape(config: &ModelConfig) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Returns what the kernels are compiled for.
+/// Returns the preprocessor definitions for the kernels.
 fn defines(config: &ModelConfig, kv_type: KvType) -> [(&'static str, usize); 8] {
     [
         ("HIDDEN", config.hidden),

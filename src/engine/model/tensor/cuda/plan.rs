@@ -1,22 +1,22 @@
-//! What the device must know of a step, as one array of 32-bit numbers.
+//! The device's input of a step, as one array of 32-bit numbers.
 
 use crate::model::{BLOCK_TOKENS, Draw, StepInput};
 
 /// Rows of the largest step that is recorded and replayed.
 pub const GRAPH_ROWS_MAX: usize = 512;
 
-/// The position of a padding row: neither stored nor attended.
+/// The position of a padding row, which is neither stored nor attended to.
 const NONE: u32 = u32::MAX;
 
-/// The sections of the array, in its order. Those up to `Wanted` have an entry per row or per wanting row; the blocks of
-/// all tables follow one another at the end.
+/// The sections of the array, in array order. The sections before `Blocks` have one entry per row or per wanting row;
+/// the blocks of all tables follow at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// Token of each row.
     Tokens,
     /// Position of each row.
     Positions,
-    /// Where each row's key and value go: 16 * block + place in the block.
+    /// Where each row's key and value are stored: 16 * block + position in the block.
     Slots,
     /// Where each row's blocks begin in `Blocks`.
     Starts,
@@ -30,13 +30,13 @@ pub enum Section {
     MinPs,
     /// f32.
     Uniforms,
-    /// Counts.
+    /// u32.
     TopKs,
     /// Blocks of all tables.
     Blocks,
 }
 
-/// A step as the device sees it.
+/// The device's view of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Rows, padding included.
@@ -46,7 +46,7 @@ pub struct Plan {
     numbers: Vec<u32>,
 }
 
-/// Returns the row count that a decoding step is padded to: few different ones, little padding.
+/// Returns the padded row count of a decoding step: few distinct counts, little padding.
 #[must_use]
 pub fn padded_rows(rows: usize) -> usize {
     match rows {
@@ -59,7 +59,7 @@ pub fn padded_rows(rows: usize) -> usize {
 }
 
 impl Plan {
-    /// Lays a step out, padded to `rows` rows and `wanted` wanting rows.
+    /// Builds the array for a step, padded to `rows` rows and `wanted` wanting rows.
     #[must_use]
     pub fn new(input: &StepInput, draws: &[Draw], rows: usize, wanted: usize) -> Self {
         let mut plan = Self::idle(rows, wanted);
@@ -90,7 +90,7 @@ impl Plan {
         plan
     }
 
-    /// Lays out a step of padding rows.
+    /// Builds the array for a step of padding rows only.
     #[must_use]
     pub fn idle(rows: usize, wanted: usize) -> Self {
         let mut plan = Self { rows, wanted, numbers: Vec::new() };
@@ -106,7 +106,7 @@ impl Plan {
         &self.numbers
     }
 
-    /// Returns where a section begins in the array.
+    /// Returns the offset of a section in the array.
     #[must_use]
     pub fn offset(&self, section: Section) -> usize {
         let section = section as usize;

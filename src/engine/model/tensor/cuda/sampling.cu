@@ -1,10 +1,10 @@
-// From logits to tokens, by the rule of the engine's sampler: temperature, top-k, top-p, min-p, then a walk by id through
-// what is kept. One block of threads per row.
+// From logits to tokens, by the rule of the engine's sampler: temperature, top-k, top-p, min-p, then a walk by id
+// through the kept tokens. One block of threads per row.
 //
-// All cuts keep a head of the ranking by falling logit (equals by id), so that the shortest head is what is kept. The
-// ranking is never sorted: tokens are counted into bins of their distance from the highest logit, in two levels of 64
-// bins a nat and 2048 parts of such a bin. Tokens of one part count as equal. Masses are whole numbers of 2^-31 of the
-// likeliest token's weight, so that sums do not depend on the order of threads.
+// Every cut keeps a prefix of the ranking by falling logit (ties by id), so the shortest prefix is kept. The ranking is
+// never sorted: tokens are counted in bins of their distance from the highest logit, in two levels: 64 bins per nat,
+// and 2048 parts per bin. Tokens of one part count as equal. Masses are whole multiples of 2^-31 of the most likely
+// token's weight, so that sums do not depend on the order of threads.
 
 #define PICK_THREADS 1024
 #define BINS 2048
@@ -18,16 +18,16 @@ struct Histogram {
 
 // A place in the ranking.
 struct Place {
-    // Mass before the part that holds it, and of the whole part.
+    // Mass before the part that contains the place, and mass of the whole part.
     u64 before;
     u64 mass;
-    // The part's number (bin * BINS + part of the bin), its tokens, and which of them it is.
+    // The part's number (bin * BINS + part of the bin), its number of tokens, and the index of the place among them.
     u32 part;
     u32 count;
     u32 nth;
 };
 
-// Where the ranking is cut: tokens of lower parts are kept, and those of this part up to this id.
+// Where the ranking is cut: kept are tokens of lower parts, and tokens of this part up to this id.
 struct Cut {
     u32 part;
     u32 id;
@@ -67,7 +67,7 @@ __device__ void clear(Histogram& histogram) {
     __syncthreads();
 }
 
-// Inclusive sum over the threads up to this one; the last thread's is the block's total.
+// Returns the inclusive sum over the threads up to this one; the last thread's sum is the total of the block.
 __device__ u64 running_sum(u64 x) {
     __shared__ u64 sums[32];
     const int lane = threadIdx.x % 32;
@@ -82,7 +82,7 @@ __device__ u64 running_sum(u64 x) {
     return x;
 }
 
-// Where a running quantity (mass, or count) first exceeds `target`; the last bin with tokens if it never does.
+// Finds where a running quantity (mass or count) first exceeds `target`; the last bin with tokens if it never does.
 // Returns the bin through `found`, and the mass and the count before it.
 __device__ void find_bin(const Histogram& histogram, u64 target, bool by_count, u32* found, u64* mass, u64* count) {
     __shared__ u32 bin;
@@ -125,7 +125,8 @@ __device__ void find_bin(const Histogram& histogram, u64 target, bool by_count, 
     __syncthreads();
 }
 
-// The token at which the running mass, or count, first exceeds `target`. `bins` counts all tokens; `parts` is scratch.
+// Finds the token at which the running mass or count first exceeds `target`. `bins` counts all tokens; `parts` is
+// scratch memory.
 __device__ Place locate(const Histogram& bins, Histogram& parts, const float* logits, float highest, float inverse,
                         u64 target, bool by_count) {
     Place place;
@@ -151,12 +152,12 @@ __device__ Place locate(const Histogram& bins, Histogram& parts, const float* lo
     return place;
 }
 
-// The mass of the head of the ranking that ends with a place.
+// Returns the mass of the prefix of the ranking that ends at a place.
 __device__ __forceinline__ u64 mass_through(const Place& place) {
     return place.before + place.mass / place.count * (place.nth + 1);
 }
 
-// The cut after a place.
+// Returns the cut after a place.
 __device__ Cut cut_after(const Place& place, const float* logits, float highest, float inverse) {
     if (place.nth + 1 == place.count) return {place.part, NONE};
     __shared__ u32 found;
@@ -180,15 +181,15 @@ __device__ __forceinline__ Cut shorter(Cut a, Cut b) {
     return a.part < b.part || (a.part == b.part && a.id < b.id) ? a : b;
 }
 
-// What a token weighs if it is kept, else 0.
+// Returns the weight of a kept token; 0 for other tokens.
 __device__ __forceinline__ u32 kept_weight(float distance, u32 id, Cut cut, float min_distance) {
     const u32 part = part_of(distance);
     const bool is_kept = distance <= min_distance && (part < cut.part || (part == cut.part && id <= cut.id));
     return is_kept ? weight_of(distance) : 0;
 }
 
-// The token at which the mass of what is kept, walked by id, first exceeds `uniform` of all of it. Each warp sums up a
-// stretch of ids; then the warp whose stretch holds the token walks it.
+// Returns the token at which the mass of the kept tokens, walked by id, first exceeds `uniform` times their total mass.
+// Each warp sums a range of ids; then the warp whose range contains the token walks the range.
 __device__ u32 walk(const float* logits, float highest, float inverse, Cut cut, float min_distance, float uniform) {
     constexpr int STRETCH = (VOCABULARY + 1023) / 1024 * 32;
     __shared__ u64 masses[32];
@@ -230,14 +231,14 @@ __device__ u32 walk(const float* logits, float highest, float inverse, Cut cut, 
     return found;
 }
 
-// The highest logit and the lowest id that has it.
+// Finds the highest logit and the lowest id with that logit.
 __device__ void find_highest(const float* logits, float* highest, u32* token) {
     __shared__ u64 best;
     if (threadIdx.x == 0) best = 0;
     __syncthreads();
     u64 mine = 0;
     for (int index = threadIdx.x; index < VOCABULARY; index += PICK_THREADS) {
-        // Floats in order as whole numbers; lower ids are larger.
+        // Floats, mapped to integers of the same order; lower ids give larger integers.
         const u32 bits = __float_as_uint(logits[index]);
         const u32 key = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
         mine = max(mine, (u64)key << 32 | (u32)~index);
@@ -249,15 +250,15 @@ __device__ void find_highest(const float* logits, float* highest, u32* token) {
     *token = ~(u32)best;
 }
 
-// Makes some columns of each row unpickable: logits [grid, VOCABULARY] f32; columns [count]. A number far below any
-// logit, not infinity, of which distances would be no numbers.
+// Makes some columns of each row unpickable: logits [grid, VOCABULARY] f32; columns [count]. Writes a number far below
+// any logit instead of minus infinity, because distances from minus infinity would be NaN.
 extern "C" __global__ void mask(float* logits, const u32* columns, int count) {
     float* row = logits + (size_t)blockIdx.x * VOCABULARY;
     for (int index = threadIdx.x; index < count; index += blockDim.x) row[columns[index]] = -1e9f;
 }
 
-// Picks one token per row: logits [grid, VOCABULARY] f32; the draws' numbers [grid] each; picked [grid, 2]: token, and
-// the bits of its log-probability at temperature 1. Dynamic shared memory: two histograms.
+// Picks one token per row: logits [grid, VOCABULARY] f32; the numbers of the draws [grid] each; picked [grid, 2]:
+// token, and the bits of its log-probability at temperature 1. Dynamic shared memory: two histograms.
 extern "C" __global__ void __launch_bounds__(PICK_THREADS)
 pick(const float* all_logits, const float* temperatures, const float* top_ps, const float* min_ps,
      const float* uniforms, const u32* top_ks, u32* picked) {
@@ -268,7 +269,7 @@ pick(const float* all_logits, const float* temperatures, const float* top_ps, co
     float highest;
     u32 token;
     find_highest(logits, &highest, &token);
-    // A temperature so low that its inverse is infinite would make 0 * infinity of the likeliest token.
+    // With a temperature so low that its inverse is infinite, the most likely token would get 0 * infinity.
     const float inverse = temperature > 0.0f ? fminf(1.0f / temperature, 3.4e38f) : 0.0f;
     clear(histograms[0]);
     float total = 0.0f;
@@ -296,7 +297,7 @@ pick(const float* all_logits, const float* temperatures, const float* top_ps, co
             cut = cut_after(last, logits, highest, inverse);
         }
         if (top_p < 1.0f) {
-            // The first place whose running mass reaches the share: exceeds one less.
+            // The first place whose running mass reaches the share, that is, exceeds the share minus one.
             const u64 share = (u64)((double)left * (double)top_p);
             const u64 target = share > 0 ? share - 1 : 0;
             const Place last = locate(histograms[0], histograms[1], logits, highest, inverse, target, false);

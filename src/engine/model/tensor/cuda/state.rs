@@ -18,7 +18,7 @@ pub struct CudaModel {
     pub(super) keys: Vec<Buffer>,
     /// As `keys`.
     pub(super) values: Vec<Buffer>,
-    /// Whole turns per position of each rotary pair, `[head_dim / 2]` f64.
+    /// Full turns per position of each rotary pair, `[head_dim / 2]` f64.
     pub(super) turns: Buffer,
     /// Factor on cosine and sine.
     pub(super) magnitude: f32,
@@ -26,7 +26,7 @@ pub struct CudaModel {
     pub(super) rows_max: usize,
     /// Recorded steps by row count.
     pub(super) graphs: HashMap<usize, Graph>,
-    /// Rows of the output matrix that are never picked, u32, and how many; none where there are none.
+    /// Rows of the output matrix that are never picked, u32, and their count; `None` if there are none.
     pub(super) nameless: Option<(Buffer, usize)>,
 }
 
@@ -38,19 +38,19 @@ pub(super) struct Work {
     pub(super) residual: Buffer,
     /// Normed rows, `[rows, hidden]` bf16.
     pub(super) normed: Buffer,
-    /// What goes back into the residual stream, `[rows, hidden]` bf16.
+    /// Values that are added to the residual stream, `[rows, hidden]` bf16.
     pub(super) delta: Buffer,
     /// Queries, keys and values, `[rows, (heads + 2 kv_heads) * head_dim]` bf16.
     pub(super) projected: Buffer,
     /// Attention's output, `[rows, heads * head_dim]` bf16.
     pub(super) attended: Buffer,
-    /// Parts of attention, f32; see the kernel.
+    /// Partial results of attention, f32; see the kernel.
     pub(super) partial: Buffer,
     /// Gates and ups, `[rows, 2 ffn]` bf16.
     pub(super) gate_up: Buffer,
     /// `[rows, ffn]` bf16.
     pub(super) activated: Buffer,
-    /// `[wanting rows, vocabulary]` f32; grows when a step wants more.
+    /// `[wanting rows, vocabulary]` f32; grows when a step needs more.
     pub(super) logits: Buffer,
     /// `[wanting rows, 2]`: token, bits of its log-probability.
     pub(super) picked: Buffer,
@@ -58,14 +58,14 @@ pub(super) struct Work {
 
 /// A recorded step.
 pub enum Graph {
-    /// Ran once, launch by launch: everything it needs is loaded.
+    /// Ran once, launch by launch, so that all its kernels are loaded.
     Seen,
-    /// Can be replayed.
+    /// Ready to be replayed.
     Recorded(Recording),
 }
 
-/// A graph that may move to the engine's thread.
+/// A graph that may be sent to the engine's thread.
 pub struct Recording(pub(super) CudaGraph);
 
-// SAFETY: a graph may be used by any thread, by one at a time; it is reached through `&mut CudaModel` only.
+// SAFETY: any thread may use a graph, one at a time; the graph is reachable only through `&mut CudaModel`.
 unsafe impl Send for Recording {}

@@ -1,4 +1,4 @@
-//! One step as a row of launches, and steps recorded as graphs.
+//! One step as a sequence of launches, and steps recorded as graphs.
 
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
@@ -9,20 +9,18 @@ use super::plan::{Plan, Section};
 use super::state::{CudaModel, Graph, Recording};
 use crate::error::EngineError;
 
-/// Threads of the kernels that take a row of the residual stream; `NORM_THREADS` of the source.
+/// Threads of the kernels that process a row of the residual stream; `NORM_THREADS` in the source.
 const ROW_THREADS: usize = 256;
-/// `PICK_THREADS` of the source.
+/// `PICK_THREADS` in the source.
 const PICK_THREADS: usize = 1024;
-/// Threads of attention, and of the kernel that stores keys and values, which takes a warp per head.
+/// Threads of attention, and of the kernel that stores keys and values, which uses one warp per head.
 const HEAD_THREADS: usize = 128;
-/// Most parts that one row's attention is split into.
+/// Maximum parts into which one row's attention is split.
 const SPLITS_MAX: usize = 32;
 
 impl CudaModel {
-    /// Runs a decoding step: the first of its row count launch by launch, the second is recorded, later ones replayed.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
+    /// Runs a decoding step. For each row count, the first step runs launch by launch, the second is recorded, and
+    /// later ones are replayed.
     pub fn replay(&mut self, plan: &Plan) -> Result<(), EngineError> {
         match self.graphs.get(&plan.rows) {
             Some(Graph::Recorded(Recording(graph))) => graph.launch().map_err(driver_error),
@@ -45,10 +43,7 @@ impl CudaModel {
         }
     }
 
-    /// Launches everything of a step whose plan is on the device.
-    ///
-    /// # Errors
-    /// [`EngineError::Tensor`] if the device fails.
+    /// Launches all kernels of a step whose plan is on the device.
     pub fn launch_step(&self, plan: &Plan) -> Result<(), EngineError> {
         let (work, rows) = (&self.work, plan.rows);
         let launch = Launch { grid: [rows, 1, 1], threads: ROW_THREADS, shared_bytes: 0 };
@@ -59,7 +54,7 @@ impl CudaModel {
         ];
         self.gpu.launch(&self.kernels.embed, launch, &args)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
-            // What the layer before left to add.
+            // The output of the previous layer, which is not added yet.
             let delta = if index > 0 { work.delta.pointer() } else { 0 };
             self.norm(rows, delta, None, &layer.attention_norm, Arg::Pointer(0))?;
             self.attention(plan, index, layer)?;
@@ -83,8 +78,8 @@ impl CudaModel {
         self.pick(plan)
     }
 
-    /// Adds `delta` and a bias to the residual stream and norms it; with `wanted`, only the rows that it names, `rows`
-    /// of them.
+    /// Adds `delta` and a bias to the residual stream and normalizes the result. With `wanted`, only the `rows` rows
+    /// that it lists.
     fn norm(
         &self,
         rows: usize,
@@ -106,7 +101,7 @@ impl CudaModel {
         self.gpu.launch(&self.kernels.add_norm, launch, &args)
     }
 
-    /// From normed rows to attention's output projection, in `delta`.
+    /// Computes attention, from normed rows to the output projection, into `delta`.
     fn attention(&self, plan: &Plan, index: usize, layer: &LayerTensors) -> Result<(), EngineError> {
         let (work, rows, config) = (&self.work, plan.rows, &self.config);
         let (queries, heads) = (config.heads * config.head_dim, config.heads + 2 * config.kv_heads);
@@ -131,7 +126,7 @@ impl CudaModel {
         let blocks = (rows * heads).div_ceil(HEAD_THREADS / 32);
         let launch = Launch { grid: [blocks, 1, 1], threads: HEAD_THREADS, shared_bytes: 0 };
         self.gpu.launch(&self.kernels.rotate_store, launch, &args)?;
-        // Few rows leave the device idle unless each row's positions are shared out.
+        // With few rows, the device is idle unless each row's positions are split.
         let splits = (self.gpu.attention_blocks() / (rows * config.kv_heads)).clamp(1, SPLITS_MAX);
         let args = [
             Arg::Pointer(work.projected.pointer()),
@@ -144,7 +139,7 @@ impl CudaModel {
             Arg::Pointer(work.partial.pointer()),
             Arg::Int(kind.window.map_or(0, |window| i32::try_from(window).unwrap_or(0))),
         ];
-        // As `SHARES` of the source.
+        // Equal to `SHARES` in the source.
         let shares = (config.heads / config.kv_heads).div_ceil(8);
         let grid = [rows, config.kv_heads * shares, splits];
         self.gpu.launch(&self.kernels.attend, Launch { grid, threads: HEAD_THREADS, shared_bytes: 0 }, &args)?;
@@ -162,7 +157,7 @@ impl CudaModel {
         self.product(rows, &layer.output, work.attended.pointer(), work.delta.pointer())
     }
 
-    /// From normed rows to what the feed-forward part adds, in `delta`.
+    /// Computes the feed-forward part, from normed rows to its addition to the residual stream, into `delta`.
     fn feed_forward(&self, rows: usize, layer: &LayerTensors) -> Result<(), EngineError> {
         let work = &self.work;
         self.product(rows, &layer.gate_up, work.normed.pointer(), work.gate_up.pointer())?;
