@@ -148,9 +148,7 @@ impl RowStore {
         read_at(&file, &mut footer, start)?;
         let Ok(footer) = serde_json::from_slice::<Footer>(&footer) else { return Err(cut) };
         if footer.settings != settings {
-            return Err(StoreError::Unusable(
-                "other settings, fields, benchmarks or another version made the file",
-            ));
+            return Err(StoreError::Unusable("other settings, fields, benchmarks or another version made the file"));
         }
         file.seek(SeekFrom::Start(0))?;
         let mut store = Self::new(file, footer.bands);

@@ -45,12 +45,19 @@ impl std::fmt::Display for Problem {
             Self::Refused(error) => write!(formatter, "{error}"),
             Self::PromptLost => write!(formatter, "the template drops the user's turn"),
             Self::Lost { part, text } => {
-                write!(formatter, "the template drops the {part}, {} characters: {}", text.chars().count(), excerpt(text))
+                write!(
+                    formatter,
+                    "the template drops the {part}, {} characters: {}",
+                    text.chars().count(),
+                    excerpt(text)
+                )
             }
             Self::Changed { expected, found } => {
                 write!(formatter, "the template changes the response: {} becomes {}", excerpt(expected), excerpt(found))
             }
-            Self::Inserted(text) => write!(formatter, "the template inserts {} before the response, with loss", excerpt(text)),
+            Self::Inserted(text) => {
+                write!(formatter, "the template inserts {} before the response, with loss", excerpt(text))
+            }
             Self::Unlearnt(text) => write!(formatter, "{} carries no loss", excerpt(text)),
             Self::OpenBlock(text) => {
                 write!(formatter, "the prompt ends in {}, so the response would be inside this block", excerpt(text))
