@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fmt fmt-check lock-check clippy doc consumers consumers-serve ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fmt fmt-check lock-check circles clippy doc consumers consumers-serve ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ fmt-check: ## fail if the sources are not formatted
 lock-check: ## fail if the lock file of the fuzz targets is stale; the crate's own is held by --locked everywhere
 	cargo metadata --locked --format-version 1 --filter-platform $(HOST) --quiet --manifest-path tests/fuzz/Cargo.toml > /dev/null
 
+circles: ## fail if files of one room need each other in a circle
+	python3 tests/tools/circles.py .
+
 clippy: ## lint, warnings are errors
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
@@ -156,7 +159,7 @@ consumers-serve: model build ## use the server with the official openai client, 
 	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
 	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
-ci: fmt-check lock-check clippy doc consumers fuzz test ## everything that must pass before a change lands
+ci: fmt-check lock-check circles clippy doc consumers fuzz test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out

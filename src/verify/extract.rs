@@ -1,55 +1,12 @@
-//! Finds the answer in a response.
+//! Finds the part of a response that holds its answer, and in it the places near the end where an answer may stand: last
+//! lines, words in bold, a displayed formula.
 //!
-//! Strategies in order of trust: boxes (`boxes`), an announced answer or a marker (`phrases`), the whole of a short
-//! response, the last math span, the last number or letter. The verifiers choose which of them apply; each is one pure
-//! function over the text. All scans are linear or bounded; positions are byte offsets on character boundaries.
+//! Boxes are found by `boxes`, announced answers by `phrases`; the verifiers choose which places apply, and in which order.
+//! Each search is one pure function over the text, and linear or bounded.
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
 use super::{characters, math, phrases};
-
-/// How an answer was found; the name is the first part of a verdict's reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strategy {
-    /// `\boxed{...}` or `\fbox{...}`.
-    Boxed,
-    /// "final answer is".
-    FinalAnswer,
-    /// "answer is", "answer:".
-    AnswerIs,
-    /// `####`.
-    HashMark,
-    /// The last words in bold.
-    Bold,
-    /// The response is the answer.
-    Whole,
-    /// The last `$...$`, `\(...\)` or `\[...\]`.
-    MathSpan,
-    /// The last line.
-    LastLine,
-    /// The last number.
-    LastNumber,
-    /// The last letter in brackets or bold.
-    LastLetter,
-}
-
-impl Strategy {
-    /// Returns the stable name.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Boxed => "boxed",
-            Self::FinalAnswer => "final_answer",
-            Self::AnswerIs => "answer_is",
-            Self::HashMark => "hash_mark",
-            Self::Bold => "bold",
-            Self::Whole => "whole",
-            Self::MathSpan => "math_span",
-            Self::LastLine => "last_line",
-            Self::LastNumber => "last_number",
-            Self::LastLetter => "last_letter",
-        }
-    }
-}
 
 /// How far back the last number is looked for, in bytes.
 const TAIL_BYTES_MAX: usize = 16_384;

@@ -1,9 +1,9 @@
 //! Finds the answer in a response to a question of kind `math` or `numeric`: searches the regions of [`super`] in
 //! order.
 
-use super::extract::{self, Strategy};
 use super::statement::{self, Place, Stated};
-use super::{boxes, characters, math, numeric, phrases, text, words};
+use super::strategy::Strategy;
+use super::{boxes, characters, extract, math, numeric, phrases, text, words};
 
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;

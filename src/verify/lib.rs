@@ -2,7 +2,50 @@
 //!
 //! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
 //! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
-//! `find` looks for the answer, one module per kind compares it. Bounds stand in `math::limits`.
+//!
+//! # Files
+//! | file | role |
+//! |---|---|
+//! | `extract` | the answer part of a response, and the places in it where an answer may stand |
+//! | `boxes`, `phrases` | boxed answers; announced answers (`phrases` owns the announcements in all languages) |
+//! | `find`, `strategy` | the order of those places for mathematics and numbers; the names of the ways to find an answer |
+//! | `statement/` | what a sentence states; `lexicon` holds its words |
+//! | `claims` | what a sentence gives as an answer in words |
+//! | `math/` | equality of mathematics; `tables` and `unit_table` hold commands and units, `limits` its bounds |
+//! | `numeric`, `choice/`, `text` | equality of numbers, of choices, of short texts |
+//! | `restate` | whether an answer repeats the task |
+//! | `characters`, `words` | plain forms of characters; numbers in words |
+//! | `code/` | programs with their tests, and the harness that runs them |
+//! | `sandbox/` | untrusted programs, each with nothing in reach; `calls` lists what they may ask of the system |
+//! | `fuzz` | what must hold for any text, for `tests/fuzz` and the property tests |
+//!
+//! # One verdict
+//! 1. [`verify`] takes a [`Case`]. `extract` keeps the answer part of [`Case::response`], and `characters` makes it plain.
+//! 2. The gold is read: of a worked solution the box, or what stands behind `####` ([`gold_text`]). One that cannot be read
+//!    makes the verdict `unreadable_gold`; [`check_gold`] refuses what is empty, no number or no choice before any response.
+//! 3. The answer is looked for in the order below: by `find` for mathematics and numbers, which has `statement` read
+//!    sentences, here for choices and answers in words. Nothing found is `no_answer`.
+//! 4. The verifier of the kind compares: `math`, `numeric`, `choice` or `text` says whether gold and answer are equal, and by
+//!    which rule. Of several answers each is compared, and their list.
+//! 5. A formula or number that is equal must also be worked out, and be more than the task (`math::undone`, `restate`), unless
+//!    the case has [`Evaluated::Any`].
+//! 6. Outcome, strategy and rule become the [`Verdict`]; what no rule decides is `unverifiable`, with its
+//!    [`UnverifiableCause`].
+//!
+//! # One verdict on code
+//! 1. [`CodePool::submit`] queues a [`CodeCase`]; a thread of the pool hands it to [`CodeVerifier::verify`].
+//! 2. `code::blocks` finds the program texts of the response, `code::shape` reads the tests: a program, calls, or inputs and
+//!    outputs. [`check_tests`] does the latter without a response.
+//! 3. A [`sandbox::Sandbox`] runs a job: the harness chooses the block, and the tests run beside the program, each in a process
+//!    of its own; or the program runs alone, once for each input.
+//! 4. `code::story` reads what the job left, and names the rule by which it ended; `code::outputs` compares what a
+//!    program printed with what was expected.
+//! 5. Strategy and rule become the [`Verdict`]; a failure of the machine is a [`sandbox::SandboxFault`] instead, and no
+//!    verdict.
+//!
+//! # What this room owns
+//! The names of strategies and rules in reasons; [`VERSION`], which stands in keys of the ledger; what goes to the harness and
+//! between the processes of a job (`code/harness/wire.py`); the tables of cases `fixtures/verify/*.tsv` (`table_tests`).
 //!
 //! # Where the answer stands
 //! An answer region is, in this order (the first that states something counts, and in it the last):
@@ -28,8 +71,7 @@
 //! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
 //! reason is its cause.
 //!
-//! Code is the exception to all of that: [`CodeVerifier`] runs it, in the [`sandbox`], on the threads of a [`CodePool`].
-//! Given to [`verify`], which has no sandbox, it is `unverifiable`, cause `no_sandbox`.
+//! Code given to [`verify`], which has no sandbox, is `unverifiable`, cause `no_sandbox`.
 //!
 //! What this room does not know: whether the reasoning is sound, and synonyms.
 
@@ -48,6 +90,7 @@ mod phrases;
 mod restate;
 pub mod sandbox;
 mod statement;
+mod strategy;
 mod text;
 mod words;
 
@@ -56,12 +99,12 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 
-pub use code::{CodeCase, CodePool, CodeVerifier, Pending};
+pub use code::{CodeCase, CodePool, CodeVerifier, Pending, TestsFault, check_tests};
 
-use extract::Strategy;
 use find::WHOLE_BYTES_MAX;
 use math::Outcome;
 use statement::Stated;
+use strategy::Strategy;
 use thinkloom_domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
 
 /// Version of the rules; part of ledger keys. Raise it when any verdict can change.
@@ -156,23 +199,6 @@ fn names_choice(gold: &str, choices: &[String]) -> bool {
 #[must_use]
 pub fn gold_text(gold: &str) -> String {
     gold_answer(&characters::plain(gold))
-}
-
-/// Why tests can decide nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TestsFault {
-    /// There is none, or none that can fail.
-    None,
-    /// They cannot be run: unbalanced inputs and outputs, no Python, several shapes at once.
-    Unusable,
-}
-
-/// Checks, without running anything, that tests of kind `code` can fail and can be run at all.
-///
-/// # Errors
-/// Returns why not.
-pub fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
-    code::check_tests(tests)
 }
 
 /// Returns whether a gold that [`check_gold`] lets pass is only a text to its verifier: a gold for mathematics that no rule

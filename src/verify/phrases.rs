@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
 
 use super::characters;
-use super::extract::Strategy;
+use super::strategy::Strategy;
 
 /// Most announcements that are tried, counted from the end.
 const TRIES_MAX: usize = 8;

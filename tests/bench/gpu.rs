@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use thinkloom::engine::{DeviceChoice, Engine, EngineOptions, ExecutorChoice, KvType, SequenceSpec};
 
 const PROMPT_TOKENS: usize = 128;

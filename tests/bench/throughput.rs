@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use pulp::Simd;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rayon::prelude::*;
 use serde_json::json;
 use thinkloom::domain::FinishReason;

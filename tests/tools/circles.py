@@ -6,13 +6,14 @@
 A file needs another if its code, tests excepted, names an item that the other defines: through `use`, or by a path that begins with
 `crate`, `super`, `self` or a module's name. A name that a module file takes from elsewhere (`pub use`) leads to where it is
 defined; handing a name on is no need of its own, unless the file's own code has the name, too. A room is a directory below `src/`, or a file `src/ROOM.rs` with its
-directory. Prints each circle with the needs that make it; exits with 1 if there is one that `ALLOWED` does not name.
+directory. Prints each circle with the needs that make it; exits with 1 if there is one that `ALLOWED` does not name, or if `ALLOWED`
+names one that is not there.
 """
 import re
 import sys
 from pathlib import Path
 
-# Circles that stay: a set of files below `src/`, and why.
+# Circles that stay: `frozenset({"room/one.rs", "room/other.rs"}): "why"`, with paths below `src/`.
 ALLOWED = {}
 
 LITERALS = re.compile(
@@ -196,7 +197,7 @@ def main():
     files = sorted(source.rglob("*.rs"))
     bases = {base: [path for path in files if base in path.parents] for base in packages}
     bases[source] = [path for path in files if not any(base in path.parents for base in packages)]
-    failed = False
+    failed, met = False, set()
     for base, members in sorted(bases.items()):
         known = modules(base, members)
         known.setdefault((), Module(base, (), ""))
@@ -206,6 +207,7 @@ def main():
                   for one, goals in edges.items() if one.name or base in packages}
         for circle in sorted(circles(inside), key=lambda circle: -len(circle)):
             names = sorted(str(one.path.relative_to(source)) for one in circle)
+            met.add(frozenset(names))
             reason = ALLOWED.get(frozenset(names))
             failed |= reason is None
             print(f"{names[0].split('/')[0]}: {len(names)} files{f' (stays: {reason})' if reason else ''}")
@@ -213,6 +215,9 @@ def main():
                 for other, by in inside.get(one, {}).items():
                     if other in circle:
                         print(f"  {one.path.relative_to(source)} -> {other.path.relative_to(source)}: {', '.join(sorted(by)[:4])}")
+    for gone in sorted(sorted(circle) for circle in ALLOWED.keys() - met):
+        failed = True
+        print(f"ALLOWED names a circle that is not there: {', '.join(gone)}")
     if not failed:
         print("no circles of files" + (" but those that stay" if ALLOWED else ""))
     return failed

@@ -1,6 +1,6 @@
 //! Splits an answer that names choices into clauses, and decides which clauses deny.
 
-use super::undress;
+use super::dress::undress;
 use crate::text;
 
 /// Words that begin a concluding clause.

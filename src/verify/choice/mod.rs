@@ -3,11 +3,14 @@
 //! Accepts letters in their usual dress (`B`, `(b)`, `B.`, `**B**`, `\text{B}`, `option B`) and the text of a choice,
 //! as words or as mathematics. A digit is the number of a choice, counted from one, only behind a word that says so
 //! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound.
+//! `dress` takes off the usual dress, `clauses` splits an answer where its meaning turns.
 
 mod clauses;
+mod dress;
 
 use super::{characters, math, text};
 use clauses::{clauses, is_denial};
+use dress::{index_of, leading_letter, letter_form, undress};
 
 /// What an answer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,33 +234,6 @@ fn count(choices: &[String]) -> usize {
     if choices.is_empty() { LETTERS_MAX } else { choices.len().min(LETTERS_MAX) }
 }
 
-fn index_of(letter: char) -> Option<usize> {
-    let letter = letter.to_ascii_uppercase();
-    letter.is_ascii_uppercase().then(|| usize::try_from(u32::from(letter) - u32::from('A')).ok()).flatten()
-}
-
-/// Removes text wrappers, math delimiters and emphasis.
-fn undress(text: &str) -> String {
-    let mut bare = text.to_owned();
-    for wrapper in [
-        "\\textbf", "\\textrm", "\\textit", "\\text", "\\mathbf", "\\mathrm", "\\mbox", "\\(", "\\)", "\\[", "\\]",
-        "\\left", "\\right", "\\ ", "\\,", "\\;", "~",
-    ] {
-        bare = bare.replace(wrapper, "");
-    }
-    let bare: String = bare.chars().filter(|c| !matches!(c, '*' | '$' | '{' | '}' | '`' | '"')).collect();
-    bare.trim().to_owned()
-}
-
-/// Reads a text that is one letter, in brackets or with a closing mark.
-fn letter_form(text: &str) -> Option<usize> {
-    let bare =
-        text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | '.' | ':' | ',' | '\''));
-    let mut characters = bare.chars();
-    let letter = characters.next()?;
-    if characters.next().is_some() { None } else { index_of(letter) }
-}
-
 fn of_text(text: &str, choices: &[String]) -> Option<usize> {
     let wanted = text::normalise(text);
     if wanted.is_empty() {
@@ -301,16 +277,6 @@ fn single(choices: &[String], fits: &dyn Fn(&String) -> bool) -> Option<usize> {
     let mut matches = choices.iter().enumerate().filter(|(_, choice)| fits(choice));
     let (index, _) = matches.next()?;
     if matches.next().is_some() { None } else { Some(index) }
-}
-
-/// Reads a letter with a mark in front of more text: `B. Paris`, `(B) Paris`, `B) Paris`.
-fn leading_letter(text: &str) -> Option<(usize, &str)> {
-    let bare = text.strip_prefix(['(', '[']).unwrap_or(text);
-    let mut characters = bare.chars();
-    let index = index_of(characters.next()?)?;
-    let rest = characters.as_str();
-    let marked = rest.strip_prefix([')', ']', '.', ':', ',', '\u{3001}', '\u{ff0e}'])?;
-    Some((index, marked.trim_start_matches(['.', ':', ' '])))
 }
 
 /// Returns the capital letters that stand alone among words; `A` before a word is an article, `I` a pronoun.

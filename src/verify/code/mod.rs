@@ -69,7 +69,6 @@ pub use pool::{CodePool, Pending};
 
 use serde::Serialize;
 
-use super::TestsFault;
 use super::sandbox::{Incomplete, Job, Role, Sandbox, SandboxFault};
 pub(super) use blocks::program_blocks;
 #[cfg(target_os = "linux")]
@@ -98,6 +97,15 @@ pub struct CodeCase {
 #[derive(Debug)]
 pub struct CodeVerifier {
     sandbox: Result<Sandbox, Incomplete>,
+}
+
+/// Why tests can decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestsFault {
+    /// There is none, or none that can fail.
+    None,
+    /// They cannot be run: unbalanced inputs and outputs, no Python, several shapes at once.
+    Unusable,
 }
 
 /// What the harness is told; the program's side gets no test.
@@ -170,8 +178,11 @@ impl CodeVerifier {
     }
 }
 
-/// Checks tests without running or parsing them.
-pub(super) fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
+/// Checks, without running anything, that tests of kind `code` can fail and can be run at all.
+///
+/// # Errors
+/// Returns why not.
+pub fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
     match Shape::of(tests) {
         Shape::None => Err(TestsFault::None),
         Shape::Unusable => Err(TestsFault::Unusable),

@@ -7,13 +7,13 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::compare::Work;
 use super::evaluate;
 use super::expression::{Expression, Relation};
 use super::polynomial::Budget;
 use super::rounding::{literal, places};
 use super::shapes::is_name;
 use super::units::{self, Agreement};
+use super::work::Work;
 
 /// The readings of an answer with `\approx`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Parses brackets: tuples, intervals, sets, groups, and their contents.
 
-use super::Fault;
 use super::expression::{Bracket, Expression, Join};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::token::Kind;
 

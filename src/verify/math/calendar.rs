@@ -4,7 +4,7 @@
 //! or an AM/PM mark may be missing on one side. Times without a mark may also be ratios: if these readings disagree,
 //! the comparison is undecided. Durations and time zones are not supported.
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const MONTH_NAMES: &[&str] = &[

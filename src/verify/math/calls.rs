@@ -3,9 +3,9 @@
 //! A letter before a bracket with one number is a function and its argument; the two are never multiplied. A bracket
 //! with a variable remains a factor: `P(1+r)`, `n(n+1)`.
 
-use super::Fault;
 use super::canonical::canonical;
 use super::expression::{Bracket, Expression, UNKNOWN, is_constant, is_unknown_function};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::polynomial::Budget;
 use super::token::Kind;

@@ -10,9 +10,9 @@ use std::ops::RangeInclusive;
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::Fault;
 use super::expression::Expression;
 use super::limits::{FACTORIAL_MAX, SERIES_TERMS_MAX};
+use super::outcome::Fault;
 use super::polynomial::{Atom, Budget, Fraction, Polynomial};
 use super::power::{factor, power};
 

@@ -1,11 +1,11 @@
 //! Compares a collection with a single value, and tuples and matrices with each other; `lists` compares two
 //! collections.
 
-use super::Outcome;
-use super::compare::{Work, shape};
+use super::definitions::{by_name, names_its_parts};
 use super::expression::{Bracket, Expression, Join};
 use super::limits::ELEMENTS_MAX;
-use super::lists::{by_name, names_its_parts};
+use super::outcome::Outcome;
+use super::work::Work;
 
 /// Compares a collection with another expression: a tuple of the same order, or the collection's only element.
 pub(super) fn collection_and_other(
@@ -33,7 +33,7 @@ pub(super) fn collection_and_other(
     }
     let mut outcome = Outcome::Different("count_differs");
     for item in items {
-        outcome = shape(item, other, work);
+        outcome = work.compare(item, other);
         match outcome {
             Outcome::Equal(_) => {}
             Outcome::Different(_) if items.len() > 1 => return Outcome::Different("count_differs"),
@@ -50,7 +50,7 @@ pub(super) fn ordered(gold: &[Expression], answer: &[Expression], work: &mut Wor
     }
     let mut worst = Outcome::Equal("elements_equal");
     for (gold, answer) in gold.iter().zip(answer) {
-        match shape(gold, answer, work) {
+        match work.compare(gold, answer) {
             Outcome::Equal(_) => {}
             Outcome::Different(_) => return Outcome::Different("element_differs"),
             other => worst = other,

@@ -1,8 +1,8 @@
 //! Converts LaTeX commands to tokens.
 
-use super::Fault;
 use super::expression::{Bracket, Join};
 use super::lexer::Lexer;
+use super::outcome::Fault;
 use super::tables;
 use super::token::{Gap, Kind};
 use super::units;

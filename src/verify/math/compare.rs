@@ -10,34 +10,26 @@ use dashu_ratio::RBig;
 use super::approximate::{Readings, is_false, readings};
 use super::calls::named_values;
 use super::collections::{collection_and_other, matrices, ordered};
+use super::definitions::written_out;
 use super::expression::{Bracket, Domain, Expression, Operation, Relation};
 use super::lists::{self, Repeats, elements, unordered};
-use super::polynomial::Budget;
+use super::outcome::Outcome;
 use super::question::Asked;
 use super::scalars::{exact, scalars, times};
 use super::shapes::{Named, Side, fold_matrix, function_letter, is_measure, split_name, without_parameters};
 use super::units::{self, Agreement};
-use super::{Outcome, relations, sets, texts};
+use super::work::Work;
+use super::{relations, sets, texts};
 
-/// What a comparison may still spend: on exact arithmetic, and on evaluation.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) exact: Budget,
-    pub(super) evaluation: Budget,
-    /// What the question asks of an answer with several parts.
-    pub(super) asked: Asked,
-}
-
-impl Work {
-    pub(super) fn new(asked: Asked) -> Self {
-        Self { exact: Budget::new(), evaluation: Budget::new(), asked }
-    }
+/// Returns what a comparison of answers begins with.
+pub(super) fn begin(asked: Asked) -> Work {
+    Work::new(asked, shape)
 }
 
 /// Compares an answer with a gold.
 pub(super) fn compare(gold: &Expression, answer: &Expression, asked: Asked) -> Outcome {
-    let mut work = Work::new(asked);
-    let prepared = |expression: &Expression| lists::written_out(named_values(expression.clone()));
+    let mut work = begin(asked);
+    let prepared = |expression: &Expression| written_out(named_values(expression.clone()));
     let (gold, answer) = (prepared(gold), prepared(answer));
     let gold_readings = readings(&gold, &mut work);
     let answer_readings = readings(&answer, &mut work);

@@ -10,8 +10,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::ball::{self, Ball, Field};
-use super::evaluate::factorial;
-use super::limits::ROOT_INDEX_MAX;
+use super::limits::{FACTORIAL_MAX, ROOT_INDEX_MAX};
 
 /// Largest absolute whole exponent that is computed by multiplication.
 const WHOLE_EXPONENT_MAX: i32 = 100_000;
@@ -323,4 +322,10 @@ fn divisors(name: &str, values: &[Ball]) -> Option<Ball> {
         });
     }
     result.map(ball::natural)
+}
+
+/// Returns a natural number's factorial, within the limit.
+fn factorial(count: &IBig) -> Option<UBig> {
+    let count = u32::try_from(count.clone()).ok().filter(|count| *count <= FACTORIAL_MAX)?;
+    Some((2..=count).fold(UBig::ONE, |product, factor| product * factor))
 }

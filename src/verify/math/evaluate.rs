@@ -14,7 +14,6 @@
 
 use std::cmp::Ordering;
 
-use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::ball::{self, Ball, Field};
@@ -399,10 +398,4 @@ pub(super) fn is_within(left: &Expression, right: &RBig, bound: &RBig, budget: &
     // A ball around zero is within any bound that is larger than its radius.
     let gap = field.subtract(&bound, &distance.absolute())?;
     gap.sign().map(|sign| sign != Ordering::Less)
-}
-
-/// Returns a natural number's factorial, within the limit.
-pub(super) fn factorial(count: &IBig) -> Option<UBig> {
-    let count = u32::try_from(count.clone()).ok().filter(|count| *count <= super::limits::FACTORIAL_MAX)?;
-    Some((2..=count).fold(UBig::ONE, |product, factor| product * factor))
 }

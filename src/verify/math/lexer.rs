@@ -4,11 +4,11 @@
 //! the tables makes the text unreadable, so that nothing unknown is skipped. One pass, linear time. `numerals` reads
 //! numerals, `commands` reads commands.
 
-use super::Fault;
 use super::expression::{Bracket, Join};
 use super::glyphs;
 use super::layout;
 use super::limits::{TEXT_BYTES_MAX, TOKENS_MAX};
+use super::outcome::Fault;
 use super::tables;
 use super::token::{Gap, Kind, Token};
 use super::units;

@@ -1,8 +1,8 @@
 //! Reads marks on numbers and names: primes, arc minutes and seconds, circled numbers, "about".
 
-use super::Fault;
 use super::expression::{Bracket, Join, Relation};
 use super::lexer::Lexer;
+use super::outcome::Fault;
 use super::token::{Gap, Kind, Token};
 
 impl Lexer {

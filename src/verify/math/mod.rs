@@ -1,8 +1,10 @@
 //! Equality of mathematical answers, written in LaTeX or plainly.
 //!
-//! A gold and an answer are read into trees (`lexer`, `parser`, `primary`, `brackets`, `calls`; `layout` repairs what authors
-//! leave to spacing), and trees are compared by shape (`compare`): tuples, intervals, matrices, equations and inequalities
-//! part by part, lists and sets by `lists`, dates and times by `calendar`, units by `units`, `\approx` by `approximate`.
+//! A gold and an answer are read into trees (`reading`: `lexer`, `parser`, `primary`, `brackets`, `calls`; `layout` repairs
+//! what authors leave to spacing), and trees are compared by shape (`compare`): tuples and matrices part by part
+//! (`collections`), lists and sets by `lists`, elements that define something by their names (`definitions`), equations and
+//! inequalities by `relations`, dates and times by `calendar`, units by `units`, `\approx` by `approximate`. Parts of what
+//! holds parts are compared by shape again, through `work`, which also holds what a comparison may still spend.
 //! `question` says whether a list has an order, and whether its elements are coordinates. Values are equal by normal form
 //! (`canonical`, `polynomial`, `power`), else by exact evaluation at seeded rational points (`points`), else by balls of many
 //! digits (`ball`, `evaluate`), which refute as soon as they part. `rounding` says when a decimal stands for a value.
@@ -22,6 +24,7 @@ mod commands;
 mod compare;
 mod complex;
 mod currency;
+mod definitions;
 mod evaluate;
 mod expression;
 mod glyphs;
@@ -31,12 +34,14 @@ pub(super) mod limits;
 mod lists;
 mod marks;
 mod numerals;
+mod outcome;
 mod parser;
 mod points;
 mod polynomial;
 mod power;
 mod primary;
 mod question;
+mod reading;
 mod relations;
 mod rounding;
 mod scalars;
@@ -51,6 +56,7 @@ mod unit_table;
 mod unit_text;
 mod unit_words;
 mod units;
+mod work;
 
 #[cfg(test)]
 mod properties;
@@ -61,39 +67,9 @@ mod kinds_tests;
 
 use dashu_ratio::RBig;
 
+use expression::Expression;
 use question::Asked;
-
-/// Why an expression has no exact value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The text is no mathematics this module reads.
-    Unreadable,
-    /// The text holds a command that is not known here: what it says is open.
-    UnknownCommand,
-    /// A bound was reached.
-    OverBudget,
-    /// The expression is no single number.
-    Unsupported,
-    /// Division by zero.
-    Undefined,
-}
-
-/// What a comparison found; each carries the rule's stable name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Equal, and why.
-    Equal(&'static str),
-    /// Different, and why.
-    Different(&'static str),
-    /// Both sides were read; no rule decided.
-    Undecided,
-    /// A bound was reached before a decision.
-    OverBudget,
-    /// The gold could not be read.
-    UnreadableGold,
-    /// The answer holds notation that is not known here.
-    UnreadableAnswer,
-}
+use reading::parse;
 
 /// Compares an answer to a question with its gold; the question tells whether a list has an order and whether its
 /// elements are coordinates. It may be empty.
@@ -184,22 +160,11 @@ fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     }
 }
 
-/// Reads a text as a tree; `Eq(left, right)` is an equation.
-fn parse(text: &str) -> Result<expression::Expression, Fault> {
-    match squash::equation_call(text) {
-        Some((left, right)) => {
-            let sides = vec![parser::parse(left)?, parser::parse(right)?];
-            Ok(expression::Expression::Relation { sides, signs: vec![expression::Relation::Equal] })
-        }
-        None => parser::parse(text),
-    }
-}
-
 /// Compares words with a value behind them (`concave up on (0, 1)`): the same words, and the same value.
 fn statements(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let Some((gold_words, gold_value)) = texts::statement(gold) else { return Outcome::UnreadableGold };
     let gold_tree = match parse(gold_value) {
-        Ok(expression::Expression::Text(_)) | Err(_) => return Outcome::UnreadableGold,
+        Ok(Expression::Text(_)) | Err(_) => return Outcome::UnreadableGold,
         Ok(tree) => tree,
     };
     let Some((words, value)) = texts::statement(answer) else { return Outcome::Different("statement_differs") };
@@ -220,31 +185,10 @@ pub(super) fn is_blank(gold: &str) -> bool {
 
 /// Returns whether a gold is read at all; one that is not can equal answers as a text only.
 pub(super) fn is_parsed(gold: &str) -> bool {
-    let is_statement = || {
-        texts::statement(gold)
-            .is_some_and(|(_, value)| !matches!(parse(value), Ok(expression::Expression::Text(_)) | Err(_)))
-    };
+    let is_statement =
+        || texts::statement(gold).is_some_and(|(_, value)| !matches!(parse(value), Ok(Expression::Text(_)) | Err(_)));
     let is_labelled = || squash::label(gold).is_some_and(|(_, value)| parse(value).is_ok());
     parse(gold).is_ok() || calendar::compare(gold, gold).is_some() || is_statement() || is_labelled()
-}
-
-/// Returns whether a text reads as mathematics: no prose, and not words alone.
-pub(super) fn is_readable(text: &str) -> bool {
-    matches!(parse(text), Ok(tree) if !matches!(tree, expression::Expression::Text(_)))
-}
-
-/// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
-pub(super) fn is_wordless(text: &str) -> bool {
-    let is_prose = |word: &str| {
-        word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && tables::plain_name(word).is_none()
-    };
-    if text.split_whitespace().any(is_prose) {
-        return false;
-    }
-    let Ok(tree) = parse(text) else { return false };
-    let mut wordless = true;
-    tree.walk(&mut |part| wordless &= !matches!(part, expression::Expression::Text(_)));
-    wordless
 }
 
 /// Returns whether a word is a unit, or part of one, when it stands behind a number.
@@ -270,20 +214,6 @@ pub(super) fn is_unit_word(word: &str) -> bool {
         )
 }
 
-/// Returns whether a gold is words and no mathematics: `\text{even}`.
-pub(super) fn is_words(text: &str) -> bool {
-    match parser::parse(text) {
-        Ok(tree) => matches!(tree, expression::Expression::Text(_)),
-        Err(_) => !text.contains(|c: char| c.is_ascii_digit() || matches!(c, '^' | '=' | '+')) && text.contains(' '),
-    }
-}
-
-/// Returns whether a gold is a ratio: `3:5`.
-pub(super) fn is_ratio(text: &str) -> bool {
-    text.contains(':')
-        && matches!(parser::parse(text), Ok(expression::Expression::Operation(expression::Operation::Ratio, _)))
-}
-
 /// Returns the text behind the last equals sign that stands outside of brackets.
 pub(super) fn last_side_text(text: &str) -> &str {
     let mut depth = 0usize;
@@ -306,6 +236,8 @@ pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
 }
 
 pub(super) use glyphs::superscript;
+pub(super) use outcome::{Fault, Outcome};
+pub(super) use reading::{is_ratio, is_readable, is_wordless, is_words};
 pub(super) use rounding::{is_noise, rounds_to_gold};
 pub(super) use squash::{same_text, same_typesetting};
 pub(super) use undone::{is_irreducible, leaves_work};

@@ -1,8 +1,8 @@
 //! Reads numerals: thousands separators, decimals, repeating decimals, powers of ten.
 
-use super::Fault;
 use super::lexer::Lexer;
 use super::limits::{DIGITS_MAX, EXPONENT_MAX, REPEAT_DIGITS_MAX};
+use super::outcome::Fault;
 use super::token::Kind;
 
 impl Lexer {

@@ -7,10 +7,10 @@
 //! otherwise last (`1/xy`). Words after an expression are its unit; words alone are a text answer; words elsewhere are
 //! prose, which is unreadable.
 
-use super::Fault;
 use super::expression::{Bracket, Expression, Join, Operation, Relation};
 use super::lexer::tokenize;
 use super::limits::{DEPTH_MAX, WRAPS_MAX};
+use super::outcome::Fault;
 use super::token::{Kind, Token};
 
 /// Parses a whole text as one expression.

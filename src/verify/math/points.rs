@@ -9,8 +9,8 @@
 use dashu_int::IBig;
 use dashu_ratio::RBig;
 
-use super::Fault;
 use super::expression::{Expression, is_constant};
+use super::outcome::Fault;
 use super::polynomial::{Budget, check_size, rational_power};
 
 /// The number of points at which functions must agree.

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::Fault;
 use super::expression::is_unknown_function;
 use super::limits::{BITS_MAX, STEPS_MAX, SUM_EXPONENT_MAX};
+use super::outcome::Fault;
 
 /// Counts the steps of exact arithmetic.
 #[derive(Debug)]

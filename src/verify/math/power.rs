@@ -7,8 +7,8 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::Fault;
 use super::limits::{RADICAND_BITS_MAX, ROOT_INDEX_MAX, TRIAL_DIVISOR_MAX};
+use super::outcome::Fault;
 use super::polynomial::{Atom, Budget, Fraction, Monomial, Polynomial};
 
 /// Returns `base` to the power `exponent`.

@@ -5,9 +5,9 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::Fault;
 use super::calls::Begins;
 use super::expression::{Bracket, Domain, Expression, Join, Relation};
+use super::outcome::Fault;
 use super::parser::{Parser, multiply};
 use super::token::{Fold, Kind};
 

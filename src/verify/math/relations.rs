@@ -7,11 +7,11 @@ use dashu_ratio::RBig;
 
 use super::canonical::canonical;
 use super::collections::ordered;
-use super::compare::Work;
 use super::expression::{Expression, Relation, is_constant};
+use super::outcome::{Fault, Outcome};
 use super::polynomial::{Atom, Fraction, Monomial, Polynomial};
 use super::shapes::is_name;
-use super::{Fault, Outcome};
+use super::work::Work;
 
 /// Compares two relations; `None` if one of the expressions is not a relation.
 pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {

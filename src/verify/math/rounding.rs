@@ -9,9 +9,9 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::compare::Work;
 use super::evaluate;
 use super::expression::Expression;
+use super::work::Work;
 
 /// Fewest significant digits of a decimal gold to which an answer may be rounded.
 const GOLD_DIGITS_MIN: usize = 3;

@@ -9,12 +9,12 @@
 use dashu_ratio::RBig;
 
 use super::canonical::canonical;
-use super::compare::Work;
 use super::evaluate::{self, Separation};
 use super::expression::Expression;
+use super::outcome::{Fault, Outcome};
 use super::points;
 use super::rounding::{is_noise, is_noisy, places, rounds_exactly, rounds_to_gold, rounds_to_value, writes_out};
-use super::{Fault, Outcome};
+use super::work::Work;
 
 /// Returns an expression times a number.
 pub(super) fn times(expression: &Expression, factor: &RBig) -> Expression {

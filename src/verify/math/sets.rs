@@ -6,13 +6,13 @@
 
 use std::cmp::Ordering;
 
-use super::Outcome;
 use super::canonical::canonical;
-use super::compare::Work;
 use super::evaluate;
 use super::expression::{Bracket, Domain, Expression, Join, Operation, Relation};
 use super::lists::{Repeats, unordered};
+use super::outcome::Outcome;
 use super::shapes::is_name;
+use super::work::Work;
 
 /// Most different numbers that bound parts of the two sets.
 const CUTS_MAX: usize = 24;

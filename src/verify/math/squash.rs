@@ -1,5 +1,7 @@
 //! Texts reduced to what matters, for comparison as strings.
 
+use super::reading::is_readable;
+
 /// Layout that never changes what a text says.
 const DROPPED: &[&str] = &[
     "\\left",
@@ -217,25 +219,7 @@ fn pointed_label(text: &str) -> Option<(&str, &str)> {
     let value = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '~').trim_start_matches("\\ ").trim();
     let is_apart = rest.starts_with([' ', '~', '$', '{', '\\']);
     // `A. Lincoln` is a name.
-    (is_apart && !value.is_empty() && super::is_readable(value)).then_some((label, value))
-}
-
-/// Splits `Eq(left, right)` into its sides.
-pub(super) fn equation_call(text: &str) -> Option<(&str, &str)> {
-    let trimmed = text.trim().trim_matches('$').trim();
-    let inside = trimmed.strip_prefix("Eq(")?.strip_suffix(')')?;
-    let mut depth = 0usize;
-    let mut comma = None;
-    for (at, character) in inside.char_indices() {
-        match character {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            ',' if depth == 0 && comma.is_some() => return None,
-            ',' if depth == 0 => comma = Some(at),
-            _ => {}
-        }
-    }
-    inside.split_at_checked(comma?).map(|(left, right)| (left, right.trim_start_matches(',')))
+    (is_apart && !value.is_empty() && is_readable(value)).then_some((label, value))
 }
 
 /// Signs of a conclusion.

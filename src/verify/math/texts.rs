@@ -5,8 +5,8 @@
 
 use dashu_ratio::RBig;
 
-use super::Outcome;
 use super::expression::{Domain, Expression};
+use super::outcome::Outcome;
 use crate::words;
 
 /// Phrases that deny an answer.

@@ -6,11 +6,12 @@
 //! same kind of operation. An irrational gold accepts every closed form without a sum or product sign. The rule checks
 //! each element, coordinate and bound separately; it ignores expressions whose variables do not cancel.
 
-use super::compare::Work;
+use super::compare;
 use super::expression::{Expression, Relation};
+use super::outcome::Outcome;
 use super::question::Asked;
 use super::scalars::scalars;
-use super::{Outcome, parser, shapes};
+use super::{parser, shapes};
 
 /// Most parts of one answer that are checked.
 const PARTS_MAX: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) fn leaves_work(gold: &str, answer: &str) -> bool {
     let (mut of_gold, mut of_answer) = (Vec::new(), Vec::new());
     parts(&gold, &mut of_gold);
     parts(&answer, &mut of_answer);
-    let mut work = Work::new(Asked::default());
+    let mut work = compare::begin(Asked::default());
     of_answer.iter().filter(|part| !is_lowest(part) && is_rational(part)).any(|part| {
         let mut met_by_number = false;
         for gold in &of_gold {

@@ -1,7 +1,7 @@
 //! Parses the unit after a value; `units` compares units.
 
-use super::Fault;
 use super::expression::{Bracket, Expression};
+use super::outcome::Fault;
 use super::parser::Parser;
 use super::token::Kind;
 

@@ -1,8 +1,9 @@
 //! Splits a sentence into clauses, and determines the statement of each clause.
 
 use super::fragments::{Kind, Piece};
+use super::lexicon;
 use super::quantities::Quantity;
-use super::{Sentence, Stated, lexicon};
+use super::sentence::{Sentence, Stated};
 
 /// The role of a clause in its sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Reads what a sentence states.
 //!
-//! A sentence is no place to pick the last number from. [`read`] takes it apart (`fragments`), splits it into clauses, and asks
-//! of every quantity whether the sentence states it: what is denied ("not 34"), bounded ("at most 34", "between 30 and 34"),
-//! a reason ("since $2 \cdot 17 = 34$"), a circumstance ("for $n = 3$", "over the next 12 months"), a remark in brackets
-//! ("(about 39 feet)") or a reference ("equation (9)") is not stated while something else is. What is left is one answer,
-//! several that the sentence joins, or several of which nothing says which is meant.
+//! A sentence is no place to pick the last number from. [`read`] takes it apart (`fragments`), splits it into `clauses`, and asks
+//! of every one of their `quantities` whether the `sentence` states it: what is denied ("not 34"), bounded ("at most 34",
+//! "between 30 and 34"), a reason ("since $2 \cdot 17 = 34$"), a circumstance ("for $n = 3$", "over the next 12 months"), a
+//! remark in brackets ("(about 39 feet)") or a reference ("equation (9)") is not stated while something else is. What is left
+//! is one answer, several that the sentence joins, or several of which nothing says which is meant.
 //!
 //! It knows English grammar by short lists of words (`lexicon`), and of other languages only that their words are words.
 
@@ -13,34 +13,23 @@ mod fragments;
 mod lexicon;
 mod operands;
 mod quantities;
+mod sentence;
 mod written;
 
 #[cfg(test)]
 mod tests;
 
-use super::{characters, math};
+use super::characters;
 use clauses::Role;
 use fragments::{Kind, Piece, Scanner};
+use sentence::Sentence;
+
+pub(super) use sentence::Stated;
 
 /// Longest sentence that is taken apart, in bytes; of a longer one the end counts.
 const SENTENCE_BYTES_MAX: usize = 2_000;
 /// Brackets within brackets that are read, at most.
 const REMARK_DEPTH_MAX: usize = 2;
-
-/// What a sentence states.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stated {
-    /// One answer.
-    One(String),
-    /// Several answers, joined by the sentence.
-    Several(Vec<String>),
-    /// Several quantities, and nothing says which is meant.
-    Open(Vec<String>),
-    /// What the answer is not, its bounds, or what has yet to be made of a quantity to get it.
-    Denied,
-    /// No quantity.
-    Nothing,
-}
 
 /// Phrases that are answers without a number, as texts that the verifiers know.
 const PHRASES: &[(&str, &str)] = &[
@@ -223,36 +212,4 @@ pub(super) fn unwrap_words(text: &str) -> String {
     }
     result.push_str(rest);
     result
-}
-
-struct Sentence<'a> {
-    text: &'a str,
-    pieces: &'a [Piece],
-}
-
-impl Sentence<'_> {
-    pub(super) fn content(&self, piece: &Piece) -> &str {
-        self.text.get(piece.start..piece.end).unwrap_or("")
-    }
-
-    pub(super) fn word(&self, piece: &Piece) -> Option<String> {
-        (piece.kind == Kind::Word).then(|| self.content(piece).to_lowercase())
-    }
-
-    /// Returns whether a word belongs to a sentence: no name, no unit behind a quantity, no product of letters.
-    fn is_prose_word(&self, piece: &Piece, behind_quantity: bool) -> bool {
-        let word = self.content(piece);
-        let lower = word.to_lowercase();
-        let is_name = lower.chars().count() < 2 || lower.contains(|c: char| c.is_ascii_digit() || c == '_');
-        let is_segment = word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
-        let has_vowel = lower.contains(|c: char| matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y') || !c.is_ascii());
-        // `xy^2`, `abc+1`: letters that a sign goes on from.
-        let is_glued = self
-            .text
-            .get(piece.end..)
-            .is_some_and(|rest| rest.starts_with(['^', '_', '+', '=', '/', '*', '<', '>', '(']));
-        let is_product = lower.len() <= 3 && word.is_ascii() && (!has_vowel || is_glued);
-        let is_unit = behind_quantity && math::is_unit_word(word);
-        !is_name && !is_segment && !is_product && !is_unit && !matches!(lower.as_str(), "and" | "or")
-    }
 }

@@ -1,7 +1,8 @@
 //! Finds the quantities of a clause, and the meaning of the words around each.
 
 use super::fragments::{Kind, Piece};
-use super::{Sentence, lexicon};
+use super::lexicon;
+use super::sentence::Sentence;
 use crate::math;
 
 /// A quantity in its clause.

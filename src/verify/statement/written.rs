@@ -2,7 +2,7 @@
 
 use super::fragments::Kind;
 use super::quantities::{is_circumstance, is_denied};
-use super::{Sentence, Stated};
+use super::sentence::{Sentence, Stated};
 use crate::words;
 
 impl Sentence<'_> {
