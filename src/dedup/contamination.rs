@@ -33,7 +33,7 @@ const STOCK_ITEMS: usize = 3;
 /// The fewest words in shared 5-grams that are not stock phrases: two different short questions about one subject share
 /// half of their words.
 const TELLING_WORDS_MIN: usize = 10;
-/// The share of an item's words in any shared 5-grams, stock phrases included, that decides alone.
+/// The share of an item's words in any shared 5-grams, stock phrases included, that suffices alone.
 const WHOLE_SHARE: f64 = 0.9;
 /// The fewest words of a compared answer.
 const ANSWER_WORDS_MIN: usize = 8;

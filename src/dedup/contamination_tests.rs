@@ -1,3 +1,5 @@
+//! Tests of the contamination rules.
+
 use super::*;
 use ContaminationRule::{Exact, NearDuplicate, Ngram8, Ngram13, Share};
 

@@ -9,7 +9,7 @@ use super::{Origin, QueryId, stable_names};
 pub enum ExclusionReason {
     /// The line is not UTF-8.
     InvalidUtf8,
-    /// The line is not JSON, or the CSV record is torn.
+    /// The line is not JSON, or the CSV record is incomplete.
     InvalidSyntax,
     /// A field has an unusable type.
     WrongType,

@@ -29,7 +29,7 @@ macro_rules! stable_names {
             /// Every variant, in declaration order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Returns the stable name under which this variant is stored.
+            /// Returns the stable name of this variant in files.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

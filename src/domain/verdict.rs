@@ -5,7 +5,7 @@ use super::stable_names;
 /// Why a response could be neither confirmed nor refuted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnverifiableCause {
-    /// The response holds code and no sandbox is available to run it.
+    /// The response contains code, and no sandbox is available.
     NoSandbox,
     /// The sandbox works, but the machine failed to run the program.
     SandboxFailed,

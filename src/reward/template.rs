@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(read("<think>\n<think>\nA</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
         assert_eq!(read("Sure.\n<think>A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
         assert_eq!(read("Write <think> so.", ThinkOff, Stop), (None, text("Write <think> so."), ThinkOff));
-        // No closing tag is no answer, even if the model ended its turn.
+        // Without a closing tag there is no answer, even if the model ended its turn.
         assert_eq!(read("<think>\nA", ThinkOn, Stop), (some("A"), text(""), ThinkOn));
         // Truncated thoughts are never answers.
         assert_eq!(read("<think>\nA is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));

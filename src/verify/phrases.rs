@@ -1,4 +1,4 @@
-//! Announced answers: "the final answer is", "Answer:", `####`, and the same in other languages.
+//! Announced answers: "the final answer is", "Answer:", `####`, and their translations.
 //!
 //! The last announcement with an answer counts. The announced text is the rest of its sentence, or of the formula that
 //! begins there, or the next line if the announcement's own line is a heading.

@@ -127,7 +127,7 @@ fn gone(end: End) -> (Rule, Option<String>) {
     }
 }
 
-/// Returns who has filled the disk. On a shared disk, a program is ended before it can fill the disk: other writers
+/// Returns the rule for a full disk. On a shared disk, a program is ended before it can fill the disk: other writers
 /// filled it, and may be gone by now.
 fn full_disk(ran: &Ran) -> Rule {
     if ran.disk_is_shared { Rule::SandboxFailed } else { Rule::OutputLimit }

@@ -40,7 +40,7 @@ const CAPABILITIES_MAX: c_ulong = 64;
 pub(crate) enum Disk {
     /// A file system in memory of bounded size, invisible to other processes; deleting a file frees its space.
     Private,
-    /// A directory whose files are counted, and cannot be deleted.
+    /// A directory whose files are counted and cannot be deleted.
     Shared,
 }
 
