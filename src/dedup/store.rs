@@ -37,7 +37,7 @@ pub enum StoreError {
     #[error("cannot use the deduplication index: {0}")]
     Io(#[from] std::io::Error),
     /// The file is not an index, is damaged, or has another version or other settings.
-    #[error("no usable deduplication index: {0}")]
+    #[error("cannot use the deduplication index: {0}")]
     Unusable(&'static str),
     /// The input has more rows than a row number can count.
     #[error("the input has more than {} queries", u32::MAX)]

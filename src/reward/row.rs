@@ -196,7 +196,7 @@ impl Graded {
 const fn beside_the_response(cause: UnverifiableCause) -> Option<&'static str> {
     match cause {
         UnverifiableCause::UnreadableGold => Some("the gold cannot be read"),
-        UnverifiableCause::NoTests => Some("there is no test that can fail"),
+        UnverifiableCause::NoTests => Some("none of the tests can fail"),
         UnverifiableCause::TestsUnusable => Some("the tests cannot be run"),
         UnverifiableCause::NoSandbox => Some("no sandbox for programs is available; `thinkloom doctor` explains why"),
         UnverifiableCause::SandboxFailed => Some("the machine failed to run the program"),

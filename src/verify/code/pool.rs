@@ -103,7 +103,7 @@ impl Pending {
 }
 
 fn failed() -> Timed {
-    (Err(SandboxFault::of("keep a thread")(std::io::Error::other("the thread ended"))), 0)
+    (Err(SandboxFault::of("verify code on a worker thread")(std::io::Error::other("the thread ended"))), 0)
 }
 
 fn work(verifier: &CodeVerifier, jobs: &Mutex<mpsc::Receiver<Job>>) {
