@@ -1,9 +1,10 @@
-//! Pairs of rows that meet in at least one band.
+//! Finds the pairs of rows that share the key of at least one band.
 //!
-//! Bands are sorted one at a time per thread: 12 bytes per row and thread. Of the rows that share a key, each is paired
-//! with those before it; where there are many, with some of them only ([`pairs_of_group`]), so that a million rows
-//! made from one template do not make 10^12 pairs. Which ones depends on earlier rows alone. Pairs are sought for some later
-//! rows at a time where there are too many for all: about 128 MB of them are in memory at most (of up to 128 bands).
+//! Bands are sorted one at a time per thread: 12 bytes per row and thread. Each row of a group with one key is paired
+//! with the earlier rows of the group. In a large group a row is paired with some of them only ([`pairs_of_group`]), so
+//! that a million rows of one template do not make 10^12 pairs. Earlier rows alone decide which ones. If all pairs
+//! together are too many, the pairs of some later rows are computed at a time: about 128 MB of pairs are in memory at
+//! most (of up to 128 bands).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,31 +13,32 @@ use rayon::prelude::*;
 
 use super::store::{RowStore, StoreError};
 
-/// Earlier rows of a group that a row is compared with, all of them up to this number.
+/// The most earlier rows of a group for which a row is compared with all of them.
 const ALL_UP_TO: usize = 32;
-/// Beyond it: the earliest of all, the earliest with the same answer, and the latest with the same answer.
+/// In larger groups: the earliest rows, the earliest rows with the same answer, and the latest rows with the same
+/// answer.
 const EARLIEST: usize = 8;
 const EARLIEST_SAME: usize = 16;
-/// Few: they are others in each band.
+/// A small number, because these rows differ in each band.
 const LATEST_SAME: usize = 2;
 
-/// How much is gathered at a time. The pairs do not depend on it.
+/// How much is gathered at a time. The found pairs do not depend on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Pairs.
+    /// The most pairs.
     pub(super) pairs: usize,
-    /// Later rows that are always looked at together.
+    /// The number of later rows that are always processed together.
     pub(super) rows: u32,
 }
 
 impl Bounds {
-    /// The rows make about as many pairs in 128 bands at most.
+    /// 2048 rows make at most about as many pairs as the bound, in 128 bands.
     pub(super) const DEFAULT: Self = Self { pairs: 8 << 20, rows: 2048 };
 }
 
-/// Returns the pairs `later << 32 | earlier` among rows for which `is_active` holds, sorted, each once, for up to `window`
-/// later rows from `start` on; and the row before which these rows end. `window` is reduced where they make too many pairs,
-/// and grows where they make few.
+/// Returns the pairs `later << 32 | earlier` of rows for which `is_active` holds, sorted, each once, for up to `window`
+/// later rows from `start` on; and the row before which these rows end. `window` shrinks if the rows make too many
+/// pairs, and grows if they make few.
 pub(super) fn candidates(
     store: &RowStore,
     is_active: &[bool],
@@ -56,7 +58,7 @@ pub(super) fn candidates(
     }
 }
 
-/// Returns the pairs of some later rows; `None` if there are too many.
+/// Returns the pairs of some later rows; `None` if the pairs are too many.
 fn candidates_of(
     store: &RowStore,
     is_active: &[bool],
@@ -66,7 +68,7 @@ fn candidates_of(
     let bands: Vec<usize> = (0..store.bands()).collect();
     let mut all: Vec<u64> = Vec::new();
     let max = if later.len() > bounds.rows as usize { bounds.pairs } else { usize::MAX };
-    // Some bands at a time: pairs that meet in many bands are merged before there are too many of them.
+    // Processes some bands at a time: pairs that meet in many bands are merged before they are too many.
     for some in bands.chunks(rayon::current_num_threads().max(1)) {
         let found: Result<Option<Vec<Vec<u64>>>, StoreError> =
             some.par_iter().map(|&band| pairs_of_band(store, is_active, band, &later, max / some.len())).collect();
@@ -83,7 +85,7 @@ fn candidates_of(
     Ok(Some(all))
 }
 
-/// Returns the pairs of some later rows in one band; `None` if they are more than `max`.
+/// Returns the pairs of some later rows in one band; `None` if there are more than `max`.
 fn pairs_of_band(
     store: &RowStore,
     is_active: &[bool],
@@ -93,7 +95,7 @@ fn pairs_of_band(
 ) -> Result<Option<Vec<u64>>, StoreError> {
     let mut keys = Vec::with_capacity(store.len());
     store.band_into(band, &mut keys)?;
-    // Rows behind the last later one are in no pair.
+    // Rows after the last later row are in no pair.
     let up_to = later.end as usize;
     let active = keys.iter().zip(is_active).enumerate().take(up_to).filter(|(_, (_, active))| **active);
     let mut rows: Vec<u64> = active.map(|(row, (&key, _))| u64::from(key) << 32 | row as u64).collect();
@@ -110,10 +112,10 @@ fn pairs_of_band(
     Ok(Some(pairs))
 }
 
-/// Pairs the members of a group that are in `wanted`, whose end is behind them all, with members before them; leaves off
-/// once there are more than `max`.
+/// Pairs the members of a group in `wanted` with earlier members, and stops at more than `max` pairs. No member is
+/// after the end of `wanted`.
 fn pairs_of_group(members: &[u32], gold: &[u64], wanted: &Range<u32>, max: usize, pairs: &mut Vec<u64>) {
-    // Members by answer, filled as the group is walked, for large groups only.
+    // Members by answer, filled during the walk over the group, for large groups only.
     let mut same: HashMap<u64, Vec<u32>> = HashMap::new();
     let is_large = members.len() > ALL_UP_TO;
     for (index, &later) in members.iter().enumerate() {
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(pairs(20).len(), 190);
         let all = pairs(4000);
         assert!(all.len() < 4000 * (EARLIEST + EARLIEST_SAME + LATEST_SAME) + 2000);
-        // Row 3999 has answer 49, as rows 49, 99 and so on, the earliest and the latest of them among its pairs.
+        // Row 3999 has answer 49, as rows 49, 99 and so on; its pairs include the earliest and the latest of them.
         for earlier in [0, 7, 49, 99, 3949] {
             assert!(all.binary_search(&(3999 << 32 | earlier)).is_ok(), "{earlier}");
         }

@@ -1,4 +1,4 @@
-//! Exact similarity of candidate pairs.
+//! Computes the exact similarity of candidate pairs.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,13 +12,13 @@ use super::wording::differ_in_wording_only;
 use super::words::SENTENCE_END;
 use crate::config::{DedupSettings, Variants};
 
-/// Later rows that one thread confirms at a time. The texts they are compared with are taken apart once for all of them:
-/// rows of one template are compared with the same ones again and again.
+/// The number of later rows that one thread confirms at a time. The earlier texts are split once for all of them,
+/// because rows of one template are compared with the same texts repeatedly.
 const CHUNK: usize = 256;
-/// Bytes of them that a thread keeps for that, about.
+/// The approximate bytes of split texts that a thread keeps.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Two rows whose texts are near.
+/// Two rows with near texts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Edge {
     pub(super) later: u32,
@@ -26,13 +26,13 @@ pub(super) struct Edge {
     pub(super) similarity: f32,
 }
 
-/// A normalised text, taken apart.
+/// A normalised text, split into n-grams and words.
 struct Text {
     text: String,
     shingles: Shingles,
-    /// Hashes of its words, sorted, each once.
+    /// Hashes of the words, sorted, each once.
     words: Vec<u64>,
-    /// Those of words that can be slips of the hand.
+    /// Hashes of the words that may be misspelt.
     misspellable: Vec<u64>,
 }
 
@@ -51,13 +51,13 @@ impl Text {
         Self { text, shingles, words, misspellable }
     }
 
-    /// Returns about how many bytes it takes.
+    /// Returns the approximate size in bytes.
     fn size(&self) -> usize {
         let numbers = [&self.shingles.across, &self.shingles.within, &self.words, &self.misspellable];
         self.text.len() + numbers.iter().map(|numbers| 8 * numbers.len()).sum::<usize>()
     }
 
-    /// Returns whether a word may be a slip for one of the other text's.
+    /// Returns whether a word may be a misspelling of a word of the other text.
     fn may_be_respelt(&self, other: &Self) -> bool {
         self.misspellable.iter().any(|word| other.words.binary_search(word).is_err())
     }
@@ -67,8 +67,8 @@ fn sentences(text: &str) -> Vec<Vec<&str>> {
     text.split(SENTENCE_END).map(|sentence| sentence.split(' ').filter(|word| !word.is_empty()).collect()).collect()
 }
 
-/// Returns the similarity of two texts: the greater Jaccard index of their word n-grams, across and within sentences,
-/// after slips of spelling are put right. In 0..=1.
+/// Returns the similarity of two texts, in 0..=1: the greater Jaccard index of their word n-grams, across and within
+/// sentences, after spelling mistakes are corrected.
 fn similarity(one: &Text, other: &Text, n: usize, threshold: f64) -> f64 {
     let plain = one.shingles.similarity(&other.shingles);
     if plain >= threshold || !one.may_be_respelt(other) {
@@ -79,8 +79,9 @@ fn similarity(one: &Text, other: &Text, n: usize, threshold: f64) -> f64 {
     respelt.map_or(plain, |similarity| plain.max(similarity))
 }
 
-/// Returns the candidate pairs whose similarity reaches the threshold, in the pairs' order. Of a row's pairs whose answers
-/// differ, where these make variants, only the first: the family it belongs to is that of its earliest relative.
+/// Returns the candidate pairs whose similarity reaches the threshold, in the pairs' order. If different answers make
+/// variants, only the first of a row's pairs with different answers is returned: the row belongs to the family of its
+/// earliest relative.
 pub(super) fn confirm(store: &RowStore, pairs: &[u64], settings: &DedupSettings) -> Result<Vec<Edge>, StoreError> {
     let groups: Vec<&[u64]> = pairs.chunk_by(|a, b| a >> 32 == b >> 32).collect();
     let edges: Result<Vec<Vec<Edge>>, StoreError> = groups
@@ -97,7 +98,7 @@ pub(super) fn confirm(store: &RowStore, pairs: &[u64], settings: &DedupSettings)
     Ok(edges?.into_iter().flatten().collect())
 }
 
-/// Texts by row, taken apart.
+/// Split texts by row.
 struct Texts<'a> {
     store: &'a RowStore,
     n: usize,

@@ -1,21 +1,21 @@
-//! Whether a benchmark holds a query.
+//! Decides whether a benchmark contains a query.
 //!
 //! # Rules
-//! | rule | a query is held by an item if |
+//! | rule | an item contains a query if |
 //! |---|---|
 //! | `exact` | their words are the same, in order |
-//! | `share` | six tenths of the item's words (`dedup.contamination_share`), and ten at least, stand in word 5-grams that the query has as well and that are no stock phrases; or nine tenths in any shared ones; or they are exactly the same |
+//! | `share` | six tenths of the item's words (`dedup.contamination_share`), and at least ten, are in word 5-grams that the query also has and that are not stock phrases; or nine tenths are in any shared 5-grams; or the words are exactly the same |
 //! | `ngram_8` | they share a word 8-gram (open-r1, s1) |
 //! | `ngram_13` | they share a word 13-gram (GPT-3) |
 //! | `near_duplicate` | the Jaccard similarity of their word n-grams reaches `dedup.near_duplicate_threshold` |
 //!
-//! A stock phrase is a 5-gram that three or more items of one benchmark have ("what is the sum of the"). The words of `exact`,
-//! `share` and `near_duplicate` are those of [`super::words`]; `ngram_8` and `ngram_13` take text as open-r1 does: lower case,
-//! split at whitespace, punctuation kept.
+//! A stock phrase is a 5-gram of three or more items of one benchmark ("what is the sum of the"). The words of `exact`,
+//! `share` and `near_duplicate` are those of [`super::words`]. `ngram_8` and `ngram_13` split text as open-r1 does:
+//! lower case, split at whitespace, punctuation kept.
 //!
-//! Questions are compared with questions and, if asked for, answers with answers, of those that have eight words or more.
+//! Questions are compared with questions. If configured, answers of at least eight words are compared with answers.
 //!
-//! N-grams do **not** see paraphrases: of 1,319 rephrased GSM8K questions 53 share an 8-gram with their original.
+//! N-grams do **not** find paraphrases: of 1,319 rephrased GSM8K questions, 53 share an 8-gram with their original.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -26,24 +26,24 @@ use super::shingles::{Shingles, hash_bytes, jaccard};
 use super::words;
 use crate::config::{ContaminationRule, ContaminationScope, DedupSettings};
 
-/// Words of the n-grams of rule `share`.
+/// The number of words in an n-gram of rule `share`.
 const SHARE_NGRAM: usize = 5;
-/// Items of one benchmark from which on a 5-gram that they have is a stock phrase.
+/// The number of items of one benchmark that makes their common 5-gram a stock phrase.
 const STOCK_ITEMS: usize = 3;
-/// Words that must stand in shared 5-grams that are no stock phrases: two short questions about one thing share half of
-/// their words without being one.
+/// The fewest words in shared 5-grams that are not stock phrases: two different short questions about one subject share
+/// half of their words.
 const TELLING_WORDS_MIN: usize = 10;
-/// Share of an item's words in any shared 5-grams that holds it, stock phrases or not.
+/// The share of an item's words in any shared 5-grams, stock phrases included, that suffices alone.
 const WHOLE_SHARE: f64 = 0.9;
-/// Words that an answer must have to be compared.
+/// The fewest words of a compared answer.
 const ANSWER_WORDS_MIN: usize = 8;
-/// Characters of the overlapping text that are told.
+/// The most characters of the reported overlap.
 const OVERLAP_CHARS: usize = 200;
 
 /// An item of a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BenchmarkItem {
-    /// The benchmark's name: that of its file.
+    /// The benchmark's name, which is its file's name.
     pub benchmark: String,
     /// The item's id.
     pub id: String,
@@ -53,20 +53,20 @@ pub struct BenchmarkItem {
     pub answer: String,
 }
 
-/// Where a query was found.
+/// The benchmark item that contains a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     /// The benchmark.
     pub benchmark: String,
     /// The item's id.
     pub item: String,
-    /// The rule that found it.
+    /// The rule that found the item.
     pub rule: ContaminationRule,
     /// The compared part: `question` or `answer`.
     pub part: String,
-    /// Share or similarity of rules `share` and `near_duplicate`, 1 of all others.
+    /// The share or similarity for rules `share` and `near_duplicate`, 1 for all other rules.
     pub score: f64,
-    /// The longest text that both have, at most 200 characters.
+    /// The longest common text, at most 200 characters.
     pub overlap: String,
 }
 
@@ -77,7 +77,7 @@ impl std::fmt::Display for Hit {
     }
 }
 
-/// Keys are hashes already.
+/// A hasher for keys that are already hashes.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -103,12 +103,12 @@ type Set = HashSet<u64, BuildHasherDefault<KeyHasher>>;
 struct Text {
     item: usize,
     words: Vec<String>,
-    /// 5-grams in order of their first word.
+    /// The 5-grams in order of their first word.
     grams: Vec<u64>,
     shingles: Shingles,
 }
 
-/// What is looked up for questions, or for answers.
+/// The lookup tables for questions, or for answers.
 #[derive(Debug, Default)]
 struct Index {
     texts: Vec<Text>,
@@ -118,7 +118,7 @@ struct Index {
     ngrams: Vec<(ContaminationRule, usize, Map<usize>)>,
 }
 
-/// All benchmarks, ready to be asked. Memory: about 1.5 kB per item, with rule `ngram_8` or `ngram_13` half as much again.
+/// The index of all benchmarks. Memory: about 1.5 kB per item, and half as much more with rule `ngram_8` or `ngram_13`.
 #[derive(Debug, Default)]
 pub struct Benchmarks {
     items: Vec<(String, String)>,
@@ -152,8 +152,8 @@ impl Benchmarks {
         }
     }
 
-    /// Returns where a query is found, by the first of the rules that finds it: `words` is its normalised text with the
-    /// choices, `question` and `answer` are as they stand in the input.
+    /// Returns the item that contains a query, by the first matching rule. `words` is the query's normalised text with
+    /// the choices; `question` and `answer` are as written in the input.
     #[must_use]
     pub fn find(&self, words: &str, question: &str, answer: &str) -> Option<Hit> {
         if self.items.is_empty() {
@@ -247,8 +247,8 @@ impl Index {
         index
     }
 
-    /// Counts the 5-grams of each benchmark by the different texts that have them: a benchmark that is there twice has
-    /// not twice as many stock phrases.
+    /// Counts the 5-grams of each benchmark by the different texts that contain them, so that a duplicated benchmark
+    /// does not double its stock phrases.
     fn find_stock_phrases(&mut self, items: &[BenchmarkItem]) {
         let mut counts: HashMap<(&str, u64), usize> = HashMap::new();
         let mut seen: HashSet<(&str, u64)> = HashSet::new();
@@ -271,7 +271,8 @@ impl Index {
         Some(Found { item: text.item, score: 1.0, overlap: text.words.join(" ") })
     }
 
-    /// Returns the texts that share a 5-gram with these words that is no stock phrase, in order, and the words' 5-grams.
+    /// Returns the texts that share a 5-gram with these words, stock phrases excepted, in order, and the words'
+    /// 5-grams.
     fn relatives(&self, words: &[&str]) -> (Vec<u32>, Set) {
         let grams: Set = grams_of(words).into_iter().collect();
         let mut places: Vec<u32> = grams.iter().filter_map(|gram| self.by_gram.get(gram)).flatten().copied().collect();
@@ -322,7 +323,7 @@ impl Index {
 }
 
 impl Text {
-    /// Returns which words stand in a 5-gram for which `is_shared` holds.
+    /// Returns which words are in a 5-gram for which `is_shared` holds.
     fn covered(&self, is_shared: impl Fn(&u64) -> bool) -> Vec<bool> {
         let mut covered = vec![false; self.words.len()];
         for (start, _) in self.grams.iter().enumerate().filter(|(_, gram)| is_shared(gram)) {
@@ -349,13 +350,13 @@ fn hash_words(words: &[&str]) -> u64 {
     })
 }
 
-/// Returns the 5-grams in order; of fewer words, one of all of them.
+/// Returns the 5-grams in order; a shorter text gives one gram of all its words.
 fn grams_of(words: &[&str]) -> Vec<u64> {
     let length = SHARE_NGRAM.min(words.len().max(1));
     words.windows(length).map(hash_words).collect()
 }
 
-/// Returns the word n-grams of lower-case text that is split at whitespace; none of a text with fewer words.
+/// Returns the word n-grams of the lower-case text, split at whitespace; none for a text with fewer words.
 fn plain_ngrams(text: &str, length: usize) -> Vec<String> {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();

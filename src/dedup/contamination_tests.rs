@@ -1,3 +1,5 @@
+//! Tests of the contamination rules.
+
 use super::*;
 use ContaminationRule::{Exact, NearDuplicate, Ngram8, Ngram13, Share};
 
@@ -70,7 +72,7 @@ fn phrases_of_three_items_are_stock_and_do_not_count_but_whole_copies_do() {
         find(&share(&questions), "what is the greatest possible value of the sum of p and q", "").unwrap().item,
         "item-1"
     );
-    // The same item three times is one text.
+    // Three copies of one item count as one text.
     assert!(find(&share(&[questions[0]; 3]), &asked, "").is_some());
 }
 

@@ -1,4 +1,4 @@
-//! The second pass: from rows to what becomes of each.
+//! The second pass: decides on each row.
 
 use std::collections::HashMap;
 
@@ -7,75 +7,76 @@ use super::confirm::{Edge, confirm};
 use super::store::{RowStore, StoreError};
 use crate::config::{Conflicts, DedupSettings, Variants};
 
-/// What becomes of a query.
+/// The decision on a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Action {
-    /// It is kept; as a variant of `variant_of`, if that is set.
+    /// The query is kept; as a variant of `variant_of`, if set.
     Keep {
-        /// The earliest query of the family of near texts with other answers.
+        /// The earliest query of the family of near texts with different answers.
         variant_of: Option<u32>,
     },
     /// An earlier query has the same text.
     Duplicate {
-        /// That query.
+        /// The earlier query.
         of: u32,
-        /// Whether their answers differ. Under [`Conflicts::ExcludeAll`] the first of them is one as well, of a later.
+        /// Whether the answers differ. Under [`Conflicts::ExcludeAll`] the first of the queries is excluded too, as a
+        /// duplicate of a later one.
         conflicting: bool,
     },
-    /// An earlier query has a text that is near, and no other answer.
+    /// An earlier query has a near text and no different answer.
     NearDuplicate {
         /// The kept query of the cluster.
         of: u32,
-        /// The earlier query that is near; often the kept one itself.
+        /// The earlier query with the near text; often the kept query itself.
         near: u32,
         /// The similarity to `near`.
         similarity: f32,
     },
-    /// A benchmark holds it; see the row's record.
+    /// A benchmark contains the query; the row's record names the item.
     Contaminated,
 }
 
-/// The fate of one row.
+/// The decision on one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// 0-based row of the store.
     pub row: u32,
-    /// What becomes of it.
+    /// The action for the row.
     pub action: Action,
 }
 
-/// How many queries met each fate.
+/// The number of queries for each action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Kept, variants included.
+    /// Kept queries, variants included.
     pub kept: u64,
-    /// Kept as variants.
+    /// Queries kept as variants.
     pub variants: u64,
     /// Exact duplicates.
     pub duplicates: u64,
-    /// Of them, those with another answer.
+    /// Exact duplicates with a different answer.
     pub conflicts: u64,
     /// Near-duplicates.
     pub near_duplicates: u64,
-    /// Known from a benchmark.
+    /// Queries in a benchmark.
     pub contaminated: u64,
 }
 
-/// The fates of all rows.
+/// The decisions on all rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decisions {
-    /// By row; `None` for rows that do not take part.
+    /// The actions by row; `None` for rows that do not take part.
     actions: Vec<Option<Action>>,
 }
 
 impl Decisions {
-    /// Returns what becomes of a row; `None` if it does not take part.
+    /// Returns the action for a row; `None` if the row does not take part.
     #[must_use]
     pub fn of(&self, row: u32) -> Option<Action> {
         self.actions.get(row as usize).copied().flatten()
     }
 
-    /// Counts the fates.
+    /// Counts the actions.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -97,16 +98,13 @@ impl Decisions {
     }
 }
 
-/// Decides on all rows of a store, whose rows stand in order of their ordinals. Runs on the threads of the current rayon
-/// pool; the result does not depend on how many they are.
-///
-/// # Errors
-/// [`StoreError`] if the file cannot be read or written.
+/// Decides on all rows of a store. The rows must be in order of their ordinals. Runs on the threads of the current
+/// rayon pool; the result does not depend on the number of threads.
 pub fn decide(store: &mut RowStore, settings: &DedupSettings) -> Result<Decisions, StoreError> {
     decide_within(store, settings, Bounds::DEFAULT)
 }
 
-/// Decides on all rows with other bounds of what is in memory; the decisions are the same.
+/// Decides on all rows under other memory bounds; the decisions are the same.
 pub(super) fn decide_within(
     store: &mut RowStore,
     settings: &DedupSettings,
@@ -115,7 +113,7 @@ pub(super) fn decide_within(
     store.flush()?;
     let first = first_with_text(store);
     let mut actions = exact(store, &first, settings.conflicting_gold);
-    // Repetitions of a text find nothing that its first query does not find.
+    // Repetitions of a text find nothing that the first query with the text does not find.
     let is_active: Vec<bool> =
         (0..store.len() as u32).map(|row| store.takes_part(row) && first.get(row as usize) == Some(&row)).collect();
     let (mut families, mut start, mut window) = (HashMap::new(), 0, u32::MAX);
@@ -132,7 +130,7 @@ pub(super) fn decide_within(
     Ok(Decisions { actions })
 }
 
-/// Returns for each row the first row with the same exact key. Memory: 24 bytes per row, for a while.
+/// Returns for each row the first row with the same exact key. Memory: 24 bytes per row during the call.
 fn first_with_text(store: &RowStore) -> Vec<u32> {
     let mut rows: Vec<(u128, u32)> = store.exact.iter().copied().zip(0..).collect();
     rows.retain(|(_, row)| store.takes_part(*row));
@@ -149,7 +147,7 @@ fn first_with_text(store: &RowStore) -> Vec<u32> {
     first
 }
 
-/// Settles rows whose exact text was seen before; all others are kept for now.
+/// Decides on rows whose exact text occurred before, and keeps all others for now.
 fn exact(store: &RowStore, first: &[u32], conflicts: Conflicts) -> Vec<Option<Action>> {
     let mut actions: Vec<Option<Action>> = Vec::with_capacity(first.len());
     for (row, &of) in (0..).zip(first) {
@@ -172,8 +170,8 @@ fn exact(store: &RowStore, first: &[u32], conflicts: Conflicts) -> Vec<Option<Ac
     actions
 }
 
-/// Settles rows that are near to earlier ones; edges come in order of the later row, then of the earlier. `families` are
-/// those of variants so far, as links to their earliest query; a row without an entry is its own.
+/// Decides on rows that are near to earlier ones. Edges are in order of the later row, then of the earlier row.
+/// `families` links the variants found so far to their earliest query; a row without an entry is its own family.
 fn near(
     store: &RowStore,
     edges: &[Edge],
@@ -191,7 +189,7 @@ fn near(
     for group in edges.chunk_by(|a, b| a.later == b.later) {
         let Some(later) = group.first().map(|edge| edge.later) else { continue };
         let same = |edge: &&Edge| variants == Variants::Exclude || !store.answers_differ(edge.later, edge.earlier);
-        // The earliest that heads its cluster, else the earliest.
+        // The earliest relative that heads its cluster, or the earliest relative.
         let direct = group.iter().filter(same).find(|edge| is_head(actions, edge.earlier));
         let joined = direct.or_else(|| group.iter().find(same));
         let decided = match (joined, group.first()) {
@@ -208,7 +206,7 @@ fn near(
             }
             (None, None) => continue,
         };
-        // A first query that contradicts a later one is out already.
+        // A first query that contradicts a later one is already excluded.
         if let Some(action) = actions.get_mut(later as usize)
             && matches!(action, Some(Action::Keep { .. }))
         {

@@ -1,29 +1,29 @@
-//! Exact duplicates: questions that differ only in how they are typed.
+//! Exact duplicates: questions that differ only in typing.
 //!
-//! Two queries are duplicates if their kind, their normalised question and their normalised choices, in order, are
-//! equal. The gold is no part of it: the same question with another gold is a duplicate that contradicts.
+//! Two queries are duplicates if their kinds, their normalised questions and their normalised choices, in order, are
+//! equal. The gold does not matter: the same question with another gold is a contradicting duplicate.
 //!
 //! # Normalisation
-//! Losing a question is worse than keeping one twice, so nothing that could carry meaning is touched: no punctuation,
-//! bracket or sign is removed, `arccos(-1)` is not `arccos 1`, `[0,1)` not `(0,1]`, `5!` not `5`.
-//! 1. Canonical composition (NFC). Not NFKC, which would turn x\u{b2} into x2 and 1\u{bd} into 11/2.
+//! Losing a question is worse than keeping one twice, so normalisation touches nothing that could carry meaning: it
+//! removes no punctuation, bracket or sign. `arccos(-1)` is not `arccos 1`, `[0,1)` is not `(0,1]`, `5!` is not `5`.
+//! 1. Canonical composition (NFC). NFKC would turn x\u{b2} into x2 and 1\u{bd} into 11/2.
 //! 2. Line ends become line feeds.
-//! 3. Kind `code`, and any text that holds a fenced block: leading and trailing blank lines go, and so does
-//!    whitespace at the very end. All else stays, since layout and letter case are part of a program.
+//! 3. Kind `code`, and any text with a fenced block: leading and trailing blank lines are removed, and so is whitespace
+//!    at the very end. The rest stays, since layout and letter case are part of a program.
 //! 4. All other text:
-//!    - characters without any width that only steer line breaks (U+00AD, U+200B, U+2060, U+FEFF) go;
-//!    - curly and low quotes become straight ones; hyphens (U+2010, U+2011), the en dash and the minus sign become
-//!      `-`. Primes and the em dash stay: f\u{2032} is a derivative, and an em dash is never a minus;
-//!    - every run of whitespace becomes one space, and none is left at the ends;
+//!    - invisible characters that only control line breaks (U+00AD, U+200B, U+2060, U+FEFF) are removed;
+//!    - curly and low quotes become straight ones; hyphens (U+2010, U+2011), the en dash and the minus sign become `-`.
+//!      Primes and the em dash stay: f\u{2032} is a derivative, and an em dash is never a minus;
+//!    - every run of whitespace becomes one space, and the ends are trimmed;
 //!    - letter case is folded if the text is plain prose, see below.
 //!
 //! # Plain prose
-//! Case is folded only where it cannot tell two things apart. The text must be ASCII letters, digits, spaces and
-//! `. , ; : ? ! ' " ( ) -`, besides `$` before and `%` after a digit (prices, shares). And every word must
+//! Case is folded only if case cannot distinguish two things. The text must consist of ASCII letters, digits, spaces
+//! and `. , ; : ? ! ' " ( ) -`, with `$` before and `%` after a digit (prices, shares). Every word must
 //! - not touch a digit (`H2O`, `5m`, `x2`);
 //! - have three letters or more, or be one of the common short words of English (`x`, `Co`, `kB`, `mg` are not);
-//! - be in lower case or capitalised, unless no letter of the text is in lower case (`AIDS`, `mRNA`; but a whole
-//!   question in capitals is folded); a common short word in the middle of a sentence must be in lower case (`US`,
+//! - be in lower case or capitalised, unless no letter of the text is in lower case (`AIDS` and `mRNA` fail, but a
+//!   question all in capitals is folded); a common short word in the middle of a sentence must be in lower case (`US`,
 //!   `In`, `He`, `As` may be symbols).
 
 use std::borrow::Cow;
@@ -33,15 +33,14 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::Kind;
 
-/// English words of one or two letters that may stand in plain prose; all other short words may be symbols.
+/// English words of one or two letters that plain prose may contain; all other short words may be symbols.
 const SHORT_WORDS: &[&str] = &[
     "a", "i", "am", "an", "as", "at", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of",
     "on", "or", "so", "to", "up", "us", "we", "s", "t", "ll", "re", "ve",
 ];
 
-/// Returns the key that two queries share exactly if they are exact duplicates: the first half of a SHA-256 over the
-/// length-prefixed kind, normalised question and normalised choices. Among a billion queries two others collide with a
-/// chance of about 1 in 10^21.
+/// Returns the key of exact duplicates: the first half of a SHA-256 over the length-prefixed kind, normalised question
+/// and normalised choices. Among a billion queries, the chance that two different ones share a key is about 1 in 10^21.
 #[must_use]
 pub fn exact_key(kind: Kind, question: &str, choices: &[String]) -> u128 {
     let mut hasher = Sha256::new();
@@ -71,7 +70,7 @@ fn normalize(text: &str, kind: Kind) -> String {
     text
 }
 
-/// Line ends as line feeds, letters composed; most texts are so already.
+/// Converts line ends to line feeds and composes letters; most texts need no change.
 fn compose(text: &str) -> Cow<'_, str> {
     if !text.contains('\r') {
         return if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
@@ -108,7 +107,7 @@ fn collapse_whitespace(text: &str) -> String {
     collapsed
 }
 
-/// Returns whether letter case carries no meaning in a text whose whitespace is collapsed; see the module's rule.
+/// Returns whether letter case carries no meaning in a text with collapsed whitespace; see the module's rule.
 fn is_plain_prose(text: &str) -> bool {
     let is_in_capitals = !text.bytes().any(|byte| byte.is_ascii_lowercase());
     let bytes = text.as_bytes();
@@ -148,7 +147,7 @@ fn is_plain_word(word: &str, is_in_capitals: bool, starts_sentence: bool) -> boo
         return is_in_capitals || is_capitalised;
     }
     let is_common = SHORT_WORDS.iter().any(|common| word.eq_ignore_ascii_case(common));
-    // "I" is a capital anywhere.
+    // "I" is a capital at any position.
     let may_be_capital = starts_sentence && is_capitalised || word == "I";
     is_common && (is_in_capitals || is_lower(word) || may_be_capital)
 }

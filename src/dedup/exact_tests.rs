@@ -1,3 +1,5 @@
+//! Tests of exact duplicates: the differences that do and do not change a key.
+
 use super::*;
 
 fn key(kind: Kind, question: &str) -> u128 {

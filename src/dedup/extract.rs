@@ -1,4 +1,4 @@
-//! What deduplication needs to know of a query, computed from the query alone.
+//! The features of a query for deduplication, computed from the query alone.
 
 use super::contamination::{Benchmarks, Hit};
 use super::exact::exact_key;
@@ -8,10 +8,10 @@ use super::{shingles, words};
 use crate::config::DedupSettings;
 use crate::domain::{Kind, Query};
 
-/// A query as deduplication sees it.
+/// The parts of a query that deduplication uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
-    /// What kind of answer it has.
+    /// The kind of the answer.
     pub kind: Kind,
     /// The question.
     pub question: &'a str,
@@ -31,7 +31,7 @@ impl<'a> From<&'a Query> for Document<'a> {
 }
 
 impl Document<'_> {
-    /// Returns the normalised text of question and choices, the choices as sentences of their own.
+    /// Returns the normalised text of the question and the choices. Each choice is a sentence of its own.
     #[must_use]
     pub fn normalized(&self) -> String {
         let mut text = words::normalize(self.question);
@@ -42,24 +42,24 @@ impl Document<'_> {
     }
 }
 
-/// What is known of a query.
+/// The features of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
-    /// Equal for exact duplicates.
+    /// The exact key, equal for exact duplicates.
     pub exact: u128,
-    /// Equal for equal answers; `None` if the query has none.
+    /// The answer key, equal for equal answers; `None` without an answer.
     pub gold: Option<u64>,
-    /// Whether near texts that share the answer may ask the same.
+    /// Whether the answer is specific enough that near texts with this answer may ask the same question.
     pub is_gold_telling: bool,
-    /// Normalised text of question and choices.
+    /// The normalised text of question and choices.
     pub text: String,
-    /// One key per band; empty if near-duplicates are not looked for or the text has no words.
+    /// One key per band; empty if near-duplicates are not searched for or the text has no words.
     pub keys: Vec<u32>,
-    /// The benchmark item that holds it.
+    /// The benchmark item that contains the query.
     pub hit: Option<Hit>,
 }
 
-/// Computes [`Features`]. Shared by threads.
+/// Computes [`Features`]. Threads share one extractor.
 #[derive(Debug)]
 pub struct Extractor {
     ngram: usize,
@@ -76,13 +76,13 @@ impl Extractor {
         Self { ngram: settings.ngram as usize, hasher, benchmarks }
     }
 
-    /// Returns how many keys [`Features::keys`] of a text with words has.
+    /// Returns the number of keys in [`Features::keys`] of a text with words.
     #[must_use]
     pub fn bands(&self) -> usize {
         self.hasher.as_ref().map_or(0, |hasher| hasher.shape().bands)
     }
 
-    /// Takes a query apart.
+    /// Computes the features of a query.
     #[must_use]
     pub fn features(&self, document: &Document<'_>) -> Features {
         let text = document.normalized();

@@ -1,4 +1,4 @@
-//! Whether two reference answers are the same, as far as texts can tell without doing mathematics.
+//! Compares reference answers as texts, without mathematics.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -6,12 +6,12 @@ use super::shingles::hash_bytes;
 use super::wording;
 use crate::domain::Kind;
 
-/// Returns a key that equal reference answers share, never 0; `None` if there is no answer to compare.
+/// Returns a key that equal reference answers share, never 0; `None` without an answer to compare.
 ///
-/// A program is known by its tests, in any order, else by its text; a choice by its text, since letters depend on the
-/// order of choices. Numbers are equal however they are written (`1,000`, `1000.0`, `$1000`); all else is compared as
-/// text, composed and with runs of whitespace as one space, of kinds `choice` and `text` in lower case. `1/2` and `0.5`
-/// are different here.
+/// The key of a program depends on its tests, in any order, or on its text if there are none; the key of a choice
+/// depends on the choice's text, since letters depend on the order of choices. Numbers are equal in any spelling
+/// (`1,000`, `1000.0`, `$1000`). All other answers are compared as text, composed and with runs of whitespace as one
+/// space; for kinds `choice` and `text` in lower case. `1/2` and `0.5` have different keys.
 #[must_use]
 pub fn gold_key(kind: Kind, gold: &str, choices: &[String], tests: &[String]) -> Option<u64> {
     let text = match kind {
@@ -28,8 +28,8 @@ pub fn gold_key(kind: Kind, gold: &str, choices: &[String], tests: &[String]) ->
     (!text.is_empty()).then(|| hash_bytes(text.as_bytes()).max(1))
 }
 
-/// Returns whether two queries with near texts and this answer may be the same question: see [`wording::is_telling`]. Of a
-/// choice its text counts.
+/// Returns whether two queries with near texts and this answer may be the same question: see [`wording::is_telling`].
+/// For a choice, the choice's text counts.
 #[must_use]
 pub fn is_telling(kind: Kind, gold: &str, choices: &[String]) -> bool {
     let text = if kind == Kind::Choice { choice_text(gold, choices) } else { Some(gold) };
@@ -47,7 +47,7 @@ fn collapse(text: &str) -> String {
     composed.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns a plain decimal number in one way of writing it.
+/// Returns a plain decimal number in its canonical spelling.
 fn number(text: &str) -> Option<String> {
     let text = collapse(text);
     let text = text.trim_end_matches(['.', '$']).trim_start_matches("\\$").trim_start_matches('$').trim();

@@ -1,28 +1,28 @@
 //! MinHash signatures, cut into bands (Broder 1997; Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4).
 //!
-//! Each of `bands * rows` hash functions maps the n-grams of a text to 32 bits and keeps the least. Two texts agree in one
-//! of them with a probability that is their Jaccard similarity `s`, and in all of at least one band with
-//! `1 - (1 - s^rows)^bands`: those pairs are candidates. Functions are `a x + b mod 2^32` with an odd `a` over a mixed hash
-//! `x`, so that each is a permutation; their parameters come from one fixed seed.
+//! Each of `bands * rows` hash functions maps the n-grams of a text to 32 bits and keeps the least value. Two texts
+//! agree in one function with a probability equal to their Jaccard similarity `s`, and in all functions of at least one
+//! band with the probability `1 - (1 - s^rows)^bands`: such pairs are candidates. The functions are `a x + b mod 2^32`
+//! with an odd `a` over a mixed hash `x`, so that each is a permutation; their parameters come from one fixed seed.
 
 use pulp::Arch;
 
 use super::shingles::hash_bytes;
 
-/// Hash functions that are computed side by side, in registers.
+/// Hash functions that are computed in parallel, in registers.
 const LANES: usize = 32;
 
-/// How signatures are cut.
+/// The shape of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bands {
-    /// Bands of a signature.
+    /// The number of bands in a signature.
     pub bands: usize,
-    /// Hash functions of a band.
+    /// The number of hash functions in a band.
     pub rows: usize,
 }
 
 impl Bands {
-    /// Returns the probability that two texts of a similarity become candidates.
+    /// Returns the probability that two texts with this similarity become candidates.
     #[must_use]
     pub fn recall(self, similarity: f64) -> f64 {
         let power = |base: f64, exponent: usize| (0..exponent).fold(1.0, |product, _| product * base);
@@ -55,14 +55,14 @@ impl MinHasher {
         Self { shape, functions: (0..blocks).map(block).collect(), arch: Arch::new() }
     }
 
-    /// Returns how signatures are cut.
+    /// Returns the shape of the signatures.
     #[must_use]
     pub const fn shape(&self) -> Bands {
         self.shape
     }
 
-    /// Puts the key of each band into `keys`: equal keys say that all rows of the band are equal, but for one chance in
-    /// 2^32. `signature` is room to work in.
+    /// Writes the key of each band into `keys`. Equal keys mean that all rows of the band are equal, with an error
+    /// chance of 1 in 2^32. `signature` is a scratch buffer.
     pub fn keys_into(&self, shingles: &[u64], signature: &mut Vec<u32>, keys: &mut Vec<u32>) {
         signature.clear();
         let functions = &self.functions;
@@ -83,7 +83,7 @@ impl MinHasher {
     }
 }
 
-/// Returns the least value of each of a block of hash functions. Compiled for every vector unit; the result is the same.
+/// Returns the least value of each hash function in a block. Compiled for every vector unit; the result is the same.
 #[inline(always)]
 fn least([factors, terms]: &[[u32; LANES]; 2], shingles: &[u64]) -> [u32; LANES] {
     let mut least = [u32::MAX; LANES];

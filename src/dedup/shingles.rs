@@ -5,7 +5,7 @@ use super::words::SENTENCE_END;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const BASE: u64 = 0xd6e8_feb8_6659_fd93;
 
-/// Returns a 64-bit hash of bytes that is the same on every machine and in every version of the index.
+/// Returns a 64-bit hash of bytes, the same on every machine and in every version of the index.
 #[must_use]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut state = MULTIPLIER ^ bytes.len() as u64;
@@ -18,13 +18,13 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
     fold(fold(state ^ rest, BASE), MULTIPLIER)
 }
 
-/// The two halves of a 128-bit product, joined.
+/// XORs the two halves of a 128-bit product.
 const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Returns the hashes of a sequence of word hashes' n-grams; of fewer than `n` words that of all of them.
+/// Appends the hashes of a word sequence's n-grams; fewer than `n` words give one gram of all of them.
 fn ngrams_into(words: &[u64], n: usize, out: &mut Vec<u64>) {
     if words.is_empty() {
         return;
@@ -44,7 +44,7 @@ fn ngrams_into(words: &[u64], n: usize, out: &mut Vec<u64>) {
 pub struct Shingles {
     /// Over the whole text.
     pub across: Vec<u64>,
-    /// Within each sentence, where the order of sentences does not matter.
+    /// Within each sentence; these n-grams do not depend on the order of sentences.
     pub within: Vec<u64>,
 }
 
@@ -74,8 +74,8 @@ impl Shingles {
     }
 }
 
-/// Puts the n-grams within the sentences of normalised text into `out`, with repetitions and unsorted. `words` is room
-/// to work in.
+/// Appends the n-grams within the sentences of normalised text to `out`, with repetitions and unsorted. `words` is a
+/// scratch buffer.
 pub fn within_sentences_into(text: &str, n: usize, words: &mut Vec<u64>, out: &mut Vec<u64>) {
     out.clear();
     for sentence in text.split(SENTENCE_END) {

@@ -1,18 +1,19 @@
-//! Words that differ by a slip of the hand, for comparing two texts that are nearly the same.
+//! Recognises misspelt words, for comparing two nearly equal texts.
 //!
-//! Two words are spellings of one if both have at least four letters, neither holds a digit, and one insertion, deletion,
-//! substitution or swap of neighbours leads from one to the other, from eight letters on two; and if their first letters
-//! are equal or swapped (`boys` is not `toys`, `increase` is not `decrease`, `million` not `billion`).
+//! Two words are spellings of one word if both have at least four letters, neither contains a digit, one edit (an
+//! insertion, deletion, substitution or swap of neighbours) leads from one to the other, or two edits for words of
+//! eight letters or more, and their first letters are equal or swapped (`boys` is not `toys`, `increase` is not
+//! `decrease`, `million` is not `billion`).
 
-/// Words that either text may have beyond the other, at most: texts that differ in more differ in what they say.
+/// The most words that either text may have beyond the other: texts that differ in more words differ in meaning.
 const DIFFERENT_MAX: usize = 8;
 
-/// Returns the words of `text` with those that `other` spells differently as `other` spells them; `None` if there is none.
+/// Returns the words of `text`, each misspelt one spelt as in `other`; `None` if no word changes.
 #[must_use]
 pub fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<Vec<&'a str>>> {
     let own = beyond(text, other)?;
     beyond(other, text)?;
-    // Any word of the other text may be meant, also one that stands elsewhere in this text and is right there.
+    // Any word of the other text may be meant, even one that this text spells correctly elsewhere.
     let mut known: Vec<&str> = other.iter().flatten().copied().collect();
     known.sort_unstable();
     let meant =
@@ -25,7 +26,7 @@ pub fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<
     Some(text.iter().map(|sentence| sentence.iter().map(spell).collect()).collect())
 }
 
-/// Returns the different words of `text` that `other` lacks; `None` if there are too many.
+/// Returns the different words of `text` that `other` lacks; `None` if they are too many.
 fn beyond<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<&'a str>> {
     let mut known: Vec<&str> = other.iter().flatten().copied().collect();
     known.sort_unstable();
@@ -41,7 +42,7 @@ fn beyond<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<&'a s
     Some(found)
 }
 
-/// Returns whether a word is long enough and no number.
+/// Returns whether a word is long enough and contains no digit.
 #[must_use]
 pub fn can_be_misspelt(word: &str) -> bool {
     word.chars().nth(3).is_some() && !word.bytes().any(|byte| byte.is_ascii_digit())

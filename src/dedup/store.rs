@@ -1,12 +1,13 @@
-//! What the first pass found, in a file: blocks of rows, and behind them, if the file is kept as an index, what it covers.
+//! The features of all rows in a file: blocks of rows, followed, if the file is kept as an index, by a footer that
+//! describes its contents.
 //!
 //! ```text
 //! block   keys, band by band (u32 each) | rows (exact, gold, ordinal, flags, four lengths) | records
 //! footer  JSON: version, settings, files, blocks with their checksums | its length (u64) | magic (8 bytes)
 //! ```
-//! All numbers are little-endian. A record is the row's id, a note of the caller's, the benchmark hit and the normalised
-//! text. Rows are only ever added; an index is extended by writing further blocks and a new footer over the old one. A file
-//! that was cut or changed is not read but refused, and the caller starts again from the input: the index is a cache.
+//! All numbers are little-endian. A record is the row's id, the caller's note, the benchmark hit and the normalised
+//! text. Rows are only appended; an index is extended by further blocks and a new footer over the old one. A truncated
+//! or changed file is rejected, and the caller starts again from the input: the index is a cache.
 //!
 //! Memory: 58 bytes per row, and one block of at most 16,384 rows while rows are added.
 
@@ -22,23 +23,23 @@ use super::shingles::hash_bytes;
 
 const MAGIC: &[u8; 8] = b"tldedup1";
 const BLOCK_ROWS: usize = 16_384;
-/// Records of a block, at most about.
+/// The approximate largest size of a block's records, in bytes.
 const BLOCK_BYTES: usize = 32 << 20;
 /// Flags of a row.
 const TAKES_PART: u64 = 1;
 const TELLING_GOLD: u64 = 2;
 const ROW_BYTES: usize = 16 + 8 + 8 + 1 + 4 * 4;
 
-/// What can be wrong with the file.
+/// A failure of the store's file.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be written or read.
+    /// The file cannot be written or read.
     #[error("cannot use the deduplication index: {0}")]
     Io(#[from] std::io::Error),
-    /// It is no index, an index of another version or of other settings, or damaged.
-    #[error("no usable deduplication index: {0}")]
+    /// The file is not an index, is damaged, or has another version or other settings.
+    #[error("cannot use the deduplication index: {0}")]
     Unusable(&'static str),
-    /// More rows than a row number can count.
+    /// The input has more rows than a row number can count.
     #[error("the input has more than {} queries", u32::MAX)]
     TooManyRows,
 }
@@ -48,7 +49,7 @@ pub enum StoreError {
 pub struct IndexedFile {
     /// SHA-256 of its bytes, in hex.
     pub digest: String,
-    /// Its rows, bad ones included.
+    /// The number of the file's rows, bad rows included.
     pub rows: u64,
 }
 
@@ -73,15 +74,15 @@ struct Footer {
 pub struct Record {
     /// The row's id.
     pub id: String,
-    /// What the caller wrote beside it.
+    /// The caller's note.
     pub note: Vec<u8>,
-    /// The benchmark item that holds it.
+    /// The benchmark item that contains the query.
     pub hit: Option<Hit>,
-    /// Normalised text.
+    /// The normalised text.
     pub text: String,
 }
 
-/// All rows, in the order in which they were added.
+/// All rows, in the order of their addition.
 #[derive(Debug)]
 pub struct RowStore {
     file: File,
@@ -89,7 +90,7 @@ pub struct RowStore {
     bands: usize,
     blocks: Vec<Block>,
     pub(super) exact: Vec<u128>,
-    /// 0 for none.
+    /// The answer keys; 0 for no answer.
     pub(super) gold: Vec<u64>,
     pub(super) takes_part: Vec<bool>,
     is_gold_telling: Vec<bool>,
@@ -101,7 +102,7 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Builds an empty store over an empty file, for rows with this many keys.
+    /// Builds an empty store over an empty file. Each row has `bands` keys.
     #[must_use]
     pub fn new(file: File, bands: usize) -> Self {
         Self {
@@ -121,19 +122,19 @@ impl RowStore {
         }
     }
 
-    /// Opens a kept index whose settings are the same; returns it with the files that it covers.
+    /// Opens a kept index with the same settings, and returns it with the input files that it covers.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] if it is not there, not whole or of other settings.
+    /// [`StoreError::Unusable`] if the file is missing, damaged or has other settings.
     pub fn open(path: &Path, settings: &str) -> Result<(Self, Vec<IndexedFile>), StoreError> {
         let mut file = match File::options().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Unusable("there is none yet"));
+                return Err(StoreError::Unusable("the file does not exist yet"));
             }
             Err(error) => return Err(error.into()),
         };
-        let cut = StoreError::Unusable("it was cut or changed");
+        let cut = StoreError::Unusable("the file was truncated or changed");
         let size = file.metadata()?.len();
         let Some(tail) = size.checked_sub(16) else { return Err(cut) };
         let mut ending = [0; 16];
@@ -147,9 +148,7 @@ impl RowStore {
         read_at(&file, &mut footer, start)?;
         let Ok(footer) = serde_json::from_slice::<Footer>(&footer) else { return Err(cut) };
         if footer.settings != settings {
-            return Err(StoreError::Unusable(
-                "it was made with other settings, fields, benchmarks or by another version",
-            ));
+            return Err(StoreError::Unusable("other settings, fields, benchmarks or another version made the file"));
         }
         file.seek(SeekFrom::Start(0))?;
         let mut store = Self::new(file, footer.bands);
@@ -157,13 +156,13 @@ impl RowStore {
             store.load(block)?;
         }
         if store.end != start {
-            return Err(StoreError::Unusable("it was cut or changed"));
+            return Err(StoreError::Unusable("the file was truncated or changed"));
         }
         Ok((store, footer.files))
     }
 
     fn load(&mut self, block: Block) -> Result<(), StoreError> {
-        let cut = || StoreError::Unusable("it was cut or changed");
+        let cut = || StoreError::Unusable("the file was truncated or changed");
         let (keys, rows) = (4 * self.bands * block.rows, ROW_BYTES * block.rows);
         let size = keys as u64 + rows as u64 + block.records;
         if block.offset != self.end || block.rows > BLOCK_ROWS || size > self.file.metadata()?.len() {
@@ -192,10 +191,7 @@ impl RowStore {
         Ok(())
     }
 
-    /// Adds a row. A row that does not take part is known by its note only.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be written.
+    /// Adds a row. The store keeps only the note of a row that does not take part.
     pub fn push(&mut self, ordinal: u64, id: &str, note: &[u8], features: Option<&Features>) -> Result<(), StoreError> {
         if self.exact.len() >= u32::MAX as usize {
             return Err(StoreError::TooManyRows);
@@ -212,7 +208,7 @@ impl RowStore {
         self.places.push(self.records.len() as u64);
         self.lengths.push(parts.map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX)));
         parts.iter().for_each(|part| self.records.extend_from_slice(part));
-        // A text without words meets no other: its keys are told apart by its row.
+        // A text without words must meet no other text, so its keys are its row number.
         let keys = features.map_or(&[][..], |features| &features.keys);
         self.keys.extend((0..self.bands).map(|band| keys.get(band).copied().unwrap_or(self.exact.len() as u32)));
         if self.pending() >= BLOCK_ROWS || self.records.len() >= BLOCK_BYTES {
@@ -225,10 +221,7 @@ impl RowStore {
         self.exact.len() - self.blocks.iter().map(|block| block.rows).sum::<usize>()
     }
 
-    /// Writes the rows that are still in memory, so that all can be read.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be written.
+    /// Writes the rows that are still in memory, so that all rows can be read.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let rows = self.pending();
         if rows == 0 {
@@ -265,10 +258,7 @@ impl RowStore {
         Ok(())
     }
 
-    /// Ends the file as an index that covers these input files.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be written.
+    /// Completes the file as an index that covers these input files.
     pub fn keep(&mut self, settings: &str, files: Vec<IndexedFile>) -> Result<(), StoreError> {
         self.flush()?;
         let footer = Footer { settings: settings.to_owned(), bands: self.bands, files, blocks: self.blocks.clone() };
@@ -281,19 +271,19 @@ impl RowStore {
         Ok(self.file.sync_data()?)
     }
 
-    /// Returns how many rows there are.
+    /// Returns the number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.exact.len()
     }
 
-    /// Returns whether there is no row.
+    /// Returns whether the store has no row.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty()
     }
 
-    /// Returns how many keys a row has.
+    /// Returns the number of keys of a row.
     #[must_use]
     pub const fn bands(&self) -> usize {
         self.bands
@@ -311,13 +301,13 @@ impl RowStore {
         self.takes_part.get(row as usize).copied().unwrap_or(false)
     }
 
-    /// Returns whether the answers of two rows are known and not the same.
+    /// Returns whether the answers of two rows are known and differ.
     pub(super) fn answers_differ(&self, one: u32, other: u32) -> bool {
         let gold = |row: u32| self.gold.get(row as usize).copied().unwrap_or(0);
         gold(one) != 0 && gold(other) != 0 && gold(one) != gold(other)
     }
 
-    /// Returns whether two rows have the same answer, and one that says something.
+    /// Returns whether two rows have the same answer, and this answer is specific.
     pub(super) fn share_telling_answer(&self, one: u32, other: u32) -> bool {
         let gold = |row: u32| self.gold.get(row as usize).copied().unwrap_or(0);
         let is_telling = |row: u32| self.is_gold_telling.get(row as usize).copied().unwrap_or(false);
@@ -328,10 +318,7 @@ impl RowStore {
         self.lengths.get(row as usize).is_some_and(|[_, _, hit, _]| *hit > 0)
     }
 
-    /// Returns the texts of a row; all rows were flushed before.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be read.
+    /// Returns the texts of a row. All rows must be flushed before.
     pub fn record(&self, row: u32) -> Result<Record, StoreError> {
         let (Some(&place), Some(&lengths)) = (self.places.get(row as usize), self.lengths.get(row as usize)) else {
             return Ok(Record::default());
@@ -356,10 +343,7 @@ impl RowStore {
         })
     }
 
-    /// Puts the keys of one band into `keys`, in order of rows; all rows were flushed before.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be read.
+    /// Writes the keys of one band into `keys`, in order of rows. All rows must be flushed before.
     pub(super) fn band_into(&self, band: usize, keys: &mut Vec<u32>) -> Result<(), StoreError> {
         keys.clear();
         let mut bytes = Vec::new();
@@ -443,7 +427,7 @@ mod tests {
         let path = folder.path().join("index");
         let files = |rows: u64| vec![IndexedFile { digest: "d".to_owned(), rows }];
         let mut store = RowStore::new(File::create_new(&path).unwrap(), 3);
-        // The file is open for writing only until it is opened as an index.
+        // The file is write-only until it is opened as an index.
         fill(&mut store, 0..BLOCK_ROWS as u64 + 10);
         store.keep("s", files(10)).unwrap();
         let (mut store, covered) = RowStore::open(&path, "s").unwrap();

@@ -1,4 +1,4 @@
-//! Both passes together.
+//! Tests of both passes together.
 
 use super::*;
 use crate::config::DedupSettings;
@@ -26,7 +26,7 @@ fn decided(settings: &DedupSettings, rows: &[(&str, &str)]) -> Vec<Action> {
 
 #[test]
 fn how_many_pairs_are_gathered_at_a_time_changes_no_decision() {
-    // One crowd of variants, near-copies among them, and some rows between that are near to nothing.
+    // One group of variants, with near-copies, and some unrelated rows between them.
     let row = |number: usize| match number % 7 {
         6 => (format!("What is the name of river {number}?"), "4".to_owned()),
         _ => (EGGS.replace("16", &(number / 2).to_string()).replace("four", "five"), (number % 3).to_string()),
@@ -110,7 +110,7 @@ fn a_query_between_two_clusters_joins_the_older_and_excludes_nobody() {
         .map(|number| format!("word{}", "abcdefghij".chars().nth(number % 10).unwrap()) + &number.to_string())
         .collect();
     let text = |range: std::ops::Range<usize>| words[range].join(" ");
-    // Neighbours overlap by 0.8 and more, the two ends by less.
+    // Neighbours overlap by 0.8 or more, the two ends by less.
     let (one, middle, other) = (text(0..50), text(3..53), text(6..56));
     let settings = DedupSettings { near_duplicate_threshold: 0.85, ..DedupSettings::default() };
     let actions = decided(&settings, &[(&one, "1"), (&other, "1"), (&middle, "1")]);
@@ -120,7 +120,7 @@ fn a_query_between_two_clusters_joins_the_older_and_excludes_nobody() {
     assert!(matches!(chain[2], Action::NearDuplicate { of: 0, near: 1, .. }), "{chain:?}");
 }
 
-/// Texts of which many are near to each other, some with other answers.
+/// Texts of which many are near to each other, some with different answers.
 fn planted(count: usize) -> Vec<(String, String)> {
     let names = ["Ann", "Bob", "Carl", "Dan", "Eve", "Fay"];
     let things = ["apples", "pears", "plums", "books", "coins", "cards"];

@@ -1,16 +1,16 @@
-//! Whether two texts with the same answer differ in their wording alone, and which answers say so little that many
-//! questions have them.
+//! Decides whether two texts with the same answer differ in wording alone, and whether an answer is so unspecific that
+//! many questions share it.
 //!
-//! Texts differ in wording alone if each has few words that the other lacks (`WORDS_MIN`, one in `SHARE`), and if what
-//! decides an answer is the same in both and in the same order: numbers, in digits or words; units; negations;
+//! Texts differ in wording alone if each has few words that the other lacks (`WORDS_MIN`, one in `SHARE`), and if the
+//! words that decide an answer are the same in both, in the same order: numbers, in digits or words; units; negations;
 //! properties such as `even`; symbols, single letters and commands of formulas.
 
 use super::words::{SENTENCE_END, normalize};
 use crate::domain::Kind;
 
-/// Words that the shorter text has at least: of two shorter ones a single other word may be all that is asked.
+/// The fewest words of the shorter text: between two shorter texts, a single different word may be the whole question.
 const WORDS_MIN: usize = 20;
-/// Words that may differ always, and one in how many of a longer text.
+/// The number of different words that is always allowed, and, for a longer text, the number of words per allowed one.
 const DIFFERENT: usize = 2;
 const SHARE: usize = 10;
 
@@ -35,19 +35,19 @@ const NEGATIONS: &str = "\
     no not never none nor neither nothing nobody nowhere without cannot except unless false untrue incorrect \
     non dont doesnt didnt isnt arent wasnt werent hasnt havent hadnt cant couldnt wont wouldnt shouldnt \
     mustnt neednt aint";
-/// Properties that make another problem of one.
+/// Properties that change a problem.
 const PROPERTIES: &str = "\
     even odd positive negative prime composite rational irrational greatest least largest smallest maximum \
     minimum maximize minimize max increasing decreasing acute obtuse interior exterior horizontal vertical";
-/// Words of answers that say nothing of what was asked.
+/// Words of unspecific answers.
 const EMPTY: &str = "\
     yes no true false both neither either none all any of the above these only i ii iii iv and or nor \
     correct incorrect right wrong always never sometimes possible impossible maybe cannot be determined not \
     unknown is are it statement statements valid invalid even odd choice option answer text textbf mathrm \
     boxed";
 
-/// Returns whether an answer says enough that two near texts which share it may ask the same: no program, no letter, and
-/// none made of words such as `yes`, `false`, `none of the above`.
+/// Returns whether an answer is specific enough that two near texts with this answer may ask the same question: the
+/// answer is not a program, not a letter, and does not consist of words such as `yes`, `false`, `none of the above`.
 #[must_use]
 pub fn is_telling(kind: Kind, answer: &str) -> bool {
     let normalized = normalize(answer);
@@ -56,7 +56,7 @@ pub fn is_telling(kind: Kind, answer: &str) -> bool {
     kind != Kind::Code && words.any(says)
 }
 
-/// Returns whether a list of words has a word.
+/// Returns whether a list of words contains a word.
 fn holds(list: &str, word: &str) -> bool {
     list.split(' ').any(|listed| listed == word)
 }
@@ -79,7 +79,7 @@ fn words(text: &str) -> Vec<&str> {
     text.split([' ', SENTENCE_END]).filter(|word| !word.is_empty()).collect()
 }
 
-/// Returns how many of some sorted words others lack, each as often as it stands there.
+/// Returns how many of some sorted words are missing in others. Repeated words count as often as they occur.
 fn beyond(words: &[&str], others: &[&str]) -> usize {
     let (mut count, mut place) = (0, 0);
     for word in words {

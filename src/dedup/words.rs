@@ -1,17 +1,17 @@
-//! The words of a text, for comparing what texts say and not how they are typed.
+//! The words of a text, normalised so that comparisons ignore typing.
 //!
 //! # Normalisation
-//! Compatibility composition (NFKC) and lower case. Then a text becomes words, in sentences:
-//! - a run of letters, digits and combining marks is a word; an apostrophe inside it is dropped (`Janet's` is
+//! Compatibility composition (NFKC) and lower case. Then the text is split into words and sentences:
+//! - a run of letters, digits and combining marks is a word; an apostrophe inside a word is dropped (`Janet's` becomes
 //!   `janets`), and so is a comma between digits (`1,000`); a point between digits stays (`3.5`);
-//! - a character of a script that is written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) is a word of
-//!   its own, so that word n-grams are character n-grams there;
+//! - a character of a script without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) is a word of its own, so
+//!   that word n-grams are character n-grams in these scripts;
 //! - `+ * / = < > ^ % \ | ~ & # @ _`, a hyphen that does not join letters, and symbols beyond ASCII are words;
-//! - all other punctuation, brackets and `$` separate words and are no words;
-//! - `?`, `!`, `\u{3002}`, and a full stop before whitespace or at the end, end a sentence. Line ends do not: text is
-//!   wrapped anywhere.
+//! - all other punctuation, brackets and `$` only separate words;
+//! - `?`, `!`, `\u{3002}`, and a full stop before whitespace or at the end, end a sentence. Line ends do not, because
+//!   text is wrapped anywhere.
 //!
-//! The result is one string, words joined by a space and sentences by a line feed.
+//! The result is one string: a space joins words, and a line feed joins sentences.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -19,7 +19,7 @@ use unicode_normalization::char::is_combining_mark;
 /// Separates sentences in normalised text.
 pub const SENTENCE_END: char = '\n';
 
-/// Appends the normalised text of `text` to `words`, as sentences of its own.
+/// Appends the normalised text of `text` to `words`. Sentences of `text` do not continue earlier ones.
 pub fn normalize_into(text: &str, words: &mut String) {
     if text.is_ascii() {
         Writer::new(words).write(text.chars());
@@ -39,7 +39,7 @@ pub fn normalize(text: &str) -> String {
 
 struct Writer<'a> {
     words: &'a mut String,
-    /// The end of what has been written when the last word ended; the writer is inside a word if it is not the length.
+    /// Whether the writer is inside a word.
     is_in_word: bool,
     separator: Option<char>,
 }
@@ -141,7 +141,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Returns whether a character belongs to a script that is written without spaces.
+/// Returns whether a character belongs to a script without spaces.
 fn is_unspaced(character: char) -> bool {
     matches!(character,
         '\u{0e00}'..='\u{0eff}' // Thai, Lao
@@ -152,7 +152,7 @@ fn is_unspaced(character: char) -> bool {
         | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Returns whether a character beyond ASCII is punctuation that separates words and says nothing.
+/// Returns whether a character beyond ASCII is punctuation, which only separates words.
 fn is_punctuation(character: char) -> bool {
     matches!(character,
         '\u{a1}' | '\u{a7}' | '\u{ab}' | '\u{ad}' | '\u{b4}' | '\u{b6}' | '\u{b7}' | '\u{bb}' | '\u{bf}'

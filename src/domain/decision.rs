@@ -5,14 +5,14 @@ use super::{ByMode, Mode, RolloutKey, stable_names};
 /// Why a mode was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ModeReason {
-    /// Its pass rate is higher by at least the tie margin.
+    /// The pass rate of this mode is higher by at least the tie margin.
     HigherPassRate,
-    /// The pass rates lie closer than the tie margin: Think-off.
+    /// The pass rates differ by less than the tie margin, which selects Think-off.
     Tie,
-    /// Think-off's pass rate is not below Think-on's by the tie margin, whatever further responses say: a tie or a higher
-    /// rate. Told under a frugal budget, which does not sample on to tell the two apart.
+    /// Think-off's pass rate cannot fall below Think-on's by the tie margin, whatever further responses show: a tie or
+    /// a higher rate. A curtailed budget gives this reason, because it does not sample on to distinguish the two.
     NotWorse,
-    /// The query is one of the random share.
+    /// The query belongs to the random share.
     Random,
 }
 
@@ -26,14 +26,14 @@ stable_names!(ModeReason {
 /// How many samples of one mode were drawn, and how many were correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PassCounts {
-    /// Rollouts drawn.
+    /// Sampled rollouts.
     pub sampled: u32,
-    /// Rollouts with verdict `correct`.
+    /// Rollouts with the verdict `correct`.
     pub correct: u32,
 }
 
 impl PassCounts {
-    /// Returns `correct / sampled`, in 0..=1; 0 when nothing was sampled.
+    /// Returns `correct / sampled`, in 0..=1, or 0 without samples.
     #[must_use]
     pub fn pass_rate(self) -> f64 {
         if self.sampled == 0 { 0.0 } else { f64::from(self.correct) / f64::from(self.sampled) }
@@ -45,10 +45,10 @@ impl PassCounts {
 pub struct Decision {
     /// The chosen mode.
     pub mode: Mode,
-    /// Why.
+    /// Why this mode was chosen.
     pub reason: ModeReason,
-    /// Counts of both modes.
+    /// The counts of both modes.
     pub counts: ByMode<PassCounts>,
-    /// The response that becomes the sample.
+    /// The response that the sample contains.
     pub chosen: RolloutKey,
 }

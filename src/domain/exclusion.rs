@@ -9,53 +9,53 @@ use super::{Origin, QueryId, stable_names};
 pub enum ExclusionReason {
     /// The line is not UTF-8.
     InvalidUtf8,
-    /// The line is not JSON, or the CSV record is torn.
+    /// The line is not JSON, or the CSV record is incomplete.
     InvalidSyntax,
-    /// A field has a type that cannot be used.
+    /// A field has an unusable type.
     WrongType,
     /// A required field is absent or empty.
     MissingField,
     /// The reference answer is absent or empty.
     MissingGold,
-    /// The kind is none of the known kinds.
+    /// The kind is unknown.
     UnknownKind,
-    /// A field's value contradicts another (a choice gold that names no choice, too many choices), or the reference
-    /// answer cannot be read as its kind demands.
+    /// A field's value contradicts another field (the gold names no choice, too many choices), or the gold cannot be
+    /// parsed as the kind requires.
     InvalidValue,
-    /// A program's query has no test that can fail.
+    /// A query of kind `code` has no test that can fail.
     NoTests,
     /// The tests of a program can never be run.
     TestsUnusable,
-    /// The id was seen before with different content.
+    /// An earlier query has the same id and other content.
     DuplicateId,
     /// The line is longer than the reader's limit.
     RowTooLong,
-    /// The same question was seen before.
+    /// An earlier query asks the same question.
     Duplicate,
-    /// The same question was seen before, with another answer.
+    /// An earlier query asks the same question and has another answer.
     ConflictingGold,
-    /// A question whose text is near was seen before.
+    /// An earlier query asks nearly the same question.
     NearDuplicate,
-    /// A benchmark holds the question.
+    /// A benchmark contains the question.
     Contaminated,
     /// No response of either mode was correct.
     Unsolved,
     /// Every verdict was `unverifiable`.
     Unverifiable,
-    /// The correct responses hold the response template's own tags, or do not show the mode that was asked for.
+    /// The correct responses contain the response template's own tags, or do not show the requested mode.
     TemplateCollision,
     /// The prompt leaves no room for an answer in the model's context.
     PromptTooLong,
     /// The policy's server gave no response within its attempts, or refused the request.
     PolicyFailed,
-    /// The policy's or the judge's server fell at three separate times while the query was asked, and again when it was
-    /// asked alone.
+    /// The policy's or the judge's server crashed at three separate times while it processed the query, and again when
+    /// it processed the query alone.
     ServerFailedOnIt,
-    /// Responses or verdicts that a decision needs are not stored, and only stored facts were read.
+    /// The decision needs responses or verdicts that are not stored, and the run reads stored facts only.
     NotStored,
     /// The judge gave no usable justification within its attempts.
     JudgeFailed,
-    /// The judge's texts did not pass the checks within its attempts.
+    /// No text of the judge passed the checks within the judge's attempts.
     JustificationRejected,
 }
 
@@ -87,7 +87,7 @@ stable_names!(ExclusionReason {
 });
 
 impl ExclusionReason {
-    /// Returns whether something was wrong (exit code 4), as opposed to a rule that worked as intended.
+    /// Returns whether the reason is a fault (exit code 4), as opposed to a rule that worked as intended.
     #[must_use]
     pub const fn is_error(self) -> bool {
         !matches!(
@@ -108,16 +108,16 @@ impl ExclusionReason {
 /// A query that gives no sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exclusion {
-    /// The id, where the row was readable enough to have one.
+    /// The id, if the row was readable enough to have one.
     pub query_id: Option<QueryId>,
     /// 0-based position among all input rows of the run.
     pub ordinal: u64,
-    /// The row's own `source` where it was readable, else the file's name.
+    /// The row's own `source`, or the file's name if the source is not readable.
     pub source: String,
     /// File and line.
     pub origin: Origin,
-    /// Why.
+    /// Why the query gives no sample.
     pub reason: ExclusionReason,
-    /// One sentence for a person: what was found and what was expected.
+    /// One sentence for a person: the found and the expected value.
     pub detail: String,
 }

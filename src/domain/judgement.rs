@@ -1,25 +1,26 @@
-//! What a judge call leaves behind.
+//! How attempts of the judge end.
 
 use super::stable_names;
 
-/// How a judge attempt that brought no reply ended, as far as is known.
+/// How a judge attempt without a reply ended, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttemptOutcome {
-    /// The server answered with an error status that may pass.
+    /// The server answered with a transient error status.
     HttpError,
-    /// Sent, but no complete answer: reset, torn, timed out.
+    /// The request was sent, but no complete answer arrived: the connection was reset, torn or timed out.
     TransportError,
     /// No connection was made, so nothing was sent; does not count as an attempt.
     Unreachable,
-    /// The account was refused (key, balance, quota); does not count as an attempt, for nothing can have been charged.
+    /// The server refused the account (key, balance, quota). Does not count as an attempt, because nothing can have
+    /// been charged.
     Refused,
-    /// The request itself was rejected and never can succeed.
+    /// The server rejected the request itself, which can never succeed.
     Rejected,
-    /// The server, or what stands before it, failed as a whole; does not count as an attempt.
+    /// The server, or a proxy in front of it, failed as a whole. Does not count as an attempt.
     ServerDown,
-    /// The server fell again when this was asked alone; it is not asked again.
+    /// The server crashed again when it processed this request alone. The request is never sent again.
     ServerFell,
-    /// The batch that held it ended (expired, cancelled) before it was answered.
+    /// The batch of the request ended (expired, cancelled) before the server answered the request.
     Unanswered,
 }
 

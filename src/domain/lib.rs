@@ -1,7 +1,7 @@
 //! The nouns of thinkloom: plain data that every room shares.
 //!
-//! This room imports nothing from the others. Enums that are written to files carry stable snake-case names through
-//! `serde` and [`std::fmt::Display`]; renaming one is a format change.
+//! This room imports nothing from the other rooms. Enums that are written to files have stable snake-case names through
+//! `serde` and [`std::fmt::Display`]; renaming one changes the file format.
 
 mod decision;
 mod exclusion;
@@ -29,7 +29,7 @@ macro_rules! stable_names {
             /// Every variant, in declaration order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Returns the stable name under which this variant is stored.
+            /// Returns the stable name of this variant in files.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -71,13 +71,13 @@ macro_rules! stable_names {
     };
 }
 
-/// A name that is none of the stable names of its enum.
+/// A name outside the stable names of its enum.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown name \"{found}\", expected one of: {}", known.join(", "))]
 pub struct UnknownName {
-    /// What stood in the file.
+    /// The found name.
     pub found: String,
-    /// What would have been accepted.
+    /// The accepted names.
     pub known: &'static [&'static str],
 }
 

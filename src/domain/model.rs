@@ -1,4 +1,4 @@
-//! A model's files, found.
+//! The location of a model's files.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub struct ResolvedModel {
     /// A GGUF file, or a directory with `config.json`, a tokenizer and safetensors.
     pub path: PathBuf,
-    /// What the model is called in the data: a file or directory name, or a Hub id.
+    /// The model's name in the data: a file or directory name, or a Hub id.
     pub name: String,
-    /// The commit of the Hub repository that the files are from.
+    /// The commit of the Hub repository, if the files come from the Hub.
     pub commit: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! One query of the input, already well-formed.
+//! One well-formed query of the input.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ impl fmt::Display for QueryId {
     }
 }
 
-/// What kind of answer a query has; decides prompt wording and verifier.
+/// The kind of a query's answer; decides the prompt's wording and the verifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Kind {
@@ -53,19 +53,19 @@ pub struct Origin {
 /// A well-formed query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
-    /// Unique within a run.
+    /// The id, unique within a run.
     pub id: QueryId,
     /// 0-based position among all input rows of the run, bad rows included.
     pub ordinal: u64,
-    /// The dataset it belongs to: the row's own `source`, else the input file's name.
+    /// The query's dataset: the row's own `source`, or the input file's name.
     pub source: String,
     /// File and line.
     pub origin: Origin,
-    /// What kind of answer it has.
+    /// The kind of the answer.
     pub kind: Kind,
-    /// The question as it stands in the input, trimmed.
+    /// The question as written in the input, trimmed.
     pub question: String,
-    /// The reference answer; for a choice, the letter; may be empty only for code that has tests.
+    /// The reference answer: a letter for a choice, and empty only for code with tests.
     pub gold: String,
     /// The texts of the choices in order A, B, C...; empty unless the kind is `choice`.
     pub choices: Vec<String>,
@@ -74,30 +74,30 @@ pub struct Query {
     /// Import statements that the tests need; empty unless the kind is `code`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub test_imports: Vec<String>,
-    /// The function that is tested; may be given if the kind is `code`.
+    /// The tested function; optional, and only if the kind is `code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry_point: Option<String>,
-    /// What is known beside the question; decides nothing.
+    /// Columns that decide nothing.
     #[serde(default)]
     pub labels: QueryLabels,
 }
 
-/// What is carried along with a query.
+/// Columns of the input that accompany a query.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryLabels {
-    /// What it is about, as the input says.
+    /// The subject that the input names.
     pub subject: Option<String>,
-    /// Its category, as the input says.
+    /// The category that the input names.
     pub category: Option<String>,
-    /// The earliest query of those that are near to it and have other answers.
+    /// The earliest query that is a near-duplicate and has another answer.
     pub variant_of: Option<QueryId>,
-    /// Columns that `input.keep` names, as a JSON object.
+    /// The columns that `input.keep` names, as a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<String>,
 }
 
 impl Query {
-    /// Tests that the user's text shows, at most.
+    /// The most tests that the user's text shows.
     const TESTS_SHOWN_MAX: usize = 3;
 
     /// Returns the letter of the choice at 0-based `index` (`A` for 0), for up to 26 choices.
@@ -106,8 +106,8 @@ impl Query {
         u8::try_from(index).ok().filter(|&index| index < 26).map(|index| char::from(b'A' + index))
     }
 
-    /// Returns what a user would type: the question and, for a choice, its lettered options, or, for a program, how it
-    /// is called and tested as far as the question does not say.
+    /// Returns the user's text: the question, with its lettered options for a choice, or with the required name and
+    /// tests of a program as far as the question does not state them.
     #[must_use]
     pub fn user_text(&self) -> String {
         let mut text = self.question.clone();
@@ -121,7 +121,8 @@ impl Query {
         text
     }
 
-    /// Returns what tests demand of a program beside what the question asks for: its name, or some assertions.
+    /// Returns the demands of a program's tests that the question does not state: the function's name, or some
+    /// assertions.
     fn demand(&self) -> Option<String> {
         let called = |program: &str| {
             let call = program.lines().rev().find(|line| line.starts_with("check("))?;

@@ -1,25 +1,25 @@
-//! What a verifier says of one response.
+//! What a verifier decides about one response.
 
 use super::stable_names;
 
 /// Why a response could be neither confirmed nor refuted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnverifiableCause {
-    /// The response holds code and no sandbox is available to run it.
+    /// The response contains code, and no sandbox is available.
     NoSandbox,
-    /// The sandbox is there, but the machine failed to run the program.
+    /// The sandbox works, but the machine failed to run the program.
     SandboxFailed,
-    /// There is nothing to test a program by.
+    /// The query has no test for a program.
     NoTests,
-    /// The tests of a program do not work themselves: they are no Python, or need a module that is not installed.
+    /// The tests of a program are unusable: they are not Python, or need a module that is not installed.
     TestsUnusable,
-    /// The reference answer itself could not be read.
+    /// The reference answer cannot be parsed.
     UnreadableGold,
-    /// An answer was found but could not be read as the kind demands.
+    /// The response has an answer that cannot be parsed as the kind requires.
     UnreadableAnswer,
-    /// Both sides were read, but equality could not be decided.
+    /// Both answers were parsed, but their equality could not be decided.
     Undecided,
-    /// A verifier's budget (nodes, digits, depth) ran out.
+    /// The verifier exceeded its budget (nodes, digits, depth).
     OverBudget,
     /// The answer names several choices.
     Ambiguous,
@@ -37,14 +37,14 @@ stable_names!(UnverifiableCause {
     Ambiguous => "ambiguous",
 });
 
-/// The three possible verdicts.
+/// The possible outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VerdictOutcome {
     /// The answer equals the gold.
     Correct,
     /// The answer differs from the gold, or there is no answer.
     Incorrect,
-    /// Could not be decided; never counted as correct.
+    /// The verifier could not decide; never counts as correct.
     Unverifiable,
 }
 
@@ -57,11 +57,11 @@ stable_names!(VerdictOutcome {
 /// A verdict with its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was decided.
+    /// The outcome.
     pub outcome: VerdictOutcome,
-    /// The answer that was read from the response, if one was found.
+    /// The answer found in the response, if any.
     pub extracted: Option<String>,
-    /// How the answer was found and compared (`boxed:rational_equal`), or the cause for `unverifiable`.
+    /// How the verifier found and compared the answer (`boxed:rational_equal`), or the cause of `unverifiable`.
     pub reason: String,
 }
 
@@ -72,7 +72,7 @@ impl Verdict {
         self.outcome == VerdictOutcome::Correct
     }
 
-    /// Builds an `unverifiable` verdict whose reason is the cause's stable name.
+    /// Builds an `unverifiable` verdict. Its reason is the cause's stable name.
     #[must_use]
     pub fn unverifiable(cause: UnverifiableCause, extracted: Option<String>) -> Self {
         Self { outcome: VerdictOutcome::Unverifiable, extracted, reason: cause.name().to_owned() }

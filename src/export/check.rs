@@ -1,41 +1,41 @@
-//! THE rule of what a chat template may do to a row.
+//! THE rule for the changes that a chat template may make to a row.
 //!
-//! A row is whole if what it is to teach stands in the rendered text, character by character, carries loss from its first
-//! character to its last, and follows the prompt at once. In the controlled flavour the think block's opening may stand
-//! in the prompt: the user has chosen it.
+//! A row is whole if the rendered text contains its response unchanged, the response carries loss from its first
+//! character to its last, and the response directly follows the prompt. In the controlled flavour the prompt may
+//! contain the opening of the think block, because the user chose the mode.
 
 use super::model::ModelTemplate;
 use super::render::{Rendered, open_block, render, rollout_prompt};
 use super::{Flavour, Plan, Task, TrainingRow};
 
-/// What a template does to a row.
+/// A fault of a row rendered by a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// It refuses the row.
+    /// The template rejects the row.
     Refused(String),
-    /// The user's turn is not in the text.
+    /// The rendered text lacks the user's turn.
     PromptLost,
-    /// A part of the response is not in the text.
+    /// The rendered text lacks a part of the response.
     Lost {
         /// The part's name.
         part: &'static str,
         /// The part.
         text: String,
     },
-    /// All parts are there, but not as they were.
+    /// The rendered text contains all parts, but changed.
     Changed {
-        /// What stands where the two begin to differ, as it should be.
+        /// The expected text at the first difference.
         expected: String,
-        /// And as it is.
+        /// The found text at the first difference.
         found: String,
     },
-    /// Something stands before the response and is learnt with it.
+    /// The template inserts text before the response, and this text carries loss.
     Inserted(String),
     /// A part of the response carries no loss.
     Unlearnt(String),
     /// The prompt leaves a think block open that the response does not continue.
     OpenBlock(String),
-    /// The rendered prompt is not how the rendered conversation begins, so loss falls where it happens to.
+    /// The rendered conversation does not begin with the rendered prompt, so loss falls on the wrong characters.
     StrayPrompt(String),
 }
 
@@ -43,17 +43,24 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(error) => write!(formatter, "{error}"),
-            Self::PromptLost => write!(formatter, "the user's turn is lost"),
+            Self::PromptLost => write!(formatter, "the template drops the user's turn"),
             Self::Lost { part, text } => {
-                write!(formatter, "the {part} is lost, {} characters: {}", text.chars().count(), excerpt(text))
+                write!(
+                    formatter,
+                    "the template drops the {part}, {} characters: {}",
+                    text.chars().count(),
+                    excerpt(text)
+                )
             }
             Self::Changed { expected, found } => {
-                write!(formatter, "the response is changed: {} becomes {}", excerpt(expected), excerpt(found))
+                write!(formatter, "the template changes the response: {} becomes {}", excerpt(expected), excerpt(found))
             }
-            Self::Inserted(text) => write!(formatter, "{} is put before the response, with loss", excerpt(text)),
+            Self::Inserted(text) => {
+                write!(formatter, "the template inserts {} before the response, with loss", excerpt(text))
+            }
             Self::Unlearnt(text) => write!(formatter, "{} carries no loss", excerpt(text)),
             Self::OpenBlock(text) => {
-                write!(formatter, "the prompt ends in {}, inside of which the response would stand", excerpt(text))
+                write!(formatter, "the prompt ends in {}, so the response would be inside this block", excerpt(text))
             }
             Self::StrayPrompt(end) => write!(
                 formatter,
@@ -64,16 +71,16 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What became of a row under a template.
+/// The result of rendering a row with a template.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// The text, if the template gives one.
+    /// The rendered text, unless the template rejects the row.
     pub rendered: Option<Rendered>,
-    /// What is wrong; nothing if the row is whole.
+    /// The faults; empty if the row is whole.
     pub problems: Vec<Problem>,
 }
 
-/// Checks a row against a template, as the trainer would render it.
+/// Checks a row against a template, rendered as the trainer would render it.
 #[must_use]
 pub fn check(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Checked {
     if task == Task::Rl {
@@ -138,7 +145,7 @@ fn problems(flavour: Flavour, row: &TrainingRow, rendered: &Rendered) -> Vec<Pro
     problems
 }
 
-/// Names what of a response is not in a text that does not hold it as it was.
+/// Names the parts of a response that a text lacks or changes.
 fn losses(row: &TrainingRow, text: &str) -> Vec<Problem> {
     let mut rest = text.split_once(row.user.trim()).map_or(text, |(_, rest)| rest);
     let mut problems = Vec::new();
@@ -155,7 +162,8 @@ fn losses(row: &TrainingRow, text: &str) -> Vec<Problem> {
     problems
 }
 
-/// Returns what stands at the first difference between a response and a text that holds its first part.
+/// Returns the expected and the found text at the first difference between a response and a text that contains its
+/// first part.
 fn divergence(row: &TrainingRow, text: &str) -> (String, String) {
     let first = row.parts.first().map_or("", |(_, content)| content.as_str());
     let start = text.rfind(first).unwrap_or(0);
@@ -165,7 +173,7 @@ fn divergence(row: &TrainingRow, text: &str) -> (String, String) {
     (shown(&row.response), shown(&text[start..]))
 }
 
-/// Returns a text in quotes, on one line, shortened in its middle.
+/// Returns a text in quotes, on one line, with a long middle cut out.
 fn excerpt(text: &str) -> String {
     const SIDE: usize = 40;
     let count = text.chars().count();

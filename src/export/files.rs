@@ -1,4 +1,5 @@
-//! From shards to a finished export directory: checked first, then made ready and moved to its place (`place`).
+//! Writes the shards of a run to an export directory: checks the rows, writes the files, and moves them to their place
+//! (`place`).
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -17,7 +18,7 @@ use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Kind;
 use crate::shards::{encode_as, sha256, sha256_of_file};
 
-/// Examples that a refusal shows.
+/// The most examples that an error message shows.
 const EXAMPLES: usize = 3;
 
 /// The rows of a task from one shard.
@@ -27,13 +28,10 @@ struct Batch<'a> {
     left_out: u64,
 }
 
-/// Takes the rows that a shard gives for a task.
+/// Receives the rows that a shard gives for a task.
 type TakeBatch<'t> = dyn FnMut(Task, Batch<'_>) -> Result<(), ExportError> + 't;
 
 /// Calls `take` for every task of every shard.
-///
-/// # Errors
-/// [`ExportError`] if a shard cannot be read, or `take` fails.
 fn for_each_batch(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeBatch<'_>) -> Result<(), ExportError> {
     let needs_rollouts = tasks.iter().any(|task| matches!(task, Task::Dpo | Task::Kto));
     let with_rollouts = if needs_rollouts { WithRollouts::Yes } else { WithRollouts::No };
@@ -61,13 +59,13 @@ fn for_each_batch(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeBa
     Ok(())
 }
 
-/// Whether a response to the row's prompt can be scored by what an export holds: the tests of a program are not in the
-/// published tables, so every program would count as wrong.
+/// Returns whether an export's columns suffice to score a response to the row's prompt. The published tables do not
+/// contain a program's tests, so every program would count as wrong.
 fn can_be_scored(row: &TrainingRow) -> bool {
     row.kind != Kind::Code.name()
 }
 
-/// Returns every sample as wanted, and every other half of a pair, once, as not wanted.
+/// Returns every sample as wanted, and every rejected response of a pair, once, as not wanted.
 fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
     let mut by_query: BTreeMap<i64, Vec<&TrainingRow>> = BTreeMap::new();
     for pair in pairs {
@@ -85,10 +83,7 @@ fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
     items
 }
 
-/// Checks every row of every task against a template; `tell` is called with each.
-///
-/// # Errors
-/// [`ExportError`] if a shard cannot be read, or `tell` fails.
+/// Checks every row of every task against a template, and calls `tell` with each result.
 pub fn check_all(
     source: &Source,
     plan: Plan,
@@ -134,11 +129,11 @@ fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
     }
 }
 
-/// Checks and writes an export.
+/// Checks and writes an export. If it fails, `out` stays as it was.
 ///
 /// # Errors
-/// [`ExportError::Mangled`] if the template would mangle a row; [`ExportError::Occupied`] if something stands in the way;
-/// [`ExportError`] if a file cannot be read or written. Nothing is left at `out` then.
+/// [`ExportError::Mangled`] if the template would mangle a row; [`ExportError::Occupied`] if `out` is in use;
+/// [`ExportError`] if a file cannot be read or written.
 pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<Report, ExportError> {
     let place = Place::look(out, options.overwrites)?;
     if let Some(model) = options.model {
@@ -200,7 +195,7 @@ fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) 
         entry.left_out += batch.left_out;
         let index = indices.entry(task).or_default();
         match file_kind(plan.format) {
-            // A task without any row still has a file, so that loaders find the columns.
+            // A task without rows still has a file, so that loaders find the columns.
             FileKind::Parquet if rows.is_empty() && *index > 0 => {}
             FileKind::Parquet => {
                 let bytes = encode_as(task.name(), schema(plan, task), &rows)?;
@@ -231,7 +226,7 @@ fn jsonl_name(task: Task) -> String {
     format!("{task}/train.jsonl")
 }
 
-/// A directory that is being filled.
+/// A directory that the writer fills.
 struct Folder {
     dir: PathBuf,
     files: BTreeMap<String, String>,

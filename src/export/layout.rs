@@ -1,9 +1,9 @@
 //! The rows of each trainer's files, and their fixed schemas.
 //!
-//! All columns are nullable and no schema is inferred. Structs that a trainer unpacks (`chat_template_kwargs`) are
-//! written in every row, because a null one fails. What a trainer does not read (`query_id`, `source`, `mode`,
-//! `difficulty`, lengths) stands beside it under names that no trainer maps to its own columns. Rows of the task `rl` have
-//! `kind` and `question` where a reward function finds them: an answer is verified by its kind, and must not restate the
+//! All columns are nullable, and no reader infers a schema. Structs that a trainer unpacks (`chat_template_kwargs`) are
+//! in every row, because a null struct fails. Columns that a trainer ignores (`query_id`, `source`, `mode`,
+//! `difficulty`, lengths) have names that no trainer maps to its own columns. Rows of the task `rl` have `kind` and
+//! `question` where a reward function finds them: the kind selects the verifier, and an answer must not restate the
 //! question.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::render::{Finished, finish};
 use super::{ExportError, Flavour, Format, Layout, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Mode;
 
-/// How a file is written.
+/// The format of a trainer's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// Parquet, one file per published shard.
@@ -24,7 +24,7 @@ pub enum FileKind {
     Jsonl,
 }
 
-/// Returns how a trainer's files are written: as Parquet wherever its documentation knows it.
+/// Returns the format of a trainer's files: Parquet, if the trainer's documentation supports it.
 #[must_use]
 pub const fn file_kind(format: Format) -> FileKind {
     match format {
@@ -33,22 +33,18 @@ pub const fn file_kind(format: Format) -> FileKind {
     }
 }
 
-/// One row of a task, before it is laid out.
+/// One row of a task, before its columns are laid out.
 #[derive(Debug, Clone)]
 pub enum Item<'a> {
     /// For [`Task::Sft`] and [`Task::Rl`].
     Row(&'a TrainingRow),
     /// For [`Task::Dpo`].
     Pair(&'a Pair),
-    /// For [`Task::Kto`]: a response, and whether it is wanted.
+    /// For [`Task::Kto`]: a response, and whether the response is wanted.
     Labelled(&'a TrainingRow, bool),
 }
 
-/// Returns the row of a trainer's file.
-///
-/// # Errors
-/// [`ExportError::Template`] if the layout is [`Layout::Text`] and the template refuses; [`ExportError::Usage`] if there
-/// is no template then.
+/// Returns the row of a trainer's file. The layout [`Layout::Text`] needs a template.
 pub fn lay_out(plan: Plan, task: Task, item: &Item<'_>, model: Option<&ModelTemplate>) -> Result<Value, ExportError> {
     let (row, other) = match item {
         Item::Row(row) | Item::Labelled(row, _) => (*row, None),
@@ -75,7 +71,7 @@ pub fn lay_out(plan: Plan, task: Task, item: &Item<'_>, model: Option<&ModelTemp
         let name = if plan.format == Format::LlamaFactory { "kto_tag" } else { "label" };
         columns.insert(name.to_owned(), json!(label));
     }
-    // verl's own struct holds them.
+    // verl has its own struct for these columns.
     if (plan.format, task) != (Format::Verl, Task::Rl) {
         columns.insert("query_id".to_owned(), json!(row.query_id));
         columns.insert("source".to_owned(), json!(row.source));
@@ -90,7 +86,7 @@ pub fn lay_out(plan: Plan, task: Task, item: &Item<'_>, model: Option<&ModelTemp
     Ok(Value::Object(columns))
 }
 
-/// A row's texts, as its layout has them.
+/// A row's texts in the layout.
 struct Parts<'a> {
     row: &'a TrainingRow,
     prompt: String,
@@ -132,7 +128,7 @@ fn trl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     columns
 }
 
-/// Returns whether rows tell the template their mode.
+/// Returns whether rows pass their mode to the template.
 fn passes_switch(plan: Plan, task: Task) -> bool {
     let is_told = plan.flavour == Flavour::Controlled && plan.layout == Layout::Messages;
     plan.format == Format::Trl && is_told && task != Task::Rl

@@ -1,15 +1,15 @@
 //! Trainer-ready datasets from published shards.
 //!
-//! A sample becomes one [`TrainingRow`]: what the user says and what the model is to learn. In the flavour
-//! [`Flavour::Auto`] the model chooses the mode, so the whole structured response, justification and mode tag included,
-//! is learnt. In [`Flavour::Controlled`] the user chooses: the mode tag ends the user's turn, and what follows the tag
-//! in the structured response is learnt.
+//! A sample becomes one [`TrainingRow`]: the user's turn and the response to learn. In the flavour [`Flavour::Auto`]
+//! the model chooses the mode, and learns the whole structured response with justification and mode tag. In
+//! [`Flavour::Controlled`] the user chooses: the mode tag ends the user's turn, and the model learns the part of the
+//! structured response after the tag.
 //!
-//! How a row is written is a matter of the trainer (`layout`); what the trainer makes of it with a model's chat
-//! template is predicted by [`render`] and judged by [`check`]: nothing is written that a template would mangle.
+//! The trainer decides the layout of a row (`layout`). [`render`] predicts the text that the trainer makes with a
+//! model's chat template, and [`check`] judges it: an export contains no row that the template would mangle.
 //!
-//! Limits: one shard's samples and, for preference pairs, its responses are in memory at a time. This room does not know
-//! how rows came about, and touches no ledger.
+//! Limits: memory holds one shard's samples at a time and, for preference pairs, its responses. This room does not know
+//! the origin of the rows, and touches no ledger.
 
 pub mod check;
 mod files;
@@ -34,11 +34,11 @@ pub use source::{Source, SourceShard};
 use crate::policy::TemplateError;
 use crate::shards::ShardError;
 
-/// A closed set of names on the command line.
+/// A closed set of names for the command line.
 macro_rules! names {
     ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $type {
-            /// Every value, in the order in which they are documented.
+            /// Every value, in the documented order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// Returns the stable name.
@@ -85,10 +85,10 @@ names!(Format {
     Trl => "trl", Verl => "verl", LlamaFactory => "llamafactory", Swift => "swift", Axolotl => "axolotl",
 });
 
-/// Who chooses the mode once the model is trained.
+/// Who chooses the mode of the trained model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
-    /// The model: justification and mode tag are learnt.
+    /// The model: it learns justification and mode tag.
     Auto,
     /// The user: the mode tag ends the user's turn.
     Controlled,
@@ -96,7 +96,7 @@ pub enum Flavour {
 
 names!(Flavour { Auto => "auto", Controlled => "controlled" });
 
-/// What is trained for.
+/// A training task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Supervised fine-tuning.
@@ -105,7 +105,7 @@ pub enum Task {
     Rl,
     /// Preference pairs.
     Dpo,
-    /// Single responses, wanted or not.
+    /// Single responses, labelled as wanted or not.
     Kto,
 }
 
@@ -116,41 +116,41 @@ names!(Task { Sft => "sft", Rl => "rl", Dpo => "dpo", Kto => "kto" });
 pub enum Layout {
     /// The trainer: rows hold messages.
     Messages,
-    /// This program: rows hold finished text.
+    /// thinkloom: rows hold finished text.
     Text,
 }
 
 names!(Layout { Messages => "messages", Text => "text" });
 
-/// What decides the rows of an export.
+/// The choices that decide the rows of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// The trainer.
     pub format: Format,
     /// Who chooses the mode.
     pub flavour: Flavour,
-    /// Who renders.
+    /// Who renders the chat template.
     pub layout: Layout,
 }
 
 impl Plan {
-    /// Returns the tasks that the trainer has in this layout.
+    /// Returns the tasks that the trainer supports in this layout.
     #[must_use]
     pub fn tasks(self) -> &'static [Task] {
         match (self.format, self.layout) {
             (Format::Trl | Format::Swift, _) => &[Task::Sft, Task::Rl, Task::Dpo, Task::Kto],
             (Format::Verl, _) => &[Task::Sft, Task::Rl],
             (Format::LlamaFactory, _) | (Format::Axolotl, Layout::Text) => &[Task::Sft, Task::Dpo, Task::Kto],
-            // Its KTO datasets are not put through a chat template.
+            // axolotl does not put KTO datasets through a chat template.
             (Format::Axolotl, Layout::Messages) => &[Task::Sft, Task::Dpo],
         }
     }
 }
 
-/// Why an export cannot be made.
+/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A published file cannot be read, or a file not be encoded.
+    /// A published file cannot be read, or a new file cannot be encoded.
     #[error("{}", with_causes(.0))]
     Shard(#[from] ShardError),
     /// A file or directory cannot be read or written.
@@ -162,12 +162,12 @@ pub enum ExportError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The model's directory has no chat template, or one that is no template.
+    /// The model's directory has no usable chat template.
     #[error("{path}: {detail}")]
     NoTemplate {
-        /// What was looked at.
+        /// The path of the template or of the model.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         detail: String,
     },
     /// The chat template cannot be compiled or rendered.
@@ -176,47 +176,47 @@ pub enum ExportError {
     /// The template would mangle rows.
     #[error("{rows} of {of} rows would be mangled by the chat template; nothing was written\n{examples}")]
     Mangled {
-        /// How many.
+        /// The number of mangled rows.
         rows: u64,
-        /// Of how many.
+        /// The number of checked rows.
         of: u64,
-        /// What would be lost, for the first of them.
+        /// The losses of the first of them.
         examples: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
-    /// What was published cannot be found out.
+    /// The list of published files cannot be determined.
     #[error("{message}")]
     Unreadable {
-        /// What is wrong.
+        /// The fault.
         message: String,
-        /// What to do.
+        /// The remedy, if any.
         hint: Option<String>,
     },
-    /// Published files are missing, or are not what was published.
-    #[error("{dir} is not what was published: {problems}")]
+    /// Published files are missing or changed.
+    #[error("{dir} differs from the published files: {problems}")]
     Damaged {
         /// The directory.
         dir: PathBuf,
-        /// What is wrong with which files.
+        /// The fault of each file.
         problems: String,
     },
-    /// Something stands in the way of the output.
+    /// The output directory is in use.
     #[error("{dir} is not empty")]
     Occupied {
         /// The directory.
         dir: PathBuf,
     },
-    /// Rows would be mangled, as was told already.
+    /// Rows would be mangled; the report has already named them.
     #[error("the chat template would mangle rows")]
     Told,
-    /// Options that do not go together.
+    /// Options that exclude each other.
     #[error("{0}")]
     Usage(String),
 }
 
 impl ExportError {
-    /// Returns what a person can do about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -228,7 +228,7 @@ impl ExportError {
             ),
             Self::Unreadable { hint, .. } => hint.clone(),
             Self::Damaged { .. } => {
-                Some("`thinkloom run` with the run's config writes such files again from the ledger".to_owned())
+                Some("run `thinkloom run` with the run's config: it writes these files again from the ledger".to_owned())
             }
             Self::Mangled { hint, .. } => Some(hint.clone()),
             Self::Occupied { .. } => {

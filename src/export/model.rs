@@ -1,4 +1,4 @@
-//! A model's chat template, with what it needs: from a model directory or a file.
+//! A model's chat template with its special tokens, from a model directory or a file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ use crate::policy::{ChatTemplate, Message, StoredPrompter, TemplateError};
 use crate::shards::sha256;
 use crate::sys::clock;
 
-/// Stand-ins for what is said, which no template looks for.
+/// Stand-ins for the turns' texts. No template treats them specially.
 const USER_STANDIN: &str = "@@user-turn@@";
 const ASSISTANT_STANDIN: &str = "@@assistant-turn@@";
 
-/// A chat template and the special tokens that it may write.
+/// A chat template and the special tokens that the template may write.
 #[derive(Debug)]
 pub struct ModelTemplate {
     path: PathBuf,
@@ -27,22 +27,22 @@ pub struct ModelTemplate {
     end_of_turn: String,
 }
 
-/// What a trainer passes to the template besides the messages.
+/// The variables that a trainer passes to the template, in addition to the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
     /// Nothing: the template's own default.
     Default,
-    /// `enable_thinking` and `thinking`, as the mode has it.
+    /// `enable_thinking` and `thinking`, set by the mode.
     Mode(Mode),
 }
 
 impl ModelTemplate {
-    /// Reads the chat template of a model directory (`chat_template.jinja`, else `tokenizer_config.json`), of a GGUF file,
-    /// or of a template file, and the special tokens from `tokenizer_config.json` beside it.
+    /// Reads the chat template of a model directory (`chat_template.jinja`, or `tokenizer_config.json`), of a GGUF
+    /// file, or of a template file, and the special tokens from `tokenizer_config.json` in the same directory.
     ///
     /// # Errors
-    /// [`ExportError::NoTemplate`] if there is none; [`ExportError::Template`] if it does not compile or refuses a
-    /// plain conversation.
+    /// [`ExportError::NoTemplate`] if there is no template; [`ExportError::Template`] if the template does not compile
+    /// or rejects a plain conversation.
     pub fn read(path: &Path) -> Result<Self, ExportError> {
         if path.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
             let found = StoredPrompter::of_model(path)
@@ -65,7 +65,7 @@ impl ModelTemplate {
             Err(error) if path.is_dir() && error.kind() == std::io::ErrorKind::NotFound => template_in(&settings)
                 .ok_or_else(|| ExportError::NoTemplate {
                     path: path.to_owned(),
-                    detail: "it has no chat template".to_owned(),
+                    detail: "the model has no chat template".to_owned(),
                 })?,
             Err(error) => return Err(ExportError::NoTemplate { path: file, detail: error.to_string() }),
         };
@@ -76,10 +76,7 @@ impl ModelTemplate {
         Self::new(path.to_owned(), source, token("bos_token"), token("eos_token"))
     }
 
-    /// Takes the chat template that a policy was prompted with; `path` is what messages call it.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
+    /// Builds the template from the stored template that the policy was prompted with. Error messages name it `path`.
     pub fn of_policy(path: PathBuf, stored: StoredPrompter) -> Result<Self, ExportError> {
         let StoredPrompter { chat_template, bos_token, eos_token } = stored;
         Self::new(path, chat_template, bos_token, eos_token)
@@ -92,69 +89,60 @@ impl ModelTemplate {
         let whole = model.conversation(USER_STANDIN, ASSISTANT_STANDIN, Switch::Default)?;
         let (_, end) = whole.rsplit_once(ASSISTANT_STANDIN).ok_or_else(|| ExportError::NoTemplate {
             path: model.path.clone(),
-            detail: "the template does not write what an assistant says".to_owned(),
+            detail: "the template drops the assistant's text".to_owned(),
         })?;
         model.end_of_turn = end.trim_end().to_owned();
         Ok(model)
     }
 
-    /// Returns the same model with the template wrapped so that it writes every response whole (see `wrapped`).
-    ///
-    /// # Errors
-    /// As [`Self::read`].
+    /// Returns the same model with a wrapped template, which writes every response whole (see `wrapped`).
     pub fn wrap(self) -> Result<Self, ExportError> {
         let source = wrapped(&self.source);
         Self::new(self.path, source, self.bos, self.eos)
     }
 
-    /// Returns where the template was found.
+    /// Returns the path of the template.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the template.
+    /// Returns the source of the template.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Returns the template's SHA-256 in hex.
+    /// Returns the hexadecimal SHA-256 of the template.
     #[must_use]
     pub fn hash(&self) -> String {
         sha256(self.source.as_bytes())
     }
 
-    /// Returns the begin-of-sequence token's text; empty if none is known.
+    /// Returns the text of the begin-of-sequence token; empty if unknown.
     #[must_use]
     pub fn bos(&self) -> &str {
         &self.bos
     }
 
-    /// Returns the end-of-sequence token's text; empty if none is known.
+    /// Returns the text of the end-of-sequence token; empty if unknown.
     #[must_use]
     pub fn eos(&self) -> &str {
         &self.eos
     }
 
-    /// Returns what the template writes after an assistant's turn, without white space at its end.
+    /// Returns the text that the template writes after an assistant's turn, without trailing white space.
     #[must_use]
     pub fn end_of_turn(&self) -> &str {
         &self.end_of_turn
     }
 
-    /// Renders a user's turn, and where the assistant's begins.
-    ///
-    /// # Errors
-    /// [`TemplateError`] if the template refuses.
+    /// Renders a user's turn and the beginning of the assistant's turn.
     pub fn prompt(&self, user: &str, switch: Switch) -> Result<String, TemplateError> {
         self.render(&[message("user", user)], true, switch)
     }
 
-    /// Renders a user's turn and the assistant's.
-    ///
-    /// # Errors
-    /// [`TemplateError`] if the template refuses.
+    /// Renders a user's turn and the assistant's turn.
     pub fn conversation(&self, user: &str, assistant: &str, switch: Switch) -> Result<String, TemplateError> {
         self.render(&[message("user", user), message("assistant", assistant)], false, switch)
     }
@@ -181,7 +169,7 @@ fn message(role: &str, content: &str) -> Message {
     Message { role: role.to_owned(), content: content.to_owned() }
 }
 
-/// Returns the template that `tokenizer_config.json` holds: a text, or a list of named ones.
+/// Returns the template in `tokenizer_config.json`: a text, or an item of a list of named templates.
 fn template_in(settings: &Json) -> Option<String> {
     match &settings["chat_template"] {
         Json::String(text) => Some(text.clone()),
@@ -193,10 +181,10 @@ fn template_in(settings: &Json) -> Option<String> {
     }
 }
 
-/// Returns a template that renders as `source` does, but for three things: what assistants said is written whole and
-/// unchanged; no think block is put before it; and the assistant's turn begins without one.
+/// Returns a template that renders as `source` does, with three exceptions: it writes the assistant's text whole and
+/// unchanged, puts no think block before this text, and begins the assistant's turn without a think block.
 ///
-/// The inner template is given stand-ins for what was said, which are replaced in its output.
+/// The wrapper passes stand-ins for the texts to the inner template, and replaces them in its output.
 #[must_use]
 pub fn wrapped(source: &str) -> String {
     let inner = source.strip_suffix('\n').unwrap_or(source);

@@ -1,15 +1,15 @@
-//! Preference pairs from the responses that the sample was chosen among.
+//! Preference pairs from the candidate responses of a sample.
 
 use super::Flavour;
 use super::rows::{Body, Pair, TrainingRow};
 use crate::domain::{FinishReason, Mode, ModeReason, VerdictOutcome};
 use crate::shards::{RolloutRow, SampleRow};
 
-/// Returns a sample's pairs, at most one of each kind. All have the sample's own response as the wanted one.
+/// Returns a sample's pairs, at most one of each kind. The wanted response of each pair is the sample's own.
 ///
-/// A response can be the other half if it ended by itself, shows the mode that was asked for, has an answer and holds no
-/// tag of the response template. Ties are broken by the lowest sample index. Where the user chooses the mode there is no
-/// pair of two modes.
+/// A response can be the rejected one if it ended by itself, shows the requested mode, has an answer and contains no
+/// tag of the response template. The lowest sample index breaks ties. If the user chooses the mode, there is no pair of
+/// two modes.
 #[must_use]
 pub fn pairs(sample: &SampleRow, rollouts: &[RolloutRow], flavour: Flavour) -> Vec<Pair> {
     let Some(chosen) = TrainingRow::new(sample, flavour) else { return Vec::new() };

@@ -1,10 +1,10 @@
-//! Where an export goes: what may be replaced there, and how it is.
+//! Moves a finished export to its place, and decides which earlier files it may replace.
 //!
-//! A finished export is moved to its place whole. Where an earlier one stands, the two change places in one step of the
-//! file system, and the earlier one is removed afterwards. That needs a directory that can be moved. One that is a mount
-//! point, or that holds hidden files of somebody else, stays, and the new files take the places of the old ones one by
-//! one: the list of files names both meanwhile, old files are removed after all new ones stand, and the list of the new
-//! export alone comes last. Whenever the process ends, every file is whole and the next `--overwrite` knows all of them.
+//! A finished export is moved as a whole. An earlier export at the place is exchanged with the new one in one step of
+//! the file system, and removed afterwards. The exchange needs a directory that can be moved. A mount point, or a
+//! directory with foreign hidden files, stays in place, and new files replace old files one by one: meanwhile the list
+//! of files names both, old files are removed after all new files are in place, and the list of the new export alone is
+//! written last. Whenever the process ends, every file is whole and the next `--overwrite` knows all of them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,51 +16,51 @@ use crate::shards::seal::aside;
 use crate::shards::sha256_of_file;
 use crate::sys::staged::{StagedDir, parent_of, remove_leftovers, sync_dir, sync_dirs_below};
 
-/// What begins the name of a directory in which an export is made ready.
+/// The prefix of the directory in which an export is prepared.
 pub(super) const STAGED_PREFIX: &str = ".thinkloom-export-";
-/// What ends the name of a file that is copied to its place from another file system.
+/// The suffix of a file that is being copied from another file system.
 const PART_SUFFIX: &str = ".thinkloom-part";
 
-/// A place that an export may take.
+/// A place that an export may use.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// The directory itself, links followed; where nothing stands, the path as it was given.
+    /// The directory, with links resolved; the given path if nothing exists there.
     dir: PathBuf,
     occupant: Occupant,
 }
 
-/// What stands in a place.
+/// The content of a place.
 #[derive(Debug)]
 enum Occupant {
-    /// Nothing.
+    /// Nothing exists at the path.
     Nobody,
-    /// A directory without files, or with hidden ones that are nobody's work.
+    /// A directory without files, or with disposable hidden files only.
     Free,
     /// An earlier export.
     Export {
-        /// Its files, relative to the place.
+        /// The files of the export, relative to the place.
         files: BTreeSet<PathBuf>,
-        /// Those that somebody edited, with their hashes: they are kept under another name.
+        /// Edited files with their hashes; they are kept under another name.
         edited: Vec<(String, String)>,
-        /// Whether there is nothing that has to stay.
+        /// Whether the directory contains nothing that must stay.
         is_alone: bool,
     },
 }
 
 impl Place {
-    /// Looks at a place.
+    /// Inspects a place.
     ///
     /// # Errors
-    /// [`ExportError::Occupied`] if something stands there that may not be replaced; [`ExportError::Io`] if it cannot be
-    /// listed.
+    /// [`ExportError::Occupied`] if the place contains files that an export must not replace; [`ExportError::Io`] if
+    /// the directory cannot be listed.
     pub(super) fn look(out: &Path, overwrites: bool) -> Result<Self, ExportError> {
-        // A link is followed: what it names is the place.
+        // A link is followed: the place is the link's target.
         let dir = match fs_err::canonicalize(out) {
             Ok(dir) => dir,
             Err(error) if error.kind() == io::ErrorKind::NotFound && out.symlink_metadata().is_ok() => {
                 return Err(io::Error::new(
                     io::ErrorKind::NotFound,
-                    format!("{} is a link to something that is not there", out.display()),
+                    format!("{} is a link to a path that does not exist", out.display()),
                 )
                 .into());
             }
@@ -99,10 +99,7 @@ impl Place {
         Ok(Self { dir, occupant })
     }
 
-    /// Makes a directory in which the export is made ready, on the file system of its place.
-    ///
-    /// # Errors
-    /// [`ExportError::Io`] if it cannot be made.
+    /// Makes the directory in which the export is prepared, on the file system of its place.
     pub(super) fn stage(&self) -> Result<StagedDir, ExportError> {
         let stage = |dir: &Path| StagedDir::make(dir, STAGED_PREFIX);
         if matches!(self.occupant, Occupant::Nobody) {
@@ -112,36 +109,37 @@ impl Place {
         if is_mount_point(&self.dir, self.parent()) {
             return Ok(stage(&self.dir)?);
         }
-        // Where nobody may write beside the place, there is room in it.
+        // Without permission to write next to the place, the directory is made inside the place.
         stage(self.parent()).or_else(|_| stage(&self.dir)).map_err(ExportError::Io)
     }
 
-    /// Moves what was made ready to its place.
+    /// Moves the prepared export to its place.
     ///
     /// # Errors
-    /// [`ExportError::Io`]; whole files stand in the place then, old or new, and the same call with `--overwrite` goes on.
+    /// [`ExportError::Io`]; the place then contains whole files, old or new, and the same call with `--overwrite`
+    /// completes the move.
     pub(super) fn settle(self, staged: StagedDir, list: &FileList) -> Result<(), ExportError> {
-        // A temporary directory is its owner's alone; an export is as any directory.
+        // Only its owner can read a temporary directory; an export needs the usual permissions.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             fs_err::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o755))?;
         }
-        // Files are durable by now; their names have to be before others go by the directory's.
+        // The files are durable by now. Their names must be durable before the directory is renamed.
         sync_dirs_below(staged.path())?;
         let is_beside = staged.path().parent().is_some_and(|parent| parent == self.parent());
         match &self.occupant {
             Occupant::Nobody => {
                 let (staged, _lock) = staged.keep();
                 fs_err::rename(&staged, &self.dir).inspect_err(|_| {
-                    // It is whole, and nobody would know of it.
+                    // The export is whole, but nothing would refer to the directory.
                     let _ = std::fs::remove_dir_all(&staged);
                 })?;
                 return Ok(sync_dir(self.parent())?);
             }
             Occupant::Export { is_alone: true, .. } if is_beside && exchange(staged.path(), &self.dir) => {
                 sync_dir(self.parent())?;
-                // The earlier export now has the other's name, and goes with it.
+                // The earlier export now has the name of the temporary directory, and is removed with it.
                 return Ok(staged.close()?);
             }
             _ => {}
@@ -158,7 +156,7 @@ impl Place {
         if let Occupant::Export { edited, .. } = &self.occupant {
             for (name, hash) in edited {
                 let aside = aside(name, hash);
-                tracing::warn!("{name} was edited; it is kept as {aside} and written again");
+                tracing::warn!("{name} was edited; the edited file is kept as {aside}, and {name} is written again");
                 fs_err::rename(self.dir.join(name), self.dir.join(aside))?;
             }
         }
@@ -174,7 +172,7 @@ impl Place {
             }
             move_file(&staged.path().join(name), &target)?;
         }
-        // New files have their names for good before old ones lose theirs.
+        // The names of new files are durable before old files lose their names.
         sync_dirs_of(&self.dir, list.files.keys().map(Path::new))?;
         let is_new = |name: &Path| name.to_str().is_some_and(|name| name == LIST_FILE || list.files.contains_key(name));
         for name in old.iter().filter(|name| !is_new(name)) {
@@ -183,17 +181,17 @@ impl Place {
                 _ => {}
             }
         }
-        // Half copies that a start left which ended.
+        // Incomplete copies of a start that did not finish.
         for name in list.files.keys().map(Path::new).chain(old.iter().map(PathBuf::as_path)) {
             let _ = std::fs::remove_file(part_of(&self.dir.join(name)));
         }
         for parent in old.iter().filter_map(|name| name.parent()).filter(|parent| *parent != Path::new("")) {
-            // One that others put something into stays.
+            // A directory with foreign files stays.
             let _ = std::fs::remove_dir(self.dir.join(parent));
         }
         put_list(staged.path(), &self.dir, list)?;
         sync_dir(&self.dir)?;
-        // Where it was made ready beside its place, an earlier start may have used the place itself.
+        // If the export is prepared next to its place now, an earlier start may have prepared it inside the place.
         remove_leftovers(&self.dir, STAGED_PREFIX);
         Ok(staged.close()?)
     }
@@ -203,7 +201,7 @@ impl Place {
     }
 }
 
-/// Returns the files beside the data (card, configs, template) that are not what an export wrote, with their hashes.
+/// Returns the edited files next to the data (card, configs, template), with their hashes.
 fn edited(dir: &Path, list: &FileList) -> Vec<(String, String)> {
     let beside = list.files.iter().filter(|(name, _)| !name.contains('/'));
     beside
@@ -214,7 +212,7 @@ fn edited(dir: &Path, list: &FileList) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Returns the files below a directory, relative to it. Links are files.
+/// Returns the files below a directory, relative to the directory. Links count as files.
 fn files_below(dir: &Path) -> Result<BTreeSet<PathBuf>, ExportError> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![PathBuf::new()];
@@ -245,7 +243,7 @@ fn put_list(staged: &Path, dir: &Path, list: &FileList) -> Result<(), ExportErro
     move_file(&path, &dir.join(LIST_FILE))
 }
 
-/// Moves a file, over what stands there if need be; between file systems it is copied beside its place first.
+/// Moves a file and replaces an existing one. Between file systems, the file is first copied to the target's directory.
 fn move_file(from: &Path, to: &Path) -> Result<(), ExportError> {
     if std::fs::rename(from, to).is_ok() {
         return Ok(());
@@ -256,14 +254,14 @@ fn move_file(from: &Path, to: &Path) -> Result<(), ExportError> {
     Ok(fs_err::rename(&part, to)?)
 }
 
-/// Returns where a file is copied to that goes to a place.
+/// Returns the path of an incomplete copy of a file.
 fn part_of(to: &Path) -> PathBuf {
     let mut part = to.as_os_str().to_owned();
     part.push(PART_SUFFIX);
     PathBuf::from(part)
 }
 
-/// Makes the names of files below a directory durable, and those of the directories that they stand in.
+/// Makes the names of files below a directory durable, and the names of their directories.
 fn sync_dirs_of<'a>(dir: &Path, names: impl Iterator<Item = &'a Path>) -> Result<(), ExportError> {
     let dirs: BTreeSet<&Path> = names.filter_map(Path::parent).collect();
     for name in dirs {
@@ -272,7 +270,7 @@ fn sync_dirs_of<'a>(dir: &Path, names: impl Iterator<Item = &'a Path>) -> Result
     Ok(sync_dir(dir)?)
 }
 
-/// Gives two directories each other's name in one step; false where the system does not.
+/// Exchanges the names of two directories in one step; returns false if the system does not support the exchange.
 #[cfg(target_os = "linux")]
 fn exchange(one: &Path, other: &Path) -> bool {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -284,7 +282,7 @@ fn exchange(_one: &Path, _other: &Path) -> bool {
     false
 }
 
-/// Returns whether a directory lies on another file system than its parent.
+/// Returns whether a directory is on another file system than its parent.
 fn is_mount_point(dir: &Path, parent: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -311,7 +309,7 @@ mod tests {
         FileList { files: hashes.collect(), ..FileList::default() }
     }
 
-    /// Makes an export ready and moves it to its place.
+    /// Prepares an export and moves it to its place.
     fn export(out: &Path, files: &[(&str, &str)], overwrites: bool) -> Result<(), ExportError> {
         let place = Place::look(out, overwrites)?;
         let staged = place.stage()?;
@@ -366,7 +364,7 @@ mod tests {
         export(&out, OLD, false).unwrap();
         assert!(!left.exists() && mine.join("sft/a").exists() && beside.path().exists());
         assert_eq!(content(&out), of(OLD));
-        // Within the place itself, and a file that was copied in part.
+        // Inside the place itself, and with an incomplete copy.
         fs_err::create_dir_all(out.join(format!("{STAGED_PREFIX}abcdef"))).unwrap();
         fs_err::write(out.join(format!("{STAGED_PREFIX}abcdef/half")), "half").unwrap();
         fs_err::write(out.join(format!("sft/a{PART_SUFFIX}")), "half").unwrap();
@@ -430,7 +428,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let out = folder.path().join("out");
             export(&out, OLD, false).unwrap();
-            // As a process leaves it that ended after so many files.
+            // The state after a process ended after this many files.
             let replaces = OLD.iter().map(|(name, _)| (*name).to_owned()).collect();
             let mut both = list(NEW);
             both.replaces = replaces;

@@ -1,46 +1,46 @@
-//! What a trainer makes of a row: the text it trains on, and where loss falls.
+//! Predicts the text that a trainer makes of a row, and the part of the text that carries loss.
 //!
-//! Pure, from how the trainers work:
-//! - TRL renders the prompt with the generation prompt, then the whole conversation; what goes beyond the length of the
-//!   first carries loss, whether or not the first begins the second.
-//! - verl's single-turn data set renders the prompt, and appends the response and the end-of-sequence token as they are.
-//! - axolotl renders the conversation with the response and with a stand-in; where the two differ carries loss, and the
-//!   end-of-turn token after it.
-//! - LLaMA-Factory and ms-swift have templates of their own, which put text into slots; the configs that stand beside
-//!   the export name ones that know no reasoning, so a response is written as it is. The slots are taken from the
-//!   model's template, with stand-ins.
-//! - In the layout `text` nothing is rendered any more.
+//! Pure functions that follow the trainers' code:
+//! - TRL renders the prompt with the generation prompt, then the whole conversation. The text beyond the prompt's
+//!   length carries loss, whether or not the conversation begins with the prompt.
+//! - verl's single-turn data set renders the prompt, and appends the unchanged response and the end-of-sequence token.
+//! - axolotl renders the conversation with the response and with a stand-in. The differing text carries loss, and so
+//!   does the end-of-turn token after it.
+//! - LLaMA-Factory and ms-swift have templates of their own, which put text into slots. The configs of the export name
+//!   templates without reasoning, so a response is written unchanged. The slots are taken from the model's template,
+//!   with stand-ins.
+//! - In the layout `text` the trainer renders nothing.
 
 use super::model::{ModelTemplate, Switch};
 use super::{Flavour, Format, Layout, Plan, TrainingRow};
 use crate::policy::TemplateError;
 
-/// Another response, to see where a template's own text ends.
+/// Another response, which shows where a template's own text ends.
 const STANDIN: &str = "[[response]]";
 
-/// A row as it is trained on.
+/// A row as the trainer trains on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// The whole text.
     pub text: String,
-    /// Where loss begins, in bytes.
+    /// The byte at which loss begins.
     pub loss_start: usize,
-    /// Where it ends.
+    /// The byte at which loss ends.
     pub loss_end: usize,
-    /// The rendered prompt, where the trainer renders one and the text does not begin with it.
+    /// The rendered prompt, if the trainer renders one and the text does not begin with it.
     pub stray_prompt: Option<String>,
 }
 
 /// The finished prompt and response of the layout `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The prompt, up to where the response begins.
+    /// The prompt, up to the beginning of the response.
     pub prompt: String,
     /// The response and the end of its turn.
     pub response: String,
 }
 
-/// Returns what the trainer passes to the template for a row.
+/// Returns the variables that the trainer passes to the template for a row.
 #[must_use]
 pub fn switch(plan: Plan, row: &TrainingRow) -> Switch {
     match (plan.flavour, plan.format) {
@@ -51,11 +51,8 @@ pub fn switch(plan: Plan, row: &TrainingRow) -> Switch {
 
 /// Returns the row in the layout `text`.
 ///
-/// The prompt never ends in an open think block: the response begins with the judge block or opens its own. Where the
-/// trainer's tokenizer adds the begin-of-sequence token itself, it is not written.
-///
-/// # Errors
-/// [`TemplateError`] if the template refuses.
+/// The prompt never ends in an open think block: the response begins with the judge block or opens its own block. If
+/// the trainer's tokenizer adds the begin-of-sequence token, the prompt does not contain it.
 pub fn finish(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Finished, TemplateError> {
     let mut prompt = model.prompt(&row.user, Switch::Default)?;
     prompt.truncate(prompt.len() - open_block(&prompt).len());
@@ -66,10 +63,7 @@ pub fn finish(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Fi
     Ok(Finished { prompt, response: format!("{}{}", row.response, model.end_of_turn()) })
 }
 
-/// Returns what the trainer makes of a row.
-///
-/// # Errors
-/// [`TemplateError`] if the template refuses.
+/// Returns the text that the trainer makes of a row.
 pub fn render(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, TemplateError> {
     let joined = |prompt: String, rest: &str| {
         let loss_start = prompt.len();
@@ -108,25 +102,22 @@ pub fn render(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Re
 }
 
 /// Returns the prompt that reinforcement learning samples from.
-///
-/// # Errors
-/// [`TemplateError`] if the template refuses.
 pub fn rollout_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<String, TemplateError> {
     match plan.layout {
         Layout::Text => finish(plan, row, model).map(|finished| finished.prompt),
-        // The mode cannot be passed per row.
+        // The rows cannot pass the mode.
         Layout::Messages => model.prompt(&row.user, Switch::Default),
     }
 }
 
-/// Returns the open think block that ends a prompt, or nothing.
+/// Returns the open think block at the end of a prompt, or an empty text.
 #[must_use]
 pub fn open_block(prompt: &str) -> &str {
     let block = think_block(prompt);
     if block.contains("</think>") { "" } else { block }
 }
 
-/// Returns the think block that ends a prompt, open, or closed and empty; or nothing.
+/// Returns the think block at the end of a prompt, open, or closed and empty; otherwise an empty text.
 fn think_block(prompt: &str) -> &str {
     let Some(start) = prompt.rfind("<think>") else { return "" };
     let block = &prompt[start..];

@@ -1,4 +1,4 @@
-//! What an export writes, what became of it, and the list of its files.
+//! The options and the report of an export, and the list of its files.
 
 use std::collections::BTreeMap;
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExportError, ModelTemplate, Plan, Task};
 
-/// The name of the list of an export's files, in its directory.
+/// The name of the file list in an export's directory.
 pub const LIST_FILE: &str = "export.json";
 
-/// What is to be written, and from what.
+/// The options of an export.
 #[derive(Debug)]
 pub struct WriteOptions<'a> {
     /// Trainer, flavour and layout.
     pub plan: Plan,
     /// The tasks.
     pub tasks: &'a [Task],
-    /// The model's template, if rows are to be checked against it.
+    /// The model's template, if the rows are checked against it.
     pub model: Option<&'a ModelTemplate>,
-    /// Whether the template is written beside the data, for the trainer to use in place of the model's.
+    /// Whether the export contains the template, which the trainer uses in place of the model's.
     pub ships_template: bool,
-    /// Whether an earlier export is replaced.
+    /// Whether this export replaces an earlier one.
     pub overwrites: bool,
-    /// The licence to name in the card; none is named otherwise.
+    /// The licence that the card names, if any.
     pub license: Option<&'a str>,
 }
 
-/// How many rows a task has, and what a template does to them.
+/// The number of rows of a task, and the effect of a template on them.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TaskReport {
     /// Rows.
     pub rows: u64,
-    /// Rows of kind `code` that the task [`Task::Rl`] does without.
+    /// Rows of kind `code` that the task [`Task::Rl`] leaves out.
     pub left_out: u64,
     /// Rows that would be mangled.
     pub mangled: u64,
-    /// What would happen to the first of them: `query id (mode): problem`.
+    /// The faults of the first mangled rows: `query id (mode): problem`.
     pub examples: Vec<String>,
-    /// Where loss falls in the first whole row: how it begins, and how it ends.
+    /// The text that carries loss in the first whole row: its beginning and its end.
     pub loss: Option<(String, String)>,
 }
 
-/// What became of an export, by task.
+/// The result of an export, by task.
 pub type Report = BTreeMap<Task, TaskReport>;
 
 /// The list of an export's files.
@@ -51,14 +51,14 @@ pub(super) struct FileList {
     pub(super) format: String,
     pub(super) flavour: String,
     pub(super) layout: String,
-    /// The fingerprint of the run, if it is known.
+    /// The fingerprint of the run, if known.
     pub(super) fingerprint: Option<String>,
-    /// SHA-256 of the chat template that the rows were checked against.
+    /// SHA-256 of the chat template that the check used.
     pub(super) template: Option<String>,
     pub(super) rows: BTreeMap<String, u64>,
-    /// SHA-256 by name.
+    /// SHA-256 by file name.
     pub(super) files: BTreeMap<String, String>,
-    /// Files of an earlier export that are being replaced; none once that is done.
+    /// Files of an earlier export that this one is replacing; empty afterwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) replaces: Vec<String>,
 }

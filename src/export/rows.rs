@@ -1,24 +1,24 @@
-//! What is to be learnt, whatever the trainer: rows and pairs as plain data.
+//! Training rows and preference pairs as plain data, independent of the trainer.
 
 use super::Flavour;
 use crate::domain::Mode;
 use crate::shards::SampleRow;
 use crate::template::{ResponseBody, StructuredResponse, render};
 
-/// One response to be learnt from.
+/// One response to learn from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingRow {
     /// The query's id.
     pub query_id: String,
     /// Position of the query in the input.
     pub ordinal: i64,
-    /// Where the query comes from.
+    /// The dataset of the query.
     pub source: String,
     /// The kind of answer.
     pub kind: String,
     /// The difficulty label.
     pub difficulty: String,
-    /// The question, as it stands in the input.
+    /// The question as written in the input.
     pub question: String,
     /// The reference answer.
     pub gold: String,
@@ -26,7 +26,7 @@ pub struct TrainingRow {
     pub mode: Mode,
     /// The user's turn; in the controlled flavour it ends in the mode tag.
     pub user: String,
-    /// What is to be learnt.
+    /// The text to learn.
     pub response: String,
     /// The parts of the response that must reach the model, by name.
     pub parts: Vec<(&'static str, String)>,
@@ -35,14 +35,14 @@ pub struct TrainingRow {
 /// Two responses to one prompt, of which the first is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// What sets them apart: `shorter` (the shortest against the longest correct response), `correct` (correct against
-    /// incorrect) or `mode` (the chosen mode against the other).
+    /// The difference between the responses: `shorter` (the shortest against the longest correct response), `correct`
+    /// (correct against incorrect) or `mode` (the chosen mode against the other mode).
     pub kind: &'static str,
     /// The wanted response.
     pub chosen: TrainingRow,
-    /// The other.
+    /// The rejected response.
     pub rejected: TrainingRow,
-    /// Their lengths as they were sampled, in tokens.
+    /// The lengths of both responses as sampled, in tokens.
     pub tokens: (i32, i32),
 }
 
@@ -51,7 +51,7 @@ pub struct Pair {
 pub struct Body<'a> {
     /// The mode.
     pub mode: Mode,
-    /// The reasoning; read in Think-on only.
+    /// The reasoning; used in Think-on only.
     pub thinking: &'a str,
     /// The answer.
     pub answer: &'a str,
@@ -66,10 +66,10 @@ impl TrainingRow {
         Self::with_body(sample, flavour, Body { mode, thinking, answer: &sample.answer })
     }
 
-    /// Builds a row of a sample's prompt with another response; `None` if the response holds tags of the template.
+    /// Builds a row from a sample's prompt and another response; `None` if the response contains tags of the template.
     ///
-    /// The justification is the sample's, even of a response in the other mode: two responses of a pair then differ from
-    /// the mode tag on, and the difference is what is learnt.
+    /// The justification is the sample's, even for a response in the other mode: two responses of a pair then differ
+    /// from the mode tag on, and the model learns this difference.
     #[must_use]
     pub fn with_body(sample: &SampleRow, flavour: Flavour, body: Body<'_>) -> Option<Self> {
         let Body { mode, thinking, answer } = body;

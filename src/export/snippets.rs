@@ -1,4 +1,4 @@
-//! What stands beside an export's data: the trainer's config, the template where it is shipped, and the card.
+//! Writes the files next to an export's data: the trainer's config, the card, and the template if it is shipped.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::{Flavour, Format, Layout, Plan, Task};
 /// The name of the template in an export.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 
-/// Returns what to do about a template that mangles rows.
+/// Returns the remedy for a template that mangles rows.
 #[must_use]
 pub fn remedy(plan: Plan) -> String {
     let wrap = "add --wrap-template: the export then brings a chat_template.jinja, the model's own with whole responses, \
@@ -23,7 +23,7 @@ pub fn remedy(plan: Plan) -> String {
     }
 }
 
-/// Returns the files that stand beside the data, with their names. `data` are the names of the data files.
+/// Returns the files next to the data, with their names. `data` are the names of the data files.
 pub(super) fn files(
     options: &WriteOptions<'_>,
     source: &Source,
@@ -78,7 +78,7 @@ fn trl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
 }
 
 fn verl(options: &WriteOptions<'_>, task: Task, data: &[String]) -> (String, String) {
-    // verl opens what it is given: it knows neither directories nor globs.
+    // verl opens the given path as a file: it supports neither directories nor globs.
     let folder = format!("{task}/");
     let files: Vec<&str> = data.iter().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
     let files = files.join(", ");

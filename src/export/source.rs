@@ -10,9 +10,9 @@ use crate::shards::{Manifest, RolloutRow, SampleRow, Table, read_rows};
 #[derive(Debug)]
 pub struct Source {
     dir: PathBuf,
-    /// Indices of the shards, ascending.
+    /// The indices of the shards, ascending.
     indices: Vec<u32>,
-    /// What the directory says of itself, if it does.
+    /// The manifest of the directory, if any.
     pub manifest: Option<Manifest>,
 }
 
@@ -21,15 +21,12 @@ pub struct Source {
 pub struct SourceShard {
     /// The samples.
     pub samples: Vec<SampleRow>,
-    /// The responses by query ordinal; empty unless asked for.
+    /// The responses by query ordinal; empty unless requested.
     pub rollouts: HashMap<i64, Vec<RolloutRow>>,
 }
 
 impl Source {
-    /// Takes shards of an output directory, by their indices.
-    ///
-    /// # Errors
-    /// [`ExportError::NoSamples`] if there are none.
+    /// Builds a source from the shards of an output directory, by their indices.
     pub fn new(dir: &Path, mut indices: Vec<u32>, manifest: Option<Manifest>) -> Result<Self, ExportError> {
         if indices.is_empty() {
             return Err(ExportError::NoSamples { dir: dir.to_owned() });
@@ -38,7 +35,7 @@ impl Source {
         Ok(Self { dir: dir.to_owned(), indices, manifest })
     }
 
-    /// Reads the shards in order, each when it is asked for.
+    /// Reads the shards in order, each on demand.
     pub fn shards(&self, with_rollouts: WithRollouts) -> impl Iterator<Item = Result<SourceShard, ExportError>> + '_ {
         self.indices.iter().map(move |&index| {
             let samples = read_rows(&self.dir.join(Table::Samples.file_name(index)))?;
@@ -53,11 +50,11 @@ impl Source {
     }
 }
 
-/// Whether responses are read beside samples.
+/// Whether responses are read with the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithRollouts {
-    /// They are.
+    /// Responses are read.
     Yes,
-    /// They are not.
+    /// Responses are not read.
     No,
 }

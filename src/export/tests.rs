@@ -1,4 +1,4 @@
-//! Every trainer, flavour and layout against every template that users have.
+//! Tests of every trainer, flavour and layout against common chat templates.
 
 use std::path::{Path, PathBuf};
 
@@ -123,7 +123,7 @@ fn the_naive_export_is_refused_where_a_template_mangles_it_and_the_lost_text_is_
     for format in [Format::LlamaFactory, Format::Swift] {
         assert_eq!(mangled(format, Auto), Vec::<&str>::new(), "{format} has templates of its own");
     }
-    // With the mode passed to the template, its own think block is the response's.
+    // With the mode passed to the template, the template's own think block is the response's.
     assert_eq!(mangled(Format::Trl, Controlled), ["deepseek_r1"]);
 }
 
@@ -200,7 +200,8 @@ fn pairs_set_the_sample_against_a_longer_a_wrong_and_another_modes_response() {
         pairs(&sample("think_on"), rollouts, flavour).iter().map(|pair| pair.kind).collect::<Vec<_>>()
     };
     assert_eq!(kinds(&rollouts, Flavour::Controlled), ["shorter", "correct"], "the user has chosen the mode");
-    // Cut off, in another mode than asked for, blank, or with the template's own tags: no other half.
+    // A truncated response, one in another mode than requested, a blank one, and one with the template's own tags: none
+    // can be rejected.
     let mut bad = rollouts[1..3].to_vec();
     bad[0].finish_reason = "length".to_owned();
     bad[1].answer = "<answer>".to_owned();
@@ -308,7 +309,7 @@ fn a_model_without_a_template_and_a_template_that_writes_no_answer_are_refused_b
     assert!(error.to_string().contains("no chat template"), "{error}");
     let file = folder.path().join("x.jinja");
     std::fs::write(&file, "{{ bos_token }}").unwrap();
-    assert!(ModelTemplate::read(&file).unwrap_err().to_string().contains("does not write what an assistant says"));
+    assert!(ModelTemplate::read(&file).unwrap_err().to_string().contains("drops the assistant's text"));
     std::fs::write(&file, "{% for %}").unwrap();
     assert!(matches!(ModelTemplate::read(&file).unwrap_err(), ExportError::Template(_)));
     let config = r#"{"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{% for m in messages %}{{ m.content }}{% endfor %}{{ eos_token }}"}], "eos_token": {"content": "</s>"}}"#;

@@ -14,18 +14,18 @@
 //! A_answer_i = (r_i - mean(r_{M_i})) / (std(r_{M_i}) + epsilon)
 //! ```
 //!
-//! `mean(r)` and `std(r)` go over the whole group, `A_answer` uses the unadjusted means. `A_judge` is for the tokens of
-//! the judge block up to the mode tag, `A_answer` for all tokens behind it ([`segments`]).
+//! `mean(r)` and `std(r)` cover the whole group; `A_answer` uses the unadjusted means. `A_judge` applies to the tokens
+//! of the judge block up to the mode tag, `A_answer` to all later tokens ([`segments`]).
 //!
-//! How sure this is: the base reward is said by several summaries of the paper; that there is a boost for Think-off
-//! scaled by a small omega, and that there are two advantages for two segments, by its reviewers. **The forms of the
-//! adjustment and of both advantages, and the constants omega, gamma and epsilon, are reconstructions**, not the
-//! paper's text. Each is a setting, and so is each ablation.
+//! Sources. Several summaries of the paper state the base reward. Its reviewers state that Think-off gets a boost
+//! scaled by a small omega, and that two segments have two advantages. **The forms of the adjustment and of both
+//! advantages, and the constants omega, gamma and epsilon, are reconstructions**, not the paper's text. Each is a
+//! setting, and so is each ablation.
 //!
-//! Edge cases. A mode that is absent from the group: nothing is adjusted. Equal rewards: their deviation is exactly 0,
-//! and so are the advantages that it divides. The sample deviation of one response is 0. An empty group gives an empty
-//! result. Comparisons of the adjustment allow for [`SLACK`]: a hundredth written in binary is no hundredth, and two
-//! means of the same rewards must count as equal.
+//! Edge cases. If a mode is absent from the group, nothing is adjusted. Equal rewards have the deviation 0 exactly, and
+//! the advantages divided by this deviation are 0 exactly. The sample deviation of one response is 0. An empty group
+//! gives an empty result. The adjustment's comparisons allow for [`SLACK`]: binary numbers cannot represent a
+//! hundredth, and two means of the same rewards must compare as equal.
 
 pub mod row;
 pub mod segments;
@@ -39,7 +39,7 @@ use thinkloom_domain::{ByMode, Mode, stable_names};
 /// How far rounding may move a difference of means past a bound of the bias adjustment.
 pub const SLACK: f64 = 1e-12;
 
-/// Which standard deviation is meant.
+/// The standard deviation to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Deviation {
@@ -52,7 +52,7 @@ pub enum Deviation {
 
 stable_names!(Deviation { Population => "population", Sample => "sample" });
 
-/// What the advantage of the answer is normalised by.
+/// The statistics that normalise the advantage of the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum LocalNormalization {
@@ -67,11 +67,11 @@ pub enum LocalNormalization {
 
 stable_names!(LocalNormalization { Mode => "mode", Group => "group", None => "none" });
 
-/// Which method the advantages follow.
+/// The method that computes the advantages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Method {
-    /// Two advantages, as above.
+    /// Two advantages, by the formulas above.
     #[default]
     Hipo,
     /// Plain GRPO: one advantage for all tokens, (r_i - mean(r)) / (std(r) + epsilon), and no adjustment.
@@ -84,23 +84,23 @@ stable_names!(Method { Hipo => "hipo", Grpo => "grpo" });
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardSettings {
-    /// What a well-formed response adds to its reward, at least 0.
+    /// The reward of a well-formed response's format, at least 0.
     pub format_weight: f64,
-    /// Scale of the boost that Think-off gets, at least 0.
+    /// The scale of Think-off's boost, at least 0.
     pub omega: f64,
-    /// Weight of the response's own reward in the advantage of the judge block, at least 0.
+    /// The weight of the response's own reward in the advantage of the judge block, at least 0.
     pub gamma: f64,
-    /// Added to deviations before they divide; above 0.
+    /// The number added to each deviation before the division; above 0.
     pub epsilon: f64,
-    /// Which deviation is meant.
+    /// The standard deviation to use.
     pub deviation: Deviation,
     /// `false` is the ablation without the adjustment.
     pub bias_adjustment: bool,
-    /// `false` is the ablation without (m_{M_i} - mean(r)), the term that all responses of a mode share.
+    /// `false` is the ablation without (m_{M_i} - mean(r)), the term shared by all responses of a mode.
     pub global_term: bool,
-    /// What the advantage of the answer is normalised by.
+    /// The statistics that normalise the advantage of the answer.
     pub local_normalization: LocalNormalization,
-    /// Which method.
+    /// The method that computes the advantages.
     pub method: Method,
 }
 
@@ -120,23 +120,20 @@ impl Default for RewardSettings {
     }
 }
 
-/// A constant that cannot be used.
+/// A constant outside its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name} is {value}; allowed: {allowed}")]
 pub struct ConstantFault {
-    /// Its name.
+    /// The constant's name.
     pub name: &'static str,
-    /// What was given.
+    /// The given value.
     pub value: f64,
-    /// What would have been accepted.
+    /// The allowed range.
     pub allowed: &'static str,
 }
 
 impl RewardSettings {
-    /// Checks the constants.
-    ///
-    /// # Errors
-    /// [`ConstantFault`] for the first that is out of its range.
+    /// Checks the constants, and returns the first that is out of its range.
     pub fn check(&self) -> Result<(), ConstantFault> {
         let Self { format_weight, omega, gamma, epsilon, .. } = *self;
         for (name, value) in [("format_weight", format_weight), ("omega", omega), ("gamma", gamma)] {
@@ -151,14 +148,14 @@ impl RewardSettings {
     }
 }
 
-/// What the rule needs to know of one response.
+/// The properties of one response that the rule needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
-    /// Its mode.
+    /// The response's mode.
     pub mode: Mode,
-    /// Its verdict is `correct`.
+    /// Whether the response's verdict is `correct`.
     pub is_correct: bool,
-    /// It is a structured response ([`crate::template::parse`]).
+    /// Whether the response is a structured response ([`crate::template::parse`]).
     pub is_well_formed: bool,
 }
 
@@ -169,7 +166,7 @@ pub struct Rewarded {
     pub reward: f64,
     /// `A_judge_i`, for the judge block.
     pub advantage_judge: f64,
-    /// `A_answer_i`, for what follows it.
+    /// `A_answer_i`, for the tokens after the judge block.
     pub advantage_answer: f64,
 }
 
@@ -180,11 +177,11 @@ pub struct GroupRewards {
     pub mean: f64,
     /// `std(r)`.
     pub deviation: f64,
-    /// `m`: the means of the modes, adjusted; `None` for a mode that is absent.
+    /// `m`: the adjusted means of the modes; `None` for an absent mode.
     pub mode_means: ByMode<Option<f64>>,
-    /// Whether Think-off's mean was raised.
+    /// Whether the adjustment raised Think-off's mean.
     pub is_adjusted: bool,
-    /// One per response, in order.
+    /// The rewards of each response, in order.
     pub responses: Vec<Rewarded>,
 }
 
@@ -202,7 +199,7 @@ pub fn rewards(responses: &[Response], settings: &RewardSettings) -> GroupReward
     advantages(&based, settings)
 }
 
-/// Returns the advantages of a group over base rewards of any origin, which must be finite.
+/// Returns the advantages of a group over base rewards of any origin. The base rewards must be finite.
 #[must_use]
 pub fn advantages(based: &[(Mode, f64)], settings: &RewardSettings) -> GroupRewards {
     let of = |mode: Option<Mode>| -> Vec<f64> {
@@ -225,7 +222,7 @@ pub fn advantages(based: &[(Mode, f64)], settings: &RewardSettings) -> GroupRewa
         if settings.method == Method::Grpo {
             return Rewarded { reward, advantage_judge: of_group, advantage_answer: of_group };
         }
-        // The mode is there, because this response has it.
+        // The mode is present, because this response has it.
         let shared = if settings.global_term { mode_means[mode].unwrap_or(group.mean) - group.mean } else { 0.0 };
         let own = &modes[mode];
         let advantage_answer = match settings.local_normalization {
@@ -244,7 +241,7 @@ pub fn advantages(based: &[(Mode, f64)], settings: &RewardSettings) -> GroupRewa
     }
 }
 
-/// Returns what the adjustment adds to Think-off's mean, if it adds anything.
+/// Returns the amount that the adjustment adds to Think-off's mean, or `None` without an adjustment.
 fn boost(modes: &ByMode<Moments>, omega: f64) -> Option<f64> {
     if modes.on.count == 0 || modes.off.count == 0 {
         return None;
@@ -255,7 +252,7 @@ fn boost(modes: &ByMode<Moments>, omega: f64) -> Option<f64> {
     (is_close && boost > 0.0).then_some(boost)
 }
 
-/// Mean and standard deviation of some rewards.
+/// The mean and the standard deviation of some rewards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Moments {
     count: usize,
@@ -264,8 +261,8 @@ struct Moments {
 }
 
 impl Moments {
-    /// Both are taken over the distances from the first reward: equal rewards have exactly their value as mean, and
-    /// exactly 0 as deviation, where a rounding error divided by epsilon would be seen.
+    /// Computes both over the distances from the first reward. Equal rewards then have exactly their value as mean and
+    /// exactly 0 as deviation; a rounding error divided by epsilon would be visible.
     fn of(rewards: &[f64], deviation: Deviation) -> Self {
         let count = rewards.len();
         let Some(&first) = rewards.first() else { return Self { count, mean: 0.0, deviation: 0.0 } };
@@ -280,7 +277,7 @@ impl Moments {
     }
 }
 
-/// Adds numbers up with Neumaier's compensation, so that the length of a group does not show.
+/// Adds numbers with Neumaier's compensation, so that the result does not depend on the length of the group.
 fn sum(numbers: impl Iterator<Item = f64>) -> f64 {
     let (mut total, mut lost) = (0.0_f64, 0.0_f64);
     for number in numbers {

@@ -1,14 +1,14 @@
-//! One rollout as it stands in a file or a request: what is given is taken, what is not is read from the completion.
+//! One rollout in a file or a request: given fields are used, missing fields are read from the completion.
 //!
-//! | what | given as | else |
+//! | field | given as | otherwise |
 //! |---|---|---|
-//! | mode | `mode` | the mode tag of `completion`, or what its body shows |
-//! | correct | `correct` (true, false, 1, 0) | `verdict`; else the completion is verified against `gold` |
-//! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the mode that was asked for and could be rendered as a structured response |
+//! | mode | `mode` | the mode tag of `completion`, or the mode that the body shows |
+//! | correct | `correct` (true, false, 1, 0) | `verdict`; otherwise the completion is verified against `gold` |
+//! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the requested mode and can be rendered as a structured response |
 //!
-//! Only a verdict `correct` counts as correct. Programs cannot be run here: they come back as a case for whoever can.
-//! What says nothing of the response gives no reward, but a [`RowFault`]: a gold that cannot be read, tests that can
-//! decide nothing, a sandbox that is missing or failed.
+//! Only the verdict `correct` counts as correct. This module runs no program: it returns the program as a case for the
+//! caller to run. A verdict that does not depend on the response gives a [`RowFault`] in place of a reward: an
+//! unreadable gold, tests that can decide nothing, a missing or failed sandbox.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::template::{self, ResponseBody, StructuredResponse, find_tag, read_str
 use thinkloom_domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
 use thinkloom_verify::{self as verify, Case, CodeCase, Evaluated, TestsFault};
 
-/// Keys that a rollout may have; others are ignored.
+/// Keys that a rollout may have; other keys are ignored.
 pub const KEYS: &[&str] = &[
     "query_id",
     "mode",
@@ -41,12 +41,12 @@ pub const KEYS: &[&str] = &[
     "answer",
 ];
 
-/// A rollout as a trainer sends it to be rewarded.
+/// A rollout that a trainer sends to be rewarded.
 #[derive(Debug, Clone, Default, Deserialize)]
-// Errors in a row name it so.
+// The name in serde's error messages.
 #[serde(default, rename = "RolloutRow")]
 pub struct RewardRow<'a> {
-    /// The group; a text or a whole number.
+    /// The group's name: a text or a whole number.
     #[serde(borrow)]
     pub query_id: Option<Name<'a>>,
     #[serde(borrow)]
@@ -66,7 +66,7 @@ pub struct RewardRow<'a> {
     test_imports: Option<Texts>,
     entry_point: Option<String>,
     question: Option<String>,
-    /// The tokens that were sampled, where the trainer knows them.
+    /// The sampled tokens, if the trainer knows them.
     pub token_ids: Option<Vec<u32>>,
     #[serde(borrow)]
     verdict: Option<Cow<'a, str>>,
@@ -76,7 +76,7 @@ pub struct RewardRow<'a> {
     answer: Option<String>,
 }
 
-/// A text, or a whole number that stands for its digits.
+/// A text, or a whole number that represents its digits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Name<'a> {
@@ -87,7 +87,7 @@ pub enum Name<'a> {
 }
 
 impl Name<'_> {
-    /// Returns it as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn into_text(self) -> String {
         match self {
@@ -130,7 +130,7 @@ enum Texts {
 }
 
 impl Texts {
-    /// Returns the texts; objects as JSON.
+    /// Returns the list's texts; objects as JSON.
     fn into_list(texts: Option<Self>) -> Vec<String> {
         let text = |value: serde_json::Value| match value {
             serde_json::Value::String(text) => text,
@@ -145,7 +145,7 @@ impl Texts {
     }
 }
 
-/// Why a row is no rollout.
+/// Why a row is not a usable rollout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RowFault(pub String);
@@ -156,31 +156,28 @@ impl RowFault {
     }
 }
 
-/// A rollout that the reward rule can be applied to.
+/// A rollout with all inputs of the reward rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graded {
-    /// Mode, correctness, format.
+    /// The mode, the correctness and the format.
     pub response: Response,
-    /// The byte of the completion at which the judge block ends; `None` where the row has no completion.
+    /// The byte of the completion at which the judge block ends; `None` if the row has no completion.
     pub judge_end: Option<usize>,
-    /// The verdict, if it was made here.
+    /// The verdict, if this module computed it.
     pub verdict: Option<Verdict>,
 }
 
-/// A rollout that is graded, or waits for its program.
+/// A graded rollout, or one that waits for the verdict on its program.
 #[derive(Debug)]
 pub enum Grading {
-    /// It is graded.
+    /// The rollout is graded.
     Ready(Graded),
-    /// Its program has to be run; [`Graded::with_verdict`] takes the verdict.
+    /// The caller must run the program and pass its verdict to [`Graded::with_verdict`].
     Program(Graded, Box<CodeCase>),
 }
 
 impl Graded {
-    /// Takes a verdict.
-    ///
-    /// # Errors
-    /// [`RowFault`] if the verdict says nothing of the response.
+    /// Adds a verdict, and rejects one that does not depend on the response.
     pub fn with_verdict(mut self, verdict: Verdict) -> Result<Self, RowFault> {
         let cause = match verdict.outcome {
             VerdictOutcome::Unverifiable => verdict.reason.parse().ok(),
@@ -195,13 +192,13 @@ impl Graded {
     }
 }
 
-/// Returns what is wrong where no response could have had a verdict.
+/// Returns the cause in words, if the verdict does not depend on the response.
 const fn beside_the_response(cause: UnverifiableCause) -> Option<&'static str> {
     match cause {
         UnverifiableCause::UnreadableGold => Some("the gold cannot be read"),
-        UnverifiableCause::NoTests => Some("there is no test that can fail"),
+        UnverifiableCause::NoTests => Some("none of the tests can fail"),
         UnverifiableCause::TestsUnusable => Some("the tests cannot be run"),
-        UnverifiableCause::NoSandbox => Some("there is no sandbox to run programs in; `thinkloom doctor` says why"),
+        UnverifiableCause::NoSandbox => Some("no sandbox for programs is available; `thinkloom doctor` explains why"),
         UnverifiableCause::SandboxFailed => Some("the machine failed to run the program"),
         UnverifiableCause::UnreadableAnswer
         | UnverifiableCause::Undecided
@@ -211,7 +208,7 @@ const fn beside_the_response(cause: UnverifiableCause) -> Option<&'static str> {
 }
 
 impl<'a> RewardRow<'a> {
-    /// Returns the row of a completion for which all else holds as well; a row without a name is called by its group's number.
+    /// Returns this row with another completion. A row without a name gets its group's number as its name.
     #[must_use]
     pub fn with_completion(&self, completion: Option<String>, group: usize) -> Self {
         let query_id = self.query_id.clone().unwrap_or_else(|| Name::Text(Cow::Owned(group.to_string())));
@@ -220,17 +217,17 @@ impl<'a> RewardRow<'a> {
 }
 
 impl RewardRow<'_> {
-    /// Returns whether the row says itself: its mode, whether it is correct, whether it is well-formed.
+    /// Returns whether the row itself gives its mode, its correctness and its format.
     #[must_use]
     pub fn gives(&self) -> [bool; 3] {
         [self.mode.is_some(), self.correct.is_some() || self.verdict.is_some(), self.format_ok.is_some()]
     }
 }
 
-/// Reads what the reward rule needs from a row; an answer may leave as much arithmetic undone as `evaluated` says.
+/// Reads the inputs of the reward rule from a row. `evaluated` decides how much arithmetic an answer may leave undone.
 ///
 /// # Errors
-/// [`RowFault`] if something is neither given nor can be read, or the row's gold or tests can decide nothing.
+/// [`RowFault`] if an input is neither given nor readable, or if the row's gold or tests can decide nothing.
 pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFault> {
     let finish_reason: FinishReason = match row.finish_reason.as_deref() {
         None => FinishReason::Stop,
@@ -262,7 +259,8 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
     verify_answer(row, observed.answer, graded(false), evaluated)
 }
 
-/// Whether a row of a run's rollouts table, whose response is no structured one yet, could become one.
+/// Returns whether a row of a run's rollouts table, whose response is not structured yet, can become a structured
+/// response.
 fn is_renderable(row: &RewardRow<'_>, mode: Mode) -> Result<bool, RowFault> {
     let (Some(observed), Some(answer)) = (&row.observed_mode, &row.answer) else {
         return Err(RowFault::missing("format_ok and no completion to read it from"));
@@ -306,7 +304,7 @@ fn verify_answer(
             Err(TestsFault::Unusable) => Some(UnverifiableCause::TestsUnusable),
         };
         if let Some(cause) = cause {
-            // It is what running it would say.
+            // Running the program would give the same verdict.
             return graded.with_verdict(Verdict::unverifiable(cause, None)).map(Grading::Ready);
         }
         return Ok(Grading::Program(graded, Box::new(case)));
@@ -363,10 +361,10 @@ mod tests {
         assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: true });
         assert_eq!(&ON[..graded.judge_end.unwrap()], "<judge>\nWhy.\n</judge>\n\n<think_on>");
         assert_eq!(graded.verdict.unwrap().outcome, VerdictOutcome::Correct);
-        // The answer is right, the form is not: a byte behind the end is enough.
+        // The answer is right, the form is wrong: one byte after the end is enough.
         let graded = ready(serde_json::json!({"completion": format!("{ON}\n"), "gold": "4"}));
         assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: false });
-        // An answer that stands in the thinking only is none.
+        // An answer inside the thinking does not count.
         let cut = "<judge>W</judge><think_on><think>It is 4";
         let graded = ready(serde_json::json!({"completion": cut, "gold": "4", "finish_reason": "length"}));
         assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: false, is_well_formed: false });

@@ -1,13 +1,13 @@
-//! Which tokens of a completion the two advantages are for.
+//! Assigns the tokens of a completion to the two advantages.
 //!
-//! The judge block and the mode tag come first, so the judge's tokens are a prefix: [`judge_tokens`] gives its length.
-//! Where the block ends in the text is [`crate::template::read_structured`]'s to say. A token belongs to the segment
-//! that its first byte is in, so one that holds the end of the mode tag and the line break behind it (`>\n` is one
-//! token in many vocabularies) belongs to the judge. A token without bytes that stands at the boundary belongs to the
-//! rest.
+//! The judge block and the mode tag come first, so the judge's tokens are a prefix: [`judge_tokens`] returns its
+//! length. [`crate::template::read_structured`] decides where the block ends in the text. A token belongs to the
+//! segment of its first byte. A token with the end of the mode tag and the next line break (`>
+//! ` is one token in many vocabularies) therefore belongs to the judge. A token without bytes at the boundary belongs
+//! to the rest.
 
-/// Returns how many of a completion's tokens belong to the judge block, given the bytes that each token stands for and
-/// the byte at which the block ends.
+/// Returns the number of a completion's tokens in the judge block, given the number of bytes of each token and the byte
+/// at which the block ends.
 #[must_use]
 pub fn judge_tokens(token_bytes: impl IntoIterator<Item = usize>, judge_end: usize) -> usize {
     let mut start = 0;

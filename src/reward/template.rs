@@ -1,6 +1,6 @@
-//! THE structured response template: rendered and parsed here, and nowhere else.
+//! THE structured response template. Only this module renders and parses it.
 //!
-//! The layout is KAT-V1's, as far as it is public:
+//! The layout is KAT-V1's, as far as KAT-V1's is public:
 //!
 //! ```text
 //! <judge>                          <judge>
@@ -17,15 +17,15 @@
 //! </answer>
 //! ```
 //!
-//! The mode tag is bare and unclosed. [`render`] refuses parts that hold any of the template's tags, so that
-//! [`parse`] gives back exactly what was rendered. [`read_response`] reads what a model wrote on its own, and is
-//! lenient: tags may be missing, unclosed, or stand in the prompt.
+//! The mode tag is bare and unclosed. [`render`] rejects parts that contain any of the template's tags, so that
+//! [`parse`] returns exactly the rendered parts. [`read_response`] parses a model's own text and is lenient: tags may
+//! be missing, unclosed, or in the prompt.
 
 pub mod thinking;
 
 use thinkloom_domain::{FinishReason, Mode};
 
-/// Every tag of the template. Text that holds one cannot be a part of a structured response.
+/// Every tag of the template. A text that contains one cannot be a part of a structured response.
 pub const TAGS: &[&str] =
     &["<judge>", "</judge>", "<think_on>", "<think_off>", "<think>", "</think>", "<answer>", "</answer>"];
 
@@ -34,7 +34,7 @@ pub const TAGS: &[&str] =
 pub struct StructuredResponse {
     /// Why this mode suits the query; may be empty.
     pub justification: String,
-    /// What follows the mode tag.
+    /// The text after the mode tag.
     pub body: ResponseBody,
 }
 
@@ -66,31 +66,28 @@ impl ResponseBody {
     }
 }
 
-/// A part holds a tag of the template.
+/// A part contains a tag of the template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {part} holds the template's own tag {tag}")]
 pub struct TemplateCollision {
-    /// `justification`, `thinking` or `answer`.
+    /// The part: `justification`, `thinking` or `answer`.
     pub part: &'static str,
     /// The tag.
     pub tag: &'static str,
 }
 
-/// Why a text is no structured response.
+/// Why a text is not a structured response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no structured response: {0}")]
+#[error("not a structured response: {0}")]
 pub struct ParseError(&'static str);
 
-/// Returns the first tag of the template that a text holds.
+/// Returns the first tag of the template in a text.
 #[must_use]
 pub fn find_tag(text: &str) -> Option<&'static str> {
     TAGS.iter().copied().find(|tag| text.contains(tag))
 }
 
-/// Renders a structured response.
-///
-/// # Errors
-/// [`TemplateCollision`] if a part holds one of [`TAGS`].
+/// Renders a structured response, and rejects a part that contains one of [`TAGS`].
 pub fn render(response: &StructuredResponse) -> Result<String, TemplateCollision> {
     let check = |part, text: &str| match find_tag(text) {
         Some(tag) => Err(TemplateCollision { part, tag }),
@@ -113,10 +110,7 @@ pub fn render(response: &StructuredResponse) -> Result<String, TemplateCollision
     }
 }
 
-/// Parses what [`render`] wrote; the exact inverse.
-///
-/// # Errors
-/// [`ParseError`] for any text that `render` does not write.
+/// Parses the output of [`render`]: the exact inverse, which rejects every other text.
 pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
     let rest = text.strip_prefix("<judge>\n").ok_or(ParseError("it does not begin with <judge>"))?;
     let (justification, rest) = rest.split_once("\n</judge>\n\n").ok_or(ParseError("the judge block is not closed"))?;
@@ -139,38 +133,38 @@ pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
     }
 }
 
-/// A completion that should be a structured response, taken apart as far as it is one.
+/// A completion that should be a structured response, split as far as it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StructuredReading<'a> {
-    /// What stands in the judge block, trimmed; `None` if there is no such block.
+    /// The trimmed content of the judge block; `None` without a judge block.
     pub justification: Option<&'a str>,
-    /// The mode that the mode tag names; `None` without one.
+    /// The mode that the mode tag names; `None` without a mode tag.
     pub mode: Option<Mode>,
-    /// What follows judge block and mode tag.
+    /// The text after the judge block and the mode tag.
     pub body: &'a str,
 }
 
 impl StructuredReading<'_> {
-    /// Returns the byte of the completion at which judge block and mode tag end; 0 without either.
+    /// Returns the byte of the completion at which the judge block and the mode tag end; 0 without either.
     #[must_use]
     pub fn judge_end(&self, completion: &str) -> usize {
         completion.len() - self.body.len()
     }
 
-    /// Splits the body into thinking and answer; see [`read_response`]. Without a mode tag the mode is the one that the
-    /// body shows.
+    /// Splits the body into thinking and answer; see [`read_response`]. Without a mode tag, the mode is the one that
+    /// the body shows.
     #[must_use]
     pub fn observe(&self, finish_reason: FinishReason) -> ObservedResponse {
         read_response(self.body, self.mode.unwrap_or(Mode::ThinkOff), finish_reason)
     }
 }
 
-/// Finds judge block and mode tag in a model's own structured response, leniently:
-/// - the judge block ends with the first `</judge>`; a mode tag behind it belongs to it, wherever it stands before the
-///   first `<think>` or `<answer>`;
+/// Finds the judge block and the mode tag in a model's own structured response, leniently:
+/// - the judge block ends with the first `</judge>`; a mode tag after the block belongs to the block, if the tag
+///   precedes the first `<think>` or `<answer>`;
 /// - without `</judge>`, a mode tag before the first `<think>` or `<answer>` ends the block;
-/// - a `<judge>` at the beginning that nothing ends makes the whole text the block;
-/// - otherwise there is no block, and tags further on are the answer's own text.
+/// - an unended `<judge>` at the beginning makes the whole text the block;
+/// - otherwise the text has no block, and later tags belong to the answer's own text.
 #[must_use]
 pub fn read_structured(completion: &str) -> StructuredReading<'_> {
     let opens = completion.trim_start().starts_with("<judge>");
@@ -208,38 +202,38 @@ pub fn read_structured(completion: &str) -> StructuredReading<'_> {
     StructuredReading { justification, mode, body: completion.get(end..).unwrap_or_default() }
 }
 
-/// What a model's own response shows.
+/// The parts of a model's own response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedResponse {
-    /// The reasoning, if there is any that is not blank.
+    /// The reasoning, if it is not blank.
     pub thinking: Option<String>,
-    /// What follows the reasoning; empty if the response ended inside it.
+    /// The text after the reasoning; empty if the response ended inside the reasoning.
     pub answer: String,
-    /// Think-on if there is reasoning in a think block, closed or not.
+    /// Think-on if the response has reasoning in a think block, closed or not.
     pub mode: Mode,
 }
 
 /// Splits a model's own response into thinking and answer.
 ///
 /// `response` is the prefill (the end of the prompt that belongs to the response) followed by the sampled text. The
-/// rules, from how models behave (vendors' reasoning parsers):
-/// - thinking is set off by one of many tags, channels or sentences ([`thinking`]);
-/// - everything up to the last `</think>` is thinking, with or without an opening tag; what stands before an opening
-///   tag is neither thinking nor answer;
-/// - an opening `<think>` that is never closed makes the rest thinking, and the answer empty; in a Think-off response
-///   only at its beginning, because further on it may be a mention;
-/// - tags that are quoted, between backticks or in a fenced block, are mentions;
-/// - without any tag the whole response is the answer, but a Think-on response without a tag that hit its token limit
-///   is a truncated thought;
-/// - a blank think block is no thinking;
-/// - `<answer>` tags (or other models' tags of that kind) around the whole answer are taken off, the closing one may be
+/// rules follow the behaviour of models (vendors' reasoning parsers):
+/// - one of many tags, channels or sentences marks the thinking ([`thinking`]);
+/// - the text up to the last `</think>` is thinking, with or without an opening tag; the text before an opening tag is
+///   neither thinking nor answer;
+/// - an unclosed `<think>` makes the rest thinking, and the answer empty; in a Think-off response only at the
+///   beginning, because a later one may be a mention;
+/// - quoted tags, between backticks or in a fenced block, are mentions;
+/// - without any tag, the whole response is the answer, except that a Think-on response that reached its token limit is
+///   a truncated thought;
+/// - a blank think block is not thinking;
+/// - `<answer>` tags (or other models' tags of that kind) around the whole answer are removed; the closing tag may be
 ///   missing.
 #[must_use]
 pub fn read_response(response: &str, requested: Mode, finish_reason: FinishReason) -> ObservedResponse {
     observed(thinking::split(response, requested, finish_reason))
 }
 
-/// Splits a response as the first reading of this program did; see [`thinking::first_split`].
+/// Splits a response by the first version of these rules; see [`thinking::first_split`].
 #[must_use]
 pub fn read_first(response: &str, requested: Mode, finish_reason: FinishReason) -> ObservedResponse {
     observed(thinking::first_split(response, requested, finish_reason))
@@ -279,7 +273,7 @@ mod tests {
         );
     }
 
-    /// Texts that like to look like the template, tags and line breaks included.
+    /// Texts that resemble the template, including its tags and line breaks.
     fn tricky_text() -> impl Strategy<Value = String> {
         let pieces = prop_oneof![
             3 => "[a-z \\n<>/_]{0,12}".prop_map(|text| text),
@@ -345,7 +339,7 @@ mod tests {
     #[test]
     fn judge_block_and_mode_tag_are_found_leniently() {
         use Mode::{ThinkOff, ThinkOn};
-        // Text, justification, mode, what follows.
+        // Text, justification, mode, body.
         type Case = (&'static str, Option<&'static str>, Option<Mode>, &'static str);
         let cases: &[Case] = &[
             ("<judge>\nWhy.\n</judge>\n\n<think_off>\n<answer>4", Some("Why."), Some(ThinkOff), "\n<answer>4"),
@@ -386,18 +380,18 @@ mod tests {
         assert_eq!(read("<think>\n<think>\nA</think>B", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));
         assert_eq!(read("Sure.\n<think>A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
         assert_eq!(read("Write <think> so.", ThinkOff, Stop), (None, text("Write <think> so."), ThinkOff));
-        // No closing tag is no answer, even if the model ended its turn.
+        // Without a closing tag there is no answer, even if the model ended its turn.
         assert_eq!(read("<think>\nA", ThinkOn, Stop), (some("A"), text(""), ThinkOn));
         // Truncated thoughts are never answers.
         assert_eq!(read("<think>\nA is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
         assert_eq!(read("A is", ThinkOn, Length), (some("A is"), text(""), ThinkOn));
-        // Think-off: no block, or an empty one; a length stop leaves a partial answer.
+        // Think-off: no block, or an empty one; a response that reached the token limit has a partial answer.
         assert_eq!(read("B", ThinkOff, Stop), (None, text("B"), ThinkOff));
         assert_eq!(read("<think>\n\n</think>\n\nB", ThinkOff, Stop), (None, text("B"), ThinkOff));
         assert_eq!(read("B and", ThinkOff, Length), (None, text("B and"), ThinkOff));
-        // A soft-switch model that thinks all the same is seen.
+        // A soft-switch model that thinks in Think-off is read as Think-on.
         assert_eq!(read("<think>A</think>B", ThinkOff, Stop), (some("A"), text("B"), ThinkOn));
-        // Think-on that answers at once is seen as Think-off.
+        // A Think-on response that answers at once is read as Think-off.
         assert_eq!(read("B", ThinkOn, Stop), (None, text("B"), ThinkOff));
         // Answer tags.
         assert_eq!(read("A</think><answer>\nB\n</answer>", ThinkOn, Stop), (some("A"), text("B"), ThinkOn));

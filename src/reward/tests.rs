@@ -1,4 +1,4 @@
-//! The rule against golden vectors that an independent program computed, and its edge cases.
+//! Tests of the rule against golden vectors from an independent program, and of its edge cases.
 
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -1,20 +1,20 @@
 //! Boxed answers.
 //!
-//! `\boxed{...}` and its kin, with nested braces, left open at the end of a line, or with one bare token; also
-//! `boxed{...}` whose backslash got lost. The last box that holds anything counts; boxes that are joined by a comma, by
-//! "and" or by "or" form one list with it.
+//! Finds `\boxed{...}` and its variants: with nested braces, unclosed at the end of a line, with one bare token, and
+//! `boxed{...}` without its backslash. The last box with content counts. Boxes joined to it by a comma, by "and" or by
+//! "or" form one list with it.
 
 use super::math::limits::TEXT_BYTES_MAX;
 
-/// Boxes that are looked at from the end, at most.
+/// Most boxes that are examined, counted from the end.
 const BOXES_MAX: usize = 32;
 /// Longest text between two boxes of one answer, in bytes.
 const CONNECTOR_BYTES_MAX: usize = 80;
 
-/// Commands that draw a box; the ones without a backslash need a brace behind them.
+/// Commands that draw a box; a command without a backslash needs a brace after it.
 const COMMANDS: &[&str] = &["\\boxed", "\\fbox", "\\framebox", "\u{8}oxed", "boxed"];
 
-/// Tokens between which some models set their answer.
+/// Tokens that surround the answer of some models.
 const TOKENS: (&str, &str) = ("<|begin_of_box|>", "<|end_of_box|>");
 
 /// Returns the content of the last box; boxes joined by "and", "or" or a comma form one list.
@@ -28,7 +28,7 @@ pub(super) fn boxed(text: &str) -> Option<String> {
     drawn(text)
 }
 
-/// Returns the content of the last box that a command draws.
+/// Returns the content of the last box drawn by a command.
 fn drawn(text: &str) -> Option<String> {
     let mut contents: Vec<String> = Vec::new();
     let mut next_start: Option<usize> = None;
@@ -56,14 +56,14 @@ fn drawn(text: &str) -> Option<String> {
     (!contents.is_empty()).then(|| contents.join(", "))
 }
 
-/// Returns where the last box command of `head` begins and ends.
+/// Returns the start and the end of the last box command in `head`.
 fn last_command(head: &str, text: &str) -> Option<(usize, usize)> {
     let mut end = head.len();
     for _ in 0..BOXES_MAX {
         let searched = head.get(..end)?;
         let (start, open) =
             COMMANDS.iter().filter_map(|name| searched.rfind(name).map(|at| (at, at + name.len()))).max_by_key(
-                // `\boxed` holds `boxed`: the one that begins first.
+                // `\boxed` contains `boxed`: the command that begins first counts.
                 |(start, open)| (*open, std::cmp::Reverse(*start)),
             )?;
         let has_backslash = text.get(start..).is_some_and(|rest| rest.starts_with('\\'));
@@ -76,7 +76,7 @@ fn last_command(head: &str, text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Returns the content after a box command and the offset behind it; an unclosed box ends with its line.
+/// Returns the content after a box command and the offset after the content; an unclosed box ends with its line.
 fn content(text: &str, open: usize) -> Option<(&str, usize)> {
     let rest = text.get(open..)?;
     let Some(inner) = rest.trim_start().strip_prefix('{') else {
@@ -107,13 +107,13 @@ fn content(text: &str, open: usize) -> Option<(&str, usize)> {
             '}' => depth -= 1,
             _ => {}
         }
-        // Far beyond what can be read: the verifier will refuse it by its length.
+        // Far beyond the parser's limit: the verifier rejects the content because of its length.
         if depth == 0 || at > 2 * TEXT_BYTES_MAX {
             return Some((inner.get(..at)?, start + at + usize::from(depth == 0)));
         }
     }
     let line = inner.lines().next().unwrap_or("");
-    // A dollar sign or bracket that closes the formula closes the box with it.
+    // A dollar sign or bracket that closes the formula also closes the box.
     let line = ["$", "\\)", "\\]"].iter().fold(line, |line, end| line.split(end).next().unwrap_or(line));
     Some((line, start + line.len()))
 }
@@ -129,7 +129,7 @@ fn is_connector(between: &str) -> bool {
     {
         text = text.replace(layout, " ");
     }
-    // `y_2 =` in front of the next box names its value.
+    // `y_2 =` before the next box names the box's value.
     if let Some((before, after)) = text.rsplit_once('=') {
         if !after.trim().is_empty() {
             return false;

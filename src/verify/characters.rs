@@ -1,13 +1,13 @@
-//! Characters brought to their plain forms before anything is read.
+//! Converts characters to their plain forms before anything is parsed.
 //!
-//! Full-width forms, digits of other scripts, mathematical letters, odd spaces and dashes become ASCII; invisible
-//! characters vanish. What carries meaning of its own stays: superscripts, vulgar fractions, Greek, Chinese.
+//! Full-width forms, digits of other scripts, mathematical letters, unusual spaces and dashes become ASCII; invisible
+//! characters are removed. Characters with a meaning of their own stay: superscripts, vulgar fractions, Greek, Chinese.
 
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Zeros of the decimal digits of other scripts; nine digits follow each.
+/// The zero digits of other scripts; the nine other digits follow each zero.
 const ZEROS: &[u32] = &[
     0x0660, 0x06f0, 0x07c0, 0x0966, 0x09e6, 0x0a66, 0x0ae6, 0x0b66, 0x0be6, 0x0c66, 0x0ce6, 0x0d66, 0x0e50, 0x0ed0,
     0x0f20, 0x1040, 0x17e0, 0x1810,
@@ -34,7 +34,7 @@ pub(super) fn plain_each(texts: &[String]) -> Vec<String> {
     texts.iter().map(|text| plain(text).into_owned()).collect()
 }
 
-/// Returns the front of a text, of so many bytes at most; no character is cut.
+/// Returns the longest prefix of a text with at most this many bytes; cuts no character.
 pub(super) fn front(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
@@ -43,7 +43,7 @@ pub(super) fn front(text: &str, bytes_max: usize) -> &str {
     text.get(..end).unwrap_or("")
 }
 
-/// Returns the end of a text, of so many bytes at most; no character is cut.
+/// Returns the longest suffix of a text with at most this many bytes; cuts no character.
 pub(super) fn back(text: &str, bytes_max: usize) -> &str {
     let mut start = text.len().saturating_sub(bytes_max);
     while !text.is_char_boundary(start) {

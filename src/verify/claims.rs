@@ -1,15 +1,16 @@
-//! The texts that a sentence gives as its answer, for answers in words.
+//! Finds the texts that a sentence gives as its answer, for answers in words.
 //!
-//! "It was Isabella Rossellini." gives what stands behind the verb, "**Paris** is the capital." what stands in bold, "Paris, the
-//! capital of France" what stands in front of the explanation. "Paris, London" and "Paris, or maybe London" give no single
-//! text, "not Paris" and "It isn't Paris" give none: containing the answer is not giving it.
+//! "It was Isabella Rossellini." gives the text after the verb, "**Paris** is the capital." gives the bold text,
+//! "Paris, the capital of France" gives the text before the explanation. "Paris, London" and "Paris, or maybe London"
+//! give no single text; "not Paris" and "It isn't Paris" give none. A sentence that only contains the answer does not
+//! give it.
 
 use super::phrases;
 
-/// Verbs of one sentence that are looked at, at most.
+/// Most verbs of one sentence that are examined.
 const VERBS_MAX: usize = 8;
 
-/// Longest sentence that is taken apart, in bytes.
+/// Longest sentence that is parsed, in bytes.
 const SENTENCE_BYTES_MAX: usize = 2_000;
 
 /// Verbs between a subject and the answer.
@@ -26,7 +27,7 @@ const LINKS: &[&str] = &[
     "'s ",
     " has to be ",
 ];
-/// Words in front of a verb, or behind it, that take the answer back or leave it open.
+/// Words before or after a verb that retract the answer or leave it open.
 const DOUBTS: &[&str] = &[
     "not",
     "never",
@@ -53,7 +54,7 @@ const DOUBTS: &[&str] = &[
     "doubtful",
     "hardly",
 ];
-/// Words that begin an explanation behind a comma.
+/// Words that begin an explanation after a comma.
 const EXPLAINING: &[&str] = &[
     "the", "a", "an", "which", "who", "whose", "where", "not", "since", "because", "as", "so", "in", "located", "one",
     "while", "and not", "rather", "instead", "it", "this", "that", "born", "also", "known", "based", "due", "given",
@@ -79,7 +80,7 @@ pub(super) fn of(sentence: &str) -> Vec<String> {
     claims
 }
 
-/// Returns what stands in front of the verb of a sentence that announces its answer: "Evelyn has the greatest speed".
+/// Returns the text before the verb of a sentence that announces its answer: "Evelyn has the greatest speed".
 pub(super) fn subject(sentence: &str) -> Option<&str> {
     const VERBS: &[&str] = &[" is ", " was ", " has ", " had ", " are ", " were ", " will ", " did ", " won "];
     let (at, verb) = VERBS.iter().filter_map(|verb| Some((sentence.find(verb)?, *verb))).min()?;
@@ -95,7 +96,7 @@ fn begins_with_denial(sentence: &str) -> bool {
         && words(sentence).count() > 1
 }
 
-/// Cuts an explanation off: what stands in brackets, or behind a comma where it begins like one.
+/// Removes an explanation: text in brackets, or text after a comma that begins like an explanation.
 fn without_explanation(claim: &str) -> &str {
     let bracket = claim.find(" (").filter(|at| *at > 0);
     let mut end = bracket.unwrap_or(claim.len());
@@ -110,7 +111,7 @@ fn without_explanation(claim: &str) -> &str {
     phrases::trim_decoration(claim.get(..end).unwrap_or(claim))
 }
 
-/// Returns what a sentence says behind each of its linking verbs; a name may hold one: "Rubik's Cube".
+/// Returns the text after each linking verb of a sentence. A name may contain such a verb: "Rubik's Cube".
 fn behind_verbs(sentence: &str) -> Vec<&str> {
     let verbs = LINKS.iter().flat_map(|verb| sentence.match_indices(verb)).take(VERBS_MAX);
     let claims = verbs.filter_map(|(at, verb)| {

@@ -1,16 +1,16 @@
-//! Finds the part of a response that holds its answer, and in it the places near the end where an answer may stand: last
-//! lines, words in bold, a displayed formula.
+//! Finds the answer part of a response, and the places near its end where an answer may be: last lines, bold words, a
+//! displayed formula.
 //!
-//! Boxes are found by `boxes`, announced answers by `phrases`; the verifiers choose which places apply, and in which order.
-//! Each search is one pure function over the text, and linear or bounded.
+//! `boxes` finds boxed answers, `phrases` finds announced answers; the verifiers choose which places apply, and in
+//! which order. Each search is one pure function over the text, and linear or bounded.
 //!
 //! No answer is taken from program text: a number at the end of `open('x') or 0` is not an answer.
 
 use super::{characters, math, phrases};
 
-/// How far back the last number is looked for, in bytes.
+/// The length of the text's end in which the last number is searched for, in bytes.
 const TAIL_BYTES_MAX: usize = 16_384;
-/// What ends a model's thinking; only what follows the last one counts.
+/// Marks that end a model's thinking; only the text after the last one counts.
 const THINKING_ENDS: &[&str] = &[
     "</think>",
     "</thinking>",
@@ -29,8 +29,8 @@ const THINKING_ENDS: &[&str] = &[
 const ANSWER_TAGS: &[(&str, &str)] =
     &[("<answer>", "</answer>"), ("<final_answer>", "</final_answer>"), ("<response>", "</response>")];
 
-/// Returns the part of a response in which its answer stands: what follows the last end of thinking, and of that the
-/// content of the last answer tag. Thinking that never ended holds no answer.
+/// Returns the answer part of a response: the text after the last end of thinking, and within it the content of the
+/// last answer tag. A response with unended thinking has no answer.
 pub(super) fn answer_part(response: &str) -> &str {
     let end = THINKING_ENDS.iter().filter_map(|mark| response.rfind(mark).map(|at| at + mark.len())).max();
     let is_unended =
@@ -44,15 +44,15 @@ pub(super) fn answer_part(response: &str) -> &str {
     tagged.max_by_key(|(at, _)| *at).map_or(answer, |(_, content)| content).trim()
 }
 
-/// Lines that are looked at from the end for one that states something, at most.
+/// Most lines that are searched for a statement, counted from the end.
 const LINES_MAX: usize = 40;
-/// Lines from the end among which words in bold count: earlier ones are headings of the work.
+/// The number of last lines in which bold words count: bold words in earlier lines are headings of the work.
 const BOLD_LINES_MAX: usize = 4;
-/// Words by which a line announces that it concludes.
+/// Words that begin a concluding line.
 const CONCLUDING: &[&str] =
     &["so ", "so, ", "therefore", "thus", "hence", "in total", "finally", "altogether", "in conclusion"];
 
-/// Returns the last lines that are not blank, the last first, each with its marks of headings and lists taken off.
+/// Returns the last non-blank lines, the last first, without marks of headings and lists.
 pub(super) fn last_lines(text: &str) -> Vec<&str> {
     let tail = characters::back(text, TAIL_BYTES_MAX);
     let is_layout = |line: &str| ["\\end{", "\\begin{", "[/asy]"].iter().any(|start| line.starts_with(start));
@@ -75,15 +75,15 @@ pub(super) fn sentences(line: &str) -> Vec<&str> {
         let skipped = tail.chars().next().map_or(0, char::len_utf8);
         rest = tail.get(skipped..).unwrap_or("");
     }
-    // The end of a line that holds too many.
+    // The rest of a line with too many sentences.
     if !rest.trim().is_empty() {
         sentences.push(rest.trim());
     }
     sentences
 }
 
-/// Returns what stands in bold in the last lines, the last first, each with the words that follow it in its sentence. Labels
-/// ("**Total:** 5") and headings ("**Step 2**") are none.
+/// Returns the bold words of the last lines, the last first, each with the words that follow in its sentence. Skips
+/// labels ("**Total:** 5") and headings ("**Step 2**").
 pub(super) fn bold_claims(text: &str) -> Vec<String> {
     let mut claims = Vec::new();
     for line in last_lines(text).into_iter().take(BOLD_LINES_MAX) {
@@ -101,7 +101,7 @@ pub(super) fn bold_claims(text: &str) -> Vec<String> {
             rest = behind;
         }
         claims.extend(found.into_iter().rev());
-        // A line that concludes is nearer to the end than bold words above it.
+        // A concluding line is nearer to the end than bold words above it.
         let lower = line.to_ascii_lowercase();
         if claims.is_empty() && CONCLUDING.iter().any(|start| lower.starts_with(start)) {
             break;
@@ -110,7 +110,7 @@ pub(super) fn bold_claims(text: &str) -> Vec<String> {
     claims
 }
 
-/// Returns the only words in bold of the last sentence that has any, where they do not follow a denial.
+/// Returns the only bold words of the last line with bold words, unless they follow a denial.
 pub(super) fn bold_words(text: &str) -> Option<&str> {
     let line = last_lines(text).into_iter().take(BOLD_LINES_MAX).find(|line| line.contains("**"))?;
     let (before, rest) = line.split_once("**")?;
@@ -124,7 +124,7 @@ pub(super) fn bold_words(text: &str) -> Option<&str> {
     (!is_denied && !is_refuted && !is_label && !behind.contains("**") && !is_heading(content)).then(|| content.trim())
 }
 
-/// A line in bold that numbers or names a part of the work.
+/// Returns whether a bold line numbers or names a part of the work.
 fn is_heading(content: &str) -> bool {
     let first = content.trim_start().split([' ', ':', '.', ')']).next().unwrap_or("").to_lowercase();
     matches!(
@@ -147,7 +147,7 @@ fn is_heading(content: &str) -> bool {
         && content.trim_start().get(first.len()..).is_some_and(|rest| rest.starts_with(['.', ')'])))
 }
 
-/// Returns the formula that is displayed at the very end, on lines of its own.
+/// Returns the formula displayed at the very end, on lines of its own.
 pub(super) fn last_display(text: &str) -> Option<&str> {
     let trimmed = text.trim_end().trim_end_matches('.');
     let (close, open) = [("\\]", "\\["), ("$$", "$$")].into_iter().find(|(close, _)| trimmed.ends_with(close))?;
@@ -168,7 +168,7 @@ pub(super) fn is_program_text(line: &str) -> bool {
     MARKS.iter().any(|mark| line.contains(mark))
 }
 
-/// Returns the last line that is not blank.
+/// Returns the last non-blank line.
 pub(super) fn last_line(text: &str) -> Option<&str> {
     text.lines().rev().find(|line| !line.trim().is_empty()).map(str::trim)
 }

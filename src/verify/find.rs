@@ -1,4 +1,5 @@
-//! Finds the answer of a response to a question of mathematics or for a number: the regions of [`super`] in order.
+//! Finds the answer in a response to a question of kind `math` or `numeric`: searches the regions of [`super`] in
+//! order.
 
 use super::statement::{self, Place, Stated};
 use super::strategy::Strategy;
@@ -7,7 +8,7 @@ use super::{boxes, characters, extract, math, numeric, phrases, text, words};
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;
 
-/// Where an answer was found, and what is stated there.
+/// The strategy that found an answer, and the statement found.
 pub(super) type Found = (Strategy, Stated);
 
 /// Finds the answer to a question of mathematics.
@@ -64,12 +65,12 @@ pub(super) fn numeric(response: &str) -> Option<Found> {
     unannounced(response, &|sentence, place| in_sentence(sentence, place))
 }
 
-/// Returns whether a text is read as one answer, not as a sentence: mathematics without prose, or the gold's own words.
+/// Returns whether a text is one answer and not a sentence: mathematics without prose, or the gold's own words.
 fn is_whole(gold: &str, text: &str) -> bool {
     math::same_text(gold, text) || (math::is_readable(text) && !statement::has_prose(text))
 }
 
-/// Takes the answer out of a box: all of it, unless it holds a sentence.
+/// Extracts the answer from a box: the whole content, unless the content is a sentence.
 fn in_box(gold: &str, content: String) -> Stated {
     if !statement::has_prose(&content) {
         return Stated::One(content);
@@ -90,7 +91,7 @@ fn in_box(gold: &str, content: String) -> Stated {
     {
         return Stated::One(answer.to_owned());
     }
-    // Golds in words are held against the whole box.
+    // A gold in words is compared with the whole box.
     match stated {
         Stated::Nothing | Stated::Open(_) => Stated::One(content),
         stated => {
@@ -106,7 +107,7 @@ fn in_box(gold: &str, content: String) -> Stated {
     }
 }
 
-/// Unwraps a formula that holds a sentence itself: `$10 \text{ dollars after } 2 \text{ months}$`.
+/// Unwraps a formula that contains a sentence: `$10 \text{ dollars after } 2 \text{ months}$`.
 fn settle(stated: Stated) -> Stated {
     match stated {
         Stated::One(text)
@@ -118,7 +119,7 @@ fn settle(stated: Stated) -> Stated {
     }
 }
 
-/// Writes a number in words in digits.
+/// Converts a number in words to digits.
 fn spelled(stated: Stated) -> Stated {
     match stated {
         Stated::One(text) => {
@@ -129,8 +130,8 @@ fn spelled(stated: Stated) -> Stated {
     }
 }
 
-/// Returns what the last announcement or hash line states; what is only denied is passed over, unless an earlier
-/// announcement states just that.
+/// Returns the statement of the last announcement or hash line. A denial is skipped, unless an earlier announcement
+/// states exactly the denied answer.
 fn announced(response: &str, read: &dyn Fn(&str) -> Stated) -> Option<Found> {
     let mut denied: Option<(Strategy, &str)> = None;
     for found in phrases::announcements(response) {
@@ -146,10 +147,10 @@ fn announced(response: &str, read: &dyn Fn(&str) -> Stated) -> Option<Found> {
     denied.map(|(strategy, _)| (strategy, Stated::Denied))
 }
 
-/// Bytes behind an announcement in which it may be taken back.
+/// The number of bytes after an announcement in which a correction may follow.
 const CORRECTION_BYTES_MAX: usize = 240;
 
-/// Returns what was announced, unless the words behind it take it back: "Wait, no: it is 208."
+/// Returns the announced answer, unless the following words correct it: "Wait, no: it is 208."
 fn unless_corrected(response: &str, sentence: &str, stated: Stated) -> Stated {
     let Some(near) = correction(response, sentence) else { return stated };
     match (statement::read(near, Place::Free), stated) {
@@ -160,7 +161,7 @@ fn unless_corrected(response: &str, sentence: &str, stated: Stated) -> Stated {
     }
 }
 
-/// Returns the words behind a sentence of a response that take it back.
+/// Returns the words after a sentence of a response that correct the sentence.
 pub(super) fn correction<'a>(response: &'a str, sentence: &'a str) -> Option<&'a str> {
     const CUES: &[&str] = &[
         "wait",
@@ -187,7 +188,7 @@ pub(super) fn correction<'a>(response: &'a str, sentence: &'a str) -> Option<&'a
     CUES.iter().any(|cue| lower.starts_with(cue)).then_some(near)
 }
 
-/// Reads the bold line, else the last line with a quantity.
+/// Reads the bold line, or the last line with a quantity.
 fn unannounced(response: &str, read: &dyn Fn(&str, Place) -> Stated) -> Option<Found> {
     if let Some(stated) = extract::bold_claims(response)
         .iter()
@@ -213,7 +214,7 @@ fn unannounced(response: &str, read: &dyn Fn(&str, Place) -> Stated) -> Option<F
     None
 }
 
-/// Names how an answer was found in the last line: as a formula, or as a number.
+/// Names the strategy for an answer in the last line: a formula, or a number.
 fn strategy(sentence: &str, stated: &Stated) -> Strategy {
     let in_span = |text: &String| {
         sentence.split_once(text.as_str()).is_some_and(|(before, _)| before.trim_end().ends_with(['$', '(', '[']))

@@ -1,19 +1,19 @@
-//! What must hold for any text whatsoever: the bodies that the fuzz targets (`tests/fuzz`) and the property tests share.
+//! Invariants for arbitrary texts, shared by the fuzz targets (`tests/fuzz`) and the property tests.
 //!
-//! Each takes text from anywhere, and panics where a promise is broken. Texts may be of any size and hold anything that
-//! UTF-8 can hold.
+//! Each function accepts any text and panics if an invariant is violated. Texts may have any size and any UTF-8
+//! content.
 
 use super::{Case, code, extract, math, verify};
 use thinkloom_domain::{Kind, UnverifiableCause, VerdictOutcome};
 
-/// References that responses are held against.
+/// References that responses are compared with.
 const GOLDS: &[&str] = &["42", r"\frac{1}{2}", "x^2+1", "(1,2)", "B", "Paris"];
 
-/// Checks that any response ends in one verdict: the same each time, with a reason, its answer no longer than the response
-/// and its wrappings, and that a box at the end of it is found.
+/// Checks that any response ends in one verdict: the verdict is the same each time and has a reason, the answer is no
+/// longer than the response with its wrappers, and a box at the end of the response is found.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these invariants is violated.
 pub fn extractor(response: &str) {
     let choices = ["Paris", "The Nile", "42"].map(str::to_owned);
     for &kind in Kind::ALL {
@@ -22,7 +22,7 @@ pub fn extractor(response: &str) {
             let verdict = verify(&case);
             assert_eq!(verdict, verify(&case), "{kind} {gold}: the verdict changes");
             assert!(!verdict.reason.is_empty(), "{kind} {gold}: no reason");
-            // Several boxes are joined with commas, and a character may be spelled with more bytes than it had.
+            // Several boxes are joined with commas, and a plain form may need more bytes than the original character.
             let longest = response.len() * 4 + 16;
             assert!(verdict.extracted.as_ref().is_none_or(|answer| answer.len() <= longest), "{kind} {gold}: too long");
             assert!(!verdict.is_correct() || verdict.extracted.is_some(), "{kind} {gold}: correct without an answer");
@@ -35,7 +35,7 @@ pub fn extractor(response: &str) {
         "",
         "text before the end of thinking counts"
     );
-    // Whatever stands in front, a last box is the answer, unless an earlier one is joined to it.
+    // Whatever precedes it, a last box is the answer, unless an earlier box is joined to it.
     if part == response.trim() && !response.contains("box") {
         let boxed = format!("{response}\n\nSo we have \\boxed{{42}}");
         let verdict = verify(&Case { kind: Kind::Math, gold: "42", choices: &[], response: &boxed, ..Case::default() });
@@ -43,11 +43,11 @@ pub fn extractor(response: &str) {
     }
 }
 
-/// Checks that any two texts compare: the same each time, each text equal to itself, and spaces around it of no
-/// account; and that one direction's exact equality is not refuted by the other.
+/// Checks that any two texts can be compared: the outcome is the same each time, each text equals itself, surrounding
+/// spaces do not matter, and one direction's exact equality is not refuted by the other direction.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these invariants is violated.
 pub fn latex(gold: &str, answer: &str) {
     let outcome = math::equal(gold, answer);
     assert_eq!(outcome, math::equal(gold, answer), "the outcome changes");
@@ -59,7 +59,7 @@ pub fn latex(gold: &str, answer: &str) {
     if !math::is_blank(gold) {
         assert_eq!(math::equal(gold, gold), math::Outcome::Equal("string_equal"), "a text differs from itself");
     }
-    // Rounding, names and units may hold in one direction only; exact values cannot.
+    // Rounding, names and units may hold in one direction only; exact values may not.
     let is_exact = matches!(outcome, math::Outcome::Equal("string_equal" | "rational_equal" | "algebraic_equal"));
     let back = math::equal(answer, gold);
     assert!(
@@ -67,7 +67,7 @@ pub fn latex(gold: &str, answer: &str) {
         "{outcome:?}, and the other way round {back:?}"
     );
     for kind in [Kind::Math, Kind::Numeric, Kind::Text] {
-        // A gold that is refused at ingest is never called readable later.
+        // The verifier never accepts a gold that ingest rejects.
         if super::check_gold(kind, gold, &[]).is_err() {
             let verdict = verify(&Case { kind, gold, choices: &[], response: "7", ..Case::default() });
             assert!(!verdict.is_correct(), "{kind}: an unreadable gold equals 7");
@@ -75,18 +75,18 @@ pub fn latex(gold: &str, answer: &str) {
     }
 }
 
-/// Checks that the lines of program texts stand in the response, in order, and that what was found is found again
-/// in a fence of its own.
+/// Checks that the response contains the lines of the found program texts, in order, and that a found text is found
+/// again in its own fence.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these invariants is violated.
 pub fn code_blocks(response: &str) {
     let blocks = code::program_blocks(response);
     assert_eq!(blocks, code::program_blocks(response), "the blocks change");
     let size: usize = blocks.iter().map(String::len).sum();
     assert!(size <= response.len() + blocks.len(), "blocks hold more than the response");
-    // What follows the lines found so far. A line may be a part of one of the response: fences are indented, and other
-    // marks stand within lines.
+    // The text after the lines found so far. A line may be a part of a response's line: fences are indented, and other
+    // marks occur within lines.
     let mut rest = response;
     for block in &blocks {
         assert!(!block.trim().is_empty(), "an empty block");
@@ -97,7 +97,7 @@ pub fn code_blocks(response: &str) {
         let is_fence = |line: &str| line.trim_start().starts_with("~~~");
         if !block.lines().any(is_fence) {
             let again = code::program_blocks(&format!("~~~python\n{block}~~~\n"));
-            // Line ends are read once more, and there may have been several.
+            // Line ends are parsed once more, and there may have been several.
             let plain = |text: &String| text.replace('\r', "");
             assert_eq!(again.first().map(plain), Some(plain(block)), "a block is not found again");
         }
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// Builds texts of words that mean something to the readers, and of anything else.
+    /// Builds texts from words that the parsers know, and from arbitrary text.
     fn texts(words: &'static [&'static str], longest: usize) -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             6 => prop::sample::select(words).prop_map(str::to_owned),

@@ -1,79 +1,83 @@
-//! Verification: whether a response's answer equals the reference answer.
+//! Verification: decides whether a response's answer equals the reference answer.
 //!
-//! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory whatever the input: answers
-//! over a few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
+//! [`verify`] is pure and deterministic, never panics, and is bounded in time and memory for any input: answers over a
+//! few kilobytes, deep nesting, huge numbers and long computations end in a verdict. It executes nothing.
 //!
 //! # Files
 //! | file | role |
 //! |---|---|
-//! | `extract` | the answer part of a response, and the places in it where an answer may stand |
+//! | `extract` | the answer part of a response, and the places in it where an answer may be |
 //! | `boxes`, `phrases` | boxed answers; announced answers (`phrases` owns the announcements in all languages) |
-//! | `find`, `strategy` | the order of those places for mathematics and numbers; the names of the ways to find an answer |
-//! | `statement/` | what a sentence states; `lexicon` holds its words |
-//! | `claims` | what a sentence gives as an answer in words |
+//! | `find`, `strategy` | the order of these places for mathematics and numbers; the names of the strategies that find an answer |
+//! | `statement/` | the quantities that a sentence states; `lexicon` holds its words |
+//! | `claims` | the texts that a sentence gives as an answer in words |
 //! | `math/` | equality of mathematics; `tables` and `unit_table` hold commands and units, `limits` its bounds |
 //! | `numeric`, `choice/`, `text` | equality of numbers, of choices, of short texts |
-//! | `restate` | whether an answer repeats the task |
+//! | `restate` | detects answers that repeat the task |
 //! | `characters`, `words` | plain forms of characters; numbers in words |
 //! | `code/` | programs with their tests, and the harness that runs them |
-//! | `sandbox/` | untrusted programs, each with nothing in reach; `calls` lists what they may ask of the system |
-//! | `fuzz` | what must hold for any text, for `tests/fuzz` and the property tests |
+//! | `sandbox/` | untrusted programs, each isolated; `calls` lists the allowed system calls |
+//! | `fuzz` | invariants for any text, shared by `tests/fuzz` and the property tests |
 //!
 //! # One verdict
-//! 1. [`verify`] takes a [`Case`]. `extract` keeps the answer part of [`Case::response`], and `characters` makes it plain.
-//! 2. The gold is read: of a worked solution the box, or what stands behind `####` ([`gold_text`]). One that cannot be read
-//!    makes the verdict `unreadable_gold`; [`check_gold`] refuses what is empty, no number or no choice before any response.
-//! 3. The answer is looked for in the order below: by `find` for mathematics and numbers, which has `statement` read
-//!    sentences, here for choices and answers in words. Nothing found is `no_answer`.
-//! 4. The verifier of the kind compares: `math`, `numeric`, `choice` or `text` says whether gold and answer are equal, and by
-//!    which rule. Of several answers each is compared, and their list.
-//! 5. A formula or number that is equal must also be worked out, and be more than the task (`math::undone`, `restate`), unless
-//!    the case has [`Evaluated::Any`].
-//! 6. Outcome, strategy and rule become the [`Verdict`]; what no rule decides is `unverifiable`, with its
+//! 1. [`verify`] receives a [`Case`]. `extract` keeps the answer part of [`Case::response`], and `characters` converts
+//!    it to plain characters.
+//! 2. The gold is parsed: of a worked solution, its box or the text after `####` ([`gold_text`]). An unreadable gold
+//!    gives the verdict `unreadable_gold`; [`check_gold`] rejects an empty gold, a missing number and an unknown choice
+//!    before any response.
+//! 3. The answer is searched for in the order below: for mathematics and numbers by `find`, which uses `statement` to
+//!    parse sentences; for choices and answers in words by this file. Without an answer, the verdict is `no_answer`.
+//! 4. The verifier of the kind compares: `math`, `numeric`, `choice` or `text` decides whether gold and answer are
+//!    equal, and by which rule. If there are several answers, each is compared, and so is their list.
+//! 5. An equal formula or number must also be fully computed, and must not only repeat the task (`math::undone`,
+//!    `restate`), unless the case has [`Evaluated::Any`].
+//! 6. Outcome, strategy and rule become the [`Verdict`]; an undecided comparison is `unverifiable`, with its
 //!    [`UnverifiableCause`].
 //!
 //! # One verdict on code
-//! 1. [`CodePool::submit`] queues a [`CodeCase`]; a thread of the pool hands it to [`CodeVerifier::verify`].
-//! 2. `code::blocks` finds the program texts of the response, `code::shape` reads the tests: a program, calls, or inputs and
-//!    outputs. [`check_tests`] does the latter without a response.
-//! 3. A [`sandbox::Sandbox`] runs a job: the harness chooses the block, and the tests run beside the program, each in a process
-//!    of its own; or the program runs alone, once for each input.
-//! 4. `code::story` reads what the job left, and names the rule by which it ended; `code::outputs` compares what a
-//!    program printed with what was expected.
-//! 5. Strategy and rule become the [`Verdict`]; a failure of the machine is a [`sandbox::SandboxFault`] instead, and no
+//! 1. [`CodePool::submit`] queues a [`CodeCase`]; a thread of the pool passes it to [`CodeVerifier::verify`].
+//! 2. `code::blocks` finds the program texts of the response, `code::shape` parses the tests: a program, calls, or
+//!    inputs and outputs. [`check_tests`] parses tests without a response.
+//! 3. A [`sandbox::Sandbox`] runs a job: the harness chooses the block, and the tests and the program run in one
+//!    process each; or the program runs alone, once for each input.
+//! 4. `code::story` interprets the job's results, and names the rule by which the job ended; `code::outputs` compares a
+//!    program's output with the expected output.
+//! 5. Strategy and rule become the [`Verdict`]; a failure of the machine is a [`sandbox::SandboxFault`] and gives no
 //!    verdict.
 //!
-//! # What this room owns
-//! The names of strategies and rules in reasons; [`VERSION`], which stands in keys of the ledger; what goes to the harness and
-//! between the processes of a job (`code/harness/wire.py`); the tables of cases `fixtures/verify/*.tsv` (`table_tests`).
+//! # Formats and names of this room
+//! The names of strategies and rules in reasons; [`VERSION`], a part of the ledger's keys; the messages to the harness
+//! and between the processes of a job (`code/harness/wire.py`); the case tables `fixtures/verify/*.tsv`
+//! (`table_tests`).
 //!
-//! # Where the answer stands
-//! An answer region is, in this order (the first that states something counts, and in it the last):
+//! # The place of the answer
+//! The answer regions, in this order (the first region with a statement counts, and in it the last statement):
 //!
-//! 1. the **box**: `\boxed{...}` and its kin, or the tokens that some models set in its place; boxes side by side or joined
-//!    by "and", "or", a comma are one list;
-//! 2. the **announcing sentence** ("the answer is ...", "Answer: ...", and the same in other languages) or the **hash line**
-//!    (`#### 5`), whichever stands later;
-//! 3. the **whole** response, where it is nothing but the answer;
-//! 4. the **bold line**: words in bold among the last four lines, labels and headings left out;
-//! 5. the **last line** that states something, and of it the last sentence.
+//! 1. the **box**: `\boxed{...}` and its variants, or the tokens that some models use in its place; boxes side by side
+//!    or joined by "and", "or", a comma are one list;
+//! 2. the **announcing sentence** ("the answer is ...", "Answer: ...", and translations) or the **hash line** (`####
+//!    5`), whichever comes later;
+//! 3. the **whole** response, if it is only the answer;
+//! 4. the **bold line**: bold words in the last four lines, without labels and headings;
+//! 5. the **last line** with a statement, and in it the last sentence.
 //!
-//! A sentence is not a place to pick the last number from; `statement` says what it states. What it denies, bounds, supposes,
-//! or makes something else of ("the square root of 9") is not stated (`not_stated`, incorrect). Several answers that it joins
-//! are a list, which a single gold is not met by. Several quantities of which nothing says which is meant are `ambiguous` if
-//! one of them would be correct. No number is cut out of a formula, a word, a reference or a unit.
+//! The verifiers never pick the last number of a sentence: `statement` determines the quantities that the sentence
+//! states. A quantity that the sentence denies, bounds, assumes, or transforms ("the square root of 9") is not stated
+//! (`not_stated`, incorrect). Several answers joined by a sentence are a list, which does not equal a single gold.
+//! Several quantities without a stated choice between them are `ambiguous` if one of them would be correct. No number
+//! is cut out of a formula, a word, a reference or a unit.
 //!
-//! # What counts as the answer
-//! Golds and choices go through the same `characters` as responses. With [`Evaluated::Required`] an answer of arithmetic that
-//! is left to be done (`work_left_undone`), or that repeats the expression which the question tells to transform
-//! (`restates_the_question`), is incorrect though its value is right.
+//! # The form of the answer
+//! `characters` converts golds and choices in the same way as responses. With [`Evaluated::Required`], an answer is
+//! incorrect in spite of its correct value if it leaves arithmetic undone (`work_left_undone`), or repeats the
+//! expression that the question asks to transform (`restates_the_question`).
 //!
-//! Reasons read `strategy:rule` (`boxed:rational_equal`); both parts are stable names. An `unverifiable` verdict's
-//! reason is its cause.
+//! Reasons have the form `strategy:rule` (`boxed:rational_equal`); both parts are stable names. The reason of an
+//! `unverifiable` verdict is its cause.
 //!
-//! Code given to [`verify`], which has no sandbox, is `unverifiable`, cause `no_sandbox`.
+//! [`verify`] has no sandbox, so code gives `unverifiable` with the cause `no_sandbox`.
 //!
-//! What this room does not know: whether the reasoning is sound, and synonyms.
+//! This room does not judge the reasoning, and knows no synonyms.
 
 mod boxes;
 mod characters;
@@ -107,37 +111,38 @@ use statement::Stated;
 use strategy::Strategy;
 use thinkloom_domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
 
-/// Version of the rules; part of ledger keys. Raise it when any verdict can change.
+/// The version of the rules; part of ledger keys. Raise it whenever any verdict can change.
 pub const VERSION: u32 = 5;
 
 /// One response to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
-    /// What kind of answer is expected.
+    /// The kind of the expected answer.
     pub kind: Kind,
     /// The reference answer.
     pub gold: &'a str,
     /// The choices in order; empty unless the kind is `choice`.
     pub choices: &'a [String],
-    /// The answer part of a response; text up to a last `</think>` is passed over.
+    /// The answer part of a response; the text up to a last `</think>` is skipped.
     pub response: &'a str,
-    /// The question; empty if it is unknown. It tells whether a list has an order, and what would only restate the task.
+    /// The question; empty if unknown. It decides whether a list has an order, and detects answers that only restate
+    /// the task.
     pub question: &'a str,
-    /// Which arithmetic an answer may leave to be done.
+    /// The arithmetic that an answer may leave undone.
     pub evaluated: Evaluated,
 }
 
 impl Default for Case<'_> {
-    /// An empty response to nothing.
+    /// A case with an empty gold and an empty response.
     fn default() -> Self {
         Self { kind: Kind::Math, gold: "", choices: &[], response: "", question: "", evaluated: Evaluated::Required }
     }
 }
 
-/// Which arithmetic an answer may leave to be done: `verify.evaluated`.
+/// The arithmetic that an answer may leave undone: `verify.evaluated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Evaluated {
-    /// None where the gold is a rational number, and no answer may restate the task.
+    /// None if the gold is a rational number, and no answer may restate the task.
     #[default]
     Required,
     /// Any: `1/2+1/4` meets `3/4`.
@@ -158,12 +163,12 @@ pub fn verify(case: &Case<'_>) -> Verdict {
     }
 }
 
-/// Checks that a gold can be read at all as its kind demands.
+/// Checks that a gold can be parsed as its kind requires.
 ///
 /// # Errors
-/// Returns why not: a numeric gold that is no number, a choice gold that names no choice, a missing gold, a gold for
-/// mathematics without a single letter, digit or sign of mathematics. Other golds for mathematics are never refused:
-/// what the parser cannot read may still equal an answer as text.
+/// Returns the fault in words: a missing gold, a numeric gold without a number, a choice gold that names no choice, or
+/// a gold for mathematics without a letter, digit or sign of mathematics. Other golds for mathematics are never
+/// rejected: a gold that the parser cannot read may still equal an answer as text.
 pub fn check_gold(kind: Kind, gold: &str, choices: &[String]) -> Result<(), String> {
     if gold.trim().is_empty() {
         return if kind == Kind::Code { Ok(()) } else { Err("the answer is empty".to_owned()) };
@@ -195,14 +200,14 @@ fn names_choice(gold: &str, choices: &[String]) -> bool {
     choice::gold(&characters::plain(gold), &characters::plain_each(choices)).is_some()
 }
 
-/// Returns the text that the verifier reads as a gold's value: of a worked solution the content of its box.
+/// Returns the text that the verifier parses as the gold: of a worked solution, the content of its box.
 #[must_use]
 pub fn gold_text(gold: &str) -> String {
     gold_answer(&characters::plain(gold))
 }
 
-/// Returns whether a gold that [`check_gold`] lets pass is only a text to its verifier: a gold for mathematics that no rule
-/// of mathematics can read, and that therefore equals the same text alone.
+/// Returns whether a gold that [`check_gold`] accepts is only a text to its verifier: a gold for mathematics that the
+/// parser cannot read, and that therefore equals only the same text.
 #[must_use]
 pub fn is_text_only(kind: Kind, gold: &str) -> bool {
     kind == Kind::Math && !math::is_parsed(&gold_answer(&characters::plain(gold)))
@@ -216,7 +221,7 @@ fn no_answer() -> Verdict {
     Verdict { outcome: VerdictOutcome::Incorrect, extracted: None, reason: "no_answer".to_owned() }
 }
 
-/// A reference answer may come with its solution: then the boxed part counts, or what stands behind `####`.
+/// Returns the answer of a gold with its solution: the boxed part, or the text after `####`.
 fn gold_answer(gold: &str) -> String {
     let boxed = boxes::boxed(gold).filter(|content| !content.is_empty());
     let marked = || gold.rsplit_once("####").map(|(_, answer)| answer.trim()).filter(|answer| !answer.is_empty());
@@ -233,12 +238,12 @@ fn verify_math(case: &Case<'_>, response: &str) -> Verdict {
     state(strategy, &stated, &compare, ", ")
 }
 
-/// Compares an answer with a gold of mathematics.
+/// Compares an answer with a gold for mathematics.
 fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -> Verdict {
     let answer_text = answer.to_owned();
     let mut outcome = math::equal_for(case.question, gold, answer);
     if matches!(outcome, Outcome::Different(_)) {
-        // "How many million": the scale may stand on one side only.
+        // "How many million": the scale may be missing on one side.
         let bare = |text| words::without_asked_scale(case.question, text);
         outcome = match (bare(gold), bare(answer)) {
             (None, Some(answer)) => math::equal_for(case.question, gold, answer),
@@ -259,7 +264,7 @@ fn math_verdict(case: &Case<'_>, gold: &str, strategy: Strategy, answer: &str) -
     }
 }
 
-/// Returns why an answer that equals its gold is none: it left the work undone.
+/// Returns why an answer that equals its gold does not count: it leaves work undone.
 fn undone(case: &Case<'_>, gold: &str, answer: &str) -> Option<&'static str> {
     if case.evaluated == Evaluated::Any {
         return None;
@@ -270,7 +275,7 @@ fn undone(case: &Case<'_>, gold: &str, answer: &str) -> Option<&'static str> {
     restate::restates(case.question, gold, answer).then_some("restates_the_question")
 }
 
-/// Turns what a response states into a verdict, by comparing each answer that it may mean.
+/// Converts the statement of a response to a verdict, by comparing each possible answer.
 fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict, join: &str) -> Verdict {
     match stated {
         Stated::One(answer) => compare(answer),
@@ -279,7 +284,7 @@ fn state(strategy: Strategy, stated: &Stated, compare: &dyn Fn(&str) -> Verdict,
             if list.is_correct() {
                 return list;
             }
-            // "1/2, or 0.5": one answer, written in several ways. The same way twice is two answers.
+            // "1/2, or 0.5": one answer in several notations. Two answers in the same notation remain two.
             let is_repeated =
                 answers.iter().enumerate().any(|(at, answer)| answers.iter().take(at).any(|before| before == answer));
             if is_repeated {
@@ -351,14 +356,14 @@ fn verify_numeric(case: &Case<'_>, response: &str) -> Verdict {
 }
 
 fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
-    // The same typing on both sides: an apostrophe of a gold is that of a response.
+    // Both sides need the same typing: an apostrophe of a gold must match the response's.
     let choices = characters::plain_each(choices);
     let Some(gold) = choice::gold(&characters::plain(gold), &choices) else {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     };
     let Some((strategy, answer, named)) = find_choice(&choices, response) else { return no_answer() };
     match named {
-        // Two choices with one text are one answer.
+        // Two choices with the same text are one answer.
         choice::Named::One(index) if index == gold || same_choice(&choices, index, gold) => {
             verdict(VerdictOutcome::Correct, strategy, "same_choice", answer)
         }
@@ -374,7 +379,7 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
         let text = phrases::trim_decoration(text);
         (strategy, text.to_owned(), choice::read(text, choices))
     };
-    // A choice's text may hold points, commas and words that deny: the whole line is held against it first.
+    // A choice's text may contain points, commas and denying words, so the whole line is compared with it first.
     let exact = |strategy: Strategy, text: &str| {
         let text = phrases::trim_decoration(text);
         choice::exact(text, choices).map(|named| (strategy, text.to_owned(), named))
@@ -397,7 +402,7 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
     let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
     let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
     let last = line.filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
-    // Lines before the last may weigh several choices.
+    // Lines before the last may discuss several choices.
     let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
     if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
         return Some(found);
@@ -406,8 +411,8 @@ fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, 
         .map(|(index, letter)| (Strategy::LastLetter, letter, choice::Named::One(index)))
 }
 
-/// The regions of a response in which an answer in words may stand, in order: what stands in a box or is announced is final,
-/// without either the bold words, the whole response, or its last line.
+/// Returns the regions of a response in which an answer in words may be, in order. A box or an announcement is final;
+/// without either, the bold words, the whole response, or its last line.
 fn word_regions(response: &str) -> Vec<(Strategy, String)> {
     if let Some(content) = boxes::boxed(response) {
         let bare = text::unwrap_latex(&content);
@@ -417,7 +422,7 @@ fn word_regions(response: &str) -> Vec<(Strategy, String)> {
         if found.is_denied || find::correction(response, found.sentence).is_some() {
             return Vec::new();
         }
-        // A name may hold points: "J. K. Rowling".
+        // A name may contain points: "J. K. Rowling".
         let line = phrases::line_of(response, found.sentence);
         return vec![(found.strategy, found.sentence.to_owned()), (found.strategy, line.to_owned())];
     }
@@ -429,7 +434,7 @@ fn word_regions(response: &str) -> Vec<(Strategy, String)> {
     regions
 }
 
-/// Holds the texts that a response gives against a gold in words.
+/// Compares the texts that a response gives with a gold in words.
 fn find_words(response: &str, is_equal: &dyn Fn(&str) -> bool) -> Verdict {
     let regions = word_regions(response);
     for (strategy, text) in &regions {
@@ -447,7 +452,7 @@ fn find_words(response: &str, is_equal: &dyn Fn(&str) -> bool) -> Verdict {
     }
 }
 
-/// Verifies a response against a gold of mathematics that is words: `\text{even}`.
+/// Verifies a response against a gold for mathematics in words: `\text{even}`.
 fn verify_words(case: &Case<'_>, gold: &str, response: &str) -> Verdict {
     let is_equal = |claim: &str| {
         let claim = claim.trim();

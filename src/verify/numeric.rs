@@ -1,10 +1,10 @@
 //! Numbers: one gold, one answer, compared exactly as rationals.
 //!
-//! Reads integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions,
-//! scientific notation, scale words (`3 million`) and numbers in words; what is left goes to the mathematics parser
+//! Parses integers, decimals, thousands separators, currency and percent signs, trailing units, simple fractions,
+//! scientific notation, scale words (`3 million`) and numbers in words. The mathematics parser reads other texts
 //! (`\frac{1}{2}`, `2^{10}`, `x = 5`). Units are not compared. An answer may have more decimals than a decimal gold of
-//! three or more significant digits, if it rounds to it; a percent sign may stand or, from 1 up, be missing; a scale
-//! word may be missing on one side where the question names it ("how many million").
+//! three or more significant digits, if the answer rounds to the gold. From 1 up, a percent sign may be missing on one
+//! side. A scale word may be missing on one side if the question names it ("how many million").
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -13,34 +13,34 @@ use super::math;
 use super::math::limits::{DIGITS_MAX, EXPONENT_MAX, TEXT_BYTES_MAX};
 use super::words;
 
-/// Longest text that is one number and its unit, in bytes.
+/// Longest text that consists of one number and its unit, in bytes.
 const BARE_BYTES_MAX: usize = 48;
 
-/// A number as read.
+/// A parsed number.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Number {
-    /// Its exact value, percent sign not applied.
+    /// The exact value, before the percent sign is applied.
     pub(super) value: RBig,
-    /// Digits after the decimal point, if there was one.
+    /// The number of digits after the decimal point, if the number has one.
     places: Option<u32>,
-    /// Whether a percent sign followed.
+    /// Whether a percent sign follows.
     percent: bool,
-    /// The factor of a scale word that followed; 1 if none did.
+    /// The factor of the scale word that follows, or 1.
     scale: u64,
 }
 
-/// Why no single number was read.
+/// Why no single number was found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Problem {
-    /// There is no number, or only mathematics that is none.
+    /// The text contains no number, or mathematics without a number.
     NoNumber,
-    /// Several different numbers.
+    /// The text contains several different numbers.
     Several(Vec<Number>),
     /// Too many digits, or too large an exponent.
     OverBudget,
 }
 
-/// Reads the one number of a text.
+/// Parses the one number of a text.
 pub(super) fn read(text: &str) -> Result<Number, Problem> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Problem::OverBudget);
@@ -51,7 +51,7 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
         match math::rational(text) {
             Ok(value) => return Ok(Number { value, places: None, percent: false, scale: 1 }),
             Err(math::Fault::OverBudget) => return Err(Problem::OverBudget),
-            // `5 m/s` is a number with a unit; `2^x`, `30x`, `5!` and `7:30` are none.
+            // `5 m/s` is a number with a unit; `2^x`, `30x`, `5!` and `7:30` are not numbers.
             Err(_)
                 if scan.is_formula || clean.contains(['^', '\\', '*', '+', '_', '<', '>', '\u{221a}', '\u{3c0}']) =>
             {
@@ -61,7 +61,7 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
         }
     }
     let mut numbers = scan.numbers;
-    // `<<9*2=18>>18`: a result and what it is written out as; side by side they are two answers.
+    // `<<9*2=18>>18` is a result with its computation; side by side, two numbers are two answers.
     if clean.contains('=') {
         numbers.dedup();
     }
@@ -72,7 +72,7 @@ pub(super) fn read(text: &str) -> Result<Number, Problem> {
     }
 }
 
-/// Returns whether a text is one number and its unit and nothing else.
+/// Returns whether a text consists of one number and its unit.
 pub(super) fn is_bare(text: &str) -> bool {
     let text = text.trim();
     let begins_as_number = |c: char| {
@@ -86,7 +86,7 @@ pub(super) fn is_bare(text: &str) -> bool {
         && read(text).is_ok()
 }
 
-/// Reads a number in words, with or without a unit of one or two words behind it.
+/// Parses a number in words, optionally followed by a unit of one or two words.
 fn written(text: &str) -> Option<Number> {
     let text = text.trim_matches(|c: char| !c.is_alphanumeric());
     let mut rest = text;
@@ -99,14 +99,14 @@ fn written(text: &str) -> Option<Number> {
     None
 }
 
-/// Returns whether an answer equals a gold, and by which rule. A scale word may be missing on one side where the question
-/// asks for so many of it: "how many million".
+/// Returns the rule by which an answer equals a gold, or `None`. A scale word may be missing on one side if the
+/// question names the scale: "how many million".
 pub(super) fn equal(question: &str, gold: &Number, answer: &Number) -> Option<&'static str> {
     if gold.percent != answer.percent {
         let hundred = RBig::from(100);
         let scaled =
             if gold.percent { &gold.value / hundred == answer.value } else { gold.value == &answer.value / hundred };
-        // A missing sign is forgiven where the number can only be meant as a percentage.
+        // A missing percent sign is allowed if the number can only be a percentage.
         let is_percentage = gold.value >= RBig::ONE || gold.value <= -RBig::ONE;
         let same = gold.value == answer.value && is_percentage;
         return (scaled || same).then_some("percent_equal");
@@ -132,7 +132,7 @@ fn scaled_value(number: &Number) -> RBig {
     &number.value * RBig::from(number.scale)
 }
 
-/// Removes what surrounds digits without meaning: layout commands, currency, emphasis, text wrappers.
+/// Removes meaningless text around digits: layout commands, currency, emphasis, text wrappers.
 fn clean(text: &str) -> String {
     let mut clean = text.to_owned();
     for (from, to) in
@@ -156,18 +156,18 @@ fn clean(text: &str) -> String {
 
 struct Scan {
     numbers: Vec<Number>,
-    /// Whether signs of a computation stand around the numbers.
+    /// Whether signs of a computation surround the numbers.
     mathematical: bool,
-    /// Whether a number goes on as a formula: with a variable, a factorial, or as a time or ratio.
+    /// Whether a number continues as a formula: with a variable, a factorial, or as a time or ratio.
     is_formula: bool,
 }
 
-/// Returns whether what stands right behind a number makes a formula of it.
+/// Returns whether the characters directly after a number make it a formula.
 fn goes_on(characters: &[char], end: usize) -> bool {
     let get = |at: usize| characters.get(at).copied();
     let is_letter = |at: usize| get(at).is_some_and(|c| c.is_ascii_alphabetic());
     match get(end) {
-        // At the end of a sentence it exclaims.
+        // At the end of a sentence, `!` is an exclamation mark.
         Some('!') => !characters.iter().any(|c| c.is_alphabetic()),
         Some(':') => get(end + 1).is_some_and(|c| c.is_ascii_digit()),
         Some('x' | 'y' | 'z' | 'n' | 'a' | 'b' | 'p' | 'q' | 'r' | 't' | 'u' | 'v' | 'w' | 'i') => !is_letter(end + 1),
@@ -204,7 +204,7 @@ fn scan(text: &str) -> Result<Scan, Problem> {
         match character {
             '-' => {
                 let before = characters.iter().take(at).rev().find(|c| !c.is_whitespace());
-                // Between numbers a dash computes or spans; in front of one it is a sign.
+                // Between numbers, a dash is an operator or marks a range; in front of a number it is a sign.
                 if before.is_some_and(|c| c.is_ascii_digit() || *c == ')') {
                     scan.mathematical = true;
                 } else {
@@ -242,7 +242,7 @@ fn scan(text: &str) -> Result<Scan, Problem> {
     Ok(scan)
 }
 
-/// Reads a literal at a digit or point; returns it and the offset behind it.
+/// Parses a literal at a digit or point; returns the number and the offset after it.
 fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem> {
     let get = |at: usize| characters.get(at).copied();
     let is_digit = |at: usize| get(at).is_some_and(|c| c.is_ascii_digit());
@@ -322,7 +322,7 @@ fn literal(characters: &[char], start: usize) -> Result<(Number, usize), Problem
     Ok((Number { value, places, percent, scale }, at))
 }
 
-/// Takes groups as they are written elsewhere: `1.234.567` with at least two points, and `12,34,567`.
+/// Reads groups in other notations: `1.234.567` with at least two points, and `12,34,567`.
 fn other_groups(characters: &[char], start: usize, at: usize, whole: &mut String) -> usize {
     let run = |from: usize| characters.iter().skip(from).take_while(|c| c.is_ascii_digit()).count();
     let first = run(start);

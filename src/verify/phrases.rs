@@ -1,7 +1,7 @@
-//! Announced answers: "the final answer is", "Answer:", `####`, and the same in other languages.
+//! Announced answers: "the final answer is", "Answer:", `####`, and their translations.
 //!
-//! The last announcement that is followed by an answer counts. What it announces is the rest of its sentence, or of the
-//! formula that begins there, or the next line if its own line is a heading.
+//! The last announcement with an answer counts. The announced text is the rest of its sentence, or of the formula that
+//! begins there, or the next line if the announcement's own line is a heading.
 
 use std::sync::LazyLock;
 
@@ -10,12 +10,12 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
 use super::characters;
 use super::strategy::Strategy;
 
-/// Announcements that are tried from the end, at most.
+/// Most announcements that are tried, counted from the end.
 const TRIES_MAX: usize = 8;
 /// Longest text between "answer" and "is", in bytes.
 const SUBJECT_BYTES_MAX: usize = 100;
 
-/// Phrases in other languages; full-width colons have become plain ones.
+/// Phrases in other languages, after full-width colons are converted to plain ones.
 const FOREIGN: &[&str] = &[
     // Chinese: "the answer is", "the correct option is", "so choose".
     "\u{7b54}\u{6848}\u{662f}",
@@ -81,7 +81,7 @@ const FOREIGN: &[&str] = &[
     "\u{909}\u{924}\u{94d}\u{924}\u{930}:",
 ];
 
-/// English phrases besides those around the word "answer".
+/// English phrases, except those with the word "answer".
 const ENGLISH: &[&str] = &[
     "correct choice is",
     "correct option is",
@@ -92,34 +92,34 @@ const ENGLISH: &[&str] = &[
     "best option is",
 ];
 
-/// All phrases that are looked for, in the order in which they are preferred where they end at one place; the mark of
-/// a dataset's solutions comes first, and what needs a closer look last.
+/// All phrases that are searched for. If several end at one position, the earlier one in this order is preferred: the
+/// mark of a dataset's solutions comes first, and the phrases that need further checks come last.
 static PHRASES: LazyLock<Vec<&str>> =
     LazyLock::new(|| [&["####"], FOREIGN, ENGLISH, &["answer", "ans:"]].into_iter().flatten().copied().collect());
 
-/// Finds all of them in one pass: a response is looked through for eighty phrases.
+/// Finds all phrases in one pass: a response is searched for eighty phrases.
 static MATCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let matcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(PHRASES.iter());
     matcher.expect("some eighty short phrases always make an automaton")
 });
 
-/// What a response announces as its answer.
+/// An answer that a response announces.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announcement<'a> {
     pub(super) strategy: Strategy,
-    /// The rest of its sentence.
+    /// The rest of the announcement's sentence.
     pub(super) sentence: &'a str,
-    /// Whether the words in front take it back: "I doubt that the answer is".
+    /// Whether the preceding words retract the announcement: "I doubt that the answer is".
     pub(super) is_denied: bool,
 }
 
-/// Returns the last announced answer that is no denial.
+/// Returns the last announced answer that is not a denial.
 pub(super) fn announced(text: &str) -> Option<(Strategy, &str)> {
     let found = announcements(text).into_iter().find(|found| !found.is_denied && !is_denial(found.sentence));
     found.map(|found| (found.strategy, found.sentence))
 }
 
-/// Returns what is announced, the last first.
+/// Returns the announcements, the last first.
 pub(super) fn announcements(text: &str) -> Vec<Announcement<'_>> {
     let lower = text.to_ascii_lowercase();
     let found: Vec<Match> = MATCHER.find_overlapping_iter(&lower).collect();
@@ -136,7 +136,7 @@ pub(super) fn announcements(text: &str) -> Vec<Announcement<'_>> {
             let is_supposed =
                 phrase.contains("would be") && sentence.split_whitespace().any(|word| matches!(word, "if" | "unless"));
             let is_denied = is_supposed || is_taken_back(lower.get(..start).unwrap_or(""));
-            // On a line of its own a number's mark is its factorial.
+            // On a line of its own, `!` after a number is a factorial.
             let line = rest.lines().next().unwrap_or("").trim();
             let is_factorial =
                 strategy == Strategy::HashMark && line.ends_with('!') && line.strip_suffix('!') == Some(sentence);
@@ -147,7 +147,7 @@ pub(super) fn announcements(text: &str) -> Vec<Announcement<'_>> {
     announced
 }
 
-/// Returns whether the words of the sentence in front of an announcement deny or only suppose it.
+/// Returns whether the words of the sentence before an announcement deny the announcement or make it an assumption.
 fn is_taken_back(before: &str) -> bool {
     const WORDS: &[&str] = &[
         "not",
@@ -182,14 +182,14 @@ fn is_taken_back(before: &str) -> bool {
     clause.split(|c: char| !c.is_alphanumeric() && c != '\'').any(|word| WORDS.contains(&word) || word.ends_with("n't"))
 }
 
-/// A Markdown heading with a number: "3. Conclusion".
+/// Returns whether a line is a Markdown heading with a number: "3. Conclusion".
 fn is_heading(line: &str) -> bool {
     let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let title = rest.strip_prefix(['.', ')', ':']).map(str::trim_start);
     rest.len() < line.len() && title.is_some_and(|title| title.starts_with(|c: char| c.is_alphabetic()))
 }
 
-/// An announcement that says what the answer is not.
+/// Returns whether an announcement only denies an answer.
 fn is_denial(sentence: &str) -> bool {
     let lower = sentence.to_ascii_lowercase();
     let is_corrected = lower.contains(" but ");
@@ -197,14 +197,14 @@ fn is_denial(sentence: &str) -> bool {
         && ["not ", "n't ", "never ", "definitely not ", "certainly not "].iter().any(|start| lower.starts_with(start))
 }
 
-/// Returns the rest of the line in which a sentence of the text stands, from its start.
+/// Returns the rest of the line that contains a sentence of the text, from the sentence's start.
 pub(super) fn line_of<'a>(text: &'a str, sentence: &'a str) -> &'a str {
     let start = (sentence.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|start| *start <= text.len());
     let line = start.and_then(|start| text.get(start..)).and_then(|rest| rest.lines().next());
     trim_decoration(line.unwrap_or(sentence))
 }
 
-/// An announcement of an answer that is to come.
+/// Returns whether an announcement only leads to a later answer.
 fn is_preliminary(sentence: &str) -> bool {
     let lower = sentence.to_ascii_lowercase();
     ["in the form", "of the form", "to be", "given by the", "as follows", "therefore", "obtained by"]
@@ -212,15 +212,15 @@ fn is_preliminary(sentence: &str) -> bool {
         .any(|start| lower.starts_with(start))
 }
 
-/// Returns the last phrase that ends before `limit`: where it begins, where its answer begins, and what it is. `found` are
-/// the places of all phrases, in the order of their ends.
+/// Returns the last phrase that ends before `limit`: its start, the start of its answer, and its strategy. `found` are
+/// all matches, in the order of their ends.
 fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usize, Strategy)> {
     let head = lower.get(..limit)?;
     let found = found.get(..found.partition_point(|place| place.end() <= limit))?;
     if found.is_empty() {
         return None;
     }
-    // Where each phrase begins for the last time.
+    // The start of the last occurrence of each phrase.
     let mut last: Vec<Option<usize>> = vec![None; PHRASES.len()];
     for place in found {
         last[place.pattern().as_usize()] = Some(place.start());
@@ -237,7 +237,7 @@ fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usi
     }
     for (phrase, at) in PHRASES.iter().zip(&last).take(answer).skip(1) {
         if let &Some(at) = at {
-            // "Final" in Chinese stands in front.
+            // In Chinese, "final" precedes the phrase.
             let is_final = head.get(..at).is_some_and(|before| before.ends_with("\u{6700}\u{7ec8}"));
             let is_final = is_final || phrase.contains("final");
             consider(at, at + phrase.len(), if is_final { Strategy::FinalAnswer } else { Strategy::AnswerIs });
@@ -258,7 +258,7 @@ fn last_phrase(lower: &str, found: &[Match], limit: usize) -> Option<(usize, usi
     best
 }
 
-/// Returns where the answer begins that the word "answer" at `at` announces, if it announces one.
+/// Returns the start of the answer that the word "answer" at `at` announces, if it announces one.
 fn after_answer(lower: &str, at: usize) -> Option<usize> {
     let word_end = at + "answer".len();
     let rest = lower.get(word_end..)?;
@@ -276,7 +276,7 @@ fn after_answer(lower: &str, at: usize) -> Option<usize> {
             return Some(position(tail));
         }
     }
-    // A heading: nothing else on the line but decoration.
+    // A heading: the line contains nothing else except decoration.
     let (line, below) = body.split_once('\n')?;
     let line_start = lower.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
     let before = lower.get(line_start..at)?;
@@ -301,11 +301,11 @@ fn subject_then_is(line: &str) -> Option<usize> {
     (!subject.get(..at)?.contains(". ")).then_some(at)
 }
 
-/// Returns the rest of a sentence; a formula on lines of its own is taken whole.
+/// Returns the rest of a sentence; a formula on lines of its own is included whole.
 fn sentence(rest: &str) -> &str {
     let decorates = |c: char| c.is_whitespace() || matches!(c, ':' | '*' | '=' | '#' | '_');
     let start = rest.trim_start_matches(decorates);
-    // A quotation on the next line; on the same line the sign compares.
+    // A quotation mark on the next line; on the same line, `>` is a comparison.
     let is_below = rest.get(..rest.len() - start.len()).is_some_and(|skipped| skipped.contains('\n'));
     let rest =
         start.strip_prefix('>').filter(|_| is_below).map_or(start, |quoted| quoted.trim_start_matches(decorates));
@@ -316,7 +316,7 @@ fn sentence(rest: &str) -> &str {
             return formula.trim();
         }
     }
-    // A word or two, then a displayed formula: "the answer is therefore:".
+    // One or two words, then a displayed formula: "the answer is therefore:".
     let line = rest.lines().next().unwrap_or("");
     if line.len() <= 24
         && line.trim_end().ends_with(':')
@@ -329,7 +329,7 @@ fn sentence(rest: &str) -> &str {
     trim_decoration(line.get(..sentence_end(line)).unwrap_or(line))
 }
 
-/// Returns where the first sentence ends: at a point before white space, outside formulas.
+/// Returns the end of the first sentence: a point before white space, outside formulas.
 pub(super) fn sentence_end(line: &str) -> usize {
     let mut dollars = 0usize;
     let mut is_escaped = false;
@@ -339,13 +339,13 @@ pub(super) fn sentence_end(line: &str) -> usize {
         match character {
             '$' if !is_escaped => {
                 dollars += 1;
-                // `$5.$ Hence`: the point stands within the formula.
+                // `$5.$ Hence`: the point is within the formula.
                 let closes = dollars.is_multiple_of(2) && line.get(..at).is_some_and(|before| before.ends_with('.'));
                 if closes && next.is_some_and(char::is_whitespace) {
                     return at + 1;
                 }
             }
-            // `\]Thus`: a display ends what stands in front of it.
+            // `\]Thus`: a display ends the text before it.
             ']' if is_escaped
                 && line.get(at + 1..).is_some_and(|rest| rest.trim_start().starts_with(char::is_uppercase)) =>
             {
@@ -365,7 +365,7 @@ pub(super) fn sentence_end(line: &str) -> usize {
     line.len()
 }
 
-/// Returns whether a point belongs to the word in front of it: titles, `p.m.`, `U.S.`, but not the letter of a choice.
+/// Returns whether a point belongs to the word before it: titles, `p.m.`, `U.S.`, but not the letter of a choice.
 fn is_abbreviation(before: &str) -> bool {
     const SHORT: &[&str] = &[
         "Dr", "Mr", "Mrs", "Ms", "St", "Prof", "Jr", "Sr", "Mt", "Ft", "No", "vs", "approx", "Fig", "Eq", "Sec", "ca",
@@ -378,14 +378,14 @@ fn is_abbreviation(before: &str) -> bool {
     SHORT.contains(&word) || is_initials
 }
 
-/// Takes Markdown emphasis, quotes and closing punctuation off the ends.
+/// Trims Markdown emphasis, quotes and closing punctuation.
 pub(super) fn trim_decoration(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '"' | '`' | '\u{201c}' | '\u{201d}'))
         .trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '\u{3002}'])
         .trim()
 }
 
-/// Returns the text in front of a reason: "5 because 2+3=5".
+/// Returns the text before a reason: "5 because 2+3=5".
 pub(super) fn without_reason(sentence: &str) -> &str {
     const REASONS: &[&str] =
         &[" because", " since ", ", as ", ", which ", ", so ", " (because", "\u{56e0}\u{4e3a}", "\u{7406}\u{7531}"];

@@ -1,13 +1,13 @@
-//! The task given back: an answer that repeats the very expression that the question tells to transform.
+//! Detects answers that only restate the task: the expression that the question asks to transform.
 //!
-//! "Factor $x^2+5x+6$" is not answered by $x^2+5x+6$, though it equals $(x+2)(x+3)$. The rule applies only where the question
-//! tells to transform, the answer is, typesetting aside, a whole formula of the question, and the gold is not. Numbers in
-//! lowest form, names, and tuples of these never restate.
+//! $x^2+5x+6$ does not answer "Factor $x^2+5x+6$", though it equals $(x+2)(x+3)$. The rule applies only if the question
+//! asks for a transformation, the answer is a whole formula of the question (apart from typesetting), and the gold is
+//! not. Numbers in lowest form, names, and tuples of these never restate.
 
 use super::math;
 use super::statement;
 
-/// Words by which a question tells to transform an expression.
+/// Words by which a question asks for a transformation of an expression.
 const TRANSFORMING: &[&str] = &[
     "factor",
     "factorise",
@@ -40,10 +40,10 @@ const TRANSFORMING: &[&str] = &[
     "reduced",
     "simplest",
 ];
-/// Longest question that is looked at, in bytes.
+/// Longest question that is examined, in bytes.
 const QUESTION_BYTES_MAX: usize = 4_096;
 
-/// Returns whether an answer gives the question's own expression back.
+/// Returns whether an answer repeats the question's own expression.
 pub(super) fn restates(question: &str, gold: &str, answer: &str) -> bool {
     if question.is_empty() || question.len() > QUESTION_BYTES_MAX || math::is_irreducible(answer) {
         return false;

@@ -1,6 +1,6 @@
-//! The names of the ways in which an answer is found: the first part of a verdict's reason.
+//! The names of the strategies that find an answer.
 
-/// How an answer was found; the name is the first part of a verdict's reason.
+/// The strategy that found an answer; its name is the first part of a verdict's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
     /// `\boxed{...}` or `\fbox{...}`.
@@ -11,9 +11,9 @@ pub(super) enum Strategy {
     AnswerIs,
     /// `####`.
     HashMark,
-    /// The last words in bold.
+    /// The last bold words.
     Bold,
-    /// The response is the answer.
+    /// The whole response.
     Whole,
     /// The last `$...$`, `\(...\)` or `\[...\]`.
     MathSpan,

@@ -1,14 +1,14 @@
-//! The tables of cases in `fixtures/verify/`: every row has the verdict that it names.
+//! Tests of the case tables in `fixtures/verify/`: every row has the verdict that it names.
 //!
-//! Rows are `verdict <tab> gold <tab> response`; a return sign stands for a line break, lines that begin with `# ` are
-//! headings. A disagreement prints the row and the reason.
+//! Rows are `verdict <tab> gold <tab> response`; a return sign represents a line break, and lines that begin with `# `
+//! are headings. A failure prints the row and the reason.
 
 use std::path::Path;
 
 use crate::{Case, verify};
 use thinkloom_domain::{Kind, Verdict};
 
-/// What a row says, and where it stands.
+/// A row, and its place in the file.
 struct Row {
     place: String,
     expected: String,

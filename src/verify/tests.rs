@@ -248,10 +248,10 @@ fn the_task_given_back_is_no_answer_where_the_question_tells_to_transform_it() {
     assert_eq!(asked("Factor x^2+7x+12.", "(x+3)(x+4)", r"\boxed{x^2+7x+12}"), restated);
     for (question, gold, response) in [
         ("Factor $x^2+7x+12$.", "(x+3)(x+4)", r"\boxed{(x+4)(x+3)}"),
-        // No task to transform, or not this expression.
+        // No transformation is requested, or not of this expression.
         ("Which function has the derivative $2x+7$: $x^2+7x+12$?", "x^2+7x+12", r"\boxed{x^2+7x+12}"),
         ("Factor $x^2-9$ with $x+3$ in mind, and divide by $x-3$.", "x+3", r"\boxed{x+3}"),
-        // A number in lowest form that stands in the question.
+        // A number in lowest form that the question contains.
         ("Simplify $\\frac{3}{4} + 0$, as in $\\frac{3}{4}$.", "0.75", r"\boxed{\frac{3}{4}}"),
     ] {
         let reason = asked(question, gold, response);
@@ -329,7 +329,7 @@ fn hostile_responses_end_with_a_verdict_on_a_small_stack() {
     std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
 }
 
-/// Pieces from which expressions grow.
+/// Random expressions, built from these pieces.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         (0u32..100).prop_map(|n| n.to_string()),

@@ -1,13 +1,13 @@
 //! Short texts, compared after normalisation.
 //!
-//! Both sides go through NFKC, case folding (by lower case), and white-space collapsing; then quotes, punctuation and
-//! an English article are taken off the ends. What is left must be equal. Synonyms, spelling and inner punctuation are
-//! not known here: a gold may list them, as `Paris || City of Paris` or as a JSON list of strings; any of them is
-//! right.
+//! Both sides are normalised by NFKC, case folding (lower case) and white-space collapsing; then quotes, punctuation
+//! and an English article are trimmed from the ends. The rest must be equal. The comparison knows no synonyms, no
+//! spelling variants and no optional inner punctuation: a gold may list alternatives, as `Paris || City of Paris` or as
+//! a JSON list of strings, and each of them is right.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Returns the form under which texts are compared.
+/// Returns the normalised form for comparisons.
 pub(super) fn normalise(text: &str) -> String {
     let folded: String = text.nfkc().flat_map(char::to_lowercase).collect();
     let collapsed = folded.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -21,7 +21,7 @@ pub(super) fn normalise(text: &str) -> String {
     rest.to_owned()
 }
 
-/// Returns the normalised texts that a gold allows; those without content are left out.
+/// Returns the normalised texts that a gold allows, without empty ones.
 pub(super) fn allowed(gold: &str) -> Vec<String> {
     let listed: Option<Vec<String>> =
         if gold.trim_start().starts_with('[') { serde_json::from_str(gold).ok() } else { None };
@@ -38,13 +38,13 @@ fn strip_ends(text: &str) -> &str {
     })
 }
 
-/// Returns the content of a text that stands in math delimiters and text wrappers, or the text itself.
+/// Returns the content of math delimiters and text wrappers, or the text itself.
 pub(super) fn unwrap_latex(text: &str) -> String {
     const WRAPPERS: &[&str] =
         &["\\text{", "\\textbf{", "\\mathrm{", "\\textit{", "\\textrm{", "\\mbox{", "\\emph{", "\\boxed{"];
     let mut bare = text.trim().trim_matches('$').replace("\\(", "").replace("\\)", "");
     for wrapper in WRAPPERS {
-        // A wrapper and the brace that closes it, as often as it stands there.
+        // Removes a wrapper and its closing brace, for each occurrence.
         for _ in 0..8 {
             let Some((before, after)) = bare.split_once(wrapper) else { break };
             let Some((content, behind)) = after.split_once('}').filter(|(content, _)| !content.contains('{')) else {

@@ -1,8 +1,8 @@
-//! Numbers written as words: English (`forty-two`, `three hundred and five`) and Chinese.
+//! Numbers written in words: English (`forty-two`, `three hundred and five`) and Chinese.
 //!
-//! Only whole numbers below ten million million; a text with any other word in it is no number.
+//! Supports whole numbers below ten million million. A text with any other word is not a number.
 
-/// Most words or characters of a written number.
+/// Most words or characters of a number in words.
 const PARTS_MAX: usize = 24;
 
 const SMALL: &[&str] = &[
@@ -32,7 +32,7 @@ const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy"
 
 const SCALES: &[(&str, u64)] = &[("thousand", 1_000), ("million", 1_000_000), ("billion", 1_000_000_000)];
 
-/// Returns the number that a text writes out in words.
+/// Returns the number that a text gives in words.
 pub(super) fn number(text: &str) -> Option<u64> {
     if text.len() > 200 {
         return None;
@@ -40,7 +40,7 @@ pub(super) fn number(text: &str) -> Option<u64> {
     english(text).or_else(|| chinese(text.trim()))
 }
 
-/// Returns the factor of a scale word that follows digits: `million`, the Chinese for ten thousand.
+/// Returns the factor of a scale word after digits: `million`, or the Chinese word for ten thousand.
 pub(super) fn scale(word: &str) -> Option<u64> {
     match word {
         "hundred" => return Some(100),
@@ -54,7 +54,7 @@ pub(super) fn scale(word: &str) -> Option<u64> {
     SCALES.iter().find(|(name, _)| *name == word).map(|(_, factor)| *factor)
 }
 
-/// Returns whether a text names a scale: "million" for 1,000,000.
+/// Returns whether a text names the scale of a factor: "million" for 1,000,000.
 pub(super) fn names_scale(text: &str, factor: u64) -> bool {
     let lower = text.to_lowercase();
     let named = |word: &str| {
@@ -63,7 +63,7 @@ pub(super) fn names_scale(text: &str, factor: u64) -> bool {
     lower.split(|c: char| !c.is_alphanumeric()).any(named)
 }
 
-/// Returns a text without the scale word at its end, where the question names that scale: "30 million" for "how many million".
+/// Returns a text without its final scale word, if the question names that scale: "30 million" for "how many million".
 pub(super) fn without_asked_scale<'a>(question: &str, text: &'a str) -> Option<&'a str> {
     let bare = text.trim_end_matches(|c: char| !c.is_alphabetic());
     let start = bare.rfind(|c: char| !c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
@@ -85,7 +85,7 @@ fn english(text: &str) -> Option<u64> {
     let mut ready = Ready::Any;
     for (at, word) in words.iter().enumerate() {
         if *word == "and" {
-            // Only after a hundred or a scale, and never at an end.
+            // "and" must follow a hundred or a scale, and never ends a number.
             if at == 0 || at + 1 == words.len() || ready == Ready::Units {
                 return None;
             }
@@ -126,7 +126,7 @@ fn english(text: &str) -> Option<u64> {
     Some(total + group)
 }
 
-/// What may follow within a group of three digits.
+/// The words that may follow within a group of three digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
     Any,
@@ -149,7 +149,7 @@ fn chinese(text: &str) -> Option<u64> {
     let mut section_max = u64::MAX;
     for character in text.chars() {
         if let Some(value) = chinese_digit(character) {
-            // Two digits side by side are no number of this kind, but for a leading zero.
+            // Two digits side by side are not a number in this notation, except after a leading zero.
             if digit.is_some_and(|before| before != 0) {
                 return None;
             }
@@ -165,7 +165,7 @@ fn chinese(text: &str) -> Option<u64> {
             _ => return None,
         };
         if unit < 10_000 {
-            // `twelve` is written ten-two.
+            // `twelve` is written as "ten two".
             if unit >= unit_max || (digit.is_none() && unit != 10) {
                 return None;
             }

@@ -195,7 +195,7 @@ def main(program, run, templates):
                         assert outcome.returncode == int(is_refused), outcome.stderr
                         assert target.exists() != is_refused, "a refused export leaves nothing behind"
                         if folder.name == "qwen3" and is_refused:
-                            assert "the judge block is lost" in outcome.stderr and "<judge>" in outcome.stderr
+                            assert "the template drops the judge block" in outcome.stderr and "<judge>" in outcome.stderr
                     for layout in ("text", "wrapped") if name != "verl" else ("wrapped",):
                         extra = ["--layout", "text"] if layout == "text" else ["--wrap-template"]
                         target = scratch / f"{name}-{flavour}-{folder.name}-{layout}"

@@ -23,7 +23,7 @@ fn an_export_is_whole_or_not_there_and_replaces_only_an_earlier_one() {
     let qwen3 = root().join("fixtures/templates/qwen3");
     let naive = ["--format", "trl", "--template", text(&qwen3), "-o", text(&target)];
     let refused = export(&out, &naive).assert_code(1);
-    refused.assert_says(&["would be mangled", "the judge block is lost", "hint: add --layout text"]);
+    refused.assert_says(&["would be mangled", "the template drops the judge block", "hint: add --layout text"]);
     assert!(!target.exists());
     assert_eq!(
         std::fs::read_dir(workspace.path(""))

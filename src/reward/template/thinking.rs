@@ -1,27 +1,27 @@
-//! Where the thinking of a model's own text is: the tags, channels and words that models set it off with.
+//! Finds the thinking in a model's own text by the tags, channels and sentences that models use.
 //!
 //! | family | thinking | answer |
 //! |---|---|---|
-//! | tags (`PAIRS`) | between them, or up to the closing one where the prompt opened the block | behind |
+//! | tags (`PAIRS`) | between the tags, or up to the closing tag if the prompt opened the block | after the closing tag |
 //! | harmony channels, with or without their marks | `analysis` | `final` |
 //! | sentences of Granite's | `Here is my thought process:` | `Here is my response:` |
 //!
-//! What opens a text decides, in any case of letters. Further on only `<think>` may open a block as it likes; the others,
-//! some of which are words of everyday markup, must stand at the beginning of a line near the beginning, and be closed, and
-//! in Think-off those words count at the very beginning only. A tag that is quoted (between backticks, or in a fenced block)
-//! is a mention.
+//! The beginning of a text decides, without regard to case. Later in the text only `<think>` opens a block anywhere.
+//! The other tags, some of which are words of everyday markup, must begin a line near the beginning and be closed; in
+//! Think-off those words count only at the very beginning. A quoted tag (between backticks, or in a fenced block) is a
+//! mention.
 
 use thinkloom_domain::{FinishReason, Mode};
 
-/// Version of these rules.
+/// The version of these rules.
 pub const READING: u32 = 2;
 
-/// A text taken apart.
+/// The two parts of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// The thinking, trimmed, if there is any that is not blank.
+    /// The trimmed thinking, if it is not blank.
     pub thinking: Option<String>,
-    /// The rest.
+    /// The rest of the text.
     pub answer: String,
 }
 
@@ -46,10 +46,10 @@ const PAIRS: &[(&str, &str)] = &[
     ("<|channel>thought", "<channel|>"),
 ];
 
-/// The pair that most models use, and prompts open.
+/// The pair that most models use and that prompts open.
 const THINK: (&str, &str) = ("<think>", "</think>");
 
-/// Pairs around a whole answer, of which the closing one may be missing.
+/// Pairs around a whole answer. The closing tag may be missing.
 const ANSWER_PAIRS: &[(&str, &str)] = &[
     ("<answer>", "</answer>"),
     ("<response>", "</response>"),
@@ -61,17 +61,17 @@ const ANSWER_PAIRS: &[(&str, &str)] = &[
 const SENTENCES: [&[&str]; 2] =
     [&["Here is my thought process:", "Here's my thought process:"], &["Here is my response:", "Here's my response:"]];
 
-/// How far from the beginning a pair other than `<think>` may open, in bytes.
+/// The largest offset in bytes at which a pair other than `<think>` may open.
 const LEAD_BYTES_MAX: usize = 200;
 
-/// Blank blocks in front of an answer that are passed over.
+/// The most blank blocks before an answer that the reader skips.
 const BLANK_BLOCKS_MAX: usize = 4;
 
-/// Takes a text apart.
+/// Splits a text into thinking and answer.
 #[must_use]
 pub fn split(text: &str, requested: Mode, finish_reason: FinishReason) -> Split {
     let mut split = split_once(text, requested, finish_reason);
-    // A prompt that opens and closes a block does not keep a model from writing one of its own.
+    // A model may write its own block after a block that the prompt opens and closes.
     for _ in 0..BLANK_BLOCKS_MAX {
         if split.thinking.is_some() || leading_pair(&split.answer).is_none() {
             break;
@@ -81,7 +81,7 @@ pub fn split(text: &str, requested: Mode, finish_reason: FinishReason) -> Split 
     split
 }
 
-/// Returns what stands around an answer taken off it.
+/// Returns an answer without the tags around it.
 #[must_use]
 pub fn without_answer_tags(answer: &str) -> &str {
     let answer = answer.trim();
@@ -106,7 +106,7 @@ fn split_once(text: &str, requested: Mode, finish_reason: FinishReason) -> Split
     Split { thinking, answer }
 }
 
-/// An empty block may have been written again after the one in the prompt.
+/// The model may have written an empty block again after the prompt's empty block.
 fn is_blank(thinking: &str) -> bool {
     let bare = PAIRS.iter().fold(thinking.trim().to_owned(), |text, (opening, closing)| {
         if text.is_empty() { text } else { text.replace(opening, "").replace(closing, "") }
@@ -114,12 +114,12 @@ fn is_blank(thinking: &str) -> bool {
     bare.trim().is_empty()
 }
 
-/// Finds a block between tags: the thinking, and what follows.
+/// Finds a block between tags: returns the thinking and the text after it.
 fn tagged(text: &str, requested: Mode, finish_reason: FinishReason) -> Option<(&str, &str)> {
     if let Some(pair) = leading_pair(text) {
         return Some(leading_block(text, *pair, finish_reason));
     }
-    // Up to the last closing tag all is thinking; what stands before an opening one is neither thinking nor answer.
+    // The text up to the last closing tag is thinking; the text before an opening tag is neither thinking nor answer.
     if let Some(at) = last_unquoted(text, THINK.1) {
         let (before, after) = (text.get(..at)?, text.get(at + THINK.1.len()..)?);
         let opened = before.split_once(THINK.0).map_or(before, |(_, opened)| opened);
@@ -134,12 +134,12 @@ fn tagged(text: &str, requested: Mode, finish_reason: FinishReason) -> Option<(&
     PAIRS.iter().skip(1).filter(may_open).find_map(|pair| later_block(text, *pair))
 }
 
-/// Returns whether a tag may be markup that somebody asked for.
+/// Returns whether a tag may be markup that the user requested.
 fn is_everyday(tag: &str) -> bool {
     tag.trim_matches(['<', '>']).bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
-/// Reads a block that opens a text. Never closed, all of it is thinking.
+/// Reads a block at the beginning of a text. An unclosed block is thinking to the end.
 fn leading_block<'a>(
     text: &'a str,
     (opening, closing): (&str, &str),
@@ -150,7 +150,7 @@ fn leading_block<'a>(
     let closes = find_all(rest, closing);
     let is_mention = |at: &&usize| is_quoted(rest, **at, closing.len());
     let unquoted = closes.iter().rev().find(|at| !is_mention(at));
-    // A model that ended its turn has closed its thought: what looks like a mention is none.
+    // A model that ended its turn has closed its thought, so the last closing tag counts although it looks quoted.
     let close = unquoted.or(closes.last().filter(|_| finish_reason == FinishReason::Stop));
     let (thinking, answer) = match close {
         Some(&at) => (rest.get(..at).unwrap_or_default(), rest.get(at + closing.len()..).unwrap_or_default()),
@@ -159,7 +159,8 @@ fn leading_block<'a>(
     (without_tag(thinking, opening), answer)
 }
 
-/// Reads a block of other tags than `<think>` that does not open the text: the prompt did, or a few words go before.
+/// Reads a block of tags other than `<think>` that is not at the beginning: the prompt opened it, or a few words
+/// precede it.
 fn later_block<'a>(text: &'a str, (opening, closing): (&str, &str)) -> Option<(&'a str, &'a str)> {
     let close = last_unquoted(text, closing)?;
     let (before, after) = (text.get(..close)?, text.get(close + closing.len()..)?);
@@ -169,7 +170,7 @@ fn later_block<'a>(text: &'a str, (opening, closing): (&str, &str)) -> Option<(&
             before.get(at + opening.len()..)?
         }
         Some(_) => return None,
-        // The prompt opened it: the tag then stands for itself at a line's beginning or end.
+        // The prompt opened the block. The closing tag must then begin or end a line.
         None if begins_line(close) || after.is_empty() || after.starts_with(['\n', '\r']) => before,
         None => return None,
     };
@@ -183,7 +184,7 @@ fn leading_pair(text: &str) -> Option<&'static (&'static str, &'static str)> {
     PAIRS.iter().find(|(opening, _)| opens(opening))
 }
 
-/// Some models open a block that is open already.
+/// Some models open the block that the prompt opened.
 fn without_tag<'a>(thinking: &'a str, opening: &str) -> &'a str {
     thinking.trim_start().strip_prefix(opening).unwrap_or(thinking)
 }
@@ -192,7 +193,7 @@ fn last_unquoted(text: &str, tag: &str) -> Option<usize> {
     text.rmatch_indices(tag).map(|(at, _)| at).find(|at| !is_quoted(text, *at, tag.len()))
 }
 
-/// Returns where a tag stands, in any case of letters.
+/// Returns the positions of a tag, without regard to case.
 fn find_all(text: &str, tag: &str) -> Vec<usize> {
     let (bytes, tag) = (text.as_bytes(), tag.as_bytes());
     bytes
@@ -203,8 +204,7 @@ fn find_all(text: &str, tag: &str) -> Vec<usize> {
         .collect()
 }
 
-/// Returns whether what stands at a place is a mention: between the backticks of one line, or in a fenced block that is
-/// closed again.
+/// Returns whether the text at a position is a mention: between backticks on one line, or in a closed fenced block.
 fn is_quoted(text: &str, at: usize, length: usize) -> bool {
     let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + length..).unwrap_or_default());
     let line_before = before.rsplit('\n').next().unwrap_or_default();
@@ -214,8 +214,8 @@ fn is_quoted(text: &str, at: usize, length: usize) -> bool {
     is_inline || (fences(before) % 2 == 1 && fences(after) % 2 == 1)
 }
 
-/// Reads harmony's channels, also where their marks were left out with the other special tokens, or the first of them
-/// stands in the prompt.
+/// Reads harmony's channels, including texts that lost their marks with the other special tokens, and texts whose first
+/// mark is in the prompt.
 fn channels(text: &str) -> Option<(String, String)> {
     const CHANNEL: &str = "<|channel|>";
     const MESSAGE: &str = "<|message|>";
@@ -239,7 +239,7 @@ fn channels(text: &str) -> Option<(String, String)> {
     };
     let (mut thinking, mut answer) = (Vec::new(), Vec::new());
     let mut parts = text.split(CHANNEL);
-    // What stands before the first mark goes on with what the prompt began.
+    // The text before the first mark continues the channel that the prompt opened.
     let lead = parts.next().map(end).unwrap_or_default();
     thinking.extend(Some(lead).filter(|lead| !lead.is_empty()));
     for part in parts {
@@ -247,7 +247,7 @@ fn channels(text: &str) -> Option<(String, String)> {
         match name.split_whitespace().next().unwrap_or_default() {
             "final" => answer.push(end(said)),
             "analysis" => thinking.push(end(said)),
-            // A call, or a preamble to one.
+            // A call, or the preamble of a call.
             _ => {}
         }
     }
@@ -267,8 +267,8 @@ fn sentences(text: &str) -> Option<(String, String)> {
     Some((thinking.to_owned(), answer.to_owned()))
 }
 
-/// Takes a text apart by the rules of reading 1, which knew `<think>` only. Verdicts that are stored were made on what it
-/// gave, so that it tells which of them still stand.
+/// Splits a text by the rules of reading 1, which knew only `<think>`. Stored verdicts of reading 1 judge the result of
+/// this function, so the function decides which of them remain valid.
 #[must_use]
 pub fn first_split(text: &str, requested: Mode, finish_reason: FinishReason) -> Split {
     let is_truncated_thought = requested == Mode::ThinkOn && finish_reason == FinishReason::Length;

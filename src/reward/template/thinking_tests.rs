@@ -1,4 +1,4 @@
-//! The thinking of models' own texts.
+//! Tests of the thinking in models' own texts.
 
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn every_pair_is_found_at_the_beginning_in_any_case_and_unclosed() {
                 assert_eq!(read(&text, mode, Length), both("I add", ""), "{text}");
                 let text = format!("{opening}\n\n{closing}\n\n5");
                 assert_eq!(read(&text, mode, Stop), answer("5"), "{text}");
-                // A blank block of the prompt's goes before.
+                // The prompt's blank block precedes the model's block.
                 let text = format!("<think>\n\n</think>\n\n{opening}\nI add them.\n{closing}\n\n5");
                 if opening.to_ascii_lowercase() != THINK.0 {
                     assert_eq!(read(&text, mode, Stop), both("I add them.", "5"), "{text}");
@@ -67,14 +67,14 @@ fn mentions_are_no_thinking() {
             if *opening != THINK.0 {
                 assert_eq!(read(&text, ThinkOn, Stop), answer(&text), "{text}");
             }
-            // Behind a thought they belong to the answer.
+            // After a thought they belong to the answer.
             let thought = format!("<think>\nI quote.\n</think>\n\n{text}");
             assert_eq!(read(&thought, ThinkOn, Stop), both("I quote.", &text), "{thought}");
             let thought = format!("{opening}\nI quote.\n{closing}\n\n{text}");
             assert_eq!(read(&thought, ThinkOn, Stop), both("I quote.", &text), "{thought}");
         }
     }
-    // Everyday markup further on.
+    // Everyday markup later in the text.
     let markup = format!("{}<review><reason>late</reason></review> is the record.", "The data. ".repeat(30));
     assert_eq!(read(&markup, ThinkOff, Stop), answer(markup.trim()));
     let asked_for = "Here is the record:\n<reason>\nlate\n</reason>\nThat is all.";
@@ -155,7 +155,7 @@ proptest! {
         let text = pieces.concat();
         let (mode, finish_reason) = (if is_on { ThinkOn } else { ThinkOff }, if is_cut { Length } else { Stop });
         let first = first_split(&text, mode, finish_reason);
-        // A block behind a blank one was taken for the answer.
+        // Reading 1 took a block after a blank block for the answer.
         prop_assume!(leading_pair(&first.answer).is_none());
         prop_assert_eq!(split(&text, mode, finish_reason), first);
     }

@@ -1,14 +1,14 @@
-//! The clauses of an answer that names choices: where its meaning turns, and which of them deny.
+//! Splits an answer that names choices into clauses, and decides which clauses deny.
 
 use super::dress::undress;
 use crate::text;
 
-/// Begin a clause that concludes.
+/// Words that begin a concluding clause.
 const CONCLUDING: &[&str] =
     &["so ", "therefore", "thus ", "hence ", "then ", "consequently", "i pick", "i choose", "we choose", "i select"];
-/// Begin a reason.
+/// Words that begin a reason.
 const REASONS: &[&str] = &["because ", "since ", "as ", "although ", "while ", "whereas ", "\u{56e0}\u{4e3a}"];
-/// Begin a clause within a sentence.
+/// Words that begin a new clause within a sentence.
 const TURNS: &[&str] = &[
     " because ",
     " since ",
@@ -30,17 +30,17 @@ const TURNS: &[&str] = &[
     "\u{4e0d}\u{662f}",
 ];
 
-/// A part of an answer that says one thing.
+/// A part of an answer that makes one statement.
 pub(super) struct Clause<'a> {
     pub(super) text: &'a str,
-    /// It begins with "so" and the like.
+    /// Whether the clause begins with a concluding word such as "so".
     pub(super) concludes: bool,
-    /// It only goes on from the clause before: "G, 40 m/s".
+    /// Whether the clause only continues the one before: "G, 40 m/s".
     pub(super) continues: bool,
     pub(super) is_question: bool,
 }
 
-/// Splits an answer where its meaning may turn; reasons are left out.
+/// Splits an answer where its meaning may change; omits reasons.
 pub(super) fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> {
     let lower = text.to_ascii_lowercase();
     let mut cuts: Vec<usize> = Vec::new();
@@ -57,13 +57,13 @@ pub(super) fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> 
         }
     }
     let is_turn = |at: usize| {
-        // "Anything but G" turns nowhere.
+        // The meaning of "Anything but G" does not change at "but".
         let before = lower.get(..at).unwrap_or("");
         !["anything", "everything", "nothing", "all"].iter().any(|word| before.ends_with(word))
     };
     let turns = TURNS.iter().flat_map(|turn| lower.match_indices(turn)).filter(|(at, _)| is_turn(*at));
     cuts.extend(turns.map(|(at, turn)| at + usize::from(turn.starts_with(' '))));
-    // Marks and words within the text of a choice turn nothing.
+    // Marks and words within the text of a choice begin no clause.
     let quoted: Vec<(usize, usize)> = choices
         .iter()
         .map(|choice| undress(choice).to_ascii_lowercase())
@@ -86,7 +86,7 @@ pub(super) fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> 
         let begin = begin.strip_prefix("and ").unwrap_or(&begin);
         let concludes = CONCLUDING.iter().any(|word| begin.starts_with(word));
         let is_reason = REASONS.iter().any(|word| begin.starts_with(word));
-        // A reason lasts until its sentence ends or a conclusion is drawn.
+        // A reason lasts until the end of its sentence or until a conclusion.
         in_reason = is_reason || (in_reason && !concludes && !begin.starts_with("i "));
         let is_end = part.trim_end().ends_with(['.', ';', '\n', '\u{3002}']);
         if !in_reason && !trimmed.is_empty() {
@@ -100,7 +100,7 @@ pub(super) fn clauses<'a>(text: &'a str, choices: &[String]) -> Vec<Clause<'a>> 
     parts
 }
 
-/// Returns whether a clause denies what it names; words of a choice's own text deny nothing.
+/// Returns whether a clause denies the choice that it names; words of a choice's own text deny nothing.
 pub(super) fn is_denial(clause: &str, choices: &[String]) -> bool {
     const DENYING: &[&str] = &[
         "not",

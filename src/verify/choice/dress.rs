@@ -1,4 +1,4 @@
-//! The usual dress of a choice: its letter in brackets or with a mark, and the layout around letter and text.
+//! Removes the usual forms of a choice: brackets or marks around its letter, and layout around letter and text.
 
 /// Removes text wrappers, math delimiters and emphasis.
 pub(super) fn undress(text: &str) -> String {
@@ -13,7 +13,7 @@ pub(super) fn undress(text: &str) -> String {
     bare.trim().to_owned()
 }
 
-/// Reads a text that is one letter, in brackets or with a closing mark.
+/// Parses a text that is one letter, in brackets or with a closing mark.
 pub(super) fn letter_form(text: &str) -> Option<usize> {
     let bare =
         text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | '.' | ':' | ',' | '\''));
@@ -22,7 +22,7 @@ pub(super) fn letter_form(text: &str) -> Option<usize> {
     if characters.next().is_some() { None } else { index_of(letter) }
 }
 
-/// Reads a letter with a mark in front of more text: `B. Paris`, `(B) Paris`, `B) Paris`.
+/// Parses a letter with a mark before more text: `B. Paris`, `(B) Paris`, `B) Paris`.
 pub(super) fn leading_letter(text: &str) -> Option<(usize, &str)> {
     let bare = text.strip_prefix(['(', '[']).unwrap_or(text);
     let mut characters = bare.chars();

@@ -1,9 +1,9 @@
-//! Multiple choice: which option an answer names.
+//! Multiple choice: finds the choice that an answer names.
 //!
-//! Accepts letters in their usual dress (`B`, `(b)`, `B.`, `**B**`, `\text{B}`, `option B`) and the text of a choice,
-//! as words or as mathematics. A digit is the number of a choice, counted from one, only behind a word that says so
-//! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound.
-//! `dress` takes off the usual dress, `clauses` splits an answer where its meaning turns.
+//! Accepts letters in their usual forms (`B`, `(b)`, `B.`, `**B**`, `\text{B}`, `option B`) and the text of a choice,
+//! as words or as mathematics. A digit is the number of a choice, counted from one, only after a word for a choice
+//! (`option 2`). An answer that names two different choices is ambiguous, not wrong: the response may be sound. `dress`
+//! removes the usual forms, `clauses` splits an answer where its meaning changes.
 
 mod clauses;
 mod dress;
@@ -12,7 +12,7 @@ use super::{characters, math, text};
 use clauses::{clauses, is_denial};
 use dress::{index_of, leading_letter, letter_form, undress};
 
-/// What an answer names.
+/// The choice that an answer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     /// The 0-based choice.
@@ -21,14 +21,14 @@ pub(super) enum Named {
     Several,
     /// A letter together with the text or value of another choice: "B. Oslo" where B is Rome.
     Contradiction,
-    /// None, or only choices that are denied.
+    /// No choice, or only denied choices.
     Nothing,
 }
 
-/// Longest answer that is taken apart, in bytes; of a longer one the front counts.
+/// Longest answer that is parsed, in bytes; of a longer answer, only the beginning counts.
 const ANSWER_BYTES_MAX: usize = 2_000;
 
-/// Letters that are recognised when the choices themselves are not given.
+/// The number of letters that are recognised if the choices are unknown.
 const LETTERS_MAX: usize = 26;
 
 /// Returns the 0-based choice that a gold names.
@@ -38,7 +38,7 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
         return Some(index);
     }
     let of_text = of_text(&stripped, choices);
-    // `B. Paris`, where the text is that of choice B.
+    // `B. Paris`, where `Paris` is the text of choice B.
     of_text.or_else(|| {
         let (index, rest) = leading_letter(&stripped).filter(|(index, _)| *index < count(choices))?;
         let fits = choices.is_empty() || self::of_text(rest, choices) == Some(index);
@@ -46,11 +46,11 @@ pub(super) fn gold(gold: &str, choices: &[String]) -> Option<usize> {
     })
 }
 
-/// Returns what a short answer names: a letter, a choice's text, or a letter among words.
+/// Returns the choice that a short answer names: by a letter, a choice's text, or a letter among words.
 pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     let answer = characters::front(answer, ANSWER_BYTES_MAX);
     let stripped = undress(answer);
-    // A bare letter is a letter, even if some choice's text is that letter.
+    // A bare letter is a letter, even if it is also the text of some choice.
     if let Some(index) = letter_form(&stripped).filter(|index| *index < count(choices)) {
         return Named::One(index);
     }
@@ -70,7 +70,7 @@ pub(super) fn read(answer: &str, choices: &[String]) -> Named {
     }
 }
 
-/// Returns what an answer names that is nothing but a letter, a choice's text, or both.
+/// Returns the choice that an answer names, if the answer is only a letter, a choice's text, or both.
 pub(super) fn exact(answer: &str, choices: &[String]) -> Option<Named> {
     if answer.len() > ANSWER_BYTES_MAX {
         return None;
@@ -84,7 +84,8 @@ pub(super) fn exact(answer: &str, choices: &[String]) -> Option<Named> {
     Some(if other == index { Named::One(index) } else { Named::Contradiction })
 }
 
-/// Returns what the clauses of an answer assert: those that deny are left out, and a conclusion replaces what led to it.
+/// Returns the choice that the clauses of an answer assert. Denying clauses are skipped, and a conclusion replaces the
+/// clauses before it.
 fn asserted(text: &str, choices: &[String]) -> Named {
     let mut named = Named::Nothing;
     for clause in clauses(text, choices) {
@@ -97,7 +98,7 @@ fn asserted(text: &str, choices: &[String]) -> Named {
             (Named::Nothing, found) => found,
             (_, found) if clause.concludes => found,
             (Named::One(left), Named::One(right)) if left == right => named,
-            // "B. Oslo": a label and the text that is given for it.
+            // "B. Oslo": a label and a text for it.
             (Named::One(_), Named::One(_)) if clause.continues => Named::Contradiction,
             (Named::Contradiction, _) | (_, Named::Contradiction) => Named::Contradiction,
             _ => Named::Several,
@@ -106,7 +107,7 @@ fn asserted(text: &str, choices: &[String]) -> Named {
     named
 }
 
-/// Returns what one clause names: its letters, and texts or values of choices, which must agree.
+/// Returns the choice that one clause names: its letters, and the texts or values of choices, must agree.
 fn in_clause(clause: &str, choices: &[String]) -> Named {
     if let Some(index) = of_text(clause, choices).or_else(|| after_word(clause, choices)) {
         return Named::One(index);
@@ -140,7 +141,7 @@ fn in_clause(clause: &str, choices: &[String]) -> Named {
     }
 }
 
-/// Reads "608 or 11", where every part names a choice; a text may hold a joining word itself.
+/// Parses "608 or 11", if every part names a choice; the text of a choice may contain a joining word.
 fn joined(clause: &str, choices: &[String]) -> Option<Named> {
     let both: Vec<&str> = clause.split(" or ").flat_map(|part| part.split(" and ")).collect();
     let ways = [clause.split(" or ").collect(), clause.split(" and ").collect(), both];
@@ -153,7 +154,7 @@ fn joined(clause: &str, choices: &[String]) -> Option<Named> {
     })
 }
 
-/// Returns the choice whose whole text or value a piece of an answer is.
+/// Returns the choice whose whole text or value equals a part of an answer.
 fn names_value(text: &str, choices: &[String]) -> Named {
     let text = text.trim();
     if text.is_empty() {
@@ -165,7 +166,7 @@ fn names_value(text: &str, choices: &[String]) -> Named {
     }
 }
 
-/// Puts a space between Latin letters and words of scripts that write none.
+/// Inserts a space between Latin letters and words of scripts without spaces.
 fn parted(text: &str) -> String {
     let mut parted = String::with_capacity(text.len());
     let mut before: Option<char> = None;
@@ -182,7 +183,7 @@ fn parted(text: &str) -> String {
     parted
 }
 
-/// Reads an answer that is one word for a choice and its letter or number: `option b`, `choice 2`.
+/// Parses an answer that consists of a word for a choice and its letter or number: `option b`, `choice 2`.
 fn after_word(text: &str, choices: &[String]) -> Option<usize> {
     let lower = text.to_lowercase();
     let words =
@@ -197,7 +198,7 @@ fn after_word(text: &str, choices: &[String]) -> Option<usize> {
     number.checked_sub(1).filter(|index| is_plain && *index < choices.len())
 }
 
-/// Finds the only choice whose value as mathematics is that of the answer.
+/// Finds the only choice that equals the answer as mathematics.
 fn of_value(answer: &str, choices: &[String]) -> Named {
     if choices.len() > LETTERS_MAX || !math::is_readable(answer) {
         return Named::Nothing;
@@ -209,7 +210,7 @@ fn of_value(answer: &str, choices: &[String]) -> Named {
     )
 }
 
-/// Returns the last letter in brackets or bold of a longer text, in lines that deny nothing.
+/// Returns the last letter in brackets or bold of a longer text, from lines without a denial.
 pub(super) fn last_marked_letter(text: &str, choices: &[String]) -> Option<(usize, String)> {
     let lines = super::extract::last_lines(text).into_iter();
     lines.filter(|line| line.len() <= ANSWER_BYTES_MAX).find_map(|line| {
@@ -222,7 +223,7 @@ pub(super) fn last_marked_letter(text: &str, choices: &[String]) -> Option<(usiz
     })
 }
 
-/// Reads the letter of a choice that a closing mark ends.
+/// Parses the letter of a choice before a closing mark.
 fn letter_in(inner: &str, close: &str, choices: &[String]) -> Option<(usize, String)> {
     let letter = inner.chars().next().filter(char::is_ascii_alphabetic)?;
     let behind = inner.get(1..)?;
@@ -242,7 +243,7 @@ fn of_text(text: &str, choices: &[String]) -> Option<usize> {
     if let Some(index) = of_numerals(&wanted, choices) {
         return Some(index);
     }
-    // Texts that differ in case alone (`Rr`, `rr`) are told apart by it.
+    // Texts that differ only in case (`Rr`, `rr`) are distinguished by case.
     let as_written = |choice: &String| undress(choice) == text.trim();
     if let Some(index) = single(choices, &as_written) {
         return Some(index);
@@ -250,13 +251,13 @@ fn of_text(text: &str, choices: &[String]) -> Option<usize> {
     single(choices, &|choice| text::normalise(&undress(choice)) == wanted)
 }
 
-/// Finds the only choice that names the same Roman or Arabic numerals with the same words: "I, II and III", "1, 2 and 3".
+/// Finds the only choice with the same Roman or Arabic numerals and the same words: "I, II and III", "1, 2 and 3".
 fn of_numerals(wanted: &str, choices: &[String]) -> Option<usize> {
     let wanted = numerals(wanted)?;
     single(choices, &|choice| numerals(&text::normalise(&undress(choice))).as_ref() == Some(&wanted))
 }
 
-/// Returns the parts of a text that is numerals with joining words, Roman ones in digits.
+/// Returns the parts of a text of numerals and joining words, with Roman numerals as digits.
 fn numerals(text: &str) -> Option<Vec<String>> {
     const ROMAN: &[&str] = &["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"];
     let words: Vec<&str> =
@@ -272,14 +273,14 @@ fn numerals(text: &str) -> Option<Vec<String>> {
     parts.collect()
 }
 
-/// Returns the only choice that fits; two choices that fit name nothing.
+/// Returns the only choice that fits; `None` if two choices fit.
 fn single(choices: &[String], fits: &dyn Fn(&String) -> bool) -> Option<usize> {
     let mut matches = choices.iter().enumerate().filter(|(_, choice)| fits(choice));
     let (index, _) = matches.next()?;
     if matches.next().is_some() { None } else { Some(index) }
 }
 
-/// Returns the capital letters that stand alone among words; `A` before a word is an article, `I` a pronoun.
+/// Returns the isolated capital letters among words; `A` before a word is an article, `I` a pronoun.
 fn standalone_letters(text: &str, choices: &[String]) -> Vec<usize> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut found = Vec::new();
@@ -319,7 +320,7 @@ fn combine(indices: impl IntoIterator<Item = usize>) -> Named {
     named
 }
 
-/// Finds choices whose text occurs in the answer as whole words.
+/// Finds the choices whose text occurs in the answer as whole words.
 fn contained_text(text: &str, choices: &[String]) -> Named {
     let haystack = format!(" {} ", text::normalise(text));
     combine(choices.iter().enumerate().filter_map(|(index, choice)| {

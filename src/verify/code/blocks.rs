@@ -1,14 +1,14 @@
 //! Finds program texts in a response: fenced blocks with their language tags.
 //!
-//! Pure, linear, and without knowledge of Python: which of several blocks is the answer is decided by the driver, which
-//! can parse them.
+//! Pure, linear, and without knowledge of Python: the driver, which can parse the blocks, decides which of several
+//! blocks is the answer.
 
-/// Most blocks that are looked at, from the end.
+/// The most blocks that are examined, counted from the end.
 const BLOCKS_MAX: usize = 32;
 
-/// Bytes before a block in which the response may speak ill of it.
+/// The most bytes before a block that are searched for doubts.
 const LEAD_BYTES_MAX: usize = 160;
-/// What is said of programs that are shown to be wrong.
+/// Words that mark the next program as wrong.
 const DOUBTS: &[&str] = &[
     "wrong",
     "incorrect",
@@ -33,7 +33,7 @@ const DOUBTS: &[&str] = &[
     "too slow",
     "inefficient",
 ];
-/// What takes a doubt back: the block is what mends it.
+/// Words that cancel a doubt: the block is the correction.
 const REPAIRS: &[&str] = &[
     "fix",
     "correct version",
@@ -44,7 +44,7 @@ const REPAIRS: &[&str] = &[
     "to avoid",
     "improved",
 ];
-/// Marks that stand for fences in some responses: what opens and what closes.
+/// Pairs of marks that replace fences in some responses: opening and closing.
 const REGIONS: &[(&str, &str)] = &[("<code>", "</code>"), ("[BEGIN]", "[DONE]"), ("[PYTHON]", "[/PYTHON]")];
 
 /// A fenced block.
@@ -53,16 +53,16 @@ struct Block {
     /// The first word after the opening fence, in lower case.
     tag: String,
     text: String,
-    /// Whether the response speaks ill of it.
+    /// Whether the response calls the block wrong.
     is_doubtful: bool,
 }
 
 /// The program texts of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// All of them, in order.
+    /// All texts, in order.
     pub(super) texts: Vec<String>,
-    /// Those that the response speaks ill of.
+    /// The texts that the response calls wrong.
     pub(super) doubtful: Vec<String>,
 }
 
@@ -74,16 +74,17 @@ struct Fence {
     block: Block,
 }
 
-/// Returns the texts that may be the program, in order: the blocks tagged as Python and those without a tag; if there
-/// are none of these, all others.
+/// Returns the texts that may be the program, in order: the blocks tagged as Python and the blocks without a tag; if
+/// there are none, all other blocks.
 ///
-/// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last may end with
-/// the response. Lines lose the indentation of their fence.
+/// A block begins with three or more backticks or tildes and ends with a line of at least as many; the last block may
+/// end with the response. Lines lose the indentation of their fence.
 pub(crate) fn program_blocks(response: &str) -> Vec<String> {
     find(response).texts
 }
 
-/// Returns the program texts, and which of them are doubtful. Without fences those between other marks.
+/// Returns the program texts, and which of them are doubtful. In a response without fences, the texts between other
+/// marks.
 pub(super) fn find(response: &str) -> Found {
     let mut blocks = fenced(response);
     if blocks.is_empty() {
@@ -108,7 +109,7 @@ pub(super) fn find(response: &str) -> Found {
     found
 }
 
-/// Returns what stands between marks; the last may be left open.
+/// Returns the texts between marks; the last mark may be unclosed.
 fn between(response: &str, open: &str, close: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut rest = response;
@@ -121,7 +122,7 @@ fn between(response: &str, open: &str, close: &str) -> Vec<Block> {
     blocks
 }
 
-/// Whether the end of the text before a block says that the block is wrong.
+/// Returns whether the end of the text before a block calls the block wrong.
 fn is_doubted(lead: &str) -> bool {
     let paragraph = lead.trim_end().rsplit("\n\n").next().unwrap_or_default();
     let from = paragraph.len().saturating_sub(LEAD_BYTES_MAX);
@@ -137,7 +138,7 @@ fn fenced(response: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Fence> = None;
     let mut lead = String::new();
-    // The last line may end in a carriage return alone, and to Python that ends a line as well.
+    // The last line may end in a lone carriage return, which Python treats as a line end.
     for line in response.lines().map(|line| line.trim_end_matches('\r')) {
         let fence = fence_of(line);
         match (&mut open, fence) {
@@ -157,7 +158,7 @@ fn fenced(response: &str) -> Vec<Block> {
                 fence.block.text.push('\n');
             }
             (None, None) => {
-                // Only its last paragraph counts.
+                // Only the last paragraph before the block counts.
                 if line.trim().is_empty() && !lead.trim().is_empty() {
                     lead.push('\n');
                 } else {
@@ -174,13 +175,13 @@ fn fenced(response: &str) -> Vec<Block> {
     blocks
 }
 
-/// Reads a line as a fence: its mark, how often it stands there, and what follows.
+/// Parses a line as a fence: its mark, the number of marks, and the text after them.
 fn fence_of(line: &str) -> Option<(char, usize, &str)> {
     let bare = line.trim();
     let mark = bare.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
     let info = bare.trim_start_matches(mark);
     let length = bare.len() - info.len();
-    // Inline code may begin a line, too.
+    // Inline code may also begin a line.
     (length >= 3 && !info.contains('`')).then(|| (mark, length, info.trim()))
 }
 

@@ -1,8 +1,8 @@
 //! The harness: Python sources that a warmed interpreter holds, and that run tests and programs in its children.
 //!
-//! They share one set of names. `literals` and `wire` are the line between the two processes of a job, `reading` and
-//! `analysis` read Python without running it, `program` is the program's side, and `proxies`, `tests`, `standins` and `trial`
-//! are the tests'.
+//! The sources share one namespace. `literals` and `wire` connect the two processes of a job, `reading` and `analysis`
+//! parse Python without running it, `program` runs in the program's process, and `proxies`, `tests`, `standins` and
+//! `trial` run in the tests' process.
 
 /// The sources with their names, in order.
 pub(crate) const HARNESS: &[(&str, &str)] = &[

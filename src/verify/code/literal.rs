@@ -1,14 +1,14 @@
-//! Reads literals: JSON, Python's, and the lists without commas that numpy prints.
+//! Parses literals: JSON, Python's, and the lists without commas that numpy prints.
 //!
-//! Only what is a literal as a whole is one; everything else is left to be a program. Tuples and sets become arrays, `None`,
-//! `nan` and `inf` become null, and keys of objects texts.
+//! A text is a literal only if the whole text is one; any other text is treated as a program. Tuples and sets become
+//! arrays; `None`, `nan` and `inf` become null; keys of objects become texts.
 
 use serde_json::{Map, Number, Value};
 
-/// Literals within literals.
+/// The deepest nesting of literals.
 const DEPTH_MAX: usize = 32;
 
-/// Returns the value of a text that is a literal, and nothing besides.
+/// Returns the value of a text that is one literal and nothing else.
 pub(super) fn read(text: &str) -> Option<Value> {
     let text = text.trim();
     // Most texts are programs, which begin with a word.
@@ -29,7 +29,7 @@ fn is_name_of_value(text: &str) -> bool {
     matches!(text, "None" | "nan" | "NaN" | "null" | "True" | "False" | "true" | "false" | "inf")
 }
 
-/// Whether it begins with a string that has a prefix.
+/// Returns whether the text begins with a prefixed string.
 fn is_prefixed(text: &str) -> bool {
     text.starts_with(['r', 'u', 'R', 'U']) && matches!(text.as_bytes().get(1), Some(b'"' | b'\''))
 }
@@ -96,7 +96,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    /// Reads a string, and those that follow it without a comma: Python joins them.
+    /// Parses a string and the strings that follow it without a comma, which Python joins.
     fn strings(&mut self) -> Option<Value> {
         let mut text = self.string()?;
         loop {
@@ -188,7 +188,7 @@ impl Reader<'_> {
             if self.take(",") {
                 has_comma = true;
             } else if !has_comma && items.len() == 1 && open == '[' {
-                // What has no comma at all was printed by numpy: what Python would join are items.
+                // numpy printed a list without any comma: strings that Python would join are separate items.
                 self.rest = before;
                 items = self.without_commas()?;
             } else if !self.rest.trim_start().starts_with(&close) {
@@ -197,7 +197,7 @@ impl Reader<'_> {
         }
         self.depth -= 1;
         match (open, has_comma, items.len()) {
-            // Brackets around one value are no tuple.
+            // Brackets around one value do not make a tuple.
             ('(', false, 1) => items.pop(),
             _ => Some(Value::Array(items)),
         }
@@ -215,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a dict or a set.
+    /// Parses a dict or a set.
     fn braces(&mut self) -> Option<Value> {
         self.deeper()?;
         self.take("{");

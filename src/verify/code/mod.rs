@@ -1,57 +1,60 @@
-//! Code: a response is right if its tests run to their end.
+//! Code: a response is correct if its tests run to their end.
 //!
-//! # What is run
-//! `blocks` finds the fenced blocks; the harness (inside the sandbox) parses them and chooses the last one that defines what
-//! the tests call, with earlier blocks that define what it lacks, else the last one that is Python and does something. A block
-//! that goes on where the one before was cut is joined to it, and one that the response speaks ill of comes last. Without fences
-//! the whole response is taken if it is Python, else the lines of it that are: between prose, indented, or within a line. A
-//! response may also be the body of a function that the question begins. Strategies: `code_block`, `whole`, `code_lines`,
+//! # The program
+//! `blocks` finds the fenced blocks. The harness (inside the sandbox) parses them and chooses the last block that
+//! defines the names that the tests call, together with earlier blocks that define missing names; otherwise the last
+//! block that is Python and has an effect. A block that continues the truncated block before it is joined to that
+//! block, and a block that the response calls wrong is tried last. Without fences, the whole response is the program if
+//! it is Python; otherwise the response's Python lines are: between prose, indented, or within a line. A response may
+//! also be the body of a function that the question begins. Strategies: `code_block`, `whole`, `code_lines`,
 //! `continuation`.
 //!
 //! # Tests
-//! What is text in strings is unpacked first (`shape`, `literal`): JSON, Python literals, lists as numpy prints them.
-//! - assertions, or whole test programs, in the order given; functions called `test...` and `unittest` classes in them are run;
-//!   if they define `check` and do not call it, `check` is called with the entry point (HumanEval). A module that is not there
-//!   and is called as programs are (`solution`, `main`) is the program;
+//! Text in strings is unpacked first (`shape`, `literal`): JSON, Python literals, lists as numpy prints them. Tests are
+//! - assertions, or whole test programs, in the given order; functions called `test...` and `unittest` classes in them
+//!   are run; if they define `check` and do not call it, `check` is called with the entry point (HumanEval). A missing
+//!   module with a typical program name (`solution`, `main`) is the program;
 //! - or calls: `{"fn_name", "inputs", "outputs"}`, or rows with `testtype: "functional"`. A method of `class Solution`
-//!   stands for a function. Without a name the program's last function is meant;
-//! - or inputs and outputs: JSON objects `{"input", "output"}` or `{"inputs": [...], "outputs": [...]}`, where the program
-//!   is run once for each input (`outputs` compares).
+//!   counts as a function. Without a name, the program's last function is called;
+//! - or inputs and outputs: JSON objects `{"input", "output"}` or `{"inputs": [...], "outputs": [...]}`; the program
+//!   runs once for each input (`outputs` compares).
 //!
-//! Tests that cannot fail are `no_tests`: no assertion that depends on the program and is reached, nothing that raises or
-//! exits. [`CodeVerifier::check_tests`] tells without a response.
+//! Tests that cannot fail are `no_tests`: they have no reachable assertion that depends on the program, and nothing
+//! that raises or exits. [`CodeVerifier::check_tests`] detects them without a response.
 //!
-//! # Who decides
-//! The tests run in one confined process, the program in another (`harness`). Between them go calls and plain data: numbers,
-//! strings, bytes, containers, `None`, `Decimal`, `Fraction`, dates; subclasses of those as the plain value; enumerations and
-//! named tuples by their names; instances of classes that the tests define, which exist on both sides. All else stays where
-//! it is, and the other side holds a handle. Arguments that were changed in place travel back, aliases are kept, functions among
-//! the arguments are called back, iterators are drawn as the tests ask for items. Exceptions travel as names and texts.
+//! # Decisions
+//! The tests run in one confined process, the program in another (`harness`). They exchange calls and plain data:
+//! numbers, strings, bytes, containers, `None`, `Decimal`, `Fraction`, dates; subclasses of those as the plain value;
+//! enumerations and named tuples by their names; instances of classes that the tests define, which exist on both sides.
+//! All other objects stay in their process, and the other side holds a handle. Arguments that were changed in place
+//! travel back, aliases are kept, functions among the arguments are called back, iterators advance as the tests request
+//! items. Exceptions travel as names and texts.
 //!
-//! No special method of the program decides an assertion: comparison, truth, `in`, `len`, arithmetic, iteration, `hash`,
-//! `isinstance` or `format` of a handle end the tests (`opaque_result`). Where the tests themselves construct a class, its methods
-//! run, but `==` and truth are decided by data: two objects are equal if they hold the same, as of when the tests touched them
-//! last, and one of them holds what the tests made it of. What the question's own code defines and does not ask for runs on the
-//! side of the tests. Expected outputs of programs that read their input enter no sandbox; they are compared here.
+//! No special method of the program decides an assertion: comparison, truth, `in`, `len`, arithmetic, iteration,
+//! `hash`, `isinstance` or `format` of a handle end the tests (`opaque_result`). If the tests themselves construct a
+//! class, its methods run, but data decides `==` and truth: two objects are equal if they hold the same data, as of the
+//! tests' last access, and one of them holds the data that the tests constructed it from. Definitions of the question's
+//! own code that the question does not request run in the tests' process. Expected outputs of programs that read their
+//! input never enter a sandbox; this module compares them.
 //!
-//! # What an attacker has
-//! A program has its own process: its interpreter, the sources of the harness, standard streams, and a socket to the tests, over
-//! which it may say what it likes. It has no descriptor, frame, class or token of the tests, and nothing that it says proves
-//! anything: the verdict goes over a pipe that the tests' process alone holds, and what it reads is data in bounded messages
-//! (`wire.py`; unknown tags end the tests). What it says of an object counts as of when the tests were last concerned with it,
-//! so that it cannot be fitted to what they compare it with next. What a program may still do: be right because a test gives
-//! the expected value away (as an argument, in a file that it writes first, as a class attribute or a constant that it reads
-//! from the program itself); be wrong where no test looks; write files, in the directory that both share, which tests read
-//! (a test that unpickles such a file runs what it holds); make the tests work long on large data, which their own limits
-//! end. As a program without tests it can do nothing but print.
+//! # Attacks
+//! A program has its own process: its interpreter, the sources of the harness, standard streams, and a socket to the
+//! tests, over which it may send anything. It has no descriptor, frame, class or token of the tests, and its messages
+//! prove nothing: the verdict travels over a pipe that only the tests' process holds, and the tests read data in
+//! bounded messages (`wire.py`; unknown tags end the tests). The program's statements about an object count as of the
+//! tests' last operation on it, so that the program cannot adapt them to the next comparison. A program can still
+//! pass if a test reveals the expected value (as an argument, in a file that the test writes first, as a class attribute
+//! or a constant that the test reads from the program itself), or if it is wrong only in untested cases. It can write
+//! files in the shared directory, which tests read (a test that unpickles such a file executes its content), and it can
+//! make the tests work long on large data, until their own limits end them. A program without tests can only print.
 //!
 //! # Rules
 //! `correct`: `tests_passed`, `outputs_equal`. `incorrect`, because the response is at fault: `test_failed`,
 //! `output_differs`, `exception:TYPE`, `syntax_error`, `no_code`, `time_out`, `memory_limit`, `output_limit`, `refused`
-//! (it asked for what the sandbox forbids), `killed:SIGNAL`, `early_exit`, `opaque_result`. A reason is `strategy:rule`. A
-//! module that the program lacks is `exception:ModuleNotFoundError`. `unverifiable`, because something else is: `no_sandbox`,
-//! `no_tests`, `tests_unusable` (no Python, a module that is not installed), `sandbox_failed` (the machine: a full disk, no
-//! memory, an interpreter that was ended).
+//! (a request that the sandbox forbids), `killed:SIGNAL`, `early_exit`, `opaque_result`. A reason is `strategy:rule`. A
+//! module that the program lacks is `exception:ModuleNotFoundError`. `unverifiable`, because something else is at
+//! fault: `no_sandbox`, `no_tests`, `tests_unusable` (not Python, or a module that is not installed), `sandbox_failed`
+//! (the machine: a full disk, no memory, a killed interpreter).
 
 mod blocks;
 #[cfg(target_os = "linux")]
@@ -78,16 +81,16 @@ use shape::{Call, Shape};
 use story::Story;
 use thinkloom_domain::{UnverifiableCause, Verdict};
 
-/// A response to a query of kind `code`, with what it is tested by.
+/// A response to a query of kind `code`, with its tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CodeCase {
     /// Assertions, test programs, or objects of inputs and outputs.
     pub tests: Vec<String>,
     /// Import statements that the tests need.
     pub test_imports: Vec<String>,
-    /// The function that is tested, for tests that define `check`.
+    /// The tested function, for tests that define `check`.
     pub entry_point: Option<String>,
-    /// The question: it may begin the function that a response continues.
+    /// The question; it may begin the function that a response continues.
     pub question: String,
     /// The answer part of a response.
     pub response: String,
@@ -102,13 +105,13 @@ pub struct CodeVerifier {
 /// Why tests can decide nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestsFault {
-    /// There is none, or none that can fail.
+    /// There is no test, or no test that can fail.
     None,
-    /// They cannot be run: unbalanced inputs and outputs, no Python, several shapes at once.
+    /// The tests cannot be run: unbalanced inputs and outputs, not Python, several shapes at once.
     Unusable,
 }
 
-/// What the harness is told; the program's side gets no test.
+/// The message to the harness; the program's process receives no test.
 #[derive(Serialize)]
 struct Payload<'a> {
     response: &'a str,
@@ -123,25 +126,22 @@ struct Payload<'a> {
 }
 
 impl CodeVerifier {
-    /// Takes a sandbox, or the reason why there is none: then every verdict is `no_sandbox`.
+    /// Builds a verifier from a sandbox, or from the reason for its absence: every verdict is then `no_sandbox`.
     #[must_use]
     pub fn new(sandbox: Result<Sandbox, Incomplete>) -> Self {
         Self { sandbox }
     }
 
-    /// Returns the sandbox, or the reason why there is none.
-    ///
-    /// # Errors
-    /// That reason.
+    /// Returns the sandbox, or the reason for its absence.
     pub fn sandbox(&self) -> Result<&Sandbox, &Incomplete> {
         self.sandbox.as_ref()
     }
 
-    /// Returns what is wrong with the tests of a case, whatever its response: nothing of the response is run. Without a sandbox
-    /// only what the text of the tests shows.
+    /// Returns the fault of a case's tests, independent of its response, which is not run. Without a sandbox, checks
+    /// only the text of the tests.
     ///
     /// # Errors
-    /// [`SandboxFault`] if the machine failed to read them, which says nothing of the tests.
+    /// [`SandboxFault`] if the machine failed to check the tests; this implies nothing about the tests.
     pub fn check_tests(&self, case: &CodeCase) -> Result<Option<TestsFault>, SandboxFault> {
         let (Ok(sandbox), Shape::Program(tests)) = (&self.sandbox, Shape::of(&case.tests)) else {
             return Ok(check_tests(&case.tests).err());
@@ -157,10 +157,10 @@ impl CodeVerifier {
         })
     }
 
-    /// Runs a response with its tests. Blocks until it has ended, within the sandbox's bounds per program.
+    /// Runs a response with its tests. Blocks until the end of the run, within the sandbox's limits per program.
     ///
     /// # Errors
-    /// [`SandboxFault`] if the machine failed to run it, which says nothing of the response.
+    /// [`SandboxFault`] if the machine failed to run the response; this implies nothing about the response.
     pub fn verify(&self, case: &CodeCase) -> Result<Verdict, SandboxFault> {
         let found = blocks::find(&case.response);
         let unverifiable = |cause| Verdict::unverifiable(cause, found.texts.last().cloned());
@@ -178,10 +178,7 @@ impl CodeVerifier {
     }
 }
 
-/// Checks, without running anything, that tests of kind `code` can fail and can be run at all.
-///
-/// # Errors
-/// Returns why not.
+/// Checks that tests of kind `code` can fail and can be run at all, without running anything.
 pub fn check_tests(tests: &[String]) -> Result<(), TestsFault> {
     match Shape::of(tests) {
         Shape::None => Err(TestsFault::None),
@@ -196,7 +193,7 @@ pub(super) fn last_block(response: &str) -> Option<String> {
     blocks::program_blocks(response).pop()
 }
 
-/// Returns what the harness is told of a case, without its tests.
+/// Returns the harness's message for a case, without its tests.
 fn payload<'a>(case: &'a CodeCase, blocks: &'a [String], doubtful: &'a [String]) -> Payload<'a> {
     Payload {
         response: &case.response,
@@ -212,11 +209,11 @@ fn payload<'a>(case: &'a CodeCase, blocks: &'a [String], doubtful: &'a [String])
 }
 
 fn json(payload: &Payload<'_>) -> Vec<u8> {
-    // Of strings and JSON values: nothing that could fail.
+    // The payload has only strings and JSON values, so this cannot fail.
     serde_json::to_vec(payload).unwrap_or_default()
 }
 
-/// Runs a program with tests that are run in a process of their own.
+/// Runs a program with tests that run in their own process.
 fn test(sandbox: &Sandbox, payload: &Payload<'_>) -> Result<Verdict, SandboxFault> {
     let ran = sandbox.run(&Job { role: Role::Tests, payload: &json(payload), stdin: &[] })?;
     let story = Story::of_tests(ran);
@@ -224,7 +221,7 @@ fn test(sandbox: &Sandbox, payload: &Payload<'_>) -> Result<Verdict, SandboxFaul
     Ok(story.verdict())
 }
 
-/// Returns the machine's failure, if that is what a story tells: it is no verdict.
+/// Returns the machine's failure, if the machine failed: such a story gives no verdict.
 fn as_fault(story: &Story) -> Result<(), SandboxFault> {
     match story.machine.filter(|_| story.rule == Rule::SandboxFailed) {
         Some(cause) => Err(SandboxFault::of("run a program")(std::io::Error::other(cause))),
@@ -244,7 +241,7 @@ fn compare_streams(
         let ran = sandbox.run(&Job { role: Role::Script, payload: &payload, stdin: input.as_bytes() })?;
         let mut story = Story::of_script(ran);
         as_fault(&story)?;
-        // Nothing has to prove the end of a script: what it has written is its answer, however it left.
+        // Nothing must prove the end of a script: its output is its answer, however it exited.
         if matches!(story.rule, Rule::Finished | Rule::EarlyExit) {
             let is_equal = outputs::are_equal(&String::from_utf8_lossy(&story.stdout), output);
             story.rule = if is_equal { Rule::OutputsEqual } else { Rule::OutputDiffers };

@@ -1,9 +1,9 @@
-//! Compares what a program has printed with what it should have: token by token, numbers within a tolerance.
+//! Compares a program's output with the expected output: token by token, numbers within a tolerance.
 
-/// Distance that is forgiven, relative above one, where the expected output shows a number with a point or an exponent.
+/// The allowed distance, relative above one, if the expected number has a point or an exponent.
 const TOLERANCE: f64 = 1e-6;
 
-/// Returns whether two outputs are the same.
+/// Returns whether two outputs are equal.
 pub(super) fn are_equal(printed: &str, expected: &str) -> bool {
     let (mut printed, mut expected) = (printed.split_whitespace(), expected.split_whitespace());
     loop {
@@ -25,7 +25,7 @@ fn are_close(printed: &str, expected: &str) -> bool {
     }
 }
 
-/// Reads a decimal number; what Rust reads besides (`inf`, `nan`) is none.
+/// Parses a decimal number; rejects the other numbers that Rust accepts (`inf`, `nan`).
 fn number(token: &str) -> Option<f64> {
     let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
     let has_digit = token.contains(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! A bounded pool of threads that run code, so that neither an async thread nor the caller's own waits for programs.
+//! A bounded pool of threads that run code, so that neither an async thread nor the caller's thread waits for programs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,12 +10,12 @@ use super::{CodeCase, CodeVerifier};
 use crate::sandbox::SandboxFault;
 use thinkloom_domain::Verdict;
 
-/// Cases that wait for a worker, per worker.
+/// The number of waiting cases per worker.
 const WAITING_PER_WORKER: usize = 2;
-/// Most workers.
+/// The most workers.
 pub const WORKERS_MAX: usize = 1024;
 
-/// A verdict with the microseconds that it took, or the machine's failure to make it.
+/// A verdict with its duration in microseconds, or the machine's failure to compute it.
 pub type Timed = (Result<Verdict, SandboxFault>, u64);
 
 struct Job {
@@ -23,7 +23,7 @@ struct Job {
     reply: oneshot::Sender<Timed>,
 }
 
-/// Threads with one verifier. Dropping it waits for the programs that are running.
+/// Threads that share one verifier. Dropping the pool waits for the running programs.
 pub struct CodePool {
     verifier: Arc<CodeVerifier>,
     jobs: Option<mpsc::Sender<Job>>,
@@ -31,7 +31,7 @@ pub struct CodePool {
 }
 
 impl CodePool {
-    /// Starts `workers` threads; 0 stands for as many as there are cores.
+    /// Starts `workers` threads; 0 means one per core.
     #[must_use]
     pub fn start(verifier: CodeVerifier, workers: usize) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -54,23 +54,24 @@ impl CodePool {
         &self.verifier
     }
 
-    /// Returns how many threads there are.
+    /// Returns the number of threads.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.len()
     }
 
-    /// Verifies a case. Waits without blocking, for a place in the queue too.
+    /// Verifies a case. Waits without blocking, even for a place in the queue.
     pub async fn verify(&self, case: CodeCase) -> Timed {
         let (reply, verdict) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
-            // Where there is no worker left, the reply is dropped and says so.
+            // Without a worker, the reply's sender is dropped, and the receiver fails.
             let _ = jobs.send(Job { case, reply }).await;
         }
         verdict.await.unwrap_or_else(|_| failed())
     }
 
-    /// Puts a case into the queue, waiting for a place, and returns where its verdict will be. Not for async threads.
+    /// Puts a case into the queue, after waiting for a place, and returns a handle for its verdict. Blocks: not for
+    /// async threads.
     #[must_use]
     pub fn submit(&self, case: CodeCase) -> Pending {
         let (reply, verdict) = oneshot::channel();
@@ -90,24 +91,24 @@ impl Drop for CodePool {
     }
 }
 
-/// A verdict that is on its way.
+/// A verdict that a worker is computing.
 #[derive(Debug)]
 pub struct Pending(oneshot::Receiver<Timed>);
 
 impl Pending {
-    /// Waits for the verdict. Not for async threads.
+    /// Waits for the verdict. Blocks: not for async threads.
     pub fn wait(self) -> Timed {
         self.0.blocking_recv().unwrap_or_else(|_| failed())
     }
 }
 
 fn failed() -> Timed {
-    (Err(SandboxFault::of("keep a thread")(std::io::Error::other("it ended"))), 0)
+    (Err(SandboxFault::of("verify code on a worker thread")(std::io::Error::other("the thread ended"))), 0)
 }
 
 fn work(verifier: &CodeVerifier, jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        // One worker waits at the queue, the others at the lock.
+        // One worker waits for the queue, the other workers wait for the lock.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Job { case, reply }) = next else { return };
         if reply.is_closed() {
@@ -116,7 +117,7 @@ fn work(verifier: &CodeVerifier, jobs: &Mutex<mpsc::Receiver<Job>>) {
         let started = Instant::now();
         let verdict = verifier.verify(&case);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        // Whoever asked may have gone.
+        // The requester may no longer wait.
         let _ = reply.send((verdict, micros));
     }
 }

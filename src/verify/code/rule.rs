@@ -1,8 +1,8 @@
-//! How running a response ended, by stable names.
+//! The ways in which the run of a response ends, by stable names.
 
 use thinkloom_domain::stable_names;
 
-/// What decided.
+/// The event that decided the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// All tests ran to their end.
@@ -11,33 +11,33 @@ pub(super) enum Rule {
     OutputsEqual,
     /// An assertion of the tests failed.
     TestFailed,
-    /// An output is another than the expected one.
+    /// An output differs from the expected one.
     OutputDiffers,
-    /// A script came to its end; its output decides.
+    /// A script ended; its output decides.
     Finished,
-    /// An exception that nobody caught.
+    /// The program raised an uncaught exception.
     Exception,
-    /// The program is no Python.
+    /// The program is not Python.
     SyntaxError,
-    /// The response holds no program.
+    /// The response contains no program.
     NoCode,
-    /// CPU or wall-clock time ran out.
+    /// The program used up its CPU time or its wall-clock time.
     TimeOut,
-    /// Memory ran out.
+    /// The program used up its memory.
     MemoryLimit,
-    /// It wrote too much.
+    /// The program wrote too much.
     OutputLimit,
-    /// It asked for something that the sandbox refuses.
+    /// The program requested an action that the sandbox refuses.
     Refused,
-    /// A signal ended it.
+    /// A signal ended the program.
     Killed,
-    /// It left before the tests had come to their end.
+    /// The program exited before the tests ended.
     EarlyExit,
-    /// The tests did something with an object of the program that only the program could decide.
+    /// The tests applied an operation to an object of the program that only the program could decide.
     OpaqueResult,
-    /// There is nothing to test it by.
+    /// The query has no test for the program.
     NoTests,
-    /// The tests themselves do not work.
+    /// The tests themselves are unusable.
     TestsUnusable,
     /// The machine failed.
     SandboxFailed,
@@ -65,12 +65,12 @@ stable_names!(Rule {
 });
 
 impl Rule {
-    /// Returns the rule of a name.
+    /// Returns the rule with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rule| rule.name() == name)
     }
 
-    /// What a response may be said to have ended by over a channel that it can write to: nothing that does it good.
+    /// The rules that a program may report over a channel that it can write to: none of them helps the program.
     pub(super) const AT_FAULT: &[Self] = &[
         Self::TestFailed,
         Self::Exception,

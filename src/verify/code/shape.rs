@@ -1,13 +1,14 @@
-//! What tests look like: Python, calls of a function, or inputs and outputs of a program; also as text in a string.
+//! Recognises the shape of tests: Python, calls of a function, or inputs and outputs of a program; also as text in a
+//! string.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::literal;
 
-/// Strings within strings.
+/// The deepest nesting of strings in strings.
 const DEPTH_MAX: usize = 6;
-/// Names of the function in an object that calls it.
+/// The keys that name the function in an object that calls one.
 const FUNCTION_KEYS: &[&str] = &["fn_name", "func_name", "function_name"];
 
 /// The tests of a query.
@@ -15,26 +16,26 @@ const FUNCTION_KEYS: &[&str] = &["fn_name", "func_name", "function_name"];
 pub(super) enum Shape {
     /// Assertions or test programs.
     Program(Vec<String>),
-    /// A function is called, and its results are compared.
+    /// Calls of a function with expected results.
     Calls(Calls),
-    /// Inputs with the outputs that are expected.
+    /// Inputs with the expected outputs.
     Streams(Vec<(String, String)>),
-    /// Nothing, or nothing that could fail.
+    /// No test, or no test that could fail.
     None,
-    /// Inputs and outputs that do not fit each other, or several shapes at once.
+    /// Mismatched inputs and outputs, or several shapes at once.
     Unusable,
 }
 
 /// Calls of one function.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Calls {
-    /// Its name; none leaves it to what the program defines.
+    /// The function's name; without one, the program's definitions decide.
     pub(super) name: Option<String>,
     /// The calls in order.
     pub(super) calls: Vec<Call>,
 }
 
-/// One call with what is expected of it.
+/// One call with its expected result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Call {
     /// The arguments.
@@ -42,18 +43,18 @@ pub(super) struct Call {
     /// The arguments as text, one literal a line.
     text: Option<String>,
     expected: Value,
-    /// How it was given: `list` or `text`.
+    /// The origin of the arguments: `list` or `text`.
     given: &'static str,
 }
 
-/// A test as it was found.
+/// One test after unpacking.
 enum Piece {
     Text(String),
     Object(Value),
 }
 
 impl Shape {
-    /// Tells the shape.
+    /// Determines the shape of tests.
     pub(super) fn of(tests: &[String]) -> Self {
         let mut pieces = Vec::new();
         for test in tests {
@@ -96,7 +97,7 @@ impl Shape {
         }
         let texts = |(input, output): &(Value, Value)| Some((text_of(input)?, text_of(output)?));
         match pairs.iter().map(texts).collect::<Option<Vec<_>>>() {
-            // A program that prints nothing would be right.
+            // Every program without output would pass.
             Some(pairs) if pairs.iter().all(|(_, output)| output.trim().is_empty()) => Self::None,
             Some(pairs) => Self::Streams(pairs),
             None => Self::Unusable,
@@ -104,7 +105,7 @@ impl Shape {
     }
 }
 
-/// Takes apart what is text in strings; drops what is no test at all.
+/// Unpacks text in strings, and drops texts that are not tests.
 fn unpack(test: &str, depth: usize, pieces: &mut Vec<Piece>) {
     let text = test.trim();
     if text.is_empty() {
@@ -140,7 +141,7 @@ fn function_name(object: &Value) -> Option<&str> {
     FUNCTION_KEYS.iter().find_map(|key| place.get(key)?.as_str()).filter(|name| !name.is_empty())
 }
 
-/// Whether an object calls a function: a program that reads its input is called by no name.
+/// Returns whether an object calls a function. A program that reads its input has no name to call.
 fn is_call(object: &Value) -> bool {
     function_name(object).is_some() || object.get("testtype").and_then(Value::as_str) == Some("functional")
 }
@@ -148,7 +149,7 @@ fn is_call(object: &Value) -> bool {
 fn pairs_of(object: &Value) -> Option<Vec<(Value, Value)>> {
     if let (Some(input), Some(output)) = (object.get("input"), object.get("output")) {
         return match (input, output) {
-            // Several cases side by side.
+            // Several cases in parallel lists.
             (Value::Array(inputs), Value::Array(outputs)) if inputs.len() == outputs.len() && !is_call(object) => {
                 Some(inputs.iter().cloned().zip(outputs.iter().cloned()).collect())
             }
@@ -177,9 +178,10 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// Returns whether a test program holds a word that can make it fail; `false` only if it surely cannot.
+/// Returns whether a test program contains a word that can make it fail; `false` only if the program surely cannot
+/// fail.
 ///
-/// Whether what it says depends on the program only the sandbox can tell, which parses it.
+/// Only the sandbox, which parses the program, can decide whether that word depends on the tested program.
 pub(super) fn may_fail(text: &str) -> bool {
     let code = without_strings(text);
     let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).peekable();
@@ -217,7 +219,7 @@ fn without_strings(text: &str) -> String {
     code
 }
 
-/// Returns what follows the string that a text begins with.
+/// Returns the text after the string that begins a text.
 fn after_string(text: &str) -> &str {
     let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| text.starts_with(quote)).unwrap_or("'");
     let mut rest = text.get(quote.len()..).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What a job left, read as how it ended.
+//! Interprets the results of a job: how the job ended.
 //!
-//! Of tests the messages come from their own process, and are true. Of a program without tests whatever comes after the
-//! first message may be the program's own: it can only do it harm.
+//! The messages of tests come from the tests' own process and are trusted. For a program without tests, every message
+//! after the first may come from the program: such messages can only harm the program.
 
 use serde::Deserialize;
 
@@ -9,13 +9,13 @@ use super::rule::Rule;
 use crate::sandbox::{End, Ran};
 use thinkloom_domain::{UnverifiableCause, Verdict, VerdictOutcome};
 
-/// Longest name of an exception in a reason.
+/// The most characters of an exception's name in a reason.
 const NAME_CHARS_MAX: usize = 64;
 
-/// The exit code of tests that have lost their program.
+/// The exit code of tests whose program has gone.
 const GONE: i32 = 7;
 
-/// What the harness says.
+/// A message of the harness.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Message {
@@ -25,19 +25,20 @@ struct Message {
     detail: Option<String>,
 }
 
-/// How one job ended.
+/// The end of one job.
 pub(super) struct Story {
     strategy: Option<String>,
     program: Option<String>,
     pub(super) rule: Rule,
     detail: Option<String>,
     pub(super) stdout: Vec<u8>,
-    /// What the machine did, if that is why it ended so: it says nothing of the program, and another run may.
+    /// The machine's failure, if the machine caused this end: the end does not depend on the program, and another run
+    /// may differ.
     pub(super) machine: Option<&'static str>,
 }
 
 impl Story {
-    /// Reads what tests and their program left.
+    /// Interprets the results of tests and their program.
     pub(super) fn of_tests(ran: Ran) -> Self {
         let messages = messages(&ran.messages);
         let chosen = messages.iter().find(|message| message.strategy.is_some()).cloned().unwrap_or_default();
@@ -45,13 +46,13 @@ impl Story {
         let machine = machine_of(&ran);
         let (rule, detail) = match (ran.program, ran.tests) {
             (End::OutputLimit, _) => (Rule::OutputLimit, None),
-            // Cut by the watch, both of them.
+            // The watch cut both processes.
             (End::TimeOut, Some(End::Stopped)) | (_, Some(End::TimeOut)) => (Rule::TimeOut, None),
             (_, Some(End::Exited(0 | GONE))) => match last.end.as_deref() {
                 Some("gone") => gone(ran.program),
                 Some("disk_full") => (full_disk(&ran), None),
                 Some(name) => (Rule::named(name).unwrap_or(Rule::SandboxFailed), last.detail),
-                // Tests that were only read, and have no fault.
+                // Tests that were only parsed, and have no fault.
                 None => (Rule::Finished, None),
             },
             (_, end) => {
@@ -66,14 +67,14 @@ impl Story {
         Self { strategy: chosen.strategy, program: chosen.program, rule, detail, stdout: ran.stdout, machine }
     }
 
-    /// Reads what a program left that has read its input.
+    /// Interprets the results of a program that read its input.
     pub(super) fn of_script(ran: Ran) -> Self {
         let mut messages = messages(&ran.messages).into_iter();
         let first = messages.next().unwrap_or_default();
         let last = if first.end.is_some() { first.clone() } else { messages.next_back().unwrap_or_default() };
         let machine = machine_of(&ran);
         let (rule, detail) = match (ran.program, last.end.as_deref()) {
-            // The harness ends before the program does, if at all.
+            // The harness ends before the program does, if the harness ends at all.
             (End::Exited(0), Some(name)) if first.end.is_some() => {
                 (Rule::named(name).unwrap_or(Rule::SandboxFailed), last.detail)
             }
@@ -115,7 +116,7 @@ fn messages(bytes: &[u8]) -> Vec<Message> {
     text.lines().map(|line| serde_json::from_str::<Message>(line).unwrap_or_default()).collect()
 }
 
-/// Returns what it means that a program is no longer there.
+/// Returns the rule for a program that no longer exists.
 fn gone(end: End) -> (Rule, Option<String>) {
     match end {
         End::TimeOut => (Rule::TimeOut, None),
@@ -126,19 +127,19 @@ fn gone(end: End) -> (Rule, Option<String>) {
     }
 }
 
-/// Returns who has filled the disk. In one that others write to as well a program is ended before it has: others did, and may
-/// be gone by now.
+/// Returns the rule for a full disk. On a shared disk, a program is ended before it can fill the disk: other writers
+/// filled it, and may be gone by now.
 fn full_disk(ran: &Ran) -> Rule {
     if ran.disk_is_shared { Rule::SandboxFailed } else { Rule::OutputLimit }
 }
 
-/// Returns what the machine did to a job, if it ended one of its processes.
+/// Returns the machine's action, if the machine ended a process of the job.
 fn machine_of(ran: &Ran) -> Option<&'static str> {
     let is_killed = ran.program == End::Machine || ran.tests == Some(End::Machine);
-    is_killed.then_some("the machine ended it, or did not let it run")
+    is_killed.then_some("the machine ended the process, or did not let it run")
 }
 
-/// Returns what ended a job, and what the machine did, on a disk that may have had no room.
+/// Returns the rule that ended a job and the machine's action, on a disk that may have been full.
 fn without_room(rule: Rule, machine: Option<&'static str>, ran: &Ran) -> (Rule, Option<&'static str>) {
     let is_short = ran.disk_is_full && may_be_for_want_of_room(rule);
     let rule = if is_short { Rule::SandboxFailed } else { rule };
@@ -150,7 +151,7 @@ fn was_full(ran: &Ran) -> bool {
     ran.disk_is_full || messages(&ran.messages).last().is_some_and(|last| last.end.as_deref() == Some("disk_full"))
 }
 
-/// Whether a verdict may be owed to a disk without room: not where a program took more than its own share.
+/// Returns whether a full disk may explain a verdict. It does not if a program took more than its own share.
 fn may_be_for_want_of_room(rule: Rule) -> bool {
     !matches!(
         rule,
@@ -163,7 +164,7 @@ fn may_be_for_want_of_room(rule: Rule) -> bool {
     )
 }
 
-/// Keeps what can be part of a name: the type of an exception is the response's own words.
+/// Keeps the characters that a name may have: the response chooses the type of its exception.
 fn plain_name(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(NAME_CHARS_MAX).collect()
 }
@@ -194,17 +195,17 @@ mod tests {
             let story = Story::of_tests(ran);
             (story.rule, story.machine.is_some())
         };
-        // Whoever filled it may be gone when somebody looks.
+        // The writer that filled the disk may be gone when the disk is checked.
         assert_eq!(story(ran(End::Stopped, done, full)), (Rule::SandboxFailed, true));
         assert_eq!(story(Ran { disk_is_full: true, ..ran(End::Stopped, done, raised) }), (Rule::SandboxFailed, true));
         assert_eq!(story(ran(End::Stopped, done, raised)), (Rule::Exception, false));
-        // In a disk of its own only the program itself can.
+        // Only the program itself can fill a private disk.
         let own = Ran { disk_is_shared: false, ..ran(End::Stopped, done, full) };
         assert_eq!(story(own), (Rule::OutputLimit, false));
-        // More than its share is its own fault, also where that was all there was.
+        // Taking more than its share is the program's own fault, even if no room was left afterwards.
         let greedy = Ran { disk_is_full: true, ..ran(End::OutputLimit, Some(End::Stopped), "") };
         assert_eq!(story(greedy), (Rule::OutputLimit, false));
-        // Killed from outside, or not let run: all of them, or one.
+        // Killed from outside, or not scheduled: all processes, or one.
         assert_eq!(story(ran(End::Machine, Some(End::Stopped), "")), (Rule::SandboxFailed, true));
         assert_eq!(
             story(ran(End::Machine, Some(End::Exited(GONE)), "{\"end\":\"gone\"}")),

@@ -1,6 +1,6 @@
-//! Programs in the real sandbox.
+//! Tests of programs in the real sandbox.
 //!
-//! A machine that lacks a layer fails these tests and says which: nothing is passed over.
+//! These tests fail on a machine that lacks a layer, and name the layer: no test is skipped.
 
 mod forgeries_tests;
 mod harm_tests;
@@ -13,7 +13,7 @@ use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::{CodeCase, CodeVerifier};
 use thinkloom_domain::VerdictOutcome;
 
-/// Returns a verifier with this much CPU time per program, in seconds.
+/// Returns a verifier with this CPU time per program, in seconds.
 fn verifier(time_limit_s: u32) -> CodeVerifier {
     let options = SandboxOptions {
         strict: true,
@@ -25,7 +25,7 @@ fn verifier(time_limit_s: u32) -> CodeVerifier {
     CodeVerifier::new(Ok(Sandbox::open(&options).unwrap()))
 }
 
-/// Returns a case of a fenced program and its tests.
+/// Returns a case with a fenced program and its tests.
 fn case(program: &str, tests: &[&str]) -> CodeCase {
     CodeCase {
         tests: tests.iter().map(|test| (*test).to_owned()).collect(),
@@ -34,7 +34,7 @@ fn case(program: &str, tests: &[&str]) -> CodeCase {
     }
 }
 
-/// Returns the reason of a verdict, and checks that it fits its outcome.
+/// Returns the reason of a verdict, and checks that the reason fits the outcome.
 fn reason(verifier: &CodeVerifier, case: &CodeCase) -> String {
     let verdict = verifier.verify(case).unwrap();
     let is_right = verdict.reason.ends_with(":tests_passed") || verdict.reason.ends_with(":outputs_equal");
@@ -42,7 +42,7 @@ fn reason(verifier: &CodeVerifier, case: &CodeCase) -> String {
     verdict.reason
 }
 
-/// Checks programs against tests, each with what its reason has to end in, and shows all that have another.
+/// Checks programs against tests, each with the required end of its reason, and shows all that differ.
 #[track_caller]
 fn assert_ends(expected: &[(&str, CodeCase)]) {
     let verifier = verifier(4);

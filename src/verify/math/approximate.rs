@@ -1,7 +1,8 @@
-//! `\approx`: a value, and the same rounded.
+//! `\approx`: a value and its rounded form.
 //!
-//! `x = \frac53 \approx 1.67` is read in two ways, as what is exact and as what is rounded, and equals what either of
-//! them equals. Where the second is not the first, rounded or cut off, the answer contradicts itself.
+//! `x = \frac53 \approx 1.67` has two readings, the exact value and the rounded value. The answer equals every gold
+//! that either reading equals. If the second value is not the first one, rounded or truncated, the answer contradicts
+//! itself.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -14,18 +15,18 @@ use super::shapes::is_name;
 use super::units::{self, Agreement};
 use super::work::Work;
 
-/// What an answer with `\approx` in it says.
+/// The readings of an answer with `\approx`.
 #[derive(Debug)]
 pub(super) enum Readings {
-    /// There is no such sign in it.
+    /// The answer contains no such sign.
     Plain,
     /// The exact answer, and the rounded one.
     Both(Expression, Expression),
-    /// The two sides are not the same number.
+    /// The two sides are different numbers.
     Contradiction,
 }
 
-/// Reads an answer: one relation, or a list of such.
+/// Returns the readings of an answer: one relation, or a list of relations.
 pub(super) fn readings(expression: &Expression, work: &mut Work) -> Readings {
     match expression {
         Expression::Relation { sides, signs } if signs.contains(&Relation::Approx) => of_relation(sides, signs, work),
@@ -59,7 +60,7 @@ pub(super) fn readings(expression: &Expression, work: &mut Work) -> Readings {
 fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Readings {
     let Some(at) = signs.iter().position(|sign| *sign == Relation::Approx) else { return Readings::Plain };
     let (Some(value), Some(last)) = (sides.get(at), sides.last()) else { return Readings::Plain };
-    // `x \approx 3`: nothing exact is said.
+    // `x \approx 3` gives no exact value.
     if at == 0 && is_name(value) {
         let mut signs = signs.to_vec();
         if let Some(sign) = signs.first_mut() {
@@ -71,14 +72,14 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
             other => other,
         };
     }
-    // `15 meters (about 49 feet)`: the same in another unit, which is no second answer.
+    // `15 meters (about 49 feet)`: the same value in another unit is not a second answer.
     let mut is_converted = false;
     for rounded in sides.iter().skip(at + 1) {
         let size = match units::agreement(unit(value), unit(rounded)) {
             _ if unit(value).is_empty() || unit(rounded).is_empty() => RBig::ONE,
             Agreement::Factor(factor) => factor,
             Agreement::Conflict => return Readings::Contradiction,
-            // Temperatures may be what they like.
+            // Temperatures are not checked.
             Agreement::Affine(..) | Agreement::Either(_) => {
                 is_converted = true;
                 continue;
@@ -90,7 +91,7 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
             return Readings::Contradiction;
         }
     }
-    // A unit behind the decimal is the unit of both.
+    // A unit after the decimal is the unit of both values.
     let exact_value = match (value, last) {
         (Expression::Quantity(..), _) => value.clone(),
         (_, Expression::Quantity(_, unit)) => Expression::Quantity(Box::new(value.clone()), unit.clone()),
@@ -108,7 +109,7 @@ fn of_relation(sides: &[Expression], signs: &[Relation], work: &mut Work) -> Rea
     Readings::Both(with(exact_value.clone()), with(last.clone()))
 }
 
-/// Returns whether a chain of equalities between numbers says what is false: `7 = 6`. A last side may be rounded.
+/// Returns whether a chain of equalities between numbers is false: `7 = 6`. A last side may be rounded.
 pub(super) fn is_false(expression: &Expression, work: &mut Work) -> bool {
     let Expression::Relation { sides, signs } = expression else { return false };
     if !signs.iter().all(|sign| *sign == Relation::Equal) || sides.iter().any(Expression::has_variable) {
@@ -144,7 +145,7 @@ fn unit(expression: &Expression) -> &str {
     }
 }
 
-/// Returns whether a decimal, in units of `size`, is a value rounded or cut off at some place; true where neither can be
+/// Returns whether a decimal, in units of `size`, is a value rounded or truncated at some place; true if neither can be
 /// computed.
 fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work) -> bool {
     let Some(decimal) = literal(rounded) else {
@@ -163,7 +164,7 @@ fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work
             RBig::from_parts(IBig::ONE, UBig::from(10u8).pow(usize::try_from(places.min(500)).unwrap_or(0)))
         }
         None => {
-            // Zeros at the end of a whole number may stand for digits that were rounded away.
+            // Zeros at the end of a whole number may replace digits that were rounded away.
             let digits = decimal.numerator().to_string();
             let zeros = digits.len() - digits.trim_end_matches('0').len();
             RBig::from(IBig::from(10).pow(zeros.min(digits.len().saturating_sub(1)).min(500)))
@@ -172,7 +173,7 @@ fn agrees(value: &Expression, rounded: &Expression, size: &RBig, work: &mut Work
     if decimal.is_zero() {
         unit = RBig::ONE;
     }
-    // A whole unit off is another number: 7 is not 6, cut off.
+    // A distance of a whole unit makes another number: 7 does not truncate to 6.
     let most = unit * size * RBig::from_parts(IBig::from(999), UBig::from(1_000u32));
     evaluate::is_within(value, &(decimal * size), &most, &mut work.evaluation) != Some(false)
 }

@@ -1,8 +1,9 @@
-//! Real numbers as balls: a midpoint of fixed precision and a radius that bounds how far off it is.
+//! Real numbers as balls: a midpoint of fixed precision, and a radius that bounds the error of the midpoint.
 //!
-//! Every operation rounds its midpoint correctly and enlarges the radius by what rounding and the arguments' radii can
-//! amount to, so that the true value always lies in the ball: two balls that do not meet hold different numbers.
-//! Values beyond a fixed range of magnitudes, and operations whose result is not certain to exist, have no ball.
+//! Every operation rounds its midpoint correctly, and enlarges the radius by the largest possible effect of the
+//! rounding and of the arguments' radii. The true value therefore always lies in the ball: two disjoint balls hold
+//! different numbers. Values beyond a fixed range of magnitudes, and operations whose result may not exist, have no
+//! ball.
 
 use std::cmp::Ordering;
 
@@ -18,19 +19,19 @@ const RADIUS_BITS: usize = 32;
 const EXPONENT_MAX: isize = 8_192;
 /// Largest absolute argument of the exponential function.
 const EXP_ARGUMENT_MAX: i32 = 5_000;
-/// Binary exponents beyond which sixty digits prove little: one side may hide a term too small to see.
+/// Binary exponents beyond which sixty digits prove little: one side may contain a term too small to see.
 const PLAIN_EXPONENT_MAX: isize = 100;
 
 type Float = Repr<2>;
 
-/// A real number up to a known error.
+/// A real number with a known error bound.
 #[derive(Debug, Clone)]
 pub(super) struct Ball {
     middle: Float,
     radius: Float,
 }
 
-/// The precision of midpoints, cached constants, and whether all values so far were of plain size.
+/// The precision of midpoints, the cached constants, and whether all values so far had ordinary magnitudes.
 pub(super) struct Field {
     context: Context<HalfEven>,
     precision: usize,
@@ -84,12 +85,12 @@ impl Ball {
         Self::exact(Float::new(IBig::from(number), 0))
     }
 
-    /// Returns whether the ball is a single number, and that is zero.
+    /// Returns whether the ball is exactly the number zero.
     pub(super) fn is_exact_zero(&self) -> bool {
         is_zero(&self.middle) && is_zero(&self.radius)
     }
 
-    /// Returns a positive lower bound of the absolute value, if the ball does not hold zero.
+    /// Returns a positive lower bound of the absolute value, if the ball does not contain zero.
     fn lower(&self) -> Option<Float> {
         let bound = value(Context::<Down>::new(RADIUS_BITS).sub(&magnitude(&self.middle), &self.radius))?;
         (!is_zero(&bound) && !is_negative(&bound)).then_some(bound)
@@ -107,7 +108,7 @@ impl Ball {
         self.lower().map(|_| if is_negative(&self.middle) { Ordering::Less } else { Ordering::Greater })
     }
 
-    /// Returns the whole number that the ball is, exactly.
+    /// Returns the whole number that the ball equals exactly.
     pub(super) fn as_integer(&self) -> Option<IBig> {
         if !is_zero(&self.radius) || self.middle.exponent() < 0 && !is_zero(&self.middle) {
             return None;
@@ -116,7 +117,7 @@ impl Ball {
         Some(self.middle.significand() << shift)
     }
 
-    /// Returns the largest whole number that is not above any number in the ball, if there is one for all.
+    /// Returns the floor of every number in the ball, if all have the same floor.
     pub(super) fn floor(&self) -> Option<Self> {
         let below = floor_of(&self.middle)?;
         if is_zero(&self.radius) {
@@ -146,7 +147,7 @@ impl Ball {
         Self { middle: -self.middle.clone(), radius: self.radius.clone() }
     }
 
-    /// Returns the absolute value; a ball around zero keeps its middle.
+    /// Returns the absolute value; a ball around zero keeps its midpoint.
     pub(super) fn absolute(&self) -> Self {
         Self { middle: magnitude(&self.middle), radius: self.radius.clone() }
     }
@@ -171,7 +172,7 @@ impl Field {
         Self { context: Context::new(precision), precision, cache: ConstCache::new(), is_plain: true }
     }
 
-    /// Builds a ball from a correctly rounded midpoint and the error that the arguments brought.
+    /// Builds a ball from a correctly rounded midpoint and the error inherited from the arguments.
     fn ball(&mut self, result: FpResult<FBig<HalfEven, 2>>, inherited: Float) -> Option<Ball> {
         let rounded = result.ok()?;
         let is_exact = matches!(rounded, Rounded::Exact(_));
@@ -193,12 +194,12 @@ impl Field {
             let rounding = Float::new(IBig::ONE, size - precision);
             Ball { middle, radius: radius_sum(&[&inherited, &rounding])? }
         };
-        // A ball around zero is no small number, but an unknown one.
+        // The value of a ball around zero is unknown, not small.
         self.is_plain &= size.abs() <= PLAIN_EXPONENT_MAX || ball.lower().is_none();
         Some(ball)
     }
 
-    /// Returns a rational number.
+    /// Returns a rational number as a ball.
     pub(super) fn rational(&mut self, number: &RBig) -> Option<Ball> {
         let above = Float::new(number.numerator().clone(), 0);
         let below = Float::new(IBig::from(number.denominator().clone()), 0);
@@ -299,7 +300,7 @@ impl Field {
         self.ball(result, argument.radius.clone())
     }
 
-    /// Returns the angle of a point, above `-pi` and up to `pi`.
+    /// Returns the angle of a point, in the range `(-pi, pi]`.
     pub(super) fn angle(&mut self, y: &Ball, x: &Ball) -> Option<Ball> {
         if y.is_exact_zero() {
             return match x.sign()? {
@@ -308,7 +309,7 @@ impl Field {
                 Ordering::Equal => None,
             };
         }
-        // Near the negative axis the angle jumps.
+        // The angle is discontinuous at the negative axis.
         if y.lower().is_none() && x.sign() != Some(Ordering::Greater) {
             return None;
         }
@@ -329,7 +330,7 @@ impl Field {
     }
 }
 
-/// Returns nothing for arguments too large to be turned into an angle in reasonable time.
+/// Returns `None` for arguments too large to be reduced to an angle in reasonable time.
 fn turnable(argument: &Ball) -> Option<()> {
     (leading_exponent(&argument.middle) < 200).then_some(())
 }
@@ -338,17 +339,17 @@ fn exceeds(left: &Float, right: &Float) -> bool {
     value(Context::<Down>::new(RADIUS_BITS).sub(left, right)).is_none_or(|gap| !is_negative(&gap) && !is_zero(&gap))
 }
 
-/// Returns how two balls are ordered, if they do not meet.
+/// Returns the order of two disjoint balls.
 pub(super) fn order(field: &mut Field, left: &Ball, right: &Ball) -> Option<Ordering> {
     field.subtract(left, right)?.sign()
 }
 
-/// Returns a number of trailing-zero-free bits as a ball: `numerator / 2^shift`, exactly.
+/// Returns `numerator / 2^shift` as an exact ball.
 pub(super) fn dyadic(numerator: i64, shift: isize) -> Ball {
     Ball::exact(Float::new(IBig::from(numerator), -shift))
 }
 
-/// Returns a natural number as a ball; large ones are rounded by later operations.
+/// Returns a natural number as a ball; later operations round large ones.
 pub(super) fn natural(number: UBig) -> Ball {
     Ball::exact(Float::new(IBig::from(number), 0))
 }

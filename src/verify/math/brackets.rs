@@ -1,4 +1,4 @@
-//! Brackets: tuples, intervals, sets, groups, and what stands in them.
+//! Parses brackets: tuples, intervals, sets, groups, and their contents.
 
 use super::expression::{Bracket, Expression, Join};
 use super::outcome::Fault;
@@ -6,7 +6,7 @@ use super::parser::Parser;
 use super::token::Kind;
 
 impl Parser {
-    /// Reads what stands behind an opening bracket, which has been taken.
+    /// Parses the content after an opening bracket, which is already consumed.
     pub(super) fn bracketed(&mut self, open: Bracket) -> Result<Expression, Fault> {
         let bars = std::mem::take(&mut self.bars);
         // `{x \mid x > 3}`: a set whose braces were not escaped.
@@ -80,7 +80,7 @@ impl Parser {
         }
     }
 
-    /// Reads `]0, 5[` and `]0, 5]`, whose first bracket has been taken.
+    /// Parses `]0, 5[` and `]0, 5]`, whose first bracket is already consumed.
     pub(super) fn bracketed_outwards(&mut self) -> Result<Expression, Fault> {
         self.squares = 1;
         let items = self.deeper(Self::items);
@@ -98,7 +98,7 @@ impl Parser {
         Ok(Expression::Group { open: Bracket::Round, close, items })
     }
 
-    /// Reads what stands behind the bar or colon in a set.
+    /// Parses the conditions after the bar or colon in a set.
     fn conditions(&mut self, open: Bracket) -> Result<Option<Vec<Expression>>, Fault> {
         if open != Bracket::Set || !matches!(self.peek(), Some(Kind::Mid | Kind::Bar | Kind::Colon)) {
             return Ok(None);
@@ -108,7 +108,7 @@ impl Parser {
         Ok(Some(self.items()?.0))
     }
 
-    /// Reads the rest of `{a \over b}` and `{n \choose k}`.
+    /// Parses the rest of `{a \over b}` and `{n \choose k}`.
     fn infix(&mut self, above: Expression) -> Result<Expression, Fault> {
         let is_choice = self.peek() == Some(&Kind::Choose);
         self.at += 1;
@@ -121,7 +121,7 @@ impl Parser {
         })
     }
 
-    /// Returns whether square brackets hold one value and so multiply: no comma at their level.
+    /// Returns whether square brackets contain one value and so multiply: no comma at their level.
     pub(super) fn is_square_factor(&self) -> bool {
         // `[0, 5[ \cup ...`: a bracket that closes.
         if matches!(

@@ -1,8 +1,8 @@
-//! Dates and times of day, where the gold is one.
+//! Compares dates and times of day, if the gold is one.
 //!
-//! `March 5, 2024`, `5 March 2024`, `2024-03-05` are one date; `3:05 PM`, `3:05 p.m.` and `15:05` one time. A year or
-//! an AM/PM mark that one side leaves out is forgiven. Times without a mark may also be ratios: where these readings
-//! disagree, the comparison is undecided. Durations and time zones are not known here.
+//! `March 5, 2024`, `5 March 2024`, `2024-03-05` are one date; `3:05 PM`, `3:05 p.m.` and `15:05` are one time. A year
+//! or an AM/PM mark may be missing on one side. Times without a mark may also be ratios: if these readings disagree,
+//! the comparison is undecided. Durations and time zones are not supported.
 
 use super::outcome::Outcome;
 
@@ -37,11 +37,11 @@ struct Clock {
     hour: u32,
     minute: u32,
     second: u32,
-    /// Whether PM is written; `None` without a mark.
+    /// Whether the time is marked as PM; `None` without a mark.
     afternoon: Option<bool>,
 }
 
-/// Compares two texts as dates or times; `None` if the gold is neither, or the answer is no such thing.
+/// Compares two texts as dates or times; `None` if the gold is neither, or the answer is not the same kind.
 pub(super) fn compare(gold: &str, answer: &str) -> Option<Outcome> {
     if gold.len() > TEXT_BYTES_MAX || answer.len() > TEXT_BYTES_MAX {
         return None;
@@ -78,7 +78,7 @@ pub(super) fn compare(gold: &str, answer: &str) -> Option<Outcome> {
     }
 }
 
-/// Returns the words of a text in lower case, without LaTeX around them.
+/// Returns the words of a text in lower case, without LaTeX commands.
 fn words(text: &str) -> Vec<String> {
     let mut plain = text.to_lowercase();
     for (from, to) in [
@@ -145,7 +145,7 @@ fn month(word: &str) -> Option<u32> {
     u32::try_from(at + 1).ok()
 }
 
-/// Reads `2024-03-05`, `3-5` with a Chinese month, and `13/5/2024` if only one order is possible.
+/// Parses `2024-03-05`, `3-5` with a Chinese month, and `13/5/2024` if only one order is possible.
 fn numeric_date(word: &str) -> Option<Date> {
     let parse = |part: &str| part.parse::<u32>().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()));
     let parts: Vec<&str> = word.split('-').collect();
@@ -193,7 +193,7 @@ fn clock(words: &[String]) -> Option<Clock> {
     let hour = number(parts.first()?, hour_max)?;
     let below_sixty = |part: &str| number(part, 59).filter(|_| part.len() == 2);
     match parts.as_slice() {
-        // Without minutes only a mark makes a number a time.
+        // Without minutes, a number needs a mark to be a time.
         [_] => afternoon.is_some().then_some(Clock { hour, minute: 0, second: 0, afternoon }),
         [_, minute] => Some(Clock { hour, minute: below_sixty(minute)?, second: 0, afternoon }),
         [_, minute, second] => {

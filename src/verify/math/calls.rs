@@ -1,7 +1,7 @@
-//! Values and names of functions that are not known here: `f(0)`, `P(-1)`, `f^{-1}(3)`, and `x(t)` in front of a sign.
+//! Values and names of unknown functions: `f(0)`, `P(-1)`, `f^{-1}(3)`, and `x(t)` before a sign.
 //!
-//! A letter in front of a bracket that holds one number is a function and its argument, and the two are never multiplied
-//! out. A bracket with a variable in it stays a factor: `P(1+r)`, `n(n+1)`.
+//! A letter before a bracket with one number is a function and its argument; the two are never multiplied. A bracket
+//! with a variable remains a factor: `P(1+r)`, `n(n+1)`.
 
 use super::canonical::canonical;
 use super::expression::{Bracket, Expression, UNKNOWN, is_constant, is_unknown_function};
@@ -18,8 +18,8 @@ pub(super) enum Begins {
 }
 
 impl Parser {
-    /// Reads the argument of a letter that stands for a function; takes nothing if the letter is a factor. `begins`: the
-    /// letter is the first of its answer.
+    /// Parses the argument of a letter that names a function; consumes nothing if the letter is a factor. `begins`
+    /// states whether the letter is the first of its answer.
     pub(super) fn called(&mut self, name: &str, begins: Begins) -> Result<Option<Expression>, Fault> {
         if is_constant(name) || name == "..." {
             return Ok(None);
@@ -38,7 +38,7 @@ impl Parser {
         };
         let inner: Vec<Kind> =
             self.tokens.iter().skip(self.at + 1).take(len - 2).map(|token| token.kind.clone()).collect();
-        // `P(A \mid B) = ...`: the name of a value.
+        // `P(A \mid B) = ...` names a value.
         let given = inner.iter().filter(|kind| matches!(kind, Kind::Mid | Kind::Bar)).count() == 1;
         if given && raised.is_empty() && begins == Begins::Answer && self.is_defined(len) {
             let spelled: Vec<String> = inner
@@ -66,7 +66,7 @@ impl Parser {
         self.tokens.get(self.at).is_some_and(|token| token.spaced)
     }
 
-    /// Returns the number of tokens from the bracket at this place to the one that closes it.
+    /// Returns the number of tokens from the bracket at this position to its closing bracket.
     fn bracket_len(&self) -> Option<usize> {
         let mut depth = 0usize;
         for (len, token) in self.tokens.iter().skip(self.at).enumerate() {
@@ -84,7 +84,7 @@ impl Parser {
         None
     }
 
-    /// Takes the exponent of a function's letter: `-1` of `f^{-1}(3)`, `(4)` of `f^{(4)}(0)`.
+    /// Parses the exponent of a function's letter: `-1` of `f^{-1}(3)`, `(4)` of `f^{(4)}(0)`.
     fn function_exponent(&mut self) -> String {
         let before = self.at;
         let mut text = String::new();
@@ -111,7 +111,7 @@ impl Parser {
         format!("^{text}")
     }
 
-    /// Returns whether names alone stand in the bracket, and a sign of equality behind it: `x(t) = ...`.
+    /// Returns whether the bracket contains only names, and an equals sign follows: `x(t) = ...`.
     fn is_head(&self, inner: &[Kind], len: usize) -> bool {
         let names = inner.iter().all(|kind| matches!(kind, Kind::Symbol(_) | Kind::Separator(_)));
         let lone = inner.split(|kind| matches!(kind, Kind::Separator(_))).all(|argument| argument.len() == 1);
@@ -123,7 +123,7 @@ impl Parser {
     }
 }
 
-/// Returns whether a bracket behind a letter holds the argument of a function: a number, or for the usual letters
+/// Returns whether a bracket after a letter contains the argument of a function: a number, or for the usual letters
 /// anything without a variable.
 fn is_argument(inner: &[Kind], is_function: bool, letter: &str) -> bool {
     let is_open = |kind: &Kind| match kind {
@@ -143,7 +143,7 @@ fn is_argument(inner: &[Kind], is_function: bool, letter: &str) -> bool {
     is_function || !inner.iter().skip(1).any(computes)
 }
 
-/// Gives the value of an unknown function at a number a name of its own, so that it is as open as a variable.
+/// Names the value of an unknown function at a number, so that the value is as open as a variable.
 pub(super) fn named_values(expression: Expression) -> Expression {
     let mut calls = false;
     expression.walk(&mut |part| calls |= matches!(part, Expression::Call(name, _) if is_unknown_function(name)));

@@ -1,9 +1,9 @@
-//! Expression trees to exact values.
+//! Converts expression trees to exact values.
 //!
-//! Covers rational functions of variables, radicals, powers, sines and cosines of sixths, quarters, thirds and halves
-//! of pi, logarithms of rationals, factorials, binomials, floors and absolute values of numbers, sums and products with
-//! few terms. Other functions become atoms that are equal when their arguments are. What has no single value (tuples,
-//! sets, `\pm`, infinity) is unsupported here.
+//! Supports rational functions of variables, radicals, powers, sines and cosines of sixths, quarters, thirds and halves
+//! of pi, logarithms of rationals, factorials, binomials, floors and absolute values of numbers, and sums and products
+//! with few terms. Other functions become atoms that are equal if their arguments are equal. Expressions without a
+//! single value (tuples, sets, `\pm`, infinity) are not supported.
 
 use std::ops::RangeInclusive;
 
@@ -73,7 +73,7 @@ fn whole(value: &Fraction) -> Option<i64> {
     value.rational().filter(RBig::is_int).and_then(|value| i64::try_from(value.numerator().clone()).ok())
 }
 
-/// Carries out a sum or product.
+/// Computes a sum or product term by term.
 fn terms(
     name: &str,
     index: &str,
@@ -93,7 +93,7 @@ fn terms(
     Ok(result)
 }
 
-/// Returns a series as an atom in which the index has a name of its own.
+/// Returns a series as an atom with a fixed name for the index.
 fn opaque_series(
     name: &str,
     index: &str,

@@ -1,4 +1,5 @@
-//! Collections beside something that is none, tuples, and matrices; `lists` compares two collections.
+//! Compares a collection with a single value, and tuples and matrices with each other; `lists` compares two
+//! collections.
 
 use super::definitions::{by_name, names_its_parts};
 use super::expression::{Bracket, Expression, Join};
@@ -6,7 +7,7 @@ use super::limits::ELEMENTS_MAX;
 use super::outcome::Outcome;
 use super::work::Work;
 
-/// Compares a collection with something that is none: a tuple of the same order, or its only element.
+/// Compares a collection with another expression: a tuple of the same order, or the collection's only element.
 pub(super) fn collection_and_other(
     items: &[Expression],
     collection: &Expression,
@@ -25,7 +26,7 @@ pub(super) fn collection_and_other(
     if items.is_empty() && matches!(other, Expression::Text(_)) {
         return super::texts::compare(&Expression::Set(Vec::new()), other);
     }
-    // A list has as many answers as it says, but for alternatives: `15\frac{39}{40}` or `\frac{639}{40}`.
+    // A list has all of its answers, unless they are alternatives: `15\frac{39}{40}` or `\frac{639}{40}`.
     let is_list = matches!(collection, Expression::List(_, join) if *join != Join::Or);
     if items.is_empty() || items.len() > ELEMENTS_MAX || is_list {
         return Outcome::Different("count_differs");

@@ -1,4 +1,4 @@
-//! LaTeX commands to tokens.
+//! Converts LaTeX commands to tokens.
 
 use super::expression::{Bracket, Join};
 use super::lexer::Lexer;
@@ -7,7 +7,7 @@ use super::tables;
 use super::token::{Gap, Kind};
 use super::units;
 
-/// Accents that make another symbol of a single letter.
+/// Accents that make a new symbol of a single letter.
 const ACCENTS: &[&str] = &["overline", "bar", "hat", "widehat", "tilde", "widetilde"];
 
 impl Lexer {
@@ -19,7 +19,7 @@ impl Lexer {
             return self.command(&name);
         }
         let Some(character) = self.peek(0) else { return Ok(()) };
-        // A doubled backslash before a known command is one that was escaped twice.
+        // A doubled backslash before a known command comes from double escaping.
         if character == '\\' {
             let escaped = self.command_name(1);
             if escaped.len() > 1 && (tables::command(&escaped).is_some() || tables::is_layout(&escaped)) {
@@ -33,7 +33,7 @@ impl Lexer {
             '%' => self.push(Kind::Percent),
             '|' => self.push(Kind::Bar),
             '\\' => {
-                // `\\[2pt]` spaces rows out.
+                // `\\[2pt]` adds space between rows.
                 if self.peek(0) == Some('[') && self.peek(1).is_some_and(|c| c.is_ascii_digit() || c == '-') {
                     let len = self.characters.iter().skip(self.at).take(12).position(|&c| c == ']');
                     let is_length = len.is_some_and(|len| self.peek(len - 1).is_some_and(|c| c.is_ascii_lowercase()));
@@ -126,7 +126,7 @@ impl Lexer {
         Err(Fault::UnknownCommand)
     }
 
-    /// Reads a command whose argument is words or a unit; `None` if it is no such command.
+    /// Reads a command whose argument is words or a unit; `None` for any other command.
     fn word_command(&mut self, name: &str) -> Option<Result<(), Fault>> {
         if name == "operatorname" && self.names_function() {
             let name = self.group().unwrap_or_default();
@@ -142,11 +142,11 @@ impl Lexer {
         if !is_word {
             return None;
         }
-        // `\mathrm s`: letters as they are.
+        // `\mathrm s`: the letters stay unchanged.
         if self.next_is_brace() { Some(self.words()) } else { (name != "operatorname").then_some(Ok(())) }
     }
 
-    /// Returns whether the name of a function that is not known here, and its bracket, stand next.
+    /// Returns whether the name of an unknown function with its bracket comes next.
     fn names_function(&self) -> bool {
         let rest: String = self.characters.iter().skip(self.at).take(40).filter(|c| !c.is_whitespace()).collect();
         rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).is_some_and(|(name, after)| {
@@ -167,7 +167,7 @@ impl Lexer {
         self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()) == Some(&'{')
     }
 
-    /// Takes an accent over one letter: the accented letter is another symbol, but for vectors.
+    /// Reads an accent over one letter: the accented letter is a new symbol, except for vectors.
     fn accented(&mut self, name: &str) -> bool {
         if !ACCENTS.contains(&name) {
             return false;
@@ -193,7 +193,9 @@ impl Lexer {
         }
     }
 
-    /// Reads `\not=` and `\not\in`; only unequal signs are understood.
+    /// Reads `
+    /// ot=` and `
+    /// ot\in`; supports no other negated sign.
     fn negated(&mut self) -> Result<(), Fault> {
         while self.peek(0) == Some(' ') {
             self.at += 1;
@@ -235,7 +237,7 @@ impl Lexer {
         self.peek(0) == Some('\\') && self.command_name(1) == name
     }
 
-    /// Takes a brace group that holds no braces and returns its text; takes nothing if none stands here.
+    /// Consumes a brace group without inner braces and returns its text; consumes nothing if no group comes next.
     pub(super) fn group(&mut self) -> Option<String> {
         let mut end = self.at;
         while self.characters.get(end).is_some_and(|c| c.is_whitespace()) {
@@ -278,9 +280,9 @@ impl Lexer {
         Ok(())
     }
 
-    /// Reads the argument of `\text` and its kin: a separator, a unit, a name, or mathematics after all.
+    /// Reads the argument of `\text` and similar commands: a separator, a unit, a name, or mathematics.
     fn words(&mut self) -> Result<(), Fault> {
-        // A group with groups in it is read as mathematics.
+        // A group with inner groups is read as mathematics.
         let Some(content) = self.group() else { return Ok(()) };
         if self.take_scale(&content) {
             return Ok(());
@@ -358,12 +360,12 @@ impl Lexer {
     }
 }
 
-/// Returns whether a text holds a word and no mathematics.
+/// Returns whether a text contains a word and no mathematics.
 fn holds_words(text: &str) -> bool {
     text.chars().any(char::is_alphabetic) && !text.contains(['\\', '=', '^', '+', '<', '>'])
 }
 
-/// What the rows of an environment are.
+/// The kind of an environment's rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Environment {
     Matrix,

@@ -1,9 +1,9 @@
-//! Comparison of two trees, shape by shape.
+//! Compares two trees, shape by shape.
 //!
-//! Tuples and intervals match in order, lists and sets as `lists` says; a bare list is no tuple. A bare value equals an
-//! equation that defines it (`x = 3` and `3`), and no other; `relations` compares two equations or inequalities, `sets`
-//! sets of real numbers, `collections` many answers, `scalars` single values, `approximate` what is written with
-//! `\approx`. Units are compared where both are known (`units`).
+//! Tuples and intervals match in order, lists and sets by the rules of `lists`; a bare list is not a tuple. A bare
+//! value equals an equation that defines it (`x = 3` and `3`), and no other equation. `relations` compares two
+//! equations or inequalities, `sets` compares sets of real numbers, `collections` several answers, `scalars` single
+//! values, and `approximate` answers with `\approx`. Units are compared if both are known (`units`).
 
 use dashu_ratio::RBig;
 
@@ -21,7 +21,7 @@ use super::units::{self, Agreement};
 use super::work::Work;
 use super::{relations, sets, texts};
 
-/// Returns what a comparison of answers begins with.
+/// Returns the state at the start of a comparison of answers.
 pub(super) fn begin(asked: Asked) -> Work {
     Work::new(asked, shape)
 }
@@ -58,7 +58,7 @@ pub(super) fn compare(gold: &Expression, answer: &Expression, asked: Asked) -> O
     outcome.unwrap_or(Outcome::Undecided)
 }
 
-/// Reads what is left of `\approx`, within tuples and sets, as equality.
+/// Replaces the remaining `\approx` signs, within tuples and sets, by equality.
 fn without_signs(expression: Expression) -> Expression {
     let mut found = false;
     expression.walk(&mut |part| {
@@ -102,13 +102,13 @@ pub(super) fn shape(gold: &Expression, answer: &Expression, work: &mut Work) -> 
         return Outcome::Different("names_differ");
     }
     match values(&gold_named.value, &answer_named.value, work) {
-        // Two relations of which none is a definition.
+        // Two relations that are not definitions.
         Outcome::Different("shape_differs") if related.is_some() => related.unwrap_or(Outcome::Undecided),
         outcome => outcome,
     }
 }
 
-/// Returns whether two functions have the same arguments; a variable in small letters may be called otherwise, an event
+/// Returns whether two functions have the same arguments. A variable in small letters may have another name; an event
 /// or a number may not: `P(A)`, `P(X = 1)`.
 fn same_arguments(left: &Expression, right: &Expression) -> bool {
     let arguments = |name: &Expression| match name {
@@ -122,7 +122,7 @@ fn same_arguments(left: &Expression, right: &Expression) -> bool {
     left == right || (left.len() == right.len() && left.iter().chain(&right).all(is_variable))
 }
 
-/// Puts a tuple of definitions into the order in which the gold names its parts.
+/// Reorders a tuple of definitions by the gold's order of the names.
 fn aligned(gold: &Named, answer: Named) -> Named {
     let names = |named: &Named| match &named.name {
         Some(Expression::Group { items, .. }) => Some(items.clone()),
@@ -145,8 +145,8 @@ fn aligned(gold: &Named, answer: Named) -> Named {
     }
 }
 
-/// Two different variable names define different things, and so do two functions, two lengths or their ratios; `y` is the
-/// name of any function, whatever its argument is called.
+/// Returns whether two names agree. Different variables define different things, and so do different functions,
+/// different lengths or their ratios; `y` is the name of any function, whatever its argument's name.
 fn names_agree(left: &Expression, right: &Expression, is_function: bool, work: &mut Work) -> bool {
     match (left, right) {
         (Expression::Symbol(left), Expression::Symbol(right)) => {
@@ -169,7 +169,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     if let (Some(gold), Some(answer)) = (fold_matrix(gold), fold_matrix(answer)) {
         return matrices(&gold, &answer, work);
     }
-    // A matrix beside a single value.
+    // A matrix and a single value.
     if (fold_matrix(gold).is_some() && is_single(answer)) || (fold_matrix(answer).is_some() && is_single(gold)) {
         return Outcome::Different("shape_differs");
     }
@@ -187,7 +187,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
             Expression::Group { open: left_open, close: left_close, items: left },
             Expression::Group { open: right_open, close: right_close, items: right },
         ) => {
-            // Three elements or more are no interval: the brackets are a matter of taste.
+            // Brackets around three or more elements cannot be an interval, so their shape does not matter.
             let is_interval = left.len() == 2 && right.len() == 2;
             if is_interval && (left_open, left_close) != (right_open, right_close) {
                 return Outcome::Different("brackets_differ");
@@ -212,10 +212,10 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
         | (other, Expression::Operation(Operation::Ratio, parts)) => ratio_and_value(gold, parts, other, work),
         (Expression::Union(_) | Expression::Operation(..) | Expression::Builder(..), _)
         | (_, Expression::Union(_) | Expression::Operation(..) | Expression::Builder(..)) => {
-            // Sets may be equal in other ways than part by part; a set is no number.
+            // Sets may be equal in other ways than part by part; a set is not a number.
             if is_set(gold) && is_set(answer) { Outcome::Undecided } else { Outcome::Different("shape_differs") }
         }
-        // An equation that defines nothing is not one of its sides.
+        // An equation that is not a definition does not equal one of its sides.
         (Expression::Relation { .. }, _) | (_, Expression::Relation { .. }) => Outcome::Different("shape_differs"),
         (Expression::Domain(_), _) | (_, Expression::Domain(_)) => Outcome::Different("shape_differs"),
         (Expression::Based { .. }, _) | (_, Expression::Based { .. }) => based(gold, answer, work),
@@ -223,7 +223,7 @@ fn values(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     }
 }
 
-/// Returns whether an answer is one number, formula or word, not several.
+/// Returns whether an answer is one number, formula or word.
 fn is_single(expression: &Expression) -> bool {
     matches!(
         expression,
@@ -243,20 +243,20 @@ fn is_single(expression: &Expression) -> bool {
     )
 }
 
-/// Compares values of which one has a unit; `None` if neither has.
+/// Compares values if at least one has a unit; `None` if neither has.
 fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
     let (gold_value, gold_unit) = split_unit(gold);
     let (answer_value, answer_unit) = split_unit(answer);
     if gold_unit.is_empty() && answer_unit.is_empty() {
         return None;
     }
-    // Letters that spell a word have no unit: `ACF even` is not `ACF`.
+    // Letters that form a word have no unit: `ACF even` is not `ACF`.
     let spells = |value: &Expression| matches!(value, Expression::Text(_));
     let is_number = |value: &Expression| matches!(value, Expression::Number { .. });
     if (spells(&gold_value) && !is_number(&answer_value)) || (spells(&answer_value) && !is_number(&gold_value)) {
         return Some(Outcome::Different("text_differs"));
     }
-    // Degrees are an angle, and radians in their own measure; they and percentages have no other unit.
+    // Degrees measure an angle, and radians are its natural measure; angles and percentages have no other unit.
     let angle = |value: &Expression, unit: &str, other: &str| {
         unit.is_empty() && (is_angle(value) || is_share(value)) && !units::is_temperature(other)
     };
@@ -295,7 +295,7 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
                 let symbol = Expression::Symbol(if unit == "ohm" { "Omega" } else { unit }.to_owned());
                 (units::is_letter(unit) || unit == "ohm").then(|| Expression::Product(vec![value.clone(), symbol]))
             };
-            // A single letter may have been a variable after all.
+            // The single letter may be a variable, not a unit.
             match (outcome, as_product(&gold_value, &gold_unit), as_product(&answer_value, &answer_unit)) {
                 (Outcome::Equal(_), ..) => outcome,
                 (_, Some(gold), None) if answer_value.has_variable() => values(&gold, &answer_value, work),
@@ -306,7 +306,7 @@ fn quantities(gold: &Expression, answer: &Expression, work: &mut Work) -> Option
     })
 }
 
-/// Splits the unit off a value; amounts in several units of one kind are added up in the first of them.
+/// Splits the unit off a value; amounts in several units of one kind are added in the first unit.
 fn split_unit(expression: &Expression) -> (Expression, String) {
     match expression {
         Expression::Quantity(value, unit) => ((**value).clone(), unit.clone()),
@@ -365,7 +365,7 @@ fn is_set(expression: &Expression) -> bool {
     )
 }
 
-/// Compares a tuple with something that is none: a row, a column, a sum of unit vectors.
+/// Compares a tuple with another shape: a row, a column, a sum of unit vectors.
 fn group_and_other(gold: &Expression, items: &[Expression], other: &Expression, work: &mut Work) -> Outcome {
     let flat = match fold_matrix(other) {
         Some(rows) if rows.len() == 1 || rows.iter().all(|row| row.len() == 1) => {
@@ -389,7 +389,7 @@ fn group_and_other(gold: &Expression, items: &[Expression], other: &Expression, 
     }
 }
 
-/// Compares ratios: equal if their parts are proportional.
+/// Compares ratios, which are equal if their parts are proportional.
 fn ratios(gold: &[Expression], answer: &[Expression], work: &mut Work) -> Outcome {
     let outcome = ordered(gold, answer, work);
     let (Some(gold_first), Some(answer_first)) = (gold.first(), answer.first()) else { return outcome };
@@ -405,7 +405,7 @@ fn ratios(gold: &[Expression], answer: &[Expression], work: &mut Work) -> Outcom
     }
 }
 
-/// A ratio of two numbers is their quotient.
+/// Compares a ratio of two numbers, as their quotient, with a value.
 fn ratio_and_value(gold: &Expression, parts: &[Expression], other: &Expression, work: &mut Work) -> Outcome {
     let [above, below] = parts else { return Outcome::Different("shape_differs") };
     let quotient = Expression::Quotient(Box::new(above.clone()), Box::new(below.clone()));
@@ -419,8 +419,8 @@ fn ratio_and_value(gold: &Expression, parts: &[Expression], other: &Expression, 
     }
 }
 
-/// Digits in a base: equal to the same digits with or without the base of the gold. A gold without a base equals the
-/// value of the answer's digits, and the same digits where the question names a base.
+/// Compares digits in a base. They equal the same digits with or without the gold's base. A gold without a base equals
+/// the value of the answer's digits, and the same digits if the question names a base.
 fn based(gold: &Expression, answer: &Expression, work: &Work) -> Outcome {
     let same = |left: &str, right: &str| {
         let trimmed = |digits: &str| digits.trim_start_matches('0').to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Complex numbers as pairs of balls, and the functions that evaluation knows.
+//! Complex numbers as pairs of balls, and the functions that the evaluation supports.
 //!
 //! Conventions are those of the exact arithmetic: odd roots of negative numbers are real, other roots and logarithms
 //! are principal values. A function of an argument outside its real domain has no value unless it is listed for
@@ -12,10 +12,10 @@ use dashu_ratio::RBig;
 use super::ball::{self, Ball, Field};
 use super::limits::{FACTORIAL_MAX, ROOT_INDEX_MAX};
 
-/// Largest absolute whole exponent that is carried out by multiplication.
+/// Largest absolute whole exponent that is computed by multiplication.
 const WHOLE_EXPONENT_MAX: i32 = 100_000;
 
-/// A complex number up to a known error.
+/// A complex number with a known error bound.
 #[derive(Debug, Clone)]
 pub(super) struct Complex {
     pub(super) re: Ball,
@@ -119,7 +119,7 @@ pub(super) fn rational_power(field: &mut Field, base: &Complex, exponent: &RBig)
             return Some(Complex::from_real(if count % 2 == 0 { size } else { size.negated() }));
         }
         if index == 2 && real.sign()? == Ordering::Less {
-            // A square root of a negative number is imaginary, exactly.
+            // The square root of a negative number is exactly imaginary.
             let root = Complex { re: Ball::integer(0), im: field.square_root(&real.negated())? };
             return whole_power(field, &root, count);
         }

@@ -1,12 +1,12 @@
-//! Signs of currencies, which the lexer passes over: `\$48`, `18.90 \u{20ac}`.
+//! Currency signs, which the lexer skips: `\$48`, `18.90 \u{20ac}`.
 
 use super::expression::Expression;
 
-/// Signs and the units that they are.
+/// The signs and their units.
 const SIGNS: &[(&str, &str)] =
     &[("\\$", "dollars"), ("\u{20ac}", "euros"), ("\u{a3}", "gbp"), ("\u{20b9}", "rupees"), ("\u{a2}", "cents")];
 
-/// Gives a single value the unit that a sign of currency in its text is.
+/// Adds the unit of a currency sign in the text to a single value.
 pub(super) fn with_currency(text: &str, value: Expression) -> Expression {
     let Some(unit) = unit(text) else { return value };
     match value {
@@ -34,7 +34,7 @@ fn unit(text: &str) -> Option<&'static str> {
     if let Some((_, unit)) = found.next() {
         return found.next().is_none().then_some(*unit);
     }
-    // One dollar sign is no pair of delimiters.
+    // A single dollar sign is not a pair of delimiters.
     let trimmed = text.trim().trim_start_matches('-');
     let is_lone = text.matches('$').count() == 1
         && trimmed.strip_prefix('$').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));

@@ -1,17 +1,17 @@
-//! Elements that define something: `AB = 3`, `P(1, 2)`, `x = 1, y = 2`.
+//! Elements that are definitions: `AB = 3`, `P(1, 2)`, `x = 1, y = 2`.
 
 use super::expression::{Bracket, Expression, Relation};
 use super::limits::ELEMENTS_MAX;
 use super::shapes::{is_name, is_point_name};
 
-/// A name and what it stands for.
+/// A name and its value.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
     pub(super) name: Expression,
     pub(super) value: Expression,
 }
 
-/// Returns what each element defines, if it does.
+/// Returns the definition of each element, if the element is one.
 pub(super) fn names(items: &[Expression]) -> Vec<Option<Definition>> {
     items.iter().map(definition).collect()
 }
@@ -29,7 +29,7 @@ fn definition(item: &Expression) -> Option<Definition> {
         return None;
     }
     let (first, last) = (sides.first()?, sides.last()?);
-    // `\cos(0) = 1` gives the value of what it names.
+    // `\cos(0) = 1` defines the value of the named expression.
     let is_call = matches!(first, Expression::Call(..)) && !last.has_variable();
     if is_name(first) || is_call {
         return Some(Definition { name: bare_name(first), value: last.clone() });
@@ -38,7 +38,7 @@ fn definition(item: &Expression) -> Option<Definition> {
     turned.then(|| Definition { name: bare_name(last), value: first.clone() })
 }
 
-/// Takes the `m` off `m\angle A`.
+/// Removes the `m` from `m\angle A`.
 fn bare_name(name: &Expression) -> Expression {
     match name {
         Expression::Product(factors) => match factors.as_slice() {
@@ -52,7 +52,7 @@ fn bare_name(name: &Expression) -> Expression {
     }
 }
 
-/// Returns whether every element is named, and no two alike.
+/// Returns whether every element has a name, and all names differ.
 pub(super) fn distinct(names: &[Option<Definition>]) -> bool {
     let all: Option<Vec<&Expression>> = names.iter().map(|name| name.as_ref().map(|name| &name.name)).collect();
     all.is_some_and(|all| {
@@ -60,7 +60,7 @@ pub(super) fn distinct(names: &[Option<Definition>]) -> bool {
     })
 }
 
-/// Returns whether the names are one letter with numbers: `x_1`, `x_2` count the roots of one unknown.
+/// Returns whether the names are one letter with numbers: `x_1`, `x_2` number the roots of one unknown.
 pub(super) fn is_enumerated(names: &[Option<Definition>]) -> bool {
     let letter = |definition: &Definition| match &definition.name {
         Expression::Symbol(name) => name
@@ -73,7 +73,7 @@ pub(super) fn is_enumerated(names: &[Option<Definition>]) -> bool {
     letters.is_some_and(|letters| letters.windows(2).all(|pair| pair.first() == pair.last()))
 }
 
-/// Sorts definitions by the names they define, as a tuple of their values would be.
+/// Sorts definitions by their names, in the order of a tuple of their values.
 pub(super) fn by_name(items: &[Expression]) -> Vec<Expression> {
     let name = |item: &Expression| match definition(item).map(|definition| definition.name) {
         Some(Expression::Symbol(name)) => Some(name),
@@ -86,12 +86,13 @@ pub(super) fn by_name(items: &[Expression]) -> Vec<Expression> {
     sorted
 }
 
-/// Returns whether every element is a definition, and no two of the same name.
+/// Returns whether every element is a definition, and all names differ.
 pub(super) fn names_its_parts(items: &[Expression]) -> bool {
     distinct(&names(items))
 }
 
-/// Writes out what a list abbreviates: `x \ne 0, 1`, and `p=5, q=2, p=7, q=2`, which are two tuples.
+/// Expands abbreviated lists: `x
+/// e 0, 1`, and `p=5, q=2, p=7, q=2`, which are two tuples.
 pub(super) fn written_out(expression: Expression) -> Expression {
     let Expression::List(items, join) = expression else { return expression };
     let mut spread: Vec<Expression> = Vec::with_capacity(items.len());
@@ -115,7 +116,7 @@ pub(super) fn written_out(expression: Expression) -> Expression {
     }
 }
 
-/// Returns definitions whose names repeat in turn as definitions of tuples.
+/// Converts definitions with cyclically repeated names to definitions of tuples.
 fn rows(items: &[Expression]) -> Option<Vec<Expression>> {
     if items.len() > ELEMENTS_MAX {
         return None;

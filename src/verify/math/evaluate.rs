@@ -1,15 +1,16 @@
-//! Evaluation with balls, and what it says about equality.
+//! Evaluates expressions with balls, and derives equality from the values.
 //!
-//! Constants have one value; expressions with variables are evaluated at fixed points. A point is a rational number
-//! for each variable that depends on the variable's name alone, so both sides see the same point and results never
+//! Constants have one value; expressions with variables are evaluated at fixed points. A point is a rational number for
+//! each variable. The number depends only on the variable's name, so both sides use the same point and results never
 //! change between runs.
 //!
-//! - Balls that do not meet at some point refute the equality with certainty.
-//! - Balls that agree to sixty digits, at every point where both sides exist and at three or more of them, confirm it
-//!   (one point for constants). That is a rule of very high confidence and no proof, and it is named as such in the
-//!   reason. It is not applied if any intermediate value was extremely large or small, behind which a term might hide.
-//! - Points where a side is not real are passed over, unless the imaginary unit is written: an answer holds where it
-//!   exists. Expressions that exist at whole numbers only (factorials, powers of -1) are compared there.
+//! - Disjoint balls at any point refute the equality with certainty.
+//! - Balls that agree to sixty digits, at every point where both sides exist and at three or more points, confirm the
+//!   equality (one point for constants). This rule has very high confidence but is not a proof, and the reason names it
+//!   as such. It does not apply if any intermediate value was extremely large or small, because a term might be hidden
+//!   there.
+//! - Points where a side is not real are skipped, unless the imaginary unit is written: an answer holds where it
+//!   exists. Expressions that exist only at whole numbers (factorials, powers of -1) are compared at whole numbers.
 
 use std::cmp::Ordering;
 
@@ -21,29 +22,29 @@ use super::expression::Expression;
 use super::limits::SERIES_TERMS_MAX;
 use super::polynomial::Budget;
 
-/// Bits of the first look, which refutes almost all different values.
+/// Bits of the first evaluation, which refutes almost all different values.
 const ROUGH_BITS: usize = 96;
-/// Bits with which equality is confirmed.
+/// Bits of the evaluation that confirms equality.
 const FINE_BITS: usize = 320;
 /// Bits that must agree: sixty decimal digits.
 const AGREED_BITS: isize = 200;
-/// What a function costs, in steps of arithmetic.
+/// The cost of a function, in steps of arithmetic.
 const FUNCTION_STEPS: usize = 40;
 /// Fewest points at which expressions with variables must agree.
 const AGREED_POINTS_MIN: u32 = 3;
 
-/// What evaluation says of two expressions.
+/// The result of evaluating two expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Separation {
     /// The values differ at some point, with certainty.
     Separated,
-    /// They agree to sixty digits wherever both exist.
+    /// The values agree to sixty digits wherever both exist.
     Agreed,
-    /// Neither.
+    /// Neither is certain.
     Unknown,
 }
 
-/// Where variables take their values.
+/// The region of the variables' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Region {
     Positive,
@@ -102,7 +103,7 @@ fn mentions_i(expression: &Expression) -> bool {
     found
 }
 
-/// Returns whether an expression may exist at whole numbers only.
+/// Returns whether an expression may exist only at whole numbers.
 fn needs_whole_numbers(expression: &Expression) -> bool {
     let mut found = false;
     expression.walk(&mut |part| {
@@ -118,12 +119,12 @@ fn needs_whole_numbers(expression: &Expression) -> bool {
     found
 }
 
-/// Two expressions that are compared.
+/// Two expressions to compare.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     left: &'a Expression,
     right: &'a Expression,
-    /// Whether values that are not real count.
+    /// Whether non-real values count.
     is_complex: bool,
 }
 
@@ -150,7 +151,7 @@ impl Pair<'_> {
         if !uses_plain_log(self.left) && !uses_plain_log(self.right) {
             return natural;
         }
-        // A logarithm without a base means either of two; both must say the same.
+        // A logarithm without a base has two meanings; both must give the same result.
         let decimal = self.judge(Evaluator::new(bits, Logarithm::Decimal, point, budget));
         if natural == decimal { natural } else { Judged::Doubtful }
     }
@@ -179,7 +180,7 @@ fn uses_plain_log(expression: &Expression) -> bool {
     found
 }
 
-/// What one point says.
+/// The result at one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judged {
     Apart,
@@ -188,7 +189,7 @@ enum Judged {
     Nowhere,
 }
 
-/// What a logarithm without a base is.
+/// The meaning of a logarithm without a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Logarithm {
     Natural,
@@ -206,7 +207,7 @@ pub(super) fn real(expression: &Expression, budget: &mut Budget) -> Option<(Fiel
     Some((evaluator.field, re))
 }
 
-/// Returns how two expressions without variables are ordered, if that is certain.
+/// Returns the order of two expressions without variables, if certain.
 pub(super) fn order(left: &Expression, right: &Expression, budget: &mut Budget) -> Option<Ordering> {
     let (mut field, left) = real(left, budget)?;
     let (_, right) = real(right, budget)?;
@@ -218,7 +219,7 @@ struct Evaluator<'a> {
     logarithm: Logarithm,
     point: (Region, u32),
     budget: &'a mut Budget,
-    /// Whether a value may have an imaginary part, also on the way.
+    /// Whether a value, including intermediate values, may have an imaginary part.
     is_complex: bool,
 }
 
@@ -327,7 +328,7 @@ impl<'a> Evaluator<'a> {
             return None;
         }
         let is_sum = name == "sum";
-        // What a subscript that holds the index means is not known.
+        // The meaning of a subscript that contains the index is unknown.
         let mut is_indexed = false;
         body.walk(&mut |part| is_indexed |= has_index(part, index));
         if is_indexed {
@@ -353,7 +354,7 @@ fn has_index(part: &Expression, index: &str) -> bool {
     }
 }
 
-/// Reads an exponent that is a rational number as written: `2`, `-1/3`.
+/// Returns an exponent that is written as a rational number: `2`, `-1/3`.
 fn rational_literal(expression: &Expression) -> Option<RBig> {
     match expression {
         Expression::Number { value, .. } => Some(value.clone()),
@@ -383,12 +384,12 @@ fn sample(name: &str, (region, index): (Region, u32)) -> Ball {
         Region::Large => ball::dyadic(fraction * 20 + 327_681, 16),
         Region::Signed if hash & (1 << 40) == 0 => ball::dyadic(fraction * 3 + 20_001, 16).negated(),
         Region::Signed => ball::dyadic(fraction * 2 + 10_001, 16),
-        // Both parities of consecutive points differ, whatever the name.
+        // Consecutive points have different parity, whatever the name.
         Region::Whole => Ball::integer(i64::from(index) + 4 + 2 * i64::try_from(hash % 4).unwrap_or(0)),
     }
 }
 
-/// Returns whether `|left - right| <= bound`, if that is certain.
+/// Returns whether `|left - right| <= bound`, if certain.
 pub(super) fn is_within(left: &Expression, right: &RBig, bound: &RBig, budget: &mut Budget) -> Option<bool> {
     let (mut field, left) = real(left, budget)?;
     let right = field.rational(right)?;

@@ -1,7 +1,7 @@
 //! The expression tree that the parser builds.
 //!
-//! The tree keeps what the author wrote (decimal places, bracket shapes, percent and degree marks); what these mean for
-//! equality is decided in `compare`. It knows nothing of LaTeX.
+//! The tree keeps the author's notation (decimal places, bracket shapes, percent and degree marks); `compare` decides
+//! what the notation means for equality. The tree does not depend on LaTeX.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub(super) enum Bracket {
 pub(super) enum Relation {
     /// `=`.
     Equal,
-    /// `\approx`: what stands behind it is the value in front of it, rounded.
+    /// `\approx`: the value after it is the value before it, rounded.
     Approx,
     /// `\neq`.
     NotEqual,
@@ -48,7 +48,7 @@ pub(super) enum Relation {
 }
 
 impl Relation {
-    /// Returns the sign that says the same with both sides exchanged.
+    /// Returns the sign with the same meaning for exchanged sides.
     pub(super) fn flipped(self) -> Self {
         match self {
             Self::Less => Self::Greater,
@@ -60,7 +60,7 @@ impl Relation {
     }
 }
 
-/// A set of numbers that has a name.
+/// A named set of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Domain {
     /// The real numbers.
@@ -75,7 +75,7 @@ pub(super) enum Domain {
     Complex,
 }
 
-/// What stands between the answers of a list.
+/// The separator between the answers of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Join {
     /// A comma or a new row.
@@ -86,11 +86,11 @@ pub(super) enum Join {
     And,
     /// "or".
     Or,
-    /// Plain TeX braces, which print nothing: `{1,3}` is meant as a list, a set or a tuple.
+    /// Plain TeX braces, which print nothing: `{1,3}` may be a list, a set or a tuple.
     Braces,
 }
 
-/// A set-like or ratio operation that is compared part by part.
+/// A set operation or a ratio, which is compared part by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     /// `\cap`.
@@ -106,7 +106,7 @@ pub(super) enum Operation {
 /// One parsed expression.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expression {
-    /// A number literal; `places` counts the digits after the decimal point, if there was one.
+    /// A number literal; `places` counts the digits after the decimal point, if the literal has one.
     Number { value: RBig, places: Option<u32> },
     /// Digits with a base as subscript.
     Based { digits: String, base: String },
@@ -132,18 +132,18 @@ pub(super) enum Expression {
     Percent(Box<Expression>),
     /// An angle in degrees.
     Degree(Box<Expression>),
-    /// `a \pm b`, or `a \mp b` when `flipped`; without `a` the sign stands alone.
+    /// `a \pm b`, or `a \mp b` when `flipped`; `left` is `None` for a sign without `a`.
     PlusMinus {
-        /// What stands before the sign.
+        /// The term before the sign.
         left: Option<Box<Expression>>,
-        /// What stands behind it.
+        /// The term after the sign.
         right: Box<Expression>,
         /// Whether the sign is `\mp`.
         flipped: bool,
     },
-    /// A value with words behind it: a unit or a remark.
+    /// A value followed by words: a unit or a remark.
     Quantity(Box<Expression>, String),
-    /// A sum or product over whole numbers; `name` is the function that stands for it.
+    /// A sum or product over whole numbers; `name` is the name of the function that represents it.
     Series {
         /// `sum` or `prod`.
         name: &'static str,
@@ -158,19 +158,19 @@ pub(super) enum Expression {
     },
     /// `a \pmod{m}`, where `a` may be a relation.
     Modulo(Box<Expression>, Box<Expression>),
-    /// A set of numbers with a name.
+    /// A named set of numbers.
     Domain(Domain),
     /// `\{x \mid conditions\}`.
     Builder(Box<Expression>, Vec<Expression>),
-    /// A tuple, a vector or an interval: the brackets tell.
+    /// A tuple, a vector or an interval; the brackets decide.
     Group { open: Bracket, close: Bracket, items: Vec<Expression> },
     /// A set in braces.
     Set(Vec<Expression>),
-    /// Several answers without brackets, and the strongest word between them.
+    /// Several answers without brackets, and the strongest separator between them.
     List(Vec<Expression>, Join),
     /// A union of sets.
     Union(Vec<Expression>),
-    /// Another operation on sets, or a ratio.
+    /// Another set operation, or a ratio.
     Operation(Operation, Vec<Expression>),
     /// A chain `a < b < c`: one more side than signs.
     Relation { sides: Vec<Expression>, signs: Vec<Relation> },
@@ -272,7 +272,7 @@ impl Expression {
     pub(super) fn substituted(&self, name: &str, value: &Expression) -> Self {
         self.clone().map(&|part| match part {
             Self::Symbol(symbol) if symbol == name => value.clone(),
-            // An index in a subscript, renamed with it: `F_k`.
+            // A subscript contains the index, and is renamed with it: `F_k`.
             Self::Symbol(symbol) => match (symbol.split_once('_'), value) {
                 (Some((letter, lower)), Self::Symbol(new)) => {
                     Self::Symbol(format!("{letter}_{}", lower.replace(name, new)))
@@ -288,7 +288,7 @@ impl Expression {
         !self.variables().is_empty()
     }
 
-    /// Returns the variables of the expression; indices of series are none.
+    /// Returns the variables of the expression; indices of series are not variables.
     pub(super) fn variables(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut indices = BTreeSet::new();
@@ -296,7 +296,7 @@ impl Expression {
             Self::Symbol(name) if !is_constant(name) => {
                 found.insert(name.clone());
             }
-            // The value of a function that is not known here is as open as a variable.
+            // The value of an unknown function is as open as a variable.
             Self::Call(name, _) if is_unknown_function(name) => {
                 found.insert(name.clone());
             }
@@ -310,15 +310,15 @@ impl Expression {
     }
 }
 
-/// Returns whether a symbol is a constant and no variable.
+/// Returns whether a symbol is a constant rather than a variable.
 pub(super) fn is_constant(name: &str) -> bool {
     matches!(name, "pi" | "e" | "i")
 }
 
-/// What ends the name of a function that is no function of this module: `f()` of `f(0)`.
+/// The suffix of the name of a function that this module does not know: `f()` of `f(0)`.
 pub(super) const UNKNOWN: &str = "()";
 
-/// Returns whether a call is one of a function that only its name is known of.
+/// Returns whether a call is one of a function of which only the name is known.
 pub(super) fn is_unknown_function(name: &str) -> bool {
     name.ends_with(UNKNOWN)
 }

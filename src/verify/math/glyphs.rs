@@ -1,4 +1,4 @@
-//! Characters that stand for a number, a raised or lowered digit, or a unit.
+//! Characters that represent a number, a raised or lowered digit, or a unit.
 
 /// Returns the plain digit or sign of a raised character.
 pub(crate) fn superscript(character: char) -> Option<char> {
@@ -30,12 +30,12 @@ pub(super) fn subscript(character: char) -> Option<char> {
     }
 }
 
-/// Returns the number that a character shows in a circle.
+/// Returns the number in a circled-number character.
 pub(super) fn circled(character: char) -> Option<u32> {
     matches!(character, '\u{2460}'..='\u{2473}').then(|| u32::from(character) - 0x245f)
 }
 
-/// Returns the scale of temperature that a character names.
+/// Returns the temperature scale that a character names.
 pub(super) fn temperature(character: char) -> Option<&'static str> {
     match character {
         '\u{2103}' => Some("celsius"),

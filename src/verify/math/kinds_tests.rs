@@ -1,4 +1,4 @@
-//! Tests of what kind of object a gold is: lists, tuples, names, relations, units; and of what a question adds.
+//! Tests by kind of gold: lists, tuples, names, relations, units; and of the requirements of a question.
 
 use super::{Outcome, equal, equal_for};
 
@@ -26,7 +26,7 @@ fn a_list_has_an_order_only_where_the_question_asks_for_one() {
     ] {
         let different = [("3, 8", "8, 3"), ("1, 4, 9", "9, 4, 1"), ("C, A, B", "A, B, C"), ("3, 8", "3, 8, 8")];
         assert_all(question, &[("3, 8", "3, 8"), ("1, 4, 9", r"1,\ 4,\ 9"), (r"\{3, 8\}", r"\{8, 3\}")], &different);
-        // Names say where each value belongs.
+        // Names assign each value to its place.
         assert_all(question, &[("x=3, y=8", "y=8, x=3")], &[("x=3, y=8", "x=8, y=3")]);
     }
     for question in ["", "Find all roots.", "Where is $f$ increasing?", "In order to win, how many?", "Any order."] {
@@ -50,7 +50,7 @@ fn an_answer_that_contradicts_itself_is_different() {
     assert_eq!(equal(r"2\sqrt5", r"2\sqrt5 \approx 9.47"), Outcome::Different("contradicts_itself"));
     assert_eq!(equal("15", r"15 \text{ m} \approx 49 \text{ kg}"), Outcome::Different("contradicts_itself"));
     assert!(is_equal("", "15", r"15 \text{ meters (about } 49 \text{ feet)}"));
-    // The second of two units is no second answer.
+    // A value in a second unit is not a second answer.
     assert!(!is_equal("", "49", r"15 \text{ meters (about } 49 \text{ feet)}"));
     assert!(is_equal("", "12500", r"12483 \approx 12500"));
     assert!(is_equal("", r"\frac53", r"\frac53 \approx 1.66"));
@@ -58,7 +58,7 @@ fn an_answer_that_contradicts_itself_is_different() {
 
 #[test]
 fn elements_are_matched_one_to_one_however_they_overlap() {
-    // Each of the answer's decimals rounds to a gold of its own in one way only.
+    // There is only one assignment in which each decimal of the answer rounds to its own gold.
     assert!(is_equal("", r"\frac13, 0.3333", r"0.3333, \frac13"));
     assert!(is_equal("", "1, 2, 2, 3", "3, 2, 1, 2"));
     assert_all("", &[], &[("1, 2, 2, 3", "1, 2, 3, 3"), ("1, 2, 2, 3", "1, 1, 2, 3"), ("1, 2, 2, 3", "1, 2, 3")]);
@@ -132,7 +132,7 @@ fn hostile_lists_units_and_layout_end_at_once() {
         for (gold, answer) in [("7", text.as_str()), (text.as_str(), "7")] {
             assert!(!is_equal("", gold, answer), "{text:.40}");
         }
-        // A text is itself, whatever it is.
+        // Any text equals itself.
         assert!(is_equal("", &text, &text), "{text:.40}");
     }
 }

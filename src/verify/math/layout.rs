@@ -1,8 +1,8 @@
-//! Repairs of a row of tokens before it is parsed: empty groups, indices behind exponents, and answers that only space
-//! divides.
+//! Repairs a row of tokens before parsing: empty groups, indices after exponents, and answers that only space
+//! separates.
 //!
-//! `x=1 \quad y=2`, rows divided by `\\` and lines are lists if what stands on either side is an answer of its own; a wide
-//! space anywhere else says nothing.
+//! `x=1 \quad y=2`, rows separated by `\\`, and lines are lists if both sides are complete answers. A wide space
+//! anywhere else has no meaning.
 
 use super::expression::{Bracket, Join, Relation};
 use super::token::{Gap, Kind, Token};
@@ -16,7 +16,7 @@ pub(super) fn repair(tokens: &mut Vec<Token>) {
     divide(tokens);
 }
 
-/// Removes `{}`, which TeX authors use to keep things apart; alone it is the empty set.
+/// Removes `{}`, which TeX authors use as a separator; alone, it is the empty set.
 pub(super) fn drop_empty_groups(tokens: &mut Vec<Token>) {
     let (open, close) = (Kind::Open(Bracket::Brace), Kind::Close(Bracket::Brace));
     if let [first, last] = tokens.as_mut_slice()
@@ -44,7 +44,7 @@ pub(super) fn drop_empty_groups(tokens: &mut Vec<Token>) {
     *tokens = kept;
 }
 
-/// Returns whether the tokens end with an opening brace and one sign, in no exponent or index.
+/// Returns whether the tokens end with an opening brace and one sign, outside an exponent or index.
 fn is_lone_sign(tokens: &[Token]) -> bool {
     let mut last = tokens.iter().rev().map(|token| &token.kind);
     let is_sign = matches!(
@@ -78,7 +78,7 @@ fn indices_first(tokens: &mut [Token]) {
     }
 }
 
-/// Returns how many tokens the argument of `^` or `_` has.
+/// Returns the number of tokens in the argument of `^` or `_`.
 fn argument_len(tokens: &[Token], at: usize) -> Option<usize> {
     match &tokens.get(at)?.kind {
         Kind::Number { .. } | Kind::Symbol(_) => Some(1),
@@ -100,11 +100,11 @@ fn argument_len(tokens: &[Token], at: usize) -> Option<usize> {
     }
 }
 
-/// Puts separators between answers that stand side by side or on rows of their own.
+/// Inserts separators between answers that are side by side or on separate rows.
 fn divide(tokens: &mut Vec<Token>) {
     let mut depth = 0usize;
     let mut environments = 0usize;
-    // The places outside of brackets at which an answer may start.
+    // The positions outside brackets at which an answer may start.
     let mut starts: Vec<usize> = Vec::new();
     let mut rows: Vec<usize> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
@@ -135,14 +135,14 @@ fn divide(tokens: &mut Vec<Token>) {
     *tokens = divided;
 }
 
-/// Returns whether another answer starts here, outside of brackets.
+/// Returns whether another answer starts here, outside brackets.
 fn is_start(tokens: &[Token], at: usize) -> bool {
     let Some(token) = tokens.get(at) else { return false };
     let after_row = tokens.get(at - 1).is_some_and(|before| before.kind == Kind::Row);
     if token.kind == Kind::Row {
         return false;
     }
-    // `x = 1 y = 2`: a number ends one definition, and a name with a sign behind it begins the next.
+    // `x = 1 y = 2`: a number ends one definition, and a name with a following sign begins the next.
     let before = tokens.get(at - 1).map(|before| &before.kind);
     let is_next_name = token.spaced
         && matches!(token.kind, Kind::Symbol(_))
@@ -193,7 +193,7 @@ fn is_value(kind: &Kind) -> bool {
     matches!(kind, Kind::Number { .. })
 }
 
-/// Returns the tokens between the last place where an answer may start and this one.
+/// Returns the tokens between the last possible start of an answer and this position.
 fn segment_before(tokens: &[Token], end: usize) -> &[Token] {
     let mut depth = 0usize;
     let mut start = end;
@@ -230,7 +230,7 @@ fn segment_from(tokens: &[Token], start: usize) -> &[Token] {
     tokens.get(start..end).unwrap_or(&[])
 }
 
-/// Returns whether a sign of relation stands outside of brackets, with something on either side.
+/// Returns whether the segment has a relation sign outside brackets, with an operand on either side.
 fn relates(segment: &[Token]) -> bool {
     let mut depth = 0usize;
     segment.iter().enumerate().any(|(at, token)| {
@@ -243,7 +243,7 @@ fn relates(segment: &[Token]) -> bool {
     })
 }
 
-/// Returns whether a name, with an index or a bracket, is followed by a sign of equality.
+/// Returns whether an equals sign follows a name with an index or a bracket.
 fn is_definition(segment: &[Token]) -> bool {
     let mut at = 1;
     if segment.get(at).map(|token| &token.kind) == Some(&Kind::Underscore) {

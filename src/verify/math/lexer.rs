@@ -1,8 +1,8 @@
-//! Text to tokens.
+//! Splits text into tokens.
 //!
-//! Reads LaTeX and plain notation alike. Layout commands, math delimiters and currency signs vanish; a command outside
-//! the tables makes the text unreadable, so that nothing that is not understood is passed over. One pass, linear time.
-//! Numerals are read in `numerals`, commands in `commands`.
+//! Accepts LaTeX and plain notation. Layout commands, math delimiters and currency signs are dropped. A command outside
+//! the tables makes the text unreadable, so that nothing unknown is skipped. One pass, linear time. `numerals` reads
+//! numerals, `commands` reads commands.
 
 use super::expression::{Bracket, Join};
 use super::glyphs;
@@ -13,12 +13,12 @@ use super::tables;
 use super::token::{Gap, Kind, Token};
 use super::units;
 
-/// Turns text into tokens.
+/// Splits a text into tokens.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Fault> {
     tokenize_at(text, 0)
 }
 
-/// Texts within texts, at most.
+/// Deepest nesting of texts in texts.
 const INNER_DEPTH_MAX: usize = 8;
 
 pub(super) fn tokenize_at(text: &str, depth: usize) -> Result<Vec<Token>, Fault> {
@@ -56,16 +56,16 @@ pub(super) struct Lexer {
     pub(super) at: usize,
     pub(super) tokens: Vec<Token>,
     pub(super) spaced: bool,
-    /// The widest space in front of the next token.
+    /// The widest space before the next token.
     pub(super) gap: Gap,
-    /// How many tokens there were behind the last circled number or arc of minutes.
+    /// The number of tokens after the last circled number or arc minute.
     pub(super) mark: usize,
-    /// Open brackets in which a comma separates elements and is no thousands separator.
+    /// The number of open brackets in which a comma separates elements and is not a thousands separator.
     pub(super) nested: usize,
-    /// Open plain braces; true for one that opens the whole text and so lists elements.
+    /// Open plain braces; true for a brace that opens the whole text and so lists elements.
     braces: Vec<bool>,
     pub(super) depth: usize,
-    /// Open environments whose `&` aligns lines and separates nothing.
+    /// The number of open environments whose `&` aligns lines and separates nothing.
     pub(super) lines: usize,
 }
 
@@ -98,7 +98,7 @@ impl Lexer {
         self.gap = Gap::None;
     }
 
-    /// Pushes the tokens of a text within the text.
+    /// Pushes the tokens of an inner text.
     pub(super) fn push_inner(&mut self, text: &str) -> Result<(), Fault> {
         for token in tokenize_at(text, self.depth + 1)? {
             self.spaced |= token.spaced;
@@ -131,7 +131,7 @@ impl Lexer {
                 self.at += 3;
                 self.push(Kind::Symbol("...".to_owned()));
             }
-            // A full stop that ends the answer says nothing.
+            // A full stop at the end of the answer has no meaning.
             '.' | '\u{3002}' if self.rest_is_blank() => self.at += 1,
             '\'' | '\u{2032}' | '\u{2033}' => return self.prime(),
             '"' if self.is_behind_degrees() => return self.prime(),
@@ -150,7 +150,7 @@ impl Lexer {
             .all(|&c| c.is_whitespace() || matches!(c, '$' | '.' | '*' | '\u{3002}'))
     }
 
-    /// Two stars at an end of the text are emphasis; in the middle they raise to a power.
+    /// Returns whether two stars are emphasis: at an end of the text they are, in the middle they are a power.
     fn is_emphasis(&self) -> bool {
         let rest = self.characters.iter().skip(self.at + 2);
         self.tokens.is_empty() || rest.copied().all(|c| c.is_whitespace() || matches!(c, '.' | '$' | '*'))
@@ -275,7 +275,7 @@ impl Lexer {
             self.push(if is_unit { Kind::Text(run) } else { Kind::Symbol(run) });
             return;
         }
-        // `min` and `sec` are functions only in front of an argument.
+        // `min` and `sec` are functions only before an argument.
         if run == "cent" && matches!(self.last(), Some(Kind::Text(word)) if word == "per") {
             self.tokens.pop();
             self.push(Kind::Percent);
@@ -309,7 +309,7 @@ impl Lexer {
         matches!(self.characters.iter().skip(self.at).find(|c| !c.is_whitespace()), Some('(' | '{' | '\\' | '^'))
     }
 
-    /// Returns whether one letter behind a number and a space is a unit: nothing but a power or another unit follows.
+    /// Returns whether one letter after a number and a space is a unit: only a power or another unit follows.
     fn ends_as_unit(&self, letter: &str) -> bool {
         if !units::is_letter(letter) {
             return false;

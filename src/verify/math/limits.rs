@@ -1,6 +1,6 @@
 //! Every bound of the mathematics verifier, in one place.
 //!
-//! The bounds make hostile input (towers of powers, deep nesting, megabytes of junk) end at once with a verdict. They
+//! The bounds make hostile input (towers of powers, deep nesting, megabytes of junk) end quickly with a verdict. They
 //! are generous for competition answers: the longest reference answer of MATH is under 200 bytes.
 
 /// Longest answer or gold that is parsed, in bytes.
@@ -21,7 +21,7 @@ pub(crate) const EXPONENT_MAX: u32 = 400;
 pub(super) const BITS_MAX: usize = 40_000;
 /// Largest radicand that is factored, in bits.
 pub(super) const RADICAND_BITS_MAX: usize = 512;
-/// Trial division ends here; a cofactor under the square of this is prime.
+/// The largest trial divisor; a cofactor below the square of this number is prime.
 pub(super) const TRIAL_DIVISOR_MAX: u32 = 10_000;
 /// Largest integer whose factorial is computed.
 pub(super) const FACTORIAL_MAX: u32 = 2_100;

@@ -1,8 +1,8 @@
-//! Lists and sets: how many elements, how often, in which order, and under which names.
+//! Compares lists and sets: the number of elements, their repetitions, their order, and their names.
 //!
-//! A list keeps its length and how often each element stands in it; a set, or a list beside a set, does not. A list is
-//! unordered unless the question asks for an order. Elements that define something (`AB = 3, CD = 4`) agree in name; a
-//! list of names beside bare values is compared in the order in which it is written.
+//! A list has a length and may repeat elements; a set, or a list compared with a set, does not. A list is unordered
+//! unless the question requires an order. Elements that are definitions (`AB = 3, CD = 4`) must agree in name; a list
+//! of definitions and a list of bare values are compared in the written order.
 
 use super::canonical::canonical;
 use super::collections::ordered;
@@ -14,14 +14,14 @@ use super::relations;
 use super::shapes::expand_plus_minus;
 use super::work::Work;
 
-/// Returns the elements of a list or set, with `\pm` written out; `None` for anything else.
+/// Returns the elements of a list or set, with `\pm` expanded; `None` for any other expression.
 pub(super) fn elements(expression: &Expression) -> Option<Vec<Expression>> {
     match expression {
         Expression::List(items, _) | Expression::Set(items) => {
             let mut all = Vec::new();
             for item in items {
                 match item {
-                    // Lists of sets stay lists of sets; lists within lists are one list.
+                    // Lists of sets remain lists of sets; nested lists become one list.
                     Expression::List(..) => all.extend(elements(item)?),
                     _ => all.extend(expand_plus_minus(item)),
                 }
@@ -44,7 +44,7 @@ fn is_set(expression: &Expression) -> bool {
     matches!(expression, Expression::Set(_) | Expression::Union(_) | Expression::List(_, Join::Braces))
 }
 
-/// Compares two collections; `gold` and `answer` are what their elements stand in.
+/// Compares two collections; `gold` and `answer` are the expressions that contain the elements.
 pub(super) fn collections(
     (gold, gold_items): (&Expression, &[Expression]),
     (answer, answer_items): (&Expression, &[Expression]),
@@ -53,7 +53,7 @@ pub(super) fn collections(
     if gold_items.len() > ELEMENTS_MAX || answer_items.len() > ELEMENTS_MAX {
         return Outcome::OverBudget;
     }
-    // A list of sets is no set of their elements.
+    // A list of sets is not the set of their elements.
     let holds_sets =
         |items: &[Expression]| items.iter().any(|item| matches!(item, Expression::Set(_) | Expression::Builder(..)));
     if holds_sets(gold_items) != holds_sets(answer_items) {
@@ -62,7 +62,7 @@ pub(super) fn collections(
     if is_set(gold) || is_set(answer) {
         return unordered(gold_items, answer_items, Repeats::Dropped, work);
     }
-    // A tuple is a solution, and a solution that an answer gives twice is one.
+    // A tuple is a solution; a repeated solution counts once.
     let is_tuple = |item: &Expression| matches!(item, Expression::Group { .. });
     let once = without_repeats(answer_items);
     let answer_items =
@@ -101,14 +101,14 @@ fn without_repeats(items: &[Expression]) -> Vec<Expression> {
     once
 }
 
-/// Whether repeated elements count.
+/// Whether repeated elements count separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeats {
     Kept,
     Dropped,
 }
 
-/// Matches elements without order.
+/// Matches elements without regard to order.
 pub(super) fn unordered(gold: &[Expression], answer: &[Expression], repeats: Repeats, work: &mut Work) -> Outcome {
     if gold.len() > ELEMENTS_MAX || answer.len() > ELEMENTS_MAX {
         return Outcome::OverBudget;
@@ -162,7 +162,7 @@ pub(super) fn unordered(gold: &[Expression], answer: &[Expression], repeats: Rep
     }
 }
 
-/// Returns the words behind a value, which say what was counted.
+/// Returns the words after a value, which name the counted things.
 fn words(item: &Expression) -> Option<&str> {
     match item {
         Expression::Quantity(_, words) => Some(words),
@@ -170,7 +170,7 @@ fn words(item: &Expression) -> Option<&str> {
     }
 }
 
-/// Returns whether both sides count the same several things: `3 boys, 4 girls`.
+/// Returns whether both sides count the same different things: `3 boys, 4 girls`.
 fn words_are_names(gold: &[Expression], answer: &[Expression]) -> bool {
     let sorted = |items: &[Expression]| -> Option<Vec<String>> {
         let mut all: Option<Vec<String>> = items.iter().map(|item| words(item).map(str::to_owned)).collect();
@@ -181,7 +181,7 @@ fn words_are_names(gold: &[Expression], answer: &[Expression]) -> bool {
     left == right && left.windows(2).all(|pair| pair.first() != pair.last())
 }
 
-/// Compares two elements; definitions of different names differ.
+/// Compares two elements; definitions with different names differ.
 fn element(
     (gold, gold_name): (&Expression, Option<&Definition>),
     (answer, answer_name): (&Expression, Option<&Definition>),
@@ -207,12 +207,12 @@ fn element(
     Outcome::Different("names_differ")
 }
 
-/// Returns whether two names are one: `AB` and `BA`.
+/// Returns whether two names are the same: `AB` and `BA`.
 pub(super) fn same_name(left: &Expression, right: &Expression, work: &mut Work) -> bool {
     if left == right {
         return true;
     }
-    // `BA` is `AB`; a symbol is itself alone.
+    // `BA` is `AB`; a symbol is only itself.
     if matches!((left, right), (Expression::Symbol(_), Expression::Symbol(_))) {
         return false;
     }
@@ -222,7 +222,7 @@ pub(super) fn same_name(left: &Expression, right: &Expression, work: &mut Work) 
     left.difference(&right, &mut work.exact).is_ok_and(|difference| difference.is_zero())
 }
 
-/// Returns whether every row can be given a column of its own (augmenting paths; at most 64 rows).
+/// Returns whether every row can be assigned its own column (augmenting paths; at most 64 rows).
 fn is_matched(table: &[Vec<bool>]) -> bool {
     let columns = table.first().map_or(0, Vec::len);
     let mut owner: Vec<Option<usize>> = vec![None; columns];

@@ -1,4 +1,4 @@
-//! Marks on numbers and names: primes, minutes and seconds of arc, numbers in circles, "about".
+//! Reads marks on numbers and names: primes, arc minutes and seconds, circled numbers, "about".
 
 use super::expression::{Bracket, Join, Relation};
 use super::lexer::Lexer;
@@ -20,7 +20,7 @@ impl Lexer {
         self.primes(&primes)
     }
 
-    /// Returns whether a number stands last, and degrees before it.
+    /// Returns whether the last token is a number after degrees.
     pub(super) fn is_behind_degrees(&self) -> bool {
         matches!(
             self.tokens.as_slice(),
@@ -32,7 +32,7 @@ impl Lexer {
         )
     }
 
-    /// Reads primes: on a name they belong to it, behind degrees and a number they are minutes and seconds.
+    /// Reads primes: they belong to a name before them; after degrees and a number they are minutes and seconds.
     pub(super) fn primes(&mut self, primes: &str) -> Result<(), Fault> {
         if self.is_behind_degrees()
             && let Some(start) = self.degrees_start()
@@ -43,14 +43,14 @@ impl Lexer {
         let is_last = self.rest_is_blank_from(0);
         match self.tokens.last_mut().map(|token| &mut token.kind) {
             Some(Kind::Symbol(name)) => name.push_str(primes),
-            // Minutes and feet behind a number are a unit like any other.
+            // Minutes and feet after a number are ordinary units.
             Some(Kind::Number { .. }) if is_last => {}
             _ => return Err(Fault::Unreadable),
         }
         Ok(())
     }
 
-    /// Returns where the degrees begin to which the last number adds minutes or seconds.
+    /// Returns the start of the degrees to which the last number adds minutes or seconds.
     fn degrees_start(&self) -> Option<usize> {
         let last = self.tokens.len().checked_sub(2)?;
         if self.mark == last + 1 && self.tokens.get(last).map(|token| &token.kind) == Some(&Kind::Close(Bracket::Brace))
@@ -68,7 +68,7 @@ impl Lexer {
         matches!(kind(sign), Some(Kind::Number { .. })).then(|| last - sign)
     }
 
-    /// Adds minutes or seconds to the degrees before them, in one group, so that a sign covers all.
+    /// Adds minutes or seconds to the degrees before them, in one group, so that a sign applies to the whole group.
     fn arc(&mut self, start: usize, number: Token, below: &str) -> Result<(), Fault> {
         let plain = |kind: Kind| Token { kind, spaced: false, gap: Gap::None };
         if self.tokens.get(start).map(|token| &token.kind) == Some(&Kind::Close(Bracket::Brace)) {
@@ -90,7 +90,7 @@ impl Lexer {
         Ok(())
     }
 
-    /// Reads the number of a statement in a circle; several side by side are a list.
+    /// Reads a circled number, which names a statement; several side by side are a list.
     pub(super) fn circled(&mut self, number: u32) {
         if self.mark == self.tokens.len() && self.mark > 0 {
             self.push(Kind::Separator(Join::Comma));
@@ -99,13 +99,13 @@ impl Lexer {
         self.mark = self.tokens.len();
     }
 
-    /// Returns whether a number or formula stands next.
+    /// Returns whether a number or formula comes next.
     pub(super) fn quantity_follows(&self) -> bool {
         let next = self.characters.iter().skip(self.at).find(|c| !c.is_whitespace() && !matches!(c, '}' | '$' | '~'));
         matches!(next, Some('0'..='9' | '.' | '-' | '\\'))
     }
 
-    /// Reads "about": the sign of approximation, with the words and the comma that lead to it.
+    /// Reads "about": pushes the approximation sign and drops the words and the comma before it.
     pub(super) fn approximately(&mut self) {
         let leads = |kind: &Kind| matches!(kind, Kind::Text(word) if matches!(word.as_str(), "which" | "is" | "that"));
         while self.last().is_some_and(leads) {

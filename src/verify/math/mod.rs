@@ -1,17 +1,17 @@
-//! Equality of mathematical answers, written in LaTeX or plainly.
+//! Equality of mathematical answers, in LaTeX or plain notation.
 //!
-//! A gold and an answer are read into trees (`reading`: `lexer`, `parser`, `primary`, `brackets`, `calls`; `layout` repairs
-//! what authors leave to spacing), and trees are compared by shape (`compare`): tuples and matrices part by part
-//! (`collections`), lists and sets by `lists`, elements that define something by their names (`definitions`), equations and
-//! inequalities by `relations`, dates and times by `calendar`, units by `units`, `\approx` by `approximate`. Parts of what
-//! holds parts are compared by shape again, through `work`, which also holds what a comparison may still spend.
-//! `question` says whether a list has an order, and whether its elements are coordinates. Values are equal by normal form
-//! (`canonical`, `polynomial`, `power`), else by exact evaluation at seeded rational points (`points`), else by balls of many
-//! digits (`ball`, `evaluate`), which refute as soon as they part. `rounding` says when a decimal stands for a value.
-//! Everything is bounded by `limits`.
+//! A gold and an answer are parsed to trees (`reading`: `lexer`, `parser`, `primary`, `brackets`, `calls`; `layout`
+//! repairs answers that rely on spacing). Trees are compared by shape (`compare`): tuples and matrices part by part
+//! (`collections`), lists and sets by `lists`, definitions by their names (`definitions`), equations and inequalities
+//! by `relations`, dates and times by `calendar`, units by `units`, `\approx` by `approximate`. The parts of a
+//! container are compared by shape again, through `work`, which also holds the remaining budgets of the comparison.
+//! `question` decides whether a list has an order, and whether its elements are coordinates. Values are equal by normal
+//! form (`canonical`, `polynomial`, `power`), otherwise by exact evaluation at seeded rational points (`points`),
+//! otherwise by balls of many digits (`ball`, `evaluate`), which refute equality when they are disjoint. `rounding`
+//! decides whether a decimal represents a value. `limits` bounds everything.
 //!
-//! What it does not know: calculus (integrals, limits, derivatives), piecewise functions, and which of several readings a
-//! question meant. Where such knowledge would be needed, the outcome is undecided, never equal.
+//! The verifier does not support calculus (integrals, limits, derivatives) and piecewise functions, and cannot choose
+//! between several readings of a question. If a comparison needs such knowledge, the outcome is undecided, never equal.
 
 mod approximate;
 mod ball;
@@ -71,8 +71,8 @@ use expression::Expression;
 use question::Asked;
 use reading::parse;
 
-/// Compares an answer to a question with its gold; the question tells whether a list has an order and whether its
-/// elements are coordinates. It may be empty.
+/// Compares an answer to a question with its gold. The question, which may be empty, decides whether a list has an
+/// order and whether its elements are coordinates.
 pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     if squash::same_text(gold, answer) {
         return Outcome::Equal("string_equal");
@@ -91,14 +91,14 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     if matches!(outcome, Outcome::Equal(_)) {
         return outcome;
     }
-    // `1000,99` is the decimal 1000.99 or a list: the gold tells, being a decimal or a text with such commas.
+    // `1000,99` is the decimal 1000.99 or a list. The gold decides, if it is a decimal or a text with decimal commas.
     if (gold.contains('.') || squash::shows_decimal_commas(gold))
         && let Some(rewritten) = squash::decimal_comma(answer)
         && let Outcome::Equal(_) = equal_trees(gold, &rewritten, asked)
     {
         return Outcome::Equal("decimal_comma");
     }
-    // `{58,500}`: braces around an answer print nothing, and a comma in them need not list.
+    // `{58,500}`: braces around an answer print nothing, and a comma inside them may separate thousands.
     if let Some(inner) = squash::unbraced(answer)
         && let Outcome::Equal(rule) = equal_trees(gold, inner, asked)
     {
@@ -106,7 +106,7 @@ pub(super) fn equal_for(question: &str, gold: &str, answer: &str) -> Outcome {
     }
     match (outcome, without_labels(gold, answer, asked)) {
         (_, Outcome::Equal(rule)) => Outcome::Equal(rule),
-        // `C. {x \mid -3 < x < 4}` is read as a label and a set only.
+        // `C. {x \mid -3 < x < 4}` can be parsed only as a label and a set.
         (Outcome::UnreadableGold, different @ Outcome::Different(_)) => different,
         (outcome, _) => outcome,
     }
@@ -117,7 +117,7 @@ pub(super) fn equal(gold: &str, answer: &str) -> Outcome {
     equal_for("", gold, answer)
 }
 
-/// Compares texts of which one has the label of a choice in front of its value: `(B) 12`.
+/// Compares texts, one of which has a choice's label before its value: `(B) 12`.
 fn without_labels(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let equal = |gold: &str, answer: &str| {
         if squash::same_text(gold, answer) { Outcome::Equal("string_equal") } else { equal_trees(gold, answer, asked) }
@@ -160,7 +160,7 @@ fn equal_trees(gold: &str, answer: &str, asked: Asked) -> Outcome {
     }
 }
 
-/// Compares words with a value behind them (`concave up on (0, 1)`): the same words, and the same value.
+/// Compares words followed by a value (`concave up on (0, 1)`): both the words and the value must be equal.
 fn statements(gold: &str, answer: &str, asked: Asked) -> Outcome {
     let Some((gold_words, gold_value)) = texts::statement(gold) else { return Outcome::UnreadableGold };
     let gold_tree = match parse(gold_value) {
@@ -178,12 +178,12 @@ fn statements(gold: &str, answer: &str, asked: Asked) -> Outcome {
     }
 }
 
-/// Returns whether a gold holds nothing that any answer could equal.
+/// Returns whether a gold has no content that an answer could equal.
 pub(super) fn is_blank(gold: &str) -> bool {
     squash::is_blank(gold)
 }
 
-/// Returns whether a gold is read at all; one that is not can equal answers as a text only.
+/// Returns whether a gold can be parsed; an unparsed gold can equal answers only as a text.
 pub(super) fn is_parsed(gold: &str) -> bool {
     let is_statement =
         || texts::statement(gold).is_some_and(|(_, value)| !matches!(parse(value), Ok(Expression::Text(_)) | Err(_)));
@@ -191,7 +191,7 @@ pub(super) fn is_parsed(gold: &str) -> bool {
     parse(gold).is_ok() || calendar::compare(gold, gold).is_some() || is_statement() || is_labelled()
 }
 
-/// Returns whether a word is a unit, or part of one, when it stands behind a number.
+/// Returns whether a word after a number is a unit, or part of one.
 pub(super) fn is_unit_word(word: &str) -> bool {
     let lower = word.to_lowercase();
     units::is_known(word)
@@ -214,7 +214,7 @@ pub(super) fn is_unit_word(word: &str) -> bool {
         )
 }
 
-/// Returns the text behind the last equals sign that stands outside of brackets.
+/// Returns the text after the last equals sign outside brackets.
 pub(super) fn last_side_text(text: &str) -> &str {
     let mut depth = 0usize;
     let mut last = 0;
@@ -229,7 +229,7 @@ pub(super) fn last_side_text(text: &str) -> &str {
     text.get(last..).unwrap_or(text)
 }
 
-/// Returns the exact value of a text, if it reads as a rational number.
+/// Returns the exact value of a text that is a rational number.
 pub(super) fn rational(text: &str) -> Result<RBig, Fault> {
     let tree = shapes::last_side(parse(text)?);
     canonical::canonical(&tree, &mut polynomial::Budget::new())?.rational().ok_or(Fault::Unsupported)

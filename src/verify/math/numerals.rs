@@ -1,4 +1,4 @@
-//! Numerals: thousands separators, decimals, repeating decimals, powers of ten.
+//! Reads numerals: thousands separators, decimals, repeating decimals, powers of ten.
 
 use super::lexer::Lexer;
 use super::limits::{DIGITS_MAX, EXPONENT_MAX, REPEAT_DIGITS_MAX};
@@ -41,7 +41,7 @@ impl Lexer {
         matches!(self.peek(1), Some('/' | ')' | ']' | '}' | ',' | ';' | '+' | '-' | '*' | '^'))
     }
 
-    /// Takes the letter in `7.02x10^5`, which is a multiplication sign.
+    /// Skips the letter in `7.02x10^5`, which is a multiplication sign.
     fn times_ten(&mut self) {
         let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
         let letter = blanks(0);
@@ -82,7 +82,7 @@ impl Lexer {
         self.characters.iter().skip(self.at + ahead).take_while(|c| c.is_ascii_digit()).count()
     }
 
-    /// Takes `.234.567` and the like: at least two groups, or one with a decimal comma behind it.
+    /// Reads `.234.567` and similar groups: at least two groups, or one before a decimal comma.
     fn dotted_thousands(&mut self, digits: &mut String) -> bool {
         if !(1..=3).contains(&digits.len()) || digits.starts_with('0') || self.nested > 0 {
             return false;
@@ -108,7 +108,7 @@ impl Lexer {
         true
     }
 
-    /// Takes `{,}5`: a braced comma before other than three digits is a decimal comma.
+    /// Reads `{,}5`: a braced comma before any number of digits except three is a decimal comma.
     fn decimal_comma(&mut self, digits: &mut String) -> bool {
         let places = self.digits_from(3);
         if digits.is_empty() || !self.starts_with(0, "{,}") || places == 0 || places == 3 {
@@ -120,7 +120,7 @@ impl Lexer {
         true
     }
 
-    /// Returns the length of a thousands separator at the current place, 0 if there is none.
+    /// Returns the length of a thousands separator at the current position, or 0.
     fn separator_len(&self) -> usize {
         let next = |ahead| self.peek(ahead);
         let blanks = |from: usize| (0..4).take_while(|ahead| self.peek(from + ahead) == Some(' ')).count();
@@ -130,7 +130,7 @@ impl Lexer {
                 let end = 3 + blanks(3);
                 if next(end) == Some('\\') && next(end + 1) == Some('!') { end + 2 } else { end }
             }
-            // `,\!`, in which authors also put spaces.
+            // `,\!`, to which authors also add spaces.
             Some(',') => {
                 let thin = 1 + blanks(1);
                 if next(thin) == Some('\\') && matches!(next(thin + 1), Some('!' | ',')) {
@@ -159,7 +159,7 @@ impl Lexer {
             && !self.peek(len + 3).is_some_and(|next| next.is_ascii_digit())
     }
 
-    /// Takes what repeats after a decimal point: `\overline{3}`, `\dot{3}`, `(3)`, `333...`, a combining line.
+    /// Reads the repeating digits after a decimal point: `\overline{3}`, `\dot{3}`, `(3)`, `333...`, a combining line.
     fn repeating(&mut self, digits: &mut String) -> Option<String> {
         for command in ["\\overline", "\\bar"] {
             if self.starts_with(0, command) {
@@ -191,7 +191,7 @@ impl Lexer {
         Some(repeat)
     }
 
-    /// Returns the digits of a command's argument, braced or one digit, and where it ends.
+    /// Returns the digits of a command's argument, braced or one digit, and their end.
     fn argument_digits(&self, start: usize) -> Option<(String, usize)> {
         let mut at = start;
         while self.peek(at) == Some(' ') {
@@ -217,7 +217,7 @@ impl Lexer {
         (closed && (1..=REPEAT_DIGITS_MAX).contains(&count)).then_some((repeat, ahead + count + 2))
     }
 
-    /// Takes `\dot{6}`, or all from a first dotted digit to a second: `\dot{1}4\dot{2}`.
+    /// Reads `\dot{6}`, or all digits from a first dotted digit to a second: `\dot{1}4\dot{2}`.
     fn dotted(&mut self, digits: &mut String) -> Option<String> {
         let start = self.at;
         let kept = digits.len();
@@ -230,7 +230,7 @@ impl Lexer {
                 self.at += end;
                 dots += 1;
             } else {
-                // Digits between two dots; without a second dot they do not belong here.
+                // Digits between two dots; without a second dot they are not part of the period.
                 let count = self.digits_from(0);
                 if count == 0 || count > REPEAT_DIGITS_MAX || !self.starts_with(count, "\\dot") {
                     break;
@@ -246,7 +246,7 @@ impl Lexer {
         Some(repeat)
     }
 
-    /// Reads `e5` behind a numeral as a power of ten.
+    /// Reads `e5` after a numeral as a power of ten.
     fn power_of_ten(&mut self) -> Result<(), Fault> {
         if !matches!(self.peek(0), Some('e' | 'E')) {
             return Ok(());
@@ -268,8 +268,8 @@ impl Lexer {
     }
 }
 
-/// Returns the length of the block that the decimals end with at least twice; a single digit must stand three times,
-/// or make up all decimals.
+/// Returns the length of the block that ends the decimals at least twice; a single digit must occur three times, or
+/// make up all decimals.
 fn period(decimals: &str) -> Option<usize> {
     let bytes = decimals.as_bytes();
     (1..=bytes.len() / 2).find(|&len| {

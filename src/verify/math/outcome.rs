@@ -1,33 +1,33 @@
-//! What a comparison found, and why an expression has no value: the results that every file of this directory shares.
+//! The results of comparisons and the faults of expressions, which every file of this directory shares.
 
 /// Why an expression has no exact value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The text is no mathematics this module reads.
+    /// The text is not mathematics that this module can parse.
     Unreadable,
-    /// The text holds a command that is not known here: what it says is open.
+    /// The text contains an unknown command, so its meaning is open.
     UnknownCommand,
     /// A bound was reached.
     OverBudget,
-    /// The expression is no single number.
+    /// The expression is not a single number.
     Unsupported,
     /// Division by zero.
     Undefined,
 }
 
-/// What a comparison found; each carries the rule's stable name.
+/// The result of a comparison, with the stable name of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Equal, and why.
     Equal(&'static str),
     /// Different, and why.
     Different(&'static str),
-    /// Both sides were read; no rule decided.
+    /// Both sides were parsed; no rule decided.
     Undecided,
     /// A bound was reached before a decision.
     OverBudget,
-    /// The gold could not be read.
+    /// The gold could not be parsed.
     UnreadableGold,
-    /// The answer holds notation that is not known here.
+    /// The answer contains unknown notation.
     UnreadableAnswer,
 }

@@ -1,11 +1,11 @@
-//! Tokens to an expression tree: recursive descent, bounded in depth.
+//! Parses tokens to an expression tree: recursive descent of bounded depth.
 //!
-//! Operands themselves (numerals, names, functions, brackets, matrices) are read in `primary`.
+//! `primary` parses the operands (numerals, names, functions, brackets, matrices).
 //!
-//! From loosest to tightest: lists, relations, unions and other set operations, ratios, sums, products (explicit and
-//! implicit), signs, powers, postfix marks. `a/b c` divides first when `b` is a number (`3/4\pi`), else last (`1/xy`).
-//! Words after an expression are its unit; words alone are a text answer; words elsewhere are prose, and prose is
-//! unreadable.
+//! Precedence, from loosest to tightest: lists, relations, unions and other set operations, ratios, sums, products
+//! (explicit and implicit), signs, powers, postfix marks. `a/b c` divides first if `b` is a number (`3/4\pi`),
+//! otherwise last (`1/xy`). Words after an expression are its unit; words alone are a text answer; words elsewhere are
+//! prose, which is unreadable.
 
 use super::expression::{Bracket, Expression, Join, Operation, Relation};
 use super::lexer::tokenize;
@@ -13,7 +13,7 @@ use super::limits::{DEPTH_MAX, WRAPS_MAX};
 use super::outcome::Fault;
 use super::token::{Kind, Token};
 
-/// Reads a whole text as one expression.
+/// Parses a whole text as one expression.
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
     let mut parser = Parser {
         tokens: tokenize(text)?,
@@ -36,15 +36,15 @@ pub(super) struct Parser {
     pub(super) tokens: Vec<Token>,
     pub(super) at: usize,
     depth: usize,
-    /// Times that a loop nested the tree without recursing; bounds the tree's depth together with `depth`.
+    /// How often a loop has nested the tree without recursion; bounds the tree's depth together with `depth`.
     wraps: usize,
-    /// Open `|` bars: while one is open, a bar closes it.
+    /// The number of open `|` bars: while one is open, a bar closes it.
     pub(super) bars: usize,
-    /// Whether a colon or bar ends the element in front of a set's conditions.
+    /// Whether a colon or bar ends the element before a set's conditions.
     pub(super) builder: bool,
-    /// Open square brackets: while one is open, `]` closes it.
+    /// The number of open square brackets: while one is open, `]` closes it.
     pub(super) squares: usize,
-    /// Where the answer of a list that is being read starts.
+    /// The start of the current answer of a list.
     pub(super) item_start: usize,
 }
 
@@ -93,12 +93,13 @@ impl Parser {
         }
     }
 
-    /// Reads answers side by side, and the strongest word between them.
+    /// Parses answers side by side, and returns them with the strongest separator.
     pub(super) fn items(&mut self) -> Result<(Vec<Expression>, Join), Fault> {
         self.items_and_breaks().map(|(items, join, _)| (items, join))
     }
 
-    /// Reads answers side by side, the strongest word between them, and how many stand in front of each semicolon.
+    /// Parses answers side by side, and returns them with the strongest separator and the number of answers before each
+    /// semicolon.
     fn items_and_breaks(&mut self) -> Result<(Vec<Expression>, Join, Vec<usize>), Fault> {
         let mut items = Vec::new();
         let mut join = Join::Comma;
@@ -113,7 +114,7 @@ impl Parser {
                 self.at += 1;
             }
             let ends = Kind::Close(Bracket::Round);
-            // `]0, 1[`: a bracket that opens.
+            // `]0, 1[`: an opening bracket.
             let turned = self.squares == 0 && self.peek() == Some(&Kind::Close(Bracket::Square));
             if self.peek().is_none_or(|kind| !turned && std::mem::discriminant(kind) == std::mem::discriminant(&ends))
                 || matches!(self.peek(), Some(Kind::Cell | Kind::Row | Kind::EndMatrix | Kind::EndCases | Kind::Mid))
@@ -129,7 +130,7 @@ impl Parser {
     }
 
     pub(super) fn relation(&mut self) -> Result<Expression, Fault> {
-        // `\approx 20`, `= 20`: the rest of a sentence whose subject is the question's.
+        // `\approx 20`, `= 20`: the rest of a sentence whose subject is in the question.
         if matches!(self.peek(), Some(Kind::Relation(Relation::Equal | Relation::Approx))) {
             self.at += 1;
         }
@@ -168,7 +169,7 @@ impl Parser {
         }
     }
 
-    /// Reads `\pmod{5}`, `(mod 5)`, `mod 5`.
+    /// Parses `\pmod{5}`, `(mod 5)`, `mod 5`.
     fn modulus(&mut self) -> Result<Option<Expression>, Fault> {
         let round = Kind::Open(Bracket::Round);
         if self.take(&Kind::Modulo) {
@@ -227,7 +228,7 @@ impl Parser {
         }
     }
 
-    /// Reads a sum with its unit, or a text.
+    /// Parses a sum with its unit, or a text.
     fn operand(&mut self) -> Result<Expression, Fault> {
         let words = self.words();
         if !words.is_empty() {
@@ -255,7 +256,7 @@ impl Parser {
         self.extent(value)
     }
 
-    /// Reads the other sides of `4 ft \times 12 ft`, `4 by 12`.
+    /// Parses the remaining sides of `4 ft \times 12 ft`, `4 by 12`.
     fn extent(&mut self, first: Expression) -> Result<Expression, Fault> {
         let by = Kind::Text("by".to_owned());
         let mut sides = vec![first];
@@ -336,14 +337,14 @@ impl Parser {
 
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            // Two numerals side by side are no product.
+            // Two numerals side by side are not a product.
             Some(Kind::Number { .. }) => !matches!(
                 self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|t| &t.kind),
                 Some(Kind::Number { .. })
             ),
             Some(Kind::Bar) => self.bars == 0 && !self.builder,
             Some(Kind::Fraction) => !self.is_unit_fraction(),
-            // `(mod 5)` is no factor.
+            // `(mod 5)` is not a factor.
             Some(Kind::Open(Bracket::Round)) => {
                 let is_closed_next = self.peek_at(2) == Some(&Kind::Close(Bracket::Round));
                 match self.peek_at(1) {
@@ -373,7 +374,7 @@ impl Parser {
 
     pub(super) fn signed(&mut self) -> Result<Expression, Fault> {
         if self.take(&Kind::Minus) {
-            // The sign of a mixed number or a product covers all of it.
+            // The sign of a mixed number or a product applies to the whole.
             let inner = self.deeper(Self::signed)?;
             return Ok(Expression::Negate(Box::new(inner)));
         }
@@ -418,7 +419,7 @@ impl Parser {
         }
     }
 
-    /// Takes the letter of a temperature behind a degree sign.
+    /// Consumes the letter of a temperature scale after a degree sign.
     fn temperature_scale(&mut self) {
         if matches!(self.peek(), Some(Kind::Symbol(name)) if name == "C" || name == "F") {
             self.at += 1;
@@ -452,7 +453,8 @@ impl Parser {
     }
 }
 
-/// Makes tuples of values that semicolons divide into rows of one length: `5,2; 7,2`. Definitions stay as they are.
+/// Groups values into tuples, if semicolons divide them into rows of one length: `5,2; 7,2`. Definitions stay
+/// unchanged.
 fn rows(items: Vec<Expression>, breaks: &[usize]) -> Vec<Expression> {
     let named = |item: &Expression| matches!(item, Expression::Relation { .. });
     let Some(width) = breaks.first().copied().filter(|width| *width > 1) else { return items };

@@ -1,10 +1,10 @@
-//! Equality of rational functions by exact evaluation.
+//! Decides equality of rational functions by exact evaluation.
 //!
 //! For expressions too long to expand. The difference of two rational functions, cleared of denominators, is a
-//! polynomial whose degree is known from how the expressions are written. If it is not zero, it vanishes at a random
-//! point with a probability below its degree over the number of points to choose from (Schwartz and Zippel). Points are
-//! seeded whole numbers of 31 bits; at four of them the chance that different functions agree is below 1e-20 for every
-//! degree that the bounds let pass. One point at which they differ refutes the equality with certainty.
+//! polynomial whose degree is bounded by the form of the expressions. A nonzero polynomial vanishes at a random point
+//! with a probability below its degree divided by the number of possible points (Schwartz and Zippel). The points are
+//! seeded whole numbers of 31 bits; at four of them, different functions agree with a chance below 1e-20 for every
+//! degree within the bounds. One point at which the functions differ refutes the equality with certainty.
 
 use dashu_int::IBig;
 use dashu_ratio::RBig;
@@ -13,12 +13,13 @@ use super::expression::{Expression, is_constant};
 use super::outcome::Fault;
 use super::polynomial::{Budget, check_size, rational_power};
 
-/// Points at which functions must agree.
+/// The number of points at which functions must agree.
 const POINTS: u64 = 4;
 /// Largest degree.
 const DEGREE_MAX: u64 = 1_000;
 
-/// Returns whether two rational functions are the same; `None` if either is none, or a bound was reached.
+/// Returns whether two rational functions are equal; `None` if one of them is not a rational function, or a bound was
+/// reached.
 pub(super) fn identical(left: &Expression, right: &Expression, budget: &mut Budget) -> Option<bool> {
     let (left_degree, right_degree) = (degree(left)?, degree(right)?);
     if left_degree.0 + left_degree.1 + right_degree.0 + right_degree.1 > DEGREE_MAX {
@@ -36,7 +37,7 @@ pub(super) fn identical(left: &Expression, right: &Expression, budget: &mut Budg
     (agreed >= POINTS).then_some(true)
 }
 
-/// Returns bounds of the degrees of numerator and denominator.
+/// Returns bounds for the degrees of the numerator and the denominator.
 fn degree(expression: &Expression) -> Option<(u64, u64)> {
     Some(match expression {
         Expression::Number { .. } => (0, 0),
@@ -83,7 +84,7 @@ fn whole(exponent: &Expression) -> Option<i64> {
 }
 
 fn value(expression: &Expression, point: u64, budget: &mut Budget) -> Result<RBig, Fault> {
-    // Numbers grow with the degree; eight steps stand for one product of them.
+    // The size of the numbers grows with the degree; eight steps pay for one product of them.
     budget.spend(8)?;
     let result = match expression {
         Expression::Number { value, .. } => value.clone(),

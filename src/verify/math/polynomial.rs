@@ -5,8 +5,8 @@
 //! of distinct primes are linearly independent over the rationals. The imaginary unit has exponent 0 or 1. A power of
 //! an inner sum (`Radical`) folds back into the sum once its exponent reaches 1.
 //!
-//! Two quotients are equal if the crosswise products are; no polynomial division is needed. The converse holds when
-//! all atoms are independent (see [`Polynomial::is_independent`]); it is not known here for functions and nested roots.
+//! Two quotients are equal if the crosswise products are equal; no polynomial division is needed. The converse holds if
+//! all atoms are independent (see [`Polynomial::is_independent`]); for functions and nested roots this is unknown.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl Budget {
         Self { steps: STEPS_MAX }
     }
 
-    /// Takes steps off the budget.
+    /// Subtracts steps from the budget.
     pub(super) fn spend(&mut self, steps: usize) -> Result<(), Fault> {
         let steps = u32::try_from(steps).map_err(|_| Fault::OverBudget)?;
         self.steps = self.steps.checked_sub(steps).ok_or(Fault::OverBudget)?;
@@ -37,7 +37,7 @@ impl Budget {
     }
 }
 
-/// What a term is a product of.
+/// A factor of a term.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Atom {
     /// An integer under a root; prime, unless it was too large to factor.
@@ -46,9 +46,9 @@ pub(super) enum Atom {
     Imaginary,
     /// A variable, `pi` or `e`.
     Symbol(String),
-    /// A root of a sum: the exponent says which.
+    /// A root of a sum; the exponent in the monomial is the root's index.
     Radical(Box<Polynomial>),
-    /// A power whose exponent is no number.
+    /// A power with a non-numeric exponent.
     Power { base: Box<Fraction>, exponent: Box<Fraction> },
     /// A function whose value has no simpler form.
     Call { name: String, arguments: Vec<Fraction> },
@@ -67,13 +67,13 @@ pub(super) struct Polynomial {
 /// A quotient of polynomials.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fraction {
-    /// Above the line.
+    /// The dividend.
     pub(super) numerator: Polynomial,
-    /// Below the line; never zero.
+    /// The divisor; never zero.
     pub(super) denominator: Polynomial,
 }
 
-/// Refuses numbers that have grown too large.
+/// Rejects numbers that have grown too large.
 pub(super) fn check_size(value: &RBig) -> Result<(), Fault> {
     use dashu_int::ops::BitTest;
     if value.numerator().bit_len().max(value.denominator().bit_len()) > BITS_MAX {
@@ -217,7 +217,7 @@ impl Polynomial {
         Ok(result)
     }
 
-    /// Returns whether a non-zero polynomial of these atoms is certainly no zero in disguise.
+    /// Returns whether a nonzero polynomial of these atoms is certainly different from zero.
     pub(super) fn is_independent(&self) -> bool {
         let prime_max = UBig::from(super::limits::TRIAL_DIVISOR_MAX).pow(2);
         self.terms.keys().flat_map(Monomial::keys).all(|atom| match atom {
@@ -229,7 +229,7 @@ impl Polynomial {
     }
 }
 
-/// Brings exponents back into their ranges: primes and radicals below 1, the imaginary unit below 2.
+/// Reduces exponents to their ranges: primes and radicals below 1, the imaginary unit below 2.
 fn fold(mut monomial: Monomial, budget: &mut Budget) -> Result<Polynomial, Fault> {
     let over: Vec<(Atom, RBig)> = monomial
         .iter()
@@ -284,12 +284,12 @@ impl Fraction {
         Self { numerator, denominator: Polynomial::constant(RBig::ONE) }
     }
 
-    /// Returns a number.
+    /// Returns a number as a fraction.
     pub(super) fn constant(value: RBig) -> Self {
         Self::whole(Polynomial::constant(value))
     }
 
-    /// Returns an atom.
+    /// Returns an atom as a fraction.
     pub(super) fn atom(atom: Atom) -> Self {
         Self::whole(Polynomial::atom(atom))
     }

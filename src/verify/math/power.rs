@@ -1,8 +1,8 @@
 //! Powers and roots of exact values.
 //!
 //! Roots follow the conventions of school mathematics: odd roots of negative numbers are real and negative, the square
-//! root of a negative number is imaginary, and `(P/Q)^{1/k}` is read as a root over a positive `Q`. A square root of
-//! an even power of a variable stays as it is, because the variable may be negative.
+//! root of a negative number is imaginary, and `(P/Q)^{1/k}` is a root over a positive `Q`. A square root of an even
+//! power of a variable is not simplified, because the variable may be negative.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -40,7 +40,7 @@ fn rational_exponent(base: &Fraction, exponent: &RBig, budget: &mut Budget) -> R
     if negative { raised.inverted(budget) } else { Ok(raised) }
 }
 
-/// Returns the root of a polynomial, with every factor in front that can stand there.
+/// Returns the root of a polynomial, with every possible factor moved before the root sign.
 fn root(radicand: &Polynomial, index: u32, budget: &mut Budget) -> Result<Polynomial, Fault> {
     if radicand.is_zero() {
         return Ok(Polynomial::default());
@@ -49,7 +49,7 @@ fn root(radicand: &Polynomial, index: u32, budget: &mut Budget) -> Result<Polyno
     if radicand.terms.len() == 1 && radicand.terms.values().all(|coefficient| *coefficient < RBig::ZERO) {
         content = -content;
     }
-    // Odd roots are odd functions: the sign of the first term comes out.
+    // Odd roots are odd functions, so the sign of the first term moves before the root sign.
     if index % 2 == 1 && radicand.terms.values().next_back().is_some_and(|leading| *leading < RBig::ZERO) {
         content = if content < RBig::ZERO { content } else { -content };
     }
@@ -68,7 +68,7 @@ fn root(radicand: &Polynomial, index: u32, budget: &mut Budget) -> Result<Polyno
     outer.times(&radical, budget)
 }
 
-/// Splits a product of atoms into its root and what must stay under the root sign.
+/// Splits a product of atoms into its root and the factors that remain under the root sign.
 fn split_monomial(monomial: &Monomial, index: u32) -> (Monomial, Monomial) {
     let mut front = Monomial::new();
     let mut rest = Monomial::new();
@@ -101,7 +101,7 @@ fn is_positive(atom: &Atom) -> bool {
     }
 }
 
-/// Returns the positive rational that leaves coprime integer coefficients when divided out.
+/// Returns the positive rational number whose quotient leaves coprime integer coefficients.
 fn content(polynomial: &Polynomial) -> Result<RBig, Fault> {
     use dashu_int::ops::Gcd;
     let mut above = UBig::ZERO;
@@ -180,7 +180,7 @@ pub(super) fn factor(value: &UBig, index: u32, budget: &mut Budget) -> Result<Ve
     Ok(factors)
 }
 
-/// Returns a power whose exponent is no number, split so that `2^{n+1}` equals `2 \cdot 2^n` and `4^n` equals `2^{2n}`.
+/// Returns a power with a non-numeric exponent, split so that `2^{n+1}` equals `2 \cdot 2^n` and `4^n` equals `2^{2n}`.
 fn symbolic_exponent(base: &Fraction, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Fault> {
     let split = exponent.denominator.rational().is_some_and(|value| value.is_one());
     let bases: Option<Vec<(Fraction, RBig)>> = match base.rational() {

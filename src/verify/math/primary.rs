@@ -1,6 +1,6 @@
-//! Operands: numerals, names, functions, roots, brackets, matrices.
+//! Parses operands: numerals, names, functions, roots, brackets, matrices.
 //!
-//! The other half of the parser; `parser` reads what combines operands.
+//! `parser`, the other half of the parser, combines the operands.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -12,7 +12,7 @@ use super::parser::{Parser, multiply};
 use super::token::{Fold, Kind};
 
 impl Parser {
-    /// Reads one operand without its exponent and marks.
+    /// Parses one operand without its exponent and marks.
     pub(super) fn primary(&mut self) -> Result<Expression, Fault> {
         let Some(kind) = self.peek().cloned() else { return Err(Fault::Unreadable) };
         self.at += 1;
@@ -93,7 +93,7 @@ impl Parser {
             }
             _ => return Ok(whole),
         };
-        // A mixed number is one numeral, not a sum that is left to be computed.
+        // A mixed number is one numeral, not an uncomputed sum.
         match (whole, part) {
             (
                 Expression::Number { value: whole, .. },
@@ -118,7 +118,7 @@ impl Parser {
         Ok(Expression::Symbol(name))
     }
 
-    /// Reads `C_5^2`, `A_5^2` and `C(5,2)`: choices and arrangements of numbers.
+    /// Parses `C_5^2`, `A_5^2` and `C(5,2)`: combinations and arrangements of numbers.
     fn counted(&mut self, name: &str) -> Result<Option<Expression>, Fault> {
         let function = match name {
             "C" => "binom",
@@ -152,7 +152,7 @@ impl Parser {
         Ok(Some(Expression::Call(function.to_owned(), vec![number(&above, "")?, number(&below, "")?])))
     }
 
-    /// Reads a subscript as text: a name or a number.
+    /// Parses a subscript as text: a name or a number.
     pub(super) fn subscript(&mut self) -> Result<String, Fault> {
         let braced = self.take(&Kind::Open(Bracket::Brace));
         let mut text = String::new();
@@ -182,7 +182,7 @@ impl Parser {
         if text.is_empty() { Err(Fault::Unreadable) } else { Ok(text) }
     }
 
-    /// Reads the argument of `\frac` and its kin: a group, or one digit or symbol.
+    /// Parses the argument of `\frac` and similar commands: a group, or one digit or symbol.
     fn argument(&mut self) -> Result<Expression, Fault> {
         if let Some(Kind::Number { digits, .. }) = self.peek()
             && digits.len() > 1
@@ -220,9 +220,9 @@ impl Parser {
         Ok(Expression::Power(Box::new(radicand), Box::new(exponent)))
     }
 
-    /// Reads a function with its exponent, base and argument: `\sin^2 x`, `\log_2 8`, `\cos 2x`, `gcd(a, b)`.
+    /// Parses a function with its exponent, base and argument: `\sin^2 x`, `\log_2 8`, `\cos 2x`, `gcd(a, b)`.
     fn call(&mut self, name: &'static str) -> Result<Expression, Fault> {
-        // `\max = 6`: the name of a value.
+        // `\max = 6` names a value.
         if matches!(name, "max" | "min") && matches!(self.peek(), None | Some(Kind::Relation(_) | Kind::Colon)) {
             return Ok(Expression::Symbol(name.to_owned()));
         }
@@ -269,7 +269,7 @@ impl Parser {
         Ok(vec![value])
     }
 
-    /// Reads a set of numbers with its sign: `\mathbb{R}^+`.
+    /// Parses a set of numbers with its sign: `\mathbb{R}^+`.
     fn domain(&mut self, domain: Domain) -> Result<Expression, Fault> {
         let sign = match (self.peek(), self.peek_at(1), self.peek_at(2), self.peek_at(3)) {
             (Some(Kind::Caret | Kind::Underscore), Some(sign @ (Kind::Plus | Kind::Minus)), ..) => {
@@ -295,7 +295,7 @@ impl Parser {
         }
     }
 
-    /// Reads `\sum_{k=1}^{n} term`.
+    /// Parses `\sum_{k=1}^{n} term`.
     fn series(&mut self, fold: Fold) -> Result<Expression, Fault> {
         self.expect(&Kind::Underscore)?;
         self.expect(&Kind::Open(Bracket::Brace))?;
@@ -321,7 +321,7 @@ impl Parser {
         Ok(Expression::Series { name, index: index.clone(), low, high: Box::new(high), body: Box::new(body) })
     }
 
-    /// Reads the rows of `cases` and of aligned lines: answers, or values with their conditions.
+    /// Parses the rows of `cases` and of aligned lines: answers, or values with their conditions.
     fn cases(&mut self) -> Result<Expression, Fault> {
         let mut rows = Vec::new();
         loop {
@@ -398,7 +398,7 @@ fn half_line(low: Expression, high: Expression) -> Expression {
     Expression::Group { open: Bracket::Round, close: Bracket::Round, items: vec![low, high] }
 }
 
-/// Reads digits with an optional point, and the repeating decimals after them.
+/// Parses digits with an optional point, and the repeating decimals after them.
 fn number(digits: &str, repeat: &str) -> Result<Expression, Fault> {
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let parse = |text: &str| -> Result<IBig, Fault> {

@@ -1,7 +1,7 @@
-//! Properties of equality over generated expressions: reflexive, symmetric, right, and the same however an expression is
-//! spelled and spaced.
+//! Property tests of equality over generated expressions: it is reflexive, symmetric and correct, and does not depend
+//! on the spelling and spacing of an expression.
 //!
-//! The oracle knows none of the verifier's arithmetic: it evaluates terms modulo a prime of 61 bits, at a few points
+//! The oracle shares no arithmetic with the verifier: it evaluates terms modulo a prime of 61 bits, at a few points
 //! (Schwartz-Zippel: two different terms of this size agree at all of them with a chance below 1e-60).
 
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{Outcome, equal};
 
 const PRIME: u128 = (1 << 61) - 1;
-/// Values of the variables, a point each.
+/// The values of the variables, one pair per point.
 const POINTS: [[u128; 2]; 4] = [
     [1_234_567_890_123, 987_654_321],
     [55_555_555_555, 1_700_000_000_000_000],
@@ -17,7 +17,7 @@ const POINTS: [[u128; 2]; 4] = [
     [2_000_000_000_000_000_003, 77_777],
 ];
 
-/// A term with a meaning of its own, from which texts are written.
+/// A term with a known value, from which texts are written.
 #[derive(Debug, Clone, PartialEq)]
 enum Term {
     /// A whole number, not negative.
@@ -50,7 +50,7 @@ fn power(base: u128, mut exponent: u128) -> u128 {
 }
 
 impl Term {
-    /// Returns the value at a point, modulo the prime; `None` where it is divided by zero.
+    /// Returns the value at a point, modulo the prime; `None` for a division by zero.
     fn at(&self, point: [u128; 2]) -> Option<u128> {
         let inverse = |value: u128| (value != 0).then(|| power(value, PRIME - 2));
         Some(match self {
@@ -71,7 +71,7 @@ impl Term {
         POINTS.iter().map(|point| self.at(*point)).collect()
     }
 
-    /// Returns a term of the same value, written by other rules of arithmetic.
+    /// Returns a term of the same value, rewritten by rules of arithmetic.
     fn rearranged(&self) -> Term {
         match self {
             Whole(value) => Ratio(*value * 6, 6),
@@ -94,7 +94,7 @@ impl Term {
     }
 }
 
-/// Spells terms; every choice is taken from the bytes, again and again.
+/// Spells terms; the bytes decide every choice, cyclically.
 struct Pen<'a> {
     choices: &'a [u8],
     next: usize,
@@ -117,7 +117,7 @@ impl Pen<'_> {
         format!("{open}{inner}{close}")
     }
 
-    /// Writes a term that may stand in a product or under a power.
+    /// Writes a term that may be a factor or the base of a power.
     fn factor(&mut self, term: &Term) -> String {
         let inner = self.write(term);
         if matches!(term, Whole(_) | Variable(_)) { inner } else { self.bracket(&inner) }
@@ -221,7 +221,7 @@ fn is_equal(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Equal(_))
 }
 
-/// Asserts that both directions say what is true.
+/// Asserts that the outcomes in both directions are true.
 fn check(left: (&Term, &[u8]), right: (&Term, &[u8])) -> Result<(), TestCaseError> {
     let (Some(left_values), Some(right_values)) = (left.0.values(), right.0.values()) else { return Ok(()) };
     let gold = Pen { choices: left.1, next: 0 }.answer(left.0);

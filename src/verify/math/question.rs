@@ -1,19 +1,19 @@
-//! What a question asks of a list: an order, or the coordinates of a point.
+//! Detects the requirements of a question on a list: an order, or the coordinates of a point.
 //!
-//! Found by phrases, so that what is not said in one of them is not asked. The growth of a function ("increasing on") is
-//! no order of the answers.
+//! The detection uses phrases: a requirement in any other wording is not detected. The growth of a function
+//! ("increasing on") does not order the answers.
 
-/// Longest question that is looked through, in bytes; what stands behind it asks nothing.
+/// Longest question that is searched, in bytes; the text after it is ignored.
 const TEXT_BYTES_MAX: usize = 16_384;
 
-/// What a question asks of an answer with several parts.
+/// The requirements of a question on an answer with several parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// A list has an order.
+    /// The order of a list matters.
     pub(super) order: bool,
     /// The answer is a point, a vector or a tuple.
     pub(super) coordinates: bool,
-    /// It names a base, so that digits need not.
+    /// The question names a base, so that digits need no base.
     pub(super) base: bool,
 }
 
@@ -61,7 +61,7 @@ const COORDINATES: &[&str] = &[
     "\u{5411}\u{91cf}",
 ];
 
-/// Reads a question.
+/// Detects the requirements of a question.
 pub(super) fn read(question: &str) -> Asked {
     if question.is_empty() {
         return Asked::default();
@@ -108,7 +108,7 @@ fn asks_coordinates(text: &str) -> bool {
     names_point || has_letter_tuple(text)
 }
 
-/// Returns whether letters stand in a bracket, with commas between them: `(x, y)`, `\left(a, b, c\right)`.
+/// Returns whether the text has letters in a bracket, separated by commas: `(x, y)`, `\left(a, b, c\right)`.
 fn has_letter_tuple(text: &str) -> bool {
     text.split('(').skip(1).any(|rest| {
         let Some((inside, _)) = rest.split_once(')') else { return false };

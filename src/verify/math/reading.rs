@@ -1,10 +1,10 @@
-//! Reads a text as a tree, and tells what kind of text it is: mathematics, words, a ratio.
+//! Parses a text to a tree, and recognises its kind: mathematics, words, a ratio.
 
 use super::expression::{Expression, Operation, Relation};
 use super::outcome::Fault;
 use super::{parser, tables};
 
-/// Reads a text as a tree; `Eq(left, right)` is an equation.
+/// Parses a text to a tree; `Eq(left, right)` is an equation.
 pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
     match equation_call(text) {
         Some((left, right)) => {
@@ -15,12 +15,12 @@ pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
     }
 }
 
-/// Returns whether a text reads as mathematics: no prose, and not words alone.
+/// Returns whether a text can be parsed as mathematics: without prose, and not only words.
 pub(crate) fn is_readable(text: &str) -> bool {
     matches!(parse(text), Ok(tree) if !matches!(tree, Expression::Text(_)))
 }
 
-/// Returns whether a text reads as mathematics and holds no words but names of signs and functions.
+/// Returns whether a text can be parsed as mathematics and has no words except names of signs and functions.
 pub(crate) fn is_wordless(text: &str) -> bool {
     let is_prose = |word: &str| {
         word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && tables::plain_name(word).is_none()
@@ -34,7 +34,7 @@ pub(crate) fn is_wordless(text: &str) -> bool {
     wordless
 }
 
-/// Returns whether a gold is words and no mathematics: `\text{even}`.
+/// Returns whether a gold consists of words without mathematics: `\text{even}`.
 pub(crate) fn is_words(text: &str) -> bool {
     match parser::parse(text) {
         Ok(tree) => matches!(tree, Expression::Text(_)),

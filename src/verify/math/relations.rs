@@ -1,7 +1,7 @@
-//! Equations, inequalities and congruences.
+//! Compares equations, inequalities and congruences.
 //!
-//! Two equations are equal if the differences of their sides are multiples of each other, whatever stands in their
-//! denominators; two inequalities, if the factor is a number and the signs point the same way.
+//! Two equations are equal if the differences of their sides are multiples of each other, whatever their denominators
+//! are; two inequalities are equal if the factor is a number and the signs have the same direction.
 
 use dashu_ratio::RBig;
 
@@ -13,7 +13,7 @@ use super::polynomial::{Atom, Fraction, Monomial, Polynomial};
 use super::shapes::is_name;
 use super::work::Work;
 
-/// Compares two relations; `None` if either is none.
+/// Compares two relations; `None` if one of the expressions is not a relation.
 pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
     let (
         Expression::Relation { sides: gold, signs: gold_signs },
@@ -25,7 +25,7 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
     if !gold.iter().chain(answer).any(Expression::has_variable) {
         return Some(constants((gold, gold_signs), (answer, answer_signs), work));
     }
-    // Units are compared with the values that they belong to.
+    // Units are compared together with their values.
     let has_unit = |sides: &[Expression]| sides.iter().any(|side| matches!(side, Expression::Quantity(..)));
     let names = |sides: &[Expression]| sides.iter().any(is_name);
     if (has_unit(gold) || has_unit(answer)) && names(gold) && names(answer) {
@@ -54,7 +54,7 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
             let sign = if factor < RBig::ZERO { answer_sign.flipped() } else { *answer_sign };
             if sign == *gold_sign { Outcome::Equal("proportional") } else { Outcome::Different("relation_differs") }
         }
-        // Other equations may have the same solutions if roots or functions stand in them.
+        // Other equations with roots or functions may have the same solutions.
         Ok(None) if both_equations && !(gold.numerator.is_independent() && answer.numerator.is_independent()) => {
             Outcome::Undecided
         }
@@ -63,7 +63,7 @@ pub(super) fn relations(gold: &Expression, answer: &Expression, work: &mut Work)
     })
 }
 
-/// Compares relations between numbers: the same signs between the same numbers, from either end.
+/// Compares relations between numbers: the same signs between the same numbers, in either direction.
 fn constants(
     (gold, gold_signs): (&[Expression], &[Relation]),
     (answer, answer_signs): (&[Expression], &[Relation]),
@@ -81,9 +81,9 @@ fn constants(
     Outcome::Different("relation_differs")
 }
 
-/// Returns the rational number by which the answer's numerator is a multiple of the gold's.
+/// Returns the rational factor from the gold's numerator to the answer's numerator.
 fn proportion(gold: &Fraction, answer: &Fraction, is_equation: bool, work: &mut Work) -> Result<Option<RBig>, Fault> {
-    // A denominator that is no number may be negative, so for inequalities only numbers are multiplied away.
+    // A non-numeric denominator may be negative, so inequalities are multiplied only by numbers.
     let plain = |fraction: &Fraction| fraction.denominator.rational().is_some_and(|value| value > RBig::ZERO);
     if !is_equation && (!plain(gold) || !plain(answer)) {
         return Ok(None);
@@ -100,7 +100,7 @@ fn proportion(gold: &Fraction, answer: &Fraction, is_equation: bool, work: &mut 
     if !is_equation || gold_term == answer_term {
         return Ok(None);
     }
-    // Equations may differ by an irrational factor: the quotient of the terms that hold the same variables.
+    // Equations may differ by an irrational factor: the quotient of the terms with the same variables.
     let variables = variables_of(&gold_term);
     let mut alike = answer.numerator.terms.iter().filter(|(monomial, _)| variables_of(monomial) == variables);
     let (Some((monomial, coefficient)), None) = (alike.next(), alike.next()) else { return Ok(None) };
@@ -110,7 +110,7 @@ fn proportion(gold: &Fraction, answer: &Fraction, is_equation: bool, work: &mut 
     Ok(rest.is_zero().then_some(RBig::ONE))
 }
 
-/// Returns what of a product is not a root of a number or a constant.
+/// Returns the factors of a product that are neither roots of numbers nor constants.
 fn variables_of(monomial: &Monomial) -> Monomial {
     let is_variable = |atom: &Atom| match atom {
         Atom::Prime(_) | Atom::Imaginary => false,
@@ -120,7 +120,7 @@ fn variables_of(monomial: &Monomial) -> Monomial {
     monomial.iter().filter(|(atom, _)| is_variable(atom)).map(|(atom, power)| (atom.clone(), power.clone())).collect()
 }
 
-/// Compares residues; `None` if neither side is one.
+/// Compares residues; `None` if neither side is a residue.
 pub(super) fn congruences(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
     let residue = |expression: &Expression, work: &mut Work| -> Option<(RBig, Option<RBig>)> {
         let (value, modulus) = match expression {
@@ -163,7 +163,7 @@ pub(super) fn congruences(gold: &Expression, answer: &Expression, work: &mut Wor
                 Outcome::Different("residue_differs")
             }
         }
-        // A missing modulus: the residue itself, or `17 \bmod 5` carried out.
+        // One modulus is missing: compares the residue itself, or the computed `17 \bmod 5`.
         (Some(modulus), None) | (None, Some(modulus)) => {
             let (computed, other) = if matches!(gold, Expression::Modulo(..)) { (left, right) } else { (right, left) };
             let quotient = RBig::from((computed.clone() / modulus.clone()).floor());

@@ -1,10 +1,10 @@
-//! When a decimal stands for a value.
+//! Decides whether a decimal represents a value.
 //!
 //! An answer with more decimals than a decimal gold of at least three significant digits is equal if it rounds to the
 //! gold; so is an exact answer without a finite decimal form (`\pi` for `3.14`). A decimal answer with at least four
-//! decimals and four significant digits is equal to a gold that has no finite decimal form if it is that gold, rounded.
-//! A decimal of at least fifteen significant digits is what a computer prints, and may be off in the last of them.
-//! Nothing else is approximate.
+//! decimals and four significant digits is equal to a gold without a finite decimal form if the answer is the rounded
+//! gold. A decimal of at least fifteen significant digits is a computer's output, and may be wrong in its last digits.
+//! No other value is approximate.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -15,7 +15,7 @@ use super::work::Work;
 
 /// Fewest significant digits of a decimal gold to which an answer may be rounded.
 const GOLD_DIGITS_MIN: usize = 3;
-/// Fewest decimals of a decimal answer that stands for an exact gold.
+/// Fewest decimals of a decimal answer that represents an exact gold.
 const ANSWER_DIGITS_MIN: u32 = 4;
 /// Fewest significant digits of such an answer.
 const ANSWER_SIGNIFICANT_MIN: usize = 4;
@@ -31,7 +31,7 @@ pub(crate) fn rounds_to_gold(gold: &RBig, gold_places: Option<u32>, answer: &RBi
                 && significant(gold, places) >= GOLD_DIGITS_MIN
                 && within_half_unit(gold, answer, places)
         }
-        // An exact answer that no decimal writes out.
+        // An exact answer without a finite decimal form.
         (Some(places), None) => {
             places > 0
                 && !gold.is_int()
@@ -76,7 +76,7 @@ fn is_finite_decimal(value: &RBig) -> bool {
     rest == UBig::ONE
 }
 
-/// Returns half a unit of the last of so many decimals.
+/// Returns half a unit of the last of this many decimals.
 fn half_unit(places: u32) -> RBig {
     let scale = UBig::from(10u8).pow(usize::try_from(places.min(500)).unwrap_or(0));
     RBig::from_parts(IBig::ONE, UBig::from(2u8) * scale)
@@ -91,7 +91,7 @@ pub(super) fn literal(expression: &Expression) -> Option<RBig> {
     }
 }
 
-/// Returns whether a decimal answer with enough digits is an irrational gold, rounded.
+/// Returns whether a decimal answer with enough digits is the rounded value of an irrational gold.
 pub(super) fn rounds_to_value(gold: &Expression, answer: &Expression, work: &mut Work) -> bool {
     let Some(places) = places(answer).filter(|places| *places >= ANSWER_DIGITS_MIN) else { return false };
     let Some(value) = literal(answer).filter(|value| significant(value, places) >= ANSWER_SIGNIFICANT_MIN) else {
@@ -110,7 +110,7 @@ pub(super) fn rounds_exactly(gold: &Expression, answer: &Expression, work: &mut 
     evaluate::is_within(answer, &value, &half_unit(places), &mut work.evaluation) == Some(true)
 }
 
-/// Returns whether a decimal answer with enough digits is a gold without a finite decimal form, rounded.
+/// Returns whether a decimal answer with enough digits is the rounded value of a gold without a finite decimal form.
 pub(super) fn writes_out(gold: &RBig, gold_places: Option<u32>, answer: &RBig, answer_places: Option<u32>) -> bool {
     answer_places.is_some_and(|places| {
         gold_places.is_none()
@@ -121,12 +121,12 @@ pub(super) fn writes_out(gold: &RBig, gold_places: Option<u32>, answer: &RBig, a
     })
 }
 
-/// Fewest significant digits of a decimal that a computer printed in full.
+/// Fewest significant digits of a decimal that a computer printed in full precision.
 const FLOAT_DIGITS_MIN: usize = 15;
-/// Largest distance of such a decimal from what it stands for.
+/// Largest distance of such a decimal from the represented value.
 const FLOAT_DISTANCE_MAX: (u32, u32) = (1, 1_000_000);
 
-/// Returns how far a computer's decimal may be off; `None` if a value is none.
+/// Returns the possible error of a computer's decimal; `None` for any other value.
 fn noise(value: &RBig, places: Option<u32>) -> Option<RBig> {
     let places = places?;
     if significant(value, places) < FLOAT_DIGITS_MIN {
@@ -138,7 +138,7 @@ fn noise(value: &RBig, places: Option<u32>) -> Option<RBig> {
     Some(if bound < most { bound } else { most })
 }
 
-/// Returns whether two numbers are one but for the noise of a computer's decimal: `0.07200000000000001` and `0.072`.
+/// Returns whether two numbers differ only by the noise of a computer's decimal: `0.07200000000000001` and `0.072`.
 pub(crate) fn is_noise(gold: &RBig, gold_places: Option<u32>, answer: &RBig, answer_places: Option<u32>) -> bool {
     let difference = gold - answer;
     let difference = if difference < RBig::ZERO { -difference } else { difference };
@@ -146,7 +146,8 @@ pub(crate) fn is_noise(gold: &RBig, gold_places: Option<u32>, answer: &RBig, ans
     within(noise(gold, gold_places)) || within(noise(answer, answer_places))
 }
 
-/// Returns whether a value and a computer's decimal are one but for its noise: `\sqrt2` and `1.4142135623730951`.
+/// Returns whether a value and a computer's decimal differ only by the decimal's noise: `\sqrt2` and
+/// `1.4142135623730951`.
 pub(super) fn is_noisy(gold: &Expression, answer: &Expression, work: &mut Work) -> bool {
     [(gold, answer), (answer, gold)].into_iter().any(|(value, decimal)| {
         literal(decimal).is_some_and(|number| {

@@ -1,10 +1,10 @@
-//! Single values: numbers and algebraic expressions, with percent and degree marks.
+//! Compares single values: numbers and algebraic expressions, with percent and degree marks.
 //!
-//! A percent sign may stand or be missing: `33.5%` equals both `0.335` and `33.5`, but `0.5%` is not `0.5`. Degree
-//! marks may be missing; an angle in degrees equals the same angle in radians if that is written with pi.
+//! A percent sign may be missing: `33.5%` equals both `0.335` and `33.5`, but `0.5%` is not `0.5`. Degree marks may be
+//! missing; an angle in degrees equals the same angle in radians if the angle in radians contains pi.
 //!
 //! Equality is decided by normal form first, then by exact evaluation (`points`), then by evaluation with balls
-//! (`evaluate`). What none of them decides is undecided.
+//! (`evaluate`). If none of them decides, the comparison is undecided.
 
 use dashu_ratio::RBig;
 
@@ -32,7 +32,7 @@ struct Marks {
     degree: bool,
 }
 
-/// Takes percent and degree marks off a value.
+/// Removes percent and degree marks from a value.
 fn bare(expression: &Expression) -> (Expression, Marks) {
     match expression {
         Expression::Percent(inner) => (bare(inner).0, Marks { percent: true, degree: false }),
@@ -41,7 +41,7 @@ fn bare(expression: &Expression) -> (Expression, Marks) {
             let (inner, marks) = bare(inner);
             (Expression::Negate(Box::new(inner)), marks)
         }
-        // A mixed number: the mark covers all of it.
+        // A mixed number: the mark applies to the whole number.
         Expression::Sum(terms) if matches!(terms.last(), Some(Expression::Percent(_) | Expression::Degree(_))) => {
             let mut terms = terms.clone();
             let last = terms.pop().map(|last| bare(&last));
@@ -56,7 +56,7 @@ fn bare(expression: &Expression) -> (Expression, Marks) {
         Expression::Product(factors)
             if matches!(factors.last(), Some(Expression::Percent(_) | Expression::Degree(_))) =>
         {
-            // The mark covers the whole product: `2x^\circ`.
+            // The mark applies to the whole product: `2x^\circ`.
             let mut factors = factors.clone();
             let last = factors.pop().map(|last| bare(&last));
             let marks = last.as_ref().map(|(_, marks)| *marks).unwrap_or_default();
@@ -88,7 +88,7 @@ pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -
     if gold_marks.percent == answer_marks.percent {
         return angles(outcome, (&gold, gold_marks), (&answer, answer_marks), work);
     }
-    // A missing sign is forgiven where the number can only be meant as a percentage.
+    // A missing percent sign is allowed if the number can only be a percentage.
     let is_percentage = |work: &mut Work| {
         evaluate::real(&gold, &mut work.evaluation).is_some_and(|(_, value)| value.rough().abs() >= 1.0)
     };
@@ -104,8 +104,9 @@ pub(super) fn scalars(gold: &Expression, answer: &Expression, work: &mut Work) -
     }
 }
 
-/// Gives the constants of two integrals one name: `\frac{x^2}{2} + C` and `\frac{x^2}{2} - c_1`. Such a constant is a term of
-/// its own, stands nowhere else, and is a capital on one side at least; a letter that both sides use stays what it is.
+/// Renames the constants of two integrals to one name: `\frac{x^2}{2} + C` and `\frac{x^2}{2} - c_1`. Such a constant
+/// is a separate term, occurs nowhere else, and is a capital on at least one side; a letter that both sides use is not
+/// renamed.
 fn same_constant(gold: &Expression, answer: &Expression) -> Option<(Expression, Expression)> {
     let (gold_name, gold_rest) = constant_term(gold)?;
     let (answer_name, answer_rest) = constant_term(answer)?;
@@ -148,7 +149,7 @@ fn has_degree(expression: &Expression) -> bool {
     found
 }
 
-/// Compares an angle in degrees with one in radians, if that is written with pi.
+/// Compares an angle in degrees with an angle in radians that contains pi.
 fn angles(
     plain: Outcome,
     (gold, gold_marks): (&Expression, Marks),
@@ -178,7 +179,7 @@ fn angles(
     if let Outcome::Equal(_) = radians { Outcome::Equal("angle_equal") } else { plain }
 }
 
-/// Compares two values without marks, or with marks that are part of them.
+/// Compares two values without marks, or with marks that belong to the values.
 pub(super) fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> Outcome {
     if let Some(signs) = infinities(gold, answer) {
         return if signs { Outcome::Equal("infinity") } else { Outcome::Different("infinity_differs") };
@@ -216,7 +217,7 @@ pub(super) fn exact(gold: &Expression, answer: &Expression, work: &mut Work) -> 
     }
 }
 
-/// Values that differ may still be equal as far as the gold or the answer is a rounded decimal.
+/// Compares unequal values by rounding, if the gold or the answer is a rounded decimal.
 fn rounded(gold: &Expression, answer: &Expression, difference: &'static str, work: &mut Work) -> Outcome {
     if rounds_to_value(gold, answer, work) || rounds_exactly(gold, answer, work) || is_noisy(gold, answer, work) {
         Outcome::Equal("rounded_equal")
@@ -225,7 +226,7 @@ fn rounded(gold: &Expression, answer: &Expression, difference: &'static str, wor
     }
 }
 
-/// Compares two values of which one is infinite; `None` if none is.
+/// Compares two values if one is infinite; `None` if neither is.
 fn infinities(gold: &Expression, answer: &Expression) -> Option<bool> {
     let sign = |expression: &Expression| match expression {
         Expression::Infinity => Some(true),

@@ -1,8 +1,8 @@
-//! Sets of real numbers: intervals, unions, differences, inequalities, all brought to one form.
+//! Compares sets of real numbers: intervals, unions, differences and inequalities, all converted to one form.
 //!
-//! Every number that bounds some part of either set cuts the line. Each set is then a row of yes and no over the cuts
-//! and the gaps between them, and two sets are equal if their rows are. The order of the cuts must be certain: exact
-//! arithmetic says which are equal, balls say which is smaller; otherwise the comparison is undecided.
+//! Every number that bounds a part of either set cuts the line. Each set is then a row of booleans over the cuts and
+//! the gaps between them, and two sets are equal if their rows are equal. The order of the cuts must be certain: exact
+//! arithmetic decides which cuts are equal, balls decide which are smaller; otherwise the comparison is undecided.
 
 use std::cmp::Ordering;
 
@@ -17,7 +17,7 @@ use super::work::Work;
 /// Most different numbers that bound parts of the two sets.
 const CUTS_MAX: usize = 24;
 
-/// A set of real numbers; bounds are places in the table of cuts, `None` is infinite.
+/// A set of real numbers; bounds are indices in the table of cuts, and `None` is infinite.
 #[derive(Debug, Clone)]
 enum RealSet {
     All,
@@ -30,12 +30,12 @@ enum RealSet {
     },
     Union(Vec<RealSet>),
     Intersection(Vec<RealSet>),
-    /// Conditions side by side: all of them if that is possible, else any.
+    /// Conditions side by side: all of them if possible, otherwise any of them.
     Listed(Vec<RealSet>),
     Minus(Box<RealSet>, Box<RealSet>),
 }
 
-/// Compares two answers as sets of real numbers; `None` if they are not, or no more than plain brackets.
+/// Compares two answers as sets of real numbers; `None` if they are not such sets, or only plain brackets.
 pub(super) fn compare(gold: &Expression, answer: &Expression, work: &mut Work) -> Option<Outcome> {
     if !is_set_like(gold) && !is_set_like(answer) {
         return None;
@@ -44,7 +44,7 @@ pub(super) fn compare(gold: &Expression, answer: &Expression, work: &mut Work) -
         && ((*left_join != Join::Or && *right_join != Join::Or && left.len() == right.len())
             || left.iter().chain(right).any(is_braced))
     {
-        // As many sets or conditions on either side: each has its own.
+        // Both sides have equally many sets or conditions, which are compared one by one.
         return None;
     }
     let is_list_of_sets = |part: &Expression| matches!(part, Expression::List(items, _) if items.iter().any(is_braced));
@@ -94,7 +94,7 @@ fn with_open_ends(gold: &Expression, answer: &Expression, work: &mut Work) -> Op
     Some(unordered(&gold, &answer, Repeats::Kept, work))
 }
 
-/// Returns what chains of inequalities say something about: the middle of `a < x < b`.
+/// Returns the middles of chains of inequalities: `x` of `a < x < b`.
 fn middles(expression: &Expression) -> Vec<Expression> {
     match expression {
         Expression::Union(parts) | Expression::List(parts, _) => parts.iter().flat_map(middles).collect(),
@@ -137,7 +137,7 @@ fn intervals(expression: &Expression) -> Option<Vec<Expression>> {
                 return None;
             }
             let closed = |sign: &Relation| *sign == Relation::LessEqual;
-            // Of two letters the usual one is the unknown: `x > a`.
+            // If both sides are letters, the usual letter is the unknown: `x > a`.
             let is_usual = |part: &Expression| matches!(part, Expression::Symbol(name) if matches!(name.as_str(), "x" | "y" | "z" | "t"));
             let is_end =
                 |part: &Expression| !is_name(part) || (!is_usual(part) && matches!(part, Expression::Symbol(_)));
@@ -159,7 +159,7 @@ fn intervals(expression: &Expression) -> Option<Vec<Expression>> {
     }
 }
 
-/// Returns whether an answer is certainly meant as a set of real numbers.
+/// Returns whether an answer is certainly a set of real numbers.
 fn is_set_like(expression: &Expression) -> bool {
     let compares = |sign: &Relation| {
         matches!(
@@ -183,7 +183,7 @@ fn is_set_like(expression: &Expression) -> bool {
     }
 }
 
-/// Returns for each cut its place among the different ones, from the smallest; `None` if an order is not certain.
+/// Returns the rank of each cut among the different cuts, from the smallest; `None` if an order is uncertain.
 fn ranks(cuts: &[Expression], work: &mut Work) -> Option<Vec<usize>> {
     let mut order: Vec<(usize, &Expression)> = Vec::new();
     for (index, cut) in cuts.iter().enumerate() {
@@ -223,9 +223,9 @@ fn number_order(left: &Expression, right: &Expression, work: &mut Work) -> Optio
     evaluate::order(left, right, &mut work.evaluation)
 }
 
-/// Returns whether a set holds a place of the line: even places are gaps, odd ones are cuts.
+/// Returns whether a set contains a place of the line: even places are gaps, odd places are cuts.
 fn holds(set: &RealSet, place: usize, ranks: &[usize], places: usize) -> bool {
-    // The cut of rank r stands at place 2 r + 1.
+    // The cut of rank r is at place 2 r + 1.
     let at = |cut: &usize| ranks.get(*cut).map_or(usize::MAX, |rank| 2 * rank + 1);
     match set {
         RealSet::All => true,
@@ -247,13 +247,13 @@ fn holds(set: &RealSet, place: usize, ranks: &[usize], places: usize) -> bool {
 
 struct Reader<'a> {
     cuts: Vec<Expression>,
-    /// The names that stood in inequalities.
+    /// The names in the inequalities.
     names: Vec<Expression>,
     work: &'a mut Work,
 }
 
 impl Reader<'_> {
-    /// Returns the one name that the conditions speak of; `None` if they speak of several.
+    /// Returns the only name in the conditions; `None` if the conditions have several names.
     fn take_name(&mut self) -> Option<Option<Expression>> {
         let names = std::mem::take(&mut self.names);
         let first = names.first().cloned();
@@ -274,7 +274,7 @@ impl Reader<'_> {
         Some(self.cuts.len() - 1)
     }
 
-    /// Reads a bound: a number or infinity of the right sign.
+    /// Converts a bound: a number, or infinity of the right sign.
     fn bound(&mut self, value: &Expression, is_low: bool) -> Option<Option<usize>> {
         let is_infinite = match value {
             Expression::Infinity => !is_low,
@@ -293,7 +293,7 @@ impl Reader<'_> {
                 let (low_closed, high_closed) = (*open == Bracket::Square, *close == Bracket::Square);
                 if let (Some(low), Some(high)) = (low, high) {
                     let (low, high) = (self.cuts.get(low)?.clone(), self.cuts.get(high)?.clone());
-                    // A tuple, if the first number is not the smaller one.
+                    // The group is a tuple if the first number is not the smaller one.
                     (number_order(&low, &high, self.work)? == Ordering::Less).then_some(())?;
                 }
                 Some(RealSet::Interval { low, low_closed, high, high_closed })
@@ -364,7 +364,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a chain of `<` and `\le` around one unknown.
+    /// Converts a chain of `<` and `\le` around one unknown.
     fn chain(&mut self, sides: &[&Expression], signs: &[Relation]) -> Option<RealSet> {
         let minus_infinity = Expression::Negate(Box::new(Expression::Infinity));
         let (low, low_sign, unknown, high_sign, high) = match (sides, signs) {
@@ -414,7 +414,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads `|inner| < high` and `low < |inner|`.
+    /// Converts `|inner| < high` and `low < |inner|`.
     fn around(
         &mut self,
         inner: &Expression,

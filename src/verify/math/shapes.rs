@@ -1,28 +1,28 @@
-//! Rewrites of whole answers before they are compared: names in front of values, `\pm`, whole-number parameters, sums
-//! of matrices and of unit vectors.
+//! Rewrites whole answers before their comparison: names before values, `\pm`, whole-number parameters, sums of
+//! matrices and of unit vectors.
 
 use super::expression::{Domain, Expression, Join, Operation, Relation, UNKNOWN, is_unknown_function};
 
-/// Whose answer is looked at.
+/// The side of the comparison that an answer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Gold,
     Answer,
 }
 
-/// Most signs `\pm` that are written out: each doubles the number of answers.
+/// Most `\pm` signs that are expanded: each doubles the number of answers.
 const SIGNS_MAX: usize = 3;
 
-/// A value with the name that stood before it (`x` of `x = 3`).
+/// A value with the name before it (`x` of `x = 3`).
 #[derive(Debug, Clone)]
 pub(super) struct Named {
-    /// What stood left of the first equals sign or of `\in`.
+    /// The side before the first equals sign or `\in`.
     pub(super) name: Option<Expression>,
     /// The value.
     pub(super) value: Expression,
 }
 
-/// Splits a name off an answer; chains of equalities keep their last side.
+/// Splits a name off an answer; a chain of equalities keeps its last side.
 pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
     // `P(1, 2)`: a point and its name.
     if let Expression::Product(factors) = expression
@@ -56,7 +56,7 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
             if sides.len() == 2 && is_ratio_of_angle(first) && !last.has_variable() {
                 return Named { name: Some(first.clone()), value: last.clone() };
             }
-            // `x + y = 5` in an answer gives a value; `2x = 3` gives a value of something else than what is asked.
+            // `x + y = 5` in an answer gives a value; `2x = 3` gives the value of another expression than requested.
             let many = first.variables().len() > 1 || matches!(first, Expression::Call(..));
             if side == Side::Answer && many && !last.has_variable() && !is_curve(first, last) {
                 return Named { name: Some(first.clone()), value: last.clone() };
@@ -66,8 +66,8 @@ pub(super) fn split_name(expression: &Expression, side: Side) -> Named {
     Named { name: None, value: expression.clone() }
 }
 
-/// Returns whether an equation is that of a line or curve rather than the value of something: its right side is zero, or
-/// one beside powers.
+/// Returns whether an equation describes a line or curve rather than a value: its right side is zero, or one with
+/// powers on the left side.
 fn is_curve(left: &Expression, right: &Expression) -> bool {
     let Expression::Number { value, .. } = right else { return false };
     let mut has_power = false;
@@ -85,7 +85,7 @@ pub(super) fn last_side(expression: Expression) -> Expression {
     }
 }
 
-/// Returns whether the side names something: `x`, `f(x)`, `(p, q)`, `V_1:V_2`, words.
+/// Returns whether the side is a name: `x`, `f(x)`, `(p, q)`, `V_1:V_2`, words.
 pub(super) fn is_name(side: &Expression) -> bool {
     match side {
         Expression::Symbol(name) => !matches!(name.as_str(), "pi" | "e" | "i"),
@@ -126,12 +126,12 @@ pub(super) fn is_name(side: &Expression) -> bool {
     }
 }
 
-/// Returns whether a letter in front of a pair of numbers names a point; `N(0, 1)` and `U(0, 1)` are distributions.
+/// Returns whether a letter before a pair of numbers names a point; `N(0, 1)` and `U(0, 1)` are distributions.
 pub(super) fn is_point_name(letter: &str) -> bool {
     letter.starts_with(|c: char| c.is_ascii_uppercase()) && !matches!(letter, "N" | "U")
 }
 
-/// Returns whether a side is the sine of an angle with a name, or its like.
+/// Returns whether a side is the sine, or another ratio, of a named angle.
 fn is_ratio_of_angle(side: &Expression) -> bool {
     match side {
         Expression::Call(name, arguments) => {
@@ -141,7 +141,7 @@ fn is_ratio_of_angle(side: &Expression) -> bool {
     }
 }
 
-/// Returns whether a letter in front of a bracket names a function in a definition.
+/// Returns whether a letter before a bracket names a function in a definition.
 pub(super) fn is_function_letter(name: &str) -> bool {
     let letter = name.trim_end_matches('\'');
     matches!(
@@ -150,11 +150,11 @@ pub(super) fn is_function_letter(name: &str) -> bool {
     ) || FUNCTION_WORDS.contains(&letter)
 }
 
-/// Words that name a function of a random variable or a matrix in front of a bracket.
+/// Words before a bracket that name a function of a random variable or a matrix.
 pub(super) const FUNCTION_WORDS: &[&str] =
     &["Var", "Cov", "Corr", "SD", "Pr", "Prob", "Bias", "MSE", "tr", "rank", "dim", "ker", "ord", "vol", "area"];
 
-/// Returns the letter of a function that a name applies, with its primes: `f'` of `f'(x)`.
+/// Returns the letter of the function in a function application, with its primes: `f'` of `f'(x)`.
 pub(super) fn function_letter(name: &Expression) -> Option<&str> {
     match name {
         Expression::Product(factors) if is_function_name(factors) => match factors.first() {
@@ -166,7 +166,7 @@ pub(super) fn function_letter(name: &Expression) -> Option<&str> {
     }
 }
 
-/// `f(x)`: a function letter and one or more arguments.
+/// Returns whether the factors are a function letter and its arguments: `f(x)`.
 fn is_function_name(factors: &[Expression]) -> bool {
     match factors {
         [Expression::Symbol(name), arguments] if is_function_letter(name) => {
@@ -186,7 +186,7 @@ fn is_function_name(factors: &[Expression]) -> bool {
     }
 }
 
-/// `AB`, `\angle ABC`: capital letters side by side.
+/// Returns whether the factors are capital letters side by side: `AB`, `\angle ABC`.
 fn is_segment(factors: &[Expression]) -> bool {
     let is_capital = |factor: &Expression| match factor {
         Expression::Symbol(name) => name.starts_with(|c: char| c.is_ascii_uppercase()),
@@ -216,7 +216,7 @@ pub(super) fn is_measure(name: &Expression) -> bool {
     }
 }
 
-/// Two capital letters or more side by side, or the absolute value of such: a length.
+/// Returns whether the expression is a length: two or more capital letters side by side, or their absolute value.
 fn is_length(expression: &Expression) -> bool {
     match expression {
         Expression::Product(factors) => factors.len() > 1 && is_segment(factors),
@@ -235,7 +235,7 @@ fn is_differential(expression: &Expression) -> bool {
     }
 }
 
-/// An equation whose right side speaks of the name again is no definition: `x = x^2`.
+/// Returns whether an equation defines the name: an equation whose right side contains the name does not (`x = x^2`).
 fn is_name_of(name: &Expression, value: &Expression) -> bool {
     let Expression::Symbol(name) = name else { return false };
     let mut found = false;
@@ -243,7 +243,7 @@ fn is_name_of(name: &Expression, value: &Expression) -> bool {
     found
 }
 
-/// Writes out `\pm`: all values, the negative first. Signs of one answer are chosen freely, unless `\mp` ties them.
+/// Expands `\pm` to all values, the negative first. The signs of one answer are independent, unless `\mp` ties them.
 pub(super) fn expand_plus_minus(expression: &Expression) -> Vec<Expression> {
     let mut signs = 0usize;
     let mut is_tied = false;
@@ -277,12 +277,13 @@ pub(super) fn expand_plus_minus(expression: &Expression) -> Vec<Expression> {
         .collect()
 }
 
-/// Several answers: each has its own signs.
+/// Returns whether the expression has several answers, each with its own signs.
 fn is_many(expression: &Expression) -> bool {
     matches!(expression, Expression::List(..) | Expression::Set(_))
 }
 
-/// Drops the clauses that make a letter a whole number (`k \in \mathbb{Z}`), and gives that letter one name.
+/// Drops the clauses that declare a letter as a whole number (`k \in \mathbb{Z}`), and renames that letter to a fixed
+/// name.
 pub(super) fn without_parameters(gold: &Expression, answer: &Expression) -> (Expression, Expression) {
     let (gold_letter, answer_letter) = (parameter(gold), parameter(answer));
     if gold_letter.is_none() && answer_letter.is_none() {
@@ -290,7 +291,7 @@ pub(super) fn without_parameters(gold: &Expression, answer: &Expression) -> (Exp
     }
     let renamed = |expression: &Expression, letter: Option<String>| {
         let bare = without_clauses(expression);
-        // A side without the clause may use another letter all the same.
+        // A side without the clause may also use another letter.
         let letter = letter.or_else(|| {
             let variables = bare.variables();
             let mut usual = ["k", "n", "m", "l"].into_iter().filter(|letter| variables.contains(*letter));
@@ -364,7 +365,7 @@ pub(super) fn components(expression: &Expression, count: usize) -> Option<Vec<Ex
     Some(components.into_iter().map(Expression::Sum).collect())
 }
 
-/// Carries out sums, differences and scalar multiples of matrices of one size.
+/// Computes sums, differences and scalar multiples of matrices of one size.
 pub(super) fn fold_matrix(expression: &Expression) -> Option<Vec<Vec<Expression>>> {
     match expression {
         Expression::Matrix(rows) => Some(rows.clone()),

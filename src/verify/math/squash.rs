@@ -1,8 +1,8 @@
-//! Texts reduced to what matters, for comparison as strings.
+//! Reduces texts to their content, for comparison as strings.
 
 use super::reading::is_readable;
 
-/// Layout that never changes what a text says.
+/// Layout commands that never change the meaning of a text.
 const DROPPED: &[&str] = &[
     "\\left",
     "\\right",
@@ -22,10 +22,10 @@ const DROPPED: &[&str] = &[
     "~",
 ];
 
-/// Layout that sets a space.
+/// Layout commands that produce a space.
 const SPACES: &[&str] = &["\\,", "\\;", "\\:", "\\quad", "\\qquad", "$", "\\(", "\\)", "\\[", "\\]", "~"];
 
-/// Returns whether two texts are the same but for layout, text wrappers, and the case of words.
+/// Returns whether two texts differ only in layout, text wrappers, and the case of words.
 pub(crate) fn same_text(left: &str, right: &str) -> bool {
     let (left, right) = (squash(left), squash(right));
     if left.is_empty() {
@@ -34,7 +34,7 @@ pub(crate) fn same_text(left: &str, right: &str) -> bool {
     left == right || (is_words(&left) && is_words(&right) && strip_words(&left) == strip_words(&right))
 }
 
-/// Returns whether two formulas are written with the same signs in the same order, whatever their layout.
+/// Returns whether two formulas have the same signs in the same order, whatever their layout.
 pub(crate) fn same_typesetting(left: &str, right: &str) -> bool {
     let bare = |text: &str| -> String {
         let text = squash(text).replace("\\cdot", "*").replace("\\times", "*").replace("**", "^");
@@ -44,7 +44,7 @@ pub(crate) fn same_typesetting(left: &str, right: &str) -> bool {
     !left.is_empty() && left == right
 }
 
-/// Returns whether a text itself shows that its commas are decimal ones: `0{,}5`, `1.234,56`.
+/// Returns whether a text itself shows that its commas are decimal commas: `0{,}5`, `1.234,56`.
 pub(super) fn shows_decimal_commas(text: &str) -> bool {
     let digits = |part: &str| part.bytes().take_while(u8::is_ascii_digit).count();
     let braced = text.match_indices("{,}").any(|(at, comma)| {
@@ -61,9 +61,9 @@ pub(super) fn shows_decimal_commas(text: &str) -> bool {
     braced || dotted
 }
 
-/// Reads a decimal comma as a point, if that is all the text can mean besides a list.
+/// Replaces a decimal comma by a point, if the text can otherwise only be a list.
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
-    // A space behind the comma makes a list.
+    // A space after the comma makes a list.
     if text.split_once(',').is_some_and(|(_, rest)| rest.starts_with(char::is_whitespace)) {
         return None;
     }
@@ -79,11 +79,11 @@ fn squash(text: &str) -> String {
     let mut squashed = text.to_owned();
     for layout in DROPPED {
         if squashed.contains(layout) {
-            // Space between two numbers keeps them apart.
+            // A space between two numbers separates them.
             squashed = replace_command(&squashed, layout, if SPACES.contains(layout) { " " } else { "" });
         }
     }
-    // Before and after the space is taken out: `\text{ }` is space itself.
+    // Before and after the removal of spaces: `\text{ }` is a space itself.
     for _ in 0..2 {
         for wrapper in ["text", "textbf", "mathrm", "textrm", "mbox", "mathbf"] {
             squashed = unwrap(&squashed, &format!("\\{wrapper}{{"));
@@ -100,7 +100,7 @@ fn squash(text: &str) -> String {
     squashed.trim_end_matches('.').to_owned()
 }
 
-/// Removes white space, but for one space between two digits.
+/// Removes white space, except one space between two digits.
 fn without_spaces(text: &str) -> String {
     let mut squashed = String::with_capacity(text.len());
     let mut is_spaced = false;
@@ -118,7 +118,7 @@ fn without_spaces(text: &str) -> String {
     squashed
 }
 
-/// Replaces a command, but not the start of a longer one (`\left` of `\leftarrow`).
+/// Replaces a command, but not the beginning of a longer one (`\left` of `\leftarrow`).
 fn replace_command(text: &str, layout: &str, space: &str) -> String {
     let is_word = layout.ends_with(|c: char| c.is_ascii_alphabetic());
     let mut result = String::with_capacity(text.len());
@@ -127,7 +127,7 @@ fn replace_command(text: &str, layout: &str, space: &str) -> String {
         let (before, after) = rest.split_at(at);
         let after = after.get(layout.len()..).unwrap_or("");
         result.push_str(before);
-        // An escaped backslash belongs to what stands before it.
+        // An escaped backslash belongs to the preceding character.
         let escaped = before.ends_with('\\') && layout.starts_with('\\');
         let longer = is_word && after.starts_with(|c: char| c.is_ascii_alphabetic());
         if escaped || longer {
@@ -141,7 +141,7 @@ fn replace_command(text: &str, layout: &str, space: &str) -> String {
     result
 }
 
-/// Replaces `\text{content}` by its content, where the content has no braces.
+/// Replaces `\text{content}` by its content, if the content has no braces.
 fn unwrap(text: &str, opening: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -162,7 +162,7 @@ fn unwrap(text: &str, opening: &str) -> String {
     result
 }
 
-/// Words: at least two letters in a row, and no sign that mathematics is made of.
+/// Returns whether a text is words: at least two letters in a row, and no sign of mathematics.
 fn is_words(text: &str) -> bool {
     let mathematical = |c: char| matches!(c, '\\' | '^' | '_' | '=' | '+' | '*' | '/' | '{' | '}' | '<' | '>');
     !text.contains(mathematical) && is_word_like(text)
@@ -175,20 +175,20 @@ fn is_word_like(text: &str) -> bool {
     letters >= 4 || is_known || (bare.chars().count() == 1 && letters == 1)
 }
 
-/// Folds the case of words, and takes brackets off a single letter: `(E)` is `E`.
+/// Folds the case of words, and removes brackets around a single letter: `(E)` is `E`.
 fn strip_words(text: &str) -> String {
     let bare = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
     if bare.chars().count() == 1 { bare.to_owned() } else { text.to_lowercase() }
 }
 
-/// Returns whether a text holds no letter, digit or sign of mathematics.
+/// Returns whether a text has no letter, digit or sign of mathematics.
 pub(super) fn is_blank(text: &str) -> bool {
     let squashed = squash(text);
     let says = |c: char| c.is_alphanumeric() || matches!(c, '\u{221e}' | '\u{2205}' | '?' | '{');
     !squashed.chars().any(says)
 }
 
-/// Splits the label of a choice off the value behind it: `(B) 12`, `\textbf{(B)}\ 12`.
+/// Splits a choice's label off the value after it: `(B) 12`, `\textbf{(B)}\ 12`.
 pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     let text = text.trim().trim_start_matches('$').trim_start();
     let wrapped = ["\\textbf{", "\\text{", "\\mathrm{", "\\mathbf{", "\\textrm{"];
@@ -200,7 +200,7 @@ pub(super) fn label(text: &str) -> Option<(&str, &str)> {
     let label = body.get(..1).filter(|label| label.bytes().all(|byte| (b'A'..=b'F').contains(&byte)))?;
     let rest = body.get(1..)?.strip_prefix(')')?;
     let rest = if inner.is_some() {
-        // The brace that closes the wrapper stands behind the label, or at the end of the value.
+        // The closing brace of the wrapper is after the label, or at the end of the value.
         let rest = rest.trim_start_matches([' ', '~']);
         rest.strip_prefix('}').or_else(|| rest.strip_suffix('}')).unwrap_or(rest)
     } else {
@@ -222,12 +222,12 @@ fn pointed_label(text: &str) -> Option<(&str, &str)> {
     (is_apart && !value.is_empty() && is_readable(value)).then_some((label, value))
 }
 
-/// Signs of a conclusion.
+/// Signs that introduce a conclusion.
 const THEREFORE: &[&str] = &["\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "\u{21d2}", "\u{2234}"];
-/// Operations that are not read here; what they are said to equal is.
+/// Operations that the parser does not support; the side that they equal is compared.
 const OPERATIONS: &[&str] = &["\\lim", "\\int", "\\iint", "\\oint"];
 
-/// Returns what stands behind the last sign of a conclusion, or what an operation that is not read here is said to equal.
+/// Returns the text after the last conclusion sign, or the side that an unsupported operation equals.
 pub(super) fn conclusion(text: &str) -> Option<&str> {
     let concluded = THEREFORE.iter().filter_map(|sign| text.rfind(sign).map(|at| at + sign.len())).max();
     if let Some(end) = concluded {
@@ -240,7 +240,7 @@ pub(super) fn conclusion(text: &str) -> Option<&str> {
     (depth('{') == depth('}')).then_some(right)
 }
 
-/// Takes off the plain braces that a whole text stands in.
+/// Removes plain braces around a whole text.
 pub(super) fn unbraced(text: &str) -> Option<&str> {
     let mut text = text.trim();
     for command in ["\\color{", "\\textcolor{"] {

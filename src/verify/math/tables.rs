@@ -1,9 +1,9 @@
-//! What LaTeX commands, plain words and characters are called.
+//! The names of LaTeX commands, plain words and characters.
 
 use super::expression::{Bracket, Domain, Join, Relation};
 use super::token::{Fold, Kind};
 
-/// Functions by name; the value is the canonical name.
+/// Functions by name, with the canonical name.
 const FUNCTIONS: &[(&str, &str)] = &[
     ("sin", "sin"),
     ("cos", "cos"),
@@ -50,7 +50,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("Im", "Im"),
 ];
 
-/// Letters and constants that LaTeX spells as commands, with the character that is the same letter.
+/// Letters and constants that LaTeX spells as commands, each with its character.
 const SYMBOLS: &[(&str, char)] = &[
     ("alpha", '\u{3b1}'),
     ("beta", '\u{3b2}'),
@@ -112,7 +112,7 @@ const SHORT_WORDS: &[&str] = &[
     "by", "hrs", "yd", "yds", "lb", "lbs", "oz", "ml", "gal", "pts",
 ];
 
-/// Commands that change only how things look.
+/// Commands that change only the appearance.
 const LAYOUT: &[&str] = &[
     "left",
     "right",
@@ -229,7 +229,7 @@ const WORD_COMMANDS: &[&str] = &[
     "rm",
 ];
 
-/// Words in plain text that name a constant, a function or a sign.
+/// Plain words that name a constant, a function or a sign.
 const PLAIN_NAMES: &[&str] = &["sqrt", "infinity", "infty", "percent", "degree", "degrees", "and", "or", "mod", "cbrt"];
 
 /// Returns the canonical name of a function, if `name` is one.
@@ -237,7 +237,7 @@ pub(super) fn function(name: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(spelling, _)| *spelling == name).map(|(_, canonical)| *canonical)
 }
 
-/// Returns whether the command only changes how things look.
+/// Returns whether the command changes only the appearance.
 pub(super) fn is_layout(name: &str) -> bool {
     LAYOUT.contains(&name)
 }
@@ -249,7 +249,7 @@ pub(super) fn is_word_command(name: &str) -> bool {
 
 /// Returns whether a run of two or three letters is a word and not a product of variables.
 pub(super) fn is_short_word(name: &str) -> bool {
-    // Capitals side by side name segments (`TO`, `CM`); three of them may shout.
+    // Capitals side by side name segments (`TO`, `CM`); three of them may be a word in capitals.
     let rest_is_lower = name.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
     let shouts = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
     let lower = name.to_ascii_lowercase();
@@ -262,13 +262,13 @@ pub(super) fn symbol(name: &str) -> Option<&'static str> {
     variant.or_else(|| SYMBOLS.iter().find(|(spelling, _)| *spelling == name).map(|(spelling, _)| *spelling))
 }
 
-/// Returns the sign that a plain word names: functions, constants, separators, percent and degrees.
+/// Returns the token that a plain word names: functions, constants, separators, percent and degrees.
 pub(super) fn plain_name(word: &str) -> Option<Kind> {
     match word {
         "inf" | "oo" => Some(Kind::Infinity),
         "deg" => Some(Kind::Degree),
         "pct" => Some(Kind::Percent),
-        // Words that read as LaTeX names only behind a backslash.
+        // These words are LaTeX names only with a backslash.
         "it" | "mu" | "nu" | "xi" | "eta" | "ell" | "chi" | "psi" | "tg" | "Re" | "Im" => None,
         _ if PLAIN_NAMES.contains(&word) || function(word).is_some() || symbol(word).is_some() => command(word),
         _ => None,
@@ -356,7 +356,7 @@ pub(super) fn domain(letter: &str) -> Option<Domain> {
     })
 }
 
-/// Returns the token of a character outside ASCII, or of an ASCII sign that stands for itself.
+/// Returns the token of a character outside ASCII, or of an ASCII sign.
 pub(super) fn sign(character: char) -> Option<Kind> {
     let kind = match character {
         '+' => Kind::Plus,

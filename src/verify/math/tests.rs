@@ -249,7 +249,7 @@ fn the_rule_that_confirms_is_named_and_evaluation_is_no_proof() {
 
 #[test]
 fn what_neither_proof_nor_digits_decide_is_undecided() {
-    // One side hides a term too small for sixty digits.
+    // One side contains a term too small for sixty digits.
     assert_eq!(equal("1", r"1+e^{-1000}\cdot\sin 1"), Outcome::Undecided);
     assert_eq!(equal(r"\tanh(1000)", "1"), Outcome::Undecided);
     assert_eq!(equal(r"\sqrt{x^2+y^2}=5", "x^2+y^2=25"), Outcome::Undecided);

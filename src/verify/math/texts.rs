@@ -1,7 +1,7 @@
-//! Answers in words.
+//! Compares answers in words.
 //!
-//! Words are equal if their letters and digits are. A number in words equals the number, and the phrases that stand
-//! for a set or for nothing (`no solution`, `all real numbers`) equal what they stand for.
+//! Words are equal if their letters and digits are equal. A number in words equals the number, and a phrase for a set
+//! or for no answer (`no solution`, `all real numbers`) equals the object that it describes.
 
 use dashu_ratio::RBig;
 
@@ -9,7 +9,7 @@ use super::expression::{Domain, Expression};
 use super::outcome::Outcome;
 use crate::words;
 
-/// Phrases that say that there is no answer.
+/// Phrases that deny an answer.
 const NOTHING: &[&str] = &[
     "no solution",
     "no real solution",
@@ -45,7 +45,7 @@ pub(super) fn compare(gold: &Expression, answer: &Expression) -> Outcome {
     if equal { Outcome::Equal("same_text") } else { Outcome::Different("text_differs") }
 }
 
-/// Returns whether words say that there is no answer: `There are no solutions.`
+/// Returns whether words deny an answer: `There are no solutions.`
 fn says_nothing(text: &str) -> bool {
     let mut bare = text.trim_end_matches('.').trim();
     for opening in ["there are ", "there is ", "it has ", "has "] {
@@ -64,7 +64,7 @@ fn stands_for(text: &str, other: &Expression) -> bool {
         Expression::Number { value, .. } => words::number(text).is_some_and(|number| RBig::from(number) == *value),
         Expression::Infinity => text == "infinitely many" || text == "infinite",
         Expression::Quantity(inner, _) if matches!(**inner, Expression::Number { .. }) => stands_for(text, inner),
-        // `yes` in plain letters is a product of variables.
+        // `yes` in plain letters is parsed as a product of variables.
         Expression::Product(factors) => {
             let letters: Option<String> = factors
                 .iter()
@@ -87,7 +87,7 @@ fn squeeze(text: &str) -> String {
 /// Most bytes of the words of a statement.
 const STATEMENT_BYTES_MAX: usize = 120;
 
-/// Splits a statement into its words, lower case and without those that join, and the value behind them.
+/// Splits a statement into its words, in lower case and without joining words, and the value after them.
 pub(super) fn statement(text: &str) -> Option<(String, &str)> {
     let text = text.trim().trim_matches('$').trim();
     let mut rest = text;

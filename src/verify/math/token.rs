@@ -1,11 +1,11 @@
-//! Tokens of LaTeX and plain mathematics; `tables` says what is called how.
+//! Tokens of LaTeX and plain mathematics; `tables` maps names to tokens.
 
 use super::expression::{Bracket, Domain, Join, Relation};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number literal as written, thousands separators removed; `repeat` holds overlined decimals.
+    /// A number literal as written, without thousands separators; `repeat` holds overlined decimals.
     Number { digits: String, repeat: String },
     /// One letter, a Greek name or a symbol constant.
     Symbol(String),
@@ -47,7 +47,7 @@ pub(super) enum Kind {
     Percent,
     /// A degree sign.
     Degree,
-    /// `\circ`, a degree sign when raised.
+    /// `\circ`, a degree sign if raised.
     Circle,
     /// `,`, `;`, "and", "or".
     Separator(Join),
@@ -65,7 +65,7 @@ pub(super) enum Kind {
     Infinity,
     /// The empty set.
     EmptySet,
-    /// A set of numbers with a name of its own.
+    /// A named set of numbers.
     Domain(Domain),
     /// `\mid`.
     Mid,
@@ -81,17 +81,17 @@ pub(super) enum Kind {
     Cell,
     /// `\\`.
     Row,
-    /// Start of a matrix.
+    /// The start of a matrix.
     BeginMatrix,
-    /// End of a matrix.
+    /// The end of a matrix.
     EndMatrix,
-    /// Start of rows that are answers or cases.
+    /// The start of rows that are answers or cases.
     BeginCases,
-    /// Their end.
+    /// The end of rows that are answers or cases.
     EndCases,
 }
 
-/// What a series does with its terms.
+/// The operation of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fold {
     /// `\sum`.
@@ -100,10 +100,10 @@ pub(super) enum Fold {
     Product,
 }
 
-/// A space that an author set on purpose.
+/// A space that an author set deliberately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gap {
-    /// None, or plain white space, which prints nothing.
+    /// No space, or plain white space, which prints nothing.
     None,
     /// `\,`, `\;`, `~` and the like.
     Set,
@@ -111,13 +111,13 @@ pub(super) enum Gap {
     Wide,
 }
 
-/// A token and what stood before it.
+/// A token and the space before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
-    /// What it is.
+    /// The kind of the token.
     pub(super) kind: Kind,
-    /// Whether white space stood before it.
+    /// Whether white space precedes the token.
     pub(super) spaced: bool,
-    /// The widest space that was set before it.
+    /// The widest deliberate space before the token.
     pub(super) gap: Gap,
 }

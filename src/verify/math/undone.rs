@@ -1,10 +1,10 @@
-//! Work left undone: an operation that still has to be carried out is not the number that it makes.
+//! Detects undone work: an uncomputed operation is not the number that it gives.
 //!
-//! A gold that is rational and written as a number is met by a number in lowest form of its kind: an integer, a fraction that
-//! is not whole, a decimal, a power of ten with or without a factor, a percentage, a mixed number. `37 \cdot 41` is not `1517`:
-//! whoever rewards that teaches to skip the work. A gold that is itself such an operation may be met by the same kind of
-//! operation. Irrational golds are met by every closed form without a sum or product sign. The rule looks at each element,
-//! coordinate and bound by itself; expressions whose variables do not cancel are left alone.
+//! A rational gold that is written as a number needs an answer in lowest form of its kind: an integer, a fraction that
+//! is not whole, a decimal, a power of ten with or without a factor, a percentage, or a mixed number. `37 \cdot 41` is
+//! not `1517`: rewarding it would teach the model to skip the work. A gold that is itself such an operation accepts the
+//! same kind of operation. An irrational gold accepts every closed form without a sum or product sign. The rule checks
+//! each element, coordinate and bound separately; it ignores expressions whose variables do not cancel.
 
 use super::compare;
 use super::expression::{Expression, Relation};
@@ -13,13 +13,13 @@ use super::question::Asked;
 use super::scalars::scalars;
 use super::{parser, shapes};
 
-/// Parts of one answer that are looked at, at most.
+/// Most parts of one answer that are checked.
 const PARTS_MAX: usize = 64;
 
-/// Returns whether an answer that equals its gold leaves arithmetic to be done.
+/// Returns whether an answer that equals its gold leaves arithmetic undone.
 pub(crate) fn leaves_work(gold: &str, answer: &str) -> bool {
     let (Ok(gold), Ok(answer)) = (parser::parse(gold), parser::parse(answer)) else { return false };
-    // Of a chain of equalities the last side counts.
+    // In a chain of equalities, the last side counts.
     let last = shapes::last_side(answer.clone());
     if has_series(&last) && !has_series(&gold) {
         return true;
@@ -59,7 +59,7 @@ fn has_series(expression: &Expression) -> bool {
     found
 }
 
-/// Gathers the single values of an answer: of a chain of equalities its last side.
+/// Collects the single values of an answer; in a chain of equalities, those of the last side.
 fn parts(expression: &Expression, found: &mut Vec<Expression>) {
     if found.len() >= PARTS_MAX {
         return;
@@ -96,7 +96,7 @@ fn is_measured(term: &Expression) -> bool {
     matches!(term, Expression::Quantity(..) | Expression::Degree(_))
 }
 
-/// Returns whether a value is written as a number that nothing is left to be done to.
+/// Returns whether a value is a number in lowest form.
 fn is_lowest(expression: &Expression) -> bool {
     match expression {
         Expression::Negate(inner) => !matches!(**inner, Expression::Negate(_)) && is_unsigned(inner),
@@ -118,7 +118,7 @@ fn is_unsigned(expression: &Expression) -> bool {
     }
 }
 
-/// A fraction of two whole numbers that is not whole itself.
+/// Returns whether two whole numbers form a fraction that is not whole.
 fn is_fraction(above: &Expression, below: &Expression) -> bool {
     let (Some(above), Some(below)) = (literal(above), literal(below)) else { return false };
     above.is_int() && below.is_int() && !below.is_zero() && !(above / below).is_int()
@@ -155,7 +155,7 @@ fn is_rational(expression: &Expression) -> bool {
         .is_ok_and(|value| value.rational().is_some())
 }
 
-/// The kind of an operation: what has to be carried out.
+/// Returns the kind of an undone operation.
 fn kind(expression: &Expression) -> &str {
     let mut counts = false;
     expression.walk(&mut |part| {

@@ -1,7 +1,7 @@
-//! The units that are known: their spellings, their dimensions, and how many base units they are.
+//! The table of known units: their spellings, their dimensions, and their size in base units.
 //!
-//! Base units: metre, second, kilogram, ampere, kelvin, mole, bit, dollar. Symbols and names of the international system
-//! take prefixes; everything else is spelled out.
+//! Base units: metre, second, kilogram, ampere, kelvin, mole, bit, dollar. Symbols and names of the international
+//! system take prefixes; all other units are listed in full.
 
 /// Dimensions with their powers.
 pub(super) type Dimensions = &'static [(&'static str, i8)];
@@ -92,7 +92,7 @@ pub(super) const PREFIXES: &[(&str, i16)] = &[
     ("T", 12),
 ];
 
-/// Names that take the prefixes of the international system; all of them in lower case and in the singular.
+/// Names that take the prefixes of the international system, all in lower case and in the singular.
 pub(super) const NAMES: &[Entry] = &[
     unit(&["meter", "metre"], LENGTH, 1, 1, 0),
     unit(&["gram", "gramme"], MASS, 1, 1, -3),

@@ -1,4 +1,4 @@
-//! Units as authors typeset them, brought to one plain form: `m s^-1`, `kg m^2/s^2`, `J/(kg K)`.
+//! Converts typeset units to one plain form: `m s^-1`, `kg m^2/s^2`, `J/(kg K)`.
 
 use super::expression::Bracket;
 use super::glyphs;
@@ -13,7 +13,7 @@ const TEXT_MAX: usize = 160;
 const DEPTH_MAX: usize = 3;
 
 impl Lexer {
-    /// Takes the unit that stands here, if all up to the end of the answer is one.
+    /// Consumes the unit at this position, if the rest of the answer is one unit.
     pub(super) fn take_unit(&mut self, start: usize) -> bool {
         let Some((unit, end)) = self.unit_at(start) else { return false };
         self.at = end;
@@ -21,7 +21,7 @@ impl Lexer {
         true
     }
 
-    /// Returns the unit from a place to the end of the answer, in plain form, and where it ends.
+    /// Returns the unit from a position to the end of the answer, in plain form, and its end.
     pub(super) fn unit_at(&self, start: usize) -> Option<(String, usize)> {
         let end = self.answer_end(start);
         let text: Vec<char> = self.characters.get(start..end)?.to_vec();
@@ -40,7 +40,7 @@ impl Lexer {
         (!unit.is_empty() && !is_angle && balanced && units::is_unit(unit)).then(|| (unit.to_owned(), end))
     }
 
-    /// Returns where the answer that goes on at a place ends: at a separator, a sign or a bracket that closes.
+    /// Returns the end of the answer that continues at a position: a separator, a sign or a closing bracket.
     fn answer_end(&self, start: usize) -> usize {
         let mut depth = 0usize;
         let mut at = start;
@@ -82,7 +82,7 @@ impl Lexer {
         }
     }
 
-    /// Returns whether the answer that is being read has no variable so far.
+    /// Returns whether the current answer has no variable so far.
     pub(super) fn is_constant_so_far(&self) -> bool {
         self.tokens
             .iter()
@@ -91,7 +91,7 @@ impl Lexer {
             .all(|token| !matches!(&token.kind, Kind::Symbol(name) if name != "pi"))
     }
 
-    /// Takes a unit written in plain letters behind a value; `run` are the letters, which end at the current place.
+    /// Consumes a unit in plain letters after a value; `run` are the letters, which end at the current position.
     pub(super) fn take_plain_unit(&mut self, run: &str) -> bool {
         let start = self.at - run.len();
         if run.len() == 1 && !units::is_letter(run) {
@@ -131,12 +131,12 @@ impl Lexer {
         true
     }
 
-    /// `min` and `sec` are functions in front of an argument.
+    /// Returns whether the letters may be a unit: before an argument, `min` and `sec` are functions.
     fn tokens_allow(&self, run: &str) -> bool {
         tables::function(run).is_none() || !self.argument_follows()
     }
 
-    /// Replaces a degree sign by the scale of temperature that follows it.
+    /// Replaces a degree sign by the temperature scale that follows it.
     pub(super) fn take_scale(&mut self, letters: &str) -> bool {
         let scale = match letters.trim() {
             "C" => "celsius",
@@ -159,7 +159,7 @@ impl Lexer {
     }
 }
 
-/// Writes a typeset unit plainly; `None` if it holds anything that units are not made of.
+/// Converts a typeset unit to plain text; `None` if the text contains anything that no unit has.
 fn plain(text: &[char], depth: usize) -> Option<String> {
     let mut unit = String::new();
     let mut at = 0;
@@ -221,7 +221,7 @@ fn plain(text: &[char], depth: usize) -> Option<String> {
     Some(words.join(" ").replace(" ^", "^").replace("^\u{b0}", "\u{b0}"))
 }
 
-/// Returns the content of the braces at a place, and what follows them.
+/// Returns the content of the braces at a position, and the text after them.
 fn group(text: &[char], start: usize) -> Option<(&[char], usize)> {
     let open = start + text.get(start..)?.iter().position(|c| !c.is_whitespace())?;
     if text.get(open) != Some(&'{') {

@@ -1,4 +1,4 @@
-//! Reads the unit behind a value; what units mean is `units`' business.
+//! Parses the unit after a value; `units` compares units.
 
 use super::expression::{Bracket, Expression};
 use super::outcome::Fault;
@@ -6,7 +6,7 @@ use super::parser::Parser;
 use super::token::Kind;
 
 impl Parser {
-    /// Reads a unit: words, their powers, products and quotients; a remark in brackets is passed over.
+    /// Parses a unit: words, their powers, products and quotients; skips a remark in brackets.
     pub(super) fn unit(&mut self) -> Result<String, Fault> {
         let mut unit = String::new();
         loop {
@@ -50,7 +50,7 @@ impl Parser {
         }
     }
 
-    /// Reads the power of a unit: `cm^2`, `s^{-1}`.
+    /// Parses the power of a unit: `cm^2`, `s^{-1}`.
     fn unit_power(&mut self, unit: &mut String) -> Result<(), Fault> {
         if !self.take(&Kind::Caret) {
             return Ok(());
@@ -60,7 +60,7 @@ impl Parser {
                 unit.push('^');
                 unit.push_str(&value.to_string());
             }
-            // No unit that is known here.
+            // A power that no known unit has.
             _ => unit.push_str("^?"),
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Units of measurement: which words are units, and whether two of them agree.
+//! Units of measurement: recognises units, and compares two of them.
 //!
-//! A unit is what stands behind a value. Where only one side has one, or one is not known here, units say nothing:
-//! `5 cm` equals `5`, `17 ways` equals `17`. Two known units of one dimension are converted (`1 m`, `100 cm`), those
-//! of different dimensions or different powers never agree (`5 cm` and `5 cm^2`). `unit_table` lists what is known.
+//! A unit follows a value. If only one side has a unit, or a unit is unknown, units do not matter: `5 cm` equals `5`,
+//! `17 ways` equals `17`. Two known units of one dimension are converted (`1 m`, `100 cm`). Units of different
+//! dimensions or different powers never agree (`5 cm` and `5 cm^2`). `unit_table` lists the known units.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use dashu_ratio::RBig;
 use super::unit_table::{ANY_LENGTH, Entry, NAME_PREFIXES, NAMES, OTHERS, PREFIXES, SYMBOLS, TEMPERATURE};
 use crate::words;
 
-/// Letters that are units when they stand behind a number and a space.
+/// Letters that are units after a number and a space.
 const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "N", "J", "W", "V", "K", "C", "F", "A"];
-/// Symbols of two letters that are units wherever they stand behind a number; others are more often variables.
+/// Symbols of two letters that are units after any number; other symbols are more often variables.
 const SYMBOLS_OF_TWO: &[&str] = &[
     "cm", "mm", "km", "kg", "mg", "ft", "yd", "yr", "hr", "lb", "oz", "ml", "mL", "kJ", "kN", "kW", "kV", "Hz", "Pa",
     "MW", "MJ", "GW", "GJ", "eV", "Wh", "mA", "mW", "mV", "mJ", "\u{3bc}m", "\u{3bc}s", "\u{3bc}g", "\u{b0}C",
@@ -26,39 +26,39 @@ const WORDS_MAX: usize = 12;
 
 /// Returns whether a word of two or more letters is a unit.
 pub(super) fn is_known(word: &str) -> bool {
-    // Degrees are a mark of their own.
+    // Degrees have their own mark.
     word.len() > 1
         && !matches!(word, "degree" | "degrees" | "deg")
         && (find(word).is_some() || words::scale(word).is_some())
         && (!word.is_ascii() || word.len() > 2 || SYMBOLS_OF_TWO.contains(&word))
 }
 
-/// Returns whether a letter is a unit when it stands behind a number.
+/// Returns whether a letter after a number is a unit.
 pub(super) fn is_letter(letter: &str) -> bool {
     LETTERS.contains(&letter)
 }
 
-/// Returns whether a text, written as `unit_text` writes it, is a unit in all its parts.
+/// Returns whether a text, in the form of `unit_text`, is a unit in all its parts.
 pub(super) fn is_unit(text: &str) -> bool {
     parse(text).is_some()
 }
 
-/// Returns whether a unit is that of an angle in radians.
+/// Returns whether a unit is the radian.
 pub(super) fn is_radian(text: &str) -> bool {
     parse(text).is_some_and(|unit| unit.is("radian"))
 }
 
-/// Returns whether a unit is one of temperature.
+/// Returns whether a unit measures temperature.
 pub(super) fn is_temperature(text: &str) -> bool {
     parse(text).is_some_and(|unit| unit.is(TEMPERATURE) || unit.is("celsius") || unit.is("fahrenheit"))
 }
 
-/// Returns whether a unit is known, and not that of an angle.
+/// Returns whether a unit is known and does not measure angles.
 pub(super) fn is_no_angle(text: &str) -> bool {
     parse(text).is_some_and(|unit| !unit.is("degree") && !unit.is("radian"))
 }
 
-/// A unit's dimensions and its size in base units.
+/// Returns the table entry of a unit and the power of ten of its prefix.
 fn find(word: &str) -> Option<(&'static Entry, i16)> {
     let named = |table: &'static [Entry], word: &str| table.iter().find(|entry| entry.names.contains(&word));
     if let Some(entry) = named(SYMBOLS, word).or_else(|| named(OTHERS, word)) {
@@ -81,17 +81,17 @@ fn find(word: &str) -> Option<(&'static Entry, i16)> {
             }
         }
     }
-    // `KM`, `Kg`: symbols written without regard to case, where no other symbol is meant.
+    // `KM`, `Kg`: symbols in the wrong case, unless another symbol has this spelling.
     let shouts = ["km", "cm", "mm", "kg", "ml", "ft", "mph"].contains(&lower.as_str());
     if shouts && lower != word { find(&lower) } else { None }
 }
 
-/// A unit that is known here: powers of dimensions, and how many base units it is.
+/// A known unit: its powers of dimensions, and its size in base units.
 #[derive(Debug, Clone, PartialEq)]
 struct Unit {
     powers: BTreeMap<&'static str, i8>,
     scale: RBig,
-    /// Words that are not known, sorted.
+    /// Unknown words, sorted.
     others: Vec<String>,
 }
 
@@ -121,22 +121,23 @@ impl Unit {
     }
 }
 
-/// What two units say of their values.
+/// The relation between the units of two values.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Agreement {
-    /// Nothing: one is missing or not known.
+    /// Unknown: a unit is missing or unknown.
     Silent,
-    /// The answer's value must be multiplied by this to compare.
+    /// The answer's value must be multiplied by this factor before the comparison.
     Factor(RBig),
-    /// The answer's value must be multiplied by the first and then the second be added: temperatures.
+    /// The answer's value must be multiplied by the first number, then the second must be added: temperatures.
     Affine(RBig, RBig),
-    /// One side has a unit that may or may not be part of the number: the answer's value or this multiple of it.
+    /// The unit of one side may or may not be part of the number: the gold equals the answer's value or this multiple
+    /// of it.
     Either(RBig),
-    /// They measure different things.
+    /// The units measure different dimensions.
     Conflict,
 }
 
-/// Compares the units of a gold and an answer; empty texts are missing units.
+/// Compares the units of a gold and an answer; an empty text is a missing unit.
 pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     let (gold_scale, gold_unit) = split_scale(gold);
     let (answer_scale, answer_unit) = split_scale(answer);
@@ -154,7 +155,7 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     let (gold_known, answer_known) = (parse(gold_unit), parse(answer_unit));
     match (gold_known, answer_known) {
         (Some(gold), Some(answer)) => known(&gold, &answer, scale, (gold_unit, answer_unit)),
-        // Cents beside a bare number may be counted as dollars.
+        // If one number has no unit, cents may be compared as dollars.
         (None, Some(answer)) if missing && answer.is("money") => either(answer.scale * scale),
         // A scale is part of the number: `360 million` is not `360`.
         _ if missing => {
@@ -177,7 +178,7 @@ pub(super) fn agreement(gold: &str, answer: &str) -> Agreement {
     }
 }
 
-/// Returns whether words behind a number compute with it, or make it a bound.
+/// Returns whether the words after a number compute with it, or make it a bound.
 fn is_operation(words: &str) -> bool {
     let bounds = ["or more", "or less", "or fewer", "or greater", "or higher", "or lower", "and above", "and below"];
     matches!(words, "squared" | "cubed" | "factorial" | "doubled" | "tripled" | "halved" | "and a half")
@@ -190,11 +191,11 @@ fn known(gold: &Unit, answer: &Unit, scale: RBig, (gold_text, answer_text): (&st
         return if factor.is_one() { Agreement::Silent } else { Agreement::Factor(factor) };
     }
     if let (Some(gold), Some(answer)) = (thermometer(gold, gold_text, answer), thermometer(answer, answer_text, gold)) {
-        // Both scales in kelvins: `size * (value + shift)`.
+        // Converts both scales to kelvins: `size * (value + shift)`.
         let factor = answer.0.clone() / gold.0.clone();
         return Agreement::Affine(factor.clone(), factor * answer.1 - gold.1);
     }
-    // Any length, area or volume in units of its own.
+    // A word for any unit of length, area or volume.
     let generic = |left: &Unit, right: &Unit| {
         left.powers.get(ANY_LENGTH).is_some_and(|power| right.powers.get("length") == Some(power))
             && left.powers.len() == 1
@@ -203,8 +204,8 @@ fn known(gold: &Unit, answer: &Unit, scale: RBig, (gold_text, answer_text): (&st
     if generic(gold, answer) || generic(answer, gold) { Agreement::Silent } else { Agreement::Conflict }
 }
 
-/// Returns the size of a scale's degree in kelvins, and what must be added to its values first; `C` and `F` are scales
-/// beside a temperature.
+/// Returns the size of a scale's degree in kelvins, and the number that must be added to the scale's values first. `C`
+/// and `F` are scales if the other unit is a temperature.
 fn thermometer(unit: &Unit, text: &str, other: &Unit) -> Option<(RBig, RBig)> {
     let fraction = |above: i64, below: u32| RBig::from_parts(IBig::from(above), UBig::from(below));
     let is_scale = |unit: &Unit| unit.is("celsius") || unit.is("fahrenheit");
@@ -235,12 +236,12 @@ fn split_scale(text: &str) -> (u64, &str) {
     }
 }
 
-/// Reads a unit whose words are all known.
+/// Parses a unit whose words are all known.
 fn parse(text: &str) -> Option<Unit> {
     loose(text).filter(|unit| unit.others.is_empty())
 }
 
-/// Reads a unit; words that are not known stand in it as they are.
+/// Parses a unit; unknown words stay unchanged.
 fn loose(text: &str) -> Option<Unit> {
     let spaced = text
         .replace('/', " per ")

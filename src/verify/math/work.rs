@@ -1,29 +1,30 @@
-//! What one comparison carries from part to part: what it may still spend, what is asked, and how parts are compared.
+//! The state that one comparison passes from part to part: its remaining budgets, the question's requirements, and the
+//! comparison of parts.
 //!
-//! Tuples hold lists and lists hold tuples, so whatever compares containers must compare parts of any shape. It does so by
-//! [`Work::compare`], and needs to know nothing of the file that tells shapes apart (`compare`).
+//! Tuples may contain lists and lists may contain tuples, so the comparison of a container must compare parts of any
+//! shape. It calls [`Work::compare`], and does not depend on the file that distinguishes the shapes (`compare`).
 
 use super::expression::Expression;
 use super::outcome::Outcome;
 use super::polynomial::Budget;
 use super::question::Asked;
 
-/// Compares a gold's part with an answer's.
+/// Compares a part of the gold with a part of the answer.
 type Comparison = fn(&Expression, &Expression, &mut Work) -> Outcome;
 
-/// What a comparison may still spend: on exact arithmetic, and on evaluation.
+/// The remaining budgets of a comparison, for exact arithmetic and for evaluation.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) exact: Budget,
     pub(super) evaluation: Budget,
-    /// What the question asks of an answer with several parts.
+    /// The question's requirements on an answer with several parts.
     pub(super) asked: Asked,
-    /// How parts of any shape are compared.
+    /// The comparison of parts of any shape.
     comparison: Comparison,
 }
 
 impl Work {
-    /// Begins a comparison in which nothing is spent.
+    /// Starts a comparison with full budgets.
     pub(super) fn new(asked: Asked, comparison: Comparison) -> Self {
         Self { exact: Budget::new(), evaluation: Budget::new(), asked, comparison }
     }

@@ -1,17 +1,17 @@
-//! The system calls that programs may ask for, those that are refused, and the names that `libc` lacks.
+//! The system calls that programs may use, the calls that are refused, and the call numbers that `libc` lacks.
 
 use libc::c_long;
 
-/// A call that `libc` does not name for every machine.
+/// A call that `libc` does not name on every machine.
 const FCHMODAT2: c_long = 452;
 
-/// The same.
+/// As above.
 #[cfg(target_arch = "x86_64")]
 const IO_PGETEVENTS: c_long = 333;
 #[cfg(not(target_arch = "x86_64"))]
 const IO_PGETEVENTS: c_long = 292;
 
-/// The same on all machines.
+/// As above, on all machines.
 const QUOTACTL_FD: c_long = 443;
 
 /// System calls that are always refused.
@@ -47,7 +47,7 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_sched_setscheduler,
     libc::SYS_sched_setparam,
     libc::SYS_sched_setattr,
-    // Becoming somebody else.
+    // Changing the user or the group.
     libc::SYS_setuid,
     libc::SYS_setgid,
     libc::SYS_setreuid,
@@ -63,7 +63,7 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_setpgid,
     libc::SYS_unshare,
     libc::SYS_setns,
-    // What landlock does not rule: owners, modes, times, attributes and the length of files.
+    // Rights that landlock does not restrict: owners, modes, times, attributes and the length of files.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     FCHMODAT2,
@@ -77,7 +77,7 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
-    // Things that outlive a process, or memory that its limit does not count.
+    // Objects that outlive a process, and memory that the memory limit does not count.
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
@@ -120,14 +120,14 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_quotactl,
     QUOTACTL_FD,
     libc::SYS_acct,
-    // What makes every disk of the machine wait.
+    // Calls that make every disk of the machine wait.
     libc::SYS_sync,
     libc::SYS_syncfs,
     // Pages that move between files and pipes without being copied.
     libc::SYS_splice,
     libc::SYS_tee,
     libc::SYS_vmsplice,
-    // Large surfaces of the kernel that no answer needs.
+    // Large kernel interfaces that no answer needs.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_io_uring_setup,
@@ -139,7 +139,7 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_io_cancel,
     libc::SYS_io_getevents,
     IO_PGETEVENTS,
-    // A signal of its choice to itself, at any time: what kills a program has to be told apart.
+    // Signals that a program sends itself at any time: the verifier must know the source of a deadly signal.
     libc::SYS_timer_create,
     libc::SYS_userfaultfd,
     libc::SYS_personality,
@@ -158,7 +158,7 @@ pub(super) const REFUSED: &[c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// More of them, where the machine has them.
+/// More refused calls, which exist on this architecture only.
 #[cfg(target_arch = "x86_64")]
 pub(super) const REFUSED_HERE: &[c_long] = &[
     libc::SYS_fork,
@@ -178,10 +178,10 @@ pub(super) const REFUSED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const REFUSED_HERE: &[c_long] = &[];
 
-/// System calls that are answered: what interpreters and libraries ask for. Those that are refused with some arguments only
-/// are among them. What is neither here nor in [`REFUSED`] does not exist, as on an older kernel.
+/// System calls that are allowed: the calls of interpreters and libraries, including calls that are refused with some
+/// arguments only. A call that is neither here nor in [`REFUSED`] does not exist, as on an older kernel.
 pub(super) const ALLOWED: &[c_long] = &[
-    // Files, as far as landlock lets.
+    // Files, within the landlock rules.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_readv,
@@ -247,7 +247,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_llistxattr,
     libc::SYS_flistxattr,
     libc::SYS_umask,
-    // Memory, within its limit.
+    // Memory, within the memory limit.
     libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -319,7 +319,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self,
-    // Time, randomness and signals to itself.
+    // Time, randomness, and signals to itself.
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
     libc::SYS_clock_nanosleep,
@@ -336,7 +336,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    // Pairs of sockets, which lead nowhere.
+    // Pairs of sockets, which are connected to nothing else.
     libc::SYS_socketpair,
     libc::SYS_sendto,
     libc::SYS_recvfrom,
@@ -349,7 +349,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// More of them, where the machine has them.
+/// More allowed calls, which exist on this architecture only.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ALLOWED_HERE: &[c_long] = &[
     libc::SYS_open,
@@ -384,8 +384,8 @@ pub(super) const ALLOWED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const ALLOWED_HERE: &[c_long] = &[libc::SYS_renameat];
 
-/// Calls that the proof of the sandbox tries, with arguments that none can do anything with: one that exists and is answered
-/// says that they are wrong, and one that is held back says so.
+/// Calls that the proof of the sandbox tries, with invalid arguments. An allowed call fails because of the arguments, a
+/// blocked call fails because of the filter.
 pub(super) const PROBED_CALLS: &[(&str, c_long)] = &[
     ("memfd_create", libc::SYS_memfd_create),
     ("memfd_secret", libc::SYS_memfd_secret),

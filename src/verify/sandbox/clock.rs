@@ -1,38 +1,38 @@
-//! How much CPU time a job has used, and how long it has had nothing to do: the wall clock, without all time in which it
-//! could not run.
+//! Measures the CPU time of a job and its idle time: the wall-clock time without the time in which the job could not
+//! run.
 //!
-//! CPU time is read as the scheduler has counted it; the kernel's own limit goes by samples, which are far off for a program
-//! that shares its core, and is only there for the case that nobody looks. What is left are programs that sleep, wait for each
-//! other or for nothing. A tick counts as idle as far as no process of the job ran in it, none waited for a core (`schedstat`,
-//! which knows of a wait only when it is over), none was stopped, and none waited for a disk. A tick that came late says that
-//! this program could not run either, and counts as one that came in time.
+//! CPU time is read from the scheduler's count. The kernel's own limit uses samples, which are far off for a program
+//! that shares its core; it serves only as a fallback if the watch fails. Programs that sleep, wait for each other or
+//! wait for nothing use no CPU time. A tick counts as idle as far as no process of the job ran in it, none waited for a
+//! core (`schedstat`, which records a wait only after its end), none was stopped, and none waited for a disk. A late
+//! tick shows that this program could not run either, and counts as one that came in time.
 
 use std::time::{Duration, Instant};
 
-/// Longest time that one tick can add.
+/// The longest time that one tick can add.
 const TICK_MAX: Duration = Duration::from_millis(100);
-/// Most threads of a process whose waiting is added up.
+/// The most threads of a process whose waiting time is added.
 const THREADS_MAX: usize = 64;
-/// Nanoseconds of the clock that `/proc/PID/stat` counts in.
+/// Nanoseconds per unit of the clock in `/proc/PID/stat`.
 const CLOCK_TICK_NS: u64 = 10_000_000;
 
-/// What a process has done until now.
+/// The activity of a process until now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sample {
-    /// Nanoseconds that its threads ran or waited for a core.
+    /// The nanoseconds that the process's threads ran or waited for a core.
     busy_ns: u64,
-    /// CPU time of all its threads, in nanoseconds.
+    /// The CPU time of all threads of the process, in nanoseconds.
     cpu_ns: u64,
-    /// Whether it runs or is about to, is stopped, or waits for a disk.
+    /// Whether the process is running or runnable, is stopped, or waits for a disk.
     is_held: bool,
 }
 
-/// What a job has used until now.
+/// The time that a job has used until now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
-    /// CPU time of the process that has used most.
+    /// The CPU time of the process that has used the most.
     pub(super) cpu: Duration,
-    /// Time in which nothing had anything to do.
+    /// The time in which no process had work.
     pub(super) idle: Duration,
 }
 
@@ -46,7 +46,7 @@ struct Process {
 /// The idle time of the processes of one job.
 #[derive(Debug)]
 pub(super) struct IdleClock {
-    /// The children, and the interpreter that has forked them.
+    /// The children, and the interpreter that forked them.
     processes: Vec<Process>,
     last: Instant,
     idle: Duration,
@@ -54,14 +54,14 @@ pub(super) struct IdleClock {
 }
 
 impl IdleClock {
-    /// Starts it for these children of an interpreter.
+    /// Starts the clock for these children of an interpreter.
     pub(super) fn start(children: &[u32], interpreter: u32) -> Self {
         let all = children.iter().chain([&interpreter]);
         let processes = all.map(|&pid| Process { pid, last: sample(pid) }).collect();
         Self { processes, last: Instant::now(), idle: Duration::ZERO, cpu: Duration::ZERO }
     }
 
-    /// Counts the time since the last tick, and returns what the job has used in all.
+    /// Counts the time since the last tick, and returns the total time that the job has used.
     pub(super) fn tick(&mut self) -> Used {
         let now = Instant::now();
         let passed = now.duration_since(self.last);
@@ -69,7 +69,7 @@ impl IdleClock {
         let (mut busy_ns, mut is_held) = (0, false);
         let children = self.processes.len().saturating_sub(1);
         for (index, process) in self.processes.iter_mut().enumerate() {
-            // One that has ended is not there, or has nothing more to do.
+            // A process that has ended is absent, or uses no more time.
             let next = sample(process.pid);
             if let (Some(before), Some(after)) = (process.last, next) {
                 busy_ns += after.busy_ns.saturating_sub(before.busy_ns);
@@ -81,13 +81,14 @@ impl IdleClock {
             process.last = next;
         }
         let busy = Duration::from_nanos(busy_ns);
-        // What a process waited for a core comes out when it has got one: it was counted as idle until then.
+        // The kernel reports a wait for a core only when the process gets the core: until then the wait was counted as
+        // idle.
         self.idle = self.idle.saturating_sub(busy.saturating_sub(passed)) + idle(passed, busy, is_held);
         Used { cpu: self.cpu, idle: self.idle }
     }
 }
 
-/// Returns how much of a tick was idle.
+/// Returns the idle part of a tick.
 fn idle(passed: Duration, busy: Duration, is_held: bool) -> Duration {
     if is_held {
         return Duration::ZERO;
@@ -95,12 +96,12 @@ fn idle(passed: Duration, busy: Duration, is_held: bool) -> Duration {
     passed.saturating_sub(busy).min(TICK_MAX)
 }
 
-/// Returns what a process has done, if it is there.
+/// Returns the activity of a process, if the process exists.
 fn sample(pid: u32) -> Option<Sample> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (state, ticks, threads) = read_stat(&stat)?;
     let (ran_ns, mut waited_ns) = read_schedstat(&format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    // The first thread's own are not those of all, and a kernel may keep no such account.
+    // The first thread's value covers only that thread, and a kernel may keep no such account.
     let ran_ns = ran_ns.max(ticks.saturating_mul(CLOCK_TICK_NS));
     if threads > 1 {
         waited_ns = 0;
@@ -114,18 +115,18 @@ fn sample(pid: u32) -> Option<Sample> {
     Some(Sample { busy_ns: ran_ns.saturating_add(waited_ns), cpu_ns, is_held: matches!(state, 'R' | 'T' | 't' | 'D') })
 }
 
-/// Reads the state, the clock ticks of user and system time, and the number of threads.
+/// Parses the state, the clock ticks of user and system time, and the number of threads.
 fn read_stat(stat: &str) -> Option<(char, u64, u64)> {
-    // The name may hold anything, brackets too.
+    // The process name may contain any character, including brackets.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or_default()).collect();
-    // Fields 14, 15 and 20 of the whole line; the first here is the fourth.
+    // Fields 14, 15 and 20 of the whole line; `fields` begins with the fourth.
     Some((state, fields.get(10)? + fields.get(11)?, *fields.get(16)?))
 }
 
-/// Reads how long a thread ran, and how long it waited for a core, in nanoseconds.
+/// Reads the time that a thread ran, and the time that it waited for a core, in nanoseconds.
 fn read_schedstat(path: &str) -> Option<(u64, u64)> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut fields = text.split_whitespace().map(|field| field.parse().unwrap_or_default());

@@ -1,15 +1,15 @@
-//! What happens between fork and exec of a warmed interpreter, and what its children put on.
+//! Confines a warmed interpreter between fork and exec.
 //!
-//! The child of a process with several threads may call async-signal-safe functions only: everything that allocates or
+//! The child of a process with several threads may call only async-signal-safe functions: everything that allocates or
 //! locks is prepared before the fork, and the child makes system calls.
 //!
-//! The interpreter gets a process group, a disk of its own where that is allowed, no capabilities, no new privileges, and
-//! dies with the thread that started it. It runs our code alone. Its children, which run what is not ours, put on limits of
-//! CPU time and memory, landlock and seccomp besides, before that (`zygote.py`).
+//! The interpreter gets a process group, a disk of its own if the system allows it, no capabilities and no new
+//! privileges, and dies with the thread that started it. The interpreter runs only thinkloom's code. Its children run
+//! foreign code; before that they add limits of CPU time and memory, landlock and seccomp (`zygote.py`).
 //!
-//! A program that is started by root stays root, without any capability: such a root is an owner of files like any
-//! other, and landlock rules over those. Another user could not reach interpreters that lie in root's home. Limits on
-//! the number of processes do not bind root; that there are none is seccomp's work.
+//! A sandbox started by root stays root, without any capability: such a root owns files like any other user, and
+//! landlock restricts access to those files. Another user could not reach an interpreter in root's home. Limits on the
+//! number of processes do not bind root; seccomp prevents new processes.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -23,34 +23,35 @@ use libc::{c_int, c_uint, c_ulong, c_void};
 
 use super::scratch::{BYTES_MAX, FILES_MAX};
 
-/// Threads and processes of the user, at most: threads are few because of their stacks, processes because of seccomp.
+/// The most threads and processes of the user: the size of their stacks keeps threads few, and seccomp keeps processes
+/// few.
 const TASKS_MAX: u64 = 8192;
-/// Open files of a program.
+/// The most open files of a program.
 pub(super) const OPEN_FILES_MAX: u64 = 64;
-/// Open files of an interpreter; `zygote.py` counts on it.
+/// The most open files of an interpreter; `zygote.py` depends on this number.
 const OWN_FILES_MAX: u64 = 256;
-/// Largest file that a program may write, in bytes.
+/// The largest file that a program may write, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Capabilities are numbered below this.
+/// All capabilities have numbers below this one.
 const CAPABILITIES_MAX: c_ulong = 64;
 
-/// Where programs write their files.
+/// The place for the programs' files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disk {
-    /// A file system in memory of bounded size, which nobody else sees; whatever is deleted in it is gone.
+    /// A file system in memory of bounded size, invisible to other processes; deleting a file frees its space.
     Private,
-    /// A directory whose files are counted, and from which none can be taken.
+    /// A directory whose files are counted and cannot be deleted.
     Shared,
 }
 
 /// Everything that the interpreter needs between fork and exec.
 pub(super) struct Confinement {
-    /// Descriptors that it inherits besides its standard streams.
+    /// The descriptors that the interpreter inherits, in addition to its standard streams.
     pub(super) inherited: Vec<RawFd>,
     mounts: Option<Mounts>,
 }
 
-/// What mounting a disk needs, as the kernel takes it.
+/// The arguments for mounting a disk, in the kernel's format.
 struct Mounts {
     scratch: CString,
     options: CString,
@@ -66,10 +67,8 @@ struct CapabilityHeader {
 }
 
 impl Confinement {
-    /// Prepares it for an interpreter whose children write to `scratch`.
-    ///
-    /// # Errors
-    /// If the path holds a zero byte.
+    /// Prepares the confinement of an interpreter whose children write to `scratch`. Fails if the path contains a zero
+    /// byte.
     pub(super) fn new(disk: Disk, scratch: &Path, inherited: Vec<RawFd>) -> io::Result<Self> {
         let text = |text: String| CString::new(text).map_err(io::Error::other);
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -77,7 +76,7 @@ impl Confinement {
             Disk::Shared => None,
             Disk::Private => Some(Mounts {
                 scratch: CString::new(scratch.as_os_str().as_bytes()).map_err(io::Error::other)?,
-                // The directory itself is one of the inodes.
+                // The directory itself uses one inode.
                 options: text(format!("size={BYTES_MAX},nr_inodes={},mode=700", FILES_MAX + 1))?,
                 user_map: text(format!("{user} {user} 1\n"))?,
                 group_map: text(format!("{group} {group} 1\n"))?,
@@ -86,7 +85,7 @@ impl Confinement {
         Ok(Self { inherited, mounts })
     }
 
-    /// Makes a command put it on before its program is executed.
+    /// Makes a command confine its process before its program is executed.
     pub(super) fn apply(self, command: &mut Command) {
         let parent = std::process::id();
         command.process_group(0);
@@ -99,7 +98,7 @@ impl Confinement {
 
     fn confine(&self, parent: u32) -> io::Result<()> {
         self.keep_only_inherited()?;
-        // An ignored signal stays ignored in what is executed; this program ignores it.
+        // A signal that this program ignores stays ignored in the executed program.
         // SAFETY: a raw call without pointers that changes this process's own action.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
         if let Some(mounts) = &self.mounts {
@@ -119,8 +118,8 @@ impl Confinement {
             check(unsafe { libc::setrlimit(resource as _, &limit) }.into())?;
         }
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
-        // After the capabilities: a change of credentials would take it back. It follows the thread that forked, which
-        // lives as long as the sandbox.
+        // The death signal is set after the capabilities, because a change of credentials would reset it. It depends on
+        // the thread that forked, which lives as long as the sandbox.
         prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0)?;
         // SAFETY: the call takes nothing and cannot fail.
         if unsafe { libc::getppid() } != parent as c_int {
@@ -129,12 +128,12 @@ impl Confinement {
         Ok(())
     }
 
-    /// Closes everything at exec but the standard streams and what the interpreter is to inherit.
+    /// Closes all descriptors at exec, except the standard streams and the inherited descriptors.
     fn keep_only_inherited(&self) -> io::Result<()> {
         // SAFETY: a raw call without pointers.
         let closed =
             unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as c_uint) };
-        // Kernels that lack it lack landlock too; descriptors of this program are closed at exec anyway.
+        // Kernels without this call lack landlock too; this program's descriptors are closed at exec in any case.
         if closed < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
             return Err(io::Error::last_os_error());
         }
@@ -147,11 +146,11 @@ impl Confinement {
 }
 
 impl Mounts {
-    /// Mounts a file system in memory over the scratch directory, in a name space of its own, and goes there.
+    /// Mounts a file system in memory over the scratch directory, in a new name space, and changes to that directory.
     fn mount(&self) -> io::Result<()> {
         // SAFETY: a raw call without pointers.
         if unsafe { libc::unshare(libc::CLONE_NEWNS) } < 0 {
-            // Without privileges: those of a name space of users that holds this one alone.
+            // Without privileges: creates a user name space for this process alone, which grants them.
             // SAFETY: as above.
             check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }.into())?;
             write_file(c"/proc/self/setgroups", c"deny")?;
@@ -187,11 +186,12 @@ fn write_file(path: &CStr, content: &CStr) -> io::Result<()> {
     }
 }
 
-/// Gives up all capabilities, for this process and for whatever it executes.
+/// Drops all capabilities of this process and of every program that it executes.
 fn drop_capabilities() -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522; // _LINUX_CAPABILITY_VERSION_3
     for capability in 0..CAPABILITIES_MAX {
-        // Without the right to do so it fails, and then there is nothing to give up: no new privileges can be had.
+        // Without the right to drop them the call fails; then the process has no capabilities, and can gain no new
+        // privileges.
         let _ = prctl(libc::PR_CAPBSET_DROP, capability, 0);
     }
     let header = CapabilityHeader { version: VERSION_3, pid: 0 };

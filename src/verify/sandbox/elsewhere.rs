@@ -1,4 +1,4 @@
-//! Systems without the layers: nothing ever runs.
+//! The sandbox on systems without its layers: runs nothing.
 
 use super::{Incomplete, Job, Layer, LayerCheck, Ran, SandboxFault, SandboxOptions};
 
@@ -9,23 +9,20 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Refuses.
-    ///
-    /// # Errors
-    /// [`Incomplete`], always.
+    /// Always fails.
     pub fn open(options: &SandboxOptions) -> Result<Self, Incomplete> {
         let missing = Self::survey(options).into_iter().filter_map(|check| Some((check.layer, check.state.err()?)));
         Err(Incomplete { missing: missing.collect() })
     }
 
-    /// Returns how each layer stands.
+    /// Returns the state of each layer.
     #[must_use]
     pub fn survey(_options: &SandboxOptions) -> Vec<LayerCheck> {
         let state = Err(format!("{} on {} has no sandbox", std::env::consts::OS, std::env::consts::ARCH));
         vec![LayerCheck { layer: Layer::System, state }]
     }
 
-    /// Returns the layers that are left out.
+    /// Returns the omitted layers.
     #[must_use]
     pub fn left_out(&self) -> &[(Layer, String)] {
         match self.never {}

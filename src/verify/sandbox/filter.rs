@@ -1,12 +1,13 @@
-//! The seccomp filters: what a program may not ask of the kernel.
+//! The seccomp filters: block the system calls that a program must not use.
 //!
-//! A list says what goes (`calls`). What another list names is refused with `EPERM`; all else is answered with `ENOSYS`, as a
-//! kernel would that lacks it: calls that are newer than the lists, calls of another numbering (x32), and whatever no program
-//! needs. Of requests to files and devices, and of commands to descriptors, a list says what goes as well. A foreign
-//! architecture kills the process.
+//! One list names the allowed calls (`calls`). Calls on a second list are refused with `EPERM`. All other calls fail
+//! with `ENOSYS`, as on a kernel without them: calls newer than the lists, calls of another numbering (x32), and calls
+//! that no program needs. Lists also name the allowed requests to files and devices, and the allowed commands to
+//! descriptors. A foreign architecture kills the process.
 //!
-//! `execve` is not refused: the filter is on before the interpreter is executed, and a filter cannot count. Landlock
-//! allows to execute the interpreter alone, and a program that does so is the same process under the same layers.
+//! `execve` is not refused: the filter is installed before the interpreter is executed, and a filter cannot count.
+//! Landlock allows only the interpreter to be executed, and a program that executes it remains the same process under
+//! the same layers.
 
 use std::collections::BTreeMap;
 
@@ -42,16 +43,16 @@ impl When {
 /// System calls that are refused with some arguments.
 #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
 fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
-    // Opening for reading with truncation: kernels before 6.2 have no landlock rule for it.
+    // Opening for reading with truncation: kernels before 6.2 have no landlock rule against it.
     let truncates = |argument| When::masked(argument, (libc::O_ACCMODE | libc::O_TRUNC) as u64, libc::O_TRUNC as u64);
     let mut rules = vec![
-        // Threads go, processes do not.
+        // Threads are allowed, processes are not.
         (libc::SYS_clone, When::masked(0, libc::CLONE_THREAD as u64, 0)),
-        // asyncio wakes itself through a pair of sockets, which lead nowhere; but one may not be given an address.
+        // asyncio wakes itself through a pair of connected sockets; a socket of the pair must not get an address.
         (libc::SYS_socketpair, When::differs(0, libc::AF_UNIX as u64)),
         (libc::SYS_sendto, When::differs(4, 0)),
         (libc::SYS_openat, truncates(2)),
-        // Reading limits goes, of this process.
+        // A process may read its own limits.
         (libc::SYS_prlimit64, When::differs(0, 0)),
         (libc::SYS_sched_setaffinity, When::differs(0, 0)),
         // The kernel kills this process with its parent.
@@ -61,7 +62,7 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
     for space in NAME_SPACES {
         rules.push((libc::SYS_clone, When::masked(0, *space as u64, *space as u64)));
     }
-    // Programs for the kernel to run on what a socket brings.
+    // Programs that the kernel runs on a socket's data.
     for option in [libc::SO_ATTACH_FILTER, libc::SO_ATTACH_BPF, 51, 52] {
         rules.push((libc::SYS_setsockopt, When::equal(2, option as u64)));
     }
@@ -78,20 +79,20 @@ fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
         }
     }
     let mut rules: Vec<(c_long, Vec<When>)> = rules.into_iter().map(|(call, when)| (call, vec![when])).collect();
-    // All but these: what can be asked of files, devices and descriptors grows with every kernel.
+    // All requests except these: every new kernel adds requests to files, devices and descriptors.
     let other_than = |values: &[u64]| values.iter().map(|&value| When::differs(1, value)).collect();
     rules.push((libc::SYS_fcntl, other_than(COMMANDS)));
     rules.push((libc::SYS_ioctl, other_than(REQUESTS)));
-    // The limit of CPU time decides a verdict: a program does not set it. Other limits of its own go.
+    // The limit of CPU time decides a verdict, so a program must not set it. A program may set its other limits.
     rules.push((libc::SYS_prlimit64, vec![When::equal(1, RLIMIT_CPU), When::differs(2, 0)]));
     rules
 }
 
-/// The bit of `O_TMPFILE` beyond that of `O_DIRECTORY`.
+/// The bits of `O_TMPFILE` without `O_DIRECTORY`.
 const O_TMPFILE_BIT: u64 = 0o20_000_000;
-/// The kernel's number of the limit of CPU time.
+/// The kernel's number of the CPU time limit.
 const RLIMIT_CPU: u64 = 0;
-/// Name spaces that `clone` can make.
+/// The name spaces that `clone` can create.
 const NAME_SPACES: &[libc::c_int] = &[
     libc::CLONE_NEWNS,
     libc::CLONE_NEWUSER,
@@ -101,24 +102,23 @@ const NAME_SPACES: &[libc::c_int] = &[
     libc::CLONE_NEWUTS,
     libc::CLONE_NEWCGROUP,
 ];
-/// Commands of `fcntl`: descriptors, their flags, and locks of files (F_DUPFD to F_SETLKW, F_OFD_GETLK to F_OFD_SETLKW,
-/// F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS). Not among them: whom a file sends signals (F_SETOWN, F_SETSIG, F_NOTIFY),
-/// leases, which make others wait (F_SETLEASE), and sizes of pipes, which are memory of all (F_SETPIPE_SZ).
+/// Allowed commands of `fcntl`: descriptors, their flags, and locks of files (F_DUPFD to F_SETLKW, F_OFD_GETLK to
+/// F_OFD_SETLKW, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS). Not allowed: the receiver of a file's signals (F_SETOWN,
+/// F_SETSIG, F_NOTIFY), leases, which make other processes wait (F_SETLEASE), and sizes of pipes, which use the memory
+/// of all processes (F_SETPIPE_SZ).
 const COMMANDS: &[u64] = &[0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034];
-/// Requests of `ioctl`: whether it is a terminal (TCGETS, TCGETS2, TIOCGWINSZ, TIOCGPGRP), what can be read (FIONREAD), and
-/// flags of descriptors (FIONBIO, FIONCLEX, FIOCLEX).
+/// Allowed requests of `ioctl`: terminal queries (TCGETS, TCGETS2, TIOCGWINSZ, TIOCGPGRP), the number of readable bytes
+/// (FIONREAD), and flags of descriptors (FIONBIO, FIONCLEX, FIOCLEX).
 const REQUESTS: &[u64] = &[0x5401, 0x802c_542a, 0x5413, 0x540f, 0x541b, 0x5421, 0x5450, 0x5451];
 
-/// Returns the programs, to be installed one by one in this order.
-///
-/// # Errors
-/// Why this machine has none.
+/// Returns the filter programs, which must be installed one by one in this order. Fails with the reason if this machine
+/// has none.
 pub(super) fn programs(disk: Disk) -> Result<Vec<BpfProgram>, String> {
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(|error| format!("{error}"))?;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (call, when) in refused_when(disk) {
         let conditions = when.into_iter().map(|when| {
-            // Arguments that are no pointers have 32 bits in the kernel; an address of 64 bits is compared whole.
+            // Arguments that are not pointers have 32 bits in the kernel; a 64-bit address is compared whole.
             let is_pointer = matches!((call, when.argument), (libc::SYS_sendto, 4) | (libc::SYS_prlimit64, 2));
             let length = if is_pointer { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
             SeccompCondition::new(when.argument, length, when.is, when.value)
@@ -130,16 +130,17 @@ pub(super) fn programs(disk: Disk) -> Result<Vec<BpfProgram>, String> {
     let whole = |calls: &[c_long]| -> BTreeMap<i64, Vec<SeccompRule>> {
         calls.iter().map(|&call| (call, Vec::new())).collect()
     };
-    // Without a directory's files in sight, room that no write has filled would not be counted; libraries write then.
+    // If the files are only counted, allocated but unwritten space would not be counted; libraries fall back to
+    // writing.
     let unsupported = if disk == Disk::Shared { whole(&[libc::SYS_fallocate]) } else { BTreeMap::new() };
     let errno = |number: i32| SeccompAction::Errno(u32::try_from(number).unwrap_or_default());
     let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, then: SeccompAction| {
         let filter = SeccompFilter::new(rules, otherwise, then, arch);
         filter.and_then(BpfProgram::try_from).map_err(|error| error.to_string())
     };
-    // Of several answers of one kind that of the latest filter counts: a call that is refused exists, so that it stands in
-    // the last one as well. `clone3` and `openat2` are not there, for their flags stand in memory, where a filter cannot
-    // look: libraries fall back on other calls.
+    // Of several results of one kind, the kernel uses that of the latest filter. A refused call exists, so the last
+    // filter must also contain it. `clone3` and `openat2` do not exist, because their flags are in memory, where a
+    // filter cannot read: libraries fall back to other calls.
     let mut known = whole(ALLOWED);
     known.extend(whole(ALLOWED_HERE));
     known.extend(whole(REFUSED));
@@ -161,7 +162,7 @@ mod tests {
         for disk in [Disk::Private, Disk::Shared] {
             let programs = programs(disk).unwrap();
             assert_eq!(programs.len(), if disk == Disk::Private { 2 } else { 3 });
-            // The kernel takes no more instructions.
+            // The kernel accepts no longer programs.
             assert!(programs.iter().all(|program| program.len() < 4096));
             for (call, _) in refused_when(disk) {
                 assert!(!REFUSED.contains(&call) && !REFUSED_HERE.contains(&call), "{call}");

@@ -1,4 +1,4 @@
-//! The Python interpreter: what it is called, and which files it needs.
+//! Finds the Python interpreter and the files that it needs.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Flags of its introduction: no user's packages, no byte code written.
+/// Flags of the introduction: no user packages, no byte code written.
 const FLAGS: &[&str] = &["-s", "-B"];
-/// Flags of every program: besides, no start-up code of installed packages (drivers add the packages themselves), UTF-8
-/// everywhere, no warnings.
+/// Flags of every program: in addition, no start-up code of installed packages (drivers add the packages themselves),
+/// UTF-8 everywhere, no warnings.
 pub(super) const PROGRAM_FLAGS: &[&str] = &["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"];
-/// Oldest version that the driver runs on.
+/// The oldest version that the driver supports.
 const VERSION_MIN: (u32, u32) = (3, 8);
-/// How often it is looked at while it introduces itself: a minute and more. While the machine stands still nobody looks.
+/// The most checks on an interpreter that introduces itself: a minute or more. Checks do not count while the machine is
+/// suspended.
 const LOOKS_MAX: usize = 12_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Prints what the interpreter is and which files it uses. Packages of the user and paths that lie elsewhere than the
-/// installation stay out of reach.
+/// Prints the interpreter's properties and the files that it uses. Packages of the user, and paths outside the
+/// installation, stay unreachable.
 const INTRODUCTION: &str = r#"
 import json, os, sys, sysconfig
 real = os.path.realpath
@@ -52,23 +53,21 @@ print(json.dumps({
 /// An interpreter that was found.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Interpreter {
-    /// Its path; wrappers (as version managers have) are seen through.
+    /// The interpreter's path; wrappers (of version managers) are resolved.
     pub(super) executable: PathBuf,
     version: [u32; 3],
     implementation: String,
-    /// What it reads.
+    /// The paths that the interpreter reads.
     pub(super) readable: Vec<PathBuf>,
-    /// What is executed: itself, and the loader of shared libraries.
+    /// The executed files: the interpreter, and the loader of shared libraries.
     pub(super) starters: Vec<PathBuf>,
-    /// Where installed packages are.
+    /// The directories of installed packages.
     pub(super) packages: Vec<PathBuf>,
 }
 
 impl Interpreter {
-    /// Finds an interpreter by its path or name and asks what it needs. Runs nothing but constant code of this program.
-    ///
-    /// # Errors
-    /// What is wrong with it.
+    /// Finds an interpreter by its path or name, and asks it which files it needs. Runs only constant code of this
+    /// program. Fails with the reason if the interpreter is unusable.
     pub(super) fn find(name: &str) -> Result<Self, String> {
         let mut command = Command::new(name);
         command.args(FLAGS).args(["-c", INTRODUCTION]);
@@ -78,13 +77,13 @@ impl Interpreter {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
         let mut looks = 0;
-        // What it prints is smaller than a pipe.
+        // The output is smaller than a pipe's buffer.
         while child.try_wait().map_err(|error| error.to_string())?.is_none() {
             looks += 1;
             if looks > LOOKS_MAX {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{name} does not answer"));
+                return Err(format!("{name} does not respond"));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -92,18 +91,18 @@ impl Interpreter {
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().next_back().unwrap_or_default();
-            return Err(format!("{name} fails ({}): {last}", output.status));
+            return Err(format!("{name} failed ({}): {last}", output.status));
         }
         let found: Self =
-            serde_json::from_slice(&output.stdout).map_err(|error| format!("{name} is no Python: {error}"))?;
+            serde_json::from_slice(&output.stdout).map_err(|error| format!("{name} is not Python: {error}"))?;
         let [major, minor, _] = found.version;
         if (major, minor) < VERSION_MIN {
-            return Err(format!("{name} is {}, too old", found.describe()));
+            return Err(format!("{name} is too old: {}", found.describe()));
         }
         Ok(found)
     }
 
-    /// Returns name, version and path.
+    /// Returns the name, version and path.
     pub(super) fn describe(&self) -> String {
         let [major, minor, patch] = self.version;
         format!("{} {major}.{minor}.{patch}, {}", self.implementation, self.executable.display())

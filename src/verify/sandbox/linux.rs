@@ -1,4 +1,4 @@
-//! The sandbox on Linux: opened once, proven by a program that tries to get out, then used by any number of threads.
+//! The sandbox on Linux: opened once, proven by a program that tries to escape, then used by any number of threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,9 +20,10 @@ use super::zygote::{Setting, Zygote, memory_file};
 use super::{Incomplete, Job, Layer, LayerCheck, Ran, Role, SandboxFault, SandboxOptions, WALL_EXTRA_S};
 use crate::code::HARNESS;
 
-/// The program that tries to get out.
+/// The program that tries to escape.
 const ESCAPE: &str = include_str!("escape.py");
-/// How many times the time that a program may sleep a job may take in all, on a machine that is busy or stopped.
+/// The longest wall-clock time of a job, as a multiple of the time that a program may sleep, on a busy or stopped
+/// machine.
 const WALL_FACTOR: u32 = 40;
 
 /// An open sandbox.
@@ -30,25 +31,26 @@ const WALL_FACTOR: u32 = 40;
 pub struct Sandbox {
     options: SandboxOptions,
     disk: Disk,
-    /// Warmed interpreters that nobody uses; never more than there were jobs at once.
+    /// Warmed interpreters without a job; never more than there were jobs at once.
     idle: Mutex<Vec<Zygote>>,
     nursery: Nursery,
     left_out: Vec<(Layer, String)>,
 }
 
-/// The thread that starts interpreters: they die with the thread that started them, so it lives as long as the sandbox.
+/// The thread that starts interpreters: they die with the thread that started them, so this thread lives as long as the
+/// sandbox.
 #[derive(Debug)]
 struct Nursery {
     orders: Option<SyncSender<SyncSender<io::Result<Zygote>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the nursery makes interpreters of.
+/// The parts from which the nursery makes interpreters.
 #[derive(Debug)]
 struct Parts {
     interpreter: Interpreter,
     scratch: ScratchRoot,
-    /// Rules over files; none leaves the layer out.
+    /// The landlock rules; `None` omits the layer.
     rules: Option<Rules>,
     setting: Setting,
 }
@@ -62,7 +64,7 @@ impl Nursery {
                 let made = scratch
                     .make()
                     .and_then(|place| Zygote::start(interpreter, setting, HARNESS, rules.as_ref(), place));
-                // Whoever asked may have gone.
+                // The requester may no longer wait.
                 let _ = reply.send(made);
             }
         };
@@ -91,7 +93,7 @@ impl Sandbox {
     /// Opens the sandbox: finds the interpreter, prepares the layers, and proves them. Takes some tenths of a second.
     ///
     /// # Errors
-    /// [`Incomplete`] if a layer is missing that must be there.
+    /// [`Incomplete`] if a required layer is missing.
     pub fn open(options: &SandboxOptions) -> Result<Self, Incomplete> {
         let (checks, sandbox) = Self::build(options);
         let failed: Vec<(Layer, String)> =
@@ -106,24 +108,24 @@ impl Sandbox {
         }
     }
 
-    /// Returns how each layer stands.
+    /// Returns the state of each layer.
     #[must_use]
     pub fn survey(options: &SandboxOptions) -> Vec<LayerCheck> {
         Self::build(options).0
     }
 
-    /// Returns the layers that are left out, and what is the matter with each; none unless the options allow it.
+    /// Returns the omitted layers, each with the reason; empty unless the options allow omissions.
     #[must_use]
     pub fn left_out(&self) -> &[(Layer, String)] {
         &self.left_out
     }
 
-    /// Looks at every layer, and builds the sandbox with those that are there.
+    /// Checks every layer, and builds the sandbox with the available ones.
     fn build(options: &SandboxOptions) -> (Vec<LayerCheck>, Option<Self>) {
         let interpreter = Interpreter::find(&options.python);
         let filters = filter_programs(Disk::Private);
         let landlock = rules::version();
-        let scratch = ScratchRoot::new().map_err(|error| format!("no temporary directory: {error}"));
+        let scratch = ScratchRoot::new().map_err(|error| format!("cannot make a temporary directory: {error}"));
         let mut checks = vec![
             check(Layer::Python, interpreter.as_ref().map(Interpreter::describe)),
             check(Layer::Limits, scratch.as_ref().map(|_| describe_limits(options))),
@@ -132,18 +134,18 @@ impl Sandbox {
         ];
         drop(scratch);
         let Ok(interpreter) = interpreter else { return (checks, None) };
-        // Where a layer that has to be there is missing, nothing runs, not even the proof.
+        // If a required layer is missing, nothing runs, not even the proof.
         if options.strict && checks.iter().any(|check| check.state.is_err()) {
             return (checks, None);
         }
         let mut wanted = Wanted { landlock: landlock.ok(), seccomp: filters.is_ok() };
         let mut last = None;
-        // At most one layer more is left out in each round.
+        // Each round omits at most one more layer.
         for _ in 0..3 {
             let sandbox = match Self::with_layers(options, &interpreter, wanted) {
                 Ok(sandbox) => sandbox,
                 Err(error) => {
-                    note(&mut checks, Layer::Limits, format!("no program can be started: {error}"));
+                    note(&mut checks, Layer::Limits, format!("cannot start a program: {error}"));
                     return (checks, None);
                 }
             };
@@ -172,16 +174,16 @@ impl Sandbox {
         Self::on_disk(options, &interpreter, wanted, disk)
     }
 
-    /// Returns the process groups of the interpreters that nobody uses.
+    /// Returns the process groups of the interpreters without a job.
     #[cfg(test)]
     pub(crate) fn groups(&self) -> Vec<u32> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Zygote::pid).collect()
     }
 
-    /// Builds a sandbox with these layers: with a disk of its own if that is allowed here.
+    /// Builds a sandbox with these layers, and with a private disk if the system allows it.
     fn with_layers(options: &SandboxOptions, interpreter: &Interpreter, wanted: Wanted) -> io::Result<Self> {
         Self::on_disk(options, interpreter, wanted, Disk::Private).or_else(|error| {
-            tracing::debug!("no disk of its own for the sandbox: {error}");
+            tracing::debug!("cannot give the sandbox a private disk: {error}");
             Self::on_disk(options, interpreter, wanted, Disk::Shared)
         })
     }
@@ -201,9 +203,9 @@ impl Sandbox {
         Ok(Self { options: options.clone(), disk, idle, nursery, left_out: Vec::new() })
     }
 
-    /// Runs a program that tries to get out; returns the layers that did not hold, with what went through.
+    /// Runs a program that tries to escape; returns the layers that failed, with the actions that succeeded.
     fn prove(&self) -> Vec<(Layer, String)> {
-        /// What went through, by layer.
+        /// The successful actions, by layer.
         #[derive(Deserialize)]
         struct Breaches {
             limits: Vec<String>,
@@ -227,7 +229,7 @@ impl Sandbox {
         broken.map(|(layer, breaches)| (layer, format!("does not hold: {}", breaches.join(", ")))).collect()
     }
 
-    /// Runs one job to its end. Blocks for as long as that takes.
+    /// Runs one job to its end. Blocks until then.
     pub(crate) fn run(&self, job: &Job<'_>) -> Result<Ran, SandboxFault> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let is_used = waiting.is_some();
@@ -235,7 +237,7 @@ impl Sandbox {
             Some(zygote) => self.run_in(zygote, job),
             None => self.run_anew(job),
         };
-        // One that has waited long may have been killed meanwhile: by a machine without memory, by hand.
+        // An interpreter that waited long may have been killed meanwhile: by a machine without memory, or by a person.
         if is_used && ran.as_ref().is_err() { self.run_anew(job) } else { ran }
     }
 
@@ -265,12 +267,12 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // Before the thread that started them.
+        // The interpreters must end before the thread that started them.
         self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// Which optional layers are put on.
+/// The optional layers to install.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     /// The version of landlock.
@@ -288,7 +290,7 @@ fn note(checks: &mut [LayerCheck], layer: Layer, breach: String) {
     }
 }
 
-/// Sends a job to an interpreter; returns the streams that come from it.
+/// Sends a job to an interpreter; returns the streams of the job's output.
 fn start(zygote: &Zygote, job: &Job<'_>) -> io::Result<Streams> {
     let payload = memory_file("payload", job.payload)?;
     let (stdout, stdout_end) = io::pipe()?;
@@ -305,17 +307,17 @@ fn start(zygote: &Zygote, job: &Job<'_>) -> io::Result<Streams> {
         Role::Tests | Role::Script | Role::Probe => given.extend([out, err, told, payload.as_fd()]),
     }
     zygote.send(job.role.name(), &given)?;
-    // Our ends of what the children write are closed here, so that theirs are the last.
+    // Our copies of the children's write ends are closed here, so that the children hold the last copies.
     Ok(Streams { stdout: stdout.into(), stderr: stderr.into(), messages: messages.into() })
 }
 
-/// Compiles the filters, if the kernel takes such; in hexadecimal digits.
+/// Compiles the filters, if the kernel supports them; returns them as hexadecimal digits.
 fn filter_programs(disk: Disk) -> Result<Vec<String>, String> {
     let action = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the kernel reads one number, which outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0_u32, &raw const action) };
     if result < 0 {
-        return Err(format!("seccomp says: {}", std::io::Error::last_os_error()));
+        return Err(format!("seccomp is unavailable: {}", std::io::Error::last_os_error()));
     }
     let programs = super::filter::programs(disk)?;
     let text = |program: &seccompiler::BpfProgram| {
@@ -338,5 +340,5 @@ fn describe_limits(options: &SandboxOptions) -> String {
 
 fn describe_landlock(version: i64) -> String {
     let tcp = if version >= 4 { ", TCP refused" } else { "" };
-    format!("version {version}: files out of reach{tcp}")
+    format!("version {version}: files unreachable{tcp}")
 }

@@ -1,42 +1,45 @@
-//! The sandbox: untrusted Python programs, each in a new process, with nothing in reach but an empty directory.
+//! The sandbox: untrusted Python programs, each in a new process that can reach nothing but an empty directory.
 //!
 //! # Processes
-//! A **warmed interpreter** (`zygote.py`) per job at once, started by one thread and dead with it, forks the processes of one
-//! job after the other: a program alone (`script`), or the tests in one process and the program in another, with a pair of
-//! sockets between them (`tests`). It runs our code alone, reads no program and no test, and goes on only when all of a job
-//! have ended and the directory is empty. A job that has to be cut takes its interpreter with it.
+//! Each concurrent job has a **warmed interpreter** (`zygote.py`), started by one thread and ended with it. The
+//! interpreter forks the processes of one job after the other: a program alone (`script`), or the tests in one process
+//! and the program in another, connected by a pair of sockets (`tests`). The interpreter runs only thinkloom's code,
+//! reads no program and no test, and continues only when all processes of a job have ended and the directory is empty.
+//! A job that must be cut ends its interpreter too.
 //!
 //! # Layers
-//! All are put on between the fork and the first instruction of a program, and are the same for the tests' process:
+//! All layers are installed between the fork and the first instruction of a program. They are the same for the tests'
+//! process:
 //!
 //! - **limits**: own process group, CPU time, address space, file size, open files, no core file, no new privileges, no
 //!   capabilities, death with the interpreter, which dies with the thread that started it;
-//! - **landlock**: files are readable as far as the interpreter needs them, writable in the job's own empty directory
-//!   (files only, no directories, links or devices), and out of reach otherwise; TCP is refused where the kernel has that;
-//! - **seccomp**: a list of calls, requests and commands that go. Not on it: sockets, new processes, signals to others, tracing,
-//!   change of owners, modes, times or flags of files, leases, asynchronous requests, memory that is no process's, change of
-//!   the limit of CPU time.
+//! - **landlock**: files that the interpreter needs are readable, the job's own empty directory is writable (files
+//!   only, no directories, links or devices), and all other files are unreachable; TCP is refused if the kernel
+//!   supports that;
+//! - **seccomp**: a list of allowed calls, requests and commands. The list excludes sockets, new processes, signals to
+//!   others, tracing, changes of owners, modes, times or flags of files, leases, asynchronous requests, memory that
+//!   belongs to no process, and changes of the CPU time limit.
 //!
-//! Besides, the environment is empty, and whatever a program left is killed and removed.
+//! In addition, the environment is empty, and a program's leftover processes and files are killed and removed.
 //!
 //! # Disk
-//! Where name spaces of mounts are allowed (to root, or to users in a name space of their own), the directory is a file
-//! system in memory of 64 MiB and 1,000 files, seen by nobody else: what is deleted in it is gone, whether it has a name or not.
-//! Elsewhere its files are counted every 20 ms against the same bounds; so that none hides, `O_TMPFILE` is refused, room cannot
-//! be taken without being written, and files can be neither deleted nor renamed (`EACCES`). Whoever meets a full disk there is
-//! not at fault.
+//! If the system allows mount name spaces (to root, or to users in a user name space), the directory is a private file
+//! system in memory of 64 MiB and 1,000 files: deleting a file frees its space, with or without a name. Otherwise the
+//! files of the directory are counted every 20 ms against the same bounds. To keep all files visible there, `O_TMPFILE`
+//! is refused, space cannot be allocated without being written, and files can be neither deleted nor renamed
+//! (`EACCES`). A program that meets a full shared disk is not at fault.
 //!
 //! # Time
-//! The kernel ends a process that has used its CPU time. The wall clock ends a job in which nothing has run for long
-//! (`clock`): time spent waiting for a core or a disk, or stopped, is left out. One that goes on for many times that is the
-//! machine's failure, and so is a program that is killed by nobody here.
+//! The kernel ends a process that has used its CPU time. The wall clock ends a job that has been idle for too long
+//! (`clock`): the time spent stopped, or waiting for a core or a disk, does not count. If a job lasts many times as
+//! long, or an unknown sender kills a program, the machine has failed.
 //!
-//! It **fails closed**: where a layer is missing nothing runs, unless the options say that the others will do. Layers are
-//! not believed to be there because the kernel says so: [`Sandbox::open`] runs a program that tries to get out. Linux on
-//! x86-64 and 64-bit ARM only; the interpreter needs `ctypes`.
+//! The sandbox **fails closed**: if a layer is missing, nothing runs, unless the options accept the other layers alone.
+//! The kernel's claim that a layer exists is not trusted: [`Sandbox::open`] runs a program that tries to escape. The
+//! sandbox supports only Linux on x86-64 and 64-bit ARM; the interpreter needs `ctypes`.
 //!
-//! What it does not hold back: reading names, sizes and times of files (`stat`), attacks on the kernel or the CPU, and
-//! what a program does to its own interpreter.
+//! The sandbox does not prevent reading names, sizes and times of files (`stat`), attacks on the kernel or the CPU, or
+//! changes that a program makes to its own interpreter.
 
 #[cfg(target_os = "linux")]
 mod calls;
@@ -69,16 +72,16 @@ pub use elsewhere::Sandbox;
 #[cfg(target_os = "linux")]
 pub use linux::Sandbox;
 
-/// A part of the sandbox that may be missing on a machine.
+/// A part of the sandbox that a machine may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
     /// Linux on x86-64 or 64-bit ARM.
     System,
     /// The interpreter.
     Python,
-    /// Resource limits, privileges and the watch from outside.
+    /// Resource limits, privileges and the watch from outside the process.
     Limits,
-    /// Rules over files.
+    /// The rules for files.
     Landlock,
     /// The filter of system calls.
     Seccomp,
@@ -97,7 +100,7 @@ impl Layer {
         }
     }
 
-    /// Returns what to do if it is missing.
+    /// Returns the remedy for a missing layer.
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
@@ -106,58 +109,58 @@ impl Layer {
             Self::Limits => "free memory and space for temporary files, or raise verify.memory_limit_mib",
             Self::Landlock => {
                 "use a kernel from 5.13 on with landlock among its security modules (lsm=landlock,...), and a container \
-                 whose seccomp profile allows landlock_create_ruleset; verify.strict = false goes without"
+                 whose seccomp profile allows landlock_create_ruleset; verify.strict = false runs without this layer"
             }
             Self::Seccomp => {
-                "use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows seccomp; verify.strict = false goes \
-                 without"
+                "use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows seccomp; verify.strict = false runs \
+                 without this layer"
             }
         }
     }
 
-    /// Returns whether programs may run without it if the options allow that.
+    /// Returns whether the options may allow programs to run without this layer.
     const fn is_optional(self) -> bool {
         matches!(self, Self::Landlock | Self::Seccomp)
     }
 }
 
-/// How one layer stands.
+/// The state of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerCheck {
     /// The layer.
     pub layer: Layer,
-    /// What is there, or what is missing.
+    /// The available layer, or the reason why it is missing.
     pub state: Result<String, String>,
 }
 
-/// What programs may use, and what must be there.
+/// The limits of programs, and the required layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxOptions {
-    /// Whether all layers must be there.
+    /// Whether all layers are required.
     pub strict: bool,
-    /// The interpreter: a path, or a name that is looked for on `PATH`.
+    /// The interpreter: a path, or a name that is looked up on `PATH`.
     pub python: String,
-    /// CPU time of a program, in seconds; it may do nothing for twice that and [`WALL_EXTRA_S`].
+    /// The CPU time of a program, in seconds; a program may be idle for twice that plus [`WALL_EXTRA_S`].
     pub time_limit_s: u32,
-    /// Address space of a program, in MiB.
+    /// The address space of a program, in MiB.
     pub memory_limit_mib: u32,
-    /// What a program may write to stdout and stderr together, in KiB.
+    /// The most output of a program on stdout and stderr together, in KiB.
     pub output_limit_kib: u32,
 }
 
-/// Seconds that a program may do nothing beyond twice its CPU time.
+/// The seconds that a program may be idle in addition to twice its CPU time.
 pub const WALL_EXTRA_S: u32 = 1;
 
-/// Why no program can be run.
+/// Why the sandbox can run no program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the sandbox for code is incomplete: {}", .missing.iter().map(|(layer, detail)| format!("{}: {detail}", layer.name())).collect::<Vec<_>>().join("; "))]
 pub struct Incomplete {
-    /// The layers that are missing, and what is the matter with each.
+    /// The missing layers, each with the reason.
     pub missing: Vec<(Layer, String)>,
 }
 
 impl Incomplete {
-    /// Returns what to do about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> String {
         let hints: Vec<&str> = self.missing.iter().map(|(layer, _)| layer.hint()).collect();
@@ -165,21 +168,21 @@ impl Incomplete {
     }
 }
 
-/// What a job is.
+/// The kind of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Tests in one process, the program in another.
     Tests,
-    /// Tests that are only read.
+    /// Tests that are only parsed.
     Check,
     /// A program that reads its input.
     Script,
-    /// A program of ours that tries to get out.
+    /// A program of thinkloom that tries to escape.
     Probe,
 }
 
 impl Role {
-    /// Returns the name that the interpreter knows it by.
+    /// Returns the role's name in the interpreter's protocol.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Tests => "tests",
@@ -190,12 +193,12 @@ impl Role {
     }
 }
 
-/// What to run.
+/// A job to run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job<'a> {
-    /// What it is.
+    /// The kind of the job.
     pub(super) role: Role,
-    /// A JSON object for the harness; of tests only their own process reads it.
+    /// A JSON object for the harness; if the job has tests, only the tests' process reads it.
     pub(super) payload: &'a [u8],
     /// The program's standard input, if it reads one.
     pub(super) stdin: &'a [u8],
@@ -208,32 +211,32 @@ pub(super) enum End {
     Exited(i32),
     /// By a signal.
     Signalled(i32),
-    /// It ran out of CPU time, or did nothing for too long.
+    /// The process used up its CPU time, or was idle for too long.
     TimeOut,
-    /// It wrote more than it may, to its output or to its directory.
+    /// The process exceeded the limit of its output or of its directory.
     OutputLimit,
-    /// It was ended with its job.
+    /// The process was ended with its job.
     Stopped,
-    /// The machine ended it, or did not let it run.
+    /// The machine ended the process, or did not let it run.
     Machine,
 }
 
-/// What a job left.
+/// The results of a job.
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
-    /// How the program ended; of a job without one it says nothing.
+    /// How the program ended; meaningless for a job without a program.
     pub(super) program: End,
-    /// How the tests' process ended; none if there was none.
+    /// How the tests' process ended; `None` without such a process.
     pub(super) tests: Option<End>,
-    /// What the program wrote to stdout.
+    /// The program's output on stdout.
     pub(super) stdout: Vec<u8>,
-    /// What it wrote to stderr.
+    /// The program's output on stderr.
     pub(super) stderr: Vec<u8>,
-    /// What the harness sent, and of a program without tests perhaps the program too.
+    /// The harness's messages; if the job has no tests, possibly the program's messages too.
     pub(super) messages: Vec<u8>,
-    /// Whether the disk that programs write to has no room left, whoever took it.
+    /// Whether the programs' disk is full, whoever filled it.
     pub(super) disk_is_full: bool,
-    /// Whether others write to that disk too: a program's own share ends before the disk does.
+    /// Whether other processes also write to this disk; a program reaches its own limit before the disk is full.
     pub(super) disk_is_shared: bool,
 }
 

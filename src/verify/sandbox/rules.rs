@@ -1,4 +1,4 @@
-//! The landlock rules: which files a program may read, and where it may write.
+//! The landlock rules: name the files that a program may read, and the directory that it may write to.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -11,13 +11,13 @@ use landlock::{
 
 use super::confine::Disk;
 
-/// The newest version of landlock that the rules were written for; older kernels know a part of it.
+/// The newest landlock version that the rules support; older kernels support a part of it.
 const NEWEST: ABI = ABI::V6;
 
-/// The version of landlock that rules truncation.
+/// The first landlock version that restricts truncation.
 const TRUNCATE_SINCE: i64 = 3;
 
-/// What every program may read: the libraries of the system, and what their loader asks for.
+/// The paths that every program may read: the system's libraries, and the files of their loader.
 const SYSTEM_PATHS: &[&str] = &[
     "/lib",
     "/lib64",
@@ -31,10 +31,7 @@ const SYSTEM_PATHS: &[&str] = &[
     "/dev/urandom",
 ];
 
-/// Returns the version of landlock that the kernel has.
-///
-/// # Errors
-/// What the kernel says if it has none.
+/// Returns the kernel's landlock version, or the kernel's error if it has no landlock.
 pub(super) fn version() -> Result<i64, String> {
     const VERSION_FLAG: u32 = 1; // LANDLOCK_CREATE_RULESET_VERSION
     // SAFETY: with this flag the call reads no memory and creates nothing.
@@ -44,10 +41,10 @@ pub(super) fn version() -> Result<i64, String> {
     if version >= 1 {
         return Ok(version);
     }
-    Err(format!("landlock_create_ruleset says: {}", std::io::Error::last_os_error()))
+    Err(format!("landlock_create_ruleset failed: {}", std::io::Error::last_os_error()))
 }
 
-/// A file or directory that is held open, and what may be done beneath it.
+/// An open file or directory, and the allowed actions beneath it.
 #[derive(Debug)]
 struct Grant {
     place: OwnedFd,
@@ -62,7 +59,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Opens what may be read and what may be executed; what does not exist needs no rule.
+    /// Opens the readable and the executable paths; a missing path needs no rule.
     pub(super) fn new(version: i64, readable: &[PathBuf], executable: &[PathBuf]) -> Self {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let system = SYSTEM_PATHS.iter().map(|path| (Path::new(path), read));
@@ -77,10 +74,7 @@ impl Rules {
         Self { grants: grants.collect(), version }
     }
 
-    /// Builds a ruleset without the scratch directory: which file that is only the interpreter knows.
-    ///
-    /// # Errors
-    /// [`RulesetError`] if the kernel refuses.
+    /// Builds a ruleset without the scratch directory: only the interpreter has its descriptor.
     pub(super) fn build(&self) -> Result<Option<OwnedFd>, RulesetError> {
         let mut created: RulesetCreated = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))?
@@ -93,10 +87,10 @@ impl Rules {
         Ok(created.into())
     }
 
-    /// Returns what may be done in the scratch directory, as the kernel counts it.
+    /// Returns the allowed actions in the scratch directory, as the kernel's bits.
     ///
-    /// No directories: what is flat can always be counted and removed. Where files are counted none is taken away, so that
-    /// all bytes stay visible.
+    /// Directories cannot be made: flat files can always be counted and removed. On a shared disk, files cannot be
+    /// deleted, so that all bytes stay visible.
     pub(super) fn scratch_access(&self, disk: Disk) -> u64 {
         let mut access = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::MakeReg;
         if self.version >= TRUNCATE_SINCE {
@@ -109,7 +103,7 @@ impl Rules {
     }
 }
 
-/// Opens a path as a place only: nothing can be read through it.
+/// Opens a path as a location only: the descriptor cannot read the file.
 fn open_path(path: &Path) -> std::io::Result<OwnedFd> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;

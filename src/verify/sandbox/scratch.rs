@@ -1,7 +1,7 @@
-//! The programs' directories: one per program, gone with it.
+//! The programs' directories: one per program, removed with it.
 //!
-//! They stand in one directory per sandbox, which is locked. The system releases the lock when the process ends, however
-//! it ends: a directory of this name whose lock is free was left by a process that was killed, and is removed by the next.
+//! Each sandbox has one locked directory for them. The system releases the lock when the process ends, however it ends.
+//! A directory of this name with a free lock belonged to a killed process, and the next sandbox removes it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "thinkloom-code-";
 const LOCK: &str = ".lock";
-/// Directories of dead processes that are looked at in one start.
+/// The most directories of dead processes that one start examines.
 const LEFTOVERS_MAX: usize = 64;
-/// What a program may keep in its directory.
+/// The most bytes in a program's directory.
 pub(super) const BYTES_MAX: u64 = 64 << 20;
-/// Bytes that a disk has at least that is not full.
+/// The fewest free bytes of a disk that is not full.
 const ROOM_MIN: u64 = 1 << 20;
-/// What `st_blocks` counts in.
+/// The unit of `st_blocks`, in bytes.
 const BLOCK_BYTES: u64 = 512;
 pub(super) const FILES_MAX: usize = 1000;
 
@@ -32,10 +32,8 @@ pub(super) struct ScratchRoot {
 }
 
 impl ScratchRoot {
-    /// Makes a directory for one sandbox, and removes those of processes that are gone.
-    ///
-    /// # Errors
-    /// If the directory for temporary files cannot be written.
+    /// Makes a directory for one sandbox, and removes the directories of ended processes. Fails if the directory for
+    /// temporary files cannot be written.
     pub(super) fn new() -> io::Result<Self> {
         let place = std::env::temp_dir();
         remove_leftovers(&place);
@@ -47,9 +45,6 @@ impl ScratchRoot {
     }
 
     /// Makes the empty directory of one program.
-    ///
-    /// # Errors
-    /// If it cannot be made.
     pub(super) fn make(&self) -> io::Result<Scratch> {
         let path = self.root.path().join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
         std::fs::create_dir(&path)?;
@@ -64,18 +59,18 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Returns where it is.
+    /// Returns the directory's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns whether it holds more than a program may write. Looks at a bounded number of files.
+    /// Returns whether the directory exceeds the limits of a program. Examines a bounded number of files.
     pub(super) fn is_overfull(&self) -> bool {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return false };
         let (mut files, mut bytes) = (0, 0);
         for entry in entries.flatten() {
             files += 1;
-            // What it is long, or what it takes: room can be taken beyond the end.
+            // The greater of the file's length and its allocated space: a program can allocate space beyond the end.
             bytes += entry.metadata().map_or(0, |found| found.len().max(found.blocks().saturating_mul(BLOCK_BYTES)));
             if files > FILES_MAX || bytes > BYTES_MAX {
                 return true;
@@ -84,7 +79,7 @@ impl Scratch {
         false
     }
 
-    /// Returns whether the disk that it is on has no room left, whoever took it.
+    /// Returns whether the directory's disk is full, whoever filled it.
     pub(super) fn is_full(&self) -> bool {
         rustix::fs::statvfs(&self.path).is_ok_and(|found| {
             found.f_bavail.saturating_mul(found.f_frsize) < ROOM_MIN || (found.f_files > 0 && found.f_favail == 0)
@@ -94,26 +89,26 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A program without the seccomp layer may have taken the right away.
+        // A program without the seccomp layer may have removed the permission.
         let _ = std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700));
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!("cannot remove {}, which a program had written to: {error}", self.path.display());
+            tracing::warn!("cannot remove {}, a program's directory: {error}", self.path.display());
         }
     }
 }
 
-/// Removes directories that no living process holds. Those of other users are not touched.
+/// Removes directories that no living process has locked. Skips directories of other users.
 fn remove_leftovers(place: &Path) {
     let Ok(entries) = std::fs::read_dir(place) else { return };
     let is_ours = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PREFIX);
     for entry in entries.flatten().filter(is_ours).take(LEFTOVERS_MAX) {
         let path = entry.path();
         let mine = rustix::process::geteuid().as_raw();
-        // The metadata of the entry itself, not of what a link points to.
+        // Uses the metadata of the entry itself, not of a link's target.
         let is_own_dir = entry
             .metadata()
             .is_ok_and(|found| found.is_dir() && found.uid() == mine && found.permissions().mode() & 0o077 == 0);
-        // A directory without its lock is just being made.
+        // A directory without its lock file is being made.
         let Ok(lock) = File::open(path.join(LOCK)) else { continue };
         let is_held = matches!(lock.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)));
         if is_own_dir && !is_held {
@@ -170,7 +165,7 @@ mod tests {
         assert!(!large.is_overfull());
         file.set_len(BYTES_MAX + 1).unwrap();
         assert!(large.is_overfull());
-        // The last thing a program can do to its directory.
+        // The last action that a program can take on its directory.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
         let paths = [scratch.path().to_owned(), large.path().to_owned()];
         drop((scratch, large));

@@ -1,4 +1,4 @@
-//! The watch over a running job: its output, its time, its disk use, and its end.
+//! Watches a running job: its output, its time, its disk use, and its end.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,29 +13,29 @@ use super::confine::Disk;
 use super::zygote::Zygote;
 use super::{End, Ran};
 
-/// Time between two looks at time and disk.
+/// The interval between two checks of time and disk.
 const TICK: Duration = Duration::from_millis(20);
-/// Bytes of messages that are read; the harness's own are smaller by far.
+/// The most bytes of messages that are read; the harness's own messages are much smaller.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// How long streams are read that a dead program has left, at most.
+/// The longest time for reading the streams of a dead program.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// What the watch holds a job to.
+/// The limits that the watch enforces on a job.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// CPU time of each process.
+    /// The CPU time of each process.
     pub(super) cpu: Duration,
-    /// Time in which nothing of the job has anything to do.
+    /// The time in which no process of the job has work.
     pub(super) idle: Duration,
-    /// Wall-clock time after which the machine is held to have failed.
+    /// The wall-clock time after which the machine counts as failed.
     pub(super) wall: Duration,
-    /// Bytes on stdout and stderr together.
+    /// The most bytes on stdout and stderr together.
     pub(super) output_bytes: usize,
-    /// Where the program writes.
+    /// The disk that the program writes to.
     pub(super) disk: Disk,
 }
 
-/// A stream that is read as it comes.
+/// A stream that is read without blocking.
 struct Stream {
     source: Option<File>,
     read: Vec<u8>,
@@ -48,7 +48,7 @@ impl Stream {
         Ok(Self { source: Some(source.into()), read: Vec::new() })
     }
 
-    /// Takes what is there, up to `bytes_max` in all; forgets the source at its end.
+    /// Reads the available bytes, up to `bytes_max` in all; closes the source at its end.
     fn take(&mut self, bytes_max: usize) {
         let mut buffer = [0; 1 << 16];
         while let Some(source) = &mut self.source
@@ -78,17 +78,17 @@ impl Exit {
         Some(Self { status, cpu_ms: value.get(1)?.as_u64()? })
     }
 
-    /// Returns what this end means; `killed` says whether the interpreter may have made it.
+    /// Returns the meaning of this exit; `killed` states whether the interpreter may have caused it.
     fn end(self, killed: bool, cpu: Duration) -> End {
         use std::os::unix::process::ExitStatusExt;
         let status = std::process::ExitStatus::from_raw(self.status);
         match status.signal() {
             Some(libc::SIGXCPU) => End::TimeOut,
             Some(libc::SIGXFSZ) => End::OutputLimit,
-            // The hard limit of CPU time, of a program that ignores the soft one.
+            // The hard limit of CPU time, for a program that ignores the soft limit.
             Some(libc::SIGKILL) if u128::from(self.cpu_ms) >= cpu.as_millis() => End::TimeOut,
             Some(libc::SIGKILL) if killed => End::Stopped,
-            // No program can send it, so that the machine did: it has run out of memory.
+            // No program can send this signal, so the machine sent it: the machine has run out of memory.
             Some(libc::SIGKILL) => End::Machine,
             Some(signal) => End::Signalled(signal),
             None => End::Exited(status.code().unwrap_or_default()),
@@ -96,33 +96,33 @@ impl Exit {
     }
 }
 
-/// The streams of a job on this side.
+/// The parent's ends of a job's streams.
 pub(super) struct Streams {
-    /// Of the program, as it has no descriptor of it.
+    /// The output of the program, which holds no descriptor of this end.
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    /// Of the tests, or of a program without.
+    /// The messages of the tests, or of a program without tests.
     pub(super) messages: OwnedFd,
 }
 
 /// How watching ended.
 enum Outcome {
-    /// The interpreter says how its children ended.
+    /// The interpreter reported how its children ended.
     Reported(Value),
-    /// The job has to be ended.
+    /// The job must be ended.
     Cut(End),
 }
 
-/// What was seen of the disk while a job ran.
+/// The observed state of the disk during a job.
 #[derive(Debug, Default)]
 struct DiskSeen {
     was_full: bool,
 }
 
-/// Waits for the end of a job, or makes it. Returns what it left, and whether the interpreter can go on.
+/// Waits for the end of a job, or ends it. Returns the job's results, and whether the interpreter can continue.
 ///
 /// # Errors
-/// If the system refuses to wait, or the interpreter has ended; it is of no more use then.
+/// If the system cannot wait, or the interpreter has ended; the interpreter is then unusable.
 pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io::Result<(Ran, bool)> {
     let Streams { stdout, stderr, messages } = streams;
     let mut streams = [Stream::new(stdout)?, Stream::new(stderr)?, Stream::new(messages)?];
@@ -160,7 +160,7 @@ pub(super) fn watch(zygote: &mut Zygote, streams: Streams, bounds: Bounds) -> io
             }
         }
     }
-    // In a disk of its own there is room, or the program has used it. Whoever took it elsewhere may be gone by now.
+    // A private disk has room, or the program has filled it. The writer that filled a shared disk may be gone by now.
     ran.disk_is_shared = bounds.disk == Disk::Shared;
     ran.disk_is_full = ran.disk_is_shared && (disk.was_full || zygote.scratch().is_full());
     Ok((ran, is_over))
@@ -177,7 +177,7 @@ fn take_all(streams: &mut [Stream; 3], bounds: Bounds) {
     messages.take(MESSAGE_BYTES_MAX);
 }
 
-/// Reads what is left, to the end of the streams: nobody writes any more.
+/// Reads the remaining bytes, to the end of the streams: all writers have ended.
 fn drain(streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<()> {
     let started = Instant::now();
     loop {
@@ -190,7 +190,7 @@ fn drain(streams: &mut [Stream; 3], bounds: Bounds) -> io::Result<()> {
     }
 }
 
-/// Reads until the job has ended or has to be ended.
+/// Reads until the job has ended or must be ended.
 fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds, disk: &mut DiskSeen) -> io::Result<Outcome> {
     let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the interpreter ended");
     let (started, mut looked_at) = (Instant::now(), Instant::now());
@@ -228,7 +228,7 @@ fn follow(zygote: &Zygote, streams: &mut [Stream; 3], bounds: Bounds, disk: &mut
     }
 }
 
-/// Waits until a stream has something or has ended, a tick at most; returns whether the interpreter has a message.
+/// Waits until a stream has data or has ended, at most one tick; returns whether the interpreter has sent a message.
 fn wait_for_news(streams: &[Stream; 3], zygote: Option<&Zygote>) -> io::Result<bool> {
     let open = streams.iter().filter_map(|stream| stream.source.as_ref());
     let mut watched: Vec<PollFd<'_>> =

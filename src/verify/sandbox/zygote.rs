@@ -1,8 +1,9 @@
-//! A warmed interpreter: started once, asked for one job at a time, gone with its sandbox.
+//! A warmed interpreter: started once, runs one job at a time, ends with its sandbox.
 //!
-//! It is the only process that forks; the children of one job have ended, and the scratch directory is empty, before it
-//! answers. What a program can reach of it is nothing: its descriptors are closed in the children, signals and tracing are
-//! refused, and its memory is copied, not shared. It holds no test and no program.
+//! The interpreter is the only process that forks. It reports a job's end only when the job's children have ended and
+//! the scratch directory is empty. A program cannot reach the interpreter: the interpreter's descriptors are closed in
+//! the children, signals and tracing are refused, and its memory is copied, not shared. The interpreter holds no test
+//! and no program.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
@@ -25,31 +26,31 @@ use super::rules::Rules;
 use super::scratch::Scratch;
 
 const SOURCE: &str = include_str!("zygote.py");
-/// How often an interpreter is looked at that starts, on a machine that is busy. Looks and not a clock: while the machine
-/// stands still neither goes on.
+/// The most checks on an interpreter that is starting, on a busy machine. Checks, not a clock, because both stop while
+/// the machine is suspended.
 const START_LOOKS_MAX: usize = 600;
 const START_LOOK: Duration = Duration::from_millis(100);
-/// Longest message of an interpreter.
+/// The longest message of an interpreter, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1 << 12;
-/// The whole environment of a program: the order of sets does not change from run to run, and numeric libraries do not
-/// reserve memory for every core.
+/// The whole environment of a program: the order of sets is the same in every run, and numeric libraries do not reserve
+/// memory for every core.
 const ENVIRONMENT: &[(&str, &str)] =
     &[("PYTHONHASHSEED", "0"), ("OPENBLAS_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1")];
 
-/// What every interpreter of a sandbox is told when it starts.
+/// The settings that every interpreter of a sandbox receives at its start.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
-    /// Seccomp programs in hexadecimal digits, in order; none leaves the layer out.
+    /// Seccomp programs in hexadecimal digits, in order; an empty list omits the layer.
     pub(super) filters: Vec<String>,
-    /// CPU time of a child in seconds.
+    /// The CPU time of a child, in seconds.
     pub(super) cpu_s: u32,
-    /// Address space of a child in bytes.
+    /// The address space of a child, in bytes.
     pub(super) memory_bytes: u64,
-    /// Where children write.
+    /// The disk that children write to.
     pub(super) disk: Disk,
 }
 
-/// What the interpreter reads.
+/// The message that starts the interpreter.
 #[derive(Serialize)]
 struct Start<'a> {
     modules: &'a [(&'a str, &'a str)],
@@ -72,10 +73,10 @@ pub(super) struct Zygote {
 }
 
 impl Zygote {
-    /// Starts one and waits until it is warm. The thread that calls this has to outlive it.
+    /// Starts an interpreter and waits until it is warm. The calling thread must outlive the interpreter.
     ///
     /// # Errors
-    /// If the system refuses, or the interpreter does not get so far: the error holds what it said last.
+    /// If the system fails to start it, or it does not become warm: the error contains its last line on stderr.
     pub(super) fn start(
         interpreter: &Interpreter,
         setting: &Setting,
@@ -96,7 +97,7 @@ impl Zygote {
             scratch_access: rules.map_or(0, |rules| rules.scratch_access(setting.disk)),
             seccomp: libc::SYS_seccomp,
             limits: json!({
-                // For the case that nobody looks: the kernel counts by samples, so that its limit lies above ours.
+                // A fallback if the watch fails: the kernel counts by samples, so its limit is above ours.
                 "RLIMIT_CPU": [cpu_limit_s, cpu_limit_s + 1],
                 "RLIMIT_AS": [setting.memory_bytes, setting.memory_bytes],
                 "RLIMIT_NOFILE": [OPEN_FILES_MAX, OPEN_FILES_MAX],
@@ -113,7 +114,7 @@ impl Zygote {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Confinement::new(setting.disk, scratch.path(), inherited)?.apply(&mut command);
         let process = command.spawn()?;
-        // Its own ends are its own alone now, so that its end is seen.
+        // Only the interpreter holds its ends now, so that this process sees their closing.
         drop((command, theirs, told, ruleset));
         let mut zygote = Self { process, control, scratch };
         zygote.await_ready()?;
@@ -129,25 +130,22 @@ impl Zygote {
                 };
             }
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the interpreter does not get warm"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the interpreter did not become warm in time"))
     }
 
-    /// Returns what it wrote to stderr last, as an error.
+    /// Returns the interpreter's last line on stderr, as an error.
     fn last_words(&mut self) -> io::Error {
         use std::io::Read;
         let mut said = Vec::new();
         if let Some(stderr) = self.process.stderr.take() {
-            // It has ended, or is about to.
+            // The interpreter has ended, or is about to.
             let _ = stderr.take(1 << 16).read_to_end(&mut said);
         }
         let said = String::from_utf8_lossy(&said).into_owned();
         io::Error::other(said.lines().next_back().unwrap_or("the interpreter ended").to_owned())
     }
 
-    /// Sends a job with the descriptors that belong to it.
-    ///
-    /// # Errors
-    /// If the interpreter has ended.
+    /// Sends a job with its descriptors. Fails if the interpreter has ended.
     pub(super) fn send(&self, role: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let text = json!({ "role": role }).to_string();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -159,10 +157,8 @@ impl Zygote {
         Ok(())
     }
 
-    /// Returns its next message; none if it has ended. Waits for one.
-    ///
-    /// # Errors
-    /// If the message is none.
+    /// Waits for the interpreter's next message; `None` if the interpreter has ended. Fails if the message is
+    /// malformed.
     pub(super) fn message(&self) -> io::Result<Option<Value>> {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         let (count, _) = recv(&self.control, &mut buffer[..], RecvFlags::empty())?;
@@ -172,24 +168,24 @@ impl Zygote {
         serde_json::from_slice(buffer.get(..count).unwrap_or_default()).map(Some).map_err(io::Error::other)
     }
 
-    /// Returns the socket, to wait for a message.
+    /// Returns the control socket, to wait for a message.
     pub(super) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
 
-    /// Returns its number.
+    /// Returns the interpreter's process id.
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Returns where its children write.
+    /// Returns the directory that the children write to.
     pub(super) fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 
-    /// Kills it with all its children, who are of its process group.
+    /// Kills the interpreter with its children, which belong to its process group.
     pub(super) fn kill(&mut self) {
-        // It is not reaped yet, so that its number names nobody else.
+        // The interpreter is not reaped yet, so its id names no other process.
         if let Some(group) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -203,7 +199,7 @@ impl Drop for Zygote {
     }
 }
 
-/// Waits until a descriptor has something to read.
+/// Waits until a descriptor is readable.
 fn is_readable(descriptor: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
     let mut watched = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
     let time = Timespec { tv_sec: time.as_secs().try_into().unwrap_or_default(), tv_nsec: time.subsec_nanos().into() };
@@ -214,7 +210,7 @@ fn is_readable(descriptor: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
     }
 }
 
-/// Returns an anonymous file in memory with this content, to be read from its beginning.
+/// Returns an anonymous file in memory with this content, positioned at its beginning.
 pub(super) fn memory_file(name: &str, content: &[u8]) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(content)?;

@@ -1,19 +1,19 @@
-//! The clauses of a sentence, and what each states.
+//! Splits a sentence into clauses, and determines the statement of each clause.
 
 use super::fragments::{Kind, Piece};
 use super::lexicon;
 use super::quantities::Quantity;
 use super::sentence::{Sentence, Stated};
 
-/// What a clause is to its sentence.
+/// The role of a clause in its sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Main,
     Reason,
     Conclusion,
-    /// "Which is 12": what the clause before comes to, or an explanation of an answer that was announced.
+    /// "Which is 12": the result of the preceding clause, or the explanation of an announced answer.
     Consequence,
-    /// It takes back what was said before: "it is actually 13".
+    /// The clause retracts the preceding text: "it is actually 13".
     Correction,
     Denied,
 }
@@ -44,13 +44,13 @@ impl Sentence<'_> {
                         clauses.last().is_some_and(|(role, clause)| *role == Role::Correction && !has_quantity(clause));
                     begin(&mut clauses, if goes_on { Role::Correction } else { Role::Main })
                 }
-                // A reason in front ends with its comma, and so does what is denied.
+                // A preceding reason ends at its comma, and so does a denial.
                 Kind::Mark(',') if role == Role::Reason || role == Role::Denied => begin(&mut clauses, Role::Main),
                 Kind::Word => {
                     let word = self.content(piece).to_lowercase();
                     let next = self.pieces.get(at + 1).and_then(|next| self.word(next)).unwrap_or_default();
                     if lexicon::CORRECTIONS.contains(&word.as_str()) {
-                        // The words of the correction that stand in front of its cue belong to it.
+                        // The words of the correction before its cue belong to the correction.
                         let has_quantity = clauses.last().is_some_and(|(_, clause)| has_quantity(clause));
                         match clauses.last_mut() {
                             Some((role, _)) if !has_quantity => *role = Role::Correction,
@@ -96,7 +96,7 @@ impl Sentence<'_> {
         clauses
     }
 
-    /// Nothing but a mark stands between two quantities.
+    /// Returns whether only a mark separates two quantities.
     fn is_between_quantities(&self, at: usize) -> bool {
         let is_quantity =
             |piece: Option<&Piece>| piece.is_some_and(|piece| matches!(piece.kind, Kind::Quantity | Kind::Span));
@@ -106,7 +106,7 @@ impl Sentence<'_> {
         is_glued && is_quantity(at.checked_sub(1).and_then(|before| self.pieces.get(before))) && is_quantity(next)
     }
 
-    /// A clause that begins as questions do.
+    /// Returns whether a clause begins like a question.
     fn asks(&self, clause: &[Piece]) -> bool {
         let first = clause.iter().find_map(|piece| self.word(piece));
         first.is_some_and(|word| {
@@ -132,20 +132,21 @@ impl Sentence<'_> {
         })
     }
 
-    /// Whether the sentence gives one answer for one case and another for another: "8 if $n$ is even and 9 if it is odd".
+    /// Returns whether the sentence gives different answers for different cases: "8 if $n$ is even and 9 if it is odd".
     pub(super) fn tells_cases_apart(&self) -> bool {
         let words = || self.pieces.iter().filter_map(|piece| self.word(piece));
         let conditions = words().filter(|word| matches!(word.as_str(), "if" | "when" | "whenever" | "unless")).count();
         conditions > 1 || words().any(|word| matches!(word.as_str(), "otherwise" | "else" | "depending" | "depends"))
     }
 
-    /// "Anything but 8".
+    /// Returns whether the word is part of an exception: "Anything but 8".
     fn is_exception(&self, at: usize) -> bool {
         let before = at.checked_sub(1).and_then(|before| self.pieces.get(before)).and_then(|before| self.word(before));
         before.is_some_and(|word| matches!(word.as_str(), "anything" | "everything" | "nothing" | "all" | "none"))
     }
 
-    /// "The remainder when $k^2$ is divided by $m$ is": the second verb belongs to the sentence again.
+    /// Returns whether the main clause continues after a subordinate one: "The remainder when $k^2$ is divided by $m$
+    /// is".
     fn resumes(&self, reason: &[Piece], word: &str) -> bool {
         let words: Vec<String> = reason.iter().filter_map(|piece| self.word(piece)).collect();
         let opens = words.first().is_some_and(|first| matches!(first.as_str(), "when" | "where" | "if" | "given"));
@@ -156,7 +157,7 @@ impl Sentence<'_> {
         opens && verb.is_some() && !is_joined && matches!(word, "is" | "are")
     }
 
-    /// Returns what one clause states.
+    /// Returns the statement of one clause.
     pub(super) fn clause(&self, role: Role, clause: &[Piece]) -> Stated {
         let mut quantities = self.quantities(clause);
         if quantities.is_empty() {
@@ -175,7 +176,7 @@ impl Sentence<'_> {
             quantities = quantities.split_off(result);
             quantities.truncate(1);
         }
-        // "$(x-7)(x+2) = 0$ and $x = 7$": a derivation, and what it ends with.
+        // "$(x-7)(x+2) = 0$ and $x = 7$": a derivation and its result.
         if quantities.len() > 1 && quantities.iter().all(|quantity| quantity.text.contains('=')) {
             let is_compound = |quantity: &Quantity| {
                 let left = quantity.text.split('=').next().unwrap_or("").trim();
@@ -195,7 +196,7 @@ impl Sentence<'_> {
         if quantities.iter().any(|quantity| !quantity.is_circumstance) {
             quantities.retain(|quantity| !quantity.is_circumstance);
         }
-        // What stands behind the last verb is what the clause says of the rest.
+        // The text after the last verb states something about the rest.
         let links = |word: String| {
             lexicon::LINKS.contains(&word.as_str()) || lexicon::FOREIGN_LINKS.iter().any(|end| word.ends_with(end))
         };
@@ -214,7 +215,7 @@ impl Sentence<'_> {
             texts.truncate(1);
         }
         match (texts.len(), texts.pop()) {
-            // "That gives 9!" exclaims, or means a factorial.
+            // "That gives 9!" is an exclamation or a factorial.
             (1, Some(only)) if self.is_exclaimed(clause, &quantities) => {
                 let factorial = format!("{only}!");
                 Stated::Open(vec![only, factorial])
@@ -228,7 +229,7 @@ impl Sentence<'_> {
         }
     }
 
-    /// Names between math delimiters behind the verb: "The solutions are $B$ and $C$."
+    /// Returns the names between math delimiters after the verb: "The solutions are $B$ and $C$."
     fn names(&self, clause: &[Piece]) -> Stated {
         let verb = clause
             .iter()
@@ -261,7 +262,7 @@ impl Sentence<'_> {
         clause.get(left.end..right.at).unwrap_or_default().iter().filter_map(|piece| self.word(piece)).collect()
     }
 
-    /// "12 boys and 15 girls": a list, whatever is counted.
+    /// Returns whether two quantities form a list, whatever is counted: "12 boys and 15 girls".
     fn joins(&self, clause: &[Piece], left: &Quantity, right: &Quantity) -> bool {
         let between = clause.get(left.end..right.at).unwrap_or_default();
         let has_join = between.iter().any(|piece| match piece.kind {

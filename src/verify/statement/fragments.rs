@@ -1,29 +1,30 @@
-//! Takes a sentence apart into words, marks, remarks in brackets, and pieces of mathematics.
+//! Splits a sentence into words, marks, remarks in brackets, and pieces of mathematics.
 //!
-//! A piece of mathematics is as long as its signs carry it: `2\sqrt3`, `4\pi^9`, `x = 5`, `-1013 ln 2026`, `(3, 7)`, `75k`. A number
-//! inside a word (`K9`) or an ordinal (`3rd`) is none. One pass; brackets are matched within a bounded sentence.
+//! A piece of mathematics extends as far as its signs allow: `2\sqrt3`, `4\pi^9`, `x = 5`, `-1013 ln 2026`, `(3, 7)`,
+//! `75k`. A number inside a word (`K9`) and an ordinal (`3rd`) are not pieces. The scanner makes one pass; brackets are
+//! matched within a bounded sentence.
 
 use crate::math;
 
-/// A part of a sentence: a kind, and where it stands in bytes.
+/// A part of a sentence: its kind, and its range in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) kind: Kind,
-    /// Where the content begins and ends, delimiters left out.
+    /// The start and the end of the content, without delimiters.
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
-/// What a part of a sentence is.
+/// The kind of a part of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A word, an identifier, or a name of a variable.
     Word,
     /// A sign of punctuation.
     Mark(char),
-    /// Mathematics that has a value, written plainly.
+    /// Mathematics with a value, without delimiters.
     Quantity,
-    /// The same between math delimiters.
+    /// Mathematics with a value, between math delimiters.
     Span,
     /// One letter between math delimiters.
     Name,
@@ -31,12 +32,12 @@ pub(crate) enum Kind {
     Remark,
 }
 
-/// Functions that are written without a backslash.
+/// Functions that may be written without a backslash.
 pub(super) const FUNCTIONS: &[&str] = &[
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "ln", "log", "lg", "sqrt", "exp", "cbrt",
     "gcd", "lcm", "pi", "max", "min", "sinh", "cosh", "tanh",
 ];
-/// Commands that stand between two operands.
+/// Commands between two operands.
 pub(super) const INFIX: &[&str] = &[
     "times", "cdot", "div", "pm", "mp", "le", "leq", "ge", "geq", "lt", "gt", "ne", "neq", "approx", "simeq", "in",
     "cup", "cap", "equiv", "leqslant", "geqslant", "cong", "to", "mid", "setminus", "quad", "qquad", "ast",
@@ -45,7 +46,7 @@ pub(super) const INFIX: &[&str] = &[
 pub(super) const WORD_COMMANDS: &[&str] =
     &["text", "textbf", "textit", "textrm", "mathrm", "mbox", "mathbf", "emph", "operatorname", "textnormal"];
 
-/// A sentence being taken apart.
+/// The state of the scanner over a sentence.
 pub(super) struct Scanner<'a> {
     pub(super) text: &'a str,
     pub(super) characters: Vec<(usize, char)>,
@@ -86,7 +87,7 @@ impl<'a> Scanner<'a> {
         pieces
     }
 
-    /// Returns a piece with its content, and the index behind it.
+    /// Returns a piece with its content, and the index after the piece.
     fn piece(&self, index: usize, character: char) -> (Option<Kind>, usize, usize, usize) {
         let nothing = |next: usize| (None, index, index, next);
         if character.is_whitespace() || self.starts_with(index, "**") || self.starts_with(index, "\\$") {
@@ -116,7 +117,7 @@ impl<'a> Scanner<'a> {
             while let Some(next) =
                 self.at(end).filter(|c| is_word_character(*c) || matches!(c, '\'' | '-' | '\u{2019}'))
             {
-                // Scripts without spaces are cut where letters of another script begin.
+                // A text in a script without spaces is split before letters of another script.
                 if end > index && next.is_ascii() != self.at(end - 1).is_some_and(|c| c.is_ascii()) {
                     break;
                 }
@@ -137,7 +138,7 @@ impl<'a> Scanner<'a> {
             return (Some(Kind::Word), index, end.max(index + 1), end.max(index + 1));
         }
         if character == '\\' {
-            // A command that stands for no value here; one that compares is a mark.
+            // A command without a value in a sentence; a comparison is a mark.
             let name = self.command(index);
             if matches!(
                 name.as_str(),
@@ -150,7 +151,7 @@ impl<'a> Scanner<'a> {
         (Some(Kind::Mark(character)), index, index + 1, index + 1)
     }
 
-    /// Returns the content of a span between math delimiters that begins here, and the index behind it.
+    /// Returns the content of a span between math delimiters that begins here, and the index after the span.
     fn span(&self, index: usize) -> Option<(usize, usize, usize)> {
         let (open, close) = [("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$")]
             .into_iter()
@@ -186,7 +187,7 @@ impl<'a> Scanner<'a> {
         self.characters.iter().skip(index + 1).map(|(_, c)| *c).take_while(char::is_ascii_alphabetic).collect()
     }
 
-    /// Returns the index of the bracket that closes the one here.
+    /// Returns the index of the bracket that closes the bracket here.
     pub(super) fn closing(&self, index: usize) -> Option<usize> {
         let mut depth = 0usize;
         let mut at = index;
@@ -214,7 +215,7 @@ impl<'a> Scanner<'a> {
         index
     }
 
-    /// Returns where the mathematics ends that begins here, if any does.
+    /// Returns the end of the mathematics that begins here, if any.
     fn fragment(&self, start: usize) -> Option<usize> {
         let before = start.checked_sub(1).and_then(|before| self.at(before));
         if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -222,7 +223,7 @@ impl<'a> Scanner<'a> {
         }
         let mut end = self.opening(start)?;
         loop {
-            // Marks and factors without a blank.
+            // Marks and factors without a space.
             match self.at(end) {
                 Some('%' | '\u{b0}' | '\'') => {
                     end += 1;
@@ -267,7 +268,7 @@ impl<'a> Scanner<'a> {
         end.checked_sub(1).and_then(|before| self.at(before)).is_some_and(|c| c.is_ascii_digit())
     }
 
-    /// Behind a number or bracket and with no words in front, an exclamation mark is a factorial.
+    /// After a number or bracket, and without words before it, an exclamation mark is a factorial.
     fn is_factorial(&self, at: usize) -> bool {
         let behind = at.checked_sub(1).and_then(|before| self.at(before));
         let joins = self.at(at + 1).is_some_and(|c| !c.is_whitespace() && !matches!(c, '.' | '*' | '"' | '!'));
@@ -275,7 +276,7 @@ impl<'a> Scanner<'a> {
         behind.is_some_and(|c| c.is_ascii_digit() || c == ')') && (joins || is_alone)
     }
 
-    /// Takes an operator with what follows it, or a factor behind a blank.
+    /// Scans an operator with its operand, or a factor after a space.
     fn continued(&self, start: usize, end: usize) -> Option<usize> {
         let at = self.blanks(end);
         let character = self.at(at)?;
@@ -303,13 +304,13 @@ impl<'a> Scanner<'a> {
             _ => None,
         };
         if let Some(length) = operator {
-            // A dash that is set off by blanks on one side only joins words.
+            // A dash with a space on one side only joins words.
             let lone = matches!(character, '-') && at > end && self.at(at + 1).is_some_and(|c| !c.is_whitespace());
             if lone && !self.ends_in_digit(end) {
                 return None;
             }
             let next = self.blanks(at + length);
-            // `2a-ab`: letters side by side are a product where no blank and no unit stands.
+            // `2a-ab`: adjacent letters are a product without a space, unless they are a unit.
             let product = self.letters(next);
             let is_product =
                 (2..=3).contains(&product.len()) && next == at + length && at == end && !math::is_unit_word(product);
@@ -353,7 +354,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Returns whether a piece ends with a function, its base or its power, and no argument yet.
+    /// Returns whether a piece ends with a function, its base or its power, and has no argument yet.
     fn awaits_argument(&self, start: usize, end: usize) -> bool {
         let piece = self.slice(start, end);
         let Some((_, last)) = piece.rsplit_once('\\') else { return false };

@@ -1,11 +1,11 @@
-//! Words by which a sentence says what it does with its quantities. All are lower case.
+//! Words that show how a sentence uses its quantities. All are lower case.
 
-/// Begin a reason, a condition or a place: their quantities are not what the sentence states.
+/// Words that begin a reason, a condition or a place: the sentence does not state the quantities in it.
 pub(super) const REASONS: &[&str] = &[
     "because", "since", "where", "if", "assuming", "given", "provided", "when", "whenever", "while", "unless",
     "whereas", "although", "though", "note", "check", "using", "verify",
 ];
-/// Begin what follows from the words in front.
+/// Words that begin a conclusion from the preceding text.
 pub(super) const CONCLUSIONS: &[&str] = &[
     "so",
     "therefore",
@@ -20,7 +20,7 @@ pub(super) const CONCLUSIONS: &[&str] = &[
     "making",
     "leaving",
 ];
-/// Link a subject to what is said of it.
+/// Words that link a subject to its predicate.
 pub(super) const LINKS: &[&str] = &[
     "is", "are", "was", "were", "be", "equals", "equal", "gives", "give", "yields", "yield", "makes", "make", "made",
     "leaves", "leave", "left", "becomes", "become", "remains", "remain", "totals", "has", "have", "had", "gets", "get",
@@ -28,7 +28,7 @@ pub(super) const LINKS: &[&str] = &[
     "takes", "take", "took", "obtain", "obtains", "find", "found", "it's", "that's", "means", "will", "must", "should",
     "would",
 ];
-/// Link, and may be negated by a word glued to them.
+/// Negations, which may be glued to a linking word.
 pub(super) const NEGATIONS: &[&str] = &[
     "not",
     "no",
@@ -50,7 +50,7 @@ pub(super) const NEGATIONS: &[&str] = &[
     "wrongly",
     "doubt",
 ];
-/// Say behind a quantity that it is no answer.
+/// Words after a quantity that refute it as an answer.
 pub(super) const REFUTED: &[&str] = &[
     "too",
     "wrong",
@@ -69,13 +69,13 @@ pub(super) const REFUTED: &[&str] = &[
     "fails",
     "insufficient",
 ];
-/// Govern a quantity that says when, where, of what or for whom.
+/// Prepositions of a quantity that gives a time, a place, a subject or a recipient.
 pub(super) const PREPOSITIONS: &[&str] = &[
     "for", "in", "over", "after", "before", "during", "within", "per", "from", "by", "with", "at", "on", "among",
     "through", "every", "into", "across", "against", "until", "till", "than", "via", "versus", "under", "above",
     "below",
 ];
-/// May stand between a preposition and its quantity.
+/// Words that may occur between a preposition and its quantity.
 pub(super) const DETERMINERS: &[&str] = &[
     "the",
     "a",
@@ -119,7 +119,7 @@ pub(super) const DETERMINERS: &[&str] = &[
     "nearly",
     "almost",
 ];
-/// Name a place in the text when a number follows: "see equation (9)".
+/// Words before a number that refers to a place in the text: "see equation (9)".
 pub(super) const REFERENCES: &[&str] = &[
     "equation",
     "equations",
@@ -171,7 +171,7 @@ pub(super) const REFERENCES: &[&str] = &[
     "phase",
     "stage",
 ];
-/// Bound a quantity that follows at once.
+/// Words that bound the quantity directly after them.
 pub(super) const BOUNDS: &[&str] = &[
     "less than",
     "more than",
@@ -235,7 +235,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "almost",
     "nearly",
 ];
-/// Bound a quantity in front of them.
+/// Words that bound the quantity before them.
 pub(super) const BOUNDS_BEHIND: &[&str] = &[
     "or more",
     "or less",
@@ -256,7 +256,7 @@ pub(super) const BOUNDS_BEHIND: &[&str] = &[
 ];
 /// Join answers of one list.
 pub(super) const JOINS: &[&str] = &["and", "or", "&", "as", "well"];
-/// What a total is of: "a total of 75" states 75.
+/// Measures before "of" and a total: "a total of 75" states 75.
 pub(super) const MEASURES: &[&str] = &[
     "total",
     "sum",
@@ -324,7 +324,7 @@ pub(super) const FOREIGN_NEGATIONS: &[&str] = &[
     "nicht",
     "n'est",
 ];
-/// Beginnings of words that conclude: Chinese, Japanese, Korean, French, German, Spanish, Portuguese, Italian.
+/// Beginnings of concluding words: Chinese, Japanese, Korean, French, German, Spanish, Portuguese, Italian.
 pub(super) const FOREIGN_CONCLUSIONS: &[&str] = &[
     "\u{56e0}\u{6b64}",
     "\u{6240}\u{4ee5}",
@@ -341,10 +341,10 @@ pub(super) const FOREIGN_CONCLUSIONS: &[&str] = &[
     "quindi",
     "dunque",
 ];
-/// Ends of words that link: Chinese "is", "is", "equals", "in all", "has", "remains", "earns", "needs".
+/// Endings of linking words: Chinese "is", "is", "equals", "in all", "has", "remains", "earns", "needs".
 pub(super) const FOREIGN_LINKS: &[&str] =
     &["\u{662f}", "\u{4e3a}", "\u{7b49}\u{4e8e}", "\u{5171}", "\u{6709}", "\u{5269}", "\u{8d5a}", "\u{9700}\u{8981}"];
-/// Operations in words whose operand follows: what they make of it is left to be computed.
+/// Operations in words before their operand: the result is not computed.
 pub(super) const OPERATIONS: &[&str] = &[
     "root of",
     "twice",
@@ -379,7 +379,7 @@ pub(super) const OPERATIONS: &[&str] = &[
     "tenth of",
     "square root",
 ];
-/// Operations in words that stand behind their operand.
+/// Operations in words after their operand.
 pub(super) const OPERATIONS_BEHIND: &[&str] = &[
     "divided by",
     "multiplied by",
@@ -403,7 +403,7 @@ pub(super) const OPERATIONS_BEHIND: &[&str] = &[
     "mod",
     "modulo",
 ];
-/// Say of a quantity that it is not exact.
+/// Words that mark a quantity as inexact.
 pub(super) const APPROXIMATING: &[&str] = &["about", "approximately", "roughly", "around", "approx"];
-/// Take back what the sentence said before.
+/// Words that retract the preceding text.
 pub(super) const CORRECTIONS: &[&str] = &["actually", "wait", "correction", "oops", "instead", "really", "rather"];

@@ -1,12 +1,13 @@
-//! Reads what a sentence states.
+//! Determines the statement of a sentence.
 //!
-//! A sentence is no place to pick the last number from. [`read`] takes it apart (`fragments`), splits it into `clauses`, and asks
-//! of every one of their `quantities` whether the `sentence` states it: what is denied ("not 34"), bounded ("at most 34",
-//! "between 30 and 34"), a reason ("since $2 \cdot 17 = 34$"), a circumstance ("for $n = 3$", "over the next 12 months"), a
-//! remark in brackets ("(about 39 feet)") or a reference ("equation (9)") is not stated while something else is. What is left
-//! is one answer, several that the sentence joins, or several of which nothing says which is meant.
+//! The answer of a sentence is not simply its last number. [`read`] splits the sentence into pieces (`fragments`) and
+//! `clauses`, and checks for each of their `quantities` whether the `sentence` states it. A quantity that is denied
+//! ("not 34"), bounded ("at most 34", "between 30 and 34"), a reason ("since $2 \cdot 17 = 34$"), a circumstance ("for
+//! $n = 3$", "over the next 12 months"), a remark in brackets ("(about 39 feet)") or a reference ("equation (9)") is
+//! not stated if another quantity is. The result is one answer, several answers joined by the sentence, or several
+//! quantities without a stated choice between them.
 //!
-//! It knows English grammar by short lists of words (`lexicon`), and of other languages only that their words are words.
+//! The parser knows English grammar by short lists of words (`lexicon`). In other languages it recognises only words.
 
 mod clauses;
 mod fragments;
@@ -26,12 +27,12 @@ use sentence::Sentence;
 
 pub(super) use sentence::Stated;
 
-/// Longest sentence that is taken apart, in bytes; of a longer one the end counts.
+/// Longest sentence that is parsed, in bytes; of a longer sentence, only the end counts.
 const SENTENCE_BYTES_MAX: usize = 2_000;
-/// Brackets within brackets that are read, at most.
+/// Deepest nesting of brackets that is parsed.
 const REMARK_DEPTH_MAX: usize = 2;
 
-/// Phrases that are answers without a number, as texts that the verifiers know.
+/// Phrases that are answers without a number, with the text that the verifiers know.
 const PHRASES: &[(&str, &str)] = &[
     ("no real solution", "no solution"),
     ("no solution", "no solution"),
@@ -42,22 +43,22 @@ const PHRASES: &[(&str, &str)] = &[
     ("all real numbers", "all real numbers"),
 ];
 
-/// Returns the phrase of a sentence that is an answer without a number.
+/// Returns the answer without a number in a sentence.
 pub(super) fn phrase(sentence: &str) -> Option<&'static str> {
     let lower = sentence.to_lowercase();
     PHRASES.iter().find(|(phrase, _)| lower.contains(phrase)).map(|(_, answer)| *answer)
 }
 
-/// Where a sentence stands.
+/// The place of a sentence in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Behind "the answer is": what comes first is the answer, and the rest explains.
+    /// After "the answer is": the answer comes first, and the rest explains it.
     Announced,
-    /// Anywhere else: the conclusion stands last.
+    /// At any other place: the conclusion comes last.
     Free,
 }
 
-/// Returns what a sentence states.
+/// Returns the statement of a sentence.
 pub(super) fn read(sentence: &str, place: Place) -> Stated {
     read_at(sentence, place, 0)
 }
@@ -84,7 +85,7 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
         if place == Place::Announced { found.next() } else { found.next_back() }
     };
     let corrected = of(Role::Correction);
-    // The last clause that computes or concludes, else what is said last.
+    // The last clause that computes or concludes, otherwise the last statement.
     let decides = |clause: &[Piece], role: Role, stated: &Stated| {
         let computes = role != Role::Denied && matches!(stated, Stated::One(_)) && parsed.computes(clause);
         computes
@@ -109,7 +110,7 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
             other => other.clone(),
         };
     }
-    // Nothing but a remark in brackets.
+    // The sentence is only a remark in brackets.
     let stands_alone = |piece: &&Piece| {
         let before = unwrapped.get(..piece.start).unwrap_or("").trim_end_matches(['(', '[']);
         before.is_empty() || before.ends_with(char::is_whitespace)
@@ -128,7 +129,7 @@ fn read_at(sentence: &str, place: Place, depth: usize) -> Stated {
     }
 }
 
-/// Returns whether a text is more than mathematics with its units: it holds words of a sentence.
+/// Returns whether a text has words of a sentence, in addition to mathematics with units.
 pub(super) fn has_prose(text: &str) -> bool {
     let unwrapped = unwrap_words(tail(text));
     let scanner = Scanner::new(&unwrapped);
@@ -141,7 +142,7 @@ pub(super) fn has_prose(text: &str) -> bool {
             Kind::Remark => true,
             Kind::Mark(_) | Kind::Quantity | Kind::Span | Kind::Name => false,
         };
-        // "100 squared" is no unit; "5 meters squared" is.
+        // "squared" in "100 squared" is not a unit; in "5 meters squared" it is part of one.
         let is_operation = piece.kind == Kind::Word
             && behind_quantity
             && !behind_unit
@@ -152,14 +153,14 @@ pub(super) fn has_prose(text: &str) -> bool {
     })
 }
 
-/// Returns how many pieces of mathematics a text holds.
+/// Returns the number of pieces of mathematics in a text.
 pub(super) fn quantities(text: &str) -> usize {
     let unwrapped = unwrap_words(tail(text));
     let pieces = Scanner::new(&unwrapped).pieces();
     pieces.iter().filter(|piece| matches!(piece.kind, Kind::Quantity | Kind::Span)).count()
 }
 
-/// Returns the formulas of a text, each whole.
+/// Returns the whole formulas of a text.
 pub(super) fn formulas(text: &str) -> Vec<String> {
     let pieces = Scanner::new(text).pieces();
     let is_formula = |piece: &&Piece| matches!(piece.kind, Kind::Quantity | Kind::Span);
@@ -170,7 +171,7 @@ fn tail(sentence: &str) -> &str {
     characters::back(sentence, SENTENCE_BYTES_MAX)
 }
 
-/// Takes words out of the commands that set them as words in a formula, outside of math delimiters.
+/// Unwraps words from the commands that typeset words in a formula, outside math delimiters.
 pub(super) fn unwrap_words(text: &str) -> String {
     const COMMANDS: &[&str] =
         &["\\text", "\\textbf", "\\textit", "\\textrm", "\\mathrm", "\\mbox", "\\mathbf", "\\emph", "\\textnormal"];
@@ -184,11 +185,11 @@ pub(super) fn unwrap_words(text: &str) -> String {
         result.push_str(before);
         let opened = COMMANDS.iter().find_map(|command| after.strip_prefix(command)?.strip_prefix('{'));
         let content = opened.and_then(|inner| inner.split_once('}')).filter(|(content, _)| !content.contains('{'));
-        // A word within a fraction or a subscript belongs to it.
+        // A word within a fraction or a subscript belongs to the formula.
         let open = result.matches('{').count() > result.matches('}').count();
         if let Some((content, tail)) = content.filter(|_| !open) {
             result.push(' ');
-            // The power of a unit stays with it.
+            // The power of a unit stays attached to the unit.
             let is_raised = tail.starts_with('^');
             result.push_str(if is_raised { content.trim() } else { content });
             if !is_raised {
@@ -204,7 +205,7 @@ pub(super) fn unwrap_words(text: &str) -> String {
         } else {
             result.push('\\');
             let tail = after.get(1..).unwrap_or("");
-            // Whatever is escaped belongs to its backslash.
+            // An escaped character belongs to its backslash.
             let width = tail.chars().next().map_or(0, char::len_utf8);
             result.push_str(tail.get(..width).unwrap_or(""));
             rest = tail.get(width..).unwrap_or("");

@@ -1,15 +1,15 @@
-//! Operands of a piece of mathematics: numbers, names, commands with their arguments, brackets.
+//! Scans operands of a piece of mathematics: numbers, names, commands with their arguments, brackets.
 
 use super::fragments::{FUNCTIONS, INFIX, Scanner, WORD_COMMANDS};
 
-/// Words of two letters, which are no products of variables.
+/// Words of two letters that are not products of variables.
 const WORDS_OF_TWO: &[&str] = &[
     "is", "of", "to", "in", "at", "or", "by", "so", "no", "we", "it", "he", "an", "as", "if", "be", "do", "am", "on",
     "up", "us", "my", "me",
 ];
 
 impl Scanner<'_> {
-    /// Takes the first operand of a piece: letters only where a sign of mathematics follows.
+    /// Scans the first operand of a piece: letters only before a sign of mathematics.
     pub(super) fn opening(&self, start: usize) -> Option<usize> {
         let first = self.at(start)?;
         if first.is_ascii_alphabetic() {
@@ -59,7 +59,7 @@ impl Scanner<'_> {
         self.operand(start)
     }
 
-    /// Takes an operand with its sign.
+    /// Scans an operand with its sign.
     pub(super) fn operand(&self, start: usize) -> Option<usize> {
         if self.starts_with(start, "\\pm") || self.starts_with(start, "\\mp") {
             return self.factor(self.blanks(start + 3));
@@ -78,7 +78,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Takes one factor without a sign.
+    /// Scans one factor without a sign.
     pub(super) fn factor(&self, start: usize) -> Option<usize> {
         let first = self.at(start)?;
         match first {
@@ -104,7 +104,7 @@ impl Scanner<'_> {
                 if FUNCTIONS.contains(&word) {
                     return self.factor(self.blanks(end)).or((word == "pi").then_some(end));
                 }
-                // An identifier goes on with digits.
+                // An identifier continues with digits.
                 let is_identifier = self.at(end).is_some_and(|c| c.is_ascii_digit());
                 (is_name && !is_identifier).then_some(end)
             }
@@ -144,7 +144,7 @@ impl Scanner<'_> {
         if self.at(end) == Some('-') && self.letters(end + 1).len() > 2 {
             return None;
         }
-        // `3rd` counts places; `75k`, `45m` go on.
+        // `3rd` is an ordinal; `75k`, `45m` continue.
         let suffix = self.letters(end);
         if matches!(suffix.to_ascii_lowercase().as_str(), "st" | "nd" | "rd" | "th") {
             return None;
@@ -201,7 +201,7 @@ impl Scanner<'_> {
         self.operand(start)
     }
 
-    /// Returns whether all that stands between two indices is mathematics.
+    /// Returns whether the whole text between two indices is mathematics.
     pub(super) fn is_mathematical(&self, start: usize, end: usize) -> bool {
         let content = self.slice(start, end);
         let mut letters = 0usize;
@@ -214,7 +214,7 @@ impl Scanner<'_> {
                 word.push(character);
                 continue;
             }
-            // Two letters side by side are a product, unless they are a word.
+            // Two letters side by side are a product, unless they form a word.
             let is_product = word.len() == 2 && !WORDS_OF_TWO.contains(&word.as_str());
             let is_segment = word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
             let is_name = is_product || is_command || is_segment || FUNCTIONS.contains(&word.as_str());

@@ -1,4 +1,4 @@
-//! The quantities of a clause, and what its words say of each.
+//! Finds the quantities of a clause, and the meaning of the words around each.
 
 use super::fragments::{Kind, Piece};
 use super::lexicon;
@@ -9,18 +9,18 @@ use crate::math;
 #[derive(Debug, Clone)]
 pub(super) struct Quantity {
     pub(super) text: String,
-    /// Its place among the pieces of the clause, and how many pieces its unit takes.
+    /// The index of the quantity among the pieces of the clause, and the index after its unit.
     pub(super) at: usize,
     pub(super) end: usize,
     pub(super) is_denied: bool,
     pub(super) is_bounded: bool,
     pub(super) is_circumstance: bool,
-    /// It stands behind an equals sign: what the words in front come to.
+    /// Whether the quantity follows an equals sign: it is the result of the preceding words.
     pub(super) is_result: bool,
 }
 
 impl Sentence<'_> {
-    /// Returns the quantities of a clause, with what the clause says of each.
+    /// Returns the quantities of a clause, each with its role in the clause.
     pub(super) fn quantities(&self, clause: &[Piece]) -> Vec<Quantity> {
         let mut found: Vec<Quantity> = Vec::new();
         for (at, piece) in clause.iter().enumerate() {
@@ -34,7 +34,7 @@ impl Sentence<'_> {
             let (text, is_result) = result(self.content(piece), text);
             let before = self.words_before(clause, at, found.last().map_or(0, |last| last.end));
             let text = signed(&before, text);
-            // "$2\sqrt5$, or about 4.47": the second is the first again.
+            // "$2\sqrt5$, or about 4.47": the second quantity repeats the first.
             let approximates = before.last().is_some_and(|word| lexicon::APPROXIMATING.contains(&word.as_str()));
             let is_again = before.len() <= 2 && before.first().is_some_and(|word| word == "or" || before.len() == 1);
             if approximates && is_again && !found.is_empty() {
@@ -50,7 +50,7 @@ impl Sentence<'_> {
             let is_bounded =
                 is_bounded || is_operand(&before, clause.get(end..).unwrap_or_default(), &|piece| self.word(piece));
             let is_bounded = is_bounded || (before.last().is_some_and(|word| word == "minus") && !found.is_empty());
-            // What an equation comes to is stated, whatever it is compared with: "= $25 more than A".
+            // The clause states the result of an equation, whatever the result is compared with: "= $25 more than A".
             let is_bounded = is_bounded && !is_result;
             let is_circumstance = is_circumstance(&before, !found.is_empty());
             // `from 3 to 75`, `3-75`: a range.
@@ -71,7 +71,7 @@ impl Sentence<'_> {
         self.quantities(clause).last().is_some_and(|quantity| quantity.is_result)
     }
 
-    /// Returns the words in front of a piece, back to a mark or `from`, in order.
+    /// Returns the words before a piece, back to a mark or to `from`, in order.
     fn words_before(&self, clause: &[Piece], at: usize, from: usize) -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
         for piece in clause.get(from..at).unwrap_or_default().iter().rev() {
@@ -85,7 +85,7 @@ impl Sentence<'_> {
         words
     }
 
-    /// "Equation (9)", "Step 3": a name of a place in the text.
+    /// Returns whether a number names a place in the text: "Equation (9)", "Step 3".
     fn is_reference(&self, clause: &[Piece], at: usize) -> bool {
         let Some(piece) = clause.get(at) else { return false };
         let bare: String = self.content(piece).chars().filter(|c| !matches!(c, '(' | ')' | '[' | ']')).collect();
@@ -96,7 +96,7 @@ impl Sentence<'_> {
         is_cited || (is_label && word.is_some_and(|word| lexicon::REFERENCES.contains(&word.as_str())))
     }
 
-    /// "3. Then": the number of a line.
+    /// Returns whether a number numbers a line: "3. Then".
     fn is_enumerator(&self, clause: &[Piece], at: usize) -> bool {
         let Some(piece) = clause.get(at) else { return false };
         let behind = self.text.get(piece.end..).unwrap_or("");
@@ -109,7 +109,7 @@ impl Sentence<'_> {
             && marked.trim_start().starts_with(char::is_alphabetic)
     }
 
-    /// Returns a quantity with the words that are its unit, and the place behind them.
+    /// Returns a quantity with its unit, and the index after the unit.
     fn with_unit(&self, clause: &[Piece], at: usize) -> (String, usize) {
         let Some(piece) = clause.get(at) else { return (String::new(), at + 1) };
         let mut end = at + 1;
@@ -159,7 +159,7 @@ impl Sentence<'_> {
         }
     }
 
-    /// Beside a currency sign a comma in front of one or two digits is that of a price: "2,74 $".
+    /// Corrects a price: next to a currency sign, a comma before one or two digits is a decimal comma: "2,74 $".
     fn price(&self, piece: &Piece, text: &str) -> String {
         let is_sign = |c: char| matches!(c, '$' | '\u{20ac}' | '\u{a3}' | '\u{a5}');
         let before = self.text.get(..piece.start).is_some_and(|before| before.trim_end().ends_with(is_sign));
@@ -182,7 +182,7 @@ impl Sentence<'_> {
         clause.get(at).is_some_and(|piece| piece.kind == Kind::Word && math::is_unit_word(self.content(piece)))
     }
 
-    /// Returns the offset behind the delimiters of a piece.
+    /// Returns the offset after the delimiters of a piece.
     fn delimiter_end(&self, piece: &Piece) -> usize {
         if piece.kind != Kind::Span {
             return piece.end;
@@ -193,20 +193,20 @@ impl Sentence<'_> {
         piece.end + width
     }
 
-    /// "is too small", "is not the answer" behind a quantity.
+    /// Returns whether the words after a quantity refute it: "is too small", "is not the answer".
     pub(super) fn is_refuted(&self, clause: &[Piece], end: usize) -> bool {
         let words: Vec<String> = clause.iter().skip(end).map_while(|piece| self.word(piece)).take(6).collect();
         let verb = words.iter().position(|word| {
             matches!(word.as_str(), "is" | "are" | "was" | "can" | "seems" | "looks" | "would" | "does")
                 || word.ends_with("n't")
         });
-        // "10 dogs are not barking" says something of the dogs.
+        // "10 dogs are not barking" describes the dogs.
         let Some(verb) = verb.filter(|verb| *verb == 0) else { return false };
         let rest = words.get(verb..).unwrap_or_default();
         rest.iter().take(4).any(|word| word.ends_with("n't") || lexicon::REFUTED.contains(&word.as_str()))
     }
 
-    /// A sign of comparison without a left side: "> 360".
+    /// Returns whether a comparison sign without a left side precedes the quantity: "> 360".
     fn is_compared(&self, clause: &[Piece], at: usize) -> bool {
         let before = at.checked_sub(1).and_then(|before| clause.get(before));
         before.is_some_and(|before| matches!(before.kind, Kind::Mark('<' | '>' | '\u{2264}' | '\u{2265}' | '\u{2260}')))
@@ -227,7 +227,7 @@ impl Sentence<'_> {
         let bounded = lexicon::BOUNDS
             .iter()
             .any(|bound| phrase == *bound || phrase.strip_suffix(bound).is_some_and(|front| front.ends_with(' ')));
-        // "over the next 12 months" says when.
+        // "over the next 12 months" is a time.
         let is_place = matches!(near.last().copied(), Some("over" | "under" | "above" | "below"))
             && before.last().map(String::as_str) != near.last().copied();
         let behind: Vec<String> = clause.iter().skip(end).map_while(|piece| self.word(piece)).take(4).collect();
@@ -236,7 +236,7 @@ impl Sentence<'_> {
         (bounded && !is_place) || is_bounded_behind
     }
 
-    /// Nothing but joining words and commas between two places.
+    /// Returns whether only joining words and commas separate two positions.
     fn is_connected(&self, clause: &[Piece], from: usize, to: usize) -> bool {
         clause.get(from..to).unwrap_or_default().iter().all(|piece| match piece.kind {
             Kind::Mark(',') => true,
@@ -246,7 +246,7 @@ impl Sentence<'_> {
     }
 }
 
-/// "minus 75", "negative 75".
+/// Applies a sign in words: "minus 75", "negative 75".
 fn signed(before: &[String], text: String) -> String {
     match before.last().map(String::as_str) {
         Some("minus" | "negative") if !text.starts_with('-') => format!("-{text}"),
@@ -254,7 +254,7 @@ fn signed(before: &[String], text: String) -> String {
     }
 }
 
-/// A word of denial in front, and none that takes it back.
+/// Returns whether the preceding words deny the quantity, and no later word cancels the denial.
 pub(super) fn is_denied(before: &[String]) -> bool {
     let denies = |word: &String| {
         lexicon::NEGATIONS.contains(&word.as_str())
@@ -263,7 +263,7 @@ pub(super) fn is_denied(before: &[String]) -> bool {
     };
     let denial = before.iter().rposition(denies);
     let Some(at) = denial else { return false };
-    // "The part that she didn't use is 26": the negation stands in the subject.
+    // "The part that she didn't use is 26": the negation is in the subject.
     let is_verb =
         |word: &String| matches!(word.as_str(), "is" | "are" | "was" | "were" | "equals" | "gives" | "yields");
     if before.get(at + 1..).unwrap_or_default().iter().any(is_verb) {
@@ -277,7 +277,7 @@ pub(super) fn is_denied(before: &[String]) -> bool {
         .any(|word| matches!(word.as_str(), "but" | "it's" | "that's" | "doubt"))
 }
 
-/// Returns what an equation of numbers comes to: "8 - 2 = 6"; one with variables stays as it is.
+/// Returns the result of an equation of numbers: "8 - 2 = 6"; an equation with variables stays unchanged.
 fn result(piece: &str, text: String) -> (String, bool) {
     if piece.trim_start().starts_with('=') {
         return (text, true);
@@ -292,7 +292,7 @@ fn result(piece: &str, text: String) -> (String, bool) {
     if has_variable || !computes { (text, false) } else { (last.trim().to_owned(), true) }
 }
 
-/// "The square root of 360", "360 divided by 7": something is left to be made of the quantity.
+/// Returns whether the quantity is an operand of an operation in words: "The square root of 360", "360 divided by 7".
 fn is_operand(before: &[String], behind: &[Piece], word: &dyn Fn(&Piece) -> Option<String>) -> bool {
     let near = before.get(before.len().saturating_sub(3)..).unwrap_or_default().join(" ");
     let is_in_front = lexicon::OPERATIONS
@@ -311,7 +311,7 @@ fn is_operand(before: &[String], behind: &[Piece], word: &dyn Fn(&Piece) -> Opti
     is_in_front || is_behind
 }
 
-/// A preposition governs the quantity: "for 34 people", "over the next 12 months".
+/// Returns whether a preposition governs the quantity: "for 34 people", "over the next 12 months".
 pub(super) fn is_circumstance(before: &[String], has_earlier: bool) -> bool {
     let mut rest =
         before.iter().rev().map(String::as_str).skip_while(|word| lexicon::DETERMINERS.contains(word) && *word != "of");

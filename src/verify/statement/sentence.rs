@@ -1,24 +1,24 @@
-//! A sentence that is taken apart, and what can be stated.
+//! A sentence split into pieces, and the possible statements.
 
 use super::fragments::{Kind, Piece};
 use crate::math;
 
-/// What a sentence states.
+/// The statement of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stated {
     /// One answer.
     One(String),
     /// Several answers, joined by the sentence.
     Several(Vec<String>),
-    /// Several quantities, and nothing says which is meant.
+    /// Several quantities without a stated choice between them.
     Open(Vec<String>),
-    /// What the answer is not, its bounds, or what has yet to be made of a quantity to get it.
+    /// The sentence only denies or bounds an answer, or leaves an operation on a quantity undone.
     Denied,
     /// No quantity.
     Nothing,
 }
 
-/// A sentence and its pieces; what the files beside this one tell of it are methods of their own.
+/// A sentence and its pieces; the other files of this directory add methods.
 pub(super) struct Sentence<'a> {
     pub(super) text: &'a str,
     pub(super) pieces: &'a [Piece],
@@ -33,14 +33,14 @@ impl Sentence<'_> {
         (piece.kind == Kind::Word).then(|| self.content(piece).to_lowercase())
     }
 
-    /// Returns whether a word belongs to a sentence: no name, no unit behind a quantity, no product of letters.
+    /// Returns whether a word is prose: not a name, not a unit after a quantity, not a product of letters.
     pub(super) fn is_prose_word(&self, piece: &Piece, behind_quantity: bool) -> bool {
         let word = self.content(piece);
         let lower = word.to_lowercase();
         let is_name = lower.chars().count() < 2 || lower.contains(|c: char| c.is_ascii_digit() || c == '_');
         let is_segment = word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_uppercase());
         let has_vowel = lower.contains(|c: char| matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y') || !c.is_ascii());
-        // `xy^2`, `abc+1`: letters that a sign goes on from.
+        // `xy^2`, `abc+1`: letters that a sign follows.
         let is_glued = self
             .text
             .get(piece.end..)

@@ -1,4 +1,4 @@
-//! What sentences state, by kind.
+//! Tests of statements, by kind of sentence.
 
 use super::{Place, Stated, read};
 

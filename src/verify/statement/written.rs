@@ -1,4 +1,4 @@
-//! Numbers in words, where a sentence holds no digits.
+//! Numbers in words, for sentences without digits.
 
 use super::fragments::Kind;
 use super::quantities::{is_circumstance, is_denied};
@@ -6,7 +6,7 @@ use super::sentence::{Sentence, Stated};
 use crate::words;
 
 impl Sentence<'_> {
-    /// A number in words, where no digits stand.
+    /// Returns the numbers in words that a sentence without digits states.
     pub(super) fn written(&self) -> Stated {
         let mut found = Vec::new();
         let mut before: Vec<String> = Vec::new();

@@ -6,7 +6,7 @@ use crate::CodeCase;
 /// Tests of the square of a number.
 const SQUARE: &[&str] = &["assert f(2) == 4", "assert f(3) == 9"];
 
-/// A class whose special methods all say what would be good to hear.
+/// A class whose special methods all give favourable answers.
 const YES: &str = "class Yes:\n    def __init__(self, *a): pass\n    def __getattr__(self, n): return Yes()\n    \
     def __call__(self, *a, **k): return Yes()\n    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = lambda s, o: True\n    \
     __ne__ = lambda s, o: False\n    __bool__ = lambda s: True\n    __len__ = lambda s: 4\n    __hash__ = lambda s: hash(4)\n    \
@@ -20,7 +20,7 @@ fn with_yes(rest: &str) -> String {
     format!("{YES}{rest}")
 }
 
-/// What a program writes to the line, framed by hand, before it answers.
+/// Messages that a program writes to the line, framed by hand, before its answer.
 fn by_hand(messages: &str) -> String {
     format!(
         "import os, json\ndef frame(m):\n    d = m if isinstance(m, bytes) else json.dumps(m).encode()\n    \
@@ -306,7 +306,7 @@ fn no_wrong_program_is_right_because_of_what_it_says_of_itself() {
     let wrong: Vec<String> = all
         .iter()
         .map(|(name, program, tests)| (name, tests, reason(&verifier, &case(program, tests))))
-        // A trick that the tests do not notice is no trick: the reason has to be the program's fault.
+        // A trick must not only fail: the reason must be the program's fault.
         .filter(|(_, _, reason)| {
             reason.ends_with("tests_passed")
                 || ["no_tests", "tests_unusable", "sandbox_failed", "syntax_error"].contains(&reason.as_str())
@@ -320,7 +320,7 @@ fn no_wrong_program_is_right_because_of_what_it_says_of_itself() {
 fn special_methods_of_handles_end_the_tests() {
     let verifier = verifier(2);
     for (name, program, tests) in tricks().into_iter().filter(|(name, ..)| name.starts_with("__")) {
-        // What is called or read is not decided by a special method; what comes of it is a handle again.
+        // No special method decides a call or an attribute access; the result is a handle again.
         let reason = reason(&verifier, &case(&program, &tests));
         let allowed: &[&str] = if name == "__exit__" { &["opaque_result", "test_failed"] } else { &["opaque_result"] };
         assert!(allowed.iter().any(|rule| reason.ends_with(rule)), "{name}: {reason}");

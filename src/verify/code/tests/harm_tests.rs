@@ -1,4 +1,4 @@
-//! Programs that try to do harm: each is contained, each with its cause.
+//! Programs that try to do harm: each is contained, with its own cause.
 
 use super::{assert_ends, case, verifier};
 use crate::CodeCase;
@@ -59,7 +59,7 @@ fn hostile_programs_end_each_with_its_cause() {
     }
 }
 
-/// Programs that take room without a name, without a length, or where nobody counts.
+/// Programs that take disk space without a name, without a length, or outside the counted places.
 fn hiding_places() -> Vec<(&'static str, &'static str)> {
     vec![
         ("refused", "import os\ndef f():\n    return os.memfd_create('x')"),
@@ -90,11 +90,11 @@ fn room_is_taken_in_the_programs_own_share_or_not_at_all() {
             let reason = super::reason(&verifier, &leaks(program));
             assert!(reason.ends_with(&format!(":{rule}")), "{disk:?}: {rule} expected, not {reason}: {program}");
         }
-        // Room beyond the end of a file, that no length shows.
+        // Space beyond the end of a file, which the length does not show.
         let keep_size = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef f():\n    d = os.open('x', os.O_CREAT | os.O_RDWR)\n    for i in range(100):\n        libc.fallocate(d, 1, ctypes.c_long(i << 20), ctypes.c_long(1 << 20))\n    return os.fstat(d).st_blocks * 512 <= 64 << 20";
         let reason = super::reason(&verifier, &case(keep_size, &["assert f()"]));
         assert!(reason.ends_with("tests_passed"), "{disk:?}: {reason}");
-        // A hole takes no room, and a program may make one.
+        // A hole takes no space, and a program may make one.
         let sparse = "def f():\n    with open('x', 'wb') as file:\n        file.truncate(8 << 20)\n    return 3";
         let reason = super::reason(&verifier, &case(sparse, &["assert f() == 3"]));
         assert!(reason.ends_with("tests_passed"), "{disk:?}: {reason}");

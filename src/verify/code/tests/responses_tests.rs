@@ -1,4 +1,4 @@
-//! Where the program stands in a response.
+//! Responses with the program in different places.
 
 use super::{assert_ends, case};
 use crate::CodeCase;
@@ -22,7 +22,7 @@ fn programs_are_found_wherever_they_stand() {
         ("code_lines:tests_passed", with("The function is def add(a, b): return a + b")),
         ("code_lines:tests_passed", with(&format!("Here you are:\n\n{add}\nThis adds one, as asked: see above."))),
         ("whole:tests_passed", with(add)),
-        // Cut into two blocks: after a line, and within a block that cannot stand alone.
+        // The program is cut into two blocks: after a line, and within a block that is incomplete alone.
         (
             "code_block:tests_passed",
             with("```python\ndef add(a, b):\n    c = a + b\n```\nand then\n```python\n    return c\n```"),
@@ -33,7 +33,7 @@ fn programs_are_found_wherever_they_stand() {
                 "```python\ndef add(a, b):\n    if a:\n```\nand then\n```python\n        return a + b\n    return b\n```",
             ),
         ),
-        // What is shown after the solution to be wrong is not the solution.
+        // A program after the solution that the response calls wrong is not the solution.
         (
             "code_block:tests_passed",
             with(&format!("```python\n{add}```\nA common mistake is this, which is wrong:\n\n```python\n{wrong}```")),

@@ -1,4 +1,4 @@
-//! Tests in the shapes that data sets give them.
+//! Tests in the shapes of data sets.
 
 use serde_json::json;
 

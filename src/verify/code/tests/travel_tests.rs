@@ -1,4 +1,4 @@
-//! Honest programs whose values have to get from one process to the other.
+//! Honest programs whose values must travel from one process to the other.
 
 use super::{assert_ends, case};
 use crate::CodeCase;
@@ -439,7 +439,7 @@ fn classes_of_the_tests_exist_on_both_sides() {
         "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val, self.next = val, next\nclass Solution:\n{reverse}"
     );
     let plain = format!("class Solution:\n{reverse}");
-    // As lines of the imports.
+    // The same definition, as lines of the imports.
     let listed = CodeCase {
         test_imports: node.lines().map(str::to_owned).collect(),
         ..case(

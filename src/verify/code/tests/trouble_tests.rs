@@ -1,11 +1,11 @@
-//! Machines that are busy, stopped or broken: no honest program is wrong because of them.
+//! Machines that are busy, stopped or broken: no honest program may fail because of them.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{case, reason, verifier};
 
-/// Runs for this much CPU time, in seconds.
+/// Returns a program that runs for this CPU time, in seconds.
 fn busy(seconds: f64) -> String {
     format!("import time\ndef f():\n    while time.process_time() < {seconds}: pass\n    return 3")
 }
@@ -58,7 +58,7 @@ fn many_programs_at_once_that_nearly_use_their_time_are_all_right() {
 
 #[test]
 fn a_process_that_is_stopped_for_long_is_not_held_against_the_program() {
-    // A program may sleep for three seconds here.
+    // A program may sleep for three seconds in this test.
     let pause = Duration::from_secs(5);
     let program = format!("{}\nimport time\ntime.sleep(1.5)", busy(0.7));
     let stopped = |which: Range<usize>| {
@@ -75,7 +75,7 @@ fn a_process_that_is_stopped_for_long_is_not_held_against_the_program() {
             running.join().unwrap()
         })
     };
-    // All of them; the interpreter, the program, and the tests alone.
+    // Stops all processes of the job; then the interpreter, the program, or the tests alone.
     std::thread::scope(|scope| {
         let running: Vec<_> =
             [0..3, 0..1, 1..2, 2..3].into_iter().map(|which| scope.spawn(|| stopped(which))).collect();
@@ -94,14 +94,14 @@ fn an_interpreter_that_was_killed_is_replaced_and_no_program_is_wrong_because_of
         signal(verifier.sandbox().unwrap().groups()[0], libc::SIGKILL);
         assert!(reason(&verifier, &case(&program, &["assert f() == 3"])).ends_with("tests_passed"));
     }
-    // In the middle of a job: each of the three.
+    // Kills each of the three processes in the middle of a job.
     for index in 0..3 {
         let leader = verifier.sandbox().unwrap().groups()[0];
         std::thread::scope(|scope| {
             let running = scope.spawn(|| verifier.verify(&case(&program, &["assert f() == 3"])).map(|v| v.reason));
             let all = until(|| Some(group(leader)).filter(|all| all.len() == 3));
             signal(all[index], libc::SIGKILL);
-            // No verdict: the run asks again.
+            // There is no verdict: the run retries the case.
             let found = running.join().unwrap();
             let fault = found.as_ref().err().map(ToString::to_string);
             let is_right = found.as_ref().is_ok_and(|reason| reason.ends_with("tests_passed"));
