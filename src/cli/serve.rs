@@ -89,10 +89,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let stop = stopping.token();
         // Bind before the model is loaded, which takes seconds.
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-            Failure::Other(anyhow::anyhow!(
-                "cannot listen on {}: {error}; choose another with --listen",
-                args.listen
-            ))
+            Failure::Other(anyhow::anyhow!("cannot listen on {}: {error}; choose another with --listen", args.listen))
         })?;
         let (hub, on_download) = (models::hub_settings(), models::on_download());
         let loading = stop.clone();
