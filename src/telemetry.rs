@@ -1,4 +1,4 @@
-//! Log lines on stderr, and how they share the terminal with the progress display.
+//! Log lines on stderr, which share the terminal with the progress display.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// The progress bar that log lines must not tear, while one is shown.
+/// The visible progress bar, if any; log lines must be printed above it.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Says which progress bar is on the terminal, if any.
+/// Sets the progress bar that is on the terminal, if any.
 pub fn share_terminal_with(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
@@ -22,7 +22,7 @@ pub fn print_line(line: &str) {
     match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(bar) => bar.println(line),
         None => {
-            // Where stderr is gone there is nobody to tell.
+            // If stderr is closed, the line has no reader.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
@@ -41,7 +41,7 @@ pub fn start(default: &str) {
     let _ = format.try_init();
 }
 
-/// The time of day where the machine is, to the second: `23:59:59`.
+/// The local time of day, to the second: `23:59:59`.
 struct TimeOfDay;
 
 impl FormatTime for TimeOfDay {

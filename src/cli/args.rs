@@ -1,4 +1,4 @@
-//! Arguments that several commands have.
+//! Command-line arguments that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::{self, ConfigError, LoadedConfig};
 
-/// Where settings come from.
+/// The sources of the settings: a file, and overrides on the command line.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// The config file.
@@ -23,14 +23,14 @@ impl ConfigArgs {
     }
 }
 
-/// Refuses an output that is one of the inputs: writing it would destroy what is read.
+/// Rejects an output path that is also an input: writing the output would destroy the input.
 pub(super) fn refuse_overwriting<'a>(
     output: Option<&Path>,
     inputs: impl IntoIterator<Item = &'a Path>,
 ) -> anyhow::Result<()> {
-    // What is not there yet is no input.
+    // A file that does not exist cannot be an input.
     let Some(output) = output.and_then(|path| path.canonicalize().ok()) else { return Ok(()) };
     let is_input = inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == output));
-    anyhow::ensure!(!is_input, "the output {} is an input; name another file", output.display());
+    anyhow::ensure!(!is_input, "the output {} is also an input; name another file", output.display());
     Ok(())
 }

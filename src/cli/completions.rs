@@ -19,11 +19,11 @@ pub struct CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom man > thinkloom.1; thinkloom man run > thinkloom-run.1")]
 pub struct ManArgs {
-    /// A command; without it the page of the program.
+    /// A command; without one, the page of the whole program.
     command: Option<String>,
 }
 
-/// Runs `completions`; `program` is the whole command line.
+/// Runs `completions`; `program` describes the whole command line.
 pub(super) fn run(args: &CompletionsArgs, mut program: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, "thinkloom", &mut script);

@@ -1,19 +1,19 @@
-//! `--deadline`: when a run is to stop, as a length of time or as a moment.
+//! `--deadline`: the time at which a run stops, given as a duration or as a point in time.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// When to stop.
+/// The time at which to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// So long after the start: `90s`, `45m`, `2h30m`, `1d`.
+    /// A duration after the start: `90s`, `45m`, `2h30m`, `1d`.
     After(Duration),
-    /// At this moment, in milliseconds since 1970: an RFC 3339 time such as `2026-11-26T06:00:00+01:00`.
+    /// A point in time, in milliseconds since 1970; written as an RFC 3339 time such as `2026-11-26T06:00:00+01:00`.
     At(i64),
 }
 
 impl Deadline {
-    /// Returns how long it is until then; nothing if it has passed.
+    /// Returns the duration from now until the deadline; zero if the deadline has passed.
     pub(super) fn wait(self, now_unix_ms: i64) -> Duration {
         match self {
             Self::After(length) => length,

@@ -24,9 +24,10 @@ use crate::telemetry::print_line;
 /// Arguments of `dedup`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One JSON line per input row, in input order: {id, action, of, similarity}, and what explains it.\n\
+    after_help = "One JSON line per input row, in input order: {id, action, of, similarity}, and keys that explain \
+                  the action.\n\
                   Actions: keep, duplicate, near_duplicate, contaminated; invalid for a row without a text (exit code 4).\n\
-                  Near texts with different answers are kept, with variant_of. N-grams do not see paraphrases.\n\
+                  Near texts with different answers are kept, with variant_of. N-grams do not detect paraphrases.\n\
                   Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl\n\
                   Guide: thinkloom help dedup"
 )]
@@ -34,16 +35,16 @@ pub struct DedupArgs {
     /// JSONL (also .gz, .zst), CSV or Parquet files, in order of precedence; globs allowed.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     queries: Vec<String>,
-    /// Benchmark files: queries that stand in them are contaminated (repeatable; beside dedup.benchmarks).
+    /// Benchmark files: queries that they contain are contaminated (repeatable; in addition to dedup.benchmarks).
     #[arg(long, value_name = "FILE", num_args = 1..)]
     against: Vec<String>,
-    /// Where the lines go; stdout otherwise.
+    /// The output file; default: stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A file that keeps what was found out: with more --queries at the end, only those are read next time.
+    /// A file that stores the parsed rows: if a later call adds --queries at the end, it reads only the new files.
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
-    /// A config file, for its [dedup] and [input.fields] settings; the defaults otherwise.
+    /// A config file with [dedup] and [input.fields] settings; without one the defaults apply.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Override a setting, for example --set dedup.near_duplicate_threshold=0.7 (repeatable).
@@ -54,21 +55,21 @@ pub struct DedupArgs {
     json: bool,
 }
 
-/// Rows that are taken apart together.
+/// Rows that are processed together.
 const ROUND_ROWS: usize = 8192;
 
-/// What became of one row.
+/// The decision about one row.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct DedupLine {
-    /// The row's id; file and line where it has none.
+    /// The row's id; file and line if the row has no id.
     id: serde_json::Value,
     /// keep, duplicate, near_duplicate, contaminated or invalid.
     action: &'static str,
-    /// The earlier row, or the benchmark item, that it repeats.
+    /// The earlier row, or the benchmark item, that the row repeats.
     of: Option<serde_json::Value>,
     /// 1 for exact repetitions; Jaccard similarity of near-duplicates; score of the rule that found a benchmark item.
     similarity: Option<f64>,
-    /// The earlier row that is near, where it is not `of` itself but a near-duplicate of it.
+    /// The earlier row whose text is near, if that row is not `of` but a near-duplicate of `of`.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<serde_json::Value>,
     /// The earliest row with a near text and another answer.
@@ -80,16 +81,16 @@ pub(super) struct DedupLine {
     /// The benchmark's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     benchmark: Option<String>,
-    /// The rule that found it.
+    /// The rule that found the benchmark item.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<ContaminationRule>,
     /// question or answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<String>,
-    /// The longest text that both have.
+    /// The longest text that row and item share.
     #[serde(skip_serializing_if = "Option::is_none")]
     overlap: Option<String>,
-    /// What is wrong with an invalid row.
+    /// Why the row is invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -154,11 +155,11 @@ fn tell(report: &Report) {
          {near_duplicate} near_duplicate, {contaminated} contaminated, {invalid} invalid"
     ));
     if report.benchmark_items > 0 {
-        print_line(&format!("compared with {} benchmark items; paraphrases are not found", report.benchmark_items));
+        print_line(&format!("compared with {} benchmark items; paraphrases are not detected", report.benchmark_items));
     }
 }
 
-/// What is read, and by which rules.
+/// The input files, and the rules for reading and comparing them.
 struct Job {
     files: Vec<InputFile>,
     fields: FieldSettings,
@@ -166,7 +167,7 @@ struct Job {
     extractor: Extractor,
     rules: String,
     items: usize,
-    /// Every file that is read.
+    /// Every input file, including benchmarks.
     inputs: Vec<PathBuf>,
 }
 
@@ -178,7 +179,7 @@ impl Job {
         let mut benchmarks = ingest::expand_paths(&args.against, &here)?;
         benchmarks.extend(ingest::expand_paths(&dedup.benchmarks, base_dirs)?);
         let items = read_benchmarks(&benchmarks, &input.fields)?;
-        // Rows are compared as texts, whatever their answers are.
+        // Rows are compared as texts, whatever the kind of their answers.
         let options = InputOptions { fields: input.fields.clone(), ..InputOptions::default() };
         let extractor = Extractor::new(&dedup, Benchmarks::new(&items, &dedup));
         let rules = rules_digest(&dedup, &benchmarks, &options)?;
@@ -186,14 +187,14 @@ impl Job {
         Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len(), inputs })
     }
 
-    /// The first pass; returns the rows, and how many of them have no text.
+    /// Runs the first pass; returns the rows, and the number of rows without a text.
     fn read(&self, args: &DedupArgs, threads: &rayon::ThreadPool) -> Result<(RowStore, u64), RunError> {
         let (mut index, covered) = self.open_index(args)?;
         let mut counts = vec![0_u64; self.files.len()];
         let rest = self.files.get(covered.len()..).unwrap_or_default();
         let mut ordinal: u64 = covered.iter().map(|file| file.rows).sum();
         let mut round: Vec<Line> = Vec::with_capacity(ROUND_ROWS);
-        // An index speaks of bytes: those that were hashed are those that are read.
+        // The index is valid for exactly these bytes, so the hashed bytes must be the parsed bytes.
         let digests = if args.index.is_some() {
             rest.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>()?
         } else {
@@ -235,11 +236,11 @@ impl Job {
         };
         match RowStore::open(path, &self.rules) {
             Ok((index, covered)) if self.begins_with(&covered)? => {
-                print_line(&format!("{} rows of {} files are known", index.len(), covered.len()));
+                print_line(&format!("the index has {} rows of {} files", index.len(), covered.len()));
                 return Ok((index, covered));
             }
-            Ok(_) => print_line(&format!("{} is of other files: it is made anew", path.display())),
-            Err(error @ StoreError::Unusable(_)) if path.exists() => print_line(&format!("{error}: it is made anew")),
+            Ok(_) => print_line(&format!("{}: the index is for other files; rebuilding it", path.display())),
+            Err(error @ StoreError::Unusable(_)) if path.exists() => print_line(&format!("{error}; rebuilding it")),
             Err(StoreError::Unusable(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -259,7 +260,7 @@ impl Job {
         Ok(true)
     }
 
-    /// Takes one row apart; returns its id as JSON.
+    /// Adds one row to a document store; returns the row's id as JSON.
     fn take_apart(&self, line: &Line, files: &[InputFile]) -> (String, Result<Features, String>) {
         let place = || {
             let name = files.get(line.file).map_or("", |file| file.name.as_str());

@@ -14,22 +14,22 @@ use crate::shards::{ExclusionRow, MANIFEST_FILE, Manifest, SampleRow, Table, rea
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
-#[command(after_help = "Queries are matched by their ids. Exit code 0 whether or not something differs.\n\
+#[command(after_help = "Queries are matched by their ids. The exit code is 0 whether or not the runs differ.\n\
                   Example: thinkloom diff out out-margin-0.2")]
 pub struct DiffArgs {
     /// The output directory of a run.
     first: PathBuf,
-    /// The output directory of another.
+    /// The output directory of another run.
     second: PathBuf,
-    /// Print JSON: counts, and every query that differs.
+    /// Print JSON: counts, and every query with a difference.
     #[arg(long)]
     json: bool,
-    /// Queries that are listed as text.
+    /// The number of queries in the text output.
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 }
 
-/// What became of a query, as far as runs are compared.
+/// The outcome of a query, as far as runs are compared.
 #[derive(Debug, Clone, PartialEq)]
 struct Fate {
     /// The mode, or the reason of the exclusion.
@@ -42,15 +42,15 @@ struct Fate {
     justification: Option<String>,
 }
 
-/// A query that differs.
+/// A query with a difference.
 #[derive(Debug, Serialize)]
 struct Change {
     query_id: String,
-    /// What became of it in the first run; null if it is not there.
+    /// The query's outcome in the first run; null if the first run does not have the query.
     first: Option<String>,
-    /// And in the second.
+    /// The query's outcome in the second run; null if the second run does not have the query.
     second: Option<String>,
-    /// What else differs: pass_rates, difficulty, response, justification.
+    /// Other differences: pass_rates, difficulty, response, justification.
     differs: Vec<&'static str>,
 }
 
@@ -58,17 +58,17 @@ struct Change {
 struct Diff {
     /// Queries of the first run, and of the second.
     queries: (usize, usize),
-    /// Queries that are the same in all that is compared.
+    /// Queries without a difference.
     same: usize,
     /// Differing settings and contents: value in the first run, and in the second.
     identity: BTreeMap<String, (Option<String>, Option<String>)>,
     /// Counts by outcome in the first and the second: `think_on -> think_off`.
     outcomes: BTreeMap<String, usize>,
-    /// Counts by what else differs.
+    /// Counts of the other differences.
     differs: BTreeMap<&'static str, usize>,
     /// Mean tokens of the samples, in the first run and in the second.
     mean_tokens: (f64, f64),
-    /// Every query that differs.
+    /// Every query with a difference.
     changes: Vec<Change>,
 }
 
@@ -91,7 +91,7 @@ fn manifest(dir: &Path) -> Result<Option<Manifest>, RunError> {
     }
 }
 
-/// Reads what became of every query of a directory, by id; rows without an id are known by their file and line.
+/// Reads the outcome of every query of a directory, by id; the key of a row without an id is its file and line.
 fn read(dir: &Path) -> Result<BTreeMap<String, Fate>, Failure> {
     let indices = published(dir)?;
     if indices.is_empty() {
@@ -113,7 +113,7 @@ fn read(dir: &Path) -> Result<BTreeMap<String, Fate>, Failure> {
         }
         for row in read_rows::<ExclusionRow>(&dir.join(Table::Exclusions.file_name(index)))? {
             let place = format!("{}:{}", row.file, row.line);
-            // A duplicate shares its id with the row that it repeats.
+            // A duplicate has the same id as the row that it repeats.
             let id = row.query_id.map_or_else(
                 || place.clone(),
                 |id| if fates.contains_key(&id) { format!("{id} ({place})") } else { id },
@@ -193,7 +193,7 @@ fn to_text(diff: &Diff, limit: usize) -> String {
         diff.queries.0, diff.queries.1, diff.same, diff.mean_tokens.0, diff.mean_tokens.1
     );
     let shown = |value: &Option<String>| visible(value.as_deref().unwrap_or("-"));
-    // Hashes are told apart by their beginnings.
+    // The first characters distinguish hashes.
     let brief = |value: &Option<String>| {
         if shown(value).len() == 64 { shown(value).chars().take(12).collect() } else { shown(value) }
     };

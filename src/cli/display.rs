@@ -1,4 +1,4 @@
-//! The progress of a run on a terminal, and as log lines elsewhere.
+//! The progress of a run: a line on a terminal, log lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::domain::PassCounts;
 use crate::pipeline::Snapshot;
 use crate::telemetry;
 
-/// Columns where the terminal does not say.
+/// Columns if the width of the terminal is unknown.
 const COLUMNS: usize = 80;
-/// The fewest columns that a bar is drawn beside the text in, and the bar's own.
+/// The minimum width of the terminal for a bar beside the text, and the width of the bar, in columns.
 const BAR_FROM: usize = 100;
 const BAR_COLUMNS: usize = 20;
 
@@ -21,13 +21,13 @@ pub struct Display {
 }
 
 impl Display {
-    /// Starts a line of progress where stderr is a terminal and `NO_PROGRESS` is not set.
+    /// Starts a progress line if stderr is a terminal and `NO_PROGRESS` is not set.
     #[must_use]
     pub fn new(total: u64) -> Self {
         let is_shown = std::io::stderr().is_terminal() && std::env::var_os("NO_PROGRESS").is_none();
         let bar = is_shown.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            // The line is laid out here: what does not fit is said in fewer words, and no word is cut.
+            // This module computes the layout: a line that does not fit gets a shorter form, and no word is cut.
             let style = ProgressStyle::with_template("{msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             telemetry::share_terminal_with(Some(bar.clone()));
@@ -36,7 +36,7 @@ impl Display {
         Self { bar }
     }
 
-    /// Returns how often [`Self::update`] wants to be called.
+    /// Returns the interval at which to call [`Self::update`].
     #[must_use]
     pub fn interval(&self, log_interval: Duration) -> Duration {
         if self.bar.is_some() { Duration::from_millis(250) } else { log_interval }
@@ -63,7 +63,7 @@ impl Drop for Display {
     }
 }
 
-/// Returns the line of progress: count, time to the end, rates, spend, in this order and in the longest form that fits.
+/// Returns the progress line: count, remaining time, rates, spend, in this order and in the longest form that fits.
 fn line(snapshot: &Snapshot, columns: usize) -> String {
     // A terminal may wrap a line that fills its last column.
     let room = columns.saturating_sub(1);
@@ -71,14 +71,14 @@ fn line(snapshot: &Snapshot, columns: usize) -> String {
     let whole = |form: &&Vec<String>| form.join(", ").chars().count() <= room;
     let text = match forms.iter().find(whole) {
         Some(form) => form.join(", "),
-        // Narrower than any form: as many of its parts as fit.
+        // If no form fits, show as many parts of the shortest form as fit.
         None => fitting(forms.last().map_or(&[][..], Vec::as_slice), room),
     };
     let is_wide = columns != usize::MAX && columns >= BAR_FROM && text.chars().count() + BAR_COLUMNS + 3 <= room;
     if is_wide { format!("{} {text}", bar(snapshot.settled, snapshot.total)) } else { text }
 }
 
-/// Returns the first parts that fit into a number of columns together.
+/// Returns the longest prefix of the parts that fits into a number of columns.
 fn fitting(parts: &[String], room: usize) -> String {
     let fits =
         |count: &usize| parts.iter().take(*count).map(|part| part.chars().count() + 2).sum::<usize>() <= room + 2;
@@ -91,7 +91,7 @@ fn bar(done: u64, total: u64) -> String {
     format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR_COLUMNS - filled))
 }
 
-/// Returns the forms of the line, the longest first, each as its parts in order.
+/// Returns the forms of the line, the longest first; each form is a list of parts.
 fn forms(snapshot: &Snapshot) -> Vec<Vec<String>> {
     let Snapshot { settled, total, pass, samples, think_on, judge_calls, spend_usd, .. } = snapshot;
     let rate = |counts: PassCounts| {
@@ -137,7 +137,7 @@ fn forms(snapshot: &Snapshot) -> Vec<Vec<String>> {
     ]
 }
 
-/// Returns a rate in whichever unit gives a number that people read.
+/// Returns a rate in a unit that gives a readable number.
 fn per_second(rate: f64) -> String {
     match rate {
         0.0 => "- queries/s".to_owned(),
@@ -147,7 +147,7 @@ fn per_second(rate: f64) -> String {
     }
 }
 
-/// Returns a share as a whole percentage that is 100% only at the end.
+/// Returns a share as a whole percentage, rounded down so that 100% means done.
 fn floored_percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{}%", 100 * u128::from(part) / u128::from(whole)) }
 }
@@ -158,7 +158,7 @@ pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.0}%", 100.0 * part as f64 / whole as f64) }
 }
 
-/// Returns a duration for people: `43s`, `5m 10s`, `3h 2m`.
+/// Returns a duration as text: `43s`, `5m 10s`, `3h 2m`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;

@@ -20,10 +20,10 @@ use crate::policy::{self, CandlePolicy};
 use crate::sys::files::{free_bytes, lock_dir};
 use crate::verify::sandbox::{LayerCheck, Sandbox};
 
-/// How long the judge's host may take to accept a connection.
+/// Time-out for a connection to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Free space below which a run is likely to end early.
+/// With less free space a run is likely to end early.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// Arguments of `doctor`.
@@ -34,16 +34,16 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 pub struct DoctorArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The output directory; output.dir of the config otherwise.
+    /// The output directory; default: output.dir of the config.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Sends small requests to the policy's servers and the judge, which may cost a fraction of a cent: says whether they
-    /// answer, and which keys of a request they refuse.
+    /// Send small requests to the policy's servers and the judge, and print whether they reply and which request keys
+    /// they reject. The requests may cost a fraction of a cent.
     #[arg(long)]
     ask: bool,
 }
 
-/// One thing that was looked at: what, and how it stands.
+/// One check and its result.
 struct Check {
     what: &'static str,
     result: Result<String, String>,
@@ -70,7 +70,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     if checks.iter().all(|check| check.result.is_ok()) { Ok(()) } else { Err(Failure::Code(1)) }
 }
 
-/// Looks at every layer of the sandbox that programs run in.
+/// Checks every layer of the sandbox.
 fn check_sandbox(config: &LoadedConfig) -> Vec<Check> {
     let not_needed = config.settings.input.kind.is_some_and(|kind| kind != Kind::Code);
     if not_needed {
@@ -110,7 +110,7 @@ fn check_output(dir: &Path) -> Result<String, String> {
     let free = free_bytes(dir);
     drop(lock);
     if !existed {
-        // Looking must not leave anything behind; a directory that someone filled meanwhile stays.
+        // The check must leave no directory behind; a directory that got files meanwhile is not removed.
         let _ = std::fs::remove_file(dir.join(".lock"));
         let _ = std::fs::remove_dir(dir);
     }
@@ -118,8 +118,8 @@ fn check_output(dir: &Path) -> Result<String, String> {
         Some(free) if free < FREE_BYTES_MIN => {
             Err(format!("{} has {} MiB free; hint: free some space", dir.display(), free >> 20))
         }
-        Some(free) => Ok(format!("{} can be written, {} GiB free", dir.display(), free >> 30)),
-        None => Ok(format!("{} can be written", dir.display())),
+        Some(free) => Ok(format!("{} is writable, {} GiB free", dir.display(), free >> 30)),
+        None => Ok(format!("{} is writable", dir.display())),
     }
 }
 
@@ -135,7 +135,7 @@ fn check_memory(config: &LoadedConfig) -> Result<String, String> {
     Ok(format!("{} MiB of keys and values fit", policy.kv_cache_mib))
 }
 
-/// Loads the model if it is on this machine, else says what a run would download. Downloads nothing itself.
+/// Loads the model if it is on this machine; otherwise describes the download that a run would make. Downloads nothing.
 fn check_model(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     if config.settings.policy.backend == PolicyBackend::Openai {
         return check_servers(config, asks);
@@ -150,12 +150,13 @@ fn check_model(config: &LoadedConfig, asks: bool) -> Result<String, String> {
         Plan::Fetch(fetch) => {
             fetch.check_space().map_err(told)?;
             let licence = if fetch.is_gated() && settings.token.is_none() {
-                "; it is gated: accept its licence on its page and set HF_TOKEN"
+                "; the model is gated: accept its licence on its Hub page and set HF_TOKEN"
             } else {
                 ""
             };
             Ok(format!(
-                "{} (commit {}) is not on this machine: a run downloads {} files, {} bytes ({} MiB), from {} to {}{licence}",
+                "{} (commit {}) is not on this machine: a run will download {} files, {} bytes ({} MiB), from {} to \
+                 {}{licence}",
                 fetch.name(),
                 fetch.commit(),
                 fetch.file_count(),
@@ -185,18 +186,18 @@ fn check_found_model(config: &LoadedConfig, model: &ResolvedModel) -> Result<Str
     ))
 }
 
-/// Counts tokens, and the rows of the embedding that have none.
+/// Returns the number of tokens, and the number of rows of the embedding without a token.
 fn describe_rows(vocabulary: &Vocabulary, rows: usize) -> String {
     let nameless = vocabulary.rows_without_token(rows).len();
     let tokens = rows - nameless;
     match nameless {
         0 => format!("{tokens} tokens"),
-        1 => format!("{tokens} tokens (1 more row of the embedding has none, and is never sampled)"),
-        _ => format!("{tokens} tokens ({nameless} more rows of the embedding have none, and are never sampled)"),
+        1 => format!("{tokens} tokens (1 more row of the embedding has no token and is never sampled)"),
+        _ => format!("{tokens} tokens ({nameless} more rows of the embedding have no token and are never sampled)"),
     }
 }
 
-/// Names the device that was chosen; whether it works is seen when the model is loaded.
+/// Returns the name of the chosen device; the check of the model shows whether the device works.
 fn describe_device(config: &LoadedConfig) -> String {
     if config.settings.policy.backend == PolicyBackend::Openai {
         return "the servers' business".to_owned();
@@ -207,13 +208,13 @@ fn describe_device(config: &LoadedConfig) -> String {
         DeviceChoice::Metal => return "metal".to_owned(),
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // The variant's name is the instruction set (V3: AVX2 and FMA); what stands in it are its parts.
+    // The variant's name is the instruction set (V3: AVX2 and FMA); its fields are the features of the set.
     let simd = format!("{:?}", pulp::Arch::new());
     let simd = simd.split('(').next().unwrap_or_default();
     format!("cpu, {cores} cores, SIMD level {simd}")
 }
 
-/// Looks whether the policy's servers take connections. Sends no request unless that is wanted.
+/// Checks whether the policy's servers accept connections. Sends a request only if `asks` is set.
 fn check_servers(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     let Settings { policy, sampling, .. } = &config.settings;
     let opened = open_api_policy(policy, sampling).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
@@ -223,18 +224,19 @@ fn check_servers(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     let asked = if asks { format!("; {}", doctor_ask::policy(&config.settings)?) } else { String::new() };
     let key = match std::env::var(&policy.api_key_env) {
         Err(_) => "no key",
-        Ok(_) if asks => "a key is there",
-        Ok(_) => "a key is there, it is not tried (--ask tries it)",
+        Ok(_) if asks => "a key is set",
+        Ok(_) => "a key is set but not tested (--ask tests it)",
     };
     Ok(format!(
-        "{} takes connections; {key}; model {}, preset {}{asked}",
+        "{} accepts connections; {key}; model {}, preset {}{asked}",
         policy.base_urls.join(", "),
         policy.model,
         opened.identity().preset
     ))
 }
 
-/// Looks whether the judge's hosts take connections and whether the key is there. Sends no request unless that is wanted.
+/// Checks whether the judge's servers accept connections and whether the key is set. Sends a request only if `asks` is
+/// set.
 fn check_judge(config: &LoadedConfig, asks: bool) -> Result<String, String> {
     let settings = &config.settings.judge;
     match settings.backend {
@@ -247,11 +249,11 @@ fn check_judge(config: &LoadedConfig, asks: bool) -> Result<String, String> {
         connect(base_url, "judge.base_url")?;
     }
     let asked =
-        if asks { doctor_ask::judge(&config.settings)? } else { "the key is not tried (--ask tries it)".to_owned() };
-    Ok(format!("{} takes connections; {asked}", settings.base_url))
+        if asks { doctor_ask::judge(&config.settings)? } else { "the key is not tested (--ask tests it)".to_owned() };
+    Ok(format!("{} accepts connections; {asked}", settings.base_url))
 }
 
-/// Opens a connection to a server and closes it again; `key` is the setting that names it.
+/// Opens a connection to a server and closes it; `key` is the setting with the server's URL.
 fn connect(base_url: &str, key: &str) -> Result<(), String> {
     let url = reqwest::Url::parse(base_url).map_err(|error| format!("{key}: {error}"))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -261,5 +263,5 @@ fn connect(base_url: &str, key: &str) -> Result<(), String> {
     if addresses.any(|address| std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok()) {
         return Ok(());
     }
-    Err(format!("{host} takes no connection on port {port}; {hint}"))
+    Err(format!("{host} does not accept connections on port {port}; {hint}"))
 }

@@ -1,4 +1,5 @@
-//! One small request to each model behind HTTP, for `thinkloom doctor --ask`: does it answer, and which keys are refused.
+//! `thinkloom doctor --ask`: one small request to each model behind HTTP, to find out whether the model replies and
+//! which request keys its server rejects.
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use crate::judge::{Attempt, Cap, Judge, JudgeRequest};
 use crate::pipeline::{open_api_judge, open_api_policy};
 use crate::policy::AttemptError;
 
-/// Length of the reply that is asked for, in tokens: whatever comes says that the request was taken.
+/// Requested length of the reply, in tokens; any reply proves that the server accepts the request.
 const TOKENS_MAX: u32 = 16;
-/// How long a reply may take.
+/// Time-out for a reply.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks the policy for the beginning of a response.
+/// Requests the beginning of a response from the policy.
 pub(super) fn policy(settings: &Settings) -> Result<String, String> {
     let mut sampling = settings.sampling.clone();
     (sampling.think_on_tokens_max, sampling.think_off_tokens_max) = (TOKENS_MAX, TOKENS_MAX);
@@ -38,13 +39,13 @@ pub(super) fn policy(settings: &Settings) -> Result<String, String> {
         labels: Default::default(),
     };
     let tasks = policy.tasks(&query);
-    // Both modes: the switch between them is a key as well.
+    // Both modes, because the mode switch is also a request key.
     let both = tasks.on.first().into_iter().chain(tasks.off.first());
     let asked = async {
         for task in both {
             match policy.sample(task).await {
                 Err(AttemptError::Call(failure)) if is_refused(&failure) => return Err(told(&failure)),
-                // Sixteen tokens may be too few for anything that can be read.
+                // Sixteen tokens may be too few for a readable response.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -54,11 +55,11 @@ pub(super) fn policy(settings: &Settings) -> Result<String, String> {
     Ok(describe(&policy.left_out(), &settings.policy.omit))
 }
 
-/// Asks the judge for the beginning of a reply.
+/// Requests the beginning of a reply from the judge.
 pub(super) fn judge(settings: &Settings) -> Result<String, String> {
     let small = crate::config::JudgeSettings { max_tokens: TOKENS_MAX, ..settings.judge.clone() };
     let judge: OpenAiJudge = open_api_judge(&small).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
-    // Some servers want the word JSON where they are asked for it.
+    // With response_format some servers require the word JSON in the prompt.
     let request = JudgeRequest::new(&judge, &[Message::user("Reply with the JSON object {\"ok\": true}.")]);
     let attempt = Attempt { number: 1, cap: Cap::AsAsked };
     let call = async {
@@ -74,12 +75,12 @@ pub(super) fn judge(settings: &Settings) -> Result<String, String> {
 fn within_patience<T>(call: impl Future<Output = T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let silent = |_| format!("no reply within {} s; hint: look at the server's log", PATIENCE.as_secs());
-    // The timer needs the run-time that it is made in.
+    let silent = |_| format!("no reply within {} s; hint: check the server's log", PATIENCE.as_secs());
+    // The timer must be created inside the runtime.
     runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await.map_err(silent) })
 }
 
-/// Returns whether the server did not take the request, as opposed to a reply that cannot be used.
+/// Returns whether the server rejected the request, as opposed to sending an unusable reply.
 fn is_refused(failure: &CallFailure) -> bool {
     failure.status != Some(200)
 }
@@ -88,12 +89,12 @@ fn told(failure: &CallFailure) -> String {
     with_hint(&failure.detail, Some(&failure.hint()))
 }
 
-/// Says what a server took.
+/// Describes the request keys that a server accepts.
 fn describe(left_out: &[String], omit: &[String]) -> String {
     let learnt: Vec<&str> = left_out.iter().filter(|key| !omit.contains(key)).map(String::as_str).collect();
     if learnt.is_empty() {
-        return "asked once, and it answers".to_owned();
+        return "the server replies".to_owned();
     }
     let renamed = if learnt.contains(&"max_tokens") { " (max_tokens is sent as max_completion_tokens)" } else { "" };
-    format!("asked once, and it answers, but refuses {}: a run goes on without{renamed}", learnt.join(", "))
+    format!("the server replies, but rejects the key {}; a run omits it{renamed}", learnt.join(", "))
 }

@@ -31,13 +31,13 @@ use crate::verify::Evaluated;
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With -c the policy of the config answers its input: free (the model picks its mode), forced on, forced \
-                  off, sampling.samples_per_mode times each; the same command goes on where it stopped. With --rollouts \
-                  responses that are there already are evaluated.\nExample: thinkloom eval -c thinkloom.toml -o eval-new \
-                  --baseline eval-old\nGuide: thinkloom help eval"
+    after_help = "With -c the policy of the config answers its input: free (the model chooses its mode), forced on, \
+                  forced off, sampling.samples_per_mode times each; the same command continues a stopped evaluation. \
+                  With --rollouts thinkloom evaluates stored responses.\nExample: thinkloom eval -c thinkloom.toml \
+                  -o eval-new --baseline eval-old\nGuide: thinkloom help eval"
 )]
 pub struct EvalArgs {
-    /// The config file, for policy, input and sampling.
+    /// The config file; its policy, input and sampling settings apply.
     #[arg(short, long, value_name = "FILE", default_value = "thinkloom.toml")]
     config: PathBuf,
     /// Override a setting, for example --set sampling.samples_per_mode=2 (repeatable).
@@ -45,23 +45,24 @@ pub struct EvalArgs {
     overrides: Vec<String>,
     /// Evaluate these responses instead of sampling: rows of an evaluation, a run's rollouts (or its directory), or rows
     /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, question?,
-    /// completion_tokens}. --set verify.evaluated and --set difficulty... hold for them.
+    /// completion_tokens}. --set verify.evaluated and --set difficulty... apply to them.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "limit"])]
     rollouts: Option<PathBuf>,
     /// Compare with an earlier evaluation (its directory or rows.jsonl), with other rollouts, or with a condition of this
-    /// one: free, on or off.
+    /// evaluation: free, on or off.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Compare every condition with this one of the baseline, instead of each with its own.
+    /// Compare every condition with this condition of the baseline, instead of with the same condition.
     #[arg(long, value_name = "NAME", requires = "baseline")]
     baseline_condition: Option<Condition>,
     /// Conditions, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "free,on,off")]
     conditions: Vec<Condition>,
-    /// Take only the first N queries.
+    /// Use only the first N queries.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Where responses, rows.jsonl, eval.json and eval.html go; eval beside the config otherwise, nowhere with --rollouts.
+    /// The directory for responses, rows.jsonl, eval.json and eval.html; default: eval beside the config, with
+    /// --rollouts no directory.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Print the report as JSON.
@@ -69,7 +70,7 @@ pub struct EvalArgs {
     json: bool,
 }
 
-/// Rows that are left out and told one by one; the others are only counted.
+/// The number of skipped rows that are reported one by one; further rows are only counted.
 const LEFT_OUT_TOLD_MAX: u64 = 10;
 
 /// Runs the command.
@@ -96,10 +97,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     };
     label_difficulty(&mut rows, &bins);
     let baseline = baseline(args, &rows, &bins, evaluated).map_err(Failure::Other)?;
-    // Rows that were read may be of other conditions, which labels and the baseline needed.
+    // The file may have rows of other conditions, which the labels and the baseline need.
     rows.retain(|row| args.conditions.contains(&row.condition));
     if rows.is_empty() {
-        return Err(Failure::Other(anyhow::anyhow!("there are no rows of these conditions in {model}")));
+        return Err(Failure::Other(anyhow::anyhow!("{model} has no rows of these conditions")));
     }
     let report = evaluate(&model, &rows, baseline.as_ref());
     let tables = table::text(&report);
@@ -123,7 +124,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
 
 fn write_all(out: &Path, rows: &[EvalRow], report: &Report, tables: &str) -> anyhow::Result<()> {
     fs_err::create_dir_all(out)?;
-    // The first of all: it shows whose directory this is.
+    // Written first, because this file marks the directory as an evaluation's.
     let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), ".thinkloom-eval-", bytes);
     write(EVALUATION_FILE, format!("{}\n", serde_json::to_string_pretty(report)?).as_bytes())?;
     let mut lines = Vec::new();
@@ -149,7 +150,7 @@ fn baseline(
         return Ok(Some(Baseline { name, rows: rows.to_vec(), condition: Some(condition) }));
     }
     let (mut rows, bad) = read_rows(path, evaluated)?;
-    anyhow::ensure!(bad == 0, "{bad} rows of the baseline {} are none", path.display());
+    anyhow::ensure!(bad == 0, "{bad} rows of the baseline {} cannot be used", path.display());
     label_difficulty(&mut rows, bins);
     Ok(Some(Baseline { name: path.display().to_string(), rows, condition: args.baseline_condition }))
 }
@@ -181,7 +182,7 @@ fn sample(args: &EvalArgs, config: LoadedConfig, out: &Path) -> Result<(String, 
         };
         let (queries, evaluation) = stopping.unless_stopped(open).await?;
         let deadline = drain_deadline(&evaluation.settings);
-        stopping.finishes("responses under way are finished and kept,", Some(deadline), std::time::Duration::ZERO);
+        stopping.finishes("finishing and storing the responses in progress", Some(deadline), std::time::Duration::ZERO);
         let model = evaluation.policy.identity().model.clone();
         let drained = async {
             evaluation.stop.cancelled().await;
@@ -193,7 +194,7 @@ fn sample(args: &EvalArgs, config: LoadedConfig, out: &Path) -> Result<(String, 
             () = drained => Err(RunError::Stopped.into()),
         }
     });
-    // What was given up ends with the process.
+    // Abandoned work ends with the process.
     runtime.shutdown_background();
     drop(lock);
     sampled
@@ -221,20 +222,20 @@ fn queries(config: &LoadedConfig, limit: Option<u64>, out: &Path) -> Result<Vec<
         };
         left_out += 1;
         if left_out <= LEFT_OUT_TOLD_MAX {
-            crate::telemetry::print_line(&format!("{}:{}: left out: {detail}", origin.file, origin.line));
+            crate::telemetry::print_line(&format!("{}:{}: skipped: {detail}", origin.file, origin.line));
         }
     }
     if left_out > LEFT_OUT_TOLD_MAX {
-        crate::telemetry::print_line(&format!("{left_out} rows are left out"));
+        crate::telemetry::print_line(&format!("{left_out} rows were skipped"));
     }
     if queries.is_empty() {
-        crate::telemetry::print_line("error: there are no queries; see input.paths of the config");
+        crate::telemetry::print_line("error: the input has no queries; check input.paths of the config");
         return Err(Failure::Code(2));
     }
     Ok(queries)
 }
 
-/// Columns that rows may have.
+/// The columns that are read from the rows.
 const COLUMNS: &[&str] = &[
     "query_id",
     "mode",
@@ -261,7 +262,7 @@ const COLUMNS: &[&str] = &[
     "leak",
 ];
 
-/// What a row may say beside what the reward rule needs.
+/// The optional keys of a row that the reward rule does not need.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 struct More {
@@ -277,7 +278,7 @@ struct More {
     mode: Option<Mode>,
 }
 
-/// Reads rows of any of the known shapes; returns how many are none.
+/// Reads rows in any of the known formats; also returns the number of unusable rows.
 fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>, u64)> {
     let own = path.join("rows.jsonl");
     let table = Table::open(if own.is_file() { &own } else { path })?;
@@ -297,7 +298,7 @@ fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>,
             }
         }
     }
-    anyhow::ensure!(!rows.is_empty(), "{} holds no rows that can be evaluated", path.display());
+    anyhow::ensure!(!rows.is_empty(), "{} has no rows that can be evaluated", path.display());
     Ok((rows, bad))
 }
 
@@ -308,7 +309,7 @@ fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
     let completion = row.completion.as_deref().map(str::to_owned);
     let graded = match grade(row, evaluated)? {
         Grading::Ready(graded) => graded,
-        Grading::Program(..) => anyhow::bail!("programs are not run here: `thinkloom reward` adds their verdicts"),
+        Grading::Program(..) => anyhow::bail!("eval does not run programs; `thinkloom reward` adds their verdicts"),
     };
     let tokens = more.completion_tokens.context("the row has no completion_tokens")?;
     let mode = more.observed_mode.unwrap_or(graded.response.mode);
@@ -330,7 +331,7 @@ fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
         mode,
         correct: graded.response.is_correct,
         format_ok: graded.response.is_well_formed,
-        // Of what kind the answer is decides how long it may be.
+        // The kind decides how long an answer may be.
         leak: more.leak.or_else(|| leaks(mode, kind.parse().ok()?, answer.as_deref()?)),
         completion_tokens: tokens,
         source: more.source.unwrap_or_default(),

@@ -20,21 +20,19 @@ use crate::telemetry::print_line;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Without --task every task of the trainer is written, each in a directory of its own, with a config to \
-                  train from. Published files are held against manifest.json first; of a run that is not finished, what \
-                  is published is taken.\nExit code 1 if the chat template would mangle a row.\n\
+#[command(after_help = "Without --task thinkloom writes every task of the trainer, each in its own directory, with a \
+                  training config. It first compares the published files with manifest.json; of an unfinished run it \
+                  exports the published queries.\nThe exit code is 1 if the chat template would mangle a row.\n\
                   Example: thinkloom export out --format trl --flavour auto --template models/Qwen3-8B --layout text -o out-trl\n\
-                  Guide: thinkloom help export"
-)]
+                  Guide: thinkloom help export")]
 pub struct ExportArgs {
     /// The output directory of a run.
     dir: PathBuf,
-    /// The trainer: trl, verl, llamafactory, swift or axolotl; with --check all of them if none is named.
+    /// The trainer: trl, verl, llamafactory, swift or axolotl; with --check the default is all of them.
     #[arg(long)]
     format: Option<Format>,
-    /// Who chooses the mode: auto (the model, mode tag and judge block are learnt) or controlled (the user, by the mode
-    /// tag at the end of the prompt).
+    /// Who chooses the mode: auto (the model, which learns mode tag and judge block) or controlled (the user, by the
+    /// mode tag at the end of the prompt).
     #[arg(long, default_value = "auto")]
     flavour: Flavour,
     /// Who renders the chat template: messages (the trainer) or text (this program; needs a template).
@@ -43,29 +41,31 @@ pub struct ExportArgs {
     /// Only this task: sft, rl, dpo or kto (repeatable).
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<Task>,
-    /// The model to be trained, as a model directory, GGUF file or chat template file; the policy's own template otherwise,
-    /// where it is known. Every row is rendered with it as the trainer would, and nothing is written if it would mangle one.
+    /// The model to be trained, as a model directory, GGUF file or chat template file; default: the policy's own
+    /// template, if it is known. thinkloom renders every row with the template, as the trainer would, and writes
+    /// nothing if the template would mangle a row.
     #[arg(long, value_name = "PATH")]
     template: Option<PathBuf>,
     /// Write without the check against a chat template.
     #[arg(long, conflicts_with_all = ["template", "wrap_template", "check"])]
     unchecked: bool,
-    /// Bring a chat_template.jinja that is the template with whole responses, and check with that.
+    /// Add a chat_template.jinja that keeps whole responses, and check with this template.
     #[arg(long)]
     wrap_template: bool,
     /// Only check, write nothing.
     #[arg(long, conflicts_with = "output")]
     check: bool,
-    /// With --check: one JSON object per row, with the rendered text and where loss falls (offsets in characters).
+    /// With --check: print one JSON object per row, with the rendered text and the range with loss (offsets in
+    /// characters).
     #[arg(long, requires = "check")]
     json: bool,
-    /// Where the export goes.
+    /// The output directory of the export.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Replace an earlier export.
     #[arg(long)]
     overwrite: bool,
-    /// The licence to name in the export's card, as a Hub id; none is named otherwise.
+    /// The licence in the export's card, as a Hub id; without it the card names none.
     #[arg(long, value_name = "ID")]
     license: Option<String>,
 }
@@ -79,7 +79,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         print_line(&format!("error: {error}"));
         if let Some(hint) = error.hint() {
             let unchecked = if is_own {
-                "; checked was the policy's own template: --template names another model, --unchecked writes without a check"
+                "; the check used the policy's own template: --template names another model, --unchecked turns the \
+                 check off"
             } else {
                 ""
             };
@@ -89,9 +90,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     })
 }
 
-/// Where a template is needed, and nobody named one.
-const UNKNOWN_TEMPLATE: &str = "the policy's chat template is not known here (servers do not tell it): name that of the \
-                                model to be trained with --template, as a model directory, GGUF file or template file";
+/// The message for a missing template.
+const UNKNOWN_TEMPLATE: &str = "the policy's chat template is not known (servers do not publish it); name the \
+                                template of the model to be trained with --template, as a model directory, GGUF file \
+                                or template file";
 
 fn usage(text: &str) -> ExportError {
     ExportError::Usage(text.to_owned())
@@ -106,8 +108,8 @@ fn template(args: &ExportArgs) -> Result<Option<ModelTemplate>, ExportError> {
     if args.wrap_template { model.map(ModelTemplate::wrap).transpose() } else { Ok(model) }
 }
 
-/// Returns the chat template of the policy that was sampled: as the ledger keeps it, else from the model, if it is where the
-/// run's settings say. What servers prompt with is not known.
+/// Returns the chat template of the sampled policy: from the ledger, otherwise from the model at the path of the run's
+/// settings, if the model is there. The templates of servers are not known.
 fn policy_template(dir: &Path) -> Result<Option<ModelTemplate>, ExportError> {
     let find = || -> Option<StoredPrompter> {
         let reader = Reader::open(dir).ok()?;
@@ -124,7 +126,7 @@ fn policy_template(dir: &Path) -> Result<Option<ModelTemplate>, ExportError> {
     find().map(|stored| ModelTemplate::of_policy("of the policy".into(), stored)).transpose()
 }
 
-/// Opens the shards of a run, held against what was published.
+/// Opens the shards of a run after comparing them with the manifest.
 fn open(dir: &Path) -> Result<Source, ExportError> {
     let found =
         inventory(dir).map_err(|error| ExportError::Unreadable { message: error.to_string(), hint: error.hint() })?;
@@ -132,12 +134,15 @@ fn open(dir: &Path) -> Result<Source, ExportError> {
         return Err(ExportError::Damaged { dir: dir.to_owned(), problems });
     }
     if !found.extra.is_empty() {
-        print_line(&format!("warning: left out, for they are no part of this dataset: {}", found.extra.join(", ")));
+        print_line(&format!(
+            "warning: skipped these files, because they do not belong to this dataset: {}",
+            found.extra.join(", ")
+        ));
     }
     if !found.is_finished() && !found.shards.is_empty() {
         let so_far = match found.progress {
-            Some((settled, queries)) => format!("{settled} of {queries} queries are published and taken"),
-            None => "neither a manifest nor a ledger says what is missing".to_owned(),
+            Some((settled, queries)) => format!("{settled} of {queries} queries are published and exported"),
+            None => "without manifest and ledger, the number of missing queries is unknown".to_owned(),
         };
         print_line(&format!("warning: the run in {} is not finished: {so_far}", dir.display()));
     }
@@ -161,13 +166,16 @@ fn tasks(args: &ExportArgs, plan: Plan) -> Result<Vec<Task>, ExportError> {
 fn export(args: &ExportArgs) -> Result<(), ExportError> {
     let format =
         args.format.ok_or_else(|| usage("name a trainer: --format trl, verl, llamafactory, swift or axolotl"))?;
-    let out = args.output.as_deref().ok_or_else(|| usage("say where the export goes: -o DIR"))?;
+    let out = args.output.as_deref().ok_or_else(|| usage("name the output directory: -o DIR"))?;
     let plan = Plan { format, flavour: args.flavour, layout: args.layout };
     if plan.layout == Layout::Text && args.unchecked {
-        return Err(usage("--layout text renders the chat template: leave --unchecked out"));
+        return Err(usage("--layout text needs the chat template; remove --unchecked"));
     }
     if plan.layout == Layout::Text && plan.format == Format::Verl {
-        return Err(usage("verl renders prompts itself: use --layout messages, if need be with --wrap-template"));
+        return Err(usage(
+            "verl renders prompts itself; use --layout messages, with --wrap-template if the template \
+                          mangles rows",
+        ));
     }
     let tasks = tasks(args, plan)?;
     let source = open(&args.dir)?;
@@ -188,11 +196,13 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
     let checked = match &model {
         Some(model) if args.template.is_none() => {
-            format!("every row is whole under the template {}", model.path().display())
+            format!("every row is complete with the template {}", model.path().display())
         }
-        Some(_) => "every row is whole under the template".to_owned(),
-        None if args.unchecked => "unchecked against a chat template, as asked".to_owned(),
-        None => "unchecked: the policy's chat template is not known here; `--check --template MODEL` checks".to_owned(),
+        Some(_) => "every row is complete with the template".to_owned(),
+        None if args.unchecked => "not checked against a chat template (--unchecked)".to_owned(),
+        None => "not checked: the policy's chat template is not known; `--check --template MODEL` checks the \
+                 export"
+            .to_owned(),
     };
     say(&format!("{}: {format} {}, rows: {}; {checked}\n", out.display(), plan.flavour, rows.join(", ")))
 }
@@ -200,7 +210,7 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
 fn tell_left_out(plan: Plan, report: &Report) {
     for (task, entry) in report.iter().filter(|(_, entry)| entry.left_out > 0) {
         print_line(&format!(
-            "warning: {} {task}: {} rows of kind code are left out: their tests are not in an export, so they cannot be scored",
+            "warning: {} {task}: skipped {} rows of kind code: an export has no tests, so they cannot be scored",
             plan.format, entry.left_out
         ));
     }

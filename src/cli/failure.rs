@@ -1,4 +1,4 @@
-//! Why a command ended without its work done, and what it says.
+//! The reasons why a command fails, and how the program reports them.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use crate::pipeline::RunError;
 use crate::sys::limits;
 
-/// Why a command ended without its work done.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// A failure of a run, with its own exit code and hint.
     Run(RunError),
     /// Any other failure.
     Other(anyhow::Error),
-    /// Told already; only the exit code is left.
+    /// Already reported; only the exit code is left.
     Code(u8),
 }
 
@@ -34,7 +34,7 @@ pub(super) fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Code(code) => ExitCode::from(*code),
         Failure::Run(error) => {
-            // Where stderr is gone there is nobody to tell.
+            // If stderr is closed, the message has no reader.
             let _ = writeln!(stderr, "error: {error}");
             if let Some(hint) = error.hint() {
                 let _ = writeln!(stderr, "hint: {hint}");
@@ -54,7 +54,7 @@ pub(super) fn report(failure: &Failure) -> ExitCode {
     }
 }
 
-/// A reader that stops reading (`| head`) has what it wanted.
+/// Returns whether the reader closed the pipe (`| head`), which is a success.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -23,8 +23,8 @@ use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
 /// Arguments of `grade`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Cases of kind code are run with their tests, several at once, in a sandbox; `thinkloom doctor` says \
-                  whether this machine has it.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl\n\
+    after_help = "thinkloom runs cases of kind code with their tests, several at once, in a sandbox; `thinkloom \
+                  doctor` checks the sandbox.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl\n\
                   Guide: thinkloom help selection, sandbox"
 )]
 pub struct GradeArgs {
@@ -32,10 +32,10 @@ pub struct GradeArgs {
     /// ignored; - for stdin.
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
-    /// Where the verdicts go; stdout otherwise.
+    /// The output file for the verdicts; default: stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A config file, for its [verify] settings; the defaults otherwise.
+    /// A config file with [verify] settings; without one the defaults apply.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Override a setting, for example --set verify.time_limit_s=5 (repeatable).
@@ -43,32 +43,32 @@ pub struct GradeArgs {
     overrides: Vec<String>,
 }
 
-/// Cases that are under way or wait for one before them, at most.
+/// The most cases in progress, including finished cases that wait for an earlier case.
 const UNDER_WAY_MAX: usize = 4096;
 
-/// A response to be verified.
+/// A response to verify.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct GradeCase {
-    /// Copied to the verdict.
+    /// The id, copied to the verdict.
     id: serde_json::Value,
     /// math, numeric, choice, text or code.
     kind: String,
     /// The reference answer.
     #[serde(default)]
     gold: serde_json::Value,
-    /// The whole response; what stands in a think block is not looked at.
+    /// The whole response; think blocks are ignored.
     response: String,
     /// The texts of the choices, for kind choice.
     #[serde(default)]
     choices: Option<Vec<String>>,
     /// For kind code: assertions, or whole test programs, or objects {input, output} or {inputs, outputs}; one or a list,
-    /// or a text that holds such a list or object as JSON or Python write it.
+    /// or a text with such a list or object in the notation of JSON or Python.
     #[serde(default)]
     tests: serde_json::Value,
     /// For kind code: import statements that the tests need; one or a list.
     #[serde(default)]
     test_imports: serde_json::Value,
-    /// For kind code: the function that check() of a test program is called with.
+    /// For kind code: the function that is passed to check() of a test program.
     #[serde(default)]
     entry_point: Option<String>,
     /// The question: a response may not restate it, and for kind code it may continue it.
@@ -85,9 +85,9 @@ pub(super) struct GradeVerdict {
     verdict: &'static str,
     /// The answer that was found.
     extracted: Option<String>,
-    /// How it was found and compared, or why there is no verdict.
+    /// How the answer was found and compared, or why there is no verdict.
     reason: String,
-    /// Microseconds it took.
+    /// The time of the verification, in microseconds.
     micros: u64,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn run(args: &GradeArgs) -> Result<(), Failure> {
     if invalid > 0 { Err(Failure::Code(4)) } else { Ok(()) }
 }
 
-/// Grades all cases and returns how many lines were none; each of those keeps its place in the output.
+/// Grades all cases and returns the number of invalid lines; the output has a line for each of them.
 fn grade(args: &GradeArgs, settings: VerifySettings) -> anyhow::Result<u64> {
     let reader: Box<dyn BufRead> = if args.cases.as_os_str() == "-" {
         Box::new(BufReader::new(std::io::stdin()))
@@ -125,7 +125,7 @@ fn grade(args: &GradeArgs, settings: VerifySettings) -> anyhow::Result<u64> {
         ordered.push(started.unwrap_or_else(|error| {
             invalid += 1;
             let place = format!("{}:{}", args.cases.display(), index + 1);
-            print_line(&format!("error: {place}: no case: {error:#}; expected {{id, kind, gold, response}}"));
+            print_line(&format!("error: {place}: invalid case: {error:#}; expected {{id, kind, gold, response}}"));
             Slot::Ready(invalid_case(&line, &error))
         }))?;
     }
@@ -133,7 +133,7 @@ fn grade(args: &GradeArgs, settings: VerifySettings) -> anyhow::Result<u64> {
     Ok(invalid)
 }
 
-/// A case that has its verdict, or will have it.
+/// A case with its verdict, or a case in progress.
 enum Slot {
     Ready(GradeVerdict),
     UnderWay(serde_json::Value, Pending),
@@ -155,7 +155,7 @@ impl Slot {
     }
 }
 
-/// Writes verdicts in the order of their cases, whatever the order in which they come.
+/// Writes verdicts in the order of their cases, whatever the order in which verification ends.
 struct Ordered {
     writer: Box<dyn Write>,
     slots: VecDeque<Slot>,
@@ -184,7 +184,7 @@ impl Ordered {
     }
 }
 
-/// Verifies cases; those with programs on threads, which are started with the first of them.
+/// Verifies cases. Programs run on a pool of threads, which the first program starts.
 struct Grader {
     settings: VerifySettings,
     pool: Option<CodePool>,
@@ -227,7 +227,7 @@ impl Grader {
     }
 }
 
-/// Reads a text, an object (as JSON), or a list of these; a list within a list is one text, its JSON.
+/// Reads a text, an object (as JSON), or a list of these; a list within a list becomes one text, its JSON.
 fn texts(name: &str, value: &serde_json::Value) -> anyhow::Result<Vec<String>> {
     use serde_json::Value;
     match value {

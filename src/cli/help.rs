@@ -10,14 +10,15 @@ use crate::guide::{self, PAGES, Page};
 /// Arguments of `help`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A topic that is a command, too, prints its page and then the command's usage.\nExample: thinkloom help judge"
+    after_help = "If a name is both a topic and a command, the page is followed by the usage.\nExample: thinkloom help \
+                  judge"
 )]
 pub struct HelpArgs {
     /// A topic of the guide, or a command.
     name: Option<String>,
 }
 
-/// Runs the command; `program` is the whole command line.
+/// Runs the command; `program` describes the whole command line.
 pub(super) fn run(args: &HelpArgs, program: &Command) -> Result<(), Failure> {
     let Some(name) = &args.name else { return print(&overview(program)) };
     let (page, usage) = (guide::page(name), usage(name, program));
@@ -50,7 +51,7 @@ fn overview(program: &Command) -> String {
 /// Returns a command's usage, as `--help` prints it.
 fn usage(name: &str, program: &Command) -> Option<String> {
     program.find_subcommand(name)?;
-    // Asked for as a user would, so that it is the same text.
+    // Parse `--help` as a user would write it, so that the text is the same.
     let asked = program.clone().try_get_matches_from(["thinkloom", name, "--help"]);
     asked.err().map(|help| help.to_string())
 }
@@ -60,18 +61,18 @@ pub(super) fn command_names(program: &Command) -> Vec<String> {
     program.get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
-/// Says that a name is not known, which is nearest, and which are known; returns the exit code of wrong usage.
+/// Reports an unknown name with the nearest and all known names; returns the exit code of wrong usage.
 pub(super) fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
     let nearest = nearest(name, known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
     crate::telemetry::print_line(&format!("error: no {what} \"{name}\"{nearest}"));
     let mut known = known.to_vec();
     known.sort_unstable();
     known.dedup();
-    crate::telemetry::print_line(&format!("hint: known are {}", known.join(", ")));
+    crate::telemetry::print_line(&format!("hint: known names: {}", known.join(", ")));
     Failure::Code(2)
 }
 
-/// Returns the known name that is spelt most alike, if one is at all.
+/// Returns the known name with the most similar spelling, if any is similar.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let name = name.to_lowercase();
     let scored = known.iter().map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate.as_str()));

@@ -11,7 +11,7 @@ use crate::sys::staged::write_whole;
 /// The commented default config.
 const CONFIG: &str = include_str!("init_config.toml");
 
-/// A few queries to start with.
+/// A few sample queries.
 const QUERIES: &str = r#"{"id": "add", "question": "What is 2 + 3?", "answer": "5", "kind": "numeric"}
 {"id": "half", "question": "Write one half plus one quarter as a fraction.", "answer": "\\frac{3}{4}", "kind": "math"}
 {"id": "ice", "question": "What is ice made of?", "choices": ["stone", "water", "sand"], "answer": "B", "kind": "choice"}
@@ -22,7 +22,7 @@ const QUERIES: &str = r#"{"id": "add", "question": "What is 2 + 3?", "answer": "
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom init my-dataset\nGuide: thinkloom help config, data")]
 pub struct InitArgs {
-    /// Where to write; the working directory otherwise.
+    /// The target directory; default: the working directory.
     #[arg(default_value = ".")]
     dir: PathBuf,
 }
@@ -35,15 +35,15 @@ pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
 
 fn write_files(dir: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(dir)?;
-    // The config is last: where it stands, the other does.
+    // The config is written last: if it exists, the queries exist.
     let files = [("queries.jsonl", QUERIES), ("thinkloom.toml", CONFIG)];
     let is_done = dir.join("thinkloom.toml").exists();
     for (name, content) in files.into_iter().rev() {
         let path = dir.join(name);
-        // What a start left that was killed is as it would be written.
+        // A killed start may have left the queries with this very content.
         let is_left = !is_done && std::fs::read(&path).is_ok_and(|found| found == content.as_bytes());
         if path.exists() && !is_left {
-            bail!("{} is there already; nothing was written", path.display());
+            bail!("{} already exists; nothing was written", path.display());
         }
     }
     for (name, content) in files {
@@ -70,7 +70,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_files(folder.path()).unwrap();
         let error = write_files(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("thinkloom.toml is there already"), "{error}");
+        assert!(error.contains("thinkloom.toml already exists"), "{error}");
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join("queries.jsonl"), "mine").unwrap();
         let error = write_files(other.path()).unwrap_err().to_string();
-        assert!(error.contains("queries.jsonl is there already"), "{error}");
+        assert!(error.contains("queries.jsonl already exists"), "{error}");
         assert!(!other.path().join("thinkloom.toml").exists());
     }
 }

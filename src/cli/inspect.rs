@@ -13,7 +13,7 @@ use crate::ledger::{IntakeRow, Reader, RunRecord};
 use crate::pipeline::{RunError, plan, replies};
 use crate::shards::{RowFilter, Table, read_columns, read_rows_of};
 
-/// Rows of the intake that are listed from memory at a time.
+/// The number of intake rows that are in memory at a time.
 const PAGE_ROWS: u64 = 1000;
 
 /// Arguments of `inspect`.
@@ -22,7 +22,7 @@ const PAGE_ROWS: u64 = 1000;
 pub struct InspectArgs {
     /// The output directory of a run.
     dir: PathBuf,
-    /// The query's id; without it all queries are listed.
+    /// The query's id; without it the command lists all queries.
     #[arg(long, value_name = "ID")]
     query: Option<String>,
     /// Print JSON (one object; JSON lines for the list).
@@ -34,7 +34,7 @@ pub struct InspectArgs {
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.dir)?;
     let Some(run) = reader.latest_run()? else {
-        return Err(Failure::Other(anyhow!("{} holds a ledger, but no run was started", args.dir.display())));
+        return Err(Failure::Other(anyhow!("the ledger in {} has no run", args.dir.display())));
     };
     match &args.query {
         None => list(args, &reader, &run),
@@ -81,7 +81,7 @@ fn list(args: &InspectArgs, reader: &Reader, run: &RunRecord) -> Result<(), Fail
     Ok(())
 }
 
-/// Returns what became of each published row: the mode of its sample, or the reason of its exclusion.
+/// Returns the outcome of each published row: the mode of its sample, or the reason of its exclusion.
 fn outcomes(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<HashMap<u64, String>, RunError> {
     let mut outcomes = HashMap::new();
     for record in reader.shards(&run.fingerprint)? {
@@ -99,7 +99,7 @@ fn outcomes(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<HashMap<u64,
     Ok(outcomes)
 }
 
-/// Gathers everything that is known of a query id.
+/// Gathers everything that is stored about a query id.
 fn tell(dir: &Path, reader: &Reader, run: &RunRecord, id: &str) -> Result<Option<Value>, RunError> {
     let rows = reader.intake_by_id(&run.input_digest, id)?;
     if rows.is_empty() {
@@ -200,7 +200,7 @@ fn indent(text: &str) -> String {
     block(text, 4)
 }
 
-/// Returns the story within 80 columns; nothing in it can steer a terminal.
+/// Returns the text within 80 columns, without control characters.
 fn to_text(story: &Value) -> String {
     block(&to_lines(story), 0)
 }

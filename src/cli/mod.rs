@@ -1,7 +1,7 @@
-//! The commands: stdout is data, stderr is talk.
+//! The commands. Data go to stdout, messages to stderr.
 //!
-//! Exit codes: 0 done; 1 a failure of the run; 2 wrong usage or config; 3 stopped early but resumable; 4 finished, but
-//! some queries were excluded by errors.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage or config; 3 stopped early, resumable; 4 finished, but errors excluded
+//! some queries.
 
 pub mod display;
 mod args;
@@ -50,7 +50,7 @@ use crate::sys::{limits, threads};
     version,
     about,
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage or config; 3 stopped early, run the same command again; \
-                  4 finished, but some queries were excluded by errors.\nLog level: THINKLOOM_LOG=debug\n\
+                  4 finished, but errors excluded some queries.\nLog level: THINKLOOM_LOG=debug\n\
                   Guide: `thinkloom help` lists the topics, `thinkloom help data` prints one",
     disable_help_subcommand = true
 )]
@@ -65,11 +65,11 @@ enum Command {
     Init(init::InitArgs),
     /// Run or resume the pipeline.
     Run(run::RunArgs),
-    /// Show how far a run is; audit it with --check.
+    /// Show the progress of a run; audit it with --check.
     Status(status::StatusArgs),
-    /// Write shards for what is settled of a run that was stopped.
+    /// Write shards for the settled queries of a stopped run.
     Publish(publish::PublishArgs),
-    /// Show one query's whole story, or list all queries.
+    /// Show everything that is stored about one query, or list all queries.
     Inspect(inspect::InspectArgs),
     /// Select again from stored facts, with other settings, into another directory.
     Redecide(redecide::RedecideArgs),
@@ -79,27 +79,27 @@ enum Command {
     Dedup(dedup::DedupArgs),
     /// Write datasets for a trainer, or check them against a chat template.
     Export(export::ExportArgs),
-    /// Write report.html: figures and a reader of samples in one file.
+    /// Write report.html: figures and samples in one file.
     Report(report::ReportArgs),
-    /// Say what changed between two runs.
+    /// Show the differences between two runs.
     Diff(diff::DiffArgs),
-    /// Show a run in the browser, all of it, while it goes on.
+    /// Show all queries of a run in the browser, during or after the run.
     View(view::ViewArgs),
-    /// Compute HiPO rewards and advantages of grouped rollouts.
+    /// Compute HiPO's rewards and advantages for grouped rollouts.
     Reward(reward::RewardArgs),
-    /// Measure accuracy, length and think rate, and what changed against a baseline.
+    /// Measure accuracy, length and think rate, and compare them with a baseline.
     Eval(eval::EvalArgs),
-    /// Serve the hosted model, OpenAI-compatible, and the reward rule.
+    /// Serve the hosted model (OpenAI-compatible) and the reward rule over HTTP.
     Serve(serve::ServeArgs),
     /// Print the schemas of config, grading cases and tables.
     Schema(schema::SchemaArgs),
-    /// Check that everything a run needs is there.
+    /// Check input, disk, model, judge and sandbox before a run.
     Doctor(doctor::DoctorArgs),
-    /// Print a page of the guide, or a command's usage; without a name the list of both.
+    /// Print a page of the guide, or the usage of a command; without a name, list both.
     Help(help::HelpArgs),
-    /// Print the completions of a shell.
+    /// Print the completion script of a shell.
     Completions(completions::CompletionsArgs),
-    /// Print the man page, or that of one command.
+    /// Print the man page of the program or of one command.
     Man(completions::ManArgs),
 }
 
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
             return print(&version::long()).map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
         }
         Err(error) => {
-            // Help goes to stdout, errors to stderr; a closed pipe is no failure.
+            // Help goes to stdout, errors to stderr; a closed pipe is a success.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
         return report(&Failure::Run(error.into()));
     }
     if !matches!(cli.command, Command::Run(_) | Command::Eval(_) | Command::Serve(_)) {
-        // What these do can be done again: they end where they stand.
+        // These commands keep no state, so they end at once.
         stopping::end_at_once_if_first();
     }
     let result = match cli.command {
@@ -163,7 +163,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns how many threads a command needs at once besides those that compute, if it has several.
+/// Returns the number of threads that a command needs in addition to its computing threads, if it has several.
 const fn threads_wanted(command: &Command) -> Option<usize> {
     match command {
         Command::Run(_)

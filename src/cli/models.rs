@@ -1,4 +1,4 @@
-//! Where models come from: the environment's variables, and how a download shows.
+//! The environment variables for models, and the progress display of downloads.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::hub::{HubSettings, OnProgress, Progress};
 use crate::pipeline::LOG_INTERVAL;
 use crate::telemetry;
 
-/// Returns the settings that the environment gives.
+/// Returns the settings from the environment.
 pub(super) fn hub_settings() -> HubSettings {
     HubSettings::from_variables(|name| std::env::var_os(name))
 }
@@ -20,7 +20,7 @@ pub(super) fn on_download() -> OnProgress {
     if std::io::stderr().is_terminal() && std::env::var_os("NO_PROGRESS").is_none() { bar() } else { lines() }
 }
 
-/// The bar of a download; removed from the terminal when the download ends, however it ends.
+/// The progress bar of a download; removed from the terminal when the download ends or fails.
 #[derive(Default)]
 struct Bar(Mutex<Option<ProgressBar>>);
 

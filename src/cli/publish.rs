@@ -12,14 +12,14 @@ use crate::pipeline::{Context, PartialPublication, publish_settled};
 /// Arguments of `publish`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Loads no model and asks nobody. A shard that is not complete is written as far as it is settled, under the \
-                  name of the complete one; manifest.json marks it. `thinkloom run` goes on and writes it again when it is \
-                  complete, with the bytes of an uninterrupted run. A run that is stopped publishes by itself; while one \
-                  goes on, `thinkloom status` and `thinkloom view` show what is settled.\nExample: thinkloom publish out\n\
+    after_help = "Loads no model and calls no server. Of an incomplete shard publish writes the settled queries, under \
+                  the name of the complete shard; manifest.json marks it. `thinkloom run` later completes the shard, \
+                  with the same bytes as an uninterrupted run. A stopped run publishes by itself; during a run, \
+                  `thinkloom status` and `thinkloom view` show settled queries.\nExample: thinkloom publish out\n\
                   Guide: thinkloom help recovery"
 )]
 pub struct PublishArgs {
-    /// The output directory of a run that is not going on.
+    /// The output directory of a run that is not in progress.
     dir: PathBuf,
     /// Print the counts as JSON.
     #[arg(long)]
@@ -44,7 +44,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     })
 }
 
-/// Says what was published, in a line or two.
+/// Returns a line about the published queries and shards.
 pub(super) fn to_text(publication: &PartialPublication, queries: u64, dir: &str) -> String {
     let PartialPublication { counts, parts, left } = publication;
     let settled = counts.samples + counts.exclusions;
@@ -54,12 +54,12 @@ pub(super) fn to_text(publication: &PartialPublication, queries: u64, dir: &str)
     );
     if *parts > 0 {
         text.push_str(&format!(
-            "; {parts} {} written in part and will be completed by the run",
+            "; {parts} {} incomplete, the run will complete them",
             if *parts == 1 { "shard is" } else { "shards are" }
         ));
     }
     if *left > 0 {
-        text.push_str(&format!("; {left} more hold settled queries: `thinkloom publish {dir}` writes them"));
+        text.push_str(&format!("; {left} more shards have settled queries: `thinkloom publish {dir}` writes them"));
     }
     text
 }

@@ -18,19 +18,20 @@ const LISTED_MAX: usize = 10;
     after_help = "Example: thinkloom redecide out -o out-strict --set select.tie_margin=0.25 --set difficulty.easy_off_min=0.9\n\n\
                   Takes other select, difficulty, verify and judge settings, and a smaller sampling.samples_per_mode.\n\
                   Samples whose mode changed have no justification yet (justification_status = outstanding);\n\
-                  --judge asks an API judge for it, and so does `thinkloom run -c FILE -o out-strict --reconfigure` later.\n\
+                  --judge requests it from an API judge; a later `thinkloom run -c FILE -o out-strict --reconfigure` \
+                  also does.\n\
                   Guide: thinkloom help selection"
 )]
 pub struct RedecideArgs {
     /// The output directory of a run; it is not changed.
     dir: PathBuf,
-    /// Where the new selection goes.
+    /// The output directory of the new selection.
     #[arg(short, long, value_name = "DIR2")]
     output: PathBuf,
-    /// A setting in place of the last run's, for example --set select.tie_margin=0.2 (repeatable).
+    /// Override a setting of the last run, for example --set select.tie_margin=0.2 (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Ask the judge for justifications that are not stored; without it nobody is asked.
+    /// Request missing justifications from the judge.
     #[arg(long)]
     judge: bool,
     /// Print the diff and the table as JSON.
@@ -66,14 +67,14 @@ fn to_text(redecision: &Redecision, dir: &str) -> String {
     text.push_str(&diff_text(diff));
     if diff.justifications_outstanding > 0 {
         text.push_str(&format!(
-            "{} samples have no justification yet (justification_status = outstanding): --judge, or `thinkloom run` on \
-             {dir} with --reconfigure, asks for it\n",
+            "{} samples have no justification yet (justification_status = outstanding); use --judge, or `thinkloom \
+             run` on {dir} with --reconfigure\n",
             diff.justifications_outstanding
         ));
     }
     text.push_str(&format!("\nsensitivity, over {sensitivity_queries} queries"));
     if *sensitivity_incomplete > 0 {
-        text.push_str(&format!(" ({sensitivity_incomplete} left out: not all of their responses are stored)"));
+        text.push_str(&format!(" (without {sensitivity_incomplete} queries that lack stored responses)"));
     }
     text.push_str("\n  N per mode  tie margin   samples  think-on  same mode  mean tokens\n");
     let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", 100.0 * share));
@@ -93,8 +94,8 @@ fn to_text(redecision: &Redecision, dir: &str) -> String {
 fn diff_text(diff: &Diff) -> String {
     let Diff { same, other_response, other_difficulty, changed_mode, joined, left, unsettled_before, .. } = diff;
     let mut text = format!(
-        "against the old selection: {same} the same, {} changed mode, {other_response} another response, {} joined, {} left; \
-         {other_difficulty} another difficulty\n",
+        "compared with the old selection: {same} the same, {} changed mode, {other_response} another response, {} \
+         joined, {} left; {other_difficulty} another difficulty\n",
         changed_mode.len(),
         joined.len(),
         left.len()

@@ -18,20 +18,21 @@ use crate::telemetry::print_line;
 
 /// The name of the report in the output directory.
 const REPORT_FILE: &str = "report.html";
-/// What begins the name of a file while it is written.
+/// The prefix of the name of an unfinished file.
 const STAGED_PREFIX: &str = ".thinkloom-report-";
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One self-contained file: figures, and a reader of up to 8 MiB of queries, those that failed first; `thinkloom \
-                  view` shows all of them. Published files are held against manifest.json first.\nExample: thinkloom report out\n\
+    after_help = "One self-contained file: figures, and up to 8 MiB of queries, failed queries first; `thinkloom view` \
+                  shows all queries. The command first compares the published files with manifest.json.\nExample: \
+                  thinkloom report out\n\
                   Guide: thinkloom help data"
 )]
 pub struct ReportArgs {
-    /// The output directory of a run; a run may be going on in it.
+    /// The output directory of a run, which may be in progress.
     dir: PathBuf,
-    /// Where the report goes; DIR/report.html otherwise.
+    /// The output file; default: DIR/report.html.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -41,25 +42,27 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let found = inventory(&args.dir)?;
     if let Some(problems) = found.problems() {
         return Err(Failure::Other(anyhow!(
-            "{} is not what was published: {problems} (hint: `thinkloom run` with the run's config writes such files again)",
+            "{} differs from its manifest: {problems} (hint: `thinkloom run` with the run's config writes such files \
+             again)",
             args.dir.display()
         )));
     }
     if !found.extra.is_empty() {
-        print_line(&format!("warning: left out, for they are no part of this dataset: {}", found.extra.join(", ")));
+        print_line(&format!("warning: skipped files that do not belong to this dataset: {}", found.extra.join(", ")));
     }
     let is_finished = found.is_finished();
     let mut all = collect(&args.dir, &found.shards)?;
     all.manifest = found.manifest;
     if found.shards.is_empty() {
         return Err(Failure::Other(anyhow!(
-            "{} has no published shard yet; `thinkloom publish` writes what is settled, `thinkloom status` shows how far it is",
+            "{} has no published shard yet (hint: `thinkloom publish` writes the settled queries, `thinkloom status` \
+             counts them)",
             args.dir.display()
         )));
     }
     if let (false, Some((settled, queries))) = (is_finished, found.progress) {
         print_line(&format!(
-            "warning: the run is not finished: the figures are of the {settled} of {queries} queries that are published"
+            "warning: the run is not finished: the figures cover the {settled} of {queries} queries that are published"
         ));
     }
     let (entries, queries) = embedded(&args.dir, &found.shards)?;
@@ -68,7 +71,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let html = sealed(&page::file(&options, &entries, queries), Comment::Markup);
     let target = args.output.clone().unwrap_or_else(|| args.dir.join(REPORT_FILE));
     write(&target, html.as_bytes()).map_err(Failure::Other)?;
-    print(&format!("{}: {} of {queries} queries can be read in it\n", target.display(), entries.len()))?;
+    print(&format!("{}: the report, with {} of {queries} queries\n", target.display(), entries.len()))?;
     if let Some(manifest) = &all.manifest {
         let license = license(&args.dir)?;
         let text = card(manifest, &CardFacts { judge_models: all.judge_models.clone(), license });
@@ -79,12 +82,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the queries that the file holds, with their responses, and how many there are: of every shard as much as its
-/// share of the room takes, those that failed first. Shards that are not complete come from the facts.
+/// Returns the queries for the file, with their responses, and the number of all queries. Every shard gets an equal
+/// share of the space, failed queries first. The queries of incomplete shards come from the facts.
 fn embedded(dir: &Path, published: &[u32]) -> Result<(Vec<Entry>, u64), Failure> {
     let reader = Reader::open(dir)?;
     let run = reader.latest_run()?.ok_or_else(|| RunError::NoRun { dir: dir.display().to_string() })?;
-    // Where facts cannot be used, files are all there is.
+    // If the facts cannot be used, only the published files remain.
     let context = Context::look(dir, &reader, run.clone()).ok();
     let records = reader.shards(&run.fingerprint)?;
     let is_whole = |index: u64| records.iter().filter(|record| record.index == index).count() == Table::ALL.len();
@@ -140,11 +143,11 @@ fn embedded(dir: &Path, published: &[u32]) -> Result<(Vec<Entry>, u64), Failure>
     Ok((entries, queries))
 }
 
-/// Returns the title of a run's page, and a line about it.
+/// Returns the title of a run's page, and a line about the run.
 pub(super) fn names(dir: &Path, all: &crate::report::Gathered) -> (String, String) {
     let name = dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned());
     let subtitle = all.manifest.as_ref().map_or_else(
-        || "a run that is not finished: what is published so far".to_owned(),
+        || "an unfinished run: the published queries".to_owned(),
         |manifest| {
             let state = match manifest.outstanding {
                 0 => String::new(),
@@ -162,13 +165,16 @@ fn license(dir: &Path) -> Result<Option<String>, Failure> {
     Ok(settings.map(|settings| settings.output.license).filter(|license| !license.is_empty()))
 }
 
-/// Writes a file whole or not at all; what somebody made of it since it was written is kept under another name.
+/// Writes a file atomically. A file that was edited since it was written is first renamed.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     match std::fs::read(path) {
         Ok(found) if found != bytes && !seal::is_sealed(&found) => {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let aside = seal::aside(&name, &sha256(&found));
-            print_line(&format!("warning: {name} was edited; it is kept as {aside} and written again"));
+            print_line(&format!(
+                "warning: {name} was edited; the edited file is now {aside}, and {name} is written \
+                                 again"
+            ));
             fs_err::rename(path, path.with_file_name(aside))?;
         }
         _ => {}

@@ -1,30 +1,24 @@
-//! What the first rows of input files will be, for people.
+//! Describes the queries that the first rows of input files become, for `doctor` and `run --dry-run`.
 
 use crate::config::LoadedConfig;
 use crate::domain::{Kind, Query};
 use crate::ingest::{self, IngestError, InputFile, InputOptions, Plan, Preview};
 
-/// Rows of a file that are read.
+/// The number of rows that are read from a file.
 const ROWS_MAX: usize = 200;
-/// Files that are looked into; of more the first and the last.
+/// The number of files that are described; if there are more, the first files and the last file.
 const FILES_MAX: usize = 12;
-/// Characters of a text that are shown.
+/// The number of characters that are shown of a text.
 const SHOWN_CHARS: usize = 70;
 
 /// Describes the input of a config.
-///
-/// # Errors
-/// A file that cannot be read.
 pub(super) fn of_config(config: &LoadedConfig) -> Result<Vec<String>, IngestError> {
     let files = ingest::expand_paths(&config.settings.input.paths, &config.base_dirs())?;
     let plan = Plan::settle(&files, &InputOptions::from(&config.settings.input))?;
     describe(&files, &plan)
 }
 
-/// Describes each file: its first query as it is read, and the rows among the first that give none.
-///
-/// # Errors
-/// A file that cannot be read.
+/// Describes each file: its first query, and the rows among the first rows that give no query.
 pub(super) fn describe(files: &[InputFile], plan: &Plan) -> Result<Vec<String>, IngestError> {
     let mut lines = Vec::new();
     for (index, file) in files.iter().enumerate() {
@@ -45,7 +39,7 @@ fn of_file(name: &str, preview: &Preview) -> Vec<String> {
     let bad: u64 = excluded.values().map(|(count, _)| count).sum();
     let seen = if *is_whole { "rows" } else { "rows at its beginning" };
     let mut lines = vec![format!("{name}: {rows} {seen}: {} queries, {bad} excluded", rows - bad)];
-    lines.extend(guesses.iter().map(|guesses| format!("  guessed fields, to write under [input.fields]: {guesses}")));
+    lines.extend(guesses.iter().map(|guesses| format!("  detected fields, to set under [input.fields]: {guesses}")));
     lines.extend(remarks.iter().map(|remark| format!("  {remark}")));
     if let Some(query) = first {
         lines.push(format!("  first query: kind {}, question {}", query.kind.name(), shown(&query.question)));

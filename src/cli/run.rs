@@ -33,23 +33,24 @@ use crate::telemetry::print_line;
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The output directory; output.dir of the config otherwise.
+    /// The output directory; default: output.dir of the config.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Take only the first N rows of the input.
+    /// Use only the first N rows of the input.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Stop, resumably (exit code 3), after a length of time (2h30m) or at a moment (2026-11-26T06:00:00Z).
+    /// Stop, resumably (exit code 3), after a duration (2h30m) or at a time (2026-11-26T06:00:00Z).
     #[arg(long, value_name = "WHEN")]
     deadline: Option<Deadline>,
-    /// Say what the first rows of the input will be, sample a few queries and forecast tokens, time and money; nothing is
-    /// kept.
+    /// Print the queries that the first input rows become, sample a few queries, and forecast tokens, time and money.
+    /// The dry run stores nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Go on although something that decides the data changed since the last run of the directory.
+    /// Continue although a setting, the input, the model or a prompt has changed since the last run of the directory.
     #[arg(long)]
     reconfigure: bool,
-    /// Ask again for everything that failed: queries that the policy or the judge gave nothing for, refused, or fell at.
+    /// Repeat all failed requests: queries that exhausted their attempts at the policy or the judge, were rejected, or
+    /// coincided with outages.
     #[arg(long, conflicts_with = "dry_run")]
     retry_failed: bool,
     /// Print the summary as JSON.
@@ -57,8 +58,8 @@ pub struct RunArgs {
     json: bool,
 }
 
-/// What a run does after a request to stop.
-const FINISHED: &str = "responses and calls under way are finished and kept,";
+/// How a run reacts to a request to stop.
+const FINISHED: &str = "finishing and storing the responses and calls in flight";
 
 /// Runs the command.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -68,13 +69,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let out_dir = args.output.clone().unwrap_or_else(|| config.dir.join(&config.settings.output.dir));
     let changes = if args.reconfigure { ChangePolicy::Redo } else { ChangePolicy::Refuse };
     let (hub, on_download) = (models::hub_settings(), models::on_download());
-    // Before anything is read: what is somebody else's is not touched.
+    // Before anything is read or written, so that a foreign directory stays unchanged.
     refuse_foreign(&out_dir)?;
     let options = RunOptions { config, out_dir, row_limit: args.limit, changes, hub, on_download };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     let result = runtime.block_on(work(args, options, &stopping));
-    // What was given up ends with the process.
+    // Abandoned work ends with the process.
     runtime.shutdown_background();
     result
 }
@@ -101,7 +102,7 @@ async fn work(args: &RunArgs, options: RunOptions, stopping: &Stopping) -> Resul
     if args.retry_failed {
         retry_failed(&mut context).await?;
     }
-    // Beyond that a run ends by itself, with all that came in.
+    // After this time a run ends by itself and keeps everything received.
     stopping.finishes(FINISHED, Some(pipeline::drain_deadline(&context.run.settings)), PUBLISH_AT_STOP_MAX);
     let started = std::time::Instant::now();
     let summary = match run_with_display(&context).await {
@@ -124,32 +125,35 @@ async fn work(args: &RunArgs, options: RunOptions, stopping: &Stopping) -> Resul
 
 async fn retry_failed(context: &mut Arc<Context>) -> Result<(), RunError> {
     match pipeline::retry_failed(context).await? {
-        Retried { of_policy: 0, of_judge: 0 } => tracing::info!("nothing has failed that could be asked again"),
+        Retried { of_policy: 0, of_judge: 0 } => tracing::info!("no failed requests to repeat"),
         Retried { of_policy, of_judge } => {
-            tracing::info!("asking again for what failed: {of_policy} queries at the policy, {of_judge} at the judge");
+            tracing::info!(
+                "repeating failed requests of {of_policy} queries at the policy, of {of_judge} at the \
+                            judge"
+            );
         }
     }
     Ok(())
 }
 
-/// The exit code of a run that can go on.
+/// The exit code of a stopped, resumable run.
 const STOPPED: u8 = 3;
-/// How long publishing what is settled may take once a run was stopped; `thinkloom publish` takes its time.
+/// The most time for publishing settled queries after a stop; `thinkloom publish` has no such limit.
 const PUBLISH_AT_STOP_MAX: Duration = Duration::from_secs(20);
 
-/// Publishes what is settled, and says how far the run is and how it goes on. Whatever fails here fails at the next start
-/// as well, and does not hide why the run ended.
+/// Publishes the settled queries, and prints the progress and the next commands. A failure here is only logged, so that
+/// it does not hide why the run ended; the next start reports it again.
 async fn publish_at_stop(context: &Arc<Context>) {
     match publish_settled(context, PUBLISH_AT_STOP_MAX).await {
         Ok(publication) => {
             let dir = context.run.dir.display().to_string();
             print_line(&publish::to_text(&publication, context.run.rows, &dir));
             print_line(&format!(
-                "next: the same command goes on; until then `thinkloom view {dir}` and `thinkloom export {dir}` show and \
-                 take what is there"
+                "next: run the same command to continue; `thinkloom view {dir}` and `thinkloom export {dir}` work on \
+                 the results so far"
             ));
         }
-        Err(error) => tracing::warn!("what is settled could not be published: {error}"),
+        Err(error) => tracing::warn!("cannot publish the settled queries: {error}"),
     }
 }
 
@@ -169,7 +173,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             tracing::info!("{model}: {}", memory::describe(&engine, &settings.policy, positions));
             tracing::info!("{}", memory::describe_kv(&engine, &settings.sampling, positions));
         }
-        // Nothing is sampled.
+        // Without sampling there is no device to report.
         Policy::Stored(_) => {}
         Policy::OpenAi(_) => {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
@@ -181,7 +185,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     let mut tick = tokio::time::interval(display.interval(LOG_INTERVAL));
     let run = pipeline::run(context);
     let mut run = std::pin::pin!(run);
-    // The first tick comes at once and has nothing to show.
+    // The first tick is immediate and has nothing to show.
     tick.tick().await;
     loop {
         tokio::select! {
@@ -194,10 +198,13 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
     }
 }
 
-/// Says which files under `data/` the ledger does not know: readers of all shards would read them too.
+/// Reports files under `data/` that are not in the ledger: programs that read all shards would read them too.
 fn warn_of_strangers(context: &Context) -> Result<(), RunError> {
     for name in pipeline::strangers(&context.run.dir, &context.stores.ledger.reader()?)? {
-        tracing::warn!("{name} was not written by a run and is left alone (hint: move it away if it is not yours)");
+        tracing::warn!(
+            "no run wrote {name}; the file stays (hint: move the file away; programs that read all shards \
+                        would read it)"
+        );
     }
     Ok(())
 }
@@ -224,14 +231,14 @@ fn to_text(context: &Context, summary: &Summary, elapsed_s: f64) -> String {
         counts.exclusions_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let preempted = match preemptions(context) {
         0 => String::new(),
-        count => format!("; {count} times a response gave its KV memory up and was computed again"),
+        count => format!("; {count} responses were preempted for KV memory and recomputed"),
     };
     let words: String = summary.words.iter().map(|(words, count)| format!("  {count} x {words}\n")).collect();
     let failed = match summary.error_exclusions {
         0 => String::new(),
         count => format!(
-            "{words}{count} queries failed by errors: `thinkloom view {dir}` shows them first with the reason; once that is \
-             mended, the same command with --retry-failed asks for them again\n"
+            "{words}errors excluded {count} queries: `thinkloom view {dir}` shows them first with the reason; after \
+             fixing the cause, run the same command with --retry-failed\n"
         ),
     };
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };

@@ -14,17 +14,17 @@ use crate::shards::{Table, describe_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom schema samples")]
 pub struct SchemaArgs {
-    /// One of config, dedup_line, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without it all are printed, as one
-    /// JSON object by name.
+    /// One of config, dedup_line, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without a
+    /// name, all of them as one JSON object.
     name: Option<String>,
-    /// Print config as the page of the guide (`thinkloom help config`).
+    /// Print the schema config as a page of the guide (`thinkloom help config`).
     #[arg(long, requires = "name")]
     markdown: bool,
 }
 
 type BuildSchema = fn() -> String;
 
-/// Every schema: its name, and what builds it. The files of the same names under `schemas/` are checked by a test.
+/// Every schema: its name and its builder. A test compares them with the files under `schemas/`.
 const SCHEMAS: &[(&str, BuildSchema)] = &[
     ("config", || pretty(schema_for!(Settings))),
     ("dedup_line", || pretty(schema_for!(DedupLine))),
@@ -53,7 +53,7 @@ pub(super) fn run(args: &SchemaArgs) -> Result<(), Failure> {
         if args.name.as_deref() == Some("config") {
             return print(&crate::guide::config_page());
         }
-        crate::telemetry::print_line("error: --markdown prints the schema config only; other schemas are JSON");
+        crate::telemetry::print_line("error: --markdown works only with the schema config; other schemas are JSON");
         return Err(Failure::Code(2));
     }
     let Some(name) = &args.name else {
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn committed_schemas_are_what_the_program_prints() {
         for (name, build) in SCHEMAS {
-            // What a judge is to reply with is named as schemas are outside of this program.
+            // The schema of the judge's reply has the file ending that JSON schemas commonly have.
             let ending = if *name == "judge_reply" { "schema.json" } else { "json" };
             let path = format!("{}/schemas/{name}.{ending}", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("UPDATE_SCHEMAS").is_some() {

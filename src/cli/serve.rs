@@ -24,26 +24,28 @@ use crate::sys::memory::bound_arenas;
 #[derive(Debug, Args)]
 #[command(
     after_help = "OpenAI-compatible: /v1/chat/completions, /v1/completions, /v1/models; for trainers: /v1/reward, \
-                  /openrlhf/reward; /health and /metrics besides. Base URL for clients: http://127.0.0.1:8000/v1\nExample: \
-                  thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nGuide: thinkloom help serve, rewards"
+                  /openrlhf/reward; also /health and /metrics. Base URL for clients: \
+                  http://127.0.0.1:8000/v1\nExample: thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nGuide: \
+                  thinkloom help serve, rewards"
 )]
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address and port; port 0 takes a free one, which the first line on stdout names.
+    /// Address and port; port 0 chooses a free port, which the first line on stdout names.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
-    /// Responses that may wait for a slot; more are refused with 429.
+    /// The most responses that wait for a slot; the server rejects more with 429.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=65536))]
     queue_max: u32,
-    /// The environment variable that holds the key that clients must show; without it none is asked for.
+    /// The environment variable with the key that clients must send; without it the server requires no key.
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
-    /// A further name that clients may call the server by, with a port or for any: a proxy's, a container's. Pages of other
-    /// servers stay refused.
+    /// A further host name of the server, of a proxy or container for example; without a port it is valid for any port
+    /// (repeatable). The server still rejects pages of other servers.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<String>,
-    /// Asks nobody for a key although other machines can reach the address: whoever does can spend compute and run programs.
+    /// Require no key although other machines can reach the address. Any such machine can then use the model and run
+    /// programs.
     #[arg(long, conflicts_with = "api_key_env")]
     insecure: bool,
 }
@@ -53,7 +55,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stopping = Stopping::watch(None)?;
     let config = args.config.load()?;
     if config.settings.policy.backend != PolicyBackend::Candle {
-        return usage("serve hosts a model itself: set policy.backend = \"candle\"");
+        return usage("serve needs a hosted model: set policy.backend = \"candle\"");
     }
     if let Some(problem) = args.api_key_env.as_deref().and_then(key_name_problem) {
         return usage(&format!("--api-key-env {problem}"));
@@ -62,30 +64,30 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         None => None,
         Some(name) => match std::env::var(name).ok().filter(|key| !key.trim().is_empty()) {
             Some(key) => Some(SecretString::from(key)),
-            None => return usage(&format!("the environment variable {name} holds no key")),
+            None => return usage(&format!("the environment variable {name} is empty or not set")),
         },
     };
     if !is_loopback(args.listen.ip()) && api_key.is_none() {
         if !args.insecure {
             return usage(&format!(
-                "other machines can reach {}, and no key is asked for: name one with --api-key-env NAME, or say --insecure",
+                "other machines can reach {} without a key: set one with --api-key-env NAME, or use --insecure",
                 args.listen
             ));
         }
-        tracing::warn!("{} can be reached from other machines, and no key is asked for (--insecure)", args.listen);
+        tracing::warn!("other machines can reach {} without a key (--insecure)", args.listen);
     }
     if let Some(name) = args.allow_hosts.iter().find(|name| !is_name(name)) {
         return usage(&format!(
-            "--allow-host {name}: give a name, or NAME:PORT; an IPv6 address with a port as [ADDRESS]:PORT"
+            "--allow-host {name}: expected NAME or NAME:PORT; for an IPv6 address with a port, [ADDRESS]:PORT"
         ));
     }
-    // Large requests come from many threads.
+    // Many threads allocate for large requests.
     bound_arenas();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().map_err(Failure::other)?;
     let result = runtime.block_on(async {
         let stop = stopping.token();
-        // Before seconds are spent on loading.
+        // Bind before the model is loaded, which takes seconds.
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
             Failure::Other(anyhow::anyhow!("cannot listen on {}: {error}; choose another with --listen", args.listen))
         })?;
@@ -94,13 +96,13 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let settings = config.settings.clone();
         let policy = stopping.unless_stopped(move || Ok(open_policy(&config, &hub, &on_download, &loading)?)).await?;
         let Policy::Candle(policy) = policy else {
-            return usage("serve hosts a model itself: set policy.backend = \"candle\"");
+            return usage("serve needs a hosted model: set policy.backend = \"candle\"");
         };
         let engine = policy.engine();
         let (description, positions) = (engine.description(), engine.config().context);
         tracing::info!("{}: {}", policy.identity().model, memory::describe(&description, &settings.policy, positions));
         let address = listener.local_addr().map_err(Failure::other)?;
-        stopping.finishes("responses under way are finished,", Some(DRAIN_DEADLINE), std::time::Duration::ZERO);
+        stopping.finishes("finishing the responses in progress", Some(DRAIN_DEADLINE), std::time::Duration::ZERO);
         let options = ServeOptions {
             queue_max: args.queue_max as usize,
             hosts: Hosts::new(address, &args.allow_hosts),
@@ -115,7 +117,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         serve(app, listener).await;
         Ok(())
     });
-    // A request that is still computing must not hold the process up.
+    // A request that is still computing must not delay the exit.
     runtime.shutdown_background();
     result
 }

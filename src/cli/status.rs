@@ -21,12 +21,12 @@ use crate::shards::{Counts, Publisher, Table, read_columns};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom status out --check\nGuide: thinkloom help recovery")]
 pub struct StatusArgs {
-    /// The output directory of a run; a run may be going on in it.
+    /// The output directory of a run, which may be in progress.
     dir: PathBuf,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Audit every invariant; exit code 1 on a breach.
+    /// Audit every invariant; the exit code is 1 if one is broken.
     #[arg(long)]
     check: bool,
 }
@@ -39,22 +39,22 @@ struct Status {
     queries: u64,
     /// Rows with an outcome, published or not.
     settled: u64,
-    /// Rows without one yet.
+    /// Rows without an outcome.
     outstanding: u64,
-    /// Rows with an outcome that stand in published files, those of shards that are published in part included.
+    /// Rows with an outcome in published files, including files of incomplete shards.
     published: u64,
-    /// Shards that are published in part.
+    /// Incomplete published shards.
     partial_shards: u64,
-    /// Of the settled rows.
+    /// Counts over the settled rows.
     counts: Counts,
-    /// Queries that are excluded because something was wrong, not by rule: `run --retry-failed` asks for them again.
+    /// Queries that errors excluded, not rules: `run --retry-failed` requests them again.
     failed: u64,
     think_on_share: Option<f64>,
     difficulty: BTreeMap<String, u64>,
     pass_rate_on: Option<f64>,
     pass_rate_off: Option<f64>,
     totals: Totals,
-    /// N of each mode for every query; under a curtailed budget that is the most there can be.
+    /// N responses of each mode for every query; under a curtailed budget, the most possible number.
     rollouts_expected: u64,
     budget: BudgetPolicy,
     tokens_per_second: Option<f64>,
@@ -81,7 +81,7 @@ struct JudgeTokens {
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.dir)?;
     let Some(run) = reader.latest_run()? else {
-        return Err(Failure::Other(anyhow!("{} holds a ledger, but no run was started", args.dir.display())));
+        return Err(Failure::Other(anyhow!("the ledger in {} has no run", args.dir.display())));
     };
     let mut status = gather(&args.dir, &reader, &run)?;
     if args.check {
@@ -96,20 +96,20 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let is_breached = status.check.is_some_and(|findings| findings.iter().any(|finding| !finding.holds));
     if is_breached {
         tracing::warn!(
-            "something does not hold (hint: `thinkloom run` with the run's config writes missing and damaged files again \
-             from the ledger, and touches nothing that it did not write)"
+            "the audit found broken invariants (hint: `thinkloom run` with the run's config writes missing and damaged \
+             files again from the ledger, and changes only files that thinkloom wrote)"
         );
         return Err(Failure::Code(1));
     }
     Ok(())
 }
 
-/// What is settled, in published shards and beside them.
+/// The settled queries, in published shards and in facts.
 #[derive(Default)]
 struct Settled {
-    /// Files of complete shards that can be read.
+    /// Readable files of complete shards.
     records: Vec<ShardRecord>,
-    /// What the facts say of all other shards.
+    /// The outcomes of all other shards, from the facts.
     survey: Survey,
     rows: u64,
     published: u64,
@@ -119,8 +119,8 @@ struct Settled {
     difficulty: BTreeMap<String, u64>,
 }
 
-/// Counts complete shards from their files, which is quick, and everything else from the facts. A file that is missing or
-/// damaged is the audit's business: its shard is counted from the facts.
+/// Counts complete shards from their files, which is fast, and all other shards from the facts. A shard with a missing
+/// or damaged file is also counted from the facts; the audit reports the file.
 fn settled(dir: &Path, reader: &Reader, run: &RunRecord, queries: u64) -> Result<Settled, RunError> {
     let mut all = Settled::default();
     let whole = reader.shards(&run.fingerprint)?;
@@ -161,7 +161,7 @@ fn settled(dir: &Path, reader: &Reader, run: &RunRecord, queries: u64) -> Result
     Ok(all)
 }
 
-/// Counts the samples of a complete shard and returns its rows; nothing if a file of it cannot be read.
+/// Counts the samples of a complete shard and returns its number of rows; `None` if a file of the shard is unreadable.
 fn count_files(dir: &Path, records: &[ShardRecord], all: &mut Settled) -> Option<u64> {
     if records.len() != Table::ALL.len() {
         return None;
@@ -197,7 +197,7 @@ impl Settled {
         self.survey = survey;
     }
 
-    /// Returns how many rows are excluded because something was wrong.
+    /// Returns the number of rows that errors excluded.
     fn failed(&self) -> u64 {
         let is_error = |name: &str| name.parse::<ExclusionReason>().map_or(true, ExclusionReason::is_error);
         let reasons = self.counts.exclusions_by_reason.iter();
@@ -249,7 +249,7 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
     })
 }
 
-/// Time to sample what is missing, at the mean length and speed so far.
+/// Returns the time to sample the missing responses, at the mean length and speed so far.
 fn remaining(totals: &Totals, expected: u64, tokens_per_second: Option<f64>) -> Option<f64> {
     let stored = totals.think_on.rollouts + totals.think_off.rollouts;
     let tokens = totals.think_on.completion_tokens + totals.think_off.completion_tokens;
@@ -273,18 +273,18 @@ fn to_text(status: &Status) -> String {
     };
     let failed = match status.failed {
         0 => String::new(),
-        count => format!("; {count} failed by errors: `thinkloom run --retry-failed` asks for them again"),
+        count => format!("; errors excluded {count}: `thinkloom run --retry-failed` requests them again"),
     };
     let published = if status.published == status.settled && status.partial_shards == 0 {
         String::new()
     } else {
         let parts = match status.partial_shards {
             0 => String::new(),
-            1 => ", 1 shard in part".to_owned(),
-            count => format!(", {count} shards in part"),
+            1 => ", 1 incomplete shard".to_owned(),
+            count => format!(", {count} incomplete shards"),
         };
         let next = if status.published < status.settled {
-            "; `thinkloom publish` writes what is settled of a stopped run"
+            "; `thinkloom publish` writes the settled queries of a stopped run"
         } else {
             "; `thinkloom run` completes it"
         };

@@ -1,10 +1,10 @@
-//! Requests to stop: Ctrl-C, SIGTERM, the terminal's end, and a deadline.
+//! Requests to stop: Ctrl-C, SIGTERM, SIGHUP, and a deadline.
 //!
-//! A thread of its own waits for them, so that they are heeded whatever else the command is doing. The first sets a token
-//! that the command's work heeds. What does not heed it (a file that is hashed, a model that is mapped, a disk that does not
-//! answer) is given up after [`GRACE`], and ends with the process: facts are committed whole or not at all, so that a start
-//! after it goes on as after a kill. Only where something is under way that is worth its time does a command go on, for as
-//! long as it has said ([`Stopping::finishes`]). A second request ends the process at once.
+//! A separate thread waits for requests, so that the command reacts to them whatever it is doing. The first request
+//! cancels a token that the command's work checks. Work that does not check the token (hashing a file, mapping a model,
+//! waiting for a disk) is abandoned after [`GRACE`] and ends with the process: facts are committed atomically, so the
+//! next start continues as after a kill. A command that must finish work first declares it and its time limit
+//! ([`Stopping::finishes`]). A second request ends the process at once.
 
 use std::process::exit;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,27 +16,27 @@ use super::failure::Failure;
 use crate::pipeline::RunError;
 use crate::telemetry::print_line;
 
-/// How long work that can be given up may take to end by itself.
+/// The time that abandonable work gets to end by itself.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Beyond what a command may take to end: after that much more the process is ended for it.
+/// The extra time after a command's limit; then this thread ends the process.
 const LATE: Duration = Duration::from_millis(1000);
 
-/// How often it is looked whether a command that was asked to stop is late.
+/// The interval of the checks whether a stopping command exceeds its limit.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Exit code of a run that can be gone on with.
+/// Exit code of a stopped, resumable run.
 const STOPPED: i32 = 3;
 
-/// Exit code after a second request, as shells have it for Ctrl-C.
+/// Exit code after a second request, the usual code for Ctrl-C in shells.
 const INTERRUPTED: i32 = 130;
 
-/// What may still be done after a request to stop.
+/// The work that a command finishes after a request to stop.
 #[derive(Debug, Clone)]
 struct Rest {
-    /// What is said when the request comes.
+    /// The message when the request arrives.
     message: String,
-    /// How long it may take; `None` for as long as it takes.
+    /// The time limit of the work; `None`: no limit.
     at_most: Option<Duration>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Stopping {
 }
 
 impl Stopping {
-    /// Starts to wait for requests, and for a deadline that is so far away.
+    /// Starts to wait for requests, and for a deadline after the given duration.
     pub fn watch(deadline: Option<Duration>) -> Result<Self, Failure> {
         let rest = Rest { message: "stopping (again to stop at once)".to_owned(), at_most: Some(GRACE) };
         let stopping = Self { token: CancellationToken::new(), rest: Arc::new(Mutex::new(rest)) };
@@ -59,13 +59,13 @@ impl Stopping {
         Ok(stopping)
     }
 
-    /// Returns the token that is set by the first request.
+    /// Returns the token that the first request cancels.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
-    /// Says what is finished after a request from now on, and for how long at most; `more` is the time that what comes
-    /// after it may take.
+    /// Declares the work that the command finishes after a request, and its time limit; `more` is the additional time
+    /// for the steps after this work.
     pub fn finishes(&self, what: &str, at_most: Option<Duration>, more: Duration) {
         let within = at_most.map(|most| format!(" within {} s", most.as_secs())).unwrap_or_default();
         let message = format!("stopping: {what}{within} (again to stop at once)");
@@ -73,16 +73,16 @@ impl Stopping {
         *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Rest { message, at_most };
     }
 
-    /// Returns once work that can be given up has had its time after a request.
+    /// Waits for a request and then for [`GRACE`].
     pub async fn is_given_up(&self) {
         self.token.cancelled().await;
         tokio::time::sleep(GRACE).await;
     }
 
-    /// Does work that blocks, unless it is given up.
+    /// Runs blocking work, and abandons it after a request to stop.
     ///
     /// # Errors
-    /// The work's own; [`RunError::Stopped`] if a stop is asked for meanwhile.
+    /// The error of the work; [`RunError::Stopped`] after a request to stop.
     pub async fn unless_stopped<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -109,7 +109,7 @@ impl Stopping {
         };
         tokio::select! {
             () = requests.next() => tracing::warn!("{}", self.rest().message),
-            () = deadline => tracing::warn!("the deadline has come; {}", self.rest().message),
+            () = deadline => tracing::warn!("the deadline has passed; {}", self.rest().message),
         }
         let since = Instant::now();
         self.token.cancel();
@@ -118,7 +118,7 @@ impl Stopping {
                 () = requests.next() => exit(INTERRUPTED),
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
-            // What may be done can change meanwhile.
+            // The command may declare other work in the meantime.
             if self.rest().at_most.is_some_and(|most| since.elapsed() > most + LATE) {
                 print_line(&format!("error: {}", RunError::Stopped));
                 if let Some(hint) = RunError::Stopped.hint() {
@@ -130,8 +130,8 @@ impl Stopping {
     }
 }
 
-/// Ends the process at the first request if it is the first of its system, as in a container: there the kernel's own way
-/// of ending a process at a signal does not work.
+/// Ends the process at the first request if its process id is 1, as in a container: the kernel does not apply the
+/// default action of signals to process 1.
 pub(super) fn end_at_once_if_first() {
     if std::process::id() != 1 {
         return;
@@ -141,11 +141,11 @@ pub(super) fn end_at_once_if_first() {
         runtime.block_on(async { Requests::new().next().await });
         exit(INTERRUPTED);
     };
-    // Without the thread it is as without this function.
+    // Without the thread, signals have no effect on process 1, as without this function.
     let _ = std::thread::Builder::new().name("stopping".to_owned()).spawn(watch);
 }
 
-/// The signals that ask for a stop.
+/// The signals that request a stop.
 struct Requests {
     #[cfg(unix)]
     signals: Vec<tokio::signal::unix::Signal>,
@@ -159,7 +159,7 @@ impl Requests {
         if !crate::sys::signals::is_hang_up_ignored() {
             kinds.push(SignalKind::hangup());
         }
-        // One that cannot be waited for does what it does without us.
+        // A signal without a handler keeps its default action.
         Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
     }
 
@@ -168,7 +168,7 @@ impl Requests {
         Self {}
     }
 
-    /// Waits for the next request; for ever if there can be none.
+    /// Waits for the next request; never returns if no signal can be handled.
     async fn next(&mut self) {
         #[cfg(unix)]
         std::future::poll_fn(|context| {

@@ -1,21 +1,22 @@
-//! `[judge.batch]`: how the provider's batch API is used.
+//! `[judge.batch]`: the settings for the provider's batch API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[judge.batch]`; heeded where `judge.transport` is `batch`.
+/// `[judge.batch]`; used if `judge.transport` is `batch`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchSettings {
-    /// Most requests of one batch, 1..=50000.
+    /// The most requests in one batch, 1..=50000.
     pub requests_max: usize,
-    /// Largest file of one batch, in MiB, 1..=200.
+    /// The largest file of one batch, in MiB, 1..=200.
     pub file_mib_max: usize,
-    /// Most batches at the provider at once, 1..=64. Sampling waits once `requests_max` times one more queries wait.
+    /// The most batches in progress at the provider, 1..=64. Sampling pauses while `requests_max` x (`under_way_max` +
+    /// 1) queries wait for the judge.
     pub under_way_max: usize,
-    /// How long a batch that is not full waits for further requests while sampling goes on, in seconds, 0..=86400.
+    /// How long an incomplete batch waits for more requests while sampling continues, in seconds, 0..=86400.
     pub fill_s: f64,
-    /// Time between two looks at a batch, in seconds, 0.01..=3600.
+    /// The time between two polls of a batch, in seconds, 0.01..=3600.
     pub poll_s: f64,
 }
 

@@ -1,4 +1,4 @@
-//! `[dedup]`: which queries count as the same, and as known from a benchmark.
+//! `[dedup]`: the rules for duplicates, near-duplicates and benchmark items.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,35 +6,35 @@ use serde::{Deserialize, Serialize};
 use super::fault::{SettingFault, within};
 use crate::domain::stable_names;
 
-/// What becomes of a query whose text is near to an earlier one's and whose answer is another.
+/// The treatment of a query whose text is near an earlier query's but whose answer differs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Variants {
-    /// It is kept, and linked to the earlier one: problems made from one template teach more than one of them.
+    /// Keep the query and link it to the earlier query: several problems of one template teach more than one.
     #[default]
     Keep,
-    /// It is a near-duplicate, whatever its answer.
+    /// Treat the query as a near-duplicate, whatever its answer.
     Exclude,
 }
 
-/// What becomes of queries with exactly the same text and different answers.
+/// The treatment of queries with the same text and different answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Conflicts {
-    /// The first is kept.
+    /// Keep the first query.
     #[default]
     KeepFirst,
-    /// None is kept, since nobody knows which answer is right.
+    /// Keep no query, because the right answer is unknown.
     ExcludeAll,
 }
 
-/// How a benchmark's items are looked for; `dedup/contamination.rs` has the definitions.
+/// The rules for finding benchmark items; `dedup/contamination.rs` has the definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum ContaminationRule {
     /// The same words.
     Exact,
-    /// A large share of an item's words in shared n-grams that are no stock phrases.
+    /// A large share of an item's words is in shared n-grams that are not stock phrases.
     Share,
     /// Jaccard similarity.
     NearDuplicate,
@@ -54,14 +54,14 @@ stable_names!(ContaminationRule {
     Ngram8 => "ngram_8",
 });
 
-/// What is compared with a benchmark.
+/// The texts that are compared with a benchmark.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContaminationScope {
     /// Questions with questions.
     #[default]
     Prompts,
-    /// Long answers with answers as well.
+    /// Questions with questions, and long answers with answers.
     PromptsAndAnswers,
 }
 
@@ -69,17 +69,17 @@ pub enum ContaminationScope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupSettings {
-    /// Jaccard similarity over word n-grams from which on two texts are near, in 0..=1; 1.0 turns near-deduplication off.
+    /// The least Jaccard similarity over word n-grams of two near texts, in 0..=1; 1.0 turns near-deduplication off.
     pub near_duplicate_threshold: f64,
-    /// The same for texts whose answers are the same text, where they differ in few words (one in ten) and in no number,
-    /// unit or negation; not for programs and for answers such as `yes` or `true`. In 0..=1; it changes nothing where it is
-    /// not below `near_duplicate_threshold`.
+    /// The same threshold for texts with the same answer that differ in few words (one in ten) and in no number, unit
+    /// or negation; does not apply to programs and to answers such as `yes` or `true`. In 0..=1; has no effect unless
+    /// it is below `near_duplicate_threshold`.
     pub same_answer_threshold: f64,
-    /// Words of an n-gram, 1..=32; characters where a language is written without spaces.
+    /// Words of an n-gram, 1..=32; characters in languages that are written without spaces.
     pub ngram: u32,
     /// Bands of a MinHash signature, 1..=1024.
     pub bands: u32,
-    /// Hash functions of a band, 1..=32. Pairs of similarity s are found with probability 1 - (1 - s^rows)^bands.
+    /// Hash functions of a band, 1..=32. A pair of similarity s is found with probability 1 - (1 - s^rows)^bands.
     pub band_rows: u32,
     /// Near texts with another answer: `keep` (linked by `variant_of`) or `exclude`.
     pub variants: Variants,
@@ -87,11 +87,12 @@ pub struct DedupSettings {
     pub conflicting_gold: Conflicts,
     /// Files to decontaminate against, read with the names of `input.fields`; globs allowed.
     pub benchmarks: Vec<String>,
-    /// The rules, any of which is enough: `exact`, `share`, `near_duplicate`, `ngram_13`, `ngram_8`.
+    /// The rules; a query is contaminated if any rule applies: `exact`, `share`, `near_duplicate`, `ngram_13`,
+    /// `ngram_8`.
     pub contamination_rules: Vec<ContaminationRule>,
-    /// Of rule `share`: the least share of an item's words, above 0, up to 1.
+    /// For the rule `share`: the least share of an item's words, above 0, up to 1.
     pub contamination_share: f64,
-    /// What is compared: `prompts`, or `prompts_and_answers`.
+    /// The compared texts: `prompts` or `prompts_and_answers`.
     pub contamination_scope: ContaminationScope,
     /// Threads, 0..=1024; 0 is all cores. The result does not depend on it.
     pub threads: u32,
@@ -118,9 +119,6 @@ impl Default for DedupSettings {
 
 impl DedupSettings {
     /// Checks every value against its range.
-    ///
-    /// # Errors
-    /// The first setting that cannot be used, with what is wrong.
     pub(super) fn check(&self) -> Result<(), SettingFault> {
         within("dedup.near_duplicate_threshold", self.near_duplicate_threshold, 0.0..=1.0, "0 to 1")?;
         within("dedup.same_answer_threshold", self.same_answer_threshold, 0.0..=1.0, "0 to 1")?;

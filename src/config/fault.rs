@@ -1,9 +1,9 @@
-//! A setting that is out of its range.
+//! A setting with an invalid value.
 
 use std::fmt::Display;
 use std::ops::RangeBounds;
 
-/// A setting that cannot be used: its key, and what is wrong with it.
+/// An invalid setting: its key, and why its value is invalid.
 pub type SettingFault = (&'static str, String);
 
 pub(super) fn within<T: Display + PartialOrd + Copy>(

@@ -1,21 +1,21 @@
-//! `[input.fields]`: where the fields of a query are in the input.
+//! `[input.fields]`: the columns of the input that hold the fields of a query.
 
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// `[input.fields]`. A name with dots that is no field itself is a path into nested objects: `extra_info.answer`. Several
-/// names joined by `+` are read as one text (or, of choices, as one list): `context+question`. A field that is not named
-/// here and that no row has under its default name is looked for under the names that are common in public data.
+/// `[input.fields]`. A name with dots that is not a column itself is a path into nested objects: `extra_info.answer`.
+/// Several names joined by `+` are read as one text (or, for choices, as one list): `context+question`. If a field is
+/// not named here and no row has its default name, thinkloom looks for names that are common in public data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FieldSettings {
     /// Id of the row; rows without one get a hash of their content.
     pub id: String,
-    /// The question: a text, or a chat, of which the last message of the user is the question.
+    /// The question: a text, or a chat, whose last message of the user is the question.
     pub question: String,
-    /// The reference answer; of a chat what the assistant says after the question.
+    /// The reference answer; in a chat, the assistant's message after the question.
     pub answer: String,
     /// The kind.
     pub kind: String,
@@ -27,13 +27,13 @@ pub struct FieldSettings {
     pub test_imports: String,
     /// The function that is tested.
     pub entry_point: String,
-    /// The dataset the row belongs to.
+    /// The dataset of the row.
     pub source: String,
-    /// What the question is about, as the dataset says; carried through.
+    /// The subject of the question, copied to the output.
     pub subject: String,
-    /// Its broad category; where there is none, a rule guesses math, code, science or general.
+    /// The category; without one, a heuristic sets math, code, science or general.
     pub category: String,
-    /// Which of them the user wrote: these are taken at their word.
+    /// The fields that the config names; thinkloom does not look for other names of these.
     #[serde(skip)]
     #[schemars(skip)]
     pub written: Written,

@@ -1,4 +1,4 @@
-//! What decides the data: the identity of a run, and what a change of it costs.
+//! The identity of a run: everything that decides the data, and the work that each change causes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,20 @@ use super::judge::JudgeBackend;
 use super::policy::PolicyBackend;
 use super::settings::Settings;
 
-/// What has to be done again when a part of the identity changes. Ordered: each includes the ones before it.
+/// The work to repeat when a part of the identity changes. Ordered: each variant includes the earlier variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redo {
-    /// What stored facts lacked is sampled and asked for.
+    /// Sample missing responses and request missing justifications.
     Lacking,
-    /// Shards are written again from stored facts.
+    /// Write the shards again from stored facts.
     Shards,
-    /// Justifications are asked for again.
+    /// Request the justifications again.
     Justifications,
-    /// Verdicts and decisions are made again from stored rollouts.
+    /// Compute verdicts and decisions again from stored rollouts.
     Decisions,
-    /// Responses are sampled again.
+    /// Sample the responses again.
     Rollouts,
-    /// The input is read again.
+    /// Read the input again.
     Intake,
 }
 
@@ -39,11 +39,10 @@ impl std::fmt::Display for Redo {
     }
 }
 
-/// Settings that decide the data, with what a change of them redoes. Settings that are not here (slots, threads,
-/// concurrency, prices, paths) may change freely between runs. So may device, executor and kernels, because a run may
-/// move to another machine; its texts are then the same bit for bit only within one family of kernels, and `run` warns
-/// when a directory's rollouts come from another. The Python that programs run in is the machine's, too: a verdict that is
-/// stored stays.
+/// The settings that decide the data, with the work that a change causes. Other settings (slots, threads, concurrency,
+/// prices, paths) may change freely between runs. Device, executor and kernels may also change, because a run may move
+/// to another machine; texts are the same bit for bit only within one family of kernels, and `run` warns if the stored
+/// rollouts come from another family. The Python interpreter also belongs to the machine: stored verdicts stay valid.
 const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("input.answer_is", Redo::Intake),
     ("input.keep", Redo::Intake),
@@ -89,11 +88,11 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("judge.omit", Redo::Justifications),
     ("judge.on_rejected", Redo::Shards),
     ("judge.attempts_max", Redo::Justifications),
-    // Texts are measured against those of the same shard.
+    // The check for near-copies compares texts within a shard.
     ("output.queries_per_shard", Redo::Justifications),
 ];
 
-/// Parts of the identity that are no settings but contents.
+/// Parts of the identity that are contents instead of settings.
 const CONTENT_KEYS: &[(&str, Redo)] = &[
     ("content.input", Redo::Intake),
     ("content.policy", Redo::Rollouts),
@@ -105,23 +104,23 @@ const CONTENT_KEYS: &[(&str, Redo)] = &[
     (ANSWERS_KEY, Redo::Intake),
 ];
 
-/// What the sandbox lacks, if the input has programs and it lacks something.
+/// The missing layers of the sandbox, if the input has programs and a layer is missing.
 pub const SANDBOX_KEY: &str = "content.sandbox";
 
-/// What the answers of choice questions were found to be, where the setting leaves it to the files.
+/// The detected form of the answers to choice questions, if `input.answer_is` is `auto`.
 pub const ANSWERS_KEY: &str = "content.answer_is";
 
-/// How many rows of the input are taken. It decides which shards there are, but taking more or fewer rows is what a
-/// user does all the time, and redoes nothing: it is no change to be confirmed.
+/// The number of input rows (`--limit`). It decides the set of shards, but users change it often and the change repeats
+/// no work, so it needs no confirmation.
 const LIMIT_KEY: &str = "run.limit";
 
-/// How often everything that failed was asked for again. It decides which attempts count, and is no change to be confirmed.
+/// The number of rounds of `--retry-failed`. It decides which attempts count, and needs no confirmation.
 const RETRIES_KEY: &str = "run.retries";
 
-/// Set where only stored facts were read: a run of the same settings would have sampled and asked for what they lack.
+/// Set by `redecide`, which uses stored facts only: a run with the same settings would have sampled missing responses.
 pub const FACTS_KEY: &str = "run.facts";
 
-/// Hashes and versions of what the settings point at.
+/// Hashes and versions of the contents that the settings refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// Hash over the input files, their field names and the readers' rules.
@@ -134,11 +133,12 @@ pub struct Contents {
     pub checks: String,
     /// Version of the verifiers.
     pub verifier: String,
-    /// What the sandbox lacks, if the input has programs and it lacks something.
+    /// The missing layers of the sandbox, if the input has programs and a layer is missing.
     pub sandbox: Option<String>,
     /// Version of the tables' schemas.
     pub tables: String,
-    /// What the answers of choice questions were found to be, if that was left to the files and there are some.
+    /// The detected form of the answers to choice questions, if `input.answer_is` is `auto` and the input has such
+    /// questions.
     pub answers: Option<String>,
 }
 
@@ -148,12 +148,12 @@ pub struct Contents {
 pub struct RunIdentity(BTreeMap<String, String>);
 
 impl RunIdentity {
-    /// Gathers the identity from settings and contents; `row_limit` takes only the first rows of the input.
+    /// Builds the identity from settings and contents; `row_limit` is the number of input rows that are used.
     #[must_use]
     pub fn new(settings: &Settings, contents: &Contents, row_limit: Option<u64>) -> Self {
         let json = serde_json::to_value(settings).expect("settings are plain data");
         let mut parts = BTreeMap::new();
-        // A judge that is not asked has no say.
+        // The settings of an unused judge do not decide the data.
         let is_openai = settings.judge.backend == JudgeBackend::Openai;
         let is_hosted = settings.policy.backend == PolicyBackend::Candle;
         for (key, _) in DECIDING_KEYS {
@@ -167,7 +167,8 @@ impl RunIdentity {
             }
             let pointer = format!("/{}", key.replace('.', "/"));
             let value = json.pointer(&pointer).map(ToString::to_string).unwrap_or_default();
-            // An empty table or list says as much as none, and so does the budget that was once the only one.
+            // Empty tables and lists, and the budget `full`, are omitted, so that identities of earlier versions stay
+            // equal.
             if !matches!(value.as_str(), "" | "{}" | "[]" | "\"full\"") {
                 parts.insert((*key).to_owned(), value);
             }
@@ -189,7 +190,7 @@ impl RunIdentity {
         Self(parts)
     }
 
-    /// Returns the identity after so many rounds of asking again for everything that failed.
+    /// Returns the identity after a number of rounds of `--retry-failed`.
     #[must_use]
     pub fn with_retries(mut self, rounds: u32) -> Self {
         if rounds > 0 {
@@ -198,13 +199,13 @@ impl RunIdentity {
         self
     }
 
-    /// Returns how often everything that failed was asked for again.
+    /// Returns the number of rounds of `--retry-failed`.
     #[must_use]
     pub fn retries(&self) -> u32 {
         self.0.get(RETRIES_KEY).and_then(|rounds| rounds.parse().ok()).unwrap_or(0)
     }
 
-    /// Returns the identity of what stored facts alone give under the same settings.
+    /// Returns the identity of a `redecide` with the same settings, which uses stored facts only.
     #[must_use]
     pub fn of_stored_facts(mut self) -> Self {
         self.0.insert(FACTS_KEY.to_owned(), "stored".to_owned());
@@ -229,7 +230,7 @@ impl RunIdentity {
         &self.0
     }
 
-    /// Returns the keys in which `self` differs from `earlier`, with both values and what must be redone.
+    /// Returns the keys in which `self` differs from `earlier`, with both values and the work to repeat.
     #[must_use]
     pub fn changes_from(&self, earlier: &Self) -> Vec<Change> {
         let redo_of = |key: &str| {
@@ -259,7 +260,7 @@ pub struct Change {
     pub before: Option<String>,
     /// Its value now, if it has one.
     pub after: Option<String>,
-    /// What must be done again.
+    /// The work to repeat.
     pub redo: Redo,
 }
 

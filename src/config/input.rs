@@ -1,32 +1,32 @@
-//! How golds and answers are read, by names that stand in the config.
+//! Settings for the interpretation of golds and answers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the reference answers of choice questions are.
+/// The form of the reference answers to choice questions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerIs {
-    /// What all rows of a file have in common; a file that leaves a doubt is refused.
+    /// The form that fits all rows of a file; a file that allows several forms is rejected.
     #[default]
     Auto,
-    /// The letter of a choice, or its label where choices have labels.
+    /// The letter of a choice, or its label if the choices have labels.
     Letter,
-    /// The number of a choice, the first being 0.
+    /// The number of a choice, counted from 0.
     Index0,
-    /// The number of a choice, the first being 1.
+    /// The number of a choice, counted from 1.
     Index1,
     /// The text of a choice.
     Text,
 }
 
-/// Which arithmetic an answer may leave to be done.
+/// Whether an answer may be an unevaluated expression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluatedRule {
-    /// None where the gold is a rational number; and no answer may restate the task.
+    /// No, if the gold is a rational number. In addition, no answer may restate the task.
     #[default]
     Required,
-    /// Any: `1/2 + 1/4` meets `3/4`.
+    /// Yes: `1/2 + 1/4` matches `3/4`.
     Any,
 }

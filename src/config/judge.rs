@@ -1,4 +1,4 @@
-//! `[judge]`: who justifies the choice.
+//! `[judge]`: the model that justifies the choice of the mode.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use super::batch::BatchSettings;
 use super::prices::PriceSettings;
 use super::streaming::Streaming;
 
-/// Who justifies the choice of mode.
+/// The judge: the model that justifies the choice of the mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeBackend {
     /// An OpenAI-style chat API.
     Openai,
-    /// The local policy model; offline.
+    /// The hosted policy model; offline.
     #[default]
     Policy,
-    /// Nobody: the justification stays empty.
+    /// No judge: the justification stays empty.
     None,
 }
 
-/// How an API judge is asked.
+/// How requests reach an API judge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// One chat call per justification; `direct` is another name for it.
+    /// One chat call per justification; `direct` is an alias.
     #[default]
     #[serde(alias = "direct")]
     Chat,
@@ -34,14 +34,14 @@ pub enum Transport {
     Batch,
 }
 
-/// What becomes of a query whose justifications the checks reject, each of them.
+/// The treatment of a query if the checks reject all its justifications.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRejected {
-    /// It is excluded.
+    /// Exclude the query.
     #[default]
     Exclude,
-    /// It is kept without a justification, and marked so.
+    /// Keep the sample without a justification; `justification_status` marks it.
     Keep,
 }
 
@@ -49,55 +49,55 @@ pub enum OnRejected {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeSettings {
-    /// Who justifies.
+    /// The judge.
     pub backend: JudgeBackend,
-    /// Where the API is; `/chat/completions` is appended.
+    /// The base URL of the API; `/chat/completions` is appended.
     pub base_url: String,
-    /// More addresses of the same model; calls go to the least loaded, and a dead one is set aside.
+    /// More base URLs of the same model; calls go to the least loaded server, and servers that are down are skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_base_urls: Vec<String>,
-    /// How it is asked.
+    /// How requests reach the judge.
     pub transport: Transport,
-    /// The model to ask for; the served name is recorded.
+    /// The requested model; the served name is recorded.
     pub model: String,
-    /// The environment variable that holds the key. The key itself never stands in a file.
+    /// The environment variable with the key. Never write the key itself into a file.
     pub api_key_env: String,
-    /// Whether the key may be sent in clear: to an `http://` address that is not on this machine, or through a proxy to one.
+    /// Whether the key may be sent unencrypted: to an `http://` address on another machine, also through a proxy.
     pub allow_http: bool,
-    /// Calls in flight to each address, 1..=4096; fewer while the server says that it is overloaded.
+    /// The most calls in flight to each server, 1..=4096; fewer while the server reports overload.
     pub concurrency_max: usize,
-    /// Limit of each address; 0: none known.
+    /// The rate limit of each server; 0: none known.
     pub requests_per_minute: u32,
-    /// Limit of each address, prompts and replies together; 0: none known.
+    /// The rate limit of each server, prompts and replies together; 0: none known.
     pub tokens_per_minute: u32,
     /// Attempts per query, counted over all restarts, 1..=100.
     pub attempts_max: u32,
-    /// Limit of a justification, in tokens.
+    /// The token limit of a reply.
     pub max_tokens: u32,
-    /// Limit of one call, in seconds.
+    /// The time-out of one call, in seconds.
     pub timeout_s: u64,
-    /// How long a judge that brings nothing is waited for before the run stops, resumably, in seconds; 0: for ever. No
-    /// query is charged for its faults.
+    /// How long the run waits during an outage of the judge before it stops, resumably, in seconds; 0: no limit. No
+    /// query is charged for an outage.
     pub patience_s: u64,
-    /// `"auto"` (where a reply may be long), `true` or `false`.
+    /// Whether to stream: `"auto"` (if a reply may be long), `true` or `false`.
     pub stream: Streaming,
-    /// Whether an API is asked for its JSON mode (`response_format`); `false` for servers that refuse it.
+    /// Whether to request the API's JSON mode (`response_format`); `false` for servers that reject it.
     pub json_mode: bool,
-    /// What becomes of a query whose justifications are all rejected: `exclude` or `keep`.
+    /// The treatment of a query if all its justifications are rejected: `exclude` or `keep`.
     pub on_rejected: OnRejected,
-    /// What an API judge may cost over all starts, in USD: the run stops, resumably, before a call that might exceed it.
-    /// 0: no limit. A limit needs all prices.
+    /// The most that an API judge may cost over all starts, in USD: the run stops, resumably, before a call that might
+    /// exceed it. 0: no limit. A limit needs all prices.
     pub budget_usd: f64,
-    /// Keys that are left out of the request body, for servers that refuse them: `temperature`, `response_format`, or
-    /// `max_tokens` where there are no prices and no limit. A refused `response_format` is left out without being listed
-    /// here, and a refused `max_tokens` is sent as `max_completion_tokens`.
+    /// Keys that are omitted from the request body, for servers that reject them: `temperature`, `response_format`, or
+    /// `max_tokens` if prices and budget are not set. A rejected `response_format` is omitted without an entry here,
+    /// and a rejected `max_tokens` is sent as `max_completion_tokens`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omit: Vec<String>,
     /// More keys for the request body, for example `thinking = { type = "disabled" }`.
     pub extra: BTreeMap<String, serde_json::Value>,
-    /// How the provider's batch API is used.
+    /// The settings for the provider's batch API.
     pub batch: BatchSettings,
-    /// What the provider charges.
+    /// The provider's prices.
     pub prices_usd_per_mtok: PriceSettings,
 }
 

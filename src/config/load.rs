@@ -1,4 +1,4 @@
-//! From files and `--set` overrides to checked settings, with errors that name the key.
+//! Parses config files and `--set` overrides into checked settings; errors name the key.
 
 use std::path::{Path, PathBuf};
 
@@ -8,43 +8,43 @@ use super::nearest::nearest_key;
 use super::secrets::without_keys;
 use super::settings::Settings;
 
-/// What can be wrong with a config.
+/// Why a config is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the config: {0}")]
     Io(#[from] std::io::Error),
-    /// It is not TOML, or a value has the wrong type.
+    /// The config is not TOML, or a value has the wrong type.
     #[error("{origin}: {detail}")]
     Syntax {
         /// The file, or the `--set` argument.
         origin: String,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         detail: String,
     },
-    /// A key is none of the known keys.
+    /// A key is unknown.
     #[error("{origin}: unknown key \"{key}\"{}", nearest.as_ref().map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default())]
     UnknownKey {
         /// The file, or the `--set` argument.
         origin: String,
         /// The key with its path.
         key: String,
-        /// The known key that is spelt most alike.
+        /// The known key with the most similar spelling.
         nearest: Option<String>,
     },
-    /// A value is out of range, or asks for something this version lacks.
+    /// A value is out of range, or needs a feature that this version lacks.
     #[error("{origin}: {key} {detail}")]
     Value {
         /// The file.
         origin: String,
         /// The key.
         key: &'static str,
-        /// What is wrong and what is allowed.
+        /// Why the value is invalid, and the allowed values.
         detail: String,
     },
 }
 
-/// A config with the place it was read from.
+/// A config with the directory of its file.
 #[derive(Debug, Clone)]
 pub struct LoadedConfig {
     /// The checked settings, overrides applied.
@@ -54,14 +54,15 @@ pub struct LoadedConfig {
 }
 
 impl LoadedConfig {
-    /// Returns where relative inputs are looked for, in order: beside the config file, then the working directory.
+    /// Returns the base directories of relative inputs, in order: the config file's directory, then the working
+    /// directory.
     #[must_use]
     pub fn base_dirs(&self) -> Vec<PathBuf> {
         vec![self.dir.clone(), PathBuf::from(".")]
     }
 
-    /// Returns an existing path for a relative name, looked for in the base directories; the first candidate if none
-    /// exists.
+    /// Resolves a relative name in the base directories; returns the first existing path, or the first candidate if
+    /// none exists.
     #[must_use]
     pub fn resolve(&self, name: &str) -> PathBuf {
         let mut candidates = self.base_dirs().into_iter().map(|base| base.join(name));
@@ -91,7 +92,7 @@ pub fn parse_with_overrides(text: &str, origin: &str, overrides: &[String]) -> R
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| syntax(origin, error.to_string()))?;
     let mut value = toml::Value::Table(table);
     refuse_unknown_keys(&value, origin)?;
-    // Parsed once as it stands, so that a wrong type is reported with its line.
+    // Parse the original text once, so that a wrong type is reported with its line.
     let mut settings: Settings = toml::from_str(text).map_err(|error| syntax(origin, error.to_string()))?;
     for item in overrides {
         let Some((key, raw)) = item.split_once('=') else {
@@ -113,7 +114,7 @@ pub fn parse_with_overrides(text: &str, origin: &str, overrides: &[String]) -> R
 fn set(target: &mut toml::Value, key: &str, value: toml::Value) -> Result<(), String> {
     let mut place = target;
     for part in key.split('.') {
-        let table = place.as_table_mut().ok_or_else(|| format!("\"{key}\" reaches into something that is no table"))?;
+        let table = place.as_table_mut().ok_or_else(|| format!("\"{key}\": a part before the last is not a table"))?;
         place = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
     }
     *place = value;

@@ -1,7 +1,7 @@
 //! The settings of a run: `thinkloom.toml`, checked once into plain typed data.
 //!
-//! Unknown keys are refused with the nearest known key; values are checked against their ranges before anything runs.
-//! Which settings decide the data, and what has to be redone when one changes, is in [`identity`].
+//! An unknown key is an error that names the nearest known key; values are checked against their ranges before anything
+//! runs. [`identity`] lists the settings that decide the data, and the work that a change causes.
 
 mod batch;
 mod dedup;

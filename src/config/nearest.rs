@@ -1,6 +1,6 @@
-//! The known key that a misspelt one is nearest to.
+//! Finds the known key that is nearest to a misspelt key.
 
-/// Returns the known key that is spelt most alike, counting a right last part in a wrong table as close.
+/// Returns the known key with the most similar spelling; a right last part in a wrong table also counts as similar.
 pub(super) fn nearest_key(key: &str, known: &[String]) -> Option<String> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let score = |candidate: &String| {

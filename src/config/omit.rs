@@ -1,4 +1,4 @@
-//! The keys that settings leave out of requests: `policy.omit` and `judge.omit`.
+//! The keys that settings omit from requests: `policy.omit` and `judge.omit`.
 
 use super::fault::SettingFault;
 use super::judge::JudgeSettings;
@@ -6,9 +6,9 @@ use super::nearest::nearest_key;
 use super::policy::{PolicyBackend, PolicySettings};
 use super::prices::PriceSettings;
 
-/// Keys of the policy's requests that may be left out.
+/// Keys that may be omitted from the policy's requests.
 const POLICY_KEYS: &[&str] = &["seed", "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop"];
-/// Keys of the judge's requests that may be left out.
+/// Keys that may be omitted from the judge's requests.
 const JUDGE_KEYS: &[&str] = &["max_tokens", "temperature", "response_format"];
 
 /// Checks both lists.
@@ -20,7 +20,8 @@ pub(super) fn check(policy: &PolicySettings, judge: &JudgeSettings) -> Result<()
     }
     let is_priced = judge.budget_usd > 0.0 || judge.prices_usd_per_mtok != PriceSettings::default();
     if is_priced && judge.omit.iter().any(|key| key == "max_tokens") {
-        let why = "holds \"max_tokens\", but the judge has prices: without a limit nothing bounds what a call costs";
+        let why = "holds \"max_tokens\", but the judge has prices: without a token limit the cost of a call has no \
+                   bound";
         return Err(("judge.omit", why.to_owned()));
     }
     Ok(())

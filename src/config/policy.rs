@@ -1,4 +1,4 @@
-//! The settings of the policy: which model, on what, and how it is asked to think.
+//! The settings of the policy: the model, its device or servers, and its mode preset.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::streaming::Streaming;
 
-/// Where the policy runs.
+/// Where the policy runs: in this process or behind servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyBackend {
-    /// In this process, weights read by candle.
+    /// In this process; candle reads the weights.
     #[default]
     Candle,
     /// OpenAI-compatible servers.
     Openai,
 }
 
-/// How a model is asked to think or not to.
+/// How a model is asked to think or not to think.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModePresetName {
-    /// Chosen by the chat template.
+    /// Choose the preset by the chat template.
     #[default]
     Auto,
     /// `enable_thinking` in the template (Qwen3 hybrid models).
@@ -33,18 +33,18 @@ pub enum ModePresetName {
     DeepseekR1,
     /// `thinking` in the template (Granite 3).
     Granite,
-    /// `thinking` in the template (DeepSeek V3.1 and its kin).
+    /// `thinking` in the template (DeepSeek V3.1 and related models).
     DeepseekV3,
     /// `thinking` in the request's body (DeepSeek's own API); for `backend = "openai"`.
     DeepseekApi,
-    /// Few-shot examples, prefill and forced close, for models without a switch of their own.
+    /// Few-shot examples, prefill and forced close, for models without a switch.
     Prompted,
 }
 
 /// Which device runs the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceName {
-    /// An NVIDIA GPU if this build supports one and it is there, else the CPU.
+    /// An NVIDIA GPU if this build supports one and the machine has it, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
@@ -111,7 +111,7 @@ impl JsonSchema for DeviceName {
     }
 }
 
-/// What runs the model.
+/// The implementation that runs the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecutorName {
@@ -128,7 +128,7 @@ pub enum ExecutorName {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KernelName {
-    /// The fastest that the CPU has.
+    /// The fastest kernels of the CPU.
     #[default]
     Auto,
     /// f32 in vectors of up to 256 bits.
@@ -139,7 +139,7 @@ pub enum KernelName {
     Amx,
 }
 
-/// How keys and values are stored.
+/// The number format of stored keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KvTypeName {
@@ -154,64 +154,68 @@ pub enum KvTypeName {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicySettings {
-    /// Where the policy runs.
+    /// Where the policy runs: in this process or behind servers.
     pub backend: PolicyBackend,
-    /// Of `backend = "openai"`: addresses of servers of one model; `/chat/completions` is appended. Responses go to the
-    /// least loaded, and a dead one is set aside.
+    /// For `backend = "openai"`: base URLs of servers of one model; `/chat/completions` is appended. Requests go to the
+    /// least loaded server, and servers that are down are skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub base_urls: Vec<String>,
-    /// Of `backend = "openai"`: the environment variable that holds the key, if there is one.
+    /// For `backend = "openai"`: the environment variable with the key, if the servers require one.
     pub api_key_env: String,
-    /// Of `backend = "openai"`: whether the key may be sent in clear: to an `http://` address that is not on this machine,
-    /// or through a proxy to one.
+    /// For `backend = "openai"`: whether the key may be sent unencrypted: to an `http://` address on another machine,
+    /// also through a proxy.
     pub allow_http: bool,
-    /// Of `backend = "openai"`: what is behind the model's name (a version, a hash); a change samples again.
+    /// For `backend = "openai"`: the version of the served model (any text, such as a hash); a change samples again.
     pub revision: String,
-    /// Of `backend = "openai"`: names under which the servers' replies may say that they are from this model. Its own name,
-    /// dated, quantised, with a path or in another case, need not be listed; any other name stops the run.
+    /// For `backend = "openai"`: other model names that replies may have. The model's own name, dated, quantised, with
+    /// a path or in another case, needs no entry; any other name stops the run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub served_names: Vec<String>,
-    /// Of `backend = "openai"`: calls in flight to each address, 1..=4096; fewer while it says that it is overloaded.
+    /// For `backend = "openai"`: the most calls in flight to each server, 1..=4096; fewer while the server reports
+    /// overload.
     pub concurrency: usize,
-    /// Of `backend = "openai"`: limit of each address; 0: none known.
+    /// For `backend = "openai"`: the rate limit of each server; 0: none known.
     pub requests_per_minute: u32,
-    /// Of `backend = "openai"`: limit of each address, prompts and responses together; 0: none known.
+    /// For `backend = "openai"`: the rate limit of each server, prompts and responses together; 0: none known.
     pub tokens_per_minute: u32,
-    /// Of `backend = "openai"`: attempts per response, counted over all restarts, 1..=100.
+    /// For `backend = "openai"`: attempts per response, counted over all restarts, 1..=100.
     pub attempts_max: u32,
-    /// Of `backend = "openai"`: limit of one call, in seconds.
+    /// For `backend = "openai"`: the time-out of one call, in seconds.
     pub timeout_s: u64,
-    /// Of `backend = "openai"`: how long servers that bring nothing are waited for before the run stops, resumably, in
-    /// seconds; 0: for ever. No query is charged for their faults.
+    /// For `backend = "openai"`: how long the run waits during an outage of the servers before it stops, resumably, in
+    /// seconds; 0: no limit. No query is charged for an outage.
     pub patience_s: u64,
-    /// Of `backend = "openai"`: `"auto"` (where a response may be long), `true` or `false`.
+    /// For `backend = "openai"`: whether to stream: `"auto"` (if a response may be long), `true` or `false`.
     pub stream: Streaming,
-    /// With `backend = "openai"` the name that the servers know the model by; else a GGUF file or a model directory, relative to the config file, else to the working directory; or the Hugging
-    /// Face Hub id of one: `owner/name`, `owner/name@revision`, `owner/name:file.gguf`.
+    /// For `backend = "openai"`: the name under which the servers serve the model. Otherwise a GGUF file or a model
+    /// directory, relative to the config file, else to the working directory; or the Hugging Face Hub id of a model:
+    /// `owner/name`,
+    /// `owner/name@revision`, `owner/name:file.gguf`.
     pub model: String,
-    /// `auto` (an NVIDIA GPU if this build supports one and it is there, else the CPU), `cpu`, `cuda`, `cuda:N` or
+    /// `auto` (an NVIDIA GPU if this build supports one and the machine has it, otherwise the CPU), `cpu`, `cuda`,
+    /// `cuda:N` or
     /// `metal`.
     pub device: DeviceName,
-    /// What runs the model.
+    /// The implementation that runs the model.
     pub executor: ExecutorName,
-    /// Kernels of the fused executor. Texts are the same bit for bit among `avx2` and `avx512`; `amx` rounds otherwise.
+    /// Kernels of the fused executor. `avx2` and `avx512` give the same texts bit for bit; `amx` rounds differently.
     pub kernels: KernelName,
     /// Sequences decoded together, 1..=1024.
     pub slots: usize,
     /// CPU threads; 0: all cores.
     pub threads: usize,
-    /// Bound of the keys' and values' memory in MiB; sequences are recomputed when it runs out.
+    /// The most memory for keys and values, in MiB; when it is full, sequences are preempted and recomputed.
     pub kv_cache_mib: usize,
-    /// How keys and values are stored; `bf16` takes half the memory and changes the texts.
+    /// The number format of stored keys and values; `bf16` takes half the memory and changes the texts.
     pub kv_type: KvTypeName,
-    /// How the model is asked to think or not to.
+    /// How the model is asked to think or not to think.
     pub mode_preset: ModePresetName,
-    /// Of `backend = "openai"`: keys that are left out of the request body, for servers that refuse them: `seed`,
-    /// `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `stop`. A refused `seed` is left out without being listed
-    /// here, and a refused `max_tokens` is sent as `max_completion_tokens`.
+    /// For `backend = "openai"`: keys that are omitted from the request body, for servers that reject them: `seed`,
+    /// `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `stop`. A rejected `seed` is omitted without an entry
+    /// here, and a rejected `max_tokens` is sent as `max_completion_tokens`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omit: Vec<String>,
-    /// Of `backend = "openai"`: more keys for the request body.
+    /// For `backend = "openai"`: more keys for the request body.
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 

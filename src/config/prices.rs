@@ -1,4 +1,4 @@
-//! `[judge.prices_usd_per_mtok]`: what a provider charges, and when.
+//! `[judge.prices_usd_per_mtok]`: the prices of a provider, by time of day.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use super::fault::SettingFault;
 const DAY_MINUTES: u16 = 24 * 60;
 const MINUTE_MS: i64 = 60_000;
 
-/// `[judge.prices_usd_per_mtok]`; what is left out is unknown, and so is the spend.
+/// `[judge.prices_usd_per_mtok]`; without a price the spend is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriceSettings {
-    /// The day on which these prices were looked up, `YYYY-MM-DD`; shown beside the spend.
+    /// The day of these prices, `YYYY-MM-DD`; shown beside the spend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,
     /// Input tokens that the provider found in its cache.
@@ -24,7 +24,7 @@ pub struct PriceSettings {
     /// Output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<f64>,
-    /// What a reply through the batch API costs, as a share of the other prices; without it, its cost is unknown.
+    /// The price of a reply through the batch API, as a share of the other prices; without it, the cost is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_factor: Option<f64>,
     /// Prices of other hours.
@@ -36,9 +36,9 @@ pub struct PriceSettings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OffPeakSettings {
-    /// When these prices hold, every day, in UTC: `["00:00-01:00", "16:30-00:30"]`; the end is not included.
+    /// The hours of these prices, every day, in UTC: `["00:00-01:00", "16:30-00:30"]`; the end is not included.
     pub hours_utc: Vec<HourWindow>,
-    /// Whether they hold on whole Saturdays and Sundays (UTC) as well. Public holidays are not known here.
+    /// Whether these prices also apply to whole Saturdays and Sundays (UTC). Public holidays count as peak.
     pub weekends: bool,
     /// Input tokens that the provider found in its cache.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ impl PriceSettings {
         self.off_peak.has_hours().then_some(Rates { input_cache_hit, input_cache_miss, output })
     }
 
-    /// Returns the prices of a moment, in milliseconds since 1970.
+    /// Returns the prices at a time, in milliseconds since 1970.
     #[must_use]
     pub fn at(&self, unix_ms: i64) -> Rates {
         if self.off_peak.holds_at(unix_ms) { self.off_peak().unwrap_or_else(|| self.peak()) } else { self.peak() }
@@ -111,7 +111,7 @@ impl PriceSettings {
             return fault("holds an as_of that is no day like 2026-08-16");
         }
         if !self.off_peak.is_empty() && !self.off_peak.has_hours() {
-            return fault("holds off_peak prices, but neither hours_utc nor weekends says when they hold");
+            return fault("holds off_peak prices, but neither hours_utc nor weekends is set");
         }
         Ok(())
     }

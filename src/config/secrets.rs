@@ -1,4 +1,4 @@
-//! Keys that were pasted where the name of one is wanted. What looks like a key is never shown.
+//! Detects API keys in the config, where names of environment variables are expected. A suspected key is never printed.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fault::SettingFault;
 
-/// Beginnings of keys that providers hand out.
+/// Prefixes of the keys of common providers.
 const PREFIXES: &[&str] = &[
     "sk-",
     "sk_",
@@ -64,58 +64,58 @@ pub fn looks_like_key(text: &str) -> bool {
 pub fn key_name_problem(name: &str) -> Option<&'static str> {
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    // Keys are of both cases, or of digits throughout.
+    // Keys mix upper and lower case, or have many digits.
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     let is_shouted = !name.bytes().any(|byte| byte.is_ascii_lowercase()) && digits <= 3 && !name.starts_with("AKIA");
     if looks_like_key(name) && !(is_name && is_shouted) {
         return Some(
-            "holds what looks like a key itself, which is not shown here; it is to hold the name of the environment \
-             variable with the key: take the key out of this file, export it, and write the variable's name (a key that \
-             stood in a file may have been read by others: consider a new one)",
+            "holds a text that looks like a key (not shown here), expected the name of an environment variable with \
+             the key: remove the key from this file, export it, and write the variable's name (other programs may have \
+             read a key in a file: consider a new key)",
         );
     }
-    (!is_name).then_some("is no name of an environment variable: letters, digits and _ (what it holds is not shown)")
+    (!is_name).then_some("is not a name of an environment variable: letters, digits and _ (its value is not shown)")
 }
 
 pub(super) fn check_name(key: &'static str, name: &str) -> Result<(), SettingFault> {
     key_name_problem(name).map_or(Ok(()), |problem| Err((key, problem.to_owned())))
 }
 
-/// Refuses keys among the extra keys of a body, which are stored with the run.
+/// Rejects API keys among the extra keys of a body, because the run stores them.
 pub(super) fn check_extra(key: &'static str, extra: &BTreeMap<String, Value>) -> Result<(), SettingFault> {
     match extra.iter().find_map(|(name, value)| secret_at(name, value)) {
         None => Ok(()),
         Some(name) => Err((
             key,
             format!(
-                "holds what looks like a key under \"{name}\", which is not shown here; a key belongs in the environment"
+                "holds a text that looks like a key under \"{name}\" (not shown here); put the key into the environment"
             ),
         )),
     }
 }
 
-/// Finds what looks like a key under a name of secrets.
+/// Finds a text that looks like a key under a name that is common for secrets.
 fn secret_at(name: &str, value: &Value) -> Option<String> {
     const NAMES: &[&str] = &["key", "token", "secret", "password", "authorization", "auth", "bearer"];
     match value {
         Value::String(text) => {
             let lower = name.to_lowercase();
             let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-            // A cache's key is what prompts are found by, and no secret.
+            // The key of a prompt cache is not a secret.
             let is_secret = !words.contains(&"cache")
                 && words
                     .iter()
                     .any(|word| NAMES.contains(&word.strip_suffix('s').unwrap_or(word)) || *word == "apikey");
             (is_secret && looks_like_key(text)).then(|| name.to_owned())
         }
-        // JSON from a config is as deep as its reader lets it be.
+        // The parser of the config bounds the depth of this JSON.
         Value::Object(object) => object.iter().find_map(|(name, value)| secret_at(name, value)),
         Value::Array(items) => items.iter().find_map(|value| secret_at(name, value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
-/// Blots out what looks like a key in what a parser says of a config: it shows the line.
+/// Redacts texts that look like keys in a parser's message, which quotes the line of the config.
 #[must_use]
 pub(super) fn without_keys(text: &str) -> String {
     let is_between = |c: char| c.is_whitespace() || "\"'`=,;:()[]{}<>|".contains(c);

@@ -11,27 +11,27 @@ use super::judge::{JudgeBackend, JudgeSettings, Transport};
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
 use crate::domain::Kind;
 
-/// Everything `thinkloom.toml` can say.
+/// All settings of `thinkloom.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the queries are.
+    /// The input files and their fields.
     pub input: InputSettings,
-    /// Which queries count as duplicates.
+    /// The rules for duplicates.
     pub dedup: DedupSettings,
-    /// The model that answers.
+    /// The model whose responses are sampled.
     pub policy: PolicySettings,
-    /// How it is sampled.
+    /// How responses are sampled.
     pub sampling: SamplingSettings,
     /// How answers and programs are verified.
     pub verify: VerifySettings,
-    /// How a mode is chosen.
+    /// How the mode is chosen.
     pub select: SelectSettings,
-    /// Who justifies the choice.
+    /// The model that justifies the choice of the mode.
     pub judge: JudgeSettings,
-    /// How pass rates become labels.
+    /// The bins of the difficulty label.
     pub difficulty: DifficultySettings,
-    /// Where everything goes.
+    /// The output directory and its files.
     pub output: OutputSettings,
 }
 
@@ -42,32 +42,32 @@ pub struct InputSettings {
     /// JSONL, JSON, CSV or TSV (each also .gz and .zst) or Parquet files; globs allowed; relative to the config file,
     /// else to the working directory.
     pub paths: Vec<String>,
-    /// One kind for all rows; without it each row says its own, or its file's fields and answers do.
+    /// One kind for all rows; without it, the row's own kind, or the kind that follows from the file's fields and
+    /// answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    /// What the answers of choice questions are: `auto` (decided over each file as a whole), `letter`, `index0`, `index1`
-    /// or `text`.
+    /// The form of the answers to choice questions: `auto` (decided for each file as a whole), `letter`, `index0`,
+    /// `index1` or `text`.
     pub answer_is: AnswerIs,
-    /// Columns that are no fields and go along, as one JSON object, into the column `extra` of samples; dots reach into
-    /// nested objects.
+    /// Further columns that are copied, as one JSON object, to the column `extra` of samples; dots reach into nested
+    /// objects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
     /// The names of the fields in the input; dots reach into nested objects.
     pub fields: FieldSettings,
 }
 
-/// How much is sampled.
+/// How many responses are sampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetPolicy {
-    /// N samples of each mode for every query.
+    /// N responses of each mode for every query.
     #[default]
     Full,
-    /// No sample that cannot change the published row. Where the rule needs no more of a mode, counts and pass rates are
-    /// those of the responses that were drawn.
+    /// Skip responses that cannot change the published row. Counts and pass rates then cover only the drawn responses.
     Curtailed,
-    /// As `curtailed`, and no Think-on sample that could only tell a tie from a higher Think-off pass rate: both are
-    /// `not_worse` then.
+    /// As `curtailed`, and skip Think-on responses that could only distinguish a tie from a higher Think-off pass rate:
+    /// the reason is `not_worse` for both.
     Frugal,
 }
 
@@ -79,22 +79,22 @@ pub struct SamplingSettings {
     pub samples_per_mode: u32,
     /// 0 is greedy; otherwise logits are divided by it, up to 2.
     pub temperature: f64,
-    /// Only this many of the likeliest tokens are sampled from; 0 is all. The cuts are made in the order top_k, top_p,
-    /// min_p, on the distribution at the temperature.
+    /// Sample from this many of the likeliest tokens; 0 is all. The cuts are made in the order top_k, top_p, min_p, on
+    /// the distribution at the temperature.
     pub top_k: u32,
     /// Nucleus, in (0, 1].
     pub top_p: f64,
-    /// Tokens less likely than this share of the likeliest one are not sampled, in 0..1.
+    /// Tokens less likely than this share of the likeliest token are not sampled, in 0..1.
     pub min_p: f64,
-    /// Limit of a Think-on response (of its thinking, where the preset closes it), in tokens.
+    /// The length limit of a Think-on response (of its thinking, if the preset closes the thinking), in tokens.
     pub think_on_tokens_max: u32,
-    /// Limit of a Think-off response, in tokens.
+    /// The length limit of a Think-off response, in tokens.
     pub think_off_tokens_max: u32,
-    /// How much is sampled.
+    /// How many responses are sampled.
     pub budget: BudgetPolicy,
     /// Seed of the run: every rollout's own seed derives from it and from the rollout's key.
     pub seed: u64,
-    /// Go on though fewer than a tenth of the first 50 Think-on responses show any thinking.
+    /// Continue even if fewer than a tenth of the first 50 Think-on responses show any thinking.
     pub allow_unthinking: bool,
 }
 
@@ -115,23 +115,23 @@ impl Default for SamplingSettings {
     }
 }
 
-/// `[verify]`: what answers must be, and the sandbox that programs run in, for queries of kind `code`.
+/// `[verify]`: the rules for answers, and the sandbox for programs of queries of kind `code`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifySettings {
-    /// Whether an answer must be worked out: `required`, or `any` where `1/2 + 1/4` meets `3/4`.
+    /// Whether an answer must be evaluated: `required`, or `any`, with which `1/2 + 1/4` matches `3/4`.
     pub evaluated: EvaluatedRule,
-    /// Run nothing unless every layer of the sandbox is there; false goes without those that a machine lacks.
+    /// Run no program unless every layer of the sandbox works; `false` runs programs without missing layers.
     pub strict: bool,
-    /// Programs that run at once, 0..=1024; 0 is one for each core.
+    /// The number of programs that run at once, 0..=1024; 0 is one for each core.
     pub workers: u32,
-    /// The Python interpreter: a path, or a name that is looked for on PATH.
+    /// The Python interpreter: a path, or a name on PATH.
     pub python: String,
     /// CPU time of a program with all its tests, in seconds, 1..=3600; twice that and one second by the clock.
     pub time_limit_s: u32,
     /// Address space of a program, in MiB, 64..=1048576.
     pub memory_limit_mib: u32,
-    /// What a program may write to stdout and stderr together, in KiB, 1..=1048576.
+    /// The output limit of a program, stdout and stderr together, in KiB, 1..=1048576.
     pub output_limit_kib: u32,
 }
 
@@ -153,7 +153,7 @@ impl Default for VerifySettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelectSettings {
-    /// HiPO's delta, in 0..=1: pass rates closer than this count as a tie, which Think-off wins.
+    /// HiPO's delta, in 0..=1: pass rates that differ by less are a tie, and Think-off is chosen.
     pub tie_margin: f64,
     /// Share of queries whose mode is drawn at random, in 0..=1.
     pub random_mode_rate: f64,
@@ -173,7 +173,7 @@ pub struct DifficultySettings {
     pub easy_off_min: f64,
     /// `medium` from this Think-off pass rate on.
     pub medium_off_min: f64,
-    /// `medium`, too, from this Think-on pass rate on.
+    /// Also `medium` from this Think-on pass rate on.
     pub medium_on_min: f64,
     /// Probability that `difficulty_low` and `difficulty_high` enclose the score, in 0..1 (Beta posterior, flat prior).
     pub interval: f64,
@@ -193,7 +193,7 @@ pub struct OutputSettings {
     pub dir: String,
     /// Input rows per shard, 1..=1000000.
     pub queries_per_shard: u64,
-    /// The licence that the dataset card names, as the Hub spells it (`mit`, `cc-by-4.0`); empty: the card names none.
+    /// The licence in the dataset card, as a Hub id (`mit`, `cc-by-4.0`); empty: the card names none.
     pub license: String,
 }
 
@@ -204,10 +204,7 @@ impl Default for OutputSettings {
 }
 
 impl Settings {
-    /// Checks every value against its range, and that nothing is asked for that this version lacks.
-    ///
-    /// # Errors
-    /// The first setting that cannot be used, with what is wrong.
+    /// Checks every value against its range, and that this version supports the settings.
     pub fn check(&self) -> Result<(), SettingFault> {
         const TOKENS: std::ops::RangeInclusive<u32> = 1..=1 << 20;
         const TOKENS_TEXT: &str = "1 to 1048576";
@@ -261,7 +258,7 @@ impl Settings {
         self.check_combinations()
     }
 
-    /// Refuses settings that contradict each other.
+    /// Rejects contradictory settings.
     fn check_combinations(&self) -> Result<(), SettingFault> {
         let fault = |key, detail: &str| Err((key, detail.to_owned()));
         let Self { policy, judge, .. } = self;
@@ -270,7 +267,7 @@ impl Settings {
             ModePresetName::Auto if is_remote => {
                 return fault(
                     "policy.mode_preset",
-                    "is \"auto\", but a server does not show its chat template: name the preset (qwen3, smollm3, \
+                    "is \"auto\", but a server does not publish its chat template: name the preset (qwen3, smollm3, \
                      granite, deepseek_v3, deepseek_api, deepseek_r1 or prompted)",
                 );
             }
@@ -298,7 +295,7 @@ impl Settings {
             if let Some(name) = prices.unknown().or(factor) {
                 return Err((
                     "judge.budget_usd",
-                    format!("is set, but judge.prices_usd_per_mtok.{name} is not: a limit needs all prices"),
+                    format!("is set, but judge.prices_usd_per_mtok.{name} is not: a budget needs all prices"),
                 ));
             }
         }
@@ -306,12 +303,12 @@ impl Settings {
             return fault("judge.transport", "is \"batch\", which needs judge.backend = \"openai\"");
         }
         if judge.transport == Transport::Batch && !judge.more_base_urls.is_empty() {
-            return fault("judge.more_base_urls", "is set, but a batch goes to judge.base_url alone");
+            return fault("judge.more_base_urls", "is set, but the batch transport uses only judge.base_url");
         }
         super::omit::check(policy, judge)?;
         let reserved = ["model", "messages", "stream", "stream_options", "n", "seed", "max_tokens"];
         if let Some(key) = policy.extra.keys().find(|key| reserved.contains(&key.as_str())) {
-            return Err(("policy.extra", format!("holds \"{key}\", which thinkloom sets itself")));
+            return Err(("policy.extra", format!("holds \"{key}\", a key that thinkloom sets")));
         }
         Ok(())
     }

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Whether replies are streamed. A stream keeps a long request alive where something between closes silent connections.
+/// Whether replies are streamed. A stream keeps a long request alive if a proxy closes idle connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Streaming {
-    /// Where a reply may be longer than [`STREAMED_TOKENS_MIN`] tokens.
+    /// If a reply may be longer than [`STREAMED_TOKENS_MIN`] tokens.
     #[default]
     Auto,
     /// Always.
@@ -19,7 +19,7 @@ pub enum Streaming {
 pub const STREAMED_TOKENS_MIN: u32 = 1024;
 
 impl Streaming {
-    /// Returns whether a reply of at most `tokens_max` tokens is to be streamed.
+    /// Returns whether to stream a reply of at most `tokens_max` tokens.
     #[must_use]
     pub const fn is_wanted(self, tokens_max: u32) -> bool {
         match self {

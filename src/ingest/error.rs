@@ -1,4 +1,4 @@
-//! What ends reading altogether, as opposed to one bad row.
+//! Errors that end the reading of the input. A single unusable row is an exclusion instead.
 
 use std::error::Error;
 use std::io;
@@ -6,15 +6,15 @@ use std::io;
 use super::expansion::is_expanded;
 use super::footer::COLUMNS_MAX;
 
-/// An input that cannot be read on; single bad rows are [`crate::domain::Exclusion`]s instead.
+/// An unusable input; a single unusable row is a [`crate::domain::Exclusion`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// A path pattern is no valid glob.
+    /// A path pattern is not a valid glob.
     #[error("input pattern \"{pattern}\" is not a valid glob")]
     InvalidPattern {
         /// The pattern as given.
         pattern: String,
-        /// Where the glob goes wrong.
+        /// The error in the glob.
         #[source]
         source: glob::PatternError,
     },
@@ -23,7 +23,7 @@ pub enum IngestError {
     NoMatch {
         /// The pattern as given.
         pattern: String,
-        /// The directories that were looked in, comma-separated.
+        /// The searched directories, comma-separated.
         searched: String,
     },
     /// A directory could not be listed.
@@ -35,7 +35,7 @@ pub enum IngestError {
         #[source]
         source: glob::GlobError,
     },
-    /// The file's name has none of the known endings.
+    /// The file's name does not end in a known extension.
     #[error("input file {file} has none of the known endings")]
     UnknownFormat {
         /// The file, as the config names it.
@@ -50,14 +50,14 @@ pub enum IngestError {
         #[source]
         source: io::Error,
     },
-    /// The file could be opened but not be read to its end.
+    /// The file was opened but cannot be read to its end.
     #[error("input file {file} cannot be read{position}")]
     Unreadable {
         /// The file, as the config names it.
         file: String,
-        /// " at line N" or " at row N" (1-based) where that is known, else empty.
+        /// " at line N" or " at row N" (1-based) if it is known, otherwise empty.
         position: String,
-        /// What the system or the decoder said.
+        /// The error of the system or the decoder.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -69,22 +69,23 @@ pub enum IngestError {
     },
     /// No row of a file has a field that every row needs.
     #[error(
-        "input file {file} has no column \"{column}\" for the {field}, nor one of a common name; its columns are:{columns}\n\
-         write which is which, for example:{mapping}"
+        "input file {file} has no column \"{column}\" for the {field}, and none with a common name; its columns \
+         are:{columns}\n\
+         name the columns, for example:{mapping}"
     )]
     Unmapped {
         /// The file, as the config names it.
         file: String,
         /// The field of `[input.fields]`.
         field: &'static str,
-        /// The column it is mapped to.
+        /// The column name that the config sets for the field.
         column: String,
-        /// The columns there are, each a line.
+        /// The existing columns, one a line.
         columns: String,
         /// A mapping to copy.
         mapping: String,
     },
-    /// Two columns of a table have a name that is asked for.
+    /// Two columns of a table have the same requested name.
     #[error("input file {file} has several columns named \"{column}\"")]
     RepeatedColumn {
         /// The file, as the config names it.
@@ -92,44 +93,44 @@ pub enum IngestError {
         /// The name.
         column: String,
     },
-    /// A table has more columns than any table of rows has.
+    /// A table has more columns than a plausible input.
     #[error("input file {file} has {columns} columns, expected at most {COLUMNS_MAX}")]
     TooManyColumns {
         /// The file, as the config names it.
         file: String,
-        /// How many it has.
+        /// The number of columns.
         columns: usize,
     },
-    /// What a path names is there and is no file that can be read more than once.
+    /// A path names something that exists but is not a regular file, so that it cannot be read more than once.
     #[error("input {path} is {found}, not a file")]
     NoRegularFile {
         /// The path as given.
         path: String,
-        /// What it is.
+        /// What the path names: a pipe, a directory, ...
         found: &'static str,
     },
-    /// A path names a file that the run itself writes.
-    #[error("input {path} lies in the run's own output directory")]
+    /// A path names a file that the run writes.
+    #[error("input {path} is in the output directory of the run")]
     OwnOutput {
         /// The path as given.
         path: String,
     },
-    /// No file has a column that is to be kept.
+    /// No file has a column of `input.keep`.
     #[error("input.keep names \"{column}\", which no row has; the columns are: {columns}")]
     MissingKept {
         /// The column.
         column: String,
-        /// The columns there are.
+        /// The existing columns.
         columns: String,
     },
-    /// The file is not what it was when it was hashed.
+    /// The content of the file differs from the content that was hashed.
     #[error("input file {file} changed while it was read")]
     Changed {
         /// The file, as the config names it.
         file: String,
     },
-    /// A mapped Parquet column has a type that holds no text, number or list.
-    #[error("input file {file} has column \"{column}\" of type {found}, which is no text, number, boolean or list")]
+    /// A mapped Parquet column has an unsupported type.
+    #[error("input file {file} has column \"{column}\" of type {found}, expected text, number, boolean or list")]
     UnsupportedColumn {
         /// The file, as the config names it.
         file: String,
@@ -138,8 +139,11 @@ pub enum IngestError {
         /// Its Arrow type.
         found: String,
     },
-    /// The answers of a file's choice questions can be read in more than one way.
-    #[error("input file {file}, line {line}: the answer \"{answer}\" is {meanings}, and the file does not tell which")]
+    /// The answers of a file's choice questions can be interpreted in more than one way.
+    #[error(
+        "input file {file}, line {line}: the answer \"{answer}\" is {meanings}, and the file does not decide \
+             which"
+    )]
     AmbiguousAnswers {
         /// The file, as the config names it.
         file: String,
@@ -147,14 +151,14 @@ pub enum IngestError {
         line: u64,
         /// The beginning of the answer.
         answer: String,
-        /// What it may be.
+        /// The possible interpretations.
         meanings: String,
-        /// Whether it may be the text of a choice.
+        /// Whether the answer may be the text of a choice.
         names_texts: bool,
-        /// Whether it may be the letter of a choice.
+        /// Whether the answer may be the letter of a choice.
         names_letters: bool,
     },
-    /// The answer of a choice question is none of the kind that the other answers are, or that the config says.
+    /// The answer of a choice question has another form than the other answers, or than the config sets.
     #[error("input file {file}, line {line}: the answer \"{answer}\" is {found}, but {usual}")]
     ContradictingAnswer {
         /// The file, as the config names it.
@@ -163,15 +167,15 @@ pub enum IngestError {
         line: u64,
         /// The beginning of the answer.
         answer: String,
-        /// What it may be.
+        /// The possible interpretations.
         found: String,
-        /// What it should be, and why.
+        /// The expected form, and why.
         usual: String,
     },
 }
 
 impl IngestError {
-    /// Returns what a user can do about it, as one sentence without a full stop.
+    /// Returns the remedy for the user, as one sentence without a full stop.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -185,28 +189,35 @@ impl IngestError {
                 "name it .jsonl, .ndjson, .json-lines, .json, .csv or .tsv (each also with .gz or .zst), or .parquet"
             }
             Self::Unreadable { source, .. } if is_expanded(source.as_ref()) => {
-                "rows that say different things do not pack so well: look at what wrote the file, or write it unpacked"
+                "different rows do not compress this well: check the program that wrote the file, or write the file \
+                 uncompressed"
             }
             Self::Unreadable { source, .. } if source.to_string().contains("too much memory") => {
-                "its window is larger than 2 GiB: pack it again (`zstd --long=31` at most)"
+                "the zstd window is larger than 2 GiB: compress the file again (at most `zstd --long=31`)"
             }
             Self::Unreadable { source, .. } if source.to_string().contains("expected at most") => {
-                "the file claims more than is read: write it again with smaller pages and fewer columns"
+                "the file exceeds a limit: write it again with smaller pages and fewer columns"
             }
-            Self::Unreadable { .. } => "the file looks damaged or truncated: fetch or write it again",
-            Self::NoRows { .. } => "take it out of input.paths, or check that it was written completely",
+            Self::Unreadable { .. } => "the file may be damaged or truncated: download or write it again",
+            Self::NoRows { .. } => "remove the file from input.paths, or check that it was written completely",
             Self::Unmapped { .. } => {
                 "set the columns' names under [input.fields]; dots reach into objects (`thinkloom help data`)"
             }
             Self::RepeatedColumn { .. } => "rename one of them, or map another column under [input.fields]",
-            Self::TooManyColumns { .. } => "check that it is the table of rows, with one row a line and a header",
-            Self::NoRegularFile { .. } => "it is read more than once: write what it gives to a file, and name that",
-            Self::OwnOutput { .. } => {
-                "what a run reads does not change while it runs: choose another output directory with -o, or take the path \
-                 out of input.paths"
+            Self::TooManyColumns { .. } => "check that the file is a table with a header and one row per line",
+            Self::NoRegularFile { .. } => {
+                "thinkloom reads inputs more than once: write the data to a file, and name \
+                                        the file"
             }
-            Self::MissingKept { .. } => "correct the name or take it out of input.keep; dots reach into objects",
-            Self::Changed { .. } => "nothing of it was stored: run the same again once nobody writes to it",
+            Self::OwnOutput { .. } => {
+                "a run must not read files that it writes: choose another output directory with -o, or remove the path \
+                 from input.paths"
+            }
+            Self::MissingKept { .. } => "correct the name or remove it from input.keep; dots reach into objects",
+            Self::Changed { .. } => {
+                "thinkloom stored nothing of this file: run the same command again when no program \
+                                     writes to the file"
+            }
             Self::AmbiguousAnswers { names_letters: true, .. } => {
                 "set input.answer_is = \"letter\" if answers are letters, or \"text\" if they are texts of choices"
             }
@@ -218,10 +229,13 @@ impl IngestError {
                 "set input.answer_is = \"index0\" if the dataset counts its choices from 0, or \"index1\" if from 1"
             }
             Self::ContradictingAnswer { .. } => {
-                "set input.answer_is to what the answers are (letter, index0, index1, text), and mend or remove rows that \
-                 are something else"
+                "set input.answer_is to the form of the answers (letter, index0, index1, text), and correct or remove \
+                 rows with another form"
             }
-            Self::UnsupportedColumn { .. } => "write the column as a string, or map another one under [input.fields]",
+            Self::UnsupportedColumn { .. } => {
+                "write the column as a string, or map another column under \
+                                        [input.fields]"
+            }
         })
     }
 }

@@ -95,7 +95,7 @@ pub fn without_own_output(
     if kept.is_empty() {
         return Err(IngestError::OwnOutput { path: first.name.clone() });
     }
-    tracing::info!("{} files of the run's own output directory are no input, the first: {}", own.len(), first.name);
+    tracing::info!("skipped {} input files in the output directory of the run, the first: {}", own.len(), first.name);
     Ok(kept)
 }
 

@@ -150,15 +150,15 @@ impl Shape {
         let mut remarks = Vec::new();
         if let Some(system) = &self.stock_system {
             let start = fields::excerpt(&system.replace('\n', " "));
-            remarks.push(format!("the system message that all rows have is left out (\"{start}\")"));
+            remarks.push(format!("the common system message of all rows is omitted (\"{start}\")"));
         }
         if self.earlier_turns > 0 {
             let count = self.earlier_turns;
             remarks
-                .push(format!("turns before the last question of a chat are left out (in {count} of the first rows)"));
+                .push(format!("turns before the last question of a chat are omitted (in {count} of the first rows)"));
         }
         if self.is_wordy && self.kind.is_none() {
-            remarks.push("most answers are words: rows that say no kind are of kind text".to_owned());
+            remarks.push("most answers are words: rows without a kind become kind text".to_owned());
         }
         remarks
     }

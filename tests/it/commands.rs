@@ -65,7 +65,7 @@ fn what_init_writes_can_be_run_after_naming_a_model() {
     assert!(dir.join("out/data/samples/train-00000.parquet").is_file());
 
     let again = Outcome::of(&mut command(&["init", path(&dir)])).assert_code(1);
-    again.assert_says(&["thinkloom.toml is there already"]);
+    again.assert_says(&["thinkloom.toml already exists"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_foreign_file_in_the_data_directory_is_named_and_left_alone() {
     let out = workspace.out();
     for name in ["data/samples/mine.parquet", "data/notes.txt", "data/samples/train-00000.parquet#7.bak"] {
         std::fs::write(out.join(name), "mine").unwrap();
-        workspace.run(&[]).assert_code(0).assert_says(&[name, "left alone", "hint:"]);
+        workspace.run(&[]).assert_code(0).assert_says(&[name, "the file stays", "hint:"]);
         let audit = check(&out).assert_code(1);
         assert!(audit.stdout.contains(name), "{}", audit.stdout);
         assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), "mine");

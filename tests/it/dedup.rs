@@ -63,7 +63,7 @@ fn the_command_gives_one_line_per_row_in_order_with_what_explains_it() {
         (&json!("item-1"), &json!("bench.jsonl"), &json!("share"))
     );
     assert!(hit["overlap"].as_str().unwrap().contains("red lamps") && hit["similarity"].as_f64().unwrap() >= 0.5);
-    assert!(outcome.stderr.contains("paraphrases are not found"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("paraphrases are not detected"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn threads_batches_and_a_kept_index_give_the_same_lines() {
     assert_eq!(second, whole);
     assert!(outcome.stderr.contains("3 rows of 1 files are known"), "{}", outcome.stderr);
     let (outcome, other) = dedup(&workspace, &["--index", "kept", "--queries", "b.jsonl"]);
-    assert!(outcome.stderr.contains("it is made anew") && other.len() == 4, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("rebuilding it") && other.len() == 4, "{}", outcome.stderr);
 }
 
 #[test]

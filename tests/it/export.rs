@@ -35,7 +35,7 @@ fn an_export_is_whole_or_not_there_and_replaces_only_an_earlier_one() {
 
     let finished = [&naive[..], &["--layout", "text", "--license", "mit"]].concat();
     let told = export(&out, &finished).assert_code(0).stdout;
-    assert!(told.contains("every row is whole"), "{told}");
+    assert!(told.contains("every row is complete"), "{told}");
     let card = std::fs::read_to_string(target.join("README.md")).unwrap();
     assert!(card.contains("license: \"mit\"") && card.contains("config_name: sft"), "{card}");
     let list: Value = serde_json::from_slice(&std::fs::read(target.join("export.json")).unwrap()).unwrap();

@@ -128,7 +128,7 @@ fn a_query_that_fells_its_server_is_excluded_by_name_and_asked_again_on_demand()
     assert_eq!((rows(&out, "samples").len(), server.requests()), (40, requests + 4));
     audited(&out);
     let again = workspace.run(&["--retry-failed"]).assert_code(0);
-    assert!(again.stderr.contains("nothing has failed"), "{}", again.stderr);
+    assert!(again.stderr.contains("no failed requests to repeat"), "{}", again.stderr);
 }
 
 #[test]

@@ -198,8 +198,8 @@ fn a_run_that_is_stopped_publishes_what_is_settled_and_is_completed_with_the_byt
     assert!((10..QUERIES as u64).contains(&settled), "{settled}");
     told.assert_says(&[
         &format!("published {settled} of {QUERIES} queries"),
-        "written in part",
-        "next: the same command",
+        "incomplete, the run will complete",
+        "next: run the same command",
     ]);
     assert_published(&out, settled);
 
@@ -207,10 +207,10 @@ fn a_run_that_is_stopped_publishes_what_is_settled_and_is_completed_with_the_byt
     let target = workspace.path("trl");
     let exported = thinkloom(&["export", text(&out), "--format", "trl", "--task", "sft", "-o", text(&target)]);
     let exported = exported.assert_code(0);
-    assert!(exported.stdout.contains("unchecked: the policy's chat template is not known"), "{}", exported.stdout);
+    assert!(exported.stdout.contains("not checked: the policy's chat template is not known"), "{}", exported.stdout);
     exported.assert_says(&["is not finished", &format!("{settled} of {QUERIES} queries")]);
     let report = thinkloom(&["report", text(&out)]).assert_code(0);
-    assert!(report.stdout.contains(&format!("{QUERIES} of {QUERIES} queries can be read")), "{}", report.stdout);
+    assert!(report.stdout.contains(&format!("with {QUERIES} of {QUERIES} queries")), "{}", report.stdout);
     report.assert_says(&["not finished", &format!("{settled} of the {QUERIES}").replace("of the", "of")]);
 
     let again = workspace.run(&[]).assert_code(0);
@@ -277,8 +277,12 @@ fn exports_and_reports_name_files_that_are_missing_changed_or_nobodys() {
     export().assert_code(0);
     let report = || thinkloom(&["report", text(&out)]);
     std::fs::write(out.join("data/samples/train-00007.parquet"), "mine").unwrap();
-    export().assert_code(0).assert_says(&["left out", "data/samples/train-00007.parquet"]);
-    report().assert_code(0).assert_says(&["left out", "data/samples/train-00007.parquet"]);
+    export()
+        .assert_code(0)
+        .assert_says(&["skipped files that do not belong to this dataset", "data/samples/train-00007.parquet"]);
+    report()
+        .assert_code(0)
+        .assert_says(&["skipped files that do not belong to this dataset", "data/samples/train-00007.parquet"]);
     std::fs::remove_file(out.join("data/samples/train-00007.parquet")).unwrap();
     let exported = contents(&target);
     let shard = out.join("data/rollouts/train-00001.parquet");
@@ -315,7 +319,7 @@ fn exports_check_against_the_policys_own_template_unless_they_are_told_not_to() 
         thinkloom(&[&["export", text(&out), "--format", "trl", "-o", text(&target)], more].concat())
     };
     let told = export("own", &[]).assert_code(0).stdout;
-    assert!(told.contains("every row is whole under the template of the policy"), "{told}");
+    assert!(told.contains("every row is complete with the template of the policy"), "{told}");
     let list = |name: &str| -> Value {
         serde_json::from_slice(&std::fs::read(workspace.path(name).join("export.json")).unwrap()).unwrap()
     };
@@ -328,10 +332,10 @@ fn exports_check_against_the_policys_own_template_unless_they_are_told_not_to() 
         "the file's template is the one that was sampled with"
     );
     let told = export("unchecked", &["--unchecked"]).assert_code(0).stdout;
-    assert!(told.contains("unchecked against a chat template, as asked"), "{told}");
+    assert!(told.contains("not checked against a chat template (--unchecked)"), "{told}");
     assert!(list("unchecked")["template"].is_null());
     export("text", &["--layout", "text"]).assert_code(0);
-    export("x", &["--layout", "text", "--unchecked"]).assert_code(2).assert_says(&["leave --unchecked out"]);
+    export("x", &["--layout", "text", "--unchecked"]).assert_code(2).assert_says(&["remove --unchecked"]);
     thinkloom(&["export", text(&out), "--check", "--format", "trl"]).assert_code(0);
     let broken = workspace.path("broken.gguf");
     std::fs::write(&broken, "GGUF and nothing else").unwrap();

@@ -73,7 +73,7 @@ fn an_output_that_is_an_input_is_refused_and_left_as_it_is() {
     std::fs::write(&file, format!("{row}\n")).unwrap();
     for (name, option) in [("reward", "--rollouts"), ("grade", "--cases"), ("dedup", "--queries")] {
         let refused = Outcome::of(&mut command(name, &[option, path(&file), "-o", path(&file)])).assert_code(1);
-        refused.assert_says(&["is an input; name another file"]);
+        refused.assert_says(&["is also an input; name another file"]);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{row}\n"), "{name}");
     }
 }

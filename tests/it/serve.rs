@@ -225,7 +225,7 @@ fn a_key_is_asked_for_where_one_is_set() {
     assert_eq!(server.ask("GET", "/health", "", "").0, 200);
     let mut missing = program();
     missing.args(["serve", "--api-key-env", "NO_SUCH_KEY", "-c"]).arg(server.folder.path().join("thinkloom.toml"));
-    Outcome::of(&mut missing).assert_code(2).assert_says(&["NO_SUCH_KEY holds no key"]);
+    Outcome::of(&mut missing).assert_code(2).assert_says(&["NO_SUCH_KEY is empty or not set"]);
 }
 
 #[test]
@@ -428,10 +428,11 @@ fn an_address_that_others_reach_is_served_with_a_key_or_on_demand_only() {
     };
     serve(&[]).assert_code(2).assert_says(&["other machines can reach 0.0.0.0:0", "--api-key-env NAME", "--insecure"]);
     serve(&["--allow-host", "http://a"]).assert_code(2);
-    serve(&["--insecure", "--allow-host", "fe80::7%eth0"]).assert_code(2).assert_says(&["as [ADDRESS]:PORT"]);
+    serve(&["--insecure", "--allow-host", "fe80::7%eth0"]).assert_code(2).assert_says(&["for an IPv6 address with a \
+             port, [ADDRESS]:PORT"]);
     serve(&["--insecure", "--allow-host", "http://a"])
         .assert_code(2)
-        .assert_says(&["--allow-host http://a: give a name"]);
+        .assert_says(&["--allow-host http://a: expected NAME"]);
     let mut reached = Server::start(&["--listen", "0.0.0.0:0", "--insecure"]);
     let port = reached.address.rsplit(':').next().unwrap().to_owned();
     reached.address = format!("127.0.0.1:{port}");
