@@ -88,7 +88,7 @@ pub enum RunError {
         hint: String,
     },
     /// No judge call can succeed at present.
-    #[error("cannot go on without the judge: failed to {}", chain(.0))]
+    #[error("cannot go on without the judge: {}", chain(.0))]
     Ask(AskError),
     /// The machine fails to run programs.
     #[error("cannot verify a program: {0}")]
