@@ -84,7 +84,7 @@ async fn a_failure_that_may_be_the_requests_is_settled_by_a_probe() {
     server.set_down(true);
     assert_eq!(fail(&breaker, "a", &reset()).await, Ok(Blame::Server));
     assert_eq!(breaker.state().outages, 1);
-    assert!(breaker.notice().unwrap().contains("policy silent since 00:00:00 UTC: HTTP 503: Loading model"));
+    assert!(breaker.notice().unwrap().contains("no reply from the policy since 00:00:00 UTC: HTTP 503: Loading model"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,7 +220,7 @@ async fn who_is_refused_alone_is_charged_and_who_is_refused_with_all_others_stop
         });
         for end in futures::future::join_all(all).await {
             let Err(Denied::Refused { message, status: Some(400), .. }) = end else { panic!("{end:?}") };
-            assert!(message.contains("it refuses every request: HTTP 400: Unsupported parameter"), "{message}");
+            assert!(message.contains("the server refuses every request: HTTP 400: Unsupported parameter"), "{message}");
         }
     }
 }
