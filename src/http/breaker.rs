@@ -10,7 +10,8 @@
 //! | another 5xx, a reset, a time-out, an unparsable reply | other requests or the probe succeed | the attempt counts |
 //! | | the probe fails too, or [`FAILURES_IN_A_ROW`] queries fail in a row while the probe succeeds | sent again |
 //! | refused (400, 403, 404, 422, a redirect, ...) | other requests succeed | the attempt counts |
-//! | | before any success, [`REFUSALS_ALIKE`] queries in a row (or all queries) are refused alike; after a success, [`OWN_REFUSALS_ALIKE`] queries | the run stops with the server's error text |
+//! | | no success yet, and [`REFUSALS_ALIKE`] queries in a row, or all queries, are refused alike | the run stops |
+//! | | a success came before, and [`OWN_REFUSALS_ALIKE`] queries in a row are refused alike | the run stops |
 //! | key, money, quota (401, 402) | nothing | the run stops |
 //!
 //! A query that was refused before another request succeeded, or in an earlier start, does not count in this row:

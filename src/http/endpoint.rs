@@ -192,7 +192,7 @@ impl Endpoint {
         self.state().permit(Charge::default())
     }
 
-    /// Releases a permit's slot. A probe whose end is unknown ends as well.
+    /// Releases a permit's slot. A probe whose end is unknown ends, too.
     pub(super) fn give_back(&self, permit: &Permit) {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);

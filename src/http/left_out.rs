@@ -5,7 +5,7 @@
 //! | `seed`, `response_format` | omitted from then on, with one warning |
 //! | `max_tokens` | sent as `max_completion_tokens` from then on; if that is refused too, the run stops |
 //! | `stream`, `stream_options` | replies are requested in one piece from then on |
-//! | `temperature`, `top_p`, `top_k`, `min_p`, `stop` | the run stops and names the config line to write: these keys decide what is sampled |
+//! | `temperature`, `top_p`, `top_k`, `min_p`, `stop` | the run stops and names the config line to write, because samples depend on it |
 //! | a switch of the mode, a key of the user's own | the run stops and names the setting that the key comes from |
 //!
 //! A refusal is recorded durably before any request is sent without the key, and costs no attempt: the same request is
@@ -242,8 +242,8 @@ impl LeftOut {
             format!("remove \"{key}\" from [{name}.extra], {rerun}")
         } else if SWITCHES.contains(&key) {
             format!(
-                "this server does not support the mode switch \"{key}\": choose another mode preset (policy.mode_preset = \"prompted\" \
-                 asks by words alone), {rerun}"
+                "this server does not support the mode switch \"{key}\": choose another policy.mode_preset \
+                 (\"prompted\" asks by words alone), {rerun}"
             )
         } else if key == NEW_LIMIT {
             format!(

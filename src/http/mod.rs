@@ -11,12 +11,12 @@
 //! | `mod.rs` | [`CallFailure`]: the end of an attempt without a reply |
 //! | [`client`] | the client of one model: admits requests and chooses an endpoint |
 //! | `endpoint.rs` | one endpoint: its slots, its health, one POST |
-//! | [`aimd`], [`pacing`], [`headers`] | the limits of an endpoint: requests in flight; requests and tokens per minute; the server's own counts |
+//! | [`aimd`], [`pacing`], [`headers`] | an endpoint's limits: in flight; per minute; by the server's own headers |
 //! | `backoff.rs`, [`retry`] | the wait before a retry; the one table that classifies each end of an attempt |
 //! | [`breaker`] | holds requests back in an outage, and decides whether the server or the request is at fault |
-//! | [`carrier`], [`transport`] | the network or a simulation; TLS, proxies and bounded bodies for every HTTP client of thinkloom |
-//! | [`sse`], [`joined`], [`streamed`] | server-sent events; a streamed reply joined into one body; the bounds of a stream |
-//! | [`wire`], [`message`], [`finish`], `overflow.rs` | lenient parsing: the body, its texts, finish reasons, errors about the context length |
+//! | [`carrier`], [`transport`] | the network or a simulation; TLS, proxies and bounded bodies for every HTTP client |
+//! | [`sse`], [`joined`], [`streamed`] | server-sent events; a streamed reply joined into one body; its bounds |
+//! | [`wire`], [`message`], [`finish`], `overflow.rs` | lenient parsing: bodies, texts, finish reasons, context errors |
 //! | [`refused_keys`], [`left_out`] | finds the body key that an error refuses, and reacts to the refusal |
 //! | [`redact`] | replaces any echo of the API key |
 //! | [`batch`] | the client of a provider's batch API |

@@ -9,7 +9,7 @@
 //! | 429, 503, 529 | `Transient` | yes |
 //! | 400, 413, 422 (context overflow and content filter among them), any other status | `FatalRequest` | |
 //! | reset, early end of file, total timeout, before the reply was complete | `Transient` | |
-//! | 2xx: blank body, not JSON, error object, a finish reason of a server that gave up, nothing usable | `Transient` | |
+//! | 2xx: blank body, not JSON, error object, the finish reason of a server that gave up, nothing usable | `Transient` | |
 //! | 2xx: an error object about a rate limit or overload | `Transient` | yes |
 //! | 2xx: truncated by the token limit (`length`) | `Length` | |
 //! | 2xx: stopped by a content filter | `FatalRequest` | |

@@ -90,7 +90,7 @@ impl Api {
         }
         if settings.token.is_some() && is_clear_text(&endpoint) {
             return Err(bad(
-                "it is an http:// address of another machine, and the token of HF_TOKEN would be sent to it in clear; use \
+                "it is an http:// address of another machine, to which HF_TOKEN would be sent in clear; use \
                  https://, or go without a token (HF_TOKEN unset, no token file)",
             ));
         }

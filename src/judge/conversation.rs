@@ -12,9 +12,9 @@
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
 //! | content filter, or rejected because of the request itself (too long, moderated) | the end | the end |
 //! | other refusal (400, 422, ...), for the eighth time | the end | the end |
-//! | other refusal before that, unusable reply, transient status, transport error, batch that ended early | counts | counts |
+//! | other refusal before that, unusable reply, transient status, transport error, batch ended early | counts | counts |
 //! | the server fell while only this query was asked | the end: the query is at fault | - |
-//! | unreachable; an outage; key, balance, quota; no end (the process died) | ignored: the query is not at fault | the same |
+//! | unreachable; an outage; key, balance, quota; no end (the process died) | ignored: not the query's fault | ignored |
 //! | forgiven | ignored | ignored |
 //!
 //! `attempts_max` bounds the attempts that count, over all requests of a conversation and over all restarts; stored

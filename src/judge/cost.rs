@@ -237,7 +237,7 @@ impl Budget {
         // An excess of a few tokens comes from the end of a text, or from another way to count.
         if overrun.factor() > 1.1 * before {
             let words = overrun.words().unwrap_or_default();
-            tracing::warn!("{words}: every judge call now reserves that many tokens, so fewer calls run at once");
+            tracing::warn!("{words}: every judge call now reserves proportionally more, so fewer calls run at once");
         }
     }
 }

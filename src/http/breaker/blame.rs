@@ -115,7 +115,7 @@ impl Breaker {
         if is_many || failure.class == Class::Unreachable || is_limited_for_long {
             self.open(state);
         }
-        // While other requests succeed, one request that has to wait says little about the server.
+        // While other requests succeed, one request that has to wait is weak evidence about the server.
         if state.active.len() <= 1 || matches!(state.phase, Phase::Open { .. }) {
             self.heed(state, failure.retry_after);
         }
