@@ -18,11 +18,11 @@
 //! refused queries are retried, and at the end of a run only they remain.
 //!
 //! The breaker **opens** after [`FAILURES_IN_A_ROW`] failures in a row, after one failed connection, or after a failure
-//! while no other request is in flight. Requests then wait, and one of them sends a probe, a chat of one token, after
-//! [`PROBE_FIRST`]; the delay doubles up to [`PROBE_MAX`], or is as long as the server requested. Without a probe (a
-//! scripted server), a waiting request is the probe. If the probe fails too, the breaker logs an **outage**, and notes
-//! every query in flight. After `patience` without any success the run stops, resumably; it stops at once if the server
-//! requests a longer wait.
+//! while no other request is in flight. Requests then wait, and one of them sends a probe, a chat of one token, at once; the
+//! next probe follows after [`PROBE_FIRST`], doubling up to [`PROBE_MAX`], or as late as the server requested. Without
+//! a probe (a scripted server), a waiting request is the probe. If the probe fails too, the breaker logs an **outage**,
+//! and notes every query in flight. After `patience` without any success the run stops, resumably; it stops at once if
+//! the server requests a longer wait.
 //!
 //! A query that was in flight at [`OUTAGES_TO_SUSPECT`] outages that a request may have caused (a reset, a 5xx; neither
 //! a 429 nor a failed connection) is a **suspect**: it is set aside, and sent alone after all other queries. If the
@@ -167,9 +167,9 @@ struct Failing {
     delay: Duration,
     /// The latest time at which the server requested a retry.
     wish: Option<Instant>,
-    /// The number of requests sent before the failing began, or before it became an outage.
+    /// The number of requests sent before the failure period began, or before it became an outage.
     sent_before: u64,
-    /// Queries with a request in flight during the failing.
+    /// Queries with a request in flight during the failure period.
     present: BTreeSet<String>,
     /// Refused queries, by the server's error text without its digits.
     refused: BTreeMap<String, BTreeSet<String>>,

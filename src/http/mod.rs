@@ -34,8 +34,8 @@
 //!    [`left_out::LeftOut::heed`], which may allow the same request again without the key, as part of the same attempt.
 //! 6. The caller reports the end to the breaker. After a failure, the breaker waits until other requests or its probe
 //!    show whether the server is at fault ([`breaker::Blame`]); only a fault of the request counts as an attempt.
-//! 7. The caller stores the end, waits ([`retry::retry_after`], else exponential back-off), and begins again at step 1,
-//!    within its bound of attempts.
+//! 7. The caller stores the end, waits ([`retry::Backoff::wait`]), and begins again at step 1, within its bound of
+//!    attempts.
 //!
 //! # Formats
 //!

@@ -204,9 +204,9 @@ impl WireUsage {
     }
 }
 
-/// Returns the number of generated tokens if a server counts the reasoning separately: the total decides, and a part
-/// above the total is ignored. The total may also include cached prompt tokens; the addition never exceeds the
-/// reasoning count if there is one.
+/// Returns the number of generated tokens if a server may count the reasoning separately: the total decides, and a
+/// reasoning count above the completion count is not part of it. The rest of the total may be cached prompt tokens, and
+/// never counts more than the reasoning if the server reports it.
 fn with_reasoning(said: u64, beside: &Beside) -> u64 {
     let Beside { prompt, cached, total, reasoning } = *beside;
     let most = reasoning.map_or(u64::MAX, |reasoning| reasoning.saturating_add(said));

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | a text that passes the checks | the justification | the justification |
 //! | a text that a check rejects | counts; the next request adds the text and the reason | counts; asked again |
-//! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
+//! | content that is not the JSON object | counts; once, the next request names the problem; then the end | - |
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
 //! | content filter, or rejected because of the request itself (too long, moderated) | the end | the end |
 //! | other refusal (400, 422, ...), for the eighth time | the end | the end |

@@ -424,8 +424,8 @@ impl OpenAiPolicy {
     fn warn_of_estimates(&self, length_estimated: bool) {
         if length_estimated && !self.has_warned_of_estimates.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the policy's server does not say how long its responses are, or leaves the thinking out: their lengths \
-                 are estimated from bytes (column length_estimated)"
+                "the policy's server does not count the tokens of its responses, or counts them without the thinking: \
+                 thinkloom estimates the lengths from bytes (column length_estimated)"
             );
         }
     }
@@ -435,8 +435,8 @@ impl OpenAiPolicy {
         let is_cut = task.prompt.text.len() / CUT_BYTES_PER_TOKEN > prompt_tokens as usize;
         if is_cut && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the policy's server counts {prompt_tokens} tokens for a prompt of {} bytes: it may cut prompts (look at \
-                 its context length, num_ctx in Ollama)",
+                "the policy's server counts {prompt_tokens} tokens for a prompt of {} bytes: it may truncate prompts \
+                 (check its context length, num_ctx in Ollama)",
                 task.prompt.text.len()
             );
         }

@@ -153,7 +153,7 @@ impl Breaker {
         if let Some(denied) = self.ended(state, now) {
             return Err(denied);
         }
-        // A request that was sent before this failure may have succeeded before the server failed.
+        // Only later requests count: one that was sent earlier may have succeeded before the server failed.
         if state.served_latest > mark.sent {
             return Ok(Look::Blamed(Blame::Request));
         }

@@ -56,7 +56,7 @@ impl Breaker {
         Some(if is_in_vain { until.min(failing.since + self.wish_wait()) } else { until })
     }
 
-    /// Returns whether a moment lies after the end of the patience with the current failing.
+    /// Returns whether a moment lies after the end of the patience with the current failure period.
     fn outlasts_patience(&self, failing: &Failing, at: Instant) -> bool {
         self.options.patience.is_some_and(|patience| at > failing.since + patience)
     }
@@ -118,7 +118,7 @@ impl Breaker {
         }
     }
 
-    /// Records a successful probe: waiting requests may be sent, but only a served request ends the failing.
+    /// Records a successful probe: waiting requests may be sent, but only a served request ends the failure period.
     pub(super) fn answers(&self) {
         let mut state = self.state();
         state.answered += 1;
@@ -143,7 +143,7 @@ impl Breaker {
         let mut state = self.state();
         let now = Instant::now();
         let State { phase, failing, active, present, alone, outages, sent, .. } = &mut *state;
-        // A served request that was sent before the probe has ended the failing.
+        // A served request that was sent before the probe has ended the failure period.
         let new = || Failing::new(self.options.clock, *sent, active.keys().cloned().collect());
         let failing = failing.get_or_insert_with(new);
         self.blame_server(failing);
@@ -231,7 +231,7 @@ impl Breaker {
         let Some(failing) = &mut state.failing else { return };
         self.blame_server(failing);
         if matches!(state.phase, Phase::Closed) {
-            // The first probe of a failing is sent at once; later probes keep the delay that the failing has reached.
+            // The first probe of a failure period is sent at once; later probes keep the delay reached so far.
             let wait = if failing.delay == PROBE_FIRST { Duration::ZERO } else { failing.delay };
             state.phase = Phase::Open { probe_at: Instant::now() + wait, delay: failing.delay, is_probing: false };
         }
