@@ -425,7 +425,7 @@ impl OpenAiPolicy {
         if length_estimated && !self.has_warned_of_estimates.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the policy's server does not count the tokens of its responses, or counts them without the thinking: \
-                 thinkloom estimates the lengths from bytes (column length_estimated)"
+                 the lengths are estimated from bytes (column length_estimated)"
             );
         }
     }
