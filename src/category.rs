@@ -1,11 +1,11 @@
-//! THE rule for the category of a query whose input says none: `math`, `code`, `science` or `general`.
+//! The only rule for the category of a query without one in its input: `math`, `code`, `science` or `general`.
 //!
-//! It is cheap and knows English only: code by kind, mathematics by kind, LaTeX or words, science by words, all else is
-//! general. It is meant for balancing a dataset, not for judging one row.
+//! The rule is cheap and covers English only: code by kind, mathematics by kind, LaTeX or words, science by words,
+//! everything else is general. It is meant for balancing a dataset, not for judging one row.
 
 use crate::domain::{Kind, Query};
 
-/// Beginnings of words that speak of science; those with a space behind them are whole words.
+/// Beginnings of words that indicate science; an entry with a final space is a whole word.
 const SCIENCE: &[&str] = &[
     "acid ",
     "alkali",
@@ -102,7 +102,7 @@ const SCIENCE: &[&str] = &[
     "wavelength",
 ];
 
-/// The same for mathematics.
+/// Beginnings of words that indicate mathematics, in the same form.
 const MATH: &[&str] = &[
     "algebra",
     "angle",
@@ -142,7 +142,7 @@ const MATH: &[&str] = &[
     "vertex",
 ];
 
-/// Returns the category that the input says, else what the rule guesses.
+/// Returns the category in the input, else the result of the rule.
 #[must_use]
 pub fn category(query: &Query) -> &str {
     if let Some(category) = &query.labels.category {
@@ -170,7 +170,7 @@ fn of_text(query: &Query) -> &'static str {
     let (science, math) = (count(SCIENCE), count(MATH));
     let is_latex = question.contains('$') || question.contains("\\frac") || question.contains("\\(");
     match query.kind {
-        // Answers of these are mathematical whatever the question speaks of.
+        // A mathematical answer decides, whatever the question is about.
         Kind::Math if is_latex || math > 0 || science == 0 => "math",
         _ if science > math => "science",
         _ if math > 0 || is_latex => "math",

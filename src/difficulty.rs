@@ -1,31 +1,31 @@
-//! THE difficulty rule: a label, a score and its interval from the two pass rates.
+//! The only difficulty rule: a label, a score and the score's interval from the two pass rates.
 //!
-//! HiPO says that queries are categorised by difficulty and does not publish how; this rule is thinkloom's own. In
-//! order: `easy` if Think-off solves it nearly always; `medium` if Think-off solves it sometimes, or Think-on nearly
-//! always; `hard` if either mode solves it at all; otherwise `unsolved`. The bins are settings.
+//! HiPO categorises queries by difficulty and does not publish how; this rule is thinkloom's own. In order: `easy` if
+//! Think-off solves the query nearly always; `medium` if Think-off solves it sometimes, or Think-on nearly always;
+//! `hard` if either mode solves it at all; otherwise `unsolved`. The bins are settings.
 //!
 //! # Small N
-//! The score is a point estimate; `low` and `high` say how little N responses tell. Each pass rate has a Beta posterior
-//! under a flat prior, `Beta(1 + correct, 1 + incorrect)`; the score is linear in both; the interval cuts equal tails off
-//! its distribution, and is widened to hold the score itself where all or no responses are correct. Computed on a grid of
-//! 1/240 and rounded to four decimals, so that it is the same on every machine.
+//! The score is a point estimate; `low` and `high` show how uncertain N responses leave it. Each pass rate has a Beta
+//! posterior under a flat prior, `Beta(1 + correct, 1 + incorrect)`; the score is linear in both; the interval cuts
+//! equal tails off the score's distribution, and is widened to hold the score itself if all or no responses are
+//! correct. It is computed on a grid of 1/240 and rounded to four decimals, so that it is the same on every machine.
 //!
 //! # Curtailed sampling
-//! Fewer responses are asked for then, and only once the label of the full number cannot change any more (see
-//! `select::curtail`, which asks [`label`]): labels are those of the full budget, scores and intervals those of what was
-//! sampled.
+//! A curtailed budget samples fewer responses, and stops only when the label of the full budget can no longer change
+//! (see `select::curtail`, which calls [`label`]): labels are those of the full budget, scores and intervals those of
+//! the sampled responses.
 
 use crate::config::DifficultySettings;
 use crate::domain::{ByMode, PassCounts, stable_names};
 
-/// How hard a query is for the policy.
+/// The difficulty of a query for the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DifficultyLabel {
-    /// Think-off solves it nearly always.
+    /// Think-off solves the query nearly always.
     Easy,
-    /// Think-off solves it sometimes, or Think-on nearly always.
+    /// Think-off solves the query sometimes, or Think-on nearly always.
     Medium,
-    /// Solved at least once.
+    /// Solved at least once, by either mode.
     Hard,
     /// Never solved.
     Unsolved,
@@ -38,7 +38,7 @@ stable_names!(DifficultyLabel { Easy => "easy", Medium => "medium", Hard => "har
 pub struct Difficulty {
     /// The label.
     pub label: DifficultyLabel,
-    /// `1 - (2 p_off + p_on) / 3`, in 0..=1: what is solved without thinking is easier than what needs it.
+    /// `1 - (2 p_off + p_on) / 3`, in 0..=1: a query that Think-off solves is easier than a query that needs thinking.
     pub score: f64,
     /// Lower end of the score's interval.
     pub low: f64,
@@ -70,10 +70,10 @@ pub fn label(counts: &ByMode<PassCounts>, bins: &DifficultySettings) -> Difficul
     }
 }
 
-/// Steps of the grid over a pass rate.
+/// The number of grid steps over a pass rate.
 const STEPS: usize = 240;
 
-/// Returns the interval that holds the score with a probability.
+/// Returns the interval that holds the score with the given probability.
 fn interval(counts: &ByMode<PassCounts>, probability: f64) -> (f64, f64) {
     let (on, off) = (posterior(counts.on), posterior(counts.off));
     // The weight of 2 off + on, in half steps of 2 STEPS.
@@ -102,12 +102,12 @@ fn interval(counts: &ByMode<PassCounts>, probability: f64) -> (f64, f64) {
     (round(1.0 - quantile(1.0 - tail)), round(1.0 - quantile(tail)))
 }
 
-/// Returns the density of `Beta(1 + correct, 1 + incorrect)` in the middles of the grid's steps, of any scale.
+/// Returns the density of `Beta(1 + correct, 1 + incorrect)` at the centres of the grid's steps, without normalization.
 fn posterior(PassCounts { sampled, correct }: PassCounts) -> Vec<f64> {
     let power = |base: f64, exponent: u32| (0..exponent).fold(1.0, |product, _| product * base);
     let mode = if sampled == 0 { 0.5 } else { f64::from(correct) / f64::from(sampled) };
     let middle = |step: usize| (step as f64 + 0.5) / STEPS as f64;
-    // Relative to the mode, so that nothing underflows.
+    // The density is relative to its mode, so that it does not underflow.
     let relative = |value: f64, mode: f64| if mode > 0.0 { value / mode } else { 1.0 };
     (0..STEPS)
         .map(|step| {

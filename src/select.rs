@@ -1,9 +1,9 @@
-//! THE mode rule (HiPO, arXiv 2509.23967, section on the data pipeline).
+//! The only mode rule (HiPO, arXiv 2509.23967, section on the data pipeline).
 //!
-//! Pass rates of both modes are compared; a difference below the tie margin keeps Think-off, otherwise the higher rate
-//! wins; the shortest correct response of the winning mode is the sample. A small share of queries gets a mode at
-//! random. A response is *eligible* if its verdict is `correct`, it shows the mode that was asked for, and it holds
-//! none of the response template's tags.
+//! The rule compares the pass rates of both modes; a difference below the tie margin keeps Think-off, otherwise the
+//! higher rate wins; the shortest correct response of the winning mode is the sample. A small share of queries gets a
+//! random mode. A response is *eligible* if its verdict is `correct`, it shows the requested mode, and it holds none of
+//! the response template's tags.
 
 pub mod curtail;
 
@@ -12,16 +12,16 @@ use sha2::{Digest, Sha256};
 use crate::config::SelectSettings;
 use crate::domain::{ByMode, Decision, Mode, ModeReason, PassCounts, QueryId, RolloutKey};
 
-/// What the rule needs to know of one rollout.
+/// The rule's input for one rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Content address.
     pub key: RolloutKey,
-    /// The verdict is `correct`.
+    /// Whether the verdict is `correct`.
     pub is_correct: bool,
-    /// It could be rendered as a sample of its mode, if it is correct.
+    /// Whether the response, if correct, could be rendered as a sample of its mode.
     pub is_renderable: bool,
-    /// Its length.
+    /// The response's length.
     pub completion_tokens: u32,
     /// 0-based index in its mode.
     pub sample_index: u32,
@@ -32,16 +32,16 @@ pub struct Candidate {
 pub enum NoDecision {
     /// No response of either mode is correct.
     Unsolved,
-    /// There are correct responses in the winning mode, but none that the template can hold.
+    /// The winning mode has correct responses, but the template can hold none of them.
     NotRenderable(Mode),
 }
 
-/// Chooses mode and response of one query.
+/// Chooses the mode and the response of one query.
 ///
-/// A randomly drawn mode needs an eligible response; without one the rule's own mode stands.
+/// A randomly drawn mode needs an eligible response; without one, the rule's own mode is used.
 ///
 /// # Errors
-/// [`NoDecision`] if there is nothing to choose.
+/// [`NoDecision`] if there is no eligible response.
 pub fn decide(
     query_id: &QueryId,
     candidates: &ByMode<Vec<Candidate>>,
@@ -57,7 +57,7 @@ pub fn decide(
     chosen.map(|chosen| Decision { mode, reason, counts, chosen }).ok_or(NoDecision::NotRenderable(mode))
 }
 
-/// Chooses the mode by the counts of all responses, and by which modes have an eligible one.
+/// Chooses the mode by the counts of all responses, and by the modes that have an eligible response.
 fn choose_mode(
     counts: &ByMode<PassCounts>,
     is_eligible: ByMode<bool>,
@@ -74,7 +74,7 @@ fn choose_mode(
     if is_eligible[mode] { Ok((mode, reason)) } else { Err(NoDecision::NotRenderable(mode)) }
 }
 
-/// Counts samples and correct ones.
+/// Counts the responses and the correct responses.
 #[must_use]
 pub fn count(candidates: &[Candidate]) -> PassCounts {
     let correct = candidates.iter().filter(|candidate| candidate.is_correct).count();
@@ -82,14 +82,14 @@ pub fn count(candidates: &[Candidate]) -> PassCounts {
     PassCounts { sampled: number(candidates.len()), correct: number(correct) }
 }
 
-/// Returns the mode that the rule gives: `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
+/// Returns the mode by the rule: `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
 ///
-/// Where a tie leaves Think-off without any correct response (one correct Think-on answer within a wide margin), the
-/// only mode that has one is taken: a sample must be correct.
+/// If a tie leaves Think-off without a correct response (one correct Think-on answer within a wide margin), the mode
+/// with a correct response is chosen: a sample must be correct.
 #[must_use]
 pub fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeReason) {
     let difference = counts.on.pass_rate() - counts.off.pass_rate();
-    // A tenth written in binary is no tenth: 0.6 - 0.5 must count as 0.1.
+    // A binary float is not exactly a tenth: 0.6 - 0.5 must count as 0.1.
     let is_tie = difference.abs() < tie_margin - 1e-9 || difference == 0.0;
     if is_tie && counts.off.correct > 0 {
         (Mode::ThinkOff, ModeReason::Tie)
@@ -100,7 +100,7 @@ pub fn rule_mode(counts: &ByMode<PassCounts>, tie_margin: f64) -> (Mode, ModeRea
     }
 }
 
-/// Returns the shortest eligible response, the lowest sample index among equals.
+/// Returns the shortest eligible response; among equals, the one with the lowest sample index.
 fn shortest(candidates: &[Candidate]) -> Option<RolloutKey> {
     candidates
         .iter()

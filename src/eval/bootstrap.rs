@@ -1,21 +1,21 @@
 //! A paired bootstrap over queries (Efron and Tibshirani 1993, percentile intervals).
 //!
 //! Queries are drawn with replacement, [`ROUNDS`] times, from a fixed random stream: the same data give the same
-//! interval. A query brings all its responses and, in a comparison, both sides.
+//! interval. A drawn query contributes all its responses and, in a comparison, both sides.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-/// Resamples.
+/// The number of resamples.
 pub const ROUNDS: usize = 2000;
-/// What lies outside of an interval, on both sides together.
+/// The probability outside an interval, on both sides together.
 const OUTSIDE: f64 = 0.05;
 
 /// An estimate with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Over the data themselves.
+    /// The statistic of the data themselves.
     pub estimate: f64,
     /// 2.5th percentile of the resamples.
     pub low: f64,
@@ -24,14 +24,14 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Returns whether all three are numbers.
+    /// Returns whether all three values are finite numbers.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         [self.estimate, self.low, self.high].iter().all(|number| number.is_finite())
     }
 }
 
-/// One drawing of queries: how often each was drawn.
+/// One resample of the queries: how often each query was drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Draw<'a> {
     counts: Option<&'a [u32]>,
@@ -52,7 +52,7 @@ impl Draw<'_> {
     }
 }
 
-/// The drawings of some number of queries.
+/// The resamples of a number of queries.
 pub struct Resampled {
     /// `[ROUNDS][queries]`
     counts: Vec<u32>,
@@ -60,7 +60,7 @@ pub struct Resampled {
 }
 
 impl Resampled {
-    /// Draws.
+    /// Draws the resamples.
     #[must_use]
     pub fn new(queries: usize) -> Self {
         let mut counts = vec![0; ROUNDS * queries];
@@ -77,7 +77,7 @@ impl Resampled {
         Self { counts, queries }
     }
 
-    /// Returns a statistic over the data, and between which values it lies over the drawings.
+    /// Returns a statistic of the data, and its percentile interval over the resamples.
     #[must_use]
     pub fn interval(&self, statistic: &dyn Fn(Draw<'_>) -> f64) -> Interval {
         let estimate = statistic(Draw { counts: None });

@@ -1,7 +1,7 @@
-//! Sampling and verifying what an evaluation asks for, over a ledger: what is there is not asked for again.
+//! Samples and verifies the responses of an evaluation, over a ledger: a stored response is not sampled again.
 //!
-//! Forced responses are asked for exactly as in a run, and have the same content addresses. A free response is stored
-//! under the mode `think_on`, whose token limit it has; that it was asked for freely is in its address.
+//! Forced responses are requested exactly as in a run, and have the same content addresses. A free response is stored
+//! under the mode `think_on`, whose token limit applies to it; its address records that it is free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,47 +25,48 @@ use crate::policy::{Policy, PolicyError, RolloutTask};
 use crate::template::{self, ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_structured, render};
 use crate::verify::{self, Case, CodeCase};
 
-/// Responses that are under way at once, per slot or call.
+/// The maximum number of responses in progress, per slot or call.
 const UNDER_WAY_PER_SLOT: usize = 4;
 
-/// What is evaluated, and with what.
+/// The inputs of an evaluation.
 pub struct Evaluation {
     /// The settings.
     pub settings: Settings,
     /// The policy.
     pub policy: Policy,
-    /// What stands before its servers, if it has some.
+    /// The breaker before the policy's servers, if it has servers.
     pub breaker: Option<Arc<Breaker>>,
-    /// The facts.
+    /// The ledger with the facts.
     pub ledger: Ledger,
-    /// What runs programs.
+    /// Runs programs of kind `code`.
     pub programs: Programs,
-    /// Set when it is to stop.
+    /// Set to stop the evaluation.
     pub stop: CancellationToken,
-    /// The responses that are under way: two rows may ask the same.
+    /// The responses in progress: two rows may need the same response.
     pub flights: Flights,
 }
 
-/// One response that is asked for.
+/// One requested response.
 struct Asked {
     query: Arc<Query>,
     condition: Condition,
     task: RolloutTask,
 }
 
-/// The rows, and the responses that could not be had: which, and why.
+/// The rows, and the queries without all their responses.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// In the order of queries, conditions and samples.
     pub rows: Vec<EvalRow>,
-    /// Queries that were left out, with what went wrong.
+    /// Queries that were omitted, each with its failure.
     pub failures: Vec<(String, String)>,
 }
 
 /// Samples and verifies everything that is missing, and returns all rows.
 ///
 /// # Errors
-/// [`RunError`] if the model, the ledger or the sandbox fails, or if it is told to stop; what was committed is kept.
+/// [`RunError`] if the model, the ledger or the sandbox fails, or if the evaluation is stopped; committed facts are
+/// kept.
 pub async fn collect(
     evaluation: &Evaluation,
     queries: Vec<Query>,
@@ -117,7 +118,7 @@ pub async fn collect(
             Err(detail) => collected.failures.push((query_id, detail)),
         }
     }
-    // A query with a response missing would compare unequal numbers: it is left out as a whole.
+    // A query with a missing response would compare unequal numbers: the whole query is omitted.
     let failed: std::collections::BTreeSet<String> =
         collected.failures.iter().map(|(query, _)| query.clone()).collect();
     collected.rows.retain(|row| !failed.contains(&row.query_id));
@@ -126,7 +127,7 @@ pub async fn collect(
 
 type Tasks = Result<Vec<(Condition, RolloutTask)>, String>;
 
-/// Returns what is asked for, or why the query cannot be asked.
+/// Returns the requests of a query, or why the query cannot be asked.
 fn tasks(evaluation: &Evaluation, query: &Query, conditions: &[Condition]) -> Result<Tasks, RunError> {
     let policy = &evaluation.policy;
     let forced = policy.tasks(query).map_err(PolicyError::from)?;
@@ -146,7 +147,7 @@ fn tasks(evaluation: &Evaluation, query: &Query, conditions: &[Condition]) -> Re
     Ok(Ok(tasks))
 }
 
-/// Gets one response with its verdict, from the facts or anew.
+/// Returns one response with its verdict, from the ledger or newly computed.
 async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, String>, RunError> {
     let Asked { query, condition, task } = asked;
     let rollout = match rollout(evaluation, query, *condition, task).await? {
@@ -170,7 +171,7 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
     }))
 }
 
-/// Reads a response: a free one as a structured response, as far as it is one.
+/// Parses a response: a free response is parsed as a structured response, as far as possible.
 fn observe(condition: Condition, rollout: &Rollout) -> ObservedResponse {
     match condition {
         Condition::Free => {
@@ -198,7 +199,7 @@ fn is_well_formed(condition: Condition, rollout: &Rollout, observed: &ObservedRe
     mode == rollout.mode && is_tag_free && render(&response).is_ok()
 }
 
-/// Gets a response, from the facts or anew; over HTTP in up to `policy.attempts_max` attempts that count.
+/// Returns a response, from the ledger or newly sampled; over HTTP in up to `policy.attempts_max` attempts that count.
 async fn rollout(
     evaluation: &Evaluation,
     query: &Query,
@@ -216,7 +217,7 @@ async fn rollout(
         let stored = read(evaluation, move |reader| Ok(stored_rollout(reader, &task)?)).await?;
         Ok(stored.map_or(Look::Missing(Earlier::default()), Look::Stored))
     };
-    // Nothing of an evaluation's failures outlives it.
+    // The failures of an evaluation are not stored.
     let record = |_: &RolloutKey, _, _| async { Ok(()) }.boxed();
     let mode = |rollout: &Rollout| observe(condition, rollout).mode;
     match sampler.get(&query.id, task.clone(), look, &record, mode).await {
@@ -229,14 +230,14 @@ async fn rollout(
     }
 }
 
-/// Returns the verdict on an answer, from the facts or anew.
+/// Returns the verdict on an answer, from the ledger or newly computed.
 async fn verdict(
     evaluation: &Evaluation,
     query: &Arc<Query>,
     rollout: &Rollout,
     observed: &ObservedResponse,
 ) -> Result<Verdict, RunError> {
-    // How a free response is read is part of its verdict.
+    // The parser of a free response is part of its verdict's key.
     let run_key = crate::pipeline::plan::verdict_key(query, rollout, evaluation.programs.conditions());
     let key = hex::encode(Sha256::digest(format!("evaluation\n{run_key}\n{}", observed.answer).as_bytes()));
     let asked = key.clone();

@@ -1,16 +1,16 @@
-//! The evaluation: accuracy, length, think rate, and what changed against a baseline. Pure but for [`collect`].
+//! The evaluation: accuracy, length, think rate, and the changes against a baseline. Pure, except [`collect`].
 //!
-//! Responses are sampled under conditions: `free` (the model sees the question alone and picks its mode by its own judge
-//! block), `on` and `off` (the mode is asked for as in a run). Over k responses to each query:
+//! Responses are sampled under conditions: `free` (the model sees the question alone and chooses its mode in its own
+//! judge block), `on` and `off` (the mode is requested as in a run). Over k responses to each query:
 //!
 //! - accuracy is pass@1: the mean over queries of the share of correct responses;
-//! - tokens are the response's, judge block and thinking included; mean over queries of the query's mean, and the median
-//!   over all responses;
-//! - the think rate is the share of responses that show reasoning, whatever was asked for;
-//! - a response is well-formed if, free, it parses as a structured response, and, forced, it shows the mode that was
-//!   asked for and could be rendered as one;
-//! - an answer leaks reasoning if the response shows Think-off and the answer has more than [`LEAK_WORDS_MAX`] words, code
-//!   and texts excepted: long answers are what they are asked for there.
+//! - tokens are the response's tokens, judge block and thinking included: the mean over queries of each query's mean,
+//!   and the median over all responses;
+//! - the think rate is the share of responses that show reasoning, whatever mode was requested;
+//! - a response is well-formed if, free, it parses as a structured response, and, forced, it shows the requested mode
+//!   and could be rendered as a structured response;
+//! - an answer leaks reasoning if the response shows Think-off and the answer has more than [`LEAK_WORDS_MAX`] words;
+//!   answers of kind code and text are excluded, because they may be long.
 //!
 //! Intervals are percentiles of a paired bootstrap over queries ([`bootstrap`]).
 
@@ -30,38 +30,38 @@ use crate::difficulty;
 use crate::domain::{ByMode, Kind, Mode, PassCounts, stable_names};
 use bootstrap::Interval;
 
-/// Words that an answer may have before it counts as reasoning.
+/// The maximum number of words in an answer that does not count as reasoning.
 pub const LEAK_WORDS_MAX: usize = 50;
 
-/// How responses are asked for.
+/// How a response is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
-    /// The model picks the mode.
+    /// The model chooses the mode.
     Free,
-    /// Think-on is asked for.
+    /// The request asks for Think-on.
     On,
-    /// Think-off is asked for.
+    /// The request asks for Think-off.
     Off,
 }
 
 stable_names!(Condition { Free => "free", On => "on", Off => "off" });
 
-/// One evaluated response, as it stands in `rows.jsonl`.
+/// One evaluated response, as stored in `rows.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRow {
     /// The query.
     pub query_id: String,
-    /// How it was asked for.
+    /// How the response was requested.
     pub condition: Condition,
     /// 0-based among the k of its query and condition.
     pub sample_index: u32,
     /// The mode that the response shows.
     pub mode: Mode,
-    /// The verdict is `correct`.
+    /// Whether the verdict is `correct`.
     pub correct: bool,
-    /// See the module.
+    /// Whether the response is well-formed, see the module's doc.
     pub format_ok: bool,
-    /// See the module; `None` if the response shows Think-on.
+    /// Whether the answer leaks reasoning, see the module's doc; `None` if the response shows Think-on.
     pub leak: Option<bool>,
     /// Tokens of the response.
     pub completion_tokens: u32,
@@ -69,7 +69,7 @@ pub struct EvalRow {
     pub source: String,
     /// The kind of query.
     pub kind: String,
-    /// The label, where it is known.
+    /// The difficulty label, if it is known.
     pub difficulty: Option<String>,
 }
 
@@ -81,7 +81,7 @@ pub fn leaks(mode: Mode, kind: Kind, answer: &str) -> Option<bool> {
     (mode == Mode::ThinkOff).then_some(!is_long_by_nature && words > LEAK_WORDS_MAX)
 }
 
-/// Labels queries by the pass rates of the two forced conditions, where both are there.
+/// Labels queries by the pass rates of the two forced conditions, if both were sampled.
 pub fn label_difficulty(rows: &mut [EvalRow], bins: &DifficultySettings) {
     let mut counts: BTreeMap<String, ByMode<PassCounts>> = BTreeMap::new();
     for row in rows.iter() {
@@ -111,7 +111,7 @@ pub struct QueryMeans {
     pub think: f64,
 }
 
-/// What was measured over some responses of one condition.
+/// The measures of one condition's responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Queries.
@@ -141,18 +141,18 @@ pub struct Change {
     pub relative: Option<Interval>,
 }
 
-/// What changed against the baseline, over the queries that both have.
+/// The changes against the baseline, over the queries of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The baseline's condition.
     pub baseline: Condition,
-    /// Queries that both have.
+    /// The number of queries of both sides.
     pub queries: usize,
-    /// Of pass@1.
+    /// The change of pass@1.
     pub accuracy: Change,
-    /// Of mean tokens.
+    /// The change of the mean tokens.
     pub tokens: Change,
-    /// Of the think rate.
+    /// The change of the think rate.
     pub think_rate: Change,
 }
 
@@ -165,9 +165,9 @@ pub struct Line {
     pub value: String,
     /// The condition.
     pub condition: Condition,
-    /// What was measured.
+    /// The measures.
     pub measures: Measures,
-    /// What changed, if there is a baseline that has these queries.
+    /// The changes, if there is a baseline with these queries.
     pub change: Option<Comparison>,
 }
 
@@ -176,20 +176,20 @@ pub struct Line {
 pub struct Report {
     /// The model.
     pub model: String,
-    /// What it is compared with, if anything.
+    /// The name of the baseline, if there is one.
     pub baseline: Option<String>,
-    /// Lines, the whole first.
+    /// Lines; the line over all queries is the first.
     pub lines: Vec<Line>,
 }
 
-/// A baseline: its responses, and under which condition they are compared; by default under the same.
+/// A baseline: its responses, and the condition of the comparison; by default each condition is compared with itself.
 #[derive(Debug, Clone)]
 pub struct Baseline {
-    /// What it is called.
+    /// The name of the baseline.
     pub name: String,
-    /// Its responses.
+    /// The responses of the baseline.
     pub rows: Vec<EvalRow>,
-    /// The one condition that everything is compared with.
+    /// The one condition that all conditions are compared with.
     pub condition: Option<Condition>,
 }
 
@@ -239,7 +239,7 @@ fn measure(rows: &[&EvalRow]) -> Measures {
     }
 }
 
-/// Compares over the queries that both sides have: the same queries are drawn on both sides.
+/// Compares the two sides over their common queries: each resample draws the same queries on both sides.
 fn compare(new: &ByQuery, old: &ByQuery, baseline: Condition) -> Option<Comparison> {
     let pairs: Vec<(QueryMeans, QueryMeans)> =
         new.iter().filter_map(|(query, means)| Some((*means, *old.get(query)?))).collect();
@@ -269,7 +269,7 @@ fn compare(new: &ByQuery, old: &ByQuery, baseline: Condition) -> Option<Comparis
     })
 }
 
-/// Returns what a row has under the name of a slice.
+/// Returns the value of a row for a slice name.
 fn slice_of<'a>(row: &'a EvalRow, by: &str) -> Option<&'a str> {
     match by {
         "all" => Some(""),
@@ -279,7 +279,7 @@ fn slice_of<'a>(row: &'a EvalRow, by: &str) -> Option<&'a str> {
     }
 }
 
-/// Measures everything, over all queries and over each slice that has more than one value.
+/// Measures all queries, and each slice with more than one value.
 #[must_use]
 pub fn evaluate(model: &str, rows: &[EvalRow], baseline: Option<&Baseline>) -> Report {
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Accuracy against tokens, as a page of its own: an SVG, and the tables as text beside it.
+//! Accuracy against tokens, as a self-contained page: an SVG with the tables as text.
 
 use super::bootstrap::Interval;
 use super::{Line, Report};
@@ -25,7 +25,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A range of values on an axis, with room on both sides.
+/// A range of values on an axis, with a margin on both sides.
 struct Axis {
     low: f64,
     high: f64,
@@ -44,12 +44,12 @@ impl Axis {
         }
     }
 
-    /// Returns where a value lies, 0 to 1.
+    /// Returns the position of a value on the axis, 0 to 1.
     fn place(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low).max(1e-12)
     }
 
-    /// Returns round values in between.
+    /// Returns round values within the range.
     fn ticks(&self) -> Vec<f64> {
         let step = 10_f64.powf(((self.high - self.low) / 5.0).log10().floor());
         let step =
@@ -60,7 +60,7 @@ impl Axis {
     }
 }
 
-/// Returns the plot: a point per condition over all queries, with both intervals.
+/// Returns the plot: one point per condition over all queries, with both intervals.
 #[must_use]
 pub fn svg(report: &Report) -> String {
     let lines: Vec<&Line> = report.lines.iter().filter(|line| line.by == "all").collect();

@@ -1,4 +1,4 @@
-//! The evaluation as text.
+//! Formats the evaluation as text.
 
 use super::bootstrap::Interval;
 use super::{Change, Line, Report};
@@ -19,7 +19,7 @@ fn name(line: &Line) -> String {
     if line.value.is_empty() { line.condition.to_string() } else { format!("{} {}", line.value, line.condition) }
 }
 
-/// Puts rows under each other, columns aligned; the first column to the left.
+/// Formats rows as a table with aligned columns; the first column is left-aligned.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -35,7 +35,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Returns the tables: what was measured, and what changed against the baseline.
+/// Returns the tables: the measures, and the changes against the baseline.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let header = ["", "queries", "responses", "accuracy", "mean tokens", "median", "think rate", "format", "leak"];

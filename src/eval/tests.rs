@@ -39,7 +39,7 @@ fn measures_are_means_over_queries_and_the_median_over_responses() {
 
 #[test]
 fn changes_are_paired_over_the_queries_that_both_have() {
-    // Every query gains exactly 10 tokens and nothing else: paired, there is nothing to vary.
+    // Every query gains exactly 10 tokens and nothing else changes: the paired differences do not vary.
     let old: Vec<EvalRow> =
         (0..40).map(|query| row(query, Condition::Off, query % 3 == 0, 100 + 7 * query as u32)).collect();
     let mut new: Vec<EvalRow> =

@@ -1,18 +1,19 @@
-//! How many requests may be in flight: additive increase, multiplicative decrease, as plain data.
+//! The limit of requests in flight to one endpoint: additive increase, multiplicative decrease, as plain data.
 //!
-//! The limit starts at the configured cap, or [`START_MAX`] if that is less. A sign of overload cuts it to
-//! [`CUT_FACTOR`] of what was in flight, once per generation: requests that were sent before the cut say nothing about
-//! it. While the limit is in use, successes raise it: by one each until the first cut (slow start, also of an endpoint
-//! that was away), by a [`ROUNDS_TO_CAP`]th of the cap per round of the limit afterwards.
+//! The limit starts at the configured cap, or at [`START_MAX`] if the cap is larger. A sign of overload cuts the limit
+//! to [`CUT_FACTOR`] of the requests in flight, once per generation: a request that was sent before the cut carries no
+//! information about the new limit. While the limit is in use, successes raise it: until the first cut, and after an
+//! endpoint returned, by one per success (slow start); afterwards by a [`ROUNDS_TO_CAP`]th of the cap per round of the
+//! limit.
 
-/// Highest limit to start with; a server that is new to us is not met with thousands of requests at once.
+/// The maximum initial limit: a new server does not receive thousands of requests at once.
 pub const START_MAX: usize = 256;
-/// What a sign of overload leaves of the requests in flight.
+/// The share of the requests in flight that remains after a sign of overload.
 pub const CUT_FACTOR: f64 = 0.7;
-/// Rounds of successes from nothing to the cap.
+/// The number of rounds of successes from zero to the cap.
 pub const ROUNDS_TO_CAP: f64 = 16.0;
 
-/// Counts the cuts; a request carries the generation it was sent in.
+/// The number of cuts so far; a request carries the generation in which it was sent.
 pub type Generation = u32;
 
 /// The limit of one endpoint.
@@ -25,29 +26,29 @@ pub struct Aimd {
 }
 
 impl Aimd {
-    /// Builds a limit that never exceeds `cap`, which is at least 1.
+    /// Creates a limit of at most `cap`, which is at least 1.
     #[must_use]
     pub fn new(cap: usize) -> Self {
         let cap = cap.max(1);
         Self { cap, limit: exact(cap.min(START_MAX)), generation: 0, is_slow_start: true }
     }
 
-    /// Returns how many requests may be in flight, at least 1.
+    /// Returns the maximum number of requests in flight, at least 1.
     #[must_use]
     pub fn limit(&self) -> usize {
-        // Between 1 and the cap.
+        // The limit is between 1 and the cap.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let limit = self.limit as usize;
         limit.clamp(1, self.cap)
     }
 
-    /// Returns the present generation.
+    /// Returns the current generation.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Counts a success, with `in_flight` requests under way, this one included.
+    /// Records a success, with `in_flight` requests under way, including the successful one.
     pub fn succeeded(&mut self, in_flight: usize) {
         if in_flight < self.limit() {
             return;
@@ -56,7 +57,7 @@ impl Aimd {
         self.limit = (self.limit + step).min(exact(self.cap));
     }
 
-    /// Counts a sign of overload on a request of `generation`, with `in_flight` requests under way.
+    /// Records a sign of overload on a request of `generation`, with `in_flight` requests under way.
     pub fn overloaded(&mut self, generation: Generation, in_flight: usize) {
         if generation != self.generation {
             return;
@@ -66,7 +67,7 @@ impl Aimd {
         self.limit = (exact(in_flight).min(self.limit) * CUT_FACTOR).max(1.0);
     }
 
-    /// Begins anew at one request, as for a server that was away.
+    /// Restarts at one request, for a server that was unreachable.
     pub fn restart(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.is_slow_start = true;
@@ -74,7 +75,7 @@ impl Aimd {
     }
 }
 
-/// Counts here are far below 2^52.
+/// Counts are far below 2^52, so the conversion is exact.
 #[allow(clippy::cast_precision_loss)]
 fn exact(count: usize) -> f64 {
     count as f64

@@ -1,4 +1,4 @@
-//! How long a request waits before it is sent again, where the server does not say.
+//! The wait before a request is sent again, if the server states none.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::retry::{RETRY_AFTER_MAX, is_refusal};
 /// Exponential back-off with full jitter: the n-th delay (n from 0) is uniform in `0..=min(cap, base * 2^n)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Upper end of the first delay.
+    /// The upper end of the first delay.
     pub base: Duration,
-    /// Upper end of every delay.
+    /// The upper end of every delay.
     pub cap: Duration,
 }
 
@@ -21,24 +21,25 @@ impl Default for Backoff {
     }
 }
 
-/// A wait that people are told of.
+/// From this length on, a wait is logged for the user.
 pub const LONG_WAIT: Duration = Duration::from_secs(10);
 
-/// How the wait for the next try grows with the failures.
+/// How the wait before the next try grows with the number of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growth {
-    /// Up to the cap: every request backs off for itself.
+    /// The wait grows up to the cap: every request backs off on its own.
     Whole,
-    /// Only for the first failures: a breaker waits for a server that is away, and a refusal passes or does not.
+    /// The wait grows only for the first failures: a breaker waits for an unreachable server, and further waiting does
+    /// not change a refusal.
     Short,
 }
 
-/// Failures beyond which a [`Growth::Short`] wait grows no longer.
+/// The number of failures after which a [`Growth::Short`] wait stops growing.
 const SHORT_FAILURES: u32 = 3;
 
 impl Growth {
-    /// Returns how a wait grows after a failure behind a breaker that does or does not blame the server; limits are for
-    /// each request to back off from.
+    /// Returns how a wait grows behind a breaker, by the status and by whether the breaker blames the server; after a
+    /// rate limit each request backs off on its own.
     #[must_use]
     pub const fn after(status: Option<u16>, is_servers: bool) -> Self {
         let is_limited = matches!(status, Some(429));
@@ -47,8 +48,8 @@ impl Growth {
 }
 
 impl Backoff {
-    /// Returns the wait before the retry after the `failures`-th failure: the server's wish, at most [`RETRY_AFTER_MAX`],
-    /// else [`Self::delay`].
+    /// Returns the wait before the retry after the `failures`-th failure: the server's requested wait, at most
+    /// [`RETRY_AFTER_MAX`], else [`Self::delay`].
     #[must_use]
     pub fn wait(&self, wish: Option<Duration>, growth: Growth, failures: u32, salt: &str) -> Duration {
         let failures = if growth == Growth::Short { failures.min(SHORT_FAILURES) } else { failures };
@@ -63,7 +64,7 @@ impl Backoff {
     }
 }
 
-/// Returns a number in 0..1 that is a function of its arguments.
+/// Returns a number in 0..1 that is a function of the arguments.
 fn unit_fraction(salt: &str, number: u32) -> f64 {
     let mut hash = Sha256::new();
     hash.update(salt.as_bytes());

@@ -1,9 +1,9 @@
-//! A client of an OpenAI-style batch API: `/files` and `/batches` below the base URL, one attempt at a time.
+//! A client of an OpenAI-style batch API: `/files` and `/batches` under the base URL, one attempt at a time.
 //!
-//! Batches and files are found again by the name that they were given: a batch by its metadata or its input file, a file
-//! by its name. So a caller that does not know whether a request arrived can look. Everything is read leniently, and a
-//! failure means what the one retry table says. Bodies are bounded: [`PAGE_BYTES_MAX`] for what is said of batches and
-//! files, [`LINE_BYTES_MAX`] for one line of a result file, of which only one is in memory.
+//! A caller that does not know whether a request arrived can find batches and files again: a batch by its metadata or
+//! its input file, a file by its name. The client parses everything leniently, and classifies failures by the one retry
+//! table. Bodies are bounded: [`PAGE_BYTES_MAX`] for descriptions of batches and files, [`LINE_BYTES_MAX`] for one line
+//! of a result file; only one line is in memory at a time.
 
 use std::time::Duration;
 
@@ -19,55 +19,55 @@ use super::retry::{Class, Evidence, classify, heed_should_retry, hint, retry_aft
 use super::transport::{BodyEnd, bearer, build_client, describe, evidence_of, read_body, wait_headers};
 use super::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
-/// Longest line of a result file, in bytes: a reply and what is around it.
+/// The maximum length of a line of a result file, in bytes: a reply and its frame.
 pub const LINE_BYTES_MAX: usize = REPLY_BYTES_MAX + (64 << 10);
-/// Largest answer that is no result file, in bytes.
+/// The maximum size of a response that is not a result file, in bytes.
 pub const PAGE_BYTES_MAX: usize = 8 << 20;
-/// The path that the lines of an input file name, whatever the base URL is.
+/// The path in the lines of an input file, whatever the base URL is.
 pub const LINE_URL: &str = "/v1/chat/completions";
-/// The metadata key under which a batch carries the name that it was given.
+/// The metadata key of a batch's name.
 pub const NAME_KEY: &str = "thinkloom_batch";
-/// How long the provider may take.
+/// The time that the provider may take.
 const COMPLETION_WINDOW: &str = "24h";
-/// Entries of a list that are asked for at once.
+/// The number of list entries per page.
 const PAGE_ENTRIES: usize = 100;
-/// Pages of a list that are looked through.
+/// The maximum number of list pages that are searched.
 const PAGES_MAX: usize = 1000;
-/// How much earlier than is known an entry may say that it was made: clocks differ.
+/// The clock difference that is tolerated between an entry's creation time and the time in the ledger.
 const CLOCKS_APART_S: i64 = 2 * 86_400;
-/// Longest id of a batch or file, and longest name of a status, in bytes.
+/// The maximum length of the id of a batch or file, and of the name of a status, in bytes.
 const ID_BYTES_MAX: usize = 256;
 const STATUS_CHARS_MAX: usize = 40;
 
-/// How far the provider is with a batch.
+/// The progress of a batch at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchStatus {
-    /// It is being checked, is worked on, or is about to end.
+    /// The provider validates, processes or finalizes the batch.
     UnderWay,
-    /// It ended; some requests may have failed.
+    /// The batch ended; some requests may have failed.
     Completed,
-    /// It took too long; what was answered by then is there.
+    /// The batch exceeded its time; the results up to then exist.
     Expired,
-    /// Somebody cancelled it; what was answered by then is there.
+    /// The batch was cancelled; the results up to then exist.
     Cancelled,
-    /// It was refused as a whole, and nothing was answered.
+    /// The batch was refused as a whole, and has no results.
     Failed,
 }
 
-/// What a provider says of a batch.
+/// A provider's description of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchState {
     /// The provider's id.
     pub id: String,
-    /// How far it is.
+    /// The progress of the batch.
     pub status: BatchStatus,
-    /// The provider's own word for that.
+    /// The provider's own name of the status.
     pub status_name: String,
-    /// The files with its results: answered requests, and failed ones.
+    /// The files with the results: answered requests, and failed requests.
     pub result_files: Vec<String>,
-    /// How many results its files are said to hold, if the provider says so.
+    /// The number of results in the files, if the provider reports it.
     pub results: Option<u64>,
-    /// Why it failed, one line; empty if it did not.
+    /// Why the batch failed, one line; empty if it did not fail.
     pub problem: String,
 }
 
@@ -82,11 +82,11 @@ pub struct BatchClient {
 }
 
 impl BatchClient {
-    /// Builds the client; connects to nothing. `timeout` is allowed for each request but the download of results, for
-    /// which it is allowed between two pieces.
+    /// Builds the client; opens no connection. `timeout` bounds each request; in the download of results it bounds the
+    /// time between two portions.
     ///
     /// # Errors
-    /// [`ClientError`] if the address or the key cannot be used, or TLS cannot be set up.
+    /// [`ClientError`] if the address or the key is not usable, or TLS cannot be set up.
     pub fn new(
         base_url: &str,
         api_key: Option<SecretString>,
@@ -102,26 +102,23 @@ impl BatchClient {
         Ok(Self { client, base_url, authorization, redactor, timeout })
     }
 
-    /// Returns the address, without trailing slash.
+    /// Returns the address, without a trailing slash.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Uploads an input file of JSON lines under a name; returns the provider's id of it.
+    /// Uploads an input file of JSON lines under a name; returns the provider's id of the file.
     ///
     /// # Errors
-    /// [`CallFailure`]; the file may be there all the same, see [`Self::find_file`].
+    /// [`CallFailure`]; the file may exist nevertheless, see [`Self::find_file`].
     pub async fn upload(&self, name: &str, lines: Bytes) -> Result<String, CallFailure> {
         let (content_type, body) = form(name, &lines);
         let request = self.request(Method::POST, "/files").header(CONTENT_TYPE, content_type).body(body);
         self.id_of(self.json(request).await?, "an uploaded file")
     }
 
-    /// Looks for a file of a name that was not there before `since_unix_ms`; returns its id.
-    ///
-    /// # Errors
-    /// [`CallFailure`] if the list cannot be read.
+    /// Finds a file by its name, among files created at or after `since_unix_ms`; returns its id.
     pub async fn find_file(&self, name: &str, since_unix_ms: i64) -> Result<Option<String>, CallFailure> {
         let is_it = |entry: &Value| entry.get("filename").and_then(Value::as_str) == Some(name);
         let found = self.find_entry("/files", "&purpose=batch", since_unix_ms, is_it).await?;
@@ -131,22 +128,19 @@ impl BatchClient {
     /// Creates a batch of an uploaded file under a name.
     ///
     /// # Errors
-    /// [`CallFailure`]; the batch may be there all the same, see [`Self::find`].
+    /// [`CallFailure`]; the batch may exist nevertheless, see [`Self::find`].
     pub async fn create(&self, file_id: &str, name: &str) -> Result<BatchState, CallFailure> {
         let body = json!({
             "input_file_id": file_id, "endpoint": LINE_URL, "completion_window": COMPLETION_WINDOW,
             "metadata": {NAME_KEY: name},
         });
-        // For gateways that know the header: the same batch is not made twice.
+        // A gateway that supports the header does not create the same batch twice.
         let request = self.request(Method::POST, "/batches").header("idempotency-key", name).json(&body);
         let state = self.json(request).await?;
         self.state_of(&state)
     }
 
-    /// Looks for a batch of a name, or of an input file, that was not there before `since_unix_ms`.
-    ///
-    /// # Errors
-    /// [`CallFailure`] if the list cannot be read.
+    /// Finds a batch by its name or its input file, among batches created at or after `since_unix_ms`.
     pub async fn find(&self, name: &str, file_id: &str, since_unix_ms: i64) -> Result<Option<BatchState>, CallFailure> {
         let is_it = |entry: &Value| {
             entry.get("input_file_id").and_then(Value::as_str) == Some(file_id)
@@ -157,7 +151,7 @@ impl BatchClient {
         found.map(|entry| self.state_of(&entry)).transpose()
     }
 
-    /// Asks how far a batch is.
+    /// Returns the state of a batch.
     ///
     /// # Errors
     /// [`CallFailure`]; its status is 404 if the provider does not know the batch (any more).
@@ -169,7 +163,7 @@ impl BatchClient {
     /// Begins to read a result file.
     ///
     /// # Errors
-    /// [`CallFailure`]; its status is 404 if the file is not there (any more).
+    /// [`CallFailure`]; its status is 404 if the file does not exist (any more).
     pub async fn results(&self, file_id: &str) -> Result<ResultLines<'_>, CallFailure> {
         let path = format!("/files/{}/content", plain_id(file_id));
         let mut request = self.client.get(format!("{}{path}", self.base_url));
@@ -186,8 +180,8 @@ impl BatchClient {
         tokio::time::timeout(self.timeout, future).await.map_err(timed_out)
     }
 
-    /// Looks through a list, page by page. One that begins with the newest is read until its entries are older than what
-    /// is looked for.
+    /// Searches a list, page by page. If the list is sorted from the newest entry, the search ends at entries that are
+    /// older than the wanted one.
     async fn find_entry(
         &self,
         path: &str,
@@ -226,8 +220,8 @@ impl BatchClient {
         Err(self.endless(&format!("more than {most} entries are listed under {path}")))
     }
 
-    /// Returns the failure of a list that has no end: whether something is in it is not known, so that nothing may be
-    /// uploaded or created for a second time.
+    /// Returns the failure of a list without an end: the wanted entry may exist, so nothing may be uploaded or created
+    /// a second time.
     fn endless(&self, detail: &str) -> CallFailure {
         let hint = "delete old files and batches at the provider, then run the same command again: what was uploaded may be \
                     under way, and is not paid for twice";
@@ -265,7 +259,7 @@ impl BatchClient {
         }
     }
 
-    /// Passes a response of any 2xx status on.
+    /// Returns a response of any 2xx status, and a failure for any other status.
     async fn checked(&self, response: Response) -> Result<Response, CallFailure> {
         let status = response.status().as_u16();
         if response.status().is_success() {
@@ -305,7 +299,7 @@ impl BatchClient {
             "expired" => BatchStatus::Expired,
             "cancelled" | "canceled" => BatchStatus::Cancelled,
             "failed" => BatchStatus::Failed,
-            // Among them `validating`, `in_progress`, `finalizing`, `cancelling`, and what is not known.
+            // The other statuses: `validating`, `in_progress`, `finalizing`, `cancelling`, and unknown names.
             _ => BatchStatus::UnderWay,
         };
         let problems = value.get("errors").and_then(|errors| errors.get("data")).and_then(Value::as_array);
@@ -323,11 +317,12 @@ impl BatchClient {
             status_name,
             result_files: result_files.map(str::to_owned).collect(),
             results: value.get("request_counts").and_then(|counts| {
-                // Failures that no file is named for stand nowhere; those of a batch that ended early are no results.
+                // Failures without an error file are stored nowhere; the failures of a batch that ended early are not
+                // results.
                 let has_failures = status == BatchStatus::Completed && text("error_file_id").is_some();
                 let count = |name: &str| counts.get(name).and_then(Value::as_u64);
-                // A provider that counts nothing says that there are none, and one that is done and has not counted all
-                // yet says too few.
+                // A provider that counts nothing reports 0, and a finished provider that is still counting reports too
+                // few.
                 let total = count("total").filter(|total| *total > 0)?;
                 let (completed, all_failed) = (count("completed")?, count("failed").unwrap_or(0));
                 if status == BatchStatus::Completed && completed.saturating_add(all_failed) < total {
@@ -350,7 +345,7 @@ impl BatchClient {
     }
 }
 
-/// The lines of a result file, read one after the other.
+/// The lines of a result file, read one by one.
 #[derive(Debug)]
 pub struct ResultLines<'a> {
     client: &'a BatchClient,
@@ -398,7 +393,7 @@ impl ResultLines<'_> {
 
 /// Returns the multipart form of an upload, with its content type.
 fn form(name: &str, lines: &Bytes) -> (String, Bytes) {
-    // The name is a hash of what the lines hold, so that it does not stand in them.
+    // The name is a hash of the lines' contents, so the lines cannot hold the boundary.
     let boundary = format!("thinkloom-{name}-boundary");
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--{boundary}\r\n\
@@ -408,14 +403,14 @@ fn form(name: &str, lines: &Bytes) -> (String, Bytes) {
     (format!("multipart/form-data; boundary={boundary}"), body.into())
 }
 
-/// Returns when an entry says that it was made, in seconds since 1970.
+/// Returns the creation time in an entry, in seconds since 1970.
 fn created_at(entry: &Value) -> Option<i64> {
     let time = entry.get("created_at")?;
-    // Rounded towards the past.
+    // The time is rounded towards the past.
     time.as_i64().or_else(|| time.as_f64().map(|seconds| seconds as i64))
 }
 
-/// Returns an id as it may stand in a path: a server's ids are letters, digits, `-`, `_` and the like.
+/// Returns an id in a form that is safe in a path: a server's ids are letters, digits, `-`, `_` and similar characters.
 fn plain_id(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.:~".contains(*c)).collect()
 }

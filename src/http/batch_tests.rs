@@ -159,11 +159,11 @@ async fn a_list_is_read_until_its_entries_are_too_old_and_an_endless_one_stops_t
     let server = Server::start(newest_first.to_vec());
     assert_eq!(client(&server.base_url()).find_file("f0", 100 * DAY_S * 1000).await.unwrap(), None);
     assert_eq!(server.seen().len(), 2, "what is older was not uploaded by this run");
-    // A list that begins with the oldest is read on, though its entries are old.
+    // In a list that begins with the oldest entry, the search continues after old entries.
     let oldest_first = [page(&[("f1", 1), ("f2", 2)]), page(&[("f3", 3), ("f0", 4)])];
     let server = Server::start(oldest_first.to_vec());
     assert_eq!(client(&server.base_url()).find_file("f0", 100 * DAY_S * 1000).await.unwrap().as_deref(), Some("f0"));
-    // A server that does not know `after` shows the first page for ever.
+    // A server that does not support `after` returns the first page for ever.
     let server = Server::start(vec![page(&[("f1", 1), ("f2", 1)]); 3]);
     let failure = client(&server.base_url()).find_file("f0", 0).await.unwrap_err();
     assert!(failure.class == Class::FatalRun && failure.hint().contains("delete old files"), "{failure:?}");

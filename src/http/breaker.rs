@@ -1,31 +1,33 @@
-//! A circuit breaker before the servers of one side (the policy's, or the judge's): whose fault a failure is.
+//! A circuit breaker before the servers of one side (the policy's or the judge's), which decides whether a failure is
+//! the fault of the server or of the request.
 //!
-//! A fault of the server as a whole must cost no query an attempt, and a query that is at fault itself must not stop the
-//! run. One failure says neither, so that it waits for what happens next:
+//! A fault of the whole server must cost no query an attempt, and a query that is itself at fault must not stop the
+//! run. A single failure does not show which case it is, so the breaker waits for further events:
 //!
-//! | what failed | what decides | then |
+//! | failure | decided by | result |
 //! |---|---|---|
-//! | nothing can be reached; 429, 502, 503, 504, 52x | nothing: it is never the query's fault | asked again |
-//! | another 5xx, a reset, a time-out, a reply that makes no sense | others are served, or the probe is | it counts |
-//! | | the probe fails too, or [`FAILURES_IN_A_ROW`] queries fail in a row though the probe is answered | asked again |
-//! | refused (400, 403, 404, 422, a redirect, ...) | others are served | it counts |
-//! | | [`REFUSALS_ALIKE`] queries in a row are refused alike before anybody was served, or all there are; [`OWN_REFUSALS_ALIKE`] after that | the run stops with the server's words |
+//! | no connection; 429, 502, 503, 504, 52x | nothing: the query is never at fault | the request is sent again |
+//! | another 5xx, a reset, a time-out, an unparsable reply | other requests or the probe succeed | the attempt counts |
+//! | | the probe fails too, or [`FAILURES_IN_A_ROW`] queries fail in a row while the probe succeeds | sent again |
+//! | refused (400, 403, 404, 422, a redirect, ...) | other requests succeed | the attempt counts |
+//! | | no success yet, and [`REFUSALS_ALIKE`] queries in a row, or all queries, are refused alike | the run stops |
+//! | | a success came before, and [`OWN_REFUSALS_ALIKE`] queries in a row are refused alike | the run stops |
 //! | key, money, quota (401, 402) | nothing | the run stops |
 //!
-//! A query that was refused before others were served, or at an earlier start, is not among those in a row: refused queries
-//! come again, and in the end nothing else is left.
+//! A query that was refused before another request succeeded, or in an earlier start, does not count in this row:
+//! refused queries are retried, and at the end of a run only they remain.
 //!
-//! [`FAILURES_IN_A_ROW`] failures in a row, one connection that cannot be made, or a failure beside which nothing else is
-//! under way **open** the breaker: requests wait, and one of them sends a probe, a chat of our own of one token, after
-//! [`PROBE_FIRST`], doubling up to [`PROBE_MAX`] or as long as the server asked for. Where there is no probe (a scripted
-//! server) a waiting request is the probe. If the probe fails as well, that is an **outage**: it is told, and
-//! every query that was under way is noted. After `patience` without any success the run stops, resumably; at once if the
-//! server asks for a longer wait.
+//! The breaker **opens** after [`FAILURES_IN_A_ROW`] failures in a row, after one failed connection, or after a failure
+//! while no other request is in flight. Requests then wait, and one of them sends a probe, a chat of one token, at once; the
+//! next probe follows after [`PROBE_FIRST`], doubling up to [`PROBE_MAX`], or as late as the server requested. Without
+//! a probe (a scripted server), a waiting request is the probe. If the probe fails too, the breaker logs an **outage**,
+//! and notes every query in flight. After `patience` without any success the run stops, resumably; it stops at once if
+//! the server requests a longer wait.
 //!
-//! A query that was under way at [`OUTAGES_TO_SUSPECT`] outages in which the server may have fallen over a request (a reset,
-//! a 5xx; not a 429, nor a connection that could not be made) is a **suspect**: it is set aside, and asked alone when
-//! nothing else is left. If the server falls again and comes back, the query is given up by name, unless nobody was ever
-//! served, or [`FELLED_IN_A_ROW`] suspects in a row fell it: then it is the server's fault after all.
+//! A query that was in flight at [`OUTAGES_TO_SUSPECT`] outages that a request may have caused (a reset, a 5xx; neither
+//! a 429 nor a failed connection) is a **suspect**: it is set aside, and sent alone after all other queries. If the
+//! server fails again and recovers, the query is excluded with that reason, unless the server has never served any
+//! query, or [`FELLED_IN_A_ROW`] suspects in a row make the server fail: then the server is at fault.
 
 mod blame;
 mod probing;
@@ -41,49 +43,50 @@ use tokio::time::Instant;
 use super::CallFailure;
 use super::retry::Class;
 
-/// Failures in a row, with no success between them, that open the breaker.
+/// Failures in a row, without a success between them, that open the breaker.
 pub const FAILURES_IN_A_ROW: u32 = 5;
-/// Queries in a row that are refused alike, with no success before or between them, that stop the run.
+/// Queries in a row that are refused alike, without an earlier success, that stop the run.
 pub const REFUSALS_ALIKE: usize = 5;
-/// The same, where the server has served somebody, or its words are about the request itself (too long, moderated).
+/// The same number after the server has served a query, or if its error text is about the request itself (too long,
+/// moderated).
 pub const OWN_REFUSALS_ALIKE: usize = 25;
-/// Outages that a query was under way at before it is suspected.
+/// The number of outages with a query in flight that make the query a suspect.
 pub const OUTAGES_TO_SUSPECT: u32 = 3;
-/// Suspects in a row after which the server is at fault, not they.
+/// The number of suspects in a row after which the server is at fault instead of the queries.
 pub const FELLED_IN_A_ROW: u32 = 3;
-/// The wait before the second probe of an outage; the first is sent at once.
+/// The wait before the second probe of an outage; the first probe is sent at once.
 pub const PROBE_FIRST: Duration = Duration::from_secs(1);
-/// The longest wait between two probes, unless the server asks for a longer one.
+/// The maximum wait between two probes, unless the server requests a longer one.
 pub const PROBE_MAX: Duration = Duration::from_secs(30);
-/// How long a failure beside which nothing else is under way waits for others to come.
+/// How long a failure without other requests in flight waits for other requests.
 const LONE_WAIT: Duration = Duration::from_secs(2);
-/// How long nothing but 429s may come before requests are held back like in an outage.
+/// After this time with only 429s, requests are held back as in an outage.
 const LIMITED_MAX: Duration = Duration::from_secs(30);
 
-/// Sends one small request of our own to the server.
+/// Sends one small request to the server.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), CallFailure>> + Send + Sync>;
 
-/// What a [`Breaker`] is built from.
+/// The settings of a [`Breaker`].
 pub struct BreakerOptions {
-    /// What messages call the other side: `policy` or `judge`.
+    /// The name of the side in messages: `policy` or `judge`.
     pub side: &'static str,
-    /// How long the side may bring nothing; `None`: for ever.
+    /// How long the side may return no reply; `None`: without limit.
     pub patience: Option<Duration>,
-    /// How the server is probed, if it can be.
+    /// How the server is probed; `None` if it cannot be probed.
     pub probe: Option<Probe>,
-    /// Whether earlier starts were served.
+    /// Whether a request succeeded in an earlier start.
     pub was_served: bool,
-    /// How many servers the side has. While one asks to wait for long, another may serve.
+    /// The number of servers of the side. While one server requests a long wait, another may serve.
     pub servers: usize,
-    /// Milliseconds since 1970, for what people are told.
+    /// Milliseconds since 1970, for times in messages.
     pub clock: fn() -> i64,
 }
 
-/// Whether requests may be sent.
+/// Decides whether requests may be sent.
 pub struct Breaker {
     options: BreakerOptions,
     state: Mutex<State>,
-    /// Told of every change that someone may wait for.
+    /// Notified of every change that a task may wait for.
     changed: Notify,
 }
 
@@ -96,38 +99,38 @@ impl std::fmt::Debug for Breaker {
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
-    /// Requests that were sent and have not ended, by query.
+    /// Requests in flight, by query.
     active: BTreeMap<String, usize>,
-    /// Requests sent, ever.
+    /// The number of requests sent, since the start of the process.
     sent: u64,
-    /// Requests served, ever.
+    /// The number of requests served, since the start of the process.
     served: u64,
-    /// The latest request that was served, by its number among those sent.
+    /// The latest served request, by its number in the order of sending.
     served_latest: u64,
-    /// Probes that were answered, ever.
+    /// The number of successful probes, since the start of the process.
     answered: u64,
-    /// Outages, ever.
+    /// The number of outages, since the start of the process.
     outages: u64,
-    /// Since the last success.
+    /// The failures since the last success.
     failing: Option<Failing>,
-    /// How many outages queries were under way at.
+    /// For each query, the number of outages at which it was in flight.
     present: BTreeMap<String, u32>,
     alone: Option<Alone>,
     felled_in_a_row: u32,
-    /// Queries that were refused before the last success, or at an earlier start.
+    /// Queries that were refused before the last success, or in an earlier start.
     refused_before: BTreeSet<String>,
-    /// Whether a probe is under way although the breaker is closed.
+    /// Whether a probe is in flight although the breaker is closed.
     is_asked: bool,
-    /// Why the run has to stop, once it has.
+    /// Why the run has to stop; `None` while it goes on.
     over: Option<Denied>,
 }
 
-/// What a probe is sent for.
+/// The reason for a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probed {
-    /// An open breaker.
+    /// The breaker is open.
     Open,
-    /// One failure, while others go on.
+    /// One request failed while others are in flight.
     Closed,
 }
 
@@ -142,32 +145,33 @@ enum Phase {
     },
 }
 
-/// What has happened since the last success.
+/// The events since the last success.
 #[derive(Debug)]
 struct Failing {
     since: Instant,
     since_unix_ms: i64,
     words: String,
-    /// Whether it is the server that fails, as far as can be told: from then on patience counts.
+    /// Whether the server is at fault, as far as known: from then on the patience counts.
     is_server: bool,
-    /// Failures that are no 429.
+    /// Failures other than 429.
     failures: u32,
-    /// Queries with a failure of which it was not clear whose it is.
+    /// Queries with a failure whose cause was unclear.
     unclear: BTreeSet<String>,
-    /// Whether the probe is answered although nothing else is: requests are the probe then.
+    /// Whether the probe succeeds although all requests fail: then requests are the probe.
     is_probe_useless: bool,
     /// Whether a probe failed: this is an outage.
     is_outage: bool,
-    /// Whether a request may have felled the server: one failed that had reached it, and was not merely one too many.
+    /// Whether a request may have made the server fail: a request failed after it reached the server, and not because
+    /// of a rate limit.
     may_be_felled: bool,
     delay: Duration,
-    /// When the server wants to be asked again, at the latest.
+    /// The latest time at which the server requested a retry.
     wish: Option<Instant>,
-    /// Requests sent before it began, or before it became an outage.
+    /// The number of requests sent before the failure period began, or before it became an outage.
     sent_before: u64,
-    /// Queries that had a request under way meanwhile.
+    /// Queries with a request in flight during the failure period.
     present: BTreeSet<String>,
-    /// Queries that were refused, by what the server said, without its digits.
+    /// Refused queries, by the server's error text without its digits.
     refused: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -197,68 +201,68 @@ struct Alone {
     query: String,
     falls: u32,
     words: String,
-    /// Whether it was given up.
+    /// Whether the query is given up.
     is_felling: bool,
 }
 
 /// Why a request may not be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// The side brought nothing for longer than the run's patience: the run stops, resumably.
+    /// The side returned no reply for longer than the run's patience: the run stops, resumably.
     Outage {
         /// `policy` or `judge`.
         side: &'static str,
-        /// What it said last, for how long it has failed, and when it wants to be asked again.
+        /// The last error text, how long the side has failed, and when the server requested a retry.
         message: String,
     },
-    /// The server refuses everybody alike: the run stops.
+    /// The server refuses every query alike: the run stops.
     Refused {
-        /// The HTTP status, where one came.
+        /// The HTTP status, if there was one.
         status: Option<u16>,
-        /// The server's words.
+        /// The server's error text.
         message: String,
-        /// What a person can do.
+        /// Advice to the user.
         hint: String,
     },
-    /// This query is suspected to fell the server: it is to be asked alone, last.
+    /// This query is suspected to make the server fail: it is sent alone, after all others.
     Suspect,
-    /// This query fells the server: it is given up. What the server did is said.
+    /// This query makes the server fail: it is given up. The text describes the failure.
     Fells(String),
 }
 
-/// Whose fault a failure is.
+/// Which side is at fault for a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The request's, as far as can be told: the attempt counts.
+    /// The request, as far as known: the attempt counts.
     Request,
-    /// Not the request's: it is to be asked again, and no attempt counts.
+    /// Not the request: it is sent again, and no attempt counts.
     Server,
 }
 
-/// What a failure may be a sign of.
+/// The possible meaning of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
-    /// Nothing was sent, or a gate before the server closed.
+    /// Nothing was sent, or a gateway before the server refused.
     Down,
     /// Too many requests.
     Limited,
-    /// The server or the request.
+    /// Either the server or the request is at fault.
     Unclear,
-    /// The server wants this request, or all of them, not.
+    /// The server refuses this request, or all requests.
     Refusal,
-    /// Nobody will be served.
+    /// No request will be served.
     Stop,
 }
 
 impl Sign {
     fn of(failure: &CallFailure) -> Self {
         match (failure.class, failure.status) {
-            // A key of the body that has to stay in it.
+            // A required key of the body was refused.
             (Class::FatalRun, _) if failure.refused.is_some() => Self::Stop,
             (Class::Unreachable, _) => Self::Down,
             (Class::FatalRun, Some(300..=399 | 400 | 403..=405 | 422)) => Self::Refusal,
             (Class::FatalRun, _) => Self::Stop,
-            // Whatever the server says of asking again.
+            // A 429 is a rate limit, whatever wait the server requests.
             (_, Some(429)) => Self::Limited,
             (_, Some(502..=504 | 520..=529)) => Self::Down,
             (Class::FatalRequest, _) => Self::Refusal,
@@ -267,7 +271,7 @@ impl Sign {
     }
 }
 
-/// What a request that is to be sent does next.
+/// The next step of a request that waits to be sent.
 enum Entry {
     Go { number: u64, is_probe: bool },
     Probe,
@@ -275,14 +279,14 @@ enum Entry {
     Denied(Denied),
 }
 
-/// Leave to send one request of a query. Dropped without a word, its end is not known.
-#[must_use = "its end is to be told"]
+/// The permission to send one request of a query. If it is dropped without a report, the request's end is unknown.
+#[must_use = "report the request's end to it"]
 pub struct Leave<'a> {
     breaker: &'a Breaker,
     query: String,
-    /// Its number among those sent.
+    /// The request's number in the order of sending.
     number: u64,
-    /// Whether the server is probed by it.
+    /// Whether the request probes the server.
     is_probe: bool,
 }
 
@@ -305,8 +309,8 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// The time in which a query is asked alone.
-#[must_use = "it lasts until dropped"]
+/// The time during which a query is sent alone.
+#[must_use = "the query is sent alone until this is dropped"]
 pub struct AskedAlone(Arc<Breaker>);
 
 impl Drop for AskedAlone {
@@ -316,21 +320,18 @@ impl Drop for AskedAlone {
 }
 
 impl Breaker {
-    /// Builds a closed breaker.
+    /// Creates a closed breaker.
     #[must_use]
     pub fn new(options: BreakerOptions) -> Self {
         Self { options, state: Mutex::default(), changed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock leaves it valid.
+        // Every change under the lock leaves the state valid, even in a poisoned lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a request of a query may be sent. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Denied`].
     pub async fn leave(&self, query: &str) -> Result<Leave<'_>, Denied> {
         loop {
             let changed = self.changed.notified();
@@ -356,7 +357,7 @@ impl Breaker {
         if let Some(next) = self.probe_turn(&mut state, now) {
             return next;
         }
-        // Without a probe of our own, whoever passes an open breaker is one.
+        // Without a probe, any request that passes an open breaker is the probe.
         let is_probe = matches!(state.phase, Phase::Open { .. });
         if state.alone.as_ref().is_some_and(|alone| alone.query == query) {
             if let Some(denied) = self.alone_again(&mut state) {
@@ -379,43 +380,43 @@ impl Breaker {
         Entry::Go { number: state.sent, is_probe }
     }
 
-    /// Says why the run has to stop, if it has to.
+    /// Returns why the run has to stop, if it has to.
     fn ended(&self, state: &mut State, now: Instant) -> Option<Denied> {
         state.over.clone().or_else(|| self.out_of_patience(state, now))
     }
 
-    /// Whether the side has served anybody, now or at an earlier start.
+    /// Returns whether the side has served any query, in this start or an earlier one.
     fn has_served(&self, state: &State) -> bool {
         state.served > 0 || self.options.was_served
     }
 
-    /// Says what becomes of a suspect that is asked alone, if it felled the server again.
+    /// Returns the fate of a suspect that was sent alone, if the server failed again.
     fn alone_again(&self, state: &mut State) -> Option<Denied> {
         let has_served = self.has_served(state);
         let alone = state.alone.as_mut().filter(|alone| alone.falls > 0 && has_served)?;
-        // Each of its requests hears the same.
+        // All requests of the query receive the same text.
         let (words, is_first) = (alone.words.clone(), !std::mem::replace(&mut alone.is_felling, true));
         state.felled_in_a_row += u32::from(is_first);
         if state.felled_in_a_row < FELLED_IN_A_ROW {
             return Some(Denied::Fells(words));
         }
-        let message = format!("it fell at {FELLED_IN_A_ROW} queries in a row that were asked alone ({words})");
+        let message = format!("the server fell at {FELLED_IN_A_ROW} queries in a row, each sent alone ({words})");
         let denied = Denied::Outage { side: self.options.side, message };
         state.over = Some(denied.clone());
         Some(denied)
     }
 
-    /// Returns what people are to be told, while there is an outage: since when, and what the server says.
+    /// Returns a notice for the user during an outage: its begin, and the server's error text.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
         let state = self.state();
         let failing = state.failing.as_ref()?;
         let is_long = failing.is_outage || Instant::now() - failing.since > LIMITED_MAX;
         let since = clock_text(failing.since_unix_ms);
-        is_long.then(|| format!("{} silent since {since} UTC: {}", self.options.side, failing.words))
+        is_long.then(|| format!("no reply from the {} since {since} UTC: {}", self.options.side, failing.words))
     }
 
-    /// Waits before a request is sent again, unless the run has to stop meanwhile. Cancel-safe.
+    /// Waits before a request is sent again, unless the run has to stop. Cancel-safe.
     ///
     /// # Errors
     /// [`Denied`] if the run has to stop.
@@ -440,17 +441,17 @@ impl Breaker {
         }
     }
 
-    /// Notes that a query was refused at an earlier start.
+    /// Records that a query was refused in an earlier start.
     pub fn was_refused(&self, query: &str) {
         self.state().refused_before.insert(query.to_owned());
     }
 
-    /// Forgets at how many outages a query was under way, where it can be neither set aside nor asked alone.
+    /// Clears the outage count of a query that can be neither set aside nor sent alone.
     pub fn acquit(&self, query: &str) {
         self.state().present.remove(query);
     }
 
-    /// Begins the time in which a suspect is asked alone.
+    /// Begins the time during which a suspect is sent alone.
     pub fn alone(self: &Arc<Self>, query: &str) -> AskedAlone {
         self.state().alone = Some(Alone { query: query.to_owned(), falls: 0, words: String::new(), is_felling: false });
         AskedAlone(Arc::clone(self))
@@ -470,7 +471,7 @@ async fn wait(changed: impl Future<Output = ()>, until: Option<Instant>) {
     }
 }
 
-/// Writes a length of time for people: `43 s`, `5 min`, `3 h 20 min`.
+/// Formats a duration for people: `43 s`, `5 min`, `3 h 20 min`.
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -480,7 +481,7 @@ fn span(duration: Duration) -> String {
     }
 }
 
-/// Writes a moment as the time of day in UTC.
+/// Formats a moment as the time of day in UTC.
 fn clock_text(unix_ms: i64) -> String {
     let seconds = unix_ms.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds % 3600 / 60, seconds % 60)

@@ -1,7 +1,7 @@
-//! What carries a chat request to a server and its reply back: the network, or a simulation's own channels.
+//! The transport of a chat request and its reply: the network, or the in-memory channels of a simulation.
 //!
-//! A carrier moves one request and knows nothing of what it says. How long the whole may take is not its business: the
-//! endpoint's deadline runs over the head of a reply and every portion of its body alike ([`Incoming::chunk`]).
+//! A carrier transports one request and does not parse it. The carrier has no timeout: the endpoint's deadline bounds
+//! both the head of a reply and every portion of its body ([`Incoming::chunk`]).
 
 use std::fmt::{Debug, Formatter};
 
@@ -19,18 +19,18 @@ use super::transport::{Chunks, describe, evidence_of};
 /// A request: a JSON body for one address.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Where to.
+    /// The address.
     pub url: Url,
-    /// The key, as its header says it.
+    /// The value of the `Authorization` header, which holds the key.
     pub authorization: Option<HeaderValue>,
-    /// JSON.
+    /// The JSON body.
     pub body: Bytes,
 }
 
-/// A request, or the rest of a reply, was lost on its way.
+/// A request, or the rest of a reply, was lost in transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// What that is evidence of.
+    /// The evidence for the retry table.
     pub evidence: Evidence<'static>,
     /// One line, without the address, which may hold signatures.
     pub detail: String,
@@ -42,15 +42,15 @@ impl From<reqwest::Error> for Lost {
     }
 }
 
-/// A reply whose head came.
+/// A reply whose head has arrived.
 pub struct Incoming {
     /// The status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, in whatever portions it comes.
+    /// The body, in portions of any size.
     pub body: BoxStream<'static, Result<Bytes, Lost>>,
-    /// When it must be there; `None`: whenever.
+    /// The deadline of the whole reply; `None`: no deadline.
     pub deadline: Option<Instant>,
 }
 
@@ -68,21 +68,18 @@ impl Chunks for Incoming {
     }
 }
 
-/// Waits for something until a moment.
-///
-/// # Errors
-/// What the future ends with, or [`Evidence::TimedOut`].
+/// Waits for a future until a moment.
 pub async fn in_time<T>(deadline: Option<Instant>, future: impl Future<Output = Result<T, Lost>>) -> Result<T, Lost> {
     let Some(deadline) = deadline else { return future.await };
     let late = || Lost { evidence: Evidence::TimedOut, detail: "the time for one attempt is over".to_owned() };
     tokio::time::timeout_at(deadline, future).await.map_err(|_| late())?
 }
 
-/// Carries requests.
+/// Transports requests.
 pub trait Carrier: Debug + Send + Sync {
-    /// Sends a request and returns its reply once the head of it is there, of whatever status.
+    /// Sends a request and returns its reply, of any status, once the reply's head has arrived.
     ///
-    /// Not cancel-safe: a request that is dropped may have been sent.
+    /// Not cancel-safe: a dropped request may have been sent.
     fn send(&self, request: Outgoing) -> BoxFuture<'static, Result<Incoming, Lost>>;
 }
 

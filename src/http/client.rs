@@ -1,10 +1,11 @@
 //! A client of one model behind one or several OpenAI-compatible endpoints.
 //!
-//! Requests are let through one at a time, in the order they came ([`ChatClient::admit`]): each goes to the endpoint that
-//! may be sent to and has the smallest share of its concurrency in use, and waits where there is none. So a pause that
-//! ends wakes one request, not all. An endpoint that is dead is set aside while others live; a request that could not
-//! be connected moves on to another endpoint within its attempt, for nothing was sent. Only when none can be reached is
-//! it the caller's business. Limits are per endpoint: concurrency, requests and tokens per minute.
+//! The client admits requests one at a time, in order of arrival ([`ChatClient::admit`]). It sends each request to the
+//! available endpoint with the smallest share of its concurrency in use; without an available endpoint, the request
+//! waits. The end of a pause thus wakes one request, not all. A dead endpoint is set aside while others are alive. A
+//! request without a connection moves on to another endpoint within its attempt, because nothing was sent; only if no
+//! endpoint can be reached, the caller receives the failure. Limits apply per endpoint: concurrency, requests and
+//! tokens per minute.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,43 +29,43 @@ use super::{CallFailure, DETAIL_CHARS_MAX, one_line};
 pub use super::endpoint::Delivery;
 pub use super::transport::REPLY_BYTES_MAX;
 
-/// Default time allowed for one attempt, from send to last byte.
+/// Default timeout of one attempt, from send to last byte.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
-/// Longest wait for the answer to a probe.
+/// The timeout of a probe.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 const PATH: &str = "/chat/completions";
 
-/// What a [`ChatClient`] is built from.
+/// The settings of a [`ChatClient`].
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Addresses up to, not including, `/chat/completions`; with or without `/v1`, with or without a trailing slash.
+    /// Addresses without the final `/chat/completions`; with or without `/v1`, with or without a trailing slash.
     pub base_urls: Vec<String>,
-    /// Sent as a bearer token; `None` sends no such header.
+    /// The bearer token; `None` sends no such header.
     pub api_key: Option<SecretString>,
     /// Whether the key may leave this machine unencrypted.
     pub clear_text: ClearText,
-    /// Requests in flight at once to each endpoint, at least 1.
+    /// The maximum number of requests in flight to each endpoint, at least 1.
     pub concurrency_max: usize,
-    /// For each endpoint; 0: no limit known.
+    /// For each endpoint; 0: no known limit.
     pub requests_per_minute: u32,
-    /// For each endpoint; 0: no limit known.
+    /// For each endpoint; 0: no known limit.
     pub tokens_per_minute: u32,
-    /// Time allowed for one attempt, from send to last byte.
+    /// The timeout of one attempt, from send to last byte.
     pub timeout: Duration,
 }
 
-/// Whether a key may leave this machine over plain HTTP, where anybody on the way can read it.
+/// Whether a key may leave this machine over plain HTTP, where others can read it in transit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClearText {
-    /// No.
+    /// The client refuses to send it.
     #[default]
     Refused,
-    /// Yes: the user said so.
+    /// The user allowed it.
     Allowed,
 }
 
 impl ClearText {
-    /// Returns what the setting `allow_http` says.
+    /// Returns the value for the setting `allow_http`.
     #[must_use]
     pub const fn from_setting(allow_http: bool) -> Self {
         if allow_http { Self::Allowed } else { Self::Refused }
@@ -74,34 +75,34 @@ impl ClearText {
 /// Why a client cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The address is not usable; it is not repeated here, for it may hold a password.
-    #[error("use base_url: {problem}")]
+    /// The address is not usable; the message omits it, because it may hold a password.
+    #[error("base_url is not usable: {problem}")]
     BaseUrl {
-        /// What is wrong with it.
+        /// Why the address is not usable.
         problem: String,
     },
-    /// There is no address.
-    #[error("use base_urls: the list is empty")]
+    /// The list of addresses is empty.
+    #[error("base_urls is not usable: the list is empty")]
     NoBaseUrl,
-    /// The key cannot be a header value.
-    #[error("use the API key: it holds characters that no header can carry")]
+    /// The key is not a valid header value.
+    #[error("the API key is not usable: it holds characters that no header can carry")]
     ApiKey,
-    /// The key would be sent in clear.
-    #[error("use the API key: it would be sent in clear to http://{host}, which is not this machine")]
+    /// The key would be sent unencrypted.
+    #[error("the API key would be sent in clear to http://{host}, which is not this machine")]
     ClearText {
-        /// Who would be asked.
+        /// The host that would receive the key.
         host: String,
     },
     /// The TLS library could not be set up.
-    #[error("set up the HTTP client: {problem}")]
+    #[error("cannot set up the HTTP client: {problem}")]
     Client {
-        /// What the library says.
+        /// The library's error text.
         problem: String,
     },
 }
 
 impl ClientError {
-    /// Returns what a person can do about it.
+    /// Returns advice to the user.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
@@ -118,9 +119,9 @@ impl ClientError {
     }
 }
 
-/// Leave to send one request to one endpoint; holds one of its slots until dropped.
+/// The permission to send one request to one endpoint; holds one of the endpoint's slots until dropped.
 #[derive(Debug, Default)]
-#[must_use = "dropping it at once gives the slot back before the request is sent"]
+#[must_use = "dropping the admission at once releases the slot before the request is sent"]
 pub struct Admission {
     slot: Option<Slot>,
 }
@@ -144,19 +145,19 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct ChatClient {
     endpoints: Vec<Arc<Endpoint>>,
-    /// Held by the one request that is being let through; the others wait in order.
+    /// Held by the request that is being admitted; the others wait in order.
     turn: Semaphore,
-    /// Told when a slot is given back or a charge is settled.
+    /// Notified when a slot is released or a charge is settled.
     changed: Arc<Notify>,
-    /// Where the search for the least load begins, so that equals take turns.
+    /// The index at which the search for the least load begins, so that equally loaded endpoints alternate.
     next: AtomicUsize,
 }
 
 impl ChatClient {
-    /// Builds the client; connects to nothing.
+    /// Builds the client; opens no connection.
     ///
     /// # Errors
-    /// [`ClientError`] if an address or the key cannot be used, or TLS cannot be set up.
+    /// [`ClientError`] if an address or the key is not usable, or TLS cannot be set up.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
         Self::over(options, |url| {
             let client = build_client(url).map_err(|error| ClientError::Client { problem: error.to_string() })?;
@@ -167,7 +168,7 @@ impl ChatClient {
     /// Builds the client over carriers that the caller chooses, one for each address.
     ///
     /// # Errors
-    /// As [`ChatClient::new`], and what `carrier` fails with.
+    /// The errors of [`ChatClient::new`], and the errors of `carrier`.
     pub fn over(
         options: &ClientOptions,
         mut carrier: impl FnMut(&Url) -> Result<Arc<dyn Carrier>, ClientError>,
@@ -203,10 +204,10 @@ impl ChatClient {
         self.endpoints.first().map_or("", |endpoint| endpoint.base_url.as_str())
     }
 
-    /// Waits for its turn, and then for an endpoint with a free slot, within its pacing limits (a request of about
-    /// `tokens` tokens) and not paused.
+    /// Waits for its turn, and then for an endpoint with a free slot that is not paused and whose pacing admits a
+    /// request of about `tokens` tokens.
     ///
-    /// Cancel-safe: nothing was sent yet.
+    /// Cancel-safe: nothing is sent.
     pub async fn admit(&self, tokens: u32) -> Admission {
         Admission { slot: Some(self.slot(tokens).await) }
     }
@@ -236,14 +237,14 @@ impl ChatClient {
         }
     }
 
-    /// Takes a permit of the least loaded endpoint that gives one, or returns when to ask again at the latest.
+    /// Takes a permit of the least loaded available endpoint, or returns the latest time for the next try.
     fn choose(&self, now: Instant, tokens: u32) -> Result<(Arc<Endpoint>, Permit), Option<Instant>> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut order: Vec<(f64, &Arc<Endpoint>)> = (0..self.endpoints.len())
             .filter_map(|offset| self.endpoints.get((start + offset) % self.endpoints.len()))
             .map(|endpoint| (endpoint.load(), endpoint))
             .collect();
-        // Stable, so that equals keep their turn.
+        // The sort is stable, so that equally loaded endpoints keep their turn.
         order.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut earliest: Option<Instant> = None;
         let mut first_probe: Option<(Instant, &Arc<Endpoint>)> = None;
@@ -269,7 +270,7 @@ impl ChatClient {
             earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
         }
         match first_probe {
-            // Nobody is alive: the caller decides how long to go on, so that waiting here would only hide it.
+            // No endpoint is alive: the caller decides how long to retry, and a wait here would only hide the outage.
             Some((_, endpoint)) if all_aside => {
                 endpoint.early_permit().map(|permit| (Arc::clone(endpoint), permit)).ok_or(earliest)
             }
@@ -278,9 +279,9 @@ impl ChatClient {
     }
 
     /// Sends one chat body (a JSON object) and returns the reply's body of any 2xx status, unparsed; a streamed reply
-    /// comes back as the body it would have had in one piece.
+    /// is returned as the body that it would have had in one piece.
     ///
-    /// Not cancel-safe: a request that is dropped may already have been charged.
+    /// Not cancel-safe: a dropped request may already have been charged.
     ///
     /// # Errors
     /// [`CallFailure`] for every other end; [`Class::Unreachable`] only if no endpoint can be connected to.
@@ -307,17 +308,17 @@ impl ChatClient {
         slot.endpoint.post(body, delivery, &slot.permit).await
     }
 
-    /// Sends a chat of one token, to see whether anybody answers.
+    /// Sends a chat of one token, to see whether a server replies.
     ///
     /// # Errors
-    /// As [`ChatClient::post_chat`]; [`Class::Transient`] if nothing comes within [`PROBE_TIMEOUT`].
+    /// The errors of [`ChatClient::post_chat`]; [`Class::Transient`] if no reply arrives within [`PROBE_TIMEOUT`].
     pub async fn probe(&self, model: &str) -> Result<(), CallFailure> {
         let body = serde_json::json!({
             "model": model,
             "messages": [{"role": "user", "content": "Reply with OK."}],
             "max_tokens": 1,
         });
-        // Past those who wait for a slot: they may wait for what this finds out.
+        // The probe needs no slot: the requests that hold or await slots may wait for its result.
         let loads = self.endpoints.iter().map(|endpoint| (endpoint.load(), endpoint));
         let least = loads.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, endpoint)| Arc::clone(endpoint));
         let slot = least.map(|endpoint| {
@@ -334,7 +335,7 @@ impl ChatClient {
             refused: None,
             body: None,
         })??;
-        // A page or an error object in a 200 is no answer.
+        // An HTML page or an error object with status 200 is not a reply.
         match ChatReply::parse(&reply) {
             Ok(ChatReply { error: None, .. }) => Ok(()),
             Ok(ChatReply { error: Some(error), .. }) => Err(unanswered(&error.message)),
@@ -358,7 +359,7 @@ fn unanswered(detail: &str) -> CallFailure {
     CallFailure { class: Class::Transient, status: Some(200), retry_after: None, detail, refused: None, body: None }
 }
 
-/// Refuses to send a key where others can read it on the way.
+/// Rejects a key that would be sent where others can read it in transit.
 pub(super) fn check_clear_text(
     url: &Url,
     key: Option<&SecretString>,
@@ -370,7 +371,7 @@ pub(super) fn check_clear_text(
     Err(ClientError::ClearText { host: url.host_str().unwrap_or_default().to_owned() })
 }
 
-/// Returns the address without its tail, and the whole URL to post to.
+/// Returns the address without its tail, and the complete URL of the POST request.
 pub(super) fn parse_base_url(text: &str) -> Result<(String, Url), ClientError> {
     let bad = |problem: &str| ClientError::BaseUrl { problem: problem.to_owned() };
     let trimmed = text.trim().trim_end_matches('/');

@@ -233,7 +233,7 @@ async fn where_all_endpoints_are_aside_and_full_the_wait_ends_with_the_first_tha
         }
     };
     assert!(!held.is_empty() && until.is_some_and(|until| until > now), "{until:?}");
-    // Whatever is in flight: one request probes it.
+    // One request probes the endpoint, whatever the number of requests in flight.
     let (endpoint, permit) = client.choose(until.unwrap(), 1).unwrap();
     assert!(matches!(endpoint.try_permit(until.unwrap(), 1), Err(Blocked::Aside(later)) if later > until.unwrap()));
     endpoint.give_back(&permit);
@@ -423,7 +423,7 @@ async fn a_key_echoed_in_any_form_is_blotted_out_of_replies_errors_and_fragments
             assert!(!redactor.holds(&shown), "{step:?}: {shown}");
         }
     }
-    // A key that is cut by the pieces of a stream stands whole in what they give together.
+    // The pieces of a stream split the key; the joined text holds the whole key.
     let (head, tail) = KEY.split_at(9);
     let cut = format!(
         "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{head}\"}}}}]}}\n\ndata: {{\"choices\":[{{\"delta\":\

@@ -1,11 +1,11 @@
-//! One OpenAI-compatible endpoint: a connection pool, its key, and what is known of its present state.
+//! One OpenAI-compatible endpoint: a connection pool, its key, and its current state.
 //!
 //! The state is plain data behind a lock that no wait holds: the concurrency limit ([`Aimd`]), the pacing, and whether
-//! the endpoint is alive. One that cannot be connected to is set aside at once, one that failed [`FAILURES_MAX`] times in
-//! a row (5xx, resets, timeouts) as well, if there are others; after [`ASIDE_FIRST`], doubling up to [`ASIDE_MAX`], a
-//! single request probes it. Redirects are not followed and reqwest's own retries are off: every attempt is one the
-//! caller knows of. Errors carry no URL with credentials, no header and no request body, and an echo of the key is
-//! blotted out.
+//! the endpoint is alive. If there are other endpoints, an endpoint is set aside at once when it cannot be connected
+//! to, and after [`FAILURES_MAX`] failures in a row (5xx, resets, timeouts). After [`ASIDE_FIRST`], doubling up to
+//! [`ASIDE_MAX`], a single request probes it. Redirects are not followed and reqwest's own retries are off: the caller
+//! knows of every attempt. Errors carry no URL with credentials, no header and no request body, and any echo of the key
+//! is redacted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,9 +27,9 @@ use super::streamed::{Ended, StreamEnd, StreamFault, Streamed};
 use super::transport::{BodyEnd, Chunks, REPLY_BYTES_MAX, read_body, wait_headers};
 use super::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
-/// How much of an error status's body is read, in bytes.
+/// The maximum number of bytes that are read of the body of an error status.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-/// How long a 429 that names no wait holds back the endpoint's other requests.
+/// How long a 429 that names no wait pauses the endpoint.
 const PAUSE_AFTER_429: Duration = Duration::from_millis(500);
 /// Failures in a row after which an endpoint is set aside.
 const FAILURES_MAX: u32 = 5;
@@ -37,19 +37,19 @@ const FAILURES_MAX: u32 = 5;
 const ASIDE_FIRST: Duration = Duration::from_secs(1);
 /// How long an endpoint is set aside at most.
 const ASIDE_MAX: Duration = Duration::from_secs(30);
-/// How long the end of a stream is waited for after its last event.
+/// How long the client waits for the end of a stream after its last event.
 const STREAM_END_MAX: Duration = Duration::from_millis(200);
-/// How long something more is waited for after a reply's end: what it used, at best.
+/// How long the client waits for more after a reply's end: the token counts, in the best case.
 const AFTER_END_MAX: Duration = Duration::from_secs(10);
-/// What is put before a body's closing brace to have it streamed.
+/// The keys that replace a body's closing brace to request a stream.
 const STREAM_KEYS: &str = r#","stream":true,"stream_options":{"include_usage":true}}"#;
 
-/// How a reply is asked for.
+/// How a reply is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// In one piece.
     Whole,
-    /// As server-sent events, which keep a long request alive; joined before it is handed on.
+    /// As server-sent events, which keep a long request alive; joined before the reply is returned.
     Stream,
 }
 
@@ -62,12 +62,12 @@ pub struct Endpoint {
     authorization: Option<HeaderValue>,
     redactor: Redactor,
     timeout: Duration,
-    /// Whether there are other endpoints to turn to.
+    /// Whether there are other endpoints.
     has_siblings: bool,
     state: Mutex<State>,
 }
 
-/// What an [`Endpoint`] is built from.
+/// The parts of a new [`Endpoint`].
 pub(super) struct EndpointParts {
     pub(super) carrier: Arc<dyn Carrier>,
     pub(super) base_url: String,
@@ -97,29 +97,29 @@ enum Health {
 /// Why a request cannot be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blocked {
-    /// As many are in flight as may be.
+    /// The maximum number of requests is in flight.
     Full,
-    /// Paced or paused: not before this moment.
+    /// Pacing or a pause holds requests back until this moment.
     Until(Instant),
-    /// Set aside until it is probed at this moment.
+    /// The endpoint is set aside until it is probed at this moment.
     Aside(Instant),
 }
 
-/// Leave to send one request to an endpoint.
+/// The permission to send one request to an endpoint.
 #[derive(Debug)]
 pub(super) struct Permit {
     generation: Generation,
     charge: Charge,
-    /// Whether an endpoint that was set aside is probed by it.
+    /// Whether the request probes an endpoint that was set aside.
     is_probe: bool,
 }
 
-/// What the end of a request says about its endpoint.
+/// What the end of a request reveals about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
     Success,
     Overload,
-    /// Neither praise nor blame: the request itself was at fault, or its end is unknown.
+    /// Nothing: the request itself was at fault, or its end is unknown.
     None,
     Failure,
     Unreachable,
@@ -144,11 +144,11 @@ impl Endpoint {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock leaves plain, valid numbers.
+        // Every change under the lock leaves plain, valid numbers, even in a poisoned lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the share of its concurrency that is in use.
+    /// Returns the share of the endpoint's concurrency that is in use.
     pub(super) fn load(&self) -> f64 {
         let state = self.state();
         // Counts are far below 2^52.
@@ -157,17 +157,17 @@ impl Endpoint {
         load
     }
 
-    /// Returns whether requests are sent to it as usual.
+    /// Returns whether the endpoint receives requests as usual.
     pub(super) fn is_alive(&self) -> bool {
         matches!(self.state().health, Health::Alive { .. })
     }
 
-    /// Takes leave to send a request of about `tokens` tokens now.
+    /// Takes the permission to send a request of about `tokens` tokens now.
     pub(super) fn try_permit(&self, now: Instant, tokens: u32) -> Result<Permit, Blocked> {
         let state = &mut *self.state();
         if let Health::Aside { probe_at, delay, is_probing } = state.health {
             if is_probing || probe_at > now {
-                // The end of a probe is told to whoever waits.
+                // The waiting requests are notified of the probe's end.
                 return Err(Blocked::Aside(if is_probing { now + ASIDE_FIRST } else { probe_at }));
             }
             state.health = Health::Aside { probe_at, delay, is_probing: true };
@@ -180,19 +180,19 @@ impl Endpoint {
         Ok(state.permit(charge))
     }
 
-    /// Takes leave to ask an endpoint before its time, because there is no other; `None` while as many requests are in
-    /// flight as may be.
+    /// Takes the permission to probe an endpoint before its time, because no other endpoint is alive; `None` while the
+    /// maximum number of requests is in flight.
     pub(super) fn early_permit(&self) -> Option<Permit> {
         let mut state = self.state();
         (state.in_flight < state.aimd.limit()).then(|| state.permit(Charge::default()))
     }
 
-    /// Takes leave to probe an endpoint, whatever is in flight.
+    /// Takes the permission to probe an endpoint, whatever the number of requests in flight.
     pub(super) fn force_permit(&self) -> Permit {
         self.state().permit(Charge::default())
     }
 
-    /// Gives a permit's slot back. A probe that came to no end that is known is over as well.
+    /// Releases a permit's slot. A probe whose end is unknown ends, too.
     pub(super) fn give_back(&self, permit: &Permit) {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
@@ -203,7 +203,7 @@ impl Endpoint {
         }
     }
 
-    /// Records what an end says about the endpoint; the permit's slot stays taken until it is given back.
+    /// Records what a request's end reveals about the endpoint; the permit keeps its slot until it is released.
     fn note(&self, permit: &Permit, sign: Sign, used: Option<u64>) {
         let state = &mut *self.state();
         let in_flight = state.in_flight;
@@ -224,11 +224,11 @@ impl Endpoint {
             (Health::Alive { .. }, Sign::Failure | Sign::Unreachable) => {
                 state.aimd.restart();
                 if self.has_siblings {
-                    tracing::warn!("{} is set aside: it cannot be reached, or fails again and again", self.base_url);
+                    tracing::warn!("{} is set aside: it cannot be reached, or fails repeatedly", self.base_url);
                 }
                 Health::Aside { probe_at: now + ASIDE_FIRST, delay: ASIDE_FIRST, is_probing: false }
             }
-            // Others were under way when it was set aside, and say nothing new.
+            // The other requests were in flight when the endpoint was set aside, and reveal nothing new.
             (health @ Health::Aside { is_probing: false, .. }, Sign::Failure | Sign::Unreachable) => health,
             (Health::Aside { delay, .. }, Sign::Failure | Sign::Unreachable) => {
                 let delay = (delay * 2).min(ASIDE_MAX);
@@ -236,7 +236,7 @@ impl Endpoint {
             }
             (Health::Aside { .. }, Sign::Success | Sign::Overload) => {
                 if self.has_siblings {
-                    tracing::info!("{} answers again", self.base_url);
+                    tracing::info!("{} replies again", self.base_url);
                 }
                 Health::Alive { failures: 0 }
             }
@@ -251,7 +251,7 @@ impl Endpoint {
 
     /// Sends one chat body and returns the reply's body of any 2xx status, unparsed (lossy UTF-8).
     ///
-    /// Not cancel-safe: a request that is dropped may already have been charged.
+    /// Not cancel-safe: a dropped request may already have been charged.
     ///
     /// # Errors
     /// [`CallFailure`] for every other end. A 429, and any failure that names a wait, also pauses the endpoint.
@@ -294,8 +294,8 @@ impl Endpoint {
         }
     }
 
-    /// Records what a complete body says: it may be an error object (then true is returned), and it may say how many tokens
-    /// were used.
+    /// Records the information in a complete body: returns true if it is an error object, and settles the charge if it
+    /// reports the used tokens.
     fn note_body(&self, body: &str, permit: &Permit) -> bool {
         let error = body.trim_start().starts_with("{\"error\"").then(|| wire::parse_error(body)).flatten();
         let counts_tokens = self.state().pacing.counts_tokens();
@@ -318,8 +318,8 @@ impl Endpoint {
         }
     }
 
-    /// Reads a stream to the reply's end. A fault of the stream after that does not matter; before it, what came is kept
-    /// with the failure.
+    /// Reads a stream to the reply's end. A later fault of the stream is ignored; at an earlier fault, the failure
+    /// keeps the received part.
     async fn read_stream(&self, mut response: Incoming) -> Result<String, CallFailure> {
         let mut streamed = Streamed::default();
         let mut broken = None;
@@ -330,7 +330,7 @@ impl Endpoint {
                 (text_len, whole_until) = (streamed.text_len(), None);
             }
             let next = if streamed.is_whole() {
-                // Whatever else comes: a server may keep a stream open for ever behind its reply.
+                // The wait is bounded: a server may keep a stream open for ever after its reply.
                 let wait = if streamed.is_complete() { STREAM_END_MAX } else { AFTER_END_MAX };
                 let until = *whole_until.get_or_insert_with(|| Instant::now() + wait);
                 match tokio::time::timeout_at(until, response.chunk()).await {
@@ -347,7 +347,7 @@ impl Endpoint {
             }
         }
         if streamed.is_over() && streamed.is_whole() {
-            // The stream's own end comes right behind; a connection that was read to it can be used again.
+            // The stream's own end follows directly; a connection that was read to its end can be reused.
             let _ = tokio::time::timeout(STREAM_END_MAX, response.chunk()).await;
         }
         match streamed.end(if broken.is_some() { StreamEnd::Broken } else { StreamEnd::Closed }) {
@@ -371,7 +371,7 @@ impl Endpoint {
         }
     }
 
-    /// Pauses the endpoint until what it says it lacks is there again.
+    /// Pauses the endpoint until the exhausted allowance is restored.
     fn heed_limits(&self, headers: &HeaderMap, permit: &Permit) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if text("x-ratelimit-remaining-requests").is_none() && text("x-ratelimit-remaining-tokens").is_none() {
@@ -389,7 +389,7 @@ impl Endpoint {
         let wait = retry_after(wait_headers(&response.headers));
         let should_retry = response.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let should_retry = should_retry.map(str::to_owned);
-        // Whatever was read before an error says more than nothing.
+        // The part that was read before an error is more informative than an empty body.
         let (bytes, end) = read_body(response, ERROR_BYTES_MAX).await;
         let body = self.redactor.error_body(&bytes, &end);
         let error = wire::parse_error(&body);
@@ -403,7 +403,7 @@ impl Endpoint {
             (_, None) => format!("HTTP {status}: {message}"),
         };
         let mut failure = self.failure(class, Some(status), detail);
-        // What no request can have right (account, model) is not the matter of a key.
+        // A failure of the account or model concerns every request, so it is not a refused key.
         let refused = (class != Class::FatalRun).then(|| refused_key(status, &body, sent)).flatten();
         failure.refused = refused.map(|key| Box::new(RefusedKey { key, hint: String::new() }));
         let sign = match class {
@@ -411,7 +411,7 @@ impl Endpoint {
             Class::Transient => Sign::Failure,
             _ => Sign::None,
         };
-        // What was refused used nothing.
+        // A refused request used no tokens.
         self.note(permit, sign, (sign != Sign::Failure).then_some(0));
         if class == Class::Transient {
             failure.retry_after = wait;
@@ -456,7 +456,7 @@ impl State {
     }
 }
 
-/// Returns a chat body that asks for a stream.
+/// Returns a chat body that requests a stream.
 fn streamed(body: &Bytes) -> Bytes {
     let open = body.strip_suffix(b"}").unwrap_or(body);
     [open, STREAM_KEYS.as_bytes()].concat().into()
@@ -470,10 +470,10 @@ fn keys_of(body: &Bytes, delivery: Delivery) -> Vec<String> {
     members.into_keys().chain(streaming.iter().map(|&key| key.to_owned())).collect()
 }
 
-/// Returns a body as text; a stream under another content type is joined.
+/// Returns a body as text; joins a stream with another content type.
 fn whole_text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    // Only what is no object can be a stream.
+    // Only a text that is not an object can be a stream.
     let is_object = serde_json::from_str::<serde::de::IgnoredAny>(text.trim()).is_ok();
     let joined = if is_object { None } else { joined_text(&text) };
     joined.unwrap_or_else(|| text.into_owned())

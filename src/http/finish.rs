@@ -1,12 +1,12 @@
-//! Why a reply ended, whatever its server calls it.
+//! Why a reply ended, from any server's finish reason.
 //!
-//! | class | names, in any case, with or without `FINISH_REASON_` |
+//! | class | names, in any letter case, with or without `FINISH_REASON_` |
 //! |---|---|
 //! | `Stop` | none, null, the empty string; `stop`, `eos`, `end_turn`, `stop_sequence`, `completed`, `tool_calls` and kin |
 //! | `Length` | `length`, `max_tokens`, `model_length`, `token_limit` and kin |
 //! | `Filtered` | `content_filter`, `SAFETY`, `RECITATION`, `refusal` and kin |
 //! | `Cut` | `insufficient_system_resource`, `aborted`, `error`, `cancelled` and kin |
-//! | `Unknown` | any other: beside text it is a reply like any other, with a warning once per name |
+//! | `Unknown` | any other name: text with it is a normal reply, and a warning is logged once per name |
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -18,13 +18,13 @@ use super::one_line;
 pub enum Ending {
     /// The model ended its turn, or a stop string was reached.
     Stop,
-    /// A limit of tokens was reached.
+    /// A token limit was reached.
     Length,
-    /// A content filter stepped in.
+    /// A content filter stopped the reply.
     Filtered,
-    /// The server gave up on the way.
+    /// The server gave up during generation.
     Cut,
-    /// It is not known what the name says.
+    /// The name is unknown.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ const STOP: &[&str] = &[
     "success",
     "null",
     "none",
-    // A protocol's own number for it.
+    // The number of this reason in a protocol.
     "1",
     "tool_calls",
     "tool_call",
@@ -81,7 +81,7 @@ const FILTERED: &[&str] = &[
 
 const CUT: &[&str] = &["insufficient_system_resource", "interrupted", "preempted", "failed", "failure", "disconnected"];
 
-/// Parts of names that say what a name means that stands in no list.
+/// Parts of names that decide the meaning of a name outside the lists.
 const PARTS: &[(&str, Ending)] = &[
     ("filter", Ending::Filtered),
     ("safety", Ending::Filtered),
@@ -100,10 +100,10 @@ const PARTS: &[(&str, Ending)] = &[
     ("context_window", Ending::Length),
 ];
 
-/// Names that are warned of at most, each once.
+/// The maximum number of names in warnings; each is logged once.
 const WARNED_MAX: usize = 16;
 
-/// Returns what a finish reason says.
+/// Returns the meaning of a finish reason.
 #[must_use]
 pub fn ending(name: Option<&str>) -> Ending {
     let Some(name) = name else { return Ending::Stop };
@@ -118,7 +118,7 @@ pub fn ending(name: Option<&str>) -> Ending {
     listed.or_else(by_part).unwrap_or(Ending::Unknown)
 }
 
-/// Warns, once per name, of a finish reason beside text that nobody knows.
+/// Logs a warning, once per name, about an unknown finish reason of a reply with text.
 pub fn warn_of_unknown(name: Option<&str>) {
     static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if ending(name) != Ending::Unknown {
@@ -128,7 +128,7 @@ pub fn warn_of_unknown(name: Option<&str>) {
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     if warned.len() < WARNED_MAX && warned.insert(name.clone()) {
         tracing::warn!(
-            "a server ends replies with the finish reason \"{name}\", which is not known: taken as a normal end"
+            "a server ends replies with the unknown finish reason \"{name}\": thinkloom treats it as a normal end"
         );
     }
 }
@@ -137,7 +137,7 @@ pub fn warn_of_unknown(name: Option<&str>) {
 mod tests {
     use super::*;
 
-    /// Names that are known by a list or by a part of them, separated by blanks.
+    /// Names that a list or a part of a name classifies, separated by blanks.
     const CASES: &[(Ending, &str)] = &[
         (
             Ending::Stop,

@@ -1,18 +1,18 @@
-//! What must hold for any bytes that a server may stream: the body that a fuzz target and the tests share.
+//! Properties of a streamed reply for any bytes from a server; the fuzz target and the tests share this function.
 
 use super::client::REPLY_BYTES_MAX;
 use super::sse::{EVENT_BYTES_MAX, Event, LINE_BYTES_MAX, SseParser};
 use super::streamed::{Ended, StreamEnd, Streamed};
 use super::wire::ChatReply;
 
-/// Bytes that a reply's body may have beside its text: names, escapes, and what stands around it.
+/// Bytes that a reply's body may have in addition to its text: names, escapes and punctuation.
 const FRAME_BYTES_MAX: usize = 64 << 10;
 
-/// Reads bytes as a streamed reply, in one piece, byte by byte, and cut where the bytes themselves say: what comes of it is
-/// the same each time, is bounded, and can be read as a body.
+/// Parses bytes as a streamed reply in one piece, byte by byte, and cut at positions that the bytes themselves decide:
+/// all results are equal, bounded, and parsable as a body.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these properties does not hold.
 pub fn sse(bytes: &[u8]) {
     let events = |packets: &[&[u8]]| {
         let (mut parser, mut found) = (SseParser::default(), Vec::<Event>::new());
@@ -44,7 +44,7 @@ pub fn sse(bytes: &[u8]) {
 }
 
 fn check(bytes: &[u8], ended: &Ended) {
-    // An escaped character takes up to six bytes, and one that is no UTF-8 becomes three.
+    // An escaped character takes up to six bytes, and an invalid UTF-8 byte becomes three bytes.
     let longest = (bytes.len().min(2 * REPLY_BYTES_MAX)) * 6 + FRAME_BYTES_MAX;
     match ended {
         Ended::Whole(body) => {
@@ -64,7 +64,7 @@ fn check(bytes: &[u8], ended: &Ended) {
     }
 }
 
-/// Cuts bytes into packets whose lengths the bytes decide.
+/// Cuts bytes into packets; the bytes decide the lengths.
 fn packets(bytes: &[u8]) -> Vec<&[u8]> {
     let (mut packets, mut rest) = (Vec::new(), bytes);
     while let Some(first) = rest.first() {

@@ -1,25 +1,26 @@
-//! `x-ratelimit-*` headers: what a server says is left of its limits, and when it is full again.
+//! Parses `x-ratelimit-*` headers: the remaining allowances of a server's limits, and the time until they are full
+//! again.
 //!
-//! Nonsense is ignored, field by field: negative counts, more left than the limit, resets that are no duration, zero or
-//! longer than a day. Resets are Go durations (`6m0s`, `1.5s`, `20ms`) or plain seconds.
+//! Each invalid field is ignored: negative counts, a remainder above the limit, and resets that are not a duration,
+//! zero, or longer than a day. Resets are Go durations (`6m0s`, `1.5s`, `20ms`) or plain seconds.
 
 use std::time::Duration;
 
-/// Longest reset that is believed.
+/// The maximum reset time; a longer one is ignored.
 const RESET_MAX: Duration = Duration::from_secs(86_400);
 
-/// What a server says of one of its limits.
+/// The state of one of a server's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Allowance {
     /// The limit itself.
     pub limit: Option<u64>,
-    /// What is left of it.
+    /// The remaining part of the limit.
     pub remaining: Option<u64>,
-    /// Time until all of it is there again.
+    /// The time until the whole limit is available again.
     pub reset: Option<Duration>,
 }
 
-/// What a server says of its limits.
+/// The state of a server's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RateLimits {
     /// Requests.
@@ -29,7 +30,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Reads the headers; `header` returns a header's text by its name in lower case.
+    /// Parses the headers; `header` returns a header's text by its lower-case name.
     #[must_use]
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
         let one = |what: &str| {
@@ -49,9 +50,11 @@ impl Allowance {
         Self { limit, remaining, reset }
     }
 
-    /// Returns how long to wait until `needed` is there; `None` if it is, or if the server does not say.
+    /// Returns the wait until `needed` units are available; `None` if they are available, or if the server does not
+    /// report it.
     ///
-    /// Limits fill up evenly: where the limit is known, the wait is the reset's share for what is missing.
+    /// Limits refill evenly: if the limit is known, the wait is the share of the reset time that the missing units
+    /// need.
     #[must_use]
     pub fn wait_for(&self, needed: u64) -> Option<Duration> {
         let (remaining, reset) = (self.remaining?, self.reset?);
@@ -65,7 +68,7 @@ impl Allowance {
     }
 }
 
-/// Reads a Go duration, or a plain number of seconds.
+/// Parses a Go duration, or a plain number of seconds.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {

@@ -1,21 +1,21 @@
-//! A streamed chat reply, joined into the body that the same reply would have had in one piece.
+//! Joins a streamed chat reply into the body that the same reply would have had in one piece.
 //!
-//! Only the first choice by index is read. The reply is whole once a finish reason or `[DONE]` came; a stream that ends
-//! before was interrupted, and what came of it is kept ([`Joined::fragment`]). Chunks without choices (usage) are taken as they
-//! are; an error event makes the body an error object, as a server that answers in one piece sends it, with what came
-//! before beside it. Deltas are joined field by field, whatever the fields are, so that nothing that was paid for is lost
-//! to whoever reads the body later, and a text that comes in two fields at once stands in both.
+//! Only the first choice by index is used. The reply is complete after a finish reason or `[DONE]`; a stream that ends
+//! earlier was interrupted, and its received part is kept ([`Joined::fragment`]). Chunks without choices (usage) are
+//! stored unchanged. An error event makes the body an error object, as a server that replies in one piece sends it,
+//! together with the received part. Deltas are joined field by field, whatever the fields are, so that a later reader
+//! of the body has everything that was paid for; a text that arrives in two fields at once is kept in both.
 
 use serde_json::{Map, Value, json};
 
 use super::sse::{Event, SseParser};
 use super::wire::{FRAGMENT, choice_index};
 
-/// What has come so far.
+/// The part received so far.
 #[derive(Debug, Default)]
 pub struct Joined {
     model: Option<Value>,
-    /// The choice that is read: the lowest index that came.
+    /// The choice that is used: the lowest index so far.
     index: Option<u64>,
     message: Map<String, Value>,
     text_len: usize,
@@ -28,19 +28,19 @@ pub struct Joined {
     is_done: bool,
 }
 
-/// An event's data is not what a chat stream holds.
+/// An event's data is not a chunk of a chat stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stream holds what is no JSON object: {problem}")]
 pub struct NoChunk {
-    /// What the parser says.
+    /// The parser's error text.
     pub problem: String,
 }
 
 impl Joined {
-    /// Takes the next event.
+    /// Adds the next event.
     ///
     /// # Errors
-    /// [`NoChunk`] if its data is neither a JSON object nor `[DONE]`.
+    /// [`NoChunk`] if the event's data is neither a JSON object nor `[DONE]`.
     pub fn take(&mut self, event: &Event) -> Result<(), NoChunk> {
         let data = event.data.trim();
         if data.is_empty() {
@@ -69,10 +69,10 @@ impl Joined {
         if let Some(error) = field("error") {
             self.error = Some(error);
         }
-        // Servers that send running totals send the whole at the end.
+        // Servers that send running totals send the complete total at the end.
         self.usage = field("usage").or_else(|| self.usage.take());
         if self.model.is_none() {
-            // Some gateways begin with a chunk of their own, which has none.
+            // Some gateways begin with a chunk of their own, which names no model.
             self.model = field("model").filter(|model| model.as_str().is_some_and(|name| !name.trim().is_empty()));
         }
         let Some(Value::Array(choices)) = field("choices") else { return };
@@ -82,7 +82,7 @@ impl Joined {
                 continue;
             }
             if self.index.replace(index).is_some_and(|lowest| index < lowest) {
-                // What came so far was another choice's.
+                // The part so far belongs to another choice.
                 self.message.clear();
                 (self.finish_reason, self.native_finish_reason, self.provider_fields) = (None, None, None);
             }
@@ -101,43 +101,43 @@ impl Joined {
         }
     }
 
-    /// Returns the bytes of text so far, in whichever field.
+    /// Returns the bytes of text so far, in all fields.
     #[must_use]
     pub fn text_len(&self) -> usize {
         self.text_len
     }
 
-    /// Returns whether any chunk came.
+    /// Returns whether a chunk has arrived.
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.is_begun
     }
 
-    /// Returns whether nothing more is to be waited for.
+    /// Returns whether nothing more is expected.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.is_done || self.error.is_some()
     }
 
-    /// Returns whether the reply came to its end, whatever becomes of the stream.
+    /// Returns whether the reply is complete, whatever happens to the stream.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.is_done() || self.finish_reason.as_ref().is_some_and(says_an_end)
     }
 
-    /// Returns whether the reply came to its end and said what it used: nothing more that matters can come.
+    /// Returns whether the reply is complete and reported its usage: no relevant chunk can follow.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_done() || (self.is_whole() && self.usage.is_some())
     }
 
-    /// Returns the body, once the reply has ended; `None` if the stream ended too early.
+    /// Returns the body of a complete reply; `None` if the stream ended too early.
     #[must_use]
     pub fn into_body(self) -> Option<String> {
         self.is_whole().then(|| self.body("chat.completion"))
     }
 
-    /// Returns what came of a reply that was interrupted, as a body without an end; `None` if no text came.
+    /// Returns the received part of an interrupted reply, as a body without an end; `None` if no text arrived.
     #[must_use]
     pub fn fragment(&self) -> Option<String> {
         let is_text = |(name, value): (&String, &Value)| name != "role" && !value.is_null() && value != "";
@@ -164,7 +164,7 @@ impl Joined {
             None => body.to_string(),
             Some(error) if self.fragment_is_empty() => json!({ "error": error }).to_string(),
             Some(error) => {
-                // An error stands first, where a look at the beginning of a body finds it.
+                // The error is the first key, where a check of a body's beginning finds it.
                 let rest = body.to_string();
                 format!("{{\"error\":{error},{}", rest.strip_prefix('{').unwrap_or_default())
             }
@@ -176,8 +176,8 @@ impl Joined {
     }
 }
 
-/// Reads a body that is a stream by its text, whatever its content type said: events, or one chunk a line. `None` if it is
-/// neither, or ends too early.
+/// Parses a body that is a stream by its text, whatever its content type: events, or one chunk per line. `None` if the
+/// body is neither, or ends too early.
 #[must_use]
 pub fn joined_text(text: &str) -> Option<String> {
     let (mut joined, mut is_stream) = (Joined::default(), true);
@@ -191,14 +191,14 @@ pub fn joined_text(text: &str) -> Option<String> {
         for line in text.lines() {
             is_stream &= joined.take(&Event { name: String::new(), data: line.to_owned() }).is_ok();
         }
-        // An object over several lines, or with something behind it, is no stream.
+        // An object over several lines, or with text after it, is not a stream.
         is_stream &= joined.is_begun();
     }
     if is_stream || joined.is_whole() { joined.into_body() } else { None }
 }
 
-/// Returns whether a finish reason says that the reply came to its end: some servers send an empty one, or the word
-/// `null`, along with every piece.
+/// Returns whether a finish reason marks the end of the reply: some servers send an empty reason, or the word `null`,
+/// with every chunk.
 fn says_an_end(reason: &Value) -> bool {
     match reason {
         Value::String(name) => !matches!(name.trim(), "" | "null" | "None" | "none"),
@@ -207,10 +207,10 @@ fn says_an_end(reason: &Value) -> bool {
     }
 }
 
-/// What a value in a list is counted for beside its text, in bytes.
+/// The size that a value in a list counts for in addition to its text, in bytes.
 const NODE_BYTES: usize = 4;
 
-/// Returns about how much a value adds to what is kept.
+/// Returns the approximate size of a value in memory.
 fn text_len(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -220,8 +220,8 @@ fn text_len(value: &Value) -> usize {
     }
 }
 
-/// Joins a delta to what came before: texts are put one behind the other, lists are extended, the last of anything else
-/// stands; null says nothing.
+/// Joins a delta to the earlier part: texts are concatenated, lists are extended, any other value replaces the earlier
+/// one; null is ignored.
 fn join_objects(into: &mut Map<String, Value>, delta: Map<String, Value>) {
     for (name, piece) in delta {
         match into.get_mut(&name) {
@@ -233,7 +233,7 @@ fn join_objects(into: &mut Map<String, Value>, delta: Map<String, Value>) {
     }
 }
 
-/// Fields of a delta or part that name something, and are no piece of a text.
+/// Fields of a delta or part that hold a name, not a piece of a text.
 const NAMES: &[&str] = &["role", "type", "id", "name", "format", "signature", "index"];
 
 fn join(name: &str, so_far: &mut Value, piece: Value) {
@@ -241,7 +241,7 @@ fn join(name: &str, so_far: &mut Value, piece: Value) {
         (_, Value::Null) => {}
         (Value::String(text), Value::String(more)) if !NAMES.contains(&name) => text.push_str(&more),
         (Value::Array(parts), Value::Array(more)) => more.into_iter().for_each(|part| join_part(parts, part)),
-        // A text that goes on as parts, or the other way round.
+        // A text that continues as parts, or parts that continue as a text.
         (Value::String(text), Value::Array(more)) => {
             let mut parts = Vec::new();
             if !text.is_empty() {
@@ -260,7 +260,7 @@ fn join(name: &str, so_far: &mut Value, piece: Value) {
     }
 }
 
-/// Joins a part to the last one if it is more of the same, and adds it otherwise.
+/// Joins a part to the last part if it continues that part, and appends it otherwise.
 fn join_part(parts: &mut Vec<Value>, part: Value) {
     let is_more = |last: &Value| {
         let same = |name: &str| last.get(name) == part.get(name);

@@ -42,12 +42,12 @@ fn the_lowest_index_counts_wherever_it_stands() {
     let end = |index: &str| format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]}}"#);
     let piece =
         |index: &str, said: &str| format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"{said}"}}}}]}}"#);
-    // The other choice comes first, and ends first.
+    // The other choice begins first, and ends first.
     let mixed = [piece("1", "no"), end("1"), piece("0", "ye"), piece("1", "no"), piece("0", "s"), end("0")];
     assert_eq!(text(&mixed.each_ref().map(String::as_str)), "yes");
-    // Nothing of choice 0 ended: the end of choice 1 is none of its own.
+    // Choice 0 has not ended: the end of choice 1 does not count for it.
     assert_eq!(joined(&[&piece("1", "no"), &end("1"), &piece("0", "cut")]), None);
-    // A server that counts from 1, and one that does not count.
+    // A server that counts from 1, and a server that does not count.
     assert_eq!(text(&[&piece("1", "yes"), &end("1")]), "yes");
     let uncounted = r#"{"choices":[{"delta":{"content":"yes"}},{"delta":{"content":"no"}}]}"#;
     assert_eq!(text(&[uncounted, &end("0")]), "yes");
@@ -210,7 +210,7 @@ fn a_stream_is_known_by_its_text() {
     for text in ["<html>busy</html>", "data: <html>\n\n", "", "{\"a\":\n1}", &lines[..20]] {
         assert_eq!(joined_text(text), None, "{text}");
     }
-    // Whatever goes wrong after the end.
+    // Any fault after the end.
     assert!(joined_text(&format!("{events}\n\ndata: <html>")).is_some());
     assert_eq!(joined_text(chunks[0]), None, "cut");
 }

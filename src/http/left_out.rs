@@ -1,16 +1,16 @@
-//! What is done about body keys that servers refuse, and what was left out so far.
+//! Reacts to body keys that servers refuse, and stores the keys that are omitted so far.
 //!
-//! | refused | what is done |
+//! | refused key | reaction |
 //! |---|---|
-//! | `seed`, `response_format` | left out from then on, with one warning |
-//! | `max_tokens` | sent as `max_completion_tokens` from then on; refused as well, the run stops |
-//! | `stream`, `stream_options` | replies come in one piece from then on |
-//! | `temperature`, `top_p`, `top_k`, `min_p`, `stop` | the run stops and names the line to write: they decide what is sampled |
-//! | a switch of the mode, a key of the user's own | the run stops and says which setting it comes from |
+//! | `seed`, `response_format` | omitted from then on, with one warning |
+//! | `max_tokens` | sent as `max_completion_tokens` from then on; if that is refused too, the run stops |
+//! | `stream`, `stream_options` | replies are requested in one piece from then on |
+//! | `temperature`, `top_p`, `top_k`, `min_p`, `stop` | the run stops and names the config line to write, because samples depend on it |
+//! | a switch of the mode, a key of the user's own | the run stops and names the setting that the key comes from |
 //!
-//! A refusal is recorded durably before anything is sent without its key, and costs no attempt: the same request is sent
-//! again at once. Where a request with all keys had succeeded before, what would stop the run is that request's own end.
-//! The order in which refusals were learnt is kept, because a response's address depends on it (`policy::openai`).
+//! A refusal is recorded durably before any request is sent without the key, and costs no attempt: the same request is
+//! sent again at once. If a request with all keys had succeeded before, a refusal that would stop the run fails that
+//! request alone. The order of the refusals is stored, because a response's address depends on it (`policy::openai`).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,23 +23,23 @@ use super::CallFailure;
 use super::client::Delivery;
 use super::retry::Class;
 
-/// Keys that say nothing about what is sampled but how it is repeated or wrapped.
+/// Keys that decide only how a sample is repeated or wrapped.
 const DISPENSABLE: &[&str] = &["seed", "response_format"];
 /// Keys that decide what is sampled.
 const DECIDING: &[&str] = &["temperature", "top_p", "top_k", "min_p", "stop"];
-/// Keys by which replies are streamed.
+/// Keys that request streaming.
 const STREAMING: &[&str] = &["stream", "stream_options"];
 /// Keys that switch the mode of a response.
 const SWITCHES: &[&str] = &["chat_template_kwargs", "thinking", "continue_final_message", "add_generation_prompt"];
 const LIMIT: &str = "max_tokens";
 const NEW_LIMIT: &str = "max_completion_tokens";
 
-/// Whose requests they are.
+/// The side that sends the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The policy's.
+    /// The policy.
     Policy,
-    /// The judge's.
+    /// The judge.
     Judge,
 }
 
@@ -57,34 +57,34 @@ impl Side {
 /// A key that a server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whose request it was.
+    /// The side that sent the request.
     pub side: Side,
     /// The first address of that side's servers.
     pub base_url: String,
-    /// The model that was asked for.
+    /// The name of the model in the request.
     pub model: String,
     /// The key.
     pub key: String,
-    /// What the server said, one line.
+    /// The server's error text, one line.
     pub words: String,
 }
 
 /// Records a refusal durably; the error is one line.
 pub type Recorder = Arc<dyn Fn(Refusal) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// What is left out of the requests of one side.
+/// The omitted keys of one side's requests.
 pub struct LeftOut {
     side: Side,
     base_url: String,
     model: String,
-    /// What the settings leave out.
+    /// Keys that the settings omit.
     configured: BTreeSet<String>,
     /// Keys of the user's own.
     extra: BTreeSet<String>,
-    /// Refused keys in the order in which they were learnt.
+    /// Refused keys in the order of their refusal.
     learnt: RwLock<Vec<String>>,
     recorder: OnceLock<Recorder>,
-    /// One at a time records.
+    /// Ensures that one task at a time records a refusal.
     turn: tokio::sync::Mutex<()>,
     has_succeeded: AtomicBool,
 }
@@ -100,7 +100,7 @@ impl std::fmt::Debug for LeftOut {
 }
 
 impl LeftOut {
-    /// Builds it for one side: what the settings leave out, and the keys that they add.
+    /// Creates the state of one side, with the keys that the settings omit and the keys that they add.
     #[must_use]
     pub fn new<'a>(
         side: Side,
@@ -121,23 +121,23 @@ impl LeftOut {
         }
     }
 
-    /// Takes what earlier starts learnt, in their order, and who records from now on.
+    /// Sets the refused keys of earlier starts, in the order of their refusal, and the recorder of further refusals.
     pub fn remember(&self, earlier: Vec<String>, recorder: Option<Recorder>) {
         *self.learnt.write().unwrap_or_else(PoisonError::into_inner) = earlier;
         if let Some(recorder) = recorder {
-            // A second recorder would be a second run over the same client, which there is not.
+            // A second recorder would come from a second run over the same client, which does not exist.
             let _ = self.recorder.set(recorder);
         }
     }
 
-    /// Returns the refused keys in the order in which they were learnt.
+    /// Returns the refused keys in the order of their refusal.
     #[must_use]
     pub fn learnt(&self) -> Vec<String> {
         self.learnt.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns, for what is sampled: the keys left out before anything was learnt, then after each refusal that left out
-    /// one more; each sorted. The last is what is left out now.
+    /// Returns the omitted keys for sampling, each set sorted: the keys omitted before any refusal, then the keys after
+    /// each refusal that omitted a further key. The last set is the current one.
     #[must_use]
     pub fn stages(&self) -> Vec<BTreeSet<String>> {
         let mut stages = vec![self.configured.clone()];
@@ -150,19 +150,19 @@ impl LeftOut {
         stages
     }
 
-    /// Returns all keys that are not sent at present, sorted; how replies are delivered is left aside.
+    /// Returns all keys that are currently omitted, sorted; without the streaming keys.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let learnt = self.learnt().into_iter().filter(|key| !STREAMING.contains(&key.as_str()));
         self.configured.iter().cloned().chain(learnt).collect::<BTreeSet<String>>().into_iter().collect()
     }
 
-    /// Notes that a request was served, so that later refusals are not taken for all requests' fate.
+    /// Records that a request succeeded, so that later refusals are not assumed to concern all requests.
     pub fn succeeded(&self) {
         self.has_succeeded.store(true, Ordering::Relaxed);
     }
 
-    /// Takes from a body what is left out at present, and renames the limit where that is what the server wants.
+    /// Removes the currently omitted keys from a body, and renames the token limit if the server requires it.
     pub fn apply(&self, body: &mut Map<String, Value>) {
         let learnt = self.learnt();
         let dispensable = learnt.iter().filter(|key| DISPENSABLE.contains(&key.as_str()));
@@ -172,7 +172,7 @@ impl LeftOut {
         self.rename_limit(body);
     }
 
-    /// Renames the limit where that is what the server wants; for bodies whose other keys are decided already.
+    /// Renames the token limit if the server requires it; for bodies whose other keys are already decided.
     pub fn rename_limit(&self, body: &mut Map<String, Value>) {
         if self.learnt().iter().any(|key| key == LIMIT)
             && let Some(limit) = body.remove(LIMIT)
@@ -181,36 +181,37 @@ impl LeftOut {
         }
     }
 
-    /// Returns how replies can be asked for.
+    /// Returns how replies can be requested.
     #[must_use]
     pub fn delivery(&self, wanted: Delivery) -> Delivery {
         let is_refused = self.learnt().iter().any(|key| STREAMING.contains(&key.as_str()));
         if is_refused { Delivery::Whole } else { wanted }
     }
 
-    /// Decides what a refused key leads to: `Ok` means that the same request is to be sent again, as it is made now.
+    /// Decides how to react to a refused key: `Ok` means that the same request is to be sent again, with the keys of
+    /// the current state.
     ///
     /// # Errors
-    /// The failure as it is, if the key is no matter of this room; with [`Class::FatalRun`] and a hint, if no request
+    /// The unchanged failure, if it names no refused key; a failure with [`Class::FatalRun`] and a hint, if no request
     /// of this run can succeed.
     pub async fn heed(&self, failure: CallFailure) -> Result<(), CallFailure> {
         let Some(key) = failure.refused.as_ref().map(|refused| refused.key.clone()) else { return Err(failure) };
         let _turn = self.turn.lock().await;
         let learnt = self.learnt();
         if learnt.contains(&key) {
-            // Somebody else's request was refused as well, and this one was sent before that was known.
+            // Another request was refused earlier, and this request was sent before the refusal was known.
             return Ok(());
         }
         let name = self.side.name();
         let is_streaming = STREAMING.contains(&key.as_str());
         let does = match key.as_str() {
-            LIMIT if !self.extra.contains(NEW_LIMIT) => "the limit is sent as max_completion_tokens from now on",
-            LIMIT => "max_completion_tokens is sent alone from now on",
+            LIMIT if !self.extra.contains(NEW_LIMIT) => "thinkloom now sends the limit as max_completion_tokens",
+            LIMIT => "thinkloom now sends max_completion_tokens alone",
             "seed" if !self.extra.contains("seed") => {
-                "it is left out from now on, so that no seed repeats a response; the data says so"
+                "thinkloom now omits it, so no seed can repeat a response; the data records this"
             }
-            "response_format" => "it is left out from now on: only the prompt asks for JSON",
-            _ if is_streaming => "replies are asked for in one piece from now on",
+            "response_format" => "thinkloom now omits it: only the prompt asks for JSON",
+            _ if is_streaming => "thinkloom now requests replies in one piece",
             _ => return Err(self.stop(failure, &key)),
         };
         let words = failure.detail.clone();
@@ -228,21 +229,21 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Returns the end of a request that cannot do without its key.
+    /// Returns the failure of a request whose refused key must be sent.
     fn stop(&self, mut failure: CallFailure, key: &str) -> CallFailure {
-        // Others were served with it: this is one server's or one request's matter.
+        // Other requests with this key succeeded, so the refusal concerns one server or one request.
         if self.has_succeeded.load(Ordering::Relaxed) {
             return failure;
         }
         let name = self.side.name();
         let rerun =
-            "then (with --reconfigure if it asks for that) run the same command again: everything so far is kept";
+            "then (with --reconfigure if thinkloom requires it) run the same command again: everything so far is kept";
         let hint = if self.extra.contains(key) {
             format!("remove \"{key}\" from [{name}.extra], {rerun}")
         } else if SWITCHES.contains(&key) {
             format!(
-                "this server cannot be told to think or not by \"{key}\": choose another policy.mode_preset (\"prompted\" \
-                 asks by words alone), {rerun}"
+                "this server does not support the mode switch \"{key}\": choose another policy.mode_preset \
+                 (\"prompted\" asks by words alone), {rerun}"
             )
         } else if key == NEW_LIMIT {
             format!(
@@ -255,15 +256,15 @@ impl LeftOut {
             omit.insert(key);
             let list: Vec<String> = omit.into_iter().map(|key| format!("\"{key}\"")).collect();
             format!(
-                "\"{key}\" decides what is sampled, so that it is left out only if you say so: write \
+                "\"{key}\" decides what is sampled, so thinkloom omits it only on request: write \
                  omit = [{}] under [{name}], {rerun}",
                 list.join(", ")
             )
         } else {
-            format!("the server takes no \"{key}\": use another server or version, {rerun}")
+            format!("the server does not support \"{key}\": use another server or version, {rerun}")
         };
         failure.class = Class::FatalRun;
-        // An error in a success says nothing of the account.
+        // An error in a successful response carries no information about the account.
         failure.status = failure.status.filter(|status| !(200..=299).contains(status));
         failure.detail = format!("the server refuses the key \"{key}\": {}", failure.detail);
         if let Some(refused) = &mut failure.refused {

@@ -1,12 +1,12 @@
-//! What a chat message says and what it thinks, wherever its server puts either.
+//! Extracts the text and the thinking of a chat message, from any field in which a server puts them.
 //!
 //! The content is a string, a part, or a list of parts; parts of a thinking kind (`type` with "think", "reason" or
-//! "thought" in it, or `thought: true`) are thinking. Beside the content, thinking stands in one of several fields, at times
-//! in two that say the same: the first that is not blank counts.
+//! "thought" in it, or `thought: true`) are thinking. Outside the content, servers put thinking in one of several
+//! fields, and some put the same text in two: the first field that is not blank counts.
 
 use serde_json::Value;
 
-/// Fields that hold thinking, the best first.
+/// Fields that hold thinking, in order of priority.
 pub const THINKING_FIELDS: &[&str] = &[
     "reasoning_content",
     "reasoning",
@@ -20,19 +20,19 @@ pub const THINKING_FIELDS: &[&str] = &[
     "analysis_content",
 ];
 
-/// Keys under which an object of text has it, the best first.
+/// Keys of the text in a text object, in order of priority.
 const TEXT_KEYS: &[&str] = &["text", "thinking", "reasoning", "thought", "content", "summary"];
 
 /// The texts of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Texts {
-    /// What is said; `None` where the message has no such text at all.
+    /// The answer text; `None` if the message has no such text at all.
     pub content: Option<String>,
-    /// What is thought; `None` if nothing, or only blanks.
+    /// The thinking; `None` if there is none, or only blanks.
     pub reasoning: Option<String>,
 }
 
-/// Reads a message.
+/// Extracts the texts of a message.
 #[must_use]
 pub fn texts(message: &Value) -> Texts {
     let mut in_parts = String::new();
@@ -52,7 +52,7 @@ pub fn texts(message: &Value) -> Texts {
     Texts { content, reasoning: beside }
 }
 
-/// Returns what a content says; what it thinks is appended to `thinking`.
+/// Returns the answer text of a content, and appends its thinking to `thinking`.
 fn said(content: &Value, thinking: &mut String) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),
@@ -73,13 +73,13 @@ fn said_in_part(part: &Value, thinking: &mut String) -> String {
         thinking.push_str(&all_text(part));
         return String::new();
     }
-    // Images, calls and the like say nothing.
+    // Images, calls and similar parts hold no answer text.
     let is_text = matches!(kind.as_str(), "text" | "output_text" | "refusal" | "answer" | "response");
     let text = part.get("text").or_else(|| part.get("content")).or_else(|| part.get("refusal"));
     text.filter(|_| is_text).map(all_text).unwrap_or_default()
 }
 
-/// Returns all text in a value: a string, an object's text, or those of a list one after the other.
+/// Returns all text in a value: a string, the text of an object, or the texts of a list, concatenated.
 fn all_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

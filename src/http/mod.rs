@@ -1,15 +1,47 @@
-//! Talking to OpenAI-compatible servers over HTTP, one attempt at a time.
+//! Sends chat requests to OpenAI-compatible servers over HTTP, one attempt at a time.
 //!
-//! [`client::ChatClient`] lets requests through to one of several endpoints and returns the raw reply or a
-//! [`CallFailure`]. Each `endpoint` has its own [`aimd`] limit of requests in flight and its own [`pacing`] of requests
-//! and tokens per minute, and heeds what the server's [`headers`] ask for; a [`streamed`] reply ([`sse`]) is [`joined`].
-//! A [`breaker`] stands before them all: it holds requests back in an outage, and says whose fault a failure is.
-//! [`refused_keys`] finds the body key that an error refuses, and [`left_out`] says what is done about it. [`batch`] is the
-//! client of a provider's batch API. [`retry`] holds the one table that says what a failure means; [`wire`] reads replies
-//! leniently, with [`message`] for texts and [`finish`] for the names of ends; [`redact`] blots out what echoes the key,
-//! and [`transport`] holds what every HTTP client of the program shares. Chats go over a
-//! [`carrier`], so that a simulation can stand in for the network. This room never retries, never stores anything and does
-//! not know what a reply is for: loops, budgets and the ledger belong to its callers.
+//! This room returns the raw reply of one attempt, or a [`CallFailure`] that classifies the failure. It stores nothing
+//! and does not interpret replies: retry loops, budgets and the ledger belong to the callers (`judge::ask`, and the
+//! sampler of the policy).
+//!
+//! # Files
+//!
+//! | file | role |
+//! |---|---|
+//! | `mod.rs` | [`CallFailure`]: the end of an attempt without a reply |
+//! | [`client`] | the client of one model: admits requests and chooses an endpoint |
+//! | `endpoint.rs` | one endpoint: its slots, its health, one POST |
+//! | [`aimd`], [`pacing`], [`headers`] | an endpoint's limits: in flight; per minute; by the server's own headers |
+//! | `backoff.rs`, [`retry`] | the wait before a retry; the one table that classifies each end of an attempt |
+//! | [`breaker`] | holds requests back in an outage, and decides whether the server or the request is at fault |
+//! | [`carrier`], [`transport`] | the network or a simulation; TLS, proxies and bounded bodies for every HTTP client |
+//! | [`sse`], [`joined`], [`streamed`] | server-sent events; a streamed reply joined into one body; its bounds |
+//! | [`wire`], [`message`], [`finish`], `overflow.rs` | lenient parsing: bodies, texts, finish reasons, context errors |
+//! | [`refused_keys`], [`left_out`] | finds the body key that an error refuses, and reacts to the refusal |
+//! | [`redact`] | replaces any echo of the API key |
+//! | [`batch`] | the client of a provider's batch API |
+//!
+//! # One request with its retries
+//!
+//! 1. The caller waits for leave from its [`breaker::Breaker`], which holds requests back while the server is down.
+//! 2. [`client::ChatClient::admit`] admits the requests one by one, in order of arrival: it waits for an endpoint with
+//!    a free slot ([`aimd::Aimd`]) whose [`pacing::Pacing`] allows the request.
+//! 3. [`client::ChatClient::post_chat`] sends the body over a [`carrier::Carrier`]. If no connection is made, it tries
+//!    the next endpoint within the same attempt, because nothing was sent.
+//! 4. The endpoint reads the reply in one piece, or as a stream through [`streamed::Streamed`]; it redacts echoes of
+//!    the key, follows the rate-limit headers, and updates its limits and its health.
+//! 5. For a failure, [`retry::classify`] returns a [`retry::Class`]. A refused body key goes to
+//!    [`left_out::LeftOut::heed`], which may allow the same request again without the key, as part of the same attempt.
+//! 6. The caller reports the end to the breaker. After a failure, the breaker waits until other requests or its probe
+//!    show whether the server is at fault ([`breaker::Blame`]); only a fault of the request counts as an attempt.
+//! 7. The caller stores the end, waits ([`retry::Backoff::wait`]), and begins again at step 1, within its bound of
+//!    attempts.
+//!
+//! # Formats
+//!
+//! This room owns the canonical failure line ([`CallFailure::detail`]: one line, at most [`DETAIL_CHARS_MAX`]
+//! characters, without header, key or request body), and the body of an interrupted stream, whose `object` is
+//! [`wire::FRAGMENT`].
 
 pub mod aimd;
 mod backoff;
@@ -44,17 +76,17 @@ use crate::domain::AttemptOutcome;
 /// Why one attempt brought no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallFailure {
-    /// What to do about it.
+    /// How to react to the failure.
     pub class: retry::Class,
-    /// The HTTP status, where one came.
+    /// The HTTP status, if there was one.
     pub status: Option<u16>,
-    /// How long the server asked to wait; longer than [`retry::RETRY_AFTER_MAX`] only a [`breaker`] waits.
+    /// How long the server asked to wait; only a [`breaker`] waits longer than [`retry::RETRY_AFTER_MAX`].
     pub retry_after: Option<Duration>,
     /// One line of at most [`DETAIL_CHARS_MAX`] characters; never holds a header, a key or a request body.
     pub detail: String,
-    /// What came of a reply, if anything did: it may have been paid for.
+    /// The received part of a reply, if there is one: it may have been charged.
     pub body: Option<String>,
-    /// The key of the request's body that the server refuses, if that is what it says.
+    /// The key of the request's body that the server refuses, if the error names one.
     pub refused: Option<Box<RefusedKey>>,
 }
 
@@ -63,13 +95,13 @@ pub struct CallFailure {
 pub struct RefusedKey {
     /// The key.
     pub key: String,
-    /// What a person can do about it; empty as long as nobody has decided what it leads to.
+    /// Advice to the user; empty until a caller has decided how to react.
     pub hint: String,
 }
 
 impl CallFailure {
-    /// Returns what is recorded of an attempt that failed by its own fault: refused for what it is, and not to be asked
-    /// again, or for a reason that may pass.
+    /// Returns the recorded outcome of an attempt that failed through its own fault: a refusal that a retry cannot
+    /// change, or a failure that may pass.
     #[must_use]
     pub fn own_outcome(&self) -> AttemptOutcome {
         let is_final = retry::says_about_this_request(self.status, &self.detail) || !retry::is_refusal(self.status);
@@ -80,7 +112,7 @@ impl CallFailure {
         }
     }
 
-    /// Returns what a person can do about it.
+    /// Returns advice to the user.
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.refused {
@@ -93,7 +125,8 @@ impl CallFailure {
 /// Longest `detail` of a [`CallFailure`], in characters.
 pub const DETAIL_CHARS_MAX: usize = 500;
 
-/// Returns `text` as one line of at most `chars_max` characters, control characters and runs of blanks made one space.
+/// Returns `text` as one line of at most `chars_max` characters; control characters and runs of blanks become one
+/// space.
 #[must_use]
 pub fn one_line(text: &str, chars_max: usize) -> String {
     let words: Vec<&str> =

@@ -1,6 +1,6 @@
-//! Whether an error says that a prompt is too long for the model, in the wordings of the servers.
+//! Detects errors about a prompt that is too long for the model, in the wordings of known servers.
 
-/// Returns whether an error's text says that the prompt is longer than the model's context, in any known wording.
+/// Returns whether an error's text states that the prompt is longer than the model's context, in any known wording.
 #[must_use]
 pub fn says_context_overflow(code: Option<&str>, message: &str) -> bool {
     let lower = message.to_lowercase();
@@ -12,7 +12,7 @@ pub fn says_context_overflow(code: Option<&str>, message: &str) -> bool {
         || (is_about_prompts && !is_rate && lower.contains("tokens") && says(EXCESS_WORDS))
 }
 
-/// What servers call the length of a context, and what only an error about it says.
+/// Servers' names for the length of a context, and phrases that only occur in errors about it.
 const CONTEXT_WORDS: &[&str] = &[
     "context length",
     "context size",
@@ -36,7 +36,7 @@ const CONTEXT_WORDS: &[&str] = &[
     "reduce your prompt",
 ];
 
-/// Words that say that there are too many tokens, of a prompt or of prompt and reply together.
+/// Phrases for an excess of tokens, of a prompt or of prompt and reply together.
 const EXCESS_WORDS: &[&str] = &[
     "exceed",
     "must be <=",

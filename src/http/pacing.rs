@@ -1,13 +1,13 @@
-//! Pacing of one endpoint: requests per minute, tokens per minute, and pauses the server asked for.
+//! Pacing of one endpoint: requests per minute, tokens per minute, and the pauses that the server requested.
 //!
-//! Limits of 0 mean "none known". Two things hold at once. A governor spreads a minute's allowance evenly, because many
-//! servers enforce a limit by the second; tokens are paid to it after their request, as a debt that holds back the
-//! next. And a record of the last [`WINDOW`] bounds the sums themselves, so that no minute holds more than the limit.
-//! A request is charged its estimate, scaled by how earlier estimates turned out, and set right once the reply's usage
-//! is known. A pause holds back every request of the endpoint and only ever gets longer while it lasts; after it,
-//! requests are let go one by one over [`RAMP`], not all at once.
+//! A limit of 0 means "no known limit". Two mechanisms apply together. A governor spreads a minute's allowance evenly,
+//! because many servers enforce a limit per second; tokens are paid after their request, as a debt that delays the next
+//! request. And a record of the last [`WINDOW`] bounds the sums, so that no minute exceeds the limit. A request is
+//! charged its estimate, scaled by the accuracy of earlier estimates, and the charge is corrected when the reply's
+//! usage is known. A pause holds back every request of the endpoint; a later pause can only extend it. After a pause,
+//! requests are released one by one over [`RAMP`].
 //!
-//! All of this is data and arithmetic; who waits, and in which order, is the client's business.
+//! This module is only data and arithmetic; the client decides which requests wait, and in which order.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -17,19 +17,19 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// The minute that limits speak of, with half a second to spare: requests take differently long to arrive.
+/// The minute of the limits plus half a second, because requests take different times to arrive.
 pub const WINDOW: Duration = Duration::from_millis(60_500);
-/// Requests that may go out at once: the share of a minute's allowance.
+/// The burst size of requests: the allowance of a minute divided by this number.
 const REQUEST_BURSTS_PER_MINUTE: u32 = 3000;
-/// Tokens that may be paid at once: the share of a minute's allowance.
+/// The burst size of token payments: the allowance of a minute divided by this number.
 const TOKEN_BURSTS_PER_MINUTE: u32 = 600;
-/// Credit from estimates that were too high: the share of a minute's allowance that is kept.
+/// The maximum credit from estimates that were too high: the allowance of a minute divided by this number.
 const CREDITS_PER_MINUTE: u32 = 10;
 /// How long after a pause requests are spread out.
 pub const RAMP: Duration = Duration::from_secs(1);
-/// Weight of the latest request in the scale of estimates.
+/// The weight of the latest request in the scale of estimates.
 const SCALE_WEIGHT: f64 = 0.1;
-/// Bounds of the scale of estimates.
+/// The bounds of the scale of estimates.
 const SCALE_RANGE: (f64, f64) = (0.02, 2.0);
 
 /// The pacing state of an endpoint.
@@ -43,9 +43,9 @@ pub struct Pacing {
     ramp: Option<Ramp>,
 }
 
-/// What a request was charged.
+/// The charge of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use = "it is to be settled when the request is over"]
+#[must_use = "settle the charge when the request ends"]
 pub struct Charge {
     estimate: u32,
     tokens: u64,
@@ -53,7 +53,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Returns the tokens that were charged.
+    /// Returns the charged tokens.
     #[must_use]
     pub fn tokens(self) -> u64 {
         self.tokens
@@ -67,7 +67,7 @@ struct Ramp {
 }
 
 impl Pacing {
-    /// Builds pacing from the two limits; 0 means no limit.
+    /// Creates pacing from the two limits; 0 means no limit.
     #[must_use]
     pub fn new(requests_per_minute: u32, tokens_per_minute: u32) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Pacing {
         }
     }
 
-    /// Returns whether tokens are counted, so that a reply's usage is worth reading.
+    /// Returns whether tokens are limited, so that a reply's usage needs to be parsed.
     #[must_use]
     pub fn counts_tokens(&self) -> bool {
         self.tokens.is_some()
@@ -88,10 +88,10 @@ impl Pacing {
 
     /// Charges a request of about `estimate` tokens if it may be sent now.
     ///
-    /// `concurrency` is how many may be in flight; requests after a pause are spread by it.
+    /// `concurrency` is the maximum number of requests in flight; it spreads the requests after a pause.
     ///
     /// # Errors
-    /// The moment before which asking again is useless; nothing is charged then.
+    /// The earliest moment at which a retry can succeed; nothing is charged.
     pub fn take(&mut self, now: Instant, estimate: u32, concurrency: usize) -> Result<Charge, Instant> {
         if let Some(until) = self.held_until(now) {
             return Err(until);
@@ -107,7 +107,7 @@ impl Pacing {
         {
             return Err(now + wait);
         }
-        // Last, because it takes what it finds.
+        // This check is the last one, because it takes from the allowance.
         if let Some(wait) = self.requests.as_ref().and_then(Limit::take_one) {
             return Err(now + wait);
         }
@@ -122,7 +122,7 @@ impl Pacing {
         Ok(Charge { estimate, tokens, entry })
     }
 
-    /// Sets a charge right by the tokens that were used.
+    /// Corrects a charge by the tokens that were used.
     pub fn settle(&mut self, charge: Charge, used: u64) {
         let Some(limit) = &mut self.tokens else { return };
         limit.window.correct(charge.entry, used);
@@ -137,16 +137,16 @@ impl Pacing {
         }
     }
 
-    /// Returns what a request is charged before its usage is known.
+    /// Returns the charge of a request before its usage is known.
     fn expected(&self, estimate: u32) -> u64 {
-        // A product of two small positive numbers.
+        // The value is a product of two small positive numbers.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let tokens = (f64::from(estimate) * self.scale).ceil() as u64;
-        // More than the whole limit at once would wait for ever.
+        // A charge above the whole limit would wait for ever.
         tokens.min(self.tokens.as_ref().map_or(u64::MAX, |limit| u64::from(limit.per_minute)))
     }
 
-    /// Holds back all requests for `duration` from now; never shortens a pause that is longer.
+    /// Holds back all requests for `duration` from now; never shortens a longer pause.
     pub fn pause(&mut self, now: Instant, duration: Duration) {
         let until = now + duration;
         if self.paused_until.is_none_or(|paused| paused < until) {
@@ -155,13 +155,13 @@ impl Pacing {
         }
     }
 
-    /// Returns the end of the pause in force, if any.
+    /// Returns the end of the current pause, if there is one.
     #[must_use]
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// Returns until when a pause, or the spreading after it, holds the next request back.
+    /// Returns the time until which a pause, or the spreading after it, holds the next request back.
     fn held_until(&mut self, now: Instant) -> Option<Instant> {
         if self.ramp.is_some_and(|ramp| ramp.until <= now) {
             (self.ramp, self.paused_until) = (None, None);
@@ -198,17 +198,17 @@ impl Limit {
         Some(Self { per_minute, limiter: RateLimiter::direct(quota), clock, burst, window: Window::new(per_minute) })
     }
 
-    /// Takes one; returns how long to wait if there is none.
+    /// Takes one unit; returns the wait if there is none.
     fn take_one(&self) -> Option<Duration> {
         self.limiter.check().err().map(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// Pays as much of a debt as can be paid; returns how long to wait for more if some is left.
+    /// Pays as much of a debt as the allowance permits; returns the wait for more if some debt remains.
     fn pay(&self, debt: &mut i64) -> Option<Duration> {
         while let Some(portion) = u32::try_from(*debt).ok().and_then(|owed| NonZeroU32::new(owed.min(self.burst.get())))
         {
             match self.limiter.check_n(portion) {
-                // A portion is at most the burst, so that capacity always suffices.
+                // A portion is at most the burst, so the capacity always suffices.
                 Ok(Ok(())) | Err(_) => *debt -= i64::from(portion.get()),
                 Ok(Err(not_until)) => return Some(not_until.wait_time_from(self.clock.now())),
             }
@@ -217,12 +217,12 @@ impl Limit {
     }
 }
 
-/// What went out within the last [`WINDOW`], in order.
+/// The amounts sent within the last [`WINDOW`], in order.
 #[derive(Debug)]
 struct Window {
     limit: u64,
     entries: VecDeque<(Instant, u64)>,
-    /// Number of the first entry, counted from the beginning of time.
+    /// The number of the first entry, counted from the creation of the window.
     first: u64,
     sum: u64,
 }
@@ -232,7 +232,8 @@ impl Window {
         Self { limit: u64::from(limit), entries: VecDeque::new(), first: 0, sum: 0 }
     }
 
-    /// Returns when there will be room for `amount`; `None` if there is. An empty window has room for anything.
+    /// Returns when there will be room for `amount`; `None` if there is room now. An empty window has room for any
+    /// amount.
     fn full_until(&mut self, now: Instant, amount: u64) -> Option<Instant> {
         while let Some((at, gone)) = self.entries.front().copied()
             && at + WINDOW <= now
@@ -299,7 +300,7 @@ mod tests {
         assert!(pacing.take(now, 1, 1).is_err(), "100 tokens take ten seconds to pay");
         pacing.settle(first, 0);
         assert!(pacing.take(now, 1, 1).is_ok(), "what was not used is not owed");
-        // More than a whole minute's allowance is sent, and then paid.
+        // An amount above a whole minute's allowance is sent, and then paid.
         let mut pacing = Pacing::new(0, 600);
         assert!(pacing.take(now, 10_000, 1).is_ok());
         assert!(pacing.take(now, 1, 1).is_err());

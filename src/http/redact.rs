@@ -1,13 +1,14 @@
-//! Blotting out a key where a server echoes it, in whatever form.
+//! Redacts the API key wherever a server echoes it, in any encoding.
 //!
-//! A key is looked for as it stands, reversed, in hexadecimal and in base64 (both alphabets, wherever its bytes begin in
-//! the encoded text), and in all of these with any of its characters escaped: as JSON (`\u0073`, `\/`), as percent
-//! (`%73`), as HTML (`&#115;`), each of them again within another, up to `LAYERS_MAX` deep. Keys of at least
-//! `ANY_CASE_BYTES_MIN` bytes are found in any case. Shorter keys than `KEY_BYTES_MIN` are placeholders (`EMPTY`,
-//! `none`) that ordinary text may hold, and stay, as do words and numbers of fewer bytes than that.
+//! The redactor searches for the key itself, the reversed key, and its hexadecimal and base64 forms (both alphabets, at
+//! any byte offset of the encoded text), and for all of these with escaped characters: as JSON (`\u0073`, `\/`),
+//! percent-encoded (`%73`), as HTML (`&#115;`), and nested up to `LAYERS_MAX` deep. Keys of at least
+//! `ANY_CASE_BYTES_MIN` bytes are found in any letter case. Keys shorter than `KEY_BYTES_MIN` are placeholders
+//! (`EMPTY`, `none`) that ordinary text may hold, and are not redacted; neither are words and numbers shorter than
+//! `ANY_CASE_BYTES_MIN`.
 //!
-//! Every reply passes through here, so that a text without an escape that can hide a character costs two passes over
-//! its bytes and no copy.
+//! Every reply passes through here: a text without an escape that can hide a character costs two passes over its bytes
+//! and no copy.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,20 +20,20 @@ use serde_json::{Value, json};
 use super::message::{THINKING_FIELDS, Texts, texts};
 use super::transport::BodyEnd;
 
-/// Shortest key that is blotted out, in bytes.
+/// The minimum length of a redacted key, in bytes.
 const KEY_BYTES_MIN: usize = 8;
-/// Shortest key that is found in any case, in bytes: a shorter one may be a word.
+/// The minimum length of a key that is found in any letter case, in bytes: a shorter key may be a word.
 const ANY_CASE_BYTES_MIN: usize = 16;
-/// How often escapes are taken off a text.
+/// The maximum number of escape layers that are removed.
 const LAYERS_MAX: usize = 8;
-/// How often places are blotted out before the whole text is.
+/// The maximum number of redaction rounds; after that the whole text is redacted.
 const ROUNDS_MAX: usize = 16;
-/// What stands in for a key.
+/// The replacement of a key.
 const BLOT: &str = "[redacted]";
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Finds one key in texts; nothing where there is no key.
+/// Finds one key in texts; finds nothing without a key.
 #[derive(Default)]
 pub struct Redactor {
     forms: Option<Forms>,
@@ -40,7 +41,7 @@ pub struct Redactor {
 
 struct Forms {
     finder: AhoCorasick,
-    /// The longest form, in bytes.
+    /// The length of the longest form, in bytes.
     bytes_max: usize,
     /// Whether the key holds characters that JSON always escapes.
     is_always_escaped: bool,
@@ -53,11 +54,12 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Builds what finds a key.
+    /// Builds the redactor of a key.
     #[must_use]
     pub fn new(key: Option<&SecretString>) -> Self {
         let Some(key) = key.map(|key| key.expose_secret().trim().as_bytes()) else { return Self::default() };
-        // Nor is a short word or number a secret (`not-needed`, `12345678`): blotting it out would change what is said.
+        // A short word or number is not a secret either (`not-needed`, `12345678`): its redaction would change the
+        // reply.
         let is_word = key.iter().all(|byte| byte.is_ascii_lowercase() || b"-_.".contains(byte))
             || key.iter().all(u8::is_ascii_digit);
         if key.len() < KEY_BYTES_MIN || (key.len() < ANY_CASE_BYTES_MIN && is_word) {
@@ -73,7 +75,7 @@ impl Redactor {
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(key.len() >= ANY_CASE_BYTES_MIN)
             .build(&forms);
-        // A handful of short patterns is far below the automaton's limits.
+        // A few short patterns are far below the automaton's limits.
         let Ok(finder) = finder else { return Self::default() };
         let is_always_escaped = key.iter().any(|byte| matches!(byte, b'"' | b'\\' | b'&' | b'<' | b'>' | b'\'' | b'%'));
         Self { forms: Some(Forms { finder, bytes_max, is_always_escaped }) }
@@ -94,7 +96,7 @@ impl Redactor {
         Cow::Borrowed(BLOT)
     }
 
-    /// Returns a chat reply's body without the key, also where the parts of a message give it only together.
+    /// Returns a chat reply's body without the key, even if only the concatenated parts of a message hold it.
     #[must_use]
     pub fn body(&self, body: String) -> String {
         if self.forms.is_none() {
@@ -107,7 +109,7 @@ impl Redactor {
         if has_parts(&body) { self.joined_parts(body) } else { body }
     }
 
-    /// Returns the body of an error, as far as it was read, without the key.
+    /// Returns the read part of an error's body, without the key.
     #[must_use]
     pub fn error_body<E>(&self, bytes: &[u8], end: &BodyEnd<E>) -> String {
         let body = String::from_utf8_lossy(bytes);
@@ -117,7 +119,8 @@ impl Redactor {
         }
     }
 
-    /// Returns the beginning of a text that was cut off, without the key and without what may be the beginning of one.
+    /// Returns the beginning of a truncated text, without the key and without a possible beginning of the key at its
+    /// end.
     #[must_use]
     pub fn beginning(&self, text: &str) -> String {
         let text = self.text(text);
@@ -130,7 +133,7 @@ impl Redactor {
         text.get(..end).unwrap_or_default().to_owned()
     }
 
-    /// Writes the messages of a body anew whose parts hold the key together.
+    /// Rewrites the messages of a body whose concatenated parts hold the key.
     fn joined_parts(&self, body: String) -> String {
         let Ok(mut value) = serde_json::from_str::<Value>(&body) else { return body };
         let mut is_changed = false;
@@ -159,7 +162,7 @@ impl Redactor {
 }
 
 impl Forms {
-    /// Returns where the key stands in the outermost layer that shows it.
+    /// Returns the places of the key in the outermost layer that shows it.
     fn places(&self, text: &str) -> Vec<Range<usize>> {
         let places: Vec<Range<usize>> = self.finder.find_iter(text).map(|found| found.range()).collect();
         if !places.is_empty() || !(self.is_always_escaped || may_hide(text.as_bytes())) {
@@ -179,7 +182,7 @@ impl Forms {
         Vec::new()
     }
 
-    /// Returns where the key stands, for a layer in which it was found.
+    /// Returns the places of the key in the outer text, for a layer in which the key was found.
     fn places_below(&self, text: &str, depth: usize) -> Vec<Range<usize>> {
         let mut layer = text.as_bytes().to_vec();
         let mut spans: Vec<Range<usize>> = (0..layer.len()).map(|at| at..at + 1).collect();
@@ -194,12 +197,12 @@ impl Forms {
     }
 }
 
-/// Puts [`BLOT`] into places of a text, which are in order.
+/// Replaces ordered places of a text with [`BLOT`].
 fn blotted(text: &str, places: Vec<Range<usize>>) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut from = 0;
     for place in places {
-        // Escapes begin and end at whole characters, and so do the key's own.
+        // Escapes begin and end at character boundaries, and so does the key.
         redacted.push_str(text.get(from..place.start).unwrap_or_default());
         redacted.push_str(BLOT);
         from = place.end.max(from);
@@ -208,8 +211,8 @@ fn blotted(text: &str, places: Vec<Range<usize>>) -> String {
     redacted
 }
 
-/// Returns whether a text holds an escape that can stand for a character of a key: `\u` and `\x` with a digit, `\/`, `%`
-/// with two digits, `&#`. Each of them is still seen where it is escaped itself.
+/// Returns whether a text holds an escape that can encode a character of a key: `\u` and `\x` with a digit, `\/`, `%`
+/// with two digits, `&#`. An escaped escape is found as well, because its characters remain visible.
 fn may_hide(text: &[u8]) -> bool {
     let at = |index: usize| text.get(index).copied().unwrap_or_default();
     text.iter().enumerate().any(|(index, byte)| match byte {
@@ -223,7 +226,7 @@ fn may_hide(text: &[u8]) -> bool {
     })
 }
 
-/// Takes one layer of escapes off; `spans` says where each byte comes from.
+/// Removes one layer of escapes; `spans` gives the source range of each byte.
 fn unescaped(bytes: &[u8], spans: Option<&[Range<usize>]>) -> (Vec<u8>, Vec<Range<usize>>) {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut origins = Vec::new();
@@ -250,7 +253,7 @@ enum Code {
     Char(char),
 }
 
-/// Reads what stands at the beginning of `rest`, which is not empty; returns how many bytes of it that is.
+/// Parses the escape or byte at the beginning of `rest`, which is not empty; returns its length in bytes.
 fn escape(rest: &[u8]) -> (Code, usize) {
     let digits = |from: usize, count: usize| {
         let digits = rest.get(from..from + count)?;
@@ -271,7 +274,7 @@ fn escape(rest: &[u8]) -> (Code, usize) {
     found.unwrap_or((Code::Byte(rest.first().copied().unwrap_or_default()), 1))
 }
 
-/// Reads `&#115;` or `&#x73;`.
+/// Parses `&#115;` or `&#x73;`.
 fn html_number(rest: &[u8]) -> Option<(u32, usize)> {
     let end = rest.iter().take(12).position(|byte| *byte == b';')?;
     let digits = std::str::from_utf8(rest.get(2..end)?).ok()?;
@@ -282,7 +285,7 @@ fn html_number(rest: &[u8]) -> Option<(u32, usize)> {
     Some((code, end + 1))
 }
 
-/// Returns whether a body may hold a text in parts: an object or list under a key of texts.
+/// Returns whether a body may hold a text in parts: an object or list under a text key.
 fn has_parts(body: &str) -> bool {
     const NAMES: [&str; 5] = ["\"content\"", "\"parts\"", "\"reasoning", "\"thinking", "\"thought"];
     let opens = |rest: &str| {
@@ -293,8 +296,8 @@ fn has_parts(body: &str) -> bool {
     NAMES.iter().any(|name| body.match_indices(name).any(|(at, _)| body.get(at + name.len()..).is_some_and(opens)))
 }
 
-/// Returns what base64 makes of a key's bytes wherever `lead` bytes (modulo 3) stand before them and anything behind:
-/// the characters that the key alone decides.
+/// Returns the base64 form of a key's bytes after `lead` bytes (modulo 3) and before any other bytes: the characters
+/// that the key alone decides.
 fn base64_core(key: &[u8], lead: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bytes: Vec<u8> = std::iter::repeat_n(0, lead).chain(key.iter().copied()).collect();
     let bit = |index: usize| bytes.get(index / 8).map_or(0, |byte| byte >> (7 - index % 8) & 1);

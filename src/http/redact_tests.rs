@@ -8,7 +8,7 @@ fn redactor() -> Redactor {
     Redactor::new(Some(&SecretString::from(KEY)))
 }
 
-/// Encodes as base64 with padding, written apart from what is tested.
+/// Encodes as base64 with padding, independently of the tested code.
 fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
@@ -100,7 +100,7 @@ fn other_texts_are_not_even_copied() {
     }
     assert_eq!(Redactor::new(None).text(KEY), KEY);
     assert_eq!(format!("{redactor:?}"), "Redactor");
-    // A short key may be much like a word; one that is a word or a number is no secret.
+    // A short key may resemble a word; a word or a number is not a secret.
     let word = Redactor::new(Some(&SecretString::from("pass0word")));
     assert_eq!(word.text("Pass0word, pass0word"), "Pass0word, [redacted]");
     for placeholder in ["password", "not-needed", "12345678"] {

@@ -1,25 +1,25 @@
-//! Which key of a request's body a server refuses, read from its error.
+//! Finds the key of a request's body that a server refuses, from the server's error.
 //!
-//! Servers say it in many ways: OpenAI's `param`, pydantic's `loc`, JSON schema's `additionalProperty`, or a sentence with
-//! the key before or behind the refusal. Only keys that were sent are looked for. A key whose **value** is refused (a limit
-//! that is too large, a temperature out of its range) is not refused, and neither is one that an error about the length
-//! of the prompt mentions. `response_format` is the exception: no value but `json_object` is ever sent, so that a server
+//! Servers name the key in many ways: OpenAI's `param`, pydantic's `loc`, JSON schema's `additionalProperty`, or a
+//! sentence with the key before or after the refusal. Only keys that were sent are considered. A key whose **value** is
+//! refused (a limit that is too large, a temperature out of its range) is not refused, and neither is a key in an error
+//! about the length of the prompt. `response_format` is the exception: its only value is `json_object`, so a server
 //! that names it refuses it.
 
 use serde_json::Value;
 
 use super::retry::says_context_overflow;
 
-/// Statuses with which servers refuse a key; 200 stands for an error object in a success.
+/// The statuses of key refusals; 200 represents an error object in a successful response.
 const STATUSES: &[u16] = &[200, 400, 406, 422, 500, 501];
-/// Keys without which there is no request.
+/// Keys that every request needs.
 const NEEDED: &[&str] = &["model", "messages"];
-/// How deep an error is looked through.
+/// The maximum depth of the search in an error.
 const DEPTH_MAX: usize = 8;
-/// How much of a sentence is read, in bytes.
+/// The maximum length of a sentence, in bytes; the rest is ignored.
 const STATEMENT_BYTES_MAX: usize = 8000;
 
-/// Error codes and types that say that a parameter is not taken.
+/// Error codes and types for an unsupported parameter.
 const CODES: &[&str] = &[
     "unsupported_parameter",
     "unknown_parameter",
@@ -34,7 +34,7 @@ const CODES: &[&str] = &[
     "unknown_field",
 ];
 
-/// Words of a refusal.
+/// Phrases of a refusal.
 const REFUSALS: &[&str] = &[
     "unknown",
     "unsupported",
@@ -71,11 +71,11 @@ const REFUSALS: &[&str] = &[
     "\u{4e0d}\u{652f}\u{6301}",
 ];
 
-/// Words that say that two keys do not go together.
+/// Phrases for two keys that exclude each other.
 const EXCLUSIVE: &[&str] =
     &["cannot both", "can't both", "mutually exclusive", "cannot be used together", "only one of", "not both"];
 
-/// Words about a value.
+/// Phrases about a value.
 const VALUE_WORDS: &[&str] = &[
     "must be",
     "should be",
@@ -104,7 +104,7 @@ const VALUE_WORDS: &[&str] = &[
     "invalid type",
 ];
 
-/// Words behind a refusal after which other keys are mentioned.
+/// Phrases of a refusal after which other keys are listed.
 const CUTS: &[&str] = &[
     "expected one of",
     ", expected",
@@ -128,7 +128,7 @@ const CUTS: &[&str] = &[
     " if ",
 ];
 
-/// Words that may stand between a refusal and a key that is an ordinary word and not quoted.
+/// Words that may occur between a refusal and an unquoted key that is a common word.
 const FILLERS: &[&str] = &[
     "parameter",
     "parameters",
@@ -172,8 +172,8 @@ const FILLERS: &[&str] = &[
     "only",
 ];
 
-/// Returns the key of a request that a server's error refuses, if that is what it says. `sent` are the keys of the
-/// request's body.
+/// Returns the key of a request that a server's error refuses, if there is one. `sent` are the keys of the request's
+/// body.
 #[must_use]
 pub fn refused_key(status: u16, body: &str, sent: &[String]) -> Option<String> {
     if !STATUSES.contains(&status) {
@@ -190,14 +190,14 @@ pub fn refused_key(status: u16, body: &str, sent: &[String]) -> Option<String> {
             let structured = in_structure(&value, &sent, 0);
             structured.or_else(|| statements.iter().find_map(|statement| in_text(statement, &sent)))
         }
-        // A page for people, not a server's word on a key.
+        // An HTML page does not name a refused key.
         Err(_) if body.trim_start().starts_with('<') => None,
         Err(_) => in_text(body, &sent),
     }
     .map(str::to_owned)
 }
 
-/// Gathers the sentences of an error, wherever they stand.
+/// Collects the sentences of an error, at any depth.
 fn gather(value: &Value, statements: &mut Vec<String>, depth: usize) {
     const NAMES: &[&str] = &[
         "message",
@@ -241,13 +241,13 @@ fn gather(value: &Value, statements: &mut Vec<String>, depth: usize) {
     }
 }
 
-/// Reads JSON that a gateway put into a text.
+/// Parses JSON that a gateway put into a text.
 fn nested(text: &str) -> Option<Value> {
     let trimmed = text.trim();
     trimmed.starts_with(['{', '[']).then(|| serde_json::from_str(trimmed).ok()).flatten()
 }
 
-/// Looks for a key where an error names it apart from its sentence.
+/// Searches for a key in the fields of an error, outside its sentences.
 fn in_structure<'a>(value: &Value, sent: &[&'a str], depth: usize) -> Option<&'a str> {
     if depth > DEPTH_MAX {
         return None;
@@ -280,7 +280,7 @@ fn in_structure<'a>(value: &Value, sent: &[&'a str], depth: usize) -> Option<&'a
     }
 }
 
-/// Returns the key that an error object is about: `param`, `loc`, `additionalProperty`, `keys`, `field`.
+/// Returns the key in an error object's `param`, `loc`, `additionalProperty`, `keys` or `field`.
 fn named_key<'a>(members: &serde_json::Map<String, Value>, sent: &[&'a str]) -> Option<&'a str> {
     let known = |name: &str| {
         let first = name.trim_start_matches("body.").trim_start_matches("$.").trim_start_matches('/');
@@ -292,16 +292,16 @@ fn named_key<'a>(members: &serde_json::Map<String, Value>, sent: &[&'a str]) -> 
         return Some(key);
     }
     let several = ["loc", "keys", "path", "params"].iter().filter_map(|name| members.get(*name)?.as_array());
-    // What stands deeper in a key's value is about that value.
+    // A deeper path in a key's value concerns that value.
     let mut several = several.filter_map(|parts| {
         parts.iter().filter_map(Value::as_str).find(|part| !matches!(*part, "body" | "query" | "root"))
     });
     let key = several.find_map(known);
-    // AJV says the key below `params`.
+    // AJV puts the key under `params`.
     key.or_else(|| known(members.get("params")?.get("additionalProperty")?.as_str()?))
 }
 
-/// Returns whether words say that something is not taken, and not that its value is wrong.
+/// Returns whether the words state that something is not supported, and not that its value is wrong.
 fn refuses(words: &[&str]) -> bool {
     let lower: Vec<String> = words.iter().map(|words| words.to_lowercase()).collect();
     let is_code = lower.iter().any(|words| CODES.contains(&words.as_str()));
@@ -314,7 +314,7 @@ fn is_spelling(key: &str, lower: &str) -> bool {
     key == lower || (key.contains('_') && key.replace('_', "") == lower)
 }
 
-/// Looks for a key in a server's sentences.
+/// Searches for a key in a server's sentences.
 fn in_text<'a>(text: &str, sent: &[&'a str]) -> Option<&'a str> {
     let cut = text.char_indices().map(|(at, _)| at).find(|at| *at >= STATEMENT_BYTES_MAX).unwrap_or(text.len());
     let lower = text.get(..cut).unwrap_or(text).to_lowercase().replace(['\n', '\r', '\t'], " ");
@@ -328,10 +328,10 @@ fn in_text<'a>(text: &str, sent: &[&'a str]) -> Option<&'a str> {
     lower.split(". ").find_map(|sentence| in_sentence(sentence, sent))
 }
 
-/// Looks for the key that stands nearest to a refusal.
+/// Searches for the key nearest to a refusal.
 fn in_sentence<'a>(sentence: &str, sent: &[&'a str]) -> Option<&'a str> {
     if EXCLUSIVE.iter().any(|words| sentence.contains(words)) {
-        // Of two that do not go together the narrower one is left out.
+        // Of two keys that exclude each other, the narrower one is omitted.
         let order = ["top_p", "top_k", "min_p", "temperature"];
         let mut order = order.iter().filter_map(|name| sent.iter().copied().find(|key| key == name));
         return order.find(|key| !mentions(sentence, key).is_empty());
@@ -358,20 +358,20 @@ fn in_sentence<'a>(sentence: &str, sent: &[&'a str]) -> Option<&'a str> {
     nearest.map(|(_, key)| key)
 }
 
-/// Returns where the word ends that reaches to a place.
+/// Returns the end of the word that covers a position.
 fn word_end(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     at + rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len())
 }
 
-/// A place where a key stands.
+/// An occurrence of a key.
 struct Mention {
     start: usize,
     end: usize,
     is_quoted: bool,
 }
 
-/// Finds a key in a text in lower case, as a word of its own.
+/// Finds a key in a lower-case text, as a separate word.
 fn mentions(text: &str, key: &str) -> Vec<Mention> {
     let joined = key.replace('_', "");
     let spellings = if joined == key { vec![key.to_owned()] } else { vec![key.to_owned(), joined] };
@@ -392,7 +392,7 @@ fn mentions(text: &str, key: &str) -> Vec<Mention> {
     found
 }
 
-/// Returns how far a mention is from a refusal, if it is what is refused.
+/// Returns the distance of an occurrence from a refusal, if the refusal concerns the key.
 fn gap(sentence: &str, (start, end): (usize, usize), mention: &Mention, key: &str) -> Option<usize> {
     let is_before = mention.end <= start;
     let between = if is_before { sentence.get(mention.end..start) } else { sentence.get(end..mention.start) }?;
@@ -402,7 +402,7 @@ fn gap(sentence: &str, (start, end): (usize, usize), mention: &Mention, key: &st
     let limit = match (mention.is_quoted, key.contains('_')) {
         (true, _) => 60,
         (false, true) => 40,
-        // An ordinary word is a key only beside the refusal.
+        // A common word is a key only next to the refusal.
         (false, false) => {
             let words = between.split(|c: char| c.is_whitespace() || ":,;'\"`()[]{}".contains(c));
             let is_filler = |word: &str| FILLERS.contains(&word) || word.parse::<f64>().is_ok();

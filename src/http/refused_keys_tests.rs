@@ -1,4 +1,4 @@
-//! Wordings of real servers, and wordings that only look like a refusal.
+//! Error texts of real servers, and texts that only resemble a refusal.
 
 use super::*;
 

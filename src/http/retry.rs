@@ -1,66 +1,66 @@
-//! THE retry table: what an attempt's end means, and how long to wait before the next one.
+//! The only retry table: the meaning of an attempt's end, and the wait before the next attempt.
 //!
-//! | what was seen | class | shrinks concurrency |
+//! | end of the attempt | class | reduces concurrency |
 //! |---|---|---|
 //! | connection refused, DNS failure, TLS handshake failure, connect timeout | `Unreachable` | |
 //! | 401, 402, 403; any 3xx; a money code (`insufficient_quota` and kin) with any status or in a 200 | `FatalRun` | |
-//! | 404, 405; a code or message that says that there is no such model | `FatalRun` | |
+//! | 404, 405; a code or message about an unknown model | `FatalRun` | |
 //! | 408, 409, 425, 500, 502, 504, any other 5xx | `Transient` | |
 //! | 429, 503, 529 | `Transient` | yes |
 //! | 400, 413, 422 (context overflow and content filter among them), any other status | `FatalRequest` | |
-//! | reset, early end of file, total timeout, before the reply came to its end | `Transient` | |
-//! | 2xx: blank body, not JSON, error object, a finish the server itself cut short, nothing usable | `Transient` | |
-//! | 2xx: an error object that says rate limit or overload | `Transient` | yes |
-//! | 2xx: cut off by the token limit (`length`) | `Length` | |
+//! | reset, early end of file, total timeout, before the reply was complete | `Transient` | |
+//! | 2xx: blank body, not JSON, error object, the finish reason of a server that gave up, nothing usable | `Transient` | |
+//! | 2xx: an error object about a rate limit or overload | `Transient` | yes |
+//! | 2xx: truncated by the token limit (`length`) | `Length` | |
 //! | 2xx: stopped by a content filter | `FatalRequest` | |
 //! | `x-should-retry: true` beside `FatalRequest`, `false` beside `Transient` | the other of the two | |
 //!
-//! A reply is at its end once a finish reason or a stream's `[DONE]` came: what goes wrong after that does not matter, and an
-//! error beside text that ended normally came too late. Text beside a finish reason that nobody knows ([`super::finish`]), or
-//! none, is usable. A stream that broke off before its end holds a text that was cut anywhere, which is no response: it is
-//! handed on with the failure ([`super::CallFailure::body`]), as are replies that their server cut short, so that what was
-//! paid for is kept, and the request is made again.
+//! A reply is complete after a finish reason or a stream's `[DONE]`: a later fault is ignored, and so is an error next
+//! to text that ended normally. Text with an unknown finish reason ([`super::finish`]), or without one, is usable. A
+//! stream that broke off earlier holds a truncated text, which is not a response. The failure carries that text
+//! ([`super::CallFailure::body`]), and the text of a reply that the server cut short, so that the paid part is stored;
+//! then the request is sent again.
 //!
-//! What ends the run would meet every request alike: a redirect, a wrong path, a model that is not served. Delays: the
-//! server's own wish where it is sane, else exponential back-off with full jitter. Jitter is a hash of the request's key
-//! and attempt: different requests spread out, and the same run waits the same.
+//! The failures that end the run would meet every request alike: a redirect, a wrong path, an unknown model. The wait
+//! is the server's requested wait if it is valid, else exponential back-off with full jitter. The jitter is a hash of
+//! the request's key and attempt: it spreads different requests out, and the same run always waits the same time.
 
 use std::time::Duration;
 
 pub use super::backoff::{Backoff, Growth, LONG_WAIT};
 pub use super::overflow::says_context_overflow;
 
-/// What to do after an attempt.
+/// How to react to the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// No request of this run can succeed (key, balance, quota, redirect, model): stop, resumably.
     FatalRun,
     /// This request can never succeed: give it up at once.
     FatalRequest,
-    /// May work next time: wait and try again, within the attempts allowed.
+    /// The next attempt may succeed: wait and retry, within the allowed attempts.
     Transient,
-    /// The token limit cut the reply off: one more attempt under [`raised_cap`], then give the request up.
+    /// The token limit truncated the reply: one more attempt under [`raised_cap`], then give the request up.
     Length,
     /// No connection was made, so nothing was sent and nothing can have been charged.
     Unreachable,
 }
 
-/// What was seen of one attempt that brought nothing usable.
+/// The evidence of an attempt without a usable reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence<'a> {
-    /// Refused, no such host, TLS handshake failed, or the connect timeout passed.
+    /// The connection was refused, the host is unknown, the TLS handshake failed, or the connect timeout passed.
     NotConnected,
-    /// The connection was reset, or ended before the reply did.
+    /// The connection was reset, or ended before the reply was complete.
     Interrupted,
     /// The total timeout passed after the connection was made.
     TimedOut,
-    /// A status other than 2xx, with what the body says.
+    /// A status other than 2xx, with the error in the body.
     Status {
         /// The HTTP status.
         status: u16,
         /// `error.code`, else `error.type`.
         code: Option<&'a str>,
-        /// The server's text; empty if there is none.
+        /// The server's error text; empty if there is none.
         message: &'a str,
     },
     /// 2xx, but the body is blank.
@@ -74,15 +74,15 @@ pub enum Evidence<'a> {
     },
     /// 2xx, but the server cut generation short (`insufficient_system_resource`, `aborted` and kin).
     CutByServer,
-    /// 2xx, but the token limit ended the reply before there was anything to use.
+    /// 2xx, but the token limit ended the reply before any usable text.
     Length,
     /// 2xx, but a content filter ended or emptied the reply.
     ContentFilter,
-    /// 2xx and well-formed, but nothing the caller can use.
+    /// 2xx and well-formed, but without usable content.
     Unusable,
 }
 
-/// Error codes that say the account has no money or quota left, whatever the status around them.
+/// Error codes for an account without money or quota, whatever the HTTP status.
 const MONEY_CODES: &[&str] = &[
     "insufficient_quota",
     "insufficient_balance",
@@ -95,14 +95,14 @@ const MONEY_CODES: &[&str] = &[
     "exceeded_current_quota_error",
 ];
 
-/// Error codes that say the server has too much to do.
+/// Error codes for an overloaded server.
 const OVERLOAD_CODES: &[&str] =
     &["rate_limit_exceeded", "rate_limit_error", "slow_down", "server_is_overloaded", "overloaded_error", "busy"];
 
-/// Error codes that say the model is not served.
+/// Error codes for an unknown model.
 const MODEL_CODES: &[&str] = &["model_not_found", "invalid_model", "model_not_available"];
 
-/// Decides what an attempt's end means; the table stands in the module's doc.
+/// Classifies an attempt's end, by the table in the module's doc.
 #[must_use]
 pub fn classify(evidence: Evidence<'_>) -> Class {
     match evidence {
@@ -127,7 +127,7 @@ pub fn classify(evidence: Evidence<'_>) -> Class {
     }
 }
 
-/// Returns whether the server asks for less at a time; the last column of the table.
+/// Returns whether the server requests a lower load; the last column of the table.
 #[must_use]
 pub fn is_overload(evidence: Evidence<'_>) -> bool {
     match evidence {
@@ -137,7 +137,7 @@ pub fn is_overload(evidence: Evidence<'_>) -> bool {
     }
 }
 
-/// Applies the server's own word on retrying (`x-should-retry`); it cannot save a run or a connection.
+/// Applies the server's own instruction on retries (`x-should-retry`); it changes neither `FatalRun` nor `Unreachable`.
 #[must_use]
 pub fn heed_should_retry(class: Class, header: Option<&str>) -> Class {
     match (class, header.map(str::trim)) {
@@ -147,13 +147,13 @@ pub fn heed_should_retry(class: Class, header: Option<&str>) -> Class {
     }
 }
 
-/// "Model Not Exist", "The model `x` does not exist", "model 'x' not found".
+/// Matches "Model Not Exist", "The model `x` does not exist" and "model 'x' not found".
 fn says_no_such_model(message: &str) -> bool {
     let lower = message.to_lowercase();
     lower.contains("model") && ["not exist", "not found", "no such model"].iter().any(|words| lower.contains(words))
 }
 
-/// Words by which servers say that they will not answer what is asked.
+/// Phrases of servers that refuse to answer the content of a request.
 const MODERATED_WORDS: &[&str] = &[
     "moderation",
     "content filter",
@@ -168,7 +168,7 @@ const MODERATED_WORDS: &[&str] = &[
     "prohibited",
 ];
 
-/// Returns whether a refusal is about the request itself: too long, or against the server's rules.
+/// Returns whether a refusal concerns the request itself: too long, or against the server's rules.
 #[must_use]
 pub fn says_about_this_request(status: Option<u16>, message: &str) -> bool {
     let lower = message.to_lowercase();
@@ -177,26 +177,26 @@ pub fn says_about_this_request(status: Option<u16>, message: &str) -> bool {
         || MODERATED_WORDS.iter().any(|words| lower.contains(words))
 }
 
-/// How often a request is sent, at most, that the server refuses with words which are not about it: some servers refuse one
-/// request in five for a reason that passes.
+/// The maximum number of times that a request is sent while the server refuses it with a text that is not about the
+/// request: some servers refuse one request in five for a transient reason.
 pub const REFUSED_TRIES: usize = 8;
 
-/// Returns whether a status refuses the request, as opposed to a fault that passes.
+/// Returns whether a status refuses the request, in contrast to a transient fault.
 #[must_use]
 pub const fn is_refusal(status: Option<u16>) -> bool {
     matches!(status, Some(300..=499)) && !matches!(status, Some(408 | 409 | 425 | 429))
 }
 
-/// How many times its token limit a request gets after a reply was cut off by it.
+/// The factor of the token limit in the retry of a truncated reply.
 const CAP_FACTOR: u32 = 2;
 
-/// Returns the token limit of the one retry that follows a reply that was cut off.
+/// Returns the token limit of the one retry after a truncated reply.
 #[must_use]
 pub const fn raised_cap(tokens_max: u32) -> u32 {
     tokens_max.saturating_mul(CAP_FACTOR)
 }
 
-/// Returns what a person can do about a failure with this status; `None` stands for "no connection".
+/// Returns advice for a failure with this status; `None` means "no connection".
 #[must_use]
 pub fn hint(status: Option<u16>) -> &'static str {
     match status {
@@ -213,27 +213,28 @@ pub fn hint(status: Option<u16>) -> &'static str {
     }
 }
 
-/// Longest wait that a server's `Retry-After` can cause for one request; what it asks for beyond is the breaker's.
+/// The maximum wait that a server's `Retry-After` can cause for one request; the breaker handles longer waits.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
-/// Longest wait that is believed, in seconds.
+/// The maximum accepted wait, in seconds.
 const YEAR_S: f64 = 366.0 * 86_400.0;
 
-/// The headers that say how long to wait, as text.
+/// The texts of the headers that request a wait.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WaitHeaders<'a> {
     /// `retry-after-ms`: milliseconds.
     pub retry_after_ms: Option<&'a str>,
     /// `Retry-After`: seconds, possibly with a fraction, or an HTTP date.
     pub retry_after: Option<&'a str>,
-    /// `Date`: the server's own clock, which an HTTP date is measured against.
+    /// `Date`: the server's own clock, the reference for an HTTP date.
     pub date: Option<&'a str>,
 }
 
-/// Returns the wait the server asked for: `retry-after-ms`, else `Retry-After` in seconds, else as an HTTP date.
+/// Returns the wait that the server requested: `retry-after-ms`, else `Retry-After` in seconds, else `Retry-After` as
+/// an HTTP date.
 ///
-/// Only finite waits above zero count, and at most a year. An HTTP date counts only beside a
-/// `Date` header, so that no local clock is involved.
+/// Only finite waits above zero and up to a year count. An HTTP date counts only together with a `Date` header, so that
+/// no local clock is involved.
 #[must_use]
 pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
     let seconds_of = |text: Option<&str>, scale: f64| text?.trim().parse::<f64>().ok().map(|value| value * scale);
@@ -251,7 +252,7 @@ pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
         .map(|seconds| Duration::from_secs_f64(seconds.min(YEAR_S)))
 }
 
-/// Reads an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`) as seconds since 1970; other date forms are obsolete.
+/// Parses an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`) as seconds since 1970; other date forms are obsolete.
 fn http_date_seconds(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.trim().split_once(", ")?;
@@ -265,7 +266,8 @@ fn http_date_seconds(text: &str) -> Option<i64> {
     if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) || !is_time {
         return None;
     }
-    // Days since 1970 of the proleptic Gregorian calendar, the year begun in March (H. Hinnant, days_from_civil).
+    // Days since 1970 of the proleptic Gregorian calendar, with years that begin in March (H. Hinnant,
+    // days_from_civil).
     let shifted_year = year - i64::from(month <= 2);
     let era = shifted_year / 400;
     let year_of_era = shifted_year % 400;

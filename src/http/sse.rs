@@ -1,26 +1,26 @@
-//! Server-sent events: bytes in any portions in, events out.
+//! Parses server-sent events: bytes in portions of any size in, events out.
 //!
-//! By the HTML standard's rules: lines end in CRLF, LF or CR; lines that begin with a colon are comments (keep-alives);
-//! `data` lines of one event are joined by line feeds; a blank line ends an event, and one without data is none. Bytes
-//! are decoded line by line, so that a character may be split between portions. Fields other than `event` and `data` are
-//! ignored. A line is at most [`LINE_BYTES_MAX`] long, and an event's data at most [`EVENT_BYTES_MAX`], so that neither a
-//! line nor an event that never ends is kept for ever.
+//! The rules are those of the HTML standard: lines end in CRLF, LF or CR; lines that begin with a colon are comments
+//! (keep-alives); the `data` lines of one event are joined with line feeds; a blank line ends an event, and an event
+//! without data is dropped. Bytes are decoded line by line, so that a character may be split between portions. Fields
+//! other than `event` and `data` are ignored. A line has at most [`LINE_BYTES_MAX`] bytes, and an event's data at most
+//! [`EVENT_BYTES_MAX`] bytes, so that memory is bounded even if a line or an event never ends.
 
-/// Longest line, in bytes.
+/// The maximum length of a line, in bytes.
 pub const LINE_BYTES_MAX: usize = 8 << 20;
-/// Longest data of one event, in bytes.
+/// The maximum length of the data of one event, in bytes.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// Its name; empty where none is given.
+    /// The event's name; empty if there is none.
     pub name: String,
-    /// Its data.
+    /// The event's data.
     pub data: String,
 }
 
-/// Something is longer than allowed.
+/// A line or an event exceeds its maximum length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooLong {
     /// A line.
@@ -31,7 +31,7 @@ pub enum TooLong {
     Event,
 }
 
-/// A stream's state between two portions.
+/// The parser's state between two portions.
 #[derive(Debug, Default)]
 pub struct SseParser {
     line: Vec<u8>,
@@ -42,10 +42,10 @@ pub struct SseParser {
 }
 
 impl SseParser {
-    /// Takes the next bytes and hands on the events that they complete.
+    /// Parses the next bytes and passes each completed event to `take`.
     ///
     /// # Errors
-    /// [`TooLong`]; the stream is then of no further use.
+    /// [`TooLong`]; the stream cannot be parsed further.
     pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) -> Result<(), TooLong> {
         for &byte in bytes {
             let is_second_half = byte == b'\n' && self.is_after_cr;
@@ -60,10 +60,7 @@ impl SseParser {
         Ok(())
     }
 
-    /// Hands on the event that the end of the stream completes: servers leave the last blank line out.
-    ///
-    /// # Errors
-    /// [`TooLong`].
+    /// Passes on the event that the end of the stream completes: some servers omit the last blank line.
     pub fn end(&mut self, mut take: impl FnMut(Event)) -> Result<(), TooLong> {
         if !self.line.is_empty() {
             self.end_line(&mut take)?;
@@ -171,12 +168,12 @@ mod tests {
         }
         assert_eq!(parser.push(line.as_bytes(), |_| {}), Ok(()), "seven line feeds beside eight lines");
         assert_eq!(parser.push(b"data: x\n", |_| {}), Err(TooLong::Event));
-        // Empty lines of data grow as well; here are all but the last of them.
+        // Empty data lines count, too; these are all but the last of them.
         let event = Event { name: String::new(), data: "\n".repeat(EVENT_BYTES_MAX - 1) };
         let mut parser = SseParser { event, has_data: true, ..SseParser::default() };
         assert_eq!(parser.push(b"data\n", |_| {}), Ok(()));
         assert_eq!(parser.push(b"data\n", |_| {}), Err(TooLong::Event));
-        // Comments and blank lines do not.
+        // Comments and blank lines do not count.
         let mut parser = SseParser::default();
         parser.push(&b": keep-alive\n\n".repeat(1000), |_| {}).unwrap();
     }

@@ -1,24 +1,24 @@
-//! A streamed reply as it comes in: packets in, one body out. Pure, so that it can be fed by anything.
+//! Parses a streamed reply incrementally: packets in, one body out. Pure, without I/O.
 //!
-//! Where packets are cut does not matter. What is kept is bounded: a line and an event (`sse`), the reply's text
-//! ([`REPLY_BYTES_MAX`]), and all bytes of a stream together ([`STREAM_BYTES_MAX`]), comments included. After the first
-//! fault, and after what ends the reply, nothing more is read: a fault behind a whole reply does not matter. That the
-//! stream itself ended says nothing of the reply.
+//! The packet boundaries do not matter. Memory is bounded: a line and an event (`sse`), the reply's text
+//! ([`REPLY_BYTES_MAX`]), and all bytes of a stream together ([`STREAM_BYTES_MAX`]), comments included. Parsing stops
+//! after the first fault, and after the end of the reply: a fault after a complete reply is ignored. The end of the
+//! stream itself does not show that the reply is complete.
 
 use super::joined::{Joined, NoChunk};
 use super::sse::{Event, SseParser, TooLong};
 use super::transport::REPLY_BYTES_MAX;
 
-/// Most bytes of one stream: what stands around the pieces of a reply is many times as long as they are.
+/// The maximum number of bytes of one stream: the frames of a reply's pieces are many times as long as the pieces.
 pub const STREAM_BYTES_MAX: usize = 64 * REPLY_BYTES_MAX;
 
-/// Why a stream is not read on.
+/// Why parsing of a stream stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamFault {
     /// A line or event is too long.
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    /// An event is no piece of a chat reply.
+    /// An event is not a piece of a chat reply.
     #[error(transparent)]
     NoChunk(#[from] NoChunk),
     /// The reply is too long.
@@ -29,23 +29,23 @@ pub enum StreamFault {
     StreamTooLarge,
 }
 
-/// What a stream was.
+/// The result of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// A reply that came to its end, as the body that it would have had in one piece.
+    /// A complete reply, as the body that it would have had in one piece.
     Whole(String),
-    /// No stream at all, but a body in one piece: some servers call it a stream.
+    /// Not a stream but a body in one piece: some servers declare it as a stream.
     Plain(Vec<u8>),
-    /// A reply that did not come to its end.
+    /// An incomplete reply.
     Cut {
-        /// What came of it, if any text did.
+        /// The received part, if it holds text.
         fragment: Option<String>,
-        /// What ended it, if not the stream.
+        /// The fault that ended the reply; `None` if the stream ended.
         fault: Option<StreamFault>,
     },
 }
 
-/// What has come so far.
+/// The part received so far.
 #[derive(Debug, Default)]
 pub struct Streamed {
     parser: SseParser,
@@ -59,17 +59,17 @@ pub struct Streamed {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// Nothing but blanks has come.
+    /// Only blanks have arrived.
     #[default]
     Unknown,
-    /// It begins like a JSON object.
+    /// The first character begins a JSON object.
     Object,
-    /// It does not.
+    /// The first character begins no JSON object.
     Events,
 }
 
 impl Streamed {
-    /// Takes the next bytes. Whether there is a use in more of them says [`Self::is_over`].
+    /// Parses the next bytes; [`Self::is_over`] returns whether more bytes are useful.
     pub fn push(&mut self, packet: &[u8]) {
         if self.is_over() {
             return;
@@ -89,7 +89,7 @@ impl Streamed {
         }
     }
 
-    /// Keeps what may be a body in one piece, from its brace on.
+    /// Stores a possible body in one piece, from its brace on.
     fn note_shape(&mut self, packet: &[u8]) {
         let mut from = 0;
         if self.shape == Shape::Unknown {
@@ -103,19 +103,19 @@ impl Streamed {
         }
     }
 
-    /// Returns whether nothing more is read: the reply was ended, or there is a fault.
+    /// Returns whether parsing is over: the reply ended, or there is a fault.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.joined.is_done() || self.fault.is_some()
     }
 
-    /// Returns whether the reply came to its end, so that only what it used may still come.
+    /// Returns whether the reply is complete, so that only its usage may follow.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.joined.is_whole()
     }
 
-    /// Returns whether nothing that matters can still come.
+    /// Returns whether nothing relevant can follow.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.joined.is_complete()
@@ -127,14 +127,14 @@ impl Streamed {
         self.joined.text_len()
     }
 
-    /// Ends the stream; `is_cut` says that it broke off, so that what was begun and not ended is no event.
+    /// Ends the stream; after a broken connection, a begun event without its end is dropped.
     #[must_use]
     pub fn end(mut self, end: StreamEnd) -> Ended {
         let is_closed = end == StreamEnd::Closed && self.fault.is_none();
         if is_closed && !self.joined.is_done() {
             let Self { parser, joined, fault, .. } = &mut self;
             let ended = parser.end(|event| take(joined, fault, &event));
-            // What is left may be the beginning of an event, and then is none.
+            // The remaining bytes may be the beginning of an event, and are dropped then.
             self.fault = self.fault.take().or(ended.err().map(StreamFault::from));
         }
         if is_closed && self.shape == Shape::Object && !self.joined.is_begun() && !self.joined.is_whole() {
@@ -151,13 +151,13 @@ impl Streamed {
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// The server ended it, or it is not read on.
+    /// The server ended the stream, or the client stopped reading.
     Closed,
     /// The connection broke.
     Broken,
 }
 
-/// Takes an event unless there was a fault or an end before it.
+/// Adds an event, unless a fault or an end came before it.
 fn take(joined: &mut Joined, fault: &mut Option<StreamFault>, event: &Event) {
     if joined.is_done() || fault.is_some() {
         return;
@@ -260,7 +260,7 @@ mod tests {
     fn a_body_in_one_piece_is_handed_on_as_it_came() {
         let body = "\n {\"choices\":[{\"message\":{\"content\":\"5\"}}]}";
         assert_eq!(ended(body), Ended::Plain(body.trim().as_bytes().to_vec()));
-        // Letters of the JSON at the beginning of a packet make no body of a stream.
+        // JSON at the beginning of a packet does not make a stream a body in one piece.
         let mut cut = Streamed::default();
         cut.push(b"data: ");
         cut.push(PIECE.as_bytes());
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(fault(piece.as_bytes()), StreamFault::ReplyTooLarge);
         assert_eq!(fault(numbers.as_bytes()), StreamFault::ReplyTooLarge);
         assert_eq!(fault(format!("{{\"a\":\"{text}\",\n\n").as_bytes()), StreamFault::ReplyTooLarge);
-        // Comments are counted together; the count stands in for half a gigabyte of them.
+        // All comments count together; the count replaces half a gigabyte of comments.
         let mut silent = Streamed { bytes: STREAM_BYTES_MAX - 3, ..Streamed::default() };
         silent.push(b":\n\n");
         assert!(!silent.is_over());

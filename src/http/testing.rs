@@ -1,7 +1,7 @@
-//! A scripted HTTP server on the loopback address, for tests of this room and of those built on it.
+//! A scripted HTTP server on the loopback address, for the tests of this room and of the rooms above it.
 //!
-//! It serves one connection at a time, answers each request with the next step of its script, and remembers what it
-//! was sent. A request beyond the script gets status 500.
+//! It serves one connection at a time, answers each request with the next step of its script, and records each request.
+//! A request after the end of the script gets status 500.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// What to do with one request.
+/// The reaction to one request.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     /// Answer with a status, extra header lines and a body.
     Answer { status: u16, headers: Vec<String>, body: String },
-    /// Close the connection without a word.
+    /// Close the connection without a response.
     Hang,
     /// Announce more bytes than are sent, then close.
     Torn,
@@ -50,7 +50,7 @@ pub(crate) fn chat_body(content: &str) -> String {
     .to_string()
 }
 
-/// One request as the server saw it.
+/// One request as the server received it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// Request line and headers.

@@ -1,7 +1,7 @@
-//! What every HTTP client of the program shares: TLS, proxies, time to connect, bounded bodies, and errors that
-//! show no address and no key.
+//! The shared parts of all HTTP clients in thinkloom: TLS, proxies, connect timeout, bounded bodies, and errors without
+//! address and key.
 //!
-//! Redirects are never followed here and reqwest's own retries are off: callers decide about both.
+//! The clients never follow redirects, and reqwest's own retries are off: callers decide about both.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::retry::{Evidence, WaitHeaders};
 
-/// Largest reply that is read, in bytes; of a stream, its text.
+/// The maximum size of a reply, in bytes; for a stream, of its text.
 pub const REPLY_BYTES_MAX: usize = 8 << 20;
 
-/// Time allowed for TCP connect and TLS handshake.
+/// The timeout of TCP connect and TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Builds a client for addresses of the scheme and host of `url`; connects to nothing.
+/// Builds a client for addresses with the scheme and host of `url`; opens no connection.
 ///
 /// # Errors
-/// The library's, where TLS cannot be set up.
+/// The library's error, if TLS cannot be set up.
 pub fn build_client(url: &Url) -> Result<Client, reqwest::Error> {
-    // An error says that a provider is installed already, which serves as well.
+    // An error means that another provider is already installed, which also works.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(concat!("thinkloom/", env!("CARGO_PKG_VERSION")))
@@ -41,8 +41,7 @@ pub fn build_client(url: &Url) -> Result<Client, reqwest::Error> {
     builder.build()
 }
 
-/// Returns whether an address is on this machine, as far as it says so itself: `localhost`, a loopback address, or the one
-/// that stands for any of this machine's.
+/// Returns whether an address names this machine: `localhost`, a loopback address, or the unspecified address.
 #[must_use]
 pub fn is_on_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -50,14 +49,14 @@ pub fn is_on_this_machine(url: &Url) -> bool {
     host == "localhost" || host.parse().is_ok_and(is_own)
 }
 
-/// Returns whether a key that is sent to an address could be read on the way: plain HTTP that leaves this machine. A proxy
-/// sees no more than others do of what goes to `https://`.
+/// Returns whether a key that is sent to an address could be read in transit: plain HTTP to another machine. A proxy
+/// cannot read the traffic to `https://`.
 #[must_use]
 pub fn is_clear_text(url: &Url) -> bool {
     url.scheme() == "http" && !is_on_this_machine(url)
 }
 
-/// Returns the header value of a bearer token, marked sensitive; `None` if it holds what no header can carry.
+/// Returns the header value of a bearer token, marked sensitive; `None` if the key is not a valid header value.
 #[must_use]
 pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim())).ok()?;
@@ -65,7 +64,7 @@ pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Returns what a failed request is evidence of.
+/// Returns the evidence of a failed request.
 #[must_use]
 pub fn evidence_of(error: &reqwest::Error) -> Evidence<'static> {
     if error.is_connect() {
@@ -77,7 +76,7 @@ pub fn evidence_of(error: &reqwest::Error) -> Evidence<'static> {
     }
 }
 
-/// Returns an error with its causes and without its address, which may hold signatures.
+/// Returns an error's text with its causes and without its address, which may hold signatures.
 #[must_use]
 pub fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
@@ -91,7 +90,7 @@ pub fn describe(error: reqwest::Error) -> String {
     detail
 }
 
-/// Returns the headers that say how long to wait.
+/// Returns the headers that request a wait.
 #[must_use]
 pub fn wait_headers(headers: &HeaderMap) -> WaitHeaders<'_> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -102,9 +101,9 @@ pub fn wait_headers(headers: &HeaderMap) -> WaitHeaders<'_> {
     }
 }
 
-/// A body that comes in portions.
+/// A body that arrives in portions.
 pub trait Chunks {
-    /// Why it may end too early.
+    /// The error of an early end.
     type Error;
 
     /// Returns the next portion; `None` at the end.
@@ -122,15 +121,15 @@ impl Chunks for Response {
 /// How the reading of a body ended.
 #[derive(Debug)]
 pub enum BodyEnd<E = reqwest::Error> {
-    /// All of it was read.
+    /// The whole body was read.
     Complete,
-    /// It is larger than allowed.
+    /// The body is larger than allowed.
     TooLarge,
     /// The connection broke.
     Broken(E),
 }
 
-/// Reads at most `bytes_max` bytes, and says how the body ended.
+/// Reads at most `bytes_max` bytes, and returns how the body ended.
 pub async fn read_body<R: Chunks>(mut response: R, bytes_max: usize) -> (Vec<u8>, BodyEnd<R::Error>) {
     let mut bytes = Vec::new();
     loop {

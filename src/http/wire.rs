@@ -1,10 +1,10 @@
-//! The parts of the OpenAI chat format that are used, read leniently.
+//! The used parts of the OpenAI chat format, parsed leniently.
 //!
-//! Replies differ between servers: texts stand in many places ([`super::message`]), ends have many names
-//! ([`super::finish`]), counts may be strings or floats and leave the thinking out, errors may be nested under `error` or
-//! lie flat, and blank keep-alive lines may come first. A field of an unexpected type is read as absent; only a body that
-//! is not a JSON object is refused. An error beside a choice that is whole (text and a normal end, or the token limit)
-//! came too late to matter.
+//! Replies differ between servers: texts are in different fields ([`super::message`]), ends have many names
+//! ([`super::finish`]), counts may be strings or floats and may exclude the thinking, errors may be nested under
+//! `error` or flat, and blank keep-alive lines may come first. A field of an unexpected type counts as absent; only a
+//! body that is not a JSON object is rejected. An error next to a complete choice (text and a normal end, or the token
+//! limit) came too late and is ignored.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::finish::{Ending, ending};
 use super::message::{Texts, texts};
 
-/// The `object` of a body that is what came of a stream which broke off.
+/// The `object` of the body of an interrupted stream.
 pub const FRAGMENT: &str = "chat.completion.fragment";
 
 /// One message of a chat request.
@@ -44,26 +44,26 @@ impl Message {
     }
 }
 
-/// Why a body cannot be read at all.
+/// Why a body cannot be parsed at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// Nothing but white space came.
+    /// The body holds only white space.
     #[error("the body is blank")]
     Blank,
     /// The body is not a JSON object.
     #[error("the body is not a JSON object: {problem}")]
     NotJson {
-        /// What the parser says.
+        /// The parser's error text.
         problem: String,
     },
 }
 
-/// A server's error, in whichever shape it came.
+/// A server's error, from any known shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorInfo {
-    /// The text for a person; may be empty.
+    /// The text for people; may be empty.
     pub message: String,
-    /// `code` where it is a name, else `type`.
+    /// `code` if it is a name, else `type`.
     pub code: Option<String>,
 }
 
@@ -72,26 +72,26 @@ pub struct ErrorInfo {
 pub struct WireUsage {
     /// Tokens of the prompt, cached ones included.
     pub prompt_tokens: u64,
-    /// Prompt tokens read from the provider's cache; `None` where the provider does not say.
+    /// Prompt tokens read from the provider's cache; `None` if the provider does not report them.
     pub cached_tokens: Option<u64>,
-    /// Generated tokens, reasoning included; 0 where the server does not say.
+    /// Generated tokens, reasoning included; 0 if the server does not report them.
     pub completion_tokens: u64,
-    /// Tokens of the reasoning, where the server says so.
+    /// Reasoning tokens, if the server reports them.
     pub reasoning_tokens: Option<u64>,
 }
 
 /// A chat reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatReply {
-    /// The error, if the body is one.
+    /// The error, if the body is an error.
     pub error: Option<ErrorInfo>,
     /// The model that served the request.
     pub model: Option<String>,
-    /// The first choice: the one with the lowest index, wherever it stands.
+    /// The first choice: the one with the lowest index, at any position.
     pub choice: Option<Choice>,
     /// Token counts.
     pub usage: Option<WireUsage>,
-    /// Whether it is what came of a stream that broke off.
+    /// Whether the body is the received part of an interrupted stream.
     pub is_fragment: bool,
 }
 
@@ -100,14 +100,14 @@ pub struct ChatReply {
 pub struct Choice {
     /// The answer's text.
     pub content: Option<String>,
-    /// The thinking that a server split off; never part of the answer.
+    /// The thinking that the server separated; never part of the answer.
     pub reasoning: Option<String>,
     /// Why generation ended.
     pub finish_reason: Option<String>,
 }
 
 impl ChatReply {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
     /// [`WireError`] if the body is blank or not a JSON object.
@@ -136,7 +136,7 @@ impl ChatReply {
     }
 }
 
-/// Returns the index of a choice; its position in its list where it has none that can be one.
+/// Returns the index of a choice; its position in the list if it has no valid index.
 pub(super) fn choice_index(choice: &Value, position: usize) -> u64 {
     choice.get("index").and_then(number).unwrap_or(position as u64)
 }
@@ -151,21 +151,21 @@ impl Choice {
         Self { content, reasoning, finish_reason }
     }
 
-    /// Returns what the finish reason says.
+    /// Returns the meaning of the finish reason.
     #[must_use]
     pub fn ending(&self) -> Ending {
         ending(self.finish_reason.as_deref())
     }
 
-    /// Returns whether it holds text and came to an end of its own, whatever was said after that.
+    /// Returns whether the choice holds text and has a normal end, so that later errors are ignored.
     fn is_whole(&self) -> bool {
         let has_text = self.content.as_ref().is_some_and(|content| !content.trim().is_empty());
         has_text && self.finish_reason.is_some() && matches!(self.ending(), Ending::Stop | Ending::Length)
     }
 }
 
-/// Returns why generation ended. A gateway may say `stop` where the server's own word, beside it, says that it gave up,
-/// reached the limit or filtered.
+/// Returns the finish reason. A gateway may report `stop` although the server's own field next to it reports a failure,
+/// the limit or a filter; the server's field wins.
 fn finish_reason(choice: &Value) -> Option<String> {
     let name = |value: &Value, name: &str| match value.get(name)? {
         Value::String(text) => Some(text.clone()),
@@ -204,9 +204,9 @@ impl WireUsage {
     }
 }
 
-/// Returns the generated tokens where a server may count the reasoning beside them: the total knows, and a part that is
-/// larger than the whole is none. What the total holds besides may be cached prompt tokens, and is never more than the
-/// reasoning where that is counted.
+/// Returns the number of generated tokens if a server may count the reasoning separately: the total decides, and a
+/// reasoning count above the completion count is not part of it. The rest of the total may be cached prompt tokens, and
+/// never counts more than the reasoning if the server reports it.
 fn with_reasoning(said: u64, beside: &Beside) -> u64 {
     let Beside { prompt, cached, total, reasoning } = *beside;
     let most = reasoning.map_or(u64::MAX, |reasoning| reasoning.saturating_add(said));
@@ -217,7 +217,7 @@ fn with_reasoning(said: u64, beside: &Beside) -> u64 {
     by_total.map(|all| all.min(most)).or(by_part).unwrap_or(said)
 }
 
-/// What stands in a usage beside the completion's tokens.
+/// The other counts in a usage object.
 struct Beside {
     prompt: u64,
     cached: Option<u64>,
@@ -225,11 +225,10 @@ struct Beside {
     reasoning: Option<u64>,
 }
 
-/// Largest count that is believed: no model reads or writes as many tokens in one reply. What is beyond is as good as not
-/// said.
+/// The maximum accepted count: no model reads or writes as many tokens in one reply. A larger count is ignored.
 const COUNT_MAX: u64 = 1_000_000_000;
 
-/// Returns a count: a whole number, also as a float or in a string.
+/// Returns a count: a whole number, a float, or a string.
 fn number(value: &Value) -> Option<u64> {
     let rounded = |number: f64| (0.0..=COUNT_MAX as f64).contains(&number).then(|| number.round() as u64);
     let count = match value {
@@ -240,7 +239,7 @@ fn number(value: &Value) -> Option<u64> {
     count.filter(|count| *count <= COUNT_MAX)
 }
 
-/// Returns the tokens that a reply's usage adds up to, if the body has one. Reads nothing else of it.
+/// Returns the total tokens in a reply's usage, if the body has one. Parses nothing else.
 #[must_use]
 pub fn tokens_used(body: &str) -> Option<u64> {
     #[derive(Deserialize)]
@@ -252,7 +251,7 @@ pub fn tokens_used(body: &str) -> Option<u64> {
     Some(usage.prompt_tokens.saturating_add(usage.completion_tokens))
 }
 
-/// Reads an error body of a failed request; `None` if the body is no error that is known.
+/// Parses the error body of a failed request; `None` if the body is not a known error shape.
 #[must_use]
 pub fn parse_error(body: &str) -> Option<ErrorInfo> {
     error_info(&serde_json::from_str(body.trim()).ok()?)
@@ -282,7 +281,7 @@ fn nested_error(value: &Value) -> Option<ErrorInfo> {
     }
 }
 
-/// Returns `code` where it is a name (some servers put the HTTP status there), else `type`.
+/// Returns `code` if it is a name (some servers put the HTTP status there), else `type`.
 fn code_of(error: &Value) -> Option<String> {
     text(error, "code").filter(|code| code.parse::<u16>().is_err()).or_else(|| text(error, "type"))
 }

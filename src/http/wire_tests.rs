@@ -78,7 +78,7 @@ fn an_error_beside_a_whole_reply_came_too_late() {
 fn the_reasoning_is_counted_even_by_servers_that_leave_it_out() {
     let tokens = |json: &str| parse(&format!("{{\"usage\":{json}}}")).usage.map(|usage| usage.completion_tokens);
     for (usage, expected) in [
-        // The total says it.
+        // The total decides.
         (
             r#"{"prompt_tokens":32,"completion_tokens":3,"total_tokens":155,"completion_tokens_details":{"reasoning_tokens":120}}"#,
             123,
@@ -88,16 +88,16 @@ fn the_reasoning_is_counted_even_by_servers_that_leave_it_out() {
             60,
         ),
         (r#"{"prompt_tokens":30,"completion_tokens":5,"total_tokens":90}"#, 60),
-        // A part that is larger than the whole.
+        // A reasoning count above the completion count is not part of it.
         (r#"{"prompt_tokens":32,"completion_tokens":3,"completion_tokens_details":{"reasoning_tokens":120}}"#, 123),
         (r#"{"prompt_tokens":32,"completion_tokens":3,"total_tokens":35,"reasoning_tokens":120}"#, 123),
-        // Included, as OpenAI has it.
+        // The count includes the reasoning, as in OpenAI's replies.
         (
             r#"{"prompt_tokens":32,"completion_tokens":150,"total_tokens":182,"completion_tokens_details":{"reasoning_tokens":120}}"#,
             150,
         ),
         (r#"{"prompt_tokens":32,"completion_tokens":150,"completion_tokens_details":{"reasoning_tokens":null}}"#, 150),
-        // A total that holds cached prompt tokens, or something else where there is no reasoning.
+        // The total also holds cached prompt tokens, or other tokens without any reasoning.
         (
             r#"{"prompt_tokens":30,"completion_tokens":5,"total_tokens":95,"prompt_tokens_details":{"cached_tokens":60}}"#,
             5,
@@ -106,7 +106,7 @@ fn the_reasoning_is_counted_even_by_servers_that_leave_it_out() {
             r#"{"prompt_tokens":30,"completion_tokens":5,"total_tokens":95,"completion_tokens_details":{"reasoning_tokens":0}}"#,
             5,
         ),
-        // A total that makes no sense.
+        // A total that is too small is ignored.
         (r#"{"prompt_tokens":32,"completion_tokens":150,"total_tokens":7}"#, 150),
         // Other types and names.
         (r#"{"prompt_tokens":"30","completion_tokens":"12"}"#, 12),

@@ -1,8 +1,8 @@
-//! Requests to the Hub: who is asked, what is sent along, and how replies are read.
+//! Requests to the Hub: the address, the headers, and the parsing of replies.
 //!
-//! The token goes to the endpoint's own scheme, host and port only: downloads redirect to other hosts, whose addresses
-//! are signed. Redirects are followed by hand for that reason, at most [`REDIRECTS_MAX`], and never from TLS to plain
-//! text. The retry table is `http::retry`'s.
+//! The token is sent only to the endpoint's own scheme, host and port: downloads redirect to other hosts, whose
+//! addresses are signed. Therefore this client follows redirects itself, at most [`REDIRECTS_MAX`], and never from TLS
+//! to plain text. The retry table is in `http::retry`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,49 +21,49 @@ use crate::http::transport::{
 };
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
-/// Most redirects of one request.
+/// The maximum number of redirects of one request.
 const REDIRECTS_MAX: usize = 8;
-/// Largest listing that is read, in bytes.
+/// The maximum size of a listing, in bytes.
 const LISTING_BYTES_MAX: usize = 16 << 20;
-/// Most pages of a listing (a page has up to a thousand files).
+/// The maximum number of pages of a listing (a page has up to a thousand files).
 const PAGES_MAX: usize = 200;
-/// How much of an error's body is read, in bytes.
+/// The maximum number of bytes that are read of an error's body.
 const ERROR_BYTES_MAX: usize = 16 << 10;
 
-/// What the Hub says about a revision.
+/// The Hub's description of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Revision {
-    /// Its commit.
+    /// The revision's commit.
     pub(super) commit: String,
     /// The paths of all files.
     pub(super) names: Vec<String>,
-    /// Whether a licence must be accepted first.
+    /// Whether the user must accept a licence first.
     pub(super) is_gated: bool,
 }
 
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RemoteFile {
-    /// Path in the repository.
+    /// The file's path in the repository.
     pub(super) name: String,
-    /// Length in bytes.
+    /// The file's length in bytes.
     pub(super) size: u64,
-    /// The name of its blob: SHA-256 of a large file, git's hash of a small one.
+    /// The name of the file's blob: SHA-256 of a large file, git's hash of a small one.
     pub(super) hash: String,
 }
 
 impl RemoteFile {
-    /// Returns the SHA-256 that the content must have, if the Hub knows it.
+    /// Returns the SHA-256 of the content, if the Hub knows it.
     pub(super) fn sha256(&self) -> Option<&str> {
         (self.hash.len() == 64).then_some(self.hash.as_str())
     }
 }
 
-/// A reply whose body is still to come.
+/// A reply whose body has not been read.
 pub(super) struct Reply {
     /// The response.
     pub(super) response: Response,
-    /// The hash of the content, where the endpoint named one before it redirected.
+    /// The hash of the content, if the endpoint named one before it redirected.
     pub(super) linked_hash: Option<String>,
 }
 
@@ -72,12 +72,12 @@ pub(super) struct Api {
     settings: HubSettings,
     endpoint: Url,
     authorization: Option<HeaderValue>,
-    /// One client for each origin: TLS and proxies depend on it.
+    /// One client per origin, because TLS and proxies depend on the origin.
     clients: Mutex<Vec<(String, Client)>>,
 }
 
 impl Api {
-    /// Builds the client; connects to nothing.
+    /// Builds the client; opens no connection.
     pub(super) fn new(settings: &HubSettings) -> Result<Self, HubError> {
         let bad = |problem: &str| HubError::Setup { variable: "HF_ENDPOINT", problem: problem.to_owned() };
         let endpoint = Url::parse(settings.endpoint.trim().trim_end_matches('/'));
@@ -90,7 +90,7 @@ impl Api {
         }
         if settings.token.is_some() && is_clear_text(&endpoint) {
             return Err(bad(
-                "it is an http:// address that is not this machine, and would be sent the token of HF_TOKEN in clear; use \
+                "it is an http:// address of another machine, to which HF_TOKEN would be sent in clear; use \
                  https://, or go without a token (HF_TOKEN unset, no token file)",
             ));
         }
@@ -102,7 +102,7 @@ impl Api {
         Ok(Self { settings: settings.clone(), endpoint, authorization, clients: Mutex::default() })
     }
 
-    /// Asks for a revision, `attempts_max` times at the most.
+    /// Requests a revision, in at most `attempts_max` attempts.
     pub(super) async fn revision(&self, model: &HubReference, attempts_max: u32) -> Result<Revision, CallFailure> {
         #[derive(Deserialize)]
         struct Sibling {
@@ -127,7 +127,7 @@ impl Api {
         })
     }
 
-    /// Lists the files of a commit, all pages of them.
+    /// Lists the files of a commit, over all pages.
     pub(super) async fn files(&self, id: &str, commit: &str) -> Result<Vec<RemoteFile>, CallFailure> {
         #[derive(Deserialize)]
         struct Lfs {
@@ -168,7 +168,8 @@ impl Api {
         Err(self.failure(Class::FatalRequest, format!("the listing has more than {PAGES_MAX} pages")))
     }
 
-    /// Requests a file's content from a byte on; once. Statuses other than 200, 206 and 416 are failures.
+    /// Requests a file's content from byte `from` on, in one attempt. A status other than 200, 206 and 416 is a
+    /// failure.
     pub(super) async fn content(&self, id: &str, commit: &str, name: &str, from: u64) -> Result<Reply, CallFailure> {
         let path: Vec<&str> = std::iter::once(commit).chain(name.split('/')).collect();
         let url = self.url(&[], id, &["resolve"], &path);
@@ -182,14 +183,14 @@ impl Api {
     /// Waits before the next attempt.
     pub(super) async fn back_off(&self, failure: &CallFailure, failures: u32, salt: &str) {
         let wait = failure.retry_after.unwrap_or_else(|| self.settings.backoff.delay(failures, salt));
-        tracing::info!("{}; trying again in {:.1} s", failure.detail, wait.as_secs_f64());
+        tracing::info!("{}; next attempt in {:.1} s", failure.detail, wait.as_secs_f64());
         tokio::time::sleep(wait).await;
     }
 
-    /// Joins segments to the endpoint, each encoded.
+    /// Joins segments to the endpoint, each percent-encoded.
     fn url(&self, before: &[&str], id: &str, after: &[&str], last: &[&str]) -> Url {
         let mut url = self.endpoint.clone();
-        // Never an error: the scheme was checked to be one with paths.
+        // This never fails: the scheme was checked to have paths.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(before).extend(id.split('/')).extend(after).extend(last);
         }
@@ -217,7 +218,7 @@ impl Api {
             return Err(self.status_failure(response).await);
         }
         let headers = response.headers().clone();
-        // A listing is small: one bound for all of it.
+        // A listing is small: one timeout covers the whole listing.
         let body = tokio::time::timeout(self.settings.silence_max, read_body(response, LISTING_BYTES_MAX));
         let bytes = match body.await {
             Ok((bytes, BodyEnd::Complete)) => bytes,
@@ -276,7 +277,7 @@ impl Api {
         Ok(client)
     }
 
-    /// Reads an error status: the Hub says more in its headers than in its body.
+    /// Reads an error status: the Hub's headers hold more details than its body.
     async fn status_failure(&self, response: Response) -> CallFailure {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
@@ -294,12 +295,12 @@ impl Api {
         failure
     }
 
-    /// Returns the failure of a connection that broke.
+    /// Returns the failure of a broken connection.
     pub(super) fn broken(&self, error: reqwest::Error) -> CallFailure {
         self.failure(classify(evidence_of(&error)), describe(error))
     }
 
-    /// Returns the failure of a server that says nothing any more.
+    /// Returns the failure of a server that stopped sending.
     pub(super) fn silent(&self) -> CallFailure {
         let silence: Duration = self.settings.silence_max;
         self.failure(classify(Evidence::TimedOut), format!("the server was silent for {} s", silence.as_secs_f32()))
@@ -312,12 +313,12 @@ impl Api {
     }
 }
 
-/// Returns whether a failure may pass: both what was cut short and what could not be reached.
+/// Returns whether a failure may pass: an interrupted reply, or an unreachable server.
 pub(super) fn is_passing(class: Class) -> bool {
     matches!(class, Class::Transient | Class::Unreachable)
 }
 
-/// Returns the hash of a large file's content, which stands beside the redirect to where it lies.
+/// Returns the hash of a large file's content, from the headers of the redirect to its location.
 fn hash_header(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("x-linked-etag")?.to_str().ok()?;
     Some(text.trim_start_matches("W/").trim_matches('"').to_owned())

@@ -9,8 +9,9 @@
 //! .locks/models--owner--name/<hash>.lock
 //! ```
 //!
-//! A snapshot's links are made when all its blobs are there, its config last, and the ref after them: what is found
-//! offline is whole. Nothing that others wrote is ever removed, but for a blob whose length is wrong.
+//! A snapshot's links are created after all its blobs are complete, the config's link last, and the ref after the
+//! links: a snapshot that is found offline is complete. The cache never removes a file of another program, except a
+//! blob whose length is wrong.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -22,14 +23,14 @@ use super::HubError;
 use super::files::{CONFIG, INDEX, TOKENIZER, optional};
 use super::reference::is_relative_path;
 
-/// Whether the snapshot of a commit can be used without asking the Hub.
+/// Whether the snapshot of a commit is usable without a request to the Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Everything that the commit has of the model is there.
+    /// The snapshot holds every file of the model in the commit.
     Whole(PathBuf),
-    /// What a model cannot do without is there; optional files may be missing.
+    /// The snapshot holds the required files; optional files may be missing.
     Usable(PathBuf),
-    /// Something is missing: what, for an error.
+    /// A required file is missing: its description, for an error.
     Missing(String),
 }
 
@@ -41,13 +42,13 @@ pub(super) struct RepoCache {
 }
 
 impl RepoCache {
-    /// Returns the place of a repository; touches nothing.
+    /// Returns the cache of a repository; touches no file.
     pub(super) fn new(cache_dir: &Path, id: &str) -> Self {
         let name = format!("models--{}", id.replace('/', "--"));
         Self { dir: cache_dir.join(&name), locks: cache_dir.join(".locks").join(name) }
     }
 
-    /// Returns the commit that a revision stands for, as far as the cache knows.
+    /// Returns the commit of a revision, if the cache knows it.
     pub(super) fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -61,23 +62,23 @@ impl RepoCache {
         self.dir.join("snapshots").join(commit)
     }
 
-    /// Returns where the content with a hash lies.
+    /// Returns the path of the blob with a hash.
     pub(super) fn blob(&self, hash: &str) -> PathBuf {
         self.dir.join("blobs").join(hash)
     }
 
-    /// Returns where a content is gathered while it is downloaded.
+    /// Returns the path of a blob during its download.
     pub(super) fn incomplete(&self, hash: &str) -> PathBuf {
         self.dir.join("blobs").join(format!("{hash}.incomplete"))
     }
 
-    /// Returns whether a content is there with this length.
+    /// Returns whether a blob exists and has this length.
     pub(super) fn has_blob(&self, hash: &str, size: u64) -> bool {
         std::fs::metadata(self.blob(hash)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
     }
 
-    /// Looks for a model in the snapshot of a commit: the named file, else a directory of safetensors, else the only
-    /// GGUF file.
+    /// Finds a model in the snapshot of a commit: the named file, else a directory of safetensors, else the only GGUF
+    /// file.
     pub(super) fn find(&self, commit: &str, file: Option<&str>) -> Found {
         let dir = self.snapshot(commit);
         let has = |name: &str| dir.join(name).is_file();
@@ -119,7 +120,7 @@ impl RepoCache {
         Ok(())
     }
 
-    /// Makes a content visible as a file of a commit.
+    /// Links a blob as a file of a commit.
     pub(super) fn link(&self, commit: &str, file: &str, hash: &str) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(file);
         if path.is_file() {
@@ -131,7 +132,7 @@ impl RepoCache {
         place_link(&format!("{up}blobs/{hash}"), &self.blob(hash), &path).map_err(HubError::file(&path))
     }
 
-    /// Notes which optional files a commit does not have, so that nobody needs to ask again.
+    /// Records the optional files that a commit does not have, so that no later request is needed.
     pub(super) fn note_absent(&self, commit: &str, names: impl Iterator<Item = &'static str>) -> Result<(), HubError> {
         let dir = self.dir.join(".no_exist").join(commit);
         std::fs::create_dir_all(&dir).map_err(HubError::file(&dir))?;
@@ -142,7 +143,7 @@ impl RepoCache {
         Ok(())
     }
 
-    /// Remembers the commit of a branch or tag; a revision that is a commit needs no note.
+    /// Stores the commit of a branch or tag; a revision that is a commit needs no ref.
     pub(super) fn write_ref(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         if self.commit_of(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -155,9 +156,9 @@ impl RepoCache {
         written.map_err(HubError::file(&path))
     }
 
-    /// Takes the lock of a content if nobody has it; `None` while another process is downloading it.
+    /// Takes the lock of a blob if it is free; `None` while another process downloads the blob.
     ///
-    /// The lock is the one that Hugging Face's tools take (flock), and ends with the returned file.
+    /// The lock is the flock that Hugging Face's tools take; dropping the returned file releases it.
     pub(super) fn try_lock(&self, hash: &str) -> Result<Option<File>, HubError> {
         let path = self.locks.join(format!("{hash}.lock"));
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -166,7 +167,10 @@ impl RepoCache {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                tracing::warn!("{} lies where locks do not work: let one process at a time download", path.display());
+                tracing::warn!(
+                    "the file system of {} supports no locks: run only one download at a time",
+                    path.display()
+                );
                 Ok(Some(file))
             }
             Err(TryLockError::Error(error)) => Err(HubError::file(&path)(error)),
@@ -179,7 +183,7 @@ pub(super) fn is_commit(text: &str) -> bool {
     is_hash(text, 40)
 }
 
-/// Returns whether a text is a hash of so many hex digits, and so a safe file name.
+/// Returns whether a text is a hash with this number of hex digits, and hence a safe file name.
 pub(super) fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
@@ -189,7 +193,7 @@ fn names_in(dir: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Returns the weights that an index names.
+/// Returns the names of the weight files in an index.
 fn indexed_files(path: &Path) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
     struct Index {
@@ -212,17 +216,17 @@ fn staged_name(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts a link in place, also over one that leads nowhere.
+/// Creates a link, and replaces a broken one.
 #[cfg(unix)]
 fn place_link(target: &str, _blob: &Path, path: &Path) -> std::io::Result<()> {
     let staged = staged_name(path);
-    // Left over by a killed process with the same number.
+    // The file may remain from a killed process with the same number.
     let _ = std::fs::remove_file(&staged);
     std::os::unix::fs::symlink(target, &staged)?;
     std::fs::rename(&staged, path)
 }
 
-/// Where links need privileges the file itself gets a second name.
+/// On systems where links need privileges, the blob itself gets a second name (a hard link).
 #[cfg(not(unix))]
 fn place_link(_target: &str, blob: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::hard_link(blob, path).or_else(|_| std::fs::copy(blob, path).map(|_| ()))

@@ -1,10 +1,10 @@
-//! Fetching contents into the cache: resumable, checked, one process at a time for each content.
+//! Downloads blobs into the cache: resumable, verified, one process at a time per blob.
 //!
-//! A content is gathered in `<hash>.incomplete`, synced, checked, and only then renamed. Large files have a SHA-256,
-//! which proves a resumed file too. Small ones (git's own, whose hash is SHA-1) are checked by length only, and what an
-//! earlier process left of one is not taken over. Nothing is lost by cancelling: what arrived of a large file is resumed.
+//! A blob is written to `<hash>.incomplete`, synced, verified, and only then renamed. A large file has a SHA-256, which
+//! also verifies a resumed file. A small file (git's own, with a SHA-1) is verified by its length only, so a partial
+//! one from an earlier process is discarded. Cancelling loses nothing: the received part of a large file is resumed.
 //!
-//! Hashing and writing run on a blocking thread behind a queue of [`QUEUED_CHUNKS_MAX`] parts.
+//! Hashing and writing run on a blocking thread behind a queue of [`QUEUED_CHUNKS_MAX`] chunks.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -27,16 +27,17 @@ use super::settings::HubSettings;
 use crate::http::CallFailure;
 use crate::http::retry::Class;
 
-/// Parts of a body between the network and the disk.
+/// Chunks of a body between the network and the disk.
 const QUEUED_CHUNKS_MAX: usize = 32;
-/// An attempt that brought at least so much does not count as failed: a long file may be cut often.
+/// An attempt that received at least this number of bytes does not count as failed, because a long download may be
+/// interrupted often.
 const PROGRESS_BYTES_MIN: u64 = 1 << 20;
-/// Time between two looks at another process's lock.
+/// The time between two checks of another process's lock.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How much is read at a time when a file is hashed.
+/// The number of bytes per read when a file is hashed.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
 
-/// What the files of one model are fetched with.
+/// The shared state of one model's downloads.
 pub(super) struct Downloader<'a> {
     pub(super) api: &'a Api,
     pub(super) cache: &'a RepoCache,
@@ -50,7 +51,7 @@ pub(super) struct Downloader<'a> {
 }
 
 impl Downloader<'_> {
-    /// Makes sure that a file's content is in the cache. Cancel-safe: what arrived is kept.
+    /// Ensures that a file's blob is in the cache. Cancel-safe: the received part is kept.
     pub(super) async fn fetch(&self, file: &RemoteFile) -> Result<(), HubError> {
         let lock = self.lock(file).await?;
         if self.cache.has_blob(&file.hash, file.size) {
@@ -73,9 +74,12 @@ impl Downloader<'_> {
                     let target = self.cache.blob(&file.hash);
                     return blocking(move || ended.publish(&target)).await;
                 }
-                // What was there before may be the wrong part: once more from the beginning.
+                // The earlier part may be corrupt: the download is repeated once from the beginning.
                 (ended, _) if was_resumed => {
-                    tracing::warn!("{}: what was resumed has another hash; fetching it again", file.name);
+                    tracing::warn!(
+                        "{}: the resumed file has a wrong hash; downloading the whole file again",
+                        file.name
+                    );
                     was_resumed = false;
                     self.retreat(len);
                     partial = blocking(move || ended.restarted()).await?;
@@ -85,14 +89,14 @@ impl Downloader<'_> {
                     let (expected, found) = (file.sha256().unwrap_or_default(), found.unwrap_or_default());
                     return Err(self.mismatch(
                         file,
-                        format!("its SHA-256 should be {expected} and is {found}; what was downloaded is removed"),
+                        format!("its SHA-256 should be {expected} and is {found}; the download was removed"),
                     ));
                 }
             }
         }
     }
 
-    /// Waits for the lock of a content.
+    /// Waits for the lock of a blob.
     async fn lock(&self, file: &RemoteFile) -> Result<File, HubError> {
         let mut is_told = false;
         loop {
@@ -124,7 +128,7 @@ impl Downloader<'_> {
         Ok(partial)
     }
 
-    /// Makes one request for the rest of a file. The outer error ends the download, the inner one the attempt.
+    /// Makes one request for the rest of a file. The outer error ends the download, the inner one only the attempt.
     async fn attempt(
         &self,
         file: &RemoteFile,
@@ -141,7 +145,7 @@ impl Downloader<'_> {
             return Err(self.mismatch(file, format!("its SHA-256 should be {expected}, and {linked} is offered")));
         }
         if partial.len > 0 && !continues_at(&response, partial.len) {
-            // The server sends all of it, or refuses the rest.
+            // The server sends the whole file, or refuses to send the rest.
             self.retreat(partial.len);
             partial = blocking(move || partial.restarted()).await?;
             if response.status() != StatusCode::OK {
@@ -155,7 +159,7 @@ impl Downloader<'_> {
         self.receive(file, partial, response).await
     }
 
-    /// Passes a body on to the disk.
+    /// Passes a body on to the writer thread.
     async fn receive(
         &self,
         file: &RemoteFile,
@@ -182,7 +186,7 @@ impl Downloader<'_> {
                 let detail = format!("{}: the server sends more than {} bytes", file.name, file.size);
                 break Err(self.api.failure(Class::FatalRequest, detail));
             }
-            // Closed: the writer met an error, which it returns.
+            // The channel is closed: the writer met an error, which it returns.
             if sender.send(chunk).await.is_err() {
                 break Ok(());
             }
@@ -209,26 +213,26 @@ impl Downloader<'_> {
     }
 }
 
-/// Returns whether a reply is the rest of a file from a byte on.
+/// Returns whether a reply is the rest of a file from byte `from` on.
 fn continues_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let start = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok());
     response.status() == StatusCode::PARTIAL_CONTENT && start == Some(from)
 }
 
-/// A content on its way, with the lock that makes it ours. Blocking throughout.
+/// A blob during its download, with the lock on it. All methods block.
 struct Partial {
     path: PathBuf,
     file: File,
-    /// Bytes that are there.
+    /// The number of bytes on the disk.
     len: u64,
-    /// Over these bytes, where there is a hash to compare with.
+    /// The hash of these bytes, if there is an expected hash.
     hasher: Option<Sha256>,
     _lock: File,
 }
 
 impl Partial {
-    /// Opens what an earlier attempt left; without a hash to prove it, nothing is taken over.
+    /// Opens the partial file of an earlier attempt; without a hash to verify it, discards its content.
     fn open(path: PathBuf, lock: File, is_checked: bool) -> Result<Self, HubError> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(HubError::file(&path))?;
@@ -248,7 +252,7 @@ impl Partial {
         }
     }
 
-    /// Begins again with nothing.
+    /// Starts again with an empty file.
     fn restarted(mut self) -> Result<Self, HubError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(HubError::file(&self.path))?;
@@ -257,7 +261,7 @@ impl Partial {
         Ok(self)
     }
 
-    /// Appends parts until there are no more; an error leaves what was written before.
+    /// Appends chunks until the queue ends; after an error, the earlier chunks stay in the file.
     fn take_in(mut self, mut parts: mpsc::Receiver<Bytes>) -> (Self, Result<(), HubError>) {
         while let Some(part) = parts.blocking_recv() {
             if let Err(error) = self.file.write_all(&part) {
@@ -272,13 +276,13 @@ impl Partial {
         (self, Ok(()))
     }
 
-    /// Returns the SHA-256 of everything, where one is kept.
+    /// Returns the SHA-256 of the whole file, if there is an expected hash.
     fn finished(mut self) -> Result<(Self, Option<String>), HubError> {
         let found = self.hasher.replace(Sha256::new()).map(|hasher| hex::encode(hasher.finalize()));
         Ok((self, found))
     }
 
-    /// Makes the content durable under its own name.
+    /// Makes the blob durable under its final name.
     fn publish(self, target: &Path) -> Result<(), HubError> {
         self.file.sync_all().map_err(HubError::file(&self.path))?;
         std::fs::rename(&self.path, target).map_err(HubError::file(target))?;

@@ -1,4 +1,4 @@
-//! Why a model cannot be had, each with what to do about it.
+//! Why a model is not available, with advice for each error.
 
 use std::path::{Path, PathBuf};
 
@@ -7,60 +7,60 @@ use crate::http::CallFailure;
 /// An error of the hub room.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// The setting is neither a path that exists nor a Hub id.
+    /// The setting is neither an existing path nor a Hub id.
     #[error(
-        "policy.model is \"{text}\": no such file or directory (looked for {}), and no Hub id, which is \
+        "policy.model is \"{text}\": no such file or directory (looked for {}), and not a Hub id, which is \
          owner/name[@revision][:file.gguf] ({problem})",
         list(places)
     )]
     NoReading {
-        /// The setting.
+        /// The value of the setting.
         text: String,
-        /// The paths that were looked for.
+        /// The paths that were tried.
         places: Vec<PathBuf>,
-        /// Why it is no Hub id.
+        /// Why the value is not a Hub id.
         problem: String,
     },
-    /// The endpoint or the token cannot be used.
+    /// The endpoint or the token is not usable.
     #[error("cannot use {variable}: {problem}")]
     Setup {
-        /// The environment variable that holds it.
+        /// The environment variable of the value.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The problem of the value.
         problem: String,
     },
-    /// Requests are forbidden, or none came through, and the cache does not have the model.
-    #[error("no network may be used (HF_HUB_OFFLINE), and {cache} does not have {model}: {missing}")]
+    /// Requests are disabled or failed, and the cache does not hold the model.
+    #[error("the network is disabled (HF_HUB_OFFLINE), and {cache} does not have {model}: {missing}")]
     Offline {
         /// The model.
         model: String,
-        /// The cache.
+        /// The cache's path.
         cache: PathBuf,
-        /// What it lacks.
+        /// The missing part.
         missing: String,
     },
-    /// The server does not let this user have the model.
-    #[error("the Hub refuses {what}: {detail}")]
+    /// The server refuses this user access to the model.
+    #[error("the Hub refuses access to {what}: {detail}")]
     Refused {
         /// The model or file.
         what: String,
-        /// Status and what the server says.
+        /// The status and the server's error text.
         detail: String,
     },
     /// The server does not know the model or its revision.
-    #[error("{what} is neither a path that exists nor a model on the Hub: {detail}")]
+    #[error("{what} is neither an existing path nor a model on the Hub: {detail}")]
     NotFound {
         /// The model with its revision.
         what: String,
-        /// Status and what the server says.
+        /// The status and the server's error text.
         detail: String,
     },
-    /// Requests failed for good.
-    #[error("cannot fetch {what}: {detail}")]
+    /// Requests failed permanently.
+    #[error("cannot download {what}: {detail}")]
     Failed {
         /// The model or file.
         what: String,
-        /// What was seen last.
+        /// The last failure.
         detail: String,
     },
     /// The repository has no model, or more than one.
@@ -68,21 +68,21 @@ pub enum HubError {
     NoModel {
         /// The model.
         model: String,
-        /// What was found.
+        /// The description of the repository's contents.
         problem: String,
     },
-    /// A downloaded file is not what the Hub says it is.
-    #[error("{what} is not what the Hub says it is: {problem}")]
+    /// A downloaded file differs from the Hub's description of it.
+    #[error("{what} does not match the Hub's description: {problem}")]
     Mismatch {
         /// The file.
         what: String,
-        /// Expected and found, and what became of it.
+        /// The expected and the actual value, and what happened to the file.
         problem: String,
     },
-    /// The disk has too little room.
-    #[error("{path} has {free} bytes free, and {needed} more are needed")]
+    /// The disk has too little free space.
+    #[error("not enough disk space in {path}: {free} bytes are free, {needed} are needed")]
     NoSpace {
-        /// The cache.
+        /// The cache's path.
         path: PathBuf,
         /// Bytes still to be downloaded.
         needed: u64,
@@ -94,7 +94,7 @@ pub enum HubError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -105,7 +105,7 @@ impl HubError {
         move |source| Self::File { path, source }
     }
 
-    /// Returns what the user can do about it.
+    /// Returns advice to the user.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
@@ -123,7 +123,9 @@ impl HubError {
                 "check the network and HF_ENDPOINT, then run the same command again: what is downloaded is kept"
             }
             Self::NoModel { .. } => "name one file as owner/name:file.gguf, or choose another repository",
-            Self::Mismatch { .. } => "run the same command again; if it stays so, the server or a proxy alters files",
+            Self::Mismatch { .. } => {
+                "run the same command again; if the error remains, the server or a proxy alters files"
+            }
             Self::NoSpace { .. } => "free some space, or set HF_HUB_CACHE to a directory on another disk",
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -140,7 +142,7 @@ fn list(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// Tells refusals and unknown names from other failures.
+/// Separates refusals and unknown names from other failures.
 pub(super) fn failed(what: &str, failure: CallFailure) -> HubError {
     let (what, detail) = (what.to_owned(), failure.detail);
     match failure.status {

@@ -1,9 +1,9 @@
-//! Which files of a repository make up a model.
+//! Chooses the files of a repository that make up a model.
 //!
-//! A directory of safetensors: the config, the tokenizer, the chat template and the weights in the root; duplicates of
-//! other formats (`original/`, `.bin`, ONNX) are left out. A GGUF file is a model by itself.
+//! A directory of safetensors needs the config, the tokenizer, the chat template and the weights in the root; copies in
+//! other formats (`original/`, `.bin`, ONNX) are skipped. A GGUF file is a whole model.
 
-/// What is taken where it exists, beside the weights.
+/// Files that are downloaded with the weights, if they exist.
 const NAMES: &[&str] = &[
     "chat_template.jinja",
     "chat_template.json",
@@ -16,12 +16,12 @@ const NAMES: &[&str] = &[
 ];
 /// The config of a model.
 pub(super) const CONFIG: &str = "config.json";
-/// Its tokenizer.
+/// The tokenizer of a model.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
-/// Which tensor is in which file, where there are several.
+/// The index that maps tensors to files, for several weight files.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
-/// Most names that an error lists.
+/// The maximum number of names in an error.
 const LISTED_MAX: usize = 40;
 
 /// The files of a model.
@@ -29,12 +29,12 @@ const LISTED_MAX: usize = 40;
 pub(super) enum Choice {
     /// One GGUF file.
     Gguf(String),
-    /// Files of a directory, the config last: a directory with a config has all the rest.
+    /// The files of a directory, the config last: a directory with a config has all the other files.
     Directory(Vec<String>),
 }
 
 impl Choice {
-    /// Returns the files, in the order in which they become visible.
+    /// Returns the files, in the order in which their links are created.
     pub(super) fn files(&self) -> &[String] {
         match self {
             Self::Gguf(file) => std::slice::from_ref(file),
@@ -43,7 +43,7 @@ impl Choice {
     }
 }
 
-/// Chooses from all names of a repository, or says why nothing can be chosen.
+/// Chooses from all names of a repository, or returns why no choice is possible.
 pub(super) fn choose(names: &[String], file: Option<&str>) -> Result<Choice, String> {
     let mut ggufs: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
     ggufs.sort_unstable();
@@ -58,7 +58,7 @@ pub(super) fn choose(names: &[String], file: Option<&str>) -> Result<Choice, Str
         return match ggufs.as_slice() {
             [one] => Ok(Choice::Gguf((*one).to_owned())),
             [] => Err("the repository has neither .safetensors nor .gguf files".to_owned()),
-            _ => Err(format!("which file is meant? {}", listed(&ggufs))),
+            _ => Err(format!("the repository has several models, and policy.model names no file; {}", listed(&ggufs))),
         };
     }
     if let Some(absent) = [CONFIG, TOKENIZER].iter().find(|wanted| !names.iter().any(|name| name == *wanted)) {
@@ -73,7 +73,7 @@ pub(super) fn absent(names: &[String]) -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied().filter(|wanted| !names.iter().any(|name| name == wanted))
 }
 
-/// Returns the optional names, for a look into a directory.
+/// Returns the optional names, to check a directory for them.
 pub(super) fn optional() -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied().filter(|name| !matches!(*name, CONFIG | TOKENIZER | INDEX))
 }
@@ -93,7 +93,7 @@ fn weights(names: &[String]) -> Vec<&str> {
     all
 }
 
-/// Returns the .gguf files of a repository as a part of a sentence.
+/// Lists the .gguf files of a repository for an error message.
 fn listed(ggufs: &[&str]) -> String {
     let more = ggufs.len().saturating_sub(LISTED_MAX);
     let names = ggufs.iter().take(LISTED_MAX).copied().collect::<Vec<_>>().join(", ");

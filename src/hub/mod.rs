@@ -1,11 +1,11 @@
-//! Models by name: from `policy.model` to files on this machine.
+//! Resolves `policy.model` to files on this machine.
 //!
-//! A path that exists is taken as it is. `owner/name[@revision][:file.gguf]` is a model on the Hugging Face Hub, or on
-//! a mirror of it: found in the cache that Hugging Face's own tools share, else downloaded into it. A branch is looked
-//! up with one request each time; a commit that is cached needs none. When the Hub cannot be asked, the commit that
-//! was seen last is used.
+//! An existing path is used directly. `owner/name[@revision][:file.gguf]` is a model on the Hugging Face Hub, or on a
+//! mirror: it is taken from the cache that Hugging Face's own tools share, or downloaded into that cache. A branch
+//! needs one request each time; a cached commit needs none. If the Hub is not reachable, the last known commit of the
+//! branch is used.
 //!
-//! This room knows nothing of what is in the files. Memory: a listing of the repository; disk: the model.
+//! This room does not interpret the files. Memory: a listing of the repository; disk: the model.
 
 mod api;
 mod cache;
@@ -34,14 +34,14 @@ use download::Downloader;
 use error::failed;
 use files::{Choice, choose};
 
-/// Files that are downloaded at a time.
+/// The maximum number of parallel downloads.
 const FILES_AT_ONCE_MAX: usize = 2;
 
-/// What there is to do for a model.
+/// The work that makes a model available.
 pub enum Plan {
-    /// Nothing.
+    /// No work: the model is on this machine.
     Ready(ResolvedModel),
-    /// A download.
+    /// A download is needed.
     Fetch(Box<Fetch>),
 }
 
@@ -59,10 +59,10 @@ pub struct Fetch {
     done: u64,
 }
 
-/// Returns a model's files, downloading what is missing. Cancel-safe: what arrived is kept.
+/// Returns a model's files, and downloads the missing ones. Cancel-safe: received parts are kept.
 ///
 /// # Errors
-/// [`HubError`]; whatever arrived is kept, unless it is wrong.
+/// [`HubError`]; received parts are kept, unless they are corrupt.
 pub async fn resolve(
     reference: &ModelReference,
     settings: &HubSettings,
@@ -74,11 +74,10 @@ pub async fn resolve(
     }
 }
 
-/// Finds out where a model's files are, or what would have to be downloaded. Writes nothing but the cache's note of a
-/// branch's commit.
+/// Finds a model's files, or plans their download. Writes only the cached commit of a branch.
 ///
 /// # Errors
-/// [`HubError`] if the model is neither here nor to be had.
+/// [`HubError`] if the model is neither on this machine nor available for download.
 pub async fn plan(reference: &ModelReference, settings: &HubSettings) -> Result<Plan, HubError> {
     let model = match reference {
         ModelReference::Local(path) => {
@@ -106,13 +105,13 @@ pub async fn plan(reference: &ModelReference, settings: &HubSettings) -> Result<
         return cached.map(Plan::Ready).map_err(|missing| HubError::Offline { model, cache, missing });
     }
     let api = Api::new(settings)?;
-    // With something to fall back on, waiting for a network that is not there helps nobody.
+    // With a cached commit as a fallback, waiting for an unreachable network is useless.
     let attempts_max = if cached.is_ok() { 1 } else { settings.attempts_max };
     let revision = match (api.revision(model, attempts_max).await, cached) {
         (Ok(revision), _) => revision,
         (Err(failure), Ok(cached)) => {
             tracing::warn!(
-                "the Hub cannot be asked about {model} ({}); using the cached commit {}",
+                "the Hub request for {model} failed ({}); using the cached commit {}",
                 failure.detail,
                 cached.commit.as_deref().unwrap_or("-")
             );
@@ -123,7 +122,7 @@ pub async fn plan(reference: &ModelReference, settings: &HubSettings) -> Result<
     plan_revision(api, settings, cache, model, revision).await
 }
 
-/// Compares what a commit has with what is there.
+/// Compares the files of a commit with the cache.
 async fn plan_revision(
     api: Api,
     settings: &HubSettings,
@@ -136,7 +135,7 @@ async fn plan_revision(
     let snapshot = cache.snapshot(&revision.commit);
     if choice.files().iter().all(|name| snapshot.join(name).is_file()) {
         if let Err(error) = cache.write_ref(&model.revision, &revision.commit) {
-            // A cache that is mounted read-only serves as well.
+            // A cache on a read-only mount works, too.
             tracing::debug!("{error}");
         }
         return Ok(Plan::Ready(resolved(model, path_of(&choice, &snapshot), revision.commit)));
@@ -150,7 +149,7 @@ async fn plan_revision(
     }
     let mut missing: Vec<RemoteFile> = Vec::new();
     for file in files.iter().filter(|file| !cache.has_blob(&file.hash, file.size)) {
-        // Two files may have one content.
+        // Two files may have the same content.
         if missing.iter().all(|known| known.hash != file.hash) {
             missing.push(file.clone());
         }
@@ -165,40 +164,37 @@ async fn plan_revision(
 }
 
 impl Fetch {
-    /// Returns what the model is called in the data.
+    /// Returns the name of the model in the data.
     #[must_use]
     pub fn name(&self) -> String {
         self.model.name()
     }
 
-    /// Returns the commit that would be downloaded.
+    /// Returns the commit to download.
     #[must_use]
     pub fn commit(&self) -> &str {
         &self.revision.commit
     }
 
-    /// Returns how many files would be downloaded, at least in part.
+    /// Returns the number of files to download, at least in part.
     #[must_use]
     pub fn file_count(&self) -> usize {
         self.missing.len()
     }
 
-    /// Returns how many bytes would be downloaded.
+    /// Returns the number of bytes to download.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.total() - self.done
     }
 
-    /// Returns whether the publisher wants a licence accepted first.
+    /// Returns whether the publisher requires the user to accept a licence first.
     #[must_use]
     pub fn is_gated(&self) -> bool {
         self.revision.is_gated
     }
 
-    /// Returns an error if the disk has too little room.
-    ///
-    /// # Errors
-    /// [`HubError::NoSpace`].
+    /// Returns an error if the disk has too little free space.
     pub fn check_space(&self) -> Result<(), HubError> {
         let existing = self.settings.cache_dir.ancestors().find(|path| path.exists());
         match existing.and_then(free_bytes) {
@@ -213,10 +209,10 @@ impl Fetch {
         self.missing.iter().map(|file| file.size).sum()
     }
 
-    /// Downloads. Cancel-safe: what arrived is kept.
+    /// Downloads the missing files. Cancel-safe: received parts are kept.
     ///
     /// # Errors
-    /// [`HubError`]; whatever arrived is kept, unless it is wrong.
+    /// [`HubError`]; received parts are kept, unless they are corrupt.
     pub async fn run(self, on_progress: &OnProgress) -> Result<ResolvedModel, HubError> {
         self.check_space()?;
         let Self { cache, model, revision, .. } = &self;

@@ -1,18 +1,18 @@
-//! How far a download is, and who is told.
+//! The progress of a download, and the callback that receives it.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes on the disk.
     pub done: u64,
-    /// Bytes of all files that were not there at the start.
+    /// Bytes of all files that were missing at the start.
     pub total: u64,
 }
 
-/// Who is told how far a download is; called for every part that arrives.
+/// The callback for the progress of a download; called for every received chunk.
 #[derive(Clone)]
 pub struct OnProgress(Arc<dyn Fn(Progress) + Send + Sync>);
 

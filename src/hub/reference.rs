@@ -1,19 +1,19 @@
-//! What `policy.model` can say: a path, or the id of a model on the Hub.
+//! Parses `policy.model`: a path, or the id of a model on the Hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::HubError;
 
-/// Longest id of a repository.
+/// The maximum length of a repository's id, in characters.
 const ID_CHARS_MAX: usize = 96;
-/// The branch that an id without a revision means.
+/// The branch of an id without a revision.
 const REVISION_DEFAULT: &str = "main";
 
-/// Where a model is to be found.
+/// The location of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelReference {
-    /// A file or directory that is there.
+    /// An existing file or directory.
     Local(PathBuf),
     /// A model on the Hub.
     Hub(HubReference),
@@ -26,15 +26,15 @@ pub struct HubReference {
     pub id: String,
     /// A branch, a tag or a commit.
     pub revision: String,
-    /// The one file that is meant, a GGUF file; without it the whole model is.
+    /// The one GGUF file to use; `None` means the whole model.
     pub file: Option<String>,
 }
 
 impl ModelReference {
-    /// Reads a reference. A path that exists wins; relative ones are looked for in `base_dirs`, in order.
+    /// Parses a reference. An existing path has priority; relative paths are resolved against `base_dirs`, in order.
     ///
     /// # Errors
-    /// [`HubError::NoReading`] if it is neither a path that exists nor shaped like a Hub id.
+    /// [`HubError::NoReading`] if the text is neither an existing path nor in the form of a Hub id.
     pub fn parse(text: &str, base_dirs: &[PathBuf]) -> Result<Self, HubError> {
         let mut candidates = base_dirs.iter().map(|base| base.join(text));
         if let Some(path) = candidates.find(|path| !text.is_empty() && path.exists()) {
@@ -49,7 +49,7 @@ impl ModelReference {
 }
 
 impl HubReference {
-    /// Reads `owner/name[@revision][:file]`, or says why a text is not that.
+    /// Parses `owner/name[@revision][:file]`, or returns why a text does not have that form.
     fn parse(text: &str) -> Result<Self, String> {
         let (rest, file) = match text.split_once(':') {
             Some((rest, file)) => (rest, Some(file)),
@@ -61,20 +61,20 @@ impl HubReference {
             return Err("owner and name are letters, digits, \"-\", \"_\" and \".\"".to_owned());
         }
         if Path::new(name).extension().is_some_and(|ending| ["gguf", "safetensors"].iter().any(|e| ending == *e)) {
-            return Err("a name with that ending is a file's".to_owned());
+            return Err("the name has the ending of a file".to_owned());
         }
         if !is_relative_path(revision) {
-            return Err(format!("\"{revision}\" is no revision"));
+            return Err(format!("\"{revision}\" is not a valid revision"));
         }
         match file {
             Some(file) if !is_relative_path(file) || !file.ends_with(".gguf") => {
-                Err(format!("\"{file}\" is no .gguf file of a repository"))
+                Err(format!("\"{file}\" is not a .gguf file of a repository"))
             }
             _ => Ok(Self { id: id.to_owned(), revision: revision.to_owned(), file: file.map(str::to_owned) }),
         }
     }
 
-    /// Returns what the model is called in the data: its id, and the file where one is named.
+    /// Returns the name of the model in the data: its id, and the file if one is named.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.file {
@@ -102,7 +102,8 @@ fn is_part(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// Returns whether a path with slashes stays inside its directory and has no characters that systems read differently.
+/// Returns whether a path with slashes stays inside its directory and has no characters that systems interpret
+/// differently.
 pub(super) fn is_relative_path(text: &str) -> bool {
     let is_allowed = |character: char| !character.is_control() && !"\\:*?\"<>|".contains(character);
     text.chars().all(is_allowed) && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
@@ -176,7 +177,7 @@ mod tests {
         );
         assert!(matches!(ModelReference::parse("Qwen/Qwen3-4B", &bases).unwrap(), ModelReference::Hub(_)));
         let error = ModelReference::parse("models/absent.gguf", &bases).unwrap_err().to_string();
-        for part in ["policy.model", "models/absent.gguf", "no such file", "other", "owner/name", "a file's"] {
+        for part in ["policy.model", "models/absent.gguf", "no such file", "other", "owner/name", "the ending of a file"] {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert!(ModelReference::parse("", &bases).is_err());

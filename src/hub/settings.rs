@@ -1,4 +1,4 @@
-//! Where the Hub and its cache are, from the variables that Hugging Face's own tools read.
+//! The addresses of the Hub and its cache, from the environment variables of Hugging Face's own tools.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,32 +15,32 @@ const ENDPOINT_DEFAULT: &str = "https://huggingface.co";
 pub enum Network {
     /// Yes.
     Online,
-    /// No: only what is cached counts.
+    /// No: only cached models are used.
     Offline,
 }
 
-/// Everything besides a model's name that finding it needs.
+/// Everything that resolving a model needs, except the model's name.
 #[derive(Debug, Clone)]
 pub struct HubSettings {
     /// The cache: the directory with one `models--owner--name` for each repository.
     pub cache_dir: PathBuf,
-    /// Address of the Hub or of a mirror.
+    /// The address of the Hub or of a mirror.
     pub endpoint: String,
-    /// Sent as a bearer token to the endpoint and to nobody else.
+    /// The bearer token, sent only to the endpoint.
     pub token: Option<SecretString>,
     /// Whether requests may be made.
     pub network: Network,
     /// Delays between attempts.
     pub backoff: Backoff,
-    /// Attempts of one request, or of one file without progress between them, at least 1.
+    /// The attempts of one request, or of one file without progress between them, at least 1.
     pub attempts_max: u32,
-    /// How long a server may be silent, before its reply begins and between parts of a body.
+    /// The maximum silence of a server, before its reply begins and between chunks of a body.
     pub silence_max: Duration,
 }
 
 impl HubSettings {
     /// Reads `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` through `get`,
-    /// with the defaults of Hugging Face's tools, and the token's file if no variable holds the token.
+    /// with the defaults of Hugging Face's tools; reads the token's file if no variable holds the token.
     #[must_use]
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
@@ -52,7 +52,7 @@ impl HubSettings {
         let is_true = |value: String| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str());
         let is_offline = text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE")).is_some_and(is_true);
         let token_path = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        // A file that is not there or cannot be read holds no token; the server says if it wants one.
+        // A missing or unreadable file means no token; the server reports if it requires one.
         let token = text("HF_TOKEN").or_else(|| std::fs::read_to_string(token_path).ok());
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         Self {

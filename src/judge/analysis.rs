@@ -1,4 +1,4 @@
-//! The object that an API judge replies with.
+//! The JSON object in the reply of an API judge.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,11 @@
-//! The attempt loop: history, leave, budget, admission, begin, call, blame, record, decide.
+//! The attempt loop: read the history, get leave, reserve budget, get admission, record the attempt, call, blame,
+//! record the end, decide.
 //!
-//! Decisions are made by [`Conversation::advance`] alone, over the stored attempts and the one just recorded. Bounds:
-//! the conversation's `attempts_max` over all restarts; the budget, if there is one. Where there is a [`Breaker`], it says
-//! when a call may be made and whose fault a failure is: one of the server is recorded as such and does not count. Without
-//! one (the local model) at most [`UNREACHABLE_TRIES_MAX`] calls in one `ask` may reach nobody.
+//! [`Conversation::advance`] alone makes the decisions, from the stored attempts and the attempt that was just
+//! recorded. The bounds are the conversation's `attempts_max` over all restarts, and the budget, if there is one. A
+//! [`Breaker`], if there is one, decides when a call may be made and whether a failure is the server's fault; a failure
+//! of the server is recorded as such and does not count as an attempt. Without a breaker (the local model), one `ask`
+//! makes at most [`UNREACHABLE_TRIES_MAX`] calls that reach no server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,28 +26,28 @@ use super::{
     Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeKind, JudgeRequest, Judged, PastAttempt, Step,
 };
 
-/// How often one `ask` tries to reach a server that cannot be connected to.
+/// The maximum number of connection tries of one `ask` when the server cannot be reached.
 pub const UNREACHABLE_TRIES_MAX: u32 = 5;
 
-/// How long and how often to ask.
+/// The limits, delays and shared state of an `ask`.
 #[derive(Debug, Clone)]
 pub struct AskOptions {
-    /// Stops the asking: waits end at once, a request in flight is awaited and recorded.
+    /// Cancels the `ask`: waits end at once; a request in flight is awaited and recorded.
     pub cancel: CancellationToken,
-    /// Delays after transient failures that name no wait of their own.
+    /// Delays after transient failures that name no wait time.
     pub backoff: Backoff,
-    /// First delay after a failed connection; it doubles with each further one.
+    /// The first delay after a failed connection; the delay doubles with each further failure.
     pub unreachable_delay: Duration,
-    /// The requests of all asks that go on side by side.
+    /// The requests of all concurrent `ask` calls.
     pub flights: Flights,
-    /// What may be spent by all of them.
+    /// The budget that all concurrent `ask` calls share.
     pub budget: Option<Arc<Budget>>,
-    /// What stands before the judge's servers, if it has some.
+    /// The breaker before the judge's servers; `None` for the local model.
     pub breaker: Option<Arc<Breaker>>,
 }
 
 impl AskOptions {
-    /// Returns options with the default delays: back-off from 0.5 s to 30 s, and about 10 s in all for connecting.
+    /// Returns options with the default delays: back-off from 0.5 s to 30 s, and about 10 s in total for connecting.
     #[must_use]
     pub fn new(cancel: CancellationToken) -> Self {
         let (backoff, unreachable_delay) = (Backoff::default(), Duration::from_millis(500));
@@ -53,24 +55,24 @@ impl AskOptions {
     }
 }
 
-/// How an attempt that was just made ended, beyond what is stored of it.
+/// How the attempt that was just made ended, with the details that are not stored.
 struct Made {
     past: PastAttempt,
     class: Option<Class>,
     status: Option<u16>,
     retry_after: Option<Duration>,
     detail: String,
-    /// What a person can do, where a call failed.
+    /// Advice to the user, if the call failed.
     hint: Option<String>,
 }
 
-/// Asks until a conversation is settled, or no more asking is allowed or wanted.
+/// Asks until the conversation is settled, or until a limit or the caller stops it.
 ///
-/// Usable replies in the journal are taken without any call. Dropping the future while a call is in flight loses
-/// the reply, and the attempt counts; cancel through the options instead.
+/// A usable reply in the journal is returned without a call. Dropping the future during a call loses the reply, and the
+/// attempt counts; cancel through the options instead.
 ///
 /// # Errors
-/// [`AskError`]; all concern the whole run.
+/// An [`AskError`] always concerns the whole run.
 pub async fn ask(
     judge: &dyn Judge,
     journal: &dyn Journal,
@@ -85,7 +87,7 @@ pub async fn ask(
     }
 }
 
-/// Asks the conversation's present request until it settles the conversation or (`None`) leads to another one.
+/// Asks the conversation's current request until the conversation is settled or (`None`) has another request.
 async fn ask_present(
     judge: &dyn Judge,
     journal: &dyn Journal,
@@ -108,12 +110,12 @@ async fn ask_present(
             Step::Next => return Ok(None),
             Step::Call(attempt) => attempt,
         };
-        // Only now: what is settled needs no wait.
+        // The wait comes after the decision: a settled conversation needs no wait.
         wait(delay, options).await?;
         let made = attempt_once(judge, journal, query_id, &request, attempt, options).await?;
         delay = delays.after(&made, judge)?;
         if made.retry_after.is_some() && delay >= LONG_WAIT {
-            tracing::info!("the judge's server asks to wait {} s: {}", delay.as_secs(), made.detail);
+            tracing::info!("the judge's server asked for a wait of {} s: {}", delay.as_secs(), made.detail);
         }
         if made.class.is_some() {
             tracing::debug!(query = %query_id, attempt = attempt.number, detail = %made.detail, ?delay, "a judge attempt failed");
@@ -122,7 +124,7 @@ async fn ask_present(
     }
 }
 
-/// What to do when there is no server to blame.
+/// The hint for a failure of the local model, which has no server.
 const LOCAL_HINT: &str = "the local model failed; free memory or change policy.device, then run the same command again: \
                           everything so far is kept";
 
@@ -142,12 +144,12 @@ impl<'a> Delays<'a> {
     /// Returns the wait after an attempt.
     ///
     /// # Errors
-    /// [`AskError`] if its end is the run's.
+    /// [`AskError`] if the attempt's end stops the run.
     fn after(&mut self, made: &Made, judge: &dyn Judge) -> Result<Duration, AskError> {
         let is_guarded = self.options.breaker.is_some();
         match made.class {
             None | Some(Class::Length) => Ok(Duration::ZERO),
-            // The breaker has let the run go on.
+            // The breaker has already decided that the run continues.
             Some(Class::FatalRun | Class::FatalRequest | Class::Unreachable | Class::Transient) if is_guarded => {
                 Ok(self.back_off(made))
             }
@@ -185,10 +187,10 @@ impl<'a> Delays<'a> {
     }
 }
 
-/// Waits for leave to ask about a query; `None` where nothing stands before the judge.
+/// Waits for leave to ask about a query; `None` if there is no breaker.
 ///
 /// # Errors
-/// [`AskError`]; [`Denied::Fells`] is recorded as an attempt, and goes back to the caller as one.
+/// [`AskError`]; [`Denied::Fells`] is recorded as an attempt and returned as one.
 async fn leave<'a>(options: &'a AskOptions, query_id: &QueryId) -> Result<Result<Option<Leave<'a>>, String>, AskError> {
     let Some(breaker) = &options.breaker else { return Ok(Ok(None)) };
     let leave = tokio::select! {
@@ -203,8 +205,8 @@ async fn leave<'a>(options: &'a AskOptions, query_id: &QueryId) -> Result<Result
     }
 }
 
-/// Waits for room in the budget, and then for a slot to send from. Nobody waits for the budget with a slot in hand: a call
-/// in flight, which others may be waiting for in the budget, may need another slot before it ends.
+/// Waits for room in the budget, and then for a slot. The order prevents a deadlock: a call in flight, for whose budget
+/// other callers may wait, may need another slot before it ends.
 async fn ready(
     judge: &dyn Judge,
     request: &JudgeRequest,
@@ -222,7 +224,7 @@ async fn ready(
     tokio::select! {
         biased;
         () = options.cancel.cancelled() => {
-            // Nothing was sent.
+            // No request was sent.
             reservation.into_iter().for_each(Reservation::release);
             Err(AskError::Cancelled)
         }
@@ -250,7 +252,7 @@ async fn attempt_once(
     };
     let (reservation, admission) = ready(judge, request, how, options).await?;
     journal.begin(request, query_id, how).await.map_err(AskError::Journal)?;
-    // Not selected against the cancellation: what is in flight is paid for, so its reply is worth waiting for.
+    // The call is not selected against the cancellation: a request in flight is paid for, so its reply is awaited.
     let result = judge.call(request, how, admission).await;
     let failed = result.as_ref().ok().filter(|_| leave.is_some()).and_then(|raw| no_reply(&raw.body, judge.kind()));
     let failure = match failed.map_or(result, Err) {
@@ -264,7 +266,8 @@ async fn attempt_once(
             let made = Made::of_reply(attempt, raw.body, problem);
             return match (leave, made.failure()) {
                 (Some(leave), Some(failure)) => {
-                    // The reply is stored, and counts by what it says; this only tells the breaker.
+                    // The reply is stored, and its content decides whether the attempt counts; this call only informs
+                    // the breaker.
                     blame(leave, &failure, options).await?;
                     Ok(made)
                 }
@@ -277,12 +280,14 @@ async fn attempt_once(
         }
         Err(failure) => failure,
     };
-    // What was sent and not answered may have been charged: its reservation is dropped, and so stays spent.
+    // A request that was sent and not answered may have been charged: its reservation is dropped, so the amount stays
+    // spent.
     let may_be_charged = matches!(failure.status, None | Some(200)) && failure.class != Class::Unreachable;
     if let Some(reservation) = reservation.filter(|_| !may_be_charged) {
         reservation.release();
     }
-    // Only now, for others may wait for what was reserved while this waits for what becomes of them.
+    // The reservation ends before this wait: other callers may wait for the reserved amount while the breaker decides
+    // here.
     let blamed = match leave {
         None => Ok(Blame::Request),
         Some(leave) => blame(leave, &failure, options).await,
@@ -296,11 +301,11 @@ async fn attempt_once(
     blamed.map(|_| made)
 }
 
-/// Returns what is recorded of an attempt that brought no reply.
+/// Returns the outcome that is recorded for an attempt without a reply.
 fn outcome_of(blamed: &Result<Blame, AskError>, failure: &CallFailure, is_guarded: bool) -> AttemptOutcome {
     match (blamed, failure.class) {
         (_, Class::Unreachable) => AttemptOutcome::Unreachable,
-        // Not what merely ended beside a refusal: it may have been charged.
+        // An attempt that merely ended at the same time as a refusal is excluded: it may have been charged.
         (Err(AskError::FatalRun { .. }), Class::FatalRun | Class::FatalRequest) => AttemptOutcome::Refused,
         (Ok(Blame::Server) | Err(_), _) => AttemptOutcome::ServerDown,
         (Ok(Blame::Request), Class::FatalRun) if !is_guarded => AttemptOutcome::Refused,
@@ -309,7 +314,7 @@ fn outcome_of(blamed: &Result<Blame, AskError>, failure: &CallFailure, is_guarde
     }
 }
 
-/// Returns the failure that a body stands for which no judge wrote: a page, nothing, or an error under a good status.
+/// Returns the failure for a body that no judge wrote: an HTML page, an empty body, or an error with a success status.
 fn no_reply(body: &str, kind: JudgeKind) -> Option<CallFailure> {
     let problem = reply::parse(body, kind).err()?;
     let is_none =
@@ -318,10 +323,11 @@ fn no_reply(body: &str, kind: JudgeKind) -> Option<CallFailure> {
     is_none.then_some(CallFailure { class, status: Some(200), retry_after: None, detail, refused: None, body: None })
 }
 
-/// Waits until it is known whose fault a failure is; a stop is no reason to blame the request.
+/// Waits until the breaker knows whether the server or the request is at fault; a cancellation never blames the
+/// request.
 async fn blame(leave: Leave<'_>, failure: &CallFailure, options: &AskOptions) -> Result<Blame, AskError> {
     tokio::select! {
-        // What is known at once is heard even if the run stops for it.
+        // A verdict that is already known is returned even if the run stops because of it.
         biased;
         blame = leave.failed(failure) => Ok(blame?),
         () = options.cancel.cancelled() => Ok(Blame::Server),
@@ -343,16 +349,16 @@ async fn record_failure(
 }
 
 impl Made {
-    /// An attempt that a server's fault ended.
+    /// An attempt that ended through a fault of the server.
     fn of_server((attempt, (outcome, status, detail)): (u32, End)) -> Self {
         let end = AttemptEnd::Failed { outcome, status, detail: detail.clone() };
         let past = PastAttempt { attempt, end: Some(end) };
         Self { past, class: None, status, retry_after: None, detail, hint: None }
     }
 
-    /// An attempt that brought a reply, with what is wrong with it.
+    /// An attempt that brought a reply, with the problem of the reply.
     fn of_reply(attempt: u32, body: String, problem: Option<ReplyProblem>) -> Self {
-        // What the judge is told of is not waited for.
+        // The next request tells the judge about a malformed reply, so no wait is needed.
         let class = problem.as_ref().filter(|problem| !matches!(problem, ReplyProblem::Malformed { .. }));
         Self {
             past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(body)) },
@@ -364,7 +370,7 @@ impl Made {
         }
     }
 
-    /// What a reply says that was stored and is none.
+    /// Returns the failure of a stored reply that is in truth a failure.
     fn failure(&self) -> Option<CallFailure> {
         let class = self.class.filter(|class| *class != Class::Length)?;
         let (status, detail) = (self.status, self.detail.clone());
@@ -372,9 +378,9 @@ impl Made {
     }
 }
 
-/// Returns the delays between tries to connect: doubling, with up to as much again as jitter.
+/// Returns the delays between connection tries: each delay doubles, plus up to 100 % jitter.
 fn connect_delays(first: Duration, key: &str) -> impl Iterator<Item = Duration> + use<> {
-    // The key's first digits spread requests out, and keep each one's delays the same on every run.
+    // The key's first digits spread the requests out, and keep the delays of each request the same on every run.
     let seed = key.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
     ExponentialBuilder::new()
         .with_min_delay(first)

@@ -1,7 +1,7 @@
-//! The lines of a batch: requests as they are uploaded, results as they come back.
+//! The lines of a batch: requests as thinkloom uploads them, and results as the provider returns them.
 //!
-//! A request is known by its custom id: the beginning of its content address, and the number of the attempt. The body of
-//! a result is kept as it stands in its line, unread.
+//! A custom id identifies a request: the beginning of the request's content address, and the number of the attempt. The
+//! body of a result is kept unparsed, exactly as its line holds it.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,10 +11,10 @@ use crate::http::refused_keys::refused_key;
 use crate::http::retry::{Class, Evidence, classify};
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, RefusedKey, one_line, wire};
 
-/// Digits of a request's key in a custom id: enough never to meet twice, within the 64 characters that servers allow.
+/// Digits of a request's key in a custom id: enough to exclude collisions, within the 64 characters that servers allow.
 const KEY_DIGITS: usize = 40;
 
-/// What stands around a body in its line, in bytes.
+/// Bytes of a line around its body, at most.
 pub const LINE_FRAME_BYTES_MAX: usize = 256;
 
 /// Returns the custom id of an attempt at the request with this key.
@@ -23,34 +23,34 @@ pub fn custom_id(request_key: &str, attempt: u32) -> String {
     format!("{}-{attempt}", request_key.get(..KEY_DIGITS).unwrap_or(request_key))
 }
 
-/// Returns the line that asks for an attempt with a body as it is sent, with its end of line.
+/// Returns the line that requests an attempt, with its line end. `body` is the body as it is sent.
 #[must_use]
 pub fn request_line(request_key: &str, attempt: u32, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "{{\"custom_id\":\"{}\",\"method\":\"POST\",\"url\":\"{LINE_URL}\",\"body\":",
         custom_id(request_key, attempt)
     );
-    // The body is canonical JSON without line breaks.
+    // The body is canonical JSON and holds no line breaks.
     [head.as_bytes(), body, b"}\n"].concat()
 }
 
-/// What a line of a result file says.
+/// One line of a result file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchResult {
-    /// Which attempt it is about.
+    /// The attempt that the result belongs to.
     pub custom_id: String,
-    /// How that ended.
+    /// How the attempt ended.
     pub end: BatchEnd,
 }
 
 /// How an attempt within a batch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchEnd {
-    /// A reply came: its raw body.
+    /// A reply: its raw body.
     Reply(String),
-    /// The server failed or refused it.
+    /// The server failed or refused the request.
     Failed(CallFailure),
-    /// The batch ended before it was its turn (expired, cancelled).
+    /// The batch ended (expired, cancelled) before the request was answered.
     Unanswered(String),
 }
 
@@ -71,13 +71,13 @@ struct Response<'a> {
     body: Option<&'a RawValue>,
 }
 
-/// Keys of a line's body that a server may refuse.
+/// The keys of a line's body that a server may refuse.
 const SENT_KEYS: &[&str] = &["max_tokens", "max_completion_tokens", "temperature", "response_format"];
 
-/// Codes of requests that were never worked on.
+/// Error codes of requests that the provider never started.
 const UNANSWERED_CODES: &[&str] = &["batch_expired", "batch_cancelled", "batch_canceled"];
 
-/// Reads a line of a result file; `None` if it is none.
+/// Parses a line of a result file; `None` if the line is not a result.
 #[must_use]
 pub fn read_line(line: &str) -> Option<BatchResult> {
     let Line { custom_id, response, error } = serde_json::from_str(line).ok()?;
@@ -104,14 +104,14 @@ pub fn read_line(line: &str) -> Option<BatchResult> {
             let said = body.get();
             let error = wire::ChatReply::parse(said).ok().and_then(|reply| reply.error);
             let class = error.map(|error| classify(Evidence::ErrorObject { code: error.code.as_deref() }));
-            // What ends a run ends it here too; other bodies are read as replies are.
+            // An error that ends a run ends the run here too; other bodies are parsed like replies.
             match class {
                 Some(Class::FatalRun) => failed(Some(200), error_part(said).as_deref().unwrap_or(said)),
                 _ => BatchEnd::Reply(said.to_owned()),
             }
         }
         (Some(Response { status_code: Some(status), body }), None) if !(200..=299).contains(&status) => {
-            // The error object stands in the body, as it would without a batch.
+            // The error object is inside the body, as in a reply without a batch.
             let said = body.map_or("", RawValue::get);
             match wire::parse_error(said) {
                 Some(_) => failed(Some(status), error_part(said).as_deref().unwrap_or(said)),
@@ -124,13 +124,13 @@ pub fn read_line(line: &str) -> Option<BatchResult> {
     Some(BatchResult { custom_id, end })
 }
 
-/// Returns what stands under `error` in a body, if something does.
+/// Returns the value of the key `error` in a body, if there is one.
 fn error_part(body: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(body).ok()?;
     value.get("error").filter(|error| !error.is_null()).map(ToString::to_string)
 }
 
-/// Returns whether a failure ends the run: what the account may not do, no further request may.
+/// Returns the failure if it ends the run: an operation that the account may not do fails for every request.
 #[must_use]
 pub fn is_fatal(end: &BatchEnd) -> Option<&CallFailure> {
     match end {

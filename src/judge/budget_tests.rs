@@ -1,4 +1,4 @@
-//! What a budget lets through, and what it learns of a provider.
+//! The calls that a budget admits, and the effect of a provider's overruns.
 
 use super::*;
 
@@ -16,12 +16,12 @@ async fn a_budget_ends_the_run_before_a_call_that_might_exceed_it() {
     };
     assert!(worst(0.0) > 400e-6, "the reply's limit counts");
     let mut asked = options(9);
-    // Room for one call, and after it for less than another.
+    // Room for one call, and afterwards for less than another call.
     asked.budget = Some(Arc::new(Budget::new(worst(0.0) + 50e-6, prices.clone(), cost::Way::Call, || 0, 0.0)));
     let error = ask_with(&judge, &MemoryJournal::default(), &asked).await.unwrap_err();
     let AskError::Budget { spent_usd, .. } = error else { panic!("{error:?}") };
     assert!((spent_usd - 100e-6).abs() < 1e-12 && judge.calls() == 1, "{spent_usd}");
-    // What was spent before counts.
+    // The spending of earlier starts counts.
     asked.budget = Some(Arc::new(Budget::new(1.0, prices.clone(), cost::Way::Call, || 0, 1.0)));
     assert!(matches!(ask_with(&judge, &MemoryJournal::default(), &asked).await, Err(AskError::Budget { .. })));
     assert_eq!(judge.calls(), 1);
@@ -39,7 +39,7 @@ async fn calls_in_flight_are_waited_for_before_a_budget_counts_as_spent() {
     assert!(futures::poll!(&mut second).is_pending(), "the first call may turn out cheap");
     first.charge(Some(cost::Usage::default()));
     let second = second.await.unwrap();
-    // Dropped without a word: it may have been charged, and all of it counts.
+    // The reservation is dropped without an end: the call may have been charged, so all of it counts.
     drop(second);
     assert!(matches!(budget.reserve(&request, Cap::AsAsked).await, Err(AskError::Budget { .. })));
 }
@@ -59,7 +59,7 @@ async fn a_provider_that_overruns_its_limits_has_more_set_aside_for_each_call_in
     first.charge(Some(allowed));
     let second = second.await.unwrap();
     let third = budget.reserve(&request, Cap::AsAsked).await.unwrap();
-    // In flight are two of what each may use ten times: beside them is room for what is left.
+    // Two calls are in flight, each of which may use ten times its limit: the rest of the budget is free.
     third.charge(Some(used));
     let worst = budget.worst_case_usd(&request, Cap::AsAsked);
     assert!(worst > usd && (worst - 10.0 * usd).abs() < 10.0 * usd);
@@ -152,13 +152,13 @@ async fn a_batch_without_its_factor_is_set_aside_and_charged_like_a_call() {
     let budget = Arc::new(new(25.0 * usd));
     let batched = [(); 2].map(|()| budget.adopt(&allowed, cost::Way::Batch));
     let call = budget.reserve(&request, Cap::AsAsked).await.expect("there is room beside both");
-    // The provider overruns: what is set aside for the batches grows, and stays finite.
+    // The provider overruns: the reservations of the batches grow, and stay finite.
     call.charge(Some(cost::Usage { completion_tokens: 2 * allowed.completion_tokens, ..allowed }));
     budget.reserve(&request, Cap::AsAsked).await.expect("there still is room").release();
     let [used, unknown] = batched;
     used.charge(Some(allowed));
     drop(unknown);
-    // Two calls' worth at the most were used, one usual one, and twice as much for what never came.
+    // The spending is at most two calls' worth: one usual call, and twice that for the call without a reply.
     budget.reserve(&request, Cap::AsAsked).await.expect("what is left is a number").release();
     let spent = Arc::new(new(2.5 * usd));
     let batched = [(); 2].map(|()| spent.adopt(&allowed, cost::Way::Batch));

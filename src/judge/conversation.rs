@@ -1,24 +1,25 @@
-//! What the stored attempts of one query's requests lead to: a pure conversation over facts.
+//! What the stored attempts of one query's requests lead to: a pure state machine over facts.
 //!
-//! The live run and the building of shards both come through [`Conversation::advance`], so that a resumed run and an
-//! uninterrupted one decide the same. A conversation begins with the request of the case. What an attempt means:
+//! The live run and the building of shards both call [`Conversation::advance`], so that a resumed run and an
+//! uninterrupted run make the same decisions. A conversation begins with the request of the case. The meaning of each
+//! attempt:
 //!
 //! | stored end | API judge | local judge |
 //! |---|---|---|
 //! | a text that passes the checks | the justification | the justification |
 //! | a text that a check rejects | counts; the next request adds the text and the reason | counts; asked again |
-//! | content that is not the JSON object | counts; once, the next request says what is wrong; then the end | - |
+//! | content that is not the JSON object | counts; once, the next request names the problem; then the end | - |
 //! | cut off by its token limit | counts; once more with a larger limit; then the end | the same |
-//! | stopped by a content filter, rejected for what it is (too long, moderated) | the end | the end |
-//! | refused otherwise (400, 422, ...), the eighth time | the end | the end |
-//! | refused before, unusable reply, transient status, transport error, batch ended before | counts | counts |
-//! | the server fell when this was asked alone | the end: it was the query | - |
-//! | unreachable; an outage; key, balance, quota; no end at all (the process died) | nothing: no fault of the query | the same |
-//! | forgiven since | nothing | nothing |
+//! | content filter, or rejected because of the request itself (too long, moderated) | the end | the end |
+//! | other refusal (400, 422, ...), for the eighth time | the end | the end |
+//! | other refusal before that, unusable reply, transient status, transport error, batch ended early | counts | counts |
+//! | the server fell while only this query was asked | the end: the query is at fault | - |
+//! | unreachable; an outage; key, balance, quota; no end (the process died) | ignored: not the query's fault | ignored |
+//! | forgiven | ignored | ignored |
 //!
-//! `attempts_max` bounds what counts over all requests of a conversation and over all restarts; attempts that are
-//! stored beyond it, made under a larger bound, are not looked at. A local judge gains nothing from being told: its next
-//! attempt has another random stream.
+//! `attempts_max` bounds the attempts that count, over all requests of a conversation and over all restarts; stored
+//! attempts beyond that bound, made under a larger one, are ignored. A local judge is not told about a rejection: its
+//! next attempt uses another random stream.
 
 use std::sync::Arc;
 
@@ -33,10 +34,10 @@ use super::prompt::{self, JudgeCase};
 use super::reply::{self, ParsedReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
 
-/// What is said of a request that was refused without a word.
+/// The detail of a request that the server refused without a message.
 const REFUSED: &str = "the request was rejected";
 
-/// Stands in for the served model where the reply does not name it.
+/// Replaces the name of the served model if the reply does not hold one.
 const UNKNOWN_MODEL: &str = "unknown";
 
 /// A usable justification.
@@ -44,44 +45,44 @@ const UNKNOWN_MODEL: &str = "unknown";
 pub struct Justification {
     /// Plain text.
     pub text: String,
-    /// The model that the reply says it is from, else `unknown`.
+    /// The name of the model in the reply, else `unknown`.
     pub judge_model: String,
 }
 
-/// How a conversation ended. A function of the stored facts, so that it is the same on every run.
+/// How a conversation ended: a function of the stored facts, hence the same on every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged {
     /// A text passed all checks.
     Accepted(Justification),
-    /// Texts came, and none passed the checks within the attempts allowed.
+    /// Texts arrived, and none passed the checks within the allowed attempts.
     Rejected {
         /// Why the last text was rejected.
         rejection: Rejection,
-        /// Attempts that counted.
+        /// The number of attempts that counted.
         attempts: u32,
     },
-    /// The server falls when it is asked this.
+    /// The server falls when it is asked about this query.
     ServerFell {
-        /// What it did.
+        /// The failure of the server.
         detail: String,
     },
-    /// No usable text came within the attempts allowed.
+    /// No usable text arrived within the allowed attempts.
     GaveUp {
-        /// Attempts that counted.
+        /// The number of attempts that counted.
         attempts: u32,
-        /// What was wrong with the last of them.
+        /// The problem of the last attempt.
         detail: String,
     },
 }
 
-/// What is to be done next.
+/// The next step of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Another attempt at the present request.
+    /// Make another attempt at the current request.
     Call(Attempt),
-    /// The conversation has a new request, whose attempts are to be looked at.
+    /// The conversation has a new request; read that request's stored attempts.
     Next,
-    /// Nothing.
+    /// The conversation is over.
     Settled(Judged),
 }
 
@@ -93,12 +94,12 @@ pub struct Conversation {
     gold: String,
     choices: Vec<String>,
     mode: Mode,
-    /// The texts that it must not nearly repeat.
+    /// The texts that the justification must not nearly repeat.
     neighbours: Arc<Neighbours>,
     messages: Vec<Message>,
     request: JudgeRequest,
     attempts_max: u32,
-    /// Attempts that counted in earlier requests.
+    /// The number of counted attempts in earlier requests.
     attempts_before: u32,
     /// Why the last text was rejected.
     rejection: Option<Rejection>,
@@ -107,14 +108,11 @@ pub struct Conversation {
 
 impl Conversation {
     /// Begins the conversation about a case.
-    ///
-    /// # Errors
-    /// An error of the template engine; the built-in templates give none.
     pub fn new(judge: &dyn Judge, case: &JudgeCase<'_>, attempts_max: u32) -> Result<Self, minijinja::Error> {
         Ok(Self::with_messages(judge, case, judge.messages(case)?, attempts_max))
     }
 
-    /// Begins a conversation with messages of one's own.
+    /// Begins a conversation with the caller's messages.
     #[must_use]
     pub fn with_messages(judge: &dyn Judge, case: &JudgeCase<'_>, messages: Vec<Message>, attempts_max: u32) -> Self {
         Self {
@@ -133,26 +131,26 @@ impl Conversation {
         }
     }
 
-    /// Holds the conversation to not nearly repeating other queries' texts.
+    /// Makes the conversation reject a text that nearly repeats a text of another query.
     #[must_use]
     pub fn among(mut self, neighbours: Arc<Neighbours>) -> Self {
         self.neighbours = neighbours;
         self
     }
 
-    /// Returns the present request.
+    /// Returns the current request.
     #[must_use]
     pub fn request(&self) -> &JudgeRequest {
         &self.request
     }
 
-    /// Decides what the stored attempts at the present request, in order, lead to.
+    /// Decides what the stored attempts at the current request, in order, lead to.
     pub fn advance(&mut self, judge: &dyn Judge, history: &[PastAttempt]) -> Step {
         let mut attempts = self.attempts_before;
         let mut rejection = self.rejection;
         let (mut last, mut was_cut, mut refused) = (None, false, 0);
         for past in history {
-            // Attempts beyond the bound were made under a larger one.
+            // Attempts beyond the bound were made under a larger bound.
             if attempts >= self.attempts_max {
                 break;
             }
@@ -196,7 +194,7 @@ impl Conversation {
         Step::Call(Attempt { number, cap: if was_cut { Cap::Raised } else { Cap::AsAsked } })
     }
 
-    /// Goes on to the request that shows the judge its text and says what is wrong with it.
+    /// Continues with a request that shows the judge its text and the problem of the text.
     fn go_on(&mut self, judge: &dyn Judge, attempts: u32, said: &str, objection: Message) -> Step {
         self.messages.extend([Message::assistant(said), objection]);
         self.request = JudgeRequest::new(judge, &self.messages);
@@ -206,7 +204,7 @@ impl Conversation {
 
     fn standing(&self, end: Option<&AttemptEnd>) -> Standing {
         let (outcome, status, detail) = match end {
-            // The process died meanwhile, which is no fault of the query.
+            // The process died during the attempt, so the query is not at fault.
             None | Some(AttemptEnd::Forgiven) => return Standing::Free,
             Some(AttemptEnd::Reply(body)) => return self.standing_of_reply(body),
             Some(AttemptEnd::Failed { outcome, status, detail }) => (*outcome, *status, detail),
@@ -263,7 +261,7 @@ impl Conversation {
     }
 }
 
-/// What one stored attempt means for its conversation.
+/// The meaning of one stored attempt for its conversation.
 enum Standing {
     Accepted(Justification),
     Rejected { reason: Rejection, text: String },
@@ -276,7 +274,7 @@ enum Standing {
     Free,
 }
 
-/// A text that was rejected says more about the query than what failed after it.
+/// Prefers a rejection over the last failure: a rejected text says more about the query.
 fn ended(rejection: Option<Rejection>, attempts: u32, detail: String) -> Step {
     Step::Settled(match rejection {
         Some(rejection) => Judged::Rejected { rejection, attempts },

@@ -1,5 +1,5 @@
-//! What replies cost: token counts times configured prices, and "unknown" wherever either is missing; and the budget
-//! that calls are held to.
+//! The cost of replies: token counts times configured prices, "unknown" where a count or a price is missing; and the
+//! budget that bounds all calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,26 +14,26 @@ use crate::config::Rates;
 pub use super::usage::Usage;
 pub use crate::config::PriceSettings as Prices;
 
-/// How a reply came, which decides its price.
+/// How a reply arrived, which decides its price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// By a call of its own.
+    /// Through a call of its own.
     Call,
     /// Through the provider's batch API.
     Batch,
 }
 
-/// Returns the cost in USD of a reply that came at a moment (milliseconds since 1970), or `None` if a price that is
-/// needed is unknown: an unknown price is never taken for 0.
+/// Returns the cost in USD of a reply that arrived at `unix_ms` (milliseconds since 1970), or `None` if a required
+/// price is unknown: an unknown price never counts as 0.
 ///
-/// Where the provider does not say how much of the prompt was cached, all of it counts at the price of a miss. A price
-/// that no token is charged at is not needed.
+/// If the provider does not report the cached part of the prompt, the whole prompt is charged at the cache-miss price.
+/// A price that applies to no token is not required.
 #[must_use]
 pub fn cost_usd(usage: &Usage, prices: &Prices, unix_ms: i64, way: Way) -> Option<f64> {
     Some(sum(usage, &prices.at(unix_ms))? * factor(usage, prices, way)?)
 }
 
-/// Returns what a reply costs at the most, whenever it comes.
+/// Returns the maximum cost of a reply, whenever it arrives.
 #[must_use]
 pub fn cost_max_usd(usage: &Usage, prices: &Prices, way: Way) -> Option<f64> {
     let peak = sum(usage, &prices.peak())?;
@@ -67,10 +67,10 @@ fn part(tokens: u64, price: Option<f64>) -> Option<f64> {
     if tokens == 0 { Some(0.0) } else { price.map(|price| tokens as f64 * price / 1e6) }
 }
 
-/// Tokens that a chat template may add to a prompt, beyond one per byte of the body.
+/// The maximum number of tokens that a chat template adds to a prompt, beyond one token per byte of the body.
 const TEMPLATE_TOKENS_MAX: u64 = 64;
 
-/// Returns the most that a call can use: every byte of its body a token, and a reply up to its limit.
+/// Returns the maximum usage of a call: one prompt token per byte of its body, and a reply up to the token limit.
 #[must_use]
 pub fn usage_max(request: &JudgeRequest, cap: Cap) -> Usage {
     Usage {
@@ -80,20 +80,21 @@ pub fn usage_max(request: &JudgeRequest, cap: Cap) -> Usage {
     }
 }
 
-/// Replies after which it is taken to be known whether a provider keeps to what a call is allowed.
+/// After this many replies the budget assumes that it knows whether the provider respects the limits of a call.
 const KNOWN_REPLIES: u64 = 64;
 
-/// What may be spent. A call begins only if the worst it can cost is left beside the worst of all calls in flight, so
-/// that the budget is never exceeded; what replies cost less becomes free again.
+/// The budget of all judge calls. A call begins only if the budget covers its worst-case cost in addition to the
+/// worst-case costs of all calls in flight, so that the total never exceeds the budget. When a reply costs less, the
+/// difference becomes available again.
 ///
-/// A provider may use more than a call is allowed ([`Overrun`]). So one call is made first, and one more may be in flight
-/// with each reply that came, until `KNOWN_REPLIES` have; and what an overrun shows is set aside for every call from
-/// then on, those in flight included. What is overspent is then what one round of calls used beyond its limits: of the
-/// first call, or of those in flight when the provider changes its ways. Batches are not begun with one call, for each
-/// takes hours: their round is what is under way.
+/// A provider may use more than a call allows ([`Overrun`]). Therefore the budget first admits one call, and then one
+/// more call in flight with each reply, until `KNOWN_REPLIES` replies have arrived. An observed overrun raises the
+/// reservation of every later call and of the calls in flight. The overspending is thus at most the excess of one round
+/// of calls: of the first call, or of the calls in flight when the provider changes its behaviour. Batches do not begin
+/// with one call, because each batch takes hours: their round is all batches under way.
 ///
-/// A call that was sent and not answered keeps its reserve: it may have been charged, but nothing says how much. The
-/// same holds over restarts, for the size of every call is stored before it is made.
+/// A call that was sent and not answered keeps its reservation: the provider may have charged an unknown amount. The
+/// same holds over restarts, because the size of every call is stored before the call.
 #[derive(Debug)]
 pub struct Budget {
     limit_usd: f64,
@@ -108,14 +109,14 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct BudgetState {
     spent_usd: f64,
-    /// What is set aside for the calls in flight, by what is known of the provider.
+    /// The sum of the reservations of the calls in flight, in USD.
     reserved_usd: f64,
-    /// What they are allowed to use, by their numbers.
+    /// The allowed usage of the calls in flight, by call number.
     calls: BTreeMap<u64, (Usage, Way)>,
     next: u64,
-    /// Calls in flight of this start.
+    /// Calls in flight that this process began.
     own: u64,
-    /// Replies that came, ever.
+    /// Replies that arrived, over all starts.
     replies: u64,
     overrun: Overrun,
 }
@@ -129,7 +130,7 @@ impl BudgetState {
     }
 }
 
-/// The worst that a call in flight can cost, set aside.
+/// The reserved worst-case cost of a call in flight.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -140,33 +141,33 @@ pub struct Reservation {
     end: End,
 }
 
-/// What is known of a call's cost when it ends.
+/// What the end of a call reveals about its cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
-    /// Nothing: all of the reserve may be spent.
+    /// Nothing: the whole reservation may be spent.
     Unknown,
-    /// A reply that says what it used, or does not.
+    /// A reply, with its usage if the reply holds one.
     Reply(Option<Usage>),
-    /// It cost nothing.
+    /// The call cost nothing.
     Free,
 }
 
 impl Budget {
-    /// Starts a budget of which `spent_usd` are gone, for calls of one way. All prices must be known.
+    /// Creates a budget of `limit_usd`, of which `spent_usd` are spent, for calls of one way. All prices must be known.
     #[must_use]
     pub fn new(limit_usd: f64, prices: Prices, way: Way, clock: fn() -> i64, spent_usd: f64) -> Self {
         let state = BudgetState { spent_usd, ..BudgetState::default() };
         Self { limit_usd, prices, way, clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Takes what the replies of earlier starts say of the provider: how many came, and what they overran.
+    /// Sets the facts about the provider from earlier starts: the number of replies, and their overrun.
     #[must_use]
     pub fn knowing(self, replies: u64, overrun: Overrun) -> Self {
         let state = BudgetState { replies, overrun, ..self.state.into_inner().unwrap_or_else(PoisonError::into_inner) };
         Self { state: Mutex::new(state), ..self }
     }
 
-    /// Returns the most that a call can cost, see [`usage_max`], by what is known of the provider.
+    /// Returns the maximum cost of a call (see [`usage_max`]), with the known overrun of the provider.
     #[must_use]
     pub fn worst_case_usd(&self, request: &JudgeRequest, cap: Cap) -> f64 {
         self.most_usd(&self.state().overrun, &usage_max(request, cap), self.way)
@@ -174,12 +175,12 @@ impl Budget {
 
     fn most_usd(&self, overrun: &Overrun, allowed: &Usage, way: Way) -> f64 {
         let most = overrun.scaled(allowed);
-        // A batch without its factor, from a time without a budget, counts as much as a call.
+        // A batch without a batch price factor, stored by a run without a budget, costs as much as a call.
         let usd = [way, Way::Call].into_iter().find_map(|way| cost_max_usd(&most, &self.prices, way));
         usd.unwrap_or(f64::INFINITY)
     }
 
-    /// Sets aside what a call of an earlier start that is still under way may cost, whether or not there is room.
+    /// Reserves the worst-case cost of a call in flight from an earlier start, even without room in the budget.
     #[must_use]
     pub fn adopt(self: &Arc<Self>, usage: &Usage, way: Way) -> Reservation {
         let mut state = self.state();
@@ -188,15 +189,15 @@ impl Budget {
         Reservation { budget: Arc::clone(self), number, allowed: *usage, way, is_own: false, end: End::Unknown }
     }
 
-    /// Sets the worst case of a call aside, once there is room for it. Cancel-safe.
+    /// Reserves the worst-case cost of a call as soon as the budget has room for it. Cancel-safe.
     ///
     /// # Errors
-    /// [`AskError::Budget`] if there is no room and no call in flight that could make some.
+    /// [`AskError::Budget`] if the budget has no room, and no call in flight can release some.
     pub async fn reserve(self: &Arc<Self>, request: &JudgeRequest, cap: Cap) -> Result<Reservation, AskError> {
         let allowed = usage_max(request, cap);
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Before the look, so that no change between look and wait is missed.
+            // The future is enabled before the check, so that no change between the check and the wait is missed.
             changed.as_mut().enable();
             {
                 let mut state = self.state();
@@ -220,11 +221,11 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {
-        // Plain numbers; whoever poisoned the lock left them valid.
+        // The state is plain numbers, which are valid even in a poisoned lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns what a reply used of what it was allowed.
+    /// Records a reply's use of its allowance.
     fn learn(&self, state: &mut BudgetState, used: &Usage, allowed: &Usage) {
         let before = state.overrun.factor();
         if !state.overrun.note(used, allowed) {
@@ -233,23 +234,21 @@ impl Budget {
         let overrun = state.overrun;
         state.reserved_usd =
             state.calls.values().map(|(allowed, way)| self.most_usd(&overrun, allowed, *way)).sum::<f64>();
-        // A few tokens more are the end of a text, or another way to count.
+        // An excess of a few tokens comes from the end of a text, or from another way to count.
         if overrun.factor() > 1.1 * before {
             let words = overrun.words().unwrap_or_default();
-            tracing::warn!(
-                "{words}: as much is set aside for every judge call from now on, so that fewer are under way at once"
-            );
+            tracing::warn!("{words}: every judge call now reserves proportionally more, so fewer calls run at once");
         }
     }
 }
 
 impl Reservation {
-    /// Ends the call with what its reply cost; all of the reserve if the reply does not say.
+    /// Ends the call with the cost of its reply; charges the whole reservation if the reply holds no usage.
     pub fn charge(mut self, usage: Option<Usage>) {
         self.end = End::Reply(usage);
     }
 
-    /// Ends the call without any cost.
+    /// Ends the call without cost.
     pub fn release(mut self) {
         self.end = End::Free;
     }
@@ -330,7 +329,7 @@ mod tests {
         assert_eq!(cost_at(&all, &without(|prices| prices.input_cache_miss = None)), None);
         assert_eq!(cost_at(&all, &without(|prices| prices.output = None)), None);
         assert_eq!(cost_at(&all, &Prices::default()), None);
-        // No token was read from the cache: its price is not needed.
+        // No token was read from the cache: the cache price is not needed.
         assert!(cost_at(&usage(10, None, 5), &without(|prices| prices.input_cache_hit = None)).is_some());
     }
 

@@ -1,63 +1,63 @@
-//! Why a judge brought no justification.
+//! Why the judge returned no justification.
 
 use crate::http::breaker::Denied;
 
-/// Why `ask` brought no justification.
+/// Why `ask` returned no justification.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// No request of this run can succeed.
-    #[error("ask the judge: {message}")]
+    #[error("judge request failed: {message}")]
     FatalRun {
-        /// The status that the server answered with, if one did.
+        /// The HTTP status of the server's response, if there was one.
         status: Option<u16>,
-        /// What the server says.
+        /// The server's error text.
         message: String,
-        /// What a person can do.
+        /// Advice to the user.
         hint: String,
     },
-    /// The server cannot be connected to; the run can be resumed later.
-    #[error("reach the judge at {url}")]
+    /// No connection to the server can be made; the run can be resumed later.
+    #[error("judge not reachable at {url}")]
     Unreachable {
         /// The judge's identity.
         url: String,
-        /// What a person can do.
+        /// Advice to the user.
         hint: String,
     },
-    /// The server brought nothing for longer than the run waits; the run can be resumed later.
-    #[error("ask the judge: {message}")]
+    /// The server returned no reply for longer than the run waits; the run can be resumed later.
+    #[error("judge request failed: {message}")]
     Outage {
-        /// Since when, and what it said last.
+        /// Since when, and the server's last error text.
         message: String,
     },
-    /// The server fell again and again while this query was asked: it is to be asked alone, last.
-    #[error("ask the judge: its server falls again and again")]
+    /// The server fell repeatedly while this query was asked: the query is asked alone, after all others.
+    #[error("judge request failed: the server fell repeatedly during this query")]
     Suspect,
-    /// Another call could cost more than is left of the budget.
+    /// Another call could cost more than the rest of the budget.
     #[error(
-        "stay within the budget: ${spent_usd:.4} of ${limit_usd} are spent, and another call might cost more than is \
+        "judge budget reached: ${spent_usd:.4} of ${limit_usd} are spent, and another call might cost more than is \
          left{overrun}"
     )]
     Budget {
-        /// What stored replies cost, in USD.
+        /// The cost of the stored replies, in USD.
         spent_usd: f64,
-        /// What may be spent, in USD.
+        /// The budget, in USD.
         limit_usd: f64,
-        /// How the provider used more than calls were allowed, behind a semicolon; empty if it did not.
+        /// By how much the provider exceeded the limits of calls, after a semicolon; empty if it did not.
         overrun: String,
     },
-    /// A batch is over, and what it brought cannot be read yet.
-    #[error("read the results of batch {batch}: {problem}")]
+    /// A batch ended, and its results cannot be read yet.
+    #[error("cannot read the results of batch {batch}: {problem}")]
     ResultsMissing {
-        /// The provider's id of it.
+        /// The provider's id of the batch.
         batch: String,
-        /// What is missing.
+        /// The missing part.
         problem: String,
     },
     /// The journal failed.
-    #[error("record a judge attempt")]
+    #[error("cannot record a judge attempt in the ledger")]
     Journal(#[source] anyhow::Error),
-    /// The caller asked to stop; nothing is in flight.
-    #[error("finish asking the judge: stopped")]
+    /// The caller cancelled; no request is in flight.
+    #[error("judge request cancelled")]
     Cancelled,
 }
 

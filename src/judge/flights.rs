@@ -1,19 +1,20 @@
-//! Identical requests share one call: the second waits for the first and then finds its reply in the journal.
+//! Identical requests share one call: the second request waits for the first, and then finds the first one's reply in
+//! the journal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The requests that are being asked for at present. Clones share them.
+/// The requests in flight. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Flights {
     under_way: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
 }
 
-/// The right to ask for one request, until dropped.
+/// The exclusive right to send one request, until dropped.
 #[derive(Debug)]
-#[must_use = "dropping it at once lets others ask for the same"]
+#[must_use = "dropping the flight at once lets others send the same request"]
 pub struct Flight {
     key: String,
     flights: Flights,
@@ -21,7 +22,7 @@ pub struct Flight {
 }
 
 impl Flights {
-    /// Waits until nobody else asks for the request with this key. Cancel-safe.
+    /// Waits until nobody else sends the request with this key. Cancel-safe.
     pub async fn begin(&self, key: &str) -> Flight {
         let turn = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,25 +1,25 @@
-//! The JSON object of a judge's content, also where it is not quite JSON.
+//! Finds the JSON object in a judge's content, even if the content is not quite valid JSON.
 //!
-//! Strict JSON goes first. What no strict reader takes is read leniently: backslashes that escape nothing stand for
-//! themselves, line breaks and tabs may stand in strings, quotes may be single or typographic, a comma may stand too much,
-//! and a quote inside of a string ends it only where something that can follow a string follows.
+//! A strict parser runs first. If it fails, a lenient parser runs: a backslash that escapes nothing is a literal
+//! backslash; strings may contain line breaks and tabs; quotes may be single or typographic; one extra comma is
+//! allowed; and a quote within a string ends the string only if the following text can follow a string.
 //!
-//! Judges write LaTeX, and many forget to double its backslashes: `\frac` is then a form feed and `rac` to every JSON
-//! reader. So in what was read, either way, a control character before letters that make a command is that command's
-//! beginning again ([`with_latex`]).
+//! Judges write LaTeX, and often forget to double its backslashes: every JSON parser then reads `\frac` as a form feed
+//! and `rac`. Therefore, after either parser, a control character before the letters of a known command becomes the
+//! beginning of that command again ([`with_latex`]).
 
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
 use super::analysis::JudgeReply;
 
-/// The key of the text; other cases of its letters are taken as well.
+/// The key of the text, in any letter case.
 const KEY: &str = "analysis";
-/// Objects in one content that are tried before it counts as malformed.
+/// The maximum number of objects in one content that are parsed; after that the content is malformed.
 const OBJECTS_MAX: usize = 32;
-/// How deep lists and objects may be nested in each other.
+/// The maximum nesting depth of lists and objects.
 const DEPTH_MAX: usize = 16;
 
-/// What follows the `t` of LaTeX commands that JSON reads as a tab.
+/// The letters after the `t` of LaTeX commands whose beginning JSON reads as a tab.
 const TAB_TAILS: &[&str] = &[
     "abular",
     "ag",
@@ -63,7 +63,7 @@ const TAB_TAILS: &[&str] = &[
     "woheadrightarrow",
 ];
 
-/// What follows the `n` of LaTeX commands that JSON reads as a line feed.
+/// The letters after the `n` of LaTeX commands whose beginning JSON reads as a line feed.
 const LINE_TAILS: &[&str] = &[
     "LeftArrow",
     "RightArrow",
@@ -114,16 +114,17 @@ const LINE_TAILS: &[&str] = &[
     "warrow",
 ];
 
-/// Tails that are words or names themselves: they make a command inside of a formula only.
+/// Tails that are also words or names: they make a command only within a formula.
 const WORDS: &[&str] = &[
     "ag", "an", "au", "cong", "e", "eg", "exists", "i", "less", "mid", "o", "op", "ops", "ot", "parallel", "prec",
     "sim", "succ", "u",
 ];
 
-/// Returns the `analysis` of the first object in `content` that has one: prose, fences and lists around it are skipped.
+/// Returns the `analysis` of the first object in `content` that has one; skips prose, code fences and lists around the
+/// object.
 ///
 /// # Errors
-/// What is wrong with the first object.
+/// The problem of the first object.
 pub fn find_analysis(content: &str) -> Result<String, String> {
     let starts =
         || content.match_indices('{').take(OBJECTS_MAX).map(|(start, _)| content.get(start..).unwrap_or_default());
@@ -144,9 +145,9 @@ pub fn find_analysis(content: &str) -> Result<String, String> {
     }
 }
 
-/// Puts the backslash back where JSON took one from a LaTeX command: form feeds and backspaces before letters,
-/// lone carriage returns before small ones (no text has those otherwise), tabs and line feeds before what makes a command that is known, and, where
-/// that may be a word, inside of a formula.
+/// Restores the backslash of a LaTeX command that JSON read as an escape. It replaces a form feed or a backspace before
+/// letters and a lone carriage return before lower-case letters (no text has them otherwise), and a tab or line feed
+/// before the rest of a known command; if that rest may also be a word, only within a formula.
 #[must_use]
 pub fn with_latex(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
@@ -170,21 +171,21 @@ pub fn with_latex(text: &str) -> String {
     out
 }
 
-/// Returns whether a formula that began in a text has not ended: `$`, `\(` or `\[`.
+/// Returns whether a formula in the text is still open: `$`, `\(` or `\[`.
 fn is_in_formula(before: &str) -> bool {
-    // A formula stands on one line: prices of an earlier one begin none.
+    // A formula occupies one line: a price on an earlier line opens none.
     let before = before.rsplit('\n').next().unwrap_or_default();
     let dollars = before.matches('$').count().saturating_sub(before.matches("\\$").count());
     let is_open = |open: &str, close: &str| before.matches(open).count() > before.matches(close).count();
     dollars % 2 == 1 || is_open("\\(", "\\)") || is_open("\\[", "\\]")
 }
 
-/// An object as far as it matters.
+/// The relevant parts of an object.
 struct Object {
     analysis: Option<String>,
 }
 
-/// A reader of what is nearly JSON.
+/// A parser of almost valid JSON.
 struct Lenient<'a> {
     text: &'a str,
     at: usize,
@@ -209,7 +210,7 @@ impl Lenient<'_> {
         self.at += self.rest().len() - self.rest().trim_start().len();
     }
 
-    /// Takes the next character that is no blank, if it is this one.
+    /// Consumes the next non-blank character if it is `wanted`.
     fn eat(&mut self, wanted: char) -> bool {
         self.skip_blanks();
         let is_there = self.peek() == Some(wanted);
@@ -219,7 +220,7 @@ impl Lenient<'_> {
         is_there
     }
 
-    /// Reads an object; `None` if it is none, or is not closed.
+    /// Parses an object; `None` if there is no object, or if the object is not closed.
     fn object(&mut self, depth: usize) -> Option<Object> {
         let mut object = Object { analysis: None };
         if depth > DEPTH_MAX || !self.eat('{') {
@@ -258,7 +259,7 @@ impl Lenient<'_> {
         }
     }
 
-    /// Reads a value; the inner option holds it if it is a string.
+    /// Parses a value; the inner option holds the value if it is a string.
     fn value(&mut self, depth: usize) -> Option<Option<String>> {
         self.skip_blanks();
         match self.peek()? {
@@ -287,7 +288,8 @@ impl Lenient<'_> {
         }
     }
 
-    /// Reads a string. A quote ends it if `ends` says so of what follows, blanks left out.
+    /// Parses a string. A quote ends the string if `ends` returns true for the text after the quote, without its
+    /// leading blanks.
     fn string(&mut self, ends: impl Fn(&str) -> bool) -> Option<String> {
         let closing = closing_quotes(self.bump()?)?;
         let mut out = String::new();
@@ -300,7 +302,7 @@ impl Lenient<'_> {
         }
     }
 
-    /// Reads what follows a backslash. One that escapes nothing stands for itself.
+    /// Parses the character after a backslash. A backslash that escapes nothing is a literal backslash.
     fn escape(&mut self, out: &mut String) -> Option<()> {
         let c = self.bump()?;
         match c {
@@ -319,7 +321,8 @@ impl Lenient<'_> {
         Some(())
     }
 
-    /// Reads the four digits of `\uXXXX`, and the second half of a pair; reads nothing where they are none.
+    /// Parses the four digits of `\uXXXX`, and the second half of a surrogate pair; consumes nothing if there are no
+    /// four digits.
     fn code_point(&mut self) -> Option<char> {
         let unit = |text: &str| {
             u32::from_str_radix(text.get(..4).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))?, 16).ok()
@@ -335,7 +338,7 @@ impl Lenient<'_> {
     }
 }
 
-/// Returns the quotes that end a string which this one begins.
+/// Returns the quotes that close a string with this opening quote.
 fn closing_quotes(opening: char) -> Option<&'static [char]> {
     match opening {
         '"' => Some(&['"']),
@@ -346,10 +349,10 @@ fn closing_quotes(opening: char) -> Option<&'static [char]> {
     }
 }
 
-/// Returns whether what follows a quote can follow a string in an object or list.
+/// Returns whether the text after a quote can follow a string in an object or list.
 fn ends_value(after: &str) -> bool {
     let Some(rest) = after.strip_prefix(',') else { return after.is_empty() || after.starts_with(['}', ']']) };
-    // Behind a comma another key or item stands, or nothing.
+    // After a comma, another key or item follows, or nothing.
     let rest = rest.trim_start();
     let begins_item = |c: char| closing_quotes(c).is_some() || matches!(c, '}' | ']' | '{' | '[' | ',');
     let bare_key = || {

@@ -1,10 +1,10 @@
-//! Objects of judges that are nearly JSON, and LaTeX in them.
+//! Almost valid JSON objects of judges, and LaTeX in them.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Commands that begin with a letter which JSON escapes with.
+/// Commands whose first letter is a JSON escape.
 const COMMANDS: &[&str] = &[
     "backslash",
     "bar",

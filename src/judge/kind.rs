@@ -1,11 +1,12 @@
-//! The sorts of judges.
+//! The kinds of judges.
 
-/// What sort of judge is asked: how it replies, how it is told of a rejection, how strictly its texts are checked.
+/// The kind of a judge: its reply format, its reaction to a rejection, and the strictness of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JudgeKind {
-    /// A model behind an API: replies with a JSON object, is told why a text was rejected, and checked in full.
+    /// A model behind an API: its reply is a JSON object, the next request states why a text was rejected, and all checks
+    /// apply.
     Api,
-    /// A small local model: replies with plain text, is asked again when a text was rejected, and is checked less
-    /// strictly (no demand on the language; only a near-verbatim copy is boilerplate).
+    /// A small local model: its reply is plain text, it is asked again after a rejection, and its checks are less
+    /// strict (no check of the language; only a near-verbatim copy is boilerplate).
     Local,
 }

@@ -1,13 +1,51 @@
-//! Asking a judge model to justify the choice of mode.
+//! Asks a judge model to justify the choice of mode.
 //!
-//! `prompt` renders the messages, [`JudgeRequest`] gives them a content address, [`ask()`] runs attempts over the facts
-//! in a [`Journal`], a [`Judge`] makes one wire attempt, `reply` reads the raw body, `check` judges what it says, `cost`
-//! prices it and keeps the budget.
+//! This room turns one case (a query with its chosen mode) into one justification. It knows neither the ledger nor the
+//! order of the pipeline's stages: a caller passes a [`Journal`] and the budget.
 //!
-//! What holds at every moment, crashes included: an attempt is in the journal before its call, and a raw reply before
-//! it is read; a usable reply that is stored is never asked for again; attempts are bounded over all restarts.
-//! What stored attempts lead to is decided by [`Conversation`] alone, over facts; `ask` itself goes by it.
-//! This room knows neither the ledger nor the order of the pipeline's stages.
+//! # Files
+//!
+//! | file | role |
+//! |---|---|
+//! | `mod.rs` | [`JudgeRequest`] with its content address; the traits [`Judge`] and [`Journal`] |
+//! | `kind.rs` | [`JudgeKind`]: API judge or local judge |
+//! | `prompt.rs`, `analysis.rs` | renders the messages; the JSON object that an API judge returns |
+//! | `conversation.rs` | [`Conversation`]: decides what the stored attempts lead to, without I/O |
+//! | `ask.rs`, `flights.rs` | [`ask()`]: the attempt loop; [`Flights`]: identical requests share one call |
+//! | `openai.rs`, `policy.rs` | the two judges: an OpenAI-compatible server, the local policy model |
+//! | `batch.rs` | the request lines and result lines of a batch |
+//! | `reply.rs`, `json.rs`, `usage.rs` | parse a raw reply: text, almost valid JSON, token counts |
+//! | `check/` | rejects texts that reveal the answer, argue for the other mode, copy, ... |
+//! | `cost.rs`, `overrun.rs` | prices, the budget, and usage beyond the limits of a call |
+//! | `error.rs` | [`AskError`]: errors that concern the whole run |
+//!
+//! # From a request to a stored reply
+//!
+//! 1. [`Judge::messages`] renders the case (see [`prompt`]), and [`Conversation::new`] builds the [`JudgeRequest`]. The
+//!    request's key is the SHA-256 of the judge's identity, the model and the body, so that equal cases share one
+//!    reply.
+//! 2. [`ask()`] takes the [`Flights`] turn of the key, and reads [`Journal::history`].
+//! 3. [`Conversation::advance`] decides over the stored attempts: settled, the next request of the conversation, or
+//!    another [`Attempt`]. A stored usable reply settles the conversation without a call.
+//! 4. Before a call, `ask` waits for leave from the [`Breaker`](crate::http::breaker::Breaker), for room in the
+//!    [`Budget`](cost::Budget), and for a slot ([`Judge::admit`]). Then [`Journal::begin`] stores the attempt.
+//! 5. [`Judge::call`] makes one wire attempt.
+//! 6. A failure goes to the breaker, which decides whether the server or the request is at fault; then
+//!    [`Journal::failed`] stores the end. A reply is stored by [`Journal::reply`] before it is parsed.
+//! 7. `advance` runs again: [`reply::parse`] extracts the text, and [`check::check()`] accepts or rejects it. For an
+//!    API judge, a rejection continues the conversation with the text and the reason.
+//!
+//! # Invariants
+//!
+//! The journal holds an attempt before its call, and a raw reply before it is parsed. A stored usable reply is never
+//! requested again. Attempts are bounded over all restarts. `Conversation` alone decides what stored attempts lead to;
+//! `ask` and the building of shards both follow it.
+//!
+//! # Formats
+//!
+//! This room owns the request key and the canonical request body ([`JudgeRequest`]), the custom ids of batch lines
+//! ([`batch`]), and the schema of an API judge's reply (`schemas/judge_reply.schema.json`).
+//! [`check::CHECKS_VERSION`] and [`prompt::prompt_hash`] are part of a run's identity.
 
 mod analysis;
 mod ask;
@@ -60,14 +98,14 @@ pub struct JudgeRequest {
     pub key: String,
     /// The OpenAI chat body: `model`, `messages`, `max_tokens`, `temperature`, and the extra keys.
     pub body: Value,
-    /// The body as it is sent, and as it is hashed: written once.
+    /// The body as it is sent and hashed, serialized once.
     text: Bytes,
 }
 
-/// How one attempt at a request is made; a function of the attempts before it.
+/// How one attempt is made: a function of the earlier attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// 1-based; never repeats for a request.
+    /// 1-based; unique within a request.
     pub number: u32,
     /// The token limit.
     pub cap: Cap,
@@ -76,17 +114,17 @@ pub struct Attempt {
 /// The token limit of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cap {
-    /// What the request says.
+    /// The limit that the request states.
     AsAsked,
-    /// More (see [`raised_cap`]), because an earlier reply was cut off by it.
+    /// A larger limit (see [`raised_cap`]), because an earlier reply was truncated by the stated limit.
     Raised,
 }
 
 impl JudgeRequest {
-    /// Builds the request that asks `judge` with `messages`.
+    /// Builds the request that sends `messages` to `judge`.
     ///
-    /// Extra body keys win over `temperature` and `max_tokens`; an extra `max_completion_tokens` takes the place of
-    /// `max_tokens`, for servers that refuse both together.
+    /// Extra body keys override `temperature` and `max_tokens`; an extra `max_completion_tokens` replaces `max_tokens`,
+    /// for servers that reject both together.
     #[must_use]
     pub fn new(judge: &dyn Judge, messages: &[Message]) -> Self {
         let mut body = Map::new();
@@ -107,7 +145,7 @@ impl JudgeRequest {
         Self { key: request_key(judge.identity(), judge.model(), &text), body, text: text.into() }
     }
 
-    /// Returns the most tokens that a reply can have under a token limit; 0 if the request states none.
+    /// Returns the maximum number of tokens in a reply under a token limit; 0 if the request states no limit.
     #[must_use]
     pub fn tokens_max(&self, cap: Cap) -> u64 {
         let asked = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| self.body.get(*name)?.as_u64());
@@ -136,14 +174,15 @@ impl JudgeRequest {
 fn request_key(identity: &str, model: &str, body: &str) -> String {
     let mut hash = Sha256::new();
     for part in [identity, model, body] {
-        // The length before each part keeps neighbours apart.
+        // The length prefix makes the concatenation unambiguous.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
     hex::encode(hash.finalize())
 }
 
-/// Writes JSON with sorted keys: whether `serde_json` keeps insertion order depends on what else is in the build.
+/// Writes JSON with sorted keys: whether `serde_json` keeps the insertion order depends on the features that other
+/// crates of the build enable.
 fn canonical(value: &Value) -> String {
     let mut text = String::new();
     write_canonical(value, &mut text);
@@ -177,12 +216,12 @@ fn write_canonical(value: &Value, text: &mut String) {
     }
 }
 
-/// A model that justifies decisions: behind an HTTP API, or the local policy model.
+/// A model that justifies decisions: a server behind an HTTP API, or the local policy model.
 pub trait Judge: Send + Sync {
-    /// Returns what tells this judge from others: the base URL, or `policy:<model>`; part of request keys.
+    /// Returns the judge's identity: the base URL, or `policy:<model>`; part of request keys.
     fn identity(&self) -> &str;
 
-    /// Returns the model to ask for.
+    /// Returns the name of the model in requests.
     fn model(&self) -> &str;
 
     /// Returns the length limit of a reply, in tokens.
@@ -193,68 +232,68 @@ pub trait Judge: Send + Sync {
         TEMPERATURE_DEFAULT
     }
 
-    /// Returns what sort of judge this is.
+    /// Returns the kind of the judge.
     fn kind(&self) -> JudgeKind {
         JudgeKind::Api
     }
 
-    /// Returns extra body keys: those of the config, and what the reply's format wants.
+    /// Returns the extra body keys: the keys of the config, and the keys that the reply format requires.
     fn extra(&self) -> Option<&Map<String, Value>>;
 
-    /// Returns the keys that the settings leave out of the request's body.
+    /// Returns the keys that the settings omit from the request's body.
     fn omitted(&self) -> &[String] {
         &[]
     }
 
-    /// Returns a request's body as it is sent now: without keys that the server was found to refuse. The request and its
-    /// key stay those of the settings, so that no reply is lost when a server is mended or another one refuses more.
+    /// Returns a request's body as it is sent now: without the keys that the server has refused. The request and its
+    /// key depend on the settings alone, so that no stored reply is lost when a server is repaired or another server
+    /// refuses more keys.
     fn wire_text(&self, request: &JudgeRequest, cap: Cap) -> Bytes {
         request.text(cap)
     }
 
-    /// Returns the keys that are left out of its requests, as set or because a server refuses them; sorted.
+    /// Returns the keys that are omitted from requests, by the settings or because a server refused them; sorted.
     fn left_out(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Decides what a refused key that was found in a batch leads to, see `http::left_out`: `Ok` if the same request is
-    /// to be sent again.
+    /// Decides how to react to a refused key in a batch result, see `http::left_out`: `Ok` if the same request is to be
+    /// sent again.
     fn heed(&self, failure: CallFailure) -> BoxFuture<'_, Result<(), CallFailure>> {
         std::future::ready(Err(failure)).boxed()
     }
 
-    /// Looks at which model a reply is from, and warns of a change.
+    /// Reads the name of the served model in a reply, and logs a warning when the name changes.
     fn note_served(&self, body: &str) {
         let _ = body;
     }
 
-    /// Takes which keys earlier starts found to be refused, in that order, and who records further ones.
+    /// Sets the keys that servers refused in earlier starts, in the order of their refusal, and the recorder of further
+    /// refusals.
     fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
         let _ = (refused, recorder);
     }
 
-    /// Returns the conversation that asks about a case.
-    ///
-    /// # Errors
-    /// An error of the template engine; the built-in templates give none.
+    /// Returns the messages that ask about a case.
     fn messages(&self, case: &prompt::JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
         prompt::messages(case)
     }
 
-    /// Waits until `request` may be sent: a free slot, pacing, pauses. Cancel-safe, for nothing was sent yet.
+    /// Waits until `request` may be sent: a free slot, pacing, pauses. Cancel-safe, because nothing is sent.
     ///
-    /// The admission is held until the call is over. The default admits at once.
+    /// The caller holds the admission until the call ends. The default admits at once.
     fn admit<'a>(&'a self, request: &'a JudgeRequest) -> BoxFuture<'a, Admission> {
         let _ = request;
         async { Admission::default() }.boxed()
     }
 
-    /// Returns what asks the judge for one token, to see whether it answers; `None` if it cannot be asked so.
+    /// Returns a probe, which requests one token to see whether the judge replies; `None` if the judge cannot be
+    /// probed.
     fn probe(&self) -> Option<Probe> {
         None
     }
 
-    /// Makes one wire attempt, without retries inside; gives the admission's slot back when it is over.
+    /// Makes one wire attempt, without inner retries; releases the admission's slot at the end.
     ///
     /// Not cancel-safe: a dropped call may have been charged.
     fn call<'a>(
@@ -265,21 +304,22 @@ pub trait Judge: Send + Sync {
     ) -> BoxFuture<'a, Result<RawReply, CallFailure>>;
 }
 
-/// A judge's reply, unread.
+/// A judge's reply, unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawReply {
     /// The response body.
     pub body: String,
 }
 
-/// Where attempts are recorded durably.
+/// A durable record of attempts.
 ///
-/// For every attempt `begin` comes first, then exactly one of `reply` and `failed`, or neither if the process died.
+/// For every attempt the caller first calls `begin`, and then exactly one of `reply` and `failed`, or neither if the
+/// process died.
 pub trait Journal: Send + Sync {
     /// Returns all attempts of a request, of all runs, in order.
     fn history<'a>(&'a self, key: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<PastAttempt>>>;
 
-    /// Records that an attempt is about to be made; returns once that is durable.
+    /// Records that an attempt is about to be made; returns after the record is durable.
     fn begin<'a>(
         &'a self,
         request: &'a JudgeRequest,
@@ -287,10 +327,10 @@ pub trait Journal: Send + Sync {
         attempt: Attempt,
     ) -> BoxFuture<'a, anyhow::Result<()>>;
 
-    /// Records the raw reply of an attempt; returns once that is durable.
+    /// Records the raw reply of an attempt; returns after the record is durable.
     fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;
 
-    /// Records that an attempt brought no reply; returns once that is durable.
+    /// Records that an attempt brought no reply; returns after the record is durable.
     fn failed<'a>(
         &'a self,
         key: &'a str,
@@ -301,17 +341,17 @@ pub trait Journal: Send + Sync {
     ) -> BoxFuture<'a, anyhow::Result<()>>;
 }
 
-/// One attempt as the journal knows it.
+/// One stored attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastAttempt {
     /// 1-based.
     pub attempt: u32,
-    /// How it ended; `None`: the process died during the call, which counts as an attempt.
+    /// How the attempt ended; `None` if the process died during the call, which counts as an attempt.
     pub end: Option<AttemptEnd>,
 }
 
 impl PastAttempt {
-    /// Whether the server refused it.
+    /// Whether the server refused the attempt.
     fn is_refusal(&self) -> bool {
         matches!(&self.end, Some(AttemptEnd::Failed { status, .. }) if is_refusal(*status))
     }
@@ -320,17 +360,17 @@ impl PastAttempt {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// A reply came; this is its raw body.
+    /// A reply: its raw body.
     Reply(String),
-    /// No reply came.
+    /// No reply arrived.
     Failed {
-        /// What happened.
+        /// The kind of the failure.
         outcome: AttemptOutcome,
-        /// The HTTP status, where one came.
+        /// The HTTP status, if there was one.
         status: Option<u16>,
-        /// One line: what the server said, or what went wrong.
+        /// One line: the server's error text, or the local error.
         detail: String,
     },
-    /// Whatever became of it: it was made good, and does not count.
+    /// The failure was forgiven later: the attempt does not count.
     Forgiven,
 }

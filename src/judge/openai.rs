@@ -17,52 +17,53 @@ use crate::http::{CallFailure, one_line};
 
 use super::{Attempt, Cap, Judge, JudgeRequest, MAX_TOKENS_DEFAULT, RawReply, TEMPERATURE_DEFAULT, canonical};
 
-/// Body keys that `extra` may not set: this program depends on their values.
+/// Body keys that `extra` may not set, because thinkloom depends on their values.
 const RESERVED_KEYS: [&str; 5] = ["model", "messages", "stream", "n", "stream_options"];
-/// Bytes of a request body per token, for pacing only; low for prose, so that the estimate errs upwards.
+/// Bytes of a request body per token, for pacing only; low for prose, so that the estimate is too high rather than too
+/// low.
 const BYTES_PER_TOKEN: usize = 3;
-/// Longest name of a model that is shown, in characters.
+/// The maximum length of a model name in log lines, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
-/// What an [`OpenAiJudge`] is built from.
+/// The settings of an [`OpenAiJudge`].
 #[derive(Debug, Clone)]
 pub struct OpenAiOptions {
-    /// Addresses up to, not including, `/chat/completions`; the first one is the judge's identity.
+    /// Addresses without the final `/chat/completions`; the first address is the judge's identity.
     pub base_urls: Vec<String>,
-    /// The model to ask for.
+    /// The name of the model in requests.
     pub model: String,
-    /// The key; `None` for servers that want none.
+    /// The API key; `None` for servers that require none.
     pub api_key: Option<SecretString>,
     /// Whether the key may leave this machine unencrypted.
     pub clear_text: ClearText,
-    /// Requests in flight at once to each address.
+    /// The maximum number of requests in flight to each address.
     pub concurrency_max: usize,
-    /// 0: no limit known.
+    /// 0: no known limit.
     pub requests_per_minute: u32,
-    /// 0: no limit known.
+    /// 0: no known limit.
     pub tokens_per_minute: u32,
-    /// Time allowed for one attempt, from send to last byte.
+    /// The timeout of one attempt, from send to last byte.
     pub timeout: Duration,
     /// Whether replies are streamed.
     pub streaming: Streaming,
-    /// Longest reply, in tokens.
+    /// The maximum length of a reply, in tokens.
     pub max_tokens: u32,
     /// Sampling temperature.
     pub temperature: f64,
-    /// Extra body keys, for example `thinking`; they win over `temperature`, `max_tokens` and `response_format`.
+    /// Extra body keys, for example `thinking`; they override `temperature`, `max_tokens` and `response_format`.
     pub extra: Option<Map<String, Value>>,
-    /// Whether the server is asked for its JSON mode.
+    /// Whether requests ask for the server's JSON mode.
     pub json_mode: JsonMode,
-    /// Body keys that are left out.
+    /// Body keys that requests omit.
     pub omit: Vec<String>,
 }
 
-/// Whether a server is asked for its JSON mode.
+/// Whether requests ask for a server's JSON mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonMode {
-    /// `response_format` says `json_object`.
+    /// `response_format` is `json_object`.
     On,
-    /// Only the prompt asks for JSON, for servers that know no `response_format`.
+    /// Only the prompt asks for JSON, for servers without `response_format`.
     Off,
 }
 
@@ -95,8 +96,8 @@ pub enum OpenAiJudgeError {
     /// The client cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// An extra body key is one that this program sets itself.
-    #[error("set the extra body key \"{key}\": it is set by thinkloom itself")]
+    /// An extra body key is reserved for thinkloom.
+    #[error("extra body key \"{key}\" is not allowed: thinkloom sets it itself")]
     ReservedKey {
         /// The key.
         key: String,
@@ -104,7 +105,7 @@ pub enum OpenAiJudgeError {
 }
 
 impl OpenAiJudgeError {
-    /// Returns what a person can do about it.
+    /// Returns advice to the user.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
@@ -125,23 +126,20 @@ pub struct OpenAiJudge {
     extra: Option<Map<String, Value>>,
     omit: Vec<String>,
     left_out: LeftOut,
-    /// The model that the latest reply was from.
+    /// The model that served the latest reply.
     served: Mutex<Option<String>>,
 }
 
 impl OpenAiJudge {
-    /// Builds the judge; connects to nothing.
-    ///
-    /// # Errors
-    /// [`OpenAiJudgeError`] if an address, the key or an extra body key cannot be used.
+    /// Builds the judge; opens no connection.
     pub fn new(options: OpenAiOptions) -> Result<Self, OpenAiJudgeError> {
         Self::over(options, ChatClient::new)
     }
 
-    /// Builds the judge over a client that the caller builds from what the options say; connects to nothing.
+    /// Builds the judge over a client that `client` builds from the options; opens no connection.
     ///
     /// # Errors
-    /// As [`OpenAiJudge::new`], and what `client` fails with.
+    /// The errors of [`OpenAiJudge::new`], and the errors of `client`.
     pub fn over(
         options: OpenAiOptions,
         client: impl FnOnce(&ClientOptions) -> Result<ChatClient, ClientError>,
@@ -210,7 +208,7 @@ impl Judge for OpenAiJudge {
         if self.left_out.learnt().is_empty() {
             return text;
         }
-        // It was written by this program.
+        // thinkloom itself wrote the text, so it is valid JSON.
         let mut body: Map<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
         self.left_out.apply(&mut body);
         canonical(&Value::Object(body)).into()
@@ -234,8 +232,8 @@ impl Judge for OpenAiJudge {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = served.replace(name.clone()).filter(|before| *before != name) {
             tracing::warn!(
-                "the judge's replies are from the model {:?} now, and were from {:?} before; the column judge_model says of \
-                 each justification which one it is from",
+                "the judge's replies now come from the model {:?}, and came from {:?} before; the column judge_model \
+                 names the model of each justification",
                 one_line(&name, NAME_CHARS_MAX),
                 one_line(&before, NAME_CHARS_MAX)
             );
@@ -269,7 +267,8 @@ impl Judge for OpenAiJudge {
     ) -> BoxFuture<'a, Result<RawReply, CallFailure>> {
         async move {
             let mut admission = Some(admission);
-            // A request that is refused for one of its keys was no attempt: each turn leaves out one more.
+            // A request that is refused because of one of its keys counts as no attempt: each iteration omits one more
+            // key.
             loop {
                 let text = self.wire_text(request, attempt.cap);
                 let delivery = self.left_out.delivery(self.delivery);

@@ -1,11 +1,11 @@
-//! How much more than it was allowed a provider uses: some ignore `max_tokens`, or count what nobody asked for.
+//! By how much a provider exceeds the limits of a call: some providers ignore `max_tokens`, or count extra tokens.
 //!
-//! The most that a call can use is known before it is made ([`super::cost::usage_max`]). Where a reply says that it used
-//! more, what is set aside for a call grows by the largest factor that was seen, prompt and completion apart.
+//! The maximum usage of a call is known before the call ([`super::cost::usage_max`]). If a reply reports a higher
+//! usage, the reservation of every call grows by the largest observed factor, separately for prompt and completion.
 
 use super::usage::Usage;
 
-/// The largest factors by which replies used more than they were allowed.
+/// The largest factors by which replies exceeded their limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Overrun {
     prompt: f64,
@@ -13,7 +13,7 @@ pub struct Overrun {
     worst: Option<Worst>,
 }
 
-/// The completion that was the furthest beyond its limit, in tokens.
+/// The completion with the largest excess over its limit, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Worst {
     used: u64,
@@ -27,7 +27,7 @@ impl Default for Overrun {
 }
 
 impl Overrun {
-    /// Takes what a reply used, of what it was allowed; returns whether that is further beyond than any before.
+    /// Records a reply's usage and its limit; returns whether the excess is larger than any before.
     pub fn note(&mut self, used: &Usage, allowed: &Usage) -> bool {
         let before = *self;
         if used.completion_tokens > allowed.completion_tokens {
@@ -41,7 +41,7 @@ impl Overrun {
         *self != before
     }
 
-    /// Returns the most that a call can use by what was seen, where it is allowed so much.
+    /// Returns the maximum usage of a call with this limit, scaled by the observed factors.
     #[must_use]
     pub fn scaled(&self, allowed: &Usage) -> Usage {
         Usage {
@@ -51,13 +51,13 @@ impl Overrun {
         }
     }
 
-    /// Returns the larger of the two factors; 1 if nothing was overrun.
+    /// Returns the larger of the two factors; 1 without an overrun.
     #[must_use]
     pub fn factor(&self) -> f64 {
         self.prompt.max(self.completion)
     }
 
-    /// Says it for people; `None` if nothing was overrun.
+    /// Describes the overrun for people; `None` without an overrun.
     #[must_use]
     pub fn words(&self) -> Option<String> {
         match self.worst {
@@ -84,7 +84,7 @@ fn factor(used: u64, allowed: u64) -> f64 {
     if used <= allowed { 1.0 } else { used as f64 / allowed.max(1) as f64 }
 }
 
-// Rounded up, and bounded by what a float can be as a whole number.
+// The product is rounded up; the cast saturates at the largest integer.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn scaled(allowed: u64, factor: f64) -> u64 {
     if factor <= 1.0 { allowed } else { (allowed.max(1) as f64 * factor).ceil() as u64 }

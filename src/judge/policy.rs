@@ -1,7 +1,7 @@
-//! The local policy model as its own judge: offline, free, and labelled as such.
+//! The local policy model as its own judge: offline, without cost, and labelled as a local judge.
 //!
-//! Its replies have the shape of an OpenAI chat reply, so that they are stored and read like any other judge's. They
-//! are deterministic: the random stream of an attempt is keyed by the request and the attempt's number.
+//! The replies have the shape of an OpenAI chat reply, so that they are stored and parsed like the replies of any other
+//! judge. They are deterministic: the request's key and the attempt's number seed the random stream of an attempt.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use crate::http::retry::{Class, raised_cap};
 use crate::http::wire::Message;
 use crate::policy::{CandlePolicy, PolicyIdentity};
 
-/// Sampling temperature: low, for a sober text, but not 0, so that another attempt says something else.
+/// Sampling temperature: low, for a sober text, but above 0, so that another attempt returns another text.
 const TEMPERATURE: f64 = 0.3;
 
-/// A judge that asks the policy model itself.
+/// A judge that samples from the policy model itself.
 pub struct PolicyJudge {
-    /// `None` where only stored replies are read.
+    /// `None` if the judge only reads stored replies.
     policy: Option<Arc<CandlePolicy>>,
     identity: String,
     model: String,
@@ -38,7 +38,7 @@ impl PolicyJudge {
         Self { policy: Some(Arc::clone(&policy)), ..Self::stored(policy.identity(), max_tokens) }
     }
 
-    /// Builds a judge whose stored replies can be read, and which cannot be asked.
+    /// Builds a judge whose stored replies can be read, and which makes no call.
     #[must_use]
     pub fn stored(policy: &PolicyIdentity, max_tokens: u32) -> Self {
         let (identity, model) = (format!("policy:{}", policy.revision), format!("policy:{}", policy.model));
@@ -59,7 +59,7 @@ impl PolicyJudge {
         };
         let messages: Vec<Message> = serde_json::from_value(request.body.get("messages").cloned().unwrap_or_default())
             .map_err(|error| failure(Class::FatalRequest, error.to_string()))?;
-        // An assistant's turn at the end is the beginning of the reply, for the model to go on with.
+        // A final assistant message is the beginning of the reply, which the model continues.
         let (opening, messages) = match messages.split_last() {
             Some((last, before)) if last.role == "assistant" => (last.content.as_str(), before),
             _ => ("", messages.as_slice()),
@@ -86,7 +86,7 @@ impl PolicyJudge {
         let spec = SequenceSpec {
             prompt: engine.vocabulary().encode_within(&prompt, context).map_err(fatal)?,
             tokens_max: if attempt.cap == Cap::Raised { raised_cap(self.max_tokens) } else { self.max_tokens },
-            // One sentence is asked for; small models like to go on with examples of their own.
+            // The prompt asks for one sentence; small models tend to continue with examples of their own.
             stops: vec!["\n".to_owned()],
             temperature: TEMPERATURE as f32,
             top_p: 0.95,

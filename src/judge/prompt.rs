@@ -1,12 +1,12 @@
 //! The judge's prompts, built into the binary: `prompts/judge.jinja` for models behind an API, and
 //! `prompts/judge_local.toml` for the local policy model, which may be too small to follow a rubric.
 //!
-//! The fixed rubric is the system message and comes first, everything that varies comes after it and the question
-//! last, so that a provider's prefix cache serves the rubric. Excerpts are bounded in characters.
+//! The constant rubric is the system message and comes first; all varying parts follow, the question last, so that a
+//! provider's prefix cache covers the rubric. Excerpts are bounded in characters.
 //!
-//! The text depends on the question, the chosen mode with its reason, and the chosen response, and on no counts: what
-//! does not change a decision (more samples, other bins, a curtailed budget) leads to the same request, which is
-//! answered already. No text may mention counts anyway.
+//! The text depends on the question, the chosen mode with its reason, and the chosen response, but not on counts: a
+//! change that keeps the decision (more samples, other bins, a curtailed budget) leads to the same request, whose reply
+//! is already stored. A justification must not mention counts anyway.
 
 use std::sync::LazyLock;
 
@@ -23,13 +23,14 @@ use crate::http::wire::Message;
 
 const TEMPLATE: &str = include_str!("../../prompts/judge.jinja");
 const LOCAL: &str = include_str!("../../prompts/judge_local.toml");
-/// Characters kept of the head of a thinking or answer excerpt.
+/// Characters that an excerpt of thinking or answer keeps from the beginning.
 const EXCERPT_HEAD_CHARS: usize = 1200;
-/// Characters kept of the tail of a thinking or answer excerpt.
+/// Characters that an excerpt of thinking or answer keeps from the end.
 const EXCERPT_TAIL_CHARS: usize = 400;
-/// Characters kept of the head of the question; only documents pasted into a question are longer.
+/// Characters that an excerpt of the question keeps from the beginning; only questions with pasted documents are
+/// longer.
 const QUESTION_HEAD_CHARS: usize = 6000;
-/// Characters kept of the tail of the question.
+/// Characters that an excerpt of the question keeps from the end.
 const QUESTION_TAIL_CHARS: usize = 2000;
 
 /// The built-in template, compiled once.
@@ -41,18 +42,18 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// What the judge is asked about.
+/// The case that a judge justifies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JudgeCase<'a> {
     /// The question as a user would type it, choices included.
     pub question: &'a str,
-    /// The value that the verifier reads from the reference answer, which no text may give away; never shown.
+    /// The value that the verifier parses from the reference answer; no text may reveal it, and no prompt holds it.
     pub gold: &'a str,
     /// The texts of the choices.
     pub choices: &'a [String],
     /// The chosen mode.
     pub mode: Mode,
-    /// Why it was chosen.
+    /// Why the mode was chosen.
     pub reason: ModeReason,
     /// The chosen response's thinking, if it has any.
     pub thinking: Option<&'a str>,
@@ -61,9 +62,6 @@ pub struct JudgeCase<'a> {
 }
 
 /// Renders the system and the user message.
-///
-/// # Errors
-/// An error of the template engine; the built-in template gives none.
 pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> {
     let mut rendered = ENVIRONMENT.get_template("judge.jinja")?.render_captured(context! {
         question => excerpt(case.question, QUESTION_HEAD_CHARS, QUESTION_TAIL_CHARS),
@@ -77,13 +75,13 @@ pub fn messages(case: &JudgeCase<'_>) -> Result<Vec<Message>, minijinja::Error> 
     Ok(vec![Message::system(system.trim()), Message::user(user.trim())])
 }
 
-/// Renders what a judge is told when a check refuses its text.
+/// Renders the message to a judge whose text a check rejected.
 #[must_use]
 pub fn rejected(rejection: Rejection) -> Message {
     follow_up("rejected", context! { advice => rejection.advice() })
 }
 
-/// Renders what a judge is told when its reply is not the object that was asked for.
+/// Renders the message to a judge whose reply is not the requested object.
 #[must_use]
 pub fn malformed(problem: &str) -> Message {
     follow_up("malformed", context! { problem })
@@ -97,7 +95,7 @@ fn follow_up(block: &str, values: minijinja::Value) -> Message {
     Message::user(render().expect("prompts/judge.jinja is checked by a test").trim())
 }
 
-/// Returns the texts that a judge is shown as examples.
+/// Returns the example texts in a judge's prompt.
 #[must_use]
 pub fn examples(kind: JudgeKind) -> Vec<String> {
     match kind {
@@ -149,7 +147,7 @@ struct LocalExample {
 }
 
 /// Renders the conversation for a small local model: examples, then the question, and last the beginning of the
-/// assistant's own turn, which the model goes on with.
+/// assistant's own turn, which the model continues.
 #[must_use]
 pub fn local_messages(case: &JudgeCase<'_>) -> Vec<Message> {
     let prompt = &*LOCAL_PROMPT;
@@ -175,7 +173,7 @@ pub fn prompt_hash() -> String {
     hex::encode(hasher.finalize())
 }
 
-/// Returns `text`, trimmed, or its head and tail with a mark between them if it is longer than both.
+/// Returns `text`, trimmed; if it is longer than head and tail together, its head and tail with a mark between them.
 fn excerpt(text: &str, head_chars: usize, tail_chars: usize) -> String {
     let text = text.trim();
     let chars = text.chars().count();

@@ -1,19 +1,19 @@
-//! Reads a judge's raw reply: a usable justification, or a named problem.
+//! Parses a judge's raw reply into a usable justification or a named problem.
 //!
-//! Pure, so that a reply that is stored can be read again after this parser changed. Rules, in order:
-//! 1. An error object counts before anything else in the body, whatever the HTTP status was, unless the reply is whole.
-//! 2. Any end will do beside text that can be used, whatever its name, but that of a content filter and that of a server
-//!    which gave up (`http::finish`). A reply that the token limit ended is accepted if the text can be cut at a sentence
-//!    end after at least [`CUT_CHARS_MIN`] characters.
-//! 3. Only `content` is read, not the reasoning fields (but for rule 4); thinking at its beginning is dropped
+//! The parser is pure, so that a stored reply can be parsed again after a change of this parser. Rules, in order:
+//! 1. An error object has priority over the rest of the body, whatever the HTTP status, unless the reply is complete.
+//! 2. Usable text is accepted with any finish reason, except those of a content filter and of a server that gave up
+//!    (`http::finish`). A reply that the token limit truncated is accepted if the text can be cut at a sentence end
+//!    after at least [`CUT_CHARS_MIN`] characters.
+//! 3. Only `content` is read, not the reasoning fields (rule 4 has an exception); thinking at its beginning is dropped
 //!    (`template::thinking`), and so are a code fence, quotes and a "Justification:" label around the text.
-//! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`], `schemas/judge_reply.schema.json`), wherever
-//!    in the content it stands, and also where it is not quite JSON (`json`); some servers put the whole object into a
-//!    reasoning field, and it is read there if the content is null and the reply came to its end. A local judge's text is
-//!    its content as it stands.
-//! 5. Blank lines inside are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
+//! 4. An API judge's text is the `analysis` of a JSON object ([`JudgeReply`], `schemas/judge_reply.schema.json`),
+//!    anywhere in the content, even if the object is not quite valid JSON (`json`). Some servers put the whole object
+//!    into a reasoning field; the parser reads it there if the content is null and the reply is complete. A local
+//!    judge's text is its whole content.
+//! 5. Blank lines within the text are dropped, and the text is cut to [`TEXT_CHARS_MAX`] characters.
 //!
-//! What the text says is judged by `check`.
+//! `check` then judges the text.
 
 use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
@@ -28,12 +28,12 @@ use crate::template::thinking;
 
 pub use super::analysis::JudgeReply;
 
-/// Longest justification, in characters.
+/// The maximum length of a justification, in characters.
 pub const TEXT_CHARS_MAX: usize = 4000;
-/// Shortest text that is kept of a reply that was cut off by its token limit, in characters.
+/// The minimum length of a text from a reply that the token limit truncated, in characters.
 pub const CUT_CHARS_MIN: usize = 40;
 
-/// Characters of a malformed content that are kept to be shown to the judge again.
+/// Characters of a malformed content that are kept, to show them to the judge in the next request.
 const MALFORMED_CHARS_MAX: usize = 2000;
 
 /// A usable reply.
@@ -41,7 +41,7 @@ const MALFORMED_CHARS_MAX: usize = 2000;
 pub struct ParsedReply {
     /// The justification: plain text of 1 to [`TEXT_CHARS_MAX`] characters, without blank lines.
     pub justification: String,
-    /// The model that served the request, if the reply says so.
+    /// The model that served the request, if the reply names it.
     pub served_model: Option<String>,
     /// Token counts, if the reply has them.
     pub usage: Option<Usage>,
@@ -50,24 +50,24 @@ pub struct ParsedReply {
 /// Why a reply is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyProblem {
-    /// Nothing but white space came.
+    /// The body holds only white space.
     #[error("the reply is blank")]
     BlankBody,
     /// The body is not a JSON object.
     #[error("the reply is not a JSON object: {problem}")]
     NotJson {
-        /// What the parser says.
+        /// The parser's error text.
         problem: String,
     },
     /// The body is an error object.
     #[error("the reply is an error: {message}")]
     ErrorObject {
-        /// The server's text.
+        /// The server's error text.
         message: String,
         /// The machine-readable code, if any.
         code: Option<String>,
     },
-    /// The server stopped generation for its own reasons.
+    /// The server stopped generation early for its own reasons.
     #[error("the server cut the reply short ({finish})")]
     CutByServer {
         /// The finish reason.
@@ -85,13 +85,13 @@ pub enum ReplyProblem {
     /// The token limit was reached before a sentence of useful length was complete.
     #[error("the reply was truncated by its token limit")]
     Truncated,
-    /// There is no text, or nothing but blanks and wrapping.
+    /// The reply holds no text, or only blanks and wrapping.
     #[error("the reply holds no text")]
     BlankContent,
-    /// The content is not the JSON object that was asked for.
+    /// The content is not the requested JSON object.
     #[error("the content is not the JSON object that was asked for: {problem}")]
     Malformed {
-        /// What is wrong with it.
+        /// The problem of the content.
         problem: String,
         /// The content, or its beginning.
         said: String,
@@ -99,7 +99,7 @@ pub enum ReplyProblem {
 }
 
 impl ReplyProblem {
-    /// Returns what the problem means, by the one retry table.
+    /// Returns the class of the problem, by the one retry table.
     #[must_use]
     pub fn class(&self) -> Class {
         classify(match self {
@@ -114,10 +114,7 @@ impl ReplyProblem {
     }
 }
 
-/// Reads the raw body of a reply of a judge of some kind.
-///
-/// # Errors
-/// [`ReplyProblem`] if there is no usable justification in it.
+/// Parses the raw body of a reply of a judge of this kind.
 pub fn parse(body: &str, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
     let reply = ChatReply::parse(body).map_err(|error| match error {
         WireError::Blank => ReplyProblem::BlankBody,
@@ -130,8 +127,8 @@ pub fn parse(body: &str, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
     Ok(ParsedReply { justification, served_model: reply.model, usage: reply.usage.map(Usage::from) })
 }
 
-/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for as well. A count of no tokens for a
-/// text that is there is none.
+/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for, too. A count of zero tokens
+/// for a non-empty text is ignored.
 #[must_use]
 pub fn usage(body: &str) -> Option<Usage> {
     let reply = ChatReply::parse(body).ok()?;
@@ -157,11 +154,11 @@ fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProble
     let content = content.trim();
     let (text, is_whole) = match kind {
         JudgeKind::Local => (collapse(unwrap_text(content)), !is_cut),
-        // The limit ended the reply while it was still thinking: what stands there is no answer.
+        // The limit ended the reply during its thinking: the reasoning field holds no answer.
         JudgeKind::Api if content.is_empty() && is_cut => return Err(ReplyProblem::Truncated),
         JudgeKind::Api if content.is_empty() => {
             let reasoning = choice.reasoning.as_deref().unwrap_or_default().trim();
-            // Thinking that speaks of an object is none.
+            // Thinking that only mentions an object is not one.
             let elsewhere = Some(reasoning).filter(|text| text.starts_with('{') && text.ends_with('}'));
             let analysis = elsewhere.and_then(|object| find_analysis(object).ok());
             (analysis.map(|analysis| collapse(unwrap_text(&analysis))).unwrap_or_default(), true)
@@ -188,9 +185,9 @@ fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProble
         .unwrap_or_else(|| text.chars().take(TEXT_CHARS_MAX).collect::<String>().trim_end().to_owned()))
 }
 
-/// Drops thinking at the beginning, also of a block whose opening tag was part of the prompt.
+/// Drops thinking at the beginning, including a block whose opening tag was part of the prompt.
 ///
-/// A block that is never closed stays, and is then refused by `check` for its tag.
+/// A block that is never closed stays, and `check` then rejects the text because of the tag.
 fn without_thinking(content: &str) -> String {
     if content.trim_start().starts_with('{') {
         return content.to_owned();
@@ -199,10 +196,10 @@ fn without_thinking(content: &str) -> String {
     if split.answer.trim().is_empty() { content.to_owned() } else { split.answer }
 }
 
-/// Removes code fences, quotes and labels around the text, as often as they are nested.
+/// Removes code fences, quotes and labels around the text, as deep as they are nested.
 fn unwrap_text(text: &str) -> &str {
     let mut text = text.trim();
-    // Each round removes something or ends the loop; nobody wraps deeper than this.
+    // Each round removes a layer or ends the loop; no judge nests deeper.
     for _ in 0..4 {
         let inner = without_quotes(without_label(without_fence(text)));
         if inner.len() == text.len() {
@@ -231,7 +228,7 @@ fn without_label(text: &str) -> &str {
 fn without_quotes(text: &str) -> &str {
     for (open, close) in [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}')] {
         let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-        // A quote inside means that the outer ones need not belong together.
+        // With a quote inside, the outer quotes may not form a pair.
         if let Some(inner) = inner.filter(|inner| !inner.contains([open, close])) {
             return inner.trim();
         }
@@ -239,7 +236,7 @@ fn without_quotes(text: &str) -> &str {
     text
 }
 
-/// Drops blank lines, blanks at line ends and control characters other than tabs.
+/// Drops blank lines, blanks at line ends, and control characters except tabs.
 fn collapse(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()
@@ -249,7 +246,8 @@ fn collapse(text: &str) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-/// Returns the longest prefix of at most `chars_max` characters that ends a sentence, if it has [`CUT_CHARS_MIN`].
+/// Returns the longest prefix of at most `chars_max` characters that ends a sentence, if its length is at least
+/// [`CUT_CHARS_MIN`].
 fn cut_at_sentence_end(text: &str, chars_max: usize) -> Option<String> {
     let mut end = None;
     let mut chars = text.char_indices().enumerate().peekable();
@@ -258,7 +256,7 @@ fn cut_at_sentence_end(text: &str, chars_max: usize) -> Option<String> {
             break;
         }
         let wide = matches!(c, '\u{3002}' | '\u{ff01}' | '\u{ff1f}');
-        // "3.14" and "e.g.," go on; a stop that ends the text or stands before a blank ends a sentence.
+        // "3.14" and "e.g.," continue; a stop at the end of the text or before a blank ends a sentence.
         let followed = chars.peek().is_none_or(|(_, (_, next))| next.is_whitespace());
         if index + 1 >= CUT_CHARS_MIN && (wide || (matches!(c, '.' | '!' | '?') && followed)) {
             end = Some(offset + c.len_utf8());
@@ -304,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(analysis_of(&content, "stop").as_deref(), Ok(TEXT), "{content}");
         }
-        // A whole object is whole, whatever ended the reply after it.
+        // A complete object is complete, whatever ended the reply after it.
         assert_eq!(analysis_of(&object, "length").as_deref(), Ok(TEXT));
     }
 

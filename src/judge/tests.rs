@@ -18,7 +18,7 @@ use crate::http::testing::{Server, Step, chat_body, dead_base_url};
 
 const KEY: &str = "sk-very-secret-0123456789";
 const TEXT: &str = "Two rates must be combined before a time can be found.";
-/// A text that gives the answer of [`CASE`] away.
+/// A text that reveals the answer of [`CASE`].
 const LEAK: &str = "Two rates must be combined, and the tank is full after 18 hours.";
 
 const CASE: JudgeCase<'static> = JudgeCase {
@@ -31,13 +31,13 @@ const CASE: JudgeCase<'static> = JudgeCase {
     answer: "18",
 };
 
-/// A dollar for a million tokens of every sort.
+/// One dollar per million tokens of every kind.
 fn flat_prices() -> cost::Prices {
     let (input_cache_hit, input_cache_miss, output) = (Some(1.0), Some(1.0), Some(1.0));
     cost::Prices { input_cache_hit, input_cache_miss, output, ..cost::Prices::default() }
 }
 
-/// The JSON object that an API judge is to reply with.
+/// The JSON object that an API judge must return.
 fn object(text: &str) -> String {
     json!({"analysis": text}).to_string()
 }
@@ -64,7 +64,7 @@ impl MemoryJournal {
         journal
     }
 
-    /// How attempts ended, without what was said.
+    /// How attempts ended, without the error texts.
     fn ends(&self) -> Vec<Option<AttemptEnd>> {
         let wordless = |end: AttemptEnd| match end {
             AttemptEnd::Failed { outcome, status, .. } => AttemptEnd::Failed { outcome, status, detail: String::new() },
@@ -201,7 +201,7 @@ fn request(judge: &dyn Judge) -> JudgeRequest {
     conversation(judge, 1).request().clone()
 }
 
-/// The attempts allowed, and everything else about asking.
+/// Options with this number of attempts.
 struct Asked {
     attempts_max: u32,
     options: AskOptions,
@@ -350,7 +350,7 @@ async fn a_model_that_is_not_served_ends_the_run_and_excludes_nothing() {
     assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Refused, Some(404))]);
 }
 
-/// A reply that its token limit ended before there was a sentence.
+/// A reply that its token limit ended before the first sentence was complete.
 const CUT_OFF: &str = r#"{"choices":[{"message":{"content":"Two ra"},"finish_reason":"length"}]}"#;
 
 #[tokio::test]
@@ -400,7 +400,7 @@ async fn a_refused_connection_is_tried_a_few_times_and_counts_for_nothing() {
     assert_eq!(url, judge.identity());
     assert!(hint.contains("run the same command again"));
     assert_eq!(journal.ends(), vec![failed(AttemptOutcome::Unreachable, None); 5]);
-    // The attempts allowed are all left, and numbering goes on.
+    // The allowed attempts are all available, and the numbering continues.
     let back = FixedJudge::new(Ok(chat_body(&object(TEXT))));
     let journal = MemoryJournal::with(&request(&back), journal.ends());
     assert_eq!(text(ask_with(&back, &journal, &options(1)).await), TEXT);
@@ -416,7 +416,7 @@ async fn attempts_are_bounded_over_restarts() {
     );
     assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "scripted".to_owned()));
     assert_eq!(judge.calls(), 3, "the attempt that the process did not survive does not count");
-    // Nothing more is called, whatever happened to the process in between.
+    // No further call is made, whatever happened to the process in between.
     assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "scripted".to_owned()));
     assert_eq!(judge.calls(), 3, "the attempt that the process did not survive does not count");
 }
@@ -427,14 +427,14 @@ async fn a_stored_usable_reply_is_returned_without_any_call() {
     let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(&object(TEXT))))];
     let journal = MemoryJournal::with(&request(&judge), stored);
     assert_eq!(text(ask_with(&judge, &journal, &options(2)).await), TEXT);
-    // What came beyond the bound, under a larger one, would not have been asked for under this one.
+    // Attempts beyond the bound, made under a larger bound, are ignored.
     assert!(matches!(ask_with(&judge, &journal, &options(1)).await, Ok(Judged::GaveUp { attempts: 1, .. })));
     assert_eq!(judge.calls(), 0);
 }
 
 #[tokio::test]
 async fn cancelling_ends_a_wait_but_not_a_call() {
-    // Cancelled before anything: no attempt is begun.
+    // Cancelled before the first attempt: no attempt begins.
     let judge = FixedJudge::new(Ok(chat_body(&object(TEXT))));
     let journal = MemoryJournal::default();
     let stopped = options(5);
@@ -448,7 +448,7 @@ async fn cancelling_ends_a_wait_but_not_a_call() {
     assert_eq!(text(ask_with(&judge, &journal, &during).await), TEXT);
     assert_eq!(journal.ends().len(), 1);
 
-    // Cancelled during a call that fails: recorded, and the long wait that would follow does not take place.
+    // Cancelled during a call that fails: the end is recorded, and the long wait after it is skipped.
     let mut during = options(5);
     during.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
     let judge = FixedJudge {
@@ -470,7 +470,7 @@ async fn the_last_failed_attempt_is_not_waited_after() {
 
 #[tokio::test]
 async fn a_wish_to_wait_takes_the_place_of_the_backoff() {
-    // The back-off alone would wait for days.
+    // The back-off alone would take days.
     let server = Server::start(vec![Step::status(503, "").header("retry-after: 0.001"), good()]);
     let mut patient = options(3);
     patient.backoff = Backoff { base: Duration::from_secs(1_000_000), cap: Duration::from_secs(1_000_000) };
@@ -559,7 +559,7 @@ fn what_stored_attempts_settle_follows_the_table() {
     assert_eq!(verdict(&[busy.clone(), busy.clone(), reply(&chat_body(&object(TEXT)))]), "2 HTTP 503");
     let outage = failed(AttemptOutcome::ServerDown, Some(503));
     let forgiven = Some(AttemptEnd::Forgiven);
-    // What is no fault of the query does not count, a killed process among it.
+    // Failures without a fault of the query do not count, a killed process among them.
     let free = [unreachable.clone(), refused, quota, unreachable, outage, forgiven, None, None, None];
     assert_eq!(verdict(&free), "open");
     assert_eq!(verdict(&vec![None; 8]), "open", "kills alone use nothing up");
@@ -571,7 +571,7 @@ fn what_stored_attempts_settle_follows_the_table() {
     let words =
         AttemptEnd::Failed { outcome: AttemptOutcome::Rejected, status: Some(422), detail: "too long".to_owned() };
     assert_eq!(verdict(&[Some(words)]), "1 too long");
-    // Some refusals pass.
+    // Some refusals are transient.
     let refusal = failed(AttemptOutcome::HttpError, Some(400));
     let refusals = |count: usize| conversation(&judge, 9).advance(&judge, &history(&vec![refusal.clone(); count]));
     assert!(matches!(refusals(REFUSED_TRIES - 1), super::Step::Call(_)));

@@ -1,11 +1,11 @@
-//! What a reply used: its token counts.
+//! The token counts of a judge's reply.
 
-/// Token counts of one reply, or of many added up.
+/// Token counts of one reply, or the sum of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Prompt tokens, cached ones included.
     pub prompt_tokens: u64,
-    /// Prompt tokens read from the provider's cache; `None` where the provider does not say.
+    /// Prompt tokens read from the provider's cache; `None` if the provider does not report them.
     pub cache_hit_tokens: Option<u64>,
     /// Generated tokens, reasoning included.
     pub completion_tokens: u64,

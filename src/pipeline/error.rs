@@ -89,8 +89,8 @@ pub enum RunError {
         /// The remedy.
         hint: String,
     },
-    /// No judge call can succeed now.
-    #[error("cannot use the judge: failed to {}", chain(.0))]
+    /// No judge call can succeed at present.
+    #[error("cannot use the judge: {}", chain(.0))]
     Ask(AskError),
     /// The machine cannot run programs.
     #[error("cannot verify a program: {0}")]

@@ -1,4 +1,5 @@
-//! The content addresses of a hosted model's responses, which need its prompts and its identity, but not the model.
+//! The content addresses of a hosted model's responses: they need the model's prompts and identity, but not the model
+//! itself.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::{
 use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Mode, Query};
 
-/// Who answers, how it is asked and how it is sampled.
+/// The policy's identity, prompts and sampling settings.
 pub struct Addresses {
     prompter: Prompter,
     identity: PolicyIdentity,
@@ -20,7 +21,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Puts together what addresses are made of.
+    /// Combines the parts of the addresses.
     #[must_use]
     pub fn new(
         prompter: Prompter,
@@ -31,11 +32,11 @@ impl Addresses {
         Self { prompter, identity, sampling: sampling.clone(), kv_type: policy.kv_type }
     }
 
-    /// Restores the addresses of a policy that is not there. Whether they are the same ones is for the caller to see:
-    /// the hash of the prompter differs where this program's prompts have changed since.
+    /// Restores the addresses of a policy whose model is absent. The caller must compare the prompter's hash: it
+    /// differs if this version of thinkloom builds prompts differently.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template cannot be used.
+    /// [`TemplateError`] if the template is not usable.
     pub fn restore(
         stored: &StoredPrompter,
         identity: PolicyIdentity,
@@ -43,14 +44,14 @@ impl Addresses {
         sampling: &SamplingSettings,
     ) -> Result<Self, TemplateError> {
         let StoredPrompter { chat_template, bos_token, eos_token } = stored;
-        // The identity's name is that of a resolved preset.
+        // The identity's name is the name of a resolved preset.
         let name = serde_json::from_value(identity.preset.as_str().into()).unwrap_or(ModePresetName::Auto);
         let preset = Preset::resolve(name, chat_template);
         let prompter = Prompter::new(chat_template, bos_token, eos_token, preset)?;
         Ok(Self::new(prompter, identity, policy, sampling))
     }
 
-    /// Returns who the policy is.
+    /// Returns the policy's identity.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
         &self.identity
@@ -62,13 +63,13 @@ impl Addresses {
         &self.prompter
     }
 
-    /// Returns how responses are sampled.
+    /// Returns the sampling settings.
     #[must_use]
     pub fn sampling(&self) -> &SamplingSettings {
         &self.sampling
     }
 
-    /// Returns a SHA-256 in hex over the weights and their name (rows carry it), the preset, the prompts and the
+    /// Returns a SHA-256 in hex over the weights and their name (rows carry the name), the preset, the prompts and the
     /// sampler's version.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -77,10 +78,10 @@ impl Addresses {
         hex::encode(Sha256::digest(text.as_bytes()))
     }
 
-    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    /// Returns the rollouts of a query, N per mode, in order of sample index.
     ///
     /// # Errors
-    /// [`TemplateError`] if the chat template refuses the query.
+    /// [`TemplateError`] if the chat template rejects the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         let prompts = self.prompter.render(query)?;
         Ok(ByMode::from_fn(|mode| {
@@ -89,18 +90,18 @@ impl Addresses {
         }))
     }
 
-    /// Returns N responses for which no mode is asked: the prompt is the user's text, as in the training rows.
+    /// Returns N free responses, which request no mode: the prompt is the user's text, as in the training rows.
     ///
     /// # Errors
-    /// [`TemplateError`] if the chat template refuses the query.
+    /// [`TemplateError`] if the chat template rejects the query.
     pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
         let prompt = Arc::new(self.prompter.render_free(query)?);
         let samples = 0..self.sampling.samples_per_mode;
         Ok(samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect())
     }
 
-    /// Stands for the rollouts of a query whose question is too long to be rendered. Nothing is stored under their
-    /// addresses, which hold the question's hash instead of the prompt.
+    /// Returns placeholders for the rollouts of a query whose question is too long to render. No response is stored
+    /// under their addresses, which hold the question's hash instead of the prompt.
     pub(super) fn oversize_tasks(&self, query: &Query, bytes: usize) -> ByMode<Vec<RolloutTask>> {
         let text = hex::encode(Sha256::digest(query.question.as_bytes()));
         let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
@@ -117,7 +118,7 @@ impl Addresses {
         self.task_as(mode.name(), prompt, mode, sample_index)
     }
 
-    /// Builds a task that is asked for under a name: its mode's, or [`FREE`].
+    /// Builds a task with the name of its request in the address: its mode's name, or [`FREE`].
     fn task_as(&self, asked: &str, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
         let tokens_max = match mode {
             Mode::ThinkOn => self.sampling.think_on_tokens_max,

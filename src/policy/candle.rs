@@ -1,4 +1,4 @@
-//! The policy in this process: the engine with the prompts of its model.
+//! The policy within this process: the engine together with the prompts of its model.
 
 use super::addresses::Addresses;
 use super::compiled::TemplateError;
@@ -13,7 +13,7 @@ use crate::engine::{
     model_digest,
 };
 
-/// Returns the device that a setting names; `auto` is the fastest that this build can use on this machine.
+/// Returns the device for a setting; `auto` is the fastest device that this build supports on this machine.
 #[must_use]
 pub fn device(name: DeviceName) -> DeviceChoice {
     match name {
@@ -58,7 +58,7 @@ impl CandlePolicy {
     /// Loads the model and prepares its prompts. Blocks for seconds.
     ///
     /// # Errors
-    /// [`PolicyError`] if the model cannot be used.
+    /// [`PolicyError`] if the model is not usable.
     pub fn load(
         model: &ResolvedModel,
         policy: &PolicySettings,
@@ -80,13 +80,13 @@ impl CandlePolicy {
         Ok(Self { engine, addresses: Addresses::new(prompter, identity, policy, sampling) })
     }
 
-    /// Returns the addresses of its responses.
+    /// Returns the addresses of the policy's responses.
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// Returns who the policy is.
+    /// Returns the policy's identity.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
         self.addresses.identity()
@@ -98,7 +98,7 @@ impl CandlePolicy {
         self.engine.stats()
     }
 
-    /// Returns the engine, for what is no rollout.
+    /// Returns the engine, for computations that are not rollouts.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -110,11 +110,11 @@ impl CandlePolicy {
         self.addresses.prompter()
     }
 
-    /// Returns the rollouts that a query asks for, N per mode in order of sample index. A question that no context holds
-    /// is not rendered: [`Self::check_fit`] refuses its tasks.
+    /// Returns the rollouts of a query, N per mode, in order of sample index. A question that exceeds every context is
+    /// not rendered: [`Self::check_fit`] rejects its tasks.
     ///
     /// # Errors
-    /// [`TemplateError`] if the chat template refuses the query.
+    /// [`TemplateError`] if the chat template rejects the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         match self.oversize_bytes(query) {
             Some(bytes) => Ok(self.addresses.oversize_tasks(query, bytes)),
@@ -122,10 +122,7 @@ impl CandlePolicy {
         }
     }
 
-    /// Returns N responses for which no mode is asked, as [`Self::tasks`] does.
-    ///
-    /// # Errors
-    /// As [`Self::tasks`].
+    /// Returns N free responses, which request no mode, as [`Self::tasks`] does.
     pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
         match self.oversize_bytes(query) {
             Some(bytes) => Ok(self.addresses.oversize_tasks(query, bytes).on),
@@ -133,7 +130,7 @@ impl CandlePolicy {
         }
     }
 
-    /// Returns the bytes of a question that is too long for the model whatever its tokens are.
+    /// Returns the length in bytes of a question that is too long for the model, however it is tokenized.
     fn oversize_bytes(&self, query: &Query) -> Option<usize> {
         let bytes = query.question.len() + query.choices.iter().map(String::len).sum::<usize>();
         (!self.engine.vocabulary().may_hold(bytes, self.engine.config().context)).then_some(bytes)
@@ -142,15 +139,12 @@ impl CandlePolicy {
     /// Returns whether a response fits into the model's context at all.
     ///
     /// # Errors
-    /// As [`Engine::check_fit`], and [`EngineError::TextTooLong`].
+    /// The errors of [`Engine::check_fit`], and [`EngineError::TextTooLong`].
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         self.engine.check_fit(&self.spec(task)?).map(|_| ())
     }
 
     /// Samples one response. Cancel-safe.
-    ///
-    /// # Errors
-    /// As [`Engine::sample`].
     pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, EngineError> {
         let completion = self.engine.sample(self.spec(task)?).await?;
         Ok(Rollout {
@@ -163,7 +157,7 @@ impl CandlePolicy {
             text: completion.text,
             finish_reason: completion.finish_reason,
             forced_close: completion.forced_close,
-            // What is no number cannot be stored; only a damaged model gives it.
+            // A non-finite sum cannot be stored; only a damaged model produces one.
             logprob_sum: Some(completion.log_probability).filter(|sum| sum.is_finite()),
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,

@@ -1,13 +1,13 @@
-//! Chat templates, rendered as Hugging Face's transformers renders them.
+//! Renders chat templates as Hugging Face's transformers does.
 
 use minijinja::Value;
 
 use super::compiled::{Compiled, TemplateError, TextFunction};
 
-/// Bytes of a template; those that models come with have up to 30 kB.
+/// The maximum size of a template in bytes; the templates of known models have up to 30 kB.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 
-/// A chat template, ready to be rendered: in a process of its own where the program can start one, else in this one.
+/// A compiled chat template: rendered in a separate process if thinkloom can start one, else in this process.
 #[derive(Debug)]
 pub struct ChatTemplate {
     renderer: Renderer,
@@ -21,10 +21,10 @@ enum Renderer {
 }
 
 impl ChatTemplate {
-    /// Compiles a chat template. Tags that only mark where a model speaks (`generation`) are read as plain blocks.
+    /// Compiles a chat template. Tags that only mark the model's text (`generation`) become plain blocks.
     ///
     /// # Errors
-    /// [`TemplateError`] if it is no Jinja that this program understands, or far larger than any template.
+    /// [`TemplateError`] if the template is not supported Jinja, or far larger than any known template.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         if source.len() > SOURCE_BYTES_MAX {
             let length = source.len();
@@ -51,7 +51,7 @@ impl ChatTemplate {
     /// Renders the template.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses, does not come to an end, or takes more memory than any template.
+    /// [`TemplateError`] if the template rejects the values, does not end, or exceeds the memory limit.
     pub fn render(&self, values: Value) -> Result<String, TemplateError> {
         match &self.renderer {
             Renderer::Here(compiled) => compiled.render(values),
@@ -85,7 +85,7 @@ mod tests {
             let error = template.render(context! { messages => ["a", "b"] }).unwrap_err().to_string();
             assert!(error.contains("does not come to an end") || error.contains("recursion"), "{source}: {error}");
         }
-        // A long conversation is no reason.
+        // A long conversation must not fail.
         let template = ChatTemplate::new("{% for m in messages %}<|user|>{{ m | trim }}<|end|>\n{% endfor %}").unwrap();
         let messages = vec!["word ".repeat(2000); 2000];
         assert!(template.render(context! { messages => messages }).unwrap().len() > 20_000_000);

@@ -1,4 +1,4 @@
-//! A chat template that was compiled in this process, and why one cannot be used.
+//! A chat template compiled in this process, and the error of an unusable template.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,15 @@ use minijinja::{Environment, ErrorKind, Value};
 
 const NAME: &str = "chat";
 
-/// What one rendering may use up: a step costs one, and so do 64 bytes that are written or looked through. Templates that
-/// models come with take some thousands; one that loops for ever, or doubles a text again and again, ends within seconds.
-/// What fuel does not see is `template_process`'s to bound.
+/// The fuel of one rendering: a step costs one unit, and so do 64 bytes that the template writes or searches. The
+/// templates of known models take some thousands of units; a template that loops for ever, or doubles a text
+/// repeatedly, ends within seconds. `template_process` bounds the costs that fuel does not count.
 const FUEL: u64 = 4_000_000;
 
-/// Characters of what a template says of itself.
+/// The maximum length of a template's own error text, in characters.
 const CAUSE_CHARS_MAX: usize = 2000;
 
-/// Why a chat template cannot be used.
+/// Why a chat template is not usable.
 #[derive(Debug, thiserror::Error)]
 #[error("the model's chat template cannot be rendered: {0}")]
 pub struct TemplateError(String);
@@ -28,18 +28,18 @@ impl TemplateError {
         Self(shown(&error.to_string()))
     }
 
-    /// Says what happened to a template.
+    /// Builds the error from a description of the failure.
     pub(super) fn told(cause: String) -> Self {
         Self(cause)
     }
 
-    /// Returns what happened.
+    /// Returns the description of the failure.
     pub(super) fn cause(&self) -> &str {
         &self.0
     }
 }
 
-/// Returns a template's own words as they can be shown: it may refuse with a text of any length.
+/// Returns a template's error text, shortened for display: a template may fail with a text of any length.
 fn shown(cause: &str) -> String {
     match cause.char_indices().nth(CAUSE_CHARS_MAX) {
         Some((end, _)) => format!("{}...", cause.get(..end).unwrap_or_default()),
@@ -60,11 +60,11 @@ impl Compiled {
     /// Compiles a template.
     ///
     /// # Errors
-    /// [`TemplateError`] if it is no Jinja that this program understands.
+    /// [`TemplateError`] if the template is not supported Jinja.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
-        // The settings under which transformers renders chat templates.
+        // transformers renders chat templates with these settings.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| TemplateError::new(&error))?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -88,19 +88,19 @@ impl Compiled {
     /// Renders the template.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses, or does not come to an end.
+    /// [`TemplateError`] if the template rejects the values, or does not end.
     pub fn render(&self, values: Value) -> Result<String, TemplateError> {
         let template = self.environment.get_template(NAME).map_err(|error| TemplateError::new(&error))?;
         template.render(values).map_err(|error| TemplateError::new(&error))
     }
 }
 
-/// Puts a block that changes nothing in place of transformers' own `generation` tags.
+/// Replaces transformers' own `generation` tags with blocks that have no effect.
 pub(super) fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        // Behind the opening: `{%}` opens a tag and closes none.
+        // The search begins after the opening: `{%}` opens a tag and closes none.
         let Some(length) = rest[start + 2..].find("%}").map(|length| length + 2) else { break };
         let tag = &rest[start + 2..start + length];
         let replacement = match tag.trim_matches(['-', '+', ' ']) {

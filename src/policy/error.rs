@@ -1,24 +1,24 @@
-//! What can go wrong with a policy.
+//! The errors of a policy.
 
 use super::compiled::TemplateError;
 use crate::engine::EngineError;
 
-/// What can go wrong with a policy.
+/// An error of a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The model cannot be loaded or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Its chat template cannot be used.
+    /// The model's chat template is not usable.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// It has none.
-    #[error("{0} carries no chat template")]
+    /// The model has no chat template.
+    #[error("the model {0} has no chat template")]
     NoChatTemplate(String),
 }
 
 impl PolicyError {
-    /// Returns what the user can do about it.
+    /// Returns advice to the user.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

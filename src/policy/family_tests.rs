@@ -1,5 +1,5 @@
-//! Chat templates of the families that can be hosted, cut down to what decides the mode: what is sent, and how what
-//! comes back is read.
+//! Chat templates of the supported model families, reduced to the parts that decide the mode: the prompts, and the
+//! parsing of the responses.
 
 use super::*;
 use crate::config::ModePresetName;
@@ -18,7 +18,7 @@ const QWEN35: &str = "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\
     {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}\
     {%- else %}{{- '<think>\n' }}{%- endif %}{%- endif %}";
 
-/// A release that only thinks.
+/// A release that always thinks.
 const QWEN3_THINKING: &str = "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}";
 
 /// A release that never thinks.
@@ -34,11 +34,11 @@ const GRANITE: &str = "{%- if thinking %}{{- '<|start_of_role|>system<|end_of_ro
     {%- for m in messages %}{{- '<|start_of_role|>' + m.role + '<|end_of_role|>' + m.content + '<|end_of_text|>\n' }}{%- endfor %}\
     {%- if add_generation_prompt %}{{- '<|start_of_role|>assistant<|end_of_role|>' }}{%- endif %}";
 
-/// The later of DeepSeek-R1's templates; the earlier ends without the block.
+/// The later of DeepSeek-R1's templates; the earlier template ends without the block.
 const DEEPSEEK_R1: &str = "{%- for m in messages %}{{- '<\u{ff5c}User\u{ff5c}>' + m.content }}{%- endfor %}\
     {%- if add_generation_prompt %}{{- '<\u{ff5c}Assistant\u{ff5c}><think>\n' }}{%- endif %}";
 
-/// Renders both prompts of a query under the preset that a name gives for a template.
+/// Renders both prompts of a query, under the preset that a config name gives for a template.
 fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPrompt>) {
     let template = match template {
         template if template.contains("TURNS") => template.replace("TURNS", TURNS),
@@ -52,7 +52,7 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
         source: "s".to_owned(),
         origin: Origin { file: "f".to_owned(), line: 1 },
         kind: Kind::Numeric,
-        // A question that ends in the tag must not be taken for the model's own.
+        // A question that ends in the tag must not count as the model's own tag.
         question: "What is 1 + 1? <think>".to_owned(),
         gold: "2".to_owned(),
         choices: Vec::new(),
@@ -64,7 +64,7 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
     (preset, Prompter::new(&template, "<s>", "</s>", preset).unwrap().render(&query).unwrap())
 }
 
-/// How a response is read, with the end of the prompt that belongs to it.
+/// The parsed response after the end of the prompt that belongs to it.
 fn read(prompt: &RenderedPrompt, text: &str, requested: Mode, finish: FinishReason) -> (Option<String>, String, Mode) {
     assert!(prompt.text.ends_with(&prompt.prefill));
     let ObservedResponse { thinking, answer, mode } =
@@ -72,7 +72,7 @@ fn read(prompt: &RenderedPrompt, text: &str, requested: Mode, finish: FinishReas
     (thinking, answer, mode)
 }
 
-/// What every family must get right: thinking, an empty block, a truncated thought, an answer without a block.
+/// The cases of every family: thinking, an empty block, truncated thinking, an answer without a block.
 fn check_reading(prompts: &ByMode<RenderedPrompt>, opener: &str) {
     use FinishReason::{Length, Stop};
     let on = |text: &str, finish| read(&prompts.on, text, Mode::ThinkOn, finish);
@@ -113,7 +113,7 @@ fn thinking_only_qwen_gets_its_block_closed_for_think_off() {
     assert!(prompts.on.text.ends_with("assistant\n<think>\n") && prompts.off.text.ends_with("<think>\n\n</think>\n\n"));
     assert_eq!((prompts.on.prefill.as_str(), prompts.off.prefill.as_str()), ("<think>\n", "<think>\n\n</think>\n\n"));
     check_reading(&prompts, "");
-    // The same template under a preset whose switch it does not know.
+    // The same template under a preset whose switch it does not support.
     assert_eq!(Preset::Qwen3.opening(Mode::ThinkOff, &prompts.on.text, ""), "\n</think>\n\n");
 }
 

@@ -1,20 +1,20 @@
-//! What must hold for any chat template whatsoever: the body that a fuzz target (`tests/fuzz`) and a property test share.
+//! Properties of any chat template; the fuzz target (`tests/fuzz`) and a property test share this function.
 
 use minijinja::context;
 
 use super::compiled::Compiled;
 
-/// Bytes of a template that is rendered in this process: too few for lists that double, or expressions that nest, beyond
-/// what a process can do (see `template_process`).
+/// The maximum size of a template that is rendered in this process, in bytes: too small for doubling lists or nested
+/// expressions that would exceed a process's limits (see `template_process`).
 const SOURCE_BYTES_MAX: usize = 256;
 
-/// Compiles a template and renders a conversation with it; both end, with a text or an error.
+/// Compiles a template and renders a conversation with it; both steps must end, with a text or an error.
 ///
 /// # Panics
-/// If the template engine does.
+/// If the template engine panics, or two renderings differ.
 pub fn chat_template(bytes: &[u8]) {
     let Ok(source) = std::str::from_utf8(bytes) else { return };
-    // A name space may hold itself, and printing it ends the stack.
+    // A namespace may hold itself, and printing it would overflow the stack.
     if source.len() > SOURCE_BYTES_MAX || source.contains("namespace") {
         return;
     }

@@ -1,4 +1,4 @@
-//! The policy of a run, wherever it is hosted.
+//! The policy of a run, with any backend.
 
 use super::sample_error::SampleError;
 use super::{
@@ -11,35 +11,35 @@ use crate::http::breaker::Probe;
 use crate::http::left_out::Recorder;
 use crate::http::wire::Message;
 
-/// Bytes of English prose per token, where there is no tokenizer.
+/// Bytes of English prose per token, for the estimate without a tokenizer.
 const BYTES_PER_TOKEN: usize = 4;
 
 /// The policy of a run.
 pub enum Policy {
-    /// In this process.
+    /// The engine in this process.
     Candle(std::sync::Arc<CandlePolicy>),
-    /// Behind HTTP.
+    /// A server behind HTTP.
     OpenAi(Box<OpenAiPolicy>),
     /// A script, in tests and simulations; no config names it.
     Scripted(Box<ScriptedPolicy>),
-    /// Not there: its stored responses can be found, and none can be sampled.
+    /// Only stored responses can be found; no response can be sampled.
     Stored(Box<StoredPolicy>),
 }
 
-/// A policy that is not there.
+/// A policy whose model is absent.
 pub struct StoredPolicy {
     addresses: Addresses,
     stats: EngineStats,
 }
 
 impl Policy {
-    /// Stands for a policy that is not there.
+    /// Builds a policy whose model is absent.
     #[must_use]
     pub fn stored(addresses: Addresses) -> Self {
         Self::Stored(Box::new(StoredPolicy { addresses, stats: EngineStats::default() }))
     }
 
-    /// Returns who the policy is.
+    /// Returns the policy's identity.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
         match self {
@@ -50,7 +50,7 @@ impl Policy {
         }
     }
 
-    /// Returns a SHA-256 in hex over all that decides the responses besides the sampling settings.
+    /// Returns a SHA-256 in hex over everything that decides the responses, except the sampling settings.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         match self {
@@ -61,7 +61,7 @@ impl Policy {
         }
     }
 
-    /// Returns the family of kernels that responses come from; texts may differ between families.
+    /// Returns the family of the kernels that compute the responses; texts may differ between families.
     #[must_use]
     pub fn numerics(&self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl Policy {
         }
     }
 
-    /// Refuses what is not under way yet.
+    /// Rejects every response that is not yet in progress.
     pub fn drain(&self) {
         match self {
             Self::Candle(policy) => policy.engine().drain(),
@@ -93,7 +93,7 @@ impl Policy {
         }
     }
 
-    /// Returns what asks its servers for one token, to see whether they answer, if it has servers.
+    /// Returns a probe, which requests one token to see whether the servers reply; `None` if the policy has no servers.
     #[must_use]
     pub fn probe(&self) -> Option<Probe> {
         match self {
@@ -102,10 +102,10 @@ impl Policy {
         }
     }
 
-    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    /// Returns the rollouts of a query, N per mode, in order of sample index.
     ///
     /// # Errors
-    /// [`TemplateError`] if the chat template refuses the query.
+    /// [`TemplateError`] if the chat template rejects the query.
     pub fn tasks(&self, query: &Query) -> Result<ByMode<Vec<RolloutTask>>, TemplateError> {
         match self {
             Self::Candle(policy) => policy.tasks(query),
@@ -115,24 +115,20 @@ impl Policy {
         }
     }
 
-    /// Returns responses for which no mode is asked: the model sees the user's text alone, and picks.
-    ///
-    /// # Errors
-    /// As [`Self::tasks`].
+    /// Returns free responses, which request no mode: the prompt is the user's text alone, and the model chooses the
+    /// mode.
     pub fn free_tasks(&self, query: &Query) -> Result<Vec<RolloutTask>, TemplateError> {
         match self {
             Self::Candle(policy) => policy.free_tasks(query),
             Self::OpenAi(policy) => Ok(policy.free_tasks(query)),
             Self::Stored(policy) => policy.addresses.free_tasks(query),
-            // A script is always asked in a mode.
+            // A script always needs a mode.
             Self::Scripted(_) => Ok(Vec::new()),
         }
     }
 
-    /// Returns whether a response fits into the model's context at all; a server says so only when it is asked.
-    ///
-    /// # Errors
-    /// As [`CandlePolicy::check_fit`].
+    /// Returns whether a response fits into the model's context at all; a server reports this only in reply to a
+    /// request.
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         match self {
             Self::Candle(policy) => policy.check_fit(task),
@@ -140,7 +136,7 @@ impl Policy {
         }
     }
 
-    /// Returns what the prompts of a hosted model are made of.
+    /// Returns the stored parts of a hosted model's prompts.
     #[must_use]
     pub fn prompter(&self) -> Option<super::StoredPrompter> {
         match self {
@@ -150,14 +146,14 @@ impl Policy {
         }
     }
 
-    /// Takes which keys of requests earlier starts found to be refused by the policy's servers, and who records more.
+    /// Sets the request keys that the policy's servers refused in earlier starts, and the recorder of further refusals.
     pub fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
         if let Self::OpenAi(policy) = self {
             policy.remember(refused, recorder);
         }
     }
 
-    /// Returns the keys that are left out of its requests, sorted.
+    /// Returns the keys that are omitted from the policy's requests, sorted.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         match self {
@@ -166,7 +162,7 @@ impl Policy {
         }
     }
 
-    /// Returns a task as it is asked for now, see [`OpenAiPolicy::current`].
+    /// Returns a task with its current address, see [`OpenAiPolicy::current`].
     #[must_use]
     pub fn current(&self, task: RolloutTask) -> RolloutTask {
         match self {
@@ -175,11 +171,8 @@ impl Policy {
         }
     }
 
-    /// Samples one response, over HTTP in one attempt. A response of this process is given up where its task bounds its
-    /// use; a server is not asked to. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`SampleError`].
+    /// Samples one response; over HTTP it makes one attempt. The engine abandons a response that exceeds the task's
+    /// useful length; a server always completes it. Cancel-safe.
     pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, SampleError> {
         match self {
             Self::Candle(policy) => policy.sample(task).await.map_err(|error| match error {
@@ -196,7 +189,7 @@ impl Policy {
         }
     }
 
-    /// Returns the tokens of a conversation's texts: counted, or estimated where there is no tokenizer.
+    /// Returns the number of tokens in a conversation's texts: counted, or estimated without a tokenizer.
     ///
     /// # Errors
     /// [`PolicyError`] if the tokenizer fails.

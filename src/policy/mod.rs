@@ -1,7 +1,7 @@
 //! The policy: the model whose responses become training data, addressed by query and mode.
 //!
-//! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the tokens
-//! are the engine's, or a server's (`openai`). It knows nothing of verdicts, ledgers or judges.
+//! This room turns queries into prompts (`prompt`, `preset`) and gives every response its content address; the engine
+//! or a server (`openai`) produces the tokens. It knows nothing of verdicts, ledgers or judges.
 
 mod addresses;
 mod candle;
@@ -48,56 +48,57 @@ pub use template_process::{render_apart, serve_if_asked};
 use crate::domain::{Mode, RolloutKey};
 pub use crate::http::wire::Message;
 
-/// Version of everything between a rollout's key and its text that the key does not spell out: kernels, sampler,
-/// stop rules. Raised when the same key could give another text on the same family of kernels. That rows without a token
-/// are never picked did not raise it: models hardly ever picked one, and directories without such a pick would have been
-/// sampled again for nothing.
+/// The version of all influences on a rollout's text that its key does not contain: kernels, sampler, stop rules. It is
+/// raised when the same key could give another text on the same family of kernels. The rule that rows without a token
+/// are never picked did not raise it: models hardly ever picked one, and a new version would have discarded all stored
+/// responses.
 const SAMPLING_VERSION: u32 = 3;
 
-/// Under which responses are addressed for which no mode is asked.
+/// The name in the addresses of free responses, which request no mode.
 const FREE: &str = "free";
 
-/// Who the policy is.
+/// The identity of the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyIdentity {
-    /// What the model is called: its file's or directory's name, its id on the Hub, or what servers know it by.
+    /// The name of the model: the name of its file or directory, its id on the Hub, or its name on the servers.
     pub model: String,
-    /// SHA-256 of the model's file or files, in hex; of a served model what the config says.
+    /// SHA-256 of the model's file or files, in hex; for a served model, the revision in the config.
     pub revision: String,
     /// The resolved mode preset.
     pub preset: String,
-    /// SHA-256 over all that shapes prompts besides the query.
+    /// SHA-256 over everything that shapes prompts, except the query.
     pub prompts: String,
 }
 
-/// One response to be sampled.
+/// One response to sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutTask {
-    /// Content address: what is asked, of whom, and how.
+    /// Content address: a hash of the request, the policy and the settings.
     pub key: RolloutKey,
     /// The mode.
     pub mode: Mode,
     /// 0-based index in its mode.
     pub sample_index: u32,
-    /// Seed of its random stream (see [`Rollout::seed`](crate::domain::Rollout::seed)).
+    /// Seed of the response's random stream (see [`Rollout::seed`](crate::domain::Rollout::seed)).
     pub seed: u64,
     stream_key: [u8; 32],
-    /// One for all samples of a mode.
+    /// Shared by all samples of a mode.
     prompt: Arc<RenderedPrompt>,
     tokens_max: u32,
-    /// The completion tokens beyond which the response is of no use, if there is such a bound; no part of the address.
+    /// The number of completion tokens after which the response is useless, if there is such a bound; not part of the
+    /// address.
     pub useful_tokens_max: Option<u32>,
-    /// Whether no mode is asked for.
+    /// Whether the task requests no mode.
     is_free: bool,
-    /// Keys of the request's body that are left out.
+    /// Keys that are omitted from the request's body.
     omitted: Vec<String>,
-    /// Its addresses before servers refused keys, earliest first.
+    /// The task's addresses before servers refused keys, earliest first.
     former_keys: Vec<RolloutKey>,
-    /// The bytes of a question that is too long to be made a prompt of, if it is: no response to it is ever sampled.
+    /// The length in bytes of a question that is too long for a prompt; no response to it is ever sampled.
     oversize_bytes: Option<usize>,
 }
 
-/// What a task is about, apart from its address.
+/// The parts of a task, except its address.
 struct TaskParts {
     mode: Mode,
     sample_index: u32,
@@ -106,8 +107,8 @@ struct TaskParts {
 }
 
 impl RolloutTask {
-    /// Addresses a task by its identity, which holds everything that decides the response, and derives its seed from that
-    /// and the run's.
+    /// Builds the task and its address from the identity, which holds everything that decides the response; derives the
+    /// task's seed from the identity and the run's seed.
     fn new(identity: &serde_json::Value, run_seed: u64, parts: TaskParts) -> Self {
         let key = RolloutKey(hex::encode(Sha256::digest(identity.to_string().as_bytes())));
         let stream_key: [u8; 32] = {
@@ -118,7 +119,7 @@ impl RolloutTask {
             hasher.finalize().into()
         };
         let (first, _) = stream_key.split_first_chunk::<8>().expect("a SHA-256 has 32 bytes");
-        // 63 bits: the column is a signed integer.
+        // 63 bits, because the column is a signed integer.
         let seed = u64::from_le_bytes(*first) >> 1;
         let TaskParts { mode, sample_index, prompt, tokens_max } = parts;
         Self {
@@ -137,13 +138,14 @@ impl RolloutTask {
         }
     }
 
-    /// Returns the addresses under which the response may be stored: as it was asked for before servers refused keys,
-    /// earliest first, then as it is asked for now. At most one of them is there.
+    /// Returns the addresses under which the response may be stored: the addresses before servers refused keys,
+    /// earliest first, then the current address. At most one of them is stored.
     pub fn addresses(&self) -> impl Iterator<Item = &RolloutKey> {
         self.former_keys.iter().chain([&self.key])
     }
 
-    /// Returns the address that stays the same whatever servers refuse: who samples holds on to this one.
+    /// Returns the address that never changes, whatever servers refuse: a caller that samples tracks the response by
+    /// this address.
     #[must_use]
     pub fn first_address(&self) -> &RolloutKey {
         self.former_keys.first().unwrap_or(&self.key)

@@ -1,20 +1,21 @@
 //! A policy behind OpenAI-compatible servers: vLLM, SGLang, llama-server, a gateway.
 //!
-//! The mode is switched by what the preset knows of the model: arguments for the server's chat template, a body key, or
-//! words and examples. The prompt that is recorded is the JSON of what decides it (messages and switches). A response is
-//! recorded as its text would have come from the model itself ([`super::reply`]), and its reply's body is kept with it.
+//! The preset knows how to switch the model's mode: with arguments for the server's chat template, a body key, or words
+//! and examples. The recorded prompt is the JSON of everything that decides it (messages and switches). A response is
+//! recorded as the text that the model itself would have written ([`super::reply`]), together with the body of its
+//! reply.
 //!
 //! A response's content address covers the server's model, its revision from the config, the whole body, the seed and
-//! the sample index, but not the address of the server: all servers serve the same model. What is behind the name is the
-//! user's to say (`policy.revision`); a reply that says it is from another model stops the run (`served`). One call makes
-//! one attempt; loops and records are the caller's.
+//! the sample index, but not the address of the server: all servers serve the same model. The user is responsible for
+//! what is behind the name (`policy.revision`); a reply that names another model stops the run (`served`). One call
+//! makes one attempt; the caller owns loops and records.
 //!
-//! Keys that are left out (`policy.omit`, or refused by a server: `http::left_out`) are part of the address, which stays
-//! as it was where nothing is left out; a limit under another name leaves nothing out. When a key is learnt to be refused,
-//! the address changes for whatever is sampled from then on. A response that another server of the same model had given
-//! before, with the key, stands under its former address and stays the response: it is looked for under all of them,
-//! earliest first, and whoever samples it holds on to the first. As refusals are facts that precede what is stored under
-//! their addresses, every later start looks under the same ones, in the same order.
+//! Omitted keys (`policy.omit`, or keys that a server refused: `http::left_out`) are part of the address, which is
+//! unchanged if no key is omitted; a renamed limit does not count as an omitted key. After a refusal, later samples
+//! have another address. A response that another server of the same model returned earlier, with the key, stays valid
+//! under its former address: lookups try all addresses, earliest first, and samplers track a response by the first one.
+//! Because refusals are facts that precede all responses under the new addresses, every later start tries the same
+//! addresses in the same order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,13 +43,13 @@ use crate::http::retry::{Evidence, classify};
 use crate::http::wire::ChatReply;
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
-/// Version of everything between a rollout's key and its text that the key does not spell out.
+/// The version of all influences on a rollout's text that its key does not contain.
 const SAMPLING_VERSION: u32 = 1;
-/// What `prompted` says first; part of the program.
+/// The system prompts of the preset `prompted`; part of the program.
 const SYSTEM_PROMPTS: &str = include_str!("../../prompts/policy_http.toml");
-/// Bytes of a request per token, before anybody counted.
+/// Bytes of a request per token, before any reply reported a count.
 const BYTES_PER_TOKEN: usize = 3;
-/// Bytes per token beyond which a server must have cut the prompt.
+/// At more bytes per token, a server must have truncated the prompt.
 const CUT_BYTES_PER_TOKEN: usize = 16;
 
 #[derive(Debug, Deserialize)]
@@ -57,10 +58,10 @@ struct SystemPrompts {
     system: ByMode<String>,
 }
 
-/// Why one attempt over HTTP brought no response.
+/// Why one attempt over HTTP returned no response.
 #[derive(Debug)]
 pub enum AttemptError {
-    /// The program stops: nothing new is sent.
+    /// The program stops: no new request is sent.
     Draining,
     /// One attempt failed.
     Call(CallFailure),
@@ -86,13 +87,13 @@ pub struct OpenAiPolicy {
 }
 
 impl OpenAiPolicy {
-    /// Builds the policy; connects to nothing.
+    /// Builds the policy; opens no connection.
     ///
     /// # Errors
-    /// [`ClientError`] if an address or the key cannot be used.
+    /// [`ClientError`] if an address or the key is not usable.
     ///
     /// # Panics
-    /// If the mode preset is `auto`, which the settings' own check refuses for this backend.
+    /// If the mode preset is `auto`, which the check of the settings rejects for this backend.
     pub fn new(
         policy: &PolicySettings,
         sampling: &SamplingSettings,
@@ -101,10 +102,10 @@ impl OpenAiPolicy {
         Ok(Self::over(ChatClient::new(&Self::client_options(policy, api_key))?, policy, sampling))
     }
 
-    /// Builds the policy over a client of its own; connects to nothing.
+    /// Builds the policy over a given client; opens no connection.
     ///
     /// # Panics
-    /// As [`OpenAiPolicy::new`].
+    /// Under the condition of [`OpenAiPolicy::new`].
     #[must_use]
     pub fn over(client: ChatClient, policy: &PolicySettings, sampling: &SamplingSettings) -> Self {
         let client = Arc::new(client);
@@ -144,7 +145,7 @@ impl OpenAiPolicy {
         }
     }
 
-    /// Returns what the client of a policy is built from.
+    /// Returns the options of a policy's client.
     #[must_use]
     pub fn client_options(policy: &PolicySettings, api_key: Option<SecretString>) -> ClientOptions {
         ClientOptions {
@@ -158,7 +159,7 @@ impl OpenAiPolicy {
         }
     }
 
-    /// Returns who the policy is.
+    /// Returns the policy's identity.
     #[must_use]
     pub fn identity(&self) -> &PolicyIdentity {
         &self.identity
@@ -171,23 +172,24 @@ impl OpenAiPolicy {
         hex::encode(Sha256::digest(identity.to_string().as_bytes()))
     }
 
-    /// Takes which keys earlier starts found to be refused, in that order, and who records further ones.
+    /// Sets the keys that servers refused in earlier starts, in the order of their refusal, and the recorder of further
+    /// refusals.
     pub fn remember(&self, refused: Vec<String>, recorder: Option<Recorder>) {
         self.left_out.remember(refused, recorder);
     }
 
-    /// Takes the model that earlier starts' replies said they were from.
+    /// Sets the model name that the replies of earlier starts held.
     pub fn remember_served(&self, name: &str) {
         self.served.remember(name);
     }
 
-    /// Returns the keys that are left out of its requests, sorted.
+    /// Returns the keys that are omitted from the policy's requests, sorted.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         self.left_out.keys()
     }
 
-    /// Returns the task as it is asked for now: it has another address if a key was left out since it was made.
+    /// Returns the task with its current address, which differs if a key was refused after the task was built.
     #[must_use]
     pub fn current(&self, task: &RolloutTask) -> RolloutTask {
         if self.left_out.stages().last().is_some_and(|left_out| left_out.iter().eq(&task.omitted)) {
@@ -205,7 +207,7 @@ impl OpenAiPolicy {
         &self.stats
     }
 
-    /// Returns what asks the servers for one token, to see whether they answer.
+    /// Returns a probe, which requests one token to see whether the servers reply.
     #[must_use]
     pub fn probe(&self) -> Probe {
         let (client, model) = (Arc::clone(&self.client), self.identity.model.clone());
@@ -215,12 +217,12 @@ impl OpenAiPolicy {
         })
     }
 
-    /// Refuses what is not under way yet.
+    /// Rejects every response that is not yet in progress.
     pub fn drain(&self) {
         self.stop.cancel();
     }
 
-    /// Returns the rollouts that a query asks for, N per mode in order of sample index.
+    /// Returns the rollouts of a query, N per mode, in order of sample index.
     #[must_use]
     pub fn tasks(&self, query: &Query) -> ByMode<Vec<RolloutTask>> {
         ByMode::from_fn(|mode| {
@@ -230,7 +232,7 @@ impl OpenAiPolicy {
         })
     }
 
-    /// Returns N responses for which no mode is asked: the conversation is the user's text, as in the training rows.
+    /// Returns N free responses, which request no mode: the conversation is the user's text, as in the training rows.
     #[must_use]
     pub fn free_tasks(&self, query: &Query) -> Vec<RolloutTask> {
         let text = json!({"messages": [{"role": "user", "content": query.user_text()}]}).to_string();
@@ -239,7 +241,7 @@ impl OpenAiPolicy {
         samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect()
     }
 
-    /// Returns what is sent besides model, limits and sampling.
+    /// Returns the prompt: everything in a request except model, limits and sampling.
     fn prompt(&self, query: &Query, mode: Mode) -> RenderedPrompt {
         let is_on = mode == Mode::ThinkOn;
         let is_prompted = self.preset == Preset::Prompted;
@@ -261,7 +263,7 @@ impl OpenAiPolicy {
                 let kind = if is_on { "enabled" } else { "disabled" };
                 prompt.insert("thinking".to_owned(), json!({"type": kind}));
             }
-            // The template opens the thought; only an answer's turn that is begun already can skip it.
+            // The template opens the thinking; only a prefilled assistant turn can skip it.
             Preset::DeepseekR1 if !is_on => {
                 prefill = self.preset.opening(mode, "", "");
                 messages.push(json!({"role": "assistant", "content": prefill}));
@@ -271,7 +273,8 @@ impl OpenAiPolicy {
             Preset::DeepseekR1 | Preset::Prompted => {}
         }
         prompt.insert("messages".to_owned(), Value::Array(messages));
-        // The examples end every answer of one line with it, and small models go on with questions of their own.
+        // The examples end each one-line answer with a line break, and small models continue with questions of their
+        // own.
         let stops = if is_prompted && !is_on && query.kind != Kind::Code { vec!["\n".to_owned()] } else { Vec::new() };
         RenderedPrompt { text: Value::Object(prompt).to_string(), prefill, stops, close: None }
     }
@@ -322,7 +325,7 @@ impl OpenAiPolicy {
     fn body(&self, task: &RolloutTask) -> Bytes {
         let mut body: Map<String, Value> = serde_json::from_str(&task.prompt.text).unwrap_or_default();
         let SamplingSettings { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        // 31 bits: servers differ in how wide a seed may be.
+        // 31 bits, because servers differ in the maximum width of a seed.
         let seed = task.seed >> 32;
         let mut set = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
         set("model", json!(self.identity.model));
@@ -330,7 +333,7 @@ impl OpenAiPolicy {
         set("temperature", json!(temperature));
         set("top_p", json!(top_p));
         set("seed", json!(seed));
-        // Not every server knows these; they are sent only where they say something.
+        // Some servers do not support these keys; they are sent only if they have an effect.
         if top_k > 0 {
             set("top_k", json!(top_k));
         }
@@ -341,7 +344,7 @@ impl OpenAiPolicy {
             set("stop", json!(task.prompt.stops));
         }
         for (name, value) in &self.extra {
-            // Template arguments of one's own stand beside the switch.
+            // The user's template arguments are merged with the switch.
             if let (Some(table), Some(more)) = (body.get_mut(name).and_then(Value::as_object_mut), value.as_object()) {
                 table.extend(more.clone());
                 continue;
@@ -355,16 +358,13 @@ impl OpenAiPolicy {
         Value::Object(body).to_string().into()
     }
 
-    /// Samples one response, in one attempt. A request that is refused for one of its keys was none: it is sent again
-    /// without the key, and the response then has the address that [`Self::current`] gives.
+    /// Samples one response, in one attempt. A request that is refused because of one of its keys does not count: it is
+    /// sent again without the key, and the response then has the address from [`Self::current`].
     ///
-    /// Cancel-safe in that nothing but refused keys is recorded; a server may have computed it all the same.
-    ///
-    /// # Errors
-    /// [`AttemptError`].
+    /// Cancel-safe: only refused keys are recorded. A server may have computed the response nevertheless.
     pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, AttemptError> {
         let mut turn = None;
-        // Each round leaves out a key that the one before had, so that it ends.
+        // Each round omits one key of the previous round, so the loop ends.
         let (task, body) = loop {
             let task = self.current(task);
             let body = self.body(&task);
@@ -420,23 +420,23 @@ impl OpenAiPolicy {
         })
     }
 
-    /// Where a server does not count, lengths are only about right.
+    /// Without a server's counts, lengths are only approximate.
     fn warn_of_estimates(&self, length_estimated: bool) {
         if length_estimated && !self.has_warned_of_estimates.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the policy's server does not say how long its responses are, or leaves the thinking out: their lengths \
-                 are estimated from bytes (column length_estimated)"
+                "the policy's server does not count the tokens of its responses, or counts them without the thinking: \
+                 the lengths are estimated from bytes (column length_estimated)"
             );
         }
     }
 
-    /// Some servers cut a prompt that is too long without a word.
+    /// Some servers truncate a prompt that is too long without an error.
     fn warn_of_cut_prompts(&self, task: &RolloutTask, prompt_tokens: u32) {
         let is_cut = task.prompt.text.len() / CUT_BYTES_PER_TOKEN > prompt_tokens as usize;
         if is_cut && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the policy's server counts {prompt_tokens} tokens for a prompt of {} bytes: it may cut prompts (look at \
-                 its context length, num_ctx in Ollama)",
+                "the policy's server counts {prompt_tokens} tokens for a prompt of {} bytes: it may truncate prompts \
+                 (check its context length, num_ctx in Ollama)",
                 task.prompt.text.len()
             );
         }
@@ -456,7 +456,7 @@ fn unusable(evidence: Evidence<'_>, body: &str) -> CallFailure {
         _ => "the reply holds no response".to_owned(),
     };
     let detail = one_line(&what, DETAIL_CHARS_MAX);
-    // What came was a success as far as HTTP goes.
+    // The reply was a success for HTTP.
     let body = reply::worth_keeping(body);
     CallFailure { class: classify(evidence), status: Some(200), retry_after: None, detail, refused: None, body }
 }

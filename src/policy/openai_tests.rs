@@ -108,7 +108,7 @@ fn what_is_left_out_is_part_of_the_address_and_former_addresses_stay_known() {
     let plain = policy(&settings(ModePresetName::Qwen3));
     let before = plain.tasks(&query(Kind::Numeric)).on[0].clone();
     assert_eq!(before.addresses().collect::<Vec<_>>(), [&before.key]);
-    // A limit under another name and a reply in one piece leave nothing out.
+    // A renamed limit and a reply in one piece count as no omitted key.
     plain.remember(vec!["max_tokens".to_owned(), "stream_options".to_owned()], None);
     assert_eq!(plain.current(&before).key, before.key);
     assert!(body(&plain, Mode::ThinkOn)["max_completion_tokens"].is_number());
@@ -124,7 +124,7 @@ fn what_is_left_out_is_part_of_the_address_and_former_addresses_stay_known() {
     let free = &plain.free_tasks(&query(Kind::Numeric))[0];
     assert_eq!(plain.current(free).key, free.key, "a free task stays one");
 
-    // What a setting leaves out gives the address that the refusal gave, and has no former one.
+    // An omission by the settings gives the same address as the refusal, and no former address.
     let omit = vec!["seed".to_owned()];
     let set = policy(&PolicySettings { omit, ..settings(ModePresetName::Qwen3) });
     let task = set.tasks(&query(Kind::Numeric)).on[0].clone();

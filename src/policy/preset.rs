@@ -1,7 +1,7 @@
-//! Mode presets: what is sent to a model so that it thinks, or does not.
+//! Mode presets: how a request makes a model think, or not think.
 //!
-//! Facts about the models' own chat templates, as plain data. Think-off is recorded by what was sent; what the model
-//! made of it is read from its response.
+//! The presets are facts about the models' own chat templates, as plain data. Think-off is recorded by the request;
+//! whether the model followed it is read from the response.
 
 use minijinja::{Value, context};
 
@@ -29,7 +29,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Resolves a configured name; `auto` looks at what the chat template speaks of.
+    /// Resolves a configured name; `auto` searches the chat template for known switches.
     #[must_use]
     pub fn resolve(name: ModePresetName, chat_template: &str) -> Self {
         let speaks_of = |words: &[&str]| words.iter().all(|word| chat_template.contains(word));
@@ -75,8 +75,8 @@ impl Preset {
         }
     }
 
-    /// Returns what is appended to a rendered prompt that ends where the assistant's turn begins. A template that
-    /// already opens the think block is taken into account.
+    /// Returns the text after a rendered prompt that ends at the beginning of the assistant's turn. A think block that
+    /// the template already opened is respected.
     pub(super) fn opening(self, mode: Mode, rendered: &str, answer_opening: &str) -> String {
         let is_open = rendered.trim_end().ends_with("<think>");
         match (self, mode) {

@@ -1,4 +1,4 @@
-//! From a query and a mode to the text that is sent to the model.
+//! Builds the model's prompt from a query and a mode.
 
 use minijinja::value::Serde;
 use minijinja::{Value, context};
@@ -63,7 +63,7 @@ struct PromptedPrompts {
     examples: ByKind<Vec<Example>>,
 }
 
-/// The prompts file.
+/// The parsed prompts file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prompts {
@@ -72,15 +72,15 @@ pub(super) struct Prompts {
 }
 
 impl Prompts {
-    /// The prompts file.
+    /// The text of the prompts file.
     pub(super) const SOURCE: &str = PROMPTS;
 
-    /// Reads the prompts file that is part of the program.
+    /// Parses the prompts file, which is part of the program.
     pub(super) fn built_in() -> Self {
         toml::from_str(PROMPTS).expect("prompts/policy.toml is checked by a test")
     }
 
-    /// Returns the conversation that asks a query.
+    /// Returns the messages of a query.
     pub(super) fn messages(&self, preset: Preset, query: &Query, mode: Mode) -> Vec<Message> {
         if preset == Preset::Prompted { self.few_shot(query, mode) } else { self.zero_shot(query, mode) }
     }
@@ -120,16 +120,16 @@ impl Prompts {
     }
 }
 
-/// A prompt ready to be encoded, with the rules for what follows it.
+/// A prompt ready for encoding, with the rules for its response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RenderedPrompt {
     /// The whole prompt.
     pub text: String,
-    /// The end of `text` that belongs to the response.
+    /// The end of `text` that counts as part of the response.
     pub prefill: String,
     /// Strings that end the response.
     pub stops: Vec<String>,
-    /// The second phase, if the preset forces one.
+    /// The second phase, if the preset forces the end of thinking.
     pub close: Option<ForcedClose>,
 }
 
@@ -144,10 +144,10 @@ pub struct Prompter {
 }
 
 impl Prompter {
-    /// Compiles the chat template and reads the prompts file.
+    /// Compiles the chat template and parses the prompts file.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template is no Jinja that this program understands.
+    /// [`TemplateError`] if the template is not supported Jinja.
     pub fn new(chat_template: &str, bos_token: &str, eos_token: &str, preset: Preset) -> Result<Self, TemplateError> {
         let template = ChatTemplate::new(chat_template)?;
         let prompts = Prompts::built_in();
@@ -156,7 +156,7 @@ impl Prompter {
         Ok(Self { template, chat_template, bos_token, eos_token, preset, prompts })
     }
 
-    /// Returns what is to be stored, so that the prompts can be rendered again without the model.
+    /// Returns the parts that must be stored to render the prompts again without the model.
     #[must_use]
     pub fn stored(&self) -> StoredPrompter {
         StoredPrompter {
@@ -172,7 +172,7 @@ impl Prompter {
         self.preset
     }
 
-    /// Returns a SHA-256 in hex over everything that shapes prompts besides the query.
+    /// Returns a SHA-256 in hex over everything that shapes prompts, except the query.
     #[must_use]
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new();
@@ -186,25 +186,25 @@ impl Prompter {
     /// Renders both prompts of a query.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses.
+    /// [`TemplateError`] if the template rejects the query.
     pub fn render(&self, query: &Query) -> Result<ByMode<RenderedPrompt>, TemplateError> {
         Ok(ByMode { on: self.render_mode(query, Mode::ThinkOn)?, off: self.render_mode(query, Mode::ThinkOff)? })
     }
 
-    /// Renders a query for which no mode is asked: the user's text alone, as it stands in training rows.
+    /// Renders a query without a mode: the user's text alone, as in training rows.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses.
+    /// [`TemplateError`] if the template rejects the query.
     pub fn render_free(&self, query: &Query) -> Result<RenderedPrompt, TemplateError> {
         let text = self.render_chat(&[Message::user(query.user_text())], Mode::ThinkOn)?;
         let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
         Ok(RenderedPrompt { text, prefill, stops: Vec::new(), close: None })
     }
 
-    /// Renders a plain conversation up to where the assistant's turn begins.
+    /// Renders a plain conversation up to the beginning of the assistant's turn.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses.
+    /// [`TemplateError`] if the template rejects the conversation.
     pub fn render_chat(&self, messages: &[Message], mode: Mode) -> Result<String, TemplateError> {
         let context = context! {
             messages => Value::from(Serde(messages)),
@@ -223,7 +223,7 @@ impl Prompter {
         let answer_opening = if query.kind == Kind::Code { "```python\n" } else { "\\boxed{" };
         let opening = self.preset.opening(mode, &text, answer_opening);
         text.push_str(&opening);
-        // Reasoning that the template opened belongs to the response, whoever wrote the tag.
+        // A think block that the template opened belongs to the response.
         let prefill = think_block_at_end(&text).map_or(opening, str::to_owned);
         let (stops, close) =
             if is_prompted { prompted_rules(query.kind, mode, answer_opening) } else { (Vec::new(), None) };
@@ -231,14 +231,15 @@ impl Prompter {
     }
 }
 
-/// Returns the think block that ends a prompt, open, or closed and empty.
+/// Returns the think block at the end of a prompt: open, or closed and empty.
 fn think_block_at_end(prompt: &str) -> Option<&str> {
     let block = &prompt[prompt.rfind("<think>")?..];
     let inside = block.strip_prefix("<think>")?.trim();
     inside.strip_prefix("</think>").unwrap_or(inside).is_empty().then_some(block)
 }
 
-/// Returns how a few-shot response ends: a small model closes neither its thought nor its turn reliably.
+/// Returns the stop strings and the forced close of a few-shot response: a small model closes neither its thinking nor
+/// its turn reliably.
 fn prompted_rules(kind: Kind, mode: Mode, answer_opening: &str) -> (Vec<String>, Option<ForcedClose>) {
     let stops = if kind == Kind::Code { vec!["\n```".to_owned()] } else { vec!["\n".to_owned()] };
     let close = (mode == Mode::ThinkOn).then(|| ForcedClose {

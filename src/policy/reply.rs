@@ -1,69 +1,69 @@
-//! What a server's reply says of a response: a pure reading, so that a stored reply can be read again.
+//! Interprets a server's reply as a response; pure, so that a stored reply can be parsed again.
 //!
-//! | the reply holds | it is read as |
+//! | the reply holds | interpretation |
 //! |---|---|
 //! | content, and thinking beside it or in it | the text as the model wrote it, thinking in a think block |
-//! | thinking alone, ended by the token limit | a thought that was cut: the block stays open |
-//! | thinking alone with a closing tag in it | what a server's parser did not take apart |
-//! | thinking alone, in Think-off | the answer: such parsers take all text for thinking |
-//! | thinking alone, in Think-on | a thought that was never closed |
-//! | no text, ended by the token limit | an empty response: the server keeps the thought for itself |
+//! | only thinking, ended by the token limit | truncated thinking: the block stays open |
+//! | only thinking, with a closing tag in it | a text that the server's parser did not split |
+//! | only thinking, in Think-off | the answer: such parsers label all text as thinking |
+//! | only thinking, in Think-on | thinking that was never closed |
+//! | no text, ended by the token limit | an empty response: the server withholds the thinking |
 //! | no text, one token | an empty response |
-//! | no text, more tokens | nothing: the text went somewhere else |
+//! | no text, more tokens | no response: the server lost the text |
 //!
-//! Text beside any finish reason is a response, but for a content filter's and for a server's that gave up on the way: what
-//! those cut is incomplete, is kept as it came, and is asked for again or refused. Text is complete as well without a finish
-//! reason, but not in a stream that broke off.
+//! Text with any finish reason is a response, except for a content filter or a server that gave up: such text is
+//! incomplete, is stored as received, and the request is sent again or refused. Text without a finish reason is
+//! complete too, unless its stream broke off.
 //!
-//! Lengths are the server's counts, with the reasoning where it counts that beside (`http::wire`). A count that is missing,
-//! or that cannot hold the text, is replaced by an estimate from the text's bytes, and marked.
+//! Lengths are the server's counts, plus the reasoning count if the server reports it separately (`http::wire`). A
+//! missing count, or a count too small for the text, is replaced by an estimate from the text's bytes, and marked.
 
 use crate::domain::{FinishReason, Mode, Reading, Rollout};
 use crate::http::finish::Ending;
 use crate::http::retry::Evidence;
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError, WireUsage};
 
-/// Version of this reading. Raised when the same body could be read as another response; stored bodies that an earlier one
-/// read are then read again.
+/// The version of this interpretation. It is raised when the same body could give another response; bodies that an
+/// earlier version parsed are then parsed again.
 pub const READER: u32 = 3;
 
-/// Bytes of a text per token, where nobody counted.
+/// Bytes of a text per token, for estimates.
 const BYTES_PER_TOKEN: usize = 3;
-/// Bytes per token that no text has which is longer than a line.
+/// A maximum of bytes per token that no text longer than a line exceeds.
 const BYTES_PER_TOKEN_MAX: u64 = 16;
-/// Texts below this length may be one odd token, in bytes.
+/// A text below this length, in bytes, may be a single unusual token.
 const ODD_BYTES_MAX: usize = 400;
 
-/// What a reply says of a response.
+/// The response in a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReadReply {
     /// The text as the model wrote it.
     pub text: String,
-    /// Why it ended.
+    /// Why the response ended.
     pub finish_reason: FinishReason,
     /// Tokens of the prompt, counted or estimated.
     pub prompt_tokens: u32,
     /// Tokens of the text.
     pub completion_tokens: u32,
-    /// Whether these are an estimate.
+    /// Whether the token counts are an estimate.
     pub length_estimated: bool,
-    /// The finish reason, if it is one that nobody knows.
+    /// The finish reason, if it is unknown.
     pub unknown_finish: Option<String>,
-    /// The model that the reply says it is from.
+    /// The name of the model in the reply.
     pub model: Option<String>,
 }
 
-/// Reads a reply to a prompt in some mode.
+/// Parses the reply to a prompt in a mode.
 ///
 /// # Errors
-/// What is no response is evidence for the retry table.
+/// For a reply without a response, the evidence for the retry table.
 pub fn read<'a>(body: &'a str, prompt: &str, mode: Mode) -> Result<ReadReply, Evidence<'a>> {
     let reply = ChatReply::parse(body).map_err(|error| match error {
         WireError::Blank => Evidence::BlankBody,
         WireError::NotJson { .. } => Evidence::NotJson,
     })?;
     if let Some(ErrorInfo { code, .. }) = reply.error {
-        // The table needs a name that outlives this reply; only the known ones matter to it.
+        // The table needs a code that outlives this reply; only the known codes matter to it.
         return Err(Evidence::ErrorObject { code: code.and_then(|code| find(body, &code)) });
     }
     if reply.is_fragment {
@@ -85,7 +85,8 @@ pub fn read<'a>(body: &'a str, prompt: &str, mode: Mode) -> Result<ReadReply, Ev
     Ok(ReadReply { text, finish_reason, prompt_tokens, completion_tokens, length_estimated, unknown_finish, model })
 }
 
-/// Reads the stored reply behind a response again. What this reader makes nothing of stays as it was read first.
+/// Parses the stored reply of a response again. If this version finds no response in it, the earlier interpretation
+/// stays.
 #[must_use]
 pub fn reread(rollout: Rollout, body: &str) -> Rollout {
     let Ok(read) = read(body, &rollout.prompt, rollout.mode) else { return rollout };
@@ -95,7 +96,7 @@ pub fn reread(rollout: Rollout, body: &str) -> Rollout {
     Rollout { text, finish_reason, prompt_tokens, completion_tokens, reading, ..rollout }
 }
 
-/// Estimates the length of a response from its bytes: the measure that all responses have.
+/// Estimates the length of a response from its bytes: the only measure that all responses have.
 #[must_use]
 pub fn estimated_tokens(rollout: &Rollout) -> u32 {
     estimate(rollout.text.len())
@@ -109,7 +110,7 @@ fn narrow(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Returns the tokens of a text, and whether they are an estimate.
+/// Returns the number of tokens in a text, and whether it is an estimate.
 fn length(usage: &WireUsage, bytes: usize) -> (u32, bool) {
     let holds = |tokens: u64| {
         tokens > 0 && (bytes <= ODD_BYTES_MAX || tokens.saturating_mul(BYTES_PER_TOKEN_MAX) >= bytes as u64)
@@ -127,7 +128,7 @@ fn find<'a>(body: &'a str, code: &str) -> Option<&'a str> {
     body.get(start..start + code.len())
 }
 
-/// Puts a response together as the model wrote it; `None` if the reply holds none. The module's doc has the table.
+/// Assembles a response as the model wrote it; `None` if the reply holds none. The table is in the module's doc.
 fn response_text(choice: Choice, mode: Mode, finish_reason: FinishReason, tokens: u64) -> Option<String> {
     let reasoning = choice.reasoning.filter(|reasoning| !reasoning.trim().is_empty());
     let content = choice.content.unwrap_or_default();
@@ -144,7 +145,7 @@ fn response_text(choice: Choice, mode: Mode, finish_reason: FinishReason, tokens
             mode == Mode::ThinkOff && finish_reason == FinishReason::Stop && !reasoning.contains("</think>");
         return Some(if is_answer { reasoning.to_owned() } else { opened });
     }
-    // Some servers leave in the content what they also put beside it, or the tag that ended it.
+    // Some servers repeat in the content the separate thinking, or the tag that ended it.
     if content.trim_start().starts_with(['<', '[', '\u{25c1}']) && content.contains(reasoning) {
         return Some(content);
     }
@@ -154,7 +155,7 @@ fn response_text(choice: Choice, mode: Mode, finish_reason: FinishReason, tokens
     Some(format!("<think>\n{reasoning}\n</think>\n\n{content}"))
 }
 
-/// Returns a reply's body if anything of it can be of use to a later reader.
+/// Returns a reply's body if a later version of the parser may find a response in it.
 #[must_use]
 pub fn worth_keeping(body: &str) -> Option<String> {
     let reply = ChatReply::parse(body).ok()?;

@@ -1,4 +1,4 @@
-//! Replies of servers, read as the responses of their models.
+//! Replies of servers, parsed as the responses of their models.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn replies_are_read_as_the_model_wrote_them() {
         for mode in Mode::ALL.iter().copied() {
             assert_eq!(read_in(mode, with(json!(null)), json!("length")), length("<think>\nt"), "{mode}: no answer");
         }
-        // Never closed, or all of it the answer.
+        // The thinking was never closed, or the whole text is the answer.
         assert_eq!(read_in(ThinkOn, with(json!(null)), json!("stop")), stop("<think>\nt"));
         assert_eq!(read_in(ThinkOff, with(json!("")), json!("stop")), stop("t"));
     }
@@ -164,7 +164,7 @@ fn lengths_are_counted_with_the_reasoning_or_marked() {
             json!({"prompt_tokens": 32, "completion_tokens": 1, "completion_tokens_details": reasoning(480)}),
             (481, false),
         ),
-        // As many tokens as the text cannot have: the reasoning stands beside.
+        // An included reasoning count would leave no token for the text: it is counted separately.
         (
             json!({"prompt_tokens": 32, "completion_tokens": 90, "completion_tokens_details": reasoning(90)}),
             (180, false),

@@ -6,9 +6,9 @@ use crate::http::CallFailure;
 /// Why a response could not be sampled.
 #[derive(Debug)]
 pub enum SampleError {
-    /// The program stops: nothing new is begun.
+    /// The program stops: no new response is begun.
     Draining,
-    /// It grew longer than it may be to be of use, and was given up.
+    /// The response exceeded its useful length, and was abandoned.
     TooLong,
     /// The model failed.
     Policy(PolicyError),

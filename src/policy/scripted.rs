@@ -1,4 +1,4 @@
-//! A policy whose responses are a function in a test: for tests and simulations only, no config names it.
+//! A policy whose responses are a function in a test: only for tests and simulations; no config names it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::config::SamplingSettings;
 use crate::domain::{ByMode, FinishReason, Mode, Query, QueryId, Reading, Rollout, RolloutKey};
 use crate::engine::EngineStats;
 
-/// What a script is asked for.
+/// The request to a script.
 #[derive(Debug, Clone)]
 pub struct ScriptedCall {
     /// The query.
@@ -26,14 +26,14 @@ pub struct ScriptedCall {
     pub sample_index: u32,
 }
 
-/// What a script answers.
+/// The reply of a script.
 #[derive(Debug, Clone)]
 pub struct ScriptedReply {
     /// The response.
     pub text: String,
-    /// Why it ended.
+    /// Why the response ended.
     pub finish_reason: FinishReason,
-    /// Its length in tokens.
+    /// The response's length in tokens.
     pub completion_tokens: u32,
 }
 
@@ -49,7 +49,7 @@ pub struct ScriptedPolicy {
 }
 
 impl ScriptedPolicy {
-    /// Builds the policy; `revision` stands for the weights and must change with the script's texts.
+    /// Builds the policy; `revision` replaces the hash of the weights and must change with the script's texts.
     pub fn new(
         revision: &str,
         sampling: &SamplingSettings,
@@ -89,7 +89,7 @@ impl ScriptedPolicy {
                 Mode::ThinkOn => (think_on_tokens_max, "<think>\n"),
                 Mode::ThinkOff => (think_off_tokens_max, ""),
             };
-            // The query's id leads the prompt, so that the script can be told it.
+            // The query's id is at the beginning of the prompt, so that the script receives it.
             let text = format!("{}\n{}\n{prefill}", query.id, query.user_text());
             let prompt = RenderedPrompt { text, prefill: prefill.to_owned(), stops: Vec::new(), close: None };
             let prompt = Arc::new(prompt);

@@ -1,9 +1,9 @@
-//! Whether the model that a server's reply names is the one that was asked for.
+//! Checks that the model name in a server's reply is the requested model.
 //!
-//! Servers spell names their own way ([`super::served_names`]). Any name but the model's own is another model: a size, a
-//! generation, a tuning more or less. A reply that names none says nothing.
+//! Servers spell names differently ([`super::served_names`]). Any other name is another model: another size, generation
+//! or tuning. A reply without a name passes.
 //!
-//! What another model answers is paid for all the same. So requests go one at a time until a reply is taken.
+//! The replies of another model are charged, too. Therefore requests are sent one at a time until a reply is accepted.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,31 +13,31 @@ use super::served_names::{is_same_model, is_same_name};
 use crate::http::retry::Class;
 use crate::http::{CallFailure, RefusedKey, one_line};
 
-/// Longest name that is shown, in characters.
+/// The maximum length of a model name in messages, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The model that replies have named so far.
+/// The model names in the replies so far.
 #[derive(Debug)]
 pub struct Served {
     asked: String,
-    /// Names that the user said are this model's.
+    /// Names that the user listed for this model.
     known: Vec<String>,
     first: Mutex<Option<String>>,
-    /// What stopped the run.
+    /// The failure that stopped the run.
     stopped: Mutex<Option<CallFailure>>,
-    /// Held by the one request that is under way before a reply was taken; closed from then on.
+    /// Held by the single request in flight before the first accepted reply; closed from then on.
     turn: Semaphore,
 }
 
 impl Served {
-    /// Nothing has been named yet.
+    /// Starts without a name.
     #[must_use]
     pub fn new(asked: &str, known: &[String]) -> Self {
         let (first, stopped, turn) = (Mutex::default(), Mutex::default(), Semaphore::new(1));
         Self { asked: asked.to_owned(), known: known.to_vec(), first, stopped, turn }
     }
 
-    /// Takes the name that an earlier start's replies had, unless it is none that would be taken now.
+    /// Sets the name from the replies of an earlier start, unless the check would now reject it.
     pub fn remember(&self, name: &str) {
         if self.is_known(name) {
             self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.to_owned());
@@ -45,7 +45,7 @@ impl Served {
         }
     }
 
-    /// Returns whether a name is the model's, as it was asked for or listed, or a form of one of these.
+    /// Returns whether a name is the requested name or a listed name, or a form of one of them.
     fn is_known(&self, name: &str) -> bool {
         self.known.iter().chain([&self.asked]).any(|known| is_same_model(known, name))
     }
@@ -54,30 +54,30 @@ impl Served {
         self.known.iter().chain([&self.asked]).any(|known| is_same_name(known, name))
     }
 
-    /// Waits until a request may be sent: one at a time until a reply was taken, in this start or an earlier one. To be
-    /// held until the reply was looked at; whoever fails lets the next one go. Cancel-safe.
+    /// Waits until a request may be sent: one at a time until a reply was accepted, in this start or an earlier one.
+    /// The caller holds the permit until the reply is checked; a failed request releases the next one. Cancel-safe.
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Closed is open here: there is nothing more to wait for.
+        // A closed semaphore means that no further wait is needed.
         self.turn.acquire().await.ok()
     }
 
-    /// Looks whether a reply stopped the run: whatever waited meanwhile is not to be sent.
+    /// Returns whether the run may send requests: a reply may have stopped it during a wait.
     ///
     /// # Errors
-    /// The failure that stopped it.
+    /// The failure that stopped the run.
     pub fn may_go_on(&self) -> Result<(), CallFailure> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    /// Looks at the name in a reply.
+    /// Checks the name in a reply.
     ///
     /// # Errors
-    /// The failure that stops the run, if it is another model's, or another than before.
+    /// The failure that stops the run, if the name is another model's name or differs from the earlier one.
     pub fn check(&self, name: Option<&str>) -> Result<(), CallFailure> {
         let looked = self.looked_at(name).inspect_err(|failure| {
             self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| failure.clone());
         });
-        // After a stop everybody hears of it.
+        // After a stop, all waiting requests wake up.
         self.turn.close();
         looked
     }
@@ -156,7 +156,7 @@ mod tests {
         let both = Served::new("m", &["m-2025-06-01".to_owned(), "m-2025-01-01".to_owned()]);
         both.remember("m-2025-01-01");
         assert_eq!(both.check(Some("m-2025-06-01")), Ok(()));
-        // What an earlier model was called is no first name of this one.
+        // The name of an earlier model does not become the first name of this model.
         let later = Served::new("m", &[]);
         later.remember("other");
         assert_eq!(later.check(Some("m-2025-06-01")), Ok(()));
@@ -183,7 +183,7 @@ mod tests {
         let mut second = std::pin::pin!(served.turn());
         let mut third = std::pin::pin!(served.turn());
         assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut third).is_pending());
-        // It failed, or was cancelled.
+        // The request failed, or was cancelled.
         drop(first);
         let second = second.await;
         assert!(second.is_some() && futures::poll!(&mut third).is_pending());

@@ -1,10 +1,10 @@
-//! Whether two names are of one model, however servers and gateways spell it.
+//! Decides whether two names denote the same model, in the spellings of servers and gateways.
 //!
-//! A name is read as words. What says where a model is, or who serves it, is no part of them: a path, an organisation, a
-//! region, a route of a gateway, the ending of a file. What may follow the words of the shorter name is a date, a version
-//! of three digits, or a form: how the model was quantised or converted.
+//! A name is split into words. The parts that name a location or a provider are dropped: a path, an organisation, a
+//! region, a gateway's route, a file ending. After the words of the shorter name, the longer name may only have a date,
+//! a version of three digits, or a form: how the model was quantised or converted.
 
-/// How a model was quantised or converted, besides what [`is_bits`] knows.
+/// Forms of quantisation or conversion, in addition to those that [`is_bits`] detects.
 const FORMS: &[&str] = &[
     "awq",
     "gptq",
@@ -44,7 +44,7 @@ const FORMS: &[&str] = &[
     "maas",
     "free",
 ];
-/// What goes on behind a form, and is none alone.
+/// Words that continue a form, and are not forms alone.
 const FORM_PARTS: &[&str] = &[
     "k",
     "m",
@@ -91,11 +91,11 @@ const FORM_PARTS: &[&str] = &[
     "int8mix",
     "fast",
 ];
-/// Words that say nothing of a model wherever they stand.
+/// Words that carry no information about a model at any position.
 const EMPTY_WORDS: &[&str] = &["gguf", "ggml", "latest"];
 /// File name endings.
 const ENDINGS: &[&str] = &[".gguf", ".ggml", ".safetensors", ".bin", ".onnx", ".llamafile"];
-/// What gateways take behind a colon or an at-sign: how to route, or to whom.
+/// Words that gateways accept after a colon or an at-sign: the route or the provider.
 const ROUTES: &[&str] = &[
     "nitro",
     "floor",
@@ -128,7 +128,7 @@ const ROUTES: &[&str] = &[
 ];
 /// Regions that Bedrock puts before a name.
 const REGIONS: &[&str] = &["us", "us-gov", "eu", "apac", "ap", "jp", "au", "ca", "sa", "global"];
-/// Who makes or converts models; stands before a name with an underline, a double hyphen or a dot.
+/// Organisations that make or convert models; they occur before a name with an underscore, a double hyphen or a dot.
 const ORGANISATIONS: &[&str] = &[
     "01-ai",
     "ai21",
@@ -175,7 +175,7 @@ const ORGANISATIONS: &[&str] = &[
 ];
 const SEPARATORS: [char; 6] = ['-', '_', '.', ':', '@', ' '];
 
-/// Returns whether two names are of one model: what follows one of them may only be a date or a form.
+/// Returns whether two names denote the same model: after the shorter name, the longer one has only a date or a form.
 #[must_use]
 pub fn is_same_model(asked: &str, served: &str) -> bool {
     let (asked, served) = (words(asked, organisation(served)), words(served, organisation(asked)));
@@ -183,18 +183,18 @@ pub fn is_same_model(asked: &str, served: &str) -> bool {
     !short.is_empty() && long.strip_prefix(short.as_slice()).is_some_and(is_date_or_form)
 }
 
-/// Returns whether two names differ only in how they are written and in what says where the model is.
+/// Returns whether two names differ only in spelling and in the parts that name a location.
 #[must_use]
 pub fn is_same_name(one: &str, other: &str) -> bool {
     words(one, organisation(other)) == words(other, organisation(one))
 }
 
-/// Returns the part before the last of a path.
+/// Returns the next-to-last part of a path.
 fn organisation(name: &str) -> Option<&str> {
     name.trim().rsplit('/').filter(|part| !part.is_empty()).nth(1)
 }
 
-/// Returns the words of a name, in lower case; `organisation` is no part of it if it stands before it.
+/// Returns the words of a name, in lower case; drops `organisation` at the beginning of the name.
 fn words(name: &str, organisation: Option<&str>) -> Vec<String> {
     let name = bare(name);
     let organisation = organisation.map(str::to_lowercase);
@@ -212,19 +212,20 @@ fn words(name: &str, organisation: Option<&str>) -> Vec<String> {
             break;
         }
     }
-    // Its own makers dropped the first word.
+    // Llama's own makers dropped the first word.
     let rest = rest.strip_prefix("meta-").filter(|behind| behind.starts_with("llama-")).unwrap_or(rest);
     let words = rest.split(SEPARATORS).filter(|word| !word.is_empty() && !EMPTY_WORDS.contains(word));
     words.map(str::to_owned).collect()
 }
 
-/// Returns a name in lower case without the path before it, the ending of a file, a gateway's route, and what Bedrock adds.
+/// Returns a name in lower case, without the path before it, the file ending, the gateway's route, and Bedrock's
+/// additions.
 fn bare(name: &str) -> String {
     let name = name.trim().to_lowercase();
-    // Fireworks names a deployment behind the model.
+    // Fireworks appends a deployment to the model.
     let name = name.split('#').next().unwrap_or_default();
     let parts: Vec<&str> = name.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
-    // In the Hub's cache a model stands under its commit.
+    // In the Hub's cache, a model is in the directory of its commit.
     let cached = parts.iter().find_map(|part| part.strip_prefix("models--")).and_then(|part| part.rsplit("--").next());
     let mut last = cached.or_else(|| parts.last().copied()).unwrap_or_default();
     last = ENDINGS.iter().find_map(|ending| last.strip_suffix(ending)).unwrap_or(last);
@@ -243,7 +244,7 @@ fn bare(name: &str) -> String {
     if is_bedrock { without_bedrock_version(last).to_owned() } else { last.to_owned() }
 }
 
-/// Takes `-00001-of-00003` off, which numbers the files of one model.
+/// Removes `-00001-of-00003`, which numbers the files of one model.
 fn without_part_number(name: &str) -> &str {
     let is_number = |text: &str| text.len() == 5 && is_digits(text);
     let numbered =
@@ -251,7 +252,7 @@ fn without_part_number(name: &str) -> &str {
     numbered.filter(|(_, part)| is_number(part)).map_or(name, |(rest, _)| rest)
 }
 
-/// Takes `-v1:0` off, or `-1:0`, or `-v1`.
+/// Removes `-v1:0`, `-1:0`, or `-v1`.
 fn without_bedrock_version(name: &str) -> &str {
     let (head, has_revision) = name.split_once(':').map_or((name, false), |(head, _)| (head, true));
     let Some((rest, version)) = head.rsplit_once('-') else { return head };
@@ -264,15 +265,15 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns whether what follows a name is nothing but a date, a version of three digits, or a form.
+/// Returns whether the rest of a name is only a date, a version of three digits, or a form.
 fn is_date_or_form(rest: &[String]) -> bool {
     let mut dated = rest.iter().take_while(|word| is_digits(word)).count();
-    // `4-bit`, `3.5bpw`: the last of the digits begins a form.
+    // `4-bit`, `3.5bpw`: the last digits begin a form.
     if rest.get(dated).is_some_and(|word| takes_a_number(word)) {
         dated = dated.saturating_sub(1);
     }
     let (date, forms) = rest.split_at(dated);
-    // A lone number of one or two digits may be a size.
+    // A single number of one or two digits may be a size.
     let date_is_one = match date {
         [] => true,
         [one] => matches!(one.len(), 3 | 4 | 6 | 8),
@@ -287,13 +288,13 @@ fn is_date_or_form(rest: &[String]) -> bool {
         })
 }
 
-/// Returns whether a word goes on with the number before it: `4-bit`, `3.5bpw`.
+/// Returns whether a word continues the number before it: `4-bit`, `3.5bpw`.
 fn takes_a_number(word: &str) -> bool {
     matches!(word, "bit" | "bits")
         || word.strip_suffix("bpw").is_some_and(|digits| digits.is_empty() || is_digits(digits))
 }
 
-/// Returns whether a word says how many bits a weight has, by itself.
+/// Returns whether a word alone states the bits of a weight.
 fn is_bits(word: &str) -> bool {
     let is_count = |text: &str| matches!(text, "1" | "2" | "3" | "4" | "5" | "6" | "8" | "16" | "32");
     // `nvfp4a16`, and MLC's `q4f16`.

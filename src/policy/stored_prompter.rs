@@ -1,26 +1,26 @@
-//! What prompts need of a model, as it is stored.
+//! The stored parts of a model that its prompts need.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::PolicyError;
 use crate::engine::Vocabulary;
 
-/// What prompts are made of besides this program's own prompts: enough to address responses without the model.
+/// The parts of prompts that come from the model: enough to address responses without the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPrompter {
     /// The model's chat template.
     pub chat_template: String,
-    /// The text of its first token.
+    /// The text of the model's first token.
     pub bos_token: String,
-    /// The text of its last token.
+    /// The text of the model's last token.
     pub eos_token: String,
 }
 
 impl StoredPrompter {
-    /// Reads it from a GGUF file or a model directory, without its weights. Blocks for up to a second.
+    /// Reads the parts from a GGUF file or a model directory, without the weights. Blocks for up to a second.
     ///
     /// # Errors
-    /// [`PolicyError`] if the model cannot be read, or carries no chat template.
+    /// [`PolicyError`] if the model cannot be read, or has no chat template.
     pub fn of_model(path: &std::path::Path) -> Result<Self, PolicyError> {
         let vocabulary = Vocabulary::load(path)?;
         let template =

@@ -1,15 +1,16 @@
-//! Chat templates in a process of their own, which may be given up at any moment.
+//! Renders chat templates in a separate process, which can be killed at any moment.
 //!
-//! A template is a program that comes with a model. Fuel bounds its steps and most of what it writes, but not a list that
-//! holds another list twice, sixty times over, and is printed or compared; nor expressions that nest until the stack ends.
-//! So the program starts itself again, on one end of a pair of sockets, with limits that the system holds:
-//! [`CPU_SECONDS`] a rendering, [`HEAP_BYTES`] of memory besides a stack of [`STACK_BYTES`], no file to write. The process
-//! knows no secrets, stays warm between renderings, and ends when its socket does. One that ends before is replaced: what one
-//! conversation did to it is no other's business. A rendering that the machine cut is made once more.
+//! A template is a program that comes with a model. Fuel bounds its steps and most of its output, but neither a list
+//! that holds another list twice, nested sixty times, and is printed or compared; nor expressions that nest until the
+//! stack overflows. Therefore thinkloom starts itself again, connected by a socket pair, under limits of the operating
+//! system: [`CPU_SECONDS`] per rendering, [`HEAP_BYTES`] of memory in addition to a stack of [`STACK_BYTES`], and no
+//! file to write. The process holds no secrets, stays warm between renderings, and ends when its socket closes. A
+//! process that ends earlier is replaced, so that one conversation cannot affect another. A rendering that the machine
+//! interrupted is repeated once.
 //!
-//! A frame is a tag, the length of what follows (u32, little-endian), and that. The program sends a template (`S`), the
-//! names of functions (`F`), values (`R`, JSON) and results of functions (`A`); the process answers with a text (`T`), an
-//! error (`E`), or asks for the result of a function (`C`, JSON: name and text).
+//! A frame is a tag, the length of the content (u32, little-endian), and the content. thinkloom sends a template (`S`),
+//! the names of functions (`F`), values (`R`, JSON) and results of functions (`A`); the process returns a text (`T`) or
+//! an error (`E`), or requests the result of a function (`C`, JSON: name and text).
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -23,32 +24,32 @@ use minijinja::Value;
 
 use super::compiled::{Compiled, TemplateError, TextFunction};
 
-/// CPU time that one rendering may take; templates that models come with take a millisecond.
+/// The CPU time of one rendering; the templates of known models take a millisecond.
 const CPU_SECONDS: u64 = if cfg!(test) { 1 } else { 10 };
-/// Memory that values and texts may take.
+/// Memory for values and texts.
 const HEAP_BYTES: u64 = 384 << 20;
-/// Stack of the thread that compiles and renders.
+/// The stack of the thread that compiles and renders.
 const STACK_BYTES: usize = 64 << 20;
-/// How long an answer may take where the process is not let run, as on a machine that sleeps.
+/// The wall time of a reply, for a process that does not run, as on a suspended machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Bytes of one frame.
+/// The maximum size of one frame, in bytes.
 const FRAME_BYTES_MAX: usize = 256 << 20;
-/// The argument by which the program knows that it was started for templates.
+/// The argument that starts thinkloom as a template process.
 const ARGUMENT: &str = "--render-chat-templates";
 
-/// How the process is started; none where this program is not known to understand the argument.
+/// How the process is started; unset if this program may not understand the argument.
 static PROGRAM: OnceLock<fn() -> Command> = OnceLock::new();
 
-/// Says that this program calls [`serve_if_asked`] first of all, so that templates can be rendered apart.
+/// Declares that this program calls [`serve_if_asked`] first, so that templates can be rendered in a separate process.
 pub fn render_apart() {
     let _ = PROGRAM.set(|| {
-        // The file that runs, even if another one has its name by now.
+        // The running file, even if another file has its name by now.
         let mut command = match cfg!(target_os = "linux") {
             true => Command::new("/proc/self/exe"),
             false => Command::new(std::env::current_exe().unwrap_or_default()),
         };
         command.arg(ARGUMENT).env_clear();
-        // Where the loader finds the program's libraries.
+        // The paths in which the loader finds the program's libraries.
         for name in ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -58,7 +59,7 @@ pub fn render_apart() {
     });
 }
 
-/// Serves templates and returns true, if this process was started for that.
+/// Serves templates and returns true, if this process was started as a template process.
 #[must_use]
 pub fn serve_if_asked() -> bool {
     let is_asked = std::env::args_os().nth(1).is_some_and(|argument| argument == ARGUMENT);
@@ -68,7 +69,7 @@ pub fn serve_if_asked() -> bool {
     is_asked
 }
 
-/// A template whose renderings happen in another process.
+/// A template that another process renders.
 #[derive(Debug)]
 pub struct Apart {
     start: fn() -> Command,
@@ -86,14 +87,14 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be in the middle of anything.
+        // The process may be in any state.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Apart {
-    /// Compiles a template; none if templates are not rendered apart here, or no process can be started.
+    /// Compiles a template; `None` if separate rendering is not enabled, or no process can be started.
     ///
     /// # Errors
     /// [`TemplateError`] if the template does not compile within the limits.
@@ -109,14 +110,14 @@ impl Apart {
         match apart.begin() {
             Ok(process) => apart.process = Some(process),
             Err(error) => {
-                tracing::warn!("chat templates are rendered in this process: no other can be started: {error}");
+                tracing::warn!("chat templates are rendered in this process, because no other can be started: {error}");
                 return Ok(None);
             }
         }
         match apart.ask(&[(b'S', source.as_bytes())]) {
             Ok(_) => Ok(Some(apart)),
             Err(Refused::NotStarted(cause)) => {
-                tracing::warn!("chat templates are rendered in this process: no other can be started: {cause}");
+                tracing::warn!("chat templates are rendered in this process, because no other can be started: {cause}");
                 Ok(None)
             }
             Err(refused) => Err(refused.told()),
@@ -127,7 +128,7 @@ impl Apart {
     pub fn add_text_function(&mut self, name: &'static str, function: TextFunction) {
         self.functions.push((name, function));
         if self.process.is_some() {
-            // One that ends over it is replaced when the template is rendered, and its successor is told.
+            // A process that fails here is replaced at the next rendering, and its successor receives the function.
             let _ = self.ask(&[(b'F', name.as_bytes())]);
         }
     }
@@ -135,7 +136,7 @@ impl Apart {
     /// Renders the template.
     ///
     /// # Errors
-    /// [`TemplateError`] if the template refuses, or goes beyond the limits.
+    /// [`TemplateError`] if the template rejects the values, or exceeds the limits.
     pub fn render(&mut self, values: &Value) -> Result<String, TemplateError> {
         let values = serde_json::to_vec(values).map_err(|error| TemplateError::told(error.to_string()))?;
         if values.len() > FRAME_BYTES_MAX {
@@ -166,14 +167,14 @@ impl Apart {
         self.starts += 1;
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = (self.start)();
-        // One arena of memory; a group of its own, which no Ctrl-C of a terminal reaches.
+        // One memory arena; a separate process group, which the terminal's Ctrl-C does not reach.
         command.env("MALLOC_ARENA_MAX", "1").process_group(0);
         let theirs = std::os::fd::OwnedFd::from(theirs);
         let child = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         Ok(Process { child, socket: ours })
     }
 
-    /// Sends frames, and waits for the answer to the last one.
+    /// Sends frames, and waits for the reply to the last one.
     fn ask(&mut self, frames: &[(u8, &[u8])]) -> Result<String, Refused> {
         let Some(mut process) = self.process.take() else {
             return Err(Refused::Told("it has no process".into()));
@@ -184,7 +185,7 @@ impl Apart {
                 answer.map_err(Refused::Told)
             }
             Err(error) => {
-                // It may wait for more.
+                // The process may wait for more input.
                 let _ = process.socket.shutdown(std::net::Shutdown::Both);
                 Err(cause_of_end(&mut process.child, &error))
             }
@@ -194,9 +195,9 @@ impl Apart {
 
 /// Why there is no text.
 enum Refused {
-    /// By the template, or because of it.
+    /// The template failed, or caused the failure.
     Told(String),
-    /// The process ended, by no limit of its own.
+    /// The process ended, but not because of a limit.
     Cut(String),
     /// The system could not load the program.
     NotStarted(String),
@@ -209,7 +210,7 @@ impl Refused {
     }
 }
 
-/// Sends frames and reads the answer to the last one: a text or an error.
+/// Sends frames and reads the reply to the last one: a text or an error.
 fn converse(
     socket: &UnixStream,
     frames: &[(u8, &[u8])],
@@ -246,20 +247,20 @@ fn converse(
     Ok(answer)
 }
 
-/// Says why a process gave no answer.
+/// Returns why a process sent no reply.
 fn cause_of_end(child: &mut Child, error: &io::Error) -> Refused {
     if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
         return Refused::Told(format!("it does not come to an end within {} s", PATIENCE.as_secs()));
     }
     let status = child.wait().ok();
-    // What a loader ends with that finds no library.
+    // The exit code of a loader that does not find a library.
     if status.is_some_and(|status| status.code() == Some(127)) {
         return Refused::NotStarted("the system cannot load it".to_owned());
     }
     match status.and_then(|status| status.signal()) {
         // SIGXCPU.
         Some(24) => Refused::Told(format!("it does not come to an end within {CPU_SECONDS} s of computing")),
-        // SIGABRT: how a Rust program ends without memory or stack. SIGSEGV, SIGBUS: the guard below the stack.
+        // SIGABRT: a Rust program without memory or stack. SIGSEGV, SIGBUS: the guard page below the stack.
         Some(6 | 11 | 7 | 10) => {
             let most = HEAP_BYTES >> 20;
             Refused::Told(format!("it nests far deeper than any template, or needs more than {most} MiB of memory"))
@@ -293,7 +294,7 @@ fn receive(mut socket: &UnixStream) -> io::Result<(u8, Vec<u8>)> {
     Ok((tag, content))
 }
 
-/// The other side: answers until the socket at standard input closes.
+/// The template process's side: replies until the socket at standard input closes.
 fn serve_stdin() {
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() else { return };
     let socket = Arc::new(UnixStream::from(socket));
@@ -340,7 +341,7 @@ fn answer(
             Ok(String::new())
         }
         (b'R', Some(template)) => {
-            // Straight to the engine's values: keys keep their order.
+            // The text is parsed directly into the engine's values, so keys keep their order.
             let values: Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
             template.render(values).map_err(|error| error.cause().to_owned())
         }
@@ -348,7 +349,7 @@ fn answer(
     }
 }
 
-/// Has the other side call a function.
+/// Requests the result of a function from the other side.
 fn call(socket: &UnixStream, name: &str, argument: &str) -> Result<String, minijinja::Error> {
     let asked = || -> io::Result<String> {
         send(socket, b'C', serde_json::to_string(&(name, argument))?.as_bytes())?;
@@ -358,10 +359,10 @@ fn call(socket: &UnixStream, name: &str, argument: &str) -> Result<String, minij
     asked().map_err(|error| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, error.to_string()))
 }
 
-/// Puts the limits on this process that hold for all renderings.
+/// Sets the limits of this process for all renderings.
 fn limit_once() {
     use rustix::process::Resource;
-    // What the program itself has mapped is no template's doing.
+    // The program's own memory mappings do not count for the template.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let own = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse().ok());
     let own_bytes = own.unwrap_or(1_u64 << 20) << 10;
@@ -370,16 +371,16 @@ fn limit_once() {
     set(Resource::Fsize, 0);
 }
 
-/// Gives this process time for one more rendering.
+/// Sets the CPU time limit of this process for one more rendering.
 fn limit_computing() {
-    // User and system time stand behind the program's name, in hundredths of a second.
+    // User and system time follow the program's name, in hundredths of a second.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     set(rustix::process::Resource::Cpu, ticks / 100 + 1 + CPU_SECONDS);
 }
 
-/// Lowers or raises what the system allows; the upper limit stays.
+/// Changes the soft limit of a resource; the hard limit stays.
 fn set(resource: rustix::process::Resource, current: u64) {
     let maximum = rustix::process::getrlimit(resource).maximum;
     let current = maximum.map_or(current, |maximum| maximum.min(current));

@@ -1,10 +1,10 @@
-//! Templates that fuel does not end, and whether a template says the same in both places.
+//! Templates that fuel does not stop, and the equality of renderings in both processes.
 
 use minijinja::context;
 
 use super::*;
 
-/// Set for the process that this test binary starts of itself.
+/// The variable that marks the process that this test binary starts from itself.
 const ASKED: &str = "THINKLOOM_TEST_TEMPLATES";
 
 fn program() -> Command {
@@ -14,7 +14,7 @@ fn program() -> Command {
     command
 }
 
-/// No test of its own: what the others start.
+/// Not a test by itself: the other tests start it as their process.
 #[test]
 fn answers_for_the_other_tests() {
     if std::env::var_os(ASKED).is_some() {
@@ -75,7 +75,7 @@ fn a_process_that_ends_is_replaced_and_the_template_goes_on() {
     assert_eq!(apart.render(&context! { kill => false }).unwrap(), "A");
 }
 
-/// Renders all at once, each in a process of its own, and asserts that each is refused with one of these reasons.
+/// Renders all templates at once, each in its own process, and asserts that each one fails with one of these reasons.
 fn assert_refused(sources: &[String], reasons: &[&str]) {
     std::thread::scope(|scope| {
         for source in sources {
@@ -116,7 +116,7 @@ fn nesting_beyond_any_stack_ends_the_process_and_not_the_program() {
         format!("{{{{ {}1{} }}}}", "(".repeat(10_000), ")".repeat(10_000)),
         format!("{}{}", "{% if 1 %}".repeat(10_000), "{% endif %}".repeat(10_000)),
     ];
-    // How deep is too deep is the compiler's and the build's to say.
+    // The depth limit depends on the compiler and the build.
     std::thread::scope(|scope| {
         for source in &cases {
             scope.spawn(move || {

@@ -1,25 +1,25 @@
-//! Curtailed sampling: which responses can still change the published row, and no others.
+//! Curtailed sampling: selects exactly the responses that can still change the published row.
 //!
-//! The row of a query (mode, reason, response, label; or that there is none) is a function of all 2 N responses. Under
-//! this budget responses are asked for in rounds, and each round is a function of what the rounds before it brought:
+//! The row of a query (mode, reason, response, label; or no row) is a function of all 2 N responses. A curtailed budget
+//! samples responses in rounds, and each round is a function of the results of the earlier rounds:
 //!
 //! 1. all Think-off responses, which are short;
-//! 2. while mode, reason or label hang on verdicts that are not there: as many Think-on responses as are needed at the
-//!    very least before they cannot hang on them any more;
-//! 3. if Think-on has won: its remaining responses, which can only win by being shorter. They may be cut as soon as
-//!    they are longer than the shortest eligible one; of Think-off none remain.
+//! 2. while mode, reason or label depend on missing verdicts: the minimum number of Think-on responses after which they
+//!    may no longer depend on them;
+//! 3. if Think-on has won: its remaining responses, which can only win by being shorter. A response may be cut as soon
+//!    as it is longer than the shortest eligible one; of Think-off none remain.
 //!
-//! What is cut, or whole but too long to win, has no verdict and is not counted. Because rounds rest on facts in a
-//! fixed order and not on what else is stored or which response came first, a resumed run, a run over the facts of a
-//! full one and an undisturbed run end with the same responses and the same row (I6); that the row is the full
-//! budget's is a property test below. With responses that fail to come the two budgets may differ: the one that asks
-//! for fewer meets fewer failures. A frugal budget is the same with coarser [`Reasons`].
+//! A response that is cut, or complete but too long to win, has no verdict and is not counted. The rounds depend on
+//! facts in a fixed order, not on other stored facts or on the order of arrival; therefore a resumed run, a run over
+//! the facts of a full run and an uninterrupted run end with the same responses and the same row (I6). A property test
+//! below proves that the row is the row of the full budget. If responses fail, the two budgets may differ: the smaller
+//! budget meets fewer failures. A frugal budget is the same with coarser [`Reasons`].
 
 use super::{Candidate, NoDecision, choose_mode, count, random_mode, shortest};
 use crate::config::SelectSettings;
 use crate::domain::{ByMode, Decision, Mode, ModeReason, PassCounts, QueryId};
 
-/// What decides the row of a query besides its responses.
+/// Everything that decides the row of a query, except its responses.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule<'a, F> {
     /// The query.
@@ -30,24 +30,24 @@ pub struct Rule<'a, F> {
     pub settings: &'a SelectSettings,
     /// Seed of the run.
     pub seed: u64,
-    /// How finely reasons are told.
+    /// How precisely the row states its reason.
     pub reasons: Reasons,
     /// The label of a query by the counts of all its responses.
     pub label: F,
 }
 
-/// How finely the reasons of Think-off are told.
+/// How precisely a row states the reasons of Think-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reasons {
-    /// As the full budget tells them.
+    /// The reasons of the full budget.
     Exact,
-    /// A tie and a higher pass rate are both `not_worse`: where Think-off wins either way, no response is needed to tell
-    /// them apart, and none of Think-on at all where Think-off solves everything.
+    /// A tie and a higher pass rate are both `not_worse`: if Think-off wins either way, no response is needed to
+    /// distinguish them, and if Think-off solves everything, no Think-on response at all.
     Coarse,
 }
 
 impl Reasons {
-    /// Returns a reason as it is told.
+    /// Returns a reason at this precision.
     #[must_use]
     pub fn tell(self, mode: Mode, reason: ModeReason) -> ModeReason {
         match (self, mode, reason) {
@@ -57,40 +57,40 @@ impl Reasons {
     }
 }
 
-/// A response that is asked for.
+/// A requested response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Wish {
-    /// Its mode.
+    /// The response's mode.
     pub mode: Mode,
     /// 0-based index in its mode.
     pub sample_index: u32,
-    /// Beyond this many completion tokens it is of no use, if there is such a bound.
+    /// The number of completion tokens after which the response is useless, if there is such a bound.
     pub tokens_max: Option<u32>,
 }
 
-/// What is known of a response that was asked for.
+/// The known state of a requested response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// It is there with its verdict, within the wish's bound.
+    /// The response and its verdict are stored, within the wish's bound.
     Whole(Candidate),
-    /// It is longer than the wish's bound.
+    /// The response is longer than the wish's bound.
     TooLong,
 }
 
-/// Where a query stands under a curtailed budget.
+/// The state of a query under a curtailed budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay<L> {
-    /// The responses that were asked for and are there, in order of sample index.
+    /// The requested responses that are stored, in order of sample index.
     pub drawn: ByMode<Vec<Candidate>>,
-    /// The decision with its label, once nothing can change it; `None` while a round is not complete.
+    /// The decision with its label, once no response can change it; `None` while a round is incomplete.
     pub settled: Option<Result<(Decision, L), NoDecision>>,
 }
 
-/// What a query's row says besides its response.
+/// The content of a query's row, except its response.
 type Row<L> = Result<(Mode, ModeReason, L), NoDecision>;
 
-/// Goes through the rounds of a query. `look` says what is known of a wished response; where it knows nothing, the
-/// round is gone through to its end, so that `look` learns of every wish that is open, and the replay ends there.
+/// Replays the rounds of a query. `look` returns the known state of a wished response; if it returns `None`, the replay
+/// still finishes the round, so that `look` receives every open wish, and then stops.
 pub fn replay<L, F>(rule: &Rule<'_, F>, mut look: impl FnMut(Wish) -> Option<Seen>) -> Replay<L>
 where
     L: Copy + PartialEq,
@@ -126,7 +126,7 @@ where
         let tokens = |candidate: &Candidate| {
             (candidate.is_correct && candidate.is_renderable).then_some(candidate.completion_tokens)
         };
-        // A later response of equal length does not win: the lowest index does.
+        // A later response of equal length does not win: the lowest index wins.
         let bound = drawn.on.iter().filter_map(tokens).min().and_then(|shortest| shortest.checked_sub(1));
         let wishes = bound.map(|bound| (asked_on..n).map(|index| wish_on(index, Some(bound))).collect());
         if !take(&mut drawn, wishes.unwrap_or_default(), &mut look) {
@@ -143,7 +143,7 @@ fn wish_on(sample_index: u32, tokens_max: Option<u32>) -> Wish {
     Wish { mode: Mode::ThinkOn, sample_index, tokens_max }
 }
 
-/// Takes a round; returns whether it is complete.
+/// Collects a round; returns whether it is complete.
 fn take(drawn: &mut ByMode<Vec<Candidate>>, wishes: Vec<Wish>, look: &mut impl FnMut(Wish) -> Option<Seen>) -> bool {
     let mut is_complete = true;
     for wish in wishes {
@@ -156,14 +156,14 @@ fn take(drawn: &mut ByMode<Vec<Candidate>>, wishes: Vec<Wish>, look: &mut impl F
     is_complete
 }
 
-/// What is known of Think-on while its verdicts matter.
+/// The known state of Think-on while its verdicts matter.
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    /// Correct ones.
+    /// The number of correct responses.
     correct: u32,
-    /// Responses without a verdict.
+    /// The number of responses without a verdict.
     left: u32,
-    /// Whether one is correct and can be rendered.
+    /// Whether one response is correct and can be rendered.
     is_eligible: bool,
 }
 
@@ -172,7 +172,7 @@ struct Open {
 struct Rows<L> {
     without: Vec<Row<L>>,
     with: Vec<Row<L>>,
-    /// By the number of correct ones: up to which higher number the row stays the same, if one is eligible.
+    /// By the number of correct responses: the highest number with the same row, if one response is eligible.
     same_up_to: Vec<usize>,
 }
 
@@ -199,7 +199,7 @@ impl<L: Copy + PartialEq> Rows<L> {
         Self { without, with, same_up_to }
     }
 
-    /// Returns the row if nothing that is open can change it.
+    /// Returns the row if no open response can change it.
     fn settled(&self, open: Open) -> Option<Row<L>> {
         let Open { correct, left, is_eligible } = open;
         let (first, last) = (correct as usize, (correct + left) as usize);
@@ -211,7 +211,7 @@ impl<L: Copy + PartialEq> Rows<L> {
         later.clone().all(|index| self.with[index] == row && self.without[index] == row).then_some(row)
     }
 
-    /// Returns the least number of further verdicts after which the row may be settled; at least 1, at most all.
+    /// Returns the minimum number of further verdicts after which the row may be settled; at least 1, at most all.
     fn least_needed(&self, open: Open) -> u32 {
         let settles = |more: u32| {
             (0..=more).any(|correct| {

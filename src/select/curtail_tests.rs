@@ -51,11 +51,11 @@ fn settings() -> impl Strategy<Value = (SelectSettings, DifficultySettings)> {
     (select, bins)
 }
 
-/// The responses that were asked for, each with the bound of its use.
+/// The requested responses, each with its useful length.
 type Asked = BTreeMap<(Mode, u32), Option<u32>>;
 
-/// Asks for what is missing, one response at a time in an order of `shuffle`'s, until the query is settled. Returns the
-/// end and what every response that was asked for was bounded to.
+/// Samples the missing responses, one at a time in an order that `shuffle` decides, until the query is settled. Returns
+/// the end and the bound of every requested response.
 fn sample_until_settled(
     rule: &Rule<'_, impl Fn(&ByMode<PassCounts>) -> DifficultyLabel>,
     all: &ByMode<Vec<Candidate>>,
@@ -127,8 +127,8 @@ proptest! {
         (select, bins) in settings(),
         reasons in prop::sample::select(vec![Reasons::Exact, Reasons::Coarse]),
     ) {
-        // Of the last Think-on response that was asked for without a bound: had it been the other way, or had all
-        // before it and it been lucky, something else could have come out.
+        // The property of the last Think-on response that was requested without a bound: another verdict on it, or
+        // luckier verdicts up to it, could have led to another row.
         let query_id = QueryId("q".to_owned());
         let all = ByMode::from_fn(|mode| candidates(mode, &cells[mode]));
         let n = all.on.len() as u32;
@@ -136,7 +136,7 @@ proptest! {
         let (_, asked) = sample_until_settled(&rule, &all, 1);
         let unbounded = (0..n).filter(|&index| asked.get(&(Mode::ThinkOn, index)) == Some(&None)).count();
         if unbounded > 0 {
-            // With all but the last of them known, the naive rule over every completion is not settled yet.
+            // Even with all of them known except the last, the naive rule over every completion is not settled.
             let known = &all.on[..unbounded - 1];
             let mut rows = Vec::new();
             let left = n as usize - known.len();
@@ -156,7 +156,7 @@ proptest! {
     }
 }
 
-/// Draws the responses of a query whose Think-on and Think-off rates and mean lengths are given.
+/// Draws the responses of a query with given Think-on and Think-off rates and mean lengths.
 fn drawn(random: &mut u64, rates: (f64, f64), n: u32) -> ByMode<Vec<Candidate>> {
     let mut uniform = || {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -168,7 +168,10 @@ fn a_directory_is_downloaded_whole_and_found_again_with_one_request() {
 #[test]
 fn a_named_gguf_is_downloaded_alone_and_an_unnamed_one_of_several_is_refused_with_their_names() {
     let scene = Scene::gguf();
-    assert_error(scene.resolve(ID), &["which file is meant", "other.gguf, tiny-llama.gguf", "owner/name:file.gguf"]);
+    assert_error(
+        scene.resolve(ID),
+        &["policy.model names no file", "other.gguf, tiny-llama.gguf", "owner/name:file.gguf"],
+    );
     assert_error(scene.resolve("tiny/llama:absent.gguf"), &["no file absent.gguf", "tiny-llama.gguf"]);
     assert!(scene.server.stored_requests().is_empty());
     let model = scene.resolve("tiny/llama:tiny-llama.gguf").unwrap();
@@ -291,7 +294,7 @@ fn an_echoed_token_is_blotted_out_of_errors() {
 #[test]
 fn unknown_models_revisions_and_files_are_told_apart_from_failures() {
     let scene = Scene::directory();
-    assert_error(scene.resolve("tiny/unknown"), &["tiny/unknown@main", "neither a path", "404 (RepoNotFound)"]);
+    assert_error(scene.resolve("tiny/unknown"), &["tiny/unknown@main", "neither an existing path", "404 (RepoNotFound)"]);
     assert_error(scene.resolve("tiny/llama@v9"), &["tiny/llama@v9", "404 (RevisionNotFound)", "revision"]);
     let seen = scene.server.seen();
     assert_eq!(seen.len(), 2, "what is unknown is not asked for again: {seen:?}");
@@ -310,7 +313,7 @@ fn busy_and_failing_answers_are_tried_again_within_bounds() {
 
     let scene = Scene::directory();
     scene.server.fail("/revision/", 100, Fault::Status(503, Vec::new(), "down for repairs".to_owned()));
-    assert_error(scene.resolve(ID), &["cannot fetch tiny/llama@main", "503", "down for repairs"]);
+    assert_error(scene.resolve(ID), &["cannot download tiny/llama@main", "503", "down for repairs"]);
     assert_eq!(scene.server.seen().len(), 3);
 }
 
@@ -340,7 +343,7 @@ fn a_hub_that_cannot_be_asked_leaves_the_cached_commit() {
     assert_eq!(scene.server.seen().len(), 1, "with something to fall back on one attempt is enough");
     scene.settings.endpoint = "http://127.0.0.1:1".to_owned();
     assert_eq!(scene.resolve(ID).unwrap(), model);
-    assert_error(scene.resolve("tiny/other"), &["cannot fetch tiny/other@main", "HF_ENDPOINT"]);
+    assert_error(scene.resolve("tiny/other"), &["cannot download tiny/other@main", "HF_ENDPOINT"]);
 }
 
 #[test]
@@ -408,7 +411,10 @@ fn a_model_larger_than_the_disk_is_refused_before_anything_is_written() {
     let listing = serde_json::json!([{"type": "file", "path": "other.gguf", "size": bytes, "oid": "0".repeat(40),
         "lfs": {"oid": "0".repeat(64), "size": bytes}}]);
     scene.server.fail("/tree/", 1, Fault::Status(200, Vec::new(), listing.to_string()));
-    assert_error(scene.resolve("tiny/llama:other.gguf"), &["bytes free", &bytes.to_string(), "HF_HUB_CACHE"]);
+    assert_error(
+        scene.resolve("tiny/llama:other.gguf"),
+        &["not enough disk space", &bytes.to_string(), "HF_HUB_CACHE"],
+    );
     assert!(!scene.repo().exists());
 }
 

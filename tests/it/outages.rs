@@ -81,7 +81,7 @@ fn patience_ends_a_run_that_goes_on_later_and_is_then_like_any_other() {
     let workspace = server.workspace(&questions(30), &settings);
     let stopped = workspace.run(&[]).assert_code(3);
     assert!(
-        stopped.stderr.contains("nothing came for 3 s") && stopped.stderr.contains("Loading model"),
+        stopped.stderr.contains("no reply for 3 s") && stopped.stderr.contains("Loading model"),
         "{}",
         stopped.stderr
     );

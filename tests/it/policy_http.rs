@@ -155,7 +155,7 @@ fn a_refused_key_and_dead_servers_stop_the_run_with_a_hint_and_exclude_nothing()
 
     let base_urls = json!(["http://127.0.0.1:1", "http://127.0.0.1:2"]).to_string();
     let dead = workspace(3, &[], &[("policy.base_urls", &base_urls), ("policy.patience_s", "3")]);
-    dead.run(&[]).assert_code(3).assert_says(&["nothing came for 3 s", "everything so far is kept"]);
+    dead.run(&[]).assert_code(3).assert_says(&["no reply for 3 s", "everything so far is kept"]);
     assert!(rows(&dead.out(), "exclusions").is_empty());
 }
 

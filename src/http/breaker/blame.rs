@@ -1,4 +1,4 @@
-//! Whose fault a failure is: what is noted of it, and what it waits for.
+//! Records the end of a request, and waits until the breaker can decide whose fault a failure is.
 
 use tokio::time::Instant;
 
@@ -10,13 +10,13 @@ use crate::http::retry::{Class, hint, says_about_this_request};
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
 impl Leave<'_> {
-    /// Tells that the server did what it was asked.
+    /// Records that the server served the request.
     pub fn served(self) {
         let mut state = self.breaker.state();
         state.served += 1;
         state.served_latest = state.served_latest.max(self.number);
         state.felled_in_a_row = 0;
-        // What a server finishes that it had begun before says nothing of whether it is back.
+        // A request that was sent before the outage may succeed without the server having recovered.
         if state.failing.as_ref().is_some_and(|failing| failing.is_outage && self.number <= failing.sent_before) {
             return;
         }
@@ -29,7 +29,7 @@ impl Leave<'_> {
         state.phase = Phase::Closed;
     }
 
-    /// Tells that the request failed, and waits until it can be said whose fault that is.
+    /// Records that the request failed, and waits until the breaker can decide whose fault the failure is.
     ///
     /// # Errors
     /// [`Denied`] if the run has to stop.
@@ -45,7 +45,7 @@ impl Leave<'_> {
             breaker.note(&mut state, &query, sign, failure);
             Mark { sent: state.sent, answered: state.answered, outages: state.outages }
         };
-        // No longer under way; others may see that they are the only ones.
+        // The request is no longer in flight; another request may now be the only one.
         drop(self);
         if let Some(denied) = &breaker.state().over {
             return Err(denied.clone());
@@ -57,7 +57,7 @@ impl Leave<'_> {
     }
 }
 
-/// Where the breaker stood when a request failed.
+/// The state of the breaker when a request failed.
 #[derive(Clone, Copy)]
 struct Mark {
     sent: u64,
@@ -74,7 +74,7 @@ impl Breaker {
             && !has_probe
             && *is_probing
         {
-            // It was the probe.
+            // The failed request was the probe.
             *probe_at = Instant::now() + *delay;
             *delay = (*delay * 2).min(PROBE_MAX);
         }
@@ -115,13 +115,13 @@ impl Breaker {
         if is_many || failure.class == Class::Unreachable || is_limited_for_long {
             self.open(state);
         }
-        // While others are served, one that is to wait says little.
+        // While other requests succeed, one request that has to wait is weak evidence about the server.
         if state.active.len() <= 1 || matches!(state.phase, Phase::Open { .. }) {
             self.heed(state, failure.retry_after);
         }
     }
 
-    /// Waits until it can be said whose fault a failure is.
+    /// Waits until the breaker can decide whose fault a failure is.
     async fn blame(&self, sign: Sign, failure: &CallFailure, mark: Mark) -> Result<Blame, Denied> {
         let failed_at = Instant::now();
         loop {
@@ -140,7 +140,7 @@ impl Breaker {
         }
     }
 
-    /// Looks whether it can be said by now whose fault a failure is.
+    /// Decides whose fault a failure is, if the events so far suffice.
     fn judge(
         &self,
         state: &mut State,
@@ -153,14 +153,14 @@ impl Breaker {
         if let Some(denied) = self.ended(state, now) {
             return Err(denied);
         }
-        // What was sent before the failure may have been served before the server fell.
+        // Only later requests count: one that was sent earlier may have succeeded before the server failed.
         if state.served_latest > mark.sent {
             return Ok(Look::Blamed(Blame::Request));
         }
         if state.outages > mark.outages || state.failing.as_ref().is_some_and(|failing| failing.is_outage) {
             return Ok(Look::Blamed(Blame::Server));
         }
-        // That the server is well says nothing of a refusal, which may meet everybody.
+        // A successful probe does not explain a refusal, which may concern all requests.
         if sign == Sign::Unclear && self.has_probe(state) {
             if state.answered > mark.answered {
                 return Ok(Look::Blamed(self.answered_in_vain(state)));
@@ -186,7 +186,7 @@ impl Breaker {
         if now < failed_at + LONE_WAIT {
             return Ok(Look::Wait(Some(failed_at + LONE_WAIT)));
         }
-        // Nothing else is under way, and nothing more will be learnt.
+        // No other request is in flight, so no further event can come.
         let is_own = says_about_this_request(failure.status, &failure.detail);
         if sign == Sign::Refusal && !is_own && !self.has_served(state) {
             let denied = refused_alike(failure);
@@ -199,7 +199,7 @@ impl Breaker {
 }
 
 impl Breaker {
-    /// Says whose fault a failure is after which a probe was answered: the request's, unless all others fail as well.
+    /// Decides whose fault a failure is after a successful probe: the request's, unless all other requests fail too.
     fn answered_in_vain(&self, state: &mut State) -> Blame {
         let Some(failing) = &mut state.failing else { return Blame::Request };
         if failing.unclear.len() < FAILURES_IN_A_ROW as usize {
@@ -213,15 +213,19 @@ impl Breaker {
     }
 }
 
-/// What a look at the breaker leads to.
+/// The result of one check of the breaker's state.
 enum Look {
     Blamed(Blame),
     Ask(Probed),
     Wait(Option<Instant>),
 }
 
-/// The run stops because everybody is refused alike.
+/// Returns the end of a run whose requests are all refused alike.
 fn refused_alike(failure: &CallFailure) -> Denied {
     let hint = if failure.status.is_none() { hint(Some(400)).to_owned() } else { failure.hint() };
-    Denied::Refused { status: failure.status, message: format!("it refuses every request: {}", failure.detail), hint }
+    Denied::Refused {
+        status: failure.status,
+        message: format!("the server refuses every request: {}", failure.detail),
+        hint,
+    }
 }

@@ -1,4 +1,4 @@
-//! Opening, probing, outages, and how long they are waited out.
+//! Opening the breaker, probing the server, and waiting for the end of an outage.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
-/// Gives the right to probe back if the probe is dropped.
+/// Releases the right to probe if the probe is dropped.
 struct Probing<'a>(&'a Breaker, Probed);
 
 impl Drop for Probing<'_> {
@@ -27,7 +27,7 @@ impl Drop for Probing<'_> {
 }
 
 impl Breaker {
-    /// Says whether someone has to wait because the breaker is open, or to probe.
+    /// Returns whether a request has to wait because the breaker is open, or has to probe.
     pub(super) fn probe_turn(&self, state: &mut State, now: Instant) -> Option<Entry> {
         let patient_until = self.patient_until(state);
         let Phase::Open { probe_at, is_probing, .. } = &mut state.phase else { return None };
@@ -37,18 +37,18 @@ impl Breaker {
             return Some(Entry::Wait(until));
         }
         *is_probing = true;
-        // Without a probe of our own a request is one; the caller goes on as if the breaker were closed.
+        // Without a probe, a request is the probe; the caller continues as with a closed breaker.
         self.has_probe(state).then_some(Entry::Probe)
     }
 
-    /// Returns whether the server can be probed, and the answer says something.
+    /// Returns whether the server can be probed, and the probe's result is meaningful.
     pub(super) fn has_probe(&self, state: &State) -> bool {
         let is_useless = state.failing.as_ref().is_some_and(|failing| failing.is_probe_useless);
         self.options.probe.is_some() && !is_useless
     }
 
-    /// Returns when patience ends: its time is over, or the server wants to be asked again later than that, and nobody else
-    /// has been served for a while.
+    /// Returns when the patience ends: its time is over, or the server requests a retry after that time and no other
+    /// server has served a request for a while.
     pub(super) fn patient_until(&self, state: &State) -> Option<Instant> {
         let failing = state.failing.as_ref().filter(|failing| failing.is_server)?;
         let until = failing.since + self.options.patience?;
@@ -56,12 +56,12 @@ impl Breaker {
         Some(if is_in_vain { until.min(failing.since + self.wish_wait()) } else { until })
     }
 
-    /// Whether a moment comes only after patience with what fails now.
+    /// Returns whether a moment lies after the end of the patience with the current failure period.
     fn outlasts_patience(&self, failing: &Failing, at: Instant) -> bool {
         self.options.patience.is_some_and(|patience| at > failing.since + patience)
     }
 
-    /// Returns how long a wish to wait beyond patience may stand until it is taken for the side's.
+    /// Returns how long a server's requested wait beyond the patience is ignored, until it counts for the whole side.
     fn wish_wait(&self) -> Duration {
         if self.options.servers > 1 { LIMITED_MAX } else { LONE_WAIT }
     }
@@ -76,13 +76,14 @@ impl Breaker {
             self.give_up_until(state, wish.saturating_duration_since(now));
             return state.over.clone();
         }
-        let message = format!("nothing came for {}: {}", span(now - failing.since), failing.words);
+        let message = format!("no reply for {}: {}", span(now - failing.since), failing.words);
         let denied = Denied::Outage { side: self.options.side, message };
         state.over = Some(denied.clone());
         Some(denied)
     }
 
-    /// Sends the probe; the right to do so was taken. Gives up when `enough` says so, or at the end of patience.
+    /// Sends the probe; the caller holds the right to do so. Stops when `enough` returns true, or at the end of the
+    /// patience.
     pub(super) async fn probe(&self, probed: Probed, enough: impl Fn(&State) -> bool) {
         let _probing = Probing(self, probed);
         let Some(probe) = &self.options.probe else { return };
@@ -117,12 +118,12 @@ impl Breaker {
         }
     }
 
-    /// The probe was answered: whoever waits may go, but it takes a request that is served to end the failing.
+    /// Records a successful probe: waiting requests may be sent, but only a served request ends the failure period.
     pub(super) fn answers(&self) {
         let mut state = self.state();
         state.answered += 1;
         if self.options.probe.is_some() && !self.has_probe(&state) {
-            // It has been found to say nothing since it was sent.
+            // The probe was found to be meaningless after it was sent.
             return;
         }
         state.phase = Phase::Closed;
@@ -133,7 +134,7 @@ impl Breaker {
                 failing.is_outage = false;
                 self.tell_end(failing);
             }
-            // A new outage is a new one for those under way; how long there was no success is not forgotten.
+            // A new outage counts for the queries in flight; the time without a success continues.
             failing.present = present;
         }
     }
@@ -142,7 +143,7 @@ impl Breaker {
         let mut state = self.state();
         let now = Instant::now();
         let State { phase, failing, active, present, alone, outages, sent, .. } = &mut *state;
-        // One that was served meanwhile, sent before, has ended the failing that the probe was sent for.
+        // A served request that was sent before the probe has ended the failure period.
         let new = || Failing::new(self.options.clock, *sent, active.keys().cloned().collect());
         let failing = failing.get_or_insert_with(new);
         self.blame_server(failing);
@@ -153,7 +154,7 @@ impl Breaker {
         *phase = Phase::Open { probe_at: now + wait, delay: failing.delay, is_probing: false };
         if !failing.is_outage {
             failing.is_outage = true;
-            // What was sent since the first failure was sent before the outage, too.
+            // The requests sent since the first failure were also sent before the outage.
             failing.sent_before = *sent;
             *outages += 1;
             failing.present.extend(active.keys().cloned());
@@ -174,7 +175,7 @@ impl Breaker {
         self.heed(&mut state, wish);
     }
 
-    /// From now on it is the server that fails.
+    /// Records that the server is at fault from now on.
     pub(super) fn blame_server(&self, failing: &mut Failing) {
         if !failing.is_server {
             failing.is_server = true;
@@ -188,7 +189,7 @@ impl Breaker {
             Some(patience) => format!("up to {} ({}.patience_s)", span(patience), self.options.side),
         };
         tracing::warn!(
-            "the {} does not answer ({}): requests wait and one probes it, {patience}; no query is charged for it",
+            "the {} does not reply ({}): requests wait while one probes it, {patience}; no query loses an attempt",
             self.options.side,
             failing.words
         );
@@ -196,10 +197,10 @@ impl Breaker {
 
     pub(super) fn tell_end(&self, failing: &Failing) {
         let silence = span(Instant::now() - failing.since);
-        tracing::info!("the {} answers again after {silence}", self.options.side);
+        tracing::info!("the {} replies again after {silence}", self.options.side);
     }
 
-    /// Stops the run at once if the server wants to be asked again only after the run's patience is over.
+    /// Stops the run at once if the server requests a retry only after the end of the run's patience.
     pub(super) fn heed(&self, state: &mut State, wish: Option<Duration>) {
         let failing = state.failing.as_ref().filter(|failing| failing.is_server);
         let (Some(wish), Some(failing)) = (wish, failing) else { return };
@@ -208,12 +209,12 @@ impl Breaker {
         }
     }
 
-    /// Stops the run, naming the time at which the server wants to be asked again.
+    /// Stops the run, with a message that names the time at which the server requested a retry.
     fn give_up_until(&self, state: &mut State, wish: Duration) {
         let wish_ms = i64::try_from(wish.as_millis()).unwrap_or(i64::MAX);
         let at = clock_text((self.options.clock)().saturating_add(wish_ms));
         let words = state.failing.as_ref().map_or("", |failing| failing.words.as_str());
-        let message = format!("it wants to be asked again at {at} UTC, in {}: {words}", span(wish));
+        let message = format!("the server requests a retry at {at} UTC, in {}: {words}", span(wish));
         state.over = Some(Denied::Outage { side: self.options.side, message });
         self.changed.notify_waiters();
     }
@@ -225,12 +226,12 @@ impl Breaker {
         denied
     }
 
-    /// Opens the breaker, if it is not open.
+    /// Opens the breaker, if it is closed.
     pub(super) fn open(&self, state: &mut State) {
         let Some(failing) = &mut state.failing else { return };
         self.blame_server(failing);
         if matches!(state.phase, Phase::Closed) {
-            // The first probe of a failing goes out at once, later ones as seldom as they had become.
+            // The first probe of a failure period is sent at once; later probes keep the delay reached so far.
             let wait = if failing.delay == PROBE_FIRST { Duration::ZERO } else { failing.delay };
             state.phase = Phase::Open { probe_at: Instant::now() + wait, delay: failing.delay, is_probing: false };
         }

@@ -6,7 +6,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server that can be taken down.
+/// A server that a test can take down.
 #[derive(Clone, Default)]
 struct Server {
     is_down: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ async fn a_failure_that_may_be_the_requests_is_settled_by_a_probe() {
     server.set_down(true);
     assert_eq!(fail(&breaker, "a", &reset()).await, Ok(Blame::Server));
     assert_eq!(breaker.state().outages, 1);
-    assert!(breaker.notice().unwrap().contains("policy silent since 00:00:00 UTC: HTTP 503: Loading model"));
+    assert!(breaker.notice().unwrap().contains("no reply from the policy since 00:00:00 UTC: HTTP 503: Loading model"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_request_that_is_served_later_settles_it_without_a_probes_answer() {
     let failed = reset();
     let mut blamed = Box::pin(fail(&breaker, "a", &failed));
     assert!(futures::poll!(&mut blamed).is_pending());
-    // It was sent before, and may have been served before the server fell.
+    // This request was sent earlier, and may have succeeded before the server fell.
     earlier.served();
     assert!(futures::poll!(&mut blamed).is_pending());
     serve(&breaker, "late").await;
@@ -205,14 +205,14 @@ async fn a_wish_beyond_patience_stops_at_once_and_names_the_time() {
 async fn who_is_refused_alone_is_charged_and_who_is_refused_with_all_others_stops_the_run() {
     let breaker = Server::default().breaker(3600);
     let words = |number: usize| format!("HTTP 400: Unsupported parameter at position {number}");
-    // One of many.
+    // One refusal among many successes.
     serve(&breaker, "a").await;
     let blocked = refused("HTTP 403: <title>Blocked</title>");
     let mut blamed = Box::pin(fail(&breaker, "b", &blocked));
     assert!(futures::poll!(&mut blamed).is_pending());
     serve(&breaker, "c").await;
     assert_eq!(blamed.await, Ok(Blame::Request));
-    // All alike, whatever numbers the words hold: a few where nobody was served, many where somebody was.
+    // All refusals are alike except for the numbers in their texts: few before any success, many after a success.
     for (breaker, queries) in [(breaker, OWN_REFUSALS_ALIKE), (Server::default().breaker(3600), REFUSALS_ALIKE)] {
         let all = (0..queries).map(|index| {
             let breaker = Arc::clone(&breaker);
@@ -220,7 +220,7 @@ async fn who_is_refused_alone_is_charged_and_who_is_refused_with_all_others_stop
         });
         for end in futures::future::join_all(all).await {
             let Err(Denied::Refused { message, status: Some(400), .. }) = end else { panic!("{end:?}") };
-            assert!(message.contains("it refuses every request: HTTP 400: Unsupported parameter"), "{message}");
+            assert!(message.contains("the server refuses every request: HTTP 400: Unsupported parameter"), "{message}");
         }
     }
 }
@@ -306,7 +306,7 @@ async fn a_query_that_fells_its_server_is_found_and_the_others_are_served() {
         let end = ask(&breaker, &server, &name).await;
         if name == "poison" {
             assert!(matches!(&end, Err(Denied::Fells(words)) if words.contains("503")), "{end:?}");
-            // Each of its requests hears the same, and none of them counts as another query that fell it.
+            // All requests of the query receive the same end, and none of them counts as another suspect.
             for _ in 0..2 * FELLED_IN_A_ROW {
                 assert!(matches!(ask(&breaker, &server, &name).await, Err(Denied::Fells(_))));
             }
@@ -378,7 +378,7 @@ async fn a_server_that_answers_nothing_but_probes_is_at_fault_and_is_then_probed
     assert!(matches!(&end, Denied::Outage { message, .. } if message.contains("connection reset")), "{end:?}");
     let sent = breaker.state().sent;
     assert!(sent < 100, "{sent} requests were sent in ten minutes");
-    // Refusals take no patience: nobody is away.
+    // Refusals need no patience: the server is reachable.
     let breaker = server.breaker(3);
     serve(&breaker, "a").await;
     for _ in 0..3 {
@@ -392,7 +392,7 @@ async fn without_a_probe_a_request_is_one() {
     for _ in 0..FAILURES_IN_A_ROW {
         assert_eq!(fail(&breaker, "a", &busy()).await, Ok(Blame::Server));
     }
-    // One goes first, the other waits for what comes of it.
+    // One request is sent first; the other waits for its end.
     let first = breaker.leave("a").await.unwrap();
     let mut second = Box::pin(breaker.leave("b"));
     assert!(futures::poll!(&mut second).is_pending());
@@ -474,7 +474,7 @@ fn limited(wish_s: u64) -> CallFailure {
 #[tokio::test(start_paused = true)]
 async fn a_wish_beyond_patience_stops_whoever_rests_though_others_wait_for_the_server() {
     let breaker = Server::default().breaker(3600);
-    // They hold leave, and wait for a server that is paused.
+    // These requests hold leave, and wait for a paused server.
     let _waiting = [breaker.leave("b").await.unwrap(), breaker.leave("c").await.unwrap()];
     assert_eq!(fail(&breaker, "a", &limited(26_130)).await, Ok(Blame::Server));
     let started = Instant::now();
@@ -506,7 +506,7 @@ async fn whoever_rests_hears_of_the_end_of_patience() {
     assert_eq!(started.elapsed(), 30 * SECOND);
 }
 
-/// Refuses these queries, each again and again, until they are all that is left.
+/// Refuses these queries repeatedly, until only they remain.
 async fn refuse_left_over(breaker: &Breaker, queries: &[String]) {
     for _ in 0..8 {
         let words = refused("max_tokens is too large");
@@ -530,11 +530,11 @@ async fn refused_queries_that_are_left_over_stop_no_run() {
         assert_eq!(end, Ok(Blame::Request));
     }
     refuse_left_over(&breaker, &queries).await;
-    // So at the next start, which begins with them.
+    // Therefore the next start begins with them.
     let resumed = Breaker::new(BreakerOptions { was_served: true, ..options(3600) });
     queries.iter().for_each(|query| resumed.was_refused(query));
     refuse_left_over(&resumed, &queries).await;
-    // Others that are refused as well stop the run.
+    // Refusals of other queries stop the run.
     let mut stopped = 0;
     for index in 0..OWN_REFUSALS_ALIKE {
         let end = fail(&resumed, &format!("new{index}"), &refused("no such model")).await;

@@ -1,20 +1,21 @@
-//! Whether a justification gives the reference answer away.
+//! Detects whether a justification reveals the reference answer.
 //!
-//! A number leaks if the text holds its value in digits or in words and the question does not, or if the text presents
-//! it as the answer. Small numbers in words, and digits that count steps or quantities, leak only when presented as the
-//! answer: "two relations" says nothing. A text leaks if it stands in the justification as whole words and not in the
-//! question, or is presented as the answer there; yes, no, true and false only when presented.
+//! A numeric answer leaks if the text holds the value in digits or in words and the question does not, or if the text
+//! presents the value as the answer. Small numbers in words, and digits that count steps or quantities, leak only when
+//! the text presents them as the answer: "two relations" reveals nothing. A textual answer leaks if the justification
+//! holds it as whole words and the question does not, or if the justification presents it as the answer; yes, no, true
+//! and false leak only when presented.
 
 use super::words::{BREAK, is_ideographic, words};
 
-/// Words after which a value is presented as the answer.
+/// Words after which a text presents a value as the answer.
 const CUES: &[&str] = &[
     "answer", "answers", "result", "results", "equals", "equal", "gives", "give", "yields", "yield", "solution",
     "total", "totals", "sum", "value", "choice", "option", "correct", "obtain", "obtains", "get",
 ];
-/// How many words may stand between a cue and the value.
+/// The maximum number of words between a cue and the value.
 const CUE_REACH: usize = 3;
-/// Nouns whose number is a count of things in the argument.
+/// Nouns whose number counts things in the argument.
 const COUNTED: &[&str] = &[
     "step",
     "steps",
@@ -49,15 +50,15 @@ const COUNTED: &[&str] = &[
     "choices",
     "options",
 ];
-/// Answers that are ordinary words of any argument.
+/// Answers that are common words in any argument.
 const ORDINARY: &[&str] = &["yes", "no", "true", "false", "none", "both", "all", "one", "a", "i"];
-/// Number words up to this value are ordinary words, too.
+/// Number words up to this value are common words, too.
 const SMALL_WORD_MAX: f64 = 10.0;
 
-/// Words of a unit behind a number that is the answer.
+/// The maximum number of unit words after a number that is the answer.
 const UNIT_WORDS_MAX: usize = 3;
 
-/// Letters that may follow a number without a blank.
+/// The maximum number of letters that may follow a number without a blank.
 const UNIT_LETTERS_MAX: usize = 3;
 
 const UNITS: &[&str] = &[
@@ -88,19 +89,19 @@ const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy"
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Found {
     value: f64,
-    /// Where it begins and ends among the words of the text.
+    /// The range of the number among the words of the text.
     start: usize,
     end: usize,
     is_word: bool,
 }
 
-/// Returns whether `text`, whose words are `said`, gives away `gold`, the answer of `question`; `choices` are the texts of
+/// Returns whether `text`, with the words `said`, reveals `gold`, the answer of `question`; `choices` are the texts of
 /// the options.
 pub(super) fn gives_away(text: &str, said: &[String], question: &str, gold: &str, choices: &[String]) -> bool {
     if let Some(index) = chosen_letter(gold, choices) {
         let has_letter = names_letter(text, &gold.trim().to_uppercase());
         let choice = choices.get(index).map(String::as_str).unwrap_or_default();
-        // Every option stands in the question: its text leaks only when it is presented.
+        // The question holds the text of every option: an option's text leaks only when it is presented as the answer.
         return has_letter || (!choice.trim().is_empty() && presents(text, said, choice));
     }
     alternatives(gold).iter().any(|gold| match value_of(gold) {
@@ -109,7 +110,7 @@ pub(super) fn gives_away(text: &str, said: &[String], question: &str, gold: &str
     })
 }
 
-/// Returns the answers of which each is right: a gold may list them, `Paris || City of Paris`, also as a JSON list.
+/// Returns the alternative answers of a gold, each of which is correct: `Paris || City of Paris`, or a JSON list.
 fn alternatives(gold: &str) -> Vec<String> {
     let listed = gold.trim_start().starts_with('[').then(|| serde_json::from_str::<Vec<String>>(gold).ok()).flatten();
     listed.unwrap_or_else(|| gold.split(" || ").map(|answer| answer.trim().to_owned()).collect())
@@ -122,7 +123,7 @@ fn chosen_letter(gold: &str, choices: &[String]) -> Option<usize> {
     (letters.next().is_none() && index < choices.len()).then_some(index)
 }
 
-/// Returns whether an option is named by its letter; "a" in lower case is a word.
+/// Returns whether a text names an option by its letter; a lower-case "a" is a word.
 fn names_letter(text: &str, letter: &str) -> bool {
     let parts: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
     let is_cue = |word: &str| ["option", "choice", "answer", "letter"].contains(&word.to_lowercase().as_str());
@@ -134,7 +135,7 @@ fn names_letter(text: &str, letter: &str) -> bool {
         || parts.windows(3).any(|window| is_named(window) || confirmed(window))
 }
 
-/// Returns whether an option is presented as the answer: by its value if it is a number, else by its words.
+/// Returns whether a text presents an option as the answer: by its value if the option is a number, else by its words.
 fn presents(text: &str, said: &[String], choice: &str) -> bool {
     match value_of(choice) {
         Some(value) => numbers(text).iter().any(|found| is_same(found.value, value) && is_cued(said, found.start)),
@@ -144,7 +145,7 @@ fn presents(text: &str, said: &[String], choice: &str) -> bool {
 
 fn gives_number(said: &[String], text: &str, question: &str, gold: f64) -> bool {
     let found: Vec<Found> = numbers(text).into_iter().filter(|found| is_same(found.value, gold)).collect();
-    // A question may be long, and mostly there is nothing to hold it against.
+    // The question is parsed only if the text holds numbers: it may be long, and most texts hold none.
     let is_asked = !found.is_empty() && numbers(question).iter().any(|found| is_same(found.value, gold));
     found.iter().any(|found| {
         let counts = said.get(found.end).is_some_and(|word| COUNTED.contains(&word.as_str()));
@@ -178,7 +179,7 @@ fn contains(words: &[String], wanted: &[String]) -> bool {
     !wanted.is_empty() && words.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// Returns whether `wanted` stands shortly after a cue, or before "is correct" or "is the answer".
+/// Returns whether `wanted` follows a cue within its reach, or precedes "is correct" or "is the answer".
 fn presented(words: &[String], wanted: &[String]) -> bool {
     let here = |start: usize| words.get(start..start + wanted.len()) == Some(wanted);
     (0..words.len()).filter(|&start| here(start)).any(|start| {
@@ -195,7 +196,7 @@ fn is_cued(words: &[String], start: usize) -> bool {
     clause.iter().any(|word| CUES.contains(&word.as_str())) || words.get(..start).is_some_and(ends_in_cue_and_colon)
 }
 
-/// "Answer: 12".
+/// Returns whether the words end in a cue and a colon, as in "Answer: 12".
 fn ends_in_cue_and_colon(before: &[String]) -> bool {
     matches!(before, [.., cue, stop] if stop == BREAK && CUES.contains(&cue.as_str()))
 }
@@ -204,8 +205,8 @@ fn is_same(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
 }
 
-/// Returns the value of an answer that is one number: digits, a fraction, a percentage, `\boxed{}`, a number word, what a
-/// name equals (`x = 5`), a quantity with its unit.
+/// Returns the value of an answer that is one number: digits, a fraction, a percentage, `\boxed{}`, a number word, the
+/// right side of `x = 5`, or a quantity with its unit.
 fn value_of(gold: &str) -> Option<f64> {
     let gold = gold.trim().trim_matches('$').trim();
     let inner = gold.strip_prefix("\\boxed{").and_then(|rest| rest.strip_suffix('}')).unwrap_or(gold);
@@ -298,7 +299,7 @@ fn digits(text: &str) -> Vec<Found> {
             }
             at += 1;
         }
-        // "18km" is a number, "3f9a" is none.
+        // "18km" is a number, "3f9a" is not.
         let rest = bytes.get(at..).unwrap_or_default();
         let unit = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         if unit > UNIT_LETTERS_MAX || rest.iter().take(unit).any(u8::is_ascii_digit) {
@@ -307,7 +308,7 @@ fn digits(text: &str) -> Vec<Found> {
         let token = text.get(begin..at).unwrap_or_default().replace(',', "");
         let Ok(size) = token.parse::<f64>() else { continue };
         let start = words(text.get(..begin).unwrap_or_default()).len();
-        // A decimal point parts its digits into two words.
+        // A decimal point splits its digits into two words.
         let end = words(text.get(..at).unwrap_or_default()).len();
         let before = text.get(..begin).unwrap_or_default();
         let is_minus = before.ends_with(['-', '\u{2212}'])
@@ -321,7 +322,7 @@ fn digits(text: &str) -> Vec<Found> {
     found
 }
 
-/// Returns the words and numbers of a text that carry meaning, for comparing texts; ideographs in pairs.
+/// Returns the words and numbers of a text that carry meaning, for comparing texts; ideographs come in pairs.
 pub(super) fn content_of(text: &str) -> Vec<String> {
     let all = plain_words(text);
     let is_long = |word: &&String| word.chars().count() >= 4 || word.chars().all(|c| c.is_ascii_digit());

@@ -1,11 +1,11 @@
-//! What a justification must and must not say: pure checks of one text against its own question.
+//! The checks of a justification: pure functions of one text and its own question.
 //!
-//! [`check()`] looks at the text, the question, the reference answer and the chosen mode alone. That a text nearly repeats
-//! another query's ([`Neighbours`]) is decided when a shard is closed, in the order of its queries, so that no row
-//! depends on the order of arrival.
+//! [`check()`] sees only the text, the question, the reference answer and the chosen mode. Whether a text nearly
+//! repeats the text of another query ([`Neighbours`]) is decided when a shard is closed, in the order of its queries,
+//! so that no row depends on the order of arrival.
 //!
-//! The checks err on the side of acceptance: a phrase that they do not know passes. A change of what they decide raises
-//! [`CHECKS_VERSION`], and stored replies are then read again.
+//! The checks prefer acceptance: an unknown phrase passes. A change of any decision raises [`CHECKS_VERSION`], and the
+//! stored replies are then parsed again.
 
 mod leak;
 mod neighbours;
@@ -25,18 +25,18 @@ use super::prompt;
 use crate::domain::Mode;
 use crate::template::TAGS;
 
-/// Version of the checks; part of a run's identity.
+/// The version of the checks; part of a run's identity.
 pub const CHECKS_VERSION: u32 = 3;
 
-/// Shortest justification, in letters and digits; an ideograph counts as three.
+/// The minimum length of a justification, in letters and digits; an ideograph counts as three.
 pub const LENGTH_MIN: usize = 30;
-/// Longest justification, in characters.
+/// The maximum length of a justification, in characters.
 pub const CHARS_MAX: usize = 1500;
-/// From this share of common word triples on, a text that says nothing of its question copies a known one.
+/// At this share of common word triples, a text that does not mention its question is a copy of a known text.
 const COPY_MIN: f64 = 0.4;
-/// The same for a small local model, which is shown those texts to go on from.
+/// The same limit for a small local model, whose prompt holds those texts as examples to continue.
 const COPY_MIN_LOCAL: f64 = 0.9;
-/// From this share on, an API judge's text is a copy, whatever it shares with the question.
+/// At this share, an API judge's text is a copy, even if it mentions the question.
 const COPY_VERBATIM_MIN: f64 = 0.8;
 
 /// Texts that would fit any question.
@@ -51,12 +51,12 @@ const STOCK: &[&str] = &[
 /// The word triples of a text.
 pub type Triples = HashSet<String>;
 
-/// What a text is judged against.
+/// The data that a text is checked against.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Subject<'a> {
     /// The question as a user would type it.
     pub question: &'a str,
-    /// The value that the verifier reads from the reference answer; for a choice, its letter.
+    /// The value that the verifier parses from the reference answer; for a choice, its letter.
     pub gold: &'a str,
     /// The texts of the choices.
     pub choices: &'a [String],
@@ -64,10 +64,10 @@ pub struct Subject<'a> {
     pub mode: Mode,
 }
 
-/// Checks a justification; `known` are texts that it must not repeat (see [`known_texts`]).
+/// Checks a justification; `known` are the texts that it must not repeat (see [`known_texts`]).
 ///
 /// # Errors
-/// The first [`Rejection`], in the order in which they are the cheapest to mend.
+/// The first [`Rejection`], in the order of how easily a judge can correct it.
 pub fn check(text: &str, subject: &Subject<'_>, known: &[Triples], kind: JudgeKind) -> Result<(), Rejection> {
     let Subject { question, gold, choices, mode } = *subject;
     let said = words::words(text);
@@ -105,7 +105,7 @@ fn is_boilerplate(text: &str, question: &str, known: &[Triples], kind: JudgeKind
     likeness >= verbatim || (likeness >= bound && !speaks_of(text, question))
 }
 
-/// Returns the word triples of what a kind of judge must not repeat: the examples of its prompt, and stock phrases.
+/// Returns the word triples of the texts that a judge must not repeat: the examples of its prompt, and stock phrases.
 #[must_use]
 pub fn known_texts(kind: JudgeKind) -> &'static [Triples] {
     static API: LazyLock<Vec<Triples>> = LazyLock::new(|| known_triples(&prompt::examples(JudgeKind::Api)));

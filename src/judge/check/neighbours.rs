@@ -1,7 +1,7 @@
-//! The texts that were accepted for other queries of the same shard, and whether another one nearly repeats them.
+//! The accepted texts of other queries in the same shard, and whether a new text nearly repeats one of them.
 //!
-//! Which texts count is the caller's order: those of queries before this one, each settled for good. Against these a
-//! rejection is a function of stored facts, whatever order replies came in.
+//! The caller decides which texts are compared: those of earlier queries, whose conversations are all settled. A
+//! rejection is therefore a function of stored facts, whatever the order in which replies arrived.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,23 +10,23 @@ use sha2::{Digest, Sha256};
 use super::triples;
 use crate::judge::kind::JudgeKind;
 
-/// From this share of common word triples on (Jaccard), an API judge's text nearly repeats another query's.
+/// At this share of common word triples (Jaccard), an API judge's text nearly repeats another query's text.
 pub const NEAR_COPY_MIN: f64 = 0.6;
-/// The same for a small local model, which has few words of its own.
+/// The same limit for a small local model, which has a small vocabulary.
 pub const NEAR_COPY_MIN_LOCAL: f64 = 0.9;
 
-/// Accepted texts, as sets of hashed word triples: about 1 KB a text.
+/// Accepted texts, as sets of hashed word triples: about 1 KB per text.
 #[derive(Debug, Clone)]
 pub struct Neighbours {
     bound: f64,
-    /// How many triples each text has.
+    /// The number of triples of each text.
     sizes: Vec<usize>,
     /// The texts that hold a triple.
     holders: HashMap<u64, Vec<u32>>,
 }
 
 impl Neighbours {
-    /// Begins without any text; the kind of judge decides the bound.
+    /// Creates an empty set; the kind of judge decides the limit.
     #[must_use]
     pub fn new(kind: JudgeKind) -> Self {
         let bound = match kind {
@@ -36,7 +36,7 @@ impl Neighbours {
         Self { bound, sizes: Vec::new(), holders: HashMap::new() }
     }
 
-    /// Returns whether a text nearly repeats one of these. A text of fewer than three words repeats none.
+    /// Returns whether a text nearly repeats one of the accepted texts. A text of fewer than three words repeats none.
     #[must_use]
     pub fn resemble(&self, text: &str) -> bool {
         if self.sizes.is_empty() {

@@ -1,14 +1,15 @@
-//! What a justification must not say: arguments for the other mode, and how the choice was really made.
+//! The phrases that a justification must not hold: arguments for the other mode, and descriptions of how the mode was
+//! really chosen.
 //!
-//! English is matched by patterns over words that heed negations, some other languages by fragments. In languages that
-//! are not listed nothing is found: a text is then accepted, not refused.
+//! English is matched by word patterns that respect negations, some other languages by fragments. In an unlisted
+//! language no phrase is found, so the text is accepted.
 
 use std::sync::LazyLock;
 
 use super::words::{Pattern, words};
 use crate::domain::Mode;
 
-/// Arguments for answering at once.
+/// Arguments for answering directly.
 const FOR_DIRECT: &[&str] = &[
     "reasoning/thinking first? here? would/will/can/could/may/does? only/merely/just/simply add/adds/lengthen/lengthens",
     "reasoning/thinking/steps/derivation first? here? is/are/seems/would be? unnecessary/needless/superfluous/pointless/wasteful/redundant/overkill",
@@ -40,7 +41,7 @@ const FOR_REASONING: &[&str] = &[
     "worth its/the/their/some extra? length/tokens/cost/effort/time",
 ];
 
-/// Fragments in other languages that argue for answering at once.
+/// Fragments in other languages that argue for answering directly.
 const FOR_DIRECT_ELSEWHERE: &[&str] = &[
     "\u{65e0}\u{9700}\u{63a8}\u{7406}",
     "\u{4e0d}\u{9700}\u{8981}\u{63a8}\u{7406}",
@@ -70,7 +71,7 @@ const FOR_DIRECT_ELSEWHERE: &[&str] = &[
     "\u{43d}\u{435} \u{442}\u{440}\u{435}\u{431}\u{443}\u{435}\u{442} \u{440}\u{430}\u{441}\u{441}\u{443}\u{436}\u{434}\u{435}\u{43d}",
 ];
 
-/// Fragments in other languages that argue for reasoning first. One of [`NOT_ELSEWHERE`] before it turns it around.
+/// Fragments in other languages that argue for reasoning first. One of [`NOT_ELSEWHERE`] before a fragment inverts it.
 const FOR_REASONING_ELSEWHERE: &[&str] = &[
     "\u{9700}\u{8981}\u{9010}\u{6b65}",
     "\u{9700}\u{8981}\u{63a8}\u{7406}",
@@ -96,7 +97,7 @@ const FOR_REASONING_ELSEWHERE: &[&str] = &[
 const NOT_ELSEWHERE: &[&str] =
     &["\u{4e0d}", "\u{65e0}", "\u{7121}", "\u{6ca1}", "\u{6bcb}", "no ", "ne ", "\u{43d}\u{435} "];
 
-/// What tells how the choice was made, unless the question itself speaks of it.
+/// Phrases that describe how the mode was chosen, unless the question itself holds them.
 const SAMPLING: &[&str] = &[
     "pass/success/accuracy/solve/correctness rate/rates",
     "rollout/rollouts",
@@ -112,7 +113,7 @@ const SAMPLING: &[&str] = &[
     "pass at 1/8/k",
 ];
 
-/// The same in other languages.
+/// The same phrases in other languages.
 const SAMPLING_ELSEWHERE: &[&str] = &[
     "\u{901a}\u{8fc7}\u{7387}",
     "\u{6b63}\u{786e}\u{7387}",
@@ -152,7 +153,7 @@ pub(super) fn argues_against(text: &str, said: &[String], chosen: Mode) -> bool 
         || possible(fragments, &lower).any(|fragment| stands_unnegated(&lower, fragment))
 }
 
-/// Leaves out fragments that cannot stand in a text of ASCII.
+/// Returns the fragments that `text` can hold: an ASCII text holds no fragment with other characters.
 fn possible<'a>(fragments: &'a [&'a str], text: &str) -> impl Iterator<Item = &'a str> + use<'a> {
     let is_plain = text.is_ascii();
     fragments.iter().copied().filter(move |fragment| !is_plain || fragment.is_ascii())
@@ -166,11 +167,12 @@ fn stands_unnegated(text: &str, fragment: &str) -> bool {
     })
 }
 
-/// Returns whether `text` tells how the choice was made, in words that are not the question's own.
+/// Returns whether `text` describes how the mode was chosen, in words that the question does not hold.
 pub(super) fn tells_of_sampling(text: &str, said: &[String], question: &str) -> bool {
     static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| Pattern::all(SAMPLING));
     let lower = text.to_lowercase();
-    // "without several attempts" tells of them as well. The question is looked at only where something is found.
+    // A negated phrase counts, too: "without several attempts" mentions attempts. The question is searched only after a
+    // match.
     PATTERNS.iter().any(|pattern| pattern.is_mentioned(said) && !pattern.is_mentioned(&words(question)))
         || possible(SAMPLING_ELSEWHERE, &lower)
             .any(|fragment| lower.contains(fragment) && !question.to_lowercase().contains(fragment))

@@ -1,27 +1,28 @@
-//! Why a justification is not accepted.
+//! The reasons for which a justification is rejected.
 
 use crate::domain::stable_names;
 
-/// Why a justification is not accepted.
+/// Why a justification is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rejection {
-    /// It argues for the mode that was not chosen.
+    /// The text argues for the mode that was not chosen.
     ContradictsMode,
-    /// It gives the reference answer away.
+    /// The text reveals the reference answer.
     LeaksAnswer,
-    /// It speaks of pass rates, samples, attempts or the rule.
+    /// The text mentions pass rates, samples, attempts or the rule.
     MentionsSampling,
-    /// It holds a tag of the response template.
+    /// The text holds a tag of the response template.
     TemplateTag,
-    /// It is shorter than [`LENGTH_MIN`](super::LENGTH_MIN).
+    /// The text is shorter than [`LENGTH_MIN`](super::LENGTH_MIN).
     TooShort,
-    /// It is longer than [`CHARS_MAX`](super::CHARS_MAX).
+    /// The text is longer than [`CHARS_MAX`](super::CHARS_MAX).
     TooLong,
-    /// It is not in the question's script. A local judge is not held to it: its examples are English.
+    /// The text is not in the question's script. This check does not apply to a local judge, whose examples are
+    /// English.
     WrongLanguage,
-    /// It says nothing of the question and nearly repeats an example of the prompt or a stock phrase.
+    /// The text does not mention the question and nearly repeats an example of the prompt or a stock phrase.
     Boilerplate,
-    /// It nearly repeats the text of an earlier query of the same shard; see [`Neighbours`](super::Neighbours).
+    /// The text nearly repeats the text of an earlier query of the same shard; see [`Neighbours`](super::Neighbours).
     NearCopy,
 }
 
@@ -38,7 +39,7 @@ stable_names!(Rejection {
 });
 
 impl Rejection {
-    /// Returns what the judge is told.
+    /// Returns the advice that the next request gives to the judge.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
-//! Which script a text is in. Languages of one script are not told apart.
+//! Detects the script of a text. Languages that share a script are not distinguished.
 
-/// A script that questions come in.
+/// A script of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Script {
     Latin,
@@ -16,10 +16,10 @@ enum Script {
     Thai,
 }
 
-/// Letters from which on a question has a language; formulas have fewer.
+/// The minimum number of letters for a question to have a language; formulas have fewer.
 const LETTERS_MIN: usize = 8;
 
-/// Letters that one sign stands for, about.
+/// The approximate number of letters that one sign represents.
 const fn weight(script: Script) -> usize {
     match script {
         Script::Han | Script::Hangul => 3,
@@ -62,7 +62,7 @@ const ALL: [Script; 10] = [
     Script::Thai,
 ];
 
-/// Returns the letters of each script by weight, formulas left out; ideographs beside kana are Japanese.
+/// Returns the letters of each script by weight, without formulas; ideographs next to kana count as Japanese.
 fn letters(text: &str) -> [(Script, usize); 10] {
     let mut counts = ALL.map(|script| (script, 0));
     let text = without_formulas(text);
@@ -73,7 +73,7 @@ fn letters(text: &str) -> [(Script, usize); 10] {
     }
     let of = |wanted| counts.iter().find(|(script, _)| *script == wanted).map_or(0, |(_, count)| *count);
     let (han, kana) = (of(Script::Han), of(Script::Kana));
-    // Chinese text names the odd Japanese word; Japanese is never without kana.
+    // Chinese text may name a Japanese word; Japanese text always has kana.
     let (han, kana) = if 8 * kana >= han { (0, if kana == 0 { 0 } else { han + kana }) } else { (han + kana, 0) };
     let (han, kana) = if of(Script::Kana) == 0 { (of(Script::Han), 0) } else { (han, kana) };
     counts.map(|(script, count)| match script {
@@ -87,7 +87,7 @@ fn letters(text: &str) -> [(Script, usize); 10] {
 fn without_formulas(text: &str) -> String {
     let mut kept = String::new();
     for (index, part) in text.split(['$', '`']).enumerate() {
-        // An odd number of marks means that they do not enclose anything.
+        // An odd number of marks encloses no formula.
         if index.is_multiple_of(2) {
             kept.push_str(part);
         }
@@ -106,7 +106,7 @@ fn without_formulas(text: &str) -> String {
     plain
 }
 
-/// Returns whether the script that dominates the question dominates the text; a question of few letters has none.
+/// Returns whether the dominant script of the question dominates the text; a question of few letters fits any text.
 pub(super) fn fits(text: &str, question: &str) -> bool {
     let asked = letters(question);
     let Some((script, count)) = asked.into_iter().max_by_key(|(_, count)| *count) else { return true };

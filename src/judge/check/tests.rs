@@ -1,4 +1,4 @@
-//! Every rejection with a text that meets it and one that just does not.
+//! For every rejection, a text that is rejected and a text that just passes.
 
 use super::*;
 
@@ -82,7 +82,7 @@ fn a_copy_of_an_example_is_boilerplate_and_a_local_judge_has_a_laxer_bound() {
     assert_eq!(judge(example, JudgeKind::Local), Err(Rejection::Boilerplate));
     assert_eq!(judge(&near, JudgeKind::Api), Err(Rejection::Boilerplate));
     assert_eq!(judge(&near, JudgeKind::Local), Ok(()));
-    // What speaks of the question may borrow words, but not all of them.
+    // A text that mentions the question may share words with known texts, but not all of them.
     let about = near.replace("the equation has", "the rate of the pipe that drains has");
     assert_eq!(judge(&about, JudgeKind::Api), Ok(()));
     let foreign = "\u{4e24}\u{4e2a}\u{6c34}\u{7ba1}\u{7684}\u{901f}\u{7387}\u{5fc5}\u{987b}\u{5148}\u{5408}\u{5e76}\u{ff0c}\u{624d}\u{80fd}\u{6c42}\u{51fa}\u{6ce8}\u{6ee1}\u{6c34}\u{6c60}\u{6240}\u{9700}\u{7684}\u{65f6}\u{95f4}\u{3002}";

@@ -1,26 +1,26 @@
-//! Texts as lower-case words, and small patterns over them.
+//! Splits texts into lower-case words, and matches small patterns over the words.
 
-/// Stands for the end of a clause among words.
+/// Marks the end of a clause among words.
 pub(super) const BREAK: &str = "|";
 
-/// Words that turn what follows in their clause into its opposite.
+/// Words that invert the rest of their clause.
 const NEGATIONS: &[&str] = &[
     "no", "not", "nothing", "never", "without", "hardly", "neither", "nor", "cannot", "rarely", "little", "none",
     "rather", "than", "instead",
 ];
-/// How many words before a phrase can negate it.
+/// The maximum number of words between a negation and the phrase that it negates.
 const NEGATION_REACH: usize = 5;
-/// How many words `*` stands for at the most.
+/// The maximum number of words that `*` matches.
 const GAP_WORDS_MAX: usize = 2;
 
-/// Returns whether a character is written without blanks around words.
+/// Returns whether a character belongs to a script without blanks between words.
 pub(super) fn is_ideographic(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}')
 }
 
-/// Splits a text into lower-case words; ideographs are words of their own, and clause ends are [`BREAK`]s.
+/// Splits a text into lower-case words; each ideograph is one word, and clause ends are [`BREAK`]s.
 ///
-/// "doesn't" becomes "does not", so that one list of negations serves.
+/// "doesn't" becomes "does not", so that one list of negations suffices.
 pub(super) fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase().replace('\u{2019}', "'").replace("can't", "can not").replace("n't", " not");
     let mut found: Vec<String> = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
         }
         let ends_clause = match c {
             ';' | ':' | '!' | '?' | '\n' | '\u{3002}' | '\u{ff0c}' | '\u{ff1b}' | '\u{3001}' => true,
-            // "3.5" and "1,000" go on.
+            // "3.5" and "1,000" continue after the sign.
             '.' | ',' => chars.peek().is_none_or(|next| !next.is_ascii_digit()),
             _ => false,
         };
@@ -52,8 +52,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
     found
 }
 
-/// A row of words to look for: `a/b` is either, `a?` may be missing, `*` is up to two words of the same clause, none of
-/// them a negation.
+/// A sequence of words to find: `a/b` is either word, `a?` is optional, `*` is up to two words of the same clause, none
+/// of them a negation.
 #[derive(Debug)]
 pub(super) struct Pattern(Vec<Element>);
 
@@ -64,7 +64,7 @@ enum Element {
 }
 
 impl Pattern {
-    /// Reads a pattern; parsed once, because every reply is held against a hundred of them.
+    /// Parses a pattern; each pattern is parsed once, because every reply is matched against about a hundred of them.
     pub(super) fn new(text: &'static str) -> Self {
         let element = |text: &'static str| match (text, text.strip_suffix('?')) {
             ("*", _) => Element::Gap,
@@ -74,17 +74,17 @@ impl Pattern {
         Self(text.split(' ').map(element).collect())
     }
 
-    /// Reads a list of patterns.
+    /// Parses a list of patterns.
     pub(super) fn all(texts: &[&'static str]) -> Vec<Self> {
         texts.iter().map(|text| Self::new(text)).collect()
     }
 
-    /// Returns whether the pattern stands in `words` and is not negated.
+    /// Returns whether `words` hold the pattern without a negation.
     pub(super) fn is_said(&self, words: &[String]) -> bool {
         self.places(words).any(|start| !is_negated(words, start))
     }
 
-    /// Returns whether the pattern stands in `words`, negated or not.
+    /// Returns whether `words` hold the pattern, negated or not.
     pub(super) fn is_mentioned(&self, words: &[String]) -> bool {
         self.places(words).next().is_some()
     }
