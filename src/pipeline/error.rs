@@ -90,7 +90,7 @@ pub enum RunError {
         hint: String,
     },
     /// No judge call can succeed at present.
-    #[error("cannot use the judge: {}", chain(.0))]
+    #[error("{}", chain(.0))]
     Ask(AskError),
     /// The machine cannot run programs.
     #[error("cannot verify a program: {0}")]
