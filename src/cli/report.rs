@@ -6,13 +6,14 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::failure::{Failure, print};
+use crate::domain::digest::sha256;
 use crate::ledger::Reader;
 use crate::pipeline::{Context, Responses, RunError, inventory, standing};
 use crate::report::{
     EMBEDDED_BYTES_MAX, Entry, PageOptions, collect, complete, figures, page, standing_entry, whole_entries_of,
 };
 use crate::shards::seal::{self, Comment, sealed};
-use crate::shards::{CARD_FILE, CardFacts, Table, card, sha256};
+use crate::shards::{CARD_FILE, CardFacts, Table, card};
 use crate::sys::staged::write_whole;
 use crate::telemetry::print_line;
 

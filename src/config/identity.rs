@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::judge::JudgeBackend;
 use super::policy::PolicyBackend;
 use super::settings::Settings;
+use crate::domain::digest::sha256;
 
 /// The work to repeat when a part of the identity changes. Ordered: each variant includes the earlier variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,7 +215,7 @@ impl RunIdentity {
     /// Returns the fingerprint: a SHA-256 in hex over all parts.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        hex::encode(Sha256::digest(self.to_json().as_bytes()))
+        sha256(self.to_json())
     }
 
     /// Returns the parts as a JSON object with sorted keys.

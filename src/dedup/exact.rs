@@ -28,10 +28,10 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::Kind;
+use crate::domain::digest::PartsHasher;
 
 /// English words of one or two letters that plain prose may contain; all other short words may be symbols.
 const SHORT_WORDS: &[&str] = &[
@@ -43,18 +43,11 @@ const SHORT_WORDS: &[&str] = &[
 /// and normalised choices. Among a billion queries, the chance that two different ones share a key is about 1 in 10^21.
 #[must_use]
 pub fn exact_key(kind: Kind, question: &str, choices: &[String]) -> u128 {
-    let mut hasher = Sha256::new();
-    let mut add = |text: &str| {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    add(kind.name());
-    add(&normalize(question, kind));
+    let mut hasher = PartsHasher::of([kind.name(), &normalize(question, kind)]);
     for choice in choices {
-        add(&normalize(choice, kind));
+        hasher.add(&normalize(choice, kind));
     }
-    let digest: [u8; 32] = hasher.finalize().into();
-    digest.iter().take(16).fold(0, |key, &byte| key << 8 | u128::from(byte))
+    hasher.finish().iter().take(16).fold(0, |key, &byte| key << 8 | u128::from(byte))
 }
 
 fn normalize(text: &str, kind: Kind) -> String {

@@ -4,6 +4,7 @@
 //! `serde` and [`std::fmt::Display`]; renaming one changes the file format.
 
 mod decision;
+pub mod digest;
 mod exclusion;
 mod judgement;
 mod mode;

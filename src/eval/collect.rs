@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::stream::{StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{Condition, EvalRow, leaks};
 use crate::config::{PolicyBackend, Settings};
+use crate::domain::digest::sha256;
 use crate::domain::{Kind, Mode, Query, Rollout, RolloutKey, Verdict};
 use crate::http::breaker::Breaker;
 use crate::judge::Flights;
@@ -239,7 +239,7 @@ async fn verdict(
 ) -> Result<Verdict, RunError> {
     // The parser of a free response is part of its verdict's key.
     let run_key = crate::pipeline::plan::verdict_key(query, rollout, evaluation.programs.conditions());
-    let key = hex::encode(Sha256::digest(format!("evaluation\n{run_key}\n{}", observed.answer).as_bytes()));
+    let key = sha256(format!("evaluation\n{run_key}\n{}", observed.answer));
     let asked = key.clone();
     if let Some(verdict) = read(evaluation, move |reader| Ok(reader.verdict(&asked)?)).await? {
         return Ok(verdict);

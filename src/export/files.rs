@@ -16,7 +16,8 @@ use super::snippets;
 use super::source::{Source, SourceShard, WithRollouts};
 use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Kind;
-use crate::shards::{encode_as, sha256, sha256_of_file};
+use crate::domain::digest::sha256;
+use crate::shards::{encode_as, sha256_of_file};
 
 /// The most examples that an error message shows.
 const EXAMPLES: usize = 3;

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 
 use super::ExportError;
 use crate::domain::Mode;
+use crate::domain::digest::sha256;
 use crate::policy::{ChatTemplate, Message, StoredPrompter, TemplateError};
-use crate::shards::sha256;
 use crate::sys::clock;
 
 /// Stand-ins for the turns' texts. No template treats them specially.

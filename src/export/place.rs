@@ -302,7 +302,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::shards::sha256;
+    use crate::domain::digest::sha256;
 
     fn list(files: &[(&str, &str)]) -> FileList {
         let hashes = files.iter().map(|(name, text)| ((*name).to_owned(), sha256(text.as_bytes())));

@@ -7,7 +7,7 @@
 //! Hashing and writing run on a blocking thread behind a queue of [`QUEUED_CHUNKS_MAX`] chunks.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::error::{HubError, failed};
 use super::progress::{OnProgress, Progress};
 use super::reference::HubReference;
 use super::settings::HubSettings;
+use crate::domain::digest;
 use crate::http::CallFailure;
 use crate::http::retry::Class;
 
@@ -34,8 +35,6 @@ const QUEUED_CHUNKS_MAX: usize = 32;
 const PROGRESS_BYTES_MIN: u64 = 1 << 20;
 /// The time between two checks of another process's lock.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// The number of bytes per read when a file is hashed.
-const HASH_CHUNK_BYTES: usize = 1 << 20;
 
 /// The shared state of one model's downloads.
 pub(super) struct Downloader<'a> {
@@ -241,15 +240,10 @@ impl Partial {
     }
 
     fn hash_existing(mut self) -> Result<Self, HubError> {
-        let mut buffer = vec![0; HASH_CHUNK_BYTES];
-        loop {
-            let read = self.file.read(&mut buffer).map_err(HubError::file(&self.path))?;
-            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { return Ok(self) };
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(part);
-            }
-            self.len += read as u64;
+        if let Some(hasher) = &mut self.hasher {
+            self.len = digest::add_reader(hasher, &mut self.file).map_err(HubError::file(&self.path))?;
         }
+        Ok(self)
     }
 
     /// Starts again with an empty file.

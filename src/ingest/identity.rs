@@ -11,6 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::row::Body;
 use crate::domain::Kind;
+use crate::domain::digest::PartsHasher;
 
 /// Changing the encoding changes every id that was made from content; this names its version.
 const ENCODING: &str = "thinkloom.query.v1";
@@ -27,23 +28,18 @@ impl ContentHash {
     /// The question counts in its id normalisation: NFC, trimmed, and (but for code, where layout has meaning)
     /// with every run of whitespace as one space.
     pub(super) fn of(body: &Body) -> Self {
-        let mut hasher = Sha256::new();
-        add(&mut hasher, ENCODING);
-        add(&mut hasher, &normalized(&body.question, body.kind));
-        add(&mut hasher, body.kind.name());
-        add(&mut hasher, &body.gold);
+        let question = normalized(&body.question, body.kind);
+        let mut hasher = PartsHasher::of([ENCODING, &question, body.kind.name(), &body.gold]);
         for list in [&body.choices, &body.tests] {
-            hasher.update((list.len() as u64).to_le_bytes());
-            for item in list {
-                add(&mut hasher, item);
-            }
+            hasher.add_count(list.len());
+            hasher.add_all(list.iter().map(String::as_str));
         }
         // Rows without them keep the ids that they had before these were read.
         if !body.test_imports.is_empty() || body.entry_point.is_some() {
-            add(&mut hasher, body.entry_point.as_deref().unwrap_or_default());
-            body.test_imports.iter().for_each(|line| add(&mut hasher, line));
+            hasher.add(body.entry_point.as_deref().unwrap_or_default());
+            hasher.add_all(body.test_imports.iter().map(String::as_str));
         }
-        Self(hasher.finalize().into())
+        Self(hasher.finish())
     }
 
     /// Returns the id of a row that brings none: the first 32 hex digits.
@@ -52,11 +48,6 @@ impl ContentHash {
         digits.truncate(ID_DIGITS);
         digits
     }
-}
-
-fn add(hasher: &mut Sha256, text: &str) {
-    hasher.update((text.len() as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
 }
 
 fn normalized(question: &str, kind: Kind) -> String {

@@ -134,7 +134,7 @@ fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestErr
 pub fn digest_file(path: &Path) -> Result<String, IngestError> {
     let name = || path.display().to_string();
     let file = fs_err::File::open(path).map_err(|source| IngestError::Unopenable { file: name(), source })?;
-    super::stream::digest_of(file.into_parts().0).map_err(|error| IngestError::Unreadable {
+    crate::domain::digest::sha256_of_reader(file.into_parts().0).map_err(|error| IngestError::Unreadable {
         file: name(),
         position: String::new(),
         source: Box::new(error),

@@ -4,7 +4,6 @@
 //! that its row is named and not mended silently. A file whose first 256 KiB hold CR and no LF has CR line ends. The hash
 //! is over the bytes as they lie in the file, read to its end.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::expansion::{Bounded, bytes_max_of};
 use super::format::Compression;
 use super::{IngestError, InputFile};
+use crate::domain::digest;
 
 /// Bytes read ahead per stream.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -46,18 +46,10 @@ struct Hashing {
 impl ReadBytes {
     /// Reads what is left of the file, and returns the SHA-256 of all its bytes in hex.
     pub(super) fn digest(&self) -> io::Result<String> {
-        let mut rest = vec![0; BUFFER_BYTES];
-        let mut reader = self.clone();
-        loop {
-            match reader.read(&mut rest) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(hex::encode(state.hasher.clone().finalize()))
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Hashing { file, hasher } = &mut *state;
+        digest::add_reader(hasher, file)?;
+        Ok(hex::encode(hasher.clone().finalize()))
     }
 }
 
@@ -226,20 +218,6 @@ impl Read for Utf16 {
     }
 }
 
-/// Returns the SHA-256 of an open file's bytes in hex.
-pub(super) fn digest_of(mut file: File) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex::encode(hasher.finalize())),
-            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,10 +266,9 @@ mod tests {
         fs_err::write(&path, &bytes).unwrap();
         let file = InputFile { name: "a".to_owned(), path: path.clone() };
         let stream = open_text(&file, Compression::None).unwrap();
-        assert_eq!(stream.bytes.digest().unwrap(), hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(stream.bytes.digest().unwrap(), digest::sha256(&bytes));
         let mut stream = open_text(&file, Compression::None).unwrap();
         stream.text.read_to_end(&mut Vec::new()).unwrap();
-        assert_eq!(stream.bytes.digest().unwrap(), hex::encode(Sha256::digest(&bytes)));
-        assert_eq!(digest_of(File::open(&path).unwrap()).unwrap(), hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(stream.bytes.digest().unwrap(), digest::sha256(&bytes));
     }
 }

@@ -70,8 +70,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::domain::digest::PartsHasher;
 use crate::domain::{AttemptOutcome, QueryId};
 use crate::http::breaker::Probe;
 use crate::http::client::Admission;
@@ -172,13 +172,7 @@ impl JudgeRequest {
 
 /// Returns the content address of a request with a canonical body.
 fn request_key(identity: &str, model: &str, body: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [identity, model, body] {
-        // The length prefix makes the concatenation unambiguous.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hex::encode(hash.finalize())
+    PartsHasher::of([identity, model, body]).hex()
 }
 
 /// Writes JSON with sorted keys: whether `serde_json` keeps the insertion order depends on the features that other

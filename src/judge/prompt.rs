@@ -13,11 +13,11 @@ use std::sync::LazyLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::analysis::JudgeReply;
 use super::check::Rejection;
 use super::kind::JudgeKind;
+use crate::domain::digest::PartsHasher;
 use crate::domain::{Mode, ModeReason};
 use crate::http::wire::Message;
 
@@ -165,12 +165,7 @@ pub fn local_messages(case: &JudgeCase<'_>) -> Vec<Message> {
 /// Returns the SHA-256 of both prompts, in hex.
 #[must_use]
 pub fn prompt_hash() -> String {
-    let mut hasher = Sha256::new();
-    for prompt in [TEMPLATE, LOCAL] {
-        hasher.update((prompt.len() as u64).to_le_bytes());
-        hasher.update(prompt.as_bytes());
-    }
-    hex::encode(hasher.finalize())
+    PartsHasher::of([TEMPLATE, LOCAL]).hex()
 }
 
 /// Returns `text`, trimmed; if it is longer than head and tail together, its head and tail with a mark between them.

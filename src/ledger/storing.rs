@@ -2,13 +2,13 @@
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use sha2::{Digest, Sha256};
 
 use super::facts::{CallSize, Fact, RolloutFailure, RunRecord, ServerRefusal, ShardRecord};
 use super::insert::{InsertError, insert_once};
 use super::replies::insert_rollout_reply;
 use super::texts;
 use super::values::{integer, optional, text};
+use crate::domain::digest::sha256;
 use crate::domain::{Mode, QueryId, Rollout, RolloutKey, Verdict};
 
 impl Fact {
@@ -178,7 +178,7 @@ fn insert_rollout(
     observed_mode: Mode,
     now_ms: i64,
 ) -> Result<(), InsertError> {
-    let prompt_sha256 = hex::encode(Sha256::digest(rollout.prompt.as_bytes()));
+    let prompt_sha256 = sha256(&rollout.prompt);
     let [prompt, prompt_zstd] = texts::pack(&rollout.prompt);
     let columns = [("sha256", text(&prompt_sha256)), ("text", prompt), ("text_zstd", prompt_zstd)];
     insert_once(connection, "prompt", 1, &columns)?;

@@ -4,6 +4,7 @@ use super::error::LedgerError;
 use super::facts::AttemptRecord;
 use super::reader::{Reader, log_of};
 use super::texts;
+use crate::domain::digest::sha256;
 use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
 
 /// Sums over the responses of one mode.
@@ -140,10 +141,9 @@ impl Reader {
         let mut changed = 0;
         let packed = if self.format < 4 { "NULL" } else { "text_zstd" };
         self.many(&format!("SELECT sha256, text, {packed} FROM prompt"), [], |row| {
-            use sha2::Digest;
             let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
             let text = texts::unpack(text, row.get::<_, Option<Vec<u8>>>(2)?.as_deref());
-            changed += u64::from(!text.is_ok_and(|text| hex::encode(sha2::Sha256::digest(text.as_bytes())) == hash));
+            changed += u64::from(!text.is_ok_and(|text| sha256(text) == hash));
             Ok(())
         })?;
         let dangling = self.many("PRAGMA foreign_key_check", [], |_| Ok(()))?;

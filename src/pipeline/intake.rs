@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::error::RunError;
 use super::screen::{self, Findings, Screen};
@@ -23,6 +22,7 @@ use crate::dedup::{
     Action, BenchmarkItem, Benchmarks, DEDUP_VERSION, Decisions, Document, Extractor, IndexedFile, RowStore,
     StoreError, decide,
 };
+use crate::domain::digest::PartsHasher;
 use crate::domain::{Exclusion, ExclusionReason, Kind, Query, QueryId};
 use crate::ingest::{self, FieldNames, InputFile, InputOptions, NOTE_BYTES, Passed, Plan, Row};
 use crate::ledger::{IntakeRow, Ledger, Reader};
@@ -65,7 +65,7 @@ impl Input {
 
     /// Returns the digest that an input of only the first `count` files would have.
     fn digest_of_first(&self, count: usize) -> String {
-        let mut hasher = Hashed::new();
+        let mut hasher = PartsHasher::default();
         hasher.add(&self.rules);
         for (index, (file, digest)) in self.files.iter().zip(&self.file_digests).enumerate().take(count) {
             hasher.add(&file.name);
@@ -73,24 +73,6 @@ impl Input {
             hasher.add(&self.plan.key(index));
         }
         hasher.hex()
-    }
-}
-
-/// A SHA-256 over length-prefixed texts.
-struct Hashed(Sha256);
-
-impl Hashed {
-    fn new() -> Self {
-        Self(Sha256::new())
-    }
-
-    fn add(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
-    }
-
-    fn hex(self) -> String {
-        hex::encode(self.0.finalize())
     }
 }
 
@@ -135,7 +117,7 @@ pub fn rules_digest(
     options: &InputOptions,
 ) -> Result<String, RunError> {
     let InputOptions { fields, kind, answer_is, keep } = options;
-    let mut hasher = Hashed::new();
+    let mut hasher = PartsHasher::default();
     // A newer verifier may read golds differently.
     hasher.add(&format!("{INTAKE_VERSION}.{DEDUP_VERSION}.{}", verify::VERSION));
     hasher.add(&serde_json::to_string(fields).unwrap_or_default());

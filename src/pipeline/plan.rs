@@ -3,11 +3,10 @@
 //! A live run and the building of shards both call this module, so that a shard built after any number of crashes has
 //! the rows that an uninterrupted run would have decided (I6).
 
-use sha2::{Digest, Sha256};
-
 use super::programs::Conditions;
 use crate::config::{BudgetPolicy, EvaluatedRule, OnRejected, Settings};
 use crate::difficulty::{self, Difficulty, DifficultyLabel};
+use crate::domain::digest::sha256;
 use crate::domain::{
     AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, PassCounts, Query, Rollout, Verdict,
     VerdictOutcome,
@@ -173,9 +172,9 @@ pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) ->
     // the first did, so that earlier verdicts stay valid.
     let observed = observe(rollout);
     if rollout.reading.is_reread || read_first(&response(rollout), rollout.mode, rollout.finish_reason) != observed {
-        identity["answer"] = hex::encode(Sha256::digest(observed.answer.as_bytes())).into();
+        identity["answer"] = sha256(&observed.answer).into();
     }
-    hex::encode(Sha256::digest(identity.to_string().as_bytes()))
+    sha256(identity.to_string())
 }
 
 fn response(rollout: &Rollout) -> String {

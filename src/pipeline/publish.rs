@@ -21,6 +21,7 @@ use super::outcome::{Outcome, Sample};
 use super::rows::{self, SettledRow, Settling};
 use super::sensitivity::Sensitivity;
 use super::usage;
+use crate::domain::digest::sha256;
 use crate::http::left_out::Side;
 use crate::judge::JudgeKind;
 use crate::judge::check::Neighbours;
@@ -122,7 +123,7 @@ pub(super) async fn put_files(
             table: table.name().to_owned(),
             index,
             file_name,
-            sha256: shards::sha256(&bytes),
+            sha256: sha256(&bytes),
             rows,
             bytes: bytes.len() as u64,
             first_ordinal: start,
@@ -320,7 +321,7 @@ fn keep_edited(publisher: &Publisher, name: &str, new: &[u8]) -> Result<(), RunE
     if is_own || found == new {
         return Ok(());
     }
-    let aside = seal::aside(name, &shards::sha256(&found));
+    let aside = seal::aside(name, &sha256(&found));
     tracing::warn!("{name} was edited; thinkloom keeps it as {aside} and writes {name} again");
     Ok(publisher.rename(name, &aside)?)
 }

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::stored_prompter::StoredPrompter;
 use super::{
     FREE, PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
 };
 use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
+use crate::domain::digest::sha256;
 use crate::domain::{ByMode, Mode, Query};
 
 /// The policy's identity, prompts and sampling settings.
@@ -75,7 +74,7 @@ impl Addresses {
     pub fn fingerprint(&self) -> String {
         let PolicyIdentity { model, revision, preset, prompts } = &self.identity;
         let text = format!("{SAMPLING_VERSION}\n{revision}\n{preset}\n{prompts}\n{model}");
-        hex::encode(Sha256::digest(text.as_bytes()))
+        sha256(text)
     }
 
     /// Returns the rollouts of a query, N per mode, in order of sample index.
@@ -103,7 +102,7 @@ impl Addresses {
     /// Returns placeholders for the rollouts of a query whose question is too long to render. No response is stored
     /// under their addresses, which hold the question's hash instead of the prompt.
     pub(super) fn oversize_tasks(&self, query: &Query, bytes: usize) -> ByMode<Vec<RolloutTask>> {
-        let text = hex::encode(Sha256::digest(query.question.as_bytes()));
+        let text = sha256(&query.question);
         let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
         ByMode::from_fn(|mode| {
             let task = |sample_index| RolloutTask {

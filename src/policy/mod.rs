@@ -45,6 +45,7 @@ pub use stored_prompter::StoredPrompter;
 #[cfg(unix)]
 pub use template_process::{render_apart, serve_if_asked};
 
+use crate::domain::digest::sha256;
 use crate::domain::{Mode, RolloutKey};
 pub use crate::http::wire::Message;
 
@@ -110,7 +111,7 @@ impl RolloutTask {
     /// Builds the task and its address from the identity, which holds everything that decides the response; derives the
     /// task's seed from the identity and the run's seed.
     fn new(identity: &serde_json::Value, run_seed: u64, parts: TaskParts) -> Self {
-        let key = RolloutKey(hex::encode(Sha256::digest(identity.to_string().as_bytes())));
+        let key = RolloutKey(sha256(identity.to_string()));
         let stream_key: [u8; 32] = {
             let mut hasher = Sha256::new();
             hasher.update(b"thinkloom rollout stream\0");

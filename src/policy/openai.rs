@@ -26,13 +26,13 @@ use futures::FutureExt;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::{Prompts, RenderedPrompt};
 use super::served::Served;
 use super::{FREE, PolicyIdentity, Preset, RolloutTask, TaskParts, reply};
 use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
+use crate::domain::digest::{PartsHasher, sha256};
 use crate::domain::{ByMode, Kind, Mode, Query, RawReply, Reading, Rollout};
 use crate::engine::EngineStats;
 use crate::http::breaker::Probe;
@@ -114,16 +114,11 @@ impl OpenAiPolicy {
         let system: SystemPrompts =
             toml::from_str(SYSTEM_PROMPTS).expect("prompts/policy_http.toml is checked by a test");
         let prompts = Prompts::built_in();
-        let mut hasher = Sha256::new();
-        for part in [Prompts::SOURCE, SYSTEM_PROMPTS, preset.name()] {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
         let identity = PolicyIdentity {
             model: policy.model.clone(),
             revision: policy.revision.clone(),
             preset: preset.name().to_owned(),
-            prompts: hex::encode(hasher.finalize()),
+            prompts: PartsHasher::of([Prompts::SOURCE, SYSTEM_PROMPTS, preset.name()]).hex(),
         };
         let names = (client.base_url(), policy.model.as_str());
         let left_out = LeftOut::new(Side::Policy, names, &policy.omit, policy.extra.keys());
@@ -169,7 +164,7 @@ impl OpenAiPolicy {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let identity = json!({"version": SAMPLING_VERSION, "policy": self.identity, "extra": self.extra});
-        hex::encode(Sha256::digest(identity.to_string().as_bytes()))
+        sha256(identity.to_string())
     }
 
     /// Sets the keys that servers refused in earlier starts, in the order of their refusal, and the recorder of further

@@ -3,12 +3,12 @@
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::chat_template::ChatTemplate;
 use super::compiled::TemplateError;
 use super::preset::Preset;
 use super::stored_prompter::StoredPrompter;
+use crate::domain::digest::PartsHasher;
 use crate::domain::{ByMode, Kind, Mode, Query};
 use crate::engine::ForcedClose;
 use crate::http::wire::Message;
@@ -175,12 +175,7 @@ impl Prompter {
     /// Returns a SHA-256 in hex over everything that shapes prompts, except the query.
     #[must_use]
     pub fn hash(&self) -> String {
-        let mut hasher = Sha256::new();
-        for part in [PROMPTS, self.preset.name(), &self.chat_template] {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        hex::encode(hasher.finalize())
+        PartsHasher::of([PROMPTS, self.preset.name(), &self.chat_template]).hex()
     }
 
     /// Renders both prompts of a query.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::RenderedPrompt;
 use super::sample_error::SampleError;
 use super::{PolicyIdentity, RolloutTask, TaskParts};
 use crate::config::SamplingSettings;
+use crate::domain::digest::sha256;
 use crate::domain::{ByMode, FinishReason, Mode, Query, QueryId, Reading, Rollout, RolloutKey};
 use crate::engine::EngineStats;
 
@@ -71,7 +71,7 @@ impl ScriptedPolicy {
     }
 
     pub(super) fn fingerprint(&self) -> String {
-        hex::encode(Sha256::digest(self.identity.revision.as_bytes()))
+        sha256(&self.identity.revision)
     }
 
     pub(super) fn stats(&self) -> &EngineStats {

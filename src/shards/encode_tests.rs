@@ -6,8 +6,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::basic::Compression;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::super::{ExclusionRow, MessageRow, RolloutRow, SampleRow, sha256};
+use super::super::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 use super::*;
+use crate::domain::digest::sha256;
 
 fn sample(ordinal: i64) -> SampleRow {
     SampleRow {
@@ -230,7 +231,7 @@ fn same_rows_give_the_same_bytes_in_any_thread() {
     let second = encode(Table::Rollouts, &rows).unwrap();
     assert_eq!(sha256(&first), sha256(&second));
     std::thread::scope(|scope| {
-        let threads = [0, 1].map(|_| scope.spawn(|| sha256(&encode(Table::Rollouts, &rows).unwrap())));
+        let threads = [0, 1].map(|_| scope.spawn(|| sha256(encode(Table::Rollouts, &rows).unwrap())));
         for thread in threads {
             assert_eq!(thread.join().unwrap(), sha256(&first));
         }

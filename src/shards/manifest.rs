@@ -148,7 +148,7 @@ fn sort_keys(value: Value) -> Value {
 pub(super) fn example() -> Manifest {
     let file = |name: &str, rows| FileEntry {
         name: name.to_owned(),
-        sha256: super::sha256(name.as_bytes()),
+        sha256: crate::domain::digest::sha256(name.as_bytes()),
         rows,
         bytes: 1234,
         first_ordinal: 0,

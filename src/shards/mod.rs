@@ -33,7 +33,7 @@ pub use card::{CardFacts, card};
 pub use encode::{CREATED_BY, Provenance, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, TableWriter, encode, encode_as};
 pub use error::ShardError;
 pub use manifest::{Counts, FileEntry, Manifest, SampledModel};
-pub use publish::{FileState, Publisher, remove_staged, sha256, sha256_of_file, unexplained, verify};
+pub use publish::{FileState, Publisher, remove_staged, sha256_of_file, unexplained, verify};
 pub use read::{RowFilter, read_columns, read_rows, read_rows_of};
 pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};

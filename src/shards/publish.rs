@@ -5,23 +5,22 @@
 //! A process that ends in between leaves a staged file: [`unexplained`] lists it, and [`remove_staged`] removes it at
 //! the next start.
 //!
-//! Limits: the caller holds one file in memory; [`verify`] reads in pieces of 64 KiB. This module does not know which
+//! Limits: the caller holds one file in memory; [`verify`] reads in pieces. This module does not know which
 //! files must exist.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::path::Path as StorePath;
-use sha2::{Digest, Sha256};
 
 use super::read::read_columns_of;
 use super::store::{FileStore, LocalFiles};
 use super::{ShardError, Table};
+use crate::domain::digest::sha256_of_reader;
 
 const DATA_DIR: &str = "data";
-const READ_BYTES: usize = 64 * 1024;
 
 /// Writes files of one output directory, each whole and durable.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl Publisher {
 
     /// Compares a file with its recorded SHA-256; blocks.
     pub fn verify(&self, name: &str, sha256: &str) -> Result<FileState, ShardError> {
-        let hash = self.files.open(name).and_then(hash_of);
+        let hash = self.files.open(name).and_then(sha256_of_reader);
         compare(hash, sha256).map_err(|source| self.unreadable(name, source))
     }
 
@@ -107,7 +106,7 @@ impl Publisher {
 
     /// Returns the SHA-256 of a file in hex, if it exists; blocks.
     pub fn hash(&self, name: &str) -> Result<Option<String>, ShardError> {
-        match self.files.open(name).and_then(hash_of) {
+        match self.files.open(name).and_then(sha256_of_reader) {
             Ok(hash) => Ok(Some(hash)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.unreadable(name, error)),
@@ -155,15 +154,9 @@ fn directory_error(path: &Path, source: io::Error) -> ShardError {
     ShardError::Directory { path: path.to_owned(), source: source.into() }
 }
 
-/// Returns the SHA-256 of `bytes` in lower-case hex.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
 /// Returns the SHA-256 of a file in lower-case hex, read in pieces; blocks.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
-    hash_of(fs_err::File::open(path)?)
+    sha256_of_reader(fs_err::File::open(path)?)
 }
 
 /// The state of a published file.
@@ -183,7 +176,7 @@ pub enum FileState {
 /// Compares the file `name` of the output directory with its recorded SHA-256; blocks.
 pub fn verify(dir: &Path, name: &str, sha256: &str) -> Result<FileState, ShardError> {
     let path = dir.join(name);
-    let hash = std::fs::File::open(&path).and_then(hash_of);
+    let hash = std::fs::File::open(&path).and_then(sha256_of_reader);
     compare(hash, sha256).map_err(|source| ShardError::Unreadable { path, source })
 }
 
@@ -193,19 +186,6 @@ fn compare(hash: io::Result<String>, sha256: &str) -> io::Result<FileState> {
         Ok(found) => Ok(FileState::Different { found }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Missing),
         Err(error) => Err(error),
-    }
-}
-
-fn hash_of(mut file: impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex::encode(hasher.finalize())),
-            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

@@ -3,6 +3,10 @@
 use futures::FutureExt;
 
 use super::*;
+use crate::domain::digest::sha256;
+
+/// More than a reader of files takes at a time.
+const MANY_BYTES: usize = 200_000;
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = list(dir).unwrap().into_iter().map(|(name, _)| name).collect();
@@ -21,8 +25,8 @@ async fn published_files_verify_and_are_replaced_whole() {
     publisher.put(&name, first).await.unwrap();
     assert_eq!(verify(dir.path(), &name, &hash).unwrap(), FileState::Intact);
 
-    publisher.put(&name, Bytes::from(vec![b'x'; 3 * READ_BYTES + 1])).await.unwrap();
-    let found = sha256(&vec![b'x'; 3 * READ_BYTES + 1]);
+    publisher.put(&name, Bytes::from(vec![b'x'; MANY_BYTES])).await.unwrap();
+    let found = sha256(vec![b'x'; MANY_BYTES]);
     assert_eq!(verify(dir.path(), &name, &hash).unwrap(), FileState::Different { found });
     assert_eq!(names(&dir.path().join("data/samples")), ["train-00000.parquet"]);
 

@@ -5,7 +5,7 @@
 //! check also works in copies of a directory. Files of versions before the seal have none and count as edited, unless
 //! they equal the new content.
 
-use super::sha256;
+use crate::domain::digest::sha256;
 
 /// Characters of a hash in the name of a file that was moved aside.
 const HASH_CHARS: usize = 12;

@@ -1,10 +1,9 @@
 //! The SHA-256 identity of a model's files.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
+use thinkloom_domain::digest::{sha256, sha256_of_reader};
 
 use super::Weights;
 use crate::error::EngineError;
@@ -27,25 +26,14 @@ impl Weights {
 
 fn digest_of(paths: &[PathBuf]) -> Result<String, EngineError> {
     let hashes: Vec<String> = paths.par_iter().map(|path| file_sha256(path)).collect::<Result<_, _>>()?;
-    let mut hasher = Sha256::new();
-    for (path, hash) in paths.iter().zip(hashes) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        hasher.update(format!("{name} {hash}\n"));
-    }
-    Ok(hex::encode(hasher.finalize()))
+    let line = |(path, hash): (&PathBuf, String)| {
+        format!("{} {hash}\n", path.file_name().unwrap_or_default().to_string_lossy())
+    };
+    Ok(sha256(paths.iter().zip(hashes).map(line).collect::<String>()))
 }
 
 /// Returns the SHA-256 of a file's bytes, in hex.
 fn file_sha256(path: &Path) -> Result<String, EngineError> {
-    let io = |source| EngineError::Io { path: path.to_owned(), source };
-    let mut file = fs_err::File::open(path).map_err(io)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).map_err(io)?;
-        if count == 0 {
-            return Ok(hex::encode(hasher.finalize()));
-        }
-        hasher.update(&buffer[..count]);
-    }
+    let hash = fs_err::File::open(path).and_then(sha256_of_reader);
+    hash.map_err(|source| EngineError::Io { path: path.to_owned(), source })
 }
