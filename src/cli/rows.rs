@@ -1,6 +1,7 @@
 //! Describes the queries that the first rows of input files become, for `doctor` and `run --dry-run`.
 
 use crate::config::LoadedConfig;
+use crate::domain::text::shortened;
 use crate::domain::{Kind, Query};
 use crate::ingest::{self, IngestError, InputFile, InputOptions, Plan, Preview};
 
@@ -66,8 +67,5 @@ fn answer(query: &Query) -> String {
 /// Returns the beginning of a text on one line, in quotes.
 fn shown(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut characters = line.chars();
-    let start: String = characters.by_ref().take(SHOWN_CHARS).collect();
-    let more = if characters.next().is_some() { "..." } else { "" };
-    format!("\"{start}{more}\"")
+    format!("\"{}\"", shortened(&line, SHOWN_CHARS))
 }

@@ -11,6 +11,7 @@ mod mode;
 mod model;
 mod query;
 mod rollout;
+pub mod text;
 mod verdict;
 
 pub use decision::{Decision, ModeReason, PassCounts};

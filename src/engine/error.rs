@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use thinkloom_domain::text::shortened;
+
 /// An error of the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -125,11 +127,7 @@ pub(super) fn malformed<T>(detail: impl Into<String>) -> Result<T, FileFault> {
 #[must_use]
 pub fn shown(detail: &str) -> String {
     let plain = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    let mut text: String = detail.chars().take(DETAIL_CHARS_MAX).map(plain).collect();
-    if detail.chars().nth(DETAIL_CHARS_MAX).is_some() {
-        text.push_str("...");
-    }
-    text
+    shortened(detail, DETAIL_CHARS_MAX).chars().map(plain).collect()
 }
 
 impl EngineError {

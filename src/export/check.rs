@@ -7,6 +7,7 @@
 use super::model::ModelTemplate;
 use super::render::{Rendered, open_block, render, rollout_prompt};
 use super::{Flavour, Plan, Task, TrainingRow};
+use crate::domain::text::ends;
 
 /// A fault of a row rendered by a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,12 +176,9 @@ fn divergence(row: &TrainingRow, text: &str) -> (String, String) {
 
 /// Returns a text in quotes, on one line, with a long middle cut out.
 fn excerpt(text: &str) -> String {
-    const SIDE: usize = 40;
-    let count = text.chars().count();
-    if count <= 2 * SIDE + 5 {
-        return format!("{text:?}");
+    // What takes the place of a few characters is no shorter than they are.
+    match ends(text, 40, 40, 6) {
+        None => format!("{text:?}"),
+        Some((head, tail)) => format!("{head:?} ... {tail:?}"),
     }
-    let head: String = text.chars().take(SIDE).collect();
-    let tail: String = text.chars().skip(count - SIDE).collect();
-    format!("{head:?} ... {tail:?}")
 }

@@ -31,40 +31,10 @@ pub use report::{Report, TaskReport, WriteOptions};
 pub use rows::{Pair, TrainingRow};
 pub use source::{Source, SourceShard};
 
+use crate::domain::stable_names;
+use crate::domain::text::with_causes;
 use crate::policy::TemplateError;
 use crate::shards::ShardError;
-
-/// A closed set of names for the command line.
-macro_rules! names {
-    ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// Every value, in the documented order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// Returns the stable name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str(self.name())
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                let found = Self::ALL.iter().copied().find(|value| value.name() == text);
-                let names: Vec<&str> = Self::ALL.iter().map(|value| value.name()).collect();
-                found.ok_or_else(|| format!("expected one of {}", names.join(", ")))
-            }
-        }
-    };
-}
 
 /// A trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +51,7 @@ pub enum Format {
     Axolotl,
 }
 
-names!(Format {
+stable_names!(Format {
     Trl => "trl", Verl => "verl", LlamaFactory => "llamafactory", Swift => "swift", Axolotl => "axolotl",
 });
 
@@ -94,7 +64,7 @@ pub enum Flavour {
     Controlled,
 }
 
-names!(Flavour { Auto => "auto", Controlled => "controlled" });
+stable_names!(Flavour { Auto => "auto", Controlled => "controlled" });
 
 /// A training task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +79,7 @@ pub enum Task {
     Kto,
 }
 
-names!(Task { Sft => "sft", Rl => "rl", Dpo => "dpo", Kto => "kto" });
+stable_names!(Task { Sft => "sft", Rl => "rl", Dpo => "dpo", Kto => "kto" });
 
 /// Who renders the chat template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +90,7 @@ pub enum Layout {
     Text,
 }
 
-names!(Layout { Messages => "messages", Text => "text" });
+stable_names!(Layout { Messages => "messages", Text => "text" });
 
 /// The choices that decide the rows of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,11 +207,6 @@ impl ExportError {
             Self::Io(_) | Self::Template(_) | Self::Told | Self::Usage(_) => None,
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::retry::{Evidence, WaitHeaders};
+use crate::domain::text::with_causes;
 
 /// The maximum size of a reply, in bytes; for a stream, of its text.
 pub const REPLY_BYTES_MAX: usize = 8 << 20;
@@ -79,15 +80,7 @@ pub fn evidence_of(error: &reqwest::Error) -> Evidence<'static> {
 /// Returns an error's text with its causes and without its address, which may hold signatures.
 #[must_use]
 pub fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        detail.push_str(": ");
-        detail.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    detail
+    with_causes(&error.without_url())
 }
 
 /// Returns the headers that request a wait.

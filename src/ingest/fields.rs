@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::fault::Fault;
 use super::json_type::{JsonType, json_type};
 use crate::domain::ExclusionReason;
+use crate::domain::text::shortened;
 
 /// Characters of a found value that a detail quotes.
 pub(super) const EXCERPT_CHARS: usize = 60;
@@ -140,10 +141,5 @@ pub(super) fn wrong_item(name: &str, item: &RawValue, expected: &str) -> Fault {
 
 /// Returns the beginning of a value, short enough for one line of a table.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut short: String = characters.by_ref().take(EXCERPT_CHARS).collect();
-    if characters.next().is_some() {
-        short.push_str("...");
-    }
-    short
+    shortened(text, EXCERPT_CHARS)
 }

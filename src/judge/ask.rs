@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AttemptOutcome, QueryId};
@@ -34,10 +33,8 @@ pub const UNREACHABLE_TRIES_MAX: u32 = 5;
 pub struct AskOptions {
     /// Cancels the `ask`: waits end at once; a request in flight is awaited and recorded.
     pub cancel: CancellationToken,
-    /// Delays after transient failures that name no wait time.
+    /// Delays after transient failures that name no wait time, and after failed connections.
     pub backoff: Backoff,
-    /// The first delay after a failed connection; the delay doubles with each further failure.
-    pub unreachable_delay: Duration,
     /// The requests of all concurrent `ask` calls.
     pub flights: Flights,
     /// The budget that all concurrent `ask` calls share.
@@ -47,11 +44,10 @@ pub struct AskOptions {
 }
 
 impl AskOptions {
-    /// Returns options with the default delays: back-off from 0.5 s to 30 s, and about 10 s in total for connecting.
+    /// Returns options with the default back-off.
     #[must_use]
     pub fn new(cancel: CancellationToken) -> Self {
-        let (backoff, unreachable_delay) = (Backoff::default(), Duration::from_millis(500));
-        Self { cancel, backoff, unreachable_delay, flights: Flights::default(), budget: None, breaker: None }
+        Self { cancel, backoff: Backoff::default(), flights: Flights::default(), budget: None, breaker: None }
     }
 }
 
@@ -132,13 +128,14 @@ const LOCAL_HINT: &str = "the local model failed; free memory or change policy.d
 struct Delays<'a> {
     options: &'a AskOptions,
     key: &'a str,
-    connect: Box<dyn Iterator<Item = Duration> + Send>,
     failures: u32,
+    /// How often nobody was reached.
+    unreached: u32,
 }
 
 impl<'a> Delays<'a> {
     fn new(options: &'a AskOptions, key: &'a str) -> Self {
-        Self { options, key, connect: Box::new(connect_delays(options.unreachable_delay, key)), failures: 0 }
+        Self { options, key, failures: 0, unreached: 0 }
     }
 
     /// Returns the wait after an attempt.
@@ -167,10 +164,14 @@ impl<'a> Delays<'a> {
                     },
                 })
             }
-            Some(Class::Unreachable) => self.connect.next().ok_or_else(|| {
-                let hint = format!("{} ({})", hint(None), made.detail);
-                AskError::Unreachable { url: judge.identity().to_owned(), hint }
-            }),
+            Some(Class::Unreachable) => {
+                self.unreached += 1;
+                if self.unreached == UNREACHABLE_TRIES_MAX {
+                    let hint = format!("{} ({})", hint(None), made.detail);
+                    return Err(AskError::Unreachable { url: judge.identity().to_owned(), hint });
+                }
+                Ok(self.options.backoff.delay(self.unreached, self.key))
+            }
             Some(Class::Transient) => Ok(self.back_off(made)),
         }
     }
@@ -376,19 +377,6 @@ impl Made {
         let (status, detail) = (self.status, self.detail.clone());
         Some(CallFailure { class, status, retry_after: None, detail, refused: None, body: None })
     }
-}
-
-/// Returns the delays between connection tries: each delay doubles, plus up to 100 % jitter.
-fn connect_delays(first: Duration, key: &str) -> impl Iterator<Item = Duration> + use<> {
-    // The key's first digits spread the requests out, and keep the delays of each request the same on every run.
-    let seed = key.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
-    ExponentialBuilder::new()
-        .with_min_delay(first)
-        .with_factor(2.0)
-        .with_max_times(UNREACHABLE_TRIES_MAX as usize - 1)
-        .with_jitter()
-        .with_jitter_seed(seed)
-        .build()
 }
 
 async fn wait(delay: Duration, options: &AskOptions) -> Result<(), AskError> {

@@ -18,6 +18,7 @@ use super::analysis::JudgeReply;
 use super::check::Rejection;
 use super::kind::JudgeKind;
 use crate::domain::digest::PartsHasher;
+use crate::domain::text::ends;
 use crate::domain::{Mode, ModeReason};
 use crate::http::wire::Message;
 
@@ -171,13 +172,10 @@ pub fn prompt_hash() -> String {
 /// Returns `text`, trimmed; if it is longer than head and tail together, its head and tail with a mark between them.
 fn excerpt(text: &str, head_chars: usize, tail_chars: usize) -> String {
     let text = text.trim();
-    let chars = text.chars().count();
-    if chars <= head_chars + tail_chars {
-        return text.to_owned();
+    match ends(text, head_chars, tail_chars, 1) {
+        None => text.to_owned(),
+        Some((head, tail)) => format!("{head}\n[...]\n{tail}"),
     }
-    let head: String = text.chars().take(head_chars).collect();
-    let tail: String = text.chars().skip(chars - tail_chars).collect();
-    format!("{head}\n[...]\n{tail}")
 }
 
 #[cfg(test)]

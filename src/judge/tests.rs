@@ -224,7 +224,6 @@ impl std::ops::DerefMut for Asked {
 fn options(attempts_max: u32) -> Asked {
     let options = AskOptions {
         backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) },
-        unreachable_delay: Duration::from_micros(100),
         ..AskOptions::new(CancellationToken::new())
     };
     Asked { attempts_max, options }

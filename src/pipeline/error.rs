@@ -4,6 +4,7 @@ use super::change_report::ChangeReport;
 use super::memory::MemoryShort;
 use crate::config::ConfigError;
 use crate::dedup::StoreError;
+use crate::domain::text::with_causes;
 use crate::http::breaker::Denied;
 use crate::hub::HubError;
 use crate::ingest::IngestError;
@@ -26,7 +27,7 @@ pub enum RunError {
     #[error(transparent)]
     Dir(#[from] DirError),
     /// An input file cannot be read.
-    #[error("cannot read the input: {}", chain(.0))]
+    #[error("cannot read the input: {}", with_causes(.0))]
     Ingest(#[from] IngestError),
     /// The deduplication index cannot be used.
     #[error(transparent)]
@@ -79,7 +80,7 @@ pub enum RunError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// A file cannot be written.
-    #[error("cannot publish: {}", chain(.0))]
+    #[error("cannot publish: {}", with_causes(.0))]
     Shard(#[from] ShardError),
     /// The judge cannot be set up.
     #[error("cannot set up the judge: {message}")]
@@ -90,7 +91,7 @@ pub enum RunError {
         hint: String,
     },
     /// No judge call can succeed at present.
-    #[error("{}", chain(.0))]
+    #[error("{}", with_causes(.0))]
     Ask(AskError),
     /// The machine cannot run programs.
     #[error("cannot verify a program: {0}")]
@@ -226,18 +227,4 @@ impl From<Denied> for RunError {
             Denied::Suspect | Denied::Fells(_) => Self::Internal("a query that is set aside ends the run".to_owned()),
         }
     }
-}
-
-/// Joins an error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let mut text = error.to_string();
-    for cause in causes {
-        let cause = cause.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }

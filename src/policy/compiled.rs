@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 
+use crate::domain::text::shortened;
+
 const NAME: &str = "chat";
 
 /// The fuel of one rendering: a step costs one unit, and so do 64 bytes that the template writes or searches. The
@@ -41,10 +43,7 @@ impl TemplateError {
 
 /// Returns a template's error text, shortened for display: a template may fail with a text of any length.
 fn shown(cause: &str) -> String {
-    match cause.char_indices().nth(CAUSE_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", cause.get(..end).unwrap_or_default()),
-        None => cause.to_owned(),
-    }
+    shortened(cause, CAUSE_CHARS_MAX)
 }
 
 /// A function from text to text that templates may call.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gather::{Gathered, QueryFacts};
 use super::svg::{Drawing, bars, escape, table};
+use crate::domain::text::shortened;
 use crate::domain::{Mode, VerdictOutcome};
 use crate::select::rule_mode;
 
@@ -342,7 +343,7 @@ fn difficulty_by_source(all: &Gathered) -> String {
         let y = ROW * (index + 1) as f64;
         let mut x = 144.0;
         if index < shown {
-            drawing.text((138.0, y + 12.0), "end", &super::svg::shorten(source, 22));
+            drawing.text((138.0, y + 12.0), "end", &shortened(source, 22));
             for (rank, label) in labels.iter().enumerate() {
                 let width = 244.0 * count(label) as f64 / (*total).max(1) as f64;
                 drawing.rect((x, y), (width, 15.0), class(rank), 1.0, &format!("{source}, {label}: {}", count(label)));

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::domain::text::shortened;
+
 /// Returns text escaped for HTML and SVG elements and attributes. Characters that control a terminal or the direction
 /// of text are replaced by their code.
 #[must_use]
@@ -27,16 +29,6 @@ pub fn escape(text: &str) -> String {
 pub fn is_steering(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Returns at most `max` characters of a text.
-#[must_use]
-pub fn shorten(text: &str, max: usize) -> String {
-    let mut short: String = text.chars().take(max).collect();
-    if text.chars().nth(max).is_some() {
-        short.push_str("...");
-    }
-    short
 }
 
 /// A drawing in progress.
@@ -118,7 +110,7 @@ pub fn bars(rows: &[(String, f64, &str, String)], max: f64) -> Drawing {
     let max = if max > 0.0 { max } else { 1.0 };
     for (index, (label, value, class, says)) in rows.iter().enumerate() {
         let y = ROW * index as f64 + 4.0;
-        drawing.text((138.0, y + 12.0), "end", &shorten(label, 22));
+        drawing.text((138.0, y + 12.0), "end", &shortened(label, 22));
         drawing.rect((144.0, y), (170.0 * value / max, 15.0), class, 1.0, &format!("{label}: {says}"));
         drawing.text((150.0 + 170.0 * value / max, y + 12.0), "start", says);
     }

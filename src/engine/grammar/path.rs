@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::SchemaError;
+use thinkloom_domain::text::shortened;
 
 /// Characters of a name or value that an error shows.
 const SHOWN_MAX: usize = 64;
@@ -41,8 +42,5 @@ impl Path<'_> {
 
 /// Returns a text as an error shows it: cut if it is long.
 pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    shortened(text, SHOWN_MAX)
 }
