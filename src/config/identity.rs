@@ -288,8 +288,8 @@ mod tests {
         let mut settings = Settings::default();
         settings.policy.slots = 3;
         settings.policy.device = crate::config::DeviceName::Cpu;
-        settings.policy.executor = crate::config::ExecutorName::Fused;
-        settings.policy.kernels = crate::config::KernelName::Avx2;
+        settings.policy.executor = crate::domain::ExecutorChoice::Fused;
+        settings.policy.kernels = crate::domain::KernelChoice::Avx2;
         settings.verify.workers = 3;
         settings.verify.python = "python3.12".to_owned();
         settings.judge.concurrency_max = 1;

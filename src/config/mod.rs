@@ -25,7 +25,7 @@ pub use fields::{FieldSettings, Written};
 pub use input::{AnswerIs, EvaluatedRule};
 pub use judge::{JudgeBackend, JudgeSettings, OnRejected, Transport};
 pub use load::{ConfigError, LoadedConfig, load, parse_with_overrides};
-pub use policy::{DeviceName, ExecutorName, KernelName, KvTypeName, ModePresetName, PolicyBackend, PolicySettings};
+pub use policy::{DeviceName, ModePresetName, PolicyBackend, PolicySettings};
 pub use prices::{HourWindow, OffPeakSettings, PriceSettings, Rates};
 pub use secrets::{key_name_problem, looks_like_key};
 pub use settings::{

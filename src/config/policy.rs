@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::streaming::Streaming;
+use crate::domain::{ExecutorChoice, KernelChoice, KvType};
 
 /// Where the policy runs: in this process or behind servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,7 @@ pub enum PolicyBackend {
 }
 
 /// How a model is asked to think or not to think.
+// Prompts are built by `policy::Preset`, in which `auto` is resolved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModePresetName {
@@ -41,7 +43,7 @@ pub enum ModePresetName {
     Prompted,
 }
 
-/// Which device runs the model.
+/// Which device runs the model, as it is asked for; `policy::device` resolves it to the engine's choice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceName {
     /// An NVIDIA GPU if this build supports one and the machine has it, otherwise the CPU.
@@ -111,45 +113,6 @@ impl JsonSchema for DeviceName {
     }
 }
 
-/// The implementation that runs the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutorName {
-    /// `fused` on the CPU, `tensor` elsewhere.
-    #[default]
-    Auto,
-    /// thinkloom's own kernels, for the CPU.
-    Fused,
-    /// candle's tensors, on any device.
-    Tensor,
-}
-
-/// Kernels of the fused executor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KernelName {
-    /// The fastest kernels of the CPU.
-    #[default]
-    Auto,
-    /// f32 in vectors of up to 256 bits.
-    Avx2,
-    /// f32 in vectors of 512 bits.
-    Avx512,
-    /// bf16 products with f32 sums on AMX tiles.
-    Amx,
-}
-
-/// The number format of stored keys and values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KvTypeName {
-    /// 4 bytes a number.
-    #[default]
-    F32,
-    /// 2 bytes a number.
-    Bf16,
-}
-
 /// `[policy]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -197,9 +160,9 @@ pub struct PolicySettings {
     /// `metal`.
     pub device: DeviceName,
     /// The implementation that runs the model.
-    pub executor: ExecutorName,
+    pub executor: ExecutorChoice,
     /// Kernels of the fused executor. `avx2` and `avx512` give the same texts bit for bit; `amx` rounds differently.
-    pub kernels: KernelName,
+    pub kernels: KernelChoice,
     /// Sequences decoded together, 1..=1024.
     pub slots: usize,
     /// CPU threads; 0: all cores.
@@ -207,7 +170,7 @@ pub struct PolicySettings {
     /// The most memory for keys and values, in MiB; when it is full, sequences are preempted and recomputed.
     pub kv_cache_mib: usize,
     /// The number format of stored keys and values; `bf16` takes half the memory and changes the texts.
-    pub kv_type: KvTypeName,
+    pub kv_type: KvType,
     /// How the model is asked to think or not to think.
     pub mode_preset: ModePresetName,
     /// For `backend = "openai"`: keys that are omitted from the request body, for servers that reject them: `seed`,
@@ -239,12 +202,12 @@ impl Default for PolicySettings {
             extra: BTreeMap::new(),
             model: "models/SmolLM2-135M-Instruct.Q4_1.gguf".to_owned(),
             device: DeviceName::Auto,
-            executor: ExecutorName::Auto,
-            kernels: KernelName::Auto,
+            executor: ExecutorChoice::Auto,
+            kernels: KernelChoice::Auto,
             slots: 32,
             threads: 0,
             kv_cache_mib: 2048,
-            kv_type: KvTypeName::F32,
+            kv_type: KvType::F32,
             mode_preset: ModePresetName::Auto,
         }
     }

@@ -6,6 +6,7 @@
 mod decision;
 pub mod digest;
 mod exclusion;
+mod executor;
 mod judgement;
 mod mode;
 mod model;
@@ -16,6 +17,7 @@ mod verdict;
 
 pub use decision::{Decision, ModeReason, PassCounts};
 pub use exclusion::{Exclusion, ExclusionReason};
+pub use executor::{ExecutorChoice, KernelChoice, KvType};
 pub use judgement::AttemptOutcome;
 pub use mode::{ByMode, Mode};
 pub use model::ResolvedModel;

@@ -7,16 +7,16 @@ use super::stored_prompter::StoredPrompter;
 use super::{
     FREE, PolicyIdentity, Preset, Prompter, RenderedPrompt, RolloutTask, SAMPLING_VERSION, TaskParts, TemplateError,
 };
-use crate::config::{KvTypeName, ModePresetName, PolicySettings, SamplingSettings};
+use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::digest::sha256;
-use crate::domain::{ByMode, Mode, Query};
+use crate::domain::{ByMode, KvType, Mode, Query};
 
 /// The policy's identity, prompts and sampling settings.
 pub struct Addresses {
     prompter: Prompter,
     identity: PolicyIdentity,
     sampling: SamplingSettings,
-    kv_type: KvTypeName,
+    kv_type: KvType,
 }
 
 impl Addresses {

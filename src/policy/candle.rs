@@ -6,12 +6,9 @@ use super::error::PolicyError;
 use super::preset::Preset;
 use super::prompt::Prompter;
 use super::{PolicyIdentity, RolloutTask};
-use crate::config::{DeviceName, ExecutorName, KernelName, KvTypeName, PolicySettings, SamplingSettings};
+use crate::config::{DeviceName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Query, Reading, ResolvedModel, Rollout};
-use crate::engine::{
-    DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, ExecutorChoice, KernelChoice, KvType, SequenceSpec,
-    model_digest,
-};
+use crate::engine::{DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, model_digest};
 
 /// Returns the device for a setting; `auto` is the fastest device that this build supports on this machine.
 #[must_use]
@@ -29,22 +26,10 @@ fn engine_options(policy: &PolicySettings) -> EngineOptions {
         slots: policy.slots,
         threads: policy.threads,
         kv_cache_bytes: policy.kv_cache_mib.saturating_mul(1 << 20),
-        kv_type: match policy.kv_type {
-            KvTypeName::F32 => KvType::F32,
-            KvTypeName::Bf16 => KvType::Bf16,
-        },
+        kv_type: policy.kv_type,
         device: device(policy.device),
-        executor: match policy.executor {
-            ExecutorName::Auto => ExecutorChoice::Auto,
-            ExecutorName::Fused => ExecutorChoice::Fused,
-            ExecutorName::Tensor => ExecutorChoice::Tensor,
-        },
-        kernels: match policy.kernels {
-            KernelName::Auto => KernelChoice::Auto,
-            KernelName::Avx2 => KernelChoice::Avx2,
-            KernelName::Avx512 => KernelChoice::Avx512,
-            KernelName::Amx => KernelChoice::Amx,
-        },
+        executor: policy.executor,
+        kernels: policy.kernels,
     }
 }
 

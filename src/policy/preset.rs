@@ -8,7 +8,7 @@ use minijinja::{Value, context};
 use crate::config::ModePresetName;
 use crate::domain::Mode;
 
-/// A resolved preset (never `auto`).
+/// A resolved preset: a type of its own beside the setting's, so that no prompt is built by `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// Template argument `enable_thinking`.

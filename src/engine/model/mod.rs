@@ -17,8 +17,10 @@ pub use config::{LayerKind, ModelConfig, RopeLayout};
 #[cfg(test)]
 pub use config::{RopeConfig, RopeScaling};
 pub use fused::{available_kernels, exp};
-pub use options::{DeviceChoice, ExecutorChoice, ExecutorOptions, KernelChoice, KvType};
+pub use options::{DeviceChoice, ExecutorOptions};
 pub use step::{BLOCK_TOKENS, BlockId, Draw, Nameless, PickFault, PickResult, Picked, Row, StepInput};
+
+pub use thinkloom_domain::{ExecutorChoice, KernelChoice, KvType};
 
 use self::fused::FusedModel;
 use self::tensor::TensorModel;

@@ -1,6 +1,8 @@
 //! Settings of an executor: kernels, device and memory.
 
-/// Device that runs the model.
+use thinkloom_domain::{ExecutorChoice, KernelChoice, KvType};
+
+/// The device that runs the model. The settings have a type of their own, which is read from text and has `auto`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The CPU.
@@ -10,53 +12,6 @@ pub enum DeviceChoice {
     Cuda(usize),
     /// Apple's GPU.
     Metal,
-}
-
-/// Executor that runs the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ExecutorChoice {
-    /// `fused` on the CPU, `tensor` elsewhere.
-    #[default]
-    Auto,
-    /// This crate's own kernels; CPU only.
-    Fused,
-    /// candle's tensors.
-    Tensor,
-}
-
-/// Kernels that the fused executor uses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KernelChoice {
-    /// The fastest kernels that the CPU supports.
-    #[default]
-    Auto,
-    /// f32, in the vector unit's widest form up to AVX2 (NEON or SSE on other CPUs).
-    Avx2,
-    /// f32 on AVX-512: the same bits as `Avx2`.
-    Avx512,
-    /// bf16 products with f32 sums on AMX tiles.
-    Amx,
-}
-
-/// Number format of stored keys and values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KvType {
-    /// 4 bytes per number.
-    #[default]
-    F32,
-    /// 2 bytes per number, rounded to nearest.
-    Bf16,
-}
-
-impl KvType {
-    /// Returns the bytes of one number.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-        }
-    }
 }
 
 /// Settings of an executor.
