@@ -9,7 +9,7 @@ use super::fields::FieldSettings;
 use super::input::{AnswerIs, EvaluatedRule};
 use super::judge::{JudgeBackend, JudgeSettings, Transport};
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
-use crate::domain::Kind;
+use crate::domain::{Kind, Mode};
 
 /// All settings of `thinkloom.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -111,6 +111,17 @@ impl Default for SamplingSettings {
             budget: BudgetPolicy::Full,
             seed: 0,
             allow_unthinking: false,
+        }
+    }
+}
+
+impl SamplingSettings {
+    /// Returns the limit of a mode's responses, in tokens.
+    #[must_use]
+    pub const fn tokens_max(&self, mode: Mode) -> u32 {
+        match mode {
+            Mode::ThinkOn => self.think_on_tokens_max,
+            Mode::ThinkOff => self.think_off_tokens_max,
         }
     }
 }

@@ -119,10 +119,7 @@ impl Addresses {
 
     /// Builds a task with the name of its request in the address: its mode's name, or [`FREE`].
     fn task_as(&self, asked: &str, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
-        let tokens_max = match mode {
-            Mode::ThinkOn => self.sampling.think_on_tokens_max,
-            Mode::ThinkOff => self.sampling.think_off_tokens_max,
-        };
+        let tokens_max = self.sampling.tokens_max(mode);
         let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
         let identity = serde_json::json!({
             "version": SAMPLING_VERSION,

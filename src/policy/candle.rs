@@ -5,7 +5,7 @@ use super::compiled::TemplateError;
 use super::error::PolicyError;
 use super::preset::Preset;
 use super::prompt::Prompter;
-use super::{PolicyIdentity, RolloutTask};
+use super::{PolicyIdentity, RolloutTask, Sampled};
 use crate::config::{DeviceName, PolicySettings, SamplingSettings};
 use crate::domain::{ByMode, Query, Reading, ResolvedModel, Rollout};
 use crate::engine::{DeviceChoice, Engine, EngineError, EngineOptions, EngineStats, SequenceSpec, model_digest};
@@ -132,13 +132,7 @@ impl CandlePolicy {
     /// Samples one response. Cancel-safe.
     pub async fn sample(&self, task: &RolloutTask) -> Result<Rollout, EngineError> {
         let completion = self.engine.sample(self.spec(task)?).await?;
-        Ok(Rollout {
-            key: task.key.clone(),
-            mode: task.mode,
-            sample_index: task.sample_index,
-            seed: task.seed,
-            prompt: task.prompt.text.clone(),
-            prefill: task.prompt.prefill.clone(),
+        Ok(task.rollout(Sampled {
             text: completion.text,
             finish_reason: completion.finish_reason,
             forced_close: completion.forced_close,
@@ -147,7 +141,7 @@ impl CandlePolicy {
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
             reading: Reading::default(),
-        })
+        }))
     }
 
     fn spec(&self, task: &RolloutTask) -> Result<SequenceSpec, EngineError> {

@@ -46,7 +46,7 @@ pub use stored_prompter::StoredPrompter;
 pub use template_process::{render_apart, serve_if_asked};
 
 use crate::domain::digest::sha256;
-use crate::domain::{Mode, RolloutKey};
+use crate::domain::{CloseCause, FinishReason, Mode, Reading, Rollout, RolloutKey};
 pub use crate::http::wire::Message;
 
 /// The version of all influences on a rollout's text that its key does not contain: kernels, sampler, stop rules. It is
@@ -107,6 +107,17 @@ struct TaskParts {
     tokens_max: u32,
 }
 
+/// What sampling adds to what was asked for; see [`Rollout`].
+struct Sampled {
+    text: String,
+    finish_reason: FinishReason,
+    forced_close: Option<CloseCause>,
+    logprob_sum: Option<f64>,
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    reading: Reading,
+}
+
 impl RolloutTask {
     /// Builds the task and its address from the identity, which holds everything that decides the response; derives the
     /// task's seed from the identity and the run's seed.
@@ -136,6 +147,27 @@ impl RolloutTask {
             omitted: Vec::new(),
             former_keys: Vec::new(),
             oversize_bytes: None,
+        }
+    }
+
+    /// Returns the response to the task.
+    fn rollout(&self, sampled: Sampled) -> Rollout {
+        let Sampled { text, finish_reason, forced_close, logprob_sum, prompt_tokens, completion_tokens, reading } =
+            sampled;
+        Rollout {
+            key: self.key.clone(),
+            mode: self.mode,
+            sample_index: self.sample_index,
+            seed: self.seed,
+            prompt: self.prompt.text.clone(),
+            prefill: self.prompt.prefill.clone(),
+            text,
+            finish_reason,
+            forced_close,
+            logprob_sum,
+            prompt_tokens,
+            completion_tokens,
+            reading,
         }
     }
 

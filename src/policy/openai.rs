@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prompt::{Prompts, RenderedPrompt};
 use super::served::Served;
-use super::{FREE, PolicyIdentity, Preset, RolloutTask, TaskParts, reply};
+use super::{FREE, PolicyIdentity, Preset, RolloutTask, Sampled, TaskParts, reply};
 use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::digest::{PartsHasher, sha256};
 use crate::domain::{ByMode, Kind, Mode, Query, RawReply, Reading, Rollout};
@@ -279,10 +279,7 @@ impl OpenAiPolicy {
     }
 
     fn task_as(&self, asked: &str, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
-        let tokens_max = match mode {
-            Mode::ThinkOn => self.sampling.think_on_tokens_max,
-            Mode::ThinkOff => self.sampling.think_off_tokens_max,
-        };
+        let tokens_max = self.sampling.tokens_max(mode);
         let SamplingSettings { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
         let mut identity = json!({
             "http": SAMPLING_VERSION,
@@ -394,13 +391,7 @@ impl OpenAiPolicy {
         self.stats.prompt_tokens.fetch_add(u64::from(read.prompt_tokens), Ordering::Relaxed);
         self.warn_of_cut_prompts(&task, read.prompt_tokens);
         self.warn_of_estimates(read.length_estimated);
-        Ok(Rollout {
-            key: task.key.clone(),
-            mode: task.mode,
-            sample_index: task.sample_index,
-            seed: task.seed,
-            prompt: task.prompt.text.clone(),
-            prefill: task.prompt.prefill.clone(),
+        Ok(task.rollout(Sampled {
             text: read.text,
             finish_reason: read.finish_reason,
             forced_close: None,
@@ -412,7 +403,7 @@ impl OpenAiPolicy {
                 reply: Some(RawReply { reader: reply::READER, body }),
                 ..Reading::default()
             },
-        })
+        }))
     }
 
     /// Without a server's counts, lengths are only approximate.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prompt::RenderedPrompt;
 use super::sample_error::SampleError;
-use super::{PolicyIdentity, RolloutTask, TaskParts};
+use super::{PolicyIdentity, RolloutTask, Sampled, TaskParts};
 use crate::config::SamplingSettings;
 use crate::domain::digest::sha256;
 use crate::domain::{ByMode, FinishReason, Mode, Query, QueryId, Reading, Rollout, RolloutKey};
@@ -83,12 +83,10 @@ impl ScriptedPolicy {
     }
 
     pub(super) fn tasks(&self, query: &Query) -> ByMode<Vec<RolloutTask>> {
-        let SamplingSettings { samples_per_mode, think_on_tokens_max, think_off_tokens_max, seed, .. } = self.sampling;
+        let SamplingSettings { samples_per_mode, seed, .. } = self.sampling;
         ByMode::from_fn(|mode| {
-            let (tokens_max, prefill) = match mode {
-                Mode::ThinkOn => (think_on_tokens_max, "<think>\n"),
-                Mode::ThinkOff => (think_off_tokens_max, ""),
-            };
+            let tokens_max = self.sampling.tokens_max(mode);
+            let prefill = if mode == Mode::ThinkOn { "<think>\n" } else { "" };
             // The query's id is at the beginning of the prompt, so that the script receives it.
             let text = format!("{}\n{}\n{prefill}", query.id, query.user_text());
             let prompt = RenderedPrompt { text, prefill: prefill.to_owned(), stops: Vec::new(), close: None };
@@ -121,13 +119,7 @@ impl ScriptedPolicy {
         if task.useful_tokens_max.is_some_and(|max| reply.completion_tokens > max) {
             return Err(SampleError::TooLong);
         }
-        Ok(Rollout {
-            key: task.key.clone(),
-            mode,
-            sample_index,
-            seed: task.seed,
-            prompt: task.prompt.text.clone(),
-            prefill: task.prompt.prefill.clone(),
+        Ok(task.rollout(Sampled {
             text: reply.text,
             finish_reason: reply.finish_reason,
             forced_close: None,
@@ -135,6 +127,6 @@ impl ScriptedPolicy {
             prompt_tokens: u32::try_from(task.prompt.text.len()).unwrap_or(u32::MAX),
             completion_tokens: reply.completion_tokens,
             reading: Reading::default(),
-        })
+        }))
     }
 }
