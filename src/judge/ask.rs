@@ -20,7 +20,7 @@ use crate::http::{CallFailure, DETAIL_CHARS_MAX, one_line};
 
 use super::cost::{Budget, Reservation};
 use super::error::AskError;
-use super::reply::{self, ReplyProblem};
+use super::reply::{RawReply, ReplyProblem};
 use super::{
     Attempt, AttemptEnd, Conversation, Flights, Journal, Judge, JudgeKind, JudgeRequest, Judged, PastAttempt, Step,
 };
@@ -255,16 +255,16 @@ async fn attempt_once(
     journal.begin(request, query_id, how).await.map_err(AskError::Journal)?;
     // The call is not selected against the cancellation: a request in flight is paid for, so its reply is awaited.
     let result = judge.call(request, how, admission).await;
-    let failed = result.as_ref().ok().filter(|_| leave.is_some()).and_then(|raw| no_reply(&raw.body, judge.kind()));
+    let problem = result.as_ref().ok().and_then(|reply| reply.parse(judge.kind()).err());
+    let failed = problem.as_ref().filter(|_| leave.is_some()).and_then(no_reply);
     let failure = match failed.map_or(result, Err) {
-        Ok(raw) => {
-            journal.reply(&request.key, attempt, &raw.body).await.map_err(AskError::Journal)?;
-            judge.note_served(&raw.body);
+        Ok(reply) => {
+            journal.reply(&request.key, attempt, &reply).await.map_err(AskError::Journal)?;
+            reply.model().into_iter().for_each(|model| judge.note_served(model));
             if let Some(reservation) = reservation {
-                reservation.charge(reply::usage(&raw.body));
+                reservation.charge(reply.usage());
             }
-            let problem = reply::parse(&raw.body, judge.kind()).err();
-            let made = Made::of_reply(attempt, raw.body, problem);
+            let made = Made::of_reply(attempt, reply, problem);
             return match (leave, made.failure()) {
                 (Some(leave), Some(failure)) => {
                     // The reply is stored, and its content decides whether the attempt counts; this call only informs
@@ -315,9 +315,9 @@ fn outcome_of(blamed: &Result<Blame, AskError>, failure: &CallFailure, is_guarde
     }
 }
 
-/// Returns the failure for a body that no judge wrote: an HTML page, an empty body, or an error with a success status.
-fn no_reply(body: &str, kind: JudgeKind) -> Option<CallFailure> {
-    let problem = reply::parse(body, kind).err()?;
+/// Returns the failure for the problem of a body that no judge wrote: an HTML page, an empty body, or an error with a
+/// success status.
+fn no_reply(problem: &ReplyProblem) -> Option<CallFailure> {
     let is_none =
         matches!(problem, ReplyProblem::BlankBody | ReplyProblem::NotJson { .. } | ReplyProblem::ErrorObject { .. });
     let (class, detail) = (problem.class(), one_line(&problem.to_string(), DETAIL_CHARS_MAX));
@@ -358,11 +358,11 @@ impl Made {
     }
 
     /// An attempt that brought a reply, with the problem of the reply.
-    fn of_reply(attempt: u32, body: String, problem: Option<ReplyProblem>) -> Self {
+    fn of_reply(attempt: u32, reply: RawReply, problem: Option<ReplyProblem>) -> Self {
         // The next request tells the judge about a malformed reply, so no wait is needed.
         let class = problem.as_ref().filter(|problem| !matches!(problem, ReplyProblem::Malformed { .. }));
         Self {
-            past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(body)) },
+            past: PastAttempt { attempt, end: Some(AttemptEnd::Reply(reply)) },
             class: class.map(ReplyProblem::class),
             status: Some(200),
             retry_after: None,

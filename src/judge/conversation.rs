@@ -31,7 +31,7 @@ use crate::http::{DETAIL_CHARS_MAX, one_line};
 use super::analysis::JudgeReply;
 use super::check::{self, Neighbours, Rejection, Subject};
 use super::prompt::{self, JudgeCase};
-use super::reply::{self, ParsedReply, ReplyProblem};
+use super::reply::{ParsedReply, RawReply, ReplyProblem};
 use super::{Attempt, AttemptEnd, Cap, Judge, JudgeKind, JudgeRequest, PastAttempt};
 
 /// The detail of a request that the server refused without a message.
@@ -206,7 +206,7 @@ impl Conversation {
         let (outcome, status, detail) = match end {
             // The process died during the attempt, so the query is not at fault.
             None | Some(AttemptEnd::Forgiven) => return Standing::Free,
-            Some(AttemptEnd::Reply(body)) => return self.standing_of_reply(body),
+            Some(AttemptEnd::Reply(reply)) => return self.standing_of_reply(reply),
             Some(AttemptEnd::Failed { outcome, status, detail }) => (*outcome, *status, detail),
         };
         let said = |otherwise: &str| match (detail.as_str(), status) {
@@ -226,8 +226,8 @@ impl Conversation {
         }
     }
 
-    fn standing_of_reply(&self, body: &str) -> Standing {
-        let problem = match reply::parse(body, self.kind) {
+    fn standing_of_reply(&self, reply: &RawReply) -> Standing {
+        let problem = match reply.parse(self.kind) {
             Ok(reply) => return self.checked(reply),
             Err(ReplyProblem::Malformed { problem, said }) => return Standing::Malformed { problem, said },
             Err(problem) => problem,

@@ -85,6 +85,7 @@ pub use conversation::{Conversation, Judged, Justification, Step};
 pub use error::AskError;
 pub use flights::Flights;
 pub use kind::JudgeKind;
+pub use reply::RawReply;
 
 /// Default length limit of a justification, in tokens.
 pub const MAX_TOKENS_DEFAULT: u32 = 400;
@@ -257,9 +258,9 @@ pub trait Judge: Send + Sync {
         std::future::ready(Err(failure)).boxed()
     }
 
-    /// Reads the name of the served model in a reply, and logs a warning when the name changes.
-    fn note_served(&self, body: &str) {
-        let _ = body;
+    /// Takes the name of the served model of a reply, and logs a warning when the name changes.
+    fn note_served(&self, model: &str) {
+        let _ = model;
     }
 
     /// Sets the keys that servers refused in earlier starts, in the order of their refusal, and the recorder of further
@@ -298,13 +299,6 @@ pub trait Judge: Send + Sync {
     ) -> BoxFuture<'a, Result<RawReply, CallFailure>>;
 }
 
-/// A judge's reply, unparsed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawReply {
-    /// The response body.
-    pub body: String,
-}
-
 /// A durable record of attempts.
 ///
 /// For every attempt the caller first calls `begin`, and then exactly one of `reply` and `failed`, or neither if the
@@ -322,7 +316,7 @@ pub trait Journal: Send + Sync {
     ) -> BoxFuture<'a, anyhow::Result<()>>;
 
     /// Records the raw reply of an attempt; returns after the record is durable.
-    fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;
+    fn reply<'a>(&'a self, key: &'a str, attempt: u32, reply: &'a RawReply) -> BoxFuture<'a, anyhow::Result<()>>;
 
     /// Records that an attempt brought no reply; returns after the record is durable.
     fn failed<'a>(
@@ -354,8 +348,8 @@ impl PastAttempt {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// A reply: its raw body.
-    Reply(String),
+    /// A reply.
+    Reply(RawReply),
     /// No reply arrived.
     Failed {
         /// The kind of the failure.

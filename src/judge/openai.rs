@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Streaming;
@@ -222,19 +221,13 @@ impl Judge for OpenAiJudge {
         self.left_out.heed(failure).boxed()
     }
 
-    fn note_served(&self, body: &str) {
-        #[derive(Deserialize)]
-        struct OnlyModel {
-            model: Option<String>,
-        }
-        let only = serde_json::from_str::<OnlyModel>(body.trim()).ok();
-        let Some(name) = only.and_then(|only| only.model).filter(|name| !name.trim().is_empty()) else { return };
+    fn note_served(&self, name: &str) {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = served.replace(name.clone()).filter(|before| *before != name) {
+        if let Some(before) = served.replace(name.to_owned()).filter(|before| before != name) {
             tracing::warn!(
                 "the judge's replies now come from the model {:?}, and came from {:?} before; the column judge_model \
                  names the model of each justification",
-                one_line(&name, NAME_CHARS_MAX),
+                one_line(name, NAME_CHARS_MAX),
                 one_line(&before, NAME_CHARS_MAX)
             );
         }
@@ -279,7 +272,7 @@ impl Judge for OpenAiJudge {
                 match self.client.post_chat(&text, delivery, leave).await {
                     Ok(body) => {
                         self.left_out.succeeded();
-                        return Ok(RawReply { body });
+                        return Ok(RawReply::new(body));
                     }
                     Err(failure) => self.left_out.heed(failure).await?,
                 }

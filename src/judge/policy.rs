@@ -113,7 +113,7 @@ impl PolicyJudge {
                 "completion_tokens": completion.completion_tokens,
             },
         });
-        Ok(RawReply { body: body.to_string() })
+        Ok(RawReply::new(body.to_string()))
     }
 }
 

@@ -15,6 +15,8 @@
 //!
 //! `check` then judges the text.
 
+use std::sync::OnceLock;
+
 use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
 use crate::http::{DETAIL_CHARS_MAX, one_line};
@@ -35,6 +37,78 @@ pub const CUT_CHARS_MIN: usize = 40;
 
 /// Characters of a malformed content that are kept, to show them to the judge in the next request.
 const MALFORMED_CHARS_MAX: usize = 2000;
+
+/// A judge's raw reply. Its body is parsed once, and breaker, budget, journal and conversation share the result. Replies
+/// with equal bodies are equal.
+#[derive(Clone)]
+pub struct RawReply {
+    body: String,
+    wire: OnceLock<Box<Result<ChatReply, WireError>>>,
+}
+
+impl RawReply {
+    /// Builds a reply from the body of a response.
+    #[must_use]
+    pub fn new(body: String) -> Self {
+        Self { body, wire: OnceLock::new() }
+    }
+
+    /// Returns the body.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    fn wire(&self) -> Result<&ChatReply, &WireError> {
+        self.wire.get_or_init(|| Box::new(ChatReply::parse(&self.body))).as_ref().as_ref()
+    }
+
+    /// Parses the reply of a judge of this kind.
+    pub fn parse(&self, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
+        let reply = self.wire().map_err(|error| match error {
+            WireError::Blank => ReplyProblem::BlankBody,
+            WireError::NotJson { problem } => ReplyProblem::NotJson { problem: problem.clone() },
+        })?;
+        if let Some(ErrorInfo { message, code }) = &reply.error {
+            let (message, code) = (one_line(message, DETAIL_CHARS_MAX), code.clone());
+            return Err(ReplyProblem::ErrorObject { message, code });
+        }
+        let nothing = Choice::default();
+        let justification = justification(reply.choice.as_ref().unwrap_or(&nothing), kind)?;
+        Ok(ParsedReply { justification, served_model: reply.model.clone(), usage: reply.usage.map(Usage::from) })
+    }
+
+    /// Returns the token counts, usable or not: an unusable reply is paid for, too. A count of zero tokens for a non-empty
+    /// text is ignored.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        let reply = self.wire().ok()?;
+        let usage = reply.usage.map(Usage::from)?;
+        let content = reply.choice.as_ref().and_then(|choice| choice.content.as_ref());
+        let has_text = content.is_some_and(|text| !text.trim().is_empty());
+        (usage.completion_tokens > 0 || !has_text).then_some(usage)
+    }
+
+    /// Returns the served model's name in the reply.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.wire().ok()?.model.as_deref()
+    }
+}
+
+impl std::fmt::Debug for RawReply {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("RawReply").field(&self.body).finish()
+    }
+}
+
+impl PartialEq for RawReply {
+    fn eq(&self, other: &Self) -> bool {
+        self.body == other.body
+    }
+}
+
+impl Eq for RawReply {}
 
 /// A usable reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,27 +188,15 @@ impl ReplyProblem {
     }
 }
 
-/// Parses the raw body of a reply of a judge of this kind.
+/// Parses a stored body, see [`RawReply::parse`].
 pub fn parse(body: &str, kind: JudgeKind) -> Result<ParsedReply, ReplyProblem> {
-    let reply = ChatReply::parse(body).map_err(|error| match error {
-        WireError::Blank => ReplyProblem::BlankBody,
-        WireError::NotJson { problem } => ReplyProblem::NotJson { problem },
-    })?;
-    if let Some(ErrorInfo { message, code }) = reply.error {
-        return Err(ReplyProblem::ErrorObject { message: one_line(&message, DETAIL_CHARS_MAX), code });
-    }
-    let justification = justification(&reply.choice.unwrap_or_default(), kind)?;
-    Ok(ParsedReply { justification, served_model: reply.model, usage: reply.usage.map(Usage::from) })
+    RawReply::new(body.to_owned()).parse(kind)
 }
 
-/// Returns the token counts of a raw body, usable or not: an unusable reply is paid for, too. A count of zero tokens
-/// for a non-empty text is ignored.
+/// Returns the token counts of a stored body, see [`RawReply::usage`].
 #[must_use]
 pub fn usage(body: &str) -> Option<Usage> {
-    let reply = ChatReply::parse(body).ok()?;
-    let usage = reply.usage.map(Usage::from)?;
-    let has_text = reply.choice.and_then(|choice| choice.content).is_some_and(|text| !text.trim().is_empty());
-    (usage.completion_tokens > 0 || !has_text).then_some(usage)
+    RawReply::new(body.to_owned()).usage()
 }
 
 fn justification(choice: &Choice, kind: JudgeKind) -> Result<String, ReplyProblem> {
@@ -266,211 +328,5 @@ fn cut_at_sentence_end(text: &str, chars_max: usize) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const TEXT: &str = "Two rates must be combined before a time can be found. Steps help.";
-
-    fn body(content: Value, finish: Value) -> String {
-        json!({
-            "model": "deepseek-v4",
-            "choices": [{"message": {"content": content, "reasoning_content": "hidden"}, "finish_reason": finish,
-                         "native_finish_reason": "whatever"}],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 4},
-        })
-        .to_string()
-    }
-
-    fn text_of(content: &str) -> Result<String, ReplyProblem> {
-        parse(&body(json!(content), json!("stop")), JudgeKind::Local).map(|reply| reply.justification)
-    }
-
-    fn analysis_of(content: &str, finish: &str) -> Result<String, ReplyProblem> {
-        parse(&body(json!(content), json!(finish)), JudgeKind::Api).map(|reply| reply.justification)
-    }
-
-    #[test]
-    fn the_object_is_found_in_fences_and_prose_and_behind_thinking() {
-        let object = json!({"analysis": TEXT, "more": {"a": 1}}).to_string();
-        for content in [
-            object.clone(),
-            format!("```json\n{object}\n```"),
-            format!("Here is {{it}}:\n{object}\nDone."),
-            format!("<think>\n{{\"analysis\": \"no\"}}\n</think>\n{object}"),
-        ] {
-            assert_eq!(analysis_of(&content, "stop").as_deref(), Ok(TEXT), "{content}");
-        }
-        // A complete object is complete, whatever ended the reply after it.
-        assert_eq!(analysis_of(&object, "length").as_deref(), Ok(TEXT));
-    }
-
-    #[test]
-    fn content_without_the_object_is_malformed_and_says_why() {
-        let cut = "{\"analysis\": \"Two rates";
-        for (content, why) in [
-            (TEXT, "no object"),
-            ("[1]", "no object"),
-            ("{\"text\": \"x\"}", "missing field `analysis`"),
-            ("{\"analysis\": 7}", "invalid type"),
-            (cut, "EOF"),
-        ] {
-            let Err(ReplyProblem::Malformed { problem, said }) = analysis_of(content, "stop") else {
-                panic!("{content}")
-            };
-            assert!(problem.contains(why) && said == content, "{content}: {problem}");
-        }
-        assert_eq!(analysis_of(cut, "length"), Err(ReplyProblem::Truncated));
-        assert_eq!(analysis_of("{\"analysis\": \" \"}", "stop"), Err(ReplyProblem::BlankContent));
-    }
-
-    #[test]
-    fn an_object_in_the_reasoning_counts_only_if_there_is_no_content() {
-        let ended = |content: Value, reasoning: &str, finish: &str| {
-            let choice = json!({"message": {"content": content, "reasoning": reasoning}, "finish_reason": finish});
-            parse(&json!({"choices": [choice]}).to_string(), JudgeKind::Api).map(|reply| reply.justification)
-        };
-        let with = |content: Value, reasoning: &str| ended(content, reasoning, "stop");
-        let object = json!({"analysis": TEXT}).to_string();
-        assert_eq!(ended(json!(null), &object, "length"), Err(ReplyProblem::Truncated));
-        assert_eq!(with(json!(null), &object).as_deref(), Ok(TEXT));
-        assert_eq!(with(json!(null), "let me see"), Err(ReplyProblem::BlankContent));
-        assert!(matches!(with(json!("x"), &object), Err(ReplyProblem::Malformed { .. })));
-    }
-
-    #[test]
-    fn a_good_reply_gives_text_model_and_usage() {
-        let reply = parse(&format!("\n\n{}", body(json!(TEXT), json!("stop"))), JudgeKind::Local).unwrap();
-        let usage = Usage { prompt_tokens: 9, cache_hit_tokens: Some(4), completion_tokens: 5 };
-        let served_model = Some("deepseek-v4".to_owned());
-        assert_eq!(reply, ParsedReply { justification: TEXT.to_owned(), served_model, usage: Some(usage) });
-    }
-
-    #[test]
-    fn every_unusable_reply_has_its_own_problem() {
-        let cases = [
-            (" \n".to_owned(), ReplyProblem::BlankBody),
-            (body(json!(null), json!("stop")), ReplyProblem::BlankContent),
-            (body(json!("   "), json!("stop")), ReplyProblem::BlankContent),
-            (body(json!(""), json!(null)), ReplyProblem::BlankContent),
-            (body(json!("```\n```"), json!("stop")), ReplyProblem::BlankContent),
-            ("{}".to_owned(), ReplyProblem::BlankContent),
-            (r#"{"choices":[]}"#.to_owned(), ReplyProblem::BlankContent),
-            (body(json!(null), json!("length")), ReplyProblem::Truncated),
-            (body(json!("Too short."), json!("length")), ReplyProblem::Truncated),
-            (body(json!(TEXT), json!("content_filter")), ReplyProblem::ContentFilter),
-            (body(json!(TEXT), json!("aborted")), ReplyProblem::CutByServer { finish: "aborted".to_owned() }),
-            (body(json!(TEXT), json!("CANCELLED")), ReplyProblem::CutByServer { finish: "CANCELLED".to_owned() }),
-            (body(json!(TEXT), json!("SAFETY")), ReplyProblem::ContentFilter),
-            (body(json!(null), json!("odd")), ReplyProblem::UnknownFinish { finish: "odd".to_owned() }),
-            (body(json!(null), json!("MAX_TOKENS")), ReplyProblem::Truncated),
-        ];
-        for (body, expected) in cases {
-            assert_eq!(parse(&body, JudgeKind::Local), Err(expected), "{body}");
-        }
-        assert!(matches!(parse("<html>", JudgeKind::Local), Err(ReplyProblem::NotJson { .. })));
-    }
-
-    #[test]
-    fn an_error_object_counts_before_choices() {
-        let mut value: Value = serde_json::from_str(&body(json!(TEXT), json!(null))).unwrap();
-        value["error"] = json!({"message": "server\nbusy", "code": "busy"});
-        let problem = parse(&value.to_string(), JudgeKind::Local).unwrap_err();
-        let expected = ReplyProblem::ErrorObject { message: "server busy".to_owned(), code: Some("busy".to_owned()) };
-        assert_eq!(problem, expected);
-        assert_eq!(problem.class(), Class::Transient);
-        value["error"] = json!({"message": "no", "type": "insufficient_quota"});
-        assert_eq!(parse(&value.to_string(), JudgeKind::Local).unwrap_err().class(), Class::FatalRun);
-        value["choices"][0]["finish_reason"] = json!("stop");
-        assert_eq!(parse(&value.to_string(), JudgeKind::Local).unwrap().justification, TEXT, "it came too late");
-    }
-
-    #[test]
-    fn an_end_of_any_name_will_do_beside_text() {
-        let object = json!({"analysis": TEXT}).to_string();
-        for finish in ["eos", "STOP", "end_turn", "", "COMPLETE", "tool_calls", "something_new"] {
-            assert_eq!(analysis_of(&object, finish).as_deref(), Ok(TEXT), "{finish}");
-            let local = parse(&body(json!(TEXT), json!(finish)), JudgeKind::Local).map(|reply| reply.justification);
-            assert_eq!(local.as_deref(), Ok(TEXT), "{finish}");
-        }
-    }
-
-    #[test]
-    fn thinking_in_other_tags_is_dropped_as_well() {
-        let object = json!({"analysis": TEXT}).to_string();
-        for thought in [
-            "<thought>{a}</thought>\n",
-            "[THINK]x[/THINK]",
-            "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>",
-        ] {
-            assert_eq!(analysis_of(&format!("{thought}{object}"), "stop").as_deref(), Ok(TEXT), "{thought}");
-        }
-    }
-
-    #[test]
-    fn a_null_finish_is_accepted_beside_text() {
-        assert_eq!(parse(&body(json!(TEXT), json!(null)), JudgeKind::Local).unwrap().justification, TEXT);
-    }
-
-    #[test]
-    fn a_truncated_reply_is_cut_at_its_last_sentence_end() {
-        let cut = |content: &str| {
-            parse(&body(json!(content), json!("length")), JudgeKind::Local).map(|reply| reply.justification)
-        };
-        assert_eq!(cut(&format!("{TEXT} And then 3.5 of")).unwrap(), TEXT);
-        // 40 characters are enough, 39 are not.
-        let at = format!("{}. tail", "x".repeat(39));
-        let below = format!("{}. tail", "x".repeat(38));
-        assert_eq!(cut(&at).unwrap().chars().count(), CUT_CHARS_MIN);
-        assert_eq!(cut(&below), Err(ReplyProblem::Truncated));
-    }
-
-    #[test]
-    fn thinking_labels_quotes_and_fences_are_removed() {
-        for wrapped in [
-            format!("<think>\nlet me see\n</think>\n\n{TEXT}"),
-            format!("let me see\n</think>\n{TEXT}"),
-            format!("Justification: {TEXT}"),
-            format!("**Justification:** {TEXT}"),
-            format!("\"{TEXT}\""),
-            format!("\u{201c}{TEXT}\u{201d}"),
-            format!("```text\n{TEXT}\n```"),
-            format!("```\nJustification: \"{TEXT}\"\n```"),
-            format!("  {TEXT}\r\n"),
-        ] {
-            assert_eq!(text_of(&wrapped).as_deref(), Ok(TEXT), "{wrapped}");
-        }
-        let quoted = "\"Two\" and \"three\" must be told apart.";
-        assert_eq!(text_of(quoted).as_deref(), Ok(quoted));
-        let colon = "This needs care: signs flip.";
-        assert_eq!(text_of(colon).as_deref(), Ok(colon));
-    }
-
-    #[test]
-    fn blank_lines_and_control_characters_are_dropped() {
-        assert_eq!(text_of("one \r\n\r\n\n\ttwo\u{0}\n   \nthree").as_deref(), Ok("one\n\ttwo\nthree"));
-    }
-
-    #[test]
-    fn long_text_is_cut_at_the_bound() {
-        let at = "\u{e9}".repeat(TEXT_CHARS_MAX);
-        assert_eq!(text_of(&at).as_deref(), Ok(at.as_str()));
-        assert_eq!(text_of(&format!("{at}\u{e9}")).as_deref(), Ok(at.as_str()));
-        let sentences = "This is one whole sentence. ".repeat(200);
-        let cut = text_of(&sentences).unwrap();
-        assert!(cut.ends_with("sentence.") && cut.chars().count() <= TEXT_CHARS_MAX && cut.len() > 3900);
-    }
-
-    #[test]
-    fn usage_is_read_from_unusable_replies_too() {
-        assert_eq!(usage(&body(json!(null), json!("length"))).map(|usage| usage.completion_tokens), Some(5));
-        assert_eq!(usage("no json"), None);
-        for count in ["0", "-5", "1e300", "18446744073709551615", "null"] {
-            let body = format!(
-                r#"{{"choices":[{{"message":{{"content":"text"}}}}],"usage":{{"prompt_tokens":9,"completion_tokens":{count}}}}}"#
-            );
-            assert_eq!(usage(&body), None, "{count}: a text takes tokens");
-        }
-    }
-}
+#[path = "reply_tests.rs"]
+mod tests;

@@ -105,8 +105,8 @@ impl Journal for MemoryJournal {
         async { Ok(()) }.boxed()
     }
 
-    fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
-        self.end(key, attempt, AttemptEnd::Reply(body.to_owned()), "");
+    fn reply<'a>(&'a self, key: &'a str, attempt: u32, reply: &'a RawReply) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.end(key, attempt, AttemptEnd::Reply(reply.clone()), "");
         async { Ok(()) }.boxed()
     }
 
@@ -183,7 +183,7 @@ impl Judge for FixedJudge {
         if let Some(cancel) = &self.cancel_during_call {
             cancel.cancel();
         }
-        let result = self.result.clone().map(|body| RawReply { body });
+        let result = self.result.clone().map(RawReply::new);
         async {
             tokio::task::yield_now().await;
             result
@@ -270,7 +270,7 @@ async fn a_good_reply_is_recorded_raw_and_returned() {
     let expected = Justification { text: TEXT.to_owned(), judge_model: "served-model".to_owned() };
     assert_eq!(result.unwrap(), Judged::Accepted(expected));
     assert_eq!(requests, 1);
-    assert_eq!(journal.ends(), vec![Some(AttemptEnd::Reply(chat_body(&object(TEXT))))]);
+    assert_eq!(journal.ends(), vec![Some(AttemptEnd::Reply(RawReply::new(chat_body(&object(TEXT)))))]);
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn failures_that_pass_are_retried_until_a_usable_reply() {
     assert_eq!(ends.len(), 11);
     assert_eq!(ends[0], failed(AttemptOutcome::HttpError, Some(500)));
     assert_eq!(ends[1], failed(AttemptOutcome::HttpError, Some(429)));
-    assert_eq!(ends[2], Some(AttemptEnd::Reply(String::new())));
+    assert_eq!(ends[2], Some(AttemptEnd::Reply(RawReply::new(String::new()))));
     assert_eq!(ends[8], failed(AttemptOutcome::TransportError, None));
     assert_eq!(ends[9], failed(AttemptOutcome::TransportError, None));
 }
@@ -411,7 +411,11 @@ async fn attempts_are_bounded_over_restarts() {
     let judge = FixedJudge::failing(Class::Transient, Some(500));
     let journal = MemoryJournal::with(
         &request(&judge),
-        vec![failed(AttemptOutcome::HttpError, Some(500)), None, Some(AttemptEnd::Reply("junk".to_owned()))],
+        vec![
+            failed(AttemptOutcome::HttpError, Some(500)),
+            None,
+            Some(AttemptEnd::Reply(RawReply::new("junk".to_owned()))),
+        ],
     );
     assert_eq!(gave_up(ask_with(&judge, &journal, &options(5)).await), (5, "scripted".to_owned()));
     assert_eq!(judge.calls(), 3, "the attempt that the process did not survive does not count");
@@ -423,7 +427,10 @@ async fn attempts_are_bounded_over_restarts() {
 #[tokio::test]
 async fn a_stored_usable_reply_is_returned_without_any_call() {
     let judge = FixedJudge::failing(Class::FatalRun, Some(401));
-    let stored = vec![failed(AttemptOutcome::HttpError, Some(500)), Some(AttemptEnd::Reply(chat_body(&object(TEXT))))];
+    let stored = vec![
+        failed(AttemptOutcome::HttpError, Some(500)),
+        Some(AttemptEnd::Reply(RawReply::new(chat_body(&object(TEXT))))),
+    ];
     let journal = MemoryJournal::with(&request(&judge), stored);
     assert_eq!(text(ask_with(&judge, &journal, &options(2)).await), TEXT);
     // Attempts beyond the bound, made under a larger bound, are ignored.
@@ -534,7 +541,7 @@ fn canonical_json_does_not_depend_on_key_order() {
 
 #[test]
 fn what_stored_attempts_settle_follows_the_table() {
-    let reply = |body: &str| Some(AttemptEnd::Reply(body.to_owned()));
+    let reply = |body: &str| Some(AttemptEnd::Reply(RawReply::new(body.to_owned())));
     let history = |ends: &[Option<AttemptEnd>]| -> Vec<PastAttempt> {
         (1..).zip(ends).map(|(attempt, end)| PastAttempt { attempt, end: end.clone() }).collect()
     };

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use crate::config::PriceSettings;
 use crate::domain::{AttemptOutcome, QueryId};
 use crate::judge::cost::{Way, cost_usd, usage_max};
-use crate::judge::{AskError, Attempt, AttemptEnd, Journal, JudgeRequest, PastAttempt, reply};
+use crate::judge::{AskError, Attempt, AttemptEnd, Journal, JudgeRequest, PastAttempt, RawReply};
 use crate::ledger::{AttemptRecord, CallSize, Fact, Ledger, LedgerError, Reader};
 use crate::sys::clock::unix_ms;
 
@@ -34,7 +34,7 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
         attempt: record.attempt,
         end: match (record.reply, record.failure) {
             _ if record.is_forgiven => Some(AttemptEnd::Forgiven),
-            (Some(body), _) => Some(AttemptEnd::Reply(body)),
+            (Some(body), _) => Some(AttemptEnd::Reply(RawReply::new(body))),
             (None, Some((outcome, status, detail))) => Some(AttemptEnd::Failed { outcome, status, detail }),
             (None, None) => None,
         },
@@ -111,12 +111,12 @@ impl Journal for LedgerJournal {
         self.commit(Fact::JudgeAttempt { request_key, attempt: attempt.number, query_id, size })
     }
 
-    fn reply<'a>(&'a self, key: &'a str, attempt: u32, body: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn reply<'a>(&'a self, key: &'a str, attempt: u32, reply: &'a RawReply) -> BoxFuture<'a, anyhow::Result<()>> {
         if self.charging == Charging::Charged {
-            let cost = reply::usage(body).and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Call));
+            let cost = reply.usage().and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Call));
             self.progress.judge_charged(cost);
         }
-        self.commit_end(Fact::JudgeReply { request_key: key.to_owned(), attempt, body: body.to_owned() })
+        self.commit_end(Fact::JudgeReply { request_key: key.to_owned(), attempt, body: reply.body().to_owned() })
     }
 
     fn failed<'a>(

@@ -26,7 +26,7 @@ use crate::hub::{self, HubSettings, ModelReference, OnProgress};
 use crate::judge::cost::{Budget, Usage, Way, cost_max_usd, cost_usd};
 use crate::judge::openai::{JsonMode, OpenAiJudge, OpenAiOptions};
 use crate::judge::policy::PolicyJudge;
-use crate::judge::{Judge, reply};
+use crate::judge::{Judge, RawReply, reply};
 use crate::ledger::{BatchItem, BatchRecord, Fact, Ledger, LedgerError, OpenCall, Reader, RunRecord, ServerRefusal};
 use crate::policy::{Addresses, CandlePolicy, OpenAiPolicy, Policy, PolicyError, PolicyIdentity};
 use crate::sys::clock::unix_ms;
@@ -84,7 +84,8 @@ fn remember_served(policy: &Policy, judge: Option<&dyn Judge>, reader: &Reader) 
         replies.iter().find_map(model).iter().for_each(|name| policy.remember_served(name));
     }
     if let Some(judge) = judge {
-        reader.latest_replies(1)?.iter().for_each(|body| judge.note_served(body));
+        let replies = reader.latest_replies(1)?.into_iter().map(RawReply::new);
+        replies.for_each(|reply| reply.model().into_iter().for_each(|model| judge.note_served(model)));
     }
     Ok(())
 }

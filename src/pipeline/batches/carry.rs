@@ -31,7 +31,7 @@ use crate::http::batch::{BatchClient, BatchState, BatchStatus};
 use crate::http::retry::{Backoff, Class, LONG_WAIT, hint};
 use crate::judge::batch::{BatchEnd, custom_id, is_fatal, request_line};
 use crate::judge::cost::{Way, cost_usd, usage_max};
-use crate::judge::{AskError, Judge, reply};
+use crate::judge::{AskError, Judge, RawReply};
 use crate::ledger::{BatchRecord, BatchStep, CallSize, Fact, Ledger, LedgerError};
 use crate::sys::clock::unix_ms;
 
@@ -300,20 +300,20 @@ impl Carrier {
         }
         self.commit(facts).await?;
         for (item, end) in ended {
-            let body = match &end {
-                BatchEnd::Reply(body) => Some(body),
+            let reply = match end {
+                BatchEnd::Reply(body) => Some(RawReply::new(body)),
                 BatchEnd::Failed(_) | BatchEnd::Unanswered(_) => None,
             };
-            let usage = body.and_then(|body| reply::usage(body));
-            if let Some((judge, body)) = self.judge.as_ref().zip(body) {
-                judge.note_served(body);
+            let usage = reply.as_ref().and_then(RawReply::usage);
+            if let Some((judge, model)) = self.judge.as_ref().zip(reply.as_ref().and_then(RawReply::model)) {
+                judge.note_served(model);
             }
-            if body.is_some() {
+            if reply.is_some() {
                 let cost = usage.and_then(|usage| cost_usd(&usage, &self.prices, unix_ms(), Way::Batch));
                 self.progress.judge_charged(cost);
             }
             match item.reservation {
-                Some(reservation) if body.is_some() => reservation.charge(usage),
+                Some(reservation) if reply.is_some() => reservation.charge(usage),
                 Some(reservation) => reservation.release(),
                 None => {}
             }
