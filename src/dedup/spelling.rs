@@ -57,27 +57,7 @@ fn is_spelling(one: &str, other: &str) -> bool {
     let (first, other_first) = (a.get(..2), b.get(..2));
     let is_swapped = matches!((first, other_first), (Some([x, y]), Some([u, v])) if x == v && y == u);
     let allowed = if shorter >= 8 { 2 } else { 1 };
-    (a.first() == b.first() || is_swapped) && distance(&a, &b) <= allowed
-}
-
-/// The optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            let is_swap = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
-            if is_swap {
-                best = best.min(at(&before, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
+    (a.first() == b.first() || is_swapped) && strsim::osa_distance(one, other) <= allowed
 }
 
 #[cfg(test)]

@@ -391,7 +391,8 @@ impl ResultLines<'_> {
     }
 }
 
-/// Returns the multipart form of an upload, with its content type.
+/// Returns the multipart form of an upload, with its content type. Written here and not by the feature of reqwest, which
+/// draws the boundary at random and would bring `mime_guess`.
 fn form(name: &str, lines: &Bytes) -> (String, Bytes) {
     // The name is a hash of the lines' contents, so the lines cannot hold the boundary.
     let boundary = format!("thinkloom-{name}-boundary");
