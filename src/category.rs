@@ -182,23 +182,9 @@ fn of_text(query: &Query) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Origin, QueryId, QueryLabels};
 
     fn query(kind: Kind, question: &str) -> Query {
-        Query {
-            id: QueryId(String::new()),
-            ordinal: 0,
-            source: String::new(),
-            origin: Origin { file: String::new(), line: 1 },
-            kind,
-            question: question.to_owned(),
-            gold: String::new(),
-            choices: Vec::new(),
-            tests: Vec::new(),
-            test_imports: Vec::new(),
-            entry_point: None,
-            labels: QueryLabels::default(),
-        }
+        Query { question: question.to_owned(), ..Query::blank(kind) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::failure::with_hint;
 use crate::config::Settings;
-use crate::domain::{Kind, Origin, Query, QueryId};
+use crate::domain::{Kind, Query, QueryId};
 use crate::http::CallFailure;
 use crate::http::wire::Message;
 use crate::judge::openai::OpenAiJudge;
@@ -26,17 +26,9 @@ pub(super) fn policy(settings: &Settings) -> Result<String, String> {
         open_api_policy(&settings.policy, &sampling).map_err(|error| with_hint(&error, error.hint().as_deref()))?;
     let query = Query {
         id: QueryId("doctor".to_owned()),
-        ordinal: 0,
-        source: "doctor".to_owned(),
-        origin: Origin { file: "doctor".to_owned(), line: 1 },
-        kind: Kind::Numeric,
         question: "What is 1 + 1?".to_owned(),
         gold: "2".to_owned(),
-        choices: Vec::new(),
-        tests: Vec::new(),
-        test_imports: Vec::new(),
-        entry_point: None,
-        labels: Default::default(),
+        ..Query::blank(Kind::Numeric)
     };
     let tasks = policy.tasks(&query);
     // Both modes, because the mode switch is also a request key.

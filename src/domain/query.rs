@@ -97,6 +97,25 @@ pub struct QueryLabels {
 }
 
 impl Query {
+    /// Returns an empty query of a kind, for queries that code builds and no file holds.
+    #[must_use]
+    pub fn blank(kind: Kind) -> Self {
+        Self {
+            id: QueryId(String::new()),
+            ordinal: 0,
+            source: String::new(),
+            origin: Origin { file: String::new(), line: 1 },
+            kind,
+            question: String::new(),
+            gold: String::new(),
+            choices: Vec::new(),
+            tests: Vec::new(),
+            test_imports: Vec::new(),
+            entry_point: None,
+            labels: QueryLabels::default(),
+        }
+    }
+
     /// The most tests that the user's text shows.
     const TESTS_SHOWN_MAX: usize = 3;
 

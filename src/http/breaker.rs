@@ -40,8 +40,8 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::CallFailure;
 use super::retry::Class;
+use super::{CallFailure, wait};
 
 /// Failures in a row, without a success between them, that open the breaker.
 pub const FAILURES_IN_A_ROW: u32 = 5;
@@ -455,19 +455,6 @@ impl Breaker {
     pub fn alone(self: &Arc<Self>, query: &str) -> AskedAlone {
         self.state().alone = Some(Alone { query: query.to_owned(), falls: 0, words: String::new(), is_felling: false });
         AskedAlone(Arc::clone(self))
-    }
-}
-
-async fn wait(changed: impl Future<Output = ()>, until: Option<Instant>) {
-    match until {
-        None => changed.await,
-        Some(until) => {
-            tokio::select! {
-                biased;
-                () = changed => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
-        }
     }
 }
 

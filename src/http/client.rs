@@ -24,7 +24,7 @@ use super::redact::Redactor;
 use super::retry::Class;
 use super::transport::{bearer, build_client, is_clear_text};
 use super::wire::ChatReply;
-use super::{CallFailure, DETAIL_CHARS_MAX, one_line};
+use super::{CallFailure, DETAIL_CHARS_MAX, one_line, wait};
 
 pub use super::endpoint::Delivery;
 pub use super::transport::REPLY_BYTES_MAX;
@@ -224,16 +224,7 @@ impl ChatClient {
                 Err(until) => until,
             };
             let changed = self.changed.notified();
-            match until {
-                None => changed.await,
-                Some(until) => {
-                    tokio::select! {
-                        biased;
-                        () = changed => {}
-                        () = tokio::time::sleep_until(until) => {}
-                    }
-                }
-            }
+            wait(changed, until).await;
         }
     }
 

@@ -71,6 +71,8 @@ pub mod wire;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::domain::AttemptOutcome;
 
 /// Why one attempt brought no reply.
@@ -136,6 +138,20 @@ pub fn one_line(text: &str, chars_max: usize) -> String {
         return line;
     }
     line.chars().take(chars_max.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+/// Waits for a change, until some time at the latest.
+async fn wait(changed: impl Future<Output = ()>, until: Option<Instant>) {
+    match until {
+        None => changed.await,
+        Some(until) => {
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -99,12 +99,9 @@ async fn what_earlier_replies_showed_of_a_provider_is_known_from_the_start() {
 async fn a_call_that_needs_another_slot_gets_it_while_others_wait_for_the_budget() {
     let refusal = r#"{"error":{"message":"bad","param":"response_format","code":"unsupported_parameter"}}"#;
     let server = Server::start(vec![Step::status(400, refusal), good(), good()]);
-    let judge = OpenAiJudge::new(OpenAiOptions {
-        api_key: Some(SecretString::from(KEY)),
-        concurrency_max: 1,
-        ..OpenAiOptions::new(server.base_url(), "m")
-    });
-    let (judge, journal) = (judge.unwrap(), MemoryJournal::default());
+    let mut judge = OpenAiOptions::new(server.base_url(), "m");
+    (judge.client.api_key, judge.client.concurrency_max) = (Some(SecretString::from(KEY)), 1);
+    let (judge, journal) = (OpenAiJudge::new(judge).unwrap(), MemoryJournal::default());
     let mut asked = options(1);
     asked.budget = Some(Arc::new(Budget::new(1.0, flat_prices(), cost::Way::Call, || 0, 0.0)));
     let of = |question: &str| {

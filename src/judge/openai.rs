@@ -1,11 +1,9 @@
 //! The judge behind an OpenAI-compatible HTTP API.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::config::Streaming;
@@ -27,22 +25,10 @@ const NAME_CHARS_MAX: usize = 200;
 /// The settings of an [`OpenAiJudge`].
 #[derive(Debug, Clone)]
 pub struct OpenAiOptions {
-    /// Addresses without the final `/chat/completions`; the first address is the judge's identity.
-    pub base_urls: Vec<String>,
+    /// The addresses and their limits; the first address is the judge's identity.
+    pub client: ClientOptions,
     /// The name of the model in requests.
     pub model: String,
-    /// The API key; `None` for servers that require none.
-    pub api_key: Option<SecretString>,
-    /// Whether the key may leave this machine unencrypted.
-    pub clear_text: ClearText,
-    /// The maximum number of requests in flight to each address.
-    pub concurrency_max: usize,
-    /// 0: no known limit.
-    pub requests_per_minute: u32,
-    /// 0: no known limit.
-    pub tokens_per_minute: u32,
-    /// The timeout of one attempt, from send to last byte.
-    pub timeout: Duration,
     /// Whether replies are streamed.
     pub streaming: Streaming,
     /// The maximum length of a reply, in tokens.
@@ -71,14 +57,16 @@ impl OpenAiOptions {
     #[must_use]
     pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
-            base_urls: vec![base_url.into()],
+            client: ClientOptions {
+                base_urls: vec![base_url.into()],
+                api_key: None,
+                clear_text: ClearText::Refused,
+                concurrency_max: 64,
+                requests_per_minute: 0,
+                tokens_per_minute: 0,
+                timeout: TIMEOUT_DEFAULT,
+            },
             model: model.into(),
-            api_key: None,
-            clear_text: ClearText::Refused,
-            concurrency_max: 64,
-            requests_per_minute: 0,
-            tokens_per_minute: 0,
-            timeout: TIMEOUT_DEFAULT,
             streaming: Streaming::Auto,
             max_tokens: MAX_TOKENS_DEFAULT,
             temperature: TEMPERATURE_DEFAULT,
@@ -147,15 +135,7 @@ impl OpenAiJudge {
         if let Some(key) = keys.find(|key| RESERVED_KEYS.contains(&key.as_str())) {
             return Err(OpenAiJudgeError::ReservedKey { key: key.clone() });
         }
-        let client = Arc::new(client(&ClientOptions {
-            base_urls: options.base_urls,
-            api_key: options.api_key,
-            clear_text: options.clear_text,
-            concurrency_max: options.concurrency_max,
-            requests_per_minute: options.requests_per_minute,
-            tokens_per_minute: options.tokens_per_minute,
-            timeout: options.timeout,
-        })?);
+        let client = Arc::new(client(&options.client)?);
         let own = options.extra.iter().flat_map(Map::keys);
         let left_out = LeftOut::new(Side::Judge, (client.base_url(), &options.model), &options.omit, own);
         let mut extra = options.extra.unwrap_or_default();

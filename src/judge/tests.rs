@@ -242,8 +242,9 @@ fn text(result: Result<Judged, AskError>) -> String {
 }
 
 fn http_judge(base_url: &str) -> OpenAiJudge {
-    let api_key = Some(SecretString::from(KEY));
-    OpenAiJudge::new(OpenAiOptions { api_key, ..OpenAiOptions::new(base_url, "deepseek-chat") }).unwrap()
+    let mut options = OpenAiOptions::new(base_url, "deepseek-chat");
+    options.client.api_key = Some(SecretString::from(KEY));
+    OpenAiJudge::new(options).unwrap()
 }
 
 async fn ask_server(script: Vec<Step>, attempts_max: u32) -> (Result<Judged, AskError>, MemoryJournal, usize) {

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::domain::ResolvedModel;
 use crate::http::batch::BatchClient;
 use crate::http::breaker::{Breaker, BreakerOptions};
-use crate::http::client::{ClearText, is_on_this_machine};
+use crate::http::client::{ClearText, ClientOptions, is_on_this_machine};
 use crate::http::left_out::{Recorder, Refusal, Side};
 use crate::http::retry::raised_cap;
 use crate::http::wire::ChatReply;
@@ -326,14 +326,16 @@ pub fn judge_options(settings: &JudgeSettings, key: Option<String>) -> OpenAiOpt
     let base_urls = std::iter::once(&settings.base_url).chain(&settings.more_base_urls).cloned().collect();
     let extra: serde_json::Map<String, serde_json::Value> = settings.extra.clone().into_iter().collect();
     let mut options = OpenAiOptions::new(&settings.base_url, &settings.model);
-    options.api_key = key.map(SecretString::from);
-    options.clear_text = ClearText::from_setting(settings.allow_http);
-    options.concurrency_max = settings.concurrency_max;
-    options.requests_per_minute = settings.requests_per_minute;
-    options.tokens_per_minute = settings.tokens_per_minute;
-    options.base_urls = base_urls;
+    options.client = ClientOptions {
+        base_urls,
+        api_key: key.map(SecretString::from),
+        clear_text: ClearText::from_setting(settings.allow_http),
+        concurrency_max: settings.concurrency_max,
+        requests_per_minute: settings.requests_per_minute,
+        tokens_per_minute: settings.tokens_per_minute,
+        timeout: Duration::from_secs(settings.timeout_s),
+    };
     options.streaming = settings.stream;
-    options.timeout = Duration::from_secs(settings.timeout_s);
     options.max_tokens = settings.max_tokens;
     options.json_mode = if settings.json_mode { JsonMode::On } else { JsonMode::Off };
     options.omit.clone_from(&settings.omit);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{ModePresetName, PolicySettings};
-use crate::domain::{FinishReason, ModeReason, Origin, QueryId, Reading, RolloutKey};
+use crate::domain::{FinishReason, ModeReason, QueryId, Reading, RolloutKey};
 use crate::policy::OpenAiPolicy;
 
 /// The facts about one response.
@@ -31,17 +31,9 @@ type Known = (State, u32);
 fn query() -> Query {
     Query {
         id: QueryId("q".to_owned()),
-        ordinal: 0,
-        source: "s".to_owned(),
-        origin: Origin { file: "f".to_owned(), line: 1 },
-        kind: Kind::Numeric,
         question: "What is 2 + 2?".to_owned(),
         gold: "4".to_owned(),
-        choices: Vec::new(),
-        tests: Vec::new(),
-        test_imports: Vec::new(),
-        entry_point: None,
-        labels: crate::domain::QueryLabels::default(),
+        ..Query::blank(Kind::Numeric)
     }
 }
 

@@ -41,7 +41,7 @@ impl Posed {
 mod tests {
     use super::*;
     use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
-    use crate::domain::{Kind, Origin, QueryId};
+    use crate::domain::{Kind, QueryId};
     use crate::policy::OpenAiPolicy;
 
     #[test]
@@ -55,17 +55,9 @@ mod tests {
         let policy = Policy::OpenAi(Box::new(policy));
         let posed = Posed::new(Query {
             id: QueryId("q".to_owned()),
-            ordinal: 0,
-            source: "s".to_owned(),
-            origin: Origin { file: "f".to_owned(), line: 1 },
-            kind: Kind::Numeric,
             question: "What is 1 + 1?".to_owned(),
             gold: "2".to_owned(),
-            choices: Vec::new(),
-            tests: Vec::new(),
-            test_imports: Vec::new(),
-            entry_point: None,
-            labels: Default::default(),
+            ..Query::blank(Kind::Numeric)
         });
         let before = posed.tasks(&policy).unwrap();
         assert_eq!(before, policy.tasks(&posed.query).unwrap());

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::ModePresetName;
-use crate::domain::{ByMode, FinishReason, Kind, Origin, Query, QueryId};
+use crate::domain::{ByMode, FinishReason, Kind, Query, QueryId};
 use crate::template::{ObservedResponse, read_response};
 
 const TURNS: &str =
@@ -48,18 +48,10 @@ fn render(name: ModePresetName, template: &str) -> (Preset, ByMode<RenderedPromp
     let preset = Preset::resolve(name, &template);
     let query = Query {
         id: QueryId("q".to_owned()),
-        ordinal: 0,
-        source: "s".to_owned(),
-        origin: Origin { file: "f".to_owned(), line: 1 },
-        kind: Kind::Numeric,
         // A question that ends in the tag must not count as the model's own tag.
         question: "What is 1 + 1? <think>".to_owned(),
         gold: "2".to_owned(),
-        choices: Vec::new(),
-        tests: Vec::new(),
-        test_imports: Vec::new(),
-        entry_point: None,
-        labels: Default::default(),
+        ..Query::blank(Kind::Numeric)
     };
     (preset, Prompter::new(&template, "<s>", "</s>", preset).unwrap().render(&query).unwrap())
 }

@@ -1,22 +1,14 @@
 //! Prompts, bodies and replies of the policy behind HTTP.
 
 use super::*;
-use crate::domain::{Origin, QueryId};
+use crate::domain::QueryId;
 
 fn query(kind: Kind) -> Query {
     Query {
         id: QueryId("q".to_owned()),
-        ordinal: 0,
-        source: "s".to_owned(),
-        origin: Origin { file: "f".to_owned(), line: 1 },
-        kind,
         question: "What is 1 + 1?".to_owned(),
         gold: "2".to_owned(),
-        choices: Vec::new(),
-        tests: Vec::new(),
-        test_imports: Vec::new(),
-        entry_point: None,
-        labels: Default::default(),
+        ..Query::blank(kind)
     }
 }
 

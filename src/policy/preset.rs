@@ -120,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_s_name_is_the_one_that_the_settings_know_it_by() {
+        let names = ["qwen3", "smollm3", "deepseek_r1", "granite", "deepseek_v3", "deepseek_api", "prompted"];
+        for name in names {
+            let setting: ModePresetName = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(Preset::resolve(setting, "").name(), name);
+        }
+    }
+
+    #[test]
     fn deepseek_prefills_close_what_the_template_opened() {
         let opening = |mode, rendered| Preset::DeepseekR1.opening(mode, rendered, "");
         assert_eq!(opening(Mode::ThinkOn, "x<think>\n"), "");

@@ -248,24 +248,17 @@ fn prompted_rules(kind: Kind, mode: Mode, answer_opening: &str) -> (Vec<String>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Origin, QueryId};
+    use crate::domain::QueryId;
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}";
 
     fn query(kind: Kind) -> Query {
         Query {
             id: QueryId("q".to_owned()),
-            ordinal: 0,
-            source: "s".to_owned(),
-            origin: Origin { file: "f".to_owned(), line: 1 },
-            kind,
             question: "What is 1 + 1?".to_owned(),
             gold: "2".to_owned(),
             choices: if kind == Kind::Choice { vec!["one".to_owned(), "two".to_owned()] } else { Vec::new() },
-            tests: Vec::new(),
-            test_imports: Vec::new(),
-            entry_point: None,
-            labels: Default::default(),
+            ..Query::blank(kind)
         }
     }
 

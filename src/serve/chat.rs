@@ -6,17 +6,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures::future::try_join_all;
 use serde_json::{Value, json};
 
+use super::answer;
 use super::app::App;
-use super::error::{ApiError, json_response, json_text};
-use super::generate::Hold;
-use super::reply::{chat_logprobs, finish_name, head, usage_of};
-use super::stream::{self, Format};
+use super::error::{ApiError, json_response};
+use super::stream::Format;
 use super::turns::Kind;
 use super::wire::{ChatRequest, Checked, Sampling, parse};
-use crate::engine::{Completion, SequenceSpec};
 
 /// `GET /v1/models`
 pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
@@ -72,10 +69,7 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
     let mut hold = app.hold(checked.choices)?;
     // A request that is refused was not left by its client.
     let specs = app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?;
-    if checked.is_streamed {
-        return stream::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await;
-    }
-    whole(app, hold, specs, &checked, with_logprobs).await
+    answer::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await
 }
 
 /// Reads, checks, renders and tokenizes. Takes as long as the body is large.
@@ -110,37 +104,4 @@ fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
     let mut prompt = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
     prompt.push_str(opening);
     Ok(prompt)
-}
-
-async fn whole(
-    app: Arc<App>,
-    mut hold: Hold,
-    specs: Vec<SequenceSpec>,
-    checked: &Checked,
-    with_logprobs: bool,
-) -> Result<Response, ApiError> {
-    let engine = app.policy.engine();
-    let completions: Vec<Completion> = try_join_all(specs.into_iter().map(|spec| engine.sample(spec)))
-        .await
-        .map_err(|error| ApiError::engine(&error))?;
-    hold.finish();
-    let choices = checked.choices;
-    let text = app.written(with_logprobs, move |app| body_text(app, &completions, choices, with_logprobs)).await?;
-    Ok(json_text(StatusCode::OK, text))
-}
-
-fn body_text(app: &App, completions: &[Completion], choices: usize, with_logprobs: bool) -> String {
-    let choice = |(index, completion): (usize, &Completion)| {
-        let logprobs = with_logprobs.then(|| chat_logprobs(&completion.tokens, app.policy.engine().vocabulary()));
-        json!({
-            "index": index,
-            "message": {"role": "assistant", "content": completion.text, "refusal": null},
-            "logprobs": logprobs,
-            "finish_reason": finish_name(completion.finish_reason),
-        })
-    };
-    let mut body = head(app, "chat.completion");
-    body.insert("choices".to_owned(), completions.iter().enumerate().map(choice).collect());
-    body.insert("usage".to_owned(), usage_of(completions, choices));
-    Value::Object(body).to_string()
 }

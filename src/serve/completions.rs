@@ -3,19 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::response::Response;
-use futures::future::try_join_all;
-use serde_json::{Value, json};
 
+use super::answer;
 use super::app::App;
-use super::error::{ApiError, json_text};
+use super::error::ApiError;
 use super::limits::BODY_BYTES_MAX;
-use super::reply::{finish_name, head, text_logprobs, usage_of};
-use super::stream::{self, Format};
+use super::stream::Format;
 use super::turns::Kind;
 use super::wire::{Checked, CompletionsRequest, Sampling, WirePrompt, WirePrompts, parse};
-use crate::engine::Completion;
 
 /// Tokens of a completion where the request does not say, as OpenAI has it.
 const TOKENS_MAX: u32 = 16;
@@ -41,33 +37,7 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
         // A request that is refused was not left by its client.
         specs.extend(app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?);
     }
-    if checked.is_streamed {
-        return stream::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await;
-    }
-    let engine = app.policy.engine();
-    let completions: Vec<Completion> = try_join_all(specs.into_iter().map(|spec| engine.sample(spec)))
-        .await
-        .map_err(|error| ApiError::engine(&error))?;
-    hold.finish();
-    let choices = checked.choices;
-    let text = app.written(with_logprobs, move |app| body_text(app, &completions, choices, with_logprobs)).await?;
-    Ok(json_text(StatusCode::OK, text))
-}
-
-fn body_text(app: &App, completions: &[Completion], choices: usize, with_logprobs: bool) -> String {
-    let choice = |(index, completion): (usize, &Completion)| {
-        let logprobs = with_logprobs.then(|| text_logprobs(&completion.tokens, app.policy.engine().vocabulary()));
-        json!({
-            "index": index,
-            "text": completion.text,
-            "logprobs": logprobs,
-            "finish_reason": finish_name(completion.finish_reason),
-        })
-    };
-    let mut body = head(app, "text_completion");
-    body.insert("choices".to_owned(), completions.iter().enumerate().map(choice).collect());
-    body.insert("usage".to_owned(), usage_of(completions, choices));
-    Value::Object(body).to_string()
+    answer::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await
 }
 
 /// Reads, checks and tokenizes. Takes as long as the body is large.

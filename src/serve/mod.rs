@@ -13,6 +13,7 @@
 //! Texts are a function of prompt, sampling settings and `seed` alone, as everywhere in the engine: not of who else is
 //! asking. This room knows HTTP and the wire format, not how tokens are made.
 
+mod answer;
 mod app;
 mod body;
 mod chat;

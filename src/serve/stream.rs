@@ -17,7 +17,7 @@ use super::reply::{chat_logprobs, finish_name, head, text_logprobs, usage};
 use super::wire::Checked;
 use crate::engine::{Completion, EngineError, Piece, SequenceSpec, StreamEvent};
 
-/// Which of the two shapes chunks have.
+/// Which of the two shapes an answer and its chunks have.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Format {
     /// A chat's.

@@ -214,9 +214,9 @@ fn number(job: &Value, name: &str) -> usize {
 
 fn judge(job: &Value) -> Result<OpenAiJudge> {
     let mut options = OpenAiOptions::new(job["url"].as_str().context("an address")?, "judge-under-test");
-    options.concurrency_max = number(job, "concurrency");
-    options.requests_per_minute = u32::try_from(number(job, "requests_per_minute"))?;
-    options.tokens_per_minute = u32::try_from(number(job, "tokens_per_minute"))?;
+    options.client.concurrency_max = number(job, "concurrency");
+    options.client.requests_per_minute = u32::try_from(number(job, "requests_per_minute"))?;
+    options.client.tokens_per_minute = u32::try_from(number(job, "tokens_per_minute"))?;
     Ok(OpenAiJudge::new(options)?)
 }
 
