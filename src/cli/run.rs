@@ -179,6 +179,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));
         }
+        #[cfg(feature = "testing")]
         Policy::Scripted(_) => {}
     }
     let display = Display::new(context.run.rows);

@@ -53,7 +53,7 @@
 mod caught;
 mod diagnosis;
 mod error;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod grammar;
 mod kv;
@@ -74,7 +74,7 @@ mod worker;
 mod tests;
 
 pub use error::EngineError;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub use grammar::fuzz as grammar_fuzz;
 pub use grammar::{Grammar, OrderedSchema, SchemaError};
 pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked, available_kernels};

@@ -51,7 +51,7 @@ pub mod carrier;
 pub mod client;
 mod endpoint;
 pub mod finish;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod headers;
 pub mod joined;

@@ -177,7 +177,9 @@ mod tests {
         );
         assert!(matches!(ModelReference::parse("Qwen/Qwen3-4B", &bases).unwrap(), ModelReference::Hub(_)));
         let error = ModelReference::parse("models/absent.gguf", &bases).unwrap_err().to_string();
-        for part in ["policy.model", "models/absent.gguf", "no such file", "other", "owner/name", "the ending of a file"] {
+        for part in
+            ["policy.model", "models/absent.gguf", "no such file", "other", "owner/name", "the ending of a file"]
+        {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert!(ModelReference::parse("", &bases).is_err());

@@ -48,7 +48,7 @@ mod texts;
 mod thrift;
 mod values;
 mod wanted;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 #[cfg(test)]
 mod answers_tests;

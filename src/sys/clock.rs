@@ -22,6 +22,7 @@ impl Clock {
     }
 
     /// Returns a clock with the time of `read`, in milliseconds since 1970.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn simulated(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))

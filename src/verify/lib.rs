@@ -86,7 +86,7 @@ mod claims;
 mod code;
 mod extract;
 mod find;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod math;
 mod numeric;

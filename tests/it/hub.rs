@@ -294,7 +294,10 @@ fn an_echoed_token_is_blotted_out_of_errors() {
 #[test]
 fn unknown_models_revisions_and_files_are_told_apart_from_failures() {
     let scene = Scene::directory();
-    assert_error(scene.resolve("tiny/unknown"), &["tiny/unknown@main", "neither an existing path", "404 (RepoNotFound)"]);
+    assert_error(
+        scene.resolve("tiny/unknown"),
+        &["tiny/unknown@main", "neither an existing path", "404 (RepoNotFound)"],
+    );
     assert_error(scene.resolve("tiny/llama@v9"), &["tiny/llama@v9", "404 (RevisionNotFound)", "revision"]);
     let seen = scene.server.seen();
     assert_eq!(seen.len(), 2, "what is unknown is not asked for again: {seen:?}");

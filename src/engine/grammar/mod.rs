@@ -17,7 +17,7 @@
 //! This code does not use the library for the task (llguidance), because llguidance enables `serde_json/preserve_order`
 //! for the whole program, which would change the content address of every stored fact.
 
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod error;
 mod machine;
@@ -230,6 +230,7 @@ impl Matcher {
     }
 
     /// Returns the least bytes that complete the text.
+    #[cfg(any(test, feature = "testing"))]
     fn needed(&self) -> u32 {
         machine::needed(&self.grammar.rules, &self.top, self.costs())
     }

@@ -20,6 +20,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
+#[cfg(any(test, feature = "testing"))]
 pub use pattern::LLAMA3 as EXAMPLE_PATTERN;
 pub use trie::TokenTrie;
 
