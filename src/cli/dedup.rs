@@ -244,6 +244,7 @@ impl Job {
             Err(StoreError::Unusable(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        #[expect(clippy::disallowed_methods, reason = "the error names the index itself")]
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         Ok((RowStore::new(file.map_err(StoreError::from)?, self.extractor.bands()), Vec::new()))
     }

@@ -85,7 +85,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<(), Failure> {
 }
 
 fn manifest(dir: &Path) -> Result<Option<Manifest>, RunError> {
-    match std::fs::read(dir.join(MANIFEST_FILE)) {
+    match fs_err::read(dir.join(MANIFEST_FILE)) {
         Ok(bytes) => Ok(Some(Manifest::from_json(&bytes)?)),
         Err(_) => Ok(None),
     }

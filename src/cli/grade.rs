@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -213,7 +212,7 @@ impl Grader {
             serde_json::Value::Null => String::new(),
             other => other.to_string(),
         };
-        let started = Instant::now();
+        let started = tokio::time::Instant::now();
         let verdict = verify(&Case {
             kind,
             gold: &gold,

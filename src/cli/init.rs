@@ -41,7 +41,7 @@ fn write_files(dir: &Path) -> anyhow::Result<()> {
     for (name, content) in files.into_iter().rev() {
         let path = dir.join(name);
         // A killed start may have left the queries with this very content.
-        let is_left = !is_done && std::fs::read(&path).is_ok_and(|found| found == content.as_bytes());
+        let is_left = !is_done && fs_err::read(&path).is_ok_and(|found| found == content.as_bytes());
         if path.exists() && !is_left {
             bail!("{} already exists; nothing was written", path.display());
         }

@@ -104,7 +104,7 @@ async fn work(args: &RunArgs, options: RunOptions, stopping: &Stopping) -> Resul
     }
     // After this time a run ends by itself and keeps everything received.
     stopping.finishes(FINISHED, Some(pipeline::drain_deadline(&context.run.settings)), PUBLISH_AT_STOP_MAX);
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let summary = match run_with_display(&context).await {
         Ok(summary) => summary,
         Err(error) => {

@@ -6,6 +6,8 @@
 //! next start continues as after a kill. A command that must finish work first declares it and its time limit
 //! ([`Stopping::finishes`]). A second request ends the process at once.
 
+#![expect(clippy::disallowed_methods, reason = "a thread beside the run-time measures how long it takes to end")]
+
 use std::process::exit;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -139,6 +141,7 @@ pub(super) fn end_at_once_if_first() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let watch = move || {
         runtime.block_on(async { Requests::new().next().await });
+        #[expect(clippy::exit, reason = "nothing has begun that would have to end first")]
         exit(INTERRUPTED);
     };
     // Without the thread, signals have no effect on process 1, as without this function.

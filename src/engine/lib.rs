@@ -50,6 +50,11 @@
 //! [`EngineOptions`] (device, executor, kernels, slots, memory), [`Engine`], [`SequenceSpec`], [`Completion`],
 //! [`SampledToken`], [`StreamEvent`], [`Vocabulary`], [`ModelConfig`], [`Grammar`], [`EngineStats`], [`EngineError`].
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
+)]
+
 mod caught;
 mod diagnosis;
 mod error;

@@ -74,6 +74,7 @@ impl Worker {
         let _ = self.stats.failure.set(cause);
         requests.close();
         let waiting = std::iter::from_fn(|| requests.try_recv().ok()).map(|request| request.reply);
+        #[expect(clippy::disallowed_methods, reason = "each is told the same")]
         for reply in self.replies.drain().map(|(_, reply)| reply).chain(waiting) {
             reply.finish(Err(self.stats.stopped()));
         }
@@ -125,6 +126,7 @@ impl Worker {
     }
 
     /// Drops the sequences whose receivers are gone.
+    #[expect(clippy::disallowed_methods, reason = "any of them")]
     fn drop_abandoned(&mut self) {
         if self.replies.values().any(Reply::is_abandoned) {
             self.replies.retain(|_, reply| !reply.is_abandoned());

@@ -152,7 +152,6 @@ impl Endpoint {
     pub(super) fn load(&self) -> f64 {
         let state = self.state();
         // Counts are far below 2^52.
-        #[allow(clippy::cast_precision_loss)]
         let load = state.in_flight as f64 / state.aimd.limit() as f64;
         load
     }

@@ -43,6 +43,8 @@
 //! characters, without header, key or request body), and the body of an interrupted stream, whose `object` is
 //! [`wire::FRAGMENT`].
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 pub mod aimd;
 mod backoff;
 pub mod batch;

@@ -242,7 +242,6 @@ pub fn retry_after(headers: WaitHeaders<'_>) -> Option<Duration> {
         let wish = http_date_seconds(headers.retry_after?)?;
         let now = http_date_seconds(headers.date?)?;
         // Dates of this era differ by far less than 2^52 seconds.
-        #[allow(clippy::cast_precision_loss)]
         Some((wish - now) as f64)
     };
     [seconds_of(headers.retry_after_ms, 1e-3), seconds_of(headers.retry_after, 1.0), by_date()]

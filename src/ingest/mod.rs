@@ -13,6 +13,8 @@
 //!
 //! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod answers;
 mod chat;
 mod choices;

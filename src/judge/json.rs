@@ -8,6 +8,8 @@
 //! and `rac`. Therefore, after either parser, a control character before the letters of a known command becomes the
 //! beginning of that command again ([`with_latex`]).
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
 use super::analysis::JudgeReply;

@@ -15,6 +15,8 @@
 //!
 //! `check` then judges the text.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use crate::http::retry::{Class, Evidence, classify};
 use crate::http::wire::{ChatReply, Choice, ErrorInfo, WireError};
 use crate::http::{DETAIL_CHARS_MAX, one_line};

@@ -12,6 +12,8 @@
 //! the names of functions (`F`), values (`R`, JSON) and results of functions (`A`); the process returns a text (`T`) or
 //! an error (`E`), or requests the result of a function (`C`, JSON: name and text).
 
+#![expect(clippy::disallowed_methods, reason = "a process beside the run-time; of /proc only contents count")]
+
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

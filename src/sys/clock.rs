@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Returns milliseconds since 1970; 0 if the clock is earlier.
 #[must_use]
 pub fn unix_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "here it is read")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

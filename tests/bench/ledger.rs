@@ -5,6 +5,17 @@
 //! tenth and at the end, facts committed per second, ledger bytes per rollout, and the time that resuming takes when
 //! nothing is left, when one shard is left, and that `status` takes: of the program that the variable `THINKLOOM` names.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -17,6 +17,8 @@
 //! This code does not use the library for the task (llguidance), because llguidance enables `serde_json/preserve_order`
 //! for the whole program, which would change the content address of every stored fact.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod error;

@@ -58,6 +58,7 @@ impl Library {
 
     /// Returns whether every byte of a text reaches the merges: there is no normalizer, and no step removes spaces.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "any of them")]
     pub fn keeps_all_bytes(&self) -> bool {
         let swallows = |token: &AddedToken| token.lstrip || token.rstrip;
         self.inner.get_normalizer().is_none()

@@ -4,6 +4,8 @@
 //! verified support is rejected by name, because a wrong pre-tokenizer raises no error and only makes the output subtly
 //! worse. Decoding is a table from token to bytes, so text grows by exact bytes and can be cut anywhere.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod bounds;
 mod bytes;
 mod cut;

@@ -3,6 +3,8 @@
 //! Files are memory-mapped and checked when they are opened. An executor reads a tensor's bytes when it packs them, so
 //! a model is never in memory twice. Module `model` defines the packed forms.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod digest;
 mod directory;
 mod files;

@@ -1,5 +1,7 @@
 //! A bounded pool of threads that run code, so that neither an async thread nor the caller's thread waits for programs.
 
+#![expect(clippy::disallowed_methods, reason = "a thread of its own measures how long a job takes")]
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;

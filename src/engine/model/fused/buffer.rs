@@ -89,7 +89,7 @@ impl<T: Number> SharedBuffer<T> {
     ///
     /// # Safety
     /// No other thread may read or write the range while the result lives.
-    #[allow(clippy::mut_from_ref)] // callers write disjoint ranges; see the safety section
+    #[expect(clippy::mut_from_ref, reason = "disjoint parts are the point; see the safety section")]
     pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
         // SAFETY: in bounds and initialized; exclusive, as the caller guarantees.

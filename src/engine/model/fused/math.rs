@@ -8,7 +8,7 @@ pub const LANES: usize = 16;
 /// Cephes' polynomial on x - n ln 2, without branches and library calls, so that loops over it vectorize.
 #[inline(always)]
 #[must_use]
-#[allow(clippy::excessive_precision)] // the constants are published in this form
+#[expect(clippy::excessive_precision, reason = "the constants are published in this form")]
 pub fn exp(x: f32) -> f32 {
     // Adding this number leaves the nearest integer in the low mantissa bits.
     const ROUND: f32 = 12_582_912.0;
