@@ -31,7 +31,7 @@ use crate::telemetry::print_line;
                   Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl\n\
                   Guide: thinkloom help dedup"
 )]
-pub struct DedupArgs {
+pub(super) struct DedupArgs {
     /// JSONL (also .gz, .zst), CSV or Parquet files, in order of precedence; globs allowed.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     queries: Vec<String>,

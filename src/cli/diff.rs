@@ -16,7 +16,7 @@ use crate::shards::{ExclusionRow, MANIFEST_FILE, Manifest, SampleRow, Table, rea
 #[derive(Debug, Args)]
 #[command(after_help = "Queries are matched by their ids. The exit code is 0 whether or not the runs differ.\n\
                   Example: thinkloom diff out out-margin-0.2")]
-pub struct DiffArgs {
+pub(super) struct DiffArgs {
     /// The output directory of a run.
     first: PathBuf,
     /// The output directory of another run.

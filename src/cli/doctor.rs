@@ -31,7 +31,7 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 #[command(
     after_help = "Example: thinkloom doctor -c thinkloom.toml\nGuide: thinkloom help data, models, judge, servers, sandbox"
 )]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The output directory; default: output.dir of the config.

@@ -26,7 +26,7 @@ use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
                   doctor` checks the sandbox.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl\n\
                   Guide: thinkloom help selection, sandbox"
 )]
-pub struct GradeArgs {
+pub(super) struct GradeArgs {
     /// JSONL with {id, kind, gold, response, choices?, tests?, test_imports?, entry_point?, question?}; other keys are
     /// ignored; - for stdin.
     #[arg(long, value_name = "FILE")]

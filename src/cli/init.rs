@@ -21,7 +21,7 @@ const QUERIES: &str = r#"{"id": "add", "question": "What is 2 + 3?", "answer": "
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom init my-dataset\nGuide: thinkloom help config, data")]
-pub struct InitArgs {
+pub(super) struct InitArgs {
     /// The target directory; default: the working directory.
     #[arg(default_value = ".")]
     dir: PathBuf,

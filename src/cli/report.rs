@@ -29,7 +29,7 @@ const STAGED_PREFIX: &str = ".thinkloom-report-";
                   thinkloom report out\n\
                   Guide: thinkloom help data"
 )]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// The output directory of a run, which may be in progress.
     dir: PathBuf,
     /// The output file; default: DIR/report.html.

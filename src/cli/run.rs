@@ -30,7 +30,7 @@ use crate::telemetry::print_line;
     after_help = "Example: thinkloom run -c thinkloom.toml -o out --limit 100 --set sampling.samples_per_mode=4\n\
                   Guide: thinkloom help config, data, judge, servers, selection, recovery"
 )]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The output directory; default: output.dir of the config.

@@ -33,7 +33,7 @@ const GROUP_HASHES: u64 = 4;
 
 /// What is known of the judge's work and its cost.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct JudgeStatus {
+pub(super) struct JudgeStatus {
     /// Prompt tokens of all replies that state them.
     pub prompt_tokens: u64,
     /// Of these, tokens that the provider says it found in its cache; absent if it never says.

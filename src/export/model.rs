@@ -186,7 +186,7 @@ fn template_in(settings: &Json) -> Option<String> {
 ///
 /// The wrapper passes stand-ins for the texts to the inner template, and replaces them in its output.
 #[must_use]
-pub fn wrapped(source: &str) -> String {
+pub(super) fn wrapped(source: &str) -> String {
     let inner = source.strip_suffix('\n').unwrap_or(source);
     format!("{}{inner}{}", WRAPPER_HEAD, WRAPPER_TAIL)
 }

@@ -55,7 +55,7 @@ pub enum Delivery {
 
 /// One endpoint.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     carrier: Arc<dyn Carrier>,
     pub(super) base_url: String,
     url: Url,

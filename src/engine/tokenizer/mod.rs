@@ -23,8 +23,8 @@ mod tests;
 use std::sync::OnceLock;
 
 #[cfg(any(test, feature = "testing"))]
-pub use pattern::LLAMA3 as EXAMPLE_PATTERN;
-pub use trie::TokenTrie;
+pub(crate) use pattern::LLAMA3 as EXAMPLE_PATTERN;
+pub(crate) use trie::TokenTrie;
 
 use self::library::Library;
 use self::sentencepiece::SentencePiece;

@@ -15,10 +15,10 @@ use thinkloom_domain::Verdict;
 /// The number of waiting cases per worker.
 const WAITING_PER_WORKER: usize = 2;
 /// The most workers.
-pub const WORKERS_MAX: usize = 1024;
+pub(super) const WORKERS_MAX: usize = 1024;
 
 /// A verdict with its duration in microseconds, or the machine's failure to compute it.
-pub type Timed = (Result<Verdict, SandboxFault>, u64);
+pub(super) type Timed = (Result<Verdict, SandboxFault>, u64);
 
 struct Job {
     case: CodeCase,
