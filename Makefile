@@ -44,7 +44,9 @@ cuda: ## build the release binary for an NVIDIA GPU (CUDA_COMPUTE_CAP=90), into 
 demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, into out/demo
 	$(THINKLOOM) run -c fixtures/demo.toml -o out/demo
 
-# The program's own code with debug assertions and overflow checks; dependencies are those of the release build. Tests of
+# The program's own code with debug assertions and overflow checks; dependencies are those of the release build. No profile of
+# its own (`[profile.checked]`): cargo keeps what it builds for a profile of another name in a directory of that name, so that
+# the whole tree would be built twice. Overrides of single packages within the release profile leave all others as they are. Tests of
 # the binary come after it, so that the one that is left behind is the release binary.
 PACKAGES := thinkloom thinkloom-domain thinkloom-engine thinkloom-reward thinkloom-verify
 CHECKED := $(foreach package,$(PACKAGES),--config profile.release.package.$(package).debug-assertions=true \
