@@ -152,8 +152,7 @@ impl Endpoint {
     pub(super) fn load(&self) -> f64 {
         let state = self.state();
         // Counts are far below 2^52.
-        let load = state.in_flight as f64 / state.aimd.limit() as f64;
-        load
+        state.in_flight as f64 / state.aimd.limit() as f64
     }
 
     /// Returns whether the endpoint receives requests as usual.

@@ -93,6 +93,7 @@ struct Sightings {
     first: Option<Sighting>,
 }
 
+#[expect(clippy::indexing_slicing, reason = "there is a place for every reading")]
 impl Sightings {
     fn add(&mut self, line: u64, gold: &str, meanings: &Meanings) {
         self.count += 1;

@@ -288,7 +288,8 @@ impl Piece {
     fn check_tensors(&self) -> Result<(), EngineError> {
         let mut places = Vec::new();
         // In order of their names, so that of several faults the same is told each time.
-        let infos: BTreeMap<_, _> = (&self.content.tensor_infos).into_iter().collect();
+        #[expect(clippy::disallowed_methods, reason = "put in order")]
+        let infos: BTreeMap<_, _> = self.content.tensor_infos.iter().collect();
         for (name, info) in infos {
             let shape = info.shape.dims();
             if !gguf_types::is_supported(info.ggml_dtype) {
