@@ -44,23 +44,28 @@ cuda: ## build the release binary for an NVIDIA GPU (CUDA_COMPUTE_CAP=90), into 
 demo: model build ## run the whole pipeline offline on fixtures/queries.jsonl, into out/demo
 	$(THINKLOOM) run -c fixtures/demo.toml -o out/demo
 
-# The program's own code with debug assertions and overflow checks; dependencies are those of the release build. Tests of
+# The program's own code with debug assertions and overflow checks; dependencies are those of the release build. No profile of
+# its own (`[profile.checked]`): cargo keeps what it builds for a profile of another name in a directory of that name, so that
+# the whole tree would be built twice. Overrides of single packages within the release profile leave all others as they are. Tests of
 # the binary come after it, so that the one that is left behind is the release binary.
 PACKAGES := thinkloom thinkloom-domain thinkloom-engine thinkloom-reward thinkloom-verify
 CHECKED := $(foreach package,$(PACKAGES),--config profile.release.package.$(package).debug-assertions=true \
 	--config profile.release.package.$(package).overflow-checks=true)
+# The five packages without tests/sim, whose feature `testing` would be theirs in one build with it.
+PROGRAM := $(foreach package,$(PACKAGES),-p $(package))
+SIM := -p thinkloom-sim --test sim
 
 test: model ## build and pass all tests
-	cargo test --release --locked --workspace --doc --quiet
+	cargo test --release --locked $(PROGRAM) --doc --quiet
 	cargo test --release --locked $(CHECKED) --workspace --lib
-	cargo test --release --locked $(CHECKED) --test sim
+	cargo test --release --locked $(CHECKED) $(SIM)
 	cargo test --release --locked --test it
 
 sim: ## run the pipeline on a simulated machine: SEED=n replays one seed, SEEDS=n tries so many (2,000), each twice
-	SIM_POINTS=all SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked $(CHECKED) --test sim -- --nocapture --test-threads 1
+	SIM_POINTS=all SIM_SEED=$(SEED) SIM_SEEDS=$(or $(SEEDS),2000) cargo test --release --locked $(CHECKED) $(SIM) -- --nocapture --test-threads 1
 
 soak: ## the same with new seeds for DURATION=n seconds (600)
-	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked $(CHECKED) --test sim every_seed -- --nocapture
+	SIM_FROM=$$(date +%s)000 SIM_SECONDS=$(or $(DURATION),600) cargo test --release --locked $(CHECKED) $(SIM) every_seed -- --nocapture
 
 kill-loop: model build ## kill real runs on INPUT=queries.jsonl at random moments, ROUNDS=25 times, LIMIT=200 queries; compare bytes
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
@@ -82,7 +87,7 @@ bench-judge: ## measure the judge client against a mock server: throughput, slot
 	cargo bench --locked --bench judge
 
 bench-ledger: build ## measure the pipeline around a million responses that cost nothing: memory, facts per second, resuming
-	cargo bench --locked --bench ledger -- $(BENCH_ARGS)
+	THINKLOOM=$(abspath $(THINKLOOM)) cargo bench --locked -p thinkloom-sim --bench ledger -- $(BENCH_ARGS)
 
 bench-verify: build ## measure the verifiers beside math-verify on CASES=file.jsonl (cases of `thinkloom grade`)
 	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify
@@ -142,6 +147,7 @@ circles: ## fail if files of one room need each other in a circle
 
 clippy: ## lint, warnings are errors
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked -- -D warnings # the program as it is released, without the feature `testing`
 
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet

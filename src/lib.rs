@@ -1,4 +1,8 @@
 #![doc = include_str!("ARCHITECTURE.md")]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
+)]
 
 pub use thinkloom_domain as domain;
 pub mod sys;

@@ -45,6 +45,10 @@ pub fn start(default: &str) {
 struct TimeOfDay;
 
 impl FormatTime for TimeOfDay {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time of a log line is that of a wall clock, and no part of the data"
+    )]
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         write!(writer, "{}", chrono::Local::now().format("%H:%M:%S"))
     }

@@ -10,7 +10,7 @@ use super::help;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom completions bash > ~/.local/share/bash-completion/completions/thinkloom\n\
                   For zsh: thinkloom completions zsh > DIR/_thinkloom, with a directory DIR of $fpath.")]
-pub struct CompletionsArgs {
+pub(super) struct CompletionsArgs {
     /// The shell.
     shell: Shell,
 }
@@ -18,7 +18,7 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom man > thinkloom.1; thinkloom man run > thinkloom-run.1")]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// A command; without one, the page of the whole program.
     command: Option<String>,
 }

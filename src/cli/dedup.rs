@@ -31,7 +31,7 @@ use crate::telemetry::print_line;
                   Example: thinkloom dedup --queries train.jsonl --against test.jsonl -o decisions.jsonl\n\
                   Guide: thinkloom help dedup"
 )]
-pub struct DedupArgs {
+pub(super) struct DedupArgs {
     /// JSONL (also .gz, .zst), CSV or Parquet files, in order of precedence; globs allowed.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     queries: Vec<String>,
@@ -244,6 +244,7 @@ impl Job {
             Err(StoreError::Unusable(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        #[expect(clippy::disallowed_methods, reason = "the error names the index itself")]
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         Ok((RowStore::new(file.map_err(StoreError::from)?, self.extractor.bands()), Vec::new()))
     }

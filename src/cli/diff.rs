@@ -16,7 +16,7 @@ use crate::shards::{ExclusionRow, MANIFEST_FILE, Manifest, SampleRow, Table, rea
 #[derive(Debug, Args)]
 #[command(after_help = "Queries are matched by their ids. The exit code is 0 whether or not the runs differ.\n\
                   Example: thinkloom diff out out-margin-0.2")]
-pub struct DiffArgs {
+pub(super) struct DiffArgs {
     /// The output directory of a run.
     first: PathBuf,
     /// The output directory of another run.
@@ -85,7 +85,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<(), Failure> {
 }
 
 fn manifest(dir: &Path) -> Result<Option<Manifest>, RunError> {
-    match std::fs::read(dir.join(MANIFEST_FILE)) {
+    match fs_err::read(dir.join(MANIFEST_FILE)) {
         Ok(bytes) => Ok(Some(Manifest::from_json(&bytes)?)),
         Err(_) => Ok(None),
     }

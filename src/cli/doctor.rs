@@ -31,7 +31,7 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 #[command(
     after_help = "Example: thinkloom doctor -c thinkloom.toml\nGuide: thinkloom help data, models, judge, servers, sandbox"
 )]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The output directory; default: output.dir of the config.
@@ -111,8 +111,8 @@ fn check_output(dir: &Path) -> Result<String, String> {
     drop(lock);
     if !existed {
         // The check must leave no directory behind; a directory that got files meanwhile is not removed.
-        let _ = std::fs::remove_file(dir.join(".lock"));
-        let _ = std::fs::remove_dir(dir);
+        let _ = fs_err::remove_file(dir.join(".lock"));
+        let _ = fs_err::remove_dir(dir);
     }
     match free {
         Some(free) if free < FREE_BYTES_MIN => {

@@ -36,7 +36,7 @@ use crate::verify::Evaluated;
                   With --rollouts thinkloom evaluates stored responses.\nExample: thinkloom eval -c thinkloom.toml \
                   -o eval-new --baseline eval-old\nGuide: thinkloom help eval"
 )]
-pub struct EvalArgs {
+pub(super) struct EvalArgs {
     /// The config file; its policy, input and sampling settings apply.
     #[arg(short, long, value_name = "FILE", default_value = "thinkloom.toml")]
     config: PathBuf,

@@ -25,7 +25,7 @@ use crate::telemetry::print_line;
                   exports the published queries.\nThe exit code is 1 if the chat template would mangle a row.\n\
                   Example: thinkloom export out --format trl --flavour auto --template models/Qwen3-8B --layout text -o out-trl\n\
                   Guide: thinkloom help export")]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     /// The output directory of a run.
     dir: PathBuf,
     /// The trainer: trl, verl, llamafactory, swift or axolotl; with --check the default is all of them.

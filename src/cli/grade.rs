@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -27,7 +26,7 @@ use crate::verify::{Case, CodeCase, CodePool, Pending, verify};
                   doctor` checks the sandbox.\nExample: thinkloom grade --cases cases.jsonl -o verdicts.jsonl\n\
                   Guide: thinkloom help selection, sandbox"
 )]
-pub struct GradeArgs {
+pub(super) struct GradeArgs {
     /// JSONL with {id, kind, gold, response, choices?, tests?, test_imports?, entry_point?, question?}; other keys are
     /// ignored; - for stdin.
     #[arg(long, value_name = "FILE")]
@@ -213,7 +212,7 @@ impl Grader {
             serde_json::Value::Null => String::new(),
             other => other.to_string(),
         };
-        let started = Instant::now();
+        let started = tokio::time::Instant::now();
         let verdict = verify(&Case {
             kind,
             gold: &gold,

@@ -13,7 +13,7 @@ use crate::guide::{self, PAGES, Page};
     after_help = "If a name is both a topic and a command, the page is followed by the usage.\nExample: thinkloom help \
                   judge"
 )]
-pub struct HelpArgs {
+pub(super) struct HelpArgs {
     /// A topic of the guide, or a command.
     name: Option<String>,
 }

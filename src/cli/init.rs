@@ -21,7 +21,7 @@ const QUERIES: &str = r#"{"id": "add", "question": "What is 2 + 3?", "answer": "
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom init my-dataset\nGuide: thinkloom help config, data")]
-pub struct InitArgs {
+pub(super) struct InitArgs {
     /// The target directory; default: the working directory.
     #[arg(default_value = ".")]
     dir: PathBuf,
@@ -41,7 +41,7 @@ fn write_files(dir: &Path) -> anyhow::Result<()> {
     for (name, content) in files.into_iter().rev() {
         let path = dir.join(name);
         // A killed start may have left the queries with this very content.
-        let is_left = !is_done && std::fs::read(&path).is_ok_and(|found| found == content.as_bytes());
+        let is_left = !is_done && fs_err::read(&path).is_ok_and(|found| found == content.as_bytes());
         if path.exists() && !is_left {
             bail!("{} already exists; nothing was written", path.display());
         }

@@ -19,7 +19,7 @@ const PAGE_ROWS: u64 = 1000;
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom inspect out --query add-01")]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// The output directory of a run.
     dir: PathBuf,
     /// The query's id; without it the command lists all queries.

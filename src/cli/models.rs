@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -58,11 +57,11 @@ fn bar() -> OnProgress {
 }
 
 fn lines() -> OnProgress {
-    let last: Mutex<Option<Instant>> = Mutex::default();
+    let last: Mutex<Option<tokio::time::Instant>> = Mutex::default();
     OnProgress::new(move |Progress { done, total }| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) || done >= total {
-            *last = Some(Instant::now());
+            *last = Some(tokio::time::Instant::now());
             let (done, total) = (done as f64, total as f64);
             let (share, mib) = (100.0 * done / total.max(1.0), f64::from(1 << 20));
             tracing::info!("downloaded {:.1} of {:.1} MiB ({share:.0}%)", done / mib, total / mib);

@@ -18,7 +18,7 @@ use crate::pipeline::{Context, PartialPublication, publish_settled};
                   `thinkloom status` and `thinkloom view` show settled queries.\nExample: thinkloom publish out\n\
                   Guide: thinkloom help recovery"
 )]
-pub struct PublishArgs {
+pub(super) struct PublishArgs {
     /// The output directory of a run that is not in progress.
     dir: PathBuf,
     /// Print the counts as JSON.

@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 10;
                   also does.\n\
                   Guide: thinkloom help selection"
 )]
-pub struct RedecideArgs {
+pub(super) struct RedecideArgs {
     /// The output directory of a run; it is not changed.
     dir: PathBuf,
     /// The output directory of the new selection.

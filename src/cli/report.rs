@@ -30,7 +30,7 @@ const STAGED_PREFIX: &str = ".thinkloom-report-";
                   thinkloom report out\n\
                   Guide: thinkloom help data"
 )]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// The output directory of a run, which may be in progress.
     dir: PathBuf,
     /// The output file; default: DIR/report.html.
@@ -168,7 +168,7 @@ fn license(dir: &Path) -> Result<Option<String>, Failure> {
 
 /// Writes a file atomically. A file that was edited since it was written is first renamed.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    match std::fs::read(path) {
+    match fs_err::read(path) {
         Ok(found) if found != bytes && !seal::is_sealed(&found) => {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let aside = seal::aside(&name, &sha256(&found));

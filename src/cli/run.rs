@@ -30,7 +30,7 @@ use crate::telemetry::print_line;
     after_help = "Example: thinkloom run -c thinkloom.toml -o out --limit 100 --set sampling.samples_per_mode=4\n\
                   Guide: thinkloom help config, data, judge, servers, selection, recovery"
 )]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The output directory; default: output.dir of the config.
@@ -104,7 +104,7 @@ async fn work(args: &RunArgs, options: RunOptions, stopping: &Stopping) -> Resul
     }
     // After this time a run ends by itself and keeps everything received.
     stopping.finishes(FINISHED, Some(pipeline::drain_deadline(&context.run.settings)), PUBLISH_AT_STOP_MAX);
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let summary = match run_with_display(&context).await {
         Ok(summary) => summary,
         Err(error) => {
@@ -179,6 +179,7 @@ async fn run_with_display(context: &Arc<Context>) -> Result<Summary, RunError> {
             let PolicySettings { base_urls, concurrency, .. } = &settings.policy;
             tracing::info!("{model}: at {}, up to {concurrency} calls in flight to each", base_urls.join(", "));
         }
+        #[cfg(feature = "testing")]
         Policy::Scripted(_) => {}
     }
     let display = Display::new(context.run.rows);

@@ -13,7 +13,7 @@ use crate::shards::{Table, describe_json};
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom schema samples")]
-pub struct SchemaArgs {
+pub(super) struct SchemaArgs {
     /// One of config, dedup_line, grade_case, grade_verdict, judge_reply, samples, rollouts, exclusions; without a
     /// name, all of them as one JSON object.
     name: Option<String>,

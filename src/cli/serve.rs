@@ -28,7 +28,7 @@ use crate::sys::memory::bound_arenas;
                   http://127.0.0.1:8000/v1\nExample: thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nGuide: \
                   thinkloom help serve, rewards"
 )]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Address and port; port 0 chooses a free port, which the first line on stdout names.

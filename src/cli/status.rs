@@ -20,7 +20,7 @@ use crate::shards::{Counts, Publisher, Table, read_columns};
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: thinkloom status out --check\nGuide: thinkloom help recovery")]
-pub struct StatusArgs {
+pub(super) struct StatusArgs {
     /// The output directory of a run, which may be in progress.
     dir: PathBuf,
     /// Print JSON.

@@ -33,7 +33,7 @@ const GROUP_HASHES: u64 = 4;
 
 /// What is known of the judge's work and its cost.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct JudgeStatus {
+pub(super) struct JudgeStatus {
     /// Prompt tokens of all replies that state them.
     pub prompt_tokens: u64,
     /// Of these, tokens that the provider says it found in its cache; absent if it never says.
@@ -302,6 +302,7 @@ fn minima(triples: &Triples, group: u64) -> u64 {
             (group, index, triple).hash(&mut hasher);
             hasher.finish()
         };
+        #[expect(clippy::disallowed_methods, reason = "the least is the same in any order")]
         triples.iter().map(hash).min().hash(&mut all);
     }
     all.finish()

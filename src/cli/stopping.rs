@@ -6,6 +6,8 @@
 //! next start continues as after a kill. A command that must finish work first declares it and its time limit
 //! ([`Stopping::finishes`]). A second request ends the process at once.
 
+#![expect(clippy::disallowed_methods, reason = "a thread beside the run-time measures how long it takes to end")]
+
 use std::process::exit;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,7 +51,7 @@ pub(super) struct Stopping {
 
 impl Stopping {
     /// Starts to wait for requests, and for a deadline after the given duration.
-    pub fn watch(deadline: Option<Duration>) -> Result<Self, Failure> {
+    pub(super) fn watch(deadline: Option<Duration>) -> Result<Self, Failure> {
         let rest = Rest { message: "stopping (again to stop at once)".to_owned(), at_most: Some(GRACE) };
         let stopping = Self { token: CancellationToken::new(), rest: Arc::new(Mutex::new(rest)) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
@@ -60,13 +62,13 @@ impl Stopping {
     }
 
     /// Returns the token that the first request cancels.
-    pub fn token(&self) -> CancellationToken {
+    pub(super) fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
     /// Declares the work that the command finishes after a request, and its time limit; `more` is the additional time
     /// for the steps after this work.
-    pub fn finishes(&self, what: &str, at_most: Option<Duration>, more: Duration) {
+    pub(super) fn finishes(&self, what: &str, at_most: Option<Duration>, more: Duration) {
         let within = at_most.map(|most| format!(" within {} s", most.as_secs())).unwrap_or_default();
         let message = format!("stopping: {what}{within} (again to stop at once)");
         let at_most = at_most.map(|most| most + more);
@@ -74,7 +76,7 @@ impl Stopping {
     }
 
     /// Waits for a request and then for [`GRACE`].
-    pub async fn is_given_up(&self) {
+    pub(super) async fn is_given_up(&self) {
         self.token.cancelled().await;
         tokio::time::sleep(GRACE).await;
     }
@@ -83,7 +85,7 @@ impl Stopping {
     ///
     /// # Errors
     /// The error of the work; [`RunError::Stopped`] after a request to stop.
-    pub async fn unless_stopped<T: Send + 'static>(
+    pub(super) async fn unless_stopped<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -139,6 +141,7 @@ pub(super) fn end_at_once_if_first() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let watch = move || {
         runtime.block_on(async { Requests::new().next().await });
+        #[expect(clippy::exit, reason = "nothing has begun that would have to end first")]
         exit(INTERRUPTED);
     };
     // Without the thread, signals have no effect on process 1, as without this function.

@@ -14,7 +14,7 @@ use crate::view;
 #[command(
     after_help = "Serves 127.0.0.1 only, until Ctrl-C; a run may be going on in the directory.\nExample: thinkloom view out --port 8321"
 )]
-pub struct ViewArgs {
+pub(super) struct ViewArgs {
     /// The output directory of a run.
     dir: PathBuf,
     /// The port; 0 takes a free one.

@@ -3,12 +3,12 @@
 use crate::report::is_steering;
 
 /// Columns that plain output keeps to.
-pub const COLUMNS: usize = 80;
+pub(super) const COLUMNS: usize = 80;
 
 /// Returns a text of which nothing steers the terminal or turns the direction of what follows: such characters are shown
 /// by their code. Line breaks and tabs stay.
 #[must_use]
-pub fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -23,7 +23,7 @@ pub fn visible(text: &str) -> String {
 /// Returns a foreign text as lines of at most [`COLUMNS`] characters, each indented by `indent` spaces; lines break
 /// between words where they can.
 #[must_use]
-pub fn block(text: &str, indent: usize) -> String {
+pub(super) fn block(text: &str, indent: usize) -> String {
     let width = COLUMNS.saturating_sub(indent).max(1);
     let mut out = String::new();
     for line in visible(text).lines() {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeBounds;
 
 /// An invalid setting: its key, and why its value is invalid.
-pub type SettingFault = (&'static str, String);
+pub(super) type SettingFault = (&'static str, String);
 
 pub(super) fn within<T: Display + PartialOrd + Copy>(
     key: &'static str,

@@ -10,7 +10,7 @@ const DIFFERENT_MAX: usize = 8;
 
 /// Returns the words of `text`, each misspelt one spelt as in `other`; `None` if no word changes.
 #[must_use]
-pub fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<Vec<&'a str>>> {
+pub(super) fn respell<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<Vec<&'a str>>> {
     let own = beyond(text, other)?;
     beyond(other, text)?;
     // Any word of the other text may be meant, even one that this text spells correctly elsewhere.
@@ -44,7 +44,7 @@ fn beyond<'a>(text: &[Vec<&'a str>], other: &[Vec<&'a str>]) -> Option<Vec<&'a s
 
 /// Returns whether a word is long enough and contains no digit.
 #[must_use]
-pub fn can_be_misspelt(word: &str) -> bool {
+pub(super) fn can_be_misspelt(word: &str) -> bool {
     word.chars().nth(3).is_some() && !word.bytes().any(|byte| byte.is_ascii_digit())
 }
 

@@ -11,6 +11,8 @@
 //!
 //! Memory: 58 bytes per row, and one block of at most 16,384 rows while rows are added.
 
+#![expect(clippy::disallowed_methods, reason = "its errors name the index")]
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;

@@ -3,6 +3,11 @@
 //! This room imports nothing from the other rooms. Enums that are written to files have stable snake-case names through
 //! `serde` and [`std::fmt::Display`]; renaming one changes the file format.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
+)]
+
 mod decision;
 pub mod digest;
 mod exclusion;

@@ -15,7 +15,7 @@ const LARGE: f32 = 1e18;
 const ROWS: usize = 64;
 
 /// Returns a clause that names the first constant or tensor that is not finite, or else the largest number.
-pub fn name_suspect(path: &Path) -> String {
+pub(crate) fn name_suspect(path: &Path) -> String {
     search(path).unwrap_or_else(|error| format!("the search for the cause failed: {error}"))
 }
 

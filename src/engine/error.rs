@@ -98,7 +98,7 @@ const DETAIL_CHARS_MAX: usize = 600;
 
 /// A fault in a model file, found by code that reads bytes and does not know the path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FileFault {
+pub(crate) enum FileFault {
     /// The file is inconsistent, or exceeds a limit that no real model reaches.
     Malformed(String),
     /// The file has a kind, or requires a feature, that the engine does not support.
@@ -108,7 +108,7 @@ pub enum FileFault {
 impl FileFault {
     /// Returns the error for the file at `path`.
     #[must_use]
-    pub fn at(self, path: &Path) -> EngineError {
+    pub(crate) fn at(self, path: &Path) -> EngineError {
         let path = path.to_owned();
         match self {
             Self::Malformed(detail) => EngineError::Malformed { path, detail: shown(&detail) },
@@ -125,7 +125,7 @@ pub(super) fn malformed<T>(detail: impl Into<String>) -> Result<T, FileFault> {
 /// Returns a message about a file in a form that is safe to print: cut at [`DETAIL_CHARS_MAX`] characters, and with
 /// U+FFFD instead of control characters, which could steer a terminal.
 #[must_use]
-pub fn shown(detail: &str) -> String {
+pub(crate) fn shown(detail: &str) -> String {
     let plain = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
     shortened(detail, DETAIL_CHARS_MAX).chars().map(plain).collect()
 }

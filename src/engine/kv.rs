@@ -16,7 +16,7 @@ use super::model::{BLOCK_TOKENS, BlockId};
 
 /// Identifies a prompt prefix that ends at a block's end: a truncated SHA-256 of its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PrefixHash([u8; 16]);
+pub(crate) struct PrefixHash([u8; 16]);
 
 impl Hash for PrefixHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -25,14 +25,14 @@ impl Hash for PrefixHash {
 }
 
 /// A map from prefix hashes. The keys are hashes already, so they are not hashed again.
-pub type PrefixMap<T> = HashMap<PrefixHash, T, BuildHasherDefault<PrefixHasher>>;
+pub(crate) type PrefixMap<T> = HashMap<PrefixHash, T, BuildHasherDefault<PrefixHasher>>;
 
 /// A set of prefix hashes.
-pub type PrefixSet = HashSet<PrefixHash, BuildHasherDefault<PrefixHasher>>;
+pub(crate) type PrefixSet = HashSet<PrefixHash, BuildHasherDefault<PrefixHasher>>;
 
 /// A hasher that returns the first 8 bytes of its input.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PrefixHasher(u64);
+pub(crate) struct PrefixHasher(u64);
 
 impl Hasher for PrefixHasher {
     fn finish(&self) -> u64 {
@@ -48,7 +48,7 @@ impl Hasher for PrefixHasher {
 
 /// Returns the hashes of the full blocks of `tokens`; each hash covers all earlier tokens also.
 #[must_use]
-pub fn prefix_hashes(tokens: &[u32]) -> Vec<PrefixHash> {
+pub(crate) fn prefix_hashes(tokens: &[u32]) -> Vec<PrefixHash> {
     let mut previous = [0_u8; 16];
     tokens
         .chunks_exact(BLOCK_TOKENS)
@@ -74,7 +74,7 @@ struct Block {
 
 /// Counts of blocks by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockCounts {
+pub(crate) struct BlockCounts {
     /// Never used, or released without a prefix.
     pub free: usize,
     /// Without a holder, kept for their prefix.
@@ -85,7 +85,7 @@ pub struct BlockCounts {
 
 /// The pool of KV blocks.
 #[derive(Debug)]
-pub struct BlockPool {
+pub(crate) struct BlockPool {
     blocks: Vec<Block>,
     free: Vec<BlockId>,
     by_prefix: PrefixMap<BlockId>,
@@ -98,7 +98,7 @@ pub struct BlockPool {
 impl BlockPool {
     /// Builds a pool of `total` free blocks.
     #[must_use]
-    pub fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         Self {
             blocks: vec![Block::default(); total],
             free: (0..total).rev().map(BlockId).collect(),
@@ -114,20 +114,20 @@ impl BlockPool {
     /// operating system commits memory at its first write, so the committed memory stays close to the blocks held and
     /// cached at one time.
     #[must_use]
-    pub fn with_cached_max(mut self, cached_max: usize) -> Self {
+    pub(crate) fn with_cached_max(mut self, cached_max: usize) -> Self {
         self.cached_max = cached_max;
         self
     }
 
     /// Returns the number of blocks.
     #[cfg(test)]
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.blocks.len()
     }
 
     /// Takes a block for one holder: a free block, else the cached block that was released first; `None` if all are
     /// held.
-    pub fn take(&mut self) -> Option<BlockId> {
+    pub(crate) fn take(&mut self) -> Option<BlockId> {
         let block = match self.free.pop() {
             Some(block) => block,
             None => self.forget_oldest()?,
@@ -147,7 +147,7 @@ impl BlockPool {
     }
 
     /// Adds a holder to the blocks of the longest known prefix among `hashes`, and returns these blocks in order.
-    pub fn hold_prefix(&mut self, hashes: &[PrefixHash]) -> Vec<BlockId> {
+    pub(crate) fn hold_prefix(&mut self, hashes: &[PrefixHash]) -> Vec<BlockId> {
         let known: Vec<BlockId> = hashes.iter().map_while(|hash| self.by_prefix.get(hash).copied()).collect();
         for block in &known {
             let state = &mut self.blocks[block.0];
@@ -162,13 +162,13 @@ impl BlockPool {
 
     /// Returns whether a prefix is known.
     #[must_use]
-    pub fn knows(&self, hash: PrefixHash) -> bool {
+    pub(crate) fn knows(&self, hash: PrefixHash) -> bool {
         self.by_prefix.contains_key(&hash)
     }
 
     /// Registers a held, fully computed block under its prefix. If the prefix is known already, the first block stays
     /// registered.
-    pub fn register(&mut self, block: BlockId, hash: PrefixHash) {
+    pub(crate) fn register(&mut self, block: BlockId, hash: PrefixHash) {
         if self.blocks[block.0].prefix.is_none() && !self.by_prefix.contains_key(&hash) {
             self.blocks[block.0].prefix = Some(hash);
             self.by_prefix.insert(hash, block);
@@ -177,7 +177,7 @@ impl BlockPool {
 
     /// Removes one holder from each block of a sequence; `blocks` is in sequence order. The last block is released
     /// first, and so leaves the cache first, because a later block cannot be found without the earlier ones.
-    pub fn release(&mut self, blocks: impl IntoIterator<Item = BlockId, IntoIter: DoubleEndedIterator>) {
+    pub(crate) fn release(&mut self, blocks: impl IntoIterator<Item = BlockId, IntoIter: DoubleEndedIterator>) {
         for block in blocks.into_iter().rev() {
             let state = &mut self.blocks[block.0];
             debug_assert!(state.holders > 0, "I8: a block is released once per holder");
@@ -202,7 +202,7 @@ impl BlockPool {
 
     /// Returns the counts by state; their sum is the number of blocks (I8).
     #[must_use]
-    pub fn counts(&self) -> BlockCounts {
+    pub(crate) fn counts(&self) -> BlockCounts {
         BlockCounts { free: self.free.len(), cached: self.cached.len(), held: self.held }
     }
 }

@@ -50,10 +50,15 @@
 //! [`EngineOptions`] (device, executor, kernels, slots, memory), [`Engine`], [`SequenceSpec`], [`Completion`],
 //! [`SampledToken`], [`StreamEvent`], [`Vocabulary`], [`ModelConfig`], [`Grammar`], [`EngineStats`], [`EngineError`].
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
+)]
+
 mod caught;
 mod diagnosis;
 mod error;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod grammar;
 mod kv;
@@ -74,7 +79,7 @@ mod worker;
 mod tests;
 
 pub use error::EngineError;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub use grammar::fuzz as grammar_fuzz;
 pub use grammar::{Grammar, OrderedSchema, SchemaError};
 pub use model::{DeviceChoice, Draw, ExecutorChoice, KernelChoice, KvType, ModelConfig, Picked, available_kernels};

@@ -6,7 +6,7 @@ use super::error::EngineError;
 use super::sequence::{Completion, SampledToken, Sequence, SequenceSpec};
 
 /// A request from a handle to the engine's thread.
-pub struct Request {
+pub(crate) struct Request {
     /// The sequence to sample.
     pub spec: SequenceSpec,
     /// The channel of the response.
@@ -34,7 +34,7 @@ pub enum StreamEvent {
 }
 
 /// The channel of a response.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Sends the complete response.
     Whole(oneshot::Sender<Result<Completion, EngineError>>),
     /// Sends pieces while the response grows.
@@ -42,7 +42,7 @@ pub enum Reply {
 }
 
 /// A response that is sent while it grows. The channel has room for one event per token.
-pub struct Stream {
+pub(crate) struct Stream {
     events: mpsc::Sender<StreamEvent>,
     said_bytes: usize,
     said_tokens: usize,
@@ -50,7 +50,7 @@ pub struct Stream {
 
 impl Reply {
     /// Returns whether the receiver is gone.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         match self {
             Self::Whole(reply) => reply.is_closed(),
             Self::Stream(stream) => stream.events.is_closed(),
@@ -58,7 +58,7 @@ impl Reply {
     }
 
     /// Sends the result. The receiver may be gone already.
-    pub fn finish(self, result: Result<Completion, EngineError>) {
+    pub(crate) fn finish(self, result: Result<Completion, EngineError>) {
         match (self, result) {
             (Self::Whole(reply), result) => drop(reply.send(result)),
             (Self::Stream(stream), Ok(completion)) => {
@@ -73,12 +73,12 @@ impl Reply {
 
 impl Stream {
     /// Builds a response that is sent to a channel.
-    pub fn new(events: mpsc::Sender<StreamEvent>) -> Self {
+    pub(crate) fn new(events: mpsc::Sender<StreamEvent>) -> Self {
         Self { events, said_bytes: 0, said_tokens: 0 }
     }
 
     /// Sends the text that has become final since the last call.
-    pub fn grow(&mut self, sequence: &Sequence) {
+    pub(crate) fn grow(&mut self, sequence: &Sequence) {
         let (settled, tokens) = sequence.settled();
         let fresh = settled.get(self.said_bytes..).unwrap_or_default();
         let valid = match std::str::from_utf8(fresh) {

@@ -34,7 +34,7 @@ const NUCLEUS_DEPTHS: [f32; 4] = [5.0, 9.0, 14.0, f32::INFINITY];
 
 /// Buffers of one pick that the next pick reuses.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// Highest logit of each block.
     highest: Vec<f32>,
     /// Weight of each block.
@@ -48,12 +48,12 @@ pub struct Scratch {
 ///
 /// # Errors
 /// [`PickFault::NotFinite`], or [`PickFault::NoToken`] if the draw allows none of the tokens.
-pub fn pick(logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
+pub(crate) fn pick(logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     pick_with(&mut Scratch::default(), logits, draw)
 }
 
 /// As [`pick`], with buffers that are reused.
-pub fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
+pub(crate) fn pick_with(scratch: &mut Scratch, logits: &[f32], draw: &Draw) -> Result<Picked, PickFault> {
     if let Some(allowed) = &draw.allowed {
         // The other tokens count as absent, for the log-probabilities also.
         let (ids, kept): (Vec<u32>, Vec<f32>) =

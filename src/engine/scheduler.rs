@@ -33,7 +33,7 @@ const LENGTHS_MAX: u64 = 64;
 
 /// Limits of the scheduler.
 #[derive(Debug, Clone, Copy)]
-pub struct SchedulerLimits {
+pub(crate) struct SchedulerLimits {
     /// Sequences decoded together.
     pub slots: usize,
     /// Rows of one step, decoding and prompt rows together; at least `slots`.
@@ -42,7 +42,7 @@ pub struct SchedulerLimits {
 
 /// Identifies a sequence within the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SequenceId(pub u64);
+pub(crate) struct SequenceId(pub u64);
 
 struct Entry {
     id: SequenceId,
@@ -113,7 +113,7 @@ impl Lengths {
 }
 
 /// The complete state of the scheduler.
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     limits: SchedulerLimits,
     pool: BlockPool,
     waiting: VecDeque<Entry>,
@@ -130,7 +130,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// Builds an empty scheduler over a pool of blocks.
     #[must_use]
-    pub fn new(limits: SchedulerLimits, pool: BlockPool) -> Self {
+    pub(crate) fn new(limits: SchedulerLimits, pool: BlockPool) -> Self {
         Self {
             limits,
             pool,
@@ -146,44 +146,44 @@ impl Scheduler {
 
     /// Returns how many sequences wait for a slot.
     #[must_use]
-    pub fn waiting_count(&self) -> usize {
+    pub(crate) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
 
     /// Returns how many sequences hold a slot.
     #[must_use]
-    pub fn running_count(&self) -> usize {
+    pub(crate) fn running_count(&self) -> usize {
         self.running.len()
     }
 
     /// Returns how many preemptions there were; each one released the blocks of a sequence.
     #[must_use]
-    pub fn preemptions(&self) -> u64 {
+    pub(crate) fn preemptions(&self) -> u64 {
         self.preemptions
     }
 
     /// Returns the block counts (invariant I8).
     #[must_use]
-    pub fn block_counts(&self) -> BlockCounts {
+    pub(crate) fn block_counts(&self) -> BlockCounts {
         self.pool.counts()
     }
 
     /// Adds a sequence at the end of the queue.
-    pub fn submit(&mut self, id: SequenceId, sequence: Sequence) {
+    pub(crate) fn submit(&mut self, id: SequenceId, sequence: Sequence) {
         let hashes = prefix_hashes(&sequence.spec().prompt);
         let (blocks, stay, computed, planned, overtaken) = (Vec::new(), 0, 0, 0, 0);
         self.waiting.push_back(Entry { id, sequence, hashes, blocks, stay, computed, planned, overtaken });
     }
 
     /// Drops the waiting sequences that have sampled no token yet, and returns their ids.
-    pub fn drop_waiting(&mut self) -> Vec<SequenceId> {
+    pub(crate) fn drop_waiting(&mut self) -> Vec<SequenceId> {
         let dropped = self.waiting.iter().filter(|entry| !entry.is_started()).map(|entry| entry.id).collect();
         self.waiting.retain(Entry::is_started);
         dropped
     }
 
     /// Drops the sequences for which `is_abandoned` holds, and frees their blocks and slots at once.
-    pub fn abandon(&mut self, is_abandoned: impl Fn(SequenceId) -> bool) {
+    pub(crate) fn abandon(&mut self, is_abandoned: impl Fn(SequenceId) -> bool) {
         self.waiting.retain(|entry| !is_abandoned(entry.id));
         let pool = &mut self.pool;
         self.running.retain_mut(|entry| {
@@ -196,7 +196,7 @@ impl Scheduler {
     }
 
     /// Plans the next step, which [`Self::input`] then returns.
-    pub fn plan(&mut self) {
+    pub(crate) fn plan(&mut self) {
         self.admit();
         self.share_out_rows();
         self.provide_blocks();
@@ -205,12 +205,12 @@ impl Scheduler {
 
     /// Returns the planned step. It has no rows if no sequence has work.
     #[must_use]
-    pub fn input(&self) -> &StepInput {
+    pub(crate) fn input(&self) -> &StepInput {
         &self.input
     }
 
     /// Returns the sequences whose logits the planned step computes, in row order.
-    pub fn sampling(&mut self) -> impl Iterator<Item = &mut Sequence> {
+    pub(crate) fn sampling(&mut self) -> impl Iterator<Item = &mut Sequence> {
         self.running
             .iter_mut()
             .filter(|entry| entry.planned > 0 && entry.planned == entry.remaining())
@@ -218,14 +218,14 @@ impl Scheduler {
     }
 
     /// Returns the sequences that hold a slot.
-    pub fn running(&self) -> impl Iterator<Item = (SequenceId, &Sequence)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (SequenceId, &Sequence)> {
         self.running.iter().map(|entry| (entry.id, &entry.sequence))
     }
 
     /// Adds the sampled tokens to their sequences and returns the sequences that ended. `picked` holds one token or
     /// error per sequence of [`Self::sampling`], in the same order. A sequence that fails, by an error or a panic, ends
     /// alone.
-    pub fn apply(
+    pub(crate) fn apply(
         &mut self,
         picked: Vec<Result<Picked, EngineError>>,
         vocabulary: &Vocabulary,

@@ -130,7 +130,7 @@ enum Phase {
 
 /// The effect of a new token on its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// The sequence continues.
     Continues {
         /// Tokens, prompt included, that did not change, so that their keys and values stay valid.
@@ -143,7 +143,7 @@ pub enum Progress {
 }
 
 /// A sequence in progress.
-pub struct Sequence {
+pub(crate) struct Sequence {
     spec: SequenceSpec,
     tokens: Vec<u32>,
     /// Text so far; `ends` holds the byte at which each completion token ends.
@@ -164,7 +164,7 @@ pub struct Sequence {
 impl Sequence {
     /// Starts a sequence.
     #[must_use]
-    pub fn new(spec: SequenceSpec) -> Self {
+    pub(crate) fn new(spec: SequenceSpec) -> Self {
         let rng = ChaCha8Rng::from_seed(spec.stream_key);
         let phase = if spec.close.is_some() { Phase::Thinking } else { Phase::Last };
         Self {
@@ -184,13 +184,13 @@ impl Sequence {
 
     /// Returns prompt and completion tokens.
     #[must_use]
-    pub fn tokens(&self) -> &[u32] {
+    pub(crate) fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
     /// Returns the specification that started the sequence.
     #[must_use]
-    pub fn spec(&self) -> &SequenceSpec {
+    pub(crate) fn spec(&self) -> &SequenceSpec {
         &self.spec
     }
 
@@ -198,7 +198,7 @@ impl Sequence {
     ///
     /// # Errors
     /// [`EngineError::Response`] if the grammar allows too many continuations.
-    pub fn draw(&mut self, vocabulary: &Vocabulary) -> Result<Draw, EngineError> {
+    pub(crate) fn draw(&mut self, vocabulary: &Vocabulary) -> Result<Draw, EngineError> {
         let allowed = self.allowed(vocabulary).map_err(|error| EngineError::Response(error.to_string()))?;
         let SequenceSpec { temperature, top_k, top_p, min_p, .. } = self.spec;
         // 24 bits: every f32 in [0, 1) with equal spacing.
@@ -222,7 +222,7 @@ impl Sequence {
     /// Returns the bytes of the text that no later token can remove, and how many completion tokens end within these
     /// bytes. Later bytes may be the beginning of a stop string, and thinking may still be cut.
     #[must_use]
-    pub fn settled(&self) -> (&[u8], usize) {
+    pub(crate) fn settled(&self) -> (&[u8], usize) {
         if self.phase == Phase::Thinking {
             return (&[], 0);
         }
@@ -236,7 +236,7 @@ impl Sequence {
     }
 
     /// Returns the completion's tokens so far.
-    pub fn sampled_tokens(&self) -> impl Iterator<Item = SampledToken> {
+    pub(crate) fn sampled_tokens(&self) -> impl Iterator<Item = SampledToken> {
         let tokens = self.tokens.iter().skip(self.spec.prompt.len());
         let pairs = tokens.zip(&self.log_probabilities);
         pairs.map(|(&token, &log_probability)| SampledToken { token, log_probability })
@@ -246,7 +246,7 @@ impl Sequence {
     ///
     /// # Errors
     /// [`EngineError::Stopped`] if the text of a forced close cannot be encoded.
-    pub fn push(&mut self, picked: Picked, vocabulary: &Vocabulary) -> Result<Progress, EngineError> {
+    pub(crate) fn push(&mut self, picked: Picked, vocabulary: &Vocabulary) -> Result<Progress, EngineError> {
         let progress = self.take(picked, vocabulary)?;
         let is_useless = self.spec.useful_tokens_max.is_some_and(|useful| self.tokens_at_least() > useful as usize);
         let goes_on = matches!(progress, Progress::Continues { .. });
@@ -331,7 +331,7 @@ impl Sequence {
 
     /// Returns the finished response.
     #[must_use]
-    pub fn completion(&self, finish_reason: FinishReason) -> Completion {
+    pub(crate) fn completion(&self, finish_reason: FinishReason) -> Completion {
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Completion {
             text: String::from_utf8_lossy(&self.bytes).into_owned(),

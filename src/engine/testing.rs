@@ -18,18 +18,18 @@ use super::tokenizer::Vocabulary;
 use super::weights::GgufFile;
 
 /// Returns the path of `fixtures/tiny-llama.gguf`, which `tests/tools/make_tiny_model.py` wrote.
-pub fn tiny_model_path() -> PathBuf {
+pub(crate) fn tiny_model_path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-llama.gguf")
 }
 
 /// Loads the vocabulary of the tiny model: one token per byte, and a few special tokens.
-pub fn tiny_vocabulary() -> Vocabulary {
+pub(crate) fn tiny_vocabulary() -> Vocabulary {
     Vocabulary::from_gguf(&GgufFile::open(&tiny_model_path()).unwrap()).unwrap()
 }
 
 /// A family of decoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// Llama 2 and models with the same structure.
     Llama,
     /// Llama 3.1: scaled rotary frequencies.
@@ -46,12 +46,13 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 6] = [Self::Llama, Self::Llama3, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Llama, Self::Llama3, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3];
 }
 
 /// A way to store a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// One file as llama.cpp's converter writes it.
     Gguf,
     /// A directory as transformers writes it.
@@ -60,7 +61,7 @@ pub enum Format {
 
 /// Description of a random model. Matrices are `[outputs, inputs]`.
 #[derive(Debug, Clone)]
-pub struct RandomModel {
+pub(crate) struct RandomModel {
     /// The family of the model.
     pub family: Family,
     /// Seed of the numbers.
@@ -90,7 +91,7 @@ pub struct RandomModel {
 }
 
 /// Minimum tokens of a random model: special tokens, bytes and merges.
-pub const VOCABULARY_MIN: usize = 3 + 256 + 4;
+pub(crate) const VOCABULARY_MIN: usize = 3 + 256 + 4;
 
 const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 /// `\u{120}` is the space of GPT-2's byte alphabet.
@@ -102,13 +103,13 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + me
     }}{% endif %}";
 
 /// Writes the family's random model and returns the path to open.
-pub fn random_model(family: Family, format: Format, dir: &Path) -> PathBuf {
+pub(crate) fn random_model(family: Family, format: Format, dir: &Path) -> PathBuf {
     RandomModel::new(family).write(format, dir)
 }
 
 impl RandomModel {
     /// Describes the family's model: two layers (SmolLM3: four) of width 64.
-    pub fn new(family: Family) -> Self {
+    pub(crate) fn new(family: Family) -> Self {
         Self {
             family,
             seed: 1,
@@ -127,7 +128,7 @@ impl RandomModel {
     }
 
     /// Returns all parameters by their Hugging Face names, f32.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+    pub(crate) fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut found = BTreeMap::new();
         let mut add = |name: String, shape: &[usize], centre: f32, spread: f32| {
@@ -173,7 +174,7 @@ impl RandomModel {
     }
 
     /// Returns `config.json`.
-    pub fn config_json(&self) -> serde_json::Value {
+    pub(crate) fn config_json(&self) -> serde_json::Value {
         let (model_type, class) = match self.family {
             Family::Llama | Family::Llama3 => ("llama", "LlamaForCausalLM"),
             Family::Mistral => ("mistral", "MistralForCausalLM"),
@@ -224,7 +225,7 @@ impl RandomModel {
     }
 
     /// Writes the model: `model.gguf` in the directory, or the directory itself. Returns the path to open.
-    pub fn write(&self, format: Format, dir: &Path) -> PathBuf {
+    pub(crate) fn write(&self, format: Format, dir: &Path) -> PathBuf {
         match format {
             Format::Gguf => self.write_gguf_edited(&dir.join("model.gguf"), |_, _| {}),
             Format::Directory => self.write_directory(dir),
@@ -256,7 +257,7 @@ impl RandomModel {
     }
 
     /// Returns `tokenizer.json`.
-    pub fn tokenizer_json(&self) -> serde_json::Value {
+    pub(crate) fn tokenizer_json(&self) -> serde_json::Value {
         let words = |start: &str, numbers: &str, letters: &str| {
             format!("{start}|{letters}|{numbers}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
         };
@@ -308,7 +309,7 @@ impl RandomModel {
     }
 
     /// Writes a GGUF file after editing its metadata and tensors. Returns the file's path.
-    pub fn write_gguf_edited(
+    pub(crate) fn write_gguf_edited(
         &self,
         path: &Path,
         edit: impl FnOnce(&mut Vec<(String, Value)>, &mut BTreeMap<String, QTensor>),
@@ -338,7 +339,7 @@ impl RandomModel {
     }
 
     /// Returns the metadata that llama.cpp's converter writes.
-    pub fn gguf_metadata(&self) -> Vec<(String, Value)> {
+    pub(crate) fn gguf_metadata(&self) -> Vec<(String, Value)> {
         let (architecture, pre) = match self.family {
             Family::Llama | Family::Llama3 | Family::Mistral => ("llama", "llama-bpe"),
             Family::Qwen2 => ("qwen2", "qwen2"),

@@ -21,7 +21,7 @@ use super::stats::EngineStats;
 use super::tokenizer::Vocabulary;
 
 /// The state of the engine's thread.
-pub struct Worker {
+pub(crate) struct Worker {
     executor: Executor,
     vocabulary: Arc<Vocabulary>,
     scheduler: Scheduler,
@@ -38,7 +38,7 @@ pub struct Worker {
 
 impl Worker {
     /// Builds the worker over a loaded model.
-    pub fn new(
+    pub(crate) fn new(
         executor: Executor,
         vocabulary: Arc<Vocabulary>,
         scheduler: Scheduler,
@@ -62,7 +62,7 @@ impl Worker {
 
     /// Runs until all handles are dropped or a step fails. After a failed step, every pending or later request receives
     /// the cause.
-    pub fn run_to_the_end(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(crate) fn run_to_the_end(mut self, mut requests: mpsc::Receiver<Request>) {
         let cause = match caught(|| self.run(&mut requests)) {
             Ok(Ok(())) => return,
             Ok(Err(EngineError::Stopped(cause))) => cause,
@@ -74,6 +74,7 @@ impl Worker {
         let _ = self.stats.failure.set(cause);
         requests.close();
         let waiting = std::iter::from_fn(|| requests.try_recv().ok()).map(|request| request.reply);
+        #[expect(clippy::disallowed_methods, reason = "each is told the same")]
         for reply in self.replies.drain().map(|(_, reply)| reply).chain(waiting) {
             reply.finish(Err(self.stats.stopped()));
         }
@@ -125,6 +126,7 @@ impl Worker {
     }
 
     /// Drops the sequences whose receivers are gone.
+    #[expect(clippy::disallowed_methods, reason = "any of them")]
     fn drop_abandoned(&mut self) {
         if self.replies.values().any(Reply::is_abandoned) {
             self.replies.retain(|_, reply| !reply.is_abandoned());

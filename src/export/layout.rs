@@ -17,7 +17,7 @@ use crate::domain::Mode;
 
 /// The format of a trainer's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
+pub(super) enum FileKind {
     /// Parquet, one file per published shard.
     Parquet,
     /// JSON lines, one file.
@@ -26,7 +26,7 @@ pub enum FileKind {
 
 /// Returns the format of a trainer's files: Parquet, if the trainer's documentation supports it.
 #[must_use]
-pub const fn file_kind(format: Format) -> FileKind {
+pub(super) const fn file_kind(format: Format) -> FileKind {
     match format {
         Format::Trl | Format::Verl | Format::LlamaFactory => FileKind::Parquet,
         Format::Swift | Format::Axolotl => FileKind::Jsonl,
@@ -35,7 +35,7 @@ pub const fn file_kind(format: Format) -> FileKind {
 
 /// One row of a task, before its columns are laid out.
 #[derive(Debug, Clone)]
-pub enum Item<'a> {
+pub(super) enum Item<'a> {
     /// For [`Task::Sft`] and [`Task::Rl`].
     Row(&'a TrainingRow),
     /// For [`Task::Dpo`].
@@ -45,7 +45,12 @@ pub enum Item<'a> {
 }
 
 /// Returns the row of a trainer's file. The layout [`Layout::Text`] needs a template.
-pub fn lay_out(plan: Plan, task: Task, item: &Item<'_>, model: Option<&ModelTemplate>) -> Result<Value, ExportError> {
+pub(super) fn lay_out(
+    plan: Plan,
+    task: Task,
+    item: &Item<'_>,
+    model: Option<&ModelTemplate>,
+) -> Result<Value, ExportError> {
     let (row, other) = match item {
         Item::Row(row) | Item::Labelled(row, _) => (*row, None),
         Item::Pair(pair) => (&pair.chosen, Some(&pair.rejected)),
@@ -198,7 +203,7 @@ fn axolotl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
 
 /// Returns the schema of a trainer's Parquet files.
 #[must_use]
-pub fn schema(plan: Plan, task: Task) -> SchemaRef {
+pub(super) fn schema(plan: Plan, task: Task) -> SchemaRef {
     let field = |name: &str, data_type: DataType| Field::new(name, data_type, true);
     let text = |name: &str| field(name, DataType::Utf8);
     let members = |names: &[&str]| DataType::Struct(names.iter().map(|name| text(name)).collect());

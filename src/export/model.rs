@@ -55,12 +55,12 @@ impl ModelTemplate {
             (path.to_owned(), path.parent().unwrap_or(Path::new("")).to_owned())
         };
         let config = folder.join("tokenizer_config.json");
-        let settings: Json = match std::fs::read(&config) {
+        let settings: Json = match fs_err::read(&config) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| ExportError::NoTemplate { path: config, detail: error.to_string() })?,
             Err(_) => Json::Null,
         };
-        let source = match std::fs::read_to_string(&file) {
+        let source = match fs_err::read_to_string(&file) {
             Ok(source) => source,
             Err(error) if path.is_dir() && error.kind() == std::io::ErrorKind::NotFound => template_in(&settings)
                 .ok_or_else(|| ExportError::NoTemplate {
@@ -186,7 +186,7 @@ fn template_in(settings: &Json) -> Option<String> {
 ///
 /// The wrapper passes stand-ins for the texts to the inner template, and replaces them in its output.
 #[must_use]
-pub fn wrapped(source: &str) -> String {
+pub(super) fn wrapped(source: &str) -> String {
     let inner = source.strip_suffix('\n').unwrap_or(source);
     format!("{}{inner}{}", WRAPPER_HEAD, WRAPPER_TAIL)
 }

@@ -11,7 +11,7 @@ use crate::shards::{RolloutRow, SampleRow};
 /// tag of the response template. The lowest sample index breaks ties. If the user chooses the mode, there is no pair of
 /// two modes.
 #[must_use]
-pub fn pairs(sample: &SampleRow, rollouts: &[RolloutRow], flavour: Flavour) -> Vec<Pair> {
+pub(super) fn pairs(sample: &SampleRow, rollouts: &[RolloutRow], flavour: Flavour) -> Vec<Pair> {
     let Some(chosen) = TrainingRow::new(sample, flavour) else { return Vec::new() };
     let is_whole = |rollout: &&RolloutRow| {
         rollout.finish_reason == FinishReason::Stop.name()

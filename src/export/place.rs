@@ -6,6 +6,8 @@
 //! of files names both, old files are removed after all new files are in place, and the list of the new export alone is
 //! written last. Whenever the process ends, every file is whole and the next `--overwrite` knows all of them.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

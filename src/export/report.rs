@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ExportError, ModelTemplate, Plan, Task};
 
 /// The name of the file list in an export's directory.
-pub const LIST_FILE: &str = "export.json";
+pub(super) const LIST_FILE: &str = "export.json";
 
 /// The options of an export.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use super::source::Source;
 use super::{Flavour, Format, Layout, Plan, Task};
 
 /// The name of the template in an export.
-pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+pub(super) const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// Returns the remedy for a template that mangles rows.
 #[must_use]
-pub fn remedy(plan: Plan) -> String {
+pub(super) fn remedy(plan: Plan) -> String {
     let wrap = "add --wrap-template: the export then brings a chat_template.jinja, the model's own with whole responses, \
                 for training and for serving";
     match (plan.format, plan.layout) {

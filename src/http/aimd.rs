@@ -37,7 +37,6 @@ impl Aimd {
     #[must_use]
     pub fn limit(&self) -> usize {
         // The limit is between 1 and the cap.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let limit = self.limit as usize;
         limit.clamp(1, self.cap)
     }
@@ -76,7 +75,6 @@ impl Aimd {
 }
 
 /// Counts are far below 2^52, so the conversion is exact.
-#[allow(clippy::cast_precision_loss)]
 fn exact(count: usize) -> f64 {
     count as f64
 }

@@ -55,7 +55,7 @@ pub enum Delivery {
 
 /// One endpoint.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     carrier: Arc<dyn Carrier>,
     pub(super) base_url: String,
     url: Url,
@@ -152,9 +152,7 @@ impl Endpoint {
     pub(super) fn load(&self) -> f64 {
         let state = self.state();
         // Counts are far below 2^52.
-        #[allow(clippy::cast_precision_loss)]
-        let load = state.in_flight as f64 / state.aimd.limit() as f64;
-        load
+        state.in_flight as f64 / state.aimd.limit() as f64
     }
 
     /// Returns whether the endpoint receives requests as usual.

@@ -62,7 +62,6 @@ impl Allowance {
         let Some(limit) = self.limit else { return Some(reset) };
         let gone = limit.saturating_sub(remaining).max(1);
         // Counts of this size are exact in a float.
-        #[allow(clippy::cast_precision_loss)]
         let share = missing as f64 / gone as f64;
         Some(reset.mul_f64(share.min(1.0)))
     }

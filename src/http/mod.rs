@@ -43,6 +43,8 @@
 //! characters, without header, key or request body), and the body of an interrupted stream, whose `object` is
 //! [`wire::FRAGMENT`].
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 pub mod aimd;
 mod backoff;
 pub mod batch;
@@ -51,7 +53,7 @@ pub mod carrier;
 pub mod client;
 mod endpoint;
 pub mod finish;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod headers;
 pub mod joined;

@@ -130,7 +130,6 @@ impl Pacing {
         self.token_debt = (self.token_debt + signed(used) - signed(charge.tokens)).max(-credit_max);
         if used > 0 {
             // Token counts are far below 2^52.
-            #[allow(clippy::cast_precision_loss)]
             let found = used as f64 / f64::from(charge.estimate.max(1));
             let scale = self.scale + SCALE_WEIGHT * (found - self.scale);
             self.scale = scale.clamp(SCALE_RANGE.0, SCALE_RANGE.1);
@@ -140,7 +139,6 @@ impl Pacing {
     /// Returns the charge of a request before its usage is known.
     fn expected(&self, estimate: u32) -> u64 {
         // The value is a product of two small positive numbers.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let tokens = (f64::from(estimate) * self.scale).ceil() as u64;
         // A charge above the whole limit would wait for ever.
         tokens.min(self.tokens.as_ref().map_or(u64::MAX, |limit| u64::from(limit.per_minute)))

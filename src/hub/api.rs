@@ -4,6 +4,8 @@
 //! addresses are signed. Therefore this client follows redirects itself, at most [`REDIRECTS_MAX`], and never from TLS
 //! to plain text. The retry table is in `http::retry`.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

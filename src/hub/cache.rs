@@ -13,6 +13,8 @@
 //! links: a snapshot that is found offline is complete. The cache never removes a file of another program, except a
 //! blob whose length is wrong.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

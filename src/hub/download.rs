@@ -6,6 +6,8 @@
 //!
 //! Hashing and writing run on a blocking thread behind a queue of [`QUEUED_CHUNKS_MAX`] chunks.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -155,7 +155,7 @@ async fn plan_revision(
         }
     }
     let arrived = |file: &RemoteFile| {
-        let metadata = std::fs::metadata(cache.incomplete(&file.hash));
+        let metadata = fs_err::metadata(cache.incomplete(&file.hash));
         metadata.map_or(0, |metadata| metadata.len().min(file.size))
     };
     let done = missing.iter().filter(|file| file.sha256().is_some()).map(arrived).sum();

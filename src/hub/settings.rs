@@ -53,7 +53,7 @@ impl HubSettings {
         let is_offline = text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE")).is_some_and(is_true);
         let token_path = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
         // A missing or unreadable file means no token; the server reports if it requires one.
-        let token = text("HF_TOKEN").or_else(|| std::fs::read_to_string(token_path).ok());
+        let token = text("HF_TOKEN").or_else(|| fs_err::read_to_string(token_path).ok());
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         Self {
             cache_dir: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),

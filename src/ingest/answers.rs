@@ -26,7 +26,7 @@ use crate::domain::Kind;
 
 /// What the answers of choice questions are in each file of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answers {
+pub(super) struct Answers {
     files: Vec<FileAnswers>,
 }
 
@@ -58,7 +58,7 @@ impl Answers {
     /// Returns what was found, for people and for a run's identity: one name if all files with choices agree, else
     /// `file: name` for each; `None` if no file has choices.
     #[must_use]
-    pub fn describe(&self, files: &[InputFile]) -> Option<String> {
+    pub(super) fn describe(&self, files: &[InputFile]) -> Option<String> {
         let name = |answers: &FileAnswers| match (answers.reading, answers.has_labels) {
             (Some(reading), true) => Some(format!("label or {}", reading.name())),
             (Some(reading), false) => Some(reading.name().to_owned()),
@@ -93,6 +93,7 @@ struct Sightings {
     first: Option<Sighting>,
 }
 
+#[expect(clippy::indexing_slicing, reason = "there is a place for every reading")]
 impl Sightings {
     fn add(&mut self, line: u64, gold: &str, meanings: &Meanings) {
         self.count += 1;

@@ -66,7 +66,10 @@ fn a_text_that_stands_once_and_is_in_every_row_is_read_up_to_a_bound_and_then_re
     let (count, error) = read_all(&file);
     let error = error.unwrap();
     assert!(count < 10, "{count}");
-    assert!(format!("{error:?}").contains("Expanded") && error.hint().unwrap().contains("do not compress this well"), "{error:?}");
+    assert!(
+        format!("{error:?}").contains("Expanded") && error.hint().unwrap().contains("do not compress this well"),
+        "{error:?}"
+    );
     // Of a few of them each is excluded by itself.
     repeated(&dir.path().join("b.parquet"), &question, 2);
     let rows: Vec<Row> =

@@ -262,6 +262,7 @@ impl Meanings {
     }
 
     /// Returns what the gold means under a reading.
+    #[expect(clippy::indexing_slicing, reason = "there is a place for every reading")]
     pub(super) const fn under(&self, reading: Reading) -> Named {
         self.by_reading[reading as usize]
     }

@@ -3,7 +3,7 @@
 //! Numbers are kept as they are written, and fields that nobody asks for are never decoded. Of a duplicate key the last
 //! one counts. `null` is the same as absent.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
@@ -17,7 +17,7 @@ pub(super) const EXCERPT_CHARS: usize = 60;
 
 /// The fields of one row, still raw.
 pub(super) struct Fields<'a> {
-    object: HashMap<String, &'a RawValue>,
+    object: BTreeMap<String, &'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn lookup<'a>(object: &HashMap<String, &'a RawValue>, name: &str) -> Option<&'a RawValue> {
+fn lookup<'a>(object: &BTreeMap<String, &'a RawValue>, name: &str) -> Option<&'a RawValue> {
     if let Some(raw) = object.get(name) {
         return Some(raw);
     }
@@ -108,7 +108,7 @@ fn lookup<'a>(object: &HashMap<String, &'a RawValue>, name: &str) -> Option<&'a 
 /// Follows a path into an object, or by a number into a list.
 fn within<'a>(raw: &'a RawValue, path: &str) -> Option<&'a RawValue> {
     if json_type(raw) != JsonType::List {
-        let inner: HashMap<String, &'a RawValue> = serde_json::from_str(raw.get()).ok()?;
+        let inner: BTreeMap<String, &'a RawValue> = serde_json::from_str(raw.get()).ok()?;
         return lookup(&inner, path);
     }
     let (place, rest) = path.split_once('.').map_or((path, None), |(place, rest)| (place, Some(rest)));

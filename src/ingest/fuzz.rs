@@ -35,7 +35,7 @@ pub fn ingest(bytes: &[u8]) {
     let name = NAMES.get(usize::from(*first) % NAMES.len()).copied().unwrap_or_default();
     let folder = tempfile::tempdir_in(place()).expect("a directory for temporary files");
     let path = folder.path().join(name);
-    std::fs::write(&path, packed(name, rest)).expect("a file in memory");
+    fs_err::write(&path, packed(name, rest)).expect("a file in memory");
     let files = [InputFile { name: name.to_owned(), path }];
     let options = InputOptions::default();
     let (rows, error) = outcome(&files, &options);

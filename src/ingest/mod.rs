@@ -13,6 +13,8 @@
 //!
 //! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod answers;
 mod chat;
 mod choices;
@@ -48,7 +50,7 @@ mod texts;
 mod thrift;
 mod values;
 mod wanted;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 #[cfg(test)]
 mod answers_tests;

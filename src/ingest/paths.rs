@@ -52,7 +52,7 @@ fn searched(bases: &[PathBuf]) -> String {
 
 /// Returns an error if a path names something that is there and can be read once at most, or never ends.
 fn refuse_other_kinds(pattern: &str, bases: &[PathBuf]) -> Result<(), IngestError> {
-    let Some(found) = bases.iter().find_map(|base| std::fs::metadata(base.join(pattern)).ok()) else { return Ok(()) };
+    let Some(found) = bases.iter().find_map(|base| fs_err::metadata(base.join(pattern)).ok()) else { return Ok(()) };
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The maximum number of connection tries of one `ask` when the server cannot be reached.
-pub const UNREACHABLE_TRIES_MAX: u32 = 5;
+pub(super) const UNREACHABLE_TRIES_MAX: u32 = 5;
 
 /// The limits, delays and shared state of an `ask`.
 #[derive(Debug, Clone)]

@@ -62,7 +62,6 @@ fn sum(usage: &Usage, rates: &Rates) -> Option<f64> {
 }
 
 // Token counts stay far below 2^52.
-#[allow(clippy::cast_precision_loss)]
 fn part(tokens: u64, price: Option<f64>) -> Option<f64> {
     if tokens == 0 { Some(0.0) } else { price.map(|price| tokens as f64 * price / 1e6) }
 }

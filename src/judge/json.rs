@@ -8,6 +8,8 @@
 //! and `rac`. Therefore, after either parser, a control character before the letters of a known command becomes the
 //! beginning of that command again ([`with_latex`]).
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use crate::http::{DETAIL_CHARS_MAX, one_line};
 
 use super::analysis::JudgeReply;
@@ -125,7 +127,7 @@ const WORDS: &[&str] = &[
 ///
 /// # Errors
 /// The problem of the first object.
-pub fn find_analysis(content: &str) -> Result<String, String> {
+pub(super) fn find_analysis(content: &str) -> Result<String, String> {
     let starts =
         || content.match_indices('{').take(OBJECTS_MAX).map(|(start, _)| content.get(start..).unwrap_or_default());
     let mut problem = None;
@@ -149,7 +151,7 @@ pub fn find_analysis(content: &str) -> Result<String, String> {
 /// letters and a lone carriage return before lower-case letters (no text has them otherwise), and a tab or line feed
 /// before the rest of a known command; if that rest may also be a word, only within a formula.
 #[must_use]
-pub fn with_latex(text: &str) -> String {
+pub(super) fn with_latex(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for (at, c) in text.char_indices() {
         let rest = text.get(at + c.len_utf8()..).unwrap_or_default();

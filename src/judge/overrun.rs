@@ -79,13 +79,11 @@ fn times(factor: f64) -> String {
 }
 
 // Counts are far below 2^52.
-#[allow(clippy::cast_precision_loss)]
 fn factor(used: u64, allowed: u64) -> f64 {
     if used <= allowed { 1.0 } else { used as f64 / allowed.max(1) as f64 }
 }
 
 // The product is rounded up; the cast saturates at the largest integer.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn scaled(allowed: u64, factor: f64) -> u64 {
     if factor <= 1.0 { allowed } else { (allowed.max(1) as f64 * factor).ceil() as u64 }
 }

@@ -15,6 +15,8 @@
 //!
 //! `check` then judges the text.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::sync::OnceLock;
 
 use crate::http::retry::{Class, Evidence, classify};

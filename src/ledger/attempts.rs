@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+#[cfg(feature = "testing")]
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +49,7 @@ impl Attempts {
 
 /// Answers look-ups until all handles are dropped. Before each look-up it awaits `pace`, which simulates the time of a
 /// disk.
+#[cfg(feature = "testing")]
 pub(super) async fn answer(
     file: &LedgerFile,
     mut look_ups: mpsc::Receiver<LookUp>,

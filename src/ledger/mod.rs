@@ -81,7 +81,9 @@ pub use facts::{
 };
 pub use reader::{Reader, Snapshot};
 pub use totals::{JudgeTotals, ModeTotals, Totals};
-pub use writer::{Acknowledge, InlineWriter, Ledger, LedgerOptions};
+pub use writer::Ledger;
+#[cfg(feature = "testing")]
+pub use writer::inline::{Acknowledge, InlineWriter, LedgerOptions};
 
 /// The file's name in an output directory.
 pub const FILE_NAME: &str = "ledger.sqlite";

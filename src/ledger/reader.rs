@@ -337,10 +337,11 @@ pub(super) fn log_of(path: &Path) -> PathBuf {
 
 /// Returns whether a ledger has a log, which may contain facts that are not in the file yet.
 fn has_log(path: &Path) -> bool {
-    std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+    fs_err::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
 /// Copies a ledger with its log, for a run that was killed in a directory that has become read-only since.
+#[expect(clippy::disallowed_methods, reason = "the caller names the ledger")]
 fn copy(path: &Path) -> std::io::Result<TempDir> {
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join(FILE_NAME);

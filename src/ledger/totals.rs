@@ -156,7 +156,7 @@ impl Reader {
             .one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))?
             .unwrap_or(0);
         // Without a log there is nothing to add.
-        Ok(file + std::fs::metadata(log_of(&self.path)).map_or(0, |log| log.len()))
+        Ok(file + fs_err::metadata(log_of(&self.path)).map_or(0, |log| log.len()))
     }
 
     /// Calls `take` with the mode and the seed of every response with a verdict `correct`. A seed is a hash of the

@@ -50,7 +50,7 @@ pub enum Sampled {
 }
 
 /// Durably records a failed attempt that counts, with the server's reply, if any.
-pub type Record<'a> =
+pub(super) type Record<'a> =
     dyn Fn(&RolloutKey, RolloutFailure, Option<String>) -> BoxFuture<'static, Result<(), RunError>> + Sync + 'a;
 
 /// The policy, with the bounds on its attempts.

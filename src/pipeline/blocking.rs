@@ -1,7 +1,9 @@
 //! Runs blocking work: on threads beside the async ones, or on the threads of a simulated machine.
 
+#[cfg(feature = "testing")]
 use std::sync::Arc;
 
+#[cfg(feature = "testing")]
 use futures::future::BoxFuture;
 
 use super::error::RunError;
@@ -13,9 +15,11 @@ pub enum Blocking {
     /// On the runtime's blocking threads.
     Threads,
     /// On the threads of a simulated machine.
+    #[cfg(feature = "testing")]
     Simulated(SimulatedThreads),
 }
 
+#[cfg(feature = "testing")]
 /// Simulated threads: tasks of the runtime, so that a run on one thread does everything in one order. Like threads they
 /// continue when the future of their caller is not polled.
 #[derive(Clone)]
@@ -34,6 +38,7 @@ impl Blocking {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
         let task = match self {
             Self::Threads => tokio::task::spawn_blocking(work),
+            #[cfg(feature = "testing")]
             Self::Simulated(threads) => {
                 let pace = (threads.pace)();
                 tokio::spawn(async move {
@@ -49,6 +54,7 @@ impl Blocking {
     pub(super) fn reads_max(&self) -> usize {
         match self {
             Self::Threads => limits::reads_max(),
+            #[cfg(feature = "testing")]
             Self::Simulated(threads) => threads.reads_max,
         }
     }

@@ -14,7 +14,7 @@ use crate::ledger::{LedgerError, Reader};
 ///
 /// # Errors
 /// [`RunError::Changed`] if a key that decides the data changed and `changes` does not allow it.
-pub fn confirm(run: &Run, actors: &Actors, reader: &Reader, changes: ChangePolicy) -> Result<(), RunError> {
+pub(super) fn confirm(run: &Run, actors: &Actors, reader: &Reader, changes: ChangePolicy) -> Result<(), RunError> {
     let Some(last) = reader.latest_run()? else { return Ok(()) };
     let earlier: RunIdentity = serde_json::from_str(&last.identity)
         .map_err(|error| LedgerError::Unreadable { kind: "run", detail: error.to_string() })?;

@@ -74,7 +74,7 @@ pub async fn forecast(mut options: RunOptions, stop: CancellationToken) -> Resul
     let context = tokio::task::spawn_blocking(move || Context::open(options, stop));
     let context = Arc::new(context.await.map_err(|error| RunError::Internal(error.to_string()))??);
     let (count, probes) = context.read(|context, reader| choose_probes(&context.run, reader)).await?;
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let (mut lengths_on, mut lengths_off) = (Vec::new(), Vec::new());
     let mut tasks = Vec::new();
     let is_too_long =

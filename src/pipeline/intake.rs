@@ -276,6 +276,7 @@ fn open_index(
             Err(error) => return Err(error.into()),
         }
     }
+    #[expect(clippy::disallowed_methods, reason = "the error names the index itself")]
     let file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path);
     Ok((RowStore::new(file.map_err(StoreError::from)?, extractor.bands()), Passed::default()))
 }

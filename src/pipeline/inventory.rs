@@ -61,7 +61,7 @@ struct Expected {
 /// # Errors
 /// [`RunError`] if the manifest is of a newer version, or a file or the ledger cannot be read.
 pub fn inventory(dir: &Path) -> Result<Inventory, RunError> {
-    let manifest = match std::fs::read(dir.join(MANIFEST_FILE)) {
+    let manifest = match fs_err::read(dir.join(MANIFEST_FILE)) {
         Ok(bytes) => Some(Manifest::from_json(&bytes)?),
         Err(_) => None,
     };
@@ -134,6 +134,7 @@ fn files_of_tables(dir: &Path) -> Result<Vec<String>, RunError> {
     for table in Table::ALL {
         let folder = dir.join(table.dir());
         let unreadable = |source| shards::ShardError::Unreadable { path: folder.clone(), source };
+        #[expect(clippy::disallowed_methods, reason = "the error names the directory itself")]
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             entries => entries.map_err(unreadable)?,

@@ -25,7 +25,7 @@ pub enum Charging {
 }
 
 /// Returns the attempts of a request in the form that the judge room uses.
-pub fn history(reader: &Reader, request_key: &str, charging: Charging) -> Result<Vec<PastAttempt>, LedgerError> {
+pub(super) fn history(reader: &Reader, request_key: &str, charging: Charging) -> Result<Vec<PastAttempt>, LedgerError> {
     Ok(past_attempts(reader.attempts(request_key)?, charging))
 }
 
@@ -44,7 +44,7 @@ fn past_attempts(records: Vec<AttemptRecord>, charging: Charging) -> Vec<PastAtt
 }
 
 /// Returns the [`AskError`] inside a journal error, else the error itself.
-pub fn unwrapped(error: AskError) -> AskError {
+pub(super) fn unwrapped(error: AskError) -> AskError {
     match error {
         AskError::Journal(inner) => inner.downcast::<AskError>().unwrap_or_else(AskError::Journal),
         other => other,

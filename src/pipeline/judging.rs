@@ -12,7 +12,7 @@ use crate::http::retry::Backoff;
 use crate::judge::{AskError, AskOptions, Conversation, Judge, ask};
 
 /// A decided query that needs a call to its judge.
-pub struct PendingJudgement {
+pub(super) struct PendingJudgement {
     /// The query.
     pub posed: Arc<Posed>,
     /// The state of its conversation.
@@ -23,7 +23,7 @@ pub struct PendingJudgement {
 
 /// The result of a request for a justification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(super) enum Asked {
     /// The conversation is settled.
     Settled,
     /// The judge's server failed repeatedly during this query's requests: the query must be judged alone, at the end.
@@ -34,7 +34,7 @@ pub enum Asked {
 ///
 /// # Errors
 /// [`RunError::Stopped`] if the run must stop; [`RunError::Outage`] or [`RunError::Ask`] if it cannot continue.
-pub async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Result<Asked, RunError> {
+pub(super) async fn judge(context: &Arc<Context>, pending: &mut PendingJudgement) -> Result<Asked, RunError> {
     let PendingJudgement { posed, conversation, judge } = pending;
     let query = &posed.query;
     let journal = LedgerJournal {

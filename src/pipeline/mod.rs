@@ -77,6 +77,7 @@ mod journal;
 mod judging;
 mod limits;
 pub mod memory;
+#[cfg(feature = "testing")]
 mod nested;
 mod open;
 mod open_stored;
@@ -110,7 +111,9 @@ pub use actors::Actors;
 pub use attempts::{Caller, Earlier, Look, Obtained, SampleStop, Sampler};
 pub use audit::strangers;
 pub use batches::{BatchOptions, Batches};
-pub use blocking::{Blocking, SimulatedThreads};
+pub use blocking::Blocking;
+#[cfg(feature = "testing")]
+pub use blocking::SimulatedThreads;
 pub use change_report::{ChangeReport, ChangedKey};
 pub use context::Context;
 pub use directory::{EVALUATION_FILE, refuse_foreign, refuse_foreign_evaluation};

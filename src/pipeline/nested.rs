@@ -22,7 +22,7 @@ use super::steps::{Stage, decide, justify};
 ///
 /// # Errors
 /// The first [`RunError`] of a query or a shard.
-pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
+pub(super) async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
     let rows_of = |&index: &u64| (index, context.run.shard_range(index).count() as u64);
     let mut unsettled: BTreeMap<u64, u64> = open.iter().map(rows_of).collect();
     let settled = intake_rows(Arc::clone(context), open)

@@ -55,5 +55,6 @@ pub enum Wiring {
     /// As two stages: each makes progress whatever the other does.
     Stages,
     /// One inside the other, which deadlocks: a planted bug that the simulation must find. Only tests can request it.
+    #[cfg(feature = "testing")]
     Nested,
 }

@@ -6,7 +6,7 @@ use crate::domain::{ByMode, Query};
 use crate::policy::{Policy, PolicyError, RolloutTask};
 
 /// A query during a run.
-pub struct Posed {
+pub(super) struct Posed {
     /// The query.
     pub query: Query,
     /// Its requests, once rendered.
@@ -16,7 +16,7 @@ pub struct Posed {
 impl Posed {
     /// Wraps a query; renders nothing yet.
     #[must_use]
-    pub fn new(query: Query) -> Self {
+    pub(super) fn new(query: Query) -> Self {
         Self { query, tasks: OnceLock::new() }
     }
 
@@ -25,7 +25,7 @@ impl Posed {
     ///
     /// # Errors
     /// [`PolicyError`] if the chat template rejects the query.
-    pub fn tasks(&self, policy: &Policy) -> Result<ByMode<Vec<RolloutTask>>, PolicyError> {
+    pub(super) fn tasks(&self, policy: &Policy) -> Result<ByMode<Vec<RolloutTask>>, PolicyError> {
         let tasks = match self.tasks.get() {
             Some(tasks) => tasks,
             None => {

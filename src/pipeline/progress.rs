@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use super::outcome::Outcome;
 use super::watchdog::{Place, Whereabouts};
@@ -12,7 +11,7 @@ use crate::engine::EngineStats;
 /// Counters of one run. Incrementing is cheap on any thread.
 #[derive(Debug)]
 pub struct Progress {
-    started: Instant,
+    started: tokio::time::Instant,
     total: u64,
     /// Rows that were settled before this start.
     settled_before: AtomicU64,
@@ -75,7 +74,7 @@ impl Progress {
     #[must_use]
     pub fn new(total: u64) -> Self {
         Self {
-            started: Instant::now(),
+            started: tokio::time::Instant::now(),
             total,
             settled_before: AtomicU64::new(0),
             resumed_at: AtomicU64::new(0),

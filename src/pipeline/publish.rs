@@ -36,7 +36,7 @@ use crate::sys::memory;
 
 /// Returns the indices of the shards whose three files are published and intact. Handles other files as the module doc
 /// describes, and counts their shard as unpublished. Blocks.
-pub fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
+pub(super) fn published(context: &Context, reader: &Reader) -> Result<Vec<u64>, RunError> {
     let mut intact: BTreeMap<u64, usize> = BTreeMap::new();
     let superseded = reader.superseded_shards(&context.run.record.fingerprint)?;
     let is_explained = |name: &str, found: &str| {
@@ -89,7 +89,7 @@ enum Closing {
 /// # Errors
 /// [`RunError`] if facts are missing, the judge cannot be called, or a file cannot be written. Files published before
 /// are kept.
-pub async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> {
+pub(super) async fn publish(context: Arc<Context>, index: u64) -> Result<(), RunError> {
     let range = context.run.shard_range(index);
     let (start, end) = (range.start, range.end);
     let context = &context;
@@ -283,7 +283,7 @@ fn count_rows(
 
 /// Writes the views, the manifest and the card of a finished run, and removes shards of earlier configurations that the
 /// present one does not have.
-pub async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
+pub(super) async fn finish(context: &Arc<Context>) -> Result<Counts, RunError> {
     context
         .read(|context, reader| remove_superseded(&context.stores.publisher, reader, &context.run.record.fingerprint))
         .await?;

@@ -10,7 +10,7 @@
 //! justifications are then decided as far as possible, see `standing`. Shards without any response are left out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -39,7 +39,7 @@ pub struct PartialPublication {
 /// # Errors
 /// [`RunError`] if the ledger cannot be read or a file cannot be written. Files published before are kept.
 pub async fn publish_settled(context: &Arc<Context>, patience: Duration) -> Result<PartialPublication, RunError> {
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let published = context.read(publish::published).await?;
     let open: Vec<u64> =
         (0..context.run.shard_count()).filter(|index| published.binary_search(index).is_err()).collect();

@@ -7,6 +7,8 @@
 //! Until the selection is finished, a file in the directory states its settings, so that the same command resumes it at
 //! any point.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};

@@ -35,7 +35,12 @@ pub struct SettledRow {
 ///
 /// # Errors
 /// [`RunError`] if the ledger cannot be read or the chat template refuses the query.
-pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) -> Result<ByMode<Vec<Cell>>, RunError> {
+pub(super) fn load_cells(
+    run: &Run,
+    actors: &Actors,
+    reader: &Reader,
+    posed: &Posed,
+) -> Result<ByMode<Vec<Cell>>, RunError> {
     let Posed { query, .. } = posed;
     let tasks = posed.tasks(&actors.policy)?;
     let mut cells = ByMode { on: Vec::new(), off: Vec::new() };
@@ -69,7 +74,7 @@ pub fn load_cells(run: &Run, actors: &Actors, reader: &Reader, posed: &Posed) ->
 ///
 /// # Errors
 /// [`RunError::Policy`] if the KV memory is too small, which is not the query's fault.
-pub fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
+pub(super) fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option<String>, RunError> {
     for cell in cells.on.first().into_iter().chain(cells.off.first()) {
         match policy.check_fit(&cell.task) {
             Ok(()) => {}
@@ -84,13 +89,13 @@ pub fn unsampleable(policy: &Policy, cells: &ByMode<Vec<Cell>>) -> Result<Option
 ///
 /// # Errors
 /// [`RunError::Internal`] if facts are missing: the caller settles rows only after their work is done.
-pub fn settle(run: &Run, actors: &Actors, reader: &Reader, posed: &Arc<Posed>) -> Result<Outcome, RunError> {
+pub(super) fn settle(run: &Run, actors: &Actors, reader: &Reader, posed: &Arc<Posed>) -> Result<Outcome, RunError> {
     let cells = load_cells(run, actors, reader, posed)?;
     conclude(run, actors, reader, posed, &cells)
 }
 
 /// The state of an input row among its neighbours.
-pub enum Settling {
+pub(super) enum Settling {
     /// The row is settled.
     Done(SettledRow),
     /// The justification nearly repeats a neighbour's, and the judge may be called again.
@@ -102,7 +107,7 @@ pub enum Settling {
 ///
 /// # Errors
 /// As [`settle`], except for a missing justification.
-pub fn settle_among(
+pub(super) fn settle_among(
     run: &Run,
     actors: &Actors,
     reader: &Reader,
@@ -187,7 +192,7 @@ pub enum Responses {
 ///
 /// # Errors
 /// [`RunError`] if the ledger cannot be read or the chat template rejects the query.
-pub fn standing(
+pub(super) fn standing(
     run: &Run,
     actors: &Actors,
     reader: &Reader,
@@ -234,7 +239,7 @@ enum Concluded {
 ///
 /// # Errors
 /// [`RunError::Internal`] if facts are missing, unless the run reads stored facts only.
-pub fn conclude(
+pub(super) fn conclude(
     run: &Run,
     actors: &Actors,
     reader: &Reader,
@@ -296,12 +301,12 @@ fn missing(query: &Query, what: &str) -> RunError {
 
 /// Returns the detail of an exclusion for missing responses in a run over stored facts.
 #[must_use]
-pub fn not_stored(missing: usize) -> String {
+pub(super) fn not_stored(missing: usize) -> String {
     format!("{missing} of the responses that a decision needs are not stored")
 }
 
 /// Replays a query's conversation from stored attempts, and returns the conversation if they do not settle it.
-pub fn judged(
+pub(super) fn judged(
     run: &Run,
     reader: &Reader,
     judge: &dyn Judge,
@@ -326,7 +331,7 @@ pub fn judged(
 
 /// Builds the outcome of a decided query.
 #[must_use]
-pub fn finish(run: &Run, policy: &Policy, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
+pub(super) fn finish(run: &Run, policy: &Policy, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
     match plan::completion(chosen, justified.justification()) {
         Ok(completion) => {
             let row = sample_row(run, policy, query, chosen, justified, completion);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::context::Context;
 use super::error::RunError;
 use super::identity::Run;
+#[cfg(feature = "testing")]
+use super::nested;
 use super::options::{Facts, Wiring};
+use super::publish;
 use super::stages::work_through;
-use super::{nested, publish};
 use crate::domain::{ExclusionReason, Mode};
 use crate::ledger::{Fact, Reader};
 use crate::shards::{Counts, Publisher, Table};
@@ -54,6 +56,7 @@ pub async fn run(context: &Arc<Context>) -> Result<Summary, RunError> {
         (0..context.run.shard_count()).filter(|index| published.binary_search(index).is_err()).collect();
     match context.wiring {
         Wiring::Stages => work_through(context, open).await?,
+        #[cfg(feature = "testing")]
         Wiring::Nested => nested::work_through(context, open).await?,
     }
     let counts = publish::finish(context).await?;

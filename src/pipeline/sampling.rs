@@ -18,7 +18,7 @@ use crate::policy::{Policy, RolloutTask};
 ///
 /// # Errors
 /// [`SampleStop`] if one ends the run, or the query is suspect; the other responses are finished and stored first.
-pub async fn sample_all(
+pub(super) async fn sample_all(
     context: &Arc<Context>,
     query_id: &QueryId,
     missing: Vec<RolloutTask>,

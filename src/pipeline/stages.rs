@@ -30,7 +30,7 @@ use crate::policy::Policy;
 ///
 /// # Errors
 /// The first [`RunError`] of any query. Work in progress is finished and committed within the deadline.
-pub async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
+pub(super) async fn work_through(context: &Arc<Context>, open: Vec<u64>) -> Result<(), RunError> {
     let mut stages = Stages::new(context, open);
     let deadline = async {
         context.stop.cancelled().await;

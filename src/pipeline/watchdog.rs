@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Time without progress before the log lists all waits; the time to each further report doubles.
-pub const QUIET: Duration = Duration::from_secs(300);
+pub(super) const QUIET: Duration = Duration::from_secs(300);
 
 /// The things that a query waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// A read of the ledger.
     Read,
     /// Another query with the same request.
@@ -37,7 +37,7 @@ const PLACES: [(Place, &str); 7] = [
 
 /// Numbers of waits by place. Counting is cheap on any thread.
 #[derive(Debug, Default)]
-pub struct Whereabouts {
+pub(super) struct Whereabouts {
     waiting: [AtomicU64; PLACES.len()],
     /// Number of events so far: responses, verdicts, replies, outcomes, files.
     arrivals: AtomicU64,
@@ -54,7 +54,7 @@ impl Drop for Waiting<'_> {
 
 impl Whereabouts {
     /// Awaits `future`, counted as a wait at a place.
-    pub async fn at<T>(&self, place: Place, future: impl Future<Output = T>) -> T {
+    pub(super) async fn at<T>(&self, place: Place, future: impl Future<Output = T>) -> T {
         let _waiting = self.waiting.get(place as usize).map(|count| {
             count.fetch_add(1, Ordering::Relaxed);
             Waiting(count)
@@ -63,18 +63,18 @@ impl Whereabouts {
     }
 
     /// Counts an event.
-    pub fn arrived(&self) {
+    pub(super) fn arrived(&self) {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of events so far.
-    pub fn arrivals(&self) -> u64 {
+    pub(super) fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
 
     /// Returns the waits by place; empty if there are none.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let counts = PLACES.iter().zip(&self.waiting).map(|((_, name), count)| (name, count.load(Ordering::Relaxed)));
         let parts: Vec<String> =
             counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} for {name}")).collect();
@@ -84,7 +84,7 @@ impl Whereabouts {
 
 /// Detects a run without progress.
 #[derive(Debug)]
-pub struct Watchdog {
+pub(super) struct Watchdog {
     seen: u64,
     quiet: Duration,
     quiet_max: Duration,
@@ -98,7 +98,7 @@ impl Default for Watchdog {
 
 impl Watchdog {
     /// Checks again after `passed`. Returns the time without progress, if a report is due.
-    pub fn look(&mut self, arrivals: u64, passed: Duration) -> Option<Duration> {
+    pub(super) fn look(&mut self, arrivals: u64, passed: Duration) -> Option<Duration> {
         if arrivals != self.seen {
             *self = Self { seen: arrivals, ..Self::default() };
             return None;

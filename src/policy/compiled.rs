@@ -47,11 +47,11 @@ fn shown(cause: &str) -> String {
 }
 
 /// A function from text to text that templates may call.
-pub type TextFunction = fn(String) -> String;
+pub(super) type TextFunction = fn(String) -> String;
 
 /// A template compiled in this process.
 #[derive(Debug)]
-pub struct Compiled {
+pub(super) struct Compiled {
     environment: Environment<'static>,
 }
 
@@ -60,7 +60,7 @@ impl Compiled {
     ///
     /// # Errors
     /// [`TemplateError`] if the template is not supported Jinja.
-    pub fn new(source: &str) -> Result<Self, TemplateError> {
+    pub(super) fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         // transformers renders chat templates with these settings.
@@ -76,7 +76,7 @@ impl Compiled {
     }
 
     /// Adds a function that the template may call.
-    pub fn add_function(
+    pub(super) fn add_function(
         &mut self,
         name: impl Into<Cow<'static, str>>,
         function: impl Fn(String) -> Result<String, minijinja::Error> + Send + Sync + 'static,
@@ -88,7 +88,7 @@ impl Compiled {
     ///
     /// # Errors
     /// [`TemplateError`] if the template rejects the values, or does not end.
-    pub fn render(&self, values: Value) -> Result<String, TemplateError> {
+    pub(super) fn render(&self, values: Value) -> Result<String, TemplateError> {
         let template = self.environment.get_template(NAME).map_err(|error| TemplateError::new(&error))?;
         template.render(values).map_err(|error| TemplateError::new(&error))
     }

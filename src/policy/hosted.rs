@@ -1,9 +1,10 @@
 //! The policy of a run, with any backend.
 
+#[cfg(feature = "testing")]
+use super::ScriptedPolicy;
 use super::sample_error::SampleError;
 use super::{
-    Addresses, AttemptError, CandlePolicy, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, ScriptedPolicy,
-    TemplateError,
+    Addresses, AttemptError, CandlePolicy, OpenAiPolicy, PolicyError, PolicyIdentity, RolloutTask, TemplateError,
 };
 use crate::domain::{ByMode, Query, Rollout};
 use crate::engine::{EngineError, EngineStats};
@@ -20,7 +21,8 @@ pub enum Policy {
     Candle(std::sync::Arc<CandlePolicy>),
     /// A server behind HTTP.
     OpenAi(Box<OpenAiPolicy>),
-    /// A script, in tests and simulations; no config names it.
+    /// A script, in simulations; no config names it.
+    #[cfg(feature = "testing")]
     Scripted(Box<ScriptedPolicy>),
     /// Only stored responses can be found; no response can be sampled.
     Stored(Box<StoredPolicy>),
@@ -45,6 +47,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.identity(),
             Self::OpenAi(policy) => policy.identity(),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => policy.identity(),
             Self::Stored(policy) => policy.addresses.identity(),
         }
@@ -56,6 +59,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.addresses().fingerprint(),
             Self::OpenAi(policy) => policy.fingerprint(),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => policy.fingerprint(),
             Self::Stored(policy) => policy.addresses.fingerprint(),
         }
@@ -67,6 +71,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().numerics(),
             Self::OpenAi(_) => "server",
+            #[cfg(feature = "testing")]
             Self::Scripted(_) => "script",
             Self::Stored(_) => "stored",
         }
@@ -78,6 +83,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.stats(),
             Self::OpenAi(policy) => policy.stats(),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => policy.stats(),
             Self::Stored(policy) => &policy.stats,
         }
@@ -88,6 +94,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.engine().drain(),
             Self::OpenAi(policy) => policy.drain(),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => policy.drain(),
             Self::Stored(_) => {}
         }
@@ -98,7 +105,9 @@ impl Policy {
     pub fn probe(&self) -> Option<Probe> {
         match self {
             Self::OpenAi(policy) => Some(policy.probe()),
-            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => None,
+            Self::Candle(_) | Self::Stored(_) => None,
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => None,
         }
     }
 
@@ -110,6 +119,7 @@ impl Policy {
         match self {
             Self::Candle(policy) => policy.tasks(query),
             Self::OpenAi(policy) => Ok(policy.tasks(query)),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => Ok(policy.tasks(query)),
             Self::Stored(policy) => policy.addresses.tasks(query),
         }
@@ -123,6 +133,7 @@ impl Policy {
             Self::OpenAi(policy) => Ok(policy.free_tasks(query)),
             Self::Stored(policy) => policy.addresses.free_tasks(query),
             // A script always needs a mode.
+            #[cfg(feature = "testing")]
             Self::Scripted(_) => Ok(Vec::new()),
         }
     }
@@ -132,7 +143,9 @@ impl Policy {
     pub fn check_fit(&self, task: &RolloutTask) -> Result<(), EngineError> {
         match self {
             Self::Candle(policy) => policy.check_fit(task),
-            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(()),
+            Self::OpenAi(_) | Self::Stored(_) => Ok(()),
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => Ok(()),
         }
     }
 
@@ -142,7 +155,9 @@ impl Policy {
         match self {
             Self::Candle(policy) => Some(policy.prompter().stored()),
             Self::Stored(policy) => Some(policy.addresses.prompter().stored()),
-            Self::OpenAi(_) | Self::Scripted(_) => None,
+            Self::OpenAi(_) => None,
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => None,
         }
     }
 
@@ -158,7 +173,9 @@ impl Policy {
     pub fn left_out(&self) -> Vec<String> {
         match self {
             Self::OpenAi(policy) => policy.left_out(),
-            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => Vec::new(),
+            Self::Candle(_) | Self::Stored(_) => Vec::new(),
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => Vec::new(),
         }
     }
 
@@ -167,7 +184,9 @@ impl Policy {
     pub fn current(&self, task: RolloutTask) -> RolloutTask {
         match self {
             Self::OpenAi(policy) => policy.current(&task),
-            Self::Candle(_) | Self::Scripted(_) | Self::Stored(_) => task,
+            Self::Candle(_) | Self::Stored(_) => task,
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => task,
         }
     }
 
@@ -184,6 +203,7 @@ impl Policy {
                 AttemptError::Draining => SampleError::Draining,
                 AttemptError::Call(failure) => SampleError::Call(failure),
             }),
+            #[cfg(feature = "testing")]
             Self::Scripted(policy) => policy.sample(task).await,
             Self::Stored(_) => Err(SampleError::Draining),
         }
@@ -204,7 +224,9 @@ impl Policy {
                     Err(error) => Err(error.into()),
                 }
             }
-            Self::OpenAi(_) | Self::Stored(_) | Self::Scripted(_) => Ok(estimate),
+            Self::OpenAi(_) | Self::Stored(_) => Ok(estimate),
+            #[cfg(feature = "testing")]
+            Self::Scripted(_) => Ok(estimate),
         }
     }
 }

@@ -10,7 +10,7 @@ mod compiled;
 mod error;
 #[cfg(test)]
 mod family_tests;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod hosted;
 mod openai;
@@ -18,6 +18,7 @@ mod preset;
 mod prompt;
 pub mod reply;
 mod sample_error;
+#[cfg(feature = "testing")]
 mod scripted;
 mod served;
 mod served_names;
@@ -40,6 +41,7 @@ pub use openai::{AttemptError, OpenAiPolicy};
 pub use preset::Preset;
 pub use prompt::{Prompter, RenderedPrompt};
 pub use sample_error::SampleError;
+#[cfg(feature = "testing")]
 pub use scripted::{ScriptedCall, ScriptedPolicy, ScriptedReply};
 pub use stored_prompter::StoredPrompter;
 #[cfg(unix)]

@@ -18,6 +18,8 @@
 //! Lengths are the server's counts, plus the reasoning count if the server reports it separately (`http::wire`). A
 //! missing count, or a count too small for the text, is replaced by an estimate from the text's bytes, and marked.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use crate::domain::{FinishReason, Mode, Reading, Rollout};
 use crate::http::finish::Ending;
 use crate::http::retry::Evidence;

@@ -18,7 +18,7 @@ const NAME_CHARS_MAX: usize = 200;
 
 /// The model names in the replies so far.
 #[derive(Debug)]
-pub struct Served {
+pub(super) struct Served {
     asked: String,
     /// Names that the user listed for this model.
     known: Vec<String>,
@@ -32,13 +32,13 @@ pub struct Served {
 impl Served {
     /// Starts without a name.
     #[must_use]
-    pub fn new(asked: &str, known: &[String]) -> Self {
+    pub(super) fn new(asked: &str, known: &[String]) -> Self {
         let (first, stopped, turn) = (Mutex::default(), Mutex::default(), Semaphore::new(1));
         Self { asked: asked.to_owned(), known: known.to_vec(), first, stopped, turn }
     }
 
     /// Sets the name from the replies of an earlier start, unless the check would now reject it.
-    pub fn remember(&self, name: &str) {
+    pub(super) fn remember(&self, name: &str) {
         if self.is_known(name) {
             self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.to_owned());
             self.turn.close();
@@ -56,7 +56,7 @@ impl Served {
 
     /// Waits until a request may be sent: one at a time until a reply was accepted, in this start or an earlier one.
     /// The caller holds the permit until the reply is checked; a failed request releases the next one. Cancel-safe.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // A closed semaphore means that no further wait is needed.
         self.turn.acquire().await.ok()
     }
@@ -65,7 +65,7 @@ impl Served {
     ///
     /// # Errors
     /// The failure that stopped the run.
-    pub fn may_go_on(&self) -> Result<(), CallFailure> {
+    pub(super) fn may_go_on(&self) -> Result<(), CallFailure> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
@@ -73,7 +73,7 @@ impl Served {
     ///
     /// # Errors
     /// The failure that stops the run, if the name is another model's name or differs from the earlier one.
-    pub fn check(&self, name: Option<&str>) -> Result<(), CallFailure> {
+    pub(super) fn check(&self, name: Option<&str>) -> Result<(), CallFailure> {
         let looked = self.looked_at(name).inspect_err(|failure| {
             self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| failure.clone());
         });

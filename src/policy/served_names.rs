@@ -177,7 +177,7 @@ const SEPARATORS: [char; 6] = ['-', '_', '.', ':', '@', ' '];
 
 /// Returns whether two names denote the same model: after the shorter name, the longer one has only a date or a form.
 #[must_use]
-pub fn is_same_model(asked: &str, served: &str) -> bool {
+pub(super) fn is_same_model(asked: &str, served: &str) -> bool {
     let (asked, served) = (words(asked, organisation(served)), words(served, organisation(asked)));
     let (short, long) = if asked.len() <= served.len() { (&asked, &served) } else { (&served, &asked) };
     !short.is_empty() && long.strip_prefix(short.as_slice()).is_some_and(is_date_or_form)
@@ -185,7 +185,7 @@ pub fn is_same_model(asked: &str, served: &str) -> bool {
 
 /// Returns whether two names differ only in spelling and in the parts that name a location.
 #[must_use]
-pub fn is_same_name(one: &str, other: &str) -> bool {
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
     words(one, organisation(other)) == words(other, organisation(one))
 }
 

@@ -12,6 +12,8 @@
 //! the names of functions (`F`), values (`R`, JSON) and results of functions (`A`); the process returns a text (`T`) or
 //! an error (`E`), or requests the result of a function (`C`, JSON: name and text).
 
+#![expect(clippy::disallowed_methods, reason = "a process beside the run-time; of /proc only contents count")]
+
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -71,7 +73,7 @@ pub fn serve_if_asked() -> bool {
 
 /// A template that another process renders.
 #[derive(Debug)]
-pub struct Apart {
+pub(super) struct Apart {
     start: fn() -> Command,
     source: String,
     functions: Vec<(&'static str, TextFunction)>,
@@ -98,7 +100,7 @@ impl Apart {
     ///
     /// # Errors
     /// [`TemplateError`] if the template does not compile within the limits.
-    pub fn new(source: &str) -> Result<Option<Self>, TemplateError> {
+    pub(super) fn new(source: &str) -> Result<Option<Self>, TemplateError> {
         match PROGRAM.get() {
             Some(start) => Self::with_program(source, *start),
             None => Ok(None),
@@ -125,7 +127,7 @@ impl Apart {
     }
 
     /// Adds a function that templates may call.
-    pub fn add_text_function(&mut self, name: &'static str, function: TextFunction) {
+    pub(super) fn add_text_function(&mut self, name: &'static str, function: TextFunction) {
         self.functions.push((name, function));
         if self.process.is_some() {
             // A process that fails here is replaced at the next rendering, and its successor receives the function.
@@ -137,7 +139,7 @@ impl Apart {
     ///
     /// # Errors
     /// [`TemplateError`] if the template rejects the values, or exceeds the limits.
-    pub fn render(&mut self, values: &Value) -> Result<String, TemplateError> {
+    pub(super) fn render(&mut self, values: &Value) -> Result<String, TemplateError> {
         let values = serde_json::to_vec(values).map_err(|error| TemplateError::told(error.to_string()))?;
         if values.len() > FRAME_BYTES_MAX {
             return Err(TemplateError::told(format!("its messages have {} bytes as JSON", values.len())));

@@ -15,6 +15,7 @@ use crate::shards::{MANIFEST_FILE, Manifest, ShardError, Table};
 pub fn published(dir: &Path) -> Result<Vec<u32>, ShardError> {
     let folder = dir.join(Table::Samples.dir());
     let unreadable = |source| ShardError::Unreadable { path: folder.clone(), source };
+    #[expect(clippy::disallowed_methods, reason = "the error names the directory itself")]
     let entries = match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(unreadable)?,
@@ -32,7 +33,7 @@ pub fn published(dir: &Path) -> Result<Vec<u32>, ShardError> {
 
 /// Reads a directory. Blocks.
 pub fn collect(dir: &Path, indices: &[u32]) -> Result<Gathered, RunError> {
-    let manifest = match std::fs::read(dir.join(MANIFEST_FILE)) {
+    let manifest = match fs_err::read(dir.join(MANIFEST_FILE)) {
         Ok(bytes) => Some(Manifest::from_json(&bytes)?),
         Err(_) => None,
     };

@@ -1,6 +1,6 @@
 //! The entries of the reader: a query's row and its responses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,7 @@ struct RolloutOutcome {
 /// Adds question, reference and kind from the input to the entries of excluded queries, whose table lacks them.
 pub fn complete(entries: &mut [Entry], reader: &Reader, run: &RunRecord) -> Result<(), LedgerError> {
     let is_bare = |entry: &&mut Entry| entry.question.is_empty();
-    let mut bare: HashMap<i64, &mut Entry> =
+    let mut bare: BTreeMap<i64, &mut Entry> =
         entries.iter_mut().filter(is_bare).map(|entry| (entry.ordinal, entry)).collect();
     let ordinal = |ordinal: Option<&i64>| ordinal.and_then(|ordinal| u64::try_from(*ordinal).ok());
     let (Some(first), Some(last)) = (ordinal(bare.keys().min()), ordinal(bare.keys().max())) else { return Ok(()) };

@@ -7,7 +7,7 @@ use crate::domain::text::shortened;
 /// Returns text escaped for HTML and SVG elements and attributes. Characters that control a terminal or the direction
 /// of text are replaced by their code.
 #[must_use]
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -32,7 +32,7 @@ pub fn is_steering(character: char) -> bool {
 }
 
 /// A drawing in progress.
-pub struct Drawing {
+pub(super) struct Drawing {
     width: f64,
     height: f64,
     body: String,
@@ -41,12 +41,19 @@ pub struct Drawing {
 impl Drawing {
     /// Starts a drawing; the size is in units of the drawing.
     #[must_use]
-    pub fn new(width: f64, height: f64) -> Self {
+    pub(super) fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
 
     /// Adds a rectangle with a class, an opacity in 0..=1 and a tooltip.
-    pub fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str, cover: f64, title: &str) {
+    pub(super) fn rect(
+        &mut self,
+        (x, y): (f64, f64),
+        (width, height): (f64, f64),
+        class: &str,
+        cover: f64,
+        title: &str,
+    ) {
         let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) };
         let _ = write!(
             self.body,
@@ -57,24 +64,24 @@ impl Drawing {
     }
 
     /// Adds a text; `anchor` is `start`, `middle` or `end`.
-    pub fn text(&mut self, (x, y): (f64, f64), anchor: &str, text: &str) {
+    pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: &str, text: &str) {
         let _ = write!(self.body, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(text));
     }
 
     /// Adds a straight line of the axes.
-    pub fn axis(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(super) fn axis(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let _ = write!(self.body, "<path class=\"axis\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/>");
     }
 
     /// Adds a line through points.
-    pub fn line(&mut self, points: &[(f64, f64)], class: &str) {
+    pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = write!(self.body, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
     }
 
     /// Returns the figure: drawing, caption, and a table with the same numbers.
     #[must_use]
-    pub fn figure(self, caption: &str, says: &str, table: &str) -> String {
+    pub(super) fn figure(self, caption: &str, says: &str, table: &str) -> String {
         let Self { width, height, body } = self;
         format!(
             "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{}\">{body}</svg>\
@@ -89,7 +96,7 @@ impl Drawing {
 
 /// Returns a table; columns after the first are numbers.
 #[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |tag: &str, cells: &[String]| -> String {
         let cell = |(index, text): (usize, &String)| {
             let class = if index > 0 { " class=\"n\"" } else { "" };
@@ -104,7 +111,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Returns horizontal bars, one per row: label, value in 0..=max, class, value as text.
 #[must_use]
-pub fn bars(rows: &[(String, f64, &str, String)], max: f64) -> Drawing {
+pub(super) fn bars(rows: &[(String, f64, &str, String)], max: f64) -> Drawing {
     const ROW: f64 = 22.0;
     let mut drawing = Drawing::new(400.0, ROW * rows.len().max(1) as f64 + 4.0);
     let max = if max > 0.0 { max } else { 1.0 };

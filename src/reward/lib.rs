@@ -27,6 +27,11 @@
 //! gives an empty result. The adjustment's comparisons allow for [`SLACK`]: binary numbers cannot represent a
 //! hundredth, and two means of the same rewards must compare as equal.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
+)]
+
 pub mod row;
 pub mod segments;
 pub mod template;

@@ -4,6 +4,8 @@
 //! become once it is parsed counts too (`scan`). Its share is free again when the request is over, and what was freed goes
 //! back to the system soon after.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};

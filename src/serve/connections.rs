@@ -4,7 +4,7 @@
 //! time-out. What is left is their number. When all places are taken, a connection that waits for its client gives way,
 //! the longest waiting first; where none does, new ones wait in the system's queue. Whatever is being answered goes on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -79,10 +79,10 @@ struct Place {
 
 /// The places of a server's connections.
 #[derive(Clone, Default)]
-struct Places(Arc<Mutex<HashMap<u64, Place>>>);
+struct Places(Arc<Mutex<BTreeMap<u64, Place>>>);
 
 impl Places {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Place>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Place>> {
         // Entries are put in and taken out whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub(super) struct ApiError {
     pub(super) status: StatusCode,
     kind: &'static str,
     message: String,

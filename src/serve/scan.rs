@@ -3,6 +3,8 @@
 //! What a text becomes in memory may be a hundred times its size (`{"":0}` is a tree of its own), and that has to be known
 //! before. Nothing is checked here that the parser checks; of text that is no JSON the numbers mean nothing.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use super::limits::{OBJECT_BYTES, VALUE_BYTES};
 
 /// What has been seen.

@@ -1,5 +1,7 @@
 //! How many may do each kind of slow work at once.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;

@@ -4,6 +4,8 @@
 //! stays text until its length is known. A body is read once for each part of it (`parse`), which costs less than what
 //! flattened structures keep.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::borrow::Cow;
 use std::marker::PhantomData;
 

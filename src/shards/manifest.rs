@@ -3,6 +3,8 @@
 //! Pretty JSON with sorted keys and without times, so that equal datasets have equal manifests. Readers ignore unknown
 //! keys; a `tables_version` above [`TABLES_VERSION`] is rejected.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -8,6 +8,8 @@
 //! Limits: the caller holds one file in memory; [`verify`] reads in pieces. This module does not know which
 //! files must exist.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,8 @@
 //! Reads published files: single columns as text for counts and audits, whole rows for exports and reports.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};

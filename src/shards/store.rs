@@ -1,5 +1,7 @@
 //! The storage of published files: a directory of this machine, or in a simulation a disk that fails on purpose.
 
+#![expect(clippy::disallowed_methods, reason = "its callers name the file")]
+
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

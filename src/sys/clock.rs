@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Returns milliseconds since 1970; 0 if the clock is earlier.
 #[must_use]
 pub fn unix_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "here it is read")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -22,6 +23,7 @@ impl Clock {
     }
 
     /// Returns a clock with the time of `read`, in milliseconds since 1970.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn simulated(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))

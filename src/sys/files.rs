@@ -1,5 +1,10 @@
 //! Directories of runs: their lock, and the file systems that cannot hold a run.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "errors name the directory themselves; waiting for a lock blocks its thread, before there is a run"
+)]
+
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -194,7 +199,7 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
     // The field's type differs between architectures; the magic numbers have 32 bits.
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
     let magic = rustix::fs::statfs(path).ok()?.f_type as u64 & 0xffff_ffff;
     network_kind(magic)
 }

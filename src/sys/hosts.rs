@@ -131,7 +131,7 @@ fn parts(host: &str) -> Option<(&str, Option<u16>)> {
 
 /// Returns the machine's name, if the system states it in a file.
 fn machine_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = fs_err::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty())
 }
 

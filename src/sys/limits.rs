@@ -69,7 +69,7 @@ pub fn file_size_hint() -> String {
 #[must_use]
 pub fn is_at_file_limit(paths: &[&Path]) -> bool {
     let Some(limit) = file_bytes_max() else { return false };
-    let lengths = paths.iter().filter_map(|path| std::fs::metadata(path).ok());
+    let lengths = paths.iter().filter_map(|path| fs_err::metadata(path).ok());
     lengths.map(|found| found.len()).any(|length| length.saturating_add(NEAR_BYTES) >= limit)
 }
 

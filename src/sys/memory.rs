@@ -3,7 +3,7 @@
 /// Returns the bytes that a process may still allocate before the system swaps, if the system states them.
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
-    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    parse_available(&fs_err::read_to_string("/proc/meminfo").ok()?)
 }
 
 fn parse_available(meminfo: &str) -> Option<u64> {

@@ -6,7 +6,7 @@ const HANG_UP: u32 = 1;
 /// Returns whether the program was started with SIGHUP ignored, as by `nohup`; false if the system does not state it.
 #[must_use]
 pub fn is_hang_up_ignored() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored(&status, HANG_UP))
+    fs_err::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored(&status, HANG_UP))
 }
 
 /// Parses the mask of ignored signals: hexadecimal, the lowest bit is signal 1.

@@ -5,6 +5,8 @@
 //! a lock on it. The system releases the lock when that process ends, also after a kill. An entry with such a name that
 //! belongs to this user and is not locked was left by a killed process; no other entry is ever removed.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@
 //! read again when facts were added, the rest once. The time between two reads is a multiple of the duration of a read,
 //! so that observers do not slow a run.
 
+#![expect(clippy::disallowed_methods, reason = "the errors of this module name the file themselves")]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;

@@ -7,6 +7,17 @@
 //!
 //! Absolute figures go with a machine and an hour; only ratios are printed. Argument: a GGUF model.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 use std::path::Path;
 use std::time::Instant;
 

@@ -5,6 +5,17 @@
 //! prompt token to the last new one; and decoding alone, with the prompts' keys and values in the cache.
 //! `tests/tools/bench_transformers.py` does the same with transformers, for a ratio of the same run.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 use std::path::Path;
 use std::time::Instant;
 

@@ -9,6 +9,17 @@
 //!
 //! Arguments: some of `throughput`, `latency`, `limits`; all of them without any.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 #[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
 #[path = "../mock/mod.rs"]
 mod mock;

@@ -3,7 +3,18 @@
 //!
 //! Arguments: QUERIES (60,000) SAMPLES_PER_MODE (8) DIRECTORY (a temporary one). Prints JSON: peak and present memory at a
 //! tenth and at the end, facts committed per second, ledger bytes per rollout, and the time that resuming takes when
-//! nothing is left, when one shard is left, and that `status` takes.
+//! nothing is left, when one shard is left, and that `status` takes: of the program that the variable `THINKLOOM` names.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,6 +150,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |index: usize, default: u64| arguments.get(index).map_or(Ok(default), |text| text.parse());
     let (queries, samples) = (number(0, 60_000)?, number(1, 8)?);
+    let program = std::env::var_os("THINKLOOM").context("THINKLOOM must name the program: use make bench-ledger")?;
     let temporary = tempfile::tempdir()?;
     let dir = arguments.get(2).map_or_else(|| temporary.path().to_owned(), PathBuf::from);
     std::fs::create_dir_all(&dir)?;
@@ -161,7 +173,7 @@ fn main() -> Result<()> {
     }
     let (_, one_shard_left) = runtime.block_on(run(&dir))?;
     let started = Instant::now();
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_thinkloom")).arg("status").arg(&out).output()?;
+    let status = std::process::Command::new(&program).arg("status").arg(&out).output()?;
     let status_s = started.elapsed().as_secs_f64();
     ensure!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
     let text = String::from_utf8(status.stdout).context("status is text")?;

@@ -2,6 +2,17 @@
 //!
 //! `shards FILE ROUNDS` writes the file and prints one JSON line per round: seconds from rows to bytes, and bytes.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 use std::time::Instant;
 
 use thinkloom::shards::{RolloutRow, Table, encode};

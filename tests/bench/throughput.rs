@@ -15,6 +15,17 @@
 //!
 //! A decode step of B sequences takes at least `max(weight bytes / bandwidth, B * FLOP per token / peak)` seconds.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark prints what the clock says; nothing outside uses its items"
+)]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

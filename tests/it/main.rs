@@ -3,6 +3,15 @@
 //! One test binary, so that the tree is linked once. `support` holds what the modules share; no test depends on the
 //! working directory, the network beyond the loopback address, or the time of day.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test may end in a panic, and uses files and clocks as they are; nothing outside uses its items"
+)]
+
 mod bad_input;
 #[cfg(target_os = "linux")]
 mod code;

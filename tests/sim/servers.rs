@@ -375,7 +375,6 @@ fn incoming(status: u16, is_streamed: bool, portions: Portions) -> Incoming {
     Incoming { status: StatusCode::from_u16(status).unwrap(), headers, body, deadline: None }
 }
 
-#[allow(clippy::unnecessary_wraps)]
 fn status(code: u16, retry_after: Option<&'static str>) -> Result<Incoming, Lost> {
     let mut reply = incoming(code, false, portions_of(vec![b"{\"error\":{\"message\":\"not now\"}}".to_vec()]));
     if let Some(seconds) = retry_after {

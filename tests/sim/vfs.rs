@@ -3,6 +3,11 @@
 //! All connections belong to one thread. Files are those of one [`Disk`]; locks and the log's shared memory are plain
 //! data beside it, and gone with the process.
 
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one contract for all: SQLite hands each callback its own file or file system, and buffers of the length it names"
+)]
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,16 @@
 //! The mock server in a process of its own: `cargo run --release --example judge-mock -- --rate-429 0.1 --latency-ms 5`
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::iter_over_hash_type,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a server for tests, with the terminal for its only output; nothing outside uses its items"
+)]
+
 #[allow(dead_code, unused_imports, reason = "each binary uses another part of it")]
 #[path = "../mock/mod.rs"]
 mod mock;

@@ -26,7 +26,7 @@ use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
                   of the bias adjustment and of the advantages are reconstructions; see `thinkloom help rewards`.\nExample: \
                   thinkloom reward --rollouts rollouts.jsonl -o rewards.jsonl --omega 0.05"
 )]
-pub struct RewardArgs {
+pub(super) struct RewardArgs {
     /// JSON lines (also .gz, .zst), Parquet, a directory of Parquet files or of a run; - for JSON lines on stdin.
     #[arg(long, value_name = "FILE")]
     rollouts: PathBuf,

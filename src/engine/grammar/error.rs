@@ -13,4 +13,4 @@ pub struct SchemaError {
 /// A text became too complex to follow, although its schema could be compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the JSON schema allows too many continuations of this text; use fewer alternatives or less nesting")]
-pub struct TooComplex;
+pub(crate) struct TooComplex;

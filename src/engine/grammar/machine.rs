@@ -353,6 +353,7 @@ pub(super) fn costs(rules: &Rules, waiting: &[Item], below: &[(u32, u32)], work:
         let (_, least) = by_part.entry(rules.part(value)).or_insert((value, NEVER));
         *least = cost.min(*least);
     }
+    #[expect(clippy::disallowed_methods, reason = "sorted below")]
     let each =
         by_part.values().flat_map(|&(value, cost)| rules.alternatives(value).iter().map(move |&node| (node, cost)));
     let mut all: Costs = each.collect();

@@ -17,7 +17,9 @@
 //! This code does not use the library for the task (llguidance), because llguidance enables `serde_json/preserve_order`
 //! for the whole program, which would change the content address of every stored fact.
 
-#[doc(hidden)]
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod error;
 mod machine;
@@ -36,9 +38,10 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use error::{SchemaError, TooComplex};
+pub use error::SchemaError;
+pub(crate) use error::TooComplex;
 pub use ordered::OrderedSchema;
-pub use token_set::TokenSet;
+pub(crate) use token_set::TokenSet;
 
 use self::machine::{Item, Level, Move};
 use self::rules::Rules;
@@ -133,7 +136,7 @@ impl Grammar {
 
 /// Follows one text.
 #[derive(Debug, Clone)]
-pub struct Matcher {
+pub(crate) struct Matcher {
     grammar: Arc<Grammar>,
     /// The values that have begun and not ended, outermost first. Their number is the open brackets of the text plus
     /// one, and each takes a byte to close, so the token limit bounds them.
@@ -150,12 +153,12 @@ pub struct Matcher {
 impl Matcher {
     /// Starts at the beginning of an instance.
     #[must_use]
-    pub fn new(grammar: Arc<Grammar>) -> Self {
+    pub(crate) fn new(grammar: Arc<Grammar>) -> Self {
         Self { grammar, below: Vec::new(), top: vec![Item::Root], level_items: 0, work_left: TEXT_WORK_MAX }
     }
 
     /// Adds the bytes of a token; returns whether the text is still the beginning of an instance.
-    pub fn advance(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> bool {
         #[cfg(test)]
         assert!(self.grammar.planted != Some(Planted::Advance), "planted in advance");
         for &byte in bytes {
@@ -211,7 +214,7 @@ impl Matcher {
 
     /// Returns whether the text is a complete instance.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         match self.below.as_slice() {
             [] => self.top.contains(&Item::End),
             // A number at the outermost level may still continue.
@@ -225,11 +228,12 @@ impl Matcher {
 
     /// Returns whether nothing can follow the text.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.top.iter().all(|item| *item == Item::End)
     }
 
     /// Returns the least bytes that complete the text.
+    #[cfg(any(test, feature = "testing"))]
     fn needed(&self) -> u32 {
         machine::needed(&self.grammar.rules, &self.top, self.costs())
     }
@@ -244,7 +248,7 @@ impl Matcher {
     ///
     /// # Errors
     /// [`TooComplex`] if the search exceeds the work limit of a step, or if the text exceeds its work or memory limit.
-    pub fn allowed(&mut self, trie: &TokenTrie, tokens_left: u32) -> Result<Arc<TokenSet>, TooComplex> {
+    pub(crate) fn allowed(&mut self, trie: &TokenTrie, tokens_left: u32) -> Result<Arc<TokenSet>, TooComplex> {
         #[cfg(test)]
         assert!(self.grammar.planted != Some(Planted::Allowed), "planted in allowed");
         if self.level_items > LEVEL_ITEMS_MAX || self.work_left == 0 {

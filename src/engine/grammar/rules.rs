@@ -313,6 +313,7 @@ pub(super) fn clamped(bytes: u64) -> u32 {
 }
 
 /// Returns the choices in an order in which each one comes after the choices that it leads to.
+#[expect(clippy::indexing_slicing, reason = "there is a place for every node, and links lead to nodes")]
 fn choices_in_order(nodes: &[Node], names: &HashMap<u32, String>) -> Result<Vec<u32>, SchemaError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -393,6 +394,7 @@ fn flattened(nodes: &[Node], order: &[u32], minimums: &[u32]) -> Result<Flattene
         } else {
             steps += found.iter().map(|(start, end)| (end - start) as usize).sum::<usize>();
             let members = found.iter().filter(|_| steps <= FLATTENING_MAX);
+            #[expect(clippy::indexing_slicing, reason = "parts are ranges of the pool")]
             let mut all: Vec<u32> =
                 members.flat_map(|&(start, end)| &pool[start as usize..end as usize]).copied().collect();
             all.sort_unstable();
@@ -459,6 +461,7 @@ fn node_minimum(node: &Node, of: &dyn Fn(u32) -> u64) -> u64 {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "the lists have one place more than there are properties")]
 fn sums(node: &Node, minimums: &[u32]) -> Sums {
     let of = |node: u32| u64::from(minimums.get(node as usize).copied().unwrap_or(NEVER));
     match node {

@@ -13,12 +13,16 @@ mod options;
 mod step;
 mod tensor;
 
-pub use config::{LayerKind, ModelConfig, RopeLayout};
+pub use config::ModelConfig;
+pub(crate) use config::{LayerKind, RopeLayout};
 #[cfg(test)]
-pub use config::{RopeConfig, RopeScaling};
-pub use fused::{available_kernels, exp};
-pub use options::{DeviceChoice, ExecutorOptions};
-pub use step::{BLOCK_TOKENS, BlockId, Draw, Nameless, PickFault, PickResult, Picked, Row, StepInput};
+pub(crate) use config::{RopeConfig, RopeScaling};
+pub use fused::available_kernels;
+pub(crate) use fused::exp;
+pub use options::DeviceChoice;
+pub(crate) use options::ExecutorOptions;
+pub(crate) use step::{BLOCK_TOKENS, BlockId, Nameless, PickFault, PickResult, Row, StepInput};
+pub use step::{Draw, Picked};
 
 pub use thinkloom_domain::{ExecutorChoice, KernelChoice, KvType};
 
@@ -28,7 +32,7 @@ use super::error::EngineError;
 use super::weights::Weights;
 
 /// A loaded model that runs steps. It owns the memory of keys and values.
-pub enum Executor {
+pub(crate) enum Executor {
     /// This crate's own kernels on the CPU.
     Fused(Box<FusedModel>),
     /// candle's tensors on any device.
@@ -42,7 +46,7 @@ impl Executor {
     /// [`EngineError::NoDevice`] for a device or kernels that this machine or this build lacks,
     /// [`EngineError::DeviceMemory`] if the device's memory is too small, [`EngineError::Malformed`] for missing or
     /// misshapen tensors.
-    pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
+    pub(crate) fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         match (options.executor, options.device) {
             (ExecutorChoice::Tensor, _) | (ExecutorChoice::Auto, DeviceChoice::Cuda(_) | DeviceChoice::Metal) => {
                 Ok(Self::Tensor(Box::new(TensorModel::load(weights, options)?)))
@@ -62,7 +66,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`EngineError::DeviceMemory`] if the device has no room for the list.
-    pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
+    pub(crate) fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
         match self {
             Self::Fused(model) => {
                 model.never_pick(nameless);
@@ -74,7 +78,7 @@ impl Executor {
 
     /// Returns the name of the kernel family: texts of one family are the same bit for bit.
     #[must_use]
-    pub fn numerics(&self) -> &'static str {
+    pub(crate) fn numerics(&self) -> &'static str {
         match self {
             Self::Fused(model) => model.numerics(),
             Self::Tensor(model) => model.numerics(),
@@ -83,7 +87,7 @@ impl Executor {
 
     /// Returns the bytes that the weights occupy in memory.
     #[must_use]
-    pub fn weight_bytes(&self) -> usize {
+    pub(crate) fn weight_bytes(&self) -> usize {
         match self {
             Self::Fused(model) => model.weight_bytes(),
             Self::Tensor(model) => model.weight_bytes(),
@@ -92,7 +96,7 @@ impl Executor {
 
     /// Returns whether draws may restrict the allowed tokens; they may not if the device picks the tokens.
     #[must_use]
-    pub fn heeds_allowed_tokens(&self) -> bool {
+    pub(crate) fn heeds_allowed_tokens(&self) -> bool {
         match self {
             Self::Fused(_) => true,
             Self::Tensor(model) => model.picks_on_host(),
@@ -104,7 +108,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
+    pub(crate) fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.step(input, draws)),
             Self::Tensor(model) => model.step(input, draws),
@@ -113,7 +117,7 @@ impl Executor {
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
     #[cfg(test)]
-    pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
+    pub(crate) fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self {
             Self::Fused(model) => Ok(model.logits(input)),
             Self::Tensor(model) => model.logits(input),

@@ -16,7 +16,7 @@ pub enum DeviceChoice {
 
 /// Settings of an executor.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ExecutorOptions {
+pub(crate) struct ExecutorOptions {
     /// Device that runs the model.
     pub device: DeviceChoice,
     /// Executor that runs the model.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use crate::grammar::TokenSet;
 
 /// Positions in one block of keys and values.
-pub const BLOCK_TOKENS: usize = 16;
+pub(crate) const BLOCK_TOKENS: usize = 16;
 
 /// Index of a KV block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BlockId(pub usize);
+pub(crate) struct BlockId(pub usize);
 
 /// One token of one sequence that a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Token id.
     pub token: u32,
     /// 0-based position in its sequence.
@@ -29,7 +29,7 @@ pub struct Row {
 /// Every row's position is inside its table's blocks; positions below it were run before or come earlier in this step;
 /// a block that is written belongs to one sequence only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StepInput {
+pub(crate) struct StepInput {
     /// Rows of one sequence are adjacent, with ascending positions.
     pub rows: Vec<Row>,
     /// One block table per sequence: the blocks that hold its positions, in order.
@@ -73,7 +73,7 @@ pub struct Picked {
 
 /// Why no token could be picked after a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PickFault {
+pub(crate) enum PickFault {
     /// The row's logits are not finite.
     NotFinite,
     /// No token is allowed.
@@ -83,11 +83,11 @@ pub enum PickFault {
 }
 
 /// The result of picking a token after a row.
-pub type PickResult = Result<Picked, PickFault>;
+pub(crate) type PickResult = Result<Picked, PickFault>;
 
 /// Rows of the output matrix without a token: none of them may be picked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nameless {
+pub(crate) struct Nameless {
     /// Number of rows up to the last one with a token.
     pub(super) named: usize,
     /// Rows below `named` without a token, in order.
@@ -97,14 +97,14 @@ pub struct Nameless {
 impl Nameless {
     /// Builds the value from the rows without a token, in order, of a matrix of `rows` rows.
     #[must_use]
-    pub fn new(rows: usize, nameless: &[u32]) -> Self {
+    pub(crate) fn new(rows: usize, nameless: &[u32]) -> Self {
         let is_at_end = |(offset, row): &(usize, &u32)| **row as usize + offset + 1 == rows;
         let at_end = nameless.iter().rev().enumerate().take_while(is_at_end).count();
         Self { named: rows - at_end, holes: nameless.iter().take(nameless.len() - at_end).copied().collect() }
     }
 
     /// Returns the part of a row of logits that may be picked from, with minus infinity for the rows without a token.
-    pub fn masked<'a>(&self, logits: &'a mut [f32]) -> &'a [f32] {
+    pub(crate) fn masked<'a>(&self, logits: &'a mut [f32]) -> &'a [f32] {
         for hole in &self.holes {
             if let Some(logit) = logits.get_mut(*hole as usize) {
                 *logit = f32::NEG_INFINITY;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// The spelling of bytes in the names of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spelling {
+pub(super) enum Spelling {
     /// GPT-2's spelling: one letter per byte.
     ByteLevel,
     /// SentencePiece's spelling: text, with U+2581 for a space, and `<0x0A>` for single bytes.
@@ -12,10 +12,10 @@ pub enum Spelling {
 }
 
 /// The letter that SentencePiece uses for a space.
-pub const SPACE_LETTER: char = '\u{2581}';
+pub(super) const SPACE_LETTER: char = '\u{2581}';
 
 /// Translates names to bytes.
-pub struct Speller {
+pub(super) struct Speller {
     spelling: Spelling,
     alphabet: HashMap<char, u8>,
 }
@@ -23,13 +23,13 @@ pub struct Speller {
 impl Speller {
     /// Builds the translator.
     #[must_use]
-    pub fn new(spelling: Spelling) -> Self {
+    pub(super) fn new(spelling: Spelling) -> Self {
         Self { spelling, alphabet: byte_alphabet() }
     }
 
     /// Returns the bytes of an ordinary token. A name that is not spelled in the alphabet represents its own bytes.
     #[must_use]
-    pub fn bytes(&self, name: &str) -> Box<[u8]> {
+    pub(super) fn bytes(&self, name: &str) -> Box<[u8]> {
         match self.spelling {
             Spelling::ByteLevel => {
                 let bytes: Option<Box<[u8]>> = name.chars().map(|letter| self.alphabet.get(&letter).copied()).collect();
@@ -42,7 +42,7 @@ impl Speller {
 
 /// Returns the byte of a name such as `<0x0A>`.
 #[must_use]
-pub fn byte_of_name(name: &str) -> Option<u8> {
+pub(super) fn byte_of_name(name: &str) -> Option<u8> {
     let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
     let is_byte = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if is_byte { u8::from_str_radix(digits, 16).ok() } else { None }

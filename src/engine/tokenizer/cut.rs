@@ -11,13 +11,13 @@ const STEPS_MAX: usize = 32;
 
 /// The steps that cut a text.
 #[derive(Debug, Clone)]
-pub struct Cut {
+pub(super) struct Cut {
     steps: Vec<Step>,
 }
 
 /// One step, which cuts the pieces of the previous step.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(super) enum Step {
     /// Cuts by a pattern.
     Pattern {
         /// The pattern.
@@ -35,7 +35,7 @@ pub enum Step {
 
 /// The parts of a text that a pattern's step treats as matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matched {
+pub(super) enum Matched {
     /// The pattern's matches.
     Pattern,
     /// The text between the pattern's matches.
@@ -45,13 +45,13 @@ pub enum Matched {
 impl Step {
     /// Makes each match a piece of its own.
     #[must_use]
-    pub fn isolating(pattern: Pattern) -> Self {
+    pub(super) fn isolating(pattern: Pattern) -> Self {
         Self::Pattern { pattern, behavior: SplitDelimiterBehavior::Isolated, matched: Matched::Pattern }
     }
 
     /// Spells each byte as one letter.
     #[must_use]
-    pub fn bytes() -> Self {
+    pub(super) fn bytes() -> Self {
         Self::Library(ByteLevel::new(false, true, false).into())
     }
 
@@ -77,13 +77,13 @@ impl Step {
 impl Cut {
     /// Builds a cut that runs `steps` in order.
     #[must_use]
-    pub fn new(steps: Vec<Step>) -> Self {
+    pub(super) fn new(steps: Vec<Step>) -> Self {
         Self { steps }
     }
 
     /// Returns whether the cut keeps every byte of a text, each spelled as one letter.
     #[must_use]
-    pub fn keeps_all_bytes(&self) -> bool {
+    pub(super) fn keeps_all_bytes(&self) -> bool {
         let keeps = |step: &Step| match step {
             Step::Pattern { behavior, .. } => *behavior != SplitDelimiterBehavior::Removed,
             Step::PrefixSpace => true,
@@ -97,7 +97,7 @@ impl Cut {
     ///
     /// # Errors
     /// A message that names the unsupported part.
-    pub fn from_json(json: &serde_json::Value) -> Result<Self, String> {
+    pub(super) fn from_json(json: &serde_json::Value) -> Result<Self, String> {
         let mut steps = Vec::new();
         // Sequences may contain sequences; the parts are still read in order.
         let mut waiting = vec![json];

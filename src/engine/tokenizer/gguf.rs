@@ -118,6 +118,7 @@ impl<'a> Tokens<'a> {
         };
         let merges: Option<Vec<(String, String)>> = merges.iter().map(pair).collect();
         let merges = merges.ok_or_else(|| file.malformed(format!("{key} has an entry that is not a pair")))?;
+        #[expect(clippy::disallowed_methods, reason = "from map to map")]
         let ids: Vocab = self.ids.iter().map(|(name, id)| (name.clone(), *id)).collect();
         let model = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(recipe.ignores_merges);
         let model = guarded(file.path(), || model.build())?;

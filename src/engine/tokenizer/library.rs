@@ -12,14 +12,14 @@ use crate::error::{EngineError, shown};
 type Inner = TokenizerImpl<ModelWrapper, NormalizerWrapper, Cut, PostProcessorWrapper, DecoderWrapper>;
 
 /// A tokenizer of the library, with this crate's own cut.
-pub struct Library {
+pub(super) struct Library {
     inner: Inner,
     /// The file that the tokenizer was read from.
     path: PathBuf,
 }
 
 /// The parts of a tokenizer.
-pub struct Parts {
+pub(super) struct Parts {
     /// Maps pieces to tokens.
     pub model: ModelWrapper,
     /// Normalizes a text before it is cut.
@@ -35,7 +35,7 @@ impl Library {
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the library rejects the parts or panics.
-    pub fn new(path: &Path, parts: Parts) -> Result<Self, EngineError> {
+    pub(super) fn new(path: &Path, parts: Parts) -> Result<Self, EngineError> {
         let build = || -> tokenizers::Result<Inner> {
             let Parts { model, normalizer, cut, added } = parts;
             let mut inner = Inner::new(model);
@@ -52,13 +52,14 @@ impl Library {
     ///
     /// # Errors
     /// [`EngineError::Malformed`] if the tokenizer fails on the text; byte-level BPE never fails.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         guarded(&self.path, || Ok(self.inner.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
     /// Returns whether every byte of a text reaches the merges: there is no normalizer, and no step removes spaces.
     #[must_use]
-    pub fn keeps_all_bytes(&self) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "any of them")]
+    pub(super) fn keeps_all_bytes(&self) -> bool {
         let swallows = |token: &AddedToken| token.lstrip || token.rstrip;
         self.inner.get_normalizer().is_none()
             && !self.inner.get_added_tokens_decoder().values().any(swallows)
@@ -67,19 +68,19 @@ impl Library {
 
     /// Returns the id of the token with this name.
     #[must_use]
-    pub fn id(&self, name: &str) -> Option<u32> {
+    pub(super) fn id(&self, name: &str) -> Option<u32> {
         self.inner.token_to_id(name)
     }
 
     /// Returns the name of the token with this id.
     #[must_use]
-    pub fn name(&self, id: u32) -> Option<String> {
+    pub(super) fn name(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
     /// Returns all names with their ids, sorted by id and name.
     #[must_use]
-    pub fn vocabulary(&self) -> Vec<(u32, String)> {
+    pub(super) fn vocabulary(&self) -> Vec<(u32, String)> {
         let mut found: Vec<_> = self.inner.get_vocab(true).into_iter().map(|(name, id)| (id, name)).collect();
         found.sort_unstable();
         found
@@ -87,7 +88,7 @@ impl Library {
 
     /// Returns the texts of the tokens that are matched as a whole, by id.
     #[must_use]
-    pub fn added(&self) -> std::collections::BTreeMap<u32, String> {
+    pub(super) fn added(&self) -> std::collections::BTreeMap<u32, String> {
         let added = self.inner.get_added_tokens_decoder();
         added.into_iter().map(|(id, token)| (id, token.content)).collect()
     }
@@ -97,7 +98,7 @@ impl Library {
 ///
 /// # Errors
 /// [`EngineError::Malformed`] if the library returns an error or panics.
-pub fn guarded<T>(path: &Path, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, EngineError> {
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, EngineError> {
     let failed = |why: &str| EngineError::Malformed {
         path: path.to_owned(),
         detail: format!("its tokenizer failed: {}", shown(why.lines().next().unwrap_or_default())),

@@ -4,6 +4,8 @@
 //! verified support is rejected by name, because a wrong pre-tokenizer raises no error and only makes the output subtly
 //! worse. Decoding is a table from token to bytes, so text grows by exact bytes and can be cut anywhere.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod bounds;
 mod bytes;
 mod cut;
@@ -20,8 +22,9 @@ mod tests;
 
 use std::sync::OnceLock;
 
-pub use pattern::LLAMA3 as EXAMPLE_PATTERN;
-pub use trie::TokenTrie;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use pattern::LLAMA3 as EXAMPLE_PATTERN;
+pub(crate) use trie::TokenTrie;
 
 use self::library::Library;
 use self::sentencepiece::SentencePiece;

@@ -19,11 +19,11 @@ use super::library::Parts;
 use crate::error::{FileFault, malformed};
 
 /// Maximum tokens of a vocabulary; models have up to 262,208.
-pub const TOKENS_MAX: usize = 1 << 21;
+pub(super) const TOKENS_MAX: usize = 1 << 21;
 /// Maximum bytes of a token's name; models have up to about 260, for runs of spaces.
-pub const TOKEN_BYTES_MAX: usize = 1 << 10;
+pub(super) const TOKEN_BYTES_MAX: usize = 1 << 10;
 /// Maximum bytes of all tokens' names; models have up to 4 MB.
-pub const NAMES_BYTES_MAX: usize = 16 << 20;
+pub(super) const NAMES_BYTES_MAX: usize = 16 << 20;
 /// Maximum tokens that are matched as a whole; models have up to 6,500.
 const ADDED_MAX: usize = 1 << 17;
 /// Maximum factor by which all normalizers together may lengthen a text; U+2581, which replaces a space, has three
@@ -38,7 +38,7 @@ const MODELS: &str = "BPE, Unigram, WordLevel";
 
 /// The parts of a `tokenizer.json`, as unparsed JSON.
 #[derive(Deserialize)]
-pub struct Outline<'a> {
+pub(super) struct Outline<'a> {
     #[serde(default)]
     version: Option<String>,
     #[serde(default)]
@@ -64,7 +64,7 @@ impl<'a> Outline<'a> {
     ///
     /// # Errors
     /// [`FileFault::Malformed`] if the file is not a JSON object with these parts.
-    pub fn read(json: &'a [u8]) -> Result<Self, FileFault> {
+    pub(super) fn read(json: &'a [u8]) -> Result<Self, FileFault> {
         let outline: Self =
             serde_json::from_slice(json).or_else(|error| malformed(format!("not a JSON object: {error}")))?;
         match &outline.version {
@@ -79,7 +79,7 @@ impl<'a> Outline<'a> {
     ///
     /// # Errors
     /// [`FileFault::Unsupported`] if the file has no decoder.
-    pub fn decoder(&self) -> Result<Value, FileFault> {
+    pub(super) fn decoder(&self) -> Result<Value, FileFault> {
         match self.decoder {
             Some(raw) => value("decoder", raw),
             None => Err(FileFault::Unsupported("key decoder is missing".to_owned())),
@@ -90,7 +90,7 @@ impl<'a> Outline<'a> {
     ///
     /// # Errors
     /// [`FileFault`], naming the key or the token.
-    pub fn parts(self, rows: Option<usize>) -> Result<Parts, FileFault> {
+    pub(super) fn parts(self, rows: Option<usize>) -> Result<Parts, FileFault> {
         let Some(model) = self.model else { return malformed("key model is missing") };
         let added = self.added_tokens.unwrap_or_default();
         check_added(&added)?;
@@ -154,7 +154,7 @@ impl Names {
 ///
 /// # Errors
 /// A message that names the token that is too long, or that reports too many tokens.
-pub fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
+pub(super) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
     let mut counted = Names::default();
     names.into_iter().try_for_each(|name| counted.count(name))
 }

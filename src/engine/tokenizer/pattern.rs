@@ -26,26 +26,26 @@ const WINDOW_BYTES: usize = 4 << 10;
 const KNOWN_WINDOW_BYTES: usize = 256 << 10;
 
 /// GPT-2's pattern.
-pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Llama 3's pattern.
-pub const LLAMA3: &str = concat!(
+pub(crate) const LLAMA3: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
 /// Qwen 2's pattern.
-pub const QWEN2: &str = concat!(
+pub(super) const QWEN2: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
 /// The pattern of Mistral's Tekken.
-pub const TEKKEN: &str = concat!(
+pub(super) const TEKKEN: &str = concat!(
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
 /// Patterns that were examined: on any text, they look only a bounded distance beyond their matches, so pieces may have
 /// any length.
-pub const KNOWN: &[&str] = &[GPT2, LLAMA3, QWEN2, TEKKEN];
+pub(super) const KNOWN: &[&str] = &[GPT2, LLAMA3, QWEN2, TEKKEN];
 
 /// The only supported look-ahead.
 const LOOK_AHEAD: &str = r"\s+(?!\S)";

@@ -11,11 +11,12 @@ use super::cut::{Cut, Step};
 use super::pattern::{GPT2, LLAMA3, Pattern, QWEN2, TEKKEN};
 
 /// Supported names. `tests/tools/tokenizer_oracle.py` checks the ids with real vocabularies.
-pub const KNOWN: &str = "smollm, gpt-2, llama-bpe, llama3, llama-v3, smaug-bpe, lfm2, qwen2, deepseek-r1-qwen, tekken";
+pub(super) const KNOWN: &str =
+    "smollm, gpt-2, llama-bpe, llama3, llama-v3, smaug-bpe, lfm2, qwen2, deepseek-r1-qwen, tekken";
 
 /// How text is cut and normalized before merging, and whether a piece that is a token as a whole skips the merges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipe {
+pub(super) struct Recipe {
     pattern: &'static str,
     /// Whether a separate step cuts out single digits before the pattern runs.
     cuts_digits: bool,
@@ -27,7 +28,7 @@ pub struct Recipe {
 impl Recipe {
     /// Returns the recipe with this name, if the name is supported.
     #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
+    pub(super) fn by_name(name: &str) -> Option<Self> {
         let recipe = |pattern| Self { pattern, cuts_digits: false, normalizes: false, ignores_merges: false };
         let whole = |pattern| Self { ignores_merges: true, ..recipe(pattern) };
         match name {
@@ -46,7 +47,7 @@ impl Recipe {
     ///
     /// # Errors
     /// A message, if the pattern is not supported.
-    pub fn cut(self) -> Result<Cut, String> {
+    pub(super) fn cut(self) -> Result<Cut, String> {
         let digits = self.cuts_digits.then(|| Step::Library(Digits::new(true).into()));
         let steps = [Step::isolating(Pattern::new(self.pattern)?), Step::bytes()];
         Ok(Cut::new(digits.into_iter().chain(steps).collect()))
@@ -54,7 +55,7 @@ impl Recipe {
 
     /// Returns the normalizer, if the recipe has one.
     #[must_use]
-    pub fn normalizer(self) -> Option<NormalizerWrapper> {
+    pub(super) fn normalizer(self) -> Option<NormalizerWrapper> {
         self.normalizes.then(|| NFC.into())
     }
 }

@@ -13,7 +13,7 @@ use super::bytes::{SPACE_LETTER, byte_of_name};
 
 /// The kind of a token, by llama.cpp's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
+pub(super) enum TokenKind {
     /// A token that merging produces.
     Normal,
     /// Represents text that has no token.
@@ -31,7 +31,7 @@ pub enum TokenKind {
 impl TokenKind {
     /// Returns the kind for a number in `tokenizer.ggml.token_type`; numbers unknown to llama.cpp are normal tokens.
     #[must_use]
-    pub fn from_number(number: u64) -> Self {
+    pub(super) fn from_number(number: u64) -> Self {
         match number {
             2 => Self::Unknown,
             3 => Self::Control,
@@ -44,13 +44,13 @@ impl TokenKind {
 
     /// Returns whether the token's name is matched as a whole in a text before anything else.
     #[must_use]
-    pub fn is_matched_whole(self) -> bool {
+    pub(super) fn is_matched_whole(self) -> bool {
         matches!(self, Self::Unknown | Self::Control | Self::UserDefined)
     }
 }
 
 /// The encoder.
-pub struct SentencePiece {
+pub(super) struct SentencePiece {
     /// Tokens that merging may produce.
     pieces: HashMap<String, u32>,
     scores: Vec<f32>,
@@ -69,7 +69,12 @@ impl SentencePiece {
     ///
     /// # Errors
     /// A message, if too many tokens are matched as a whole.
-    pub fn new(names: &[String], kinds: &[TokenKind], scores: Vec<f32>, adds_space: bool) -> Result<Self, String> {
+    pub(super) fn new(
+        names: &[String],
+        kinds: &[TokenKind],
+        scores: Vec<f32>,
+        adds_space: bool,
+    ) -> Result<Self, String> {
         let is_whole = |(name, kind): &(&String, &TokenKind)| kind.is_matched_whole() && !name.is_empty();
         let whole = names.iter().zip(kinds).filter(is_whole).map(|(name, _)| name);
         let whole = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(whole);
@@ -102,7 +107,7 @@ impl SentencePiece {
 
     /// Returns the ids of a text.
     #[must_use]
-    pub fn encode(&self, text: &str) -> Vec<u32> {
+    pub(super) fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut at = 0;
         for found in self.whole.find_iter(text) {

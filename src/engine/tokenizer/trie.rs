@@ -20,6 +20,7 @@ impl TokenTrie {
 
     /// Builds the trie over the tokens with these bytes. Tokens for which `is_text` is false are left out, because they
     /// may not occur in a text.
+    #[expect(clippy::indexing_slicing, reason = "children are numbers of nodes that were pushed")]
     pub fn new(bytes: &[Box<[u8]>], is_text: impl Fn(u32) -> bool) -> Self {
         let mut nodes = vec![TrieNode::default()];
         let mut brackets_max = 0;

@@ -1,7 +1,7 @@
 //! A model directory as transformers writes it: `config.json`, one safetensors file or several with an index, and the
 //! tokenizer's files.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::json::JsonObject;
@@ -31,7 +31,7 @@ pub struct ModelDirectory {
     config: JsonObject,
     files: Vec<SafetensorsFile>,
     /// Tensor names, each with the index of its file.
-    owners: HashMap<String, usize>,
+    owners: BTreeMap<String, usize>,
 }
 
 impl ModelDirectory {
@@ -161,7 +161,7 @@ impl ModelDirectory {
     }
 }
 
-type Opened = (Vec<SafetensorsFile>, HashMap<String, usize>);
+type Opened = (Vec<SafetensorsFile>, BTreeMap<String, usize>);
 
 fn single(path: &Path) -> Result<Opened, EngineError> {
     let file = SafetensorsFile::open(path)?;
@@ -174,7 +174,7 @@ fn sharded(dir: &Path) -> Result<Opened, EngineError> {
     let index = JsonObject::open(&path)?;
     let malformed = |detail: String| EngineError::Malformed { path: path.clone(), detail: shown(&detail) };
     let Some(map) = index.object("weight_map")? else { return Err(index.malformed("is missing", "weight_map")) };
-    let mut wanted = HashMap::new();
+    let mut wanted = BTreeMap::new();
     for tensor in map.keys() {
         let file = map.string(tensor)?.unwrap_or_default();
         if !file.ends_with(".safetensors") || file.contains(['/', '\\']) {
@@ -186,7 +186,7 @@ fn sharded(dir: &Path) -> Result<Opened, EngineError> {
     }
     let names: BTreeSet<&str> = wanted.values().copied().collect();
     let mut files = Vec::new();
-    let mut owners = HashMap::new();
+    let mut owners = BTreeMap::new();
     for name in names {
         let file = SafetensorsFile::open(&dir.join(name))?;
         for tensor in file.names() {

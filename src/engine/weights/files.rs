@@ -11,9 +11,9 @@ use memmap2::Mmap;
 use crate::error::EngineError;
 
 /// Maximum bytes of a JSON file other than the tokenizer's; the largest JSON file of a model is an index of 9 MB.
-pub const JSON_BYTES_MAX: u64 = 16 << 20;
+pub(super) const JSON_BYTES_MAX: u64 = 16 << 20;
 /// Maximum bytes of `tokenizer.json`; the largest file of a model has 33 MB.
-pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 /// Maximum values, keys and separators of a JSON file: each may take about 70 bytes of memory once it is parsed.
 const JSON_NODES_MAX: usize = 8 << 20;
 
@@ -21,7 +21,7 @@ const JSON_NODES_MAX: usize = 8 << 20;
 ///
 /// # Errors
 /// [`EngineError::Io`] if the file cannot be opened, [`EngineError::Malformed`] if it is not a regular file.
-pub fn open_map(path: &Path) -> Result<Mmap, EngineError> {
+pub(super) fn open_map(path: &Path) -> Result<Mmap, EngineError> {
     let io = |source| EngineError::Io { path: path.to_owned(), source };
     check_regular(path)?;
     let file = fs_err::File::open(path).map_err(io)?;
@@ -34,7 +34,7 @@ pub fn open_map(path: &Path) -> Result<Mmap, EngineError> {
 ///
 /// # Errors
 /// [`EngineError::Io`] if the file cannot be read, [`EngineError::Malformed`] if it is larger or not a regular file.
-pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
+pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let io = |source| EngineError::Io { path: path.to_owned(), source };
     check_regular(path)?;
     let mut bytes = Vec::new();
@@ -48,7 +48,7 @@ pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
 }
 
 /// Reads a JSON file of at most `max` bytes, and counts its values before any value is built.
-pub fn read_json(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
+pub(crate) fn read_json(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let bytes = read_bounded(path, max)?;
     if json_nodes(&bytes) > JSON_NODES_MAX {
         let detail = format!("it has more than {JSON_NODES_MAX} values, more than any model needs");

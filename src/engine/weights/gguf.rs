@@ -3,7 +3,7 @@
 //! A model may be split into files named `...-00001-of-00003.gguf`. The first file holds the metadata, and opening it
 //! opens all files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,7 @@ impl GgufFile {
             file.others.push(piece);
         }
         let tensors: usize = file.pieces().map(|piece| piece.content.tensor_infos.len()).sum();
+        #[expect(clippy::disallowed_methods, reason = "they are counted")]
         let names: HashSet<&String> = file.pieces().flat_map(|piece| piece.content.tensor_infos.keys()).collect();
         if names.len() < tensors {
             return Err(file.malformed("two of its parts have a tensor of the same name".to_owned()));
@@ -286,7 +287,10 @@ impl Piece {
     /// Checks that every tensor has a supported type, is inside the file, and shares no byte with another tensor.
     fn check_tensors(&self) -> Result<(), EngineError> {
         let mut places = Vec::new();
-        for (name, info) in &self.content.tensor_infos {
+        // In order of their names, so that of several faults the same is told each time.
+        #[expect(clippy::disallowed_methods, reason = "put in order")]
+        let infos: BTreeMap<_, _> = self.content.tensor_infos.iter().collect();
+        for (name, info) in infos {
             let shape = info.shape.dims();
             if !gguf_types::is_supported(info.ggml_dtype) {
                 let kind = info.ggml_dtype;

@@ -16,22 +16,22 @@ use super::gguf_types::type_name;
 use crate::error::{FileFault, malformed};
 
 /// Maximum tensors of one file; a model of 126 layers has about 1,100.
-pub const TENSORS_MAX: u64 = 1 << 16;
+pub(super) const TENSORS_MAX: u64 = 1 << 16;
 /// Maximum metadata entries of one file; models have fewer than 100.
-pub const ENTRIES_MAX: u64 = 1 << 14;
+pub(super) const ENTRIES_MAX: u64 = 1 << 14;
 /// Maximum elements of all arrays of one file; a vocabulary of 262,144 tokens has about 1.3 million.
-pub const ELEMENTS_MAX: u64 = 8 << 20;
+pub(super) const ELEMENTS_MAX: u64 = 8 << 20;
 /// Maximum bytes of a header; a vocabulary of 262,144 tokens takes about 16 MB.
-pub const HEADER_BYTES_MAX: usize = 256 << 20;
+pub(super) const HEADER_BYTES_MAX: usize = 256 << 20;
 /// Maximum alignment of tensors, in bytes; 32 is usual.
-pub const ALIGNMENT_MAX: u64 = 1 << 20;
+pub(super) const ALIGNMENT_MAX: u64 = 1 << 20;
 
 /// Checks a file's header: counts, lengths, types, names, alignment, and that the product of each tensor's dimensions
 /// does not overflow.
 ///
 /// # Errors
 /// [`FileFault`], naming the key or the tensor.
-pub fn check(file: &[u8]) -> Result<(), FileFault> {
+pub(super) fn check(file: &[u8]) -> Result<(), FileFault> {
     let mut reader = Reader { file, at: 0, elements: 0 };
     if reader.take(4, "magic number")? != b"GGUF" {
         return malformed("no readable GGUF header: the file does not begin with GGUF");

@@ -3,18 +3,18 @@
 use candle_core::quantized::GgmlDType;
 
 /// Supported storage types.
-pub const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
+pub(super) const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
 
 /// Returns whether tensors of a type are supported. Q8_1 and Q8_K are ggml's own intermediate formats; models are not
 /// stored in them.
 #[must_use]
-pub fn is_supported(dtype: GgmlDType) -> bool {
+pub(super) fn is_supported(dtype: GgmlDType) -> bool {
     !matches!(dtype, GgmlDType::Q8_1 | GgmlDType::Q8K)
 }
 
 /// Returns ggml's name for the number of a type.
 #[must_use]
-pub fn type_name(kind: u32) -> String {
+pub(super) fn type_name(kind: u32) -> String {
     let name = match kind {
         16 => "IQ2_XXS",
         17 => "IQ2_XS",

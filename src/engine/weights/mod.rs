@@ -3,6 +3,8 @@
 //! Files are memory-mapped and checked when they are opened. An executor reads a tensor's bytes when it packs them, so
 //! a model is never in memory twice. Module `model` defines the packed forms.
 
+#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+
 mod digest;
 mod directory;
 mod files;
@@ -20,14 +22,14 @@ mod tests;
 
 use std::path::Path;
 
-pub use directory::ModelDirectory;
-pub use files::{TOKENIZER_BYTES_MAX, read_bounded, read_json};
-pub use gguf::GgufFile;
-pub use json::JsonObject;
+pub(crate) use directory::ModelDirectory;
+pub(crate) use files::{TOKENIZER_BYTES_MAX, read_bounded, read_json};
+pub(crate) use gguf::GgufFile;
+pub(crate) use json::JsonObject;
 #[cfg(test)]
-pub use parts::transformers_name;
-pub use parts::{LayerPart, Part, PartRules, Presence, parts_of};
-pub use raw::RawTensor;
+pub(crate) use parts::transformers_name;
+pub(crate) use parts::{LayerPart, Part, PartRules, Presence, parts_of};
+pub(crate) use raw::RawTensor;
 
 use super::error::EngineError;
 use super::model::ModelConfig;

@@ -96,7 +96,7 @@ pub struct PartRules {
 
 /// Returns all parts that a model may have, with shapes (outermost dimension first).
 #[must_use]
-pub fn parts_of(config: &ModelConfig, rules: PartRules) -> Vec<(Part, Presence, Vec<usize>)> {
+pub(crate) fn parts_of(config: &ModelConfig, rules: PartRules) -> Vec<(Part, Presence, Vec<usize>)> {
     use Presence::Required;
     let ModelConfig { hidden, ffn, heads, kv_heads, head_dim, vocabulary, .. } = *config;
     let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
@@ -127,7 +127,7 @@ pub fn parts_of(config: &ModelConfig, rules: PartRules) -> Vec<(Part, Presence, 
 
 /// Returns the name that llama.cpp's converter gives a part.
 #[must_use]
-pub fn gguf_name(part: Part) -> String {
+pub(super) fn gguf_name(part: Part) -> String {
     let (layer, part) = match part {
         Part::Embedding => return "token_embd.weight".to_owned(),
         Part::OutputNorm => return "output_norm.weight".to_owned(),
@@ -156,7 +156,7 @@ pub fn gguf_name(part: Part) -> String {
 
 /// Returns the name that transformers gives a part.
 #[must_use]
-pub fn transformers_name(part: Part) -> String {
+pub(crate) fn transformers_name(part: Part) -> String {
     let (layer, part) = match part {
         Part::Embedding => return "model.embed_tokens.weight".to_owned(),
         Part::OutputNorm => return "model.norm.weight".to_owned(),

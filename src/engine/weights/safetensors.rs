@@ -13,7 +13,7 @@ use super::raw::RawTensor;
 use crate::error::{EngineError, shown};
 
 /// One opened file.
-pub struct SafetensorsFile {
+pub(super) struct SafetensorsFile {
     path: PathBuf,
     map: Mmap,
     metadata: Metadata,
@@ -28,7 +28,7 @@ impl SafetensorsFile {
     /// # Errors
     /// [`EngineError::Io`] if the file cannot be read, [`EngineError::Malformed`] if the header does not describe the
     /// file.
-    pub fn open(path: &Path) -> Result<Self, EngineError> {
+    pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
         let map = open_map(path)?;
         check_header(&map)
             .map_err(|detail| EngineError::Malformed { path: path.to_owned(), detail: shown(&detail) })?;
@@ -40,19 +40,19 @@ impl SafetensorsFile {
 
     /// Returns the file's path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the names of the file's tensors.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
     }
 
     /// Returns a tensor's shape, outermost dimension first.
     #[must_use]
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
@@ -61,7 +61,7 @@ impl SafetensorsFile {
     /// # Errors
     /// [`EngineError::Malformed`] if the tensor is missing or has another shape, [`EngineError::Unsupported`] if its
     /// numbers are not bf16, f16 or f32.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor<'_>, EngineError> {
         let malformed = |detail: String| EngineError::Malformed { path: self.path.clone(), detail: shown(&detail) };
         let info = self.metadata.info(name).ok_or_else(|| malformed(format!("tensor {name} is missing")))?;
         if info.shape != shape {

@@ -129,10 +129,10 @@ fn speaks_of(text: &str, question: &str) -> bool {
 
 /// Returns the Jaccard similarity of two texts, given as their word triples, in 0..=1.
 fn resemblance(a: &Triples, b: &Triples) -> f64 {
+    #[expect(clippy::disallowed_methods, reason = "they are counted")]
     let common = a.intersection(b).count();
     let all = a.len() + b.len() - common;
     // Word counts are far below 2^52.
-    #[allow(clippy::cast_precision_loss)]
     if all == 0 { 0.0 } else { common as f64 / all as f64 }
 }
 

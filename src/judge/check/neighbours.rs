@@ -38,6 +38,7 @@ impl Neighbours {
 
     /// Returns whether a text nearly repeats one of the accepted texts. A text of fewer than three words repeats none.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "they are counted")]
     pub fn resemble(&self, text: &str) -> bool {
         if self.sizes.is_empty() {
             return false;
@@ -50,7 +51,6 @@ impl Neighbours {
         common.into_iter().any(|(index, common)| {
             let size = self.sizes.get(index as usize).copied().unwrap_or(0);
             // Word counts are far below 2^52.
-            #[allow(clippy::cast_precision_loss)]
             let likeness = common as f64 / (size + own.len() - common) as f64;
             likeness >= self.bound
         })
@@ -61,12 +61,14 @@ impl Neighbours {
         let index = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
         let own = hashes(text);
         self.sizes.push(own.len());
+        #[expect(clippy::iter_over_hash_type, reason = "each goes into a list of its own")]
         for triple in own {
             self.holders.entry(triple).or_default().push(index);
         }
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "from set to set")]
 fn hashes(text: &str) -> HashSet<u64> {
     let hash = |triple: &String| {
         let digest = Sha256::digest(triple.as_bytes());

@@ -348,7 +348,7 @@ impl Carrier {
         let (batch_key, value) = (record.batch_key.clone(), status.to_owned());
         facts.push(Fact::JudgeBatchStep { batch_key, step: BatchStep::Ended, value });
         self.commit(facts).await?;
-        for (_, item) in items.drain() {
+        for item in std::mem::take(items).into_values() {
             if let Some(reservation) = item.reservation {
                 reservation.release();
             }

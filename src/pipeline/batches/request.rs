@@ -1,6 +1,6 @@
 //! A judge request while it waits for a batch, and while it is in one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
@@ -25,4 +25,4 @@ pub(super) struct Item {
 }
 
 /// The attempts of a batch that have not ended, by custom id.
-pub(super) type Items = HashMap<String, Item>;
+pub(super) type Items = BTreeMap<String, Item>;

@@ -73,6 +73,7 @@ pub use pool::{CodePool, Pending};
 use serde::Serialize;
 
 use super::sandbox::{Incomplete, Job, Role, Sandbox, SandboxFault};
+#[cfg(any(test, feature = "testing"))]
 pub(super) use blocks::program_blocks;
 #[cfg(target_os = "linux")]
 pub(super) use harness::HARNESS;

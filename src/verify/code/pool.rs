@@ -1,5 +1,7 @@
 //! A bounded pool of threads that run code, so that neither an async thread nor the caller's thread waits for programs.
 
+#![expect(clippy::disallowed_methods, reason = "a thread of its own measures how long a job takes")]
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,10 +15,10 @@ use thinkloom_domain::Verdict;
 /// The number of waiting cases per worker.
 const WAITING_PER_WORKER: usize = 2;
 /// The most workers.
-pub const WORKERS_MAX: usize = 1024;
+pub(super) const WORKERS_MAX: usize = 1024;
 
 /// A verdict with its duration in microseconds, or the machine's failure to compute it.
-pub type Timed = (Result<Verdict, SandboxFault>, u64);
+pub(super) type Timed = (Result<Verdict, SandboxFault>, u64);
 
 struct Job {
     case: CodeCase,

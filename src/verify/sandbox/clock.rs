@@ -7,6 +7,8 @@
 //! core (`schedstat`, which records a wait only after its end), none was stopped, and none waited for a disk. A late
 //! tick shows that this program could not run either, and counts as one that came in time.
 
+#![expect(clippy::disallowed_methods, reason = "time and CPU time of real processes, read from /proc")]
+
 use std::time::{Duration, Instant};
 
 /// The longest time that one tick can add.

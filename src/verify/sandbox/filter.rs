@@ -41,7 +41,7 @@ impl When {
 }
 
 /// System calls that are refused with some arguments.
-#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+#[allow(clippy::unnecessary_cast, reason = "the type of a constant differs between architectures")]
 fn refused_when(disk: Disk) -> Vec<(c_long, Vec<When>)> {
     // Opening for reading with truncation: kernels before 6.2 have no landlock rule against it.
     let truncates = |argument| When::masked(argument, (libc::O_ACCMODE | libc::O_TRUNC) as u64, libc::O_TRUNC as u64);

@@ -1,5 +1,7 @@
 //! Finds the Python interpreter and the files that it needs.
 
+#![expect(clippy::disallowed_methods, reason = "the thread that starts an interpreter waits for it")]
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;

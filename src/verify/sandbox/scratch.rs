@@ -3,6 +3,8 @@
 //! Each sandbox has one locked directory for them. The system releases the lock when the process ends, however it ends.
 //! A directory of this name with a free lock belonged to a killed process, and the next sandbox removes it.
 
+#![expect(clippy::disallowed_methods, reason = "errors name what was being made ready; what cannot be removed is left")]
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

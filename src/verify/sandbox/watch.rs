@@ -1,5 +1,7 @@
 //! Watches a running job: its output, its time, its disk use, and its end.
 
+#![expect(clippy::disallowed_methods, reason = "time of real processes")]
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};

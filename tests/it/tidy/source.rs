@@ -1,4 +1,4 @@
-//! Rust source as far as the checks need it: code without comments, texts and tests, and where functions begin and end.
+//! Rust source as far as the checks need it: code without comments, texts and tests.
 
 use std::path::Path;
 
@@ -172,36 +172,6 @@ fn end_of_item(code: &str, from: usize) -> usize {
         }
     }
     code.len()
-}
-
-/// A function with a body.
-pub struct Function {
-    /// Its name.
-    pub name: String,
-    /// The 1-based line of its `fn`.
-    pub line: usize,
-    /// Lines from there to its closing brace.
-    pub lines: usize,
-}
-
-/// Returns all functions of a file, nested ones and tests too.
-pub fn functions(source: &Source) -> Vec<Function> {
-    let text = &source.all_code.0;
-    let mut found = Vec::new();
-    for (start, _) in text.match_indices("fn ") {
-        let before = text[..start].chars().next_back();
-        if before.is_some_and(|character| character.is_alphanumeric() || character == '_') {
-            continue;
-        }
-        let is_name = |character: &char| character.is_alphanumeric() || *character == '_';
-        let name: String = text[start + 3..].chars().take_while(is_name).collect();
-        let body = &text[start..end_of_item(text, start)];
-        // A declaration without a body ends in a semicolon, and the type `fn (...)` has no name.
-        if !name.is_empty() && body.ends_with('}') {
-            found.push(Function { name, line: source.all_code.line_of(start), lines: body.lines().count() });
-        }
-    }
-    found
 }
 
 #[test]

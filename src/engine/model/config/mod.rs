@@ -8,7 +8,7 @@ mod tests;
 
 use crate::error::shown;
 
-pub use rope::{RopeConfig, RopeLayout, RopeScaling};
+pub(crate) use rope::{RopeConfig, RopeLayout, RopeScaling};
 
 /// Maximum width of the residual stream and of the feed-forward part; models have up to 65,536.
 const WIDTH_MAX: usize = 1 << 22;

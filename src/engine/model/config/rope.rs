@@ -47,13 +47,13 @@ const THETA_MAX: f64 = 1e15;
 const FACTOR_MAX: f64 = 1e6;
 
 /// Checks a base; returns a message if no valid frequencies follow from it.
-pub fn check_theta(theta: f64) -> Result<f64, String> {
+pub(super) fn check_theta(theta: f64) -> Result<f64, String> {
     let is_sane = theta > 1.0 && theta <= THETA_MAX;
     if is_sane { Ok(theta) } else { Err(format!("is {theta}; it must be above 1 and at most {THETA_MAX:e}")) }
 }
 
 /// Checks a factor or count of a scaling rule; returns a message if it is out of range.
-pub fn check_factor(factor: f64) -> Result<f64, String> {
+pub(super) fn check_factor(factor: f64) -> Result<f64, String> {
     let is_sane = (1.0 / FACTOR_MAX..=FACTOR_MAX).contains(&factor);
     let range = format!("it must be from {:e} to {FACTOR_MAX:e}", 1.0 / FACTOR_MAX);
     if is_sane { Ok(factor) } else { Err(format!("is {factor}; {range}")) }
@@ -90,7 +90,7 @@ impl RopeConfig {
 
 /// Parameters of Llama 3.1's rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Llama3Rule {
+pub(super) struct Llama3Rule {
     /// Divisor of the slowest frequencies.
     pub factor: f64,
     /// Frequencies with fewer turns than this in the original context are divided by the factor.
@@ -104,7 +104,7 @@ pub struct Llama3Rule {
 impl Llama3Rule {
     /// Returns the divisor of each frequency, `[head_dim / 2]`.
     #[must_use]
-    pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
+    pub(super) fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
         let divisor = |index: usize| {
             let wavelength = TAU * theta.powf(2.0 * index as f64 / head_dim as f64);
             let turns = self.original_context / wavelength;
@@ -124,7 +124,7 @@ impl Llama3Rule {
 
 /// Parameters of YaRN.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct YarnRule {
+pub(super) struct YarnRule {
     /// Divisor of the slow frequencies.
     pub factor: f64,
     /// Positions of the model before scaling.
@@ -142,7 +142,7 @@ pub struct YarnRule {
 impl YarnRule {
     /// Returns the scaled frequencies, as computed by transformers' `_compute_yarn_parameters`.
     #[must_use]
-    pub fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
+    pub(super) fn scaling(&self, theta: f64, head_dim: usize) -> RopeScaling {
         let width = head_dim as f64;
         // The index at which a frequency makes this many turns in the original context.
         let index_of = |turns: f64| width * (self.original_context / (turns * TAU)).ln() / (2.0 * theta.ln());

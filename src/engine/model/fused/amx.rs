@@ -7,7 +7,7 @@
 use super::matrix::{BLOCK_INPUTS, Matrix, PANEL_WIDTH, UNIT_PANELS, UNIT_WIDTH};
 
 /// Rows of one tile of activations.
-pub const TILE_ROWS: usize = 16;
+pub(super) const TILE_ROWS: usize = 16;
 
 /// Words of one tile of weights.
 const TILE_WORDS: usize = BLOCK_INPUTS / 2 * PANEL_WIDTH;
@@ -16,16 +16,16 @@ const TILE_WORDS: usize = BLOCK_INPUTS / 2 * PANEL_WIDTH;
 const BLOCKS_PER_CHUNK: usize = 16;
 
 /// Words of scratch memory that [`multiply`] needs.
-pub const SCRATCH_WORDS: usize = UNIT_PANELS * BLOCKS_PER_CHUNK * TILE_WORDS;
+pub(super) const SCRATCH_WORDS: usize = UNIT_PANELS * BLOCKS_PER_CHUNK * TILE_WORDS;
 
-pub use imp::{is_available, multiply};
+pub(super) use imp::{is_available, multiply};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod imp {
     use super::Matrix;
 
     /// Returns whether this CPU and its operating system have AMX with bf16.
-    pub fn is_available() -> bool {
+    pub(crate) fn is_available() -> bool {
         false
     }
 
@@ -44,7 +44,7 @@ mod imp {
     use super::*;
 
     /// Returns whether this CPU and its operating system support AMX with bf16, and requests permission to use it.
-    pub fn is_available() -> bool {
+    pub(crate) fn is_available() -> bool {
         static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
         *IS_AVAILABLE.get_or_init(|| has_instructions() && request_tile_state())
     }
@@ -100,7 +100,7 @@ mod imp {
 
     /// Multiplies `rows` rows of bf16 activations (`x`, `[rows padded to 32, stride]`) with one unit of a matrix into
     /// `sums`, `[rows padded to 32][32]` f32. `tiles` is scratch memory of [`SCRATCH_WORDS`].
-    pub fn multiply(
+    pub(crate) fn multiply(
         matrix: &Matrix,
         unit: usize,
         x: &[u16],

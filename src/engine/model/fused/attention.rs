@@ -17,7 +17,7 @@ const MASKED: f32 = -1e30;
 const GROUP_MAX: usize = 4;
 
 /// One row's attention for the query heads of one key head.
-pub struct Attention<'a> {
+pub(super) struct Attention<'a> {
     /// `[group, head_dim]`
     pub queries: &'a [f32],
     /// The blocks that hold the positions visible to the row.
@@ -35,7 +35,7 @@ pub struct Attention<'a> {
 }
 
 /// Computes `softmax(q k^T / sqrt(head_dim)) v` over the visible positions.
-pub fn attend(kernels: Kernels, attention: Attention<'_>) {
+pub(super) fn attend(kernels: Kernels, attention: Attention<'_>) {
     let Attention { queries, blocks, visible, head_dim, kv_type, out, scores } = attention;
     for (queries, out) in queries.chunks(GROUP_MAX * head_dim).zip(out.chunks_mut(GROUP_MAX * head_dim)) {
         let visible = visible.clone();

@@ -19,7 +19,7 @@ const CALLOC_ALIGNMENT: usize = 8;
 ///
 /// Threads share the buffer without locks; the caller guarantees which ranges are read and written at which time (see
 /// the methods).
-pub struct SharedBuffer<T: Number> {
+pub(super) struct SharedBuffer<T: Number> {
     /// The allocation; `start` points into it.
     base: NonNull<u8>,
     start: NonNull<T>,
@@ -27,7 +27,7 @@ pub struct SharedBuffer<T: Number> {
 }
 
 /// Numbers for which every bit pattern, all zeros included, is a value.
-pub trait Number: Copy {}
+pub(super) trait Number: Copy {}
 impl Number for f32 {}
 impl Number for u32 {}
 impl Number for u16 {}
@@ -39,7 +39,7 @@ unsafe impl<T: Number + Send + Sync> Sync for SharedBuffer<T> {}
 
 impl<T: Number> SharedBuffer<T> {
     /// Allocates `length` zeros; `None` if the operating system refuses the memory.
-    pub fn try_new(length: usize) -> Option<Self> {
+    pub(super) fn try_new(length: usize) -> Option<Self> {
         let layout = Self::layout(length)?;
         // SAFETY: the layout's size is not zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
@@ -55,7 +55,7 @@ impl<T: Number> SharedBuffer<T> {
     }
 
     /// Allocates `length` zeros; aborts the program if the memory cannot be allocated, as `Vec` does.
-    pub fn new(length: usize) -> Self {
+    pub(super) fn new(length: usize) -> Self {
         let layout = || Self::layout(length).unwrap_or(Layout::new::<T>());
         Self::try_new(length).unwrap_or_else(|| handle_alloc_error(layout()))
     }
@@ -71,7 +71,7 @@ impl<T: Number> SharedBuffer<T> {
     }
 
     /// Returns the number of elements.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.length
     }
 
@@ -79,7 +79,7 @@ impl<T: Number> SharedBuffer<T> {
     ///
     /// # Safety
     /// No thread may write to the range while the result lives.
-    pub unsafe fn read(&self, range: Range<usize>) -> &[T] {
+    pub(super) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
         // SAFETY: in bounds and initialized; not written in the meantime, as the caller guarantees.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
@@ -89,15 +89,15 @@ impl<T: Number> SharedBuffer<T> {
     ///
     /// # Safety
     /// No other thread may read or write the range while the result lives.
-    #[allow(clippy::mut_from_ref)] // callers write disjoint ranges; see the safety section
-    pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
+    #[expect(clippy::mut_from_ref, reason = "disjoint parts are the point; see the safety section")]
+    pub(super) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.length, "a part lies inside its buffer");
         // SAFETY: in bounds and initialized; exclusive, as the caller guarantees.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
     }
 
     /// Returns the whole buffer to its exclusive owner.
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: the exclusive borrow proves that no other range is borrowed.
         unsafe { self.write(0..self.length) }
     }

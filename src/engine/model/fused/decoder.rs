@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::weights::{LayerPart, Part, Weights};
 
 /// One layer.
-pub struct Layer {
+pub(super) struct Layer {
     /// Properties that differ between layers.
     pub kind: LayerKind,
     /// `[hidden]`
@@ -34,7 +34,7 @@ pub struct Layer {
 }
 
 /// All parameters.
-pub struct Decoder {
+pub(super) struct Decoder {
     /// The shape.
     pub config: ModelConfig,
     /// The layers.
@@ -54,7 +54,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`EngineError::Malformed`] for missing or misshapen tensors, [`EngineError::OutOfMemory`].
-    pub fn load(weights: &Weights, positions: usize) -> Result<Self, EngineError> {
+    pub(super) fn load(weights: &Weights, positions: usize) -> Result<Self, EngineError> {
         let config = weights.config()?;
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let embedding = weights.matrix(Part::Embedding, vocabulary, hidden)?;
@@ -73,14 +73,14 @@ impl Decoder {
     }
 
     /// Returns the bytes that the weights occupy in memory.
-    pub fn weight_bytes(&self) -> usize {
+    pub(super) fn weight_bytes(&self) -> usize {
         let layer = |l: &Layer| [&l.query_key_value, &l.output, &l.gate_up, &l.down].map(Matrix::size_bytes);
         let layers: usize = self.layers.iter().flat_map(layer).sum();
         layers + self.output.size_bytes() + self.embedding.as_ref().map_or(0, Matrix::size_bytes)
     }
 
     /// Writes a token's embedding into `out`, `[hidden]`. A token outside the vocabulary counts as the last token.
-    pub fn embed(&self, token: u32, out: &mut [f32]) {
+    pub(super) fn embed(&self, token: u32, out: &mut [f32]) {
         let matrix = self.embedding.as_ref().unwrap_or(&self.output);
         let column = (token as usize).min(self.config.vocabulary - 1);
         let Some((panel, place)) = matrix.panel_of_column(column) else { return };
@@ -101,7 +101,7 @@ impl Decoder {
     }
 
     /// Rotates a head in place, by its position.
-    pub fn rotate(&self, head: &mut [f32], position: usize) {
+    pub(super) fn rotate(&self, head: &mut [f32], position: usize) {
         let start = position * self.config.head_dim;
         let rotation = &self.rotations[start..start + self.config.head_dim];
         match self.config.rope.layout {

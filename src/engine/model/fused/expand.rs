@@ -9,7 +9,7 @@ const TWO_TO_23: u32 = 0x4b00_0000;
 
 /// Expands a panel's blocks into `out`, `[input][16]` f32; `VECTORS` registers hold 16 numbers.
 #[inline(always)]
-pub fn expand_f32<S: Simd, const VECTORS: usize>(simd: S, panel: PanelView<'_>, out: &mut [f32]) {
+pub(super) fn expand_f32<S: Simd, const VECTORS: usize>(simd: S, panel: PanelView<'_>, out: &mut [f32]) {
     let blocks = panel.words.chunks_exact(panel.format.block_words());
     for (words, out) in blocks.zip(out.chunks_exact_mut(BLOCK_INPUTS * PANEL_WIDTH)) {
         let (words, _) = S::as_simd_u32s(words).0.as_chunks::<VECTORS>();
@@ -73,7 +73,7 @@ fn f16_low<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
 /// The first `DIRECT` numbers of a word are extracted without a shift: number `j` is then `2^(BITS j)` times too large
 /// in the mantissa, and its scale is smaller by the same factor; both are exact. The other numbers follow after one
 /// shift.
-pub struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
+pub(super) struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
     masks: [S::u32s; DIRECT],
     factors: [S::f32s; DIRECT],
     magic: S::u32s,
@@ -83,11 +83,11 @@ pub struct Unpacker<S: Simd, const BITS: u32, const DIRECT: usize> {
 
 impl<S: Simd, const BITS: u32, const DIRECT: usize> Unpacker<S, BITS, DIRECT> {
     /// Numbers per word.
-    pub const PER_WORD: usize = 32 / BITS as usize;
+    pub(super) const PER_WORD: usize = 32 / BITS as usize;
 
     /// Loads the constants into registers.
     #[inline(always)]
-    pub fn new(simd: S) -> Self {
+    pub(super) fn new(simd: S) -> Self {
         Self {
             masks: std::array::from_fn(|j| simd.splat_u32s(((1 << BITS) - 1) << (BITS * j as u32))),
             factors: std::array::from_fn(|j| simd.splat_f32s(power_of_two(-(BITS as i32) * j as i32))),
@@ -99,19 +99,19 @@ impl<S: Simd, const BITS: u32, const DIRECT: usize> Unpacker<S, BITS, DIRECT> {
 
     /// Returns the scale for each number position that [`Self::weight`] reads.
     #[inline(always)]
-    pub fn scales(&self, simd: S, scale: S::u32s) -> [S::f32s; DIRECT] {
+    pub(super) fn scales(&self, simd: S, scale: S::u32s) -> [S::f32s; DIRECT] {
         std::array::from_fn(|j| simd.mul_f32s(simd.transmute_f32s_u32s(scale), self.factors[j]))
     }
 
     /// Returns a word in the form that [`Self::weight`] reads.
     #[inline(always)]
-    pub fn parts(&self, simd: S, word: S::u32s) -> [S::u32s; 2] {
+    pub(super) fn parts(&self, simd: S, word: S::u32s) -> [S::u32s; 2] {
         [word, simd.wrapping_dyn_shr_u32s(word, self.shift)]
     }
 
     /// Returns number `index` of a word.
     #[inline(always)]
-    pub fn weight(
+    pub(super) fn weight(
         &self,
         simd: S,
         parts: &[S::u32s; 2],

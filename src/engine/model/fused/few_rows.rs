@@ -10,12 +10,12 @@ use super::expand::Unpacker;
 use super::matrix::{BLOCK_INPUTS, Format, PANEL_WIDTH, PanelView, UNIT_PANELS, UNIT_WIDTH};
 
 /// Maximum rows that this module multiplies.
-pub const FEW_ROWS_MAX: usize = 4;
+pub(super) const FEW_ROWS_MAX: usize = 4;
 
 /// Multiplies up to [`FEW_ROWS_MAX`] rows of activations (`x`, `[rows, stride]`) with the two panels of a unit into
 /// `sums`, `[rows][32]` f32. Returns false, without a result, unless both panels have the same quantized format.
 #[inline(always)]
-pub fn multiply<S: Simd, const VECTORS: usize>(
+pub(super) fn multiply<S: Simd, const VECTORS: usize>(
     simd: S,
     panels: &mut dyn Iterator<Item = PanelView<'_>>,
     x: &[f32],

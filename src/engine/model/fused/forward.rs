@@ -24,7 +24,7 @@ use crate::sampler;
 const ROWS_PER_CHUNK_MAX: usize = 8;
 
 /// Work memory of a step, reused by the next step.
-pub struct Buffers {
+pub(super) struct Buffers {
     kernels: Kernels,
     rows: usize,
     /// Residual stream, `[rows, hidden]`.
@@ -45,7 +45,7 @@ pub struct Buffers {
 
 impl Buffers {
     /// Builds buffers for steps of up to `rows` rows.
-    pub fn new(config: &ModelConfig, kernels: Kernels, rows: usize) -> Self {
+    pub(super) fn new(config: &ModelConfig, kernels: Kernels, rows: usize) -> Self {
         let query_width = config.heads * config.head_dim;
         let width = query_width + 2 * config.kv_heads * config.head_dim;
         Self {
@@ -62,14 +62,14 @@ impl Buffers {
     }
 
     /// Returns the maximum rows of a step.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 }
 
 /// Scratch memory of one thread.
 #[derive(Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     product: ProductScratch,
     scores: Vec<f32>,
     row: Vec<f32>,
@@ -100,7 +100,7 @@ enum Half {
 }
 
 /// How tokens are picked in a step.
-pub struct Draws {
+pub(super) struct Draws {
     /// One draw for each row that wants a token.
     pub draws: Vec<Draw>,
     /// The rows of the output matrix that are never picked.
@@ -108,7 +108,7 @@ pub struct Draws {
 }
 
 /// One step in progress.
-pub struct Region {
+pub(super) struct Region {
     decoder: Arc<Decoder>,
     buffers: Arc<Buffers>,
     store: Arc<KvStore>,
@@ -124,7 +124,7 @@ pub struct Region {
 }
 
 /// A finished step: its results, which no thread writes while this value lives.
-pub struct Over<'a> {
+pub(super) struct Over<'a> {
     region: Arc<Region>,
     /// The borrow prevents another step in the meantime.
     team: PhantomData<&'a mut Team<Scratch>>,
@@ -132,7 +132,7 @@ pub struct Over<'a> {
 
 impl Region {
     /// Prepares a step; without draws, the step ends with the logits. `input` has at most as many rows as the buffers.
-    pub fn new(
+    pub(super) fn new(
         (decoder, buffers, store): (Arc<Decoder>, Arc<Buffers>, Arc<KvStore>),
         input: StepInput,
         Draws { draws, nameless }: Draws,
@@ -168,7 +168,7 @@ impl Region {
     ///
     /// # Safety
     /// From now until the result is dropped, no other step may run on these buffers and this store.
-    pub unsafe fn run_on(self, team: &mut Team<Scratch>) -> Over<'_> {
+    pub(super) unsafe fn run_on(self, team: &mut Team<Scratch>) -> Over<'_> {
         let region = Arc::new(self);
         let chunks: Vec<usize> = region.phases.iter().map(|phase| region.chunks(*phase)).collect();
         let own = Arc::clone(&region);
@@ -381,7 +381,7 @@ impl Region {
 
 impl Over<'_> {
     /// Returns the picked tokens, one per wanting row.
-    pub fn picked(&self) -> Vec<PickResult> {
+    pub(super) fn picked(&self) -> Vec<PickResult> {
         let Region { buffers, draws, faults, .. } = &*self.region;
         // SAFETY: every chunk of the step is done, and no other step runs while this value lives.
         let numbers = unsafe { buffers.picked.read(0..2 * draws.len()) };
@@ -397,7 +397,7 @@ impl Over<'_> {
 
     /// Returns the logits, `[wanting rows, vocabulary]`.
     #[cfg(test)]
-    pub fn logits(&self) -> Vec<f32> {
+    pub(super) fn logits(&self) -> Vec<f32> {
         let Region { buffers, wanting, decoder, .. } = &*self.region;
         // SAFETY: as above.
         unsafe { buffers.logits.read(0..wanting.len() * decoder.config.vocabulary) }.to_vec()

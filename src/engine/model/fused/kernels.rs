@@ -26,7 +26,7 @@ const AVX512_ROWS: usize = 12;
 
 /// The kernels in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernels {
+pub(super) enum Kernels {
     /// f32 with the vector unit up to AVX2.
     Narrow,
     /// f32 with the widest vector unit.
@@ -40,7 +40,7 @@ impl Kernels {
     ///
     /// # Errors
     /// A message that names the missing feature, if the CPU lacks the chosen kernels.
-    pub fn choose(choice: KernelChoice) -> Result<Self, String> {
+    pub(super) fn choose(choice: KernelChoice) -> Result<Self, String> {
         let lacks = |what: &str| Err(format!("this CPU (or its kernel) has no {what}"));
         match choice {
             KernelChoice::Auto if amx::is_available() => Ok(Self::Amx),
@@ -54,7 +54,7 @@ impl Kernels {
     }
 
     /// Returns the name of the kernel family: texts of one family have the same bits on every machine.
-    pub const fn numerics(self) -> &'static str {
+    pub(super) const fn numerics(self) -> &'static str {
         match self {
             Self::Narrow | Self::Wide => "f32",
             Self::Amx => "bf16-amx",
@@ -63,7 +63,7 @@ impl Kernels {
 
     /// Runs a vectorized task.
     #[inline(always)]
-    pub fn dispatch<Task: pulp::WithSimd>(self, task: Task) -> Task::Output {
+    pub(super) fn dispatch<Task: pulp::WithSimd>(self, task: Task) -> Task::Output {
         #[cfg(target_arch = "x86_64")]
         if self == Self::Narrow
             && let Some(simd) = pulp::x86::V3::try_new()
@@ -85,7 +85,7 @@ fn has_avx512() -> bool {
 }
 
 /// The rows of activations for a product, `[rows, stride]`, in the number type of the kernels.
-pub struct Activations {
+pub(super) struct Activations {
     kernels: Kernels,
     stride: usize,
     numbers: SharedBuffer<f32>,
@@ -94,7 +94,7 @@ pub struct Activations {
 
 impl Activations {
     /// Allocates activations of `rows` rows of `width` numbers, initially zero.
-    pub fn new(kernels: Kernels, rows: usize, width: usize) -> Self {
+    pub(super) fn new(kernels: Kernels, rows: usize, width: usize) -> Self {
         let stride = width.next_multiple_of(BLOCK_INPUTS);
         // AMX reads whole tiles of rows.
         let length = rows.next_multiple_of(2 * amx::TILE_ROWS) * stride;
@@ -106,7 +106,7 @@ impl Activations {
     ///
     /// # Safety
     /// No other thread may read or write this part of the row in the meantime.
-    pub unsafe fn write(&self, row: usize, column: usize, numbers: &[f32]) {
+    pub(super) unsafe fn write(&self, row: usize, column: usize, numbers: &[f32]) {
         let start = row * self.stride + column;
         let range = start..start + numbers.len();
         if self.kernels == Kernels::Amx {
@@ -120,7 +120,7 @@ impl Activations {
 }
 
 /// Rounds to bf16, to nearest, ties to even. Not for NaN.
-pub fn round_to_bf16(numbers: &[f32], halves: &mut [u16]) {
+pub(super) fn round_to_bf16(numbers: &[f32], halves: &mut [u16]) {
     for (half, number) in halves.iter_mut().zip(numbers) {
         let bits = number.to_bits();
         *half = ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
@@ -128,7 +128,7 @@ pub fn round_to_bf16(numbers: &[f32], halves: &mut [u16]) {
 }
 
 /// Scratch memory of one thread for products.
-pub struct ProductScratch {
+pub(super) struct ProductScratch {
     /// Expanded weights.
     expanded: SharedBuffer<f32>,
     tiles: SharedBuffer<u32>,
@@ -152,7 +152,7 @@ impl ProductScratch {
     ///
     /// # Safety
     /// No thread may write the activations in the meantime.
-    pub unsafe fn multiply(&mut self, matrix: &Matrix, unit: usize, x: &Activations, rows: usize) -> &mut [f32] {
+    pub(super) unsafe fn multiply(&mut self, matrix: &Matrix, unit: usize, x: &Activations, rows: usize) -> &mut [f32] {
         let padded_rows = rows.next_multiple_of(2 * amx::TILE_ROWS);
         if self.sums.len() < padded_rows * UNIT_WIDTH {
             self.sums = SharedBuffer::new(padded_rows * UNIT_WIDTH);
@@ -343,6 +343,6 @@ pub fn available() -> Vec<&'static str> {
 }
 
 /// Chooses kernels, with the engine's error if the CPU lacks them.
-pub fn choose(choice: KernelChoice) -> Result<Kernels, EngineError> {
+pub(super) fn choose(choice: KernelChoice) -> Result<Kernels, EngineError> {
     Kernels::choose(choice).map_err(|detail| EngineError::NoDevice { detail })
 }

@@ -14,7 +14,7 @@ use crate::model::{BLOCK_TOKENS, KvType, ModelConfig};
 /// The order is `[layer][kv_head][block]` of keys and values. In keys the position is the fast axis, `[words of a
 /// head][16]`, so that one register chain computes the scores of 16 positions. Values are `[words of a head / 16,
 /// padded][16 positions][16]`, so that each pass over them reads sequentially.
-pub struct KvStore {
+pub(super) struct KvStore {
     kv_type: KvType,
     kv_heads: usize,
     blocks: usize,
@@ -25,7 +25,7 @@ pub struct KvStore {
 
 /// Keys and values of one block, for one layer and one key head.
 #[derive(Clone, Copy)]
-pub struct HeadBlock<'a> {
+pub(super) struct HeadBlock<'a> {
     /// `[words of a head][16]`
     pub keys: &'a [u32],
     /// `[words of a head / 16, padded][16 positions][16]`
@@ -37,7 +37,7 @@ impl KvStore {
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`] if the operating system refuses the address space.
-    pub fn new(config: &ModelConfig, kv_type: KvType, blocks: usize) -> Result<Self, EngineError> {
+    pub(super) fn new(config: &ModelConfig, kv_type: KvType, blocks: usize) -> Result<Self, EngineError> {
         let head_words = config.head_dim * kv_type.size() / size_of::<u32>();
         let (kv_heads, layers) = (config.kv_heads, config.layers.len());
         let mut store = Self { kv_type, kv_heads, blocks, head_words, words: SharedBuffer::new(0) };
@@ -48,7 +48,7 @@ impl KvStore {
     }
 
     /// Returns the number format.
-    pub fn kv_type(&self) -> KvType {
+    pub(super) fn kv_type(&self) -> KvType {
         self.kv_type
     }
 
@@ -73,7 +73,7 @@ impl KvStore {
     /// # Safety
     /// No other thread may read or write this layer and head of the block in the meantime, except to write other
     /// positions through this function.
-    pub unsafe fn write(
+    pub(super) unsafe fn write(
         &self,
         layer: usize,
         (block, slot): (BlockId, usize),
@@ -111,7 +111,7 @@ impl KvStore {
     ///
     /// # Safety
     /// No thread may write this layer and head of the block while the result lives.
-    pub unsafe fn head(&self, layer: usize, block: BlockId, kv_head: usize) -> HeadBlock<'_> {
+    pub(super) unsafe fn head(&self, layer: usize, block: BlockId, kv_head: usize) -> HeadBlock<'_> {
         let start = self.head_start(layer, block, kv_head);
         let middle = start + self.key_words();
         // SAFETY: guaranteed by the caller.

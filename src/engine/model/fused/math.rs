@@ -1,15 +1,15 @@
 //! The small numeric functions of a decoder step, one row at a time, in one fixed order of operations.
 
 /// Lanes of partial sums: wide enough for any vector unit, and fixed, so that sums have the same bits on all of them.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Returns e^x with a relative error below 3e-7 for x in -87..=88; saturates outside.
 ///
 /// Cephes' polynomial on x - n ln 2, without branches and library calls, so that loops over it vectorize.
 #[inline(always)]
 #[must_use]
-#[allow(clippy::excessive_precision)] // the constants are published in this form
-pub fn exp(x: f32) -> f32 {
+#[expect(clippy::excessive_precision, reason = "the constants are published in this form")]
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding this number leaves the nearest integer in the low mantissa bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -31,12 +31,12 @@ pub fn exp(x: f32) -> f32 {
 /// Writes the root-mean-square norm of a row, scaled by `weight`, into `out`; all three have the same width.
 ///
 /// `y = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich, 2019).
-pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     pulp::Arch::new().dispatch(RmsNorm { x, weight, epsilon, out });
 }
 
 /// As [`rms_norm`], in place.
-pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
     pulp::Arch::new().dispatch(RmsNormInPlace { x, weight, epsilon });
 }
 
@@ -97,7 +97,7 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
 /// Replaces the first 16 numbers of each row, the gates, by `silu(gate) * up`; the last 16 numbers are the ups.
 ///
 /// `silu(x) = x / (1 + e^-x)` (SwiGLU, Shazeer 2020).
-pub fn swiglu(rows: &mut [[f32; 2 * LANES]]) {
+pub(super) fn swiglu(rows: &mut [[f32; 2 * LANES]]) {
     pulp::Arch::new().dispatch(SwiGlu { rows });
 }
 
@@ -120,7 +120,7 @@ impl pulp::WithSimd for SwiGlu<'_> {
 }
 
 /// Rotates each pair of neighbours of a head, `(2 i, 2 i + 1)`; `rotation` contains all cosines, then all sines.
-pub fn rotate_interleaved(head: &mut [f32], rotation: &[f32]) {
+pub(super) fn rotate_interleaved(head: &mut [f32], rotation: &[f32]) {
     let (cosines, sines) = rotation.split_at(rotation.len() / 2);
     for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cosines).zip(sines) {
         let [a, b] = *pair;
@@ -129,7 +129,7 @@ pub fn rotate_interleaved(head: &mut [f32], rotation: &[f32]) {
 }
 
 /// Rotates the pairs `(i, i + head_dim / 2)` of a head; `rotation` as in [`rotate_interleaved`].
-pub fn rotate_half_split(head: &mut [f32], rotation: &[f32]) {
+pub(super) fn rotate_half_split(head: &mut [f32], rotation: &[f32]) {
     let (cosines, sines) = rotation.split_at(rotation.len() / 2);
     let (first, second) = head.split_at_mut(head.len() / 2);
     for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
@@ -138,7 +138,7 @@ pub fn rotate_half_split(head: &mut [f32], rotation: &[f32]) {
 }
 
 /// Adds `delta` to `x`, element by element.
-pub fn add_assign(x: &mut [f32], delta: &[f32]) {
+pub(super) fn add_assign(x: &mut [f32], delta: &[f32]) {
     for (x, delta) in x.iter_mut().zip(delta) {
         *x += delta;
     }

@@ -17,20 +17,20 @@ use crate::error::EngineError;
 use crate::weights::RawTensor;
 
 /// Outputs of one panel: two AVX registers of f32, one AVX-512 register, or one column of AMX tiles.
-pub const PANEL_WIDTH: usize = 16;
+pub(super) const PANEL_WIDTH: usize = 16;
 
 /// Inputs of one block; rows are padded with zeros to whole blocks.
-pub const BLOCK_INPUTS: usize = 32;
+pub(super) const BLOCK_INPUTS: usize = 32;
 
 /// Panels per unit of work.
-pub const UNIT_PANELS: usize = 2;
+pub(super) const UNIT_PANELS: usize = 2;
 
 /// Outputs per unit of work.
-pub const UNIT_WIDTH: usize = UNIT_PANELS * PANEL_WIDTH;
+pub(super) const UNIT_WIDTH: usize = UNIT_PANELS * PANEL_WIDTH;
 
 /// The storage format of a block's numbers, in words of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// `[32][16]` f32.
     F32,
     /// `[16][16]` pairs of bf16: two neighbouring inputs of one output, the lower one in the low half.
@@ -49,7 +49,7 @@ pub enum Format {
 
 impl Format {
     /// Returns the words of one block.
-    pub const fn block_words(self) -> usize {
+    pub(super) const fn block_words(self) -> usize {
         match self {
             Self::F32 => BLOCK_INPUTS * PANEL_WIDTH,
             Self::Bf16 | Self::F16 => BLOCK_INPUTS * PANEL_WIDTH / 2,
@@ -90,7 +90,7 @@ struct Segment {
 }
 
 /// A packed weight matrix, possibly stacked from several tensors.
-pub struct Matrix {
+pub(super) struct Matrix {
     blocks: usize,
     segments: Vec<Segment>,
     panels: Vec<Panel>,
@@ -98,7 +98,7 @@ pub struct Matrix {
 
 /// A panel's weights for some blocks, and the columns of its outputs.
 #[derive(Clone, Copy)]
-pub struct PanelView<'a> {
+pub(super) struct PanelView<'a> {
     /// The format of the words.
     pub format: Format,
     /// Whole blocks, in order.
@@ -115,7 +115,7 @@ impl Matrix {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] for a storage type that cannot be read.
-    pub fn stack(parts: &[RawTensor<'_>]) -> Result<Self, EngineError> {
+    pub(super) fn stack(parts: &[RawTensor<'_>]) -> Result<Self, EngineError> {
         let mut matrix = Self::empty(parts);
         let mut column = 0;
         for (segment, part) in parts.iter().enumerate() {
@@ -133,7 +133,7 @@ impl Matrix {
     /// Packs two tensors of the same shape so that each unit holds 16 outputs of the first and the same 16 outputs of
     /// the second: the columns of both are numbered by the tensor's own outputs.
     /// As [`Self::stack`].
-    pub fn interleave(first: &RawTensor<'_>, second: &RawTensor<'_>) -> Result<Self, EngineError> {
+    pub(super) fn interleave(first: &RawTensor<'_>, second: &RawTensor<'_>) -> Result<Self, EngineError> {
         let parts = [first.clone(), second.clone()];
         let mut matrix = Self::empty(&parts);
         let outputs = first.shape.first().copied().unwrap_or(0);
@@ -154,34 +154,34 @@ impl Matrix {
     }
 
     /// Returns the inputs, padded to whole blocks: the required length of rows of activations.
-    pub fn padded_inputs(&self) -> usize {
+    pub(super) fn padded_inputs(&self) -> usize {
         self.blocks * BLOCK_INPUTS
     }
 
     /// Returns the number of blocks of inputs.
-    pub fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.blocks
     }
 
     /// Returns the number of units of work.
-    pub fn units(&self) -> usize {
+    pub(super) fn units(&self) -> usize {
         self.panels.len().div_ceil(UNIT_PANELS)
     }
 
     /// Returns the size of the matrix in bytes.
-    pub fn size_bytes(&self) -> usize {
+    pub(super) fn size_bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.words.len() * size_of::<u32>()).sum()
     }
 
     /// Returns the panels of a unit, each with the words of some blocks.
-    pub fn unit(&self, unit: usize, blocks: std::ops::Range<usize>) -> impl Iterator<Item = PanelView<'_>> {
+    pub(super) fn unit(&self, unit: usize, blocks: std::ops::Range<usize>) -> impl Iterator<Item = PanelView<'_>> {
         let end = ((unit + 1) * UNIT_PANELS).min(self.panels.len());
         self.panels[unit * UNIT_PANELS..end].iter().map(move |panel| self.view(*panel, blocks.clone()))
     }
 
     /// Returns the panel that computes a column, and the column's index in the panel. The matrix must not be
     /// interleaved.
-    pub fn panel_of_column(&self, column: usize) -> Option<(PanelView<'_>, usize)> {
+    pub(super) fn panel_of_column(&self, column: usize) -> Option<(PanelView<'_>, usize)> {
         let index = self.panels.partition_point(|panel| panel.column <= column).checked_sub(1)?;
         let panel = self.panels[index];
         let place = column - panel.column;

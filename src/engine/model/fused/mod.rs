@@ -21,7 +21,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use math::exp;
+pub(crate) use math::exp;
 
 use self::decoder::Decoder;
 use self::forward::{Buffers, Draws, Over, Region, Scratch};
@@ -34,7 +34,7 @@ use crate::error::EngineError;
 use crate::weights::Weights;
 
 /// A model loaded for the CPU.
-pub struct FusedModel {
+pub(crate) struct FusedModel {
     decoder: Arc<Decoder>,
     nameless: Arc<Nameless>,
     buffers: Arc<Buffers>,
@@ -49,7 +49,7 @@ impl FusedModel {
     /// # Errors
     /// [`EngineError::NoDevice`] for kernels that this CPU lacks, [`EngineError::Malformed`] for missing or misshapen
     /// tensors, [`EngineError::OutOfMemory`].
-    pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
+    pub(crate) fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         let kernels = kernels::choose(options.kernels)?;
         let positions = options.kv_blocks.saturating_mul(super::BLOCK_TOKENS);
         let decoder = Decoder::load(weights, positions)?;
@@ -71,30 +71,30 @@ impl FusedModel {
     }
 
     /// Excludes `nameless`, the rows of the output matrix that must never be picked.
-    pub fn never_pick(&mut self, nameless: &[u32]) {
+    pub(crate) fn never_pick(&mut self, nameless: &[u32]) {
         self.nameless = Arc::new(Nameless::new(self.decoder.config.vocabulary, nameless));
     }
 
     /// Returns the bytes that the weights occupy in memory.
     #[must_use]
-    pub fn weight_bytes(&self) -> usize {
+    pub(crate) fn weight_bytes(&self) -> usize {
         self.decoder.weight_bytes()
     }
 
     /// Returns the name of the kernel family: texts of one family have the same bits on every machine.
     #[must_use]
-    pub fn numerics(&self) -> &'static str {
+    pub(crate) fn numerics(&self) -> &'static str {
         self.kernels.numerics()
     }
 
     /// Runs one step and picks a token for each row that wants one.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Vec<PickResult> {
+    pub(crate) fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Vec<PickResult> {
         self.run(input, draws).picked()
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32, in row order.
     #[cfg(test)]
-    pub fn logits(&mut self, input: &StepInput) -> Vec<f32> {
+    pub(crate) fn logits(&mut self, input: &StepInput) -> Vec<f32> {
         self.run(input, &[]).logits()
     }
 

@@ -25,7 +25,7 @@ const YIELDS_BEFORE_SLEEP: u32 = 1 << 6;
 type Work<S> = Box<dyn Fn(usize, usize, &mut S) + Send + Sync>;
 
 /// One parallel region.
-pub struct Job<S> {
+pub(super) struct Job<S> {
     phases: Vec<Phase>,
     work: Work<S>,
     /// Whether a chunk has panicked: later chunks are counted but not run.
@@ -75,7 +75,7 @@ impl Phase {
 impl<S> Job<S> {
     /// Builds a job for a team of `threads` from the number of chunks of each phase, in order. Chunks of one phase may
     /// run at the same time; a phase starts when all chunks of the previous phase are done, and sees their writes.
-    pub fn new(
+    pub(super) fn new(
         threads: usize,
         chunks: impl IntoIterator<Item = usize>,
         work: impl Fn(usize, usize, &mut S) + Send + Sync + 'static,
@@ -151,7 +151,7 @@ impl<S> Board<S> {
 }
 
 /// Threads that run jobs together with the calling thread.
-pub struct Team<S> {
+pub(super) struct Team<S> {
     board: Arc<Board<S>>,
     threads: Vec<JoinHandle<()>>,
     /// Scratch memory of the calling thread.
@@ -163,7 +163,7 @@ impl<S: Default + Send + 'static> Team<S> {
     ///
     /// # Errors
     /// The operating system's error if it refuses to start a thread.
-    pub fn new(size: usize) -> std::io::Result<Self> {
+    pub(super) fn new(size: usize) -> std::io::Result<Self> {
         let state = BoardState { job: None, number: 0, is_closed: false };
         let board = Arc::new(Board { latest: AtomicUsize::new(0), state: Mutex::new(state), news: Condvar::new() });
         let mut team = Self { board, threads: Vec::new(), scratch: S::default() };
@@ -183,12 +183,12 @@ impl<S: Default + Send + 'static> Team<S> {
     }
 
     /// Returns the number of threads, the calling thread included.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.threads.len() + 1
     }
 
     /// Runs a job, built for this team's size, to its end. Resumes the panic of the first chunk that panicked.
-    pub fn run(&mut self, job: Job<S>) {
+    pub(super) fn run(&mut self, job: Job<S>) {
         let job = Arc::new(job);
         if !self.threads.is_empty() {
             let mut state = self.board.lock();

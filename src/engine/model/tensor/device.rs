@@ -9,7 +9,7 @@ use crate::error::EngineError;
 ///
 /// # Errors
 /// [`EngineError::NoDevice`] if this build does not support the device or the machine does not have it.
-pub fn open(choice: DeviceChoice) -> Result<Device, EngineError> {
+pub(super) fn open(choice: DeviceChoice) -> Result<Device, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         // A separate stream: the default stream of this thread differs from the default stream of the engine's thread.
@@ -23,7 +23,7 @@ pub fn open(choice: DeviceChoice) -> Result<Device, EngineError> {
 }
 
 /// Builds the error for a device that this build does not support.
-pub fn not_built(device: &str) -> EngineError {
+pub(super) fn not_built(device: &str) -> EngineError {
     let how = if device == "cuda" { "make cuda" } else { "cargo build --release --features metal" };
     no_device(format!("this build has no support for device \"{device}\"; build with `{how}`"))
 }
@@ -33,7 +33,7 @@ fn no_device(detail: String) -> EngineError {
 }
 
 /// Returns the type of matrices on a device.
-pub fn matrix_dtype(device: &Device) -> DType {
+pub(super) fn matrix_dtype(device: &Device) -> DType {
     if device.is_cpu() { DType::F32 } else { DType::BF16 }
 }
 

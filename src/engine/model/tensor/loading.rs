@@ -12,7 +12,7 @@ use crate::weights::{LayerPart, Part, RawTensor, Weights};
 const PIECE_NUMBERS: usize = 16 << 20;
 
 /// All parameters. Matrices are `[outputs, inputs]` in the device's matrix type, vectors f32.
-pub struct TensorWeights {
+pub(super) struct TensorWeights {
     /// `[vocabulary, hidden]`.
     pub embedding: Tensor,
     /// One entry per layer.
@@ -24,7 +24,7 @@ pub struct TensorWeights {
 }
 
 /// The parameters of one layer.
-pub struct LayerTensors {
+pub(super) struct LayerTensors {
     /// `[hidden]` f32.
     pub attention_norm: Tensor,
     /// Queries, keys and values: `[(heads + 2 kv_heads) * head_dim, hidden]`.
@@ -48,7 +48,7 @@ pub struct LayerTensors {
 }
 
 /// Returns the bytes that a model's matrices take on a device.
-pub fn weight_bytes(config: &ModelConfig, weights: &Weights, device: &Device) -> usize {
+pub(super) fn weight_bytes(config: &ModelConfig, weights: &Weights, device: &Device) -> usize {
     let &ModelConfig { hidden, ffn, heads, kv_heads, head_dim, vocabulary, .. } = config;
     let layer = (2 * heads + 2 * kv_heads) * head_dim * hidden + 3 * ffn * hidden;
     let ends = if weights.has(Part::Output) { 2 } else { 1 };
@@ -59,7 +59,7 @@ pub fn weight_bytes(config: &ModelConfig, weights: &Weights, device: &Device) ->
 ///
 /// # Errors
 /// [`EngineError::Malformed`] for missing or misshapen tensors; [`EngineError::Tensor`] if the device fails.
-pub fn load(weights: &Weights, config: &ModelConfig, device: &Device) -> Result<TensorWeights, EngineError> {
+pub(super) fn load(weights: &Weights, config: &ModelConfig, device: &Device) -> Result<TensorWeights, EngineError> {
     let loader = Loader { weights, device, dtype: matrix_dtype(device) };
     let &ModelConfig { hidden, vocabulary, .. } = config;
     let embedding = loader.stack(&[(Part::Embedding, vocabulary)], hidden)?;

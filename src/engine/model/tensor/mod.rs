@@ -13,7 +13,7 @@ mod device;
 mod loading;
 mod plain;
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
 
 use self::plain::PlainModel;
 use super::{DeviceChoice, Draw, ExecutorOptions, PickResult, StepInput};
@@ -23,7 +23,7 @@ use crate::error::EngineError;
 use crate::weights::Weights;
 
 /// A model on candle's tensors.
-pub struct TensorModel {
+pub(crate) struct TensorModel {
     backend: Backend,
     weight_bytes: usize,
 }
@@ -41,7 +41,7 @@ impl TensorModel {
     /// [`EngineError::NoDevice`] if the machine lacks the device or this build does not support it,
     /// [`EngineError::DeviceMemory`] if the device's memory is too small, [`EngineError::Malformed`] for missing or
     /// misshapen tensors.
-    pub fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
+    pub(crate) fn load(weights: &Weights, options: &ExecutorOptions) -> Result<Self, EngineError> {
         let device = device::open(options.device)?;
         let config = weights.config()?;
         let weight_bytes = loading::weight_bytes(&config, weights, &device);
@@ -61,7 +61,7 @@ impl TensorModel {
     ///
     /// # Errors
     /// [`EngineError::DeviceMemory`] if the device has no room for the list.
-    pub fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
+    pub(crate) fn never_pick(&mut self, nameless: &[u32]) -> Result<(), EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => {
                 model.never_pick(nameless);
@@ -74,13 +74,13 @@ impl TensorModel {
 
     /// Returns the bytes that the matrices occupy on the device.
     #[must_use]
-    pub fn weight_bytes(&self) -> usize {
+    pub(crate) fn weight_bytes(&self) -> usize {
         self.weight_bytes
     }
 
     /// Returns the name of the arithmetic.
     #[must_use]
-    pub fn numerics(&self) -> &'static str {
+    pub(crate) fn numerics(&self) -> &'static str {
         match &self.backend {
             Backend::Plain(_) => "tensor",
             #[cfg(feature = "cuda")]
@@ -89,7 +89,7 @@ impl TensorModel {
     }
 
     /// Returns whether the host's sampler picks the tokens.
-    pub fn picks_on_host(&self) -> bool {
+    pub(crate) fn picks_on_host(&self) -> bool {
         match &self.backend {
             Backend::Plain(_) => true,
             #[cfg(feature = "cuda")]
@@ -101,7 +101,7 @@ impl TensorModel {
     ///
     /// # Errors
     /// [`EngineError::Tensor`] if the device fails.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
+    pub(crate) fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => model.step(input, draws),
             #[cfg(feature = "cuda")]
@@ -118,7 +118,7 @@ impl TensorModel {
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
     #[cfg(test)]
-    pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
+    pub(crate) fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match &mut self.backend {
             Backend::Plain(model) => model.logits(input),
             #[cfg(feature = "cuda")]

@@ -16,7 +16,7 @@ use crate::sampler;
 use crate::weights::Weights;
 
 /// A model in candle's operations.
-pub struct PlainModel {
+pub(super) struct PlainModel {
     config: ModelConfig,
     nameless: Nameless,
     device: Device,
@@ -62,7 +62,7 @@ struct Group {
 
 impl PlainModel {
     /// Loads a model.
-    pub fn load(
+    pub(super) fn load(
         weights: &Weights,
         config: ModelConfig,
         device: Device,
@@ -90,12 +90,12 @@ impl PlainModel {
     }
 
     /// Excludes `nameless`, the rows of the output matrix that must never be picked.
-    pub fn never_pick(&mut self, nameless: &[u32]) {
+    pub(super) fn never_pick(&mut self, nameless: &[u32]) {
         self.nameless = Nameless::new(self.config.vocabulary, nameless);
     }
 
     /// Runs one step and picks tokens on the host.
-    pub fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
+    pub(super) fn step(&mut self, input: &StepInput, draws: &[Draw]) -> Result<Vec<PickResult>, EngineError> {
         let mut logits = self.logits(input)?;
         Ok(draws
             .iter()
@@ -107,7 +107,7 @@ impl PlainModel {
     }
 
     /// Runs one step and returns the logits of the rows that want them, `[wanting rows, vocabulary]` f32.
-    pub fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
+    pub(super) fn logits(&mut self, input: &StepInput) -> Result<Vec<f32>, EngineError> {
         match self.forward(input)? {
             Some(logits) => Ok(logits.flatten_all()?.to_vec1()?),
             None => Ok(Vec::new()),

@@ -15,14 +15,14 @@ use crate::{Completion, Engine, EngineError, EngineOptions, SequenceSpec};
 const KV_BLOCKS: usize = 64;
 
 /// The fused executor computes in f32 on every CPU, even on a CPU with AMX.
-pub fn options(executor: ExecutorChoice, device: DeviceChoice, kv_type: KvType) -> ExecutorOptions {
+pub(crate) fn options(executor: ExecutorChoice, device: DeviceChoice, kv_type: KvType) -> ExecutorOptions {
     let kernels = KernelChoice::Avx2;
     ExecutorOptions { device, executor, kernels, threads: 2, kv_type, kv_blocks: KV_BLOCKS, rows_max: 256 }
 }
 
 /// Steps over six sequences whose prompts arrive in chunks of random size together with decoding rows; the last steps
 /// contain only decoding rows. Blocks are assigned in an order that mixes the sequences.
-pub fn script(vocabulary: usize, seed: u64) -> Vec<StepInput> {
+pub(crate) fn script(vocabulary: usize, seed: u64) -> Vec<StepInput> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut below = |bound: usize| rng.next_u32() as usize % bound;
     let mut next_block = 0;
@@ -57,7 +57,7 @@ pub fn script(vocabulary: usize, seed: u64) -> Vec<StepInput> {
 
 /// Runs a script on two executors; returns the largest norm of the logits' difference, relative to the norm of the
 /// first executor's logits.
-pub fn worst_difference(first: &mut Executor, second: &mut Executor, steps: &[StepInput]) -> f64 {
+pub(crate) fn worst_difference(first: &mut Executor, second: &mut Executor, steps: &[StepInput]) -> f64 {
     let norm = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     let mut worst = 0.0_f64;
     for input in steps {
