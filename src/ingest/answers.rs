@@ -1,17 +1,18 @@
-//! What the answers of choice questions are: letters, numbers from 0 or from 1, or texts, decided over a whole file.
+//! Decides, over a whole file, the form of its answers to choice questions: letters, numbers from 0 or from 1, or texts.
 //!
-//! A gold `1` beside the choices `2, 1, 0, 3` is the first choice counted from 1, and the second counted from 0 or taken
-//! as a text; no row tells which. So every choice row of a file is looked at before one is used. A reading is possible
-//! if every gold that means anything names a choice under it, and the file has the reading that is possible alone. A
-//! gold that is a label of its row's own choices needs no reading. Files are decided one by one, because they may come
-//! from different datasets, and because a file that is added must not change the rows of the others.
+//! A gold `1` beside the choices `2, 1, 0, 3` is the first choice if choices are counted from 1, and the second if they
+//! are counted from 0 or if the gold is a text; no single row decides which. Therefore all choice rows of a file are
+//! examined before the first row is used. A reading is possible if, under it, every gold with a meaning names a choice.
+//! The file gets its only possible reading. A gold that is a label of its own row's choices needs no reading. Each file
+//! is decided separately, because files may come from different datasets, and because an added file must not change the
+//! rows of the others.
 //!
-//! A file is refused, with the setting to write, if
+//! A file is rejected, with the setting to write, if
 //! - several readings are possible and differ in some row (only numbers 1, 2, 3 beside four choices);
-//! - none is, because rows contradict each other;
-//! - the rows that speak against another reading are fewer than those that both readings give different choices: the few
-//!   may be the bad ones. Counting from 0 and from 1 are told apart by one 0, or by one number as large as the row has
-//!   choices, since every row means another choice under them.
+//! - no reading is possible, because rows contradict each other;
+//! - fewer rows contradict another reading than rows have different choices under the two readings: the few rows may be
+//!   the bad ones. The exception is counting from 0 or from 1: one 0, or one number as large as the row's number of
+//!   choices, decides between them, since every row has another choice under them.
 
 use super::choices::{Meanings, Named, Reading};
 use super::fields::excerpt;
@@ -24,17 +25,17 @@ use super::{FieldNames, IngestError, InputFile, row};
 use crate::config::AnswerIs;
 use crate::domain::Kind;
 
-/// What the answers of choice questions are in each file of an input.
+/// The form of the answers to choice questions in each file of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answers {
     files: Vec<FileAnswers>,
 }
 
 impl Answers {
-    /// Looks at all choice rows of all files where `input.answer_is` leaves it to them; reads nothing otherwise.
+    /// Examines all choice rows of all files if `input.answer_is` leaves the decision to them; reads nothing otherwise.
     ///
     /// # Errors
-    /// A file that leaves a doubt or contradicts itself, and whatever else keeps a file from being read.
+    /// A file whose answers are ambiguous or contradict each other, and every fault that makes a file unreadable.
     pub(super) fn settle(files: &[InputFile], shapes: &[Shape], answer_is: AnswerIs) -> Result<Self, IngestError> {
         let takes_labels = matches!(answer_is, AnswerIs::Auto | AnswerIs::Letter);
         let of_file = |(file, shape): (&InputFile, &Shape)| {
@@ -55,8 +56,8 @@ impl Answers {
         self.files.get(index).copied().unwrap_or_default()
     }
 
-    /// Returns what was found, for people and for a run's identity: one name if all files with choices agree, else
-    /// `file: name` for each; `None` if no file has choices.
+    /// Returns the decisions as text, for people and for a run's identity: one name if all files with choices agree,
+    /// otherwise `file: name` for each file; `None` if no file has choices.
     #[must_use]
     pub(super) fn describe(&self, files: &[InputFile]) -> Option<String> {
         let name = |answers: &FileAnswers| match (answers.reading, answers.has_labels) {
@@ -78,7 +79,7 @@ impl Answers {
     }
 }
 
-/// A row that shows something.
+/// A row that is evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sighting {
     line: u64,
@@ -86,7 +87,7 @@ struct Sighting {
     meanings: Meanings,
 }
 
-/// Rows that show something: how many, and the first.
+/// Rows that are evidence: their number, and the first of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Sightings {
     count: u64,
@@ -100,23 +101,23 @@ impl Sightings {
     }
 }
 
-/// What the choice rows of one file say together.
+/// The combined evidence of the choice rows of one file.
 #[derive(Debug, Default)]
 struct Evidence {
     /// Golds that are labels.
     labelled: u64,
-    /// Other golds that mean anything.
+    /// Other golds with a meaning.
     rows: u64,
-    /// By reading: golds that mean something, but nothing under it.
+    /// Per reading: golds that have a meaning, but none under it.
     against: [Sightings; 4],
-    /// By pairs of readings: golds that name different choices under them.
+    /// Per pair of readings: golds that name different choices under them.
     apart: [[Sightings; 4]; 4],
 }
 
 #[expect(clippy::indexing_slicing, reason = "the tables have an entry for each reading")]
 impl Evidence {
     fn gather(file: &InputFile, shape: &Shape) -> Result<Self, IngestError> {
-        // What decides nothing here is not read from tables.
+        // Other columns of tables are not read, because they decide nothing here.
         let FieldNames { kind, choices, answer, question, .. } = shape.fields.clone();
         let fields = FieldNames { kind, choices, answer, question, ..FieldNames::none() };
         let mut source = Source::open(file, &Wanted::of(&fields, &[]), ROW_BYTES_MAX)?;
@@ -157,7 +158,7 @@ impl Evidence {
         }
     }
 
-    /// Returns the rows that two readings give different choices.
+    /// Returns the rows with different choices under two readings.
     fn apart(&self, one: Reading, other: Reading) -> &Sightings {
         &self.apart[one.min(other) as usize][one.max(other) as usize]
     }
@@ -182,7 +183,7 @@ impl Evidence {
         }
     }
 
-    /// Names the reading that most rows allow, and the first row that does not.
+    /// Returns the reading that most rows allow, and the first row that does not allow it.
     fn contradiction(&self) -> Doubt {
         let usual = Reading::ALL.into_iter().min_by_key(|reading| self.against[*reading as usize].count);
         let usual = usual.unwrap_or(Reading::Letter);
@@ -196,12 +197,12 @@ impl Evidence {
     }
 }
 
-/// Why a file has no reading.
+/// The reason why a file has no reading.
 #[derive(Debug)]
 enum Doubt {
-    /// Two readings are possible, and this row means different choices under them.
+    /// Two readings are possible, and this row has different choices under them.
     Ambiguous(Sighting, [Reading; 2]),
-    /// Most rows have one reading, and this row has not.
+    /// Most rows have one reading, and this row contradicts it.
     Contradiction { sighting: Sighting, usual: Reading, fitting: u64 },
 }
 
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(decided(&[("1", WORDS), ("3", WORDS), ("2", "ice sand")]), Some(Index1));
         assert_ambiguous(&[("1", WORDS), ("2", WORDS), ("3", WORDS)], 1, [Index0, Index1]);
         assert!(matches!(decide(&[("0", WORDS), ("4", WORDS)]), Err(Doubt::Contradiction { .. })));
-        // What no reading knows says nothing: it is one bad row.
+        // A gold without a meaning under any reading is no evidence: it is one bad row.
         assert_eq!(decided(&[("0", WORDS), ("7", WORDS), ("-1", WORDS), ("iron", WORDS)]), Some(Index0));
     }
 
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(decided(&[("17", "17 4 3 2"), ("29", "3 29 2 1"), ("1", "2 3 1 4")]), Some(Text));
         assert_ambiguous(&[both], 1, [Index0, Index1]);
         assert_ambiguous(&[("0", "2 1 0 3"), ("3", "0 3 2 1")], 1, [Index0, Text]);
-        // One row against many may be a bad one.
+        // One row against many rows may be a bad one.
         let many = ("1", "1 5 3 2");
         assert_ambiguous(&[many, ("0", WORDS), many, ("0", "3 0 1 2"), many], 1, [Index0, Text]);
         assert_eq!(decided(&[("1", "0 1 2 3"), ("0", "0 1 2 3")]), Some(Index0), "it is the same choice either way");

@@ -44,7 +44,7 @@ fn lines<T: serde::Serialize>(rows: &[(&[&str], T)]) -> Vec<u8> {
     rows.iter().enumerate().map(line).collect::<String>().into_bytes()
 }
 
-/// Questions whose choices are numbers as often as not, with the places of their right choices: every place occurs.
+/// Questions, two thirds of which have numbers as choices, with the indices of their right choices: every index occurs.
 fn questions() -> Vec<(Vec<String>, usize)> {
     (0..200)
         .map(|index| {
@@ -135,7 +135,7 @@ fn a_row_that_contradicts_the_others_or_the_setting_is_an_error_that_names_it() 
     );
     let from_one = lines(&[(WORDS, 1), (WORDS, 4)]);
     assert!(golds(&[("a.jsonl", &from_one)], AnswerIs::Index0).unwrap_err().to_string().contains("line 2"));
-    // What means nothing at all is one bad row.
+    // A gold without any meaning is one bad row.
     let bad = lines(&[(WORDS, "B"), (WORDS, "gold"), (WORDS, "E")]);
     assert_eq!(golds(&[("a.jsonl", &bad)], AnswerIs::Auto).unwrap(), ["B", "invalid_value", "invalid_value"]);
 }
@@ -146,7 +146,7 @@ fn files_are_decided_one_by_one() {
     let (zero, one, letters) = (lines(&[(WORDS, 0)]), lines(&[(WORDS, 4)]), lines(&[(WORDS, "C")]));
     let files: [(&str, &[u8]); 3] = [("zero.jsonl", &zero), ("one.jsonl", &one), ("letters.jsonl", &letters)];
     assert_eq!(golds(&files, AnswerIs::Auto).unwrap(), ["A", "D", "C"]);
-    // A file takes nothing from its neighbours.
+    // A file is decided without its neighbours.
     let doubt = lines(&[(WORDS, 2)]);
     let error = golds(&[files[0], ("doubt.jsonl", &doubt)], AnswerIs::Auto).unwrap_err();
     assert!(error.to_string().contains("doubt.jsonl"), "{error}");

@@ -1,4 +1,4 @@
-//! Files that are small and hold much, claim much, or never end: each is an error or an exclusion, soon.
+//! Small files that contain much, claim much, or never end: each soon gives an error or an exclusion.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::*;
 
-/// Writes a Parquet file whose every row has the same texts, each of which stands in the file once.
+/// Writes a Parquet file in which every row has the same texts, each stored once in the file.
 fn repeated(path: &Path, question: &str, rows: usize) {
     let columns: [(&str, ArrayRef); 2] = [
         ("question", Arc::new(StringArray::from_iter_values(std::iter::repeat_n(question, rows)))),
@@ -43,7 +43,7 @@ fn rows_of(file: &InputFile) -> Vec<Row> {
     read(std::slice::from_ref(file), &InputOptions::default()).filter_map(Result::ok).collect()
 }
 
-/// Reads all rows; returns how many there were, and the error that ended them.
+/// Reads all rows; returns their number, and the error that ended them.
 fn read_all(file: &InputFile) -> (usize, Option<IngestError>) {
     let (mut count, mut error) = (0, None);
     for row in read(std::slice::from_ref(file), &InputOptions::default()) {
@@ -62,7 +62,7 @@ fn a_text_that_stands_once_and_is_in_every_row_is_read_up_to_a_bound_and_then_re
     repeated(&dir.path().join("a.parquet"), &question, 40);
     let file = input(dir.path(), "a.parquet");
     assert!(std::fs::metadata(&file.path).unwrap().len() < 10_000);
-    // Rows that are too long are not written out, but count.
+    // Rows that are too long are not written, but count.
     let (count, error) = read_all(&file);
     let error = error.unwrap();
     assert!(count < 10, "{count}");
@@ -70,7 +70,7 @@ fn a_text_that_stands_once_and_is_in_every_row_is_read_up_to_a_bound_and_then_re
         format!("{error:?}").contains("Expanded") && error.hint().unwrap().contains("do not compress this well"),
         "{error:?}"
     );
-    // Of a few of them each is excluded by itself.
+    // If only a few rows are too long, each is excluded separately.
     repeated(&dir.path().join("b.parquet"), &question, 2);
     let rows: Vec<Row> =
         read(&[input(dir.path(), "b.parquet")], &InputOptions::default()).map(Result::unwrap).collect();
@@ -95,7 +95,7 @@ fn texts_that_repeat_are_read_as_those_that_do_not() {
 #[test]
 fn an_archive_of_a_small_file_that_holds_gigabytes_is_refused_by_its_size() {
     let dir = tempfile::tempdir().unwrap();
-    // Zstandard packs one letter into next to nothing.
+    // Zstandard compresses a repeated letter to almost nothing.
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     let block = vec![b'x'; 1 << 20];
     (0..64).for_each(|_| encoder.write_all(&block).unwrap());
@@ -116,7 +116,7 @@ fn a_frame_with_a_window_of_two_gibibytes_is_read() {
     encoder.write_all(row).unwrap();
     std::fs::write(dir.path().join("a.jsonl.zst"), encoder.finish().unwrap()).unwrap();
     assert_eq!(read_all(&input(dir.path(), "a.jsonl.zst")).0, 1);
-    // A frame header that claims a window beyond what is read: 2^41 bytes.
+    // A frame header that claims a window above the limit: 2^41 bytes.
     let claimed = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xf8, 0x01, 0x00, 0x00];
     std::fs::write(dir.path().join("b.jsonl.zst"), claimed).unwrap();
     let error = read_all(&input(dir.path(), "b.jsonl.zst")).1.unwrap();
@@ -141,7 +141,7 @@ fn records_without_an_end_and_values_without_a_bottom_are_exclusions() {
             assert!(rows_of(&file).iter().any(|row| matches!(row, Row::Query(_))), "{name}: {}", &text[..40]);
         }
     }
-    // One element, one field, one line of 20 MiB that nothing ends.
+    // One element, one field, one line of 20 MiB without an end.
     let endless = "x".repeat(20 << 20);
     for (name, head) in [("a.json", "[{\"question\": \""), ("a.csv", "question,answer\n\""), ("a.jsonl", good)] {
         let (_dir, file) = file(name, [head, &endless].concat().as_bytes());
@@ -190,7 +190,7 @@ fn a_parquet_file_that_claims_more_than_it_has_is_refused_before_anything_is_rea
         assert_eq!(count, 0);
         assert!(matches!(error, Some(IngestError::Unreadable { .. })), "{error:?}");
     }
-    // Bytes that change anywhere are an error or other rows, never the end of the process.
+    // Changed bytes give an error or other rows, and never end the process.
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
@@ -216,7 +216,7 @@ fn pipes_sockets_and_devices_are_named_and_not_waited_for() {
     }
     assert!(expand("/dev/zero").to_string().contains("a device"));
     assert!(matches!(expand("folder.jsonl"), IngestError::NoMatch { .. }));
-    // A pattern passes over them.
+    // A pattern skips these files.
     std::fs::write(dir.path().join("a.jsonl"), "{}").unwrap();
     let found = expand_paths(&["*.jsonl".to_owned()], &[dir.path().to_owned()]).unwrap();
     assert_eq!(found.len(), 1);
@@ -242,7 +242,7 @@ fn what_a_run_writes_is_none_of_its_input() {
         let error = kept(pattern).unwrap_err();
         assert!(matches!(error, IngestError::OwnOutput { .. }) && error.hint().is_some(), "{error}");
     }
-    // Another run's output is an input like any other.
+    // The output of another run is an ordinary input.
     let patterns = ["out/data/samples/*.parquet".to_owned()];
     let files = expand_paths(&patterns, &base).unwrap();
     assert_eq!(without_own_output(files, &patterns, &dir.path().join("out2")).unwrap().len(), 1);

@@ -1,15 +1,16 @@
-//! Chats as they stand in a field: who said what, and which part of it is the question and which the answer.
+//! Chats in a field: their speakers, and which message is the question and which the answer.
 //!
-//! A chat is a list of objects with a role and a text (`role` and `content`, `from` and `value`), an object whose member
-//! `messages` or `conversations` is one, or a text that holds one of these ([`super::literal`]). The question is the last
-//! message of the user; the answer is what the assistant says after it. A system message stands before the question, but
-//! for one that all rows of a file have (`Shape::stock_system`). Earlier turns are examples or another question.
+//! A chat is a list of objects with a role and a text (`role` and `content`, `from` and `value`), an object whose
+//! member `messages` or `conversations` is such a list, or a text that contains one of these ([`super::literal`]). The
+//! question is the user's last message; the answer is the assistant's message after it. A system message precedes the
+//! question, unless all rows of the file have the same one (`Shape::stock_system`). Earlier turns are examples or other
+//! questions, and are omitted.
 
 use serde_json::Value;
 
 use super::literal::{self, Literal};
 
-/// Who speaks.
+/// The speaker of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Role {
     System,
@@ -39,10 +40,10 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    /// Reads a chat; `None` if the value is none.
+    /// Parses a chat; `None` if the value is not a chat.
     ///
     /// # Errors
-    /// What a message holds that is no text.
+    /// The description of a message part that is not a text.
     pub(super) fn read(value: &Value) -> Option<Result<Self, String>> {
         match value {
             Value::Array(items) if !items.is_empty() => {
@@ -70,7 +71,7 @@ impl Chat {
         self.turns.iter().rev().find(|(role, _)| *role == Role::User).map(|(_, text)| text.as_str())
     }
 
-    /// Returns what the assistant says last, after the question.
+    /// Returns the assistant's last message after the question.
     pub(super) fn answer(&self) -> Option<&str> {
         let after = self.turns.iter().rev().take_while(|(role, _)| *role != Role::User);
         after.filter(|(role, _)| *role == Role::Assistant).map(|(_, text)| text.as_str()).find(|text| !text.is_empty())
@@ -82,13 +83,13 @@ impl Chat {
         said.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// Returns whether the user spoke before the question.
+    /// Returns whether the user wrote a message before the question.
     pub(super) fn has_earlier_turns(&self) -> bool {
         self.turns.iter().filter(|(role, _)| *role == Role::User).count() > 1
     }
 }
 
-/// Reads one message; `None` if the value is none.
+/// Parses one message; `None` if the value is not a message.
 fn turn(value: &Value) -> Option<Result<(Role, String), String>> {
     let members = value.as_object()?;
     let role = ["role", "from", "speaker", "author"].into_iter().find_map(|name| members.get(name))?;
@@ -120,14 +121,14 @@ fn part(value: &Value) -> Result<String, String> {
     Err(format!("a message with a part of type \"{kind}\""))
 }
 
-/// Returns a literal as JSON; numbers and truth values as texts where JSON does not know them.
+/// Converts a literal to JSON. Numbers and booleans that JSON does not allow become texts.
 pub(super) fn value_of(literal: Literal) -> Value {
     match literal {
         Literal::Text(text) => Value::String(text),
         Literal::Bare(word) => match word.as_str() {
             "true" | "True" => Value::Bool(true),
             "false" | "False" => Value::Bool(false),
-            // A number that JSON would write otherwise stays as it is written.
+            // A number that JSON would write differently stays a text in its spelling.
             _ => {
                 let value = serde_json::from_str::<Value>(&word).ok();
                 let (written, value) = (value.as_ref().map(Value::to_string), value);

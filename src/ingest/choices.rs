@@ -1,9 +1,9 @@
-//! The choices of a row, and what its gold may mean by them.
+//! The choices of a row, and the possible meanings of its gold.
 //!
-//! Choices are a list of texts or numbers; an object `{"text": [...], "label": [...]}`; a list of objects with a text and
-//! a label; an object from labels to texts; or a text that holds one of these ([`super::literal`]). A gold is a number
-//! or a text. What one gold could mean is told here; which of it counts is decided over a whole file
-//! ([`super::answers`]).
+//! Choices are a list of texts or numbers; an object `{"text": [...], "label": [...]}`; a list of objects with a text
+//! and a label; an object from labels to texts; or a text that contains one of these ([`super::literal`]). A gold is a
+//! number or a text. This module determines the possible meanings of one gold; [`super::answers`] decides over a whole
+//! file which meaning counts.
 
 use serde_json::value::RawValue;
 use unicode_normalization::UnicodeNormalization;
@@ -19,15 +19,15 @@ use crate::domain::Query;
 pub(super) struct Choices {
     /// Their texts, trimmed.
     pub(super) texts: Vec<String>,
-    /// Their labels; none, or one for each text.
+    /// Their labels: none, or one per text.
     pub(super) labels: Vec<String>,
 }
 
 impl Choices {
-    /// Reads choices as they stand in a row.
+    /// Parses the choices of a row.
     ///
     /// # Errors
-    /// Returns what was found instead.
+    /// A description of the value.
     pub(super) fn read(raw: &RawValue) -> Result<Self, String> {
         literal::parse(raw.get()).ok_or_else(|| "no list".to_owned()).and_then(of_literal)
     }
@@ -39,7 +39,7 @@ fn of_literal(value: Literal) -> Result<Choices, String> {
         Literal::List(items) => Ok(Choices { texts: plain_texts(items)?, labels: Vec::new() }),
         Literal::Table(members) => of_table(members),
         Literal::Text(text) => match literal::looks_nested(&text).then(|| literal::parse(&text)).flatten() {
-            // A text within a text is not looked into again.
+            // A text within a text is not parsed again.
             Some(Literal::Text(_)) | None => Err("a text that holds no list".to_owned()),
             Some(value) => of_literal(value),
         },
@@ -104,16 +104,16 @@ fn of_table(members: Vec<(String, Literal)>) -> Result<Choices, String> {
         return Err("an object without lists `text` and `label`".to_owned());
     }
     let mut members = members;
-    // Objects are unordered: their labels say the order.
+    // Objects are unordered: their labels determine the order.
     members.sort_by(|(left, _), (right, _)| (left.len(), left).cmp(&(right.len(), right)));
-    // What a row lacks is null where rows share their columns.
+    // If rows share their columns, a missing member is null.
     members.retain(|(_, value)| *value != Literal::Null);
     let (labels, texts) = members.into_iter().unzip();
     Ok(Choices { texts: plain_texts(texts)?, labels })
 }
 
 impl Fields<'_> {
-    /// Returns whether there are choices, or something in their place that is none.
+    /// Returns whether the row has choices, or an invalid value in their place.
     pub(super) fn holds_choices(&self, name: &str) -> bool {
         if self.get(name).is_none() {
             return joined_choices(self, name).is_some();
@@ -123,7 +123,7 @@ impl Fields<'_> {
     }
 }
 
-/// Reads the choices that stand under names joined by `+`, each a text.
+/// Reads the choices in columns whose names are joined by `+`; each is a text.
 pub(super) fn joined_choices(row: &Fields<'_>, name: &str) -> Option<Choices> {
     let parts: Vec<&str> = name.split('+').map(str::trim).collect();
     if parts.len() < 2 {
@@ -141,7 +141,7 @@ pub(super) fn joined_choices(row: &Fields<'_>, name: &str) -> Option<Choices> {
     if present.is_empty() {
         return None;
     }
-    // Names of columns are labels where they are letters; a row may have fewer choices than there are columns.
+    // Column names are labels if they are letters; a row may have fewer choices than there are columns.
     let is_label = |name: &str| name.len() == 1 && name.starts_with(|c: char| c.is_ascii_alphabetic());
     let labels =
         present.iter().map(|(name, _)| *name).filter(|name| is_label(name)).map(str::to_owned).collect::<Vec<_>>();
@@ -150,21 +150,21 @@ pub(super) fn joined_choices(row: &Fields<'_>, name: &str) -> Option<Choices> {
     Some(Choices { texts, labels })
 }
 
-/// One way to read a gold.
+/// One interpretation of a gold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reading {
     /// The letter of a choice.
     Letter,
-    /// Its number, from 0.
+    /// The number of a choice, from 0.
     Index0,
-    /// Its number, from 1.
+    /// The number of a choice, from 1.
     Index1,
-    /// Its text.
+    /// The text of a choice.
     Text,
 }
 
 impl Reading {
-    /// Every reading, in the order in which equal ones are preferred.
+    /// Every reading, in the order of preference among equal readings.
     pub(super) const ALL: [Self; 4] = [Self::Letter, Self::Index0, Self::Index1, Self::Text];
 
     /// Returns the reading that a setting names; `None` for `auto`.
@@ -188,7 +188,7 @@ impl Reading {
         }
     }
 
-    /// Returns what a gold is then, for a sentence.
+    /// Returns the meaning of a gold under this reading, as a phrase for a sentence.
     pub(super) const fn phrase(self) -> &'static str {
         match self {
             Self::Letter => "the letter of a choice",
@@ -199,14 +199,14 @@ impl Reading {
     }
 }
 
-/// The choice that a gold names under a reading, by its 0-based place.
+/// The choice that a gold names under a reading, by its 0-based index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
-    /// None.
+    /// No choice.
     Nothing,
-    /// One.
+    /// One choice.
     One(usize),
-    /// Several, whose texts differ in case or type only, or whose labels are the same.
+    /// Several choices, whose texts differ only in case or type, or whose labels are equal.
     Several,
 }
 
@@ -220,16 +220,16 @@ impl Named {
     }
 }
 
-/// What a gold could mean.
+/// The possible meanings of a gold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meanings {
-    /// By the labels of the choices.
+    /// The meaning by the labels of the choices.
     pub(super) label: Named,
     by_reading: [Named; 4],
 }
 
 impl Meanings {
-    /// Tells what a trimmed gold could mean among choices.
+    /// Determines the possible meanings of a trimmed gold among choices.
     pub(super) fn of(gold: &str, choices: &Choices) -> Self {
         let Choices { texts, labels } = choices;
         let within = |place: Option<usize>| match place.filter(|place| *place < texts.len()) {
@@ -241,11 +241,11 @@ impl Meanings {
             Named::of(list.iter().enumerate().filter(|(_, item)| is_it(item)).map(|(place, _)| place))
         };
         let label = match places(labels, &|label| label == gold) {
-            // A number may have come as 3 or 3.0.
+            // A number may be written as 3 or 3.0.
             Named::Nothing => places(labels, &|label| whole.is_some() && whole_number(label) == whole),
             named => named,
         };
-        // Choices of the same text are the same answer: the first stands for them.
+        // Choices with the same text are the same answer: the first one represents them.
         let same = within(texts.iter().position(|text| text == gold));
         let text = [&(|text: &str| folded(text) == folded(gold)) as &dyn Fn(&str) -> bool, &|text: &str| {
             whole.is_some() && whole_number(text) == whole
@@ -261,19 +261,19 @@ impl Meanings {
         Self { label, by_reading }
     }
 
-    /// Returns what the gold means under a reading.
+    /// Returns the meaning of the gold under a reading.
     #[expect(clippy::indexing_slicing, reason = "there is a place for every reading")]
     pub(super) const fn under(&self, reading: Reading) -> Named {
         self.by_reading[reading as usize]
     }
 
-    /// Returns the readings under which the gold names something.
+    /// Returns the readings under which the gold names a choice.
     pub(super) fn readings(&self) -> impl Iterator<Item = Reading> + '_ {
         Reading::ALL.into_iter().filter(|reading| self.under(*reading) != Named::Nothing)
     }
 }
 
-/// Returns the value of a whole number from 0 that is written in digits, or as a float without a fraction.
+/// Returns the value of a non-negative whole number, written in digits or as a float without a fraction.
 fn whole_number(text: &str) -> Option<usize> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -281,7 +281,7 @@ fn whole_number(text: &str) -> Option<usize> {
     if is_whole { whole.parse().ok() } else { None }
 }
 
-/// Returns the place of a letter as golds write it: `B`, `b`, `(B)`, `B.`, and with the choice's own text behind it.
+/// Returns the index of a letter in a gold: `B`, `b`, `(B)`, `B.`, or a letter followed by the choice's own text.
 fn letter_place(gold: &str, texts: &[String]) -> Option<usize> {
     let place = |letter: char| (letter.to_ascii_uppercase() as usize).checked_sub('A' as usize);
     let inner = gold.strip_prefix(['(', '[']).unwrap_or(gold);
@@ -296,7 +296,7 @@ fn letter_place(gold: &str, texts: &[String]) -> Option<usize> {
     texts.get(place).is_some_and(|own| folded(own) == folded(text)).then_some(place)
 }
 
-/// Brings a text to the form in which a choice and a gold that repeats it are compared.
+/// Converts a text to the form in which choices and golds are compared.
 fn folded(text: &str) -> String {
     let plain = text.nfkc().map(|c| match c {
         '\u{2018}' | '\u{2019}' | '\u{2032}' => '\'',
@@ -308,7 +308,7 @@ fn folded(text: &str) -> String {
     lower.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the letter of the choice at a place.
+/// Returns the letter of the choice at an index.
 pub(super) fn letter_of(place: usize) -> String {
     Query::choice_letter(place).map(String::from).unwrap_or_default()
 }
@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(of("C", &["A", "C", "G"]), [One(2), Nothing, Nothing, One(1)]);
         assert_eq!(of("same", &["x", "same", "same"]), [Nothing, Nothing, Nothing, One(1)]);
         assert_eq!(of("SAME", &["same", "Same"]), [Nothing, Nothing, Nothing, Several]);
-        // An exact text goes before one that differs in case.
+        // An exact match precedes a match that differs in case.
         assert_eq!(of("a", &["x", "y", "A", "a"]), [One(0), Nothing, Nothing, One(3)]);
     }
 

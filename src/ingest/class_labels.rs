@@ -1,7 +1,7 @@
-//! Class labels of Hugging Face datasets: Parquet columns of whole numbers whose names stand in the file's metadata.
+//! Class labels of Hugging Face datasets: Parquet columns of whole numbers whose names are in the file's metadata.
 //!
-//! A number stands for the name at its place, counted from 0: what a row says is the name. A number without a name is kept
-//! as its digits; -1, by which `datasets` marks what has no label, is none.
+//! A number is replaced by the name at its index, counted from 0. A number without a name is kept as its digits. The
+//! number -1, by which `datasets` marks a missing label, becomes null.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use serde_json::Value;
 
-/// The key of the metadata that `datasets` writes.
+/// The metadata key that `datasets` writes.
 const METADATA_KEY: &str = "huggingface";
 
-/// The names of the classes, by column.
+/// The names of the classes, per column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ClassLabels(HashMap<String, Vec<String>>);
 
 impl ClassLabels {
-    /// Reads the names from a file's schema; metadata of any other shape has none.
+    /// Reads the names from a file's schema; metadata of another form has no names.
     pub(super) fn of(schema: &Schema) -> Self {
         let metadata = schema.metadata().get(METADATA_KEY).and_then(|text| serde_json::from_str::<Value>(text).ok());
         let features = metadata.as_ref().and_then(|value| value.pointer("/info/features")?.as_object());
@@ -33,10 +33,7 @@ impl ClassLabels {
         Self(labels.filter_map(|(column, feature)| Some((column.clone(), names(feature)?))).collect())
     }
 
-    /// Puts names in the place of numbers.
-    ///
-    /// # Errors
-    /// A batch that Arrow refuses to build again.
+    /// Replaces numbers by names.
     pub(super) fn named(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
         let is_labelled = |field: &Arc<Field>| self.0.contains_key(field.name()) && field.data_type().is_integer();
         if !batch.schema().fields().iter().any(is_labelled) {

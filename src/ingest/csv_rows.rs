@@ -1,11 +1,13 @@
 //! CSV and TSV records as JSON objects.
 //!
-//! Separated by commas or tabs, double-quoted, with a header. A `.csv` whose header has no comma but semicolons or tabs is
-//! separated by these. Names are trimmed; where each but the first stands behind a blank, blanks before cells are no part
-//! of them, and a quote may follow. Record boundaries come from [`RecordReader`], which bounds memory and counts lines; the
-//! `csv` crate takes each record apart. Only wanted columns are passed on; an empty cell is an absent field; a cell of the
-//! choices, tests or test_imports column that holds a JSON list is a list, one of a column that a path reaches into an
-//! object, any other a string.
+//! Cells are separated by commas or tabs, may be double-quoted, and follow a header. If the header of a `.csv` file
+//! contains no comma but semicolons or tabs, these are the separators. Names are trimmed. If every name but the first
+//! follows a blank, blanks before cells are ignored, and a quote may follow them. [`RecordReader`] finds the ends of
+//! records, bounds memory and counts lines; the `csv` crate splits each record into cells.
+//!
+//! Only wanted columns are passed on. An empty cell is an absent field. A cell of the column for choices, tests or
+//! test_imports is a list if it contains a JSON list. A cell of a column that a path leads into is an object if it
+//! contains one. Any other cell is a string.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
@@ -33,20 +35,20 @@ pub(super) struct CsvRows {
     bytes_max: usize,
 }
 
-/// What becomes of the cells of a column.
+/// The conversion of a column's cells.
 enum Column {
-    /// Not wanted: left out.
+    /// Not wanted: omitted.
     Unused,
     /// A string under this JSON key.
     Text(String),
-    /// A JSON list, or else a string, under this JSON key.
+    /// A JSON list, otherwise a string, under this JSON key.
     List(String),
-    /// An object, in JSON or as Python writes it, or else a string, under this JSON key.
+    /// An object as JSON or Python writes it, otherwise a string, under this JSON key.
     Object(String),
 }
 
 impl CsvRows {
-    /// Reads the header. `delimiter` is what the file's name says.
+    /// Reads the header. `delimiter` follows from the file's name.
     pub(super) fn open(
         file: &InputFile,
         input: Box<dyn BufRead + Send>,
@@ -76,7 +78,7 @@ impl CsvRows {
             .and_then(|header| splitter.split(header))
             .map(|cells| cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect::<Vec<String>>());
         let Some(mut cells) = cells else {
-            let problem = io::Error::other("the header is torn or longer than a row may be");
+            let problem = io::Error::other("the header has an unclosed quote or exceeds the size limit of a row");
             return Err(unreadable_at_line(&file.name, line, problem));
         };
         if cells.len() > 1 && cells.iter().skip(1).all(|cell| cell.starts_with(' ')) {
@@ -123,7 +125,7 @@ impl CsvRows {
     }
 }
 
-/// Returns the first wanted name that several columns have: nobody knows which is meant.
+/// Returns the first wanted name that several columns share, which makes the mapping ambiguous.
 fn repeated<'a>(names: &'a [String], wanted: &Wanted<'_>) -> Option<&'a str> {
     if matches!(wanted, Wanted::Everything) {
         return None;
@@ -185,7 +187,7 @@ fn write_json(cells: &csv::ByteRecord, columns: &[Column], json: &mut String) ->
     Ok(())
 }
 
-/// Reads an object as Python writes it.
+/// Parses an object as Python writes it.
 fn object(cell: &str) -> Option<serde_json::Value> {
     if !cell.trim_start().starts_with('{') {
         return None;
@@ -213,7 +215,7 @@ impl Splitter {
         Self { parser, dialect, cells: csv::ByteRecord::new() }
     }
 
-    /// Returns the cells of one whole record, given without its line end.
+    /// Returns the cells of one whole record, which is passed without its line end.
     fn split(&mut self, record: &[u8]) -> Option<&csv::ByteRecord> {
         if self.dialect.skips_blanks {
             self.parser.get_mut().load(&without_leading_blanks(record, self.dialect));
@@ -225,7 +227,7 @@ impl Splitter {
     }
 }
 
-/// Hands out one record and its line feed; the parser returns at that line feed and never asks for more.
+/// A reader over one record and its line feed; the parser returns at that line feed and never reads further.
 #[derive(Default)]
 struct Feed {
     bytes: Vec<u8>,

@@ -1,27 +1,25 @@
-//! How much a file may hold when it is unpacked: by its own size, so that a small one cannot keep anybody busy for hours.
+//! Bounds the unpacked size of a file by its packed size, so that a small file cannot occupy its reader for hours.
 
 use std::io::{self, Read};
 
-/// What any file may hold; less in tests, so that it is soon reached.
+/// Bytes that any file may contain; less in tests, so that a test reaches the bound soon.
 const BYTES_FREE: u64 = if cfg!(test) { 32 << 20 } else { 1 << 30 };
-/// What it may hold per byte of its own beyond that. Rows that differ do not pack so well.
+/// Further bytes per byte of the file. Rows that differ do not compress this well.
 const TIMES: u64 = 1000;
 
-/// Returns how many bytes a file of this length may hold when it is unpacked.
+/// Returns the maximum number of unpacked bytes for a file of this length.
 pub(super) const fn bytes_max_of(length: u64) -> u64 {
     BYTES_FREE.saturating_add(length.saturating_mul(TIMES))
 }
 
-/// A file that holds more than it may.
+/// The content of a file exceeds its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "it unpacks to more than {bytes_max} bytes, more than {TIMES} times its size: it was made to keep its reader busy"
-)]
+#[error("it unpacks to more than {bytes_max} bytes, which is more than {TIMES} times its size")]
 pub(super) struct Expanded {
     bytes_max: u64,
 }
 
-/// What has come out of a file so far.
+/// The number of bytes unpacked so far.
 #[derive(Debug)]
 pub(super) struct Expansion {
     bytes: u64,
@@ -33,17 +31,17 @@ impl Expansion {
         Self { bytes: 0, bytes_max }
     }
 
-    /// Adds what has come out of it.
+    /// Adds unpacked bytes.
     ///
     /// # Errors
-    /// [`Expanded`] if that is too much.
+    /// [`Expanded`] if the sum exceeds the bound.
     pub(super) const fn add(&mut self, bytes: u64) -> Result<(), Expanded> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.bytes_max { Err(Expanded { bytes_max: self.bytes_max }) } else { Ok(()) }
     }
 }
 
-/// A stream that ends with an error where it expands too much.
+/// A stream that ends with an error when it exceeds its bound.
 pub(super) struct Bounded<R> {
     input: R,
     expansion: Expansion,
@@ -63,7 +61,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// Returns whether an error says so, wherever in its causes.
+/// Returns whether [`Expanded`] is an error or one of its causes.
 pub(super) fn is_expanded(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(current) = next {

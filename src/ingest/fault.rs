@@ -1,8 +1,8 @@
-//! Why a row is no query.
+//! The fault of a row: the reason why the row becomes no query.
 
 use crate::domain::ExclusionReason;
 
-/// Why a row is no query.
+/// The fault of a row: the reason why the row becomes no query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) reason: ExclusionReason,
@@ -21,22 +21,22 @@ impl Fault {
     }
 }
 
-/// What is wrong where a row is no query.
+/// The part of the input that is faulty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
     /// The row.
     Row,
-    /// Its gold, which is there and cannot be read.
+    /// The gold of the row, which exists and is unreadable.
     Gold,
-    /// How golds are read: this one is something else than the others of its file.
+    /// The interpretation of golds: this gold has another form than the other golds of its file.
     File(Contradiction),
 }
 
-/// A gold that is something else than it should be.
+/// A gold whose form contradicts the form that the file's golds have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contradiction {
     /// The beginning of the gold.
     pub(super) answer: String,
-    /// What it may be.
+    /// Its possible interpretations.
     pub(super) found: String,
 }

@@ -1,7 +1,7 @@
 //! The fields of one row as raw JSON, by name or path.
 //!
-//! Numbers are kept as they are written, and fields that nobody asks for are never decoded. Of a duplicate key the last
-//! one counts. `null` is the same as absent.
+//! Numbers keep their spelling, and fields without a reader are never decoded. If a key is repeated, the last one
+//! counts. `null` counts as absent.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::json_type::{JsonType, json_type};
 use crate::domain::ExclusionReason;
 use crate::domain::text::shortened;
 
-/// Characters of a found value that a detail quotes.
+/// Characters of a value that a fault's detail quotes.
 pub(super) const EXCERPT_CHARS: usize = 60;
 
-/// The fields of one row, still raw.
+/// The fields of one row, not decoded.
 pub(super) struct Fields<'a> {
     object: BTreeMap<String, &'a RawValue>,
 }
@@ -45,12 +45,12 @@ impl<'a> Fields<'a> {
         self.object.keys().map(String::as_str)
     }
 
-    /// Returns whether a field is there, null or not.
+    /// Returns whether a field exists, null or not.
     pub(super) fn has(&self, name: &str) -> bool {
         lookup(&self.object, name).is_some()
     }
 
-    /// Returns a field that is there and not null. A name with dots is first taken literally, then as a path.
+    /// Returns a field that exists and is not null. A name with dots is first tried literally, then as a path.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         lookup(&self.object, name).filter(|raw| json_type(raw) != JsonType::Null)
     }
@@ -78,7 +78,7 @@ impl<'a> Fields<'a> {
         Ok(Some(strings))
     }
 
-    /// Returns the row's id: a string that is not blank, or a number or a truth value as it is written.
+    /// Returns the row's id: a string that is not blank, or a number or a boolean in its spelling.
     pub(super) fn id(&self, name: &str) -> Result<Option<String>, Fault> {
         let Some(raw) = self.get(name) else { return Ok(None) };
         match json_type(raw) {
@@ -105,7 +105,7 @@ fn lookup<'a>(object: &BTreeMap<String, &'a RawValue>, name: &str) -> Option<&'a
     within(object.get(first)?, rest)
 }
 
-/// Follows a path into an object, or by a number into a list.
+/// Follows a path into an object or, by number, into a list.
 fn within<'a>(raw: &'a RawValue, path: &str) -> Option<&'a RawValue> {
     if json_type(raw) != JsonType::List {
         let inner: BTreeMap<String, &'a RawValue> = serde_json::from_str(raw.get()).ok()?;

@@ -1,28 +1,28 @@
-//! What the answers of choice questions are in one file.
+//! The form of the answers to choice questions in one file.
 
 use super::IngestError;
 use super::choices::{Meanings, Named, Reading, letter_of};
 use super::fault::Contradiction;
 use crate::domain::Origin;
 
-/// What they are in one file.
+/// The form of the answers in one file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct FileAnswers {
-    /// The reading of golds that are no labels, if there are such golds.
+    /// The reading of golds that are not labels, if there are such golds.
     pub(super) reading: Option<Reading>,
-    /// Whether a gold is first looked for among the labels.
+    /// Whether a gold is first searched for among the labels.
     pub(super) takes_labels: bool,
     pub(super) has_labels: bool,
 }
 
 impl FileAnswers {
-    /// Stands for a file whose answers have this reading.
+    /// Returns the form for a file whose answers have this reading.
     #[cfg(test)]
     pub(super) const fn of(reading: Reading) -> Self {
         Self { reading: Some(reading), takes_labels: true, has_labels: false }
     }
 
-    /// Returns the error for a gold that is something else than the golds of its file.
+    /// Returns the error for a gold whose form contradicts the other golds of its file.
     pub(super) fn contradicted_by(self, contradiction: Contradiction, origin: &Origin) -> IngestError {
         let Contradiction { answer, found } = contradiction;
         let usual = match self.reading {
@@ -33,7 +33,7 @@ impl FileAnswers {
     }
 }
 
-/// Says what a gold is under a reading: `the text of a choice (B)`.
+/// Describes a gold under a reading: `the text of a choice (B)`.
 pub(super) fn told(meanings: &Meanings, reading: Reading) -> String {
     match meanings.under(reading) {
         Named::One(place) => format!("{} ({})", reading.phrase(), letter_of(place)),
@@ -42,7 +42,7 @@ pub(super) fn told(meanings: &Meanings, reading: Reading) -> String {
     }
 }
 
-/// Says everything that a gold may be.
+/// Describes all possible meanings of a gold.
 pub(super) fn all_told(meanings: &Meanings) -> String {
     meanings.readings().map(|reading| told(meanings, reading)).collect::<Vec<_>>().join(", or ")
 }

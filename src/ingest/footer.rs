@@ -1,8 +1,8 @@
-//! What a Parquet file says of its own sizes, looked at before anybody allocates or descends by it.
+//! Checks the sizes that a Parquet file claims, before a parser allocates or recurses by them.
 //!
-//! The footer's schema is a flat list whose entries say how many children they have: a reader of it descends as deep as they
-//! nest, and makes room for as many as they claim. A page's header says how large the page is unpacked. Both are bounded
-//! here. All else is left to the reader, which finds what does not fit.
+//! The footer's schema is a flat list whose entries state their numbers of children: a parser recurses as deep as they
+//! nest, and allocates room for as many as they claim. The header of a page states the unpacked size of the page. This
+//! module bounds both. The Parquet reader finds all other contradictions.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,25 +11,23 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::thrift::{Broken, Kind, Thrift};
 
-/// Columns of a table that is read, members of nested ones counted too.
+/// The maximum number of columns of a table, including the members of nested columns.
 pub(super) const COLUMNS_MAX: usize = 16_384;
-/// Deepest nesting of columns.
+/// The maximum nesting of columns.
 const DEPTH_MAX: usize = 64;
-/// Longest footer; it is held in memory several times over.
+/// The maximum size of a footer, which is in memory several times.
 const FOOTER_BYTES_MAX: u64 = 256 << 20;
-/// Largest page, unpacked; writers make them of about 1 MiB, and of one row at least.
+/// The maximum unpacked size of a page; writers make pages of about 1 MiB, and of at least one row.
 const PAGE_BYTES_MAX: i64 = 1 << 30;
-/// Most values in a page of a nested column, which is read row by row, and a row may have them all.
+/// The maximum number of values in a page of a nested column. The column is read row by row, and one row may have all
+/// of them.
 const NESTED_VALUES_MAX: i64 = 1 << 24;
-/// Bytes that a page's header is looked for in, first and then; statistics in it may hold values.
+/// The bytes in which a page's header is searched for, at first and then; its statistics may contain values.
 const HEADER_BYTES: [u64; 2] = [512, 64 << 10];
-/// Behind the footer: its length, and four letters.
+/// The bytes after the footer: its length, and four letters.
 const TAIL_BYTES: u64 = 8;
 
 /// Checks a file's footer.
-///
-/// # Errors
-/// What is wrong with it.
 pub(super) fn check(file: &mut File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut tail = [0; TAIL_BYTES as usize];
@@ -40,12 +38,12 @@ pub(super) fn check(file: &mut File) -> io::Result<()> {
     file.read_exact(&mut tail)?;
     let [a, b, c, d, magic @ ..] = tail;
     if magic != *b"PAR1" {
-        // Encrypted, or none: the reader says which.
+        // The file is encrypted or not Parquet: the Parquet reader reports which.
         return Ok(());
     }
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
     if footer > length - TAIL_BYTES {
-        return Err(refused(format!("its footer would have {footer} bytes, and the file has {length}")));
+        return Err(refused(format!("its footer claims {footer} bytes, but the file has {length}")));
     }
     if footer > FOOTER_BYTES_MAX {
         return Err(refused(format!("its footer has {footer} bytes, expected at most {FOOTER_BYTES_MAX}")));
@@ -60,7 +58,7 @@ fn refused(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
-/// Checks that a schema nests no deeper than it may, and claims no more columns than it has.
+/// Checks that a schema does not nest too deep, and claims no more columns than it has.
 fn check_schema(footer: &[u8]) -> Result<(), String> {
     let mut children: Vec<i64> = Vec::new();
     let mut thrift = Thrift::new(footer);
@@ -69,7 +67,7 @@ fn check_schema(footer: &[u8]) -> Result<(), String> {
             return Ok(false);
         }
         let (kind, count) = thrift.list()?;
-        // An entry takes a byte at least.
+        // An entry takes at least one byte.
         if kind != Kind::Struct || count > thrift.left() as u64 {
             return Err(Broken);
         }
@@ -90,7 +88,7 @@ fn check_schema(footer: &[u8]) -> Result<(), String> {
     if children.len() > COLUMNS_MAX {
         return Err(format!("it has {} columns, expected at most {COLUMNS_MAX}", children.len()));
     }
-    // How many children are still to come, from the root down.
+    // The numbers of children that are still expected, from the root down.
     let mut open: Vec<i64> = Vec::new();
     for (index, claimed) in children.iter().enumerate() {
         while open.last() == Some(&0) {
@@ -101,7 +99,7 @@ fn check_schema(footer: &[u8]) -> Result<(), String> {
         }
         let left = (children.len() - index - 1) as i64;
         if *claimed < 0 || *claimed > left {
-            return Err(format!("its schema claims {claimed} columns within one, where {left} are left"));
+            return Err(format!("its schema claims {claimed} columns within one, but only {left} are left"));
         }
         open.push(*claimed);
         if open.len() > DEPTH_MAX {
@@ -111,10 +109,7 @@ fn check_schema(footer: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks the headers of all pages of some columns.
-///
-/// # Errors
-/// A page that is larger than it may be, unpacked; what the system says.
+/// Checks the headers of all pages of the columns that are read.
 pub(super) fn check_pages(
     file: &mut File,
     metadata: &ParquetMetaData,
@@ -144,7 +139,7 @@ pub(super) fn check_pages(
     Ok(())
 }
 
-/// What a page's header says.
+/// The content of a page's header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Page {
     header_bytes: u64,
@@ -169,7 +164,8 @@ impl Page {
     }
 }
 
-/// Reads the header of the page at a place; none if there is none that can be read, which the reader will say.
+/// Reads the header of the page at an offset; `None` if no header can be parsed there, which the Parquet reader
+/// reports.
 fn read_header(file: &mut File, at: u64) -> io::Result<Option<Page>> {
     for room in HEADER_BYTES {
         let mut bytes = Vec::new();
@@ -190,7 +186,7 @@ fn parse_header(bytes: &[u8]) -> Option<Page> {
         match (number, kind) {
             (2, Kind::Integer) => page.unpacked = thrift.integer()?,
             (3, Kind::Integer) => page.packed = thrift.integer()?,
-            // Of data pages, dictionaries and data pages of the second version.
+            // Of data pages, dictionaries, and data pages of version 2.
             (5 | 7 | 8, Kind::Struct) => thrift.structure(&mut |thrift, number, kind| {
                 let is_count = (number, kind) == (1, Kind::Integer);
                 if is_count {
@@ -224,7 +220,7 @@ mod tests {
         let mut bytes = vec![0x15, 0x02, 0x19, 0xfc];
         bytes.extend(varint(children.len() as u64));
         for &count in children {
-            // Field 5, as zigzag.
+            // Field 5, in zigzag encoding.
             bytes.push(0x55);
             bytes.extend(varint(((count << 1) ^ (count >> 63)) as u64));
             bytes.push(0);

@@ -1,11 +1,11 @@
-//! What a file's name says of its format.
+//! The format of a file, from the file's name.
 
 use super::{IngestError, InputFile};
 
-/// How the rows of a file are written.
+/// The syntax of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// JSON: one object a line, objects one after the other, or a list of objects.
+    /// JSON: one object per line, objects in sequence, or a list of objects.
     Json,
     /// Comma-separated values with a header.
     Csv,
@@ -15,14 +15,14 @@ pub(super) enum Layout {
     Parquet,
 }
 
-/// How a text file is compressed.
+/// The compression of a text file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
-    /// Gzip, one or several members.
+    /// Gzip, with one or several members.
     Gzip,
-    /// Zstandard, one or several frames.
+    /// Zstandard, with one or several frames.
     Zstd,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Format {
     pub(super) compression: Compression,
 }
 
-/// Reads the format off the file's name; letter case does not matter.
+/// Determines the format from the file's name, in any letter case.
 pub(super) fn format_of(file: &InputFile) -> Result<Format, IngestError> {
     let name = file.path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let (stem, compression) = if let Some(stem) = name.strip_suffix(".gz") {

@@ -1,12 +1,12 @@
-//! What must hold for any bytes whatsoever that are called an input file: the body that the fuzz target (`tests/fuzz`) and the
-//! property tests share.
+//! Properties of reading that hold for any bytes in an input file: the body shared by the fuzz target (`tests/fuzz`)
+//! and the property tests.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{InputFile, InputOptions, Plan, Row, read, read_lines};
 
-/// Names of the files that bytes are taken for; the first byte picks one.
+/// File names for the bytes; the first byte selects one.
 const NAMES: &[&str] = &[
     "a.jsonl",
     "a.json",
@@ -19,16 +19,17 @@ const NAMES: &[&str] = &[
     "packed.jsonl.gz",
     "packed.json.zst",
 ];
-/// Most bytes of a file: what is longer shows nothing new.
+/// The maximum number of bytes of a file; longer files show nothing new.
 const BYTES_MAX: usize = 1 << 20;
-/// Most rows that are read of one.
+/// The maximum number of rows that are read from a file.
 const ROWS_MAX: usize = 20_000;
 
-/// Checks that a file of any bytes is read to its end or to one error: every row is a query or an exclusion, counted from 0
-/// without a gap, and a second reading gives the same; and so does a reader that asks for less.
+/// Checks that a file with any bytes is read to its end or to one error: every row is a query or an exclusion, the
+/// ordinals count from 0 without a gap, and a second reading gives the same rows. Checks the same for the lenient
+/// reader ([`read_lines`]).
 ///
 /// # Panics
-/// If one of these does not hold, or there is no directory for temporary files.
+/// If one of these properties does not hold, or there is no directory for temporary files.
 pub fn ingest(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let rest = rest.get(..BYTES_MAX).unwrap_or(rest);
@@ -54,7 +55,7 @@ pub fn ingest(bytes: &[u8]) {
     for line in lines.by_ref() {
         let Ok(line) = line else { break };
         read += 1;
-        // Whatever can be read of it.
+        // The lenient reader accepts any row; the result does not matter.
         let _ = line.text_row();
     }
     assert!(error.is_some() || read >= rows.len(), "a lenient reader loses rows");
@@ -64,7 +65,7 @@ pub fn ingest(bytes: &[u8]) {
     }
 }
 
-/// Returns the rows of a file up to a bound, and what ended them.
+/// Returns the rows of a file up to a bound, and the error that ended them.
 fn outcome(files: &[InputFile], options: &InputOptions) -> (Vec<Row>, Option<String>) {
     let (mut rows, mut error) = (Vec::new(), None);
     for row in read(files, options).take(ROWS_MAX) {
@@ -81,7 +82,7 @@ fn outcome(files: &[InputFile], options: &InputOptions) -> (Vec<Row>, Option<Str
     (rows, error)
 }
 
-/// Packs bytes where the name says that what is packed is valid.
+/// Compresses the bytes if the file's name states that its archive is valid.
 fn packed(name: &str, bytes: &[u8]) -> Vec<u8> {
     if !name.starts_with("packed.") {
         return bytes.to_vec();
@@ -94,7 +95,7 @@ fn packed(name: &str, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Returns where files cost least.
+/// Returns the cheapest place for files.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }

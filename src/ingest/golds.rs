@@ -1,10 +1,11 @@
-//! Reference answers as datasets write them, brought to what a response is compared with.
+//! Converts reference answers as datasets write them to the form with which a response is compared.
 //!
-//! A gold is a text or a number; a truth value; a list of one of these, also one that is written into a text
-//! (`["5"]`); an object with a member `value`, `text` or the like; a chat, of which it is what the assistant says. Of a
-//! worked solution it is what stands behind its last `####`, in `<answer>` tags, or in its last box. A list of several
-//! golds that are the same is that one; of programs, and of lists that hold other ways to write one answer (`answers.text`,
-//! `aliases`), it is the first; else nobody knows whether one of them or all are asked for.
+//! A gold is a text, a number or a boolean; a list of one of these, also a list in a text (`["5"]`); an object with a
+//! member `value`, `text` or similar; or a chat, whose gold is the assistant's answer. The gold of a worked solution is
+//! the text after its last `####`, in `<answer>` tags, or in its last box. A list of several equal golds is that gold.
+//! Of a list of programs, and of a list with alternative forms of one answer (`answers.text`, `aliases`), the gold is
+//! the first item. Any other list is rejected, because the row does not state whether one item or all items are
+//! required.
 
 use serde_json::Value;
 
@@ -12,18 +13,18 @@ use super::chat::{self, Chat};
 use super::literal::{self, Literal};
 use crate::domain::Kind;
 
-/// Members of an object that hold its gold, in the order in which they are looked for.
+/// Members of an object that contain its gold, in the order of the search.
 const MEMBERS: [&str; 9] =
     ["ground_truth", "value", "answer", "final_answer", "text", "target", "gold", "label", "content"];
-/// Names of lists whose members are other ways to write one answer.
+/// Names of lists whose items are alternative forms of one answer.
 const WAYS: [&str; 6] = ["text", "texts", "aliases", "answers", "answer_aliases", "normalized_aliases"];
-/// Lists and objects within each other that are looked into.
+/// The maximum depth of nested lists and objects.
 const DEPTH_MAX: usize = 4;
 
-/// Returns the gold of a value under a name; empty if there is none. `question` is what it answers.
+/// Returns the gold in a value with this name; empty if there is none. `question` is the question that it answers.
 ///
 /// # Errors
-/// What the value is instead.
+/// A description of the value.
 pub(super) fn read(value: &Value, name: &str, kind: Kind, question: &str) -> Result<String, String> {
     if let Some(chat) = Chat::read(value) {
         let answer = chat?.answer().unwrap_or_default().to_owned();
@@ -79,7 +80,7 @@ fn one_of(items: &[Value], name: &str, kind: Kind, question: &str, depth: usize)
     }
 }
 
-/// Returns the members of a list of strings that is written into a text. `[5]` and `[0, 1)` are mathematics.
+/// Returns the items of a list of strings in a text. `[5]` and `[0, 1)` are mathematics.
 fn listed(text: &str) -> Option<Vec<Value>> {
     let text = text.trim();
     let quoted = |end: &str| text.starts_with(&format!("[{end}")) && text.ends_with(&format!("{end}]"));
@@ -91,7 +92,7 @@ fn listed(text: &str) -> Option<Vec<Value>> {
     items.iter().all(is_text).then(|| items.into_iter().map(chat::value_of).collect())
 }
 
-/// Returns a truth value in the words that a question is answered with.
+/// Returns a boolean in the words that answer the question.
 fn worded(truth: bool, question: &str) -> &'static str {
     const ASKING: [&str; 31] = [
         "is", "are", "was", "were", "am", "do", "does", "did", "can", "could", "has", "have", "had", "will", "would",
@@ -116,7 +117,7 @@ fn worded(truth: bool, question: &str) -> &'static str {
     }
 }
 
-/// Returns the two words that a question names for its answer.
+/// Returns the two words that a question offers as its answers.
 fn asked_words(question: &str) -> Option<(&'static str, &'static str)> {
     let plain: String = question.to_lowercase().replace(['"', '\'', '`', '*', '\u{201c}', '\u{201d}', '(', ')'], "");
     let names = |pairs: [&str; 4]| pairs.iter().any(|pair| plain.contains(pair));
@@ -129,7 +130,7 @@ fn asked_words(question: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Returns the word for a truth value that is written as a text, where the question names words.
+/// Returns the word for a boolean that is written as a text, if the question offers words.
 fn told(text: &str, question: &str) -> Option<&'static str> {
     let truth = match text.trim() {
         "True" | "true" | "TRUE" => true,
@@ -139,7 +140,7 @@ fn told(text: &str, question: &str) -> Option<&'static str> {
     asked_words(question).map(|(yes, no)| if truth { yes } else { no })
 }
 
-/// Returns the final answer of a worked solution, or the whole text where it marks none.
+/// Returns the final answer of a worked solution, or the whole text if no answer is marked.
 pub(super) fn distilled(text: &str, kind: Kind) -> &str {
     if kind == Kind::Code {
         return text;
@@ -157,14 +158,14 @@ pub(super) fn distilled(text: &str, kind: Kind) -> &str {
         said.rsplit_once("<answer>").and_then(|(_, rest)| rest.split_once("</answer>")).map(|(inner, _)| inner);
     let said = tagged.filter(|inner| !inner.trim().is_empty()).unwrap_or(said).trim();
     match last_box(said) {
-        // What is a box and nothing else is read by the verifier.
+        // The verifier itself reads a text that is only a box.
         Some((inner, has_prose)) if has_prose => inner,
         _ if said.is_empty() => text,
         _ => said,
     }
 }
 
-/// Returns what stands in the last box of a text, and whether there is prose around its boxes.
+/// Returns the content of the last box of a text, and whether the text has prose around its boxes.
 fn last_box(text: &str) -> Option<(&str, bool)> {
     let mut last = None;
     let mut outside = String::new();
@@ -184,7 +185,7 @@ fn last_box(text: &str) -> Option<(&str, bool)> {
     last.filter(|inner| !inner.is_empty()).map(|inner| (inner, letters > 2))
 }
 
-/// Returns the place of the brace that closes one which is open before the text.
+/// Returns the place of the brace that closes a brace opened before the text.
 fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut is_escaped) = (1_usize, false);
     for (place, byte) in text.bytes().enumerate() {
@@ -202,7 +203,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Returns whether a gold is words, so that nobody would read it as mathematics.
+/// Returns whether a gold consists of words, so that it cannot be read as mathematics.
 pub(super) fn is_wordy(gold: &str) -> bool {
     let gold = gold.trim();
     let is_plain = gold.chars().all(|c| c.is_alphabetic() || c.is_whitespace() || "'\u{2019}-.,;:!?()\"&/".contains(c));

@@ -1,7 +1,7 @@
-//! Ids for rows without one, and the watch over ids seen twice.
+//! Ids for rows without an id, and the detection of repeated ids.
 //!
-//! The content of a row is hashed over a length-prefixed encoding, so that no two different rows encode alike.
-//! Memory: one entry of 48 bytes per query in a hash table, which comes to 56 to 112 bytes.
+//! The content of a row is hashed over a length-prefixed encoding, so that no two different rows have the same
+//! encoding. Memory: one entry of 48 bytes per query in a hash table, which takes 56 to 112 bytes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,7 @@ use super::row::Body;
 use crate::domain::Kind;
 use crate::domain::digest::PartsHasher;
 
-/// Changing the encoding changes every id that was made from content; this names its version.
+/// The version of the encoding. A change of the encoding changes every id that was made from content.
 const ENCODING: &str = "thinkloom.query.v1";
 /// Hex digits of an id made from content: 128 bits.
 const ID_DIGITS: usize = 32;
@@ -23,10 +23,10 @@ const ID_DIGITS: usize = 32;
 pub(super) struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// Hashes question, kind, gold, choices, tests, and what the tests need.
+    /// Hashes question, kind, gold, choices, tests, and the requirements of the tests.
     ///
-    /// The question counts in its id normalisation: NFC, trimmed, and (but for code, where layout has meaning)
-    /// with every run of whitespace as one space.
+    /// The question is normalized first: NFC, trimmed, and every run of whitespace as one space, except in code, where
+    /// layout has a meaning.
     pub(super) fn of(body: &Body) -> Self {
         let question = normalized(&body.question, body.kind);
         let mut hasher = PartsHasher::of([ENCODING, &question, body.kind.name(), &body.gold]);
@@ -34,7 +34,7 @@ impl ContentHash {
             hasher.add_count(list.len());
             hasher.add_all(list.iter().map(String::as_str));
         }
-        // Rows without them keep the ids that they had before these were read.
+        // Rows without these fields keep the ids that they had before these fields were read.
         if !body.test_imports.is_empty() || body.entry_point.is_some() {
             hasher.add(body.entry_point.as_deref().unwrap_or_default());
             hasher.add_all(body.test_imports.iter().map(String::as_str));
@@ -42,7 +42,7 @@ impl ContentHash {
         Self(hasher.finish())
     }
 
-    /// Returns the id of a row that brings none: the first 32 hex digits.
+    /// Returns the id for a row without an id: the first 32 hex digits.
     pub(super) fn to_id(self) -> String {
         let mut digits = hex::encode(self.0);
         digits.truncate(ID_DIGITS);
@@ -58,12 +58,12 @@ fn normalized(question: &str, kind: Kind) -> String {
     composed.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Where a query with some id was first seen.
+/// The place where an id was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FirstSeen {
     pub(super) file: u32,
     pub(super) line: u64,
-    /// Whether the content is the same as now.
+    /// Whether the content was the same.
     pub(super) same_content: bool,
 }
 
@@ -80,12 +80,12 @@ pub(super) struct SeenIds {
 }
 
 impl SeenIds {
-    /// Returns whether an id was noted.
+    /// Returns whether an id is known.
     pub(super) fn is_known(&self, id: &str) -> bool {
         self.by_id.contains_key(&half(Sha256::digest(id.as_bytes()).into()))
     }
 
-    /// Notes an id, or returns where it was first seen.
+    /// Stores an id, or returns the place where it was first seen.
     pub(super) fn note(&mut self, id: &str, content: ContentHash, file: u32, line: u64) -> Option<FirstSeen> {
         let content = half(content.0);
         match self.by_id.entry(half(Sha256::digest(id.as_bytes()).into())) {
@@ -102,7 +102,7 @@ impl SeenIds {
 }
 
 impl SeenIds {
-    /// Notes an id again that was noted by an earlier reading of the same files; see [`note`].
+    /// Stores an id again that an earlier reading of the same files stored; see [`note`].
     pub(super) fn remember(&mut self, note: &[u8; NOTE_BYTES]) {
         let part = |start: usize, length: usize| note.get(start..start + length).unwrap_or_default();
         let key = |start: usize| part(start, 16).try_into().unwrap_or_default();
@@ -112,10 +112,10 @@ impl SeenIds {
     }
 }
 
-/// Bytes of a note.
+/// The size of a note.
 pub const NOTE_BYTES: usize = 44;
 
-/// Returns what [`SeenIds::remember`] takes: hashes of id and content, file and line.
+/// Returns the argument of [`SeenIds::remember`]: hashes of id and content, file and line.
 pub(super) fn note(id: &str, content: ContentHash, file: u32, line: u64) -> [u8; NOTE_BYTES] {
     let id = half(Sha256::digest(id.as_bytes()).into());
     let mut note = [0; NOTE_BYTES];

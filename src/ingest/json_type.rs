@@ -26,7 +26,7 @@ impl JsonType {
     }
 }
 
-/// Returns the type of a valid JSON value, which its first byte tells.
+/// Returns the type of a valid JSON value, which its first byte determines.
 pub(super) fn json_type(raw: &RawValue) -> JsonType {
     match raw.get().trim_start().bytes().next() {
         Some(b'{') => JsonType::Object,

@@ -1,10 +1,11 @@
-//! Lists and tables as datasets write them into one cell: JSON, Python literals, and what pandas and NumPy print.
+//! Parses lists and tables that datasets write into one cell: JSON, Python literals, and the output of pandas and
+//! NumPy.
 //!
-//! `["a", "b"]`, `['a', 'b']`, `['a' 'b']`, `{'text': array(['a', 'b'], dtype=object)}` are read alike. Numbers keep
-//! the digits that they are written with. What is cut short (`...`), left open or nested deeper than [`DEPTH_MAX`] is
-//! nothing. It does not know what a list is for.
+//! `["a", "b"]`, `['a', 'b']`, `['a' 'b']` and `{'text': array(['a', 'b'], dtype=object)}` are accepted alike. Numbers
+//! keep their digits. A text that is truncated (`...`), unclosed, or nested deeper than [`DEPTH_MAX`] is rejected. This
+//! module does not know the use of a list.
 
-/// Deepest nesting that is read.
+/// The maximum depth of nesting.
 const DEPTH_MAX: usize = 8;
 
 /// A value of a cell.
@@ -12,17 +13,17 @@ const DEPTH_MAX: usize = 8;
 pub(super) enum Literal {
     /// A string.
     Text(String),
-    /// A number or a truth value, as it is written.
+    /// A number or a boolean, in its spelling.
     Bare(String),
     /// `null`, `None` or `nan`.
     Null,
     /// A list, a tuple or an array.
     List(Vec<Self>),
-    /// An object or a dict, in the order in which it is written.
+    /// An object or a dict, in the order of its text.
     Table(Vec<(String, Self)>),
 }
 
-/// Reads a whole text as one value; `None` if it is none.
+/// Parses a whole text as one value; `None` if it is not one value.
 pub(super) fn parse(text: &str) -> Option<Literal> {
     let mut reader = Reader { rest: text };
     let value = reader.value(0)?;
@@ -30,7 +31,7 @@ pub(super) fn parse(text: &str) -> Option<Literal> {
     reader.rest.is_empty().then_some(value)
 }
 
-/// Returns whether a text begins as a list or a table does, so that it may be worth reading as one.
+/// Returns whether a text begins like a list or a table, so that parsing it may succeed.
 pub(super) fn looks_nested(text: &str) -> bool {
     let text = text.trim_start();
     text.starts_with(['[', '{', '(']) || text.starts_with("array(")
@@ -45,7 +46,7 @@ impl<'a> Reader<'a> {
         self.rest = self.rest.trim_start();
     }
 
-    /// Takes a character, with the blanks before it, if it comes next.
+    /// Consumes a character and the blanks before it, if it comes next.
     fn takes(&mut self, wanted: char) -> bool {
         self.skip_blanks();
         match self.rest.strip_prefix(wanted) {
@@ -70,7 +71,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads items up to the closing bracket; NumPy writes no commas between them.
+    /// Parses items up to the closing bracket; NumPy writes no commas between items.
     fn list(&mut self, depth: usize) -> Option<Literal> {
         let close = if self.takes('[') { ']' } else { ')' };
         if close == ')' && !self.takes('(') {
@@ -102,7 +103,7 @@ impl<'a> Reader<'a> {
         Some(Literal::Table(members))
     }
 
-    /// Reads a number, a name for a value, or a call around one: `array([...], dtype=object)`, `np.str_('a')`.
+    /// Parses a number, a name for a value, or a call around a value: `array([...], dtype=object)`, `np.str_('a')`.
     fn word(&mut self, depth: usize) -> Option<Literal> {
         let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
         let length = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
@@ -133,7 +134,7 @@ impl<'a> Reader<'a> {
         self.takes(')').then_some(value)
     }
 
-    /// Passes over what a named argument is set to: a word or a string.
+    /// Skips the value of a named argument: a word or a string.
     fn argument(&mut self) -> Option<()> {
         self.skip_blanks();
         if self.rest.starts_with(['"', '\'']) {
@@ -159,7 +160,8 @@ impl<'a> Reader<'a> {
         if !content.contains('\\') {
             return Some(content.to_owned());
         }
-        // JSON pairs surrogates and Python does not write them; what only Python knows is no JSON.
+        // JSON joins surrogate pairs, and Python does not write them. A string with escapes that only Python has is not
+        // JSON.
         let json = if quote == '"' { serde_json::from_str(token).ok() } else { None };
         json.or_else(|| unescaped(content))
     }
@@ -191,7 +193,7 @@ fn unescaped(content: &str) -> Option<String> {
             't' => text.push('\t'),
             'r' => text.push('\r'),
             '\\' | '\'' | '"' => text.push(kind),
-            // A line that goes on.
+            // A continued line.
             '\n' => {}
             _ => text.extend(['\\', kind]),
         }

@@ -1,19 +1,37 @@
-//! From input files to rows: a [`Query`], or an [`Exclusion`] that says what is wrong with the row.
+//! Reads input files as rows: each row is a [`Query`], or an [`Exclusion`] with the row's fault.
 //!
-//! Formats, by the file's name: JSON (`.jsonl`, `.ndjson`, `.json-lines`, `.json`; one object a line, objects over
-//! several lines, or one list of them), CSV and TSV with a header (`.csv`, `.tsv`), all also with `.gz` (any number of
-//! members) or `.zst` on top, and Parquet (`.parquet`). UTF-8, or UTF-16 with a byte order mark; lines end with LF, CRLF
-//! or CR; blank lines are no rows, but count as lines.
+//! Formats, by the file's name: JSON (`.jsonl`, `.ndjson`, `.json-lines`, `.json`; one object per line, objects over
+//! several lines, or one list of objects), CSV and TSV with a header (`.csv`, `.tsv`), all of these also with `.gz`
+//! (any number of members) or `.zst`, and Parquet (`.parquet`). The encoding is UTF-8, or UTF-16 with a byte order
+//! mark. Lines end with LF, CRLF or CR. Blank lines are not rows, but count as lines.
 //!
-//! Where the fields of a file are, and what its answers mean, is settled before its first row ([`Plan`]).
+//! # Files
 //!
-//! Reading streams. Memory holds one row of at most 16 MiB (or one batch of 128 Parquet rows) and, per query, an
-//! entry of about 100 bytes to notice ids seen twice. Whatever is wrong with one row excludes that row only; an
-//! [`IngestError`] is for a file that cannot be read at all, or not to its end, and ends the iteration.
+//! | file | role |
+//! |---|---|
+//! | `mod.rs` | [`read`], [`read_on`]: the iterator over all rows |
+//! | `paths`, `input_file`, `format` | path patterns to files; the format from the name |
+//! | `source` | one open file of any format |
+//! | `stream`, `expansion` | text files: bytes to text; the bound on unpacked bytes |
+//! | `records`, `values` | text to lines or CSV records; text to JSON values |
+//! | `csv_rows` | CSV and TSV records as JSON objects |
+//! | `parquet_rows`, `row_bytes`, `class_labels` | Parquet rows as JSON objects |
+//! | `footer`, `thrift` | checks of the sizes that a Parquet file claims |
+//! | [`Plan`], `shape`, `names`, `wanted` | the columns of the fields, decided once per file |
+//! | `answers`, `file_answers`, `choices` | the form of the answers to choice questions, decided once per file |
+//! | `row`, `row_values`, `fields`, `golds`, `chat`, `literal` | from a JSON object to a query's content or fault |
+//! | `identity` | ids from content; repeated ids |
+//! | `preview`, `texts` | a preview of each file; rows as texts for comparison |
 //!
-//! It does not know what a question means: duplicates under different ids are the business of [`crate::dedup`].
+//! # Bounds
+//!
+//! Files are streamed. Memory holds one row of at most 16 MiB (or one batch of 128 Parquet rows) and, per query, an
+//! entry of about 100 bytes that detects repeated ids. A fault of one row excludes only that row. An [`IngestError`] is
+//! a fault of a whole file, which cannot be read at all or not to its end; it ends the iteration.
+//!
+//! This room does not interpret questions: [`crate::dedup`] finds duplicates under different ids.
 
-#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+#![warn(clippy::indexing_slicing)] // input files are untrusted
 
 mod answers;
 mod chat;
@@ -74,7 +92,7 @@ use wanted::Wanted;
 
 use crate::domain::{Exclusion, ExclusionReason, Origin, Query, QueryId, QueryLabels};
 
-/// Where the fields of a query are in the input.
+/// The columns of a query's fields.
 pub use crate::config::FieldSettings as FieldNames;
 pub use error::IngestError;
 pub use identity::NOTE_BYTES;
@@ -85,7 +103,7 @@ pub use plan::Plan;
 pub use preview::Preview;
 pub use texts::{Line, Lines, TextRow, read_lines};
 
-/// How the rows of a table that is no set of queries can be read.
+/// The rows of a table that need not be queries.
 pub enum TableBytes {
     /// JSON lines, decompressed.
     Lines(Box<dyn BufRead + Send>),
@@ -93,10 +111,7 @@ pub enum TableBytes {
     Parquet(std::fs::File),
 }
 
-/// Opens a file of rows of any kind, JSON lines (also compressed) or Parquet, by its name's ending.
-///
-/// # Errors
-/// A file with another ending, or that cannot be opened.
+/// Opens a file of rows of any kind, JSON lines (also compressed) or Parquet, by the ending of its name.
 pub fn open_table(file: &InputFile) -> Result<TableBytes, IngestError> {
     let format = format::format_of(file)?;
     match format.layout {
@@ -121,28 +136,28 @@ pub fn open_table(file: &InputFile) -> Result<TableBytes, IngestError> {
 pub enum Row {
     /// A well-formed query; no two of one run share an id.
     Query(Query),
-    /// A row that gives no query, and why.
+    /// The exclusion of a row without a query.
     Excluded(Exclusion),
 }
 
 /// Reads the rows of all files in order.
 ///
-/// The ordinal counts every row over all files, excluded rows included. The iterator ends after its first error, and
-/// all file names are checked for known endings, and all files for what their fields and answers are ([`Plan::settle`]),
-/// before the first row.
+/// The ordinal counts every row over all files, including excluded rows. The iterator ends after its first error.
+/// Before the first row, the endings of all file names are checked, and the columns and answers of all files are
+/// determined ([`Plan::settle`]).
 ///
 /// # Errors
-/// A file with an unknown ending, without rows, that cannot be opened or is damaged, without a field for the question or
-/// the answer, or a file whose answers to choice questions leave a doubt.
+/// A file with an unknown ending; a file without rows; a file that cannot be opened or is damaged; a file without a
+/// column for the question or the answer; a file whose answers to choice questions are ambiguous.
 pub fn read(files: &[InputFile], options: &InputOptions) -> Rows {
     read_with_limit(files, options, ROW_BYTES_MAX)
 }
 
-/// Reads the rows of all files but the first ones, which were read before, as they were settled to be read. Behind the
-/// last row of each file its bytes are compared with its digest.
+/// Reads the rows after the first files, which were read before, with the plan of the earlier reading. After the last
+/// row of each file, the file's bytes are compared with its digest.
 ///
-/// `notes` are those of all queries among the rows that are passed over ([`Rows::note`]): ids are looked for among
-/// them, too.
+/// `notes` are the notes of all queries in the files that are skipped ([`Rows::note`]): they detect ids that repeat an
+/// id of those queries.
 ///
 /// # Errors
 /// As [`read`]; and [`IngestError::Changed`] for a file whose bytes have another digest.
@@ -159,12 +174,12 @@ pub fn read_on(
     Rows { next_file: passed.files, ordinal: passed.rows, plan, digests, ..rows }
 }
 
-/// The beginning of an input, which was read before.
+/// The beginning of an input that was read before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Files.
+    /// The number of files.
     pub files: usize,
-    /// Rows in them.
+    /// The number of rows in these files.
     pub rows: u64,
 }
 
@@ -201,23 +216,23 @@ pub struct Rows {
     unread: UnreadGolds,
 }
 
-/// Golds that are there and cannot be read.
+/// Golds that exist and are unreadable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnreadGolds {
-    /// How many.
+    /// The number of these golds.
     pub count: u64,
-    /// The first in the order of rows: its ordinal, and `file:line: what is wrong`.
+    /// The first of them in the order of rows: its ordinal, and `file:line: fault`.
     pub first: Option<(u64, String)>,
 }
 
 impl UnreadGolds {
-    /// Counts one; they come in the order of rows.
+    /// Counts one gold. Call it in the order of rows.
     pub fn add(&mut self, ordinal: u64, origin: &Origin, detail: &str) {
         self.count += 1;
         self.first.get_or_insert_with(|| (ordinal, format!("{}:{}: {detail}", origin.file, origin.line)));
     }
 
-    /// Adds others, from among the same rows.
+    /// Adds the counts of others from the same input.
     pub fn join(&mut self, others: &Self) {
         self.count += others.count;
         let firsts = self.first.take().into_iter().chain(others.first.clone());
@@ -251,13 +266,13 @@ impl Rows {
         self.note
     }
 
-    /// Returns the index of the file that the latest row came from.
+    /// Returns the index of the file that contains the latest row.
     #[must_use]
     pub const fn file(&self) -> usize {
         self.next_file.saturating_sub(1)
     }
 
-    /// Returns the golds so far that choice questions have and that name none of their choices.
+    /// Returns the golds of choice questions so far that name none of the choices.
     #[must_use]
     pub const fn unread_golds(&self) -> &UnreadGolds {
         &self.unread
@@ -311,7 +326,7 @@ impl Rows {
     }
 }
 
-/// Where a row stands in the whole input.
+/// The place of a row in the whole input.
 struct Place<'a> {
     files: &'a [InputFile],
     index: usize,
@@ -321,7 +336,7 @@ struct Place<'a> {
 
 type Noted = (Row, Option<[u8; NOTE_BYTES]>);
 
-/// How the rows of a file are read.
+/// The interpretation of a file's rows.
 struct RowReader<'a> {
     shape: &'a Shape,
     answers: FileAnswers,
@@ -342,7 +357,8 @@ fn to_row(raw: RawRow<'_>, reader: RowReader<'_>, place: &Place<'_>, seen: &mut 
         Ok(body) => {
             let content = ContentHash::of(&body);
             let mut id = head.id.unwrap_or_else(|| content.to_id());
-            // A column that nobody said to be the id is none where it repeats: in every file it may begin anew.
+            // An id column that was guessed is ignored where it repeats an id: each file may number its rows from the
+            // start.
             if shape.is_id_guessed && seen.is_known(&id) {
                 id = content.to_id();
             }

@@ -1,15 +1,15 @@
-//! Names under which fields are known in public data, the likeliest first.
+//! Common names of the fields in public datasets, the most likely name first.
 
 use super::FieldNames;
 
 /// A name, or a path into nested objects.
 pub(super) type Candidate = &'static str;
 
-/// Texts that a question is about, each in a column beside it.
+/// Names of columns with the text that a question in another column is about.
 pub(super) const CONTEXTS: [Candidate; 7] =
     ["context", "passage", "body", "paragraph", "background", "premise", "article"];
 
-/// Columns that hold one choice each.
+/// Names of columns that contain one choice each.
 pub(super) const CHOICE_COLUMNS: [&[&str]; 5] = [
     &["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"],
     &["a", "b", "c", "d", "e"],
@@ -114,7 +114,7 @@ const ENTRY_POINT: &[Candidate] = &["entry_point", "fn_name"];
 const SOURCE: &[Candidate] = &["source", "data_source", "dataset", "dataset_name", "source_dataset"];
 const SUBJECT: &[Candidate] = &["subject", "topic", "subject_name", "type", "field"];
 
-/// Returns the fields that are looked for, in the order in which they are, with their names.
+/// Returns the fields to search for, in the order of the search, with their candidate names.
 pub(super) const fn candidates() -> [(&'static str, &'static [Candidate]); 10] {
     [
         ("kind", KIND),
@@ -130,12 +130,12 @@ pub(super) const fn candidates() -> [(&'static str, &'static [Candidate]); 10] {
     ]
 }
 
-/// Returns the name of a field.
+/// Returns the column name of a field.
 pub(super) fn of<'a>(fields: &'a FieldNames, field: &str) -> &'a str {
     fields.names().into_iter().find(|(known, _)| *known == field).map_or("", |(_, name)| name)
 }
 
-/// Returns whether a value can be the tests of a program. Names that say little need a value that says more.
+/// Returns whether a value can be the tests of a program. A name that is not specific needs a value that is.
 pub(super) fn can_be_tests(name: &str, json: &str) -> bool {
     match name {
         "test" | "test_code" => json.contains("assert") || json.contains("def "),

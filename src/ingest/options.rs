@@ -1,19 +1,19 @@
-//! How rows are read.
+//! The options of reading rows.
 
 use super::FieldNames;
 use crate::config::{AnswerIs, InputSettings};
 use crate::domain::Kind;
 
-/// How rows are read.
+/// The options of reading rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputOptions {
-    /// Where the fields are.
+    /// The columns of the fields.
     pub fields: FieldNames,
-    /// One kind for all rows; the rows' own kinds are then not looked at.
+    /// One kind for all rows; the rows' own kinds are then ignored.
     pub kind: Option<Kind>,
-    /// What the answers of choice questions are.
+    /// The form of the answers to choice questions.
     pub answer_is: AnswerIs,
-    /// Columns that go along.
+    /// Columns to keep.
     pub keep: Vec<String>,
 }
 

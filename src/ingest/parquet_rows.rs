@@ -1,12 +1,13 @@
 //! Parquet rows as JSON objects.
 //!
-//! Only the wanted columns are decoded, at most [`BATCH_ROWS`] rows at a time; Arrow's JSON writer turns them into
-//! one object a line. Nulls are absent fields; class labels are their names ([`super::class_labels`]). Text must be a
-//! string column: a binary column without a text annotation is refused, since its bytes would be taken for hex digits.
+//! Only the wanted columns are decoded, at most [`BATCH_ROWS`] rows at a time. Arrow's JSON writer writes them, one
+//! object per line. Nulls are absent fields; class labels are replaced by their names ([`super::class_labels`]). Text
+//! must be in a string column: a binary column without a text annotation is rejected, because its bytes would be
+//! written as hex digits.
 //!
-//! A text that stands in the file once may stand in every row. Texts are decoded as views of the file's pages, and written
-//! out [`CHUNK_BYTES`] at a time; a row that is too long is not written at all; and what all rows hold together is bounded by the
-//! file's size ([`super::expansion`]). Sizes that the file claims are checked first ([`super::footer`]).
+//! One stored text may occur in every row. Therefore texts are decoded as views of the file's pages and written
+//! [`CHUNK_BYTES`] at a time, a row that is too long is not written at all, and the file's size bounds the total of all
+//! rows ([`super::expansion`]). The sizes that the file claims are checked first ([`super::footer`]).
 
 use std::fs::File;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::domain::ExclusionReason;
 
 /// Rows decoded together.
 const BATCH_ROWS: usize = 128;
-/// Bytes of text after which no further row is written out with those before.
+/// Bytes of text after which a chunk ends.
 const CHUNK_BYTES: u64 = 8 << 20;
 
 /// The rows of one Parquet file.
@@ -40,15 +41,15 @@ pub(super) struct ParquetRows {
     schema: SchemaRef,
     labels: ClassLabels,
     batches: ParquetRecordBatchReader,
-    /// What is decoded and not written out.
+    /// Rows that are decoded and not written yet.
     batch: Option<RecordBatch>,
-    /// Rows that are written out, one JSON object a line.
+    /// Rows that are written, one JSON object per line.
     json: Vec<u8>,
     position: usize,
-    /// The bytes of a row that is too long, which comes next.
+    /// The bytes of the next row, if it is too long.
     too_long: Option<u64>,
     expansion: Expansion,
-    /// Rows handed out so far.
+    /// The number of rows returned so far.
     rows: u64,
     bytes_max: usize,
 }
@@ -128,7 +129,7 @@ impl ParquetRows {
         Ok(Some(RawRow { line: self.rows, content }))
     }
 
-    /// Writes the next rows out; returns whether there were any.
+    /// Writes the next rows to the buffer; returns whether there were any.
     fn fill(&mut self) -> Result<bool, IngestError> {
         self.json.clear();
         self.position = 0;
@@ -145,7 +146,7 @@ impl ParquetRows {
         if batch.num_rows() == 0 {
             return Ok(true);
         }
-        // As many rows as fit, and one at least; one that is too long is passed over.
+        // A chunk has as many rows as fit, and at least one. A row that is too long is skipped.
         let (mut count, mut bytes) = (0, 0);
         while count < batch.num_rows() {
             let of_row = row_bytes(&batch, count);
@@ -176,19 +177,19 @@ impl ParquetRows {
     }
 }
 
-/// Does what a decoder does with bytes from anywhere: some that do not fit together make it panic.
+/// Runs a decoder on untrusted bytes, and converts a panic to an error: some contradictions in the bytes make it panic.
 fn guarded<T, E: std::error::Error + Send + Sync + 'static>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
-    // Nothing of it is used afterwards: an error ends the reading.
+    // The state after a panic is never used: the error ends the reading.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(Into::into),
-        Err(_) => Err("its pages do not fit what the footer says of them".into()),
+        Err(_) => Err("its pages contradict its footer".into()),
     }
 }
 
-/// Returns a reader that decodes texts as views of the file's pages; where the file's own types cannot be read so, they are
-/// decoded row by row.
+/// Returns a reader that decodes texts as views of the file's pages; if Arrow rejects views for the file's types, the
+/// reader decodes one row at a time.
 fn builder_of(file: File, plain: &ArrowReaderMetadata) -> ParquetRecordBatchReaderBuilder<File> {
     let fields: Vec<FieldRef> = plain.schema().fields().iter().map(viewed).collect();
     let schema = Arc::new(Schema::new_with_metadata(fields, plain.schema().metadata().clone()));
@@ -202,7 +203,7 @@ fn builder_of(file: File, plain: &ArrowReaderMetadata) -> ParquetRecordBatchRead
     }
 }
 
-/// Returns a column with views in the place of texts. The nesting is bounded by the footer's check.
+/// Returns a column with views instead of texts. The check of the footer bounds the nesting.
 fn viewed(field: &FieldRef) -> FieldRef {
     let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let of = |kind: DataType| Arc::new(Field::clone(field).with_data_type(kind));
@@ -217,7 +218,7 @@ fn viewed(field: &FieldRef) -> FieldRef {
     }
 }
 
-/// Returns the paths of the wanted columns: a name, and for members of structs several.
+/// Returns the paths of the wanted columns: one name, or several for a member of a struct.
 fn wanted_columns(schema: &Schema, wanted: &Wanted<'_>, file: &InputFile) -> Result<Vec<Vec<String>>, IngestError> {
     let Wanted::Columns(columns) = wanted else {
         let readable = schema.fields().iter().filter(|column| is_readable(column.data_type()));
@@ -239,7 +240,7 @@ fn wanted_columns(schema: &Schema, wanted: &Wanted<'_>, file: &InputFile) -> Res
     Ok(paths)
 }
 
-/// Returns a column and its path; a name with dots is first taken literally, then as a path into structs.
+/// Returns a column and its path; a name with dots is first tried literally, then as a path into structs.
 fn find_column<'a>(fields: &'a Fields, name: &str) -> Option<(Vec<String>, &'a FieldRef)> {
     if let Some(found) = fields.iter().find(|field| field.name() == name) {
         return Some((vec![name.to_owned()], found));
@@ -253,7 +254,7 @@ fn find_column<'a>(fields: &'a Fields, name: &str) -> Option<(Vec<String>, &'a F
     Some((path, found))
 }
 
-/// Returns whether a type is made of texts, numbers, truth values and times.
+/// Returns whether a type consists of texts, numbers, booleans and times.
 fn is_readable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean | DataType::Null => true,

@@ -1,4 +1,4 @@
-//! From path patterns to files, and a file's digest.
+//! Expands path patterns to files, and computes a file's digest.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,12 @@ use glob::{MatchOptions, Pattern};
 use super::IngestError;
 use super::input_file::InputFile;
 
-/// Returns the files that the patterns name, in pattern order and sorted by name within a pattern.
+/// Returns the files that match the patterns, in pattern order and sorted by name within a pattern.
 ///
-/// A relative pattern is looked up under each base directory in turn, and the first that has a match wins; with no
-/// base directory it is looked up as it stands. A path that exists literally is taken literally, whatever brackets
-/// its name holds. A wildcard matches no name with a leading dot. A file named by two patterns is taken once.
-///
-/// # Errors
-/// A pattern that is no glob, that matches no file, or whose directories cannot be listed.
+/// A relative pattern is searched for under each base directory in turn, and the first directory with a match wins;
+/// without base directories, the pattern is used unchanged. A path that exists literally is used literally, even if its
+/// name contains brackets. A wildcard does not match names with a leading dot. A file that matches two patterns is
+/// returned once.
 pub fn expand_paths(patterns: &[String], base_dirs: &[PathBuf]) -> Result<Vec<InputFile>, IngestError> {
     let here = [PathBuf::new()];
     let mut files: Vec<InputFile> = Vec::new();
@@ -50,7 +48,7 @@ fn searched(bases: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// Returns an error if a path names something that is there and can be read once at most, or never ends.
+/// Rejects a path that names a pipe, a socket or a device, which may be readable only once or never end.
 fn refuse_other_kinds(pattern: &str, bases: &[PathBuf]) -> Result<(), IngestError> {
     let Some(found) = bases.iter().find_map(|base| fs_err::metadata(base.join(pattern)).ok()) else { return Ok(()) };
     #[cfg(unix)]
@@ -72,16 +70,16 @@ fn refuse_other_kinds(pattern: &str, bases: &[PathBuf]) -> Result<(), IngestErro
     }
 }
 
-/// Leaves out what lies below a run's own output directory: what it writes is none of what it reads.
+/// Removes files below a run's own output directory, because a run must not read what it writes.
 ///
 /// # Errors
-/// [`IngestError::OwnOutput`] if a path names such a file itself, or a pattern matches nothing else.
+/// [`IngestError::OwnOutput`] if a path names such a file itself, or a pattern matches no other file.
 pub fn without_own_output(
     files: Vec<InputFile>,
     patterns: &[String],
     out: &Path,
 ) -> Result<Vec<InputFile>, IngestError> {
-    // Where nothing stands yet nothing can be read.
+    // A directory that does not exist yet contains no input.
     let Ok(out) = out.canonicalize() else { return Ok(files) };
     let is_own = |file: &InputFile| {
         let path = file.path.canonicalize().ok();
@@ -99,7 +97,7 @@ pub fn without_own_output(
     Ok(kept)
 }
 
-/// Returns whether a path below an output directory is one that runs, evaluations and reports write.
+/// Returns whether runs, evaluations and reports write to this path of an output directory.
 fn is_written_by_runs(path: &Path) -> bool {
     const WRITTEN: &[&str] = &["data", "manifest.json", "spend.json", "eval.json", "rows.jsonl"];
     path.components().next().is_some_and(|first| WRITTEN.iter().any(|name| first.as_os_str() == *name))
@@ -110,7 +108,7 @@ fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestErr
     if literal.is_file() {
         return Ok(vec![InputFile { name: pattern.to_owned(), path: literal }]);
     }
-    // The base is a plain path: brackets in it are no wildcards.
+    // The base is a plain path: brackets in it are not wildcards.
     let escaped_base = PathBuf::from(Pattern::escape(&base.to_string_lossy()));
     let full_pattern = escaped_base.join(pattern);
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
@@ -128,9 +126,6 @@ fn matches_under(pattern: &str, base: &Path) -> Result<Vec<InputFile>, IngestErr
 }
 
 /// Returns the SHA-256 of a file's bytes as 64 lower-case hex digits.
-///
-/// # Errors
-/// The file cannot be opened or read.
 pub fn digest_file(path: &Path) -> Result<String, IngestError> {
     let name = || path.display().to_string();
     let file = fs_err::File::open(path).map_err(|source| IngestError::Unopenable { file: name(), source })?;

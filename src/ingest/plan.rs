@@ -1,4 +1,4 @@
-//! What was settled about the files of an input before their rows are read.
+//! The decisions about the files of an input before their rows are read.
 
 use super::answers::Answers;
 use super::file_answers::FileAnswers;
@@ -6,7 +6,7 @@ use super::shape::{self, Shape};
 use super::{IngestError, InputFile, InputOptions, format};
 use crate::config::AnswerIs;
 
-/// How the rows of each file are read: where their fields are, and what the answers of choice questions are.
+/// The interpretation of each file: the columns of its fields, and the form of the answers to its choice questions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     shapes: Vec<Shape>,
@@ -15,11 +15,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks at the beginning of every file; and, where `input.answer_is` leaves it to the files, at all choice rows.
+    /// Examines the beginning of every file and, if `input.answer_is` leaves the decision to the files, all choice
+    /// rows.
     ///
     /// # Errors
-    /// A file without a field for the question or the answer, one whose answers leave a doubt or contradict each other, a
-    /// column to be kept that no file has, and whatever else keeps a file from being read.
+    /// A file without a column for the question or the answer; a file whose answers are ambiguous or contradict each
+    /// other; a kept column that no file has; and every fault that makes a file unreadable.
     pub fn settle(files: &[InputFile], options: &InputOptions) -> Result<Self, IngestError> {
         for file in files {
             format::format_of(file)?;
@@ -38,20 +39,20 @@ impl Plan {
         self.answers.of_file(index)
     }
 
-    /// Returns what the answers of choice questions were found to be, if that was left to the files and there are some.
+    /// Returns the form of the answers to choice questions, if the files decided it and have choice questions.
     #[must_use]
     pub fn describe_answers(&self, files: &[InputFile]) -> Option<String> {
         if self.is_auto { self.answers.describe(files) } else { None }
     }
 
-    /// Returns everything that was found out about a file's fields, for a digest.
+    /// Returns all decisions about a file's fields, for a digest.
     #[must_use]
     pub fn key(&self, index: usize) -> String {
         self.shapes.get(index).map(Shape::key).unwrap_or_default()
     }
 
-    /// Returns what was guessed and what a user should know, one line per file that has something of it; files of one
-    /// dataset are one line.
+    /// Returns the guesses and remarks for the user: one line per file that has any, and one line for all files of one
+    /// dataset.
     #[must_use]
     pub fn remarks(&self, files: &[InputFile]) -> Vec<String> {
         let mut found: Vec<(String, Vec<&str>)> = Vec::new();

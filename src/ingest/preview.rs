@@ -1,4 +1,4 @@
-//! A look at what the files of an input will give.
+//! A preview of the queries and exclusions of an input's files.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use super::plan::Plan;
 use super::{IngestError, InputFile, Passed, Row, read_on};
 use crate::domain::{ExclusionReason, Query};
 
-/// What the first rows of a file give.
+/// The result of reading the first rows of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preview {
     /// Fields that were guessed, as settings to write.
     pub guesses: Option<String>,
-    /// What else a user should know.
+    /// Further remarks for the user.
     pub remarks: Vec<String>,
     /// Rows that were read.
     pub rows: u64,
-    /// Whether these are all.
+    /// Whether these are all rows.
     pub is_whole: bool,
     /// The first query.
     pub first: Option<Query>,
-    /// Rows that give no query, by the reason: how many, and what is wrong with the first.
+    /// Per reason: the number of excluded rows, and the fault of the first.
     pub excluded: BTreeMap<ExclusionReason, (u64, String)>,
 }
 

@@ -1,18 +1,18 @@
-//! One row before it is taken apart, and what keeps it from being read.
+//! One row before it is parsed, and the faults that prevent parsing.
 
 use super::IngestError;
 use super::fault::Fault;
 use crate::domain::ExclusionReason;
 
-/// One row before it is taken apart.
+/// One row before it is parsed.
 pub(super) struct RawRow<'a> {
     /// 1-based line; 1-based row in Parquet.
     pub(super) line: u64,
-    /// A JSON object as text, or why there is none.
+    /// A JSON object as text, or the fault of the row.
     pub(super) content: Result<&'a str, Fault>,
 }
 
-/// Most bytes of one row, line end not counted.
+/// The maximum number of bytes of one row, without the line end.
 pub(super) const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 pub(super) fn too_long(bytes: u64, bytes_max: usize) -> Fault {

@@ -1,55 +1,55 @@
 //! Cuts a byte stream into records: lines, or CSV records that may span lines.
 //!
-//! Memory is bounded by the record limit (bytes, without the line end and a byte order mark): a longer record is
-//! passed over without being held, and reported with its length. Blank records are passed over silently, but their
-//! lines count. It does not know what stands in a record.
+//! The record limit bounds memory (bytes, without the line end and a byte order mark): a longer record is skipped
+//! without being stored, and reported with its length. Blank records are skipped without a report, but their lines
+//! count. This module does not interpret the content of records.
 
 use std::io::{self, BufRead};
 
-/// Room beyond the limit for what is stripped: a byte order mark and a line end.
+/// Room beyond the limit for bytes that are stripped: a byte order mark and a line end.
 const STRIPPED_BYTES_MAX: usize = 5;
-/// UTF-8's, which some programs write.
+/// The UTF-8 byte order mark, which some programs write.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What ends a record.
+/// The end of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Every line feed.
+    /// A line feed.
     Lines,
-    /// A line feed outside of double quotes; quotes open only at the start of a field, as the `csv` crate reads them.
+    /// A line feed outside double quotes; quotes open only at the start of a field, as in the `csv` crate.
     Csv(Dialect),
 }
 
-/// How the cells of a record are told apart.
+/// The separation of a record's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
-    /// What stands between cells.
+    /// The separator between cells.
     pub(super) delimiter: u8,
-    /// Whether blanks before a cell are no part of it, so that a quote may follow them.
+    /// Whether blanks before a cell are ignored, so that a quote may follow them.
     pub(super) skips_blanks: bool,
 }
 
 impl Dialect {
-    /// Commas, and every blank counts.
+    /// Commas; blanks are part of cells.
     #[cfg(test)]
     pub(super) const COMMA: Self = Self { delimiter: b',', skips_blanks: false };
 }
 
-/// One record and the 1-based line it begins on.
+/// One record and the 1-based line on which it begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     pub(super) line: u64,
     pub(super) content: Content<'a>,
 }
 
-/// What was found between two record ends.
+/// The content between two record ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content<'a> {
     /// The record without its line end.
     Whole(&'a [u8]),
     /// A record above the limit, with its size in bytes (line end included).
     TooLong(u64),
-    /// The stream ended inside of quotes.
+    /// The stream ended inside quotes.
     Torn,
 }
 
@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// Leaves the blanks before cells out of a record.
+/// Removes the blanks before cells from a record.
 pub(super) fn without_leading_blanks(record: &[u8], dialect: Dialect) -> Vec<u8> {
     let mut place = Place::FieldStart;
     let is_kept = |&byte: &u8| {
@@ -84,7 +84,7 @@ pub(super) fn without_leading_blanks(record: &[u8], dialect: Dialect) -> Vec<u8>
     record.iter().copied().filter(is_kept).collect()
 }
 
-/// Reads records off a stream.
+/// Reads records from a stream.
 pub(super) struct RecordReader {
     input: Box<dyn BufRead + Send>,
     framing: Framing,
@@ -95,17 +95,17 @@ pub(super) struct RecordReader {
 }
 
 impl RecordReader {
-    /// Reads from `input` records of at most `bytes_max` bytes.
+    /// Reads records of at most `bytes_max` bytes from `input`.
     pub(super) fn new(input: Box<dyn BufRead + Send>, framing: Framing, bytes_max: usize) -> Self {
         Self { input, framing, bytes_max, buffer: Vec::new(), line: 1, at_start: true }
     }
 
-    /// Goes on with other rules.
+    /// Continues with another framing.
     pub(super) fn set_framing(&mut self, framing: Framing) {
         self.framing = framing;
     }
 
-    /// Returns the 1-based line on which the next record begins, or the one on which reading failed.
+    /// Returns the 1-based line on which the next record begins, or on which reading failed.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
@@ -128,14 +128,14 @@ impl RecordReader {
             } else if place == Place::Quoted {
                 Content::Torn
             } else {
-                // Taken anew: the borrow must not outlive a pass of the loop that goes on.
+                // Borrowed again, because the first borrow must not outlive an iteration that continues.
                 Content::Whole(self.buffer.get(range).unwrap_or_default())
             };
             return Ok(Some(Record { line, content }));
         }
     }
 
-    /// Reads one record into the buffer, up to the limit, and returns its size and where it ended.
+    /// Reads one record into the buffer, up to the limit; returns its size and the place at which it ended.
     fn fill(&mut self) -> io::Result<Option<(u64, Place)>> {
         let room_max = self.bytes_max.saturating_add(STRIPPED_BYTES_MAX);
         self.buffer.clear();
@@ -179,7 +179,7 @@ impl RecordReader {
     }
 }
 
-/// Walks a chunk, and returns the index of the line feed that ends the record, if it is there.
+/// Scans a chunk, and returns the index of the line feed that ends the record, if the chunk contains it.
 fn scan_csv(chunk: &[u8], dialect: Dialect, place: &mut Place, line: &mut u64) -> Option<usize> {
     for (index, &byte) in chunk.iter().enumerate() {
         if byte == b'\n' {

@@ -1,10 +1,10 @@
-//! From one row, as the text of a JSON object, to the content of a query or the fault that excludes it.
+//! Converts one row, the text of a JSON object, to the content of a query or to the fault that excludes the row.
 //!
-//! Every format comes through here, so that one rule decides for all of them. Values stay raw JSON until a field is
-//! read: numbers are kept as they are written (`1.50` stays `1.50`), and fields that are not mapped are never
-//! decoded. Of a duplicate key the last one counts. `null` is the same as absent.
+//! Rows of every format pass through this module, so that one rule decides for all formats. Values stay raw JSON until
+//! a field is read: numbers keep their spelling (`1.50` stays `1.50`), and unmapped fields are never decoded. If a key
+//! is repeated, the last one counts. `null` counts as absent.
 //!
-//! It does not know files, lines or other rows.
+//! This module does not know files, lines or other rows.
 
 use super::choices::{Choices, Meanings, Named, joined_choices, letter_of};
 use super::fault::{Contradiction, Fault, Scope};
@@ -16,18 +16,18 @@ use super::row_values::{gold_text, kind_named, read_question};
 use super::shape::Shape;
 use crate::domain::{ExclusionReason, Kind};
 
-/// Fewest and most choices of a choice question; the most is the number of letters.
+/// The minimum and the maximum number of choices; the maximum is the number of letters.
 const CHOICES_MIN: usize = 2;
 const CHOICES_MAX: usize = 26;
 
-/// What a row says of itself whether or not the rest of it is usable.
+/// The parts of a row that are known whether or not the rest of the row is usable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) id: Option<String>,
     pub(super) source: Option<String>,
     pub(super) subject: Option<String>,
     pub(super) category: Option<String>,
-    /// Columns that are kept, as a JSON object.
+    /// The kept columns, as a JSON object.
     pub(super) extra: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Body {
     pub(super) entry_point: Option<String>,
 }
 
-/// Reads one row of a file of this shape whose choice questions have these answers.
+/// Reads one row of a file with this shape and this form of answers to choice questions.
 pub(super) fn parse_row(text: &str, shape: &Shape, answers: FileAnswers) -> (Head, Result<Body, Fault>) {
     let row = match Fields::parse(text) {
         Ok(row) => row,
@@ -54,7 +54,7 @@ pub(super) fn parse_row(text: &str, shape: &Shape, answers: FileAnswers) -> (Hea
     let source = row.string(&shape.fields.source).map(|source| {
         head.source = source.map(|source| source.trim().to_owned()).filter(|source| !source.is_empty());
     });
-    // They decide nothing: a list or a number there is no reason to lose a row.
+    // Labels decide nothing, so a list or a number in their place does not exclude the row.
     let label = |name: &str| {
         let label = row.string(name).ok().flatten().map(|label| label.trim().to_owned());
         label.filter(|label| !label.is_empty())
@@ -66,7 +66,7 @@ pub(super) fn parse_row(text: &str, shape: &Shape, answers: FileAnswers) -> (Hea
     (head, body)
 }
 
-/// Returns the columns that are kept as a JSON object, each under its name; `None` if the row has none of them.
+/// Returns the kept columns as a JSON object, each under its name; `None` if the row has none of them.
 fn kept(row: &Fields<'_>, keep: &[String]) -> Option<String> {
     let mut json = String::new();
     for (name, raw) in keep.iter().filter_map(|name| Some((name, row.get(name)?))) {
@@ -78,11 +78,11 @@ fn kept(row: &Fields<'_>, keep: &[String]) -> Option<String> {
     if json.is_empty() { None } else { Some(json + "}") }
 }
 
-/// Returns the gold of a choice question and what it may mean; `None` for any other row.
+/// Returns the gold of a choice question and its possible meanings; `None` for any other row.
 pub(super) fn meanings(text: &str, shape: &Shape) -> Option<(String, Meanings)> {
     let name = &shape.fields.choices;
     let first = name.split(['.', '+']).next().unwrap_or_default();
-    // Most rows of most files have no choices, and are not parsed for it; a name may be written with escapes.
+    // Most rows of most files have no choices. They are not parsed for this search; a name may be written with escapes.
     if !text.contains(first) && !text.contains("\\u") {
         return None;
     }
@@ -118,7 +118,8 @@ fn read_body(row: &Fields<'_>, shape: &Shape, answers: FileAnswers) -> Result<Bo
     Ok(Body { kind, question, gold, choices, tests, test_imports, entry_point })
 }
 
-/// Returns the kind that is set for all rows, else the row's own, else what its other fields suggest.
+/// Returns the kind that is set for all rows; otherwise the row's own kind; otherwise the kind that its other fields
+/// suggest.
 fn read_kind(row: &Fields<'_>, shape: &Shape) -> Result<Kind, Fault> {
     let fields = &shape.fields;
     if let Some(kind) = shape.kind {
@@ -160,9 +161,9 @@ fn read_choices(row: &Fields<'_>, name: &str) -> Result<Choices, Fault> {
     Ok(choices)
 }
 
-/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are left out. A list of strings
-/// that is written into a string is taken apart, because prompts show assertions; all else that is nested is kept as its
-/// text, which the verifier takes apart.
+/// Reads the tests of a code row: a list, or one string or object as one test. Blank tests are omitted. A string that
+/// contains a list of strings is split, because prompts show assertions. Any other nested value stays a text, which the
+/// verifier parses.
 fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     const EXPECTED: &str = "a list of strings, lists or objects, or one of them";
     let items = match row.get(name) {
@@ -185,7 +186,7 @@ fn read_tests(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     Ok(tests.into_iter().filter(|test| !test.trim().is_empty()).collect())
 }
 
-/// Reads a list of strings, or one string: of lines, or of a list as Python or JSON writes it.
+/// Reads a list of strings, or one string: lines, or a list as Python or JSON writes it.
 fn read_lines(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     let lines = match row.get(name) {
         Some(raw) if json_type(raw) == JsonType::String => {
@@ -197,7 +198,7 @@ fn read_lines(row: &Fields<'_>, name: &str) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().filter(|line| !line.trim().is_empty()).collect())
 }
 
-/// Returns the strings of a list that is written into a text.
+/// Returns the strings of a list that a text contains.
 fn listed(text: &str) -> Option<Vec<String>> {
     if !text.trim_start().starts_with('[') {
         return None;
@@ -218,11 +219,12 @@ fn read_gold(row: &Fields<'_>, name: &str, kind: Kind, question: &str, tests: &[
         let detail = format!("field `{name}` is {found}, expected {expected}");
         return Err(Fault::new(ExclusionReason::MissingGold, detail));
     }
-    // Indentation belongs to a program.
+    // Indentation is part of a program.
     Ok(if kind == Kind::Code { text } else { text.trim().to_owned() })
 }
 
-/// Returns the upper-case letter of the choice that a gold names: by its label, else as the golds of its file do.
+/// Returns the upper-case letter of the choice that a gold names: by its label, otherwise by the form of the file's
+/// golds.
 fn choice_letter(gold: &str, choices: &Choices, name: &str, answers: FileAnswers) -> Result<String, Fault> {
     let meanings = Meanings::of(gold, choices);
     let (named, what) = match (meanings.label, answers.reading) {

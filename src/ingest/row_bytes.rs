@@ -1,9 +1,9 @@
-//! How many bytes a row of a batch holds, before it is written out.
+//! The size of a row in a batch, before the row is written as JSON.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 
-/// What an item counts beside its text: what is written of it takes as much at least.
+/// The bytes that an item counts in addition to its text; its JSON has at least as many.
 const ITEM_BYTES: u64 = 1;
 
 /// Returns the bytes of all texts of a row, and one for every other value.

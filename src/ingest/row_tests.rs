@@ -3,7 +3,7 @@ use super::super::choices::Reading;
 use super::super::fields::EXCERPT_CHARS;
 use super::*;
 
-/// Reads a row of a file whose choices are named by letters.
+/// Reads a row of a file whose answers are letters.
 fn parse(text: &str, options: &InputOptions) -> (Head, Result<Body, Fault>) {
     parse_row(text, &Shape::plain(options), FileAnswers::of(Reading::Letter))
 }
@@ -90,7 +90,7 @@ fn tests_are_a_list_of_strings_or_objects_or_one_of_them() {
     let streams = r#"{"input": "1", "output": 2}"#;
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{streams}]}}"#)).tests, [streams]);
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":{streams}}}"#)).tests, [streams]);
-    // What is nested goes to the verifier as it stands.
+    // Nested values go to the verifier unchanged.
     let listed = r#"["assert f() == 1", "assert f() != 2"]"#;
     assert_eq!(body(&format!(r#"{{"question":"q","kind":"code","tests":[{listed}, null, ""]}}"#)).tests, [listed]);
     for written in ["['assert f() == 1' 'assert f() != 2']", "['assert f() == 1', 'assert f() != 2']"] {

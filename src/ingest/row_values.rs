@@ -1,4 +1,4 @@
-//! The values under the names of a row: its question, its gold, its choices, its kind.
+//! The values of a row: its question, its gold, its choices, its kind.
 
 use serde_json::value::RawValue;
 
@@ -27,8 +27,8 @@ fn read_chat(raw: &RawValue) -> Option<Result<Chat, String>> {
     if !may_be { None } else { serde_json::from_str(raw.get()).ok().as_ref().and_then(Chat::read) }
 }
 
-/// Returns the question, trimmed: a text, several joined, or the last message of the user in a chat behind its system
-/// message, unless that is the `stock` one. `None` if it is absent or blank.
+/// Returns the question, trimmed: a text, several joined texts, or the last message of the user in a chat. The chat's
+/// system message precedes it, unless that is the `stock` message. `None` if the question is absent or blank.
 pub(super) fn read_question(row: &Fields<'_>, name: &str, stock: Option<&str>) -> Result<Option<String>, Fault> {
     const EXPECTED: &str = "a string or a chat";
     let Some(raw) = row.get(name) else {
@@ -71,7 +71,7 @@ pub(super) fn kind_named(name: &str) -> Option<Kind> {
     alias.or_else(|| name.parse().ok())
 }
 
-/// Other names under which kinds are known in public data.
+/// Other names of kinds in public data.
 const KIND_ALIASES: [(&str, Kind); 2] = [("multiple_choice", Kind::Choice), ("integer", Kind::Numeric)];
 
 /// Returns the kind that a value names.
@@ -79,7 +79,7 @@ pub(super) fn kind_of(raw: &RawValue) -> Option<Kind> {
     kind_named(serde_json::from_str::<String>(raw.get()).ok()?.trim())
 }
 
-/// Returns the choices under a name, or under several that are joined; `None` if there are none.
+/// Returns the choices with this name, or with several joined names; `None` if there are none.
 pub(super) fn read_named_choices(row: &Fields<'_>, name: &str) -> Option<Choices> {
     match row.get(name) {
         Some(raw) => Choices::read(raw).ok(),
@@ -87,11 +87,12 @@ pub(super) fn read_named_choices(row: &Fields<'_>, name: &str) -> Option<Choices
     }
 }
 
-/// Returns a gold as a response is compared with it, see [`golds`]; empty if there is none. `question` is what it answers.
+/// Returns a gold in the form with which a response is compared, see [`golds`]; empty if there is none. `question` is
+/// the question that it answers.
 pub(super) fn gold_text(row: &Fields<'_>, name: &str, kind: Kind, question: &str) -> Result<String, Fault> {
     let Some(raw) = row.get(name) else { return Ok(String::new()) };
     match json_type(raw) {
-        // Digits stay as they are written.
+        // Numbers keep their digits.
         JsonType::Number => return Ok(raw.get().to_owned()),
         JsonType::String => drop(decode_string(raw, name)?),
         _ => {}
@@ -102,12 +103,12 @@ pub(super) fn gold_text(row: &Fields<'_>, name: &str, kind: Kind, question: &str
     })
 }
 
-/// Returns what stands under a name; null if nothing does.
+/// Returns the value with this name, or null.
 pub(super) fn value(row: &Fields<'_>, name: &str) -> serde_json::Value {
     row.get(name).map(value_of).unwrap_or_default()
 }
 
-/// Returns a value whose numbers keep their digits, but for those of a chat.
+/// Returns a value whose numbers keep their digits, except in a chat.
 fn value_of(raw: &RawValue) -> serde_json::Value {
     let plain = || serde_json::from_str(raw.get()).unwrap_or_default();
     match json_type(raw) {

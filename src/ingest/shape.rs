@@ -1,10 +1,10 @@
-//! Where the fields of a file's rows are, decided once per file from its beginning.
+//! The columns of a file's fields, decided once per file from its first rows.
 //!
-//! A field whose name the config says is taken at its word. Any other is under its default name if a row has something
-//! there, else under the first of the names that are common in public data ([`super::names`]) where a row has something
-//! that can be it. The kind of rows that say none is `choice` where there are choices, `code` where there are tests, and
-//! else `text` where most answers are words, `math` otherwise. Only the first [`SAMPLE_ROWS`] rows decide, so that a file
-//! that grows at its end keeps its shape; what was decided is part of an input's digest.
+//! A column that the config names is used without a check. Any other field has its default name if a row has a suitable
+//! value there; otherwise the first common name ([`super::names`]) under which a row has a suitable value. A row
+//! without a kind has the kind `choice` if it has choices, `code` if it has tests, otherwise `text` if most answers are
+//! words, and `math` if not. Only the first [`SAMPLE_ROWS`] rows decide, so that a file that grows at its end keeps its
+//! shape. The decisions are part of an input's digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,54 +20,54 @@ use super::wanted::Wanted;
 use super::{FieldNames, IngestError, InputFile, InputOptions, golds};
 use crate::domain::Kind;
 
-/// Rows at a file's beginning that decide.
+/// The number of rows at a file's beginning that decide.
 pub(super) const SAMPLE_ROWS: usize = 256;
-/// Bytes of them, about.
+/// The approximate maximum number of bytes of these rows.
 const SAMPLE_BYTES: usize = 8 << 20;
-/// Columns that an error lists.
+/// The maximum number of columns that an error lists.
 const LISTED_MAX: usize = 40;
 
-/// How the rows of one file are read.
+/// The interpretation of the rows of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// Where the fields are.
+    /// The columns of the fields.
     pub(super) fields: FieldNames,
-    /// One kind for all rows, as the config says.
+    /// One kind for all rows, from the config.
     pub(super) kind: Option<Kind>,
-    /// Whether a row that says no kind and has neither choices nor tests has an answer of words.
+    /// Whether the answer of a row is words if the row has no kind, no choices and no tests.
     pub(super) is_wordy: bool,
-    /// A system message that says nothing of a question, since all rows have it.
+    /// The system message of all rows, which is omitted because it is not specific to a question.
     pub(super) stock_system: Option<String>,
-    /// Whether ids are taken from a column that nobody named: where they repeat they are none.
+    /// Whether the id column was guessed: a repeated id in such a column is ignored.
     pub(super) is_id_guessed: bool,
-    /// Columns that go along.
+    /// Columns to keep.
     pub(super) keep: Vec<String>,
     /// Fields that were found under another name.
     guesses: Vec<(&'static str, String)>,
-    /// Chats with turns before the question, among the rows that were looked at.
+    /// The number of chats with turns before the question, among the examined rows.
     earlier_turns: usize,
 }
 
 impl Shape {
-    /// Returns the shape that the settings say, for a file that nobody looked at.
+    /// Returns the shape from the settings alone, for a file that was not examined.
     pub(super) fn plain(options: &InputOptions) -> Self {
         let InputOptions { fields, kind, keep, .. } = options.clone();
         Self { fields, kind, keep, ..Self::default() }
     }
 
-    /// Decides over a file that every row needs a question and an answer of.
+    /// Decides about a file in which every row needs a question and an answer.
     ///
     /// # Errors
-    /// A file without a column for the question, or without one for the answer where there are no tests.
+    /// A file without a column for the question, or without a column for the answer if there are no tests.
     pub(super) fn settle(file: &InputFile, options: &InputOptions) -> Result<Self, IngestError> {
         let survey = Survey::of(file, ROW_BYTES_MAX)?;
         let rows = survey.rows();
         let shape = Self::of(&survey, &rows, options);
-        // Tables say what is wrong with the columns that are asked for.
+        // Opening a table again reports faults of the wanted columns.
         if survey.columns.is_some() {
             drop(Source::open(file, &Wanted::of(&shape.fields, &shape.keep), ROW_BYTES_MAX)?);
         }
-        // Nothing is known of a file without an object; its rows say themselves what is wrong with them.
+        // The columns of a file without any object are unknown; each of its rows reports its own fault.
         if rows.iter().all(|row| row.names().next().is_none()) {
             return Ok(shape);
         }
@@ -83,7 +83,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Decides over a file of which whatever can be read is read.
+    /// Decides about a file that is read leniently.
     pub(super) fn settle_leniently(file: &InputFile, options: &InputOptions) -> Result<Self, IngestError> {
         match Survey::of(file, ROW_BYTES_MAX) {
             Ok(survey) => Ok(Self::of(&survey, &survey.rows(), options)),
@@ -98,7 +98,7 @@ impl Shape {
         let names = Spellings::of(seen.names());
         for (field, candidates) in names::candidates() {
             let usual = names::of(&shape.fields, field);
-            // Rows without an id have one of their content: ids that are there in part are ids.
+            // A row without an id gets one from its content, so an id column may have gaps.
             let has_ids = field == "id" && seen.rows.iter().any(|row| row.get(usual).is_some());
             if options.fields.is_chosen(field) || has_ids || seen.fits(field, usual, &shape) {
                 continue;
@@ -128,24 +128,24 @@ impl Shape {
         self.guesses.push((field, name.to_owned()));
     }
 
-    /// Returns the kind of a row that says none.
+    /// Returns the kind of a row without a kind.
     pub(super) const fn usual_kind(&self) -> Kind {
         if self.is_wordy { Kind::Text } else { Kind::Math }
     }
 
-    /// Returns everything that was decided, for a digest.
+    /// Returns all decisions, for a digest.
     pub(super) fn key(&self) -> String {
         serde_json::to_string(&(&self.guesses, self.is_wordy, &self.stock_system)).unwrap_or_default()
     }
 
-    /// Returns what was guessed, as settings to write.
+    /// Returns the guesses, as settings to write.
     pub(super) fn guessed(&self) -> Option<String> {
         let lines = self.guesses.iter().map(|(field, name)| format!("{field} = \"{name}\""));
         let lines: Vec<String> = lines.collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 
-    /// Returns what a user should know of the file beside the names of its fields.
+    /// Returns remarks for the user, other than the names of the fields.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if let Some(system) = &self.stock_system {
@@ -164,7 +164,7 @@ impl Shape {
     }
 }
 
-/// The names that rows have, by how they are written without regard to case and blanks.
+/// The names of the columns, by their spelling without case and separators.
 struct Spellings(BTreeMap<String, Vec<String>>);
 
 impl Spellings {
@@ -180,7 +180,8 @@ impl Spellings {
         name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
     }
 
-    /// Returns the names under which rows may have a candidate: as it is, or spelt otherwise (`Final Answer`, `answerKey`).
+    /// Returns the names of columns that match a candidate: the candidate itself, and other spellings (`Final Answer`,
+    /// `answerKey`).
     fn like(&self, candidate: &Candidate) -> Vec<String> {
         let mut found = vec![(*candidate).to_owned()];
         if !candidate.contains(['.', '+']) {
@@ -201,7 +202,7 @@ impl Survey {
     fn of(file: &InputFile, bytes_max: usize) -> Result<Self, IngestError> {
         let mut source = Source::open(file, &Wanted::Everything, bytes_max)?;
         let (mut texts, mut mended, mut bytes, mut count) = (Vec::new(), Mended::default(), 0, 0);
-        // What cannot be read is said where it is read for its rows.
+        // The later reading of the rows reports unreadable rows.
         while let Ok(Some(raw)) = source.next_row(&mut mended) {
             count += 1;
             if let Ok(text) = raw.content {
@@ -221,7 +222,7 @@ impl Survey {
     }
 }
 
-/// What the beginning of a file shows.
+/// The evidence in the beginning of a file.
 struct Seen<'a> {
     survey: &'a Survey,
     rows: &'a [Fields<'a>],
@@ -234,7 +235,7 @@ impl Seen<'_> {
         of_rows.chain(self.survey.columns.iter().flatten().cloned()).collect()
     }
 
-    /// Returns whether rows have a column, also where it is empty in those that were looked at.
+    /// Returns whether rows have a column, even if it is empty in the examined rows.
     fn exists(&self, name: &str) -> bool {
         let is_column = |name: &str| {
             let first = name.split('.').next().unwrap_or_default();
@@ -245,7 +246,7 @@ impl Seen<'_> {
         parts().any(|part| is_column(part) || self.rows.iter().any(|row| row.has(part)))
     }
 
-    /// Returns whether some row has, under a name, what can be a field.
+    /// Returns whether a row has a suitable value for a field under a name.
     fn fits(&self, field: &str, name: &str, shape: &Shape) -> bool {
         let mut rows = self.rows.iter();
         match field {
@@ -272,14 +273,14 @@ impl Seen<'_> {
         }
     }
 
-    /// Returns whether every row has a value of its own.
+    /// Returns whether every row has a unique value.
     fn can_be_ids(&self, name: &str) -> bool {
         let ids: Option<BTreeSet<String>> = self.rows.iter().map(|row| row.id(name).ok().flatten()).collect();
         ids.is_some_and(|ids| !ids.is_empty() && ids.len() == self.rows.len())
     }
 
-    /// Joins columns that are one field together: an instruction and its input; a text and the question about it; choices
-    /// in columns A, B, C and so on.
+    /// Joins columns that form one field: an instruction and its input; a text and the question about it; choices in
+    /// columns A, B, C and so on.
     fn join_columns(&self, shape: &mut Shape, options: &InputOptions, names: &Spellings) {
         let is_text =
             |row: &Fields<'_>, name: &str| matches!(row.string(name), Ok(Some(text)) if !text.trim().is_empty());
@@ -314,7 +315,8 @@ impl Seen<'_> {
         self.rows.iter().any(|row| row_values::chat(row, name).is_some_and(|chat| chat.answer().is_some()))
     }
 
-    /// Returns the system message that all chats have, if there are several; and how many have earlier turns.
+    /// Returns the system message that all chats share, if there are several chats; and the number of chats with
+    /// earlier turns.
     fn chats(&self, name: &str) -> (Option<String>, usize) {
         let chats: Vec<_> = self.rows.iter().filter_map(|row| row_values::chat(row, name)).collect();
         let systems: BTreeSet<String> = chats.iter().map(super::chat::Chat::system).collect();
@@ -322,7 +324,7 @@ impl Seen<'_> {
         (stock.cloned(), chats.iter().filter(|chat| chat.has_earlier_turns()).count())
     }
 
-    /// Returns whether most answers of rows that say no kind are words.
+    /// Returns whether most answers of rows without a kind are words.
     fn are_answers_words(&self, shape: &Shape) -> bool {
         let mut counts: BTreeMap<bool, usize> = BTreeMap::new();
         let open = self.rows.iter().filter(|row| {
@@ -377,7 +379,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Returns the columns with what stands in them, members of objects too.
+    /// Returns the columns with examples, including the members of objects.
     fn listed(&self) -> Vec<Column> {
         let mut found: Vec<Column> = Vec::new();
         let order: Vec<String> = match &self.survey.columns {
@@ -430,12 +432,12 @@ impl Seen<'_> {
     }
 }
 
-/// A column as an error shows it.
+/// A column as an error lists it.
 struct Column {
     name: String,
     kind: &'static str,
     example: String,
-    /// Bytes of a value, on average.
+    /// The mean size of a value in bytes.
     length: usize,
     is_chat: bool,
 }

@@ -1,4 +1,4 @@
-//! Datasets as they are: from the bytes of files to queries, without a setting or with the one line that it takes.
+//! Real datasets: from the bytes of files to queries, without a setting or with the one necessary line.
 
 use std::sync::Arc;
 
@@ -206,7 +206,7 @@ fn one_line_maps_what_has_names_of_its_own() {
     assert_eq!(read(text, &with("answer", "meta.0.gold.n")).1, "5");
     let text = r#"{"messages": [{"role": "user", "content": "What is 2 + 3?"}, {"role": "assistant", "content": "5"}], "answer": "6"}"#;
     assert_eq!(read(text, &with("answer", "messages")).1, "5");
-    // What is written wins over what would be found.
+    // A written setting overrides a guess.
     let text = r#"{"question": "other", "problem": "What is 2 + 3?", "answer": "5"}"#;
     assert_eq!(read(text, &with("question", "problem")).0, SUM.0);
 }

@@ -1,4 +1,4 @@
-//! One open input file, whatever its format: raw rows, and the check that its bytes are those that were hashed.
+//! One open input file in any format: raw rows, and the check that the bytes read are the bytes that were hashed.
 
 use super::csv_rows::CsvRows;
 use super::fault::Fault;
@@ -16,7 +16,7 @@ use crate::domain::ExclusionReason;
 pub(super) struct Source {
     file: InputFile,
     rows: SourceRows,
-    /// What was read of a text file.
+    /// The bytes read from a text file.
     bytes: Option<ReadBytes>,
     bytes_max: usize,
 }
@@ -28,7 +28,7 @@ enum SourceRows {
     Parquet(ParquetRows),
 }
 
-/// JSON that Python wrote, in the JSON that all others read.
+/// Room for a row of JSON as Python writes it, converted to standard JSON.
 #[derive(Default)]
 pub(super) struct Mended(String);
 
@@ -53,7 +53,7 @@ impl Source {
         Ok(Self { file: file.clone(), rows, bytes: Some(stream.bytes), bytes_max })
     }
 
-    /// Returns the names of a table's columns; of JSON nobody knows before it is read.
+    /// Returns the names of a table's columns; `None` for JSON, whose names are unknown until its rows are read.
     pub(super) fn columns(&self) -> Option<Vec<String>> {
         match &self.rows {
             SourceRows::Lines(_) | SourceRows::Values(_) => None,
@@ -62,7 +62,7 @@ impl Source {
         }
     }
 
-    /// Returns the next row; `mended` is room for its text.
+    /// Returns the next row; `mended` is the buffer for the row's text if it must be converted.
     pub(super) fn next_row<'a>(&'a mut self, mended: &'a mut Mended) -> Result<Option<RawRow<'a>>, IngestError> {
         let (start, record) = match &mut self.rows {
             SourceRows::Csv(rows) => return rows.next_row(),
@@ -94,10 +94,10 @@ impl Source {
         Ok(Some(RawRow { line: record.line, content }))
     }
 
-    /// Checks, behind the last row, that the bytes that were read have a digest.
+    /// Checks, after the last row, that the bytes read have a digest.
     ///
     /// # Errors
-    /// [`IngestError::Changed`] if they have another, or the file cannot be read.
+    /// [`IngestError::Changed`] if the bytes have another digest, or the file cannot be read.
     pub(super) fn check(&self, digest: &str) -> Result<(), IngestError> {
         let found = match &self.bytes {
             Some(bytes) => bytes.digest().map_err(|source| IngestError::Unreadable {
@@ -105,7 +105,8 @@ impl Source {
                 position: String::new(),
                 source: Box::new(source),
             })?,
-            // Its parts are not read in order: a file that changed while it was read has changed now.
+            // Parquet parts are not read in order, so the file is hashed again: if it changed while it was read, its
+            // hash differs now.
             None => paths::digest_file(&self.file.path)?,
         };
         if found == digest { Ok(()) } else { Err(IngestError::Changed { file: self.file.name.clone() }) }

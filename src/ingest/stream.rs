@@ -1,8 +1,8 @@
-//! The bytes of a text file, brought to what the readers of rows expect: hashed, decompressed, UTF-8, lines with LF.
+//! The bytes of a text file in the form that the row readers expect: hashed, decompressed, UTF-8, lines with LF.
 //!
-//! UTF-16 is known by its byte order mark, in either order; half a pair of surrogates becomes a byte that is no UTF-8, so
-//! that its row is named and not mended silently. A file whose first 256 KiB hold CR and no LF has CR line ends. The hash
-//! is over the bytes as they lie in the file, read to its end.
+//! A byte order mark identifies UTF-16, in either byte order. An unpaired surrogate becomes a byte that is invalid in
+//! UTF-8, so that the row is reported and not repaired silently. A file whose first 256 KiB contain CR and no LF has CR
+//! line ends. The hash covers the file's bytes as stored, to the end of the file.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,25 +16,25 @@ use crate::domain::digest;
 
 /// Bytes read ahead per stream.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Bytes that are looked at before the first row.
+/// Bytes that are examined before the first row.
 const PEEKED_BYTES: usize = 256 * 1024;
-/// The largest window of a Zstandard frame that is read, as a power of two: 2 GiB, what `zstd --long=31` writes. That much
-/// memory is taken for a frame that has it, as it is used.
+/// The largest accepted window of a Zstandard frame, as a power of two: 2 GiB, which `zstd --long=31` writes. A frame
+/// with such a window takes that much memory, as the window fills.
 const WINDOW_LOG_MAX: u32 = 31;
-/// A byte that stands in no UTF-8 text.
+/// A byte that never occurs in UTF-8 text.
 const NO_TEXT: u8 = 0xff;
 
 /// A decoded text file.
 pub(super) struct TextStream {
     /// Its text, from the start.
     pub(super) text: Box<dyn BufRead + Send>,
-    /// The beginning of it, up to [`PEEKED_BYTES`].
+    /// The beginning of the text, up to [`PEEKED_BYTES`].
     pub(super) head: Vec<u8>,
-    /// What its bytes hash to.
+    /// The hash of the file's bytes.
     pub(super) bytes: ReadBytes,
 }
 
-/// The hash of what was read of a file.
+/// The running hash of the bytes read from a file.
 #[derive(Clone)]
 pub(super) struct ReadBytes(Arc<Mutex<Hashing>>);
 
@@ -44,7 +44,7 @@ struct Hashing {
 }
 
 impl ReadBytes {
-    /// Reads what is left of the file, and returns the SHA-256 of all its bytes in hex.
+    /// Reads the rest of the file, and returns the SHA-256 of all its bytes in hex.
     pub(super) fn digest(&self) -> io::Result<String> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Hashing { file, hasher } = &mut *state;
@@ -55,7 +55,7 @@ impl ReadBytes {
 
 impl Read for ReadBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // One thread reads a stream: the lock is never waited for.
+        // One thread reads a stream, so this never waits for the lock.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = state.file.read(buffer)?;
         state.hasher.update(buffer.get(..count).unwrap_or_default());
@@ -63,7 +63,7 @@ impl Read for ReadBytes {
     }
 }
 
-/// Opens a text file, decompresses and decodes it on the fly.
+/// Opens a text file; decompresses and decodes it while it is read.
 pub(super) fn open_text(file: &InputFile, compression: Compression) -> Result<TextStream, IngestError> {
     let unopenable = |source| IngestError::Unopenable { file: file.name.clone(), source };
     let opened = fs_err::File::open(&file.path).map_err(unopenable)?;
@@ -72,7 +72,7 @@ pub(super) fn open_text(file: &InputFile, compression: Compression) -> Result<Te
     let mut raw = BufReader::with_capacity(BUFFER_BYTES, bytes.clone());
     let is_empty = raw.fill_buf().map_err(unopenable)?.is_empty();
     let plain: Box<dyn Read + Send> = match compression {
-        // A file of zero bytes is no valid archive, but it is reported as what it is: without rows.
+        // An empty file is not a valid archive, but it is reported as a file without rows.
         _ if is_empty => Box::new(io::empty()),
         Compression::None => Box::new(raw),
         Compression::Gzip => Box::new(Bounded::new(flate2::bufread::MultiGzDecoder::new(raw), bytes_max)),
@@ -86,7 +86,7 @@ pub(super) fn open_text(file: &InputFile, compression: Compression) -> Result<Te
     Ok(TextStream { text, head, bytes })
 }
 
-/// Returns a stream as UTF-8 text with LF or CRLF line ends, and its beginning.
+/// Converts a stream to UTF-8 text with LF or CRLF line ends; also returns its beginning.
 fn decoded(plain: Box<dyn Read + Send>) -> (Box<dyn BufRead + Send>, Vec<u8>) {
     let (plain, mark) = peeked(plain, 2);
     let order = match mark.as_slice() {
@@ -100,7 +100,7 @@ fn decoded(plain: Box<dyn Read + Send>) -> (Box<dyn BufRead + Send>, Vec<u8>) {
     };
     let (text, mut head) = peeked(text, PEEKED_BYTES);
     let has = |wanted: u8| head.contains(&wanted);
-    // The last byte may be the first half of a CRLF.
+    // The last byte may be the first half of a CRLF, so it is ignored.
     let is_cr = !has(b'\n') && head.split_last().is_some_and(|(_, rest)| rest.contains(&b'\r'));
     if is_cr {
         head.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
@@ -109,7 +109,7 @@ fn decoded(plain: Box<dyn Read + Send>) -> (Box<dyn BufRead + Send>, Vec<u8>) {
     (Box::new(BufReader::with_capacity(BUFFER_BYTES, text)), head)
 }
 
-/// Reads the beginning of a stream, and returns the whole stream with it. An error is left to the reader of the stream.
+/// Reads the beginning of a stream, and returns it with the whole stream. The reader of the stream gets any error.
 fn peeked(mut stream: Box<dyn Read + Send>, bytes_max: usize) -> (Box<dyn Read + Send>, Vec<u8>) {
     let mut head = Vec::new();
     let failed = stream.by_ref().take(bytes_max as u64).read_to_end(&mut head).err();
@@ -120,7 +120,7 @@ fn peeked(mut stream: Box<dyn Read + Send>, bytes_max: usize) -> (Box<dyn Read +
     }
 }
 
-/// A stream whose next reading fails.
+/// A stream whose next read fails.
 struct Failing(Option<io::Error>);
 
 impl Read for Failing {
@@ -129,7 +129,7 @@ impl Read for Failing {
     }
 }
 
-/// Turns CR line ends into LF.
+/// Converts CR line ends to LF.
 struct CarriageReturns(Box<dyn Read + Send>);
 
 impl Read for CarriageReturns {
@@ -146,13 +146,13 @@ enum Order {
     Big,
 }
 
-/// Turns UTF-16 with a byte order mark into UTF-8 without.
+/// Converts UTF-16 with a byte order mark to UTF-8 without one.
 struct Utf16 {
     input: Box<dyn Read + Send>,
     order: Order,
-    /// The first byte of a unit whose second was not read yet.
+    /// The first byte of a unit whose second byte has not been read yet.
     pending: Vec<u8>,
-    /// The first half of a pair.
+    /// The first half of a surrogate pair.
     high: Option<u16>,
     out: Vec<u8>,
     at: usize,

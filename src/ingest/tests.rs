@@ -146,7 +146,7 @@ fn a_damaged_archive_is_an_error_that_names_file_and_line() {
         error_with("a.jsonl.gz", &torn, &InputOptions { kind: Some(Kind::Math), ..Default::default() });
     assert!(count > 0);
     assert_eq!(error.to_string(), format!("input file a.jsonl.gz cannot be read at line {}", count + 1));
-    // Where rows may have choices, files are read whole before their first row is.
+    // If rows may have choices, a file is read whole before its first row is returned.
     let (before, early) = error_of("a.jsonl.gz", &torn);
     assert_eq!((before, early.to_string()), (0, error.to_string()));
     let mut torn = zstd::stream::encode_all(text.as_bytes(), 1).unwrap();
@@ -353,7 +353,7 @@ fn csv_and_parquet_rows_at_the_limit_are_read_and_one_byte_more_is_too_long() {
 
 #[test]
 fn parquet_struct_members_are_reached_by_dotted_names() {
-    // The other member could not be read, and is not.
+    // The other member is unreadable, and is not read.
     let members = vec![
         (Arc::new(Field::new("answer", DataType::Utf8, true)), strings(&[Some("5")])),
         (
@@ -413,9 +413,9 @@ fn count_rows(bytes: &[u8]) -> usize {
             Ok(Row::Query(query)) => assert_eq!(query.ordinal, ordinal as u64),
             Ok(Row::Excluded(exclusion)) => assert_eq!(exclusion.ordinal, ordinal as u64),
             Err(IngestError::NoRows { .. }) => return 0,
-            // Objects, and no question in them.
+            // Objects without a question.
             Err(IngestError::Unmapped { .. }) => return lines_that_are_not_blank(bytes),
-            // A list that is not closed.
+            // An unclosed list.
             Err(IngestError::Unreadable { .. }) if values::are_values(bytes) => break,
             Err(error) => panic!("{error}"),
         }
@@ -446,7 +446,7 @@ proptest::proptest! {
     ) {
         let text = pieces.concat();
         let count = count_rows(text.as_bytes());
-        // Objects over several lines are rows of several lines.
+        // Objects over several lines are rows that span several lines.
         let seen = if text.contains('\n') { text.clone() } else { text.replace('\r', "\n") };
         proptest::prop_assume!(!values::are_values(seen.as_bytes()));
         proptest::prop_assert_eq!(count, lines_that_are_not_blank(text.as_bytes()));

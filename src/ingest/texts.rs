@@ -1,4 +1,4 @@
-//! Rows of any dataset as texts to compare: whatever can be read of them, without the demands of a query.
+//! Rows of any dataset as texts to compare: every readable part of them, without the requirements of a query.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use super::wanted::Wanted;
 use super::{FieldNames, IngestError, InputFile, InputOptions};
 use crate::domain::Kind;
 
-/// One row before it is taken apart.
+/// One row before it is parsed.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Index of its file.
+    /// The index of its file.
     pub file: usize,
     /// 1-based line; 1-based row in Parquet.
     pub line: u64,
-    /// A JSON object as text, or what is wrong with it.
+    /// A JSON object as text, or the problem with the row.
     pub content: Result<String, String>,
     shape: Arc<Shape>,
 }
@@ -29,7 +29,7 @@ pub struct Line {
 pub struct TextRow {
     /// The id as JSON, if the row has one.
     pub id: Option<serde_json::Value>,
-    /// What kind of answer it has, as far as it says.
+    /// The kind of its answer, if the row states or suggests it.
     pub kind: Kind,
     /// The question.
     pub question: String,
@@ -42,7 +42,7 @@ pub struct TextRow {
 }
 
 /// Reads the rows of all files, in the formats of [`super::read`], in order. A file may be empty, and may lack answers.
-/// Where `digests` has one for a file, its bytes are compared with it behind its last row.
+/// If `digests` has an entry for a file, the file's bytes are compared with it after its last row.
 ///
 /// # Errors
 /// As [`super::read_on`].
@@ -103,10 +103,10 @@ impl Iterator for Lines {
 }
 
 impl Line {
-    /// Reads what there is to compare.
+    /// Extracts the texts to compare.
     ///
     /// # Errors
-    /// One sentence: it is no JSON object, or has no text that could be the question.
+    /// One sentence: the row is not a JSON object, or has no text that could be the question.
     pub fn text_row(&self) -> Result<TextRow, String> {
         let text = self.content.as_ref().map_err(Clone::clone)?;
         read_text_row(text, &self.shape)
@@ -135,13 +135,13 @@ fn read_text_row(text: &str, shape: &Shape) -> Result<TextRow, String> {
         "" => shape.usual_kind(),
         name => name.parse().unwrap_or(Kind::Text),
     };
-    // An answer that cannot be read is still one that another row may have.
+    // An unreadable answer may still equal that of another row.
     let answer = row_values::gold_text(&row, &fields.answer, kind, &question)
         .unwrap_or_else(|_| row.get(&fields.answer).map(|raw| raw.get().to_owned()).unwrap_or_default());
     Ok(TextRow { id: id_of(&row, &fields.id), kind, question, answer, choices, tests })
 }
 
-/// Returns an id as JSON; a number that JSON's readers would round, as a text.
+/// Returns an id as JSON. A number that JSON parsers would round becomes a text.
 fn id_of(row: &Fields<'_>, name: &str) -> Option<serde_json::Value> {
     let raw = row.get(name)?;
     let value: serde_json::Value = serde_json::from_str(raw.get()).ok()?;

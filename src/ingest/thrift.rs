@@ -1,12 +1,12 @@
-//! As much of Thrift's compact protocol as it takes to look at numbers before somebody allocates by them.
+//! The part of Thrift's compact protocol that is needed to check sizes before a parser allocates memory for them.
 //!
-//! Reads a buffer, copies nothing, and nests no deeper than [`DEPTH_MAX`].
+//! The reader borrows a buffer, copies nothing, and nests no deeper than [`DEPTH_MAX`].
 //! (<https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>)
 
-/// Structs within structs; Parquet's metadata has five.
+/// The maximum depth of structs within structs; Parquet's metadata has five.
 const DEPTH_MAX: usize = 16;
 
-/// The bytes are no Thrift, or end too early.
+/// The bytes are not Thrift, or end too early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken;
 
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// What is left of a buffer.
+/// The rest of a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Thrift<'a> {
     rest: &'a [u8],
@@ -50,7 +50,7 @@ impl<'a> Thrift<'a> {
         Self { rest: bytes }
     }
 
-    /// Returns how many bytes are left.
+    /// Returns the number of bytes left.
     pub(super) const fn left(&self) -> usize {
         self.rest.len()
     }
@@ -85,7 +85,7 @@ impl<'a> Thrift<'a> {
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
-    /// Reads the head of a list: what its items are, and how many it claims.
+    /// Reads the head of a list: the type of its items, and their claimed number.
     pub(super) fn list(&mut self) -> Result<(Kind, u64), Broken> {
         let head = self.byte()?;
         if head == 0 {
@@ -98,7 +98,8 @@ impl<'a> Thrift<'a> {
         Ok((Kind::of(head & 0x0f)?, count))
     }
 
-    /// Reads a struct: `field` is called with each field's number and type, and returns whether it has read it.
+    /// Reads a struct. `field` is called with the number and type of each field, and returns whether it has read the
+    /// field.
     pub(super) fn structure(
         &mut self,
         field: &mut dyn FnMut(&mut Self, i64, Kind) -> Result<bool, Broken>,
@@ -114,7 +115,7 @@ impl<'a> Thrift<'a> {
                 step => number.checked_add(i64::from(step)).ok_or(Broken)?,
             };
             let kind = Kind::of(head & 0x0f)?;
-            // A truth value of a field stands in its head.
+            // The head of a field contains the value of a boolean.
             if !field(self, number, kind)? && kind != Kind::Boolean {
                 self.skip(kind, DEPTH_MAX)?;
             }
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn numbers_lists_and_structs_are_read_and_others_passed_over() {
-        // 1: i32 -1, 2: a struct with a truth value and a text, 4: list of two i64, 40: i32 150.
+        // 1: i32 -1, 2: a struct with a boolean and a text, 4: list of two i64, 40: i32 150.
         let bytes = [
             0x15, 0x01, 0x1c, 0x11, 0x18, 0x02, b'h', b'i', 0x00, 0x29, 0x26, 0x02, 0x04, 0x05, 0x50, 0xac, 0x02, 0x00,
         ];

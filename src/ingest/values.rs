@@ -1,8 +1,9 @@
-//! Cuts a stream of JSON into records where lines are none: a list of objects, or objects over several lines.
+//! Cuts a stream of JSON into records that are not lines: the members of a list of objects, or objects over several
+//! lines.
 //!
-//! Commas and brackets between the values of a list are passed over. What is no list or object ends with its line, a
-//! comma or the list. A list that is never closed is an error at its end: the file was cut. Memory is bounded as in
-//! [`super::records`]. It does not know what stands in a record.
+//! Commas and brackets between the values of a list are skipped. A value that is neither a list nor an object ends at
+//! the end of its line, at a comma or at the end of the list. A list without an end is an error: the file was
+//! truncated. Memory is bounded as in [`super::records`]. This module does not interpret the content of records.
 
 use std::io::{self, BufRead};
 
@@ -10,35 +11,35 @@ use serde_json::value::RawValue;
 
 use super::records::{BYTE_ORDER_MARK, Content, Record};
 
-/// Reads records off a stream of JSON values.
+/// Reads records from a stream of JSON values.
 pub(super) struct ValueReader {
     input: Box<dyn BufRead + Send>,
     bytes_max: usize,
     buffer: Vec<u8>,
     line: u64,
-    /// Inside of a list whose members are the records.
+    /// Whether the reader is inside a list whose members are the records.
     is_in_list: bool,
-    /// Bytes of a byte order mark that were passed over.
+    /// Bytes of a byte order mark that were skipped.
     mark: usize,
 }
 
-/// Where in a record the reader is.
+/// The reader's place in a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Before,
-    /// In a list or an object, at a depth.
+    /// In a list or an object, at this depth.
     Nested(usize),
-    /// In something else.
+    /// In any other value.
     Bare,
 }
 
-/// What a byte does to the record it stands in.
+/// The effect of a byte on its record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Skip,
     Take,
     TakeLast,
-    /// The record ended before.
+    /// The record ended before this byte.
     Leave,
 }
 
@@ -49,17 +50,17 @@ struct Scan {
 }
 
 impl ValueReader {
-    /// Reads from `input` records of at most `bytes_max` bytes.
+    /// Reads records of at most `bytes_max` bytes from `input`.
     pub(super) fn new(input: Box<dyn BufRead + Send>, bytes_max: usize) -> Self {
         Self { input, bytes_max, buffer: Vec::new(), line: 1, is_in_list: false, mark: 0 }
     }
 
-    /// Returns the 1-based line that the reader is on.
+    /// Returns the 1-based line of the reader's place.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Returns the next value, with the line that it begins on.
+    /// Returns the next value, with the line on which it begins.
     pub(super) fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
         self.buffer.clear();
         let mut scan = Scan { place: Place::Before, is_in_string: false, is_escaped: false };
@@ -179,7 +180,7 @@ impl Scan {
     }
 }
 
-/// Returns whether a stream that begins so holds JSON values that are not one a line.
+/// Returns whether a stream with this beginning contains JSON values that are not one per line.
 pub(super) fn are_values(head: &[u8]) -> bool {
     let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head).trim_ascii_start();
     let mut lines = head.splitn(2, |byte| *byte == b'\n');
@@ -204,8 +205,8 @@ pub(super) fn are_values(head: &[u8]) -> bool {
     }
 }
 
-/// Returns JSON with `null` for every `NaN`, `Infinity` and `-Infinity` outside of strings, which Python writes and JSON
-/// does not know; `None` if there is none.
+/// Replaces every `NaN`, `Infinity` and `-Infinity` outside strings by `null`: Python writes them, and JSON does not
+/// allow them. Returns `None` if the text contains none of them.
 pub(super) fn without_nan(text: &str) -> Option<String> {
     const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     if !text.contains("NaN") && !text.contains("Infinity") {

@@ -1,17 +1,17 @@
-//! Which columns of a table are read.
+//! The columns of a table that are read.
 
 use super::FieldNames;
 
-/// Which columns of a table are read.
+/// The columns of a table that are read.
 pub(super) enum Wanted<'a> {
-    /// All that can be.
+    /// All readable columns.
     Everything,
-    /// These.
+    /// These columns.
     Columns(Vec<WantedColumn<'a>>),
 }
 
 impl<'a> Wanted<'a> {
-    /// Returns the columns of all fields, and those that are kept.
+    /// Returns the columns of all fields, and the kept columns.
     pub(super) fn of(fields: &'a FieldNames, keep: &'a [String]) -> Self {
         let parts = |(field, names): (&'static str, &'a str)| {
             std::iter::once(names).chain(names.split('+').map(str::trim).filter(move |part| *part != names)).map(
@@ -44,18 +44,18 @@ impl<'a> Wanted<'a> {
         self.any(|column| column.is_list && column.name == name)
     }
 
-    /// Returns whether a path begins with a column.
+    /// Returns whether the path of a wanted column begins with a column.
     pub(super) fn reaches_into(&self, name: &str) -> bool {
         let begins = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         self.any(|column| begins(column.name))
     }
 }
 
-/// A column that is read; a path into nested objects where it has dots and is no name itself.
+/// A column that is read: a name, or a path into nested objects if the name has dots and no column has this name.
 pub(super) struct WantedColumn<'a> {
     pub(super) name: &'a str,
-    /// Whether a cell of text may hold a list.
+    /// Whether a text cell may contain a list.
     is_list: bool,
-    /// A column of another type is passed over.
+    /// Whether the column decides nothing, so that it is ignored if it has an unsupported type.
     pub(super) decides_nothing: bool,
 }
