@@ -1,9 +1,9 @@
-//! What `status` says of the judge: spend, cache hits, rejections, and how much its texts resemble each other.
+//! The judge's part of `status`: spend, cache hits, rejections, near-copies among the justifications.
 //!
-//! Rejections are counted by checking stored replies again against the sample of their query, published or not. A text that
-//! nearly repeats an earlier query's counts as rejected, whether another was taken or the sample has none. Every
-//! readable reply of a query that is excluded because its justifications were rejected counts as rejected for the last
-//! reason. Replies of other queries cannot be checked and are left out.
+//! Rejections are counted by checking the stored replies again, each against the sample of its query, published or
+//! not. A text that nearly repeats the text of an earlier query counts as rejected, if the sample has another text or
+//! none. If a query is excluded because its justifications were rejected, each of its readable replies counts as
+//! rejected for the last reason. Replies of other queries cannot be checked and are not counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,55 +26,55 @@ use crate::pipeline::usage::{Providers, is_free};
 use crate::shards::{Table, read_columns};
 use crate::sys::clock::unix_ms;
 
-/// Hash functions whose minima stand for a text, in groups: texts with one group alike count as near-copies. With 8
-/// groups of 4, half of the pairs are found whose word triples agree by about 0.57.
+/// The min-hash signature of a text has 8 groups of 4 hash functions. Texts that share a group count as near-copies. A
+/// pair whose word triples have a similarity of about 0.57 is found with a probability of one half.
 const GROUPS: u64 = 8;
 const GROUP_HASHES: u64 = 4;
 
-/// What is known of the judge's work and its cost.
+/// The work and the cost of the judge.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct JudgeStatus {
-    /// Prompt tokens of all replies that state them.
+    /// Prompt tokens of all replies that report them.
     pub prompt_tokens: u64,
-    /// Of these, tokens that the provider says it found in its cache; absent if it never says.
+    /// Of these, tokens that the provider reports as cache hits; absent if no reply reports them.
     pub cache_hit_tokens: Option<u64>,
     /// Generated tokens.
     pub completion_tokens: u64,
-    /// `cache_hit_tokens` over the prompt tokens of the replies that state both, in 0..=1.
+    /// `cache_hit_tokens` over the prompt tokens of the replies that report both, in 0..=1.
     pub cache_hit_rate: Option<f64>,
-    /// What all stored replies cost, in USD; absent if any part of it is unknown.
+    /// The cost of all stored replies, in USD; absent if any part of the cost is unknown.
     pub spend_usd: Option<f64>,
-    /// How replies used more tokens than their calls were allowed; absent if none did.
+    /// A sentence about replies that used more tokens than their calls allowed; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overrun: Option<String>,
-    /// The most that calls without a reply may have cost besides, in USD; absent if a price is unknown.
+    /// The maximum additional cost of calls without a reply, in USD; absent if a price is unknown.
     pub unanswered_usd_max: Option<f64>,
-    /// Calls without a reply that may have been charged: interrupted, or under way in a batch.
+    /// Calls without a reply that the provider may have charged: interrupted, or in a batch in progress.
     pub unanswered: u64,
-    /// The day of the prices, if the config says one.
+    /// The day of the prices, if the config has one.
     pub prices_as_of: Option<String>,
     /// The batches of the provider's batch API.
     pub batches: BatchTotals,
-    /// Spend over published samples.
+    /// The spend per sample, published or not.
     pub spend_per_sample_usd: Option<f64>,
-    /// Spend over settled rows, for all rows.
+    /// The projected spend for all rows: the spend per settled row, times all rows.
     pub spend_projected_usd: Option<f64>,
-    /// Published samples by `justification_status`.
+    /// Samples by `justification_status`, published or not.
     pub statuses: BTreeMap<String, u64>,
-    /// Readable replies to queries with a published sample.
+    /// Readable replies that can be checked: their query has a sample, or is excluded because of its justifications.
     pub replies_checked: u64,
     /// Of these, replies that a check rejects, by reason.
     pub rejections: BTreeMap<String, u64>,
-    /// Share of the checked replies that are rejected.
+    /// The share of rejected replies among the checked replies, in 0..=1.
     pub rejection_rate: Option<f64>,
-    /// Published justifications that nearly repeat an earlier one.
+    /// Justifications of samples that nearly repeat an earlier justification.
     pub near_copies: u64,
 }
 
-/// A published sample, as far as its replies are checked against it.
+/// The fields of a sample that its replies are checked against.
 struct Published {
     justification: Option<(String, String)>,
-    /// Whether all texts were rejected and the sample was kept without one.
+    /// Whether the judge's texts were all rejected and the sample was kept without a justification.
     is_rejected: bool,
     mode: Mode,
     gold: String,
@@ -82,8 +82,8 @@ struct Published {
 }
 
 impl Published {
-    /// Returns whether a text that passes the checks of its own nearly repeats a neighbour's: no text was taken, or another
-    /// one of the same judge.
+    /// Returns whether a text that passes all other checks must have been rejected as a near-copy: the sample has no
+    /// justification, or another justification of the same judge.
     fn has_near_copy(&self, reply: &ParsedReply) -> bool {
         let is_other = |(text, model): &(String, String)| {
             *text != reply.justification && Some(model) == reply.served_model.as_ref()
@@ -92,22 +92,19 @@ impl Published {
     }
 }
 
-/// What the judge's replies are held against.
+/// The settled queries of a run, against which the judge's replies are checked.
 pub(super) struct Selection<'a> {
     /// The published files of the run.
     pub records: &'a [ShardRecord],
-    /// What is settled besides.
+    /// The outcomes of queries in incomplete shards.
     pub survey: &'a Survey,
-    /// Input rows that are settled.
+    /// The number of settled input rows.
     pub settled: u64,
-    /// Input rows.
+    /// The number of input rows.
     pub queries: u64,
 }
 
-/// Gathers it. Blocks.
-///
-/// # Errors
-/// [`RunError`] if the ledger cannot be read.
+/// Gathers the status of the judge. Blocks.
 pub(super) fn gather(
     dir: &Path,
     reader: &Reader,
@@ -180,7 +177,7 @@ pub(super) fn gather(
     Ok(status)
 }
 
-/// A sample, as its table has it.
+/// The columns of a sample, as stored in the table.
 struct Row {
     id: Option<String>,
     mode: Option<String>,
@@ -206,7 +203,7 @@ impl From<SurveyedSample> for Row {
     }
 }
 
-/// The samples of a run while they are counted.
+/// The samples of a run that were counted so far.
 #[derive(Default)]
 struct Samples {
     published: HashMap<String, Published>,
@@ -215,7 +212,7 @@ struct Samples {
 }
 
 impl Samples {
-    /// Adds one; counts its status, and whether its text is a near-copy.
+    /// Adds a sample: counts its status, and counts its justification if it is a near-copy.
     fn add(&mut self, row: Row, status: &mut JudgeStatus) {
         self.count += 1;
         let Row { id, mode, kind, gold, question, justification, state } = row;
@@ -234,7 +231,7 @@ impl Samples {
     }
 }
 
-/// Reads the published samples. Files that cannot be read are left out.
+/// Reads the published samples; skips unreadable files.
 fn read_samples(dir: &Path, records: &[ShardRecord], samples: &mut Samples, status: &mut JudgeStatus) {
     const COLUMNS: [&str; 8] =
         ["query_id", "mode", "kind", "gold", "prompt", "justification", "justification_status", "judge_model"];
@@ -249,7 +246,7 @@ fn read_samples(dir: &Path, records: &[ShardRecord], samples: &mut Samples, stat
     }
 }
 
-/// Returns the queries that are excluded because their justifications were rejected, with the last reason.
+/// Returns the queries excluded because of rejected justifications, each with its last reason.
 fn rejected(dir: &Path, records: &[ShardRecord], survey: &Survey) -> HashMap<String, String> {
     let mut rejected: HashMap<String, String> = survey.rejected.iter().cloned().collect();
     for record in records.iter().filter(|record| record.table == Table::Exclusions.name()) {
@@ -266,7 +263,7 @@ fn rejected(dir: &Path, records: &[ShardRecord], survey: &Survey) -> HashMap<Str
     rejected
 }
 
-/// Returns the choices of the queries that have some.
+/// Returns the choices of each query that has choices.
 fn choices_of(reader: &Reader, run: &RunRecord, queries: u64) -> Result<HashMap<String, Vec<String>>, RunError> {
     const PAGE_ROWS: u64 = 1000;
     let mut choices = HashMap::new();
@@ -282,7 +279,7 @@ fn choices_of(reader: &Reader, run: &RunRecord, queries: u64) -> Result<HashMap<
     Ok(choices)
 }
 
-/// Returns whether a text resembles one that was seen before, and remembers it.
+/// Returns whether a text is a near-copy of an earlier one, and adds the text to `seen`.
 fn resembles(seen: &mut HashSet<(u64, u64)>, text: &str) -> bool {
     let triples = triples(text);
     if triples.is_empty() {
@@ -309,7 +306,7 @@ fn minima(triples: &Triples, group: u64) -> u64 {
 }
 
 impl JudgeStatus {
-    /// Returns lines for people.
+    /// Returns the status as lines of text for people.
     pub(super) fn to_text(&self) -> String {
         let usd =
             |usd: Option<f64>| usd.map_or_else(|| "unknown (prices missing)".to_owned(), |usd| format!("${usd:.4}"));
@@ -352,7 +349,7 @@ impl JudgeStatus {
     }
 }
 
-/// Returns a line about batches; nothing if there never was one.
+/// Returns a line about batches; empty if the run never had a batch.
 fn batches_to_text(batches: &BatchTotals) -> String {
     let BatchTotals { under_way, ended_requests, ended } = batches;
     if under_way.is_empty() && ended.is_empty() {

@@ -1,5 +1,5 @@
-//! Rows of a file of any kind, as JSON texts: JSON lines (also compressed), Parquet, a directory of Parquet files, or
-//! the rollouts of a run. One chunk is in memory at a time.
+//! Reads the rows of a table as JSON texts. A table is JSON lines (also compressed), a Parquet file, a directory of
+//! Parquet files, or the rollouts of a run. One chunk of rows is in memory at a time.
 
 use std::io::{BufRead, Write};
 use std::ops::Range;
@@ -14,12 +14,12 @@ use crate::ingest::{InputFile, TableBytes, open_table};
 use crate::sys::files::temporary_dir;
 use crate::sys::staged::StagedDir;
 
-/// Rows of one chunk.
+/// The maximum rows of a chunk.
 const CHUNK_ROWS: usize = 4096;
-/// Bytes after which a chunk of lines ends.
+/// The bytes after which a chunk of JSON lines ends.
 const CHUNK_BYTES: usize = 8 << 20;
 
-/// Some rows.
+/// Consecutive rows of one file.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     text: Vec<u8>,
@@ -27,7 +27,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Returns the rows: the JSON text, and the 1-based line (or row, in Parquet) in the file.
+    /// Returns the rows: the JSON text and the 1-based number of the line (in Parquet: of the row) in the file.
     pub(super) fn rows(&self) -> Vec<(&[u8], u64)> {
         self.rows.iter().map(|(range, line)| (self.text.get(range.clone()).unwrap_or_default(), *line)).collect()
     }
@@ -38,21 +38,21 @@ impl Chunk {
     }
 }
 
-/// Where rows come from; can be read again from the start.
+/// The files of a table. Can be read several times.
 pub(super) struct Table {
     files: Vec<InputFile>,
-    /// What stdin held, for as long as it is needed.
+    /// The copy of stdin; dropping the directory deletes it.
     _spooled: Option<StagedDir>,
 }
 
 impl Table {
-    /// Finds the files behind a path; `-` is JSON lines on stdin.
+    /// Finds the files of a path; `-` is JSON lines on stdin.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
             let spooled = temporary_dir()?;
             let path = spooled.path().join("stdin.jsonl");
             let mut kept = fs_err::File::create(&path)?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut kept).context("cannot keep what stdin holds")?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut kept).context("cannot copy stdin to a temporary file")?;
             kept.flush()?;
             let file = InputFile { name: "stdin".to_owned(), path };
             return Ok(Self { files: vec![file], _spooled: Some(spooled) });
@@ -74,35 +74,35 @@ impl Table {
             }
         }
         if paths.is_empty() {
-            bail!("{} holds no Parquet files; name a file of rollouts, or the directory of a run", dir.display());
+            bail!("{} has no Parquet files; name a file of rollouts, or the directory of a run", dir.display());
         }
         paths.sort();
         Ok(Self { files: paths.into_iter().map(file).collect(), _spooled: None })
     }
 
-    /// Returns the files, in the order in which they are read.
+    /// Returns the files in reading order.
     pub(super) fn files(&self) -> &[InputFile] {
         &self.files
     }
 
-    /// Returns whether the rows are those of Parquet files.
+    /// Returns whether all files are Parquet files.
     pub(super) fn is_parquet(&self) -> bool {
         self.files.iter().all(|file| file.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")))
     }
 
-    /// Starts reading; of Parquet files only the named columns are decoded.
+    /// Starts reading. Of Parquet files, decodes only the named columns.
     pub(super) fn read<'a>(&'a self, columns: &'a [&'a str]) -> Reader<'a> {
         Reader { files: &self.files, columns, source: None, file: 0 }
     }
 }
 
-/// Opens a Parquet file; with `columns` only those are decoded.
+/// Opens a Parquet file; decodes only `columns`, or all columns if `None`.
 pub(super) fn parquet_batches(
     file: &InputFile,
     columns: Option<&[&str]>,
 ) -> anyhow::Result<(arrow::datatypes::SchemaRef, ParquetRecordBatchReader)> {
     let damaged = || format!("cannot read {}", file.name);
-    let TableBytes::Parquet(opened) = open_table(file)? else { bail!("{} is no Parquet file", file.name) };
+    let TableBytes::Parquet(opened) = open_table(file)? else { bail!("{} is not a Parquet file", file.name) };
     let builder = ParquetRecordBatchReaderBuilder::try_new(opened).with_context(damaged)?;
     let schema = builder.schema().clone();
     let roots = schema
@@ -129,7 +129,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the next rows into a chunk, all of one file, whose index it returns; `None` at the end.
+    /// Reads the next rows of one file into a chunk. Returns the index of the file, or `None` at the end.
     pub(super) fn next(&mut self, chunk: &mut Chunk) -> anyhow::Result<Option<usize>> {
         chunk.clear();
         while let Some(file) = self.files.get(self.file) {

@@ -1,12 +1,11 @@
-//! Foreign text on a terminal: harmless, and no wider than the screen.
+//! Prepares untrusted text for a terminal: escapes control characters and wraps long lines.
 
 use crate::report::is_steering;
 
-/// Columns that plain output keeps to.
+/// The maximum width of plain output, in columns.
 pub(super) const COLUMNS: usize = 80;
 
-/// Returns a text of which nothing steers the terminal or turns the direction of what follows: such characters are shown
-/// by their code. Line breaks and tabs stay.
+/// Replaces every character that controls the terminal or the text direction by its code. Keeps line breaks and tabs.
 #[must_use]
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -20,8 +19,8 @@ pub(super) fn visible(text: &str) -> String {
     out
 }
 
-/// Returns a foreign text as lines of at most [`COLUMNS`] characters, each indented by `indent` spaces; lines break
-/// between words where they can.
+/// Wraps an untrusted text to lines of at most [`COLUMNS`] characters, each indented by `indent` spaces. Lines break
+/// between words where possible.
 #[must_use]
 pub(super) fn block(text: &str, indent: usize) -> String {
     let width = COLUMNS.saturating_sub(indent).max(1);
@@ -45,7 +44,7 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
         let cut = at.unwrap_or(width);
         let tail = rest.split_off(cut);
         pieces.push(rest.into_iter().collect());
-        // The space at which a line breaks is not written.
+        // Drop the space at which the line breaks.
         rest = if at.is_some() { tail.into_iter().skip(1).collect() } else { tail };
     }
     pieces.push(rest.into_iter().collect());

@@ -1,7 +1,8 @@
-//! The guide: one page a topic, in the documentation and in the program (`thinkloom help TOPIC`).
+//! The guide: one page per topic, in the documentation and in the program (`thinkloom help TOPIC`).
 //!
-//! The names of the topics are contracts: error hints, `--help` texts and the README refer to them. A page is Markdown that
-//! reads well as it stands. `config.md` is what [`config_page`] generates; a test holds the two equal.
+//! The names of the topics must not change: error hints, `--help` texts and the README refer to them. A page is
+//! Markdown that is readable without rendering. [`config_page`] generates `config.md`; a test checks that the two are
+//! equal.
 
 mod page;
 
@@ -18,7 +19,7 @@ pub struct Page {
     pub text: &'static str,
 }
 
-/// Declares a documentation module a page, and the table of pages.
+/// Declares one documentation module per page, and the table of pages.
 macro_rules! pages {
     ($($name:ident: $summary:literal),+ $(,)?) => {
         $(
@@ -26,7 +27,7 @@ macro_rules! pages {
             pub mod $name {}
         )+
 
-        /// Every page, in the order in which they are listed.
+        /// All pages, in the order of the list of topics.
         pub const PAGES: &[Page] = &[
             $(Page {
                 name: stringify!($name),

@@ -6,32 +6,34 @@ use serde_json::{Map, Value};
 
 use crate::config::Settings;
 
-/// Most characters of a line, the indent of values aside.
+/// The maximum characters of a line, without the indent of values.
 const WIDTH: usize = 116;
 
-/// What stands before the reference.
+/// The text before the generated reference.
 const INTRODUCTION: &str = r#"# Config
 
 A run reads its settings from a TOML file: `thinkloom.toml` in the working directory, or the file that `-c FILE` names.
 `thinkloom init DIR` writes a commented one with every common key at its default; a key that you leave out keeps its
 default. An unknown key, a wrong type or a value out of range ends the command with exit code 2, and the error names the
-key and the nearest known one.
+key and the most similar known key.
 
-- **Override one setting for one command**: `--set sampling.samples_per_mode=4` (repeatable). The value is read as TOML,
-  else as a text. `--set` takes every key below.
-- **Relative paths** (`input.paths`, `policy.model`, `dedup.benchmarks`) are looked for beside the config file, then in the
-  working directory. `output.dir` is beside the config file; `-o DIR` replaces it.
-- **Keys of APIs** never stand in the file: `api_key_env` names the environment variable that holds one.
-- **What a change costs** (which settings sample again, and which may change freely) is in [recovery](recovery.md).
+- **Override one setting for one command**: `--set sampling.samples_per_mode=4` (repeatable). The value is parsed as
+  TOML; if that fails, it is a text. `--set` accepts every key below.
+- **Relative paths** (`input.paths`, `policy.model`, `dedup.benchmarks`) are looked up in the directory of the config
+  file, then in the working directory. `output.dir` is relative to the config file; `-o DIR` replaces it.
+- **API keys** are never in the file: `api_key_env` names the environment variable that holds the key.
+- **The cost of a change** (which settings cause new sampling, and which may change freely) is described in
+  [recovery](recovery.md).
 - `thinkloom schema config` prints the JSON Schema of this file; `thinkloom doctor` checks what the settings need.
 
-Environment variables: `THINKLOOM_LOG=debug` sets the log level, `NO_COLOR` and `NO_PROGRESS` do what their names say;
-`HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` are in [models](models.md).
+Environment variables: `THINKLOOM_LOG=debug` sets the log level, `NO_COLOR` disables colours, `NO_PROGRESS` disables
+progress bars. `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` are described in
+[models](models.md).
 
 The rest of this page is generated from the program. Ranges are written `1..=1024`, both ends included.
 "#;
 
-/// Returns the page `config`: every section and key, with type, default and meaning.
+/// Returns the page `config`: every section and key with type, default and meaning.
 ///
 /// # Panics
 /// Never: the default settings can be written as TOML.
@@ -49,21 +51,21 @@ pub fn config_page() -> String {
     page.text
 }
 
-/// Returns the sections in the order of the settings' type, which a schema does not keep.
+/// Returns the sections in the order of the settings' type; a schema does not keep this order.
 fn sections_in_order() -> Vec<String> {
     let text = toml::to_string(&Settings::default()).unwrap_or_default();
     let headings = text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
     headings.map(str::to_owned).collect()
 }
 
-/// The reference while it is written.
+/// The writer of the reference.
 struct Reference<'a> {
     schema: &'a Value,
     text: String,
 }
 
 impl<'a> Reference<'a> {
-    /// Returns what a schema refers to, or the schema itself where it refers to nothing or may be null.
+    /// Returns the schema that `schema` refers to, or `schema` itself if it refers to none.
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         let alternatives = schema["anyOf"].as_array().into_iter().flatten();
         let direct = schema.get("$ref").or_else(|| alternatives.filter_map(|one| one.get("$ref")).next());
@@ -73,7 +75,7 @@ impl<'a> Reference<'a> {
 }
 
 impl Reference<'_> {
-    /// Writes a section: its keys, then the sections within it.
+    /// Writes a section: its keys, then its subsections.
     fn section(&mut self, name: &str, schema: &Value) {
         let whole = Reference { schema: self.schema, text: String::new() };
         let target = whole.resolve(schema).clone();
@@ -94,7 +96,7 @@ impl Reference<'_> {
         }
     }
 
-    /// Writes a key, and its values where they are a closed set.
+    /// Writes a key, and its values if they are a closed set.
     fn key(&mut self, key: &str, property: &Value, target: &Value) {
         let default = match property.get("default") {
             Some(default) => format!(", default `{}`", as_toml(default)),
@@ -110,7 +112,7 @@ impl Reference<'_> {
     }
 }
 
-/// Returns how a value's type is called in TOML.
+/// Returns the name of a value's type in TOML.
 fn type_name(property: &Value, target: &Value) -> &'static str {
     let stated = if target["type"].is_null() { &property["type"] } else { &target["type"] };
     let first = stated.as_array().and_then(|types| types.first()).unwrap_or(stated);
@@ -126,7 +128,7 @@ fn type_name(property: &Value, target: &Value) -> &'static str {
     }
 }
 
-/// Returns a JSON value as TOML writes it.
+/// Returns a JSON value in TOML syntax.
 fn as_toml(value: &Value) -> String {
     match value {
         Value::Object(object) if object.is_empty() => "{}".to_owned(),
@@ -140,7 +142,7 @@ fn as_inline_table(object: &Map<String, Value>) -> String {
     format!("{{ {} }}", pairs.join(", "))
 }
 
-/// Returns a text in lines of at most [`WIDTH`] characters, all but the first indented.
+/// Wraps a text to lines of at most [`WIDTH`] characters; indents all lines but the first.
 fn wrapped(text: &str, indent: usize) -> String {
     let (mut lines, mut width) = (String::new(), 0);
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! The answer to a request of either endpoint: streamed, or in one piece once all its sequences are sampled.
+//! Answers a completion request, chat or text: as a stream, or as one body after all its sequences are sampled.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::stream::{self, Format};
 use super::wire::Checked;
 use crate::engine::{Completion, SequenceSpec};
 
-/// Samples the sequences and answers with them in the way that the request wants.
+/// Samples the sequences and returns the response, streamed if the request asks for a stream.
 ///
 /// # Errors
-/// As the engine's; of a streamed answer, what shows before its first event.
+/// The engine's errors. A streamed response reports errors after its first event as an event.
 pub(super) async fn respond(
     app: Arc<App>,
     mut hold: Hold,

@@ -1,10 +1,10 @@
-//! Bodies of requests: JSON, bounded in size and time each, and in memory all together.
+//! Reads request bodies: JSON, each limited in size and time, and all together limited in memory.
 //!
-//! A small body is kept as it comes. A larger one asks for memory as it grows (`memory`), and waits for it: what it will
-//! become once it is parsed counts too (`scan`). Its share is free again when the request is over, and what was freed goes
-//! back to the system soon after.
+//! A small body needs no reservation. A larger body reserves memory as it grows (`memory`) and waits for it; the
+//! reservation also covers the parsed form (`scan`). The end of the request releases the reservation, and the allocator
+//! returns the freed memory to the system soon after.
 
-#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+#![warn(clippy::indexing_slicing)] // a body is untrusted input
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -22,13 +22,13 @@ use super::limits::{
 use super::memory::{Memory, Share};
 use super::scan::Scan;
 
-/// Memory that a parsed body may take without asking.
+/// Bytes that a parsed body may take without a reservation.
 const UNASKED_BYTES: usize = 1 << 20;
 
-/// The body of a request, with the memory that it takes.
+/// The body of a request, with its reserved memory.
 pub(super) struct Taken {
     bytes: Vec<u8>,
-    /// Held until the request is over.
+    /// Reserved until the end of the request.
     share: Share,
 }
 
@@ -37,23 +37,23 @@ impl Taken {
         &self.bytes
     }
 
-    /// Returns whether it is so small that nothing done with it takes long.
+    /// Returns whether the body is so small that processing it is fast.
     pub(super) fn is_small(&self) -> bool {
         self.bytes.len() <= SMALL_BODY_BYTES
     }
 
-    /// Takes it apart; what is done with the bytes may need a larger share.
+    /// Returns the bytes and their reservation; the caller may need to enlarge the reservation.
     pub(super) fn into_parts(self) -> (Vec<u8>, Share) {
         (self.bytes, self.share)
     }
 }
 
 impl Memory {
-    /// Reads the body of a request, which has to be JSON of at most `bytes_max` bytes, or 64 MiB.
+    /// Reads the body of a request: JSON of at most `bytes_max` bytes, and never more than 64 MiB.
     ///
     /// # Errors
-    /// [`ApiError`] for another type, and for bodies that are too large, too slow, too deep, or do not come to an end;
-    /// `too_large` says what is said of those that are larger than `bytes_max`.
+    /// [`ApiError`] if the body has another type, is too large, too slow or too deep, or breaks off. `too_large` makes
+    /// the error for a body of more than `bytes_max` bytes.
     pub(super) async fn read(
         &self,
         request: Request,
@@ -100,7 +100,7 @@ impl Memory {
             let part = match timeout(pace.patience(), stream.next()).await {
                 Err(_) => return Err(ApiError::slow()),
                 Ok(None) => break,
-                Ok(Some(Err(error))) => return Err(ApiError::invalid("", format!("the body was cut off: {error}"))),
+                Ok(Some(Err(error))) => return Err(ApiError::invalid("", format!("the body broke off: {error}"))),
                 Ok(Some(Ok(part))) => part,
             };
             let length = bytes.len() + part.len();
@@ -121,7 +121,7 @@ impl Memory {
                 let end = declared.unwrap_or(bytes_max).min(bytes_max);
                 let room = SMALL_BODY_BYTES.max(bytes.capacity() * 2).min(end).max(length);
                 if room > SMALL_BODY_BYTES {
-                    // With what most become once they are parsed, so that it is seldom asked for apart.
+                    // Half as much again covers the parsed form of most bodies, so a second reservation is rare.
                     self.enlarge(&mut share, (room + room / 2).min(BODIES_BYTES_MAX)).await?;
                 }
                 bytes.reserve_exact(room - bytes.len());
@@ -138,8 +138,8 @@ impl Memory {
     }
 }
 
-/// How long a client may still leave its body alone. What comes fast earns no more than a little time to rest, so that
-/// nobody sends much at once and then holds it; and the more is held, the faster the rest has to come.
+/// The time for which a client may still send nothing. Received bytes earn time, up to a small maximum, so a client
+/// cannot send most of a body at once and then stall. The more bytes the server holds, the faster the rest must arrive.
 struct Pace {
     left: Duration,
 }
@@ -153,7 +153,7 @@ impl Pace {
         self.left.min(BODY_PAUSE)
     }
 
-    /// A part came, with which the body has `length` bytes.
+    /// Records a part of the body; the body now has `length` bytes.
     fn came(&mut self, part: usize, length: usize, waited: Duration) {
         let bytes_per_s = BODY_BYTES_PER_S.max(length / BODY_TURNOVER_S);
         let earned = Duration::from_secs_f64(part as f64 / bytes_per_s as f64);
@@ -165,7 +165,7 @@ fn declared_bytes(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Whether a body says that it is JSON. A page elsewhere may not, without asking.
+/// Returns whether the body declares `application/json`. A page of another origin cannot send this type without CORS.
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -176,7 +176,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    /// Sends bodies of parts of 16 KiB, at so many bytes a second, and returns how much of `length` comes.
+    /// Sends a body in parts of 16 KiB: `fast` bytes at once, the rest at a fixed rate. Returns how many bytes arrive.
     fn sent(fast: usize, length: usize, bytes_per_s: usize) -> usize {
         let (mut pace, mut came, part) = (Pace::new(), 0, 16 << 10);
         while came < length {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(sent(0, 4 * mib, 64 * kib), 4 * mib, "a slow link");
         assert_eq!(sent(0, 64 * mib, 1 << 20), 64 * mib, "a large body at 1 MiB/s");
         assert!(sent(0, mib, 8 * kib) < mib);
-        // Most of a large body at once, the rest drop by drop.
+        // Most of a large body at once, the rest slowly.
         let held = sent(60 * mib, 64 * mib, 64 * kib);
         assert!((60 * mib..62 * mib).contains(&held), "{held}");
         let mut pace = Pace::new();

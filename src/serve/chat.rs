@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`, `GET /v1/models`, `GET /v1/models/{id}`
+//! The routes `POST /v1/chat/completions`, `GET /v1/models` and `GET /v1/models/{id}`.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::stream::Format;
 use super::turns::Kind;
 use super::wire::{ChatRequest, Checked, Sampling, parse};
 
-/// `GET /v1/models`
+/// Handles `GET /v1/models`.
 pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
     json_response(StatusCode::OK, &json!({"object": "list", "data": [model_of(&app)]}))
 }
 
-/// `GET /v1/models/{id}`
+/// Handles `GET /v1/models/{id}`.
 pub(super) async fn model(
     State(app): State<Arc<App>>,
     asked: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let served = &app.policy.identity().model;
-    // A name that is no text is no model's.
-    let Ok(Path(asked)) = asked else { return Err(ApiError::no_model("in this address", served)) };
+    // A path that does not decode to UTF-8 names no model.
+    let Ok(Path(asked)) = asked else { return Err(ApiError::no_model("in this path", served)) };
     if asked != *served {
         return Err(ApiError::no_model(&asked, served));
     }
@@ -46,14 +46,14 @@ fn model_of(app: &App) -> Value {
     })
 }
 
-/// A request that has been read.
+/// A checked and tokenized request.
 struct Prepared {
     checked: Checked,
     prompt: Vec<u32>,
     with_logprobs: bool,
 }
 
-/// `POST /v1/chat/completions`
+/// Handles `POST /v1/chat/completions`.
 pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let too_large = |bytes_max| {
         let message =
@@ -67,12 +67,12 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
         app.off_workers(kind, move |app| prepare(app, body.bytes())).await?;
     let grammar = app.grammar(checked.schema.take()).await?;
     let mut hold = app.hold(checked.choices)?;
-    // A request that is refused was not left by its client.
+    // The server rejected the request, so do not count it as cancelled by its client.
     let specs = app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?;
     answer::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await
 }
 
-/// Reads, checks, renders and tokenizes. Takes as long as the body is large.
+/// Parses, checks, renders and tokenizes the request. The time is proportional to the size of the body.
 fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     let request: ChatRequest<'_> = parse(body)?;
     let mut sampling: Sampling<'_> = parse(body)?;
@@ -87,7 +87,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     Ok(Prepared { checked, prompt, with_logprobs })
 }
 
-/// Renders the conversation.
+/// Renders the conversation to a prompt with the model's chat template.
 fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
     let messages = request.conversation(app.policy.engine().config().context, app.text_bytes_max)?;
     let (opening, before) = match messages.split_last() {
@@ -95,7 +95,7 @@ fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
             (last.content.as_str(), before)
         }
         _ if request.continue_final_message => {
-            let message = "continue_final_message needs a last message of the assistant";
+            let message = "continue_final_message requires a last message with the role assistant";
             return Err(ApiError::invalid("continue_final_message", message));
         }
         _ => ("", messages.as_slice()),

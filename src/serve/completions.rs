@@ -1,4 +1,4 @@
-//! `POST /v1/completions`
+//! The route `POST /v1/completions`.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use super::stream::Format;
 use super::turns::Kind;
 use super::wire::{Checked, CompletionsRequest, Sampling, WirePrompt, WirePrompts, parse};
 
-/// Tokens of a completion where the request does not say, as OpenAI has it.
+/// The default of `max_tokens`, the same as OpenAI's.
 const TOKENS_MAX: u32 = 16;
 
-/// A request that has been read.
+/// A checked and tokenized request.
 struct Prepared {
     checked: Checked,
     prompts: Vec<Vec<u32>>,
     with_logprobs: bool,
 }
 
-/// `POST /v1/completions`
+/// Handles `POST /v1/completions`.
 pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
     app.check_room()?;
@@ -34,13 +34,13 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
     let mut hold = app.hold(checked.choices * prompts.len())?;
     let mut specs = Vec::new();
     for prompt in prompts {
-        // A request that is refused was not left by its client.
+        // The server rejected the request, so do not count it as cancelled by its client.
         specs.extend(app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?);
     }
     answer::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await
 }
 
-/// Reads, checks and tokenizes. Takes as long as the body is large.
+/// Parses, checks and tokenizes the request. The time is proportional to the size of the body.
 fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     let request: CompletionsRequest<'_> = parse(body)?;
     let mut sampling: Sampling<'_> = parse(body)?;
@@ -49,7 +49,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
         return Err(ApiError::invalid("echo", "echo is not supported"));
     }
     if request.logprobs.is_some_and(|count| count > 0) {
-        let message = "logprobs above 0 is not supported: only the tokens that were picked have a logprob";
+        let message = "logprobs above 0 is not supported: only sampled tokens have a logprob";
         return Err(ApiError::invalid("logprobs", message));
     }
     sampling.max_tokens.get_or_insert(TOKENS_MAX);
@@ -58,7 +58,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     let WirePrompts(prompts) = request.prompt;
     app.check_count(checked.choices * prompts.len())?;
     if prompts.is_empty() {
-        return Err(ApiError::invalid("prompt", "there is no prompt"));
+        return Err(ApiError::invalid("prompt", "prompt is an empty list"));
     }
     let prompts = prompts.into_iter().map(|prompt| tokens(app, prompt)).collect::<Result<_, _>>()?;
     Ok(Prepared { checked, prompts, with_logprobs })
@@ -75,14 +75,14 @@ fn tokens(app: &App, prompt: WirePrompt<'_>) -> Result<Vec<u32>, ApiError> {
         WirePrompt::Tokens(tokens) => tokens,
     };
     if tokens.is_empty() {
-        return Err(ApiError::invalid("prompt", "a prompt is empty"));
+        return Err(ApiError::invalid("prompt", "a prompt has no tokens"));
     }
     if tokens.len() >= context {
-        let message = format!("a prompt has {} tokens, the model's context {context}", tokens.len());
+        let message = format!("a prompt has {} tokens, but the model's context has only {context}", tokens.len());
         return Err(ApiError::too_long("prompt", message));
     }
     if !tokens.iter().all(|token| (*token as usize) < vocabulary.size()) {
-        return Err(ApiError::invalid("prompt", format!("a token is not below {}", vocabulary.size())));
+        return Err(ApiError::invalid("prompt", format!("a token id is not below {}", vocabulary.size())));
     }
     Ok(tokens)
 }

@@ -1,8 +1,9 @@
-//! Connections: bounded in number, and in the time that a client may let one wait.
+//! Accepts connections and limits their number and the time that they wait for their client.
 //!
-//! A client may be slow on purpose: it sends a head byte by byte, or none, or never reads its answer. Each of these has a
-//! time-out. What is left is their number. When all places are taken, a connection that waits for its client gives way,
-//! the longest waiting first; where none does, new ones wait in the system's queue. Whatever is being answered goes on.
+//! A client may be slow on purpose: it sends a head byte by byte, sends no head, or never reads its response. Each case
+//! has a time-out. At the maximum number of connections, the server closes the connections that wait longest for their
+//! client. If no connection waits for its client, new connections wait in the system's queue. The server never closes a
+//! connection while it computes a response for it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,19 +30,19 @@ use tokio_util::task::TaskTracker;
 
 use super::limits;
 
-/// How often a connection that has no place looks for one.
+/// How often a connection without a place checks for a free place.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Which share of the connections is asked to leave at once: one in so many.
+/// At most one connection in this many is asked to close at a time.
 const LEAVING_SHARE: usize = 16;
-/// How long a connection that gives way may take to send the rest of what it has.
+/// How long a closing connection may take to send its remaining bytes.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long accepting rests when the system has no more descriptors.
+/// The pause after a failed accept, for example when the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// When a connection on which nothing moves is probed, how often, and how many probes may be lost.
+/// TCP keep-alive: idle time before the first probe, time between probes, and probes that may be lost.
 #[cfg(target_os = "linux")]
 const PROBES: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
-/// How long clients may take; the server's own bounds stand in `limits`.
+/// The time limits for clients; the values that the server uses are in `limits`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     pub(super) connections_max: usize,
@@ -55,23 +56,23 @@ impl Default for Patience {
     }
 }
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// It waits for a request.
+    /// The connection waits for a request.
     Idle,
-    /// It waits for the rest of a request.
+    /// The connection waits for the rest of a request.
     Reading,
-    /// It waits for the rest of a request that is refused.
+    /// The connection waits for the rest of a rejected request.
     Refusing,
-    /// It is being answered.
+    /// The server computes or sends a response.
     Answering,
 }
 
 struct Place {
     doing: Doing,
-    /// Whether some of an answer waits until the client takes it. The response may be over by then: its last part is the
-    /// connection's.
+    /// Whether part of a response waits for the client to read it. The response body may have ended by then: the
+    /// connection buffers its last part.
     is_sending: bool,
     since: Instant,
     leave: CancellationToken,
@@ -83,11 +84,11 @@ struct Places(Arc<Mutex<BTreeMap<u64, Place>>>);
 
 impl Places {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Place>> {
-        // Entries are put in and taken out whole.
+        // A panic cannot leave a partial entry, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, if there is one, and asks a connection that waits for its client to leave, if there is none.
+    /// Takes a free place. If all places are taken, asks connections that wait for their client to close.
     fn take(&self, number: u64, places_max: usize, leave: &CancellationToken) -> Option<Seat> {
         let mut places = self.lock();
         if places.len() >= places_max {
@@ -112,7 +113,7 @@ impl Places {
     }
 }
 
-/// A connection's place; free again when it is dropped.
+/// The place of a connection; dropping the seat frees the place.
 struct Seat {
     places: Places,
     number: u64,
@@ -142,22 +143,22 @@ impl Drop for Seat {
     }
 }
 
-/// The connection that a request came over.
+/// The connection that a request arrived on.
 #[derive(Clone)]
 pub(super) struct Line {
     seat: Arc<Seat>,
-    /// The address at which it arrived.
+    /// The local address of the connection.
     pub(super) local: Option<IpAddr>,
 }
 
 impl Line {
-    /// Says what the connection is doing.
+    /// Sets the state of the connection.
     pub(super) fn set(&self, doing: Doing) {
         self.seat.set(doing);
     }
 }
 
-/// Serves connections until `stop`, then lets those that are being answered finish.
+/// Serves connections until `stop`, then finishes the responses in progress.
 pub(super) async fn serve(listener: TcpListener, router: Router, patience: Patience, stop: CancellationToken) {
     let (places, tasks) = (Places::default(), TaskTracker::new());
     let mut number = 0_u64;
@@ -213,7 +214,7 @@ async fn attend(stream: TcpStream, router: Router, patience: Patience, seat: Arc
     builder.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(limits::HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(io, service));
     tokio::select! {
-        // What goes wrong here is the client's: it left, sent no HTTP, or took too long.
+        // An error here is the client's fault: it disconnected, sent no HTTP, or was too slow.
         _ = connection.as_mut() => return,
         () = leave.cancelled() => {}
     }
@@ -230,9 +231,9 @@ async fn attend(stream: TcpStream, router: Router, patience: Patience, seat: Arc
     }
 }
 
-/// Sets what the system does for a connection: nothing waits to be sent, and a client that is gone without a word is noticed.
+/// Sets the socket options: no delay before sending, and keep-alive probes to detect a client that vanished.
 fn prepare(stream: &TcpStream) {
-    // Without these it works as well.
+    // The server also works without these options, so ignore errors.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     {
@@ -245,7 +246,7 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// Marks the connection as idle when a response's body is over, or given up.
+/// Marks the connection as idle when the response body ends or is dropped.
 fn watched(response: Response<Body>, line: Line) -> Response<Watched> {
     response.map(|body| Watched { body, line })
 }
@@ -278,14 +279,14 @@ impl HttpBody for Watched {
     }
 }
 
-/// A stream on which writing fails when nothing can be written for too long, all pauses together. What is written makes up
-/// for them, so a client that takes a little now and then is given up as well.
+/// A stream whose writes fail after too much time without progress, summed over all pauses. Each written byte subtracts
+/// a fixed time from the sum, so a write also fails if the client reads only a little now and then.
 struct Patient {
     stream: TcpStream,
     limit: Duration,
     seat: Arc<Seat>,
     stalled: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// Time that its client has let pass and not made up for.
+    /// The sum of all pauses, minus the time earned by written bytes.
     spent: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Slow clients, over sockets of this machine.
+//! Tests slow clients over local sockets.
 
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,10 +7,10 @@ use super::*;
 
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// More than the system keeps for a client that reads with a small buffer.
+/// More bytes than the system buffers for a client with a small receive buffer.
 const LARGE_BYTES: usize = 24 << 20;
 
-/// Serves `hello` at `/`, an endless body at `/endless`, a large one at `/large` and refusals elsewhere, and returns the address.
+/// Serves `hello` at `/`, an endless body at `/endless`, a large body at `/large`, 404 elsewhere. Returns the address.
 async fn start(patience: Patience) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let endless = || async {
         Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![b'x'; 1 << 16])))
@@ -39,7 +39,7 @@ async fn heads_that_do_not_come_to_an_end_are_cut_off_and_so_are_connections_tha
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
         let mut all = Vec::new();
-        // Ends although nothing more is sent.
+        // The read ends although the client sends nothing more.
         let _ = stream.read_to_end(&mut all).await;
         assert_eq!(String::from_utf8_lossy(&all).contains("hello"), begun.ends_with("\r\n\r\n"), "{begun}");
     }
@@ -54,7 +54,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     let mut begun = [0; 16];
     stream.read_exact(&mut begun).await.unwrap();
     stop.cancel();
-    // The server comes to an end although the client holds its side open.
+    // The server ends although the client keeps its side open.
     task.await.unwrap();
 }
 
@@ -84,7 +84,7 @@ async fn an_answer_that_waits_for_its_client_is_sent_to_its_end_although_places_
     let mut begun = vec![0; 64];
     slow.read_exact(&mut begun).await.unwrap();
     let _other = TcpStream::connect(address).await.unwrap();
-    // Longer than idle connections are spared.
+    // Longer than an idle connection is kept.
     sleep(limits::IDLE_SPARED + 2 * LEAVE_TIMEOUT).await;
     stop.cancel();
     sleep(2 * LEAVE_TIMEOUT).await;
@@ -105,7 +105,7 @@ async fn a_request_that_is_refused_and_keeps_its_body_gives_its_place_to_others(
     let mut rest = Vec::new();
     let _ = refused.read_to_end(&mut rest).await;
     assert!(rest.is_empty(), "it was still waited for: {}", String::from_utf8_lossy(&rest));
-    // Whose body comes is told why.
+    // A client that sends its body receives the error.
     let mut told = TcpStream::connect(address).await.unwrap();
     drop(other);
     let answer = answer_to(&mut told, b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}").await;

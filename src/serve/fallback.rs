@@ -1,4 +1,4 @@
-//! Answers to requests that no route takes.
+//! Responses to requests without a route, and to methods that a route does not support.
 
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -7,14 +7,14 @@ use axum::response::Response;
 use super::error::ApiError;
 use super::guard::refuse;
 
-/// Answers what has no route.
+/// Returns 404.
 pub(super) async fn not_found(request: Request) -> Response {
-    let message = "there is nothing here; see /v1/models, /v1/chat/completions, /v1/completions, /v1/reward";
+    let message = "no such path; the server has /v1/models, /v1/chat/completions, /v1/completions, /v1/reward";
     refuse(request, ApiError::new(StatusCode::NOT_FOUND, "not_found", message)).await
 }
 
-/// Answers a method that a route does not have.
+/// Returns 405.
 pub(super) async fn not_allowed(request: Request) -> Response {
-    let message = "this address is not for this method";
+    let message = "method not allowed on this path";
     refuse(request, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)).await
 }

@@ -1,4 +1,4 @@
-//! From a checked request to sequences of the engine.
+//! Turns a checked request into sequences of the engine: permits, limits, grammar, random streams.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use super::wire::Checked;
 use crate::engine::{Grammar, SequenceSpec};
 use crate::sys::entropy::random_u64;
 
-/// The permits of a request; counts a client that leaves before the end.
+/// The permits of a request. Dropping them before [`Hold::finish`] counts the responses as cancelled by the client.
 pub(super) struct Hold {
     app: Arc<App>,
     is_finished: bool,
@@ -23,7 +23,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Says that nothing is left to be sent.
+    /// Marks the request as finished, so that dropping the permits counts no cancelled response.
     pub(super) fn finish(&mut self) {
         self.is_finished = true;
     }
@@ -38,7 +38,7 @@ impl Drop for Hold {
 }
 
 impl App {
-    /// Takes a permit for each response, or refuses the request.
+    /// Takes one permit per response, or rejects the request.
     pub(super) fn hold(self: &Arc<Self>, responses: usize) -> Result<Hold, ApiError> {
         if self.stop.is_cancelled() {
             return Err(ApiError::stopping());
@@ -49,16 +49,16 @@ impl App {
         Ok(Hold { app: Arc::clone(self), is_finished: false, responses: responses as u64, _permits: permits })
     }
 
-    /// Refuses a request that asks for more responses than there is ever room for.
+    /// Rejects a request for more responses than the server can ever run and queue.
     pub(super) fn check_count(&self, responses: usize) -> Result<(), ApiError> {
         if responses > self.capacity {
-            let message = format!("the request asks for {responses} responses, the server takes {}", self.capacity);
+            let message = format!("the request asks for {responses} responses; the maximum is {}", self.capacity);
             return Err(ApiError::invalid("n", message));
         }
         Ok(())
     }
 
-    /// Refuses requests while there is no room for one response, before work is done for them.
+    /// Rejects a request while no permit is free, before parsing its body.
     pub(super) fn check_room(&self) -> Result<(), ApiError> {
         if self.stop.is_cancelled() {
             return Err(ApiError::stopping());
@@ -66,18 +66,18 @@ impl App {
         if self.permits.available_permits() == 0 { Err(ApiError::busy(self.capacity)) } else { Ok(()) }
     }
 
-    /// Refuses a model that is not the one that is served.
+    /// Rejects a request for another model than the served one.
     pub(super) fn check_model(&self, asked: Option<&str>) -> Result<(), ApiError> {
         let served = &self.policy.identity().model;
         match asked {
             Some(asked) if asked != served && !asked.is_empty() => {
-                Err(ApiError::invalid("model", format!("the model {asked} is not served here; {served} is")))
+                Err(ApiError::invalid("model", format!("the server does not serve the model {asked}, only {served}")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Builds the sequences of one prompt, one per choice.
+    /// Builds the sequences of one prompt: one per choice.
     pub(super) fn specs(
         &self,
         prompt: Vec<u32>,
@@ -90,8 +90,10 @@ impl App {
         if let Some(grammar) = grammar
             && grammar.tokens_min() > tokens_max
         {
-            let message =
-                format!("no text of the schema fits {tokens_max} tokens; it may take {}", grammar.tokens_min());
+            let message = format!(
+                "max_tokens is {tokens_max}, but the shortest instance of the schema may need {} tokens",
+                grammar.tokens_min()
+            );
             return Err(ApiError::invalid("max_tokens", message));
         }
         let seed = checked.seed.map_or_else(random_u64, |seed| seed as u64);
@@ -107,7 +109,7 @@ impl App {
             stream_key: stream_key(seed, 0),
             ..SequenceSpec::default()
         };
-        // Before there are more of it.
+        // Check one sequence before cloning it for the other choices.
         engine.check_fit(&first).map_err(|error| ApiError::engine(&error))?;
         let others =
             (1..checked.choices).map(|choice| SequenceSpec { stream_key: stream_key(seed, choice), ..first.clone() });
@@ -116,14 +118,14 @@ impl App {
         Ok(specs)
     }
 
-    /// Returns the grammar of a schema, compiled or kept.
+    /// Returns the grammar of a schema: from the cache, or newly compiled.
     pub(super) async fn grammar(
         self: &Arc<Self>,
         schema: Option<serde_json::Value>,
     ) -> Result<Option<Arc<Grammar>>, ApiError> {
         let Some(schema) = schema else { return Ok(None) };
         if !self.policy.engine().heeds_grammars() {
-            let message = "this device does not support response_format; run with policy.device = \"cpu\"";
+            let message = "this device does not support response_format; start the server with policy.device = \"cpu\"";
             return Err(ApiError::invalid("response_format", message));
         }
         let text = schema.to_string();
@@ -144,7 +146,7 @@ impl App {
     }
 }
 
-/// Returns the key of a choice's random stream: with a seed, the same text comes again.
+/// Returns the key of a choice's random stream: the same seed and choice give the same text.
 fn stream_key(seed: u64, choice: usize) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"thinkloom serve stream\0");

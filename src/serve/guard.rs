@@ -1,4 +1,5 @@
-//! Who is let through: requests that name this server, come from no foreign page, and show the key, if one is set.
+//! Checks every request: `Host` names this server, `Origin` names no other server, and the API key is right, if one is
+//! set. Also reads and drops the bodies of rejected requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::connections::{Doing, Line};
 use super::error::ApiError;
 use super::limits::{BODY_BYTES_MAX, REFUSED_PAUSE};
 
-/// Lets a request through if it names this server and comes from no foreign page.
+/// Rejects a request whose `Host` or `Origin` names another server.
 pub(super) async fn check_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Line>().and_then(|line| line.local);
     let hosts = &app.options.hosts;
@@ -36,12 +37,12 @@ pub(super) async fn check_host(State(app): State<Arc<App>>, request: Request, ne
     next.run(request).await
 }
 
-/// Lets a request through if it shows the key.
+/// Rejects a request without the API key.
 pub(super) async fn check_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(key) = &app.options.api_key else { return next.run(request).await };
     let shown = one(request.headers(), header::AUTHORIZATION).and_then(|value| value.trim_start().split_once(' '));
     let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, key)| key.trim());
-    // Hashes, so that how long a comparison takes says nothing of the key.
+    // Comparing hashes keeps the time of the comparison independent of the key.
     if Sha256::digest(shown.as_bytes()) == Sha256::digest(key.expose_secret().as_bytes()) {
         next.run(request).await
     } else {
@@ -49,21 +50,21 @@ pub(super) async fn check_key(State(app): State<Arc<App>>, request: Request, nex
     }
 }
 
-/// Returns a header that stands there once, and is text.
+/// Returns a header's value if the header occurs once and is text.
 fn one(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)?.to_str().ok()
 }
 
-/// Answers with an error, once the body has come: a client that is still sending may not see the answer otherwise.
+/// Returns an error after reading the body: a client that is still sending might otherwise not read the response.
 pub(super) async fn refuse(request: Request, error: ApiError) -> Response {
     let (parts, body) = request.into_parts();
     take_refused(&parts, body).await;
     error.into_response()
 }
 
-/// Takes the body of a request that is refused, for a short time in which its connection gives way to others.
+/// Reads and drops the body of a rejected request, for a short time. The server may close the connection meanwhile.
 pub(super) async fn take_refused(parts: &Parts, body: Body) {
     if parts.headers.contains_key(header::EXPECT) {
         return;
@@ -78,7 +79,7 @@ pub(super) async fn take_refused(parts: &Parts, body: Body) {
     }
 }
 
-/// Takes a body and keeps nothing of it.
+/// Reads a body and drops it.
 pub(super) async fn drain(mut stream: BodyDataStream, limit: Duration) {
     let mut bytes = 0;
     let all = async {
@@ -89,6 +90,6 @@ pub(super) async fn drain(mut stream: BodyDataStream, limit: Duration) {
             }
         }
     };
-    // Whoever takes longer sees a connection that ends.
+    // A slower client sees its connection close.
     let _ = tokio::time::timeout(limit, all).await;
 }

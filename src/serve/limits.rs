@@ -1,81 +1,82 @@
-//! Every bound of the server, in one place. Those of schemas and of the engine stand in their own rooms.
+//! All limits of the server. The limits of schemas and of the engine are in the engine's room.
 
 use std::time::Duration;
 
-/// Connections at once. While as many are open, one that waits for its client gives way, and further ones wait for a place.
+/// The maximum number of connections. At the maximum, the server closes connections that wait for their client, and new
+/// connections wait for a place.
 pub(super) const CONNECTIONS_MAX: usize = 512;
-/// How long a connection that waits for its client is left alone where others want its place.
+/// The time for which a connection may wait for its client before the server closes it to free its place.
 pub(super) const IDLE_SPARED: Duration = Duration::from_secs(1);
-/// The same while its request's body comes.
+/// The same time for a connection that is receiving a request's body.
 pub(super) const READING_SPARED: Duration = Duration::from_secs(5);
-/// How long the head of a request may take, counted from the end of the one before; so a connection may be idle as long. Longer
-/// than clients keep connections that they do not use (15 s is common): one of equal length is ended while a request is on its
-/// way. A head that comes slowly holds nothing but its place.
+/// The time for the head of a request, counted from the end of the request before, so it is also the maximum idle time.
+/// It exceeds the time for which clients keep unused connections (15 s is common): with equal times, the server would
+/// close a connection just as a request arrives. A slow head occupies only its place.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a client may take no byte of what it is sent, all its pauses together; bytes that it takes earn it time again.
+/// The sum of the pauses in which a client reads no byte of its response. Bytes that the client reads reduce the sum.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many of them earn a second.
+/// Bytes that reduce the sum of pauses by one second.
 pub(super) const WRITE_BYTES_PER_S: usize = 64 << 10;
-/// Pieces in which long answers are handed to their connection.
+/// The size of the slices of a long response.
 pub(super) const SLICE_BYTES: usize = 64 << 10;
-/// How long the body of a request that is refused is waited for.
+/// The time for which the server reads the body of a rejected request.
 pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(3);
-/// Bytes of a request's head.
+/// The maximum bytes of a request's head.
 pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// How long a body may pause.
+/// The maximum pause between two parts of a body.
 pub(super) const BODY_PAUSE: Duration = Duration::from_secs(10);
-/// How far a body may fall behind its pace.
+/// The time by which a body may fall behind the minimum rate.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(15);
-/// The slowest that a body may come, in the long run.
+/// The minimum rate of a body, on average.
 pub(super) const BODY_BYTES_PER_S: usize = 64 << 10;
-/// A larger one comes so fast that what has come would come again in so many seconds: at 1 MiB/s when 64 MiB are held.
+/// For a larger body, the minimum rate is the received bytes divided by this number of seconds: 1 MiB/s at 64 MiB.
 pub(super) const BODY_TURNOVER_S: usize = 64;
-/// Largest body of a request.
+/// The maximum bytes of a request's body.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 20;
-/// Bodies up to this size are kept without asking; all connections together hold 32 MiB of them.
+/// Bodies up to this size need no reservation; all connections together hold at most 32 MiB of them.
 pub(super) const SMALL_BODY_BYTES: usize = 64 << 10;
-/// What larger requests may take in all: their bodies, what these become when they are parsed, rewards and their answers.
-/// One more may go beyond, by as much at most.
+/// The memory for all larger requests together: bodies, their parsed form, rewards and responses. One request at a time
+/// may exceed this limit, by at most as much again.
 pub(super) const BODIES_BYTES_MAX: usize = 192 << 20;
-/// How long a larger body waits for its memory before it is refused.
+/// The time for which a larger body waits for memory before the server rejects it.
 pub(super) const BODY_WAIT: Duration = Duration::from_secs(20);
-/// How deep JSON may be nested: what the parser takes.
+/// The maximum nesting of JSON: the limit of the parser.
 pub(super) const DEPTH_MAX: usize = 127;
-/// What a parsed value takes in memory, in bytes, as an item and as an object.
+/// Bytes of memory per parsed value, and further bytes per object.
 pub(super) const VALUE_BYTES: usize = 32;
 pub(super) const OBJECT_BYTES: usize = 640;
 
-/// How long work on a large request waits for its turn before it is refused.
+/// The time for which slow work waits for its turn before the server rejects the request.
 pub(super) const SLOW_WAIT: Duration = Duration::from_secs(60);
-/// How often memory that was freed goes back to the system, after large bodies.
+/// The interval at which the allocator returns freed memory to the system, after large requests.
 pub(super) const TRIM_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Most responses that one request may ask for.
+/// The maximum responses of one request, per prompt.
 pub(super) const CHOICES_MAX: usize = 128;
-/// Most stop strings of a request, and the bytes of one.
+/// The maximum stop strings of a request, and the maximum bytes of one stop string.
 pub(super) const STOPS_MAX: usize = 16;
 pub(super) const STOP_BYTES_MAX: usize = 4 << 10;
-/// Bytes of `response_format`.
+/// The maximum bytes of `response_format`.
 pub(super) const SCHEMA_BYTES_MAX: usize = 256 << 10;
-/// Compiled schemas that are kept.
+/// The maximum number of cached grammars.
 pub(super) const GRAMMARS_MAX: usize = 32;
 
-/// Requests for rewards that may be under way.
+/// The maximum number of reward requests in progress.
 pub(super) const REWARD_REQUESTS_MAX: usize = 64;
-/// Rollouts of one request for rewards.
+/// The maximum rollouts of one reward request.
 pub(super) const ROLLOUTS_MAX: usize = 1 << 16;
-/// What a rollout takes while it is rewarded, its answer included, besides the texts that it repeats.
+/// Bytes that a rollout takes while it is rewarded, with its part of the response, without its repeated texts.
 pub(super) const ROLLOUT_BYTES: usize = 1 << 10;
-/// Memory that a request for rewards may take for them without asking.
+/// Bytes that a reward request may take for its rollouts without a reservation.
 pub(super) const REWARDS_UNASKED_BYTES: usize = 256 << 10;
-/// Rollouts that are read before the first of them is over.
+/// The maximum number of rollouts graded together.
 pub(super) const ROLLOUTS_READ_TOGETHER: usize = 64;
-/// What they are read from, in bytes.
+/// The maximum bytes of the texts of rollouts graded together.
 pub(super) const ROLLOUTS_READ_BYTES: usize = 16 << 20;
-/// Bytes of a group's name, which each of its rollouts is answered with.
+/// The maximum bytes of a group's name: the response repeats the name for each rollout.
 pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
-/// What a group's completions may take in all, each with what the group says of itself: it is looked at for each of them.
+/// The maximum of a group's completions times the bytes of its shared fields: grading reads the fields per completion.
 pub(super) const GROUP_WORK_BYTES_MAX: usize = 256 << 20;
-/// Bytes of what an error says.
+/// The maximum bytes of an error's message.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1000;

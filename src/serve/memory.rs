@@ -1,7 +1,8 @@
-//! The memory of larger requests: one budget, of which each asks for a share before it uses it.
+//! The memory budget of larger requests: each request reserves a share before using the memory.
 //!
-//! A share grows as a body comes, so that a client holds what it has sent and no more. One request at a time may go beyond
-//! the budget: otherwise some that hold a part each, and want more, would wait for each other until all are refused.
+//! A share grows as the body arrives, so a client cannot reserve memory without sending bytes. One request at a time
+//! may exceed the budget. Otherwise several requests that each hold a share and need more would wait for each other
+//! until the server rejects all of them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 use super::error::ApiError;
 use super::limits::{BODIES_BYTES_MAX, BODY_WAIT, SLICE_BYTES, TRIM_INTERVAL};
 
-/// What the semaphore counts, in bytes.
+/// Bytes per permit of the semaphore.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// The memory of larger requests.
+/// The memory budget of larger requests.
 pub(super) struct Memory {
     units: Arc<Semaphore>,
-    /// The turn of the one that may go beyond.
+    /// The permit to exceed the budget.
     beyond: Arc<Semaphore>,
-    /// Whether a large request has gone since memory was last given back.
+    /// Whether a share was released since the allocator last returned memory to the system.
     is_dirty: Arc<AtomicBool>,
 }
 
-/// A part of it; given back when it is dropped.
+/// A part of the budget; dropping the share releases it.
 pub(super) struct Share {
     units: Option<OwnedSemaphorePermit>,
     beyond: Option<OwnedSemaphorePermit>,
@@ -40,12 +41,12 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Returns how many bytes it stands for.
+    /// Returns the reserved bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Gives back what is more than these bytes.
+    /// Releases all but `bytes` bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
         self.bytes = self.bytes.min(bytes);
         let kept = self.bytes.div_ceil(UNIT_BYTES);
@@ -79,14 +80,14 @@ impl Memory {
         }
     }
 
-    /// Gives freed memory back to the system after large requests, until `stop`.
+    /// Returns freed memory to the system after large requests, until `stop`.
     pub(super) fn trim_until(&self, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
         let is_dirty = Arc::clone(&self.is_dirty);
         let trim = async move {
             loop {
                 tokio::time::sleep(TRIM_INTERVAL).await;
                 if is_dirty.swap(false, Ordering::Relaxed) {
-                    // Ends whatever happens to it.
+                    // The result does not matter: trimming is an optimization.
                     let _ = tokio::task::spawn_blocking(crate::sys::memory::return_freed).await;
                 }
             }
@@ -99,15 +100,15 @@ impl Memory {
         }
     }
 
-    /// Returns a share of nothing.
+    /// Returns an empty share.
     pub(super) fn share(&self) -> Share {
         Share { units: None, beyond: None, bytes: 0, is_dirty: Arc::clone(&self.is_dirty) }
     }
 
-    /// Enlarges a share to a number of bytes, waiting for them.
+    /// Enlarges a share to `bytes` bytes; waits until they are free.
     ///
     /// # Errors
-    /// [`ApiError`] if they are more than there are, or do not become free in time.
+    /// [`ApiError`] if the bytes exceed the budget, or are not free in time.
     pub(super) async fn enlarge(&self, share: &mut Share, bytes: usize) -> Result<(), ApiError> {
         if bytes > BODIES_BYTES_MAX {
             return Err(ApiError::too_many_values());
@@ -118,7 +119,7 @@ impl Memory {
         }
         if share.beyond.is_none() {
             let units = Arc::clone(&self.units).acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX));
-            // Whoever holds nothing stands in nobody's way.
+            // A request with an empty share blocks no other request, so it need not exceed the budget.
             let holds = share.bytes > 0;
             let granted = async {
                 tokio::select! {
@@ -142,8 +143,8 @@ impl Memory {
     }
 }
 
-/// A text that is sent slice by slice, and whose share goes back as it is taken. The connection asks for a further slice when
-/// it is rid of those before, so what a slow client leaves is in memory once, and accounted for.
+/// A response that is sent slice by slice and releases its share accordingly. The connection requests the next slice
+/// only after it has sent the slices before, so the unread part of a response is in memory once, and reserved.
 pub(super) struct Sliced {
     slices: VecDeque<Bytes>,
     left: usize,
@@ -151,7 +152,7 @@ pub(super) struct Sliced {
 }
 
 impl Sliced {
-    /// Cuts a text into slices of their own, each of which is freed by itself.
+    /// Copies a text into slices that are freed one by one.
     pub(super) fn new(text: String, mut share: Share) -> Self {
         let slices = text.as_bytes().chunks(SLICE_BYTES).map(Bytes::copy_from_slice).collect();
         let left = text.len();

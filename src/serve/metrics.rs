@@ -1,4 +1,4 @@
-//! Counters in Prometheus's text format.
+//! The routes `GET /health` and `GET /metrics` (Prometheus's text format), and the count of requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use super::app::App;
 use super::error::ApiError;
 
-/// The routes that are told apart: others are one, so that no client can fill the memory with names.
+/// The routes that are counted separately. All other paths are counted together, so that no client can fill the memory
+/// with names.
 const ROUTES: &[&str] =
     &["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/reward", "/openrlhf/reward", "/metrics", "/health"];
 
-/// Counts a request and its status.
+/// Counts a request by route and status.
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let path = if path.starts_with("/v1/models/") { "/v1/models" } else { path };
@@ -25,7 +26,7 @@ pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: N
     response
 }
 
-/// `GET /health`: 200 while requests are taken; 503 once the server stops, or its engine has failed.
+/// Handles `GET /health`: 200 while the server accepts requests, 503 after it begins to stop or its engine has failed.
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     if app.stop.is_cancelled() || app.policy.engine().has_ended() {
         return ApiError::stopping().into_response();
@@ -33,7 +34,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     (StatusCode::OK, "ok\n").into_response()
 }
 
-/// `GET /metrics`
+/// Handles `GET /metrics`.
 pub(super) async fn respond(State(app): State<Arc<App>>) -> Response {
     let stats = app.policy.stats();
     let engine = app.policy.engine().description();
@@ -46,15 +47,15 @@ pub(super) async fn respond(State(app): State<Arc<App>>) -> Response {
     };
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     metric("sampled_tokens_total", "counter", "Tokens sampled.", load(&stats.sampled_tokens));
-    metric("prompt_tokens_total", "counter", "Prompt tokens run.", load(&stats.prompt_tokens));
-    metric("preemptions_total", "counter", "Sequences that gave their KV memory back.", load(&stats.preemptions));
-    metric("cancelled_responses_total", "counter", "Responses whose client left.", load(&app.metrics.cancelled));
-    metric("rewarded_rollouts_total", "counter", "Rollouts that were rewarded.", load(&app.metrics.rewarded));
-    metric("responses_under_way", "gauge", "Responses that run or wait.", under_way as u64);
-    metric("responses_running", "gauge", "Responses that hold a slot.", running as u64);
-    metric("responses_max", "gauge", "Responses that may run or wait.", app.capacity as u64);
+    metric("prompt_tokens_total", "counter", "Prompt tokens computed.", load(&stats.prompt_tokens));
+    metric("preemptions_total", "counter", "Sequences preempted for KV memory.", load(&stats.preemptions));
+    metric("cancelled_responses_total", "counter", "Responses cancelled by clients.", load(&app.metrics.cancelled));
+    metric("rewarded_rollouts_total", "counter", "Rollouts rewarded.", load(&app.metrics.rewarded));
+    metric("responses_under_way", "gauge", "Responses running or waiting.", under_way as u64);
+    metric("responses_running", "gauge", "Responses in a slot.", running as u64);
+    metric("responses_max", "gauge", "Limit of responses_under_way.", app.capacity as u64);
     metric("slots", "gauge", "Sequences decoded together.", engine.slots as u64);
-    metric("kv_blocks_held", "gauge", "KV blocks of 16 positions.", stats.blocks_held.load(Ordering::Relaxed) as u64);
+    metric("kv_blocks_held", "gauge", "KV blocks (16 positions).", stats.blocks_held.load(Ordering::Relaxed) as u64);
     text.push_str("# HELP thinkloom_requests_total Requests by route and status.\n");
     text.push_str("# TYPE thinkloom_requests_total counter\n");
     for ((route, status), count) in app.metrics.requests().iter() {

@@ -1,17 +1,17 @@
-//! The hosted model behind a port: OpenAI's chat and completions, and the reward rule for trainers.
+//! Serves the hosted model over HTTP: OpenAI's chat and text completions, and the reward rule for trainers.
 //!
-//! All requests share the one engine, which decodes what they ask for together. A request holds as many permits as it
-//! asks for responses; there are as many permits as the engine has slots and the queue has places, and a request that
-//! finds too few is refused with 429 and `Retry-After` instead of waiting unseen. A client that goes away takes its
-//! sequences with it: their futures are dropped, and the engine drops what nobody waits for before its next step.
+//! All requests share one engine, which decodes their sequences in one batch. A request holds one permit per response.
+//! The number of permits is the engine's slots plus the places of the queue; without enough free permits, the server
+//! rejects a request with 429 and `Retry-After` instead of letting it wait. When a client disconnects, the server drops
+//! the futures of its sequences, and the engine removes these sequences before its next step.
 //!
-//! What clients send is bounded before work is done for it (`limits`): connections in number and time (`connections`),
-//! bodies in size, time and memory (`body`, `memory`), texts before they are tokenized. Work that takes long is done on threads of its
-//! own, a few at once (`work`), so that `/health` answers whatever else is asked for. Requests have to name this server, and
-//! may not come from pages of another (`guard`).
+//! The server limits input before spending work on it (`limits`): connections in number and time (`connections`),
+//! bodies in size, time and memory (`body`, `memory`), and texts before they are tokenized. A few separate threads do
+//! the slow work (`work`), so `/health` stays responsive. The server rejects requests whose `Host` or `Origin` names
+//! another server (`guard`).
 //!
-//! Texts are a function of prompt, sampling settings and `seed` alone, as everywhere in the engine: not of who else is
-//! asking. This room knows HTTP and the wire format, not how tokens are made.
+//! A text depends on the prompt, the sampling settings and `seed` alone, not on other requests. This room knows HTTP
+//! and the wire format, but not how the engine samples tokens.
 
 mod answer;
 mod app;
@@ -51,7 +51,7 @@ use connections::Patience;
 pub use app::{App, ServeOptions};
 pub use totals::Metrics;
 
-/// How long responses may go on after a request to stop.
+/// The time for which responses may continue after a request to stop.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 impl App {
@@ -60,13 +60,13 @@ impl App {
             .route("/v1/chat/completions", post(chat::respond))
             .route("/v1/completions", post(completions::respond))
             .route("/v1/models", get(chat::models))
-            // Names of models may have a slash.
+            // The name of a model may contain slashes.
             .route("/v1/models/{*id}", get(chat::model))
             .route("/v1/reward", post(reward::respond))
             .route("/openrlhf/reward", post(openrlhf::respond))
             .route("/metrics", get(metrics::respond))
             .route_layer(middleware::from_fn_with_state(Arc::clone(self), guard::check_key))
-            // Load balancers have no key.
+            // No key is required here: load balancers have none.
             .route("/health", get(metrics::health))
             .fallback(fallback::not_found)
             .method_not_allowed_fallback(fallback::not_allowed)
@@ -76,7 +76,7 @@ impl App {
     }
 }
 
-/// Serves until `app` is told to stop, then finishes what is under way, for at most 20 seconds.
+/// Serves until `app` stops, then finishes the responses in progress, for at most 20 seconds.
 pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let stop = app.stop.clone();
     let server = connections::serve(listener, app.router(), Patience::default(), stop.clone());
@@ -87,6 +87,6 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     };
     tokio::select! {
         () = server => {}
-        () = deadline => tracing::warn!("responses that were still under way are cut off"),
+        () = deadline => tracing::warn!("stopping took longer than 20 s: unfinished responses are cut off"),
     }
 }

@@ -1,9 +1,11 @@
-//! `POST /openrlhf/reward`: the shape in which OpenRLHF asks a remote reward model (`--remote_rm_url`).
+//! The route `POST /openrlhf/reward`: the format in which OpenRLHF requests rewards from a remote model
+//! (`--remote_rm_url`).
 //!
-//! `{"query": [...], "prompts": [...], "labels": [...]}` in: the whole texts, the prompts that they begin with, and the
-//! labels: a reference answer, or a JSON object of the fields that a rollout may have (`gold`, `kind`, `choices`,
-//! `tests`, ...). `{"rewards": [...], "scores": [...], "extra_logs": {...}}` out. Texts of one prompt are a group; the
-//! trainer forms its own advantages over `rewards`, thinkloom's are in `extra_logs`.
+//! Request: `{"query": [...], "prompts": [...], "labels": [...]}`. Each text in `query` is a prompt with its response;
+//! `prompts` has the prompts alone. A label is a reference answer, or a JSON object with the fields of a rollout
+//! (`gold`, `kind`, `choices`, `tests`, ...). Response: `{"rewards": [...], "scores": [...], "extra_logs": {...}}`.
+//! The texts of one prompt form a group. The trainer computes its own advantages from `rewards`; `extra_logs` has
+//! thinkloom's.
 
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ struct RemoteRequest<'a> {
     labels: Texts<'a>,
 }
 
-/// `POST /openrlhf/reward`
+/// Handles `POST /openrlhf/reward`.
 pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
     app.reward(body, answer).await
@@ -43,7 +45,7 @@ fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationTok
     let RemoteRequest { query: AtMost(query), prompts: AtMost(prompts), labels: AtMost(labels) } = parse(body)?;
     if prompts.len() != query.len() || labels.len() != query.len() {
         let lengths = format!("{}, {} and {}", query.len(), prompts.len(), labels.len());
-        return Err(ApiError::invalid("query", format!("query, prompts and labels have {lengths} items")));
+        return Err(ApiError::invalid("query", format!("query, prompts and labels differ in length: {lengths}")));
     }
     let mut rows = Rows { sources: Vec::with_capacity(query.len()), groups: Vec::new(), longest_bytes: 0 };
     for ((query, prompt), label) in query.iter().zip(&prompts).zip(&labels) {
@@ -52,7 +54,7 @@ fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationTok
         rows.sources.push(Source::Remote(row));
     }
     let rewarded = app.rewarded(&rows, &app.options.reward, share, left)?;
-    // A trainer would take any number for a reward.
+    // Reject the whole request: a trainer would use any number in place of a missing reward.
     if let Some((index, error)) =
         rewarded.iter().enumerate().find_map(|(index, row)| Some((index, row.error.as_ref()?)))
     {

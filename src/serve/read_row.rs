@@ -1,4 +1,4 @@
-//! A row of a request for rewards, once it was read and graded.
+//! A row of a reward request after parsing and grading.
 
 use serde_json::value::RawValue;
 
@@ -8,19 +8,19 @@ use super::wire::AtMost;
 use crate::reward::row::{Grading, RewardRow, RowFault, grade};
 use crate::verify::Evaluated;
 
-/// Values of a body in their own text, which is looked at when their turn comes.
+/// The values of a list as raw JSON text, parsed one by one later.
 pub(super) type Texts<'a> = AtMost<&'a RawValue, ROLLOUTS_MAX>;
 
-/// Which rows belong together.
+/// The name of a group of rows.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) enum GroupName {
     Number(usize),
     Name(String),
-    /// Of a prompt.
+    /// The SHA-256 of the prompt.
     Hash([u8; 32]),
 }
 
-/// A row that is graded, or waits for its program.
+/// A row that is graded, or whose program is still to be run.
 pub(super) struct ReadRow {
     pub(super) group: Option<GroupName>,
     pub(super) query_id: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct ReadRow {
 }
 
 impl ReadRow {
-    /// Grades a row, which belongs to this group or else to the one that it names.
+    /// Grades a row. The row belongs to `group`, or to the group of its `query_id` if `group` is `None`.
     pub(super) fn of(group: Option<GroupName>, row: Result<RewardRow<'_>, RowFault>, evaluated: Evaluated) -> Self {
         let fault = |fault| Self { group: None, query_id: None, judge_chars: None, grading: Err(fault) };
         let row = match row {
@@ -52,7 +52,8 @@ impl ReadRow {
     }
 }
 
-/// What is said of a row stands for each completion of a group, so it must not repeat a long text.
+/// Returns the fault of a row that does not parse, with a short message: the response repeats it for each completion of
+/// the group.
 pub(super) fn no_rollout(error: &serde_json::Error) -> RowFault {
-    RowFault(shortened(format!("the row is no rollout: {error}")))
+    RowFault(shortened(format!("the row is not a rollout: {error}")))
 }

@@ -1,4 +1,4 @@
-//! A row in OpenRLHF's shape: a whole text, its prompt and its label.
+//! A row in OpenRLHF's format: a prompt with its response, the prompt alone, and the label.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::read_row::{GroupName, ReadRow, no_rollout};
 use crate::reward::row::{RewardRow, RowFault};
 use crate::verify::Evaluated;
 
-/// A row: the whole text, the prompt that it begins with, and its label, as they stand in the body.
+/// A row as raw JSON: `query` is the prompt with its response, `prompt` the prompt alone, `label` the label.
 pub(super) struct RemoteRow<'a> {
     pub(super) query: &'a str,
     pub(super) prompt: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct RemoteRow<'a> {
 }
 
 impl RemoteRow<'_> {
-    /// Grades the row.
+    /// Parses and grades the row.
     pub(super) fn read(&self, evaluated: Evaluated) -> ReadRow {
         let text = |json: &str| serde_json::from_str::<String>(json).map_err(|error| no_rollout(&error));
         let (query, prompt) = match (text(self.query), text(self.prompt)) {
@@ -31,12 +31,12 @@ impl RemoteRow<'_> {
     }
 }
 
-/// Returns the fields of a label: its own, or the gold that it is.
+/// Returns the fields of a label as a JSON object: the label itself, or an object with the label as `gold`.
 fn fields(label: &str) -> Cow<'_, str> {
     if label.starts_with('{') {
         return Cow::Borrowed(label);
     }
-    // A label that is the text of an object is one.
+    // A label may also be a text that contains a JSON object.
     let text: Option<String> = serde_json::from_str(label).ok();
     match text {
         Some(text) if text.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(&text).is_ok() => {
@@ -49,12 +49,12 @@ fn fields(label: &str) -> Cow<'_, str> {
 fn row<'a>(fields: &'a str, completion: &'a str) -> Result<RewardRow<'a>, RowFault> {
     let mut row: RewardRow<'_> = serde_json::from_str(fields).map_err(|error| no_rollout(&error))?;
     row.completion = Some(Cow::Borrowed(completion));
-    // The prompt's, whatever the label says.
+    // The prompt decides the group, even if the label has a query_id.
     row.query_id = None;
     Ok(row)
 }
 
-/// Takes the names of tokens that end a turn, and padding, off the end of a text that was decoded with them.
+/// Removes end-of-turn tokens and padding tokens from the end of a text that was decoded with special tokens.
 fn without_end_tokens(text: &str) -> &str {
     let mut rest = text;
     loop {

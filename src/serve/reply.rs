@@ -1,4 +1,4 @@
-//! The parts that answers have in common: their head, token counts, log-probabilities, finish reasons.
+//! The common parts of responses: their first fields, token counts, log-probabilities, finish reasons.
 
 use serde_json::{Value, json};
 
@@ -7,18 +7,18 @@ use crate::domain::FinishReason;
 use crate::engine::{Completion, SampledToken, Vocabulary};
 use crate::sys::entropy::random_u64;
 
-/// Adds up the tokens of a request: each prompt once, for all its choices.
+/// Returns the token counts of a request. Each prompt counts once for all its choices.
 pub(super) fn usage_of(completions: &[Completion], choices: usize) -> Value {
     let prompt: u64 = completions.iter().step_by(choices.max(1)).map(|one| u64::from(one.prompt_tokens)).sum();
     usage(prompt, completions.iter().map(|one| u64::from(one.completion_tokens)).sum())
 }
 
-/// Returns the token counts of a request.
+/// Returns the `usage` object of a request.
 pub(super) fn usage(prompt: u64, completion: u64) -> Value {
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
 }
 
-/// Returns log-probabilities in the shape of text completions.
+/// Returns log-probabilities in the format of text completions.
 pub(super) fn text_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) -> Value {
     let text = |token: &SampledToken| String::from_utf8_lossy(vocabulary.token_bytes(token.token)).into_owned();
     let texts: Vec<String> = tokens.iter().map(text).collect();
@@ -26,7 +26,7 @@ pub(super) fn text_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) ->
     json!({"tokens": texts, "token_logprobs": logprobs, "top_logprobs": null})
 }
 
-/// Returns the name of a finish reason on the wire.
+/// Returns the name of a finish reason in OpenAI's format.
 pub(super) fn finish_name(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
@@ -34,7 +34,7 @@ pub(super) fn finish_name(reason: FinishReason) -> &'static str {
     }
 }
 
-/// Returns a chat's entry for each token.
+/// Returns log-probabilities in the format of chat completions.
 pub(super) fn chat_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) -> serde_json::Value {
     let entry = |token: &SampledToken| {
         let bytes = vocabulary.token_bytes(token.token);
@@ -48,7 +48,7 @@ pub(super) fn chat_logprobs(tokens: &[SampledToken], vocabulary: &Vocabulary) ->
     serde_json::json!({"content": tokens.iter().map(entry).collect::<Vec<_>>(), "refusal": null})
 }
 
-/// Returns the fields that all responses of the server begin with.
+/// Returns the first fields of every response and of every chunk of a stream.
 pub(super) fn head(app: &App, object: &str) -> serde_json::Map<String, serde_json::Value> {
     let id = format!("{}-{:016x}", if object.starts_with("chat") { "chatcmpl" } else { "cmpl" }, random_u64());
     let fields = serde_json::json!({

@@ -1,10 +1,10 @@
-//! `POST /v1/reward`: the reward rule for trainers.
+//! The route `POST /v1/reward`: the reward rule for trainers.
 //!
-//! Either `{"rollouts": [...]}`, rows as `thinkloom reward` reads them, grouped by `query_id`; or `{"groups": [{...,
-//! "completions": [...]}, ...]}`, where what stands beside the completions (`gold`, `kind`, `choices`, `tests`, ...)
-//! holds for each of them. `settings` changes constants of the rule for this request. What comes back is in the order
-//! of the request, and the same as the command's. A row whose gold or tests can decide nothing has an `error` and no
-//! reward.
+//! A request is either `{"rollouts": [...]}`, with rows in the format of `thinkloom reward`, grouped by `query_id`; or
+//! `{"groups": [{..., "completions": [...]}, ...]}`, where the other fields of a group (`gold`, `kind`, `choices`,
+//! `tests`, ...) apply to each of its completions. `settings` changes constants of the rule for this request. The
+//! response has the order of the request and the same values as the command. A row whose gold or tests cannot decide
+//! anything gets an `error` and no reward.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,22 +74,22 @@ pub(super) struct RewardedRow {
     pub(super) error: Option<String>,
 }
 
-/// What a row is read from.
+/// The source of a row.
 pub(super) enum Source<'a> {
-    /// A row's own text, which names its group.
+    /// The row as JSON text; its `query_id` names its group.
     Whole(&'a str),
-    /// A completion of a group: the group's number, and the completion's text.
+    /// A completion of a group: the number of the group, and the completion as JSON text.
     InGroup(usize, &'a str),
-    /// A row in OpenRLHF's shape.
+    /// A row in OpenRLHF's format.
     Remote(RemoteRow<'a>),
 }
 
 /// The rows of a request.
 pub(super) struct Rows<'a> {
     pub(super) sources: Vec<Source<'a>>,
-    /// What groups say of themselves, which holds for each of their completions.
+    /// The shared fields of each group, which apply to each of its completions.
     pub(super) groups: Vec<Result<RewardRow<'a>, RowFault>>,
-    /// The longest text that a row is read from, in bytes.
+    /// The longest text of a row, in bytes.
     pub(super) longest_bytes: usize,
 }
 
@@ -105,7 +105,7 @@ enum Answer<'a> {
     Groups { groups: Vec<Rollouts<'a>>, settings: &'a RewardSettings },
 }
 
-/// `POST /v1/reward`
+/// Handles `POST /v1/reward`.
 pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
     app.reward(body, answer).await
@@ -136,7 +136,7 @@ fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationTok
             });
             serde_json::to_string(&Answer::Groups { groups: groups.collect(), settings: &settings })
         }
-        _ => return Err(ApiError::invalid("rollouts", "send either rollouts or groups")),
+        _ => return Err(ApiError::invalid("rollouts", "the request needs either rollouts or groups, not both")),
     };
     answer.map_err(|_| ApiError::failed())
 }
@@ -159,25 +159,27 @@ struct Group<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Adds a group's rows, and returns their number.
+    /// Adds the rows of a group and returns their number.
     fn add_group(&mut self, index: usize, text: &'a str) -> Result<usize, ApiError> {
         let name = |field: &str| format!("groups[{index}].{field}");
         let group: Group<'_> = parse(text.as_bytes())
-            .map_err(|_| ApiError::invalid(&format!("groups[{index}]"), format!("groups[{index}] is no object")))?;
+            .map_err(|_| ApiError::invalid(&format!("groups[{index}]"), format!("groups[{index}] is not an object")))?;
         let completions = group.completions.map(|raw| serde_json::from_str::<Texts<'_>>(raw.get()));
         let completions = match completions {
             Some(Ok(AtMost(completions))) => completions,
             Some(Err(error)) => return Err(ApiError::invalid(&name("completions"), error.to_string())),
-            None => return Err(ApiError::invalid(&name("completions"), format!("{} is no list", name("completions")))),
+            None => {
+                return Err(ApiError::invalid(&name("completions"), format!("{} is not a list", name("completions"))));
+            }
         };
         let count = completions.len();
         if self.sources.len() + count > ROLLOUTS_MAX {
-            return Err(ApiError::invalid("groups", format!("there are more than {ROLLOUTS_MAX} completions")));
+            return Err(ApiError::invalid("groups", format!("the groups have more than {ROLLOUTS_MAX} completions")));
         }
         let shared = text.len() - group.completions.map_or(0, |raw| raw.get().len());
         if shared.saturating_mul(count) > GROUP_WORK_BYTES_MAX {
             let message = format!(
-                "{count} completions of a group with {shared} bytes of its own are too many: each is verified against them"
+                "{count} completions with {shared} bytes of shared fields exceed the limit of a group; send less"
             );
             return Err(ApiError::invalid(&name("completions"), message));
         }
@@ -188,7 +190,7 @@ impl<'a> Rows<'a> {
         Ok(count)
     }
 
-    /// Returns what the rows take while they are rewarded, and their answers: known before any of it is done.
+    /// Returns the bytes that grading the rows and their part of the response will take; computed before grading.
     fn work_bytes(&self) -> usize {
         let of_group = |group: &Result<RewardRow<'_>, RowFault>| match group {
             Ok(row) => match &row.query_id {
@@ -200,7 +202,7 @@ impl<'a> Rows<'a> {
         let of_groups: Vec<usize> = self.groups.iter().map(of_group).collect();
         let of_row = |source: &Source<'_>| match source {
             Source::InGroup(index, _) => of_groups.get(*index).copied().unwrap_or(0),
-            // What these repeat, their own part of the body has.
+            // The texts that these rows repeat are already in the body.
             Source::Whole(_) | Source::Remote(_) => 0,
         };
         self.sources.iter().map(|source| ROLLOUT_BYTES + of_row(source)).sum()
@@ -228,12 +230,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What a text takes that a row and its answer repeat: as it is, and as JSON.
+/// Returns the bytes of a text that a row and its response repeat: as a text, and as JSON.
 fn repeated_bytes(text: &str) -> usize {
     text.len() + serde_json::to_string(text).map_or(0, |json| json.len())
 }
 
-/// A row whose program, if it has one, was run.
+/// A graded row, after running its program if it has one.
 struct GradedRow {
     group: Option<GroupName>,
     query_id: Option<String>,
@@ -241,15 +243,16 @@ struct GradedRow {
     graded: Result<Graded, RowFault>,
 }
 
-/// What is done with a request's body, its share of the memory in hand, until its client leaves.
+/// The work on a request: computes the response from the body, enlarges the memory share, stops if the client
+/// disconnects.
 type Work = fn(&Arc<App>, &[u8], &mut Share, &CancellationToken) -> Result<String, ApiError>;
 
 impl App {
-    /// Does a request for rewards on a thread of its own, on which it may wait for programs. It is given up when its client
-    /// leaves.
+    /// Runs the work of a reward request on a separate thread, where it may wait for programs. The work stops when the
+    /// client disconnects.
     ///
     /// # Errors
-    /// [`ApiError`] if too many requests are under way, or the server is stopping; otherwise the work's.
+    /// [`ApiError`] if too many reward requests are in progress, or the server is stopping; otherwise the work's error.
     pub(super) async fn reward(self: &Arc<Self>, body: Taken, work: Work) -> Result<Response, ApiError> {
         let turn = Arc::clone(&self.reward_turns).try_acquire_owned();
         let turn = turn.map_err(|_| ApiError::busy(REWARD_REQUESTS_MAX))?;
@@ -270,10 +273,10 @@ impl App {
         Ok(json_body(StatusCode::OK, answer.into_body()))
     }
 
-    /// Grades rows and applies the rule to each group. Not for async threads.
+    /// Grades rows and applies the rule to each group. Blocks, so it must not run on an async thread.
     ///
     /// # Errors
-    /// [`ApiError`] if there is not enough memory for so many, or the sandbox cannot be opened.
+    /// [`ApiError`] if the rows need too much memory, or the sandbox cannot be opened.
     pub(super) fn rewarded(
         self: &Arc<Self>,
         rows: &Rows<'_>,
@@ -285,11 +288,11 @@ impl App {
         if bytes > REWARDS_UNASKED_BYTES {
             let bytes = share.bytes().saturating_add(bytes);
             let enlarged = left.run_until_cancelled(self.memory.enlarge(share, bytes));
-            // Nobody sees what a client is told that has left.
+            // The client has disconnected, so the error is never read.
             Handle::current().block_on(enlarged).unwrap_or_else(|| Err(ApiError::failed()))?;
         }
         let evaluated = evaluated_of(self.options.verify.evaluated);
-        // Of long rows, and of rows of a group that says much of itself, few are in memory at once.
+        // The longer the rows and the shared fields of their groups, the fewer rows are in memory at once.
         let together = (ROLLOUTS_READ_BYTES / rows.longest_bytes.max(1)).clamp(1, ROLLOUTS_READ_TOGETHER);
         let chunks = stream::iter(rows.sources.chunks(together)).take_until(left.cancelled());
         let read = chunks.then(|chunk| async move {
@@ -297,7 +300,7 @@ impl App {
             let read: Vec<ReadRow> = chunk.par_iter().map(|source| rows.read(source, evaluated)).collect();
             stream::iter(read)
         });
-        // Several at once, so that a request uses all workers; the pool's queue bounds what is under way.
+        // Concurrent, so that one request uses all workers; the pool's queue limits the number of running programs.
         let graded = read.flatten().map(|row| self.verified(row)).buffered(together).try_collect::<Vec<GradedRow>>();
         let graded = Handle::current().block_on(graded)?;
         let count = graded.len() as u64;
@@ -338,7 +341,7 @@ impl App {
         Ok(GradedRow { group, query_id, judge_chars, graded })
     }
 
-    /// Runs a program; the sandbox is opened for the first.
+    /// Runs a program; the first program opens the sandbox.
     async fn run(self: &Arc<Self>, case: crate::verify::CodeCase) -> Result<Verdict, ApiError> {
         let app = Arc::clone(self);
         let open = || async move {

@@ -1,13 +1,14 @@
-//! A look at JSON before it is parsed, piece by piece as it comes: how deep it is, and how many values it has.
+//! Scans JSON before parsing, piece by piece as it arrives: measures its depth and counts its values.
 //!
-//! What a text becomes in memory may be a hundred times its size (`{"":0}` is a tree of its own), and that has to be known
-//! before. Nothing is checked here that the parser checks; of text that is no JSON the numbers mean nothing.
+//! The parsed form of a text may take a hundred times the bytes of the text (each `{"":0}` becomes a tree), and the
+//! server must reserve this memory before parsing. The scan does not validate the JSON; for invalid text the counts
+//! are meaningless.
 
-#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+#![warn(clippy::indexing_slicing)] // a body is untrusted input
 
 use super::limits::{OBJECT_BYTES, VALUE_BYTES};
 
-/// What has been seen.
+/// The counts of the scanned pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Scan {
     values: usize,
@@ -19,7 +20,7 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Looks at the next piece.
+    /// Scans the next piece.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if self.is_in_text {
@@ -46,7 +47,7 @@ impl Scan {
         }
     }
 
-    /// Returns the bytes that the values take besides their texts, once they are parsed.
+    /// Returns the bytes that the parsed values take, without their texts.
     pub(super) fn parsed_bytes(&self) -> usize {
         self.values.saturating_mul(VALUE_BYTES).saturating_add(self.objects.saturating_mul(OBJECT_BYTES))
     }

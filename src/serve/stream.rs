@@ -1,4 +1,4 @@
-//! Responses that are told while they grow, as server-sent events.
+//! Streams responses as server-sent events while the engine samples them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,12 +17,12 @@ use super::reply::{chat_logprobs, finish_name, head, text_logprobs, usage};
 use super::wire::Checked;
 use crate::engine::{Completion, EngineError, Piece, SequenceSpec, StreamEvent};
 
-/// Which of the two shapes an answer and its chunks have.
+/// The format of a response and its chunks.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Format {
-    /// A chat's.
+    /// A chat completion.
     Chat { with_logprobs: bool },
-    /// A text completion's.
+    /// A text completion.
     Text { with_logprobs: bool },
 }
 
@@ -42,10 +42,10 @@ struct State {
     is_over: bool,
 }
 
-/// Starts the sequences and answers with their events.
+/// Starts the sequences and returns a stream of their events.
 ///
 /// # Errors
-/// What shows before the first event; what fails later is an event of its own.
+/// The engine's errors before the first event. A later error is an event of the stream.
 pub(super) async fn respond(
     app: Arc<App>,
     hold: Hold,
@@ -55,7 +55,7 @@ pub(super) async fn respond(
 ) -> Result<Response, ApiError> {
     let mut events = SelectAll::new();
     let left = specs.len();
-    // Each prompt counts once, for all its choices.
+    // Each prompt counts once for all its choices.
     let prompt_tokens = specs.iter().step_by(checked.choices.max(1)).map(|spec| spec.prompt.len() as u64).sum();
     for (index, spec) in specs.into_iter().enumerate() {
         let receiver = app.policy.engine().stream(spec).await.map_err(|error| ApiError::engine(&error))?;
@@ -86,7 +86,7 @@ pub(super) async fn respond(
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// A sequence's events; the last is `None` if the channel closed without an end.
+/// Returns the events of a sequence; the last event is `None` if the channel closes without an end.
 fn told(index: usize, receiver: mpsc::Receiver<StreamEvent>) -> Events {
     stream::unfold(Some(receiver), move |receiver| async move {
         let mut receiver = receiver?;
@@ -98,7 +98,7 @@ fn told(index: usize, receiver: mpsc::Receiver<StreamEvent>) -> Events {
 }
 
 impl State {
-    /// A chat begins with who speaks.
+    /// Queues the first chunk of each chat choice, which contains the role.
     fn begin(&mut self) {
         if matches!(self.format, Format::Chat { .. }) {
             for index in 0..self.left {

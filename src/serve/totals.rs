@@ -1,17 +1,17 @@
-//! Running totals of the server.
+//! The counters of the server, which `GET /metrics` prints.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
-/// Running totals of the server.
+/// The counters of the server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Requests by route and status.
     requests: Mutex<BTreeMap<(String, u16), u64>>,
-    /// Responses whose client left before their end.
+    /// Responses whose client disconnected before their end.
     pub(super) cancelled: AtomicU64,
-    /// Rollouts that were rewarded.
+    /// Rewarded rollouts, faulty rows included.
     pub(super) rewarded: AtomicU64,
 }
 

@@ -1,23 +1,23 @@
-//! How many may do each kind of slow work at once.
+//! Limits how many requests do each kind of slow work at the same time.
 
-#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+#![warn(clippy::indexing_slicing)] // requests are untrusted input
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// Kinds of work.
+/// The kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// On a small body: milliseconds.
+    /// Work on a small body: takes milliseconds.
     Quick,
-    /// On a large one: up to seconds.
+    /// Work on a large body: takes up to seconds.
     Slow,
-    /// Compiling a schema.
+    /// The compilation of a schema.
     Schema,
 }
 
-/// The turns of each kind.
+/// The permits for each kind of work.
 pub(super) struct Turns {
     pub(super) quick: Arc<Semaphore>,
     pub(super) slow: Arc<Semaphore>,
@@ -34,7 +34,7 @@ impl Turns {
 }
 
 impl Turns {
-    /// The turns for grading a few rollouts, which uses all cores.
+    /// Returns the permits for grading a few rollouts, which uses all cores.
     pub(super) fn grading(&self) -> &Semaphore {
         &self.grading
     }

@@ -1,10 +1,10 @@
-//! Requests as clients send them.
+//! The wire format of requests, and the checks of their fields.
 //!
-//! Nothing is parsed into trees whose size a client decides: what is not looked at is skipped, and what may be of any shape
-//! stays text until its length is known. A body is read once for each part of it (`parse`), which costs less than what
-//! flattened structures keep.
+//! The parser never builds a tree whose size the client decides: it skips unknown fields, and keeps a field of any
+//! shape as text until its length is checked. A body is parsed once per struct (`parse`); this costs less than the
+//! buffers of flattened structs.
 
-#![warn(clippy::indexing_slicing)] // what is read here comes from anywhere
+#![warn(clippy::indexing_slicing)] // requests are untrusted input
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ use crate::domain::Mode;
 use crate::engine::OrderedSchema;
 use crate::policy::Message;
 
-/// What both kinds of completions say of sampling.
+/// The sampling fields that chat and text completions share.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Sampling<'a> {
@@ -49,7 +49,7 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// One text or a list of some.
+/// One stop string or a list of them.
 #[derive(Debug, Clone, Default)]
 struct Stops(Vec<String>);
 
@@ -65,7 +65,7 @@ impl<'de> Visitor<'de> for StopsVisitor {
     type Value = Stops;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "stop: a text, or a list of at most {STOPS_MAX}")
+        write!(formatter, "stop: a text, or a list of at most {STOPS_MAX} texts")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Stops, E> {
@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for StopsVisitor {
     }
 }
 
-/// A list of at most `N` items; a longer one is refused when its next item comes.
+/// A list of at most `N` items; parsing stops with an error at the next item.
 #[derive(Debug)]
 pub(super) struct AtMost<T, const N: usize>(pub(super) Vec<T>);
 
@@ -107,7 +107,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for AtMostVisitor<T,
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             if items.len() == N {
-                return Err(A::Error::custom(format!("a list has more than {N} items; send them in parts")));
+                return Err(A::Error::custom(format!("a list has more than {N} items; split the request")));
             }
             items.push(item);
         }
@@ -128,7 +128,7 @@ pub(super) struct Checked {
     pub(super) seed: Option<i64>,
     pub(super) is_streamed: bool,
     pub(super) includes_usage: bool,
-    /// The schema that texts must follow.
+    /// The schema that constrains the response.
     pub(super) schema: Option<Value>,
 }
 
@@ -140,7 +140,7 @@ impl Sampling<'_> {
         }
         let stops = self.stop.clone().unwrap_or_default().0;
         if stops.iter().any(|stop| !(1..=STOP_BYTES_MAX).contains(&stop.len())) {
-            let message = format!("stop holds a text of no byte, or of more than {STOP_BYTES_MAX}");
+            let message = format!("stop has a text that is empty, or longer than {STOP_BYTES_MAX} bytes");
             return Err(ApiError::invalid("stop", message));
         }
         let within = |name: &str, value: f32, is_allowed: bool, allowed: &str| {
@@ -156,7 +156,7 @@ impl Sampling<'_> {
         let top_p = within("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, up to 1")?;
         let min_p = self.min_p.unwrap_or(0.0);
         let min_p = within("min_p", min_p, (0.0..1.0).contains(&min_p), "0 to below 1")?;
-        // Other servers know -1 as "all".
+        // Other servers accept -1 for "all tokens".
         let top_k = u32::try_from(self.top_k.unwrap_or(0).max(0)).unwrap_or(u32::MAX);
         if self.max_tokens == Some(0) {
             return Err(ApiError::invalid("max_tokens", "max_tokens is 0; allowed: 1 and more"));
@@ -187,7 +187,7 @@ impl Sampling<'_> {
     }
 }
 
-/// Returns whether a value is an object or a list of nothing.
+/// Returns whether a value is an empty object or an empty list.
 fn is_empty(value: &RawValue) -> bool {
     let mut letters = value.get().bytes().filter(|byte| !byte.is_ascii_whitespace());
     matches!(
@@ -196,7 +196,7 @@ fn is_empty(value: &RawValue) -> bool {
     )
 }
 
-/// Reads `response_format`.
+/// Returns the schema that `response_format` requests.
 fn schema(format: Option<&RawValue>) -> Result<Option<Value>, ApiError> {
     let Some(format) = format else { return Ok(None) };
     let fault = |message: String| ApiError::invalid("response_format", message);
@@ -215,7 +215,7 @@ fn schema(format: Option<&RawValue>) -> Result<Option<Value>, ApiError> {
     }
 }
 
-/// `POST /v1/chat/completions`, besides what it says of sampling.
+/// The body of `POST /v1/chat/completions`, without its sampling fields.
 #[derive(Debug, Deserialize)]
 pub(super) struct ChatRequest<'a> {
     #[serde(borrow)]
@@ -227,12 +227,12 @@ pub(super) struct ChatRequest<'a> {
     tools: Option<&'a RawValue>,
     #[serde(borrow)]
     chat_template_kwargs: Option<TemplateSwitch<'a>>,
-    /// The last message is the beginning of the response.
+    /// Whether the last message is the beginning of the response.
     #[serde(default)]
     pub(super) continue_final_message: bool,
 }
 
-/// What a request says of the model's thinking, by either name.
+/// The switch of the chat template for thinking, under either of its names.
 #[derive(Debug, Deserialize)]
 struct TemplateSwitch<'a> {
     #[serde(borrow)]
@@ -241,7 +241,7 @@ struct TemplateSwitch<'a> {
     thinking: Option<&'a RawValue>,
 }
 
-/// A message as a client sends it.
+/// A message in OpenAI's format.
 #[derive(Debug, Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow)]
@@ -250,7 +250,7 @@ struct WireMessage<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// A part of a message.
+/// A part of a message's content.
 #[derive(Debug, Deserialize)]
 struct WirePart<'a> {
     #[serde(borrow, rename = "type")]
@@ -263,7 +263,8 @@ impl ChatRequest<'_> {
     /// Returns the conversation.
     ///
     /// # Errors
-    /// [`ApiError`] for what is no message, and for more text, or more messages, than there is room for.
+    /// [`ApiError`] if a message is invalid, or if the conversation has more than `tokens_max` messages or `bytes_max`
+    /// bytes of text.
     pub(super) fn conversation(&self, tokens_max: usize, bytes_max: usize) -> Result<Vec<Message>, ApiError> {
         if self.messages.is_empty() {
             return Err(ApiError::invalid("messages", "messages is empty"));
@@ -273,7 +274,7 @@ impl ChatRequest<'_> {
         }
         let count = self.messages.len();
         if count > tokens_max {
-            let message = format!("there are {count} messages, and the model's context has {tokens_max} tokens");
+            let message = format!("messages has {count} items, but the model's context has only {tokens_max} tokens");
             return Err(ApiError::too_long("messages", message));
         }
         let mut bytes = 0_usize;
@@ -283,7 +284,7 @@ impl ChatRequest<'_> {
             bytes += message.content.len();
             if bytes > bytes_max {
                 let message =
-                    format!("the messages have more bytes than the model's context of {tokens_max} tokens holds");
+                    format!("the messages have more bytes than the model's context of {tokens_max} tokens can hold");
                 return Err(ApiError::too_long("messages", message));
             }
             conversation.push(message);
@@ -291,16 +292,16 @@ impl ChatRequest<'_> {
         Ok(conversation)
     }
 
-    /// Returns the mode: the model thinks unless its template's switch is told otherwise.
+    /// Returns the mode: Think-on, unless the switch of the chat template is `false`.
     pub(super) fn mode(&self) -> Mode {
         let switch = self.chat_template_kwargs.as_ref().and_then(|switch| switch.enable_thinking.or(switch.thinking));
         if switch.is_some_and(|switch| switch.get() == "false") { Mode::ThinkOff } else { Mode::ThinkOn }
     }
 
-    /// Refuses log-probabilities of tokens that were not picked.
+    /// Returns whether log-probabilities are requested; rejects a request for those of tokens that were not sampled.
     pub(super) fn check_logprobs(&self) -> Result<bool, ApiError> {
         if self.top_logprobs.is_some_and(|count| count > 0) {
-            let message = "top_logprobs above 0 is not supported: only the tokens that were picked have a logprob";
+            let message = "top_logprobs above 0 is not supported: only sampled tokens have a logprob";
             return Err(ApiError::invalid("top_logprobs", message));
         }
         Ok(self.logprobs.unwrap_or(false))
@@ -319,7 +320,7 @@ impl WireMessage<'_> {
         let content = match content.bytes().next() {
             Some(b'"') => match serde_json::from_str(content) {
                 Ok(text) => text,
-                Err(_) => return fault("content is no text"),
+                Err(_) => return fault("content is not a valid text"),
             },
             Some(b'n') => String::new(),
             Some(b'[') => match serde_json::from_str::<Vec<WirePart<'_>>>(content) {
@@ -334,7 +335,7 @@ impl WireMessage<'_> {
     }
 }
 
-/// `POST /v1/completions`, besides what it says of sampling.
+/// The body of `POST /v1/completions`, without its sampling fields.
 #[derive(Debug, Deserialize)]
 pub(super) struct CompletionsRequest<'a> {
     #[serde(borrow)]
@@ -345,7 +346,7 @@ pub(super) struct CompletionsRequest<'a> {
     pub(super) logprobs: Option<u32>,
 }
 
-/// One prompt or several.
+/// One or several prompts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WirePrompts<'a>(pub(super) Vec<WirePrompt<'a>>);
 
@@ -356,7 +357,7 @@ pub(super) enum WirePrompt<'a> {
     Tokens(Vec<u32>),
 }
 
-/// Most prompts that are read; fewer are served.
+/// The maximum number of prompts that the parser accepts; the number of permits is a lower limit.
 const PROMPTS_MAX: usize = 1 << 16;
 
 impl<'de: 'a, 'a> Deserialize<'de> for WirePrompts<'a> {
@@ -390,7 +391,7 @@ impl<'de> Visitor<'de> for PromptsVisitor {
                 PromptItem::Prompt(prompt) => prompts.push(prompt),
             }
             if !tokens.is_empty() && !prompts.is_empty() {
-                return Err(A::Error::custom("prompt has token ids beside texts or lists"));
+                return Err(A::Error::custom("prompt mixes token ids with texts or lists"));
             }
             if prompts.len() > PROMPTS_MAX {
                 return Err(A::Error::custom(format!("prompt has more than {PROMPTS_MAX} items")));
@@ -424,7 +425,7 @@ impl<'de> Visitor<'de> for PromptItemVisitor {
     }
 
     fn visit_u64<E: Error>(self, token: u64) -> Result<Self::Value, E> {
-        u32::try_from(token).map(PromptItem::Token).map_err(|_| E::custom(format!("{token} is no token id")))
+        u32::try_from(token).map(PromptItem::Token).map_err(|_| E::custom(format!("{token} is not a token id")))
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -444,13 +445,13 @@ impl<'de> Visitor<'de> for PromptItemVisitor {
     }
 }
 
-/// Reads a part of a body; what it does not name is skipped.
+/// Parses the fields of `T` from a body; skips all other fields.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    // A structure may be written as a list as well, which is nobody's request.
+    // Serde also accepts a list in place of a struct, but no request is a list.
     if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first != b'{') {
-        return Err(ApiError::invalid("", "the body is no JSON object"));
+        return Err(ApiError::invalid("", "the body is not a JSON object"));
     }
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid("", format!("the body is no such request: {error}")))
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid("", format!("invalid request: {error}")))
 }
 
 #[cfg(test)]

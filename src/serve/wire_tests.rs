@@ -1,3 +1,5 @@
+//! Tests of the wire format: accepted and rejected requests, messages, prompts, long lists.
+
 use serde_json::json;
 
 use super::*;

@@ -1,6 +1,6 @@
-//! Work that must not be done on the async workers, which everything else waits for: parsing, rendering, tokenizing,
-//! compiling. Each kind has a few turns, so that neither memory nor cores go to one kind alone, and what is small does not
-//! wait for what is large.
+//! Runs slow work outside the async threads, because it would block all other requests: parsing, rendering,
+//! tokenizing, compiling. Each kind of work has a few permits, so no kind can take all memory or cores, and small
+//! requests do not wait for large ones.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::limits::SLOW_WAIT;
 use super::turns::Kind;
 
 impl App {
-    /// Writes a response: on a thread of its own where it has an entry for each token.
+    /// Renders a response; on a separate thread if the response has log-probabilities for each token.
     pub(super) async fn written(
         self: &Arc<Self>,
         with_logprobs: bool,
@@ -21,10 +21,10 @@ impl App {
         if with_logprobs { self.off_workers(Kind::Quick, move |app| Ok(write(app))).await } else { Ok(write(self)) }
     }
 
-    /// Does work on a thread of its own, once it is its kind's turn.
+    /// Runs work on a separate thread, after waiting for a permit of its kind.
     ///
     /// # Errors
-    /// [`ApiError`] if the turn does not come in time, or the work panics.
+    /// [`ApiError`] if no permit becomes free in time, or the work panics; otherwise the work's error.
     pub(super) async fn off_workers<T: Send + 'static>(
         self: &Arc<Self>,
         kind: Kind,

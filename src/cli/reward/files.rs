@@ -1,4 +1,4 @@
-//! Reading what the rule needs, and writing rows with their rewards.
+//! Reads the rollouts of a table, applies the reward rule, and writes the rows with their rewards.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -30,12 +30,12 @@ use crate::reward::{Response, RewardSettings, Rewarded, rewards};
 use crate::telemetry::print_line;
 use crate::verify::{CodePool, Evaluated};
 
-/// Bad rows that are told one by one; the others are only counted.
+/// The maximum number of faulty rows that are printed; further ones are only counted.
 const FAULTS_TOLD_MAX: u64 = 10;
-/// Most tokens that are counted in a completion that does not bring them: no model writes as many.
+/// The maximum tokens of a completion without `token_ids`; longer than any model's response.
 const COMPLETION_TOKENS_MAX: usize = 1 << 18;
 
-/// Columns that are written; what a row has under these names is replaced.
+/// Columns that are always written; they replace columns of the same name.
 const OUTPUT_KEYS: &[&str] = &[
     "reward",
     "mean_reward",
@@ -48,18 +48,18 @@ const OUTPUT_KEYS: &[&str] = &[
     "error",
 ];
 
-/// Columns that are written where a row does not say them itself; what it has under these names is then replaced.
+/// Columns that are written if a row lacks the value; they then replace columns of the same name.
 const FILLED_KEYS: &[&str] = &["mode", "correct", "format_ok", "verdict", "extracted", "verdict_reason"];
 
-/// One rollout, as little of it as the rule needs.
+/// The parts of a rollout that the reward rule needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    /// The group; of a bad row none.
+    /// The group; `None` for a faulty row.
     pub(super) group: Option<u32>,
     pub(super) response: Response,
-    /// Whether the row says so itself: mode, correct, format_ok.
+    /// Whether the row itself has mode, correct, format_ok.
     given: [bool; 3],
-    /// Whether the row has keys that are to be replaced.
+    /// Whether the row has keys that must be replaced.
     has_output_keys: bool,
     judge_chars: Option<u32>,
     tokens: Option<(u32, u32)>,
@@ -69,20 +69,20 @@ pub(super) struct Entry {
 pub(super) struct Store {
     pub(super) entries: Vec<Entry>,
     pub(super) groups: usize,
-    /// What few rows have: a verdict that was made here, or a fault.
+    /// Verdicts computed by this command, by row; a map, since few rows have one.
     verdicts: HashMap<usize, Verdict>,
     pub(super) faults: HashMap<usize, String>,
 }
 
 /// The rewards of all rollouts and groups.
 pub(super) struct AllRewards {
-    /// By row; of a bad row all 0.
+    /// By row; all 0 for a faulty row.
     pub(super) rows: Vec<Rewarded>,
-    /// By group: mean of all, adjusted means of the modes, whether they were adjusted.
+    /// By group: the mean of all rewards, the adjusted means of the modes, whether the group was adjusted.
     pub(super) groups: Vec<(f64, ByMode<Option<f64>>, bool)>,
 }
 
-/// A row as it was read on one of the threads.
+/// A parsed row.
 struct ReadRow {
     query_id: String,
     grading: Grading,
@@ -92,7 +92,7 @@ struct ReadRow {
     tokens: Option<(u32, u32)>,
 }
 
-/// Reads all rows. Text is verified on all cores, programs in the sandbox, which is opened for the first of them.
+/// Reads all rows. Verifies texts on all cores, and programs in the sandbox; the first program opens the sandbox.
 pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&Vocabulary>) -> anyhow::Result<Store> {
     let mut store = Store { entries: Vec::new(), groups: 0, verdicts: HashMap::new(), faults: HashMap::new() };
     let mut groups: HashMap<String, u32> = HashMap::new();
@@ -113,7 +113,7 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
                 Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens }) => {
                     let (group, graded) = match grading {
                         Grading::Ready(graded) => (Some(group_of(&mut groups, query_id)?), graded),
-                        // It belongs to its group once it has a verdict.
+                        // The row joins its group when it has a verdict.
                         Grading::Program(graded, case) => {
                             let pool = pool.get_or_insert_with(|| open_pool(&verify));
                             waiting.push((index, line, query_id, graded.clone(), pool.submit(*case)));
@@ -150,7 +150,7 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
     Ok(store)
 }
 
-/// Returns the number of a group, a new one for a name that was not seen before.
+/// Returns the number of a group; a new name gets the next number.
 fn group_of(groups: &mut HashMap<String, u32>, query_id: String) -> anyhow::Result<u32> {
     let next = u32::try_from(groups.len()).context("more than 2^32 groups")?;
     Ok(*groups.entry(query_id).or_insert(next))
@@ -160,7 +160,7 @@ fn group_of(groups: &mut HashMap<String, u32>, query_id: String) -> anyhow::Resu
 fn tokens_of(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowFault> {
     vocabulary.encode_within(completion, COMPLETION_TOKENS_MAX).map_err(|error| match error {
         EngineError::TextTooLong { bytes, .. } => RowFault(format!(
-            "the completion has {bytes} bytes, more than {COMPLETION_TOKENS_MAX} tokens; give its token_ids"
+            "the completion has {bytes} bytes, more than {COMPLETION_TOKENS_MAX} tokens; add its token_ids to the row"
         )),
         error => RowFault(error.to_string()),
     })
@@ -168,7 +168,7 @@ fn tokens_of(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowF
 
 fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
     let row: RewardRow<'_> =
-        serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is no rollout: {error}")))?;
+        serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is not a rollout: {error}")))?;
     let query_id = row.query_id.clone().ok_or_else(|| RowFault("the row has no query_id".to_owned()))?.into_text();
     let given = row.gives();
     let completion = row.completion.clone();
@@ -186,7 +186,7 @@ fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) 
                 None => tokens_of(completion, vocabulary)?,
             };
             let bytes = || ids.iter().map(|&id| vocabulary.token_bytes(id).len());
-            // Some tokenizers put a space before a text.
+            // Some tokenizers prepend a space.
             let lead = if is_sampled { 0 } else { bytes().sum::<usize>().saturating_sub(completion.len()) };
             let judge_end = if judge_end == 0 { 0 } else { judge_end + lead };
             Some((narrow(judge_tokens(bytes(), judge_end)), narrow(ids.len())))
@@ -216,9 +216,9 @@ impl Store {
         self.entries.push(Entry { group: None, response, given, has_output_keys, judge_chars: None, tokens: None });
     }
 
-    /// Applies the rule to every group.
+    /// Applies the reward rule to every group.
     pub(super) fn rewarded(&self, rule: &RewardSettings) -> AllRewards {
-        // Rows by group, in row order: counting sort.
+        // Sort the rows by group, in row order (counting sort).
         let mut starts = vec![0_usize; self.groups + 1];
         let group_of = |entry: &Entry| entry.group.map(|group| group as usize);
         for group in self.entries.iter().filter_map(group_of) {
@@ -277,7 +277,7 @@ impl Store {
     }
 }
 
-/// What a row gains.
+/// The columns that a row gets.
 #[derive(Debug, Default, Serialize)]
 struct Added<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,7 +307,7 @@ struct Added<'a> {
     error: Option<&'a str>,
 }
 
-/// Columns of [`Added`], for Parquet.
+/// Returns the Parquet columns of [`Added`].
 fn added_columns() -> Vec<(&'static str, DataType)> {
     use DataType::{Boolean, Float64, Int32, Utf8};
     vec![
@@ -329,7 +329,7 @@ fn added_columns() -> Vec<(&'static str, DataType)> {
     ]
 }
 
-/// Writes the rows as JSON lines, each with what it gained.
+/// Writes the rows as JSON lines, each with its added keys.
 pub(super) fn write_lines(
     table: &Table,
     store: &Store,
@@ -347,7 +347,7 @@ pub(super) fn write_lines(
             gained.clear();
             serde_json::to_writer(&mut gained, &store.added(rewarded, index))?;
             let entry = store.entries.get(index);
-            // A row without a group may be no JSON at all.
+            // A row without a group may be invalid JSON.
             let must_replace = entry.is_none_or(|entry| entry.has_output_keys || entry.group.is_none());
             write_row(&mut writer, text, &gained, must_replace)?;
             index += 1;
@@ -356,7 +356,7 @@ pub(super) fn write_lines(
     Ok(writer.flush()?)
 }
 
-/// Writes one row: the row's own text, up to its closing brace, and then what it gained.
+/// Writes one row: its own text up to the closing brace, then the added keys.
 fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: bool) -> anyhow::Result<()> {
     let replaced = if must_replace { without_keys(text, gained).map(Cow::Owned) } else { Some(Cow::Borrowed(text)) };
     let object = replaced.as_deref().map(<[u8]>::trim_ascii);
@@ -369,7 +369,7 @@ fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: 
             writer.write_all(b",")?;
         }
         Some(_) => {}
-        // No object: the row is kept beside its error.
+        // Not an object: keep its text under `row`, next to its error.
         None => {
             serde_json::to_writer(&mut *writer, "row")?;
             writer.write_all(b":")?;
@@ -381,7 +381,7 @@ fn write_row(writer: &mut impl Write, text: &[u8], gained: &[u8], must_replace: 
     Ok(writer.write_all(b"\n")?)
 }
 
-/// Returns an object's text without the keys that are written anew, the others in their order; nothing if it is none.
+/// Returns an object's text without the replaced keys, the others in their order; `None` if the text is not an object.
 fn without_keys(text: &[u8], gained: &[u8]) -> Option<Vec<u8>> {
     type Object = std::collections::BTreeMap<String, Box<RawValue>>;
     let (row, gained): (Object, Object) = (serde_json::from_slice(text).ok()?, serde_json::from_slice(gained).ok()?);
@@ -397,7 +397,7 @@ fn without_keys(text: &[u8], gained: &[u8]) -> Option<Vec<u8>> {
     Some(format!("{{{}}}", pairs.join(",")).into_bytes())
 }
 
-/// Returns the columns of Parquet files that are written again: all but those that are written anew.
+/// Returns the columns of Parquet files that are copied: all but the replaced ones.
 fn all_columns(table: &Table) -> anyhow::Result<Vec<String>> {
     let Some(file) = table.files().first().filter(|_| table.is_parquet()) else { return Ok(Vec::new()) };
     let (schema, _) = parquet_batches(file, Some(&[]))?;
@@ -405,7 +405,7 @@ fn all_columns(table: &Table) -> anyhow::Result<Vec<String>> {
     Ok(names.filter(|name| !OUTPUT_KEYS.contains(&name.as_str())).collect())
 }
 
-/// Writes the rows as one Parquet file, each with what it gained.
+/// Writes the rows as one Parquet file, each with its added columns.
 pub(super) fn write_parquet(table: &Table, store: &Store, rewarded: &AllRewards, path: &Path) -> anyhow::Result<()> {
     let kept = all_columns(table)?;
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
@@ -431,19 +431,20 @@ pub(super) fn write_parquet(table: &Table, store: &Store, rewarded: &AllRewards,
             if let Some(writer) = &mut writer {
                 writer
                     .write(&batch)
-                    .with_context(|| format!("{} has other columns than the files before", file.name))?;
+                    .with_context(|| format!("the columns of {} differ from those of the files before", file.name))?;
             }
         }
     }
-    writer.context("there are no rows")?.close()?;
+    writer.context("the input has no rows")?.close()?;
     Ok(())
 }
 
-/// Puts what rows gained beside their own columns, and into them where they say nothing.
+/// Adds the columns of `rows` to a batch. A column that the batch already has keeps its values; the added values fill
+/// its nulls.
 fn joined(batch: &RecordBatch, rows: &[Added<'_>], schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
     let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema)).build_decoder()?;
     decoder.serialize(rows)?;
-    let added = decoder.flush()?.context("no rows came back")?;
+    let added = decoder.flush()?.context("the JSON decoder returned no rows")?;
     let mut fields = batch.schema().fields().to_vec();
     let mut columns = batch.columns().to_vec();
     for (field, gained) in added.schema_ref().fields().iter().zip(added.columns()) {

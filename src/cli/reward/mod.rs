@@ -1,7 +1,8 @@
-//! `thinkloom reward`
+//! `thinkloom reward`: computes the rewards and advantages of rollouts.
 //!
-//! The file is read twice: first for what the rule needs, a few bytes a rollout; then each row is written again with
-//! its rewards. So memory does not hold completions, and rows of one query may stand anywhere.
+//! The command reads the file twice. The first pass keeps the few bytes per rollout that the rule needs; the second
+//! pass copies each row and adds its rewards. So memory never holds the completions, and the rows of one query may be
+//! anywhere.
 
 mod files;
 mod summary;
@@ -21,27 +22,30 @@ use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
 /// Arguments of `reward`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Rows of one query_id form a group. A row gives mode, correct and format_ok, or a completion with kind \
-                  and gold, from which they are read and verified here; a run's rollouts serve as they are.\nThe forms \
-                  of the bias adjustment and of the advantages are reconstructions; see `thinkloom help rewards`.\nExample: \
+    after_help = "The rows of one query_id form a group. A row has mode, correct and format_ok; or a completion, kind and \
+                  gold, from which thinkloom computes them. The rollouts of a run need no change.\nThe formulas of the \
+                  bias adjustment and of the advantages are reconstructions; see `thinkloom help rewards`.\nExample: \
                   thinkloom reward --rollouts rollouts.jsonl -o rewards.jsonl --omega 0.05"
 )]
 pub(super) struct RewardArgs {
-    /// JSON lines (also .gz, .zst), Parquet, a directory of Parquet files or of a run; - for JSON lines on stdin.
+    /// The rollouts: JSON lines (also .gz, .zst), Parquet, a directory of Parquet files, or the output directory of a
+    /// run;
+    /// - reads JSON lines from stdin.
     #[arg(long, value_name = "FILE")]
     rollouts: PathBuf,
-    /// Where the rows go, as JSON lines, or as Parquet if it ends in .parquet (from Parquet only); stdout otherwise.
+    /// The file for the rows: Parquet if its name ends in .parquet (needs Parquet input), else JSON lines; default
+    /// stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     rule: RuleArgs,
-    /// A model (GGUF file or directory) whose tokenizer counts the tokens of judge block and completion.
+    /// A model (GGUF file or directory) whose tokenizer counts the tokens of the judge block and of the completion.
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<PathBuf>,
-    /// A config file, for its [verify] settings, if programs have to be run.
+    /// A config file; its [verify] settings apply to programs.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// With -o, print the summary as JSON.
+    /// Print the summary as JSON (needs -o).
     #[arg(long, requires = "output")]
     json: bool,
 }
@@ -49,31 +53,31 @@ pub(super) struct RewardArgs {
 /// The constants and switches of the rule.
 #[derive(Debug, Args)]
 struct RuleArgs {
-    /// What a well-formed response adds to its reward.
+    /// The reward of a well-formed response, added to the reward of its answer.
     #[arg(long, value_name = "W", default_value_t = 0.2)]
     format_weight: f64,
-    /// Scale of the boost that Think-off gets where it is close to Think-on.
+    /// The scale of the bias adjustment, which raises Think-off if its mean is close to that of Think-on.
     #[arg(long, value_name = "W", default_value_t = 0.01)]
     omega: f64,
-    /// Weight of the response's own reward in the advantage of the judge block.
+    /// The weight of the response's own reward in the advantage of the judge block.
     #[arg(long, value_name = "W", default_value_t = 0.3)]
     gamma: f64,
-    /// Added to standard deviations before they divide.
+    /// Added to standard deviations before dividing by them.
     #[arg(long, value_name = "E", default_value_t = 1e-6)]
     epsilon: f64,
-    /// Which standard deviation: population or sample.
+    /// The kind of standard deviation: population or sample.
     #[arg(long, value_name = "NAME", default_value_t = Deviation::Population)]
     deviation: Deviation,
     /// Ablation: no bias adjustment.
     #[arg(long)]
     no_bias_adjustment: bool,
-    /// Ablation: the advantage of the judge block without the term that all responses of a mode share.
+    /// Ablation: no global term (shared by all responses of a mode) in the advantage of the judge block.
     #[arg(long)]
     no_global_term: bool,
-    /// What normalises the answer's advantage: mode; as ablations group (the whole group) or none (no division).
+    /// The normalization of the answer's advantage: mode; as ablations, group (the whole group) or none (no division).
     #[arg(long, value_name = "NAME", default_value_t = LocalNormalization::Mode)]
     local_normalization: LocalNormalization,
-    /// hipo, or grpo: one advantage for all tokens, over the whole group.
+    /// The method: hipo; or grpo, with one advantage for all tokens, over the whole group.
     #[arg(long, value_name = "NAME", default_value_t = Method::Hipo)]
     method: Method,
 }
@@ -124,10 +128,10 @@ fn reward(
     let to_parquet =
         args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|ending| ending == "parquet"));
     if to_parquet && !table.is_parquet() {
-        anyhow::bail!("Parquet is written from Parquet only; name an output that ends in .jsonl");
+        anyhow::bail!("Parquet is written from Parquet only; choose an output file that ends in .jsonl");
     }
     let vocabulary = match &args.tokenizer {
-        Some(path) => Some(Vocabulary::load(path).with_context(|| "cannot use the tokenizer".to_owned())?),
+        Some(path) => Some(Vocabulary::load(path).with_context(|| "cannot load the tokenizer".to_owned())?),
         None => None,
     };
     refuse_overwriting(args.output.as_deref(), table.files().iter().map(|file| file.path.as_path()))?;

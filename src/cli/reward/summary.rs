@@ -1,4 +1,4 @@
-//! The summary of `thinkloom reward`: a table by mode.
+//! The summary of `thinkloom reward`: a table with one row per mode.
 
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ struct Row {
     advantage_answer_mean: Option<f64>,
 }
 
-/// What the rule did.
+/// The summary of all rollouts.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     groups: u64,
@@ -36,13 +36,13 @@ pub(super) struct Summary {
     mixed_groups: u64,
     /// Groups whose Think-off mean was raised.
     adjusted_groups: u64,
-    /// Rows that are no rollouts.
+    /// Faulty rows, which get no reward.
     pub(super) faults: u64,
     modes: Vec<Row>,
 }
 
 impl Summary {
-    /// Adds everything up.
+    /// Computes the summary.
     pub(super) fn of(store: &Store, rewarded: &AllRewards) -> Self {
         let mut sums = ByMode::<Sums>::default();
         for (entry, row) in store.entries.iter().zip(&rewarded.rows).filter(|(entry, _)| entry.group.is_some()) {
