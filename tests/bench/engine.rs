@@ -1,11 +1,12 @@
-//! `make bench`: the engine against baselines that are measured in the same run, interleaved, as ratios.
+//! `make bench`: compares the engine with baselines. Engine and baseline are measured in the same run, interleaved,
+//! and the bench prints ratios.
 //!
-//! - 32 slots against 1 slot: what continuous batching gains.
-//! - the whole engine at 32 slots against candle's own quantized matmuls of the same model, at 32 rows, and nothing
-//!   else: an upper bound of what a decoder on stock candle kernels could do.
-//! - a shared prompt against a fresh one: what prefix sharing gains.
+//! - 32 slots against 1 slot: the gain from continuous batching.
+//! - The whole engine at 32 slots against candle's quantized matmuls of the same model alone, at 32 rows: an upper
+//!   bound of a decoder on stock candle kernels.
+//! - A shared prompt against a fresh prompt: the gain from prefix sharing.
 //!
-//! Absolute figures go with a machine and an hour; only ratios are printed. Argument: a GGUF model.
+//! Absolute figures depend on the machine and the hour, so the bench prints only ratios. Argument: a GGUF model.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,9 +1,10 @@
-//! `make bench-gpu`: how fast the engine samples on a GPU, for a number of sequences side by side.
+//! `make bench-gpu`: measures how fast the engine samples on a GPU, for several numbers of concurrent sequences.
 //!
-//! Arguments: a model, then counts of sequences; or `cpu` / `cuda` before them. Each sequence has a prompt of 128 random
-//! tokens and is sampled for 96 tokens at temperature 1.0 and top-p 0.95. Two figures each: overall, from the first
-//! prompt token to the last new one; and decoding alone, with the prompts' keys and values in the cache.
-//! `tests/tools/bench_transformers.py` does the same with transformers, for a ratio of the same run.
+//! Arguments: a model, then the numbers of sequences; `cpu` or `cuda` may precede them. Each sequence has a prompt of
+//! 128 random tokens and is sampled for 96 tokens at temperature 1.0 and top-p 0.95. The bench prints two figures per
+//! number: overall speed, from the first prompt token to the last new token; and decoding speed, with the keys and
+//! values of the prompts in the cache. `tests/tools/bench_transformers.py` measures the same with transformers, so
+//! that the ratio comes from the same machine and hour.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,13 +1,15 @@
-//! `make bench-judge`: the judge client against a mock server in a process of its own.
+//! `make bench-judge`: measures the judge client against a mock server in a separate process.
 //!
-//! - throughput: 10,000 justifications at 0 ms, 64 in flight, every attempt durable before its call and every reply
-//!   durable before it is used, beside the same requests in a plain reqwest loop that stores nothing; interleaved, each
-//!   in a process of its own, so that CPU and memory can be told apart.
-//! - latency: lognormal (median 100 ms, sigma 1), 256 in flight: the share of slot time in use until the last 256.
-//! - limits: 600 requests and 60,000 tokens a minute, enforced by the server: the share of the allowed throughput that
-//!   was used, and whether any 60 seconds held more.
+//! - throughput: 10,000 justifications at 0 ms latency, 64 in flight. The client makes every attempt durable before
+//!   its call and every reply durable before using it. The baseline sends the same requests in a plain reqwest loop
+//!   and stores nothing. Both are interleaved, each in a separate process, so that CPU time and memory can be told
+//!   apart.
+//! - latency: lognormal (median 100 ms, sigma 1), 256 in flight: the share of slot time in use until the last 256
+//!   requests.
+//! - limits: 600 requests and 60,000 tokens a minute, enforced by the server: the used share of the allowed
+//!   throughput, and whether any 60 seconds exceeded the limit.
 //!
-//! Arguments: some of `throughput`, `latency`, `limits`; all of them without any.
+//! Arguments: any of `throughput`, `latency`, `limits`; without arguments, all of them.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,9 +1,10 @@
-//! `make bench-ledger`: a run of many queries whose responses cost nothing, so that all that is measured is the pipeline
-//! around them: ledger, verifiers, shards. Memory must not grow with the number of queries.
+//! `make bench-ledger`: a run of many queries whose responses cost nothing, so the bench measures only the pipeline:
+//! ledger, verifiers, shards. Memory must not grow with the number of queries.
 //!
-//! Arguments: QUERIES (60,000) SAMPLES_PER_MODE (8) DIRECTORY (a temporary one). Prints JSON: peak and present memory at a
-//! tenth and at the end, facts committed per second, ledger bytes per rollout, and the time that resuming takes when
-//! nothing is left, when one shard is left, and that `status` takes: of the program that the variable `THINKLOOM` names.
+//! Arguments: QUERIES (60,000) SAMPLES_PER_MODE (8) DIRECTORY (a temporary one). Prints JSON: peak and current memory
+//! at a tenth and at the end; facts committed per second; ledger bytes per rollout; and three times: of resuming a
+//! finished run, of resuming with one shard left, and of `status`. These three are measured with the program that the
+//! variable `THINKLOOM` names.
 
 #![allow(
     clippy::disallowed_methods,

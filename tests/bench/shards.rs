@@ -1,6 +1,7 @@
-//! Rows to a shard: seconds for 100,000 responses, for `tests/tools/bench_shards.py`, which sets pyarrow beside it.
+//! Writes rows to a shard: seconds for 100,000 responses. `tests/tools/bench_shards.py` compares them with pyarrow.
 //!
-//! `shards FILE ROUNDS` writes the file and prints one JSON line per round: seconds from rows to bytes, and bytes.
+//! `shards FILE ROUNDS` writes the file and prints one JSON line per round: the seconds from rows to bytes, and the
+//! bytes.
 
 #![allow(
     clippy::disallowed_methods,

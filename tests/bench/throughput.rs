@@ -1,17 +1,18 @@
-//! The engine's speed as figures, one JSON object per line: `throughput MODEL [--threads N] [--kernels NAME]`
-//! (`auto`, `avx2`, `avx512`, `amx`) `[--kv TYPE]` (`f32`, `bf16`), for `make bench-engine`,
-//! which sets them beside llama.cpp's figures of the same run. `throughput MODEL --tokenize FILE` prints instead the
-//! token ids of every `{"text"}` of a JSONL file, for `tests/tools/compare_tokenizers.py`; `--greedy FILE` prints up to
-//! [`NEW_TOKENS`] tokens of its likeliest continuation as JSON text, for `tests/tools/compare_greedy.py`.
+//! Measures the engine's speed and prints one JSON object per line: `throughput MODEL [--threads N] [--kernels NAME]`
+//! (`auto`, `avx2`, `avx512`, `amx`) `[--kv TYPE]` (`f32`, `bf16`). `make bench-engine` compares the figures with
+//! llama.cpp's of the same run. `throughput MODEL --tokenize FILE` prints instead the token ids of every `{"text"}` of
+//! a JSONL file, for `tests/tools/compare_tokenizers.py`; `--greedy FILE` prints up to [`NEW_TOKENS`] tokens of its
+//! greedy continuation as JSON text, for `tests/tools/compare_greedy.py`.
 //!
-//! - `prefill`: a prompt of random tokens that shares nothing with any other, to its first sampled token.
-//! - `decode`: sequences with one prompt of 128 tokens and [`NEW_TOKENS`] new ones each, sampled as a run samples. The
-//!   clock starts when each has its first token; only tokens that were sampled after that count. A sequence that ends
-//!   by itself gets another random stream and the measurement is repeated, so that all run to the end together.
-//! - `machine`: what the roofline needs. Read bandwidth: all threads sum memory that is far larger than any cache.
-//!   Peak: all threads run fused multiply-adds in registers, at the SIMD width that the kernels use.
-//! - `model`: bytes of the weights as the engine holds them, and 2 x parameters of all matrices (a multiply and an add
-//!   each), the floating-point operations of one token without attention.
+//! - `prefill`: from a prompt of random tokens, without a shared prefix, to its first sampled token.
+//! - `decode`: sequences with one shared prompt of 128 tokens and [`NEW_TOKENS`] new tokens each, sampled with the
+//!   settings of a run. The clock starts when each sequence has its first token; only tokens sampled after that count.
+//!   If a sequence ends by itself, it gets another random stream and the measurement is repeated, so that all
+//!   sequences have the same length.
+//! - `machine`: the figures for the roofline. Read bandwidth: all threads sum memory that is far larger than any
+//!   cache. Peak: all threads run fused multiply-adds in registers, at the SIMD width of the kernels.
+//! - `model`: the bytes of the weights in the engine's memory, and 2 x parameters of all matrices (a multiply and an
+//!   add each), the floating-point operations of one token without attention.
 //!
 //! A decode step of B sequences takes at least `max(weight bytes / bandwidth, B * FLOP per token / peak)` seconds.
 

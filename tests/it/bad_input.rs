@@ -1,4 +1,5 @@
-//! Whatever is wrong with rows, files, models, settings or servers: a named reason, a documented exit code, no loss.
+//! Tests faulty rows, files, models, settings and servers: each fault gives a named reason and a documented exit code,
+//! and loses no data.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The commands beside `run`: what they print, where, and with which exit code.
+//! Tests the commands other than `run`: their output, its stream, and their exit codes.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! A curtailed budget: the rows of the full one but for the counts, from fewer responses, after any interruption.
+//! Tests a curtailed budget: the same rows as under the full budget, except for the counts, from fewer responses,
+//! after any interruption.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Damaged state and hostile surroundings: named, with a hint; nothing that cannot be explained is deleted.
+//! Tests damaged state and faulty surroundings: the program names the damage, gives a hint, and deletes no unexplained
+//! file.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

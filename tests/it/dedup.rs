@@ -1,4 +1,4 @@
-//! Duplicates, variants and benchmark items: the stand-alone command, and what a run makes of them.
+//! Tests duplicates, variants and benchmark items, in the command `dedup` and in a run.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
-//! Edit and go on: what a change redoes is said before, is done exactly, and is the least possible.
+//! Tests edits of the config between runs: the program announces the work that a change causes, then does exactly this
+//! work, and no change causes more work than necessary.
 //!
-//! The least is counted from published tables of two undisturbed runs, before and after the edit: a response is needed
-//! anew if the old run has none of its seed, a judge call if no sample of the old run has the same mode, reason and
-//! response.
+//! The necessary work is counted from the published tables of two undisturbed runs, before and after the edit. A
+//! response must be sampled if the old run has no response with its seed. A judge call is needed if no sample of the
+//! old run has the same mode, reason and response.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `export`: files, refusals, and what stands in the way.
+//! Tests `export`: its files, its rejections, and existing files at the destination.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Input files as they are: what a run, `doctor` and a dry run make of public datasets' layouts, end to end.
+//! Tests a run, `doctor` and a dry run on input files in the layouts of public datasets, end to end.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Servers that harm: they use more than they are allowed, call themselves something else, and echo keys in every form.
+//! Tests hostile servers: servers that use more tokens than allowed, report another model, or echo API keys in every
+//! form.
 
 use std::path::Path;
 

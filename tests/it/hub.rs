@@ -1,4 +1,4 @@
-//! Models from the Hub: found, downloaded, resumed, refused. The Hub is a server of the test's own.
+//! Tests models from the Hub: lookup, download, resumed download, rejection. A local server plays the Hub.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What is settled of an input before anything is sampled: the answers of choice questions, golds that cannot be read, tests
+//! Tests the decisions of the intake, before sampling: the answers of choice questions, unreadable golds, and tests
 //! that can decide nothing.
 
 use serde_json::{Value, json};
@@ -220,7 +220,7 @@ fn a_row_that_can_have_no_reward_has_an_error_and_no_part_in_its_group() {
         assert!(row["reward"].is_null() && row["advantage_answer"].is_null(), "{row}");
         assert!(text(row, "error").contains(cause), "{row}");
     }
-    outcome.assert_says(&["1 groups", "4 rows are no rollouts"]);
+    outcome.assert_says(&["1 groups", "4 faulty rows: their rewards are null"]);
     let no_sandbox = folder.path().join("thinkloom.toml");
     std::fs::write(&no_sandbox, "verify.python = \"/no/such/python\"\n").unwrap();
     std::fs::write(&file, lines(&[row("e", json!({"kind": "code", "tests": ["assert f()"]})), input[0].clone()]))

@@ -1,4 +1,5 @@
-//! A judge API that fails on purpose: every sample gets its justification, and nothing is asked twice.
+//! Tests the judge client against an API that fails on purpose: every sample gets its justification, and no request is
+//! repeated after a reply.
 
 use std::path::Path;
 

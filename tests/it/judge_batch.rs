@@ -1,5 +1,5 @@
-//! The provider's batch API: the same data as by single calls, and nothing uploaded or paid for twice, whenever the run
-//! is killed.
+//! Tests the provider's batch API: the same data as with single calls, and no second upload or payment, no matter when
+//! the run is killed.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Justifications that are checked: rejections told to the judge, kept or excluded; and a judge that costs too much.
+//! Tests the checks of justifications: rejections are sent to the judge, samples are kept or excluded; and tests a
+//! judge that exceeds its budget.
 
 use std::collections::BTreeSet;
 use std::path::Path;

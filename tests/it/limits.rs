@@ -1,4 +1,4 @@
-//! Limits of the system that are met: threads, open files, sizes of files, a stdout that takes nothing, and kills at any moment.
+//! Tests limits of the system: threads, open files, file sizes, a blocked stdout, and kills at any moment.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;

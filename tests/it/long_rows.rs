@@ -1,4 +1,4 @@
-//! Rows that no model's context holds.
+//! Tests rows that exceed the context of any model.
 
 use serde_json::{Value, json};
 

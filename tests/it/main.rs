@@ -1,7 +1,7 @@
-//! Integration tests: the real binary on a tiny model, its files read by other means than its own.
+//! Integration tests: they run the real binary on a tiny model and read its files with independent readers.
 //!
-//! One test binary, so that the tree is linked once. `support` holds what the modules share; no test depends on the
-//! working directory, the network beyond the loopback address, or the time of day.
+//! All modules form one test binary, so that the dependencies are linked once. `support` has the shared helpers. No
+//! test depends on the working directory, the time of day, or a network other than the loopback address.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,5 @@
-//! Servers that go away, refuse everybody, or fall at one query: no query is lost to it, and none is charged.
+//! Tests servers that go down, reject all requests, or crash on one query: no query is lost, and no query is charged
+//! for the failures.
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Nothing of the user's is overwritten, and there is something to see at any time.
+//! Tests outputs: the program never overwrites a file of the user, and shows its progress at any time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The policy behind OpenAI-style servers: modes, readings, faults, and servers that die.
+//! Tests the policy behind OpenAI-style servers: modes, readings of replies, faults, and servers that go down.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Replies as servers really send them: thinking anywhere, ends by any name, counts that cannot be trusted, streams that
-//! break off. A server here says what a test tells it to; the case stands in the question.
+//! Tests the replies of real servers: thinking in any field, unusual finish reasons, wrong token counts, streams that
+//! break off. The server sends a scripted reply; the question of a query selects the case.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! Selecting again from stored facts: another directory, nothing sampled, nobody asked, nothing changed behind it.
+//! Tests selecting again from stored facts: the rows go to another directory, and the command samples nothing, calls
+//! no judge, and leaves the first directory unchanged.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Servers that refuse a key of the request's body: what is left out, what stops the run, and what is remembered.
+//! Tests servers that reject a key of the request's body: which keys the client omits, which rejections stop the run,
+//! and which are stored.
 
 use std::path::Path;
 

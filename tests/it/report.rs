@@ -1,4 +1,5 @@
-//! `report`, `view`, `diff` and `inspect`: what a run shows, and that nothing in it does more than be seen.
+//! Tests `report`, `view`, `diff` and `inspect`: their contents, and that text of a run is never executed as markup or
+//! as terminal control.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! Interruptions of every kind: the same command finishes the run, and the bytes are those of an undisturbed one (I6).
+//! Tests interruptions of every kind: the same command finishes the run, and its files have the bytes of an
+//! undisturbed run (I6).
 
 use std::collections::BTreeMap;
 use std::path::Path;

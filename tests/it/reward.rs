@@ -1,4 +1,4 @@
-//! `thinkloom reward` and `thinkloom eval` over files, and over the tables of a run.
+//! Tests `thinkloom reward` and `thinkloom eval` on files and on the tables of a run.
 
 use std::path::Path;
 use std::process::Command;
@@ -48,7 +48,7 @@ fn rows_keep_their_order_and_what_they_had_and_groups_may_be_scattered() {
     assert!(found[5]["reward"].is_null() && text(&found[5], "error").contains("the row has no"));
     assert!(text(&found[6], "error").contains("no query_id"));
     let place = format!("{}:7", path(&file));
-    outcome.assert_says(&[&place, "2 groups, 1 of them with both modes", "2 rows are no rollouts"]);
+    outcome.assert_says(&[&place, "2 groups, 1 of them with both modes", "2 faulty rows: their rewards are null"]);
 
     let output = folder.path().join("out.jsonl");
     let arguments = ["--rollouts", path(&file), "-o", path(&output), "--json", "--method", "grpo"];
@@ -59,7 +59,9 @@ fn rows_keep_their_order_and_what_they_had_and_groups_may_be_scattered() {
     Outcome::of(&mut command("reward", &["--rollouts", path(&file), "--epsilon", "0"])).assert_code(2);
     let parquet = folder.path().join("out.parquet");
     let wrong = ["--rollouts", path(&file), "-o", path(&parquet)];
-    Outcome::of(&mut command("reward", &wrong)).assert_code(1).assert_says(&["Parquet is written from Parquet only"]);
+    Outcome::of(&mut command("reward", &wrong))
+        .assert_code(1)
+        .assert_says(&["cannot write Parquet: the input is not Parquet"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A whole run: its tables agree with each other, and nothing but the data decides the bytes.
+//! Tests a whole run: its tables agree with each other, and the data alone decides the bytes.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The server as its clients see it, over plain sockets.
+//! Tests `thinkloom serve` through plain sockets, as its clients see it.
 
 use std::fs::File;
 use std::io::{Read, Write};

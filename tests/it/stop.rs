@@ -1,4 +1,4 @@
-//! Requests to stop in the middle of what takes long and does not look up from it.
+//! Tests requests to stop during long work that does not check for them often.
 
 use std::io::Write;
 use std::path::Path;

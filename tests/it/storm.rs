@@ -1,4 +1,4 @@
-//! A judge in a storm of faults, and runs that are killed in it: what was answered and stored is not asked for again.
+//! Tests a judge with many faults at once, and runs that are killed meanwhile: no stored reply is requested again.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The batch API: files and batches, whose lines meet the same ends as single requests.
+//! The batch API: files and batches, whose lines have the same faults as single requests.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

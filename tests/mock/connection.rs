@@ -1,4 +1,4 @@
-//! One connection: requests in, misbehaviour out.
+//! Serves one connection: reads requests and applies the faults.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;

@@ -1,4 +1,4 @@
-//! What the mock server is told to do: the same options for tests, benches and people.
+//! The options of the mock server, the same for tests, benches and people.
 
 use std::time::Duration;
 

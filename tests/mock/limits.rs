@@ -1,4 +1,4 @@
-//! The server's own limits, in a sliding window of a minute.
+//! The rate limits of the mock server, in a sliding window of one minute.
 
 use std::collections::VecDeque;
 use std::time::Duration;

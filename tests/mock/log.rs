@@ -1,4 +1,4 @@
-//! The server's log: the witness for duplicates, idle slots and broken limits.
+//! The log of the mock server, from which tests count duplicate requests, idle slots and breached limits.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;

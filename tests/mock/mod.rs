@@ -1,10 +1,10 @@
-//! A judge or policy server that misbehaves on purpose, for tests, benches and people: HTTP/1.1 over plain sockets.
+//! A judge or policy server that fails on purpose, for tests, benches and people: HTTP/1.1 over plain sockets.
 //!
-//! No HTTP library: half of what it has to do (resets, bodies cut in the middle, one byte now and then, blank lines
-//! before the JSON) a library would rather prevent, and on a machine of two cores the server's share of the work has to
-//! stay small for the client's to be measured. The fault of the n-th request of a body is a function of (seed, body, n)
-//! alone, and the text of a good reply a function of the body alone, so that runs can be compared whatever the order
-//! of their requests.
+//! The server uses no HTTP library, for two reasons. A library prevents half of the faults (resets, bodies cut in the
+//! middle, one byte at a time, blank lines before the JSON). And on a machine with two cores, the server must use
+//! little CPU time so that the client can be measured. The fault of the n-th request with a body depends on (seed,
+//! body, n) alone, and the text of a good reply on the body alone, so runs are comparable in any order of their
+//! requests.
 
 mod batches;
 mod connection;

@@ -1,4 +1,4 @@
-//! What the server says: the text of a good reply is a function of the request's body alone.
+//! The replies of the mock server: the text of a good reply depends on the body of the request alone.
 
 use super::knobs::{Knobs, Outcome, Role, ThinkingIn};
 

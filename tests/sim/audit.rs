@@ -1,5 +1,5 @@
-//! The auditor: looks at the disk as another program would, with SQL and Parquet readers of its own, and holds what it
-//! finds against what the outside world has seen.
+//! The auditor: reads the disk as another program would, with its own SQL and Parquet readers, and compares it with
+//! the requests and replies that the simulated servers recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 

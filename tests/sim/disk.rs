@@ -1,9 +1,10 @@
-//! A disk that forgets: what was written and not synced may be lost with the power, in part and out of order.
+//! A simulated disk that loses data: a power failure may lose unsynced writes, in part and out of order.
 //!
-//! The process sees every write at once, as through a page cache. A sync makes a file's writes durable; new names,
-//! renames and removals are durable once the names are synced. Operations that change something are counted, so that a
-//! crash can be placed at each of them: from then on nothing reaches the disk. Faults: a capacity that may shrink
-//! (`Full`), and a sync that fails, after which the writes stay visible and are never made durable, as on Linux.
+//! The process sees every write at once, as through a page cache. A sync of a file makes its writes durable; a sync of
+//! the directory makes new names, renames and removals durable. The disk counts all operations that change its state,
+//! so a test can place a crash at each of them; after the crash no write reaches the disk. The disk has two faults: a
+//! capacity that may shrink (`Full`), and a failing sync, after which the writes stay visible but never become
+//! durable, as on Linux.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

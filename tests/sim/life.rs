@@ -1,4 +1,4 @@
-//! Lives of the process on one disk: opened, run, and ended well or badly.
+//! The lives of the process on one disk. Each life opens the run, works, and ends with success, an error or a crash.
 
 use std::collections::BTreeMap;
 use std::path::Path;

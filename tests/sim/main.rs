@@ -1,14 +1,16 @@
-//! The whole pipeline on a simulated machine: one seed decides everything.
+//! Simulates the whole pipeline on a machine where one seed decides everything.
 //!
-//! The real ledger (SQLite with its real log), writer, pipeline, attempt loops, HTTP clients and shard encoder run on one
-//! thread, in simulated time, on a disk that forgets what was not synced (`disk`, `vfs`), against servers of policy and
-//! judge that go away, and whose replies are torn, late or endless (`servers`), or a policy in the process (`outside`). A seed gives a few lives that end badly, with edits of the config between them, and one that
-//! may end well; `audit` looks at the disk after every life and every published shard. What is left must be, byte for
-//! byte, what an undisturbed run of the last config publishes. Servers, disk and threads take their time, each seed's
-//! own; a life in which nothing happens any more is a breach.
+//! The real ledger (SQLite with its real log), writer, pipeline, attempt loops, HTTP clients and shard encoder run on
+//! one thread, in simulated time, on a disk that loses unsynced data (`disk`, `vfs`). The servers of policy and judge
+//! have outages, and their replies are torn, late or endless (`servers`); some seeds use a policy in the process
+//! (`outside`). A seed gives several lives that end badly, with edits of the config between them, and a last life that
+//! may succeed. `audit` checks the disk after every life and after every published shard. The final files must have,
+//! byte for byte, the contents that an undisturbed run of the last config publishes. Each seed sets the delays of
+//! servers, disk and threads; a life without progress is a breach.
 //!
-//! `SIM_SEED=n` replays one seed and prints its events, `SIM_SEEDS=n` runs so many, `SIM_SECONDS=n` goes on for so long
-//! (`make sim`, `make soak`). I8 is the engine's; here it is only checked that sampled responses hold slots.
+//! `SIM_SEED=n` replays one seed and prints its events, `SIM_SEEDS=n` runs n seeds, `SIM_SECONDS=n` runs seeds for n
+//! seconds (`make sim`, `make soak`). The engine's tests cover I8; here the simulation only checks that sampled
+//! responses hold slots.
 
 #![allow(
     clippy::disallowed_methods,

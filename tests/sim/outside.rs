@@ -1,5 +1,5 @@
-//! What the run meets outside of itself, and what of that outlives its crashes: the event log, the responses, the servers'
-//! outages, and the published files on the simulated disk.
+//! The world outside the run, which survives its crashes: the event log, the responses, the servers' outages, and the
+//! published files on the simulated disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! A crash at each point of a small run at which something becomes durable.
+//! Crashes a small run at each operation that makes data durable.
 
 use crate::disk::{CrashKind, Faults};
 use crate::life::{End, Plan, Setting, World};

@@ -1,4 +1,4 @@
-//! Numbers that are a function of a seed alone (splitmix64).
+//! Random numbers that depend on the seed alone (splitmix64).
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! What a seed stands for: a config, lives that end badly, edits between them, and a last life to finish in.
+//! Derives a scenario from a seed: a config, lives that end badly, edits between them, and a last life that finishes.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! The servers of policy and judge, on channels of their own: the real clients send to them, and read what comes back,
-//! over byte streams that are cut, late, endless or torn wherever the seed says.
+//! The servers of policy and judge, connected by channels: the real clients send requests and read replies over byte
+//! streams, which the seed cuts, delays, tears or makes endless.
 //!
-//! What a server says to a request is a function of the request alone; how it arrives is the world's. A server that goes
-//! away does so for all requests at once, probes too, and comes back.
+//! The content of a reply depends on the request alone; its delivery depends on the seed. An outage of a server
+//! affects all requests at once, probes too, and ends later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

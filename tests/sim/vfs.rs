@@ -1,7 +1,7 @@
-//! SQLite over the simulated disk: the real library with its real log, on a file system that is not there.
+//! SQLite on the simulated disk: the real library with its real log, on a simulated file system.
 //!
-//! All connections belong to one thread. Files are those of one [`Disk`]; locks and the log's shared memory are plain
-//! data beside it, and gone with the process.
+//! All connections belong to one thread. The files are in a [`Disk`]. Locks and the shared memory of the log are plain
+//! data next to the disk, and end with the process.
 
 #![expect(
     clippy::undocumented_unsafe_blocks,

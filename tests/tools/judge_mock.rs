@@ -1,4 +1,4 @@
-//! The mock server in a process of its own: `cargo run --release --example judge-mock -- --rate-429 0.1 --latency-ms 5`
+//! The mock server as a separate process: `cargo run --release --example judge-mock -- --rate-429 0.1 --latency-ms 5`
 
 #![allow(
     clippy::disallowed_methods,

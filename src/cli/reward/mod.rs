@@ -128,7 +128,7 @@ fn reward(
     let to_parquet =
         args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|ending| ending == "parquet"));
     if to_parquet && !table.is_parquet() {
-        anyhow::bail!("Parquet is written from Parquet only; choose an output file that ends in .jsonl");
+        anyhow::bail!("cannot write Parquet: the input is not Parquet; choose an output file that ends in .jsonl");
     }
     let vocabulary = match &args.tokenizer {
         Some(path) => Some(Vocabulary::load(path).with_context(|| "cannot load the tokenizer".to_owned())?),

@@ -106,7 +106,7 @@ impl Summary {
             "{groups} groups, {mixed_groups} of them with both modes; Think-off raised in {adjusted_groups}"
         ));
         if *faults > 0 {
-            text.push_str(&format!("; {faults} rows are no rollouts: their rewards are null, their error says why"));
+            text.push_str(&format!("; {faults} faulty rows: their rewards are null, their error has the reason"));
         }
         text.push('\n');
         text

@@ -1,4 +1,4 @@
-//! What counts as a right program, and what only pretends to.
+//! Tests which programs count as correct, and which only pretend to be.
 
 use serde_json::{Value, json};
 

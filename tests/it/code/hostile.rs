@@ -1,4 +1,5 @@
-//! Programs that try to do harm: each is contained, each with its cause, and nothing is left of them.
+//! Tests programs that attack the machine: the sandbox contains each program, reports the cause, and leaves no process
+//! or file.
 
 use std::net::TcpListener;
 

@@ -1,4 +1,5 @@
-//! Machines that lack a layer, simulated by a filter over the whole program: it refuses what the layer is made of.
+//! Simulates machines without one layer of the sandbox: a filter over the whole program makes the layer's system calls
+//! fail.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;

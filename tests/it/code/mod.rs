@@ -1,6 +1,6 @@
-//! Programs in the real sandbox, through the real binary.
+//! Tests programs in the real sandbox, run by the real binary.
 //!
-//! A machine that lacks a layer fails these tests and says which: nothing is passed over.
+//! On a machine without one of the sandbox's layers these tests fail and name the layer; no test is skipped.
 
 mod answers;
 mod hostile;

@@ -1,4 +1,5 @@
-//! Programs in a whole run: verdicts are facts, and neither workers nor a second start change anything.
+//! Tests programs in a whole run: verdicts are stored as facts; the number of workers and a second start change
+//! nothing.
 
 use serde_json::json;
 

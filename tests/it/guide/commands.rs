@@ -1,4 +1,5 @@
-//! Every `thinkloom ...` line in blocks of README and guide: its flags exist, and it does what the page shows.
+//! Tests every `thinkloom ...` line in the code blocks of the README and the guide: its flags exist, and its output is
+//! as shown.
 
 use super::markdown::{split, words};
 use super::{Page, pages_for_users, stage};

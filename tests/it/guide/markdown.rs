@@ -1,4 +1,4 @@
-//! Markdown as far as the checks of pages need it: fenced blocks, headings and links.
+//! A small Markdown reader for the checks of pages: fenced blocks, headings and links.
 
 /// A fenced block of a page.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! README, CONTRIBUTING and the guide: their links lead somewhere, their commands and configs are accepted, and
-//! `thinkloom help` prints them. SQL and Python are run by `tests/consumers/guide.py`.
+//! Tests README, CONTRIBUTING and the guide: links have targets, commands and configs are accepted, and `thinkloom
+//! help` prints the pages. `tests/consumers/guide.py` runs their SQL and Python.
 
 mod commands;
 mod markdown;

@@ -1,5 +1,5 @@
-//! A small Hub on the loopback address: one repository, and a second port that holds the large files, as the Hub's
-//! content network does. It fails on request, and remembers what it was sent.
+//! A small Hub on the loopback address: one repository, and a second port for the large files, like the Hub's content
+//! network. The server fails on request and records the requests that it receives.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Temporary run directories, the binary under test, and independent readers of what it wrote.
+//! Shared helpers: temporary run directories, the binary under test, and independent readers of its output.
 
 mod hub_server;
 mod process;

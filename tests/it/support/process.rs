@@ -1,4 +1,4 @@
-//! The binary under test, run to its end or in the background.
+//! Runs the binary under test, to its end or in the background.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -1,4 +1,4 @@
-//! Readers of a run's output that share nothing with the program's own: Parquet through Arrow's JSON, plain SQL.
+//! Reads a run's output without the program's own readers: Parquet through Arrow's JSON writer, and plain SQL.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A server that says what a test tells it to.
+//! A server whose replies a test scripts.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Which room of `src/` may import which: the table, and the reader of paths in code.
+//! The allowed imports between the rooms of `src/`, and a reader of the paths in code.
 
 use super::source::{Code, Source};
 

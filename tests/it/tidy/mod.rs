@@ -1,7 +1,7 @@
-//! The house rules that a machine can check and clippy does not (see the lints in `Cargo.toml`): import edges, sizes of files,
-//! leftovers, orphans.
+//! Checks the house rules that clippy does not check (for clippy's, see the lints in `Cargo.toml`): import edges, file
+//! sizes, leftovers, orphans.
 //!
-//! Every check returns its breaches as `file:line: what`, and is itself tested on a text that breaks it.
+//! Every check returns its breaches as `file:line: what`. A test runs each check on a text that breaks the rule.
 
 mod edges;
 mod source;

@@ -1,4 +1,4 @@
-//! Rust source as far as the checks need it: code without comments, texts and tests.
+//! A reader of Rust source for the checks: returns the code without comments, string literals and tests.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Alterations of what has parts: formulas, lists, tuples, intervals, equations, matrices, words.
+//! Alterations of values with parts: formulas, lists, tuples, intervals, equations, matrices, words.
 
 use super::alter_value::{Altered, changed, differs, dress, negated};
 use super::eval;

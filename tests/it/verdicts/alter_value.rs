@@ -1,4 +1,4 @@
-//! Alterations of numbers: every one of them changes the value or leaves work undone.
+//! Alterations of numbers: each changes the value, or leaves the answer incomplete.
 
 use super::exact::{Dice, Rat};
 use super::number::{Form, Number};

@@ -1,4 +1,5 @@
-//! Whole responses that do not give the gold: denials, bounds, other quantities, other choices, the task given back.
+//! Whole responses that do not give the gold: denials, bounds, other quantities, other choices, repetitions of the
+//! question.
 
 use super::alter_value::Altered;
 use super::exact::Dice;

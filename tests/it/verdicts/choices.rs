@@ -1,4 +1,4 @@
-//! Probes of choice questions, and of the small shapes: ratios, times of day, digits in a base, letters, words.
+//! Probes of choice questions and of small formats: ratios, times of day, digits in a base, letters, words.
 
 use super::alter_value::Altered;
 use super::alter_words;

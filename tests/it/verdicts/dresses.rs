@@ -1,4 +1,4 @@
-//! Responses around an answer: boxes, announcing sentences, hash lines, bold lines, last lines.
+//! Response texts around an answer: boxes, announcing sentences, hash lines, bold lines, last lines.
 
 /// What a response around an answer needs of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

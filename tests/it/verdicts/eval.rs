@@ -1,5 +1,6 @@
-//! A small reader of LaTeX formulas that evaluates them at made-up points: it proves that an alteration changed a value
-//! and that a typesetting kept it. What it cannot read it refuses, and the case is left out.
+//! A small reader of LaTeX formulas that evaluates them at generated points. The values prove that an alteration
+//! changed a value and that a typesetting kept it. The reader rejects unsupported formulas, and the generator skips
+//! their cases.
 
 /// A complex number.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,4 +1,4 @@
-//! Exact fractions of the generator: small, checked, and independent of the verifier's arithmetic.
+//! Exact fractions for the generator: small, checked, and independent of the verifier's arithmetic.
 
 /// A fraction in lowest form; `bottom` is positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

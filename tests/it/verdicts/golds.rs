@@ -1,4 +1,4 @@
-//! Golds from JSONL files: question sets as they are published, or the fixture.
+//! Reads golds from JSONL files: published question sets, or the fixture.
 
 use std::path::{Path, PathBuf};
 

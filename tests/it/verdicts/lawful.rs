@@ -1,4 +1,4 @@
-//! Lawful typesettings: other ways to write a gold, and to write the response around it. None changes the value.
+//! Equivalent typesettings: other ways to write a gold and the response around it, with the same value.
 
 use super::alter_parts::{interval_text, is_definition, matrix_text, orders};
 use super::alter_value::dress;

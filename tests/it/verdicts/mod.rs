@@ -1,10 +1,11 @@
-//! A generator of verdict cases: golds, each altered in ways that change the value and typeset in ways that do not.
+//! Generates verdict cases: each gold is altered in ways that change its value, and typeset in ways that keep its
+//! value.
 //!
-//! Golds come from the files that `VERDICT_GOLDS` names (a directory, a file, or several with colons between), else from
-//! `fixtures/verify/golds.jsonl`. An alteration is one only where the generator itself can prove that it changes the
-//! value, by exact fractions or by evaluating formulas at made-up points; what it cannot prove it leaves out. All
-//! choices come from a generator seeded by the gold, so that a run repeats. `VERDICT_FAILURES` names a file for the
-//! probes that got another verdict. The generator knows nothing of how the verifiers work.
+//! The golds come from the files that `VERDICT_GOLDS` names (a directory, a file, or several separated by colons), by
+//! default from `fixtures/verify/golds.jsonl`. The generator uses an alteration only if it can prove that the value
+//! changes, by exact fractions or by evaluating formulas at generated points; it skips the others. The gold seeds all
+//! random choices, so a run is reproducible. `VERDICT_FAILURES` names a file for the probes with a wrong verdict. The
+//! generator does not use the verifiers' code.
 
 mod alter_parts;
 mod alter_value;

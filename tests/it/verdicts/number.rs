@@ -1,4 +1,4 @@
-//! Numbers as golds write them, and the ways to write them otherwise.
+//! The number formats of golds, and equivalent ways to write a number.
 
 use super::exact::Rat;
 

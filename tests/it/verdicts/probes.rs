@@ -1,4 +1,4 @@
-//! Puts alterations and typesettings together into probes: responses with the verdict that they must get.
+//! Combines alterations and typesettings to probes: responses with their expected verdicts.
 
 use std::collections::BTreeSet;
 

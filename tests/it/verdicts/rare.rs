@@ -1,4 +1,4 @@
-//! Golds of rarer shapes: lists of tuples, lists of sets, chains of relations, temperatures, plus-minus, powers.
+//! Golds of rare formats: lists of tuples, lists of sets, chains of relations, temperatures, plus-minus, powers.
 
 use super::alter_parts::orders;
 use super::alter_value::{Altered, change_digit, changed, differs, negated};

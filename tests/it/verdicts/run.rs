@@ -1,4 +1,4 @@
-//! Runs the probes, counts what went wrong, and says so.
+//! Runs the probes, and counts and reports the wrong verdicts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

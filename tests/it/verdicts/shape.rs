@@ -1,4 +1,4 @@
-//! What kind of object a gold is, as far as the generator can tell by itself.
+//! Classifies a gold (number, list, interval, ...), independently of the verifiers.
 
 use super::exact::Rat;
 use super::number::{self, Number};

@@ -1,4 +1,4 @@
-//! Units that the generator converts.
+//! The units that the generator converts.
 
 use super::exact::Rat;
 
