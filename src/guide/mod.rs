@@ -41,11 +41,11 @@ macro_rules! pages {
 pages! {
     config: "every setting: type, default, range, meaning",
     data: "input files and fields; the tables, their columns, SQL; report and viewer",
-    models: "which models thinkloom hosts, where it finds them, how a mode preset works",
-    gpu: "building for an NVIDIA GPU, memory, what was measured",
+    models: "the hosted models, their files, mode presets",
+    gpu: "building for an NVIDIA GPU, memory, measured speed",
     servers: "a policy behind vLLM, SGLang or another server; outages",
-    judge: "who justifies the mode: API, batch API, the policy itself; checks, money",
-    selection: "how verdicts, mode, response and difficulty come about; selecting again",
+    judge: "the judge: API, batch API or the policy itself; checks, costs",
+    selection: "the rules for verdicts, mode, response and difficulty; selecting again",
     dedup: "duplicates, near-duplicates and contamination by benchmarks",
     sandbox: "queries of kind code: tests, verdicts, the sandbox that programs run in",
     export: "datasets for TRL, verl, LLaMA-Factory, ms-swift and axolotl",
@@ -53,7 +53,7 @@ pages! {
     eval: "accuracy, length and think rate under three conditions",
     serve: "the hosted model behind an OpenAI-compatible server",
     recovery: "stopping, resuming, changing a config, damaged directories, exit codes",
-    benchmarks: "what was measured, on what, and how to measure it again",
+    benchmarks: "the measurements, their machines, and how to repeat them",
     glossary: "the words that thinkloom uses",
 }
 

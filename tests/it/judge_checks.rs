@@ -1,5 +1,5 @@
-//! Tests the checks of justifications: rejections are sent to the judge, samples are kept or excluded; and tests a
-//! judge that exceeds its budget.
+//! Tests the checks of justifications (rejections are sent to the judge, samples are kept or excluded), budgets and
+//! deadlines.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,14 +1,14 @@
-"""Times near-duplicate search beside rensa and datatrove: the same file, n-grams, bands and threads, in one run.
+"""Compares near-duplicate search with rensa and datatrove: the same file, n-grams, bands and threads, in one run.
 
     python tests/tools/bench_dedup.py THINKLOOM [--rows 1000000] [--datatrove-rows 100000] [--rounds 1]
 
-A fifth of the generated queries are near-copies of earlier ones: the last two words are others, and all is typed in other
-case and spacing. All tools read the JSON lines, take word 5-grams of lower-case text, 120 hash functions in 40 bands of 3
+A fifth of the generated queries are near-copies of earlier queries: the last two words differ, and so do case and
+spacing. All tools read the JSON lines, take word 5-grams of lower-case text, 120 hash functions in 40 bands of 3
 and report which rows repeat an earlier one. thinkloom also finds exact copies, compares answers, confirms every pair by its
-exact similarity and writes one line per row; rensa (one thread of its own, Python around it, its batch calls) compares
-signatures; datatrove runs its signature, bucket and cluster steps with one process per core, on fewer rows because it takes
-long. Prints JSON: seconds, rows per second, peak resident memory of the largest process in MiB, the share of planted rows that
-are reported, and how many others are: rensa reports both rows of a pair, datatrove keeps either.
+exact similarity and writes one line per row. rensa (one thread, called in batches from Python) compares signatures.
+datatrove runs its signature, bucket and cluster steps with one process per core, on fewer rows because it is slow. Prints
+JSON: seconds, rows per second, peak resident memory of the largest process in MiB, the share of planted rows that are
+reported, and the number of other reported rows: rensa reports both rows of a pair, datatrove keeps either.
 """
 
 import argparse

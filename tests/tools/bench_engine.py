@@ -1,27 +1,28 @@
 #!/usr/bin/env python3
-"""Sets the engine's speed beside llama.cpp's: the same GGUF, the same threads, the same run, interleaved rounds.
+"""Compares the engine's speed with llama.cpp's: the same GGUF, the same threads, the same run, interleaved rounds.
 
 bench_engine.py --model GGUF --llamacpp BIN_DIR --throughput BENCH_BINARY --thinkloom BINARY [--input JSONL]
 
 Three parts; all figures are medians over the rounds, with the lowest and the highest.
 
 - Prefill (llama-bench -p 128,512) and decode at 1, 8, 32 and 64 sequences (llama-batched-bench, shared prompt of 128
-  tokens, 64 new tokens each). llama.cpp runs under each of SETTINGS and counts with its best per line; settings that
-  are nowhere near the best are left out after the first round. thinkloom's decode includes sampling at temperature 0.6
+  tokens, 64 new tokens each). llama.cpp runs under each of SETTINGS, and its best result per line counts; settings
+  far from the best are skipped after the first round. thinkloom's decode includes sampling at temperature 0.6
   and top_p 0.95, llama-batched-bench samples nothing.
 - The roofline: the least time of a decode step is max(weight bytes / read bandwidth, B * FLOP per token / peak f32
   rate), with bandwidth and peak measured in the same round, once with the bytes of the file and once with the bytes
-  that thinkloom keeps in memory (these may hold a table that a step reads a few rows of, so that share can pass 100%).
+  that thinkloom keeps in memory (these may include a table of which a step reads a few rows, so the share can exceed
+  100%).
   Hardware with matrix units (AMX) can be faster than the peak f32 rate.
 - A job: `thinkloom run` samples 8 responses per mode for the first rows of the input, without a judge. Then
-  llama-server gets the very same prompts, 32 sequences at a time, and samples as many tokens for each as stand in
-  thinkloom's ledger (`ignore_eos`). thinkloom's time is that of the whole process, with loading, ledger and files;
-  llama-server's begins when it is loaded. Tokens that a forced close appends are counted although thinkloom reads them
-  as a prompt, and those that it cuts from a response are not. A call is one response, or all of one query and mode with
-  `n_cmpl`, which shares the prompt; the best of SERVER_SETTINGS counts, found with the first rows. top_k and min_p keep
-  llama-server's defaults, which spare it work.
+  llama-server gets the same prompts, 32 sequences at a time, and samples for each the number of tokens in thinkloom's
+  ledger (`ignore_eos`). thinkloom's time covers the whole process, with loading, ledger and files; llama-server's time
+  begins after loading. Tokens that a forced close appends count, although thinkloom processes them as a prompt; tokens
+  that it cuts from a response do not count. A call is one response, or all responses of one query and mode with
+  `n_cmpl`, which shares the prompt. The best of SERVER_SETTINGS, found with the first rows, counts. top_k and min_p keep
+  llama-server's defaults, which save it work.
 
-The machine should have nothing else to do: both engines lose a multiple of what a neighbour takes.
+The machine should run nothing else: both engines lose a multiple of the CPU time that another process takes.
 """
 import argparse
 import concurrent.futures

@@ -1,10 +1,10 @@
-"""Sets the writer of shards beside pyarrow's: 100,000 responses, the same table, the same settings, in one run.
+"""Compares the shard writer with pyarrow: 100,000 responses, the same table, the same settings, in one run.
 
 Usage: bench_shards.py SHARDS_BENCH [ROUNDS]
 
-Both start from rows in memory (structs here, dicts there) and end with the bytes of one file: zstd 3, row groups of 4,096
-rows, page index, statistics, content-defined chunking, a bloom filter where pyarrow has one. pyarrow is measured from a
-finished table as well, without the way from rows to columns. One thread each; rounds alternate; medians.
+Both start from rows in memory (structs for thinkloom, dicts for pyarrow) and end with the bytes of one file: zstd 3, row
+groups of 4,096 rows, page index, statistics, content-defined chunking, a bloom filter if pyarrow supports it. pyarrow is
+also measured from a finished table, without the conversion of rows to columns. One thread each; rounds alternate; medians.
 """
 
 import io

@@ -4,8 +4,8 @@
 Usage: bench_transformers.py MODEL_DIR COUNT...
 
 For each count, that many prompts of 128 random tokens are continued by 96 tokens at temperature 1.0 and top-p 0.95.
-Only the shape is taken from the directory; the numbers are drawn on the GPU (they do not change the speed). Needs torch
-and transformers.
+The directory gives only the model's shape; the weights are random numbers made on the GPU, which does not change the
+speed. Needs torch and transformers.
 """
 
 import sys

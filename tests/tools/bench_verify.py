@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Sets the verifiers beside math-verify: bench_verify.py THINKLOOM CASES_JSONL; needs math-verify (`make bench-verify`).
+"""Compares the verifiers with math-verify: bench_verify.py THINKLOOM CASES_JSONL; needs math-verify (`make bench-verify`).
 
-Cases are those of `thinkloom grade`; only kinds math and numeric count, and where a case has `expected` the agreement is
-printed. Both run on one core, rounds interleaved. thinkloom's time is that of a whole process that starts, reads, grades
-and writes the cases ten times over, math-verify's that of its parse and verify calls in a process that is warm.
+The cases have the format of `thinkloom grade`; only the kinds math and numeric count. If the cases have `expected`, the
+tool prints the agreement. Both run on one core, in interleaved rounds. thinkloom's time covers a whole process that starts,
+and reads, grades and writes the cases ten times over; math-verify's time covers its parse and verify calls in a warm
+process.
 """
 import json
 import logging

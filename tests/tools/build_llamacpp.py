@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Builds llama.cpp for `make bench-engine`: build_llamacpp.py CACHE_DIR [--cpu native|sapphire_rapids]
 
-The source is the one that the PyPI package llama-cpp-python carries, its archive checked by SHA-256. Tools lie in
-CACHE_DIR/CPU/bin afterwards; what is there already is not built again. The build is static, without CURL, OpenSSL and
-web interface. cmake and ninja come from PATH, or from CACHE_DIR/venv through pip.
+The source comes from the PyPI package llama-cpp-python, whose archive is checked by SHA-256. The tools are built into
+CACHE_DIR/CPU/bin; existing tools are not built again. The build is static, without CURL, OpenSSL and web interface.
+cmake and ninja come from PATH, or from CACHE_DIR/venv through pip.
 
-`--cpu native` uses what this machine has. `--cpu sapphire_rapids` builds stripped, fully static tools for another Linux
-machine with AVX-512 and AMX; they need not run here.
+`--cpu native` uses the instructions of this machine. `--cpu sapphire_rapids` builds stripped, fully static tools for
+another Linux machine with AVX-512 and AMX; the tools need not run on this machine.
 """
 import argparse
 import hashlib

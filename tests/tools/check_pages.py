@@ -3,7 +3,7 @@
 Usage: check_pages.py THINKLOOM RUN_DIRECTORY PICTURES_DIRECTORY
 
 Needs Chromium (its path in CHROMIUM, or on PATH) and the packages playwright and axe-playwright-python. Fails on any
-message on the console, any request to another host, any text that became markup, and any breach that axe finds.
+message on the console, any request to another host, any text of the run executed as markup, and any breach that axe finds.
 """
 
 import os

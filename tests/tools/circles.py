@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Lists circles of files: files of one room of `src/` that need each other, by the paths in their code.
+"""Lists circles of files: files of one room of `src/` that depend on each other, by the paths in their code.
 
     circles.py [ROOT]
 
-A file needs another if its code, tests excepted, names an item that the other defines: through `use`, or by a path that begins with
-`crate`, `super`, `self` or a module's name. A name that a module file takes from elsewhere (`pub use`) leads to where it is
-defined; handing a name on is no need of its own, unless the file's own code has the name, too. A room is a directory below `src/`, or a file `src/ROOM.rs` with its
-directory. Prints each circle with the needs that make it; exits with 1 if there is one that `ALLOWED` does not name, or if `ALLOWED`
-names one that is not there.
+A file depends on another if its code, without tests, names an item that the other file defines: through `use`, or by a path
+that begins with `crate`, `super`, `self` or a module's name. A name that a module file re-exports (`pub use`) counts for the
+file that defines it; a re-export alone is not a dependency, unless the file's own code also uses the name. A room is a
+directory below `src/`, or a file `src/ROOM.rs` with its directory. Prints each circle with its dependencies. Exits with 1 if
+`ALLOWED` does not name a circle, or if `ALLOWED` names a circle that does not exist.
 """
 import re
 import sys

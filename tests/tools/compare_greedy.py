@@ -2,9 +2,9 @@
 """Compares greedy texts with llama.cpp's: compare_greedy.py MODEL LLAMACPP_BIN_DIR THROUGHPUT_BENCH TEXTS_JSONL
 
 Each line of the JSONL file is an object with a `text`, the prompt; both continue it by up to 64 tokens, always taking the
-likeliest. llama.cpp rounds activations to 8 bits before it multiplies them with quantized weights, so its texts leave
-ours where two tokens are nearly as likely; a wrong layout, norm or position shows within the first tokens of every
-prompt. Prints where texts part, and ends with 1 if more than a quarter of them part within the first 16 bytes.
+most likely token. llama.cpp rounds activations to 8 bits before it multiplies them with quantized weights, so the texts
+diverge where two tokens are nearly equally likely. A wrong layout, norm or position shows within the first tokens of every
+prompt. Prints where the texts diverge; exits with 1 if more than a quarter of them diverge within the first 16 bytes.
 """
 import argparse
 import json

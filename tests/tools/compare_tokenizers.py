@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares token ids with llama.cpp's: compare_tokenizers.py MODEL LLAMACPP_BIN_DIR THROUGHPUT_BENCH TEXTS_JSONL
 
-Each line of the JSONL file is an object with a `text`. Both tokenize it without a begin-of-sequence token; special
-tokens that are written out count as themselves. Prints every text that differs, with the first ids that do, and ends
-with 1 if there is one.
+Each line of the JSONL file is an object with a `text`. Both tokenize it without a begin-of-sequence token; the
+name of a special token in the text becomes that token. Prints every text whose ids differ, with the first differing ids;
+exits with 1 if there is one.
 """
 import json
 import pathlib

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Prepares what `cargo build --features cuda` needs on a machine without a CUDA toolkit, and without a GPU.
+"""Prepares a machine without a CUDA toolkit and without a GPU for `cargo build --features cuda`.
 
-The compiler and the libraries come as Python packages, whose folder `nvidia/cu13` is laid out as a toolkit. What the
-packages lack is added: unversioned names for the linker, and a `libcuda.so` of empty functions in place of the driver,
-which only machines with a GPU have.
+The compiler and the libraries come from Python packages, whose folder `nvidia/cu13` has the layout of a toolkit. The tool
+adds the missing files: unversioned names for the linker, and a `libcuda.so` of empty functions in place of the driver,
+which exists only on machines with a GPU.
 
 Usage: cuda_toolchain.py CACHE_DIR
 
-Prints `export NAME=VALUE` lines for a shell. A CUDA_HOME that is set is respected, and nothing is fetched then. The
-GPU to build for is CUDA_COMPUTE_CAP: 80 for A100, 86 for RTX 30, 89 for RTX 40, 90 for H100 (default), 120 for RTX 50.
+Prints `export NAME=VALUE` lines for a shell. If CUDA_HOME is set, the tool uses it and fetches nothing.
+CUDA_COMPUTE_CAP selects the GPU: 80 for A100, 86 for RTX 30, 89 for RTX 40, 90 for H100 (default), 120 for RTX 50.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""Plants duplicates of known kinds into real queries and counts what `thinkloom dedup` makes of them.
+"""Plants duplicates of known kinds into real queries and counts the actions of `thinkloom dedup` on them.
 
     python3 tests/tools/dedup_truth.py THINKLOOM QUERIES.jsonl [PER_KIND]
 
-QUERIES are rows {id, question, answer} of word problems. Copies stand behind all originals. A kind's recall is the share of
-its copies that get the action that is right for it, its precision the share of its removed copies that are removed for
-their own original. Originals that are removed although nothing was planted before them are printed.
+QUERIES are rows {id, question, answer} of word problems. The copies follow after all originals. The recall of a kind is the
+share of its copies with the right action; its precision is the share of its removed copies that are removed for their own
+original. The tool prints the originals that are removed, although no copy was planted before them.
 """
 
 import json

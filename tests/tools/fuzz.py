@@ -1,10 +1,10 @@
-"""Runs fuzz targets for a time each, as many at once as there are processors, each on its own corpus, which is kept.
+"""Runs each fuzz target for a fixed time, one target per processor at once, each on its own corpus, which is kept.
 
     python3 fuzz.py --binaries DIR --work DIR --words FILE --seconds 60 TARGET ...
 
 A target's corpus begins with the seeds below and grows in WORK/corpus/TARGET from run to run. Inputs that crash, take
-longer than 25 seconds or more than 2 GB are left as WORK/TARGET-*. Prints runs, corpus and findings per target; exits 1 if
-there are any.
+more than 25 seconds or more than 2 GB are written to WORK/TARGET-*. Prints runs, corpus and findings per target; exits
+with 1 if there are findings.
 """
 
 import argparse

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Kills real runs at random moments until they are finished, and audits what is left with readers of its own.
+"""Kills real runs at random moments until they finish, and audits their outputs with independent readers.
 
 Usage: kill_loop.py --thinkloom BINARY --model FILE --input FILE [--limit 200] [--rounds 25] [--samples 4] [--seed 1]
                     [--tokens 64] [--work DIR] [--max-life SECONDS]
 
-One run is left alone. Others with the same config are killed with SIGKILL at seeded random moments and started again,
-each until it is finished, in a new directory each, until there were so many kills. Then, with pyarrow and plain SQL:
+One run is undisturbed. Other runs with the same config, each in a new directory, are killed with SIGKILL at seeded random
+moments and started again until they finish. The loop ends after --limit kills. Then the tool checks with pyarrow and
+plain SQL:
 
-- every shard has the bytes of the run that was left alone;
-- no rollout and no judge call was done twice: each response of a query is stored once, each judge request has one
-  usable reply, and nothing that was stored at a kill was stored again or changed later;
+- every shard has the bytes of the undisturbed run;
+- no rollout and no judge call happened twice: each response of a query is stored once, each judge request has one
+  usable reply, and no fact stored before a kill was stored again or changed later;
 - every input row is one sample or one exclusion.
 
 Prints one line per kill and one per check; exits 1 with a message on the first breach.

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes a model of random numbers as a Hugging Face directory, for measuring speed: its text means nothing.
+"""Writes a model of random numbers as a Hugging Face directory, for measuring speed. Its texts are meaningless.
 
 Usage: make_random_model.py SHAPE DIR
 
-Matrices are bf16 with a standard deviation of 0.02, all cut out of one random buffer at shifting places, so that
-writing is as fast as the disk. The tokenizer knows the 256 bytes and three special tokens. Needs numpy.
+Matrices are bf16 with a standard deviation of 0.02. All are copied from one random buffer at different offsets, so that
+writing is as fast as the disk. The tokenizer has the 256 bytes and three special tokens. Needs numpy.
 """
 
 import json

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes fixtures/tiny-llama.gguf: a llama of two layers that tests can run in milliseconds.
+"""Writes fixtures/tiny-llama.gguf: a Llama model of two layers that tests run in milliseconds.
 
 It is a bigram model with a little noise. Embeddings are one-hot; the output matrix holds the logits of the next byte
-given the present one; attention and feed-forward add small pseudo-random terms, so that what the model says depends a
-little on the whole context and a mistake in positions, caching or batching changes it. Prefilled with `\\boxed{` it
-answers a digit from 1 to 4 and closes the brace; prefilled with `<think>\\n` it babbles a few letters first.
+given the present one; attention and feed-forward add small pseudo-random terms, so that the text depends a little on the
+whole context, and a mistake in positions, caching or batching changes it. After the prefill `\\boxed{` the model answers
+a digit from 1 to 4 and closes the brace; after the prefill `<think>\\n` it writes a few letters first.
 
 Standard library only; the output is a pure function of this file.
 """

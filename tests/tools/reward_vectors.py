@@ -5,7 +5,7 @@
     reward_vectors.py check THINKLOOM FILE   run `thinkloom reward` over every group and print the largest difference
 
 Each line of the file is one group: the settings that differ from the defaults, the responses as [mode, correct,
-format_ok], and what the rule gives for them. The formulas are those of the module's documentation.
+format_ok], and the results of the rule. The formulas are in the module's documentation.
 """
 import json
 import subprocess

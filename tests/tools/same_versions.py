@@ -2,8 +2,8 @@
 
     same_versions.py Cargo.lock tests/fuzz/Cargo.lock
 
-The fuzz targets have a lock file of their own. They are to meet the libraries that the program is built with, and one build of
-those libraries serves both.
+The fuzz targets have a separate lock file. They must use the same library versions as the program, so that they test these
+versions and both share one build of the libraries.
 """
 
 import re

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Honest clients of `thinkloom serve` beside others that try to bring it down.
+"""Runs honest clients of `thinkloom serve` next to attackers that try to make the server fail.
 
     serve_attack.py --base-url http://127.0.0.1:8000 [--clients 200] [--attackers 10] [--seconds 60] [--pid PID]
 
-Two phases of --seconds each: the honest alone, then together with the attackers. Prints errors of the honest, their
-median and longest wait in each phase, what attackers were answered, how /health answered meanwhile, and the most memory
-that the process has had. Starts no server. Exits with 1 if an honest client saw an error, and with 2 if it had to end itself
-because something did not come back; it ends in any case.
+Two phases of --seconds each: the honest clients alone, then together with the attackers. Prints the errors of the honest
+clients, their median and longest wait in each phase, the replies to the attackers, the replies of /health, and the peak
+memory of the process. Starts no server. Exits with 1 if an honest client received an error, and with 2 if a request never
+returned and the tool had to end itself.
 """
 import argparse
 import collections

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks commands to stop in the middle of what takes long, and measures the seconds until they have ended.
+"""Sends SIGTERM to commands during long work, and measures the seconds until they end.
 
 Usage: stop_times.py --thinkloom BINARY [--work DIR] [--only NAME] [--rows 3000000]
 
-Each case starts the real program, waits until it is at work, sends SIGTERM and prints a line: the seconds until the end
-and the exit code. 3 is a run that stopped by itself, -15 a command that the signal ended. Exits 1 if a case was over
-before it was asked to stop, ended otherwise, or took longer than HANG_S, which only says that it did not heed the signal.
+Each case starts the real program, waits until it works, sends SIGTERM and prints a line: the seconds until the end and the
+exit code. Exit code 3 means that the run stopped by itself, -15 that the signal ended the command. Exits with 1 if a case
+finished before the signal, ended with another code, or took longer than HANG_S, which means that it ignored the signal.
 """
 
 import argparse

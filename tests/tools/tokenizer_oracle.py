@@ -4,9 +4,9 @@
     pip install mistral-common sentencepiece tiktoken gguf dashscope llama-models
 
 The vocabularies come from packages that ship them: Qwen's and Llama 3's as tiktoken ranks, Mistral's as SentencePiece
-models and as tekken.json. Each is written to DIR as a GGUF model of one empty layer, whose ids for a thousand nasty
-texts must be those of tiktoken, mistral-common or sentencepiece: nothing of what is tested is what it is tested
-against. Prints the first text of each vocabulary that differs, and ends with 1 if there is one.
+models and as tekken.json. Each is written to DIR as a GGUF model of one empty layer. The ids of a thousand
+difficult texts must equal those of tiktoken, mistral-common or sentencepiece, which share no code with the engine. Prints
+the first text of each vocabulary whose ids differ; exits with 1 if there is one.
 """
 import base64
 import importlib.metadata

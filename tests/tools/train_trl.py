@@ -1,9 +1,9 @@
-"""Trains on `thinkloom export --format trl` with TRL itself, and holds its loss mask against what the check says.
+"""Trains on `thinkloom export --format trl` with TRL itself, and compares its loss mask with the result of the check.
 
 Usage: train_trl.py TEMPLATES_DIRECTORY EXPORT [EXPORT...]
 
-Each EXPORT is a directory NAME-LAYOUT (sft rows, NAME a fixture of chat templates) with NAME-LAYOUT.jsonl beside it, what
-`--check --json` said. Needs torch, transformers, datasets and trl; the model is a tiny one made here, on the CPU.
+Each EXPORT is a directory NAME-LAYOUT (sft rows, NAME a fixture of chat templates); NAME-LAYOUT.jsonl next to it is the
+output of `--check --json`. Needs torch, transformers, datasets and trl. The tool makes a tiny model, on the CPU.
 """
 
 import json
