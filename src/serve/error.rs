@@ -34,7 +34,7 @@ impl ApiError {
         Self { kind: "context_length_exceeded", ..Self::invalid(field, message) }
     }
 
-    /// The maximum number of responses already run or wait.
+    /// The server already has the maximum number of responses running or waiting.
     pub(super) fn busy(capacity: usize) -> Self {
         let message =
             format!("the server is busy: it already has {capacity} responses running or waiting; try again later");

@@ -11,7 +11,7 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<(String, u16), u64>>,
     /// Responses whose client disconnected before their end.
     pub(super) cancelled: AtomicU64,
-    /// Rewarded rollouts, faulty rows included.
+    /// Rows of reward requests, faulty rows included.
     pub(super) rewarded: AtomicU64,
 }
 

@@ -28,13 +28,10 @@ use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
                   thinkloom reward --rollouts rollouts.jsonl -o rewards.jsonl --omega 0.05"
 )]
 pub(super) struct RewardArgs {
-    /// The rollouts: JSON lines (also .gz, .zst), Parquet, a directory of Parquet files, or the output directory of a
-    /// run;
-    /// - reads JSON lines from stdin.
+    /// JSON lines (also .gz, .zst), Parquet, a directory of Parquet files or of a run; - reads JSON lines from stdin.
     #[arg(long, value_name = "FILE")]
     rollouts: PathBuf,
-    /// The file for the rows: Parquet if its name ends in .parquet (needs Parquet input), else JSON lines; default
-    /// stdout.
+    /// The file for the rows: Parquet if it ends in .parquet (needs Parquet input), else JSON lines; default stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
