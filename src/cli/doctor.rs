@@ -126,7 +126,7 @@ fn check_output(dir: &Path) -> Result<String, String> {
 fn check_memory(config: &LoadedConfig) -> Result<String, String> {
     let policy = &config.settings.policy;
     if policy.backend == PolicyBackend::Openai {
-        return Ok("the servers' business".to_owned());
+        return Ok("decided by the servers".to_owned());
     }
     memory::check(policy).map_err(|error| {
         let error = RunError::from(error);
@@ -200,7 +200,7 @@ fn describe_rows(vocabulary: &Vocabulary, rows: usize) -> String {
 /// Returns the name of the chosen device; the check of the model shows whether the device works.
 fn describe_device(config: &LoadedConfig) -> String {
     if config.settings.policy.backend == PolicyBackend::Openai {
-        return "the servers' business".to_owned();
+        return "decided by the servers".to_owned();
     }
     match policy::device(config.settings.policy.device) {
         DeviceChoice::Cpu => {}

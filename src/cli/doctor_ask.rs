@@ -88,5 +88,5 @@ fn describe(left_out: &[String], omit: &[String]) -> String {
         return "the server replies".to_owned();
     }
     let renamed = if learnt.contains(&"max_tokens") { " (max_tokens is sent as max_completion_tokens)" } else { "" };
-    format!("the server replies, but rejects the key {}; a run omits it{renamed}", learnt.join(", "))
+    format!("the server replies, but rejects {}, which a run therefore omits{renamed}", learnt.join(", "))
 }

@@ -211,7 +211,7 @@ fn a_judge_that_nobody_runs_ends_the_run_and_costs_no_rollout() {
     ];
     let workspace = Workspace::new(QUERIES, &absent);
     workspace.run(&[]).assert_code(3).assert_says(&[
-        "judge request failed: no reply for 3 s",
+        "cannot use the judge: no reply for 3 s",
         "hint:",
         "run the same command again",
     ]);

@@ -80,7 +80,7 @@ fn threads_batches_and_a_kept_index_give_the_same_lines() {
     assert_eq!(first, whole[..3]);
     let (outcome, second) = dedup(&workspace, &["--index", "kept", "--queries", "a.jsonl", "b.jsonl"]);
     assert_eq!(second, whole);
-    assert!(outcome.stderr.contains("3 rows of 1 files are known"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the index has 3 rows of 1 files"), "{}", outcome.stderr);
     let (outcome, other) = dedup(&workspace, &["--index", "kept", "--queries", "b.jsonl"]);
     assert!(outcome.stderr.contains("rebuilding it") && other.len() == 4, "{}", outcome.stderr);
 }

@@ -268,7 +268,7 @@ fn the_token_goes_to_the_hub_and_never_to_the_storage() {
     let mut scene = Scene::directory();
     scene.server.demand(TOKEN);
     let denied = scene.resolve(ID);
-    assert_error(denied, &["refuses tiny/llama@main", "403 (GatedRepo)", "HF_TOKEN", "licence"]);
+    assert_error(denied, &["refuses access to tiny/llama@main", "403 (GatedRepo)", "HF_TOKEN", "licence"]);
     scene.settings.token = Some(SecretString::from(TOKEN));
     scene.assert_whole(&scene.resolve(ID).unwrap(), &scene.server.main());
     let stored = scene.server.stored_requests();

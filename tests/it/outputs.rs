@@ -277,12 +277,14 @@ fn exports_and_reports_name_files_that_are_missing_changed_or_nobodys() {
     export().assert_code(0);
     let report = || thinkloom(&["report", text(&out)]);
     std::fs::write(out.join("data/samples/train-00007.parquet"), "mine").unwrap();
-    export()
-        .assert_code(0)
-        .assert_says(&["skipped files that do not belong to this dataset", "data/samples/train-00007.parquet"]);
-    report()
-        .assert_code(0)
-        .assert_says(&["skipped files that do not belong to this dataset", "data/samples/train-00007.parquet"]);
+    export().assert_code(0).assert_says(&[
+        "skipped these files, because they do not belong to this dataset",
+        "data/samples/train-00007.parquet",
+    ]);
+    report().assert_code(0).assert_says(&[
+        "skipped these files, because they do not belong to this dataset",
+        "data/samples/train-00007.parquet",
+    ]);
     std::fs::remove_file(out.join("data/samples/train-00007.parquet")).unwrap();
     let exported = contents(&target);
     let shard = out.join("data/rollouts/train-00001.parquet");

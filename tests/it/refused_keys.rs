@@ -205,7 +205,7 @@ fn doctor_asks_servers_which_keys_they_refuse_if_it_is_told_to() {
         Outcome::of(program().arg("doctor").arg("-c").arg(workspace.path("thinkloom.toml")).args(more)).assert_code(1)
     };
     let asked = doctor(&["--ask"]).stdout;
-    assert!(asked.contains("refuses max_tokens, seed: a run goes on without"), "{asked}");
+    assert!(asked.contains("rejects max_tokens, seed, which a run therefore omits"), "{asked}");
     assert!(asked.contains("missing  judge") && asked.contains("omit = [\"temperature\"] under [judge]"), "{asked}");
     let requests = server.stat("requests") + judge.stat("requests");
     workspace.configure(&borrowed(&settings(

@@ -75,7 +75,7 @@ fn a_report_is_one_file_that_asks_nobody_and_runs_no_foreign_text() {
     let workspace = Workspace::with_input(hostile_input().as_bytes(), &[]);
     let out = workspace.run_whole("out", &[]);
     let told = thinkloom(&["report", text(&out)]).assert_code(0).stdout;
-    assert!(told.contains("report.html: 3 of 3 queries"), "{told}");
+    assert!(told.contains("report.html: the report, with 3 of 3 queries"), "{told}");
     let html = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert!(!html.contains("<script>window") && !html.contains("<b>{{"), "foreign markup");
     assert_eq!(html.matches("</script>").count(), 2);
