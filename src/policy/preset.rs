@@ -44,7 +44,13 @@ impl Preset {
             ModePresetName::Auto if speaks_of(&["enable_thinking", "Reasoning Mode"]) => Self::Smollm3,
             ModePresetName::Auto if speaks_of(&["enable_thinking"]) => Self::Qwen3,
             ModePresetName::Auto if speaks_of(&["thinking", "<response>"]) => Self::Granite,
-            // The fullwidth bars are part of DeepSeek's role tags.
+            // The fullwidth bars are part of DeepSeek's role tags. V3.1's template closes the block of R1 itself.
+            ModePresetName::Auto
+                if speaks_of(&["\u{ff5c}Assistant\u{ff5c}"])
+                    && ["if thinking", "thinking is defined"].iter().any(|test| chat_template.contains(test)) =>
+            {
+                Self::DeepseekV3
+            }
             ModePresetName::Auto if speaks_of(&["\u{ff5c}Assistant\u{ff5c}", "think"]) => Self::DeepseekR1,
             ModePresetName::Auto if opens_thinking(chat_template) => Self::DeepseekR1,
             ModePresetName::Auto => Self::Prompted,
@@ -115,6 +121,9 @@ mod tests {
         assert_eq!(auto("Reasoning Mode: {% if enable_thinking %}/think"), Preset::Smollm3);
         assert_eq!(auto("{% if thinking %}Write ... <response>"), Preset::Granite);
         assert_eq!(auto("<\u{ff5c}Assistant\u{ff5c}><think>\\n"), Preset::DeepseekR1);
+        let v31 = "{% if not thinking is defined %}{% set thinking = false %}{% endif %}<\u{ff5c}Assistant\u{ff5c}>\
+                   {% if thinking %}<think>{% else %}</think>{% endif %}";
+        assert_eq!(auto(v31), Preset::DeepseekV3);
         assert_eq!(auto("<|im_start|>assistant"), Preset::Prompted);
         assert_eq!(Preset::resolve(ModePresetName::Granite, "enable_thinking"), Preset::Granite);
     }
