@@ -117,7 +117,7 @@ use strategy::Strategy;
 use thinkloom_domain::{Kind, UnverifiableCause, Verdict, VerdictOutcome};
 
 /// The version of the rules; part of ledger keys. Raise it whenever any verdict can change.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// One response to verify.
 #[derive(Debug, Clone, Copy)]

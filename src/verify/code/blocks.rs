@@ -88,7 +88,7 @@ pub(crate) fn program_blocks(response: &str) -> Vec<String> {
 pub(super) fn find(response: &str) -> Found {
     let mut blocks = fenced(response);
     if blocks.is_empty() {
-        blocks = REGIONS.iter().flat_map(|(open, close)| between(response, open, close)).collect();
+        blocks = between_marks(response);
     }
     let is_python = |block: &Block| {
         let tag = block.tag.as_str();
@@ -109,15 +109,32 @@ pub(super) fn find(response: &str) -> Found {
     found
 }
 
-/// Returns the texts between marks; the last mark may be unclosed.
-fn between(response: &str, open: &str, close: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut rest = response;
-    while let Some((lead, after)) = rest.split_once(open) {
-        let (text, next) = after.split_once(close).unwrap_or((after, ""));
-        let text = format!("{}\n", text.trim_matches(['\n', '\r']));
-        blocks.push(Block { tag: String::new(), text, is_doubtful: is_doubted(lead) });
-        rest = next;
+/// Returns the texts between marks, in order; the last mark may be unclosed. Of marks within each other, the inner pair
+/// counts.
+fn between_marks(response: &str) -> Vec<Block> {
+    let mut openings: Vec<(usize, usize)> = Vec::new();
+    for (kind, (open, _)) in REGIONS.iter().enumerate() {
+        openings.extend(response.match_indices(open).map(|(at, _)| (at, kind)));
+    }
+    openings.sort_unstable();
+    let (mut blocks, mut end, mut from) = (Vec::new(), 0, 0);
+    for (at, kind) in openings {
+        let Some((open, close)) = REGIONS.get(kind).filter(|_| at >= from) else { continue };
+        let after = response.get(at + open.len()..).unwrap_or_default();
+        let text = after.split_once(close).map_or(after, |(text, _)| text);
+        let inner = REGIONS.iter().filter_map(|(open, close)| {
+            let inner = text.find(open)?;
+            text.get(inner..)?.contains(close).then_some(inner)
+        });
+        if let Some(inner) = inner.min() {
+            from = at + open.len() + inner;
+            continue;
+        }
+        let lead = response.get(end..at).unwrap_or_default();
+        let trimmed = format!("{}\n", text.trim_matches(['\n', '\r']));
+        blocks.push(Block { tag: String::new(), text: trimmed, is_doubtful: is_doubted(lead) });
+        end = at + open.len() + text.len();
+        from = end;
     }
     blocks
 }
@@ -195,6 +212,18 @@ mod tests {
     fn a_block_that_is_cut_within_its_last_line_end_is_that_of_the_whole_line() {
         assert_eq!(program_blocks("```\nA\n\r"), program_blocks("```\nA\n\r\n"));
         assert_eq!(program_blocks("```\r\nA\r\nB\r"), ["A\nB\n"]);
+    }
+
+    #[test]
+    fn marks_of_several_kinds_come_in_order_and_the_inner_pair_counts() {
+        assert_eq!(program_blocks("[PYTHON]\na\n[/PYTHON] or <code>b</code>"), ["a\n", "b\n"]);
+        assert_eq!(program_blocks("<code>b</code> or [BEGIN]a[DONE] end"), ["b\n", "a\n"]);
+        assert_eq!(program_blocks("[BEGIN]\n<code>a</code>\n[DONE]"), ["a\n"]);
+        assert_eq!(program_blocks("[BEGIN][PYTHON]<code>a</code>[/PYTHON][DONE]"), ["a\n"]);
+        assert_eq!(program_blocks("[PYTHON]\nx = '[BEGIN]'\n"), ["x = '[BEGIN]'\n"]);
+        assert_eq!(program_blocks("[BEGIN]a[DONE]b[DONE] [BEGIN]c"), ["a\n", "c\n"]);
+        let many = format!("{}<code>a</code>", "[BEGIN][PYTHON]".repeat(20_000));
+        assert_eq!(program_blocks(&many), ["a\n"]);
     }
 
     #[test]
