@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fmt fmt-check lock-check circles clippy doc consumers consumers-serve ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,7 +110,11 @@ fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time;
 	RUSTC_WRAPPER=$(abspath tests/tools/fuzz_rustc.sh) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) \
 		cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml
 	python3 tests/tools/fuzz.py --binaries $(TARGET_DIR)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \
-		--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ_TARGETS)
+		--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ_ARGS) $(FUZZ_TARGETS)
+
+# Not the kept corpus, whose inputs depend on what was run before: here only a change of the code finds something new.
+fuzz-ci: FUZZ_ARGS := --fresh
+fuzz-ci: fuzz ## the same from the seeds alone, for a fixed number of runs, at most FUZZ_SECONDS for each target
 
 bench-shards: ## measure the writer of shards beside pyarrow, 100,000 rows; wants an idle machine
 	shards=$$(cargo bench --locked --no-run --bench shards --message-format json \
@@ -165,7 +169,7 @@ consumers-serve: model build ## use the server with the official openai client, 
 	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
 	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
-ci: fmt-check lock-check circles clippy doc consumers fuzz test ## everything that must pass before a change lands
+ci: fmt-check lock-check circles clippy doc consumers fuzz-ci test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out

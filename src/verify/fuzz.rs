@@ -51,11 +51,11 @@ pub fn extractor(response: &str) {
 pub fn latex(gold: &str, answer: &str) {
     let outcome = math::equal(gold, answer);
     assert_eq!(outcome, math::equal(gold, answer), "the outcome changes");
-    assert_eq!(
-        outcome,
-        math::equal(&format!(" {gold}\n"), &format!("\t{answer} ")),
-        "spaces around it change the outcome"
-    );
+    // Behind a backslash a space is part of a command.
+    if !gold.ends_with('\\') && !answer.ends_with('\\') {
+        let spaced = math::equal(&format!(" {gold}\n"), &format!("\t{answer} "));
+        assert_eq!(outcome, spaced, "spaces around it change the outcome");
+    }
     if !math::is_blank(gold) {
         assert_eq!(math::equal(gold, gold), math::Outcome::Equal("string_equal"), "a text differs from itself");
     }
