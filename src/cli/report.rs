@@ -49,7 +49,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         )));
     }
     if !found.extra.is_empty() {
-        print_line(&format!("warning: skipped files that do not belong to this dataset: {}", found.extra.join(", ")));
+        print_line(&format!(
+            "warning: skipped these files, because they do not belong to this dataset: {}",
+            found.extra.join(", ")
+        ));
     }
     let is_finished = found.is_finished();
     let mut all = collect(&args.dir, &found.shards)?;
