@@ -21,14 +21,14 @@ import sys
 
 # What two cores run in about a minute from the seeds alone.
 RUNS = {
-    "extractor": 20_000,
-    "latex": 300_000,
+    "extractor": 19_000,
+    "latex": 290_000,
     "code_blocks": 500_000,
     "schema": 10_000,
     "streams": 500_000,
-    "gguf": 100_000,
-    "safetensors": 50_000,
-    "config_json": 50_000,
+    "gguf": 60_000,
+    "safetensors": 45_000,
+    "config_json": 48_000,
     "tokenizer_json": 20_000,
     "chat_template": 2_000_000,
     "ingest": 20_000,
