@@ -112,7 +112,7 @@ fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time;
 	python3 tests/tools/fuzz.py --binaries $(TARGET_DIR)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \
 		--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) $(FUZZ_ARGS) $(FUZZ_TARGETS)
 
-# Not the kept corpus, whose inputs depend on what was run before: here only a change of the code finds something new.
+# Not the kept corpus, whose inputs depend on what was run before: here a finding is most likely a change's.
 fuzz-ci: FUZZ_ARGS := --fresh
 fuzz-ci: fuzz ## the same from the seeds alone, for a fixed number of runs, at most FUZZ_SECONDS for each target
 
