@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 
-# What two cores run in about a minute from the seeds alone.
+# What two cores run within a minute from the seeds alone.
 RUNS = {
     "extractor": 15_000,
     "latex": 60_000,
