@@ -100,13 +100,13 @@ verdicts: ## alter and typeset every gold of GOLDS=DIR (JSONL; the fixture witho
 
 FUZZ_TARGETS := extractor latex code_blocks schema streams gguf safetensors config_json tokenizer_json chat_template ingest
 FUZZ_SECONDS := 60
-# The same draws each time, so that a change is to blame for what is found; 0 for others, which is how to look for more.
+# Much the same draws each time; 0 for others, which is how to look for more.
 FUZZ_SEED := 1
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ_DIR := $(CACHE)/fuzz
 
 fuzz: ## fuzz the readers, FUZZ_SECONDS for each of FUZZ_TARGETS, two at a time; inputs are kept in FUZZ_DIR
-	python3 tests/tools/same_versions.py Cargo.lock tests/fuzz/Cargo.lock
+	python3 tests/tools/same_build.py . tests/fuzz
 	RUSTC_WRAPPER=$(abspath tests/tools/fuzz_rustc.sh) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) \
 		cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml
 	python3 tests/tools/fuzz.py --binaries $(TARGET_DIR)/release --work $(FUZZ_DIR) --words tests/fuzz/words.dict \

@@ -133,11 +133,8 @@ fn open(dir: &Path) -> Result<Source, ExportError> {
     if let Some(problems) = found.problems() {
         return Err(ExportError::Damaged { dir: dir.to_owned(), problems });
     }
-    if !found.extra.is_empty() {
-        print_line(&format!(
-            "warning: skipped these files, because they do not belong to this dataset: {}",
-            found.extra.join(", ")
-        ));
+    if let Some(warning) = found.extra_warning() {
+        print_line(&warning);
     }
     if !found.is_finished() && !found.shards.is_empty() {
         let so_far = match found.progress {

@@ -48,11 +48,8 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
             args.dir.display()
         )));
     }
-    if !found.extra.is_empty() {
-        print_line(&format!(
-            "warning: skipped these files, because they do not belong to this dataset: {}",
-            found.extra.join(", ")
-        ));
+    if let Some(warning) = found.extra_warning() {
+        print_line(&warning);
     }
     let is_finished = found.is_finished();
     let mut all = collect(&args.dir, &found.shards)?;
@@ -117,15 +114,11 @@ fn embedded(dir: &Path, published: &[u32]) -> Result<(Vec<Entry>, u64), Failure>
                     found.push(standing_entry(standing));
                     Ok(())
                 })?;
-                complete(&mut found, &reader, &run)?;
                 found
             }
-            _ => {
-                let mut found = whole_entries_of(dir, u32::try_from(index).unwrap_or(u32::MAX))?;
-                complete(&mut found, &reader, &run)?;
-                found
-            }
+            _ => whole_entries_of(dir, u32::try_from(index).unwrap_or(u32::MAX))?,
         };
+        complete(&mut of_shard, &reader, &run)?;
         if context.is_none() {
             queries += of_shard.len() as u64;
         }

@@ -48,6 +48,13 @@ impl Inventory {
         let shown: Vec<String> = all.into_iter().take(SHOWN).collect();
         (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
     }
+
+    /// Returns the warning about files under `data/` that a reader of the published files skips, if there are any.
+    #[must_use]
+    pub fn extra_warning(&self) -> Option<String> {
+        const WARNING: &str = "warning: skipped these files, because they do not belong to this dataset";
+        (!self.extra.is_empty()).then(|| format!("{WARNING}: {}", self.extra.join(", ")))
+    }
 }
 
 /// A file as published.

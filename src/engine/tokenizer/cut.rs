@@ -116,7 +116,7 @@ impl Cut {
 }
 
 impl Step {
-    /// Reads one part, which may yield two steps.
+    /// Reads one part, which may yield several steps.
     fn from_json(part: &serde_json::Value) -> Result<Vec<Self>, String> {
         let kind = part.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
         if kind == "Split" {
