@@ -10,10 +10,10 @@ use super::failure::{Failure, print};
 use crate::config::{PolicyBackend, Settings};
 use crate::export::check::Checked;
 use crate::export::{
-    ExportError, Flavour, Format, Layout, ModelTemplate, Plan, Report, Source, Task, TrainingRow, WriteOptions,
-    check_all, write,
+    CheckOptions, ExportError, Flavour, Format, Layout, ModelTemplate, Plan, Report, Source, Task, TokenizerFiles,
+    TrainerVersion, TrainingRow, WriteOptions, check_all, write,
 };
-use crate::ledger::Reader;
+use crate::ledger::{IntakeRow, Reader};
 use crate::pipeline::inventory;
 use crate::policy::{PolicyIdentity, StoredPrompter};
 use crate::telemetry::print_line;
@@ -56,9 +56,17 @@ pub(super) struct ExportArgs {
     #[arg(long, conflicts_with = "output")]
     check: bool,
     /// With --check: print one JSON object per row, with the rendered text and the range with loss (offsets in
-    /// characters).
+    /// characters), and the same in tokens if the model's tokenizer is known.
     #[arg(long, requires = "check")]
     json: bool,
+    /// The version of the trainer, for example 0.7.0: decides the layout of rows that changed between versions (verl's
+    /// sft); default: the newest version that exports were proven with.
+    #[arg(long, value_name = "VERSION", requires = "format")]
+    trainer_version: Option<TrainerVersion>,
+    /// The longest row that the training configs let through, in tokens; a warning names the rows that it cuts.
+    /// Default: the longest row fits, unless it exceeds the model's context.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    max_length: Option<u32>,
     /// The output directory of the export.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -111,7 +119,7 @@ fn template(args: &ExportArgs) -> Result<Option<ModelTemplate>, ExportError> {
 /// Returns the chat template of the sampled policy: from the ledger, otherwise from the model at the path of the run's
 /// settings, if the model is there. The templates of servers are not known.
 fn policy_template(dir: &Path) -> Result<Option<ModelTemplate>, ExportError> {
-    let find = || -> Option<StoredPrompter> {
+    let find = || -> Option<(StoredPrompter, TokenizerFiles)> {
         let reader = Reader::open(dir).ok()?;
         let run = reader.latest_run().ok()??;
         let settings: Settings = toml::from_str(&run.settings).ok()?;
@@ -121,9 +129,30 @@ fn policy_template(dir: &Path) -> Result<Option<ModelTemplate>, ExportError> {
         let identity: PolicyIdentity = serde_json::from_str(&run.policy).ok()?;
         let stored = reader.prompter(&identity.prompts).ok()?;
         let stored = stored.and_then(|source| serde_json::from_str::<StoredPrompter>(&source).ok());
-        stored.or_else(|| StoredPrompter::of_model(Path::new(&settings.policy.model)).ok())
+        let model = Path::new(&settings.policy.model);
+        Some((stored.or_else(|| StoredPrompter::of_model(model).ok())?, TokenizerFiles::read(model)))
     };
-    find().map(|stored| ModelTemplate::of_policy("of the policy".into(), stored)).transpose()
+    find().map(|(stored, files)| ModelTemplate::of_policy("of the policy".into(), stored, files)).transpose()
+}
+
+/// Returns a function from a query's position in the input to its choices, which the shards do not have; it finds none
+/// if the directory has no ledger.
+fn choices(dir: &Path) -> impl Fn(i64) -> Vec<String> {
+    let ledger = Reader::open(dir).ok().and_then(|reader| {
+        let digest = reader.latest_run().ok()??.input_digest;
+        Some((reader, digest))
+    });
+    move |ordinal| {
+        let find = || -> Option<Vec<String>> {
+            let (reader, digest) = ledger.as_ref()?;
+            let at = u64::try_from(ordinal).ok()?;
+            match reader.intake(digest, at, at + 1).ok()?.pop()? {
+                IntakeRow::Query(query) => Some(query.choices),
+                IntakeRow::Excluded(_) => None,
+            }
+        };
+        find().unwrap_or_default()
+    }
 }
 
 /// Opens the shards of a run after comparing them with the manifest.
@@ -151,8 +180,13 @@ fn tasks(args: &ExportArgs, plan: Plan) -> Result<Vec<Task>, ExportError> {
     if let Some(task) = args.tasks.iter().find(|task| !known.contains(task)) {
         let names: Vec<&str> = known.iter().map(|task| task.name()).collect();
         let Plan { format, layout, .. } = plan;
+        let remedy = if (format, layout, task) == (Format::Swift, Layout::Text, &Task::Rl) {
+            ": ms-swift renders the prompts of rollouts itself, and would render a finished prompt twice; use --layout messages"
+        } else {
+            ""
+        };
         return Err(ExportError::Usage(format!(
-            "{format} has no task {task} in layout {layout}; it has {}",
+            "{format} has no task {task} in layout {layout}; it has {}{remedy}",
             names.join(", ")
         )));
     }
@@ -164,7 +198,8 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
     let format =
         args.format.ok_or_else(|| usage("name a trainer: --format trl, verl, llamafactory, swift or axolotl"))?;
     let out = args.output.as_deref().ok_or_else(|| usage("name the output directory: -o DIR"))?;
-    let plan = Plan { format, flavour: args.flavour, layout: args.layout };
+    let version = args.trainer_version.unwrap_or(format.default_version());
+    let plan = Plan { format, flavour: args.flavour, layout: args.layout, version };
     if plan.layout == Layout::Text && args.unchecked {
         return Err(usage("--layout text needs the chat template; remove --unchecked"));
     }
@@ -187,9 +222,12 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
         ships_template: args.wrap_template,
         overwrites: args.overwrite,
         license: args.license.as_deref(),
+        max_length: max_length(args),
+        choices: &choices(&args.dir),
     };
     let report = write(&source, out, &options)?;
     tell_left_out(plan, &report);
+    tell_cut(plan, &report, args, model.as_ref());
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
     let checked = match &model {
         Some(model) if args.template.is_none() => {
@@ -209,6 +247,34 @@ fn tell_left_out(plan: Plan, report: &Report) {
         print_line(&format!(
             "warning: {} {task}: skipped {} rows of kind code: an export has no tests, so they cannot be scored",
             plan.format, entry.left_out
+        ));
+    }
+}
+
+fn max_length(args: &ExportArgs) -> Option<usize> {
+    args.max_length.and_then(|tokens| usize::try_from(tokens).ok())
+}
+
+/// The most rows that a warning names.
+const NAMED_ROWS: usize = 10;
+
+/// Warns of rows that the limits of the configs cut.
+fn tell_cut(plan: Plan, report: &Report, args: &ExportArgs, model: Option<&ModelTemplate>) {
+    let context = model.and_then(ModelTemplate::context);
+    let limit = match (max_length(args), context) {
+        (Some(asked), Some(context)) if context < asked => format!("the model's context of {context} tokens"),
+        (Some(asked), _) => format!("--max-length {asked}"),
+        (None, context) => format!("the model's context of {} tokens", context.unwrap_or_default()),
+    };
+    for (task, entry) in report.iter().filter(|(_, entry)| !entry.cut.is_empty()) {
+        let named = entry.cut.iter().take(NAMED_ROWS).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = entry.cut.len().saturating_sub(NAMED_ROWS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let may = if entry.are_exact { "cuts" } else { "may cut" };
+        print_line(&format!(
+            "warning: {} {task}: {limit} {may} {} rows, query (mode): tokens: {named}{more}",
+            plan.format,
+            entry.cut.len()
         ));
     }
 }
@@ -234,7 +300,8 @@ fn check(args: &ExportArgs) -> Result<(), ExportError> {
     }
     let mut is_mangled = false;
     for format in formats {
-        let plan = Plan { format, flavour: args.flavour, layout: args.layout };
+        let version = args.trainer_version.unwrap_or(format.default_version());
+        let plan = Plan { format, flavour: args.flavour, layout: args.layout, version };
         if plan.layout == Layout::Text && format == Format::Verl {
             continue;
         }
@@ -244,13 +311,21 @@ fn check(args: &ExportArgs) -> Result<(), ExportError> {
                 plan.tasks().iter().copied().filter(|task| args.tasks.is_empty() || args.tasks.contains(task)).collect()
             }
         };
-        let report = check_all(&source, plan, &tasks, &model, &mut |task, row, checked| {
+        let options = CheckOptions {
+            plan,
+            tasks: &tasks,
+            model: &model,
+            max_length: max_length(args),
+            wants_tokens: args.json,
+        };
+        let report = check_all(&source, &options, &mut |task, row, checked| {
             if args.json {
                 writeln!(out, "{}", row_json(plan, task, row, checked))?;
             }
             Ok(())
         })?;
         tell_left_out(plan, &report);
+        tell_cut(plan, &report, args, Some(&model));
         is_mangled |= report.values().any(|entry| entry.mangled > 0);
         if !args.json {
             out.write_all(report_text(plan, &report).as_bytes())?;
@@ -273,6 +348,8 @@ fn row_json(plan: Plan, task: Task, row: &TrainingRow, checked: &Checked) -> ser
         "text": rendered.map(|rendered| &rendered.text),
         "loss_start": rendered.map(|rendered| characters(&rendered.text, rendered.loss_start)),
         "loss_end": rendered.map(|rendered| characters(&rendered.text, rendered.loss_end)),
+        "input_ids": checked.tokens.as_ref().map(|tokens| &tokens.ids),
+        "loss_tokens": checked.tokens.as_ref().map(|tokens| [tokens.loss.start, tokens.loss.end]),
         "problems": checked.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -291,7 +368,12 @@ fn report_text(plan: Plan, report: &Report) -> String {
                 || "no loss, prompts only".to_owned(),
                 |(head, tail)| format!("loss from {head:?} to {tail:?}"),
             );
-            text.push_str(&format!("{name}: whole, {} rows; {loss}\n", entry.rows));
+            let longest = if entry.are_exact {
+                format!("longest {} tokens", entry.lengths.row)
+            } else {
+                format!("longest at most {} tokens (no tokenizer.json)", entry.lengths.row)
+            };
+            text.push_str(&format!("{name}: whole, {} rows, {longest}; {loss}\n", entry.rows));
         }
     }
     text

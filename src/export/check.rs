@@ -4,8 +4,9 @@
 //! character to its last, and the response directly follows the prompt. In the controlled flavour the prompt may
 //! contain the opening of the think block, because the user chose the mode.
 
+use super::lengths::Tokens;
 use super::model::ModelTemplate;
-use super::render::{Rendered, open_block, render, rollout_prompt};
+use super::render::{RenderError, Rendered, open_block, render, rollout_prompt};
 use super::{Flavour, Plan, Task, TrainingRow};
 use crate::domain::text::ends;
 
@@ -36,6 +37,8 @@ pub enum Problem {
     Unlearnt(String),
     /// The prompt leaves a think block open that the response does not continue.
     OpenBlock(String),
+    /// The trainer's tokenizer puts a token before the text that the model's own prompt does not have.
+    Added(String),
     /// The rendered conversation does not begin with the rendered prompt, so loss falls on the wrong characters.
     StrayPrompt(String),
 }
@@ -63,6 +66,11 @@ impl std::fmt::Display for Problem {
             Self::OpenBlock(text) => {
                 write!(formatter, "the prompt ends in {}, so the response would be inside this block", excerpt(text))
             }
+            Self::Added(token) => write!(
+                formatter,
+                "the trainer's tokenizer puts {} before the text, and the model's own prompt does not begin with it",
+                excerpt(token)
+            ),
             Self::StrayPrompt(end) => write!(
                 formatter,
                 "the conversation does not begin with the prompt, which ends in {}: loss falls in the wrong place",
@@ -79,6 +87,8 @@ pub struct Checked {
     pub rendered: Option<Rendered>,
     /// The faults; empty if the row is whole.
     pub problems: Vec<Problem>,
+    /// The tokens of the text; `None` if they were not asked for, or if the model's tokenizer is not known.
+    pub tokens: Option<Tokens>,
 }
 
 /// Checks a row against a template, rendered as the trainer would render it.
@@ -87,33 +97,36 @@ pub fn check(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -
     if task == Task::Rl {
         return check_prompt(plan, row, model);
     }
-    match render(plan, row, model) {
-        Ok(rendered) => Checked { problems: problems(plan.flavour, row, &rendered), rendered: Some(rendered) },
-        Err(error) => Checked { rendered: None, problems: vec![Problem::Refused(error.to_string())] },
+    match render(plan, task, row, model) {
+        Ok(rendered) => Checked { problems: problems(plan.flavour, row, &rendered), rendered: Some(rendered), tokens: None },
+        Err(error) => refused(&error),
     }
+}
+
+fn refused(error: &RenderError) -> Checked {
+    Checked { rendered: None, problems: vec![Problem::Refused(error.to_string())], tokens: None }
 }
 
 fn check_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Checked {
-    let prompt = match rollout_prompt(plan, row, model) {
-        Ok(prompt) => prompt,
-        Err(error) => return Checked { rendered: None, problems: vec![Problem::Refused(error.to_string())] },
+    let rendered = match rollout_prompt(plan, row, model) {
+        Ok(rendered) => rendered,
+        Err(error) => return refused(&error),
     };
     let mut problems = Vec::new();
-    if !prompt.contains(row.user.trim()) {
+    if !rendered.text.contains(row.user.trim()) {
         problems.push(Problem::PromptLost);
     }
-    let block = open_block(&prompt);
+    problems.extend(rendered.added.clone().map(Problem::Added));
+    let block = open_block(&rendered.text);
     if !block.is_empty() {
         problems.push(Problem::OpenBlock(block.to_owned()));
     }
-    let end = prompt.len();
-    let rendered = Rendered { text: prompt, loss_start: end, loss_end: end, stray_prompt: None };
-    Checked { rendered: Some(rendered), problems }
+    Checked { rendered: Some(rendered), problems, tokens: None }
 }
 
 fn problems(flavour: Flavour, row: &TrainingRow, rendered: &Rendered) -> Vec<Problem> {
-    let Rendered { text, loss_start, loss_end, stray_prompt } = rendered;
-    let mut problems = Vec::new();
+    let Rendered { text, loss_start, loss_end, stray_prompt, added, .. } = rendered;
+    let mut problems: Vec<Problem> = added.clone().map(Problem::Added).into_iter().collect();
     if !text.contains(row.user.trim()) {
         problems.push(Problem::PromptLost);
     }

@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::check::{Checked, check};
+use super::lengths::{Lengths, Limits, bound, tokens};
 use super::layout::{FileKind, Item, file_kind, lay_out, schema};
 use super::pairs::pairs;
 use super::place::Place;
-use super::report::{FileList, LIST_FILE, Report, TaskReport, WriteOptions};
-use super::snippets;
+use super::report::{Choices, FileList, LIST_FILE, Report, TaskReport, WriteOptions};
+use super::snippets::{self, Facts};
 use super::source::{Source, SourceShard, WithRollouts};
 use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Kind;
 use crate::domain::digest::sha256;
 use crate::shards::{encode_as, sha256_of_file};
+
+/// The most tokens that an unknown chat template adds to a row, roughly.
+const TEMPLATE_TOKENS: usize = 512;
 
 /// The most examples that an error message shows.
 const EXAMPLES: usize = 3;
@@ -33,13 +37,23 @@ struct Batch<'a> {
 type TakeBatch<'t> = dyn FnMut(Task, Batch<'_>) -> Result<(), ExportError> + 't;
 
 /// Calls `take` for every task of every shard.
-fn for_each_batch(source: &Source, plan: Plan, tasks: &[Task], take: &mut TakeBatch<'_>) -> Result<(), ExportError> {
+fn for_each_batch(
+    source: &Source,
+    plan: Plan,
+    tasks: &[Task],
+    choices: &Choices<'_>,
+    take: &mut TakeBatch<'_>,
+) -> Result<(), ExportError> {
+    let of_choice = |row: &TrainingRow| row.kind == Kind::Choice.name();
     let needs_rollouts = tasks.iter().any(|task| matches!(task, Task::Dpo | Task::Kto));
     let with_rollouts = if needs_rollouts { WithRollouts::Yes } else { WithRollouts::No };
     for shard in source.shards(with_rollouts) {
         let SourceShard { samples, rollouts } = shard?;
-        let rows: Vec<TrainingRow> =
+        let mut rows: Vec<TrainingRow> =
             samples.iter().filter_map(|sample| TrainingRow::new(sample, plan.flavour)).collect();
+        if tasks.contains(&Task::Rl) {
+            rows.iter_mut().filter(|row| of_choice(row)).for_each(|row| row.choices = choices(row.ordinal));
+        }
         let pairs: Vec<Pair> = if needs_rollouts {
             let of = |ordinal: i64| rollouts.get(&ordinal).map_or(&[][..], Vec::as_slice);
             samples.iter().flat_map(|sample| pairs(sample, of(sample.ordinal), plan.flavour)).collect()
@@ -67,6 +81,9 @@ fn can_be_scored(row: &TrainingRow) -> bool {
 }
 
 /// Returns every sample as wanted, and every rejected response of a pair, once, as not wanted.
+///
+/// Neighbours have different queries and responses, as far as possible: trainers estimate the KL term of KTO from a
+/// prompt with the response of the row before it, and ms-swift drops a row whose neighbour has its own response.
 fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
     let mut by_query: BTreeMap<i64, Vec<&TrainingRow>> = BTreeMap::new();
     for pair in pairs {
@@ -75,25 +92,54 @@ fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
             others.push(&pair.rejected);
         }
     }
-    let mut items = Vec::new();
-    for row in rows {
-        items.push(Item::Labelled(row, true));
-        let others = by_query.get(&row.ordinal).into_iter().flatten();
-        items.extend(others.map(|other| Item::Labelled(other, false)));
+    let mut items: Vec<Item<'_>> = rows.iter().map(|row| Item::Labelled(row, true)).collect();
+    let rounds = by_query.values().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        items.extend(by_query.values().filter_map(|others| Some(Item::Labelled(others.get(round)?, false))));
+    }
+    let response = |item: &Item<'a>| match item {
+        Item::Labelled(row, _) | Item::Row(row) => row.response.as_str(),
+        Item::Pair(pair) => pair.chosen.response.as_str(),
+    };
+    for index in 1..items.len() {
+        let before = response(&items[index - 1]);
+        let other = items[index..].iter().position(|item| response(item) != before);
+        items.swap(index, index + other.unwrap_or(0));
     }
     items
 }
 
+/// Receives the result of each check.
+type TellChecked<'t> = dyn FnMut(Task, &TrainingRow, &Checked) -> Result<(), ExportError> + 't;
+
+/// The rules of a check.
+pub struct CheckOptions<'a> {
+    /// Trainer, flavour and layout.
+    pub plan: Plan,
+    /// The tasks.
+    pub tasks: &'a [Task],
+    /// The model's template.
+    pub model: &'a ModelTemplate,
+    /// See [`WriteOptions::max_length`].
+    pub max_length: Option<usize>,
+    /// Whether every result has its tokens, if the model's tokenizer is known.
+    pub wants_tokens: bool,
+}
+
 /// Checks every row of every task against a template, and calls `tell` with each result.
+///
+/// # Errors
+/// [`ExportError`] if a shard cannot be read, or the tokenizer fails; the error of `tell`.
 pub fn check_all(
     source: &Source,
-    plan: Plan,
-    tasks: &[Task],
-    model: &ModelTemplate,
-    tell: &mut dyn FnMut(Task, &TrainingRow, &Checked) -> Result<(), ExportError>,
+    options: &CheckOptions<'_>,
+    tell: &mut TellChecked<'_>,
 ) -> Result<Report, ExportError> {
-    let mut report: Report = tasks.iter().map(|&task| (task, TaskReport::default())).collect();
-    for_each_batch(source, plan, tasks, &mut |task, batch| {
+    let &CheckOptions { plan, tasks, model, max_length, wants_tokens } = options;
+    let of = TaskReport { are_exact: model.vocabulary().is_some(), ..TaskReport::default() };
+    let mut report: Report = tasks.iter().map(|&task| (task, of.clone())).collect();
+    let bound = bound(max_length, model.context());
+    for_each_batch(source, plan, tasks, &|_| Vec::new(), &mut |task, batch| {
         let entry = report.entry(task).or_default();
         entry.left_out += batch.left_out;
         for item in batch.items {
@@ -104,7 +150,8 @@ pub fn check_all(
             entry.rows += 1;
             let mut is_mangled = false;
             for row in rows {
-                let checked = check(plan, task, row, model);
+                let mut checked = check(plan, task, row, model);
+                measure(entry, task, row, &mut checked, model, Measured { bound, wants_tokens })?;
                 note(entry, row, &checked);
                 is_mangled |= !checked.problems.is_empty();
                 tell(task, row, &checked)?;
@@ -114,6 +161,47 @@ pub fn check_all(
         Ok(())
     })?;
     Ok(report)
+}
+
+/// How exactly a row is measured.
+#[derive(Clone, Copy)]
+struct Measured {
+    bound: Option<usize>,
+    wants_tokens: bool,
+}
+
+/// Enters the lengths of a row into the report.
+fn measure(
+    entry: &mut TaskReport,
+    task: Task,
+    row: &TrainingRow,
+    checked: &mut Checked,
+    model: &ModelTemplate,
+    Measured { bound, wants_tokens }: Measured,
+) -> Result<(), ExportError> {
+    let Some(rendered) = &checked.rendered else { return Ok(()) };
+    let end = [&row.response, model.end_of_turn()].concat();
+    let response = if task == Task::Rl { &end } else { &rendered.text[rendered.loss_start..rendered.loss_end] };
+    let at_most = Lengths::at_most(&rendered.text[..rendered.loss_start], response);
+    let is_shorter = at_most.max(entry.lengths) == entry.lengths && bound.is_none_or(|bound| at_most.row <= bound);
+    let lengths = match model.vocabulary() {
+        None => at_most,
+        // A text has no more tokens than bytes.
+        Some(_) if is_shorter && !wants_tokens => return Ok(()),
+        Some(vocabulary) => {
+            let found = tokens(rendered, vocabulary)?;
+            let response = if task == Task::Rl { vocabulary.encode(response)?.len() } else { found.loss.len() };
+            let row = if task == Task::Rl { found.ids.len() + response } else { found.ids.len() };
+            let lengths = Lengths { prompt: found.loss.start, response, row };
+            checked.tokens = Some(found);
+            lengths
+        }
+    };
+    entry.lengths = entry.lengths.max(lengths);
+    if bound.is_some_and(|bound| lengths.row > bound) {
+        entry.cut.push(format!("{} ({}): {}", row.query_id, row.mode, lengths.row));
+    }
+    Ok(())
 }
 
 fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
@@ -137,26 +225,48 @@ fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
 /// [`ExportError`] if a file cannot be read or written.
 pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<Report, ExportError> {
     let place = Place::look(out, options.overwrites)?;
-    if let Some(model) = options.model {
-        let report = check_all(source, options.plan, options.tasks, model, &mut |_, _, _| Ok(()))?;
-        refuse_mangled(&report, options)?;
-    }
+    let checked = match options.model {
+        Some(model) => {
+            let WriteOptions { plan, tasks, max_length, .. } = *options;
+            let check = CheckOptions { plan, tasks, model, max_length, wants_tokens: false };
+            let report = check_all(source, &check, &mut |_, _, _| Ok(()))?;
+            refuse_mangled(&report, options)?;
+            Some(report)
+        }
+        None => None,
+    };
     let staged = place.stage()?;
     let mut folder = Folder { dir: staged.path().to_owned(), files: BTreeMap::new() };
-    let report = write_rows(source, options, &mut folder)?;
+    let mut report = write_rows(source, options, &mut folder)?;
+    for (task, of) in checked.into_iter().flatten() {
+        report.insert(task, TaskReport { rows: report[&task].rows, left_out: report[&task].left_out, ..of });
+    }
+    let context = options.model.and_then(ModelTemplate::context);
+    let bound = bound(options.max_length, context);
+    let limits: BTreeMap<Task, Limits> =
+        report.iter().map(|(&task, entry)| (task, Limits::new(entry.lengths, bound))).collect();
     let data: Vec<String> = folder.files.keys().cloned().collect();
-    for (name, text) in snippets::files(options, source, &report, &data) {
+    for (name, text) in snippets::files(options, source, &Facts { report: &report, limits: &limits }, &data)? {
         folder.put(&name, text.as_bytes())?;
     }
-    let Plan { format, flavour, layout } = options.plan;
+    let Plan { format, flavour, layout, version } = options.plan;
+    let by_name = |task: &Task| task.name().to_owned();
     let list = FileList {
         thinkloom_version: env!("CARGO_PKG_VERSION").to_owned(),
         format: format.name().to_owned(),
         flavour: flavour.name().to_owned(),
         layout: layout.name().to_owned(),
+        trainer_version: version.to_string(),
+        proven_with: format.proven_with().iter().map(ToString::to_string).collect(),
         fingerprint: source.manifest.as_ref().map(|manifest| manifest.fingerprint.clone()),
         template: options.model.map(ModelTemplate::hash),
-        rows: report.iter().map(|(task, entry)| (task.name().to_owned(), entry.rows)).collect(),
+        rows: report.iter().map(|(task, entry)| (by_name(task), entry.rows)).collect(),
+        limits: limits.iter().map(|(task, limits)| (by_name(task), *limits)).collect(),
+        cut: report
+            .iter()
+            .filter(|(_, entry)| !entry.cut.is_empty())
+            .map(|(task, entry)| (by_name(task), entry.cut.clone()))
+            .collect(),
         files: folder.files.clone(),
         replaces: Vec::new(),
     };
@@ -188,7 +298,10 @@ fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) 
     let mut report: Report = options.tasks.iter().map(|&task| (task, TaskReport::default())).collect();
     let mut lines: BTreeMap<Task, BufWriter<fs_err::File>> = BTreeMap::new();
     let mut indices: BTreeMap<Task, usize> = BTreeMap::new();
-    for_each_batch(source, plan, options.tasks, &mut |task, batch| {
+    for_each_batch(source, plan, options.tasks, options.choices, &mut |task, batch| {
+        if options.model.is_none() {
+            measure_unrendered(report.entry(task).or_default(), &batch.items, options.max_length);
+        }
         let rows: Vec<Value> =
             batch.items.iter().map(|item| lay_out(plan, task, item, options.model)).collect::<Result<_, _>>()?;
         let entry = report.entry(task).or_default();
@@ -221,6 +334,23 @@ fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) 
         folder.record(&jsonl_name(task))?;
     }
     Ok(report)
+}
+
+/// Enters the greatest possible lengths of rows that no template has rendered.
+fn measure_unrendered(entry: &mut TaskReport, items: &[Item<'_>], bound: Option<usize>) {
+    let rows = items.iter().flat_map(|item| match item {
+        Item::Row(row) | Item::Labelled(row, _) => vec![*row],
+        Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
+    });
+    for row in rows {
+        let Lengths { prompt, response, .. } = Lengths::at_most(&row.user, &row.response);
+        let prompt = prompt + TEMPLATE_TOKENS;
+        let lengths = Lengths { prompt, response, row: prompt + response };
+        entry.lengths = entry.lengths.max(lengths);
+        if bound.is_some_and(|bound| lengths.row > bound) {
+            entry.cut.push(format!("{} ({}): at most {}", row.query_id, row.mode, lengths.row));
+        }
+    }
 }
 
 fn jsonl_name(task: Task) -> String {

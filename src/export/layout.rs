@@ -2,9 +2,9 @@
 //!
 //! All columns are nullable, and no reader infers a schema. Structs that a trainer unpacks (`chat_template_kwargs`) are
 //! in every row, because a null struct fails. Columns that a trainer ignores (`query_id`, `source`, `mode`,
-//! `difficulty`, lengths) have names that no trainer maps to its own columns. Rows of the task `rl` have `kind` and
-//! `question` where a reward function finds them: the kind selects the verifier, and an answer must not restate the
-//! question.
+//! `difficulty`, lengths) have names that no trainer maps to its own columns. Rows of the task `rl` have what a reward
+//! function needs: the `kind` selects the verifier, `choices` are those of a multiple-choice query, an answer must not
+//! restate the `question`, and `forced_mode` is the mode whose tag ends the prompt.
 
 use std::sync::Arc;
 
@@ -57,19 +57,19 @@ pub(super) fn lay_out(
     };
     let texts = |row: &TrainingRow| -> Result<Finished, ExportError> {
         match (plan.layout, model) {
-            (Layout::Messages, _) => Ok(Finished { prompt: row.user.clone(), response: row.response.clone() }),
-            (Layout::Text, Some(model)) => Ok(finish(plan, row, model)?),
+            (Layout::Messages, _) => Ok(Finished { prompt: row.user.clone(), response: row.response.clone(), begin: String::new() }),
+            (Layout::Text, Some(model)) => Ok(finish(plan, task, row, model)?),
             (Layout::Text, None) => Err(ExportError::Usage("the layout text needs --template".to_owned())),
         }
     };
-    let Finished { prompt, response } = texts(row)?;
+    let Finished { prompt, response, .. } = texts(row)?;
     let rejected = other.map(texts).transpose()?.map(|finished| finished.response);
     let parts = Parts { row, prompt, response, rejected };
     let mut columns = match plan.format {
         Format::Trl => trl(plan, task, &parts),
-        Format::Verl => verl(task, &parts),
+        Format::Verl => verl(plan, task, &parts),
         Format::LlamaFactory => llamafactory(&parts),
-        Format::Swift => swift(task, &parts),
+        Format::Swift => swift(plan, task, &parts),
         Format::Axolotl => axolotl(plan, task, &parts),
     };
     if let Item::Labelled(_, label) = item {
@@ -103,6 +103,21 @@ fn message(role: &str, content: &str) -> Value {
     json!({"role": role, "content": content})
 }
 
+/// Adds what a reward function needs to a row of the task `rl`.
+fn scored(plan: Plan, row: &TrainingRow, columns: Value) -> Value {
+    let mut columns = object(columns);
+    columns.insert("solution".to_owned(), json!(row.gold));
+    columns.extend(object(judged_by(plan, row)));
+    Value::Object(columns)
+}
+
+/// Returns what decides a response's reward besides the reference answer, under the names that rewards read.
+fn judged_by(plan: Plan, row: &TrainingRow) -> Value {
+    let choices = (!row.choices.is_empty()).then_some(&row.choices);
+    let forced = (plan.flavour == Flavour::Controlled).then(|| row.mode.name());
+    json!({"kind": row.kind, "question": row.question, "choices": choices, "forced_mode": forced})
+}
+
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(columns) => columns,
@@ -119,7 +134,7 @@ fn trl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let prompt = said("user", prompt);
     let mut columns = object(match (task, rejected) {
         (Task::Rl, _) => {
-            json!({"prompt": prompt, "solution": row.gold, "kind": row.kind, "question": row.question})
+            scored(plan, row, json!({"prompt": prompt}))
         }
         (_, Some(rejected)) => {
             json!({"prompt": prompt, "chosen": said("assistant", response), "rejected": said("assistant", rejected)})
@@ -139,7 +154,7 @@ fn passes_switch(plan: Plan, task: Task) -> bool {
     plan.format == Format::Trl && is_told && task != Task::Rl
 }
 
-fn verl(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
+fn verl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let Parts { row, prompt, response, .. } = parts;
     object(match task {
         Task::Rl => json!({
@@ -147,18 +162,25 @@ fn verl(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
             "prompt": [message("user", prompt)],
             "ability": row.kind,
             "reward_model": {"style": "rule", "ground_truth": row.gold},
-            "extra_info": {
-                "split": "train",
-                "index": row.ordinal,
-                "kind": row.kind,
-                "question": row.question,
-                "query_id": row.query_id,
-                "mode": row.mode.name(),
-                "difficulty": row.difficulty,
-            },
+            "extra_info": extra_info(plan, row),
         }),
+        _ if plan.has_verl_messages() => {
+            json!({"messages": [message("user", prompt), message("assistant", response)]})
+        }
         _ => json!({"prompt": prompt, "response": response}),
     })
+}
+
+fn extra_info(plan: Plan, row: &TrainingRow) -> Value {
+    let mut extra = object(json!({
+        "split": "train",
+        "index": row.ordinal,
+        "query_id": row.query_id,
+        "mode": row.mode.name(),
+        "difficulty": row.difficulty,
+    }));
+    extra.extend(object(judged_by(plan, row)));
+    Value::Object(extra)
 }
 
 fn llamafactory(parts: &Parts<'_>) -> Map<String, Value> {
@@ -169,12 +191,12 @@ fn llamafactory(parts: &Parts<'_>) -> Map<String, Value> {
     })
 }
 
-fn swift(task: Task, parts: &Parts<'_>) -> Map<String, Value> {
+fn swift(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let Parts { row, prompt, response, rejected } = parts;
     let user = message("user", prompt);
     object(match (task, rejected) {
         (Task::Rl, _) => {
-            json!({"messages": [user], "solution": row.gold, "kind": row.kind, "question": row.question})
+            scored(plan, row, json!({"messages": [user]}))
         }
         (_, Some(rejected)) => {
             json!({"messages": [user, message("assistant", response)], "rejected_response": rejected})
@@ -206,6 +228,7 @@ fn axolotl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
 pub(super) fn schema(plan: Plan, task: Task) -> SchemaRef {
     let field = |name: &str, data_type: DataType| Field::new(name, data_type, true);
     let text = |name: &str| field(name, DataType::Utf8);
+    let texts = |name: &str| field(name, DataType::List(Arc::new(field("element", DataType::Utf8))));
     let members = |names: &[&str]| DataType::Struct(names.iter().map(|name| text(name)).collect());
     let list = |name: &str| {
         let element = Field::new("element", members(&["role", "content"]), true);
@@ -214,18 +237,24 @@ pub(super) fn schema(plan: Plan, task: Task) -> SchemaRef {
     let said = |name: &str| if plan.layout == Layout::Text { text(name) } else { list(name) };
     let mut fields = match (plan.format, task) {
         (Format::Verl, Task::Rl) => {
-            let extra = ["kind", "question", "query_id", "mode", "difficulty"].map(text);
-            let extra: Fields = [text("split"), field("index", DataType::Int64)].into_iter().chain(extra).collect();
+            let extra = ["kind", "question", "forced_mode", "query_id", "mode", "difficulty"].map(text);
+            let extra: Fields =
+                [text("split"), field("index", DataType::Int64), texts("choices")].into_iter().chain(extra).collect();
             let reward = members(&["style", "ground_truth"]);
             let columns = [text("data_source"), list("prompt"), text("ability"), field("reward_model", reward)];
             return Arc::new(Schema::new(
                 columns.into_iter().chain([field("extra_info", DataType::Struct(extra))]).collect::<Vec<_>>(),
             ));
         }
+        (Format::Verl, _) if plan.has_verl_messages() => vec![list("messages")],
         (Format::Verl, _) => vec![text("prompt"), text("response")],
         (Format::LlamaFactory, Task::Dpo) => vec![text("instruction"), text("chosen"), text("rejected")],
         (Format::LlamaFactory, _) => vec![text("instruction"), text("output")],
-        (_, Task::Rl) => vec![said("prompt"), text("solution"), text("kind"), text("question")],
+        (_, Task::Rl) => {
+            let mut fields = vec![said("prompt"), texts("choices")];
+            fields.extend(["solution", "kind", "question", "forced_mode"].map(text));
+            fields
+        }
         (_, Task::Dpo) => vec![said("prompt"), said("chosen"), said("rejected")],
         (_, _) => vec![said("prompt"), said("completion")],
     };

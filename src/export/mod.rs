@@ -11,23 +11,26 @@
 //! Limits: memory holds one shard's samples at a time and, for preference pairs, its responses. This room does not know
 //! the origin of the rows, and touches no ledger.
 
+mod card;
 pub mod check;
 mod files;
 mod layout;
+pub mod lengths;
 mod model;
 mod pairs;
 mod place;
 pub mod render;
 mod report;
 mod rows;
+mod slots;
 mod snippets;
 mod source;
 
 use std::path::PathBuf;
 
-pub use files::{check_all, write};
-pub use model::ModelTemplate;
-pub use report::{Report, TaskReport, WriteOptions};
+pub use files::{CheckOptions, check_all, write};
+pub use model::{ModelTemplate, TokenizerFiles};
+pub use report::{Choices, Report, TaskReport, WriteOptions};
 pub use rows::{Pair, TrainingRow};
 pub use source::{Source, SourceShard};
 
@@ -35,6 +38,7 @@ use crate::domain::stable_names;
 use crate::domain::text::with_causes;
 use crate::policy::TemplateError;
 use crate::shards::ShardError;
+use render::RenderError;
 
 /// A trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,16 +105,73 @@ pub struct Plan {
     pub flavour: Flavour,
     /// Who renders the chat template.
     pub layout: Layout,
+    /// The version of the trainer.
+    pub version: TrainerVersion,
+}
+
+/// A version of a trainer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrainerVersion(pub u16, pub u16, pub u16);
+
+impl std::fmt::Display for TrainerVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl std::str::FromStr for TrainerVersion {
+    type Err = String;
+
+    /// Parses `1.16.0`; a missing number is 0, and a suffix of the last number is passed over.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || format!("\"{text}\" is not a version such as 0.9.1");
+        let mut numbers = [0_u16; 3];
+        for (index, part) in text.splitn(3, '.').enumerate() {
+            let digits = part.find(|letter: char| !letter.is_ascii_digit()).map_or(part, |end| &part[..end]);
+            numbers[index] = digits.parse().map_err(|_| fault())?;
+        }
+        Ok(Self(numbers[0], numbers[1], numbers[2]))
+    }
+}
+
+impl Format {
+    /// Returns the versions of the trainer whose own code reads exports as the check says, the newest first; `make
+    /// consumers-train` runs them.
+    #[must_use]
+    pub const fn proven_with(self) -> &'static [TrainerVersion] {
+        match self {
+            Self::Trl => &[TrainerVersion(1, 16, 0)],
+            Self::Verl => &[TrainerVersion(0, 9, 1), TrainerVersion(0, 7, 0)],
+            Self::LlamaFactory => &[TrainerVersion(0, 9, 5)],
+            Self::Swift => &[TrainerVersion(4, 6, 0)],
+            Self::Axolotl => &[TrainerVersion(0, 19, 0)],
+        }
+    }
+
+    /// Returns the version that an export is for, unless another one is named.
+    #[must_use]
+    pub const fn default_version(self) -> TrainerVersion {
+        self.proven_with()[0]
+    }
 }
 
 impl Plan {
+    /// Returns whether verl's fine-tuning reads `messages`; until 0.7.0 it read a prompt and a response.
+    #[must_use]
+    pub fn has_verl_messages(self) -> bool {
+        self.version > TrainerVersion(0, 7, 0)
+    }
+
     /// Returns the tasks that the trainer supports in this layout.
     #[must_use]
     pub fn tasks(self) -> &'static [Task] {
         match (self.format, self.layout) {
-            (Format::Trl | Format::Swift, _) => &[Task::Sft, Task::Rl, Task::Dpo, Task::Kto],
+            (Format::Trl, _) | (Format::Swift, Layout::Messages) => &[Task::Sft, Task::Rl, Task::Dpo, Task::Kto],
             (Format::Verl, _) => &[Task::Sft, Task::Rl],
-            (Format::LlamaFactory, _) | (Format::Axolotl, Layout::Text) => &[Task::Sft, Task::Dpo, Task::Kto],
+            // ms-swift renders the prompts of rollouts, and would render a finished prompt once more.
+            (Format::LlamaFactory, _) | (Format::Axolotl | Format::Swift, Layout::Text) => {
+                &[Task::Sft, Task::Dpo, Task::Kto]
+            }
             // axolotl does not put KTO datasets through a chat template.
             (Format::Axolotl, Layout::Messages) => &[Task::Sft, Task::Dpo],
         }
@@ -140,9 +201,15 @@ pub enum ExportError {
         /// The fault.
         detail: String,
     },
+    /// The model's tokenizer fails.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::engine::EngineError),
     /// The chat template cannot be compiled or rendered.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The trainer cannot render a row.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The template would mangle rows.
     #[error("{rows} of {of} rows would be mangled by the chat template; nothing was written\n{examples}")]
     Mangled {
@@ -204,7 +271,7 @@ impl ExportError {
             Self::Occupied { .. } => {
                 Some("choose another directory, or add --overwrite to replace an earlier export".to_owned())
             }
-            Self::Io(_) | Self::Template(_) | Self::Told | Self::Usage(_) => None,
+            Self::Io(_) | Self::Template(_) | Self::Tokenizer(_) | Self::Render(_) | Self::Told | Self::Usage(_) => None,
         }
     }
 }

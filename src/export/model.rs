@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::ExportError;
 use crate::domain::Mode;
 use crate::domain::digest::sha256;
+use crate::engine::Vocabulary;
 use crate::policy::{ChatTemplate, Message, StoredPrompter, TemplateError};
 use crate::sys::clock;
 
@@ -16,15 +17,78 @@ use crate::sys::clock;
 const USER_STANDIN: &str = "@@user-turn@@";
 const ASSISTANT_STANDIN: &str = "@@assistant-turn@@";
 
-/// A chat template and the special tokens that the template may write.
-#[derive(Debug)]
+/// A chat template, the special tokens that the template may write, and the tokenizer, as far as the model's files have
+/// one.
 pub struct ModelTemplate {
     path: PathBuf,
     source: String,
     bos: String,
     eos: String,
     template: ChatTemplate,
-    end_of_turn: String,
+    turn_tail: String,
+    tokenizer: TokenizerFiles,
+}
+
+impl std::fmt::Debug for ModelTemplate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ModelTemplate").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The facts about a model's tokenizer in the model's files. A missing file leaves a gap.
+#[derive(Default)]
+pub struct TokenizerFiles {
+    /// The token that the tokenizer puts before a text, if it is asked for special tokens; empty if it puts none.
+    begin: Option<String>,
+    vocabulary: Option<Vocabulary>,
+    /// The longest context of the model, in tokens.
+    context: Option<usize>,
+}
+
+impl TokenizerFiles {
+    /// Reads the files of a model directory or a GGUF file.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        let vocabulary = Vocabulary::load(path).ok();
+        if !path.is_dir() {
+            let begin = vocabulary.as_ref().and_then(|vocabulary| {
+                Some(if vocabulary.adds_bos()? { vocabulary.bos_text().to_owned() } else { String::new() })
+            });
+            return Self { begin, vocabulary, context: None };
+        }
+        let json = |name: &str| -> Option<Json> { serde_json::from_slice(&fs_err::read(path.join(name)).ok()?).ok() };
+        let begin = match json("tokenizer.json") {
+            // transformers then ignores `add_bos_token`.
+            Some(tokenizer) => Some(begin_token(&tokenizer["post_processor"]).unwrap_or_default()),
+            None => json("tokenizer_config.json").and_then(|settings| {
+                let is_added = settings["add_bos_token"].as_bool()?;
+                Some(if is_added { special_text(&settings["bos_token"]) } else { String::new() })
+            }),
+        };
+        let context = json("config.json").and_then(|config| {
+            let length = |config: &Json| config["max_position_embeddings"].as_u64();
+            length(&config).or_else(|| length(&config["text_config"]))
+        });
+        Self { begin, vocabulary, context: context.and_then(|length| usize::try_from(length).ok()) }
+    }
+}
+
+/// Returns the token that a post-processor of `tokenizer.json` puts before a single text.
+fn begin_token(processor: &Json) -> Option<String> {
+    match processor["type"].as_str()? {
+        "TemplateProcessing" => {
+            let first = processor["single"].as_array()?.first()?;
+            first["SpecialToken"]["id"].as_str().map(str::to_owned)
+        }
+        "Sequence" => processor["processors"].as_array()?.iter().find_map(begin_token),
+        "BertProcessing" | "RobertaProcessing" => processor["cls"][0].as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// Returns the text of a special token in `tokenizer_config.json`: a string, or an object with the text as `content`.
+fn special_text(value: &Json) -> String {
+    value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 /// The variables that a trainer passes to the template, in addition to the messages.
@@ -47,7 +111,7 @@ impl ModelTemplate {
         if path.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
             let found = StoredPrompter::of_model(path)
                 .map_err(|error| ExportError::NoTemplate { path: path.to_owned(), detail: error.to_string() })?;
-            return Self::of_policy(path.to_owned(), found);
+            return Self::of_policy(path.to_owned(), found, TokenizerFiles::read(path));
         }
         let (file, folder) = if path.is_dir() {
             (path.join("chat_template.jinja"), path.to_owned())
@@ -69,36 +133,38 @@ impl ModelTemplate {
                 })?,
             Err(error) => return Err(ExportError::NoTemplate { path: file, detail: error.to_string() }),
         };
-        let token = |key: &str| match &settings[key] {
-            Json::String(text) => text.clone(),
-            other => other["content"].as_str().unwrap_or_default().to_owned(),
-        };
-        Self::new(path.to_owned(), source, token("bos_token"), token("eos_token"))
+        let special = [special_text(&settings["bos_token"]), special_text(&settings["eos_token"])];
+        Self::new(path.to_owned(), source, special, TokenizerFiles::read(&folder))
     }
 
     /// Builds the template from the stored template that the policy was prompted with. Error messages name it `path`.
-    pub fn of_policy(path: PathBuf, stored: StoredPrompter) -> Result<Self, ExportError> {
+    pub fn of_policy(path: PathBuf, stored: StoredPrompter, tokenizer: TokenizerFiles) -> Result<Self, ExportError> {
         let StoredPrompter { chat_template, bos_token, eos_token } = stored;
-        Self::new(path, chat_template, bos_token, eos_token)
+        Self::new(path, chat_template, [bos_token, eos_token], tokenizer)
     }
 
-    fn new(path: PathBuf, source: String, bos: String, eos: String) -> Result<Self, ExportError> {
+    fn new(
+        path: PathBuf,
+        source: String,
+        [bos, eos]: [String; 2],
+        tokenizer: TokenizerFiles,
+    ) -> Result<Self, ExportError> {
         let mut template = ChatTemplate::new(&source)?;
         template.add_text_function("strftime_now", |format| clock::format_utc(&format));
-        let mut model = Self { path, source, bos, eos, template, end_of_turn: String::new() };
+        let mut model = Self { path, source, bos, eos, template, turn_tail: String::new(), tokenizer };
         let whole = model.conversation(USER_STANDIN, ASSISTANT_STANDIN, Switch::Default)?;
         let (_, end) = whole.rsplit_once(ASSISTANT_STANDIN).ok_or_else(|| ExportError::NoTemplate {
             path: model.path.clone(),
             detail: "the template drops the assistant's text".to_owned(),
         })?;
-        model.end_of_turn = end.trim_end().to_owned();
+        model.turn_tail = end.to_owned();
         Ok(model)
     }
 
     /// Returns the same model with a wrapped template, which writes every response whole (see `wrapped`).
     pub fn wrap(self) -> Result<Self, ExportError> {
         let source = wrapped(&self.source);
-        Self::new(self.path, source, self.bos, self.eos)
+        Self::new(self.path, source, [self.bos, self.eos], self.tokenizer)
     }
 
     /// Returns the path of the template.
@@ -134,7 +200,38 @@ impl ModelTemplate {
     /// Returns the text that the template writes after an assistant's turn, without trailing white space.
     #[must_use]
     pub fn end_of_turn(&self) -> &str {
-        &self.end_of_turn
+        self.turn_tail.trim_end()
+    }
+
+    /// Returns the text that the template writes after an assistant's turn.
+    #[must_use]
+    pub fn turn_tail(&self) -> &str {
+        &self.turn_tail
+    }
+
+    /// Renders turns of any roles.
+    pub fn turns(&self, turns: &[(&str, &str)], opens_turn: bool) -> Result<String, TemplateError> {
+        let messages: Vec<Message> = turns.iter().map(|(role, content)| message(role, content)).collect();
+        self.render(&messages, opens_turn, Switch::Default)
+    }
+
+    /// Returns the token that the tokenizer puts before a text, if it is asked for special tokens: empty if it puts
+    /// none, `None` if the model's files do not say.
+    #[must_use]
+    pub fn begin_token(&self) -> Option<&str> {
+        self.tokenizer.begin.as_deref()
+    }
+
+    /// Returns the model's vocabulary, if its files have a usable one.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        self.tokenizer.vocabulary.as_ref()
+    }
+
+    /// Returns the longest context of the model in tokens, if its files say.
+    #[must_use]
+    pub fn context(&self) -> Option<usize> {
+        self.tokenizer.context
     }
 
     /// Renders a user's turn and the beginning of the assistant's turn.

@@ -12,7 +12,7 @@
 //! - In the layout `text` the trainer renders nothing.
 
 use super::model::{ModelTemplate, Switch};
-use super::{Flavour, Format, Layout, Plan, TrainingRow};
+use super::{Flavour, Format, Layout, Plan, Task, TrainingRow, slots};
 use crate::policy::TemplateError;
 
 /// Another response, which shows where a template's own text ends.
@@ -21,7 +21,7 @@ const STANDIN: &str = "[[response]]";
 /// A row as the trainer trains on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The whole text.
+    /// The whole text, with a begin token that the tokenizer adds.
     pub text: String,
     /// The byte at which loss begins.
     pub loss_start: usize,
@@ -29,15 +29,22 @@ pub struct Rendered {
     pub loss_end: usize,
     /// The rendered prompt, if the trainer renders one and the text does not begin with it.
     pub stray_prompt: Option<String>,
+    /// A token that the trainer's tokenizer puts before the text and the model's own prompt does not have.
+    pub added: Option<String>,
+    /// Whether the trainer tokenizes what carries loss apart from what stands before and after it. Otherwise it
+    /// tokenizes the whole text, and loss begins where its tokens differ from those of the prompt alone.
+    pub is_split: bool,
 }
 
 /// The finished prompt and response of the layout `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The prompt, up to the beginning of the response.
+    /// The prompt, up to the beginning of the response, without `begin`.
     pub prompt: String,
     /// The response and the end of its turn.
     pub response: String,
+    /// The token that the trainer's tokenizer puts before the prompt; empty if it puts none.
+    pub begin: String,
 }
 
 /// Returns the variables that the trainer passes to the template for a row.
@@ -49,30 +56,51 @@ pub fn switch(plan: Plan, row: &TrainingRow) -> Switch {
     }
 }
 
+/// Returns whether a trainer asks its tokenizer for special tokens when it tokenizes finished text.
+///
+/// TRL calls the tokenizer itself, axolotl does so for preferences only, and ms-swift's template `dummy` puts what the
+/// tokenizer would add. LLaMA-Factory, and axolotl for `input_output`, add nothing.
+const fn asks_for_special_tokens(format: Format, task: Task) -> bool {
+    match format {
+        Format::Trl | Format::Swift => true,
+        Format::Axolotl => !matches!(task, Task::Sft),
+        Format::LlamaFactory | Format::Verl => false,
+    }
+}
+
 /// Returns the row in the layout `text`.
 ///
-/// The prompt never ends in an open think block: the response begins with the judge block or opens its own block. If
-/// the trainer's tokenizer adds the begin-of-sequence token, the prompt does not contain it.
-pub fn finish(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Finished, TemplateError> {
+/// The prompt never ends in an open think block: the response begins with the judge block or opens its own block. It
+/// contains the begin token exactly if the trainer's tokenizer does not add it.
+///
+/// # Errors
+/// [`RenderError`] if the template rejects the row, or if the model's files do not say what its tokenizer adds.
+pub fn finish(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Result<Finished, RenderError> {
     let mut prompt = model.prompt(&row.user, Switch::Default)?;
     prompt.truncate(prompt.len() - open_block(&prompt).len());
-    let adds_bos = matches!(plan.format, Format::Trl | Format::Swift);
-    if adds_bos && !model.bos().is_empty() {
-        prompt = prompt.strip_prefix(model.bos()).map(str::to_owned).unwrap_or(prompt);
+    let begin = if asks_for_special_tokens(plan.format, task) {
+        model.begin_token().ok_or(RenderError::UnknownBegin)?.to_owned()
+    } else {
+        String::new()
+    };
+    if let Some(rest) = prompt.strip_prefix(&begin) {
+        prompt = rest.to_owned();
     }
-    Ok(Finished { prompt, response: format!("{}{}", row.response, model.end_of_turn()) })
+    Ok(Finished { prompt, response: format!("{}{}", row.response, model.end_of_turn()), begin })
 }
 
 /// Returns the text that the trainer makes of a row.
-pub fn render(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, TemplateError> {
-    let joined = |prompt: String, rest: &str| {
+///
+/// # Errors
+/// As [`finish`].
+pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
+    let split = |prompt: String, rest: &str| {
         let loss_start = prompt.len();
         let text = prompt + rest;
-        Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None }
+        Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added: None, is_split: true }
     };
     if plan.layout == Layout::Text {
-        let Finished { prompt, response } = finish(plan, row, model)?;
-        return Ok(joined(prompt, &response));
+        return finished_text(plan, task, row, model);
     }
     let switch = switch(plan, row);
     Ok(match plan.format {
@@ -81,9 +109,10 @@ pub fn render(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Re
             let text = model.conversation(&row.user, &row.response, switch)?;
             let loss_start = floor_boundary(&text, prompt.len());
             let is_stray = !text.starts_with(&prompt);
-            Rendered { loss_start, loss_end: text.len(), text, stray_prompt: is_stray.then_some(prompt) }
+            let stray_prompt = is_stray.then_some(prompt);
+            Rendered { loss_start, loss_end: text.len(), text, stray_prompt, added: None, is_split: false }
         }
-        Format::Verl => joined(model.prompt(&row.user, switch)?, &format!("{}{}", row.response, model.eos())),
+        Format::Verl => split(model.prompt(&row.user, switch)?, &format!("{}{}", row.response, model.eos())),
         Format::Axolotl => {
             let text = model.conversation(&row.user, &row.response, switch)?;
             let other = model.conversation(&row.user, STANDIN, switch)?;
@@ -91,23 +120,72 @@ pub fn render(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Re
             let end = text.len() - common_suffix(&text[start..], &other[start.min(other.len())..]);
             let has_eos = !model.eos().is_empty() && text[end..].starts_with(model.eos());
             let loss_end = if has_eos { end + model.eos().len() } else { end };
-            Rendered { text, loss_start: start, loss_end, stray_prompt: None }
+            Rendered { text, loss_start: start, loss_end, stray_prompt: None, added: None, is_split: false }
         }
-        Format::LlamaFactory | Format::Swift => {
-            let mut prompt = model.prompt(&row.user, switch)?;
-            prompt.truncate(prompt.len() - think_block(&prompt).len());
-            joined(prompt, &format!("{}{}", row.response, model.end_of_turn()))
+        Format::LlamaFactory => {
+            let tail = slots::llamafactory(model).map(|slots| slots::llamafactory_tail(slots, model));
+            let tail = tail.map_err(RenderError::NoSlots)?;
+            split(model.prompt(&row.user, switch)?, &format!("{}{tail}", row.response))
         }
+        Format::Swift => split(slots::swift_prompt(&row.user, model)?, &format!("{}{}", row.response, model.turn_tail())),
     })
 }
 
-/// Returns the prompt that reinforcement learning samples from.
-pub fn rollout_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<String, TemplateError> {
-    match plan.layout {
-        Layout::Text => finish(plan, row, model).map(|finished| finished.prompt),
-        // The rows cannot pass the mode.
-        Layout::Messages => model.prompt(&row.user, Switch::Default),
+fn finished_text(
+    plan: Plan,
+    task: Task,
+    row: &TrainingRow,
+    model: &ModelTemplate,
+) -> Result<Rendered, RenderError> {
+    let Finished { prompt, mut response, begin } = finish(plan, task, row, model)?;
+    // They put the end token where a finished text has another end.
+    let ends = matches!(plan.format, Format::Trl | Format::Swift) && !model.eos().is_empty();
+    if ends && !response.ends_with(model.eos()) {
+        response.push_str(model.eos());
     }
+    let own = model.prompt(&row.user, Switch::Default)?;
+    let added = (!begin.is_empty() && !own.starts_with(&begin)).then(|| begin.clone());
+    let loss_start = begin.len() + prompt.len();
+    let text = [begin, prompt, response].concat();
+    let is_split = !matches!(plan.format, Format::Trl);
+    Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added, is_split })
+}
+
+/// Returns the prompt that reinforcement learning samples from.
+///
+/// # Errors
+/// As [`finish`].
+pub fn rollout_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
+    if plan.layout == Layout::Text {
+        let mut rendered = finished_text(plan, Task::Rl, row, model)?;
+        rendered.text.truncate(rendered.loss_start);
+        rendered.loss_end = rendered.loss_start;
+        return Ok(rendered);
+    }
+    let text = match plan.format {
+        Format::Swift => slots::swift_prompt(&row.user, model)?,
+        // The rows cannot pass the mode.
+        _ => model.prompt(&row.user, Switch::Default)?,
+    };
+    let end = text.len();
+    Ok(Rendered { text, loss_start: end, loss_end: end, stray_prompt: None, added: None, is_split: false })
+}
+
+/// Why a trainer cannot render a row.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The template rejects the row.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The trainer cannot make the model's prompt; the fault.
+    #[error("{0}")]
+    NoSlots(String),
+    /// The files of the model do not say what its tokenizer puts before a text.
+    #[error(
+        "it is not known whether the model's tokenizer adds a begin token: name the model's directory, with its \
+         tokenizer.json"
+    )]
+    UnknownBegin,
 }
 
 /// Returns the open think block at the end of a prompt, or an empty text.
@@ -118,7 +196,7 @@ pub fn open_block(prompt: &str) -> &str {
 }
 
 /// Returns the think block at the end of a prompt, open, or closed and empty; otherwise an empty text.
-fn think_block(prompt: &str) -> &str {
+pub(super) fn think_block(prompt: &str) -> &str {
     let Some(start) = prompt.rfind("<think>") else { return "" };
     let block = &prompt[start..];
     let inside = block["<think>".len()..].trim();

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::lengths::{Lengths, Limits};
 use super::{ExportError, ModelTemplate, Plan, Task};
 
 /// The name of the file list in an export's directory.
 pub(super) const LIST_FILE: &str = "export.json";
 
 /// The options of an export.
-#[derive(Debug)]
 pub struct WriteOptions<'a> {
     /// Trainer, flavour and layout.
     pub plan: Plan,
@@ -24,7 +24,14 @@ pub struct WriteOptions<'a> {
     pub overwrites: bool,
     /// The licence that the card names, if any.
     pub license: Option<&'a str>,
+    /// The longest row that the training configs let through, in tokens; otherwise as long as the longest row.
+    pub max_length: Option<usize>,
+    /// Returns the choices of a query by its position in the input, if they are known.
+    pub choices: &'a Choices<'a>,
 }
+
+/// Returns the choices of a query, by its position in the input.
+pub type Choices<'a> = dyn Fn(i64) -> Vec<String> + 'a;
 
 /// The number of rows of a task, and the effect of a template on them.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -37,6 +44,12 @@ pub struct TaskReport {
     pub mangled: u64,
     /// The faults of the first mangled rows: `query id (mode): problem`.
     pub examples: Vec<String>,
+    /// The longest prompt, response and row, in tokens of the trainer without any limit.
+    pub lengths: Lengths,
+    /// Whether the lengths were counted with the model's tokenizer; otherwise a byte counts as a token.
+    pub are_exact: bool,
+    /// Rows longer than [`WriteOptions::max_length`] or the model's context: `query id (mode): tokens`.
+    pub cut: Vec<String>,
     /// The text that carries loss in the first whole row: its beginning and its end.
     pub loss: Option<(String, String)>,
 }
@@ -51,11 +64,23 @@ pub(super) struct FileList {
     pub(super) format: String,
     pub(super) flavour: String,
     pub(super) layout: String,
+    /// The version of the trainer that the rows and configs are for.
+    #[serde(default)]
+    pub(super) trainer_version: String,
+    /// The versions of the trainer whose own code read such exports as this program's check says.
+    #[serde(default)]
+    pub(super) proven_with: Vec<String>,
     /// The fingerprint of the run, if known.
     pub(super) fingerprint: Option<String>,
     /// SHA-256 of the chat template that the check used.
     pub(super) template: Option<String>,
     pub(super) rows: BTreeMap<String, u64>,
+    /// The limits that the configs set, in tokens, by task.
+    #[serde(default)]
+    pub(super) limits: BTreeMap<String, Limits>,
+    /// The rows that the limits cut, by task.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) cut: BTreeMap<String, Vec<String>>,
     /// SHA-256 by file name.
     pub(super) files: BTreeMap<String, String>,
     /// Files of an earlier export that this one is replacing; empty afterwards.

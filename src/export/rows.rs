@@ -22,6 +22,8 @@ pub struct TrainingRow {
     pub question: String,
     /// The reference answer.
     pub gold: String,
+    /// The choices of a multiple-choice query, if they are known and the task needs them.
+    pub choices: Vec<String>,
     /// The mode of the response.
     pub mode: Mode,
     /// The user's turn; in the controlled flavour it ends in the mode tag.
@@ -104,6 +106,7 @@ impl TrainingRow {
             difficulty: sample.difficulty.clone(),
             question: sample.question.clone(),
             gold: sample.gold.clone(),
+            choices: Vec::new(),
             mode,
             user,
             response,

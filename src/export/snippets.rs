@@ -1,11 +1,16 @@
 //! Writes the files next to an export's data: the trainer's config, the card, and the template if it is shipped.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::layout::{FileKind, file_kind};
+use super::card::card;
+use super::lengths::Limits;
+use super::model::ModelTemplate;
+use super::render::RenderError;
 use super::report::{Report, WriteOptions};
+use super::slots::{self, Frame, Slots};
 use super::source::Source;
-use super::{Flavour, Format, Layout, Plan, Task};
+use super::{Format, Layout, Plan, Task};
 
 /// The name of the template in an export.
 pub(super) const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -23,61 +28,104 @@ pub(super) fn remedy(plan: Plan) -> String {
     }
 }
 
+/// The recipes with thinkloom's reward: the default of every export for reinforcement learning.
+const TRL_REWARD: &str = include_str!("../../fixtures/recipes/trl_reward.py");
+const VERL_REWARD: &str = include_str!("../../fixtures/recipes/verl_reward.py");
+const SWIFT_REWARD: &str = include_str!("../../fixtures/recipes/swift_reward.py");
+
+/// The facts about an export's rows that its configs and its card name.
+pub(super) struct Facts<'a> {
+    /// The rows of each task.
+    pub(super) report: &'a Report,
+    /// The limits of each task's config.
+    pub(super) limits: &'a BTreeMap<Task, Limits>,
+}
+
 /// Returns the files next to the data, with their names. `data` are the names of the data files.
 pub(super) fn files(
     options: &WriteOptions<'_>,
     source: &Source,
-    report: &Report,
+    facts: &Facts<'_>,
     data: &[String],
-) -> Vec<(String, String)> {
-    let mut files = configs(options, data);
+) -> Result<Vec<(String, String)>, RenderError> {
+    let mut files = configs(options, facts, data)?;
     if let (true, Some(model)) = (options.ships_template, options.model) {
         files.push((TEMPLATE_FILE.to_owned(), model.source().to_owned()));
     }
-    let card = card(options, source, report, &files);
+    let card = card(options, source, facts, &files);
     files.push(("README.md".to_owned(), card));
-    files
+    Ok(files)
 }
 
-fn configs(options: &WriteOptions<'_>, data: &[String]) -> Vec<(String, String)> {
+fn configs(
+    options: &WriteOptions<'_>,
+    facts: &Facts<'_>,
+    data: &[String],
+) -> Result<Vec<(String, String)>, RenderError> {
     let plan = options.plan;
-    let one = |task: Task| match plan.format {
-        Format::Trl => trl(options, task),
-        Format::Verl => verl(options, task, data),
-        Format::LlamaFactory => llamafactory(plan, task),
-        Format::Swift => swift(plan, task),
-        Format::Axolotl => axolotl(options, task),
+    let one = |task: Task| -> Result<(String, String), RenderError> {
+        let limits = facts.limits.get(&task).copied().unwrap_or_default();
+        Ok(match plan.format {
+            Format::Trl => trl(options, task, limits),
+            Format::Verl => verl(options, task, limits, data),
+            Format::LlamaFactory => llamafactory(options, task, limits),
+            Format::Swift => swift(plan, task, limits, facts.report.get(&task).map_or(0, |entry| entry.rows)),
+            Format::Axolotl => axolotl(options, task, limits),
+        })
     };
-    let mut files: Vec<(String, String)> = options.tasks.iter().map(|&task| one(task)).collect();
+    let mut files = options.tasks.iter().map(|&task| one(task)).collect::<Result<Vec<_>, _>>()?;
     if plan.format == Format::LlamaFactory {
         files.push(("dataset_info.json".to_owned(), dataset_info(options.tasks)));
     }
-    files
+    if plan.format == Format::Swift && plan.layout == Layout::Messages {
+        files.push((SWIFT_TEMPLATE_FILE.to_owned(), swift_template(options.model)?));
+    }
+    let recipe = match plan.format {
+        Format::Trl => Some(("trl_reward.py", TRL_REWARD)),
+        Format::Verl => Some(("verl_reward.py", VERL_REWARD)),
+        Format::Swift => Some(("swift_reward.py", SWIFT_REWARD)),
+        Format::LlamaFactory | Format::Axolotl => None,
+    };
+    if let (Some((name, text)), true) = (recipe, options.tasks.contains(&Task::Rl)) {
+        files.push((name.to_owned(), text.to_owned()));
+    }
+    Ok(files)
 }
 
-fn trl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
+/// What every config for reinforcement learning says about its reward.
+const REWARD_NOTE: &str = "# The reward asks `thinkloom serve` (THINKLOOM_URL, or http://127.0.0.1:8000), which judges all kinds of answers.\n";
+
+fn trl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, String) {
     let command = if task == Task::Rl { "grpo" } else { task.name() };
-    let mut text = format!(
-        "# trl {command} --config trl-{task}.yaml\nmodel_name_or_path: YOUR/MODEL\ndataset_name: ./{task}\n\
-         output_dir: trained-{task}\n"
-    );
-    text.push_str(match task {
-        Task::Sft => "completion_only_loss: true       # loss on the response only: judge block, mode tag, thinking, answer\nmax_length: 8192                 # longer rows are cut, and a cut response teaches to stop early\n",
-        Task::Rl => "# accuracy_reward reads the column `solution` only. thinkloom's fixtures/recipes/trl_reward.py asks `thinkloom serve`, and\n# gives it `kind` and `question` too: GRPOTrainer(reward_funcs=[thinkloom_reward])\nreward_funcs: accuracy_reward\n",
-        Task::Dpo | Task::Kto => "",
-    });
-    if options.ships_template && task == Task::Sft {
-        let _ = writeln!(text, "chat_template_path: {TEMPLATE_FILE}");
-    } else if options.ships_template {
-        let _ = writeln!(
+    let mut text = format!("# trl {command} --config trl-{task}.yaml, in this directory\n");
+    if options.ships_template && task != Task::Sft {
+        let _ = writeln!(text, "# Put {TEMPLATE_FILE} in place of the model's own first: this command has no option for it.");
+    }
+    let _ = write!(text, "model_name_or_path: YOUR/MODEL\ndataset_name: ./{task}\noutput_dir: trained-{task}\n");
+    if task == Task::Rl {
+        let Limits { completion, .. } = limits;
+        let _ = write!(
             text,
-            "# Put {TEMPLATE_FILE} in place of the model's own first: tokenizer.chat_template = open(...).read()"
+            "{REWARD_NOTE}reward_funcs: [trl_reward.thinkloom_reward]\nmax_completion_length: {completion} # {COMPLETION_NOTE}\n"
         );
+    } else {
+        let _ = writeln!(text, "max_length: {}                 # {ROW_NOTE}", limits.row);
+    }
+    if task == Task::Sft {
+        text.push_str("completion_only_loss: true       # loss on the response only: judge block, mode tag, thinking, answer\n");
+        if options.ships_template {
+            let _ = writeln!(text, "chat_template_path: {TEMPLATE_FILE}");
+        }
     }
     (format!("trl-{task}.yaml"), text)
 }
 
-fn verl(options: &WriteOptions<'_>, task: Task, data: &[String]) -> (String, String) {
+/// Why a limit of rows has its value.
+const ROW_NOTE: &str = "the longest row fits; a cut response would teach to stop early";
+/// Why a limit of completions has its value.
+const COMPLETION_NOTE: &str = "twice the longest response of the export";
+
+fn verl(options: &WriteOptions<'_>, task: Task, limits: Limits, data: &[String]) -> (String, String) {
     // verl opens the given path as a file: it supports neither directories nor globs.
     let folder = format!("{task}/");
     let files: Vec<&str> = data.iter().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
@@ -103,18 +151,27 @@ fn verl(options: &WriteOptions<'_>, task: Task, data: &[String]) -> (String, Str
     (format!("verl-{task}.yaml"), text)
 }
 
-fn llamafactory(plan: Plan, task: Task) -> (String, String) {
+fn llamafactory(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, String) {
+    let plan = options.plan;
     let stage = if task == Task::Dpo { "dpo" } else { task.name() };
-    let template = match plan.layout {
-        Layout::Text => "template: empty                 # the text is finished",
-        Layout::Messages => {
-            "template: qwen                  # your model's family WITHOUT reasoning (qwen, llama3, mistral, ...): qwen3 and\n\
-             \u{20}                               # deepseekr1 put a think block of their own before the response"
+    let template = match (plan.layout, options.model.map(slots::llamafactory)) {
+        (Layout::Text, _) => "template: empty                  # the text is finished\n",
+        (Layout::Messages, Some(Ok(Slots::Chatml))) => {
+            "template: qwen3_nothink          # ChatML without a system turn and without a think block, the model's own prompt\n"
         }
+        // The trainer then cuts its slots from the model's own chat template.
+        (Layout::Messages, _) => "# No `template`: the trainer follows the model's own chat template.\n",
+    };
+    let shipped = if options.ships_template {
+        format!("# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n")
+    } else {
+        String::new()
     };
     let text = format!(
-        "# llamafactory-cli train llamafactory-{task}.yaml, in this directory\nmodel_name_or_path: YOUR/MODEL\nstage: {stage}\n\
-         do_train: true\ndataset_dir: .\ndataset: thinkloom_{task}\n{template}\ncutoff_len: 8192\noutput_dir: trained-{task}\n"
+        "# llamafactory-cli train llamafactory-{task}.yaml, in this directory\n{shipped}model_name_or_path: YOUR/MODEL\n\
+         stage: {stage}\ndo_train: true\ndataset_dir: .\ndataset: thinkloom_{task}\n{template}\
+         cutoff_len: {:<18} # {ROW_NOTE}\noutput_dir: trained-{task}\n",
+        limits.row
     );
     (format!("llamafactory-{task}.yaml"), text)
 }
@@ -141,30 +198,78 @@ fn dataset_info(tasks: &[Task]) -> String {
     format!("{:#}\n", serde_json::Value::Object(entries))
 }
 
-fn swift(plan: Plan, task: Task) -> (String, String) {
+/// The file that registers the model's own prompt with ms-swift.
+const SWIFT_TEMPLATE_FILE: &str = "swift_template.py";
+
+fn swift(plan: Plan, task: Task, limits: Limits, rows: u64) -> (String, String) {
     let command = match task {
         Task::Sft => "swift sft".to_owned(),
-        Task::Rl => "swift rlhf --rlhf_type grpo --reward_funcs accuracy".to_owned(),
+        Task::Rl => "swift rlhf --rlhf_type grpo".to_owned(),
         Task::Dpo | Task::Kto => format!("swift rlhf --rlhf_type {task}"),
     };
-    let template = match plan.layout {
-        Layout::Text => "--template dummy",
-        Layout::Messages => "--template chatml",
+    let mut lines = vec![command, "--model YOUR/MODEL".to_owned(), format!("--dataset {task}/train.jsonl")];
+    let plugins = if task == Task::Rl { " swift_reward.py" } else { "" };
+    match plan.layout {
+        Layout::Text => lines.push("--template dummy".to_owned()),
+        Layout::Messages => {
+            lines.push(format!("--external_plugins {SWIFT_TEMPLATE_FILE}{plugins}"));
+            lines.push("--template thinkloom".to_owned());
+        }
+    }
+    match task {
+        Task::Rl => {
+            lines.push("--reward_funcs thinkloom".to_owned());
+            lines.push("--num_generations 8 --per_device_train_batch_size 8".to_owned());
+            lines.push(format!("--max_length {}", limits.prompt));
+            lines.push(format!("--max_completion_length {}", limits.completion));
+        }
+        Task::Kto => {
+            // ms-swift drops a row that is alone in its batch: its KL term needs another row's response.
+            let batch = (2..=16).rev().find(|batch| rows % batch != 1).unwrap_or(16);
+            lines.push(format!("--gradient_accumulation_steps {batch}"));
+            lines.push(format!("--max_length {}", limits.row));
+        }
+        Task::Sft | Task::Dpo => lines.push(format!("--max_length {}", limits.row)),
+    }
+    lines.push("--truncation_strategy delete".to_owned());
+    lines.push("--add_non_thinking_prefix false".to_owned());
+    lines.push("--disable_ignore_empty_think true".to_owned());
+    lines.push(format!("--output_dir trained-{task} \"$@\""));
+    let reward = if task == Task::Rl { REWARD_NOTE } else { "" };
+    let own = if plan.layout == Layout::Messages {
+        "# swift_template.py registers the model's own prompt as the template `thinkloom`.\n"
+    } else {
+        ""
     };
     let text = format!(
         "#!/bin/sh\n# The mode decision must carry loss, and nothing may be put before it: no think block is added, and an empty one\n\
-         # is not left out of the loss.{}\n{command} \\\n  --model YOUR/MODEL \\\n  --dataset {task}/train.jsonl \\\n  {template} \\\n  \
-         --add_non_thinking_prefix false \\\n  --disable_ignore_empty_think true \\\n  --max_length 8192 \\\n  --output_dir trained-{task} \"$@\"\n",
-        if plan.layout == Layout::Messages {
-            " Name your model's template family in place of chatml, one without reasoning."
-        } else {
-            ""
-        }
+         # is not left out of the loss. Rows above the limit are left out, not cut.\n\
+         # If ms-swift does not know the model by its directory's name, add --model_type (llama, qwen3, ...).\n{own}{reward}{}\n",
+        lines.join(" \\\n  ")
     );
     (format!("swift-{task}.sh"), text)
 }
 
-fn axolotl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
+/// Returns the file that registers the model's own prompt with ms-swift; ChatML without a model.
+fn swift_template(model: Option<&ModelTemplate>) -> Result<String, RenderError> {
+    let Frame { head, middle, tail } = model.map(slots::frame).transpose()?.unwrap_or_else(Frame::chatml);
+    // JSON text is a Python literal as well.
+    let literal = |text: String| serde_json::Value::from(text).to_string();
+    let from = match model {
+        Some(model) => format!("the chat template of SHA-256 {}", model.hash()),
+        None => "ChatML, because the export knew no model: put your model's prompt here".to_owned(),
+    };
+    Ok(format!(
+        "\"\"\"Registers a model's own prompt with ms-swift, as the template `thinkloom`.\n\nFrom {from}.\n\"\"\"\n\
+         from swift.template import TemplateMeta, register_template\n\n\
+         register_template(TemplateMeta(\"thinkloom\", prefix=[], prompt=[{}],\n                               \
+         chat_sep=None, suffix=[{}]))\n",
+        literal(head + "{{QUERY}}" + &middle),
+        literal(tail),
+    ))
+}
+
+fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, String) {
     let is_text = options.plan.layout == Layout::Text;
     let mut text = format!("# axolotl train axolotl-{task}.yaml\nbase_model: YOUR/MODEL\n");
     if task != Task::Sft {
@@ -193,71 +298,3 @@ fn axolotl(options: &WriteOptions<'_>, task: Task) -> (String, String) {
     (format!("axolotl-{task}.yaml"), text)
 }
 
-fn card(options: &WriteOptions<'_>, source: &Source, report: &Report, files: &[(String, String)]) -> String {
-    let Plan { format, flavour, layout } = options.plan;
-    let mut text = "---\n".to_owned();
-    if let Some(license) = options.license {
-        let _ = writeln!(text, "license: {}", serde_json::Value::from(license));
-    }
-    text.push_str("tags:\n- thinkloom\n- reasoning\n- hybrid-thinking\n- synthetic\nconfigs:\n");
-    for (index, task) in report.keys().enumerate() {
-        let default = if index == 0 { "  default: true\n" } else { "" };
-        let path = match file_kind(format) {
-            FileKind::Parquet => format!("{task}/*.parquet"),
-            FileKind::Jsonl => format!("{task}/train.jsonl"),
-        };
-        let _ = write!(text, "- config_name: {task}\n{default}  data_files:\n  - split: train\n    path: {path}\n");
-    }
-    let who = match flavour {
-        Flavour::Auto => {
-            "The model chooses the mode: the response holds the judge's justification, a bare mode tag (`<think_on>` or\n\
-             `<think_off>`), the reasoning if there is any, and the answer, and all of it is learnt."
-        }
-        Flavour::Controlled => {
-            "The user chooses the mode: the mode tag (`<think_on>` or `<think_off>`) ends the user's turn, and what follows it\n\
-             in a structured response (reasoning, if there is any, and answer) is learnt."
-        }
-    };
-    let _ = write!(text, "---\n\n# Think-on / Think-off data for {format}\n\n{who}\n\n| rows | count |\n|---|---:|\n");
-    for (task, entry) in report {
-        let _ = writeln!(text, "| {task} | {} |", entry.rows);
-    }
-    for (task, entry) in report.iter().filter(|(_, entry)| entry.left_out > 0) {
-        let _ = write!(
-            text,
-            "\nRows of kind `code` that are not in `{task}`: {}. Their tests are not in an export, so a reward could not be computed.\n",
-            entry.left_out
-        );
-    }
-    text.push_str(
-        "\nIn `dpo` the wanted response is the sample's own; `pair_kind` says what the other is: a longer correct one\n\
-         (`shorter`), an incorrect one (`correct`), or one of the other mode (`mode`, with the same justification, so that\n\
-         the two differ from the mode tag on). `kto` holds the same responses one by one.\n\n",
-    );
-    let _ = writeln!(text, "Layout `{layout}`. Settings: {}.", list(files));
-    let checked = options.model.map(|model| {
-        format!(
-            "Every row was rendered with the chat template of SHA-256 `{}`: nothing is lost, and loss falls on the whole\nresponse.",
-            model.hash()
-        )
-    });
-    let unchecked =
-        "The rows were not checked against a chat template: `thinkloom export --check --template MODEL` does so.";
-    let _ = write!(text, "\n{}\n", checked.as_deref().unwrap_or(unchecked));
-    if let Some(manifest) = &source.manifest {
-        let _ = write!(
-            text,
-            "\n| provenance | |\n|---|---|\n| policy model | `{}` |\n| policy revision | `{}` |\n| prompt version | `{}` |\n| fingerprint | `{}` |\n| thinkloom | `{}` |\n",
-            manifest.policy.model.replace(['`', '|', '\n'], " "),
-            manifest.policy.revision.replace(['`', '|', '\n'], " "),
-            manifest.prompt_version,
-            manifest.fingerprint,
-            manifest.thinkloom_version
-        );
-    }
-    text
-}
-
-fn list(files: &[(String, String)]) -> String {
-    files.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}

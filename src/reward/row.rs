@@ -2,9 +2,12 @@
 //!
 //! | field | given as | otherwise |
 //! |---|---|---|
-//! | mode | `mode` | the mode tag of `completion`, or the mode that the body shows |
+//! | mode | `mode` | `forced_mode`, the mode tag of `completion`, or the mode that the body shows |
 //! | correct | `correct` (true, false, 1, 0) | `verdict`; otherwise the completion is verified against `gold` |
 //! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the requested mode and can be rendered as a structured response |
+//!
+//! `forced_mode` tells that the prompt ends with this mode's tag, so that the completion begins after it: it is
+//! well-formed if the tag and the completion are the end of a structured response.
 //!
 //! Only the verdict `correct` counts as correct. This module runs no program: it returns the program as a case for the
 //! caller to run. A verdict that does not depend on the response gives a [`RowFault`] in place of a reward: an
@@ -15,7 +18,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::Response;
-use crate::template::{self, ResponseBody, StructuredResponse, find_tag, read_structured, render};
+use crate::template::{self, ResponseBody, StructuredReading, StructuredResponse, find_tag, read_structured, render};
 use thinkloom_domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
 use thinkloom_verify::{self as verify, Case, CodeCase, Evaluated, TestsFault};
 
@@ -23,6 +26,7 @@ use thinkloom_verify::{self as verify, Case, CodeCase, Evaluated, TestsFault};
 pub const KEYS: &[&str] = &[
     "query_id",
     "mode",
+    "forced_mode",
     "correct",
     "format_ok",
     "completion",
@@ -51,6 +55,9 @@ pub struct RewardRow<'a> {
     pub query_id: Option<Name<'a>>,
     #[serde(borrow)]
     mode: Option<Cow<'a, str>>,
+    /// The mode whose tag ends the prompt.
+    #[serde(borrow)]
+    forced_mode: Option<Cow<'a, str>>,
     correct: Option<Flag>,
     format_ok: Option<Flag>,
     /// The structured response.
@@ -233,16 +240,26 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
         None => FinishReason::Stop,
         Some(name) => name.parse().map_err(|error| RowFault(format!("finish_reason: {error}")))?,
     };
-    let read = row.completion.as_deref().map(read_structured);
+    let mode_of = |key: &str, name: &Option<Cow<'_, str>>| -> Result<Option<Mode>, RowFault> {
+        name.as_deref().map(str::parse).transpose().map_err(|error| RowFault(format!("{key}: {error}")))
+    };
+    let forced = mode_of("forced_mode", &row.forced_mode)?;
+    let read = row.completion.as_deref().map(|completion| {
+        let read = read_structured(completion);
+        StructuredReading { mode: read.mode.or(forced), ..read }
+    });
     let observed = read.map(|read| read.observe(finish_reason));
-    let mode: Mode = match (&row.mode, &read, &observed) {
-        (Some(name), _, _) => name.parse().map_err(|error| RowFault(format!("mode: {error}")))?,
+    let mode: Mode = match (mode_of("mode", &row.mode)?.or(forced), &read, &observed) {
+        (Some(mode), _, _) => mode,
         (None, Some(read), Some(observed)) => read.mode.unwrap_or(observed.mode),
         _ => return Err(RowFault::missing("mode and no completion to read it from")),
     };
     let is_well_formed = match (row.format_ok, &row.completion) {
         (Some(flag), _) => flag.read("format_ok")?,
-        (None, Some(completion)) => template::parse(completion).is_ok(),
+        (None, Some(completion)) => match forced {
+            Some(mode) => template::parse_body(completion, mode).is_ok(),
+            None => template::parse(completion).is_ok(),
+        },
         (None, None) => is_renderable(&row, mode)?,
     };
     let judge_end = row.completion.as_deref().zip(read).map(|(completion, read)| read.judge_end(completion));
@@ -371,6 +388,30 @@ mod tests {
         let graded = ready(serde_json::json!({"completion": "<think_off><answer>B</answer>", "gold": "B",
             "choices": ["one", "two"]}));
         assert!(graded.response.is_correct);
+    }
+
+    #[test]
+    fn after_a_forced_mode_tag_the_rest_of_the_structured_response_is_well_formed() {
+        let row = |mode: &str, completion: &str| {
+            ready(serde_json::json!({"forced_mode": mode, "completion": completion, "gold": "4"})).response
+        };
+        let of = |mode, is_correct, is_well_formed| Response { mode, is_correct, is_well_formed };
+        let (_, on) = ON.split_once("<think_on>\n").unwrap();
+        let off = "<answer>\n4\n</answer>";
+        assert_eq!(row("think_on", on), of(Mode::ThinkOn, true, true));
+        assert_eq!(row("think_off", off), of(Mode::ThinkOff, true, true));
+        // The other mode's body, a second judge block, and a byte too many are not what follows the tag.
+        assert_eq!(row("think_off", on), of(Mode::ThinkOff, true, false));
+        assert_eq!(row("think_on", off), of(Mode::ThinkOn, true, false));
+        assert_eq!(row("think_on", ON), of(Mode::ThinkOn, true, false));
+        assert_eq!(row("think_off", &format!("{off}\n")), of(Mode::ThinkOff, true, false));
+        let cut = "<think>\nIt is 4";
+        assert_eq!(row("think_on", cut), of(Mode::ThinkOn, false, false));
+        let without = ready(serde_json::json!({"completion": off, "gold": "4"})).response;
+        assert!(!without.is_well_formed, "without a forced mode, judge block and mode tag are missing");
+        assert!(fault(serde_json::json!({"forced_mode": "on", "completion": off})).contains("forced_mode"));
+        let graded = ready(serde_json::json!({"forced_mode": "think_on", "completion": on, "gold": "4"}));
+        assert_eq!(graded.judge_end, Some(0), "no token of the completion belongs to the judge block");
     }
 
     #[test]

@@ -133,6 +133,14 @@ pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
     }
 }
 
+/// Parses the part of a structured response that follows its mode tag; as strict as [`parse`].
+///
+/// # Errors
+/// [`ParseError`] if the tag of `mode` and `text` are not the end of a rendered response.
+pub fn parse_body(text: &str, mode: Mode) -> Result<ResponseBody, ParseError> {
+    parse(&format!("<judge>\n\n</judge>\n\n<{mode}>\n{text}")).map(|response| response.body)
+}
+
 /// A completion that should be a structured response, split as far as it is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StructuredReading<'a> {

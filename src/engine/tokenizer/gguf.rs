@@ -61,6 +61,7 @@ impl Vocabulary {
             bos_text,
             eos_text,
             chat_template: file.string("tokenizer.chat_template")?.map(str::to_owned),
+            adds_bos: file.boolean("tokenizer.ggml.add_bos_token")?,
             trie: std::sync::OnceLock::new(),
         })
     }

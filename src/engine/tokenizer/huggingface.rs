@@ -66,6 +66,7 @@ impl Vocabulary {
             bos_text,
             eos_text,
             chat_template: chat_template(directory, settings.as_ref())?,
+            adds_bos: None,
             trie: std::sync::OnceLock::new(),
         })
     }

@@ -42,6 +42,7 @@ pub struct Vocabulary {
     bos_text: String,
     eos_text: String,
     chat_template: Option<String>,
+    adds_bos: Option<bool>,
     /// Built at the first call of [`Self::trie`].
     trie: OnceLock<TokenTrie>,
 }
@@ -121,6 +122,13 @@ impl Vocabulary {
     #[must_use]
     pub fn bos_text(&self) -> &str {
         &self.bos_text
+    }
+
+    /// Returns whether the metadata of a GGUF file asks for the begin-of-sequence token before a text; `None` for a model
+    /// directory, and for a file that does not say. [`Self::encode`] never adds the token.
+    #[must_use]
+    pub fn adds_bos(&self) -> Option<bool> {
+        self.adds_bos
     }
 
     /// Returns the text of the end-of-sequence token.
