@@ -7,7 +7,7 @@
 use super::lengths::Tokens;
 use super::model::ModelTemplate;
 use super::render::{RenderError, Rendered, open_block, render, rollout_prompt};
-use super::{Flavour, Plan, Task, TrainingRow};
+use super::{Flavour, Format, Plan, Task, TrainingRow};
 use crate::domain::text::ends;
 
 /// A fault of a row rendered by a template.
@@ -98,7 +98,7 @@ pub fn check(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -
         return check_prompt(plan, row, model);
     }
     match render(plan, task, row, model) {
-        Ok(rendered) => Checked { problems: problems(plan.flavour, row, &rendered), rendered: Some(rendered), tokens: None },
+        Ok(rendered) => Checked { problems: problems(plan, row, &rendered), rendered: Some(rendered), tokens: None },
         Err(error) => refused(&error),
     }
 }
@@ -124,7 +124,7 @@ fn check_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> Checked
     Checked { rendered: Some(rendered), problems, tokens: None }
 }
 
-fn problems(flavour: Flavour, row: &TrainingRow, rendered: &Rendered) -> Vec<Problem> {
+fn problems(plan: Plan, row: &TrainingRow, rendered: &Rendered) -> Vec<Problem> {
     let Rendered { text, loss_start, loss_end, stray_prompt, added, .. } = rendered;
     let mut problems: Vec<Problem> = added.clone().map(Problem::Added).into_iter().collect();
     if !text.contains(row.user.trim()) {
@@ -144,7 +144,9 @@ fn problems(flavour: Flavour, row: &TrainingRow, rendered: &Rendered) -> Vec<Pro
     }
     if start < *loss_start {
         let silent = &text[start..end.min(*loss_start)];
-        let is_chosen = flavour == Flavour::Controlled && (silent.trim_end() == "<think>");
+        // axolotl's rows cannot pass the mode to the template, so there the prompt opens no block.
+        let opens_block = plan.flavour == Flavour::Controlled && plan.format != Format::Axolotl;
+        let is_chosen = opens_block && silent.trim_end() == "<think>";
         if !is_chosen {
             problems.push(Problem::Unlearnt(silent.to_owned()));
         }

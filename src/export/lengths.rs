@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::render::Rendered;
+use super::render::{Cut, Rendered};
 use crate::engine::{EngineError, Vocabulary};
 
 /// The tokens of a row, as the trainer makes them, without any limit.
@@ -82,19 +82,43 @@ pub fn bound(max_length: Option<usize>, context: Option<usize>) -> Option<usize>
 /// # Errors
 /// [`EngineError`] if the tokenizer fails.
 pub fn tokens(rendered: &Rendered, vocabulary: &Vocabulary) -> Result<Tokens, EngineError> {
-    let Rendered { text, loss_start, loss_end, .. } = rendered;
-    if rendered.is_split {
-        let mut ids = vocabulary.encode(&text[..*loss_start])?;
-        let start = ids.len();
-        ids.extend(vocabulary.encode(&text[*loss_start..*loss_end])?);
-        let end = ids.len();
-        ids.extend(vocabulary.encode(&text[*loss_end..])?);
-        return Ok(Tokens { ids, loss: start..end });
+    let Rendered { text, loss_start, loss_end, cut, .. } = rendered;
+    let encode = |range: Range<usize>| vocabulary.encode(&text[range]);
+    match *cut {
+        Cut::Loss | Cut::OneEarly => {
+            let mut ids = encode(0..*loss_start)?;
+            let start = ids.len();
+            ids.extend(encode(*loss_start..*loss_end)?);
+            let end = ids.len();
+            ids.extend(encode(*loss_end..text.len())?);
+            let early = usize::from(*cut == Cut::OneEarly);
+            Ok(Tokens { ids, loss: start.saturating_sub(early)..end.saturating_sub(early) })
+        }
+        Cut::Turn(at) => {
+            let mut ids = encode(0..at)?;
+            let start = ids.len() + encode(at..*loss_start)?.len();
+            ids.extend(encode(at..text.len())?);
+            Ok(Tokens { loss: start.min(ids.len())..ids.len(), ids })
+        }
+        Cut::Span => {
+            let ids = encode(0..text.len())?;
+            let mut at = 0;
+            let ends: Vec<usize> = ids
+                .iter()
+                .map(|id| {
+                    at += vocabulary.token_bytes(*id).len();
+                    at
+                })
+                .collect();
+            let start = ends.iter().filter(|end| **end <= *loss_start).count();
+            let end = ends.iter().filter(|end| **end < *loss_end).count() + 1;
+            Ok(Tokens { loss: start..end.min(ids.len()), ids })
+        }
+        Cut::Whole => {
+            let ids = encode(0..text.len())?;
+            let prompt = vocabulary.encode(rendered.stray_prompt.as_deref().unwrap_or(&text[..*loss_start]))?;
+            let shared = ids.iter().zip(&prompt).take_while(|(left, right)| left == right).count();
+            Ok(Tokens { loss: shared..ids.len(), ids })
+        }
     }
-    let ids = vocabulary.encode(text)?;
-    let prompt = vocabulary.encode(rendered.stray_prompt.as_deref().unwrap_or(&text[..*loss_start]))?;
-    let shared = ids.iter().zip(&prompt).take_while(|(left, right)| left == right).count();
-    let unlearnt = vocabulary.encode(&text[*loss_end..])?.len();
-    let end = ids.len() - unlearnt.min(ids.len() - shared);
-    Ok(Tokens { loss: shared..end, ids })
 }

@@ -156,6 +156,12 @@ impl Format {
 }
 
 impl Plan {
+    /// Returns the choices for the newest version that the export was proven with.
+    #[must_use]
+    pub const fn newest(format: Format, flavour: Flavour, layout: Layout) -> Self {
+        Self { format, flavour, layout, version: format.default_version() }
+    }
+
     /// Returns whether verl's fine-tuning reads `messages`; until 0.7.0 it read a prompt and a response.
     #[must_use]
     pub fn has_verl_messages(self) -> bool {

@@ -3,13 +3,12 @@
 //! Pure functions that follow the trainers' code:
 //! - TRL renders the prompt with the generation prompt, then the whole conversation. The text beyond the prompt's
 //!   length carries loss, whether or not the conversation begins with the prompt.
-//! - verl's single-turn data set renders the prompt, and appends the unchanged response and the end-of-sequence token.
+//! - verl renders each message alone. All of the assistant's turn after its beginning carries loss. Until 0.7.0 it
+//!   rendered the prompt, and appended the unchanged response and the end-of-sequence token.
 //! - axolotl renders the conversation with the response and with a stand-in. The differing text carries loss, and so
-//!   does the end-of-turn token after it.
-//! - LLaMA-Factory and ms-swift have templates of their own, which put text into slots. The configs of the export name
-//!   templates without reasoning, so a response is written unchanged. The slots are taken from the model's template,
-//!   with stand-ins.
-//! - In the layout `text` the trainer renders nothing.
+//!   does the end-of-turn token after it. Preferences become texts for TRL.
+//! - LLaMA-Factory and ms-swift put texts into slots (`slots`).
+//! - In the layout `text` the trainer renders nothing, and its tokenizer may add a begin token.
 
 use super::model::{ModelTemplate, Switch};
 use super::{Flavour, Format, Layout, Plan, Task, TrainingRow, slots};
@@ -31,9 +30,23 @@ pub struct Rendered {
     pub stray_prompt: Option<String>,
     /// A token that the trainer's tokenizer puts before the text and the model's own prompt does not have.
     pub added: Option<String>,
-    /// Whether the trainer tokenizes what carries loss apart from what stands before and after it. Otherwise it
-    /// tokenizes the whole text, and loss begins where its tokens differ from those of the prompt alone.
-    pub is_split: bool,
+    /// How the trainer cuts the text into the parts that it tokenizes.
+    pub cut: Cut,
+}
+
+/// How a trainer cuts a text into the parts that it tokenizes, and where loss then begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Not at all; loss begins where the tokens differ from those of the prompt alone.
+    Whole,
+    /// Not at all; loss falls on each token that has a byte in the range.
+    Span,
+    /// Before and after the text with loss.
+    Loss,
+    /// As [`Cut::Loss`], and loss falls on one token earlier: on the last token of the prompt, and not on the end token.
+    OneEarly,
+    /// After the user's turn, at this byte; loss begins after as many tokens as the assistant's beginning has alone.
+    Turn(usize),
 }
 
 /// The finished prompt and response of the layout `text`.
@@ -97,7 +110,7 @@ pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) 
     let split = |prompt: String, rest: &str| {
         let loss_start = prompt.len();
         let text = prompt + rest;
-        Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added: None, is_split: true }
+        Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added: None, cut: Cut::Loss }
     };
     if plan.layout == Layout::Text {
         return finished_text(plan, task, row, model);
@@ -110,9 +123,14 @@ pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) 
             let loss_start = floor_boundary(&text, prompt.len());
             let is_stray = !text.starts_with(&prompt);
             let stray_prompt = is_stray.then_some(prompt);
-            Rendered { loss_start, loss_end: text.len(), text, stray_prompt, added: None, is_split: false }
+            Rendered { loss_start, loss_end: text.len(), text, stray_prompt, added: None, cut: Cut::Whole }
         }
-        Format::Verl => split(model.prompt(&row.user, switch)?, &format!("{}{}", row.response, model.eos())),
+        Format::Verl if plan.has_verl_messages() => by_message(row, model)?,
+        Format::Verl => {
+            let rendered = split(model.prompt(&row.user, switch)?, &format!("{}{}", row.response, model.eos()));
+            Rendered { cut: Cut::OneEarly, ..rendered }
+        }
+        Format::Axolotl if task != Task::Sft => axolotl_preference(row, model)?,
         Format::Axolotl => {
             let text = model.conversation(&row.user, &row.response, switch)?;
             let other = model.conversation(&row.user, STANDIN, switch)?;
@@ -120,7 +138,7 @@ pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) 
             let end = text.len() - common_suffix(&text[start..], &other[start.min(other.len())..]);
             let has_eos = !model.eos().is_empty() && text[end..].starts_with(model.eos());
             let loss_end = if has_eos { end + model.eos().len() } else { end };
-            Rendered { text, loss_start: start, loss_end, stray_prompt: None, added: None, is_split: false }
+            Rendered { text, loss_start: start, loss_end, stray_prompt: None, added: None, cut: Cut::Span }
         }
         Format::LlamaFactory => {
             let tail = slots::llamafactory(model).map(|slots| slots::llamafactory_tail(slots, model));
@@ -138,17 +156,59 @@ fn finished_text(
     model: &ModelTemplate,
 ) -> Result<Rendered, RenderError> {
     let Finished { prompt, mut response, begin } = finish(plan, task, row, model)?;
-    // They put the end token where a finished text has another end.
-    let ends = matches!(plan.format, Format::Trl | Format::Swift) && !model.eos().is_empty();
-    if ends && !response.ends_with(model.eos()) {
-        response.push_str(model.eos());
+    if asks_for_special_tokens(plan.format, task) {
+        end(&mut response, model);
     }
     let own = model.prompt(&row.user, Switch::Default)?;
     let added = (!begin.is_empty() && !own.starts_with(&begin)).then(|| begin.clone());
     let loss_start = begin.len() + prompt.len();
     let text = [begin, prompt, response].concat();
-    let is_split = !matches!(plan.format, Format::Trl);
-    Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added, is_split })
+    let is_whole = matches!((plan.format, task), (Format::Trl, _) | (Format::Axolotl, Task::Dpo | Task::Kto));
+    let cut = if is_whole { Cut::Whole } else { Cut::Loss };
+    Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added, cut })
+}
+
+/// Appends the end token, as trainers do where a finished text has another end.
+fn end(response: &mut String, model: &ModelTemplate) {
+    if !model.eos().is_empty() && !response.ends_with(model.eos()) {
+        response.push_str(model.eos());
+    }
+}
+
+/// Returns what verl makes of a row's messages: it renders and tokenizes each alone, and refuses a conversation that is
+/// not the sum of its messages.
+fn by_message(row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
+    let turns = |turns: &[(&str, &str)], opens: bool| model.turns(turns, opens);
+    let once = turns(&[("user", "")], false)?;
+    let twice = turns(&[("user", ""), ("user", "")], false)?;
+    let opened = turns(&[("user", "")], true)?;
+    // What stands before the first message, which verl takes off the others.
+    let before = once.len().saturating_sub(twice.len().saturating_sub(once.len()));
+    let opening = opened.len().saturating_sub(once.len());
+    let user = turns(&[("user", &row.user)], false)?;
+    let assistant = turns(&[("assistant", &row.response)], false)?;
+    let text = model.conversation(&row.user, &row.response, Switch::Default)?;
+    if assistant.get(before..).is_none_or(|rest| [user.as_str(), rest].concat() != text) {
+        return Err(RenderError::NoSlots(
+            "verl renders each message alone, and the template renders the conversation otherwise".to_owned(),
+        ));
+    }
+    let loss_start = floor_boundary(&text, user.len() + opening);
+    let cut = Cut::Turn(user.len());
+    Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added: None, cut })
+}
+
+/// Returns what axolotl makes of a preference's messages: texts, which TRL tokenizes with special tokens.
+fn axolotl_preference(row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
+    let own = model.prompt(&row.user, Switch::Default)?;
+    let begin = model.begin_token().ok_or(RenderError::UnknownBegin)?.to_owned();
+    let whole = model.turns(&[("user", "[[dummy_message]]"), ("assistant", &row.response)], false)?;
+    let mut response = whole.rfind(&row.response).map_or(whole.as_str(), |at| &whole[at..]).trim_end().to_owned();
+    end(&mut response, model);
+    let added = (!begin.is_empty()).then(|| begin.clone());
+    let loss_start = begin.len() + own.len();
+    let text = [begin, own, response].concat();
+    Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added, cut: Cut::Whole })
 }
 
 /// Returns the prompt that reinforcement learning samples from.
@@ -168,7 +228,7 @@ pub fn rollout_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> R
         _ => model.prompt(&row.user, Switch::Default)?,
     };
     let end = text.len();
-    Ok(Rendered { text, loss_start: end, loss_end: end, stray_prompt: None, added: None, is_split: false })
+    Ok(Rendered { text, loss_start: end, loss_end: end, stray_prompt: None, added: None, cut: Cut::Whole })
 }
 
 /// Why a trainer cannot render a row.

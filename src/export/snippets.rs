@@ -130,23 +130,53 @@ fn verl(options: &WriteOptions<'_>, task: Task, limits: Limits, data: &[String])
     let folder = format!("{task}/");
     let files: Vec<&str> = data.iter().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
     let files = files.join(", ");
-    let template = if options.ships_template {
-        format!("# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n")
-    } else {
-        String::new()
+    let template = match options.model {
+        // JSON text is YAML text as well.
+        Some(model) if options.ships_template => {
+            format!("custom_chat_template: {}", serde_json::Value::from(model.source()))
+        }
+        _ => String::new(),
     };
+    let set = |indent: usize| match template.as_str() {
+        "" => String::new(),
+        line => format!("{:indent$}{line}\n", ""),
+    };
+    let from = "--config-dir=. --config-name";
+    let Limits { row, prompt, completion } = limits;
     let text = match task {
         Task::Rl => format!(
-            "# python -m verl.trainer.main_ppo, with these settings\n{template}\
-             data:\n  train_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: 2048\n  return_raw_chat: true\n\
-             # `data_source` is the query's source. verl scores sources that it knows (openai/gsm8k, ...) itself; for others\n\
-             # name a function of your own, such as thinkloom's fixtures/recipes/verl_reward.py, which asks `thinkloom serve` and gives\n\
-             # it `kind` and `question` of `extra_info` too:\n# custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n"
+            "# python -m verl.trainer.main_ppo {from}=verl-rl, in this directory; test data and batch sizes are yours to set\n\
+             defaults: [ppo_trainer, _self_]\n\
+             data:\n  train_files: [{files}]\n  val_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: {prompt}\n  \
+             max_response_length: {completion} # {COMPLETION_NOTE}\n  filter_overlong_prompts: true\n  return_raw_chat: true\n\
+             algorithm: {{adv_estimator: grpo}}\n\
+             actor_rollout_ref:\n  model:\n    path: YOUR/MODEL\n{}  actor: {{use_dynamic_bsz: true}}\n  \
+             rollout: {{name: vllm, n: 8}}\n{REWARD_NOTE}\
+             # Newer versions have the reward's key in `reward`, older ones at the top.\n\
+             reward:\n  custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n\
+             custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n",
+            set(4)
         ),
-        _ => format!(
-            "# torchrun -m verl.trainer.fsdp_sft_trainer, with these settings\n{template}\
-             data:\n  train_files: [{files}]\n  prompt_key: prompt\n  response_key: response\n  max_length: 8192\n  truncation: error                # a cut response teaches to stop early\n  multiturn: {{enable: false}}       # the single-turn data set writes the response as it is\n"
+        _ if options.plan.has_verl_messages() => format!(
+            "# torchrun --standalone --nproc_per_node=8 -m verl.trainer.sft_trainer {from}=verl-sft, in this directory\n\
+             defaults: [sft_trainer_engine, _self_]\nmodel:\n  path: YOUR/MODEL\n{}\
+             data:\n  train_files: [{files}]\n  messages_key: messages\n  max_length: {row} # {ROW_NOTE}\n  truncation: error\n",
+            set(2)
         ),
+        _ => {
+            let shipped = if options.ships_template {
+                format!("# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n")
+            } else {
+                String::new()
+            };
+            format!(
+                "# torchrun --standalone --nproc_per_node=8 -m verl.trainer.fsdp_sft_trainer {from}=verl-sft, in this directory\n\
+                 {shipped}defaults: [sft_trainer, _self_]\nmodel:\n  partial_pretrain: YOUR/MODEL\n\
+                 data:\n  train_files: [{files}]\n  val_files: [{files}]\n  prompt_key: prompt\n  response_key: response\n  \
+                 max_length: {row} # {ROW_NOTE}\n  truncation: error\n  \
+                 multiturn: {{enable: false}}       # the single-turn data set writes the response as it is\n"
+            )
+        }
     };
     (format!("verl-{task}.yaml"), text)
 }
@@ -294,7 +324,15 @@ fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, S
             "    type:\n      field_prompt: prompt\n      field_completion: completion\n      field_label: label\n      prompt_format: \"{prompt}\"\n      completion_format: \"{completion}\"\n"
         }
     });
-    text.push_str("sequence_len: 8192\noutput_dir: trained\n");
+    let _ = write!(
+        text,
+        "sequence_len: {} # {ROW_NOTE}\nexcess_length_strategy: raise\nlearning_rate: 1.0e-5\nmicro_batch_size: 2\n\
+         gradient_accumulation_steps: 4\noutput_dir: trained-{task}\n",
+        limits.row
+    );
+    if task == Task::Kto {
+        text.push_str("remove_unused_columns: false     # the trainer asks for it\n");
+    }
     (format!("axolotl-{task}.yaml"), text)
 }
 

@@ -93,7 +93,7 @@ fn problems(plan: Plan, model: &ModelTemplate) -> Vec<Problem> {
 
 #[test]
 fn the_naive_export_is_refused_where_a_template_mangles_it_and_the_lost_text_is_named() {
-    let plan = Plan { format: Format::Trl, flavour: Flavour::Auto, layout: Layout::Messages };
+    let plan = Plan::newest(Format::Trl, Flavour::Auto, Layout::Messages);
     let found = problems(plan, &template("qwen3"));
     let lost: Vec<(&str, &str)> = found
         .iter()
@@ -109,20 +109,17 @@ fn the_naive_export_is_refused_where_a_template_mangles_it_and_the_lost_text_is_
     );
     assert!(found.contains(&Problem::Inserted("<think>\n\n</think>\n\n".to_owned())), "{found:?}");
     let mangled = |format, flavour| {
-        let plan = Plan { format, flavour, layout: Layout::Messages };
+        let plan = Plan::newest(format, flavour, Layout::Messages);
         TEMPLATES.into_iter().filter(|name| !problems(plan, &template(name)).is_empty()).collect::<Vec<_>>()
     };
     use Flavour::{Auto, Controlled};
     assert_eq!(mangled(Format::Trl, Auto), ["qwen3", "qwen3_5", "deepseek_r1"]);
     assert_eq!(mangled(Format::Axolotl, Auto), ["qwen3", "qwen3_5", "deepseek_r1"]);
-    assert_eq!(
-        mangled(Format::Verl, Auto),
-        ["qwen3_5", "deepseek_r1"],
-        "its prompt is the template's, open block and all"
-    );
-    for format in [Format::LlamaFactory, Format::Swift] {
-        assert_eq!(mangled(format, Auto), Vec::<&str>::new(), "{format} has templates of its own");
-    }
+    assert_eq!(mangled(Format::Verl, Auto), ["qwen3", "qwen3_5", "deepseek_r1"]);
+    assert_eq!(mangled(Format::LlamaFactory, Auto), ["qwen3_5", "deepseek_r1"], "it cannot follow these templates");
+    assert_eq!(mangled(Format::Swift, Auto), Vec::<&str>::new(), "the export brings a template of its own");
+    let older = Plan { version: TrainerVersion(0, 7, 0), ..Plan::newest(Format::Verl, Auto, Layout::Messages) };
+    assert_eq!(problems(older, &template("qwen3")), [], "its prompt is the template's");
     // With the mode passed to the template, the template's own think block is the response's.
     assert_eq!(mangled(Format::Trl, Controlled), ["deepseek_r1"]);
 }
@@ -138,9 +135,9 @@ fn finished_text_and_wrapped_templates_keep_every_response_whole_with_loss_on_al
                     cases.push((Layout::Text, template(name)));
                 }
                 for (layout, model) in cases {
-                    let plan = Plan { format, flavour, layout };
+                    let plan = Plan::newest(format, flavour, layout);
                     for row in rows(flavour) {
-                        let rendered = render(plan, &row, &model).unwrap();
+                        let rendered = render(plan, Task::Sft, &row, &model).unwrap();
                         let learnt = &rendered.text[rendered.loss_start..rendered.loss_end];
                         assert!(learnt.starts_with(&row.response), "{name} {plan:?}: {learnt:?}");
                         assert_eq!(check(plan, Task::Sft, &row, &model).problems, [], "{name} {plan:?}");
@@ -156,9 +153,9 @@ fn the_mode_decision_carries_loss_where_the_model_chooses_and_stands_in_the_prom
     let model = template("smollm2");
     for &format in Format::ALL {
         let split = |flavour| {
-            let plan = Plan { format, flavour, layout: Layout::Messages };
+            let plan = Plan::newest(format, flavour, Layout::Messages);
             let row = &rows(flavour)[1];
-            let rendered = render(plan, row, &model).unwrap();
+            let rendered = render(plan, Task::Sft, row, &model).unwrap();
             let (prompt, learnt) = rendered.text.split_at(rendered.loss_start);
             (prompt.contains("<think_off>"), learnt.contains("<think_off>"), learnt.contains("<judge>"))
         };
@@ -221,7 +218,7 @@ fn rows_have_the_columns_of_their_schema_and_hostile_text_stays_as_it_is() {
     for &format in Format::ALL {
         for &flavour in Flavour::ALL {
             for &layout in Layout::ALL {
-                let plan = Plan { format, flavour, layout };
+                let plan = Plan::newest(format, flavour, layout);
                 let model = template("qwen3");
                 let row = TrainingRow::new(&sample, flavour).unwrap();
                 for &task in plan.tasks() {
@@ -277,10 +274,18 @@ fn rl_rows_say_their_kind_and_programs_are_left_to_the_other_tasks() {
     let run = published(&[vec![sample("think_on")], vec![sample("think_off"), program]]);
     let source = Source::new(run.path(), vec![0, 1], None).unwrap();
     for format in [Format::Trl, Format::Verl, Format::Swift] {
-        let plan = Plan { format, flavour: Flavour::Auto, layout: Layout::Messages };
+        let plan = Plan::newest(format, Flavour::Auto, Layout::Messages);
         let tasks = [Task::Sft, Task::Rl];
-        let options =
-            WriteOptions { plan, tasks: &tasks, model: None, ships_template: false, overwrites: false, license: None };
+        let options = WriteOptions {
+            plan,
+            tasks: &tasks,
+            model: None,
+            ships_template: false,
+            overwrites: false,
+            license: None,
+            max_length: None,
+            choices: &|_| Vec::new(),
+        };
         let out = run.path().join(format.name());
         let report = write(&source, &out, &options).unwrap();
         assert_eq!(tasks.map(|task| (report[&task].rows, report[&task].left_out)), [(3, 0), (2, 1)], "{format}");
@@ -293,7 +298,9 @@ fn rl_rows_say_their_kind_and_programs_are_left_to_the_other_tasks() {
         assert_eq!(questions, ["What is 1 + 1?"; 2], "{format}");
         let card = std::fs::read_to_string(out.join("README.md")).unwrap();
         assert!(card.contains("Rows of kind `code` that are not in `rl`: 1."), "{card}");
-        let checked = check_all(&source, plan, &tasks, &template("smollm2"), &mut |_, _, _| Ok(())).unwrap();
+        let model = template("smollm2");
+        let check = CheckOptions { plan, tasks: &tasks, model: &model, max_length: None, wants_tokens: false };
+        let checked = check_all(&source, &check, &mut |_, _, _| Ok(())).unwrap();
         assert_eq!(
             (checked[&Task::Rl].rows, checked[&Task::Rl].left_out),
             (2, 1),

@@ -59,6 +59,10 @@ def make(sort, templates, run, out):
     folder = Path(out) / sort
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer.save_pretrained(folder)
+    # The class as both transformers 4 and 5 name it.
+    written = folder / "tokenizer_config.json"
+    settings = json.loads(written.read_text())
+    written.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}))
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(0)
     if sort == "think":

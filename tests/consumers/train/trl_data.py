@@ -6,7 +6,6 @@ The scripts behind `trl sft|dpo|kto|grpo` parse `trl-TASK.yaml`, load the model 
 is written down as it stands when training would begin. With --step one step is trained, for `rl` with the config's own reward.
 """
 
-import importlib
 import json
 import sys
 
@@ -14,11 +13,16 @@ import torch
 import transformers
 import trl
 
+# Here, not when a task needs them, so that jobs.py imports them once.
+from trl import DPOTrainer, GRPOTrainer, KTOTrainer, SFTTrainer  # noqa: F401
+from trl.scripts import dpo, grpo, kto, sft
+
 # A machine without a GPU; nothing here touches data, templates or lengths.
 ON_THIS_MACHINE = ["--use_cpu", "true", "--bf16", "false", "--report_to", "none", "--save_strategy", "no", "--max_steps", "1",
                    "--per_device_train_batch_size", "2", "--logging_steps", "1", "--output_dir", "trained"]
-# Groups of two completions, cut short: a step on two cores.
-FOR_RL = ["--num_generations", "2", "--max_completion_length", "24"]
+# One group of eight completions, as TRL's default has it; they are cut short for a step on two cores.
+RL_BATCH = ["--per_device_train_batch_size", "8"]
+SHORT = ["--max_completion_length", "24"]
 
 
 def lines(trainer, task, limit):
@@ -42,12 +46,12 @@ def sequence(prompt, completion, limit, label):
 
 
 def main(task, out, *options):
-    script = importlib.import_module(f"trl.scripts.{'grpo' if task == 'rl' else task}")
-    arguments = ["--config", f"trl-{task}.yaml", *ON_THIS_MACHINE]
+    script = {"sft": sft, "dpo": dpo, "kto": kto, "rl": grpo}[task]
+    arguments = ["--config", f"trl-{task}.yaml", *ON_THIS_MACHINE, *(RL_BATCH if task == "rl" else [])]
     parsed = script.make_parser().parse_args_and_config(arguments, fail_with_unknown_args=True)
     limits = {name: getattr(parsed[1], name, None) for name in ("max_length", "max_completion_length")}
     if task == "rl":
-        parsed = script.make_parser().parse_args_and_config([*arguments, *FOR_RL], fail_with_unknown_args=True)
+        parsed = script.make_parser().parse_args_and_config([*arguments, *SHORT], fail_with_unknown_args=True)
     train = transformers.Trainer.train
 
     def instead(trainer, *_, **__):

@@ -1,0 +1,237 @@
+"""Holds exports against the trainers that read them: every row, token by token, as `thinkloom export --check --json` says.
+
+Usage: check.py THINKLOOM RUN TEMPLATES CACHE TRAINER[,TRAINER...] [--steps] [--newest]
+
+For each trainer (trl, llamafactory, swift, axolotl, verl, verl-0.7.0), model (a tokenizer that adds a begin token, one that adds
+none, one whose template handles think blocks), flavour and layout: `thinkloom export` writes or refuses; what it writes is read by
+the trainer's own command line and data code, with the exported config unchanged, in an environment of its own under CACHE, and
+token ids, loss, labels and lengths are compared. With --steps TRL and ms-swift also train one step of each task. For `rl`
+the default reward judges every correct response of the run. --newest takes the newest version of each trainer in place of the
+pinned one. Prints a table, and exits with 1 if any cell differs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+HERE = Path(__file__).resolve().parent
+SORTS = ("begin", "plain", "think")
+FLAVOURS = ("auto", "controlled")
+LAYOUTS = {"messages": [], "text": ["--layout", "text"], "wrapped": ["--wrap-template"]}
+# Trainer: (format, module of the oracle, requirements, tasks, version for --trainer-version).
+TRAINERS = {
+    "trl": ("trl", "trl_data", ["trl==1.16.0"], None),
+    "llamafactory": ("llamafactory", "llamafactory_data", ["llamafactory==0.9.5"], None),
+    # msgspec: ms-swift imports it for rl and does not ask for it.
+    "swift": ("swift", "swift_data", ["ms-swift==4.6.0", "msgspec"], None),
+    "axolotl": ("axolotl", "axolotl_data", ["axolotl==0.19.0"], None),
+    # What verl's data code imports and verl does not ask for; its old version does not run with today's transformers.
+    "verl": ("verl", "verl_data", ["verl==0.9.1", "torch", "uvicorn", "cachetools", "fastapi"], None),
+    "verl-0.7.0": ("verl", "verl_data", ["verl==0.7.0", "torch", "torchvision", "uvicorn", "cachetools", "fastapi",
+                                         "transformers==4.57.1", "datasets<5", "numpy<2", "pyarrow<23", "qwen_vl_utils", "av",
+                                         "pillow"], "0.7.0"),
+}
+TASKS = {"trl": "sft dpo kto rl", "llamafactory": "sft dpo kto", "swift": "sft dpo kto rl", "axolotl": "sft dpo kto", "verl": "sft rl"}
+# What `export` refuses, and only that: (trainer's format, model, flavour, layout).
+REFUSED = {
+    # Qwen3's template drops the judge block and the tag, or shifts the loss.
+    ("trl", "think", "auto", "messages"), ("axolotl", "think", "auto", "messages"), ("axolotl", "think", "controlled", "messages"),
+    ("verl", "think", "auto", "messages"), ("verl", "think", "controlled", "messages"),
+    # axolotl's preferences get the begin token twice.
+    ("axolotl", "begin", "auto", "messages"), ("axolotl", "begin", "controlled", "messages"),
+    ("axolotl", "begin", "auto", "wrapped"), ("axolotl", "begin", "controlled", "wrapped"),
+}
+# Tasks that a format has not in a layout.
+NO_TASK = {("swift", "text", "rl"), ("axolotl", "messages", "kto"), ("axolotl", "wrapped", "kto")}
+QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false",
+         "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+
+
+def environment(cache, name, newest):
+    """Makes the trainer's environment, unless it is there, and returns its python and the seconds that it took."""
+    requirements = TRAINERS[name][2]
+    if newest:
+        requirements = [requirement.partition("==")[0] for requirement in requirements]
+    folder = cache / f"venv-{name}{'-newest' if newest else ''}"
+    python, stamp = folder / "bin" / "python", folder / "requirements.json"
+    begun = time.monotonic()
+    if not stamp.exists() or json.loads(stamp.read_text()) != requirements or newest:
+        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", "--clear", folder], check=True)
+        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *requirements]
+        outcome = subprocess.run(install, capture_output=True, text=True)
+        if outcome.returncode:
+            sys.exit(f"{name}: {' '.join(requirements)} cannot be installed:\n{outcome.stderr}")
+        stamp.write_text(json.dumps(requirements))
+    return python, time.monotonic() - begun
+
+
+class Export:
+    """One export directory, or its refusal."""
+
+    def __init__(self, program, run, folder, trainer, sort, flavour, layout, model):
+        name, _, _, version = TRAINERS[trainer]
+        self.trainer, self.sort, self.flavour, self.layout, self.folder = trainer, sort, flavour, layout, folder
+        options = ["--format", name, "--flavour", flavour, "--template", model, *LAYOUTS[layout]]
+        options += ["--trainer-version", version] if version else []
+        shutil.rmtree(folder, ignore_errors=True)
+        outcome = subprocess.run([program, "export", run, *options, "-o", folder], capture_output=True, text=True)
+        self.refusal = outcome.stderr if outcome.returncode else None
+        checked = subprocess.run([program, "export", run, *options, "--check", "--json"], capture_output=True, text=True)
+        self.said = [json.loads(line) for line in checked.stdout.splitlines()]
+        assert self.said or self.refusal, checked.stderr
+        if self.refusal is None:
+            self.link(model)
+
+    def link(self, model):
+        """Puts the model where the configs say, with the export's chat template if it brings one."""
+        target = self.folder / "YOUR" / "MODEL"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copytree(model, target)
+        if (self.folder / "chat_template.jinja").exists():
+            shutil.copy(self.folder / "chat_template.jinja", target)
+
+    def rows(self, task):
+        files = sorted((self.folder / task).iterdir())
+        if files[0].suffix == ".jsonl":
+            return [json.loads(line) for line in files[0].read_text(encoding="utf-8").split("\n") if line]
+        return [row for name in files for row in pq.read_table(name).to_pylist()]
+
+
+def differences(export, task, found, summary):
+    """Returns what the trainer makes differently from what the check says, in words."""
+    said = [row for row in export.said if row["task"] == task]
+    told = []
+    if summary.get("dropped"):
+        told.append(f"the trainer drops {summary['dropped']} rows")
+    if len(said) != len(found):
+        told.append(f"{len(found)} rows instead of {len(said)}")
+        return told
+    labels = [row.get("label", row.get("kto_tag")) for row in export.rows(task)] if task == "kto" else None
+    for index, (expected, row) in enumerate(zip(said, found)):
+        start, end = expected["loss_tokens"]
+        where = f"row {index} ({expected['query_id']})"
+        if row["input_ids"] != expected["input_ids"]:
+            same = next((at for at, pair in enumerate(zip(row["input_ids"], expected["input_ids"])) if pair[0] != pair[1]),
+                        min(len(row["input_ids"]), len(expected["input_ids"])))
+            told.append(f"{where}: other tokens from {same} on: {row['input_ids'][same:same + 8]}, check: "
+                        f"{expected['input_ids'][same:same + 8]} of {len(expected['input_ids'])}")
+        elif task != "rl" and row["loss"] != [int(start <= at < end) for at in range(len(row["loss"]))]:
+            told.append(f"{where}: loss on {row['loss'].index(1) if 1 in row['loss'] else None}..., {sum(row['loss'])} tokens, "
+                        f"check: {start}..{end}")
+        elif labels is not None and row["label"] != labels[index]:
+            told.append(f"{where}: label {row['label']}, not {labels[index]}")
+        elif task != "rl" and not any(row["loss"]):
+            told.append(f"{where}: nothing is learnt")
+    if task == "dpo":
+        equal = sum(chosen["input_ids"] == rejected["input_ids"] for chosen, rejected in zip(found[::2], found[1::2]))
+        told += [f"{equal} pairs do not differ"] if equal else []
+    return told
+
+
+def check(program, run, models, cache, trainer, options, scratch):
+    """Holds all exports of a trainer against it. Returns lines of the table, and whether all is well."""
+    name, module, _, _ = TRAINERS[trainer]
+    python, installed = environment(cache, trainer, options.newest)
+    begun = time.monotonic()
+    is_well, cells, jobs = True, [], []
+    for sort in options.sorts.split(","):
+        for flavour in FLAVOURS:
+            for layout in LAYOUTS:
+                if name == "verl" and layout == "text":
+                    cells.append((sort, flavour, layout, "*", "refused: verl renders prompts itself"))
+                    continue
+                folder = scratch / f"{trainer}-{sort}-{flavour}-{layout}"
+                export = Export(program, run, folder, trainer, sort, flavour, layout, models / sort)
+                must_refuse = (name, sort, flavour, layout) in REFUSED and trainer != "verl-0.7.0"
+                if bool(export.refusal) != must_refuse:
+                    is_well = False
+                if export.refusal:
+                    words = "refused" if must_refuse else "REFUSED, and should not be"
+                    cells.append((sort, flavour, layout, "*", f"{words}: {reason(export)}"))
+                    continue
+                if must_refuse:
+                    cells.append((sort, flavour, layout, "*", "NOT REFUSED, and should be"))
+                for task in TASKS[name].split():
+                    if (name, layout, task) in NO_TASK:
+                        cells.append((sort, flavour, layout, task, "no such task"))
+                        continue
+                    out = scratch / f"{folder.name}-{task}.jsonl"
+                    arguments = [task, str(out)]
+                    # A step of each task, once per flavour and layout: the model does not matter to it.
+                    if options.steps and name in ("trl", "swift") and sort == "plain":
+                        arguments.append("--step")
+                    jobs.append({"dir": str(folder), "arguments": arguments, "log": f"{out}.log"})
+                    cells.append((sort, flavour, layout, task, (export, out)))
+    listed = scratch / f"{trainer}.json"
+    listed.write_text(json.dumps(jobs))
+    variables = {**os.environ, **QUIET, "HF_HOME": str(scratch / "hf"), "PYTHONPATH": str(HERE)}
+    outcome = subprocess.run([python, HERE / "jobs.py", module, listed], capture_output=True, text=True, env=variables)
+    if outcome.returncode:
+        sys.exit(f"{trainer}: its environment does not run the check, has a newer version moved what it needs?\n{outcome.stderr[-3000:]}")
+    codes = dict(zip((job["arguments"][1] for job in jobs), json.loads(outcome.stdout.splitlines()[-1])))
+    versions = {}
+    print(f"{trainer}: installed in {installed:.0f} s, checked in {time.monotonic() - begun:.0f} s")
+    for sort, flavour, layout, task, cell in cells:
+        if isinstance(cell, str):
+            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} {cell}")
+            continue
+        export, out = cell
+        if codes[str(out)]:
+            is_well = False
+            tail = Path(f"{out}.log").read_text(errors="replace").strip().splitlines()[-4:]
+            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} FAILED: {' | '.join(tail)}")
+            continue
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        found = [line for line in lines if "input_ids" in line]
+        summary = {key: value for line in lines if "input_ids" not in line for key, value in line.items()}
+        versions = summary["versions"]
+        told = differences(export, task, found, summary)
+        step = f", step: {summary['step']}" if "step" in summary else ""
+        if told:
+            is_well = False
+            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} DIFFERS in {len(told)}: {told[0]}")
+        else:
+            longest = max(len(row["input_ids"]) for row in found)
+            limits = {key: value for key, value in summary["limits"].items() if value is not None}
+            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} {len(found)} as predicted, longest {longest}, limits {limits}{step}")
+    print(f"  with {versions}", flush=True)
+    return is_well
+
+
+def reason(export):
+    """Returns the first fault that a refusal names."""
+    lines = [line.strip() for line in export.refusal.splitlines()]
+    return next((line.partition(": ")[2] for line in lines if "think_o" in line and ": " in line), lines[0])[:150]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("program", "run", "templates", "cache", "trainers"):
+        parser.add_argument(name)
+    parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--newest", action="store_true")
+    parser.add_argument("--sorts", default=",".join(SORTS))
+    options = parser.parse_args()
+    cache = Path(options.cache).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(os.environ.get("TRAIN_SCRATCH") or scratch)
+        makers, _ = environment(cache, "trl", False)
+        subprocess.run([makers, HERE / "models.py", options.templates, options.run, scratch / "models"], check=True,
+                       env={**os.environ, **QUIET}, capture_output=True)
+        well = [check(os.path.abspath(options.program), os.path.abspath(options.run), scratch / "models", cache, trainer, options,
+                      scratch) for trainer in options.trainers.split(",")]
+    print("ok: every row is read, masked and labelled as the check says" if all(well) else "NOT ok", flush=True)
+    sys.exit(0 if all(well) else 1)
+
+
+if __name__ == "__main__":
+    main()
