@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve consumers-train consumers-trl ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,7 +169,21 @@ consumers-serve: model build ## use the server with the official openai client, 
 	$(CACHE)/venv-serve/bin/python -m pip install --quiet --disable-pip-version-check openai
 	$(CACHE)/venv-serve/bin/python tests/consumers/serve_client.py $(THINKLOOM) fixtures/demo.toml
 
-ci: fmt-check lock-check circles clippy doc consumers fuzz-ci test ## everything that must pass before a change lands
+# Environments of some GB each, which share their files through uv's cache.
+TRAINERS := trl,llamafactory,swift,axolotl,verl,verl-0.7.0
+# --newest takes the newest versions in place of the pinned ones.
+TRAIN_ARGS := --steps
+
+consumers-train: demo ## read exports with TRL, LLaMA-Factory, ms-swift, axolotl and verl themselves (TRAINERS=trl,...; TRAIN_ARGS)
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt uv==0.13.9
+	$(VENV)/bin/python tests/consumers/train/check.py $(THINKLOOM) out/demo fixtures/templates $(CACHE)/train $(TRAINERS) \
+		--serve fixtures/demo.toml $(TRAIN_ARGS)
+
+consumers-trl: TRAINERS := trl
+consumers-trl: consumers-train ## the same with TRL alone
+
+ci: fmt-check lock-check circles clippy doc consumers consumers-trl fuzz-ci test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out

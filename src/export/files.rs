@@ -84,7 +84,7 @@ fn can_be_scored(row: &TrainingRow) -> bool {
 ///
 /// Neighbours have different queries and responses, as far as possible: trainers estimate the KL term of KTO from a
 /// prompt with the response of the row before it, and ms-swift drops a row whose neighbour has its own response.
-fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
+pub(super) fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
     let mut by_query: BTreeMap<i64, Vec<&TrainingRow>> = BTreeMap::new();
     for pair in pairs {
         let others = by_query.entry(pair.rejected.ordinal).or_default();
@@ -97,13 +97,14 @@ fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<Item<'a>> {
     for round in 0..rounds {
         items.extend(by_query.values().filter_map(|others| Some(Item::Labelled(others.get(round)?, false))));
     }
-    let response = |item: &Item<'a>| match item {
-        Item::Labelled(row, _) | Item::Row(row) => row.response.as_str(),
-        Item::Pair(pair) => pair.chosen.response.as_str(),
+    let about = |item: &Item<'a>| match item {
+        Item::Labelled(row, _) | Item::Row(row) => (row.ordinal, row.response.as_str()),
+        Item::Pair(pair) => (pair.chosen.ordinal, pair.chosen.response.as_str()),
     };
     for index in 1..items.len() {
-        let before = response(&items[index - 1]);
-        let other = items[index..].iter().position(|item| response(item) != before);
+        let before = about(&items[index - 1]);
+        let follows = |item: &Item<'a>| about(item).0 != before.0 && about(item).1 != before.1;
+        let other = items[index..].iter().position(follows);
         items.swap(index, index + other.unwrap_or(0));
     }
     items

@@ -323,3 +323,197 @@ fn a_model_without_a_template_and_a_template_that_writes_no_answer_are_refused_b
     std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
     assert_eq!(ModelTemplate::read(folder.path()).unwrap().end_of_turn(), "</s>");
 }
+
+/// Returns a model directory with a fixture's template and a post-processor in its tokenizer.json.
+fn model_with(name: &str, post_processor: &str) -> (tempfile::TempDir, ModelTemplate) {
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/templates").join(name);
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["chat_template.jinja", "tokenizer_config.json"] {
+        std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+    }
+    let tokenizer = format!("{{\"post_processor\": {post_processor}}}");
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+    let model = ModelTemplate::read(folder.path()).unwrap();
+    (folder, model)
+}
+
+const ADDS_BEGIN: &str = r#"{"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<|begin_of_text|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}]}"#;
+const ADDS_NOTHING: &str = r#"{"type": "ByteLevel"}"#;
+
+#[test]
+fn a_finished_prompt_has_the_begin_token_exactly_if_the_trainers_tokenizer_adds_none() {
+    let begins = |name: &str, post_processor: &str, format: Format, task: Task| {
+        let (_folder, model) = model_with(name, post_processor);
+        let plan = Plan::newest(format, Flavour::Auto, Layout::Text);
+        let own = model.prompt("What is 1 + 1?", model::Switch::Default).unwrap();
+        let row = &rows(Flavour::Auto)[1];
+        let rendered = render(plan, task, row, &model).unwrap();
+        assert_eq!(&rendered.text[..rendered.loss_start], own, "{name} {format} {task}: what is learnt is the model's own");
+        render::finish(plan, task, row, &model).unwrap().prompt == own
+    };
+    // SmolLM2's first token is its begin-of-sequence token, and its tokenizer adds none.
+    for format in [Format::Trl, Format::Swift, Format::Axolotl, Format::LlamaFactory] {
+        assert!(begins("smollm2", ADDS_NOTHING, format, Task::Sft), "{format}");
+        assert!(begins("smollm2", ADDS_NOTHING, format, Task::Dpo), "{format}");
+    }
+    // Llama 3's tokenizer adds it where the trainer asks for special tokens.
+    assert!(!begins("llama3", ADDS_BEGIN, Format::Trl, Task::Sft));
+    assert!(!begins("llama3", ADDS_BEGIN, Format::Swift, Task::Sft));
+    assert!(!begins("llama3", ADDS_BEGIN, Format::Axolotl, Task::Dpo));
+    assert!(!begins("llama3", ADDS_BEGIN, Format::Axolotl, Task::Kto));
+    assert!(begins("llama3", ADDS_BEGIN, Format::Axolotl, Task::Sft), "input_output adds nothing");
+    assert!(begins("llama3", ADDS_BEGIN, Format::LlamaFactory, Task::Sft));
+}
+
+#[test]
+fn what_a_tokenizer_adds_to_the_models_own_prompt_and_what_is_not_known_are_told() {
+    let row = &rows(Flavour::Auto)[1];
+    let found = |format, layout, task, model: &ModelTemplate| {
+        check(Plan::newest(format, Flavour::Auto, layout), task, row, model).problems
+    };
+    // Qwen3's template writes no begin token.
+    let (_folder, model) = model_with("qwen3", ADDS_BEGIN);
+    let added = Problem::Added("<|begin_of_text|>".to_owned());
+    assert_eq!(found(Format::Trl, Layout::Text, Task::Sft, &model), [added.clone()]);
+    assert_eq!(found(Format::Trl, Layout::Text, Task::Rl, &model), [added.clone()]);
+    assert_eq!(found(Format::LlamaFactory, Layout::Text, Task::Sft, &model), [], "it adds nothing");
+    // axolotl tokenizes the prompts of preferences with special tokens, and the template has written one.
+    let (_folder, model) = model_with("llama3", ADDS_BEGIN);
+    let twice = found(Format::Axolotl, Layout::Messages, Task::Dpo, &model);
+    assert_eq!(twice, [added]);
+    assert_eq!(found(Format::Axolotl, Layout::Messages, Task::Sft, &model), []);
+    // A template alone does not say.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.jinja");
+    std::fs::write(&file, template("llama3").source()).unwrap();
+    let model = ModelTemplate::read(&file).unwrap();
+    let [Problem::Refused(told)] = &found(Format::Trl, Layout::Text, Task::Sft, &model)[..] else { unreachable!() };
+    assert!(told.contains("tokenizer.json"), "{told}");
+    assert_eq!(found(Format::Trl, Layout::Messages, Task::Sft, &model), []);
+}
+
+#[test]
+fn llamafactory_and_ms_swift_get_the_models_own_prompt_or_are_refused() {
+    let row = &rows(Flavour::Auto)[1];
+    for name in TEMPLATES {
+        let model = template(name);
+        let own = model.prompt(&row.user, model::Switch::Default).unwrap();
+        for format in [Format::LlamaFactory, Format::Swift] {
+            let plan = Plan::newest(format, Flavour::Auto, Layout::Messages);
+            let Ok(rendered) = render(plan, Task::Sft, row, &model) else { continue };
+            let prompt = &rendered.text[..rendered.loss_start];
+            let block = if format == Format::Swift { render::open_block(&own) } else { "" };
+            assert_eq!(prompt, &own[..own.len() - block.len()], "{name} {format}");
+            assert!(rendered.text.ends_with(model.turn_tail()), "{name} {format}: the end of the turn is learnt as it is");
+        }
+    }
+    use slots::{Slots, llamafactory};
+    assert_eq!(llamafactory(&template("smollm2")), Ok(Slots::FromTemplate), "with its system turn");
+    assert_eq!(llamafactory(&template("qwen3")), Ok(Slots::Chatml), "it would put a think block before responses");
+    assert!(llamafactory(&template("deepseek_r1")).unwrap_err().contains("begin with the prompt"));
+}
+
+#[test]
+fn a_think_block_that_carries_no_loss_though_no_prompt_opens_it_is_told() {
+    let plan = Plan::newest(Format::Axolotl, Flavour::Controlled, Layout::Messages);
+    let found = problems(plan, &template("qwen3"));
+    let is_silent = |problem: &Problem| matches!(problem, Problem::Unlearnt(text) if text.contains("<think>"));
+    assert!(found.iter().any(is_silent), "{found:?}");
+}
+
+#[test]
+fn verls_rows_are_those_of_its_version() {
+    let row = &rows(Flavour::Auto)[0];
+    let columns = |version: &str| {
+        let plan = Plan {
+            version: version.parse().unwrap(),
+            ..Plan::newest(Format::Verl, Flavour::Auto, Layout::Messages)
+        };
+        let row = lay_out(plan, Task::Sft, &Item::Row(row), None).unwrap();
+        (row.get("messages").is_some(), row.get("prompt").is_some() && row.get("response").is_some())
+    };
+    assert_eq!(["0.9.1", "0.7.1", "0.10", "1"].map(columns), [(true, false); 4]);
+    assert_eq!(["0.7.0", "0.6.1rc1"].map(columns), [(false, true); 2]);
+    assert!("new".parse::<TrainerVersion>().is_err());
+}
+
+#[test]
+fn limits_hold_the_longest_row_and_name_those_that_they_cut() {
+    use lengths::{Lengths, Limits};
+    let longest = Lengths { prompt: 40, response: 6_000, row: 6_040 };
+    assert_eq!(Limits::new(longest, None), Limits { row: 6_144, prompt: 256, completion: 12_032 });
+    assert_eq!(Limits::new(longest, Some(4_096)), Limits { row: 4_096, prompt: 256, completion: 4_096 });
+    let mut long = sample("think_on");
+    long.thinking = Some("step ".repeat(6_000));
+    long.query_id = "long".to_owned();
+    let run = published(&[vec![sample("think_off"), long]]);
+    let source = Source::new(run.path(), vec![0], None).unwrap();
+    for &format in Format::ALL {
+        let plan = Plan::newest(format, Flavour::Auto, Layout::Messages);
+        let model = template("llama3");
+        let tasks: Vec<Task> = plan.tasks().iter().copied().filter(|task| matches!(task, Task::Sft | Task::Rl)).collect();
+        let options = |max_length| WriteOptions {
+            plan,
+            tasks: &tasks,
+            model: Some(&model),
+            ships_template: false,
+            overwrites: true,
+            license: None,
+            max_length,
+            choices: &|_| Vec::new(),
+        };
+        let out = run.path().join(format.name());
+        let report = write(&source, &out, &options(None)).unwrap();
+        for (task, entry) in &report {
+            assert_eq!(entry.cut, Vec::<String>::new(), "{format} {task}");
+            let limits = Limits::new(entry.lengths, None);
+            assert!(entry.lengths.row > 30_000 && limits.row >= entry.lengths.row, "{format} {task}: {entry:?}");
+            let names = ["yaml", "sh"].map(|ending| out.join(format!("{format}-{task}.{ending}")));
+            let config = names.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap();
+            let limit = if *task == Task::Rl { limits.completion } else { limits.row };
+            assert!(config.contains(&limit.to_string()), "{format} {task}: {config}");
+        }
+        let report = write(&source, &out, &options(Some(1_000))).unwrap();
+        for (task, entry) in &report {
+            assert!(entry.cut[0].starts_with("long (think_on): 3"), "{format} {task}: {:?}", entry.cut);
+        }
+        let list = std::fs::read_to_string(out.join("export.json")).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        assert_eq!((&list["limits"]["sft"]["row"], list["cut"]["sft"].as_array().unwrap().len()), (&1_000.into(), 1));
+        assert_eq!(list["proven_with"][0], list["trainer_version"], "{format}");
+    }
+}
+
+#[test]
+fn neighbours_of_kto_have_other_queries_and_other_responses() {
+    let query = |ordinal: i64| {
+        let mut sample = sample("think_off");
+        (sample.ordinal, sample.query_id) = (ordinal, format!("q{ordinal}"));
+        // Two of them have one answer.
+        sample.answer = format!("{}", ordinal / 2);
+        sample
+    };
+    let samples: Vec<SampleRow> = (0..4).map(query).collect();
+    let rows: Vec<TrainingRow> = samples.iter().filter_map(|sample| TrainingRow::new(sample, Flavour::Auto)).collect();
+    let found: Vec<Pair> = samples
+        .iter()
+        .flat_map(|sample| {
+            let mut rollouts = [rollout("think_off", 0, "incorrect", 5), rollout("think_off", 1, "correct", 30)];
+            for rollout in &mut rollouts {
+                rollout.answer = format!("{} {}", sample.query_id, rollout.answer);
+            }
+            pairs(sample, &rollouts, Flavour::Auto)
+        })
+        .collect();
+    let items = files::labelled(&rows, &found);
+    let told: Vec<(&str, &str)> = items
+        .iter()
+        .map(|item| match item {
+            Item::Labelled(row, _) => (row.query_id.as_str(), row.response.as_str()),
+            _ => unreachable!(),
+        })
+        .collect();
+    assert_eq!(told.len(), 12);
+    assert!(told.windows(2).all(|pair| pair[0].0 != pair[1].0 && pair[0].1 != pair[1].1), "{told:?}");
+}

@@ -1,6 +1,6 @@
 """Holds exports against the trainers that read them: every row, token by token, as `thinkloom export --check --json` says.
 
-Usage: check.py THINKLOOM RUN TEMPLATES CACHE TRAINER[,TRAINER...] [--steps] [--newest]
+Usage: check.py THINKLOOM RUN TEMPLATES CACHE TRAINER[,TRAINER...] --serve CONFIG [--steps] [--newest]
 
 For each trainer (trl, llamafactory, swift, axolotl, verl, verl-0.7.0), model (a tokenizer that adds a begin token, one that adds
 none, one whose template handles think blocks), flavour and layout: `thinkloom export` writes or refuses; what it writes is read by
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,9 +65,13 @@ def environment(cache, name, newest):
     python, stamp = folder / "bin" / "python", folder / "requirements.json"
     begun = time.monotonic()
     if not stamp.exists() or json.loads(stamp.read_text()) != requirements or newest:
-        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", "--clear", folder], check=True)
+        # uv does not read what pip is told.
+        told = {"SSL_CERT_FILE": "PIP_CERT", "UV_DEFAULT_INDEX": "PIP_INDEX_URL"}
+        variables = {**{own: os.environ[name] for own, name in told.items() if name in os.environ}, **os.environ,
+                     "UV_HTTP_TIMEOUT": "300"}
+        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", "--clear", folder], check=True, env=variables)
         install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *requirements]
-        outcome = subprocess.run(install, capture_output=True, text=True)
+        outcome = subprocess.run(install, capture_output=True, text=True, env=variables)
         if outcome.returncode:
             sys.exit(f"{name}: {' '.join(requirements)} cannot be installed:\n{outcome.stderr}")
         stamp.write_text(json.dumps(requirements))
@@ -166,14 +171,25 @@ def check(program, run, models, cache, trainer, options, scratch):
                     out = scratch / f"{folder.name}-{task}.jsonl"
                     arguments = [task, str(out)]
                     # A step of each task, once per flavour and layout: the model does not matter to it.
-                    if options.steps and name in ("trl", "swift") and sort == "plain":
+                    if options.steps and name in ("trl", "swift", "verl") and sort == "plain":
                         arguments.append("--step")
                     jobs.append({"dir": str(folder), "arguments": arguments, "log": f"{out}.log"})
                     cells.append((sort, flavour, layout, task, (export, out)))
+    rewarded = []
+    for job in [job for job in jobs if job["arguments"][0] == "rl"]:
+        if f"-{options.sorts.split(',')[0]}-" in job["dir"]:
+            rewarded.append({"dir": job["dir"], "arguments": [name, run, f"{job['dir']}-rewards.json"],
+                             "log": f"{job['dir']}-rewards.log"})
     listed = scratch / f"{trainer}.json"
     listed.write_text(json.dumps(jobs))
-    variables = {**os.environ, **QUIET, "HF_HOME": str(scratch / "hf"), "PYTHONPATH": str(HERE)}
+    server, url = serve(program, options.serve)
+    variables = {"THINKLOOM_URL": url, **os.environ, **QUIET, "HF_HOME": str(scratch / "hf"), "PYTHONPATH": str(HERE)}
     outcome = subprocess.run([python, HERE / "jobs.py", module, listed], capture_output=True, text=True, env=variables)
+    if rewarded:
+        listed.write_text(json.dumps(rewarded))
+        subprocess.run([python, HERE / "jobs.py", "rewards", listed], capture_output=True, text=True, env=variables)
+    server.send_signal(signal.SIGINT)
+    server.wait(timeout=60)
     if outcome.returncode:
         sys.exit(f"{trainer}: its environment does not run the check, has a newer version moved what it needs?\n{outcome.stderr[-3000:]}")
     codes = dict(zip((job["arguments"][1] for job in jobs), json.loads(outcome.stdout.splitlines()[-1])))
@@ -195,6 +211,8 @@ def check(program, run, models, cache, trainer, options, scratch):
         versions = summary["versions"]
         told = differences(export, task, found, summary)
         step = f", step: {summary['step']}" if "step" in summary else ""
+        if "rewards" in summary:
+            step = f", rewards: {sorted({json.dumps(reward)[:60] for reward in summary['rewards']})}"
         if told:
             is_well = False
             print(f"  {sort:6} {flavour:10} {layout:8} {task:4} DIFFERS in {len(told)}: {told[0]}")
@@ -202,8 +220,38 @@ def check(program, run, models, cache, trainer, options, scratch):
             longest = max(len(row["input_ids"]) for row in found)
             limits = {key: value for key, value in summary["limits"].items() if value is not None}
             print(f"  {sort:6} {flavour:10} {layout:8} {task:4} {len(found)} as predicted, longest {longest}, limits {limits}{step}")
+    for job in rewarded:
+        line, is_right = rewards(job)
+        print(f"  {Path(job['dir']).name} rewards: {line}")
+        is_well &= is_right
     print(f"  with {versions}", flush=True)
     return is_well
+
+
+def serve(program, config):
+    """Starts `thinkloom serve`, which the default rewards ask. Returns its process and its address."""
+    server = subprocess.Popen([program, "serve", "-c", config, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.DEVNULL)
+    line = server.stdout.readline()
+    assert line.startswith("listening on http://"), line
+    return server, line.split()[-1]
+
+
+def rewards(job):
+    """Returns what the default reward gave to the run's responses, in words, and whether it is right."""
+    found = Path(job["arguments"][2])
+    if not found.exists():
+        return f"FAILED: {Path(job['log']).read_text().strip().splitlines()[-1]}", False
+    by_kind, wrong = {}, []
+    for row in json.loads(found.read_text()):
+        is_correct = row["verdict"] == "correct"
+        by_kind.setdefault(row["kind"], [0, 0])[not is_correct] += 1
+        reward = row["reward"]
+        if reward is None or not (abs(reward - 1.2) < 1e-9 if is_correct else reward < 0.2 + 1e-9):
+            wrong.append(row)
+    counts = ", ".join(f"{kind} {correct} correct + {other} not" for kind, (correct, other) in sorted(by_kind.items()))
+    told = f"{counts}; " + (f"WRONG for {len(wrong)}: {wrong[0]}" if wrong else "1.2 for each correct one, at most 0.2 for others")
+    return told, not wrong and any(correct for correct, _ in by_kind.values())
 
 
 def reason(export):
@@ -218,6 +266,7 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--steps", action="store_true")
     parser.add_argument("--newest", action="store_true")
+    parser.add_argument("--serve", required=True, metavar="CONFIG", help="for `thinkloom serve`, which judges the rewards")
     parser.add_argument("--sorts", default=",".join(SORTS))
     options = parser.parse_args()
     cache = Path(options.cache).resolve()

@@ -1,6 +1,6 @@
 """Writes what LLaMA-Factory makes of an export's rows, and takes a training step.
 
-Usage: llamafactory.py TASK OUT.jsonl [--step]     (TASK: sft, dpo or kto; in the export's directory)
+Usage: llamafactory_data.py TASK OUT.jsonl [--step]     (TASK: sft, dpo or kto; in the export's directory)
 
 The config llamafactory-TASK.yaml is read by LLaMA-Factory's own parser (hparams.parser.read_args, get_train_args). The rows are
 those that its workflows (train/sft/workflow.py, ...) train on: model.load_tokenizer, data.get_template_and_fix_tokenizer and
@@ -17,18 +17,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-# This file has the name of the package, so its directory must not be searched for it.
-sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent]
-
-import pyarrow.parquet as pq  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer  # noqa: E402
-from llamafactory.extras.constants import IGNORE_INDEX  # noqa: E402
-from llamafactory.extras.env import VERSION  # noqa: E402
-from llamafactory.hparams import get_train_args, read_args  # noqa: E402
-from llamafactory.model import load_tokenizer  # noqa: E402
-from llamafactory.train.tuner import run_exp  # noqa: E402
+import pyarrow.parquet as pq
+import torch
+import transformers
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.extras.constants import IGNORE_INDEX
+from llamafactory.extras.env import VERSION
+from llamafactory.hparams import get_train_args, read_args
+from llamafactory.model import load_tokenizer
+from llamafactory.train.tuner import run_exp
 
 # What a CPU needs, in the command line's own syntax. {} is a temporary directory for caches and for the trained model.
 CPU = ["use_cpu=true", "bf16=false", "report_to=none", "cache_dir={}/cache", "output_dir={}/trained"]
@@ -68,12 +65,12 @@ def sequences(task, row):
         yield sequence(row["input_ids"], row["labels"])
 
 
-def main():
+def main(*arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=list(STAGE))
     parser.add_argument("out", type=Path)
     parser.add_argument("--step", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     task = options.task
     sort_listings()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,4 +103,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Makes ms-swift tell what it trains on: reads an export's script, and writes each row's tokens and loss as swift makes them.
 
-Usage, in the export's directory, in which `YOUR/MODEL` is a model: swift.py sft|dpo|kto|rl OUT.jsonl [--step]
+Usage, in the export's directory, in which `YOUR/MODEL` is a model: swift_data.py sft|dpo|kto|rl OUT.jsonl [--step]
 
 swift itself does all of the work: `SwiftSft` and `SwiftRLHF` (swift/pipelines/train) parse the arguments of `swift-TASK.sh`, load
 model, tokenizer and template, load the data and drop rows (`_prepare_dataset`). `Template.encode` renders, tokenizes, masks and
@@ -23,7 +23,6 @@ from pathlib import Path
 SCRATCH = tempfile.mkdtemp(prefix="swift-")
 os.environ.setdefault("MODELSCOPE_CACHE", SCRATCH)  # swift writes its copies of data here
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
-sys.path.pop(0)  # the directory of this file, which is called swift.py, too
 
 from swift.pipelines.train.rlhf import SwiftRLHF  # noqa: E402
 from swift.pipelines.train.sft import SwiftSft  # noqa: E402
@@ -126,9 +125,8 @@ def watched(pipeline, is_step):
     return seen
 
 
-def main():
-    task, out = sys.argv[1:3]
-    is_step = "--step" in sys.argv
+def main(task, out, *options):
+    is_step = "--step" in options
     command, words = arguments(f"swift-{task}.sh")
     pipeline_class = SwiftSft if command == "sft" else SwiftRLHF
     extra = model_type(words) + OVERRIDES
@@ -180,4 +178,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
