@@ -166,7 +166,11 @@ def check(program, run, models, cache, trainer, options, scratch):
                     cells.append((sort, flavour, layout, "*", "NOT REFUSED, and should be"))
                 for task in TASKS[name].split():
                     if (name, layout, task) in NO_TASK:
-                        cells.append((sort, flavour, layout, task, "no such task"))
+                        options_of = ["--format", name, "--flavour", flavour, "--template", models / sort, *LAYOUTS[layout]]
+                        outcome = subprocess.run([program, "export", run, *options_of, "--task", task, "-o", scratch / "none"],
+                                                 capture_output=True, text=True)
+                        is_well &= outcome.returncode == 2
+                        cells.append((sort, flavour, layout, task, f"refused: {outcome.stderr.strip()[:150]}"))
                         continue
                     out = scratch / f"{folder.name}-{task}.jsonl"
                     arguments = [task, str(out)]
