@@ -227,6 +227,7 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
     };
     let report = write(&source, out, &options)?;
     tell_left_out(plan, &report);
+    tell_old_rows(plan, &tasks);
     tell_cut(plan, &report, args, model.as_ref());
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
     let checked = match &model {
@@ -248,6 +249,16 @@ fn tell_left_out(plan: Plan, report: &Report) {
             "warning: {} {task}: skipped {} rows of kind code: an export has no tests, so they cannot be scored",
             plan.format, entry.left_out
         ));
+    }
+}
+
+/// Warns of what verl's older trainer does with its rows.
+fn tell_old_rows(plan: Plan, tasks: &[Task]) {
+    if plan.format == Format::Verl && !plan.has_verl_messages() && tasks.contains(&Task::Sft) {
+        print_line(
+            "warning: verl sft: fsdp_sft_trainer of this version learns the prompt's last token and not the end token; \
+             leave out --trainer-version for rows that sft_trainer reads whole (verl 0.7.0 and newer)",
+        );
     }
 }
 
@@ -311,13 +322,8 @@ fn check(args: &ExportArgs) -> Result<(), ExportError> {
                 plan.tasks().iter().copied().filter(|task| args.tasks.is_empty() || args.tasks.contains(task)).collect()
             }
         };
-        let options = CheckOptions {
-            plan,
-            tasks: &tasks,
-            model: &model,
-            max_length: max_length(args),
-            wants_tokens: args.json,
-        };
+        let options =
+            CheckOptions { plan, tasks: &tasks, model: &model, max_length: max_length(args), wants_tokens: args.json };
         let report = check_all(&source, &options, &mut |task, row, checked| {
             if args.json {
                 writeln!(out, "{}", row_json(plan, task, row, checked))?;
@@ -325,6 +331,7 @@ fn check(args: &ExportArgs) -> Result<(), ExportError> {
             Ok(())
         })?;
         tell_left_out(plan, &report);
+        tell_old_rows(plan, &tasks);
         tell_cut(plan, &report, args, Some(&model));
         is_mangled |= report.values().any(|entry| entry.mangled > 0);
         if !args.json {

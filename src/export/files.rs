@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::check::{Checked, check};
-use super::lengths::{Lengths, Limits, bound, tokens};
 use super::layout::{FileKind, Item, file_kind, lay_out, schema};
+use super::lengths::{Lengths, Limits, bound, tokens};
 use super::pairs::pairs;
 use super::place::Place;
 use super::report::{Choices, FileList, LIST_FILE, Report, TaskReport, WriteOptions};
@@ -206,8 +206,10 @@ fn measure(
 }
 
 fn note(entry: &mut TaskReport, row: &TrainingRow, checked: &Checked) {
-    for problem in &checked.problems {
-        if entry.examples.len() < EXAMPLES {
+    for problem in checked.problems.iter().map(ToString::to_string) {
+        // One row of each fault says more than several rows of one.
+        let is_new = entry.examples.iter().all(|example| !example.ends_with(&problem));
+        if entry.examples.len() < EXAMPLES && is_new {
             entry.examples.push(format!("{} ({}): {problem}", row.query_id, row.mode));
         }
     }

@@ -57,7 +57,9 @@ pub(super) fn lay_out(
     };
     let texts = |row: &TrainingRow| -> Result<Finished, ExportError> {
         match (plan.layout, model) {
-            (Layout::Messages, _) => Ok(Finished { prompt: row.user.clone(), response: row.response.clone(), begin: String::new() }),
+            (Layout::Messages, _) => {
+                Ok(Finished { prompt: row.user.clone(), response: row.response.clone(), begin: String::new() })
+            }
             (Layout::Text, Some(model)) => Ok(finish(plan, task, row, model)?),
             (Layout::Text, None) => Err(ExportError::Usage("the layout text needs --template".to_owned())),
         }
@@ -133,9 +135,7 @@ fn trl(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     };
     let prompt = said("user", prompt);
     let mut columns = object(match (task, rejected) {
-        (Task::Rl, _) => {
-            scored(plan, row, json!({"prompt": prompt}))
-        }
+        (Task::Rl, _) => scored(plan, row, json!({"prompt": prompt})),
         (_, Some(rejected)) => {
             json!({"prompt": prompt, "chosen": said("assistant", response), "rejected": said("assistant", rejected)})
         }
@@ -195,9 +195,7 @@ fn swift(plan: Plan, task: Task, parts: &Parts<'_>) -> Map<String, Value> {
     let Parts { row, prompt, response, rejected } = parts;
     let user = message("user", prompt);
     object(match (task, rejected) {
-        (Task::Rl, _) => {
-            scored(plan, row, json!({"messages": [user]}))
-        }
+        (Task::Rl, _) => scored(plan, row, json!({"messages": [user]})),
         (_, Some(rejected)) => {
             json!({"messages": [user, message("assistant", response)], "rejected_response": rejected})
         }

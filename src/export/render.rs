@@ -145,16 +145,13 @@ pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) 
             let tail = tail.map_err(RenderError::NoSlots)?;
             split(model.prompt(&row.user, switch)?, &format!("{}{tail}", row.response))
         }
-        Format::Swift => split(slots::swift_prompt(&row.user, model)?, &format!("{}{}", row.response, model.turn_tail())),
+        Format::Swift => {
+            split(slots::swift_prompt(&row.user, model)?, &format!("{}{}", row.response, model.turn_tail()))
+        }
     })
 }
 
-fn finished_text(
-    plan: Plan,
-    task: Task,
-    row: &TrainingRow,
-    model: &ModelTemplate,
-) -> Result<Rendered, RenderError> {
+fn finished_text(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
     let Finished { prompt, mut response, begin } = finish(plan, task, row, model)?;
     if asks_for_special_tokens(plan.format, task) {
         end(&mut response, model);

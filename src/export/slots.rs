@@ -103,7 +103,9 @@ fn cut(model: &ModelTemplate) -> Result<Cut, String> {
     let skip = prefix.chars().count();
     let rest = |text: String, skip: usize| text.chars().skip(skip).collect::<String>();
     let render = |messages: &[(&str, &str)], opens: bool| {
-        model.turns(messages, opens).map_err(|error| format!("the template rejects a conversation that it is cut by: {error}"))
+        model
+            .turns(messages, opens)
+            .map_err(|error| format!("the template rejects a conversation that it is cut by: {error}"))
     };
     let system = rest(render(&[("system", CONTENT)], false)?, skip);
     let with_empty_system = rest(render(&[("system", ""), ("user", CONTENT)], true)?, skip);

@@ -99,7 +99,10 @@ fn trl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, Strin
     let command = if task == Task::Rl { "grpo" } else { task.name() };
     let mut text = format!("# trl {command} --config trl-{task}.yaml, in this directory\n");
     if options.ships_template && task != Task::Sft {
-        let _ = writeln!(text, "# Put {TEMPLATE_FILE} in place of the model's own first: this command has no option for it.");
+        let _ = writeln!(
+            text,
+            "# Put {TEMPLATE_FILE} in place of the model's own first: this command has no option for it."
+        );
     }
     let _ = write!(text, "model_name_or_path: YOUR/MODEL\ndataset_name: ./{task}\noutput_dir: trained-{task}\n");
     if task == Task::Rl {
@@ -112,7 +115,9 @@ fn trl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, Strin
         let _ = writeln!(text, "max_length: {}                 # {ROW_NOTE}", limits.row);
     }
     if task == Task::Sft {
-        text.push_str("completion_only_loss: true       # loss on the response only: judge block, mode tag, thinking, answer\n");
+        text.push_str(
+            "completion_only_loss: true       # loss on the response only: judge block, mode tag, thinking, answer\n",
+        );
         if options.ships_template {
             let _ = writeln!(text, "chat_template_path: {TEMPLATE_FILE}");
         }
@@ -150,27 +155,35 @@ fn verl(options: &WriteOptions<'_>, task: Task, limits: Limits, data: &[String])
              data:\n  train_files: [{files}]\n  val_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: {prompt}\n  \
              max_response_length: {completion} # {COMPLETION_NOTE}\n  filter_overlong_prompts: true\n  return_raw_chat: true\n\
              algorithm: {{adv_estimator: grpo}}\n\
-             actor_rollout_ref:\n  model:\n    path: YOUR/MODEL\n{}  actor: {{use_dynamic_bsz: true}}\n  \
+             actor_rollout_ref:\n  model:\n    path: YOUR/MODEL\n{}  \
+             actor: {{use_dynamic_bsz: true, ppo_max_token_len_per_gpu: {}}} # at least one whole response\n  \
              rollout: {{name: vllm, n: 8}}\n{REWARD_NOTE}\
              # Newer versions have the reward's key in `reward`, older ones at the top.\n\
              reward:\n  custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n\
              custom_reward_function: {{path: verl_reward.py, name: compute_score}}\n",
-            set(4)
+            set(4),
+            (prompt + completion).max(16_384)
         ),
         _ if options.plan.has_verl_messages() => format!(
             "# torchrun --standalone --nproc_per_node=8 -m verl.trainer.sft_trainer {from}=verl-sft, in this directory\n\
              defaults: [sft_trainer_engine, _self_]\nmodel:\n  path: YOUR/MODEL\n{}\
-             data:\n  train_files: [{files}]\n  messages_key: messages\n  max_length: {row} # {ROW_NOTE}\n  truncation: error\n",
-            set(2)
+             data:\n  train_files: [{files}]\n  messages_key: messages\n  max_length: {row} # {ROW_NOTE}\n  truncation: error\n  \
+             max_token_len_per_gpu: {}    # at least one whole row\n",
+            set(2),
+            row.max(8_192)
         ),
         _ => {
             let shipped = if options.ships_template {
-                format!("# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n")
+                format!(
+                    "# The model's directory must hold {TEMPLATE_FILE} of this export in place of its own template.\n"
+                )
             } else {
                 String::new()
             };
             format!(
                 "# torchrun --standalone --nproc_per_node=8 -m verl.trainer.fsdp_sft_trainer {from}=verl-sft, in this directory\n\
+                 # This trainer learns the prompt's last token and not the end token. sft_trainer of the same version does not, with the\n\
+                 # rows of `thinkloom export` without --trainer-version.\n\
                  {shipped}defaults: [sft_trainer, _self_]\nmodel:\n  partial_pretrain: YOUR/MODEL\n\
                  data:\n  train_files: [{files}]\n  val_files: [{files}]\n  prompt_key: prompt\n  response_key: response\n  \
                  max_length: {row} # {ROW_NOTE}\n  truncation: error\n  \
@@ -335,4 +348,3 @@ fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, S
     }
     (format!("axolotl-{task}.yaml"), text)
 }
-

@@ -349,7 +349,11 @@ fn a_finished_prompt_has_the_begin_token_exactly_if_the_trainers_tokenizer_adds_
         let own = model.prompt("What is 1 + 1?", model::Switch::Default).unwrap();
         let row = &rows(Flavour::Auto)[1];
         let rendered = render(plan, task, row, &model).unwrap();
-        assert_eq!(&rendered.text[..rendered.loss_start], own, "{name} {format} {task}: what is learnt is the model's own");
+        assert_eq!(
+            &rendered.text[..rendered.loss_start],
+            own,
+            "{name} {format} {task}: what is learnt is the model's own"
+        );
         render::finish(plan, task, row, &model).unwrap().prompt == own
     };
     // SmolLM2's first token is its begin-of-sequence token, and its tokenizer adds none.
@@ -405,7 +409,10 @@ fn llamafactory_and_ms_swift_get_the_models_own_prompt_or_are_refused() {
             let prompt = &rendered.text[..rendered.loss_start];
             let block = if format == Format::Swift { render::open_block(&own) } else { "" };
             assert_eq!(prompt, &own[..own.len() - block.len()], "{name} {format}");
-            assert!(rendered.text.ends_with(model.turn_tail()), "{name} {format}: the end of the turn is learnt as it is");
+            assert!(
+                rendered.text.ends_with(model.turn_tail()),
+                "{name} {format}: the end of the turn is learnt as it is"
+            );
         }
     }
     use slots::{Slots, llamafactory};
@@ -426,10 +433,8 @@ fn a_think_block_that_carries_no_loss_though_no_prompt_opens_it_is_told() {
 fn verls_rows_are_those_of_its_version() {
     let row = &rows(Flavour::Auto)[0];
     let columns = |version: &str| {
-        let plan = Plan {
-            version: version.parse().unwrap(),
-            ..Plan::newest(Format::Verl, Flavour::Auto, Layout::Messages)
-        };
+        let plan =
+            Plan { version: version.parse().unwrap(), ..Plan::newest(Format::Verl, Flavour::Auto, Layout::Messages) };
         let row = lay_out(plan, Task::Sft, &Item::Row(row), None).unwrap();
         (row.get("messages").is_some(), row.get("prompt").is_some() && row.get("response").is_some())
     };
@@ -452,7 +457,8 @@ fn limits_hold_the_longest_row_and_name_those_that_they_cut() {
     for &format in Format::ALL {
         let plan = Plan::newest(format, Flavour::Auto, Layout::Messages);
         let model = template("llama3");
-        let tasks: Vec<Task> = plan.tasks().iter().copied().filter(|task| matches!(task, Task::Sft | Task::Rl)).collect();
+        let tasks: Vec<Task> =
+            plan.tasks().iter().copied().filter(|task| matches!(task, Task::Sft | Task::Rl)).collect();
         let options = |max_length| WriteOptions {
             plan,
             tasks: &tasks,

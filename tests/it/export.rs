@@ -76,6 +76,68 @@ fn every_trainer_gets_its_files_and_a_config_to_train_from() {
 }
 
 #[test]
+fn configs_have_what_their_trainers_require_and_thinklooms_reward() {
+    let workspace = Workspace::new(7, &[]);
+    let out = workspace.run_whole("out", &[]);
+    let model = root().join("fixtures/templates/smollm2");
+    for (format, name, says) in [
+        ("trl", "trl-rl.yaml", vec!["reward_funcs: [trl_reward.thinkloom_reward]", "max_completion_length: "]),
+        ("trl", "trl-dpo.yaml", vec!["max_length: "]),
+        ("trl", "trl-kto.yaml", vec!["max_length: "]),
+        (
+            "swift",
+            "swift-rl.sh",
+            vec!["--external_plugins swift_template.py swift_reward.py", "--reward_funcs thinkloom"],
+        ),
+        (
+            "swift",
+            "swift-rl.sh",
+            vec!["--max_completion_length ", "--num_generations 8 --per_device_train_batch_size 8"],
+        ),
+        ("swift", "swift-kto.sh", vec!["--gradient_accumulation_steps ", "--template thinkloom"]),
+        ("axolotl", "axolotl-sft.yaml", vec!["learning_rate: ", "sequence_len: ", "excess_length_strategy: raise"]),
+        ("verl", "verl-rl.yaml", vec!["custom_reward_function: {path: verl_reward.py", "max_response_length: "]),
+        ("verl", "verl-sft.yaml", vec!["defaults: [sft_trainer_engine, _self_]", "messages_key: messages"]),
+        ("llamafactory", "llamafactory-sft.yaml", vec!["# No `template`", "cutoff_len: "]),
+    ] {
+        let target = workspace.path(format);
+        if !target.exists() {
+            export(&out, &["--format", format, "--template", text(&model), "-o", text(&target)]).assert_code(0);
+        }
+        let config = std::fs::read_to_string(target.join(name)).unwrap();
+        for word in says {
+            assert!(config.contains(word), "{name} lacks {word}: {config}");
+        }
+        let recipe = target.join(format!("{format}_reward.py"));
+        assert_eq!(recipe.is_file(), matches!(format, "trl" | "swift" | "verl"), "{}", recipe.display());
+        let listed = std::fs::read_to_string(target.join("export.json")).unwrap();
+        assert!(listed.contains("\"proven_with\""), "{listed}");
+    }
+    let texts = workspace.path("axolotl-text");
+    let arguments = ["--format", "axolotl", "--layout", "text", "--template", text(&model), "-o", text(&texts)];
+    export(&out, &arguments).assert_code(0);
+    let config = std::fs::read_to_string(texts.join("axolotl-kto.yaml")).unwrap();
+    assert!(config.contains("remove_unused_columns: false"), "{config}");
+    let older = workspace.path("verl-older");
+    let outcome = export(&out, &["--format", "verl", "--trainer-version", "0.7.0", "-o", text(&older)]).assert_code(0);
+    outcome.assert_says(&["warning: verl sft: fsdp_sft_trainer", "not the end token"]);
+    let config = std::fs::read_to_string(older.join("verl-sft.yaml")).unwrap();
+    assert!(config.contains("fsdp_sft_trainer") && config.contains("response_key: response"), "{config}");
+}
+
+#[test]
+fn rows_that_a_limit_cuts_are_named_by_a_warning() {
+    let workspace = Workspace::new(3, &[]);
+    let out = workspace.run_whole("out", &[]);
+    let target = workspace.path("trl");
+    let arguments = ["--format", "trl", "--task", "sft", "--max-length", "20", "-o", text(&target)];
+    let outcome = export(&out, &arguments).assert_code(0);
+    outcome.assert_says(&["warning: trl sft: --max-length 20", "cut", "q001 (think_"]);
+    let config = std::fs::read_to_string(target.join("trl-sft.yaml")).unwrap();
+    assert!(config.contains("max_length: 20 "), "{config}");
+}
+
+#[test]
 fn verls_configs_name_every_file_because_verl_takes_no_directory() {
     let workspace = Workspace::new(7, &[]);
     let out = workspace.run_whole("out", &[]);
@@ -98,6 +160,11 @@ fn what_does_not_go_together_is_refused_with_code_2_and_what_is_no_run_with_code
         (vec!["--format", "trl"], "-o DIR"),
         (vec!["--format", "trl", "-o", "x", "--layout", "text", "--unchecked"], "--unchecked"),
         (vec!["--format", "verl", "-o", "x", "--task", "dpo"], "has no task dpo"),
+        (
+            vec!["--format", "swift", "-o", "x", "--task", "rl", "--layout", "text"],
+            "would render a finished prompt twice",
+        ),
+        (vec!["--format", "verl", "-o", "x", "--trainer-version", "new"], "is not a version such as 0.9.1"),
         (vec!["--format", "poem", "-o", "x"], "trl, verl"),
     ] {
         export(&out, &arguments).assert_code(2).assert_says(&[says]);

@@ -1,6 +1,7 @@
 """Holds exports against the trainers that read them: every row, token by token, as `thinkloom export --check --json` says.
 
 Usage: check.py THINKLOOM RUN TEMPLATES CACHE TRAINER[,TRAINER...] --serve CONFIG [--steps] [--newest]
+    [--thoughts WORDS]
 
 For each trainer (trl, llamafactory, swift, axolotl, verl, verl-0.7.0), model (a tokenizer that adds a begin token, one that adds
 none, one whose template handles think blocks), flavour and layout: `thinkloom export` writes or refuses; what it writes is read by
@@ -264,6 +265,20 @@ def reason(export):
     return next((line.partition(": ")[2] for line in lines if "think_o" in line and ": " in line), lines[0])[:150]
 
 
+def lengthened(run, folder, words):
+    """Copies a run's shards with thoughts of so many words, which are more tokens. Returns the copy."""
+    for file in sorted(Path(run).glob("data/*/*.parquet")):
+        table = pq.read_table(file)
+        if "thinking" in table.column_names:
+            longer = [text and text + " so" * words for text in table["thinking"].to_pylist()]
+            index = table.column_names.index("thinking")
+            table = table.set_column(index, table.schema.field(index), [longer])
+        target = folder / file.relative_to(run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, target)
+    return str(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("program", "run", "templates", "cache", "trainers"):
@@ -271,6 +286,7 @@ def main():
     parser.add_argument("--steps", action="store_true")
     parser.add_argument("--newest", action="store_true")
     parser.add_argument("--serve", required=True, metavar="CONFIG", help="for `thinkloom serve`, which judges the rewards")
+    parser.add_argument("--thoughts", type=int, default=0, metavar="WORDS", help="lengthen every thought of the run first")
     parser.add_argument("--sorts", default=",".join(SORTS))
     options = parser.parse_args()
     cache = Path(options.cache).resolve()
@@ -280,7 +296,10 @@ def main():
         makers, _ = environment(cache, "trl", False)
         subprocess.run([makers, HERE / "models.py", options.templates, options.run, scratch / "models"], check=True,
                        env={**os.environ, **QUIET}, capture_output=True)
-        well = [check(os.path.abspath(options.program), os.path.abspath(options.run), scratch / "models", cache, trainer, options,
+        run = os.path.abspath(options.run)
+        if options.thoughts:
+            run = lengthened(run, scratch / "long", options.thoughts)
+        well = [check(os.path.abspath(options.program), run, scratch / "models", cache, trainer, options,
                       scratch) for trainer in options.trainers.split(",")]
     print("ok: every row is read, masked and labelled as the check says" if all(well) else "NOT ok", flush=True)
     sys.exit(0 if all(well) else 1)
