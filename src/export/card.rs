@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use super::layout::{FileKind, file_kind};
-use super::report::WriteOptions;
-use super::snippets::Facts;
+use super::report::{Facts, WriteOptions};
 use super::source::Source;
 use super::{Flavour, Plan, Task};
 

@@ -6,8 +6,8 @@
 
 use super::lengths::Tokens;
 use super::model::ModelTemplate;
-use super::render::{RenderError, Rendered, open_block, render, rollout_prompt};
-use super::{Flavour, Format, Plan, Task, TrainingRow};
+use super::render::{Rendered, open_block, render, rollout_prompt};
+use super::{Flavour, Format, Plan, RenderError, Task, TrainingRow};
 use crate::domain::text::ends;
 
 /// A fault of a row rendered by a template.

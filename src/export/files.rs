@@ -12,8 +12,8 @@ use super::layout::{FileKind, Item, file_kind, lay_out, schema};
 use super::lengths::{Lengths, Limits, bound, tokens};
 use super::pairs::pairs;
 use super::place::Place;
-use super::report::{Choices, FileList, LIST_FILE, Report, TaskReport, WriteOptions};
-use super::snippets::{self, Facts};
+use super::report::{Choices, Facts, FileList, LIST_FILE, Report, TaskReport, WriteOptions};
+use super::snippets;
 use super::source::{Source, SourceShard, WithRollouts};
 use super::{ExportError, ModelTemplate, Pair, Plan, Task, TrainingRow};
 use crate::domain::Kind;
@@ -248,8 +248,8 @@ pub fn write(source: &Source, out: &Path, options: &WriteOptions<'_>) -> Result<
     let bound = bound(options.max_length, context);
     let limits: BTreeMap<Task, Limits> =
         report.iter().map(|(&task, entry)| (task, Limits::new(entry.lengths, bound))).collect();
-    let data: Vec<String> = folder.files.keys().cloned().collect();
-    for (name, text) in snippets::files(options, source, &Facts { report: &report, limits: &limits }, &data)? {
+    let facts = Facts { report: &report, limits: &limits, data: &folder.files.clone() };
+    for (name, text) in snippets::files(options, source, &facts)? {
         folder.put(&name, text.as_bytes())?;
     }
     let Plan { format, flavour, layout, version } = options.plan;

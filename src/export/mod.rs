@@ -38,7 +38,6 @@ use crate::domain::stable_names;
 use crate::domain::text::with_causes;
 use crate::policy::TemplateError;
 use crate::shards::ShardError;
-use render::RenderError;
 
 /// A trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +181,23 @@ impl Plan {
             (Format::Axolotl, Layout::Messages) => &[Task::Sft, Task::Dpo],
         }
     }
+}
+
+/// Why a trainer cannot render a row.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The template rejects the row.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The trainer cannot make the model's prompt; the fault.
+    #[error("{0}")]
+    NoSlots(String),
+    /// The files of the model do not say what its tokenizer puts before a text.
+    #[error(
+        "it is not known whether the model's tokenizer adds a begin token: name the model's directory, with its \
+         tokenizer.json"
+    )]
+    UnknownBegin,
 }
 
 /// Why an export failed.

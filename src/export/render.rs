@@ -11,8 +11,7 @@
 //! - In the layout `text` the trainer renders nothing, and its tokenizer may add a begin token.
 
 use super::model::{ModelTemplate, Switch};
-use super::{Flavour, Format, Layout, Plan, Task, TrainingRow, slots};
-use crate::policy::TemplateError;
+use super::{Flavour, Format, Layout, Plan, RenderError, Task, TrainingRow, slots};
 
 /// Another response, which shows where a template's own text ends.
 const STANDIN: &str = "[[response]]";
@@ -228,36 +227,11 @@ pub fn rollout_prompt(plan: Plan, row: &TrainingRow, model: &ModelTemplate) -> R
     Ok(Rendered { text, loss_start: end, loss_end: end, stray_prompt: None, added: None, cut: Cut::Whole })
 }
 
-/// Why a trainer cannot render a row.
-#[derive(Debug, thiserror::Error)]
-pub enum RenderError {
-    /// The template rejects the row.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The trainer cannot make the model's prompt; the fault.
-    #[error("{0}")]
-    NoSlots(String),
-    /// The files of the model do not say what its tokenizer puts before a text.
-    #[error(
-        "it is not known whether the model's tokenizer adds a begin token: name the model's directory, with its \
-         tokenizer.json"
-    )]
-    UnknownBegin,
-}
-
 /// Returns the open think block at the end of a prompt, or an empty text.
 #[must_use]
 pub fn open_block(prompt: &str) -> &str {
-    let block = think_block(prompt);
+    let block = slots::think_block(prompt);
     if block.contains("</think>") { "" } else { block }
-}
-
-/// Returns the think block at the end of a prompt, open, or closed and empty; otherwise an empty text.
-pub(super) fn think_block(prompt: &str) -> &str {
-    let Some(start) = prompt.rfind("<think>") else { return "" };
-    let block = &prompt[start..];
-    let inside = block["<think>".len()..].trim();
-    if inside.is_empty() || inside == "</think>" { block } else { "" }
 }
 
 fn common_prefix(left: &str, right: &str) -> usize {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lengths::{Lengths, Limits};
 use super::{ExportError, ModelTemplate, Plan, Task};
+use crate::domain::digest::sha256;
 
 /// The name of the file list in an export's directory.
 pub(super) const LIST_FILE: &str = "export.json";
@@ -56,6 +57,28 @@ pub struct TaskReport {
 
 /// The result of an export, by task.
 pub type Report = BTreeMap<Task, TaskReport>;
+
+/// The facts about an export's rows that its configs and its card name.
+pub(super) struct Facts<'a> {
+    /// The rows of each task.
+    pub(super) report: &'a Report,
+    /// The limits of each task's config.
+    pub(super) limits: &'a BTreeMap<Task, Limits>,
+    /// SHA-256 of the data files, by name.
+    pub(super) data: &'a BTreeMap<String, String>,
+}
+
+impl Facts<'_> {
+    /// Returns a short name of a task's rows and of the template that renders them.
+    pub(super) fn identity(&self, options: &WriteOptions<'_>, task: Task) -> String {
+        let folder = format!("{task}/");
+        let hashes = self.data.iter().filter(|(name, _)| name.starts_with(&folder)).map(|(_, hash)| hash.as_str());
+        let template = options.model.map(ModelTemplate::hash);
+        let mut name = sha256(hashes.chain(template.as_deref()).collect::<String>().as_bytes());
+        name.truncate(12);
+        name
+    }
+}
 
 /// The list of an export's files.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 //! `data/template.py: parse_template`), and its result is compared with the model's own prompt: an export names only a
 //! template that gives exactly this prompt.
 
+use super::RenderError;
 use super::model::{ModelTemplate, Switch};
-use super::render::{RenderError, think_block};
 
 /// A stand-in for the texts of a conversation, as LLaMA-Factory has it.
 const CONTENT: &str = "{{content}}";
@@ -140,4 +140,12 @@ fn difference(short: &str, long: &str) -> String {
         }
     }
     difference
+}
+
+/// Returns the think block at the end of a prompt, open, or closed and empty; otherwise an empty text.
+pub(super) fn think_block(prompt: &str) -> &str {
+    let Some(start) = prompt.rfind("<think>") else { return "" };
+    let block = &prompt[start..];
+    let inside = block["<think>".len()..].trim();
+    if inside.is_empty() || inside == "</think>" { block } else { "" }
 }

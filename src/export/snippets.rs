@@ -1,16 +1,14 @@
 //! Writes the files next to an export's data: the trainer's config, the card, and the template if it is shipped.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::card::card;
 use super::lengths::Limits;
 use super::model::ModelTemplate;
-use super::render::RenderError;
-use super::report::{Report, WriteOptions};
+use super::report::{Facts, WriteOptions};
 use super::slots::{self, Frame, Slots};
 use super::source::Source;
-use super::{Format, Layout, Plan, Task};
+use super::{Format, Layout, Plan, RenderError, Task};
 
 /// The name of the template in an export.
 pub(super) const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -33,22 +31,13 @@ const TRL_REWARD: &str = include_str!("../../fixtures/recipes/trl_reward.py");
 const VERL_REWARD: &str = include_str!("../../fixtures/recipes/verl_reward.py");
 const SWIFT_REWARD: &str = include_str!("../../fixtures/recipes/swift_reward.py");
 
-/// The facts about an export's rows that its configs and its card name.
-pub(super) struct Facts<'a> {
-    /// The rows of each task.
-    pub(super) report: &'a Report,
-    /// The limits of each task's config.
-    pub(super) limits: &'a BTreeMap<Task, Limits>,
-}
-
-/// Returns the files next to the data, with their names. `data` are the names of the data files.
+/// Returns the files next to the data, with their names.
 pub(super) fn files(
     options: &WriteOptions<'_>,
     source: &Source,
     facts: &Facts<'_>,
-    data: &[String],
 ) -> Result<Vec<(String, String)>, RenderError> {
-    let mut files = configs(options, facts, data)?;
+    let mut files = configs(options, facts)?;
     if let (true, Some(model)) = (options.ships_template, options.model) {
         files.push((TEMPLATE_FILE.to_owned(), model.source().to_owned()));
     }
@@ -57,20 +46,16 @@ pub(super) fn files(
     Ok(files)
 }
 
-fn configs(
-    options: &WriteOptions<'_>,
-    facts: &Facts<'_>,
-    data: &[String],
-) -> Result<Vec<(String, String)>, RenderError> {
+fn configs(options: &WriteOptions<'_>, facts: &Facts<'_>) -> Result<Vec<(String, String)>, RenderError> {
     let plan = options.plan;
     let one = |task: Task| -> Result<(String, String), RenderError> {
         let limits = facts.limits.get(&task).copied().unwrap_or_default();
         Ok(match plan.format {
             Format::Trl => trl(options, task, limits),
-            Format::Verl => verl(options, task, limits, data),
+            Format::Verl => verl(options, task, limits, facts),
             Format::LlamaFactory => llamafactory(options, task, limits),
             Format::Swift => swift(plan, task, limits, facts.report.get(&task).map_or(0, |entry| entry.rows)),
-            Format::Axolotl => axolotl(options, task, limits),
+            Format::Axolotl => axolotl(options, task, limits, facts),
         })
     };
     let mut files = options.tasks.iter().map(|&task| one(task)).collect::<Result<Vec<_>, _>>()?;
@@ -130,10 +115,10 @@ const ROW_NOTE: &str = "the longest row fits; a cut response would teach to stop
 /// Why a limit of completions has its value.
 const COMPLETION_NOTE: &str = "twice the longest response of the export";
 
-fn verl(options: &WriteOptions<'_>, task: Task, limits: Limits, data: &[String]) -> (String, String) {
+fn verl(options: &WriteOptions<'_>, task: Task, limits: Limits, facts: &Facts<'_>) -> (String, String) {
     // verl opens the given path as a file: it supports neither directories nor globs.
     let folder = format!("{task}/");
-    let files: Vec<&str> = data.iter().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
+    let files: Vec<&str> = facts.data.keys().map(String::as_str).filter(|name| name.starts_with(&folder)).collect();
     let files = files.join(", ");
     let template = match options.model {
         // JSON text is YAML text as well.
@@ -312,7 +297,7 @@ fn swift_template(model: Option<&ModelTemplate>) -> Result<String, RenderError> 
     ))
 }
 
-fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, String) {
+fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits, facts: &Facts<'_>) -> (String, String) {
     let is_text = options.plan.layout == Layout::Text;
     let mut text = format!("# axolotl train axolotl-{task}.yaml\nbase_model: YOUR/MODEL\n");
     if task != Task::Sft {
@@ -340,8 +325,10 @@ fn axolotl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, S
     let _ = write!(
         text,
         "sequence_len: {} # {ROW_NOTE}\nexcess_length_strategy: raise\nlearning_rate: 1.0e-5\nmicro_batch_size: 2\n\
-         gradient_accumulation_steps: 4\noutput_dir: trained-{task}\n",
-        limits.row
+         gradient_accumulation_steps: 4\noutput_dir: trained-{task}\n\
+         dataset_prepared_path: prepared-{task}-{} # named by the rows: axolotl reuses prepared rows whatever the file holds now\n",
+        limits.row,
+        facts.identity(options, task)
     );
     if task == Task::Kto {
         text.push_str("remove_unused_columns: false     # the trainer asks for it\n");

@@ -378,14 +378,14 @@ fn what_a_tokenizer_adds_to_the_models_own_prompt_and_what_is_not_known_are_told
     };
     // Qwen3's template writes no begin token.
     let (_folder, model) = model_with("qwen3", ADDS_BEGIN);
-    let added = Problem::Added("<|begin_of_text|>".to_owned());
-    assert_eq!(found(Format::Trl, Layout::Text, Task::Sft, &model), [added.clone()]);
-    assert_eq!(found(Format::Trl, Layout::Text, Task::Rl, &model), [added.clone()]);
+    let added = [Problem::Added("<|begin_of_text|>".to_owned())];
+    assert_eq!(found(Format::Trl, Layout::Text, Task::Sft, &model), added);
+    assert_eq!(found(Format::Trl, Layout::Text, Task::Rl, &model), added);
     assert_eq!(found(Format::LlamaFactory, Layout::Text, Task::Sft, &model), [], "it adds nothing");
     // axolotl tokenizes the prompts of preferences with special tokens, and the template has written one.
     let (_folder, model) = model_with("llama3", ADDS_BEGIN);
     let twice = found(Format::Axolotl, Layout::Messages, Task::Dpo, &model);
-    assert_eq!(twice, [added]);
+    assert_eq!(twice, added);
     assert_eq!(found(Format::Axolotl, Layout::Messages, Task::Sft, &model), []);
     // A template alone does not say.
     let folder = tempfile::tempdir().unwrap();

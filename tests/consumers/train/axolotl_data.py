@@ -33,7 +33,7 @@ SCRATCH = tempfile.mkdtemp(prefix="axolotl_data_")
 # earlier config of the same name; rows are not shuffled, so that the output is in their order.
 OVERRIDES = {
     "use_cpu": True, "bf16": False, "fp16": False, "tf32": False, "flash_attention": False, "dataset_num_proc": 1,
-    "output_dir": SCRATCH + "/trained", "dataset_prepared_path": SCRATCH + "/prepared", "shuffle_merged_datasets": False,
+    "output_dir": SCRATCH + "/trained", "shuffle_merged_datasets": False,
     "max_steps": 1, "optimizer": "adamw_torch", "dataloader_num_workers": 0, "dataloader_pin_memory": False,
 }
 
