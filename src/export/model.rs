@@ -1,6 +1,7 @@
 //! A model's chat template with its special tokens, from a model directory or a file.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use minijinja::value::Serde;
 use minijinja::{Value, context};
@@ -27,6 +28,37 @@ pub struct ModelTemplate {
     template: ChatTemplate,
     turn_tail: String,
     tokenizer: TokenizerFiles,
+    found: Found,
+}
+
+/// What is found out about a template once for all rows.
+#[derive(Default)]
+pub(super) struct Found {
+    /// How LLaMA-Factory gets the model's own prompt, or what it would get instead.
+    pub(super) slots: OnceLock<Result<Slots, String>>,
+    /// The texts around those of a conversation.
+    pub(super) frame: OnceLock<Result<Frame, String>>,
+}
+
+/// How LLaMA-Factory gets the model's own prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slots {
+    /// It cuts the slots from the model's chat template: the config names no template.
+    FromTemplate,
+    /// The config names `qwen3_nothink`, because the model's template handles think blocks, which LLaMA-Factory would
+    /// put before responses.
+    Chatml,
+}
+
+/// The texts around a user's text and after a response, for a template that the export brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// The text before the user's.
+    pub(super) head: String,
+    /// The text between the user's and the response.
+    pub(super) middle: String,
+    /// The text after the response.
+    pub(super) tail: String,
 }
 
 impl std::fmt::Debug for ModelTemplate {
@@ -151,7 +183,8 @@ impl ModelTemplate {
     ) -> Result<Self, ExportError> {
         let mut template = ChatTemplate::new(&source)?;
         template.add_text_function("strftime_now", |format| clock::format_utc(&format));
-        let mut model = Self { path, source, bos, eos, template, turn_tail: String::new(), tokenizer };
+        let mut model =
+            Self { path, source, bos, eos, template, turn_tail: String::new(), tokenizer, found: Found::default() };
         let whole = model.conversation(USER_STANDIN, ASSISTANT_STANDIN, Switch::Default)?;
         let (_, end) = whole.rsplit_once(ASSISTANT_STANDIN).ok_or_else(|| ExportError::NoTemplate {
             path: model.path.clone(),
@@ -207,6 +240,11 @@ impl ModelTemplate {
     #[must_use]
     pub fn turn_tail(&self) -> &str {
         &self.turn_tail
+    }
+
+    /// Returns what is found out about the template once for all rows.
+    pub(super) fn found(&self) -> &Found {
+        &self.found
     }
 
     /// Renders turns of any roles.

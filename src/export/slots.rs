@@ -6,7 +6,7 @@
 //! template that gives exactly this prompt.
 
 use super::RenderError;
-use super::model::{ModelTemplate, Switch};
+use super::model::{Frame, ModelTemplate, Slots, Switch};
 
 /// A stand-in for the texts of a conversation, as LLaMA-Factory has it.
 const CONTENT: &str = "{{content}}";
@@ -17,18 +17,12 @@ const CHATML: [&str; 2] = ["<|im_start|>user\n", "<|im_end|>\n<|im_start|>assist
 /// What `qwen3_nothink` writes after a response.
 const CHATML_TAIL: &str = "<|im_end|>\n";
 
-/// How LLaMA-Factory gets the model's own prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slots {
-    /// It cuts the slots from the model's chat template: the config names no template.
-    FromTemplate,
-    /// The config names `qwen3_nothink`, because the model's template handles think blocks, which LLaMA-Factory would
-    /// put before responses.
-    Chatml,
-}
-
 /// Returns how LLaMA-Factory gets the model's own prompt, or what it would get instead.
 pub(super) fn llamafactory(model: &ModelTemplate) -> Result<Slots, String> {
+    model.found().slots.get_or_init(|| find_slots(model)).clone()
+}
+
+fn find_slots(model: &ModelTemplate) -> Result<Slots, String> {
     let own = model.prompt(USER, Switch::Default).map_err(|error| error.to_string())?;
     let cut = match cut(model) {
         Ok(slots) if slots.thinks => Err("it puts a think block of its own before responses".to_owned()),
@@ -54,17 +48,6 @@ pub(super) fn llamafactory_tail(slots: Slots, model: &ModelTemplate) -> &str {
     }
 }
 
-/// The texts around a user's text and after a response, for a template that the export brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// The text before the user's.
-    pub(super) head: String,
-    /// The text between the user's and the response.
-    pub(super) middle: String,
-    /// The text after the response.
-    pub(super) tail: String,
-}
-
 impl Frame {
     /// Returns ChatML without a system turn.
     pub(super) fn chatml() -> Self {
@@ -74,11 +57,15 @@ impl Frame {
 }
 
 /// Returns the frame of the model's own template, without a think block before the response.
-pub(super) fn frame(model: &ModelTemplate) -> Result<Frame, RenderError> {
-    let own = model.prompt(USER, Switch::Default)?;
-    let (head, middle) = own
-        .split_once(USER)
-        .ok_or_else(|| RenderError::NoSlots("the chat template does not write the user's text as it is".to_owned()))?;
+pub(super) fn frame(model: &ModelTemplate) -> Result<&Frame, RenderError> {
+    let found = model.found().frame.get_or_init(|| find_frame(model));
+    found.as_ref().map_err(|detail| RenderError::NoSlots(detail.clone()))
+}
+
+fn find_frame(model: &ModelTemplate) -> Result<Frame, String> {
+    let own = model.prompt(USER, Switch::Default).map_err(|error| error.to_string())?;
+    let (head, middle) =
+        own.split_once(USER).ok_or_else(|| "the chat template does not write the user's text as it is".to_owned())?;
     let middle = &middle[..middle.len() - think_block(middle).len()];
     Ok(Frame { head: head.to_owned(), middle: middle.to_owned(), tail: model.turn_tail().to_owned() })
 }
@@ -86,7 +73,7 @@ pub(super) fn frame(model: &ModelTemplate) -> Result<Frame, RenderError> {
 /// Returns the prompt that ms-swift makes with the frame of the model's template.
 pub(super) fn swift_prompt(user: &str, model: &ModelTemplate) -> Result<String, RenderError> {
     let Frame { head, middle, .. } = frame(model)?;
-    Ok([&head, user, &middle].concat())
+    Ok([head, user, middle].concat())
 }
 
 /// The slots that are cut from a template.

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::card::card;
 use super::lengths::Limits;
-use super::model::ModelTemplate;
+use super::model::{Frame, ModelTemplate, Slots};
 use super::report::{Facts, WriteOptions};
-use super::slots::{self, Frame, Slots};
+use super::slots;
 use super::source::Source;
 use super::{Format, Layout, Plan, RenderError, Task};
 
@@ -19,6 +19,11 @@ pub(super) fn remedy(plan: Plan) -> String {
     let wrap = "add --wrap-template: the export then brings a chat_template.jinja, the model's own with whole responses, \
                 for training and for serving";
     match (plan.format, plan.layout) {
+        (_, Layout::Text) => {
+            "name the model's directory with --template: its tokenizer.json says what the tokenizer adds; \
+                              or use --layout messages"
+                .to_owned()
+        }
         (Format::Trl | Format::Axolotl, Layout::Messages) => {
             format!("add --layout text: the rows then hold text that no template touches; or {wrap}")
         }
@@ -50,13 +55,15 @@ fn configs(options: &WriteOptions<'_>, facts: &Facts<'_>) -> Result<Vec<(String,
     let plan = options.plan;
     let one = |task: Task| -> Result<(String, String), RenderError> {
         let limits = facts.limits.get(&task).copied().unwrap_or_default();
-        Ok(match plan.format {
+        let (name, text) = match plan.format {
             Format::Trl => trl(options, task, limits),
             Format::Verl => verl(options, task, limits, facts),
             Format::LlamaFactory => llamafactory(options, task, limits),
             Format::Swift => swift(plan, task, limits, facts.report.get(&task).map_or(0, |entry| entry.rows)),
             Format::Axolotl => axolotl(options, task, limits, facts),
-        })
+        };
+        let cuts = facts.report.get(&task).is_some_and(|entry| !entry.cut.is_empty());
+        Ok((name, if cuts { text.replace(ROW_NOTE, CUT_NOTE) } else { text }))
     };
     let mut files = options.tasks.iter().map(|&task| one(task)).collect::<Result<Vec<_>, _>>()?;
     if plan.format == Format::LlamaFactory {
@@ -112,6 +119,8 @@ fn trl(options: &WriteOptions<'_>, task: Task, limits: Limits) -> (String, Strin
 
 /// Why a limit of rows has its value.
 const ROW_NOTE: &str = "the longest row fits; a cut response would teach to stop early";
+/// The same if the user or the model allows less than the longest row.
+const CUT_NOTE: &str = "longer rows are cut, which teaches to stop early; export.json names them";
 /// Why a limit of completions has its value.
 const COMPLETION_NOTE: &str = "twice the longest response of the export";
 
@@ -280,9 +289,10 @@ fn swift(plan: Plan, task: Task, limits: Limits, rows: u64) -> (String, String) 
 
 /// Returns the file that registers the model's own prompt with ms-swift; ChatML without a model.
 fn swift_template(model: Option<&ModelTemplate>) -> Result<String, RenderError> {
-    let Frame { head, middle, tail } = model.map(slots::frame).transpose()?.unwrap_or_else(Frame::chatml);
+    let chatml = Frame::chatml();
+    let Frame { head, middle, tail } = model.map(slots::frame).transpose()?.unwrap_or(&chatml);
     // JSON text is a Python literal as well.
-    let literal = |text: String| serde_json::Value::from(text).to_string();
+    let literal = |text: &str| serde_json::Value::from(text).to_string();
     let from = match model {
         Some(model) => format!("the chat template of SHA-256 {}", model.hash()),
         None => "ChatML, because the export knew no model: put your model's prompt here".to_owned(),
@@ -292,7 +302,7 @@ fn swift_template(model: Option<&ModelTemplate>) -> Result<String, RenderError> 
          from swift.template import TemplateMeta, register_template\n\n\
          register_template(TemplateMeta(\"thinkloom\", prefix=[], prompt=[{}],\n                               \
          chat_sep=None, suffix=[{}]))\n",
-        literal(head + "{{QUERY}}" + &middle),
+        literal(&[head.as_str(), "{{QUERY}}", middle].concat()),
         literal(tail),
     ))
 }

@@ -415,7 +415,8 @@ fn llamafactory_and_ms_swift_get_the_models_own_prompt_or_are_refused() {
             );
         }
     }
-    use slots::{Slots, llamafactory};
+    use model::Slots;
+    use slots::llamafactory;
     assert_eq!(llamafactory(&template("smollm2")), Ok(Slots::FromTemplate), "with its system turn");
     assert_eq!(llamafactory(&template("qwen3")), Ok(Slots::Chatml), "it would put a think block before responses");
     assert!(llamafactory(&template("deepseek_r1")).unwrap_err().contains("begin with the prompt"));

@@ -134,7 +134,7 @@ fn rows_that_a_limit_cuts_are_named_by_a_warning() {
     let outcome = export(&out, &arguments).assert_code(0);
     outcome.assert_says(&["warning: trl sft: --max-length 20", "cut", "q001 (think_"]);
     let config = std::fs::read_to_string(target.join("trl-sft.yaml")).unwrap();
-    assert!(config.contains("max_length: 20 "), "{config}");
+    assert!(config.contains("max_length: 20 ") && config.contains("longer rows are cut"), "{config}");
 }
 
 #[test]

@@ -29,8 +29,7 @@ from axolotl.common.datasets import load_datasets, load_preference_datasets
 from axolotl.train import setup_model_and_trainer
 
 SCRATCH = tempfile.mkdtemp(prefix="axolotl_data_")
-# As `axolotl train CONFIG --use-cpu ...` would pass them. Prepared rows are kept elsewhere, since axolotl would take those of an
-# earlier config of the same name; rows are not shuffled, so that the output is in their order.
+# As `axolotl train CONFIG --use-cpu ...` would pass them. Rows are not shuffled, so that the output is in their order.
 OVERRIDES = {
     "use_cpu": True, "bf16": False, "fp16": False, "tf32": False, "flash_attention": False, "dataset_num_proc": 1,
     "output_dir": SCRATCH + "/trained", "shuffle_merged_datasets": False,

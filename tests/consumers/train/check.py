@@ -229,7 +229,7 @@ def check(program, run, models, cache, trainer, options, scratch):
         line, is_right = rewards(job)
         print(f"  {Path(job['dir']).name} rewards: {line}")
         is_well &= is_right
-    print(f"  with {versions}", flush=True)
+    print(f"  with {versions or TRAINERS[trainer][2]}", flush=True)
     return is_well
 
 
