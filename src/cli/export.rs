@@ -228,6 +228,7 @@ fn export(args: &ExportArgs) -> Result<(), ExportError> {
     let report = write(&source, out, &options)?;
     tell_left_out(plan, &report);
     tell_old_rows(plan, &tasks);
+    tell_endless(model.as_ref());
     tell_cut(plan, &report, args, model.as_ref());
     let rows: Vec<String> = report.iter().map(|(task, entry)| format!("{} {task}", entry.rows)).collect();
     let checked = match &model {
@@ -249,6 +250,16 @@ fn tell_left_out(plan: Plan, report: &Report) {
             "warning: {} {task}: skipped {} rows of kind code: an export has no tests, so they cannot be scored",
             plan.format, entry.left_out
         ));
+    }
+}
+
+/// Warns of a template that does not end a response.
+fn tell_endless(model: Option<&ModelTemplate>) {
+    if model.is_some_and(|model| model.end_of_turn().is_empty()) {
+        print_line(
+            "warning: the chat template writes nothing after a response, so that the model may not learn to end one; \
+             name a template that ends the assistant's turn",
+        );
     }
 }
 
@@ -297,6 +308,7 @@ fn say(text: &str) -> Result<(), ExportError> {
 fn check(args: &ExportArgs) -> Result<(), ExportError> {
     let source = open(&args.dir)?;
     let model = template(args)?.ok_or_else(|| usage(UNKNOWN_TEMPLATE))?;
+    tell_endless(Some(&model));
     let formats = args.format.map_or(Format::ALL.to_vec(), |format| vec![format]);
     let mut out = BufWriter::new(std::io::stdout().lock());
     if !args.json {
@@ -378,7 +390,10 @@ fn report_text(plan: Plan, report: &Report) -> String {
             let longest = if entry.are_exact {
                 format!("longest {} tokens", entry.lengths.row)
             } else {
-                format!("longest at most {} tokens (no tokenizer.json)", entry.lengths.row)
+                format!(
+                    "longest at most {} tokens (no usable tokenizer and weights beside the template)",
+                    entry.lengths.row
+                )
             };
             text.push_str(&format!("{name}: whole, {} rows, {longest}; {loss}\n", entry.rows));
         }

@@ -37,7 +37,7 @@ pub enum Problem {
     Unlearnt(String),
     /// The prompt leaves a think block open that the response does not continue.
     OpenBlock(String),
-    /// The trainer's tokenizer puts a token before the text that the model's own prompt does not have.
+    /// The trainer's tokenizer adds a token to the text that the model's own template does not write.
     Added(String),
     /// The rendered conversation does not begin with the rendered prompt, so loss falls on the wrong characters.
     StrayPrompt(String),
@@ -68,7 +68,7 @@ impl std::fmt::Display for Problem {
             }
             Self::Added(token) => write!(
                 formatter,
-                "the trainer's tokenizer puts {} before the text, and the model's own prompt does not begin with it",
+                "the trainer's tokenizer adds {} to the text, and the model's own template does not",
                 excerpt(token)
             ),
             Self::StrayPrompt(end) => write!(

@@ -72,9 +72,24 @@ impl std::fmt::Debug for ModelTemplate {
 pub struct TokenizerFiles {
     /// The token that the tokenizer puts before a text, if it is asked for special tokens; empty if it puts none.
     begin: Option<String>,
+    /// The token that it then puts after a text; empty if it puts none.
+    end: String,
+    /// Whether the model has several chat templates by name, in its tokenizer_config.json or beside its own.
+    named_templates: NamedTemplates,
     vocabulary: Option<Vocabulary>,
     /// The longest context of the model, in tokens.
     context: Option<usize>,
+}
+
+/// Where a model has chat templates by name, beside its default one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum NamedTemplates {
+    #[default]
+    Nowhere,
+    /// In `tokenizer_config.json`; a file with a template takes their place.
+    InConfig,
+    /// In files, which stay beside a file with a template.
+    InFiles,
 }
 
 impl TokenizerFiles {
@@ -86,35 +101,56 @@ impl TokenizerFiles {
             let begin = vocabulary.as_ref().and_then(|vocabulary| {
                 Some(if vocabulary.adds_bos()? { vocabulary.bos_text().to_owned() } else { String::new() })
             });
-            return Self { begin, vocabulary, context: None };
+            return Self { begin, vocabulary, ..Self::default() };
         }
         let json = |name: &str| -> Option<Json> { serde_json::from_slice(&fs_err::read(path.join(name)).ok()?).ok() };
-        let begin = match json("tokenizer.json") {
+        let settings = json("tokenizer_config.json").unwrap_or_default();
+        let (begin, end) = match json("tokenizer.json") {
             // transformers then ignores `add_bos_token`.
-            Some(tokenizer) => Some(begin_token(&tokenizer["post_processor"]).unwrap_or_default()),
-            None => json("tokenizer_config.json").and_then(|settings| {
-                let is_added = settings["add_bos_token"].as_bool()?;
-                Some(if is_added { special_text(&settings["bos_token"]) } else { String::new() })
-            }),
+            Some(tokenizer) => {
+                let [begin, end] = added_tokens(&tokenizer["post_processor"]);
+                (Some(begin), end)
+            }
+            None => {
+                let added =
+                    |is_added: bool| if is_added { special_text(&settings["bos_token"]) } else { String::new() };
+                (settings["add_bos_token"].as_bool().map(added), String::new())
+            }
+        };
+        let has_file = path.join("chat_template.jinja").exists();
+        let named_templates = if path.join("additional_chat_templates").is_dir() {
+            NamedTemplates::InFiles
+        } else if settings["chat_template"].as_array().is_some_and(|named| named.len() > 1) && !has_file {
+            NamedTemplates::InConfig
+        } else {
+            NamedTemplates::Nowhere
         };
         let context = json("config.json").and_then(|config| {
             let length = |config: &Json| config["max_position_embeddings"].as_u64();
             length(&config).or_else(|| length(&config["text_config"]))
         });
-        Self { begin, vocabulary, context: context.and_then(|length| usize::try_from(length).ok()) }
+        let context = context.and_then(|length| usize::try_from(length).ok());
+        Self { begin, end, named_templates, vocabulary, context }
     }
 }
 
-/// Returns the token that a post-processor of `tokenizer.json` puts before a single text.
-fn begin_token(processor: &Json) -> Option<String> {
-    match processor["type"].as_str()? {
-        "TemplateProcessing" => {
-            let first = processor["single"].as_array()?.first()?;
-            first["SpecialToken"]["id"].as_str().map(str::to_owned)
+/// Returns the tokens that a post-processor of `tokenizer.json` puts before and after a single text; empty if none.
+fn added_tokens(processor: &Json) -> [String; 2] {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    match processor["type"].as_str() {
+        Some("TemplateProcessing") => {
+            let pieces = processor["single"].as_array().map_or(&[][..], Vec::as_slice);
+            let at = pieces.iter().position(|piece| piece.get("Sequence").is_some()).unwrap_or(pieces.len());
+            let joined = |pieces: &[Json]| pieces.iter().map(|piece| text(&piece["SpecialToken"]["id"])).collect();
+            [joined(&pieces[..at]), joined(pieces.get(at + 1..).unwrap_or_default())]
         }
-        "Sequence" => processor["processors"].as_array()?.iter().find_map(begin_token),
-        "BertProcessing" | "RobertaProcessing" => processor["cls"][0].as_str().map(str::to_owned),
-        _ => None,
+        Some("Sequence") => {
+            let inner = processor["processors"].as_array().map_or(&[][..], Vec::as_slice);
+            let found = inner.iter().map(added_tokens).find(|[begin, end]| !(begin.is_empty() && end.is_empty()));
+            found.unwrap_or_default()
+        }
+        Some("BertProcessing" | "RobertaProcessing") => [text(&processor["cls"][0]), text(&processor["sep"][0])],
+        _ => [String::new(), String::new()],
     }
 }
 
@@ -197,7 +233,12 @@ impl ModelTemplate {
     /// Returns the same model with a wrapped template, which writes every response whole (see `wrapped`).
     pub fn wrap(self) -> Result<Self, ExportError> {
         let source = wrapped(&self.source);
-        Self::new(self.path, source, [self.bos, self.eos], self.tokenizer)
+        let mut tokenizer = self.tokenizer;
+        // The export's template is a file, and the model's own are then passed over.
+        if tokenizer.named_templates == NamedTemplates::InConfig {
+            tokenizer.named_templates = NamedTemplates::Nowhere;
+        }
+        Self::new(self.path, source, [self.bos, self.eos], tokenizer)
     }
 
     /// Returns the path of the template.
@@ -258,6 +299,18 @@ impl ModelTemplate {
     #[must_use]
     pub fn begin_token(&self) -> Option<&str> {
         self.tokenizer.begin.as_deref()
+    }
+
+    /// Returns the token that the tokenizer puts after a text, if it is asked for special tokens; empty if it puts none.
+    #[must_use]
+    pub fn end_token(&self) -> &str {
+        &self.tokenizer.end
+    }
+
+    /// Returns whether the model has several chat templates by name.
+    #[must_use]
+    pub fn has_named_templates(&self) -> bool {
+        self.tokenizer.named_templates != NamedTemplates::Nowhere
     }
 
     /// Returns the model's vocabulary, if its files have a usable one.

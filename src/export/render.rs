@@ -27,7 +27,7 @@ pub struct Rendered {
     pub loss_end: usize,
     /// The rendered prompt, if the trainer renders one and the text does not begin with it.
     pub stray_prompt: Option<String>,
-    /// A token that the trainer's tokenizer puts before the text and the model's own prompt does not have.
+    /// A token that the trainer's tokenizer puts before or after the text and the model's own template does not.
     pub added: Option<String>,
     /// How the trainer cuts the text into the parts that it tokenizes.
     pub cut: Cut,
@@ -156,7 +156,10 @@ fn finished_text(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplat
         end(&mut response, model);
     }
     let own = model.prompt(&row.user, Switch::Default)?;
-    let added = (!begin.is_empty() && !own.starts_with(&begin)).then(|| begin.clone());
+    let mut added = (!begin.is_empty() && !own.starts_with(&begin)).then(|| begin.clone());
+    if asks_for_special_tokens(plan.format, task) && !model.end_token().is_empty() {
+        added = Some(model.end_token().to_owned());
+    }
     let loss_start = begin.len() + prompt.len();
     let text = [begin, prompt, response].concat();
     let is_whole = matches!((plan.format, task), (Format::Trl, _) | (Format::Axolotl, Task::Dpo | Task::Kto));
@@ -201,7 +204,8 @@ fn axolotl_preference(row: &TrainingRow, model: &ModelTemplate) -> Result<Render
     let whole = model.turns(&[("user", "[[dummy_message]]"), ("assistant", &row.response)], false)?;
     let mut response = whole.rfind(&row.response).map_or(whole.as_str(), |at| &whole[at..]).trim_end().to_owned();
     end(&mut response, model);
-    let added = (!begin.is_empty()).then(|| begin.clone());
+    let end_token = (!model.end_token().is_empty()).then(|| model.end_token().to_owned());
+    let added = end_token.or_else(|| (!begin.is_empty()).then(|| begin.clone()));
     let loss_start = begin.len() + own.len();
     let text = [begin, own, response].concat();
     Ok(Rendered { loss_start, loss_end: text.len(), text, stray_prompt: None, added, cut: Cut::Whole })

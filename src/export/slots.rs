@@ -25,6 +25,9 @@ pub(super) fn llamafactory(model: &ModelTemplate) -> Result<Slots, String> {
 fn find_slots(model: &ModelTemplate) -> Result<Slots, String> {
     let own = model.prompt(USER, Switch::Default).map_err(|error| error.to_string())?;
     let cut = match cut(model) {
+        Ok(_) if model.has_named_templates() => {
+            Err("the model has several by name, and it then uses none at all".to_owned())
+        }
         Ok(slots) if slots.thinks => Err("it puts a think block of its own before responses".to_owned()),
         Ok(slots) if slots.prompt.replacen(CONTENT, USER, 1) != own => {
             Err(format!("it makes the prompt {:?} of the template's {own:?}", slots.prompt.replacen(CONTENT, USER, 1)))
@@ -86,7 +89,8 @@ struct Cut {
 
 /// Cuts a chat template into slots.
 fn cut(model: &ModelTemplate) -> Result<Cut, String> {
-    let prefix = model.begin_token().unwrap_or_default();
+    // It takes what the tokenizer makes of no text for the beginning of every prompt.
+    let prefix = &[model.begin_token().unwrap_or_default(), model.end_token()].concat();
     let skip = prefix.chars().count();
     let rest = |text: String, skip: usize| text.chars().skip(skip).collect::<String>();
     let render = |messages: &[(&str, &str)], opens: bool| {

@@ -24,7 +24,7 @@ pub(super) fn remedy(plan: Plan) -> String {
                               or use --layout messages"
                 .to_owned()
         }
-        (Format::Trl | Format::Axolotl, Layout::Messages) => {
+        (Format::Trl | Format::Axolotl | Format::LlamaFactory, Layout::Messages) => {
             format!("add --layout text: the rows then hold text that no template touches; or {wrap}")
         }
         _ => wrap.to_owned(),

@@ -387,6 +387,20 @@ fn what_a_tokenizer_adds_to_the_models_own_prompt_and_what_is_not_known_are_told
     let twice = found(Format::Axolotl, Layout::Messages, Task::Dpo, &model);
     assert_eq!(twice, added);
     assert_eq!(found(Format::Axolotl, Layout::Messages, Task::Sft, &model), []);
+    // A tokenizer may put an end token after a text.
+    let ends = r#"{"type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}]}"#;
+    let (_folder, model) = model_with("smollm2", ends);
+    let added = [Problem::Added("<|im_end|>".to_owned())];
+    for task in [Task::Sft, Task::Rl, Task::Dpo, Task::Kto] {
+        assert_eq!(found(Format::Trl, Layout::Text, task, &model), added, "{task}");
+    }
+    assert_eq!(found(Format::Trl, Layout::Messages, Task::Sft, &model), []);
+    let [Problem::Refused(told)] = &found(Format::LlamaFactory, Layout::Messages, Task::Sft, &model)[..] else {
+        unreachable!("it would begin every prompt with the end token")
+    };
+    assert!(told.contains("LLaMA-Factory cannot follow"), "{told}");
+    assert_eq!(found(Format::LlamaFactory, Layout::Text, Task::Sft, &model), []);
     // A template alone does not say.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.jinja");
@@ -420,6 +434,29 @@ fn llamafactory_and_ms_swift_get_the_models_own_prompt_or_are_refused() {
     assert_eq!(llamafactory(&template("smollm2")), Ok(Slots::FromTemplate), "with its system turn");
     assert_eq!(llamafactory(&template("qwen3")), Ok(Slots::Chatml), "it would put a think block before responses");
     assert!(llamafactory(&template("deepseek_r1")).unwrap_err().contains("begin with the prompt"));
+}
+
+#[test]
+fn llamafactory_is_refused_a_model_with_several_chat_templates_because_it_uses_none_of_them() {
+    let row = &rows(Flavour::Auto)[1];
+    let plan = Plan::newest(Format::LlamaFactory, Flavour::Auto, Layout::Messages);
+    let (folder, model) = model_with("smollm2", ADDS_NOTHING);
+    assert_eq!(check(plan, Task::Sft, row, &model).problems, []);
+    std::fs::create_dir(folder.path().join("additional_chat_templates")).unwrap();
+    let model = ModelTemplate::read(folder.path()).unwrap();
+    let is_told = |model: &ModelTemplate| matches!(&check(plan, Task::Sft, row, model).problems[..], [Problem::Refused(told)] if told.contains("by name"));
+    assert!(is_told(&model));
+    assert!(is_told(&model.wrap().unwrap()), "the other files stay beside the export's");
+    // Named templates in the config give way to a file.
+    let template = template("smollm2").source().to_owned();
+    let named = serde_json::json!({"eos_token": "<|im_end|>", "chat_template": [
+        {"name": "default", "template": template}, {"name": "tool_use", "template": "x"}]});
+    std::fs::remove_dir(folder.path().join("additional_chat_templates")).unwrap();
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), named.to_string()).unwrap();
+    let model = ModelTemplate::read(folder.path()).unwrap();
+    assert!(is_told(&model));
+    assert_eq!(check(plan, Task::Sft, row, &model.wrap().unwrap()).problems, []);
 }
 
 #[test]

@@ -249,7 +249,13 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
         StructuredReading { mode: read.mode.or(forced), ..read }
     });
     let observed = read.map(|read| read.observe(finish_reason));
-    let mode: Mode = match (mode_of("mode", &row.mode)?.or(forced), &read, &observed) {
+    let given = mode_of("mode", &row.mode)?;
+    if let (Some(mode), Some(forced)) = (given, forced)
+        && mode != forced
+    {
+        return Err(RowFault(format!("mode is {mode}, and forced_mode is {forced}: a forced mode is the row's mode")));
+    }
+    let mode: Mode = match (given.or(forced), &read, &observed) {
         (Some(mode), _, _) => mode,
         (None, Some(read), Some(observed)) => read.mode.unwrap_or(observed.mode),
         _ => return Err(RowFault::missing("mode and no completion to read it from")),
@@ -410,6 +416,8 @@ mod tests {
         let without = ready(serde_json::json!({"completion": off, "gold": "4"})).response;
         assert!(!without.is_well_formed, "without a forced mode, judge block and mode tag are missing");
         assert!(fault(serde_json::json!({"forced_mode": "on", "completion": off})).contains("forced_mode"));
+        let both = serde_json::json!({"forced_mode": "think_on", "mode": "think_off", "completion": off, "gold": "4"});
+        assert!(fault(both).contains("forced_mode is think_on"));
         let graded = ready(serde_json::json!({"forced_mode": "think_on", "completion": on, "gold": "4"}));
         assert_eq!(graded.judge_end, Some(0), "no token of the completion belongs to the judge block");
     }
