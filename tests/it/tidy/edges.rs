@@ -45,7 +45,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "shards",
         ],
     ),
-    ("export", &["domain", "sys", "policy", "template", "shards"]),
+    ("export", &["domain", "sys", "engine", "policy", "template", "shards"]),
     ("report", &["domain", "config", "select", "ledger", "shards", "pipeline"]),
     ("view", &["sys", "ledger", "shards", "pipeline", "report"]),
     (
