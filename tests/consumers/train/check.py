@@ -12,6 +12,7 @@ pinned one. Prints a table, and exits with 1 if any cell differs.
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -41,7 +42,8 @@ TRAINERS = {
                                          "transformers==4.57.1", "datasets<5", "numpy<2", "pyarrow<23", "qwen_vl_utils", "av",
                                          "pillow"], "0.7.0"),
 }
-TASKS = {"trl": "sft dpo kto rl", "llamafactory": "sft dpo kto", "swift": "sft dpo kto rl", "axolotl": "sft dpo kto", "verl": "sft rl"}
+TASKS = {"trl": "sft dpo kto rl", "llamafactory": "sft dpo kto", "swift": "sft dpo kto rl", "axolotl": "sft dpo kto",
+         "verl": "sft rl"}
 # What `export` refuses, and only that: (trainer's format, model, flavour, layout).
 REFUSED = {
     # Qwen3's template drops the judge block and the tag, or shifts the loss.
@@ -57,6 +59,7 @@ QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVIC
          "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
+@functools.cache
 def environment(cache, name, newest):
     """Makes the trainer's environment, unless it is there, and returns its python and the seconds that it took."""
     requirements = TRAINERS[name][2]
@@ -196,7 +199,8 @@ def check(program, run, models, cache, trainer, options, scratch):
     server.send_signal(signal.SIGINT)
     server.wait(timeout=60)
     if outcome.returncode:
-        sys.exit(f"{trainer}: its environment does not run the check, has a newer version moved what it needs?\n{outcome.stderr[-3000:]}")
+        sys.exit(f"{trainer}: its environment does not run the check, has a newer version moved what it needs?\n"
+                 f"{outcome.stderr[-3000:]}")
     codes = dict(zip((job["arguments"][1] for job in jobs), json.loads(outcome.stdout.splitlines()[-1])))
     versions = {}
     print(f"{trainer}: installed in {installed:.0f} s, checked in {time.monotonic() - begun:.0f} s")
@@ -224,7 +228,8 @@ def check(program, run, models, cache, trainer, options, scratch):
         else:
             longest = max(len(row["input_ids"]) for row in found)
             limits = {key: value for key, value in summary["limits"].items() if value is not None}
-            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} {len(found)} as predicted, longest {longest}, limits {limits}{step}")
+            said = f"{len(found)} as predicted, longest {longest}, limits {limits}{step}"
+            print(f"  {sort:6} {flavour:10} {layout:8} {task:4} {said}")
     for job in rewarded:
         line, is_right = rewards(job)
         print(f"  {Path(job['dir']).name} rewards: {line}")

@@ -54,7 +54,8 @@ def make(sort, templates, run, out):
         inner.post_processor = processors.TemplateProcessing(
             single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, inner.token_to_id(begin))])
     end = content(config["eos_token"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=SPECIAL[sort][-1] if sort == "begin" else "<|endoftext|>")
+    pad = SPECIAL[sort][-1] if sort == "begin" else "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=pad)
     tokenizer.chat_template = (fixture / "chat_template.jinja").read_text()
     folder = Path(out) / sort
     shutil.rmtree(folder, ignore_errors=True)
