@@ -92,22 +92,18 @@ pub(super) fn labelled<'a>(rows: &'a [TrainingRow], pairs: &'a [Pair]) -> Vec<It
             others.push(&pair.rejected);
         }
     }
-    let mut items: Vec<Item<'_>> = rows.iter().map(|row| Item::Labelled(row, true)).collect();
+    let mut items: Vec<(&TrainingRow, bool)> = rows.iter().map(|row| (row, true)).collect();
     let rounds = by_query.values().map(Vec::len).max().unwrap_or(0);
     for round in 0..rounds {
-        items.extend(by_query.values().filter_map(|others| Some(Item::Labelled(others.get(round)?, false))));
+        items.extend(by_query.values().filter_map(|others| Some((*others.get(round)?, false))));
     }
-    let about = |item: &Item<'a>| match item {
-        Item::Labelled(row, _) | Item::Row(row) => (row.ordinal, row.response.as_str()),
-        Item::Pair(pair) => (pair.chosen.ordinal, pair.chosen.response.as_str()),
-    };
     for index in 1..items.len() {
-        let before = about(&items[index - 1]);
-        let follows = |item: &Item<'a>| about(item).0 != before.0 && about(item).1 != before.1;
-        let other = items[index..].iter().position(follows);
+        let (before, _) = items[index - 1];
+        let other =
+            items[index..].iter().position(|(row, _)| row.ordinal != before.ordinal && row.response != before.response);
         items.swap(index, index + other.unwrap_or(0));
     }
-    items
+    items.into_iter().map(|(row, label)| Item::Labelled(row, label)).collect()
 }
 
 /// Receives the result of each check.
@@ -144,13 +140,9 @@ pub fn check_all(
         let entry = report.entry(task).or_default();
         entry.left_out += batch.left_out;
         for item in batch.items {
-            let rows = match item {
-                Item::Row(row) | Item::Labelled(row, _) => vec![row],
-                Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
-            };
             entry.rows += 1;
             let mut is_mangled = false;
-            for row in rows {
+            for row in item.responses() {
                 let mut checked = check(plan, task, row, model);
                 measure(entry, task, row, &mut checked, model, Measured { bound, wants_tokens })?;
                 note(entry, row, &checked);
@@ -341,11 +333,7 @@ fn write_rows(source: &Source, options: &WriteOptions<'_>, folder: &mut Folder) 
 
 /// Enters the greatest possible lengths of rows that no template has rendered.
 fn measure_unrendered(entry: &mut TaskReport, items: &[Item<'_>], bound: Option<usize>) {
-    let rows = items.iter().flat_map(|item| match item {
-        Item::Row(row) | Item::Labelled(row, _) => vec![*row],
-        Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
-    });
-    for row in rows {
+    for row in items.iter().flat_map(Item::responses) {
         let Lengths { prompt, response, .. } = Lengths::at_most(&row.user, &row.response);
         let prompt = prompt + TEMPLATE_TOKENS;
         let lengths = Lengths { prompt, response, row: prompt + response };

@@ -44,6 +44,16 @@ pub(super) enum Item<'a> {
     Labelled(&'a TrainingRow, bool),
 }
 
+impl<'a> Item<'a> {
+    /// Returns the responses of the row: of a pair first the wanted one.
+    pub(super) fn responses(&self) -> Vec<&'a TrainingRow> {
+        match self {
+            Item::Row(row) | Item::Labelled(row, _) => vec![row],
+            Item::Pair(pair) => vec![&pair.chosen, &pair.rejected],
+        }
+    }
+}
+
 /// Returns the row of a trainer's file. The layout [`Layout::Text`] needs a template.
 pub(super) fn lay_out(
     plan: Plan,
@@ -57,9 +67,12 @@ pub(super) fn lay_out(
     };
     let texts = |row: &TrainingRow| -> Result<Finished, ExportError> {
         match (plan.layout, model) {
-            (Layout::Messages, _) => {
-                Ok(Finished { prompt: row.user.clone(), response: row.response.clone(), begin: String::new() })
-            }
+            (Layout::Messages, _) => Ok(Finished {
+                prompt: row.user.clone(),
+                response: row.response.clone(),
+                begin: String::new(),
+                added: None,
+            }),
             (Layout::Text, Some(model)) => Ok(finish(plan, task, row, model)?),
             (Layout::Text, None) => Err(ExportError::Usage("the layout text needs --template".to_owned())),
         }

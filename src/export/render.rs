@@ -57,6 +57,8 @@ pub struct Finished {
     pub response: String,
     /// The token that the trainer's tokenizer puts before the prompt; empty if it puts none.
     pub begin: String,
+    /// See [`Rendered::added`].
+    pub added: Option<String>,
 }
 
 /// Returns the variables that the trainer passes to the template for a row.
@@ -90,15 +92,15 @@ const fn asks_for_special_tokens(format: Format, task: Task) -> bool {
 pub fn finish(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Result<Finished, RenderError> {
     let mut prompt = model.prompt(&row.user, Switch::Default)?;
     prompt.truncate(prompt.len() - open_block(&prompt).len());
-    let begin = if asks_for_special_tokens(plan.format, task) {
-        model.begin_token().ok_or(RenderError::UnknownBegin)?.to_owned()
-    } else {
-        String::new()
-    };
-    if let Some(rest) = prompt.strip_prefix(&begin) {
-        prompt = rest.to_owned();
+    let response = format!("{}{}", row.response, model.end_of_turn());
+    if !asks_for_special_tokens(plan.format, task) {
+        return Ok(Finished { prompt, response, begin: String::new(), added: None });
     }
-    Ok(Finished { prompt, response: format!("{}{}", row.response, model.end_of_turn()), begin })
+    let begin = model.begin_token().ok_or(RenderError::UnknownBegin)?.to_owned();
+    let rest = prompt.strip_prefix(&begin).map(str::to_owned);
+    let added = [rest.is_none().then_some(begin.as_str()), Some(model.end_token())];
+    let added = added.into_iter().flatten().rfind(|token| !token.is_empty()).map(str::to_owned);
+    Ok(Finished { prompt: rest.unwrap_or(prompt), response, begin, added })
 }
 
 /// Returns the text that the trainer makes of a row.
@@ -151,14 +153,9 @@ pub fn render(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) 
 }
 
 fn finished_text(plan: Plan, task: Task, row: &TrainingRow, model: &ModelTemplate) -> Result<Rendered, RenderError> {
-    let Finished { prompt, mut response, begin } = finish(plan, task, row, model)?;
+    let Finished { prompt, mut response, begin, added } = finish(plan, task, row, model)?;
     if asks_for_special_tokens(plan.format, task) {
         end(&mut response, model);
-    }
-    let own = model.prompt(&row.user, Switch::Default)?;
-    let mut added = (!begin.is_empty() && !own.starts_with(&begin)).then(|| begin.clone());
-    if asks_for_special_tokens(plan.format, task) && !model.end_token().is_empty() {
-        added = Some(model.end_token().to_owned());
     }
     let loss_start = begin.len() + prompt.len();
     let text = [begin, prompt, response].concat();
