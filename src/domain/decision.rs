@@ -1,5 +1,8 @@
 //! The choice of mode for one query.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{ByMode, Mode, RolloutKey, stable_names};
 
 /// Why a mode was chosen.
@@ -23,13 +26,27 @@ stable_names!(ModeReason {
     Random => "random",
 });
 
+/// What a response of the other mode than was asked for counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "OtherModeRule")]
+pub enum OtherMode {
+    /// Incorrect in the mode that was asked for, whatever its verdict.
+    #[default]
+    Incorrect,
+    /// What its verdict says.
+    AsVerified,
+}
+
 /// How many samples of one mode were drawn, and how many were correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PassCounts {
     /// Sampled rollouts.
     pub sampled: u32,
-    /// Rollouts with the verdict `correct`.
+    /// Rollouts that count as correct.
     pub correct: u32,
+    /// Rollouts that show the other mode than was asked for.
+    pub other_mode: u32,
 }
 
 impl PassCounts {

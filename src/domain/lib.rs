@@ -20,11 +20,11 @@ mod rollout;
 pub mod text;
 mod verdict;
 
-pub use decision::{Decision, ModeReason, PassCounts};
+pub use decision::{Decision, ModeReason, OtherMode, PassCounts};
 pub use exclusion::{Exclusion, ExclusionReason};
 pub use executor::{ExecutorChoice, KernelChoice, KvType};
 pub use judgement::AttemptOutcome;
-pub use mode::{ByMode, Mode};
+pub use mode::{ByMode, Mode, ShownMode};
 pub use model::ResolvedModel;
 pub use query::{Kind, Origin, Query, QueryId, QueryLabels};
 pub use rollout::{CloseCause, FinishReason, RawReply, Reading, Rollout, RolloutKey};

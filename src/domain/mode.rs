@@ -24,6 +24,46 @@ impl Mode {
     }
 }
 
+/// The mode that a response shows when none was asked for: one of the two, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ShownMode {
+    /// The response reasons first, or its mode tag says so.
+    ThinkOn,
+    /// The response answers directly, or its mode tag says so.
+    ThinkOff,
+    /// Neither: the response was cut, or ended, before it showed a mode.
+    None,
+}
+
+stable_names!(ShownMode { ThinkOn => "think_on", ThinkOff => "think_off", None => "none" });
+
+impl ShownMode {
+    /// Returns the mode, if the response shows one.
+    #[must_use]
+    pub const fn mode(self) -> Option<Mode> {
+        match self {
+            Self::ThinkOn => Some(Mode::ThinkOn),
+            Self::ThinkOff => Some(Mode::ThinkOff),
+            Self::None => None,
+        }
+    }
+}
+
+impl From<Mode> for ShownMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::ThinkOn => Self::ThinkOn,
+            Mode::ThinkOff => Self::ThinkOff,
+        }
+    }
+}
+
+impl From<Option<Mode>> for ShownMode {
+    fn from(mode: Option<Mode>) -> Self {
+        mode.map_or(Self::None, Self::from)
+    }
+}
+
 /// One value for each mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct ByMode<T> {

@@ -22,6 +22,23 @@
 //! advantages, and the constants omega, gamma and epsilon, are reconstructions**, not the paper's text. Each is a
 //! setting, and so is each ablation.
 //!
+//! Two variants are thinkloom's own, not HiPO's, and off by default:
+//!
+//! ```text
+//! boost = margin:        m_off = mean(r_off) + omega  if 0 <= d < omega
+//!
+//! length_weight = w > 0: A_judge_i  += w * L_i(correct responses of the group that show a mode)
+//!                        A_answer_i += w * L_i(correct responses of i's mode)
+//!                        L_i(S) = (mean_S(t) - t_i) / (std_S(t) + epsilon)      t: completion tokens; i in S
+//! ```
+//!
+//! With the margin, the reward agrees with the selection, in which Think-off wins if the pass rates differ by less than
+//! `select.tie_margin`. The length terms separate correct responses of equal reward; incorrect ones get none.
+//!
+//! A response may show no mode: it was cut before its mode tag, for example. It counts in `mean(r)` and `std(r)`, and
+//! in no mode's mean. Its `A_judge` uses the mean over the group's responses without a mode in place of `m`, its
+//! `A_answer` is `(r_i - mean(r)) / (std(r) + epsilon)`.
+//!
 //! Edge cases. If a mode is absent from the group, nothing is adjusted. Equal rewards have the deviation 0 exactly, and
 //! the advantages divided by this deviation are 0 exactly. The sample deviation of one response is 0. An empty group
 //! gives an empty result. The adjustment's comparisons allow for [`SLACK`]: binary numbers cannot represent a
@@ -39,7 +56,7 @@ pub mod template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use thinkloom_domain::{ByMode, Mode, stable_names};
+use thinkloom_domain::{ByMode, Mode, ShownMode, stable_names};
 
 /// How far rounding may move a difference of means past a bound of the bias adjustment.
 pub const SLACK: f64 = 1e-12;
@@ -72,6 +89,20 @@ pub enum LocalNormalization {
 
 stable_names!(LocalNormalization { Mode => "mode", Group => "group", None => "none" });
 
+/// What the bias adjustment adds to Think-off's mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Boost {
+    /// omega mean(r_on), if Think-off is behind by no more than that.
+    #[default]
+    Relative,
+    /// omega itself, if Think-off is behind by less than that: with omega = `select.tie_margin`, the rule of the
+    /// selection.
+    Margin,
+}
+
+stable_names!(Boost { Relative => "relative", Margin => "margin" });
+
 /// The method that computes the advantages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
@@ -93,6 +124,10 @@ pub struct RewardSettings {
     pub format_weight: f64,
     /// The scale of Think-off's boost, at least 0.
     pub omega: f64,
+    /// What the bias adjustment adds to Think-off's mean.
+    pub boost: Boost,
+    /// The weight of the preference for short ones among correct responses, 0 to 1; 0 is HiPO's rule.
+    pub length_weight: f64,
     /// The weight of the response's own reward in the advantage of the judge block, at least 0.
     pub gamma: f64,
     /// The number added to each deviation before the division; above 0.
@@ -114,6 +149,8 @@ impl Default for RewardSettings {
         Self {
             format_weight: 0.2,
             omega: 0.01,
+            boost: Boost::Relative,
+            length_weight: 0.0,
             gamma: 0.3,
             epsilon: 1e-6,
             deviation: Deviation::Population,
@@ -140,7 +177,7 @@ pub struct ConstantFault {
 impl RewardSettings {
     /// Checks the constants, and returns the first that is out of its range.
     pub fn check(&self) -> Result<(), ConstantFault> {
-        let Self { format_weight, omega, gamma, epsilon, .. } = *self;
+        let Self { format_weight, omega, gamma, epsilon, length_weight, .. } = *self;
         for (name, value) in [("format_weight", format_weight), ("omega", omega), ("gamma", gamma)] {
             if !(0.0..=1e6).contains(&value) {
                 return Err(ConstantFault { name, value, allowed: "0 to 1e6" });
@@ -149,6 +186,14 @@ impl RewardSettings {
         if !(1e-12..=1.0).contains(&epsilon) {
             return Err(ConstantFault { name: "epsilon", value: epsilon, allowed: "1e-12 to 1" });
         }
+        let allowed = match self.method {
+            Method::Hipo => 0.0..=1.0,
+            Method::Grpo => 0.0..=0.0,
+        };
+        if !allowed.contains(&length_weight) {
+            let allowed = "0 to 1; with method grpo, which has one advantage, 0";
+            return Err(ConstantFault { name: "length_weight", value: length_weight, allowed });
+        }
         Ok(())
     }
 }
@@ -156,12 +201,14 @@ impl RewardSettings {
 /// The properties of one response that the rule needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
-    /// The response's mode.
-    pub mode: Mode,
+    /// The mode that the response shows, or was asked for.
+    pub mode: ShownMode,
     /// Whether the response's verdict is `correct`.
     pub is_correct: bool,
     /// Whether the response is a structured response ([`crate::template::parse`]).
     pub is_well_formed: bool,
+    /// The length of the completion in tokens, if it is known; only the length terms need it.
+    pub completion_tokens: Option<u32>,
 }
 
 /// The rewards of one response.
@@ -196,68 +243,117 @@ pub fn base_reward(response: &Response, settings: &RewardSettings) -> f64 {
     f64::from(u8::from(response.is_correct)) + settings.format_weight * f64::from(u8::from(response.is_well_formed))
 }
 
-/// Returns the rewards and advantages of a group.
+/// Returns the rewards and advantages of a group. Responses of unknown length have no length terms.
 #[must_use]
 pub fn rewards(responses: &[Response], settings: &RewardSettings) -> GroupRewards {
-    let based: Vec<(Mode, f64)> =
-        responses.iter().map(|response| (response.mode, base_reward(response, settings))).collect();
-    advantages(&based, settings)
-}
-
-/// Returns the advantages of a group over base rewards of any origin. The base rewards must be finite.
-#[must_use]
-pub fn advantages(based: &[(Mode, f64)], settings: &RewardSettings) -> GroupRewards {
-    let of = |mode: Option<Mode>| -> Vec<f64> {
-        let wanted = based.iter().filter(|(other, _)| mode.is_none_or(|mode| mode == *other));
-        wanted.map(|&(_, reward)| reward).collect()
+    let epsilon = settings.epsilon;
+    let based: Vec<f64> = responses.iter().map(|response| base_reward(response, settings)).collect();
+    let of = |shown: ShownMode| {
+        let rewards = responses.iter().zip(&based).filter(|(response, _)| response.mode == shown);
+        Moments::of(&rewards.map(|(_, &reward)| reward).collect::<Vec<_>>(), settings.deviation)
     };
-    let group = Moments::of(&of(None), settings.deviation);
-    let modes = ByMode::from_fn(|mode| Moments::of(&of(Some(mode)), settings.deviation));
+    let group = Moments::of(&based, settings.deviation);
+    let (modes, modeless) = (ByMode::from_fn(|mode| of(mode.into())), of(ShownMode::None));
     let mut mode_means = ByMode::from_fn(|mode: Mode| (modes[mode].count > 0).then_some(modes[mode].mean));
     let boost = match settings.method {
-        Method::Hipo if settings.bias_adjustment => boost(&modes, settings.omega),
+        Method::Hipo if settings.bias_adjustment => boost(&modes, settings),
         Method::Hipo | Method::Grpo => None,
     };
     if let (Some(boost), Some(mean)) = (boost, &mut mode_means.off) {
         *mean += boost;
     }
-    let epsilon = settings.epsilon;
-    let advantage = |&(mode, reward): &(Mode, f64)| {
+    let lengths = Lengths::of(responses, settings);
+    let rewarded = |(response, &reward): (&Response, &f64)| {
         let of_group = (reward - group.mean) / (group.deviation + epsilon);
         if settings.method == Method::Grpo {
             return Rewarded { reward, advantage_judge: of_group, advantage_answer: of_group };
         }
-        // The mode is present, because this response has it.
-        let shared = if settings.global_term { mode_means[mode].unwrap_or(group.mean) - group.mean } else { 0.0 };
-        let own = &modes[mode];
-        let advantage_answer = match settings.local_normalization {
-            LocalNormalization::Mode => (reward - own.mean) / (own.deviation + epsilon),
-            LocalNormalization::Group => of_group,
-            LocalNormalization::None => reward - own.mean,
+        let mode = response.mode.mode();
+        // The response's own class is never empty, because it has this response.
+        let own_mean = mode.map_or(modeless.mean, |mode| mode_means[mode].unwrap_or(group.mean));
+        let shared = if settings.global_term { own_mean - group.mean } else { 0.0 };
+        let of_answer = match (settings.local_normalization, mode.map(|mode| modes[mode])) {
+            (LocalNormalization::Group, _) | (_, None) => of_group,
+            (LocalNormalization::Mode, Some(own)) => (reward - own.mean) / (own.deviation + epsilon),
+            (LocalNormalization::None, Some(own)) => reward - own.mean,
         };
-        Rewarded { reward, advantage_judge: shared + settings.gamma * of_group, advantage_answer }
+        let length = lengths.terms(response);
+        Rewarded {
+            reward,
+            advantage_judge: shared + settings.gamma * of_group + length.judge,
+            advantage_answer: of_answer + length.answer,
+        }
     };
     GroupRewards {
         mean: group.mean,
         deviation: group.deviation,
         mode_means,
         is_adjusted: boost.is_some(),
-        responses: based.iter().map(advantage).collect(),
+        responses: responses.iter().zip(&based).map(rewarded).collect(),
     }
 }
 
 /// Returns the amount that the adjustment adds to Think-off's mean, or `None` without an adjustment.
-fn boost(modes: &ByMode<Moments>, omega: f64) -> Option<f64> {
+fn boost(modes: &ByMode<Moments>, settings: &RewardSettings) -> Option<f64> {
     if modes.on.count == 0 || modes.off.count == 0 {
         return None;
     }
     let difference = modes.on.mean - modes.off.mean;
-    let boost = omega * modes.on.mean;
-    let is_close = difference >= -SLACK && difference <= boost + SLACK;
-    (is_close && boost > 0.0).then_some(boost)
+    let (boost, is_below) = match settings.boost {
+        Boost::Relative => {
+            let boost = settings.omega * modes.on.mean;
+            (boost, difference <= boost + SLACK)
+        }
+        Boost::Margin => (settings.omega, difference < settings.omega - SLACK),
+    };
+    (difference >= -SLACK && is_below && boost > 0.0).then_some(boost)
 }
 
-/// The mean and the standard deviation of some rewards.
+/// The lengths of a group's correct responses.
+struct Lengths {
+    weight: f64,
+    epsilon: f64,
+    /// Of all that show a mode.
+    all: Moments,
+    modes: ByMode<Moments>,
+}
+
+/// What the length of a response adds to its advantages.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct LengthTerms {
+    judge: f64,
+    answer: f64,
+}
+
+impl Lengths {
+    fn of(responses: &[Response], settings: &RewardSettings) -> Self {
+        let RewardSettings { length_weight, epsilon, deviation, .. } = *settings;
+        let of = |wanted: Option<Mode>| {
+            let lengths = responses.iter().filter_map(|response| {
+                let (mode, tokens) = Self::counted(response)?;
+                (length_weight > 0.0 && wanted.is_none_or(|wanted| wanted == mode)).then_some(tokens)
+            });
+            Moments::of(&lengths.collect::<Vec<_>>(), deviation)
+        };
+        Self { weight: length_weight, epsilon, all: of(None), modes: ByMode::from_fn(|mode| of(Some(mode))) }
+    }
+
+    /// Returns mode and length of a response that has length terms.
+    fn counted(response: &Response) -> Option<(Mode, f64)> {
+        let tokens = response.completion_tokens.filter(|_| response.is_correct)?;
+        Some((response.mode.mode()?, f64::from(tokens)))
+    }
+
+    fn terms(&self, response: &Response) -> LengthTerms {
+        let Some((mode, tokens)) = Self::counted(response).filter(|_| self.weight > 0.0) else {
+            return LengthTerms::default();
+        };
+        let term = |lengths: &Moments| self.weight * ((lengths.mean - tokens) / (lengths.deviation + self.epsilon));
+        LengthTerms { judge: term(&self.all), answer: term(&self.modes[mode]) }
+    }
+}
+
+/// The mean and the standard deviation of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Moments {
     count: usize,

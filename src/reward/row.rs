@@ -2,14 +2,15 @@
 //!
 //! | field | given as | otherwise |
 //! |---|---|---|
-//! | mode | `mode` | `forced_mode`, the mode tag of `completion`, or the mode that the body shows |
+//! | mode | `mode` (`none`: it shows no mode) | `forced_mode`, the mode tag of `completion`, or the mode that the body shows |
 //! | correct | `correct` (true, false, 1, 0) | `verdict`; otherwise the completion is verified against `gold` |
 //! | well-formed | `format_ok` | `completion` parses as a structured response; for rows of a run's rollouts table: the response shows the requested mode and can be rendered as a structured response |
 //!
 //! `forced_mode` tells that the prompt ends with this mode's tag, so that the completion begins after it: it is
 //! well-formed if the tag and the completion are the end of a structured response.
 //!
-//! Only the verdict `correct` counts as correct. This module runs no program: it returns the program as a case for the
+//! A response of the other mode than was asked for (`forced_mode`, or the requested `mode` of a run's rollouts) counts as
+//! incorrect, as in the selection. Only the verdict `correct` counts as correct. This module runs no program: it returns the program as a case for the
 //! caller to run. A verdict that does not depend on the response gives a [`RowFault`] in place of a reward: an
 //! unreadable gold, tests that can decide nothing, a missing or failed sandbox.
 
@@ -19,7 +20,7 @@ use serde::Deserialize;
 
 use super::Response;
 use crate::template::{self, ResponseBody, StructuredReading, StructuredResponse, find_tag, read_structured, render};
-use thinkloom_domain::{FinishReason, Kind, Mode, UnverifiableCause, Verdict, VerdictOutcome};
+use thinkloom_domain::{FinishReason, Kind, Mode, OtherMode, ShownMode, UnverifiableCause, Verdict, VerdictOutcome};
 use thinkloom_verify::{self as verify, Case, CodeCase, Evaluated, TestsFault};
 
 /// Keys that a rollout may have; other keys are ignored.
@@ -39,11 +40,16 @@ pub const KEYS: &[&str] = &[
     "entry_point",
     "question",
     "token_ids",
+    "completion_tokens",
     "verdict",
     "observed_mode",
     "thinking",
     "answer",
 ];
+
+/// The fault of a row of unknown length, if the rule needs the length.
+pub const LENGTH_MISSING: &str =
+    "length_weight needs the number of tokens: the row has neither completion_tokens nor token_ids";
 
 /// A rollout that a trainer sends to be rewarded.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -75,6 +81,8 @@ pub struct RewardRow<'a> {
     question: Option<String>,
     /// The sampled tokens, if the trainer knows them.
     pub token_ids: Option<Vec<u32>>,
+    /// The number of tokens of the completion.
+    pub completion_tokens: Option<u32>,
     #[serde(borrow)]
     verdict: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -170,6 +178,10 @@ pub struct Graded {
     pub response: Response,
     /// The byte of the completion at which the judge block ends; `None` if the row has no completion.
     pub judge_end: Option<usize>,
+    /// Whether the response shows the mode that was asked for; true if none was.
+    pub shows_asked_mode: bool,
+    /// Whether the response counts as correct if its verdict does.
+    may_be_correct: bool,
     /// The verdict, if this module computed it.
     pub verdict: Option<Verdict>,
 }
@@ -193,7 +205,7 @@ impl Graded {
         if let Some(what) = cause.and_then(beside_the_response) {
             return Err(RowFault(format!("the response cannot be verified ({}): {what}", verdict.reason)));
         }
-        self.response.is_correct = verdict.is_correct();
+        self.response.is_correct = verdict.is_correct() && self.may_be_correct;
         self.verdict = Some(verdict);
         Ok(self)
     }
@@ -224,18 +236,28 @@ impl<'a> RewardRow<'a> {
 }
 
 impl RewardRow<'_> {
-    /// Returns whether the row itself gives its mode, its correctness and its format.
+    /// Returns whether the row itself gives its mode, its correctness, its format and its length.
     #[must_use]
-    pub fn gives(&self) -> [bool; 3] {
-        [self.mode.is_some(), self.correct.is_some() || self.verdict.is_some(), self.format_ok.is_some()]
+    pub fn gives(&self) -> [bool; 4] {
+        let has_verdict = self.correct.is_some() || self.verdict.is_some();
+        [self.mode.is_some(), has_verdict, self.format_ok.is_some(), self.completion_tokens.is_some()]
     }
 }
 
-/// Reads the inputs of the reward rule from a row. `evaluated` decides how much arithmetic an answer may leave undone.
+/// The rules by which rows are graded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GradeRules {
+    /// How much arithmetic an answer may leave undone.
+    pub evaluated: Evaluated,
+    /// What a response of the other mode than was asked for counts as.
+    pub other_mode: OtherMode,
+}
+
+/// Reads the inputs of the reward rule from a row.
 ///
 /// # Errors
 /// [`RowFault`] if an input is neither given nor readable, or if the row's gold or tests can decide nothing.
-pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFault> {
+pub fn grade(row: RewardRow<'_>, rules: GradeRules) -> Result<Grading, RowFault> {
     let finish_reason: FinishReason = match row.finish_reason.as_deref() {
         None => FinishReason::Stop,
         Some(name) => name.parse().map_err(|error| RowFault(format!("finish_reason: {error}")))?,
@@ -249,15 +271,18 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
         StructuredReading { mode: read.mode.or(forced), ..read }
     });
     let observed = read.map(|read| read.observe(finish_reason));
-    let given = mode_of("mode", &row.mode)?;
+    let given: Option<ShownMode> = match row.mode.as_deref() {
+        Some("none") => Some(ShownMode::None),
+        _ => mode_of("mode", &row.mode)?.map(ShownMode::from),
+    };
     if let (Some(mode), Some(forced)) = (given, forced)
-        && mode != forced
+        && mode != forced.into()
     {
         return Err(RowFault(format!("mode is {mode}, and forced_mode is {forced}: a forced mode is the row's mode")));
     }
-    let mode: Mode = match (given.or(forced), &read, &observed) {
-        (Some(mode), _, _) => mode,
-        (None, Some(read), Some(observed)) => read.mode.unwrap_or(observed.mode),
+    let mode: ShownMode = match (given.or(forced.map(ShownMode::from)), &read) {
+        (Some(mode), _) => mode,
+        (None, Some(read)) => read.shown_mode(finish_reason),
         _ => return Err(RowFault::missing("mode and no completion to read it from")),
     };
     let is_well_formed = match (row.format_ok, &row.completion) {
@@ -269,8 +294,22 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
         (None, None) => is_renderable(&row, mode)?,
     };
     let judge_end = row.completion.as_deref().zip(read).map(|(completion, read)| read.judge_end(completion));
-    let graded =
-        |is_correct| Graded { response: Response { mode, is_correct, is_well_formed }, judge_end, verdict: None };
+    // The mode of the body, where one was asked for: a response that thought in Think-off has not answered in Think-off.
+    let shown = match forced {
+        Some(_) => observed.as_ref().map(|observed| observed.mode),
+        None => mode_of("observed_mode", &row.observed_mode)?,
+    };
+    let shows_asked_mode = shown.is_none_or(|shown| mode == shown.into());
+    let may_be_correct = shows_asked_mode || rules.other_mode == OtherMode::AsVerified;
+    let counted = row.token_ids.as_ref().map(|ids| u32::try_from(ids.len()).unwrap_or(u32::MAX));
+    let completion_tokens = row.completion_tokens.or(counted);
+    let graded = |is_correct| Graded {
+        response: Response { mode, is_correct: is_correct && may_be_correct, is_well_formed, completion_tokens },
+        judge_end,
+        shows_asked_mode,
+        may_be_correct,
+        verdict: None,
+    };
     if let Some(flag) = row.correct {
         return Ok(Grading::Ready(graded(flag.read("correct")?)));
     }
@@ -279,24 +318,25 @@ pub fn grade(row: RewardRow<'_>, evaluated: Evaluated) -> Result<Grading, RowFau
         return Ok(Grading::Ready(graded(outcome == VerdictOutcome::Correct)));
     }
     let Some(observed) = observed else { return Err(RowFault::missing("correct, no verdict and no completion")) };
-    verify_answer(row, observed.answer, graded(false), evaluated)
+    verify_answer(row, observed.answer, graded(false), rules.evaluated)
 }
 
 /// Returns whether a row of a run's rollouts table, whose response is not structured yet, can become a structured
 /// response.
-fn is_renderable(row: &RewardRow<'_>, mode: Mode) -> Result<bool, RowFault> {
+fn is_renderable(row: &RewardRow<'_>, mode: ShownMode) -> Result<bool, RowFault> {
     let (Some(observed), Some(answer)) = (&row.observed_mode, &row.answer) else {
         return Err(RowFault::missing("format_ok and no completion to read it from"));
     };
     let observed: Mode = observed.parse().map_err(|error| RowFault(format!("observed_mode: {error}")))?;
     let answer = answer.clone();
     let body = match mode {
-        Mode::ThinkOn => ResponseBody::ThinkOn { thinking: row.thinking.clone().unwrap_or_default(), answer },
-        Mode::ThinkOff => ResponseBody::ThinkOff { answer },
+        ShownMode::ThinkOn => ResponseBody::ThinkOn { thinking: row.thinking.clone().unwrap_or_default(), answer },
+        ShownMode::ThinkOff => ResponseBody::ThinkOff { answer },
+        ShownMode::None => return Ok(false),
     };
     let response = StructuredResponse { justification: String::new(), body };
     let is_tag_free = row.thinking.as_deref().is_none_or(|thinking| find_tag(thinking).is_none());
-    Ok(observed == mode && is_tag_free && render(&response).is_ok())
+    Ok(mode == observed.into() && is_tag_free && render(&response).is_ok())
 }
 
 fn verify_answer(
@@ -353,12 +393,18 @@ fn verify_answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ShownMode::{None, ThinkOff, ThinkOn};
 
+    const RULES: GradeRules = GradeRules { evaluated: Evaluated::Required, other_mode: OtherMode::Incorrect };
     const ON: &str = "<judge>\nWhy.\n</judge>\n\n<think_on>\n<think>\n2+2\n</think>\n\n<answer>\n4\n</answer>";
+
+    fn of(mode: ShownMode, is_correct: bool, is_well_formed: bool) -> Response {
+        Response { mode, is_correct, is_well_formed, completion_tokens: Option::None }
+    }
 
     fn ready(json: serde_json::Value) -> Graded {
         let text = json.to_string();
-        match grade(serde_json::from_str(&text).unwrap(), Evaluated::Required).unwrap() {
+        match grade(serde_json::from_str(&text).unwrap(), RULES).unwrap() {
             Grading::Ready(graded) => graded,
             Grading::Program(..) => unreachable!("no program was asked for"),
         }
@@ -366,31 +412,37 @@ mod tests {
 
     fn fault(json: serde_json::Value) -> String {
         let text = json.to_string();
-        grade(serde_json::from_str(&text).unwrap(), Evaluated::Required).unwrap_err().to_string()
+        grade(serde_json::from_str(&text).unwrap(), RULES).unwrap_err().to_string()
     }
 
     #[test]
     fn what_is_given_is_taken() {
         let graded = ready(serde_json::json!({"query_id": 7, "mode": "think_off", "correct": 1, "format_ok": false}));
-        let expected = Response { mode: Mode::ThinkOff, is_correct: true, is_well_formed: false };
-        assert_eq!((graded.response, graded.judge_end, graded.verdict), (expected, None, None));
+        assert_eq!(
+            (graded.response, graded.judge_end, graded.verdict),
+            (of(ThinkOff, true, false), Option::None, Option::None)
+        );
         let graded = ready(serde_json::json!({"mode": "think_off", "correct": false, "completion": ON}));
-        assert_eq!(graded.response, Response { mode: Mode::ThinkOff, is_correct: false, is_well_formed: true });
+        assert_eq!(graded.response, of(ThinkOff, false, true));
+        let given = serde_json::json!({"mode": "none", "correct": false, "format_ok": 0, "completion_tokens": 7});
+        assert_eq!(ready(given).response, Response { completion_tokens: Some(7), ..of(None, false, false) });
+        let counted = serde_json::json!({"completion": ON, "correct": true, "token_ids": [1, 2, 3]});
+        assert_eq!(ready(counted).response.completion_tokens, Some(3));
     }
 
     #[test]
     fn what_is_not_given_is_read_from_the_completion_and_verified() {
         let graded = ready(serde_json::json!({"completion": ON, "kind": "numeric", "gold": 4}));
-        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: true });
+        assert_eq!(graded.response, of(ThinkOn, true, true));
         assert_eq!(&ON[..graded.judge_end.unwrap()], "<judge>\nWhy.\n</judge>\n\n<think_on>");
         assert_eq!(graded.verdict.unwrap().outcome, VerdictOutcome::Correct);
         // The answer is right, the form is wrong: one byte after the end is enough.
         let graded = ready(serde_json::json!({"completion": format!("{ON}\n"), "gold": "4"}));
-        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: true, is_well_formed: false });
+        assert_eq!(graded.response, of(ThinkOn, true, false));
         // An answer inside the thinking does not count.
         let cut = "<judge>W</judge><think_on><think>It is 4";
         let graded = ready(serde_json::json!({"completion": cut, "gold": "4", "finish_reason": "length"}));
-        assert_eq!(graded.response, Response { mode: Mode::ThinkOn, is_correct: false, is_well_formed: false });
+        assert_eq!(graded.response, of(ThinkOn, false, false));
         let graded = ready(serde_json::json!({"completion": "<think_off><answer>B</answer>", "gold": "B",
             "choices": ["one", "two"]}));
         assert!(graded.response.is_correct);
@@ -401,18 +453,19 @@ mod tests {
         let row = |mode: &str, completion: &str| {
             ready(serde_json::json!({"forced_mode": mode, "completion": completion, "gold": "4"})).response
         };
-        let of = |mode, is_correct, is_well_formed| Response { mode, is_correct, is_well_formed };
         let (_, on) = ON.split_once("<think_on>\n").unwrap();
         let off = "<answer>\n4\n</answer>";
-        assert_eq!(row("think_on", on), of(Mode::ThinkOn, true, true));
-        assert_eq!(row("think_off", off), of(Mode::ThinkOff, true, true));
-        // The other mode's body, a second judge block, and a byte too many are not what follows the tag.
-        assert_eq!(row("think_off", on), of(Mode::ThinkOff, true, false));
-        assert_eq!(row("think_on", off), of(Mode::ThinkOn, true, false));
-        assert_eq!(row("think_on", ON), of(Mode::ThinkOn, true, false));
-        assert_eq!(row("think_off", &format!("{off}\n")), of(Mode::ThinkOff, true, false));
+        assert_eq!(row("think_on", on), of(ThinkOn, true, true));
+        assert_eq!(row("think_off", off), of(ThinkOff, true, true));
+        // The other mode's body, a second judge block, and a byte too many are not what follows the tag; and an answer in
+        // the other mode is none in this one.
+        assert_eq!(row("think_off", on), of(ThinkOff, false, false));
+        assert_eq!(row("think_off", ON), of(ThinkOff, false, false));
+        assert_eq!(row("think_on", off), of(ThinkOn, false, false));
+        assert_eq!(row("think_on", ON), of(ThinkOn, true, false));
+        assert_eq!(row("think_off", &format!("{off}\n")), of(ThinkOff, true, false));
         let cut = "<think>\nIt is 4";
-        assert_eq!(row("think_on", cut), of(Mode::ThinkOn, false, false));
+        assert_eq!(row("think_on", cut), of(ThinkOn, false, false));
         let without = ready(serde_json::json!({"completion": off, "gold": "4"})).response;
         assert!(!without.is_well_formed, "without a forced mode, judge block and mode tag are missing");
         assert!(fault(serde_json::json!({"forced_mode": "on", "completion": off})).contains("forced_mode"));
@@ -423,25 +476,42 @@ mod tests {
     }
 
     #[test]
+    fn a_response_that_was_cut_before_it_showed_a_mode_is_of_none() {
+        let mode = |completion: &str, finish_reason: &str| {
+            let row = serde_json::json!({"completion": completion, "finish_reason": finish_reason, "gold": "4"});
+            ready(row).response.mode
+        };
+        for looping in ["<judge>\nThis is This is", "This is This is", "<judge>Why.</judge>", ""] {
+            assert_eq!(mode(looping, "length"), None, "{looping}");
+        }
+        for unfinished in ["<judge>\nThis is", "<judge>Why.</judge>\n", " "] {
+            assert_eq!(mode(unfinished, "stop"), None, "{unfinished}");
+        }
+        assert_eq!(mode("4", "stop"), ThinkOff);
+        assert_eq!(mode("<judge>Why.</judge><think_off>", "length"), ThinkOff);
+        assert_eq!(mode("<think>a a a", "length"), ThinkOn);
+        assert_eq!(mode("<judge>Why.</judge><think>a</think>4", "stop"), ThinkOn);
+    }
+
+    #[test]
     fn rows_of_a_run_are_well_formed_if_they_could_be_rendered() {
         let row = |observed: &str, answer: &str, verdict: &str| {
             ready(serde_json::json!({"mode": "think_off", "observed_mode": observed, "answer": answer,
                 "verdict": verdict, "thinking": null}))
             .response
         };
-        let of = |is_correct, is_well_formed| Response { mode: Mode::ThinkOff, is_correct, is_well_formed };
-        assert_eq!(row("think_off", "4", "correct"), of(true, true));
-        assert_eq!(row("think_on", "4", "incorrect"), of(false, false));
-        assert_eq!(row("think_off", "<answer>4", "unverifiable"), of(false, false));
+        assert_eq!(row("think_off", "4", "correct"), of(ThinkOff, true, true));
+        assert_eq!(row("think_on", "4", "correct"), of(ThinkOff, false, false), "it thought in Think-off");
+        assert_eq!(row("think_off", "<answer>4", "unverifiable"), of(ThinkOff, false, false));
     }
 
     #[test]
     fn programs_come_back_as_cases() {
         let text = serde_json::json!({"completion": ON, "kind": "code", "tests": ["assert f(1) == 2"]}).to_string();
-        let grading = grade(serde_json::from_str(&text).unwrap(), Evaluated::Required);
+        let grading = grade(serde_json::from_str(&text).unwrap(), RULES);
         let Ok(Grading::Program(graded, case)) = grading else { unreachable!("it is a program") };
         assert_eq!((case.response.as_str(), graded.response.is_correct), ("4", false));
-        let passed = Verdict { outcome: VerdictOutcome::Correct, extracted: None, reason: String::new() };
+        let passed = Verdict { outcome: VerdictOutcome::Correct, extracted: Option::None, reason: String::new() };
         assert!(graded.clone().with_verdict(passed).unwrap().response.is_correct);
         for cause in [
             UnverifiableCause::NoTests,
@@ -449,10 +519,11 @@ mod tests {
             UnverifiableCause::NoSandbox,
             UnverifiableCause::SandboxFailed,
         ] {
-            let fault = graded.clone().with_verdict(Verdict::unverifiable(cause, None)).unwrap_err().to_string();
+            let fault =
+                graded.clone().with_verdict(Verdict::unverifiable(cause, Option::None)).unwrap_err().to_string();
             assert!(fault.contains(cause.name()), "{fault}");
         }
-        let undecided = Verdict::unverifiable(UnverifiableCause::Undecided, None);
+        let undecided = Verdict::unverifiable(UnverifiableCause::Undecided, Option::None);
         assert!(!graded.with_verdict(undecided).unwrap().response.is_correct, "that is the response's own");
     }
 

@@ -23,7 +23,7 @@
 
 pub mod thinking;
 
-use thinkloom_domain::{FinishReason, Mode};
+use thinkloom_domain::{FinishReason, Mode, ShownMode};
 
 /// Every tag of the template. A text that contains one cannot be a part of a structured response.
 pub const TAGS: &[&str] =
@@ -133,6 +133,15 @@ pub fn parse(text: &str) -> Result<StructuredResponse, ParseError> {
     }
 }
 
+/// The beginning of a structured response.
+pub const JUDGE_OPENING: &str = "<judge>\n";
+
+/// Returns the text between a justification and the body of a structured response in a mode.
+#[must_use]
+pub fn judge_closing(mode: Mode) -> String {
+    format!("\n</judge>\n\n<{mode}>\n")
+}
+
 /// Parses the part of a structured response that follows its mode tag; as strict as [`parse`].
 ///
 /// # Errors
@@ -157,6 +166,19 @@ impl StructuredReading<'_> {
     #[must_use]
     pub fn judge_end(&self, completion: &str) -> usize {
         completion.len() - self.body.len()
+    }
+
+    /// Returns the mode that the response shows: that of its mode tag; without one, Think-on if the body reasons, and
+    /// Think-off if it is a complete answer. A response that was cut, or ended, before it showed either has no mode.
+    #[must_use]
+    pub fn shown_mode(&self, finish_reason: FinishReason) -> ShownMode {
+        let is_answer = finish_reason == FinishReason::Stop && !self.body.trim().is_empty();
+        let of_body = || match self.observe(finish_reason) {
+            ObservedResponse { thinking: Some(_), .. } => ShownMode::ThinkOn,
+            _ if is_answer => ShownMode::ThinkOff,
+            _ => ShownMode::None,
+        };
+        self.mode.map_or_else(of_body, ShownMode::from)
     }
 
     /// Splits the body into thinking and answer; see [`read_response`]. Without a mode tag, the mode is the one that

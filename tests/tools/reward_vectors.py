@@ -5,7 +5,8 @@
     reward_vectors.py check THINKLOOM FILE   run `thinkloom reward` over every group and print the largest difference
 
 Each line of the file is one group: the settings that differ from the defaults, the responses as [mode, correct,
-format_ok], and the results of the rule. The formulas are in the module's documentation.
+format_ok], their lengths (completion_tokens) in some groups, and the results of the rule. A mode is think_on, think_off or
+none. The formulas are in the module's documentation.
 """
 import json
 import subprocess
@@ -14,10 +15,12 @@ import tempfile
 
 import numpy as np
 
+# The groups of HiPO's rule, and those with thinkloom's own variants and with responses without a mode.
 GROUPS = 200
+VARIANTS = 100
 SLACK = 1e-12
 DEFAULTS = dict(format_weight=0.2, omega=0.01, gamma=0.3, epsilon=1e-6, deviation="population", bias_adjustment=True,
-                global_term=True, local_normalization="mode", method="hipo")
+                global_term=True, local_normalization="mode", method="hipo", boost="relative", length_weight=0.0)
 LONG = np.longdouble
 
 
@@ -32,37 +35,55 @@ def moments(values, deviation):
     return values.mean(), values.std(ddof=ddof)
 
 
-def rule(responses, settings):
+def length_terms(modes, correct, tokens, s):
+    """What the lengths of correct responses that show a mode add to both advantages of each response."""
+    judge, answer = np.zeros(len(modes), LONG), np.zeros(len(modes), LONG)
+    counted = correct & (modes != "none")
+    for of, out in ((counted, judge), *((counted & (modes == mode), answer) for mode in ("think_on", "think_off"))):
+        mean, std = moments(tokens[of], s["deviation"])
+        if s["length_weight"] > 0:
+            out[of] = LONG(s["length_weight"]) * ((mean - tokens[of]) / (std + LONG(s["epsilon"])))
+    return judge, answer
+
+
+def rule(responses, settings, tokens=None):
     s = {**DEFAULTS, **settings}
     eps, gamma = LONG(s["epsilon"]), LONG(s["gamma"])
     modes = np.array([mode for mode, _, _ in responses])
     # The base reward is a double by definition: one multiplication and one addition.
     rewards = np.array([float(c) + s["format_weight"] * float(f) for _, c, f in responses], dtype=np.float64)
     mean, std = moments(rewards, s["deviation"])
-    own = {m: moments(rewards[modes == m], s["deviation"]) for m in ("think_on", "think_off")}
+    own = {m: moments(rewards[modes == m], s["deviation"]) for m in ("think_on", "think_off", "none")}
     adjusted = {m: own[m][0] for m in own}
+    correct = np.array([bool(c) for _, c, _ in responses])
+    long_judge, long_answer = length_terms(modes, correct, np.array(tokens or [0] * len(modes), LONG), s)
     is_adjusted = False
     if s["method"] == "hipo" and s["bias_adjustment"] and (modes == "think_on").any() and (modes == "think_off").any():
         difference = adjusted["think_on"] - adjusted["think_off"]
-        boost = LONG(s["omega"]) * adjusted["think_on"]
-        if boost > 0 and -SLACK <= difference <= boost + SLACK:
+        if s["boost"] == "margin":
+            boost = LONG(s["omega"])
+            is_below = difference < boost - SLACK
+        else:
+            boost = LONG(s["omega"]) * adjusted["think_on"]
+            is_below = difference <= boost + SLACK
+        if boost > 0 and -SLACK <= difference and is_below:
             adjusted["think_off"] += boost
             is_adjusted = True
     judge, answer = [], []
-    for mode, reward in zip(modes, rewards.astype(LONG)):
+    for mode, reward, of_judge, of_answer in zip(modes, rewards.astype(LONG), long_judge, long_answer):
         whole = (reward - mean) / (std + eps)
         if s["method"] == "grpo":
             judge.append(whole)
             answer.append(whole)
             continue
         shared = adjusted[mode] - mean if s["global_term"] else LONG(0)
-        judge.append(shared + gamma * whole)
-        if s["local_normalization"] == "mode":
-            answer.append((reward - own[mode][0]) / (own[mode][1] + eps))
-        elif s["local_normalization"] == "group":
-            answer.append(whole)
+        judge.append(shared + gamma * whole + of_judge)
+        if s["local_normalization"] == "group" or mode == "none":
+            answer.append(whole + of_answer)
+        elif s["local_normalization"] == "mode":
+            answer.append((reward - own[mode][0]) / (own[mode][1] + eps) + of_answer)
         else:
-            answer.append(reward - own[mode][0])
+            answer.append(reward - own[mode][0] + of_answer)
     present = {m: (float(adjusted[m]) if (modes == m).any() else None) for m in adjusted}
     return dict(mean=float(mean), deviation=float(std), mean_on=present["think_on"], mean_off=present["think_off"],
                 is_adjusted=bool(is_adjusted), reward=[float(r) for r in rewards],
@@ -132,19 +153,56 @@ def random_case(random):
     return settings, responses
 
 
+def variant_edge_cases():
+    yes, no, lost = (True, True), (False, False), ["none", False, False]
+    margin, length = {"boost": "margin", "omega": 0.1}, {"length_weight": 0.2}
+    even = group([yes] * 3, [yes] * 3)
+    return [
+        (margin, even, None), (margin, group([no] * 2, [no] * 2), None), (margin, group([yes] * 4, [no]), None),
+        ({**margin, "omega": 0.0}, even, None), ({**margin, "omega": 1.2}, group([yes], [no]), None),
+        ({**margin, "format_weight": 0.0}, group([yes] * 10, [yes] * 9 + [no]), None),
+        ({**margin, "format_weight": 0.0, "omega": 0.11}, group([yes] * 10, [yes] * 9 + [no]), None),
+        ({**margin, "format_weight": 0.0}, group([yes] * 9 + [no], [yes] * 10), None),
+        ({}, [lost], None), ({}, [lost, lost], None), ({}, even + [lost], None), ({}, group([yes, no], []) + [lost], None),
+        ({"method": "grpo"}, even + [lost], None), ({"local_normalization": "none"}, even + [lost] * 2, None),
+        ({"global_term": False}, even + [lost], None), ({}, group([no], [no]) + [["none", False, True]], None),
+        ({}, group([yes], [no]) + [["none", True, False]], None),
+        (length, even, [9, 8, 7, 3, 2, 1]), (length, even, [5] * 6), (length, group([yes], [yes]), [5, 4]),
+        (length, group([yes, no], [no]), [5, 4, 3]), (length, group([no], [no]), [5, 4]),
+        ({**length, "deviation": "sample"}, even, [9, 9, 7, 3, 2, 1]), ({"length_weight": 1.0}, even, [1, 900, 3, 7, 7, 7]),
+        (length, even + [["none", True, False]], [9, 8, 7, 3, 2, 1, 4]),
+    ]
+
+
+def random_variant(random):
+    settings, responses = random_case(random)
+    if random.random() < 0.5:
+        settings["boost"] = "margin"
+    for response in responses:
+        if random.random() < 0.1:
+            response[0] = "none"
+    tokens = None
+    if random.random() < 0.6 and settings.get("method") != "grpo":
+        settings["length_weight"] = float(random.choice([0.05, 0.2, 1.0]))
+        tokens = [int(t) for t in random.integers(1, random.choice([3, 900]), len(responses))]
+    return settings, responses, tokens
+
+
 def write(path):
     random = np.random.default_rng(250923967)
-    cases = edge_cases()
-    cases += [random_case(random) for _ in range(GROUPS - len(cases))]
+    cases = [(*case, None) for case in edge_cases()]
+    cases += [(*random_case(random), None) for _ in range(GROUPS - len(cases))]
+    variants = variant_edge_cases()
+    cases += variants + [random_variant(random) for _ in range(VARIANTS - len(variants))]
     with open(path, "w", encoding="ascii") as file:
-        for settings, responses in cases:
-            case = {"settings": settings, "responses": responses, **rule(responses, settings)}
-            file.write(json.dumps(case, separators=(",", ":")) + "\n")
-    print(f"{len(cases)} groups, {sum(len(r) for _, r in cases)} responses, in {path}")
+        for settings, responses, tokens in cases:
+            given = {"settings": settings, "responses": responses, **({"completion_tokens": tokens} if tokens else {})}
+            file.write(json.dumps({**given, **rule(responses, settings, tokens)}, separators=(",", ":")) + "\n")
+    print(f"{len(cases)} groups, {sum(len(r) for _, r, _ in cases)} responses, in {path}")
 
 
 FLAGS = {"format_weight": "--format-weight", "omega": "--omega", "gamma": "--gamma", "epsilon": "--epsilon",
-         "deviation": "--deviation", "local_normalization": "--local-normalization", "method": "--method"}
+         "boost": "--boost", "length_weight": "--length-weight", "deviation": "--deviation", "local_normalization": "--local-normalization", "method": "--method"}
 
 
 def check(thinkloom, path):
@@ -163,8 +221,10 @@ def check(thinkloom, path):
                 arguments += [FLAGS[name], str(value)]
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
             for number, case in cases:
-                for mode, correct, format_ok in case["responses"]:
-                    row = {"query_id": f"g{number}", "mode": mode, "correct": correct, "format_ok": format_ok}
+                lengths = case.get("completion_tokens") or [1] * len(case["responses"])
+                for (mode, correct, format_ok), tokens in zip(case["responses"], lengths):
+                    row = {"query_id": f"g{number}", "mode": mode, "correct": correct, "format_ok": format_ok,
+                           "completion_tokens": tokens}
                     file.write(json.dumps(row) + "\n")
             file.flush()
             run = subprocess.run([thinkloom, "reward", "--rollouts", file.name, *arguments], check=True,
@@ -176,8 +236,9 @@ def check(thinkloom, path):
                 row = json.loads(next(lines))
                 assert row["query_id"] == f"g{number}", row
                 rows += 1
-                own = case["mean_on"] if row["mode"] == "think_on" else case["mean_off"]
-                pairs = [(row["mean_reward_mode"], own), (row["mean_reward"], case["mean"])]
+                own = {"think_on": case["mean_on"], "think_off": case["mean_off"], "none": None}[row["mode"]]
+                assert (own is None) == (row["mean_reward_mode"] is None), row
+                pairs = [(row["mean_reward"], case["mean"])] + ([(row["mean_reward_mode"], own)] if own is not None else [])
                 pairs += [(row[name], case[name][index]) for name in ("reward", "advantage_judge", "advantage_answer")]
                 largest = max([largest, *[abs(a - b) for a, b in pairs]])
         assert next(lines, None) is None

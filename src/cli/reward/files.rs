@@ -20,15 +20,15 @@ use serde_json::value::RawValue;
 
 use crate::cli::table::{Chunk, Table, parquet_batches};
 use crate::config::VerifySettings;
-use crate::domain::{ByMode, Mode, UnverifiableCause, Verdict};
+use crate::domain::{ByMode, OtherMode, ShownMode, UnverifiableCause, Verdict};
 use crate::engine::{EngineError, Vocabulary};
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
-use crate::reward::row::{Graded, Grading, KEYS, RewardRow, RowFault, grade};
+use crate::reward::row::{GradeRules, Graded, Grading, KEYS, LENGTH_MISSING, RewardRow, RowFault, grade};
 use crate::reward::segments::judge_tokens;
 use crate::reward::{Response, RewardSettings, Rewarded, rewards};
 use crate::telemetry::print_line;
-use crate::verify::{CodePool, Evaluated};
+use crate::verify::CodePool;
 
 /// The maximum number of faulty rows that are printed; further ones are only counted.
 const FAULTS_TOLD_MAX: u64 = 10;
@@ -44,12 +44,12 @@ const OUTPUT_KEYS: &[&str] = &[
     "advantage_answer",
     "judge_chars",
     "judge_tokens",
-    "completion_token_count",
     "error",
 ];
 
 /// Columns that are written if a row lacks the value; they then replace columns of the same name.
-const FILLED_KEYS: &[&str] = &["mode", "correct", "format_ok", "verdict", "extracted", "verdict_reason"];
+const FILLED_KEYS: &[&str] =
+    &["mode", "correct", "format_ok", "verdict", "extracted", "verdict_reason", "completion_tokens"];
 
 /// The parts of a rollout that the reward rule needs.
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +57,12 @@ pub(super) struct Entry {
     /// The group; `None` for a faulty row.
     pub(super) group: Option<u32>,
     pub(super) response: Response,
-    /// Whether the row itself has mode, correct, format_ok.
-    given: [bool; 3],
+    /// Whether the row itself has mode, correct, format_ok, completion_tokens.
+    given: [bool; 4],
     /// Whether the row has keys that must be replaced.
     has_output_keys: bool,
     judge_chars: Option<u32>,
-    tokens: Option<(u32, u32)>,
+    judge_tokens: Option<u32>,
 }
 
 /// All rollouts.
@@ -86,18 +86,29 @@ pub(super) struct AllRewards {
 struct ReadRow {
     query_id: String,
     grading: Grading,
-    given: [bool; 3],
+    given: [bool; 4],
     has_output_keys: bool,
     judge_chars: Option<u32>,
-    tokens: Option<(u32, u32)>,
+    judge_tokens: Option<u32>,
+}
+
+/// How rows are read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    /// Counts tokens.
+    pub(super) vocabulary: Option<&'a Vocabulary>,
+    /// Whether the rule needs the length of each completion.
+    pub(super) needs_lengths: bool,
+    /// What a response of the other mode than was asked for counts as.
+    pub(super) other_mode: OtherMode,
 }
 
 /// Reads all rows. Verifies texts on all cores, and programs in the sandbox; the first program opens the sandbox.
-pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&Vocabulary>) -> anyhow::Result<Store> {
+pub(super) fn gather(table: &Table, verify: VerifySettings, reading: Reading<'_>) -> anyhow::Result<Store> {
     let mut store = Store { entries: Vec::new(), groups: 0, verdicts: HashMap::new(), faults: HashMap::new() };
     let mut groups: HashMap<String, u32> = HashMap::new();
     let mut pool: Option<CodePool> = None;
-    let evaluated = evaluated_of(verify.evaluated);
+    let rules = GradeRules { evaluated: evaluated_of(verify.evaluated), other_mode: reading.other_mode };
     let mut chunk = Chunk::default();
     let mut reader = table.read(KEYS);
     while let Some(file) = reader.next(&mut chunk)? {
@@ -105,12 +116,12 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
         let name = table.files().get(file).map_or("", |file| file.name.as_str());
         let place = |line| format!("{name}:{line}");
         let read: Vec<Result<ReadRow, RowFault>> =
-            rows.par_iter().map(|(text, _)| read_row(text, evaluated, vocabulary)).collect();
+            rows.par_iter().map(|(text, _)| read_row(text, rules, reading)).collect();
         let mut waiting = Vec::new();
         for (read, (text, line)) in read.into_iter().zip(rows) {
             let index = store.entries.len();
             match read {
-                Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens }) => {
+                Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, judge_tokens }) => {
                     let (group, graded) = match grading {
                         Grading::Ready(graded) => (Some(group_of(&mut groups, query_id)?), graded),
                         // The row joins its group when it has a verdict.
@@ -124,7 +135,7 @@ pub(super) fn gather(table: &Table, verify: VerifySettings, vocabulary: Option<&
                     if let Some(verdict) = verdict {
                         store.verdicts.insert(index, verdict);
                     }
-                    store.entries.push(Entry { group, response, given, has_output_keys, judge_chars, tokens });
+                    store.entries.push(Entry { group, response, given, has_output_keys, judge_chars, judge_tokens });
                 }
                 Err(fault) => store.push_fault(&place(line), text, fault),
             }
@@ -166,19 +177,19 @@ fn tokens_of(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowF
     })
 }
 
-fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) -> Result<ReadRow, RowFault> {
+fn read_row(text: &[u8], rules: GradeRules, reading: Reading<'_>) -> Result<ReadRow, RowFault> {
     let row: RewardRow<'_> =
         serde_json::from_slice(text).map_err(|error| RowFault(format!("the row is not a rollout: {error}")))?;
     let query_id = row.query_id.clone().ok_or_else(|| RowFault("the row has no query_id".to_owned()))?.into_text();
     let given = row.gives();
     let completion = row.completion.clone();
     let token_ids = row.token_ids.clone();
-    let grading = grade(row, evaluated)?;
-    let (Grading::Ready(graded) | Grading::Program(graded, _)) = &grading;
+    let mut grading = grade(row, rules)?;
+    let (Grading::Ready(graded) | Grading::Program(graded, _)) = &mut grading;
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let head = completion.as_deref().zip(graded.judge_end).and_then(|(text, end)| text.get(..end));
     let judge_chars = head.map(|head| narrow(head.chars().count()));
-    let tokens = match (vocabulary, &completion, graded.judge_end) {
+    let counted = match (reading.vocabulary, &completion, graded.judge_end) {
         (Some(vocabulary), Some(completion), Some(judge_end)) => {
             let is_sampled = token_ids.is_some();
             let ids = match token_ids {
@@ -193,10 +204,16 @@ fn read_row(text: &[u8], evaluated: Evaluated, vocabulary: Option<&Vocabulary>) 
         }
         _ => None,
     };
+    let (judge_tokens, counted) = counted.unzip();
+    let lengths = &mut graded.response.completion_tokens;
+    *lengths = lengths.or(counted);
+    if reading.needs_lengths && lengths.is_none() {
+        return Err(RowFault(LENGTH_MISSING.to_owned()));
+    }
     let text = std::str::from_utf8(text).unwrap_or_default();
     let is_filled = given.contains(&false) && FILLED_KEYS.iter().any(|key| text.contains(key));
     let has_output_keys = is_filled || OUTPUT_KEYS.iter().any(|key| text.contains(key));
-    Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, tokens })
+    Ok(ReadRow { query_id, grading, given, has_output_keys, judge_chars, judge_tokens })
 }
 
 impl Store {
@@ -209,11 +226,19 @@ impl Store {
 
     fn push_fault(&mut self, place: &str, text: &[u8], fault: RowFault) {
         self.add_fault(self.entries.len(), place, fault);
-        let response = Response { mode: Mode::ThinkOff, is_correct: false, is_well_formed: false };
+        let response =
+            Response { mode: ShownMode::None, is_correct: false, is_well_formed: false, completion_tokens: None };
         let has_output_keys =
             std::str::from_utf8(text).is_ok_and(|text| OUTPUT_KEYS.iter().any(|key| text.contains(key)));
-        let given = [true; 3];
-        self.entries.push(Entry { group: None, response, given, has_output_keys, judge_chars: None, tokens: None });
+        let given = [true; 4];
+        self.entries.push(Entry {
+            group: None,
+            response,
+            given,
+            has_output_keys,
+            judge_chars: None,
+            judge_tokens: None,
+        });
     }
 
     /// Applies the reward rule to every group.
@@ -254,9 +279,9 @@ impl Store {
         let Some(group) = entry.group.and_then(|group| rewarded.groups.get(group as usize)) else {
             return Added { error: self.faults.get(&index).map(String::as_str), ..Added::default() };
         };
-        let Response { mode, is_correct, is_well_formed } = entry.response;
+        let Response { mode, is_correct, is_well_formed, completion_tokens } = entry.response;
         let verdict = self.verdicts.get(&index);
-        let [has_mode, has_correct, has_format] = entry.given;
+        let [has_mode, has_correct, has_format, has_length] = entry.given;
         Added {
             mode: (!has_mode).then(|| mode.name()),
             correct: (!has_correct).then_some(is_correct),
@@ -266,12 +291,12 @@ impl Store {
             verdict_reason: verdict.map(|verdict| verdict.reason.as_str()),
             reward: Some(row.reward),
             mean_reward: Some(group.0),
-            mean_reward_mode: group.1[mode],
+            mean_reward_mode: mode.mode().and_then(|mode| group.1[mode]),
             advantage_judge: Some(row.advantage_judge),
             advantage_answer: Some(row.advantage_answer),
             judge_chars: entry.judge_chars,
-            judge_tokens: entry.tokens.map(|tokens| tokens.0),
-            completion_token_count: entry.tokens.map(|tokens| tokens.1),
+            judge_tokens: entry.judge_tokens,
+            completion_tokens: completion_tokens.filter(|_| !has_length),
             error: None,
         }
     }
@@ -302,7 +327,7 @@ struct Added<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     judge_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    completion_token_count: Option<u32>,
+    completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -324,7 +349,7 @@ fn added_columns() -> Vec<(&'static str, DataType)> {
         ("advantage_answer", Float64),
         ("judge_chars", Int32),
         ("judge_tokens", Int32),
-        ("completion_token_count", Int32),
+        ("completion_tokens", Int32),
         ("error", Utf8),
     ]
 }

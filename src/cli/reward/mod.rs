@@ -17,7 +17,7 @@ use super::failure::{Failure, print};
 use super::table::Table;
 use crate::config;
 use crate::engine::Vocabulary;
-use crate::reward::{Deviation, LocalNormalization, Method, RewardSettings};
+use crate::reward::{Boost, Deviation, LocalNormalization, Method, RewardSettings};
 
 /// Arguments of `reward`.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) struct RewardArgs {
     /// A model (GGUF file or directory) whose tokenizer counts the tokens of the judge block and of the completion.
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<PathBuf>,
-    /// A config file; its [verify] settings apply to programs.
+    /// A config file; its [verify] settings apply to answers and programs, its select.other_mode to forced responses.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the summary as JSON (needs -o).
@@ -56,6 +56,14 @@ struct RuleArgs {
     /// The scale of the bias adjustment, which raises Think-off if its mean is close to that of Think-on.
     #[arg(long, value_name = "W", default_value_t = 0.01)]
     omega: f64,
+    /// What the bias adjustment adds: relative (omega x the mean of Think-on) or margin (omega itself, if Think-off is
+    /// behind by less; set omega to select.tie_margin, and the reward agrees with the selection).
+    #[arg(long, value_name = "NAME", default_value_t = Boost::Relative)]
+    boost: Boost,
+    /// thinkloom's own, not HiPO's: the weight of the preference for short ones among correct responses, 0 to 1; needs
+    /// completion_tokens, token_ids or --tokenizer.
+    #[arg(long, value_name = "W", default_value_t = 0.0)]
+    length_weight: f64,
     /// The weight of the response's own reward in the advantage of the judge block.
     #[arg(long, value_name = "W", default_value_t = 0.3)]
     gamma: f64,
@@ -84,6 +92,8 @@ impl RuleArgs {
         RewardSettings {
             format_weight: self.format_weight,
             omega: self.omega,
+            boost: self.boost,
+            length_weight: self.length_weight,
             gamma: self.gamma,
             epsilon: self.epsilon,
             deviation: self.deviation,
@@ -102,11 +112,11 @@ pub(super) fn run(args: &RewardArgs) -> Result<(), Failure> {
         crate::telemetry::print_line(&format!("error: {fault}"));
         return Err(Failure::Code(2));
     }
-    let verify = match &args.config {
-        Some(path) => config::load(path, &[])?.settings.verify,
-        None => config::VerifySettings::default(),
+    let settings = match &args.config {
+        Some(path) => config::load(path, &[])?.settings,
+        None => config::Settings::default(),
     };
-    let summary = reward(args, &rule, verify).map_err(Failure::Other)?;
+    let summary = reward(args, &rule, settings).map_err(Failure::Other)?;
     let faults = summary.faults;
     if args.output.is_some() {
         print(&if args.json { summary.to_json() } else { summary.to_text() })?;
@@ -116,11 +126,7 @@ pub(super) fn run(args: &RewardArgs) -> Result<(), Failure> {
     if faults > 0 { Err(Failure::Code(4)) } else { Ok(()) }
 }
 
-fn reward(
-    args: &RewardArgs,
-    rule: &RewardSettings,
-    verify: config::VerifySettings,
-) -> anyhow::Result<summary::Summary> {
+fn reward(args: &RewardArgs, rule: &RewardSettings, settings: config::Settings) -> anyhow::Result<summary::Summary> {
     let table = Table::open(&args.rollouts)?;
     let to_parquet =
         args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|ending| ending == "parquet"));
@@ -132,7 +138,12 @@ fn reward(
         None => None,
     };
     refuse_overwriting(args.output.as_deref(), table.files().iter().map(|file| file.path.as_path()))?;
-    let store = files::gather(&table, verify, vocabulary.as_ref())?;
+    let reading = files::Reading {
+        vocabulary: vocabulary.as_ref(),
+        needs_lengths: rule.length_weight > 0.0,
+        other_mode: settings.select.other_mode,
+    };
+    let store = files::gather(&table, settings.verify, reading)?;
     let rewarded = store.rewarded(rule);
     match &args.output {
         Some(path) if to_parquet => files::write_parquet(&table, &store, &rewarded, path)?,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::files::{AllRewards, Store};
-use crate::domain::{ByMode, Mode};
+use crate::domain::{ByMode, ShownMode};
 
 /// Sums over the rollouts of one mode.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,9 +44,9 @@ pub(super) struct Summary {
 impl Summary {
     /// Computes the summary.
     pub(super) fn of(store: &Store, rewarded: &AllRewards) -> Self {
-        let mut sums = ByMode::<Sums>::default();
+        let mut sums = [Sums::default(); ShownMode::ALL.len()];
         for (entry, row) in store.entries.iter().zip(&rewarded.rows).filter(|(entry, _)| entry.group.is_some()) {
-            let sums = &mut sums[entry.response.mode];
+            let sums = &mut sums[entry.response.mode as usize];
             sums.rollouts += 1;
             sums.correct += u64::from(entry.response.is_correct);
             sums.well_formed += u64::from(entry.response.is_well_formed);
@@ -55,8 +55,10 @@ impl Summary {
             sums.answer += row.advantage_answer;
         }
         let is_mixed = |(_, means, _): &&(f64, ByMode<Option<f64>>, bool)| means.on.is_some() && means.off.is_some();
-        let modes = Mode::ALL.iter().map(|&mode| {
-            let Sums { rollouts, correct, well_formed, reward, judge, answer } = sums[mode];
+        // Most files have no responses without a mode.
+        let shown = ShownMode::ALL.iter().zip(sums).filter(|(mode, sums)| mode.mode().is_some() || sums.rollouts > 0);
+        let modes = shown.map(|(mode, sums)| {
+            let Sums { rollouts, correct, well_formed, reward, judge, answer } = sums;
             let mean = |sum: f64| (rollouts > 0).then(|| sum / rollouts as f64);
             Row {
                 mode: mode.name(),
