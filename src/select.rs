@@ -2,8 +2,9 @@
 //!
 //! The rule compares the pass rates of both modes; a difference below the tie margin keeps Think-off, otherwise the
 //! higher rate wins; the shortest correct response of the winning mode is the sample. A small share of queries gets a
-//! random mode. A response is *eligible* if its verdict is `correct`, it shows the requested mode, and it holds none of
-//! the response template's tags.
+//! random mode. A response that shows the other mode than was asked for counts as incorrect (`select.other_mode`). A
+//! response is *eligible* if its verdict is `correct`, it shows the requested mode, and it holds none of the response
+//! template's tags.
 
 pub mod curtail;
 
@@ -17,8 +18,11 @@ use crate::domain::{ByMode, Decision, Mode, ModeReason, PassCounts, QueryId, Rol
 pub struct Candidate {
     /// Content address.
     pub key: RolloutKey,
-    /// Whether the verdict is `correct`.
+    /// Whether the response counts as correct: its verdict is `correct`, and it shows the mode that was asked for or
+    /// `select.other_mode` makes no difference.
     pub is_correct: bool,
+    /// Whether the response shows the other mode than was asked for.
+    pub shows_other_mode: bool,
     /// Whether the response, if correct, could be rendered as a sample of its mode.
     pub is_renderable: bool,
     /// The response's length.
@@ -78,8 +82,9 @@ fn choose_mode(
 #[must_use]
 pub fn count(candidates: &[Candidate]) -> PassCounts {
     let correct = candidates.iter().filter(|candidate| candidate.is_correct).count();
+    let other_mode = candidates.iter().filter(|candidate| candidate.shows_other_mode).count();
     let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    PassCounts { sampled: number(candidates.len()), correct: number(correct) }
+    PassCounts { sampled: number(candidates.len()), correct: number(correct), other_mode: number(other_mode) }
 }
 
 /// Returns the mode by the rule: `|p_on - p_off| < tie_margin` keeps Think-off; otherwise the higher rate wins.
@@ -128,13 +133,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::OtherMode;
 
-    const RULE: SelectSettings = SelectSettings { tie_margin: 0.1, random_mode_rate: 0.0 };
+    const RULE: SelectSettings =
+        SelectSettings { tie_margin: 0.1, random_mode_rate: 0.0, other_mode: OtherMode::Incorrect };
 
     fn candidates(mode: &str, correct: &[bool]) -> Vec<Candidate> {
         let candidate = |(index, &is_correct): (usize, &bool)| Candidate {
             key: RolloutKey(format!("{mode}{index}")),
             is_correct,
+            shows_other_mode: false,
             is_renderable: true,
             completion_tokens: 100 - index as u32,
             sample_index: index as u32,
@@ -193,7 +201,7 @@ mod tests {
         all.off[0].is_renderable = false;
         let decision = decide(&QueryId("q".to_owned()), &all, &RULE, 0).unwrap();
         assert_eq!(decision.chosen, RolloutKey("off1".to_owned()));
-        assert_eq!(decision.counts.off, PassCounts { sampled: 10, correct: 4 });
+        assert_eq!(decision.counts.off, PassCounts { sampled: 10, correct: 4, other_mode: 0 });
     }
 
     #[test]
@@ -223,12 +231,13 @@ mod tests {
             let column = |mode: &str, cells: &[(bool, bool, u32)]| cells.iter().enumerate().map(|(index, cell)| Candidate {
                 key: RolloutKey(format!("{mode}{index}")),
                 is_correct: cell.0,
+                shows_other_mode: false,
                 is_renderable: cell.1,
                 completion_tokens: cell.2,
                 sample_index: index as u32,
             }).collect::<Vec<_>>();
             let all = ByMode { on: column("on", &on), off: column("off", &off) };
-            let settings = SelectSettings { tie_margin, random_mode_rate };
+            let settings = SelectSettings { tie_margin, random_mode_rate, ..RULE };
             let outcome = decide(&QueryId("q".to_owned()), &all, &settings, 3);
             let any_correct = all.on.iter().chain(&all.off).any(|candidate| candidate.is_correct);
             prop_assert_eq!(outcome == Err(NoDecision::Unsolved), !any_correct);

@@ -9,8 +9,8 @@ use super::failure::{Failure, print};
 use super::models;
 use super::stopping::Stopping;
 use super::table::{Chunk, Table};
-use crate::config::{self, DifficultySettings, LoadedConfig};
-use crate::domain::{Kind, Mode, Query};
+use crate::config::{self, DifficultySettings, LoadedConfig, Settings};
+use crate::domain::{Kind, Mode, OtherMode, Query, ShownMode};
 use crate::eval::collect::{Collected, Evaluation, collect};
 use crate::eval::{Baseline, Condition, EvalRow, Report, evaluate, label_difficulty, leaks, plot, table};
 use crate::ingest::{self, InputOptions, Row};
@@ -23,10 +23,9 @@ use crate::pipeline::{
     EVALUATION_FILE, RunError, drain_deadline, open_policy, policy_breaker, refuse_foreign_evaluation,
     remember_refusals,
 };
-use crate::reward::row::{Grading, RewardRow, grade};
+use crate::reward::row::{GradeRules, Grading, RewardRow, grade};
 use crate::sys::files::{LOCK_PATIENCE, lock_dir_patiently};
 use crate::sys::staged::write_whole;
-use crate::verify::Evaluated;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -45,7 +44,7 @@ pub(super) struct EvalArgs {
     overrides: Vec<String>,
     /// Evaluate these responses instead of sampling: rows of an evaluation, a run's rollouts (or its directory), or rows
     /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, question?,
-    /// completion_tokens}. --set verify.evaluated and --set difficulty... apply to them.
+    /// completion_tokens}. Such a row is free (mode is what the model chose) unless it has condition or forced_mode. --set verify.evaluated and --set difficulty... apply to them.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "limit"])]
     rollouts: Option<PathBuf>,
     /// Compare with an earlier evaluation (its directory or rows.jsonl), with other rollouts, or with a condition of this
@@ -75,28 +74,28 @@ const LEFT_OUT_TOLD_MAX: u64 = 10;
 
 /// Runs the command.
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let (model, mut rows, bins, evaluated, out, failures) = match &args.rollouts {
+    let (model, mut rows, bins, rules, out, failures) = match &args.rollouts {
         Some(path) => {
             args.output.as_deref().map(refuse_foreign_evaluation).transpose()?;
             let settings = config::parse_with_overrides("", "the command line", &args.overrides)?;
-            let (bins, evaluated) = (settings.difficulty, evaluated_of(settings.verify.evaluated));
-            let (rows, bad) = read_rows(path, evaluated).map_err(Failure::Other)?;
-            (path.display().to_string(), rows, bins, evaluated, args.output.clone(), bad)
+            let rules = rules(&settings);
+            let (rows, bad) = read_rows(path, rules).map_err(Failure::Other)?;
+            (path.display().to_string(), rows, settings.difficulty, rules, args.output.clone(), bad)
         }
         None => {
             let config = config::load(&args.config, &args.overrides)?;
-            let evaluated = evaluated_of(config.settings.verify.evaluated);
+            let rules = rules(&config.settings);
             let bins = config.settings.difficulty.clone();
             let out = args.output.clone().unwrap_or_else(|| config.dir.join("eval"));
             let (model, Collected { rows, failures }) = sample(args, config, &out)?;
             for (query, detail) in failures.iter().take(10) {
                 crate::telemetry::print_line(&format!("error: query {query}: {detail}"));
             }
-            (model, rows, bins, evaluated, Some(out), failures.len() as u64)
+            (model, rows, bins, rules, Some(out), failures.len() as u64)
         }
     };
     label_difficulty(&mut rows, &bins);
-    let baseline = baseline(args, &rows, &bins, evaluated).map_err(Failure::Other)?;
+    let baseline = baseline(args, &rows, &bins, rules).map_err(Failure::Other)?;
     // The file may have rows of other conditions, which the labels and the baseline need.
     rows.retain(|row| args.conditions.contains(&row.condition));
     if rows.is_empty() {
@@ -122,6 +121,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns the rules by which given rows are graded.
+fn rules(settings: &Settings) -> GradeRules {
+    GradeRules { evaluated: evaluated_of(settings.verify.evaluated), other_mode: settings.select.other_mode }
+}
+
 fn write_all(out: &Path, rows: &[EvalRow], report: &Report, tables: &str) -> anyhow::Result<()> {
     fs_err::create_dir_all(out)?;
     // Written first, because this file marks the directory as an evaluation's.
@@ -140,7 +144,7 @@ fn baseline(
     args: &EvalArgs,
     rows: &[EvalRow],
     bins: &DifficultySettings,
-    evaluated: Evaluated,
+    rules: GradeRules,
 ) -> anyhow::Result<Option<Baseline>> {
     let Some(path) = &args.baseline else { return Ok(None) };
     if !path.exists()
@@ -149,7 +153,7 @@ fn baseline(
         let name = format!("{condition} of the same evaluation");
         return Ok(Some(Baseline { name, rows: rows.to_vec(), condition: Some(condition) }));
     }
-    let (mut rows, bad) = read_rows(path, evaluated)?;
+    let (mut rows, bad) = read_rows(path, rules)?;
     anyhow::ensure!(bad == 0, "{bad} rows of the baseline {} cannot be used", path.display());
     label_difficulty(&mut rows, bins);
     Ok(Some(Baseline { name: path.display().to_string(), rows, condition: args.baseline_condition }))
@@ -239,6 +243,7 @@ fn queries(config: &LoadedConfig, limit: Option<u64>, out: &Path) -> Result<Vec<
 const COLUMNS: &[&str] = &[
     "query_id",
     "mode",
+    "forced_mode",
     "correct",
     "format_ok",
     "completion",
@@ -257,6 +262,8 @@ const COLUMNS: &[&str] = &[
     "condition",
     "sample_index",
     "completion_tokens",
+    // The name that `thinkloom reward` wrote until 2026-11.
+    "completion_token_count",
     "source",
     "difficulty",
     "leak",
@@ -268,25 +275,35 @@ const COLUMNS: &[&str] = &[
 struct More {
     condition: Option<Condition>,
     sample_index: Option<u32>,
-    completion_tokens: Option<u32>,
+    completion_token_count: Option<u32>,
     source: Option<String>,
     kind: Option<String>,
     difficulty: Option<String>,
     leak: Option<bool>,
     observed_mode: Option<Mode>,
     answer: Option<String>,
-    mode: Option<Mode>,
+    mode: Option<ShownMode>,
+    forced_mode: Option<Mode>,
+}
+
+impl More {
+    /// Returns how the response was asked for. Without a condition, a row of a run names the requested mode in `mode`
+    /// and the shown one in `observed_mode`; in any other row, `mode` is the mode that the model chose.
+    fn condition(&self) -> Condition {
+        let asked = self.forced_mode.or_else(|| self.observed_mode.and(self.mode?.mode()));
+        self.condition.unwrap_or_else(|| asked.map_or(Condition::Free, Condition::of))
+    }
 }
 
 /// Reads rows in any of the known formats; also returns the number of unusable rows.
-fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>, u64)> {
+fn read_rows(path: &Path, rules: GradeRules) -> anyhow::Result<(Vec<EvalRow>, u64)> {
     let own = path.join("rows.jsonl");
     let table = Table::open(if own.is_file() { &own } else { path })?;
     let (mut rows, mut bad) = (Vec::new(), 0);
     let (mut chunk, mut reader) = (Chunk::default(), table.read(COLUMNS));
     while let Some(file) = reader.next(&mut chunk)? {
         for (text, line) in chunk.rows() {
-            match read_row(text, evaluated) {
+            match read_row(text, rules) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
                     bad += 1;
@@ -302,26 +319,29 @@ fn read_rows(path: &Path, evaluated: Evaluated) -> anyhow::Result<(Vec<EvalRow>,
     Ok((rows, bad))
 }
 
-fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
+fn read_row(text: &[u8], rules: GradeRules) -> anyhow::Result<EvalRow> {
     let more: More = serde_json::from_slice(text)?;
     let row: RewardRow<'_> = serde_json::from_slice(text)?;
     let query_id = row.query_id.clone().context("the row has no query_id")?.into_text();
     let completion = row.completion.as_deref().map(str::to_owned);
-    let graded = match grade(row, evaluated)? {
+    let graded = match grade(row, rules)? {
         Grading::Ready(graded) => graded,
         Grading::Program(..) => anyhow::bail!("eval does not run programs; `thinkloom reward` adds their verdicts"),
     };
-    let tokens = more.completion_tokens.context("the row has no completion_tokens")?;
-    let mode = more.observed_mode.unwrap_or(graded.response.mode);
+    let tokens = graded.response.completion_tokens.or(more.completion_token_count);
+    let tokens = tokens.context("the row has no completion_tokens")?;
+    let condition = more.condition();
+    let mode = match more.observed_mode {
+        Some(observed) => observed.into(),
+        // The row's mode is the one that was forced.
+        None if !graded.shows_asked_mode => graded.response.mode.mode().map(Mode::other).into(),
+        None => graded.response.mode,
+    };
+    let is_barred = rules.other_mode == OtherMode::Incorrect && condition.is_other(mode);
     let answer = more.answer.or_else(|| {
         let text = completion?;
         let read = crate::template::read_structured(&text);
         Some(read.observe(crate::domain::FinishReason::Stop).answer)
-    });
-    let condition = more.condition.unwrap_or(match more.mode {
-        None => Condition::Free,
-        Some(Mode::ThinkOn) => Condition::On,
-        Some(Mode::ThinkOff) => Condition::Off,
     });
     let kind = more.kind.unwrap_or_default();
     Ok(EvalRow {
@@ -329,7 +349,7 @@ fn read_row(text: &[u8], evaluated: Evaluated) -> anyhow::Result<EvalRow> {
         condition,
         sample_index: more.sample_index.unwrap_or(0),
         mode,
-        correct: graded.response.is_correct,
+        correct: graded.response.is_correct && !is_barred,
         format_ok: graded.response.is_well_formed,
         // The kind decides how long an answer may be.
         leak: more.leak.or_else(|| leaks(mode, kind.parse().ok()?, answer.as_deref()?)),

@@ -11,7 +11,7 @@ use super::display::{duration, percent};
 use super::failure::{Failure, print};
 use super::status_judge::{self, JudgeStatus, Selection};
 use crate::config::{BudgetPolicy, Settings};
-use crate::domain::{ExclusionReason, Mode, PassCounts};
+use crate::domain::{ByMode, ExclusionReason, Mode, PassCounts};
 use crate::ledger::{Reader, RunRecord, ShardRecord, Totals};
 use crate::pipeline::standing::{self, Survey};
 use crate::pipeline::{Context, RunError, audit, partial_records, run_counts};
@@ -53,6 +53,9 @@ struct Status {
     difficulty: BTreeMap<String, u64>,
     pass_rate_on: Option<f64>,
     pass_rate_off: Option<f64>,
+    /// Responses that show the other mode than was asked for.
+    other_mode_on: u32,
+    other_mode_off: u32,
     totals: Totals,
     /// N responses of each mode for every query; under a curtailed budget, the most possible number.
     rollouts_expected: u64,
@@ -221,6 +224,11 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
     let rollouts = totals.think_on.rollouts + totals.think_off.rollouts;
     let rate = |counts: PassCounts| (counts.sampled > 0).then(|| counts.pass_rate());
     let samples = all.counts.samples;
+    let other_mode = settings.as_ref().map(|settings| settings.select.other_mode).unwrap_or_default();
+    let counts = ByMode {
+        on: reader.pass_counts(Mode::ThinkOn, other_mode)?,
+        off: reader.pass_counts(Mode::ThinkOff, other_mode)?,
+    };
     Ok(Status {
         fingerprint: run.fingerprint.clone(),
         policy: serde_json::from_str(&run.policy).unwrap_or_default(),
@@ -233,8 +241,10 @@ fn gather(dir: &Path, reader: &Reader, run: &RunRecord) -> Result<Status, RunErr
         counts: all.counts,
         think_on_share: (samples > 0).then(|| all.think_on as f64 / samples as f64),
         difficulty: all.difficulty,
-        pass_rate_on: rate(reader.pass_counts(Mode::ThinkOn)?),
-        pass_rate_off: rate(reader.pass_counts(Mode::ThinkOff)?),
+        pass_rate_on: rate(counts.on),
+        pass_rate_off: rate(counts.off),
+        other_mode_on: counts.on.other_mode,
+        other_mode_off: counts.off.other_mode,
         rollouts_expected,
         budget: settings.as_ref().map_or_else(BudgetPolicy::default, |settings| settings.sampling.budget),
         tokens_per_second,
@@ -290,12 +300,16 @@ fn to_text(status: &Status) -> String {
         };
         format!("published    {} of {} settled{parts}{next}\n", status.published, status.settled)
     };
+    let other_mode = match (status.other_mode_on, status.other_mode_off) {
+        (0, 0) => String::new(),
+        (on, off) => format!("; of the other mode than was asked for: {on} think-on, {off} think-off"),
+    };
     let mut text = format!(
         "queries      {} of {} settled ({}), {} outstanding{remaining}\n\
          {published}\
          samples      {}, think-on share {}; difficulty: {}\n\
          exclusions   {}: {}{failed}\n\
-         pass rates   think-on {}, think-off {}\n\
+         pass rates   think-on {}, think-off {}{other_mode}\n\
          rollouts     {rollouts} of {most}{} stored; mean tokens think-on {}, think-off {}; {speed} tokens per second\n\
          judge        {} attempts, {} replies, {} failures\n\
          {}\

@@ -75,6 +75,7 @@ const DECIDING_KEYS: &[(&str, Redo)] = &[
     ("verify.output_limit_kib", Redo::Decisions),
     ("select.tie_margin", Redo::Decisions),
     ("select.random_mode_rate", Redo::Decisions),
+    ("select.other_mode", Redo::Decisions),
     ("difficulty.easy_off_min", Redo::Shards),
     ("difficulty.medium_off_min", Redo::Shards),
     ("difficulty.medium_on_min", Redo::Shards),

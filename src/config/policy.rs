@@ -41,6 +41,9 @@ pub enum ModePresetName {
     DeepseekApi,
     /// Few-shot examples, prefill and forced close, for models without a switch.
     Prompted,
+    /// For a model that was trained on thinkloom's structured responses: the prompt is the user's text, the response
+    /// begins with a judge block (`judge_block`), and its mode tag is forced.
+    Structured,
 }
 
 /// Which device runs the model, as it is asked for; `policy::device` resolves it to the engine's choice.
@@ -173,6 +176,10 @@ pub struct PolicySettings {
     pub kv_type: KvType,
     /// How the model is asked to think or not to think.
     pub mode_preset: ModePresetName,
+    /// For `mode_preset = "structured"`: the text of the judge block before the forced mode tag; without it the model
+    /// writes the block itself (for `backend = "candle"` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge_block: Option<String>,
     /// For `backend = "openai"`: keys that are omitted from the request body, for servers that reject them: `seed`,
     /// `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `stop`. A rejected `seed` is omitted without an entry
     /// here, and a rejected `max_tokens` is sent as `max_completion_tokens`.
@@ -209,6 +216,7 @@ impl Default for PolicySettings {
             kv_cache_mib: 2048,
             kv_type: KvType::F32,
             mode_preset: ModePresetName::Auto,
+            judge_block: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::fields::FieldSettings;
 use super::input::{AnswerIs, EvaluatedRule};
 use super::judge::{JudgeBackend, JudgeSettings, Transport};
 use super::policy::{ModePresetName, PolicyBackend, PolicySettings};
-use crate::domain::{Kind, Mode};
+use crate::domain::{Kind, Mode, OtherMode};
 
 /// All settings of `thinkloom.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -168,11 +168,14 @@ pub struct SelectSettings {
     pub tie_margin: f64,
     /// Share of queries whose mode is drawn at random, in 0..=1.
     pub random_mode_rate: f64,
+    /// What a response of the other mode than was asked for counts as: `incorrect` in the mode that was asked for, or
+    /// `as_verified`.
+    pub other_mode: OtherMode,
 }
 
 impl Default for SelectSettings {
     fn default() -> Self {
-        Self { tie_margin: 0.1, random_mode_rate: 0.01 }
+        Self { tie_margin: 0.1, random_mode_rate: 0.01, other_mode: OtherMode::Incorrect }
     }
 }
 
@@ -279,13 +282,32 @@ impl Settings {
                 return fault(
                     "policy.mode_preset",
                     "is \"auto\", but a server does not publish its chat template: name the preset (qwen3, smollm3, \
-                     granite, deepseek_v3, deepseek_api, deepseek_r1 or prompted)",
+                     granite, deepseek_v3, deepseek_api, deepseek_r1, prompted or structured)",
                 );
             }
             ModePresetName::DeepseekApi if !is_remote => {
                 return fault("policy.mode_preset", "\"deepseek_api\" needs policy.backend = \"openai\"");
             }
+            ModePresetName::Structured if is_remote && policy.judge_block.is_none() => {
+                return fault(
+                    "policy.judge_block",
+                    "is not set, and policy.mode_preset is \"structured\": a server cannot force the mode tag behind a \
+                     judge block that the model writes; give the block's text, or host the model \
+                     (policy.backend = \"candle\")",
+                );
+            }
             _ => {}
+        }
+        match policy.judge_block.as_deref() {
+            Some(_) if policy.mode_preset != ModePresetName::Structured => {
+                return fault("policy.judge_block", "is set, but only policy.mode_preset = \"structured\" uses it");
+            }
+            Some(block) => {
+                if let Some(tag) = crate::template::find_tag(block) {
+                    return Err(("policy.judge_block", format!("holds {tag}, a tag of the response template")));
+                }
+            }
+            None => {}
         }
         if is_remote && policy.base_urls.is_empty() {
             return fault("policy.base_urls", "is empty; policy.backend = \"openai\" needs at least one address");

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Condition, EvalRow, leaks};
 use crate::config::{PolicyBackend, Settings};
 use crate::domain::digest::sha256;
-use crate::domain::{Kind, Mode, Query, Rollout, RolloutKey, Verdict};
+use crate::domain::{Kind, Mode, OtherMode, Query, Rollout, RolloutKey, ShownMode, Verdict};
 use crate::http::breaker::Breaker;
 use crate::judge::Flights;
 use crate::ledger::{Fact, Ledger, Reader};
-use crate::pipeline::plan::evaluated_of;
+use crate::pipeline::plan::{evaluated_of, response};
 use crate::pipeline::programs::Programs;
 use crate::pipeline::replies::stored_rollout;
 use crate::pipeline::{Caller, Earlier, LOG_INTERVAL, Look, Obtained, RunError, SampleStop, Sampler};
@@ -155,15 +155,17 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
         Err(detail) => return Ok(Err(detail)),
     };
     let observed = observe(*condition, &rollout);
+    let shown = shown_mode(*condition, &rollout, &observed);
     let verdict = verdict(evaluation, query, &rollout, &observed).await?;
+    let is_barred = evaluation.settings.select.other_mode == OtherMode::Incorrect && condition.is_other(shown);
     Ok(Ok(EvalRow {
         query_id: query.id.0.clone(),
         condition: *condition,
         sample_index: rollout.sample_index,
-        mode: observed.mode,
-        correct: verdict.is_correct(),
+        mode: shown,
+        correct: verdict.is_correct() && !is_barred,
         format_ok: is_well_formed(*condition, &rollout, &observed),
-        leak: leaks(observed.mode, query.kind, &observed.answer),
+        leak: leaks(shown, query.kind, &observed.answer),
         completion_tokens: rollout.completion_tokens,
         source: query.source.clone(),
         kind: query.kind.to_string(),
@@ -174,20 +176,22 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
 /// Parses a response: a free response is parsed as a structured response, as far as possible.
 fn observe(condition: Condition, rollout: &Rollout) -> ObservedResponse {
     match condition {
-        Condition::Free => {
-            let text = format!("{}{}", rollout.prefill, rollout.text);
-            let read = read_structured(&text);
-            let observed = read.observe(rollout.finish_reason);
-            // The tag is the model's own decision.
-            ObservedResponse { mode: read.mode.unwrap_or(observed.mode), ..observed }
-        }
+        Condition::Free => read_structured(&response(rollout)).observe(rollout.finish_reason),
         Condition::On | Condition::Off => crate::pipeline::plan::observe(rollout),
+    }
+}
+
+/// Returns the mode that a response shows; the mode tag of a free response is the model's own decision.
+fn shown_mode(condition: Condition, rollout: &Rollout, observed: &ObservedResponse) -> ShownMode {
+    match condition {
+        Condition::Free => read_structured(&response(rollout)).shown_mode(rollout.finish_reason),
+        Condition::On | Condition::Off => observed.mode.into(),
     }
 }
 
 fn is_well_formed(condition: Condition, rollout: &Rollout, observed: &ObservedResponse) -> bool {
     if condition == Condition::Free {
-        return template::parse(&format!("{}{}", rollout.prefill, rollout.text)).is_ok();
+        return template::parse(&response(rollout)).is_ok();
     }
     let ObservedResponse { thinking, answer, mode } = observed.clone();
     let is_tag_free = thinking.as_deref().is_none_or(|thinking| find_tag(thinking).is_none());

@@ -6,7 +6,9 @@
 //! - accuracy is pass@1: the mean over queries of the share of correct responses;
 //! - tokens are the response's tokens, judge block and thinking included: the mean over queries of each query's mean,
 //!   and the median over all responses;
-//! - the think rate is the share of responses that show reasoning, whatever mode was requested;
+//! - the think rate is the share of responses that show Think-on, whatever mode was requested;
+//! - a free response may show no mode: it was cut, or ended, before its mode tag or an answer;
+//! - a forced response that shows the other mode counts as incorrect, as in the selection (`select.other_mode`);
 //! - a response is well-formed if, free, it parses as a structured response, and, forced, it shows the requested mode
 //!   and could be rendered as a structured response;
 //! - an answer leaks reasoning if the response shows Think-off and the answer has more than [`LEAK_WORDS_MAX`] words;
@@ -27,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DifficultySettings;
 use crate::difficulty;
-use crate::domain::{ByMode, Kind, Mode, PassCounts, stable_names};
+use crate::domain::{ByMode, Kind, Mode, PassCounts, ShownMode, stable_names};
 use bootstrap::Interval;
 
 /// The maximum number of words in an answer that does not count as reasoning.
@@ -46,6 +48,33 @@ pub enum Condition {
 
 stable_names!(Condition { Free => "free", On => "on", Off => "off" });
 
+impl Condition {
+    /// Returns the condition that asks for a mode.
+    #[must_use]
+    pub const fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::ThinkOn => Self::On,
+            Mode::ThinkOff => Self::Off,
+        }
+    }
+
+    /// Returns the mode that the request asks for, if it asks for one.
+    #[must_use]
+    pub const fn mode(self) -> Option<Mode> {
+        match self {
+            Self::Free => None,
+            Self::On => Some(Mode::ThinkOn),
+            Self::Off => Some(Mode::ThinkOff),
+        }
+    }
+
+    /// Returns whether a response that shows `mode` shows the other mode than was asked for.
+    #[must_use]
+    pub fn is_other(self, mode: ShownMode) -> bool {
+        self.mode().is_some_and(|asked| mode != asked.into())
+    }
+}
+
 /// One evaluated response, as stored in `rows.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRow {
@@ -56,12 +85,12 @@ pub struct EvalRow {
     /// 0-based among the k of its query and condition.
     pub sample_index: u32,
     /// The mode that the response shows.
-    pub mode: Mode,
-    /// Whether the verdict is `correct`.
+    pub mode: ShownMode,
+    /// Whether the response counts as correct.
     pub correct: bool,
     /// Whether the response is well-formed, see the module's doc.
     pub format_ok: bool,
-    /// Whether the answer leaks reasoning, see the module's doc; `None` if the response shows Think-on.
+    /// Whether the answer leaks reasoning, see the module's doc; `None` if the response does not show Think-off.
     pub leak: Option<bool>,
     /// Tokens of the response.
     pub completion_tokens: u32,
@@ -75,21 +104,17 @@ pub struct EvalRow {
 
 /// Returns whether a Think-off answer reasons.
 #[must_use]
-pub fn leaks(mode: Mode, kind: Kind, answer: &str) -> Option<bool> {
+pub fn leaks(mode: ShownMode, kind: Kind, answer: &str) -> Option<bool> {
     let is_long_by_nature = matches!(kind, Kind::Code | Kind::Text);
     let words = answer.split_whitespace().take(LEAK_WORDS_MAX + 1).count();
-    (mode == Mode::ThinkOff).then_some(!is_long_by_nature && words > LEAK_WORDS_MAX)
+    (mode == ShownMode::ThinkOff).then_some(!is_long_by_nature && words > LEAK_WORDS_MAX)
 }
 
 /// Labels queries by the pass rates of the two forced conditions, if both were sampled.
 pub fn label_difficulty(rows: &mut [EvalRow], bins: &DifficultySettings) {
     let mut counts: BTreeMap<String, ByMode<PassCounts>> = BTreeMap::new();
     for row in rows.iter() {
-        let mode = match row.condition {
-            Condition::Free => continue,
-            Condition::On => Mode::ThinkOn,
-            Condition::Off => Mode::ThinkOff,
-        };
+        let Some(mode) = row.condition.mode() else { continue };
         let of_query = &mut counts.entry(row.query_id.clone()).or_default()[mode];
         of_query.sampled += 1;
         of_query.correct += u32::from(row.correct);
@@ -130,6 +155,9 @@ pub struct Measures {
     pub format_rate: f64,
     /// Share of Think-off responses whose answer reasons; `None` without any.
     pub leak_rate: Option<f64>,
+    /// Share of responses that show another mode than was asked for, or, free, no mode.
+    #[serde(default)]
+    pub other_rate: f64,
 }
 
 /// The change of a measure.
@@ -202,7 +230,7 @@ fn means(rows: &[&EvalRow]) -> ByQuery {
         *count += 1.0;
         *correct += f64::from(u8::from(row.correct));
         *tokens += f64::from(row.completion_tokens);
-        *think += f64::from(u8::from(row.mode == Mode::ThinkOn));
+        *think += f64::from(u8::from(row.mode == ShownMode::ThinkOn));
     }
     let mean = |(count, correct, tokens, think): (f64, f64, f64, f64)| QueryMeans {
         accuracy: correct / count,
@@ -222,6 +250,10 @@ fn measure(rows: &[&EvalRow]) -> Measures {
     let median =
         if tokens.len() % 2 == 1 { middle(half) } else { (middle(half.saturating_sub(1)) + middle(half)) / 2.0 };
     let leaks: Vec<bool> = rows.iter().filter_map(|row| row.leak).collect();
+    let is_other = |row: &&&EvalRow| match row.condition {
+        Condition::Free => row.mode == ShownMode::None,
+        Condition::On | Condition::Off => row.condition.is_other(row.mode),
+    };
     let resampled = bootstrap::Resampled::new(by_query.len());
     let interval = |read: &dyn Fn(&QueryMeans) -> f64| {
         let values: Vec<f64> = by_query.iter().map(read).collect();
@@ -236,6 +268,7 @@ fn measure(rows: &[&EvalRow]) -> Measures {
         think_rate: interval(&|means| means.think),
         format_rate: share(rows.iter().filter(|row| row.format_ok).count(), rows.len()),
         leak_rate: (!leaks.is_empty()).then(|| share(leaks.iter().filter(|leak| **leak).count(), leaks.len())),
+        other_rate: share(rows.iter().filter(is_other).count(), rows.len()),
     }
 }
 

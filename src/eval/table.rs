@@ -38,7 +38,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
 /// Returns the tables: the measures, and the changes against the baseline.
 #[must_use]
 pub fn text(report: &Report) -> String {
-    let header = ["", "queries", "responses", "accuracy", "mean tokens", "median", "think rate", "format", "leak"];
+    let header =
+        ["", "queries", "responses", "accuracy", "mean tokens", "median", "think rate", "format", "leak", "other mode"];
     let mut rows: Vec<Vec<String>> = vec![header.map(str::to_owned).to_vec()];
     let mut by = "all";
     for line in &report.lines {
@@ -58,6 +59,7 @@ pub fn text(report: &Report) -> String {
             percent(measures.think_rate.estimate),
             percent(measures.format_rate),
             measures.leak_rate.map_or_else(|| "-".to_owned(), percent),
+            percent(measures.other_rate),
         ]);
     }
     let mut text = format!("{}\n{}", report.model, aligned(&rows));

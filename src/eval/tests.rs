@@ -3,7 +3,7 @@
 use super::*;
 
 fn row(query: usize, condition: Condition, correct: bool, tokens: u32) -> EvalRow {
-    let mode = if condition == Condition::On { Mode::ThinkOn } else { Mode::ThinkOff };
+    let mode = if condition == Condition::On { ShownMode::ThinkOn } else { ShownMode::ThinkOff };
     EvalRow {
         query_id: format!("q{query:03}"),
         condition,
@@ -11,7 +11,7 @@ fn row(query: usize, condition: Condition, correct: bool, tokens: u32) -> EvalRo
         mode,
         correct,
         format_ok: true,
-        leak: (mode == Mode::ThinkOff).then_some(false),
+        leak: (mode == ShownMode::ThinkOff).then_some(false),
         completion_tokens: tokens,
         source: "s".to_owned(),
         kind: "numeric".to_owned(),
@@ -35,6 +35,21 @@ fn measures_are_means_over_queries_and_the_median_over_responses() {
     assert_eq!((measures.tokens_mean.estimate, measures.tokens_median), (40.0, 35.0));
     assert_eq!((measures.think_rate.estimate, measures.leak_rate), (1.0, None));
     assert!(measures.accuracy.low >= 0.5 && measures.accuracy.high <= 1.0);
+}
+
+#[test]
+fn responses_of_another_mode_or_of_none_are_counted() {
+    let of = |condition, mode| EvalRow { mode, ..row(0, condition, false, 1) };
+    let rows = [
+        of(Condition::Free, ShownMode::None),
+        of(Condition::Free, ShownMode::ThinkOn),
+        of(Condition::Off, ShownMode::ThinkOn),
+        of(Condition::On, ShownMode::ThinkOn),
+    ];
+    let report = evaluate("m", &rows, None);
+    let rates: Vec<f64> = report.lines.iter().map(|line| line.measures.other_rate).collect();
+    assert_eq!(rates, [0.5, 0.0, 1.0], "free, on, off");
+    assert_eq!(report.lines[0].measures.think_rate.estimate, 0.5, "no mode is not Think-on");
 }
 
 #[test]
@@ -102,8 +117,8 @@ fn difficulty_comes_from_the_forced_conditions_and_only_from_both() {
 fn only_long_answers_of_short_kinds_leak() {
     let long = "word ".repeat(LEAK_WORDS_MAX + 1);
     let most = "word ".repeat(LEAK_WORDS_MAX);
-    assert_eq!(leaks(Mode::ThinkOff, Kind::Numeric, &long), Some(true));
-    assert_eq!(leaks(Mode::ThinkOff, Kind::Numeric, &most), Some(false));
-    assert_eq!(leaks(Mode::ThinkOff, Kind::Code, &long), Some(false));
-    assert_eq!(leaks(Mode::ThinkOn, Kind::Numeric, &long), None);
+    assert_eq!(leaks(ShownMode::ThinkOff, Kind::Numeric, &long), Some(true));
+    assert_eq!(leaks(ShownMode::ThinkOff, Kind::Numeric, &most), Some(false));
+    assert_eq!(leaks(ShownMode::ThinkOff, Kind::Code, &long), Some(false));
+    assert_eq!(leaks(ShownMode::ThinkOn, Kind::Numeric, &long), None);
 }

@@ -33,6 +33,8 @@ fn sample(mode: &str) -> SampleRow {
         sampled_off: 2,
         correct_on: 2,
         correct_off: 1,
+        other_mode_on: 0,
+        other_mode_off: 1,
         difficulty: text("easy"),
         difficulty_score: 0.1,
         difficulty_low: 0.0,

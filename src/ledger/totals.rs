@@ -5,7 +5,7 @@ use super::facts::AttemptRecord;
 use super::reader::{Reader, log_of};
 use super::texts;
 use crate::domain::digest::sha256;
-use crate::domain::{Mode, PassCounts, Rollout, RolloutKey, Verdict};
+use crate::domain::{Mode, OtherMode, PassCounts, Rollout, RolloutKey, Verdict};
 
 /// Sums over the responses of one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -84,12 +84,19 @@ impl Reader {
     }
 
     /// Returns the pass counts over all stored verdicts of a mode.
-    pub fn pass_counts(&self, mode: Mode) -> Result<PassCounts, LedgerError> {
-        let sql = "SELECT count(*), coalesce(sum(outcome = 'correct'), 0) \
-                   FROM verdict JOIN rollout ON rollout_key = rollout.key WHERE mode = ?1";
-        let found =
-            self.one(sql, [mode.name()], |row| Ok(PassCounts { sampled: row.get(0)?, correct: row.get(1)? }))?;
-        Ok(found.unwrap_or_default())
+    pub fn pass_counts(&self, mode: Mode, rule: OtherMode) -> Result<PassCounts, LedgerError> {
+        let counts_as_correct = match rule {
+            OtherMode::Incorrect => "outcome = 'correct' AND observed_mode = mode",
+            OtherMode::AsVerified => "outcome = 'correct'",
+        };
+        let sql = format!(
+            "SELECT count(*), coalesce(sum({counts_as_correct}), 0), coalesce(sum(observed_mode <> mode), 0) \
+             FROM verdict JOIN rollout ON rollout_key = rollout.key WHERE mode = ?1"
+        );
+        let counts = |row: &rusqlite::Row<'_>| {
+            Ok(PassCounts { sampled: row.get(0)?, correct: row.get(1)?, other_mode: row.get(2)? })
+        };
+        Ok(self.one(&sql, [mode.name()], counts)?.unwrap_or_default())
     }
 
     /// Returns all stored responses to a query with all verdicts on each, by mode and sample index.

@@ -8,8 +8,8 @@ use crate::config::{BudgetPolicy, EvaluatedRule, OnRejected, Settings};
 use crate::difficulty::{self, Difficulty, DifficultyLabel};
 use crate::domain::digest::sha256;
 use crate::domain::{
-    AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, PassCounts, Query, Rollout, Verdict,
-    VerdictOutcome,
+    AttemptOutcome, ByMode, Decision, Exclusion, ExclusionReason, Kind, Mode, OtherMode, PassCounts, Query, Rollout,
+    Verdict, VerdictOutcome,
 };
 use crate::http::retry::{REFUSED_TRIES, is_refusal, says_context_overflow};
 use crate::judge::check::Rejection;
@@ -20,7 +20,8 @@ use crate::policy::RolloutTask;
 use crate::select::curtail::{Reasons, Replay, Rule, Seen, Wish, replay};
 use crate::select::{self, Candidate, NoDecision};
 use crate::template::{
-    ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_first, read_response, render,
+    JUDGE_OPENING, ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_first, read_response,
+    read_structured, render,
 };
 use crate::verify;
 
@@ -61,19 +62,21 @@ impl Wanted<'_> {
 impl Cell {
     /// Returns the response as the mode rule sees it, once it has a verdict.
     #[must_use]
-    pub fn candidate(&self) -> Option<Candidate> {
+    pub fn candidate(&self, rule: OtherMode) -> Option<Candidate> {
         let (rollout, verdict) = (self.rollout.as_ref()?, self.verdict.as_ref()?);
-        let is_renderable = || {
-            let observed = observe(rollout);
-            let is_tag_free = find_tag(&observed.answer).is_none()
-                && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none());
-            is_tag_free && observed.mode == rollout.mode
+        let observed = observe(rollout);
+        let shows_other_mode = observed.mode != rollout.mode;
+        let is_correct = verdict.is_correct() && !(shows_other_mode && rule == OtherMode::Incorrect);
+        let is_tag_free = || {
+            find_tag(&observed.answer).is_none()
+                && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none())
         };
         Some(Candidate {
             key: rollout.key.clone(),
-            is_correct: verdict.is_correct(),
+            is_correct,
+            shows_other_mode,
             // Needed for correct responses only.
-            is_renderable: verdict.is_correct() && is_renderable(),
+            is_renderable: is_correct && !shows_other_mode && is_tag_free(),
             completion_tokens: rollout.reading.compared_tokens.unwrap_or(rollout.completion_tokens),
             sample_index: rollout.sample_index,
         })
@@ -177,14 +180,28 @@ pub fn verdict_key(query: &Query, rollout: &Rollout, conditions: &Conditions) ->
     sha256(identity.to_string())
 }
 
-fn response(rollout: &Rollout) -> String {
+/// Returns a stored response, its prefill included.
+#[must_use]
+pub fn response(rollout: &Rollout) -> String {
     format!("{}{}", rollout.prefill, rollout.text)
 }
 
-/// Parses a stored response, its prefill included.
+/// Parses a stored response, its prefill included. A response that opens with a judge block (preset `structured`) is read
+/// from the end of its first mode tag on, which was forced.
 #[must_use]
 pub fn observe(rollout: &Rollout) -> ObservedResponse {
-    read_response(&response(rollout), rollout.mode, rollout.finish_reason)
+    let response = response(rollout);
+    if rollout.prefill.contains(JUDGE_OPENING) {
+        let body = read_structured(&response).body;
+        return read_response(body, rollout.mode, rollout.finish_reason);
+    }
+    read_response(&response, rollout.mode, rollout.finish_reason)
+}
+
+/// Returns whether a response with this verdict counts as correct in the mode that was asked for.
+#[must_use]
+pub fn counts_as_correct(rollout: &Rollout, verdict: &Verdict, rule: OtherMode) -> bool {
+    verdict.is_correct() && (rule == OtherMode::AsVerified || observe(rollout).mode == rollout.mode)
 }
 
 /// Returns a stored response to a query of kind `code` as a program with its tests.
@@ -287,7 +304,7 @@ fn standing<'a>(query: &Query, cells: &'a ByMode<Vec<Cell>>, settings: &Settings
             if wish.tokens_max.is_some_and(|useful| rollout.completion_tokens > useful) {
                 return Some(Seen::TooLong);
             }
-            let candidate = cell.candidate();
+            let candidate = cell.candidate(settings.select.other_mode);
             if candidate.is_none() {
                 unjudged.push(rollout);
             }
@@ -362,10 +379,15 @@ fn unsolved<'a>(graded: &ByMode<Vec<Graded<'_>>>) -> Next<'a> {
         causes.dedup();
         return Next::Excluded(ExclusionReason::Unverifiable, format!("no verdict is possible: {}", causes.join(", ")));
     }
-    let detail = match unverifiable {
-        0 => format!("none of {total} responses is correct"),
-        count => format!("none of {total} responses is correct; {count} of them could not be verified"),
-    };
+    let mut detail = format!("none of {total} responses is correct");
+    if unverifiable > 0 {
+        detail.push_str(&format!("; {unverifiable} of them could not be verified"));
+    }
+    let is_other = |graded: &&Graded<'_>| graded.verdict.is_correct() && graded.observed.mode != graded.rollout.mode;
+    let other = all().filter(is_other).count();
+    if other > 0 {
+        detail.push_str(&format!("; {other} with a correct answer show the other mode than was asked for"));
+    }
     Next::Excluded(ExclusionReason::Unsolved, detail)
 }
 

@@ -21,6 +21,8 @@ enum State {
     Correct,
     /// Correct, but the template cannot render it.
     Tagged,
+    /// The answer is correct, in the other mode than was asked for.
+    OtherMode,
     Incorrect,
     Unverifiable,
 }
@@ -53,7 +55,8 @@ fn settings(n: usize, tenths: u32) -> Settings {
 
 fn rollout(task: &RolloutTask, state: State, tokens: u32) -> Rollout {
     let answer = if state == State::Tagged { "4 <judge>" } else { "4" };
-    let text = match task.mode {
+    let shown = if state == State::OtherMode { task.mode.other() } else { task.mode };
+    let text = match shown {
         Mode::ThinkOn => format!("<think>\ntwo and two\n</think>\n{answer}"),
         Mode::ThinkOff => answer.to_owned(),
     };
@@ -76,7 +79,7 @@ fn rollout(task: &RolloutTask, state: State, tokens: u32) -> Rollout {
 
 fn verdict(state: State) -> Option<Verdict> {
     let outcome = match state {
-        State::Correct | State::Tagged => VerdictOutcome::Correct,
+        State::Correct | State::Tagged | State::OtherMode => VerdictOutcome::Correct,
         State::Incorrect => VerdictOutcome::Incorrect,
         State::Unverifiable => VerdictOutcome::Unverifiable,
         _ => return None,
@@ -121,7 +124,7 @@ enum Said {
 
 /// The decision table: the first line that applies.
 fn oracle(known: &ByMode<Vec<Known>>, tenths: u32) -> Said {
-    use State::{Correct, Failed, Incorrect, Missing, Refused, Tagged, TooLong, Unjudged, Unverifiable};
+    use State::{Correct, Failed, Incorrect, Missing, OtherMode, Refused, Tagged, TooLong, Unjudged, Unverifiable};
     let all = || {
         let of = |mode: Mode| (0_u32..).zip(&known[mode]).map(move |(index, known)| (mode, index, *known));
         of(Mode::ThinkOn).chain(of(Mode::ThinkOff))
@@ -145,8 +148,8 @@ fn oracle(known: &ByMode<Vec<Known>>, tenths: u32) -> Said {
     let correct = |mode: Mode| known[mode].iter().filter(|(state, _)| matches!(state, Correct | Tagged)).count() as u32;
     let (on, off) = (correct(Mode::ThinkOn), correct(Mode::ThinkOff));
     if on + off == 0 {
-        let is_unverifiable =
-            those(&|state| state == Incorrect).is_empty() && !those(&|state| state == Unverifiable).is_empty();
+        let is_unverifiable = those(&|state| matches!(state, Incorrect | OtherMode)).is_empty()
+            && !those(&|state| state == Unverifiable).is_empty();
         return Said::Excluded(if is_unverifiable { ExclusionReason::Unverifiable } else { ExclusionReason::Unsolved });
     }
     // |on / n - off / n| < tenths / 10, in whole numbers.
@@ -191,8 +194,8 @@ fn known(states: Vec<State>) -> impl Strategy<Value = ByMode<Vec<Known>>> {
 
 /// Early states are rarer than late ones, because one early state hides the rest.
 fn any_states() -> impl Strategy<Value = ByMode<Vec<Known>>> {
-    use State::{Correct, Failed, Incorrect, Missing, Refused, Tagged, TooLong, Unjudged, Unverifiable};
-    let late = vec![Correct, Correct, Incorrect, Incorrect, Tagged, Unverifiable];
+    use State::{Correct, Failed, Incorrect, Missing, OtherMode, Refused, Tagged, TooLong, Unjudged, Unverifiable};
+    let late = vec![Correct, Correct, Incorrect, Incorrect, OtherMode, Tagged, Unverifiable];
     let unjudged = [late.clone(), vec![Unjudged]].concat();
     let missing = [unjudged.clone(), vec![Missing, Failed(1), Failed(2)]].concat();
     let failed = [missing.clone(), vec![Failed(3), Refused, TooLong]].concat();
@@ -257,4 +260,52 @@ proptest! {
         }
         prop_assert!(budget != BudgetPolicy::Full || drawn.on.len() + drawn.off.len() == responses);
     }
+}
+
+#[test]
+fn responses_of_the_other_mode_are_counted_and_count_as_the_setting_says() {
+    let known = ByMode {
+        on: vec![(State::Correct, 9), (State::OtherMode, 1)],
+        off: vec![(State::OtherMode, 2), (State::Incorrect, 1)],
+    };
+    let mut settings = settings(2, 1);
+    let counts = |settings: &Settings| match next(&query(), &cells(settings, &known), settings) {
+        Next::Justify(chosen) => chosen.decision.counts,
+        other => unreachable!("{other:?}"),
+    };
+    let of = |correct| PassCounts { sampled: 2, correct, other_mode: 1 };
+    assert_eq!(counts(&settings), ByMode { on: of(1), off: of(0) });
+    settings.select.other_mode = OtherMode::AsVerified;
+    assert_eq!(counts(&settings), ByMode { on: of(2), off: of(1) });
+    let none = ByMode { on: vec![(State::OtherMode, 1)], off: vec![(State::Incorrect, 1)] };
+    settings.select.other_mode = OtherMode::Incorrect;
+    match next(&query(), &cells(&settings, &none), &settings) {
+        Next::Excluded(ExclusionReason::Unsolved, detail) => {
+            assert!(detail.contains("1 with a correct answer show the other mode"), "{detail}");
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_structured_response_is_read_behind_its_forced_mode_tag() {
+    let settings = settings(1, 1);
+    let read = |mode: Mode, prefill: &str, text: &str| {
+        let task = tasks(&settings)[mode][0].clone();
+        let plain = rollout(&task, State::Correct, 1);
+        observe(&Rollout { prefill: prefill.to_owned(), text: text.to_owned(), ..plain })
+    };
+    let own = read(
+        Mode::ThinkOn,
+        "<judge>\n",
+        "It is long.\n</judge>\n\n<think_on>\n<think>\n2+2\n</think>\n\n<answer>\n4\n</answer>",
+    );
+    assert_eq!((own.thinking.as_deref(), own.answer.as_str(), own.mode), (Some("2+2"), "4", Mode::ThinkOn));
+    let given = "<judge>\nIt is short.\n</judge>\n\n<think_off>\n";
+    let off = read(Mode::ThinkOff, given, "<answer>\n4\n</answer>");
+    assert_eq!((off.thinking, off.answer.as_str(), off.mode), (None, "4", Mode::ThinkOff));
+    let thought = read(Mode::ThinkOff, given, "<think>\n2+2\n</think>\n\n<answer>\n4\n</answer>");
+    assert_eq!(thought.mode, Mode::ThinkOn, "it thought in Think-off");
+    let silent = read(Mode::ThinkOn, "<judge>\n", "Why.\n</judge>\n\n<think_on>\n<answer>\n4\n</answer>");
+    assert_eq!(silent.mode, Mode::ThinkOff, "it did not think in Think-on");
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::outcome::Outcome;
 use super::watchdog::{Place, Whereabouts};
-use crate::domain::{ByMode, Mode, PassCounts, Verdict};
+use crate::domain::{ByMode, Mode, PassCounts};
 use crate::engine::EngineStats;
 
 /// Counters of one run. Incrementing is cheap on any thread.
@@ -134,10 +134,11 @@ impl Progress {
         }
     }
 
-    pub(super) fn verified(&self, mode: Mode, verdict: &Verdict) {
+    /// Counts a verdict; `is_correct` says what the response counts as.
+    pub(super) fn verified(&self, mode: Mode, is_correct: bool) {
         self.whereabouts.arrived();
         self.pass[mode].sampled.fetch_add(1, Ordering::Relaxed);
-        self.pass[mode].correct.fetch_add(u64::from(verdict.is_correct()), Ordering::Relaxed);
+        self.pass[mode].correct.fetch_add(u64::from(is_correct), Ordering::Relaxed);
     }
 
     pub(super) fn judge_called(&self) {
@@ -182,6 +183,7 @@ impl Progress {
             pass: ByMode::from_fn(|mode| PassCounts {
                 sampled: count(&self.pass[mode].sampled),
                 correct: count(&self.pass[mode].correct),
+                other_mode: 0,
             }),
             judge_calls: read(&self.judge_calls),
             spend_usd: (!spend.is_unknown).then_some(spend.usd),

@@ -296,9 +296,10 @@ pub(super) async fn put_companions(context: &Arc<Context>) -> Result<Counts, Run
     let spend = context.read(|context, reader| usage::spend(reader, &context.run.settings)).await?;
     let license = context.run.settings.output.license.clone();
     let card = shards::card(&manifest, &CardFacts { judge_models, license: (!license.is_empty()).then_some(license) });
+    let views = shards::views_sql(context.run.settings.select.other_mode);
     let files = [
         (shards::SPEND_FILE, Bytes::from(spend.to_json())),
-        (shards::VIEWS_FILE, Bytes::from(sealed(shards::VIEWS_SQL, Comment::Sql))),
+        (shards::VIEWS_FILE, Bytes::from(sealed(&views, Comment::Sql))),
         (shards::CARD_FILE, Bytes::from(sealed(&card, Comment::Markup))),
         (shards::MANIFEST_FILE, manifest.to_json()),
     ];

@@ -370,6 +370,8 @@ fn sample_row(
         sampled_off: narrow(counts.off.sampled),
         correct_on: narrow(counts.on.correct),
         correct_off: narrow(counts.off.correct),
+        other_mode_on: narrow(counts.on.other_mode),
+        other_mode_off: narrow(counts.off.other_mode),
         difficulty: chosen.difficulty.label.to_string(),
         difficulty_score: chosen.difficulty.score,
         difficulty_low: chosen.difficulty.low,

@@ -76,7 +76,12 @@ impl Sensitivity {
 
     /// Adds a query.
     pub fn add(&mut self, query: &Query, cells: &ByMode<Vec<Cell>>, settings: &Settings) {
-        let all = |mode: Mode| cells[mode].iter().map(Cell::candidate).collect::<Option<Vec<Candidate>>>();
+        let all = |mode: Mode| {
+            cells[mode]
+                .iter()
+                .map(|cell| cell.candidate(settings.select.other_mode))
+                .collect::<Option<Vec<Candidate>>>()
+        };
         let (Some(on), Some(off)) = (all(Mode::ThinkOn), all(Mode::ThinkOff)) else {
             self.incomplete += 1;
             return;

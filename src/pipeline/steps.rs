@@ -127,7 +127,8 @@ async fn verify_all(context: &Arc<Context>, posed: &Arc<Posed>, rollouts: Vec<Ro
 async fn record_verdicts(context: &Context, query: &Query, verdicts: Vec<(Rollout, Verdict)>) -> Result<(), RunError> {
     let mut facts = Vec::with_capacity(verdicts.len());
     for (rollout, verdict) in verdicts {
-        context.progress.verified(rollout.mode, &verdict);
+        let rule = context.run.settings.select.other_mode;
+        context.progress.verified(rollout.mode, plan::counts_as_correct(&rollout, &verdict, rule));
         facts.push(Fact::Verdict {
             key: plan::verdict_key(query, &rollout, context.actors.programs.conditions()),
             rollout_key: rollout.key.clone(),

@@ -47,6 +47,7 @@ impl Addresses {
         let name = serde_json::from_value(identity.preset.as_str().into()).unwrap_or(ModePresetName::Auto);
         let preset = Preset::resolve(name, chat_template);
         let prompter = Prompter::new(chat_template, bos_token, eos_token, preset)?;
+        let prompter = prompter.with_judge_block(policy.judge_block.clone());
         Ok(Self::new(prompter, identity, policy, sampling))
     }
 
@@ -103,7 +104,7 @@ impl Addresses {
     /// under their addresses, which hold the question's hash instead of the prompt.
     pub(super) fn oversize_tasks(&self, query: &Query, bytes: usize) -> ByMode<Vec<RolloutTask>> {
         let text = sha256(&query.question);
-        let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
+        let prompt = Arc::new(RenderedPrompt::plain(text));
         ByMode::from_fn(|mode| {
             let task = |sample_index| RolloutTask {
                 oversize_bytes: Some(bytes),

@@ -56,6 +56,7 @@ impl CandlePolicy {
             vocabulary.chat_template().ok_or_else(|| PolicyError::NoChatTemplate(path.display().to_string()))?;
         let preset = Preset::resolve(policy.mode_preset, template);
         let prompter = Prompter::new(template, vocabulary.bos_text(), vocabulary.eos_text(), preset)?;
+        let prompter = prompter.with_judge_block(policy.judge_block.clone());
         let identity = PolicyIdentity {
             model: model.name.clone(),
             revision: model_digest(path)?,
@@ -150,11 +151,12 @@ impl CandlePolicy {
         if let Some(bytes) = task.oversize_bytes {
             return Err(EngineError::TextTooLong { bytes, context });
         }
+        let (tokens_max, close) = task.prompt.phases(task.tokens_max);
         Ok(SequenceSpec {
             prompt: self.engine.vocabulary().encode_within(&task.prompt.text, context)?,
-            tokens_max: task.tokens_max,
+            tokens_max,
             stops: task.prompt.stops.clone(),
-            close: task.prompt.close.clone(),
+            close,
             temperature: sampling.temperature as f32,
             top_k: sampling.top_k,
             top_p: sampling.top_p as f32,

@@ -23,6 +23,7 @@ mod scripted;
 mod served;
 mod served_names;
 mod stored_prompter;
+mod structured;
 #[cfg(unix)]
 mod template_process;
 

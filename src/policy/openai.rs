@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prompt::{Prompts, RenderedPrompt};
 use super::served::Served;
+use super::structured;
 use super::{FREE, PolicyIdentity, Preset, RolloutTask, Sampled, TaskParts, reply};
 use crate::config::{ModePresetName, PolicySettings, SamplingSettings};
 use crate::domain::digest::{PartsHasher, sha256};
@@ -74,6 +75,7 @@ pub struct OpenAiPolicy {
     prompts: Prompts,
     system: ByMode<String>,
     preset: Preset,
+    judge_block: Option<String>,
     identity: PolicyIdentity,
     sampling: SamplingSettings,
     extra: Map<String, Value>,
@@ -114,11 +116,13 @@ impl OpenAiPolicy {
         let system: SystemPrompts =
             toml::from_str(SYSTEM_PROMPTS).expect("prompts/policy_http.toml is checked by a test");
         let prompts = Prompts::built_in();
+        let parts = [Prompts::SOURCE, SYSTEM_PROMPTS, preset.name()];
+        let judge_block = policy.judge_block.clone();
         let identity = PolicyIdentity {
             model: policy.model.clone(),
             revision: policy.revision.clone(),
             preset: preset.name().to_owned(),
-            prompts: PartsHasher::of([Prompts::SOURCE, SYSTEM_PROMPTS, preset.name()]).hex(),
+            prompts: PartsHasher::of(parts.into_iter().chain(judge_block.as_deref())).hex(),
         };
         let names = (client.base_url(), policy.model.as_str());
         let left_out = LeftOut::new(Side::Policy, names, &policy.omit, policy.extra.keys());
@@ -129,6 +133,7 @@ impl OpenAiPolicy {
             prompts,
             system: system.system,
             preset,
+            judge_block,
             identity,
             sampling: sampling.clone(),
             extra: policy.extra.clone().into_iter().collect(),
@@ -231,7 +236,7 @@ impl OpenAiPolicy {
     #[must_use]
     pub fn free_tasks(&self, query: &Query) -> Vec<RolloutTask> {
         let text = json!({"messages": [{"role": "user", "content": query.user_text()}]}).to_string();
-        let prompt = Arc::new(RenderedPrompt { text, prefill: String::new(), stops: Vec::new(), close: None });
+        let prompt = Arc::new(RenderedPrompt::plain(text));
         let samples = 0..self.sampling.samples_per_mode;
         samples.map(|sample_index| self.task_as(FREE, &prompt, Mode::ThinkOn, sample_index)).collect()
     }
@@ -261,17 +266,22 @@ impl OpenAiPolicy {
             // The template opens the thinking; only a prefilled assistant turn can skip it.
             Preset::DeepseekR1 if !is_on => {
                 prefill = self.preset.opening(mode, "", "");
-                messages.push(json!({"role": "assistant", "content": prefill}));
-                prompt.insert("continue_final_message".to_owned(), json!(true));
-                prompt.insert("add_generation_prompt".to_owned(), json!(false));
+                continue_message(&mut prompt, &mut messages, &prefill);
             }
             Preset::DeepseekR1 | Preset::Prompted => {}
+            Preset::Structured => {
+                // The settings' check demands a block: a server cannot force the tag behind one that the model writes.
+                let block = self.judge_block.as_deref();
+                prefill = structured::opened(String::new(), "", mode, block).prefill;
+                messages = vec![json!({"role": "user", "content": query.user_text()})];
+                continue_message(&mut prompt, &mut messages, &prefill);
+            }
         }
         prompt.insert("messages".to_owned(), Value::Array(messages));
         // The examples end each one-line answer with a line break, and small models continue with questions of their
         // own.
         let stops = if is_prompted && !is_on && query.kind != Kind::Code { vec!["\n".to_owned()] } else { Vec::new() };
-        RenderedPrompt { text: Value::Object(prompt).to_string(), prefill, stops, close: None }
+        RenderedPrompt { prefill, stops, ..RenderedPrompt::plain(Value::Object(prompt).to_string()) }
     }
 
     fn task(&self, prompt: &Arc<RenderedPrompt>, mode: Mode, sample_index: u32) -> RolloutTask {
@@ -427,6 +437,13 @@ impl OpenAiPolicy {
             );
         }
     }
+}
+
+/// Adds the beginning of the assistant's turn, which the server continues.
+fn continue_message(prompt: &mut Map<String, Value>, messages: &mut Vec<Value>, opening: &str) {
+    messages.push(json!({"role": "assistant", "content": opening}));
+    prompt.insert("continue_final_message".to_owned(), json!(true));
+    prompt.insert("add_generation_prompt".to_owned(), json!(false));
 }
 
 fn unusable(evidence: Evidence<'_>, body: &str) -> CallFailure {

@@ -26,6 +26,8 @@ pub enum Preset {
     DeepseekApi,
     /// Few-shot examples, prefill and forced close.
     Prompted,
+    /// A judge block, then a forced mode tag: the model's own structured response.
+    Structured,
 }
 
 impl Preset {
@@ -41,6 +43,7 @@ impl Preset {
             ModePresetName::DeepseekV3 => Self::DeepseekV3,
             ModePresetName::DeepseekApi => Self::DeepseekApi,
             ModePresetName::Prompted => Self::Prompted,
+            ModePresetName::Structured => Self::Structured,
             ModePresetName::Auto if speaks_of(&["enable_thinking", "Reasoning Mode"]) => Self::Smollm3,
             ModePresetName::Auto if speaks_of(&["enable_thinking"]) => Self::Qwen3,
             ModePresetName::Auto if speaks_of(&["thinking", "<response>"]) => Self::Granite,
@@ -68,6 +71,7 @@ impl Preset {
             Self::DeepseekV3 => "deepseek_v3",
             Self::DeepseekApi => "deepseek_api",
             Self::Prompted => "prompted",
+            Self::Structured => "structured",
         }
     }
 
@@ -77,7 +81,7 @@ impl Preset {
         match self {
             Self::Qwen3 | Self::Smollm3 => context! { enable_thinking => is_on },
             Self::Granite | Self::DeepseekV3 => context! { thinking => is_on },
-            Self::DeepseekR1 | Self::DeepseekApi | Self::Prompted => context! {},
+            Self::DeepseekR1 | Self::DeepseekApi | Self::Prompted | Self::Structured => context! {},
         }
     }
 
@@ -92,7 +96,16 @@ impl Preset {
             {
                 "\n</think>\n\n".to_owned()
             }
-            (Self::Qwen3 | Self::Smollm3 | Self::Granite | Self::DeepseekV3 | Self::DeepseekApi, _) => String::new(),
+            (
+                Self::Qwen3
+                | Self::Smollm3
+                | Self::Granite
+                | Self::DeepseekV3
+                | Self::DeepseekApi
+                // Its opening depends on the judge block ([`super::structured`]).
+                | Self::Structured,
+                _,
+            ) => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) if is_open => String::new(),
             (Self::DeepseekR1, Mode::ThinkOn) => "<think>\n".to_owned(),
             (Self::DeepseekR1, Mode::ThinkOff) => "<think>\n\n</think>\n\n".to_owned(),

@@ -8,6 +8,7 @@ use super::chat_template::ChatTemplate;
 use super::compiled::TemplateError;
 use super::preset::Preset;
 use super::stored_prompter::StoredPrompter;
+use super::structured;
 use crate::domain::digest::PartsHasher;
 use crate::domain::{ByMode, Kind, Mode, Query};
 use crate::engine::ForcedClose;
@@ -129,8 +130,28 @@ pub struct RenderedPrompt {
     pub prefill: String,
     /// Strings that end the response.
     pub stops: Vec<String>,
-    /// The second phase, if the preset forces the end of thinking.
+    /// The second phase, if the preset forces the end of the first one.
     pub close: Option<ForcedClose>,
+    /// The limit of the first phase in tokens, if the mode's limit is that of the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_tokens_max: Option<u32>,
+}
+
+impl RenderedPrompt {
+    /// Returns a prompt without rules for its response.
+    #[must_use]
+    pub const fn plain(text: String) -> Self {
+        Self { text, prefill: String::new(), stops: Vec::new(), close: None, first_tokens_max: None }
+    }
+
+    /// Returns the limit of the first phase, and the second phase, for a response of at most `tokens_max` tokens.
+    #[must_use]
+    pub fn phases(&self, tokens_max: u32) -> (u32, Option<ForcedClose>) {
+        match (self.first_tokens_max, self.close.clone()) {
+            (Some(first), Some(close)) => (first, Some(ForcedClose { tokens_max, ..close })),
+            (_, close) => (tokens_max, close),
+        }
+    }
 }
 
 /// Renders prompts for one model.
@@ -141,6 +162,8 @@ pub struct Prompter {
     eos_token: String,
     preset: Preset,
     prompts: Prompts,
+    /// The given judge block of the preset `structured`.
+    judge_block: Option<String>,
 }
 
 impl Prompter {
@@ -153,7 +176,13 @@ impl Prompter {
         let prompts = Prompts::built_in();
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         let chat_template = chat_template.to_owned();
-        Ok(Self { template, chat_template, bos_token, eos_token, preset, prompts })
+        Ok(Self { template, chat_template, bos_token, eos_token, preset, prompts, judge_block: None })
+    }
+
+    /// Sets the judge block that the preset `structured` opens a response with.
+    #[must_use]
+    pub fn with_judge_block(self, judge_block: Option<String>) -> Self {
+        Self { judge_block, ..self }
     }
 
     /// Returns the parts that must be stored to render the prompts again without the model.
@@ -175,7 +204,9 @@ impl Prompter {
     /// Returns a SHA-256 in hex over everything that shapes prompts, except the query.
     #[must_use]
     pub fn hash(&self) -> String {
-        PartsHasher::of([PROMPTS, self.preset.name(), &self.chat_template]).hex()
+        let parts = [PROMPTS, self.preset.name(), &self.chat_template];
+        let judge_block = self.judge_block.as_deref().filter(|_| self.preset == Preset::Structured);
+        PartsHasher::of(parts.into_iter().chain(judge_block)).hex()
     }
 
     /// Renders both prompts of a query.
@@ -193,7 +224,7 @@ impl Prompter {
     pub fn render_free(&self, query: &Query) -> Result<RenderedPrompt, TemplateError> {
         let text = self.render_chat(&[Message::user(query.user_text())], Mode::ThinkOn)?;
         let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
-        Ok(RenderedPrompt { text, prefill, stops: Vec::new(), close: None })
+        Ok(RenderedPrompt { prefill, ..RenderedPrompt::plain(text) })
     }
 
     /// Renders a plain conversation up to the beginning of the assistant's turn.
@@ -211,7 +242,17 @@ impl Prompter {
         self.template.render(merged)
     }
 
+    /// Opens a structured response in a mode after a rendered conversation, as the preset `structured` does.
+    #[must_use]
+    pub fn structured(&self, text: String, mode: Mode) -> RenderedPrompt {
+        let prefill = think_block_at_end(&text).unwrap_or_default().to_owned();
+        structured::opened(text, &prefill, mode, self.judge_block.as_deref())
+    }
+
     fn render_mode(&self, query: &Query, mode: Mode) -> Result<RenderedPrompt, TemplateError> {
+        if self.preset == Preset::Structured {
+            return Ok(self.structured(self.render_free(query)?.text, mode));
+        }
         let is_prompted = self.preset == Preset::Prompted;
         let messages = self.prompts.messages(self.preset, query, mode);
         let mut text = self.render_chat(&messages, mode)?;
@@ -222,7 +263,7 @@ impl Prompter {
         let prefill = think_block_at_end(&text).map_or(opening, str::to_owned);
         let (stops, close) =
             if is_prompted { prompted_rules(query.kind, mode, answer_opening) } else { (Vec::new(), None) };
-        Ok(RenderedPrompt { text, prefill, stops, close })
+        Ok(RenderedPrompt { text, prefill, stops, close, first_tokens_max: None })
     }
 }
 

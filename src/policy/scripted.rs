@@ -89,7 +89,7 @@ impl ScriptedPolicy {
             let prefill = if mode == Mode::ThinkOn { "<think>\n" } else { "" };
             // The query's id is at the beginning of the prompt, so that the script receives it.
             let text = format!("{}\n{}\n{prefill}", query.id, query.user_text());
-            let prompt = RenderedPrompt { text, prefill: prefill.to_owned(), stops: Vec::new(), close: None };
+            let prompt = RenderedPrompt { prefill: prefill.to_owned(), ..RenderedPrompt::plain(text) };
             let prompt = Arc::new(prompt);
             let task = |sample_index| {
                 let identity = serde_json::json!({

@@ -63,6 +63,7 @@ fn headline(all: &Gathered) -> String {
         ("think rate", percent(all.think_rate())),
         ("pass rate, Think-on", percent(all.pass_rate(Mode::ThinkOn))),
         ("pass rate, Think-off", percent(all.pass_rate(Mode::ThinkOff))),
+        ("responses of the other mode than was asked for", all.other_mode_count().to_string()),
         ("mean tokens, Think-on", mean(Mode::ThinkOn)),
         ("mean tokens, Think-off", mean(Mode::ThinkOff)),
         ("tokens saved against always thinking", percent(all.tokens_saved())),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::domain::{ByMode, Mode, PassCounts, VerdictOutcome};
+use crate::domain::{ByMode, Mode, OtherMode, PassCounts, VerdictOutcome};
 use crate::shards::{Counts, Manifest, RowFilter, ShardError, Table, read_rows_of};
 
 /// The numbers of a run.
@@ -31,6 +31,8 @@ pub struct Gathered {
     pub timeline: Timeline,
     /// The tie margin, if known.
     pub tie_margin: Option<f64>,
+    /// What a response of the other mode than was asked for counts as.
+    pub other_mode: OtherMode,
     /// The cost of the judge, in USD; `None` if a price is unknown.
     pub spend_usd: Option<f64>,
     /// Tokens sampled per second.
@@ -65,6 +67,7 @@ pub struct QueryFacts {
 struct RolloutNumbers {
     ordinal: i64,
     mode: String,
+    observed_mode: String,
     verdict: String,
     completion_tokens: i32,
 }
@@ -90,11 +93,13 @@ const REJECTED: &str = "justification_rejected";
 
 /// Reads the published shards of a directory, given by their indices. Blocks.
 pub fn gather(dir: &Path, indices: &[u32], manifest: Option<Manifest>) -> Result<Gathered, ShardError> {
-    let mut all = Gathered { manifest, ..Gathered::default() };
+    let rule = manifest.as_ref().and_then(|manifest| manifest.identity.get("select.other_mode"));
+    let other_mode = rule.and_then(|rule| serde_json::from_str(rule).ok()).unwrap_or_default();
+    let mut all = Gathered { manifest, other_mode, ..Gathered::default() };
     for &index in indices {
         let mut queries: HashMap<i64, QueryFacts> = HashMap::new();
         let path = |table: Table| dir.join(table.file_name(index));
-        let columns = ["ordinal", "mode", "verdict", "completion_tokens"];
+        let columns = ["ordinal", "mode", "observed_mode", "verdict", "completion_tokens"];
         for row in read_rows_of::<RolloutNumbers>(&path(Table::Rollouts), &RowFilter::columns(&columns))? {
             add_rollout(&mut all, queries.entry(row.ordinal).or_default(), &row);
         }
@@ -125,7 +130,10 @@ pub fn gather(dir: &Path, indices: &[u32], manifest: Option<Manifest>) -> Result
 
 fn add_rollout(all: &mut Gathered, facts: &mut QueryFacts, row: &RolloutNumbers) {
     let Ok(mode) = row.mode.parse::<Mode>() else { return };
-    let is_correct = row.verdict == VerdictOutcome::Correct.name();
+    let shows_other_mode = row.observed_mode != row.mode;
+    let is_correct =
+        row.verdict == VerdictOutcome::Correct.name() && (all.other_mode == OtherMode::AsVerified || !shows_other_mode);
+    facts.counts[mode].other_mode += u32::from(shows_other_mode);
     facts.counts[mode].sampled += 1;
     facts.counts[mode].correct += u32::from(is_correct);
     facts.tokens[mode] += u64::try_from(row.completion_tokens).unwrap_or(0);
@@ -173,6 +181,13 @@ impl QueryFacts {
 }
 
 impl Gathered {
+    /// Returns how many responses show the other mode than was asked for.
+    #[must_use]
+    pub fn other_mode_count(&self) -> u64 {
+        let of = |facts: &QueryFacts| u64::from(facts.counts.on.other_mode) + u64::from(facts.counts.off.other_mode);
+        self.queries.iter().map(of).sum()
+    }
+
     /// Returns the pass rate of a mode over all responses.
     #[must_use]
     pub fn pass_rate(&self, mode: Mode) -> Option<f64> {

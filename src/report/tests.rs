@@ -7,7 +7,7 @@ use super::{Entry, entries, svg};
 use crate::domain::{ByMode, Mode, PassCounts};
 
 fn facts(on: u32, off: u32, mode: Option<Mode>) -> QueryFacts {
-    let counts = |correct| PassCounts { sampled: 4, correct };
+    let counts = |correct| PassCounts { sampled: 4, correct, other_mode: 0 };
     QueryFacts {
         counts: ByMode { on: counts(on), off: counts(off) },
         tokens: ByMode { on: 400, off: 40 },
@@ -59,7 +59,8 @@ fn a_mode_that_was_not_sampled_has_no_pass_rate_rather_than_one_of_zero() {
     let row = serde_json::json!({
         "query_id": "q", "ordinal": 0, "source": "s", "kind": "math", "question": "1 + 1?", "gold": "2",
         "mode": "think_off", "mode_reason": "not_worse", "pass_rate_on": 0.0, "pass_rate_off": 1.0, "sampled_on": 0,
-        "sampled_off": 4, "correct_on": 0, "correct_off": 4, "difficulty": "easy", "difficulty_score": 0.3,
+        "sampled_off": 4, "correct_on": 0, "correct_off": 4, "other_mode_on": 0, "other_mode_off": 0,
+        "difficulty": "easy", "difficulty_score": 0.3,
         "difficulty_low": 0.0, "difficulty_high": 0.5, "justification_status": "none", "answer": "2", "messages": [],
         "prompt": "1 + 1?", "completion": "", "completion_tokens": 1, "policy_model": "tiny", "policy_revision": "r",
         "prompt_version": "p", "seed": 1,

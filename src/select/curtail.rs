@@ -183,7 +183,8 @@ impl<L: Copy + PartialEq> Rows<L> {
         let off_counts = count(off);
         let is_off_eligible = shortest(off).is_some();
         let row = |correct: u32, is_on_eligible: bool| {
-            let counts = ByMode { on: PassCounts { sampled: *samples_per_mode, correct }, off: off_counts };
+            let counts =
+                ByMode { on: PassCounts { sampled: *samples_per_mode, correct, other_mode: 0 }, off: off_counts };
             let is_eligible = ByMode { on: is_on_eligible, off: is_off_eligible };
             choose_mode(&counts, is_eligible, drawn, settings.tie_margin)
                 .map(|(mode, reason)| (mode, reasons.tell(mode, reason), label(&counts)))

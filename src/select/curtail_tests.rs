@@ -15,6 +15,7 @@ fn candidates(mode: Mode, cells: &[Cell]) -> Vec<Candidate> {
     let candidate = |(index, &(is_correct, is_renderable, completion_tokens)): (usize, &Cell)| Candidate {
         key: RolloutKey(format!("{mode}{index}")),
         is_correct,
+        shows_other_mode: false,
         is_renderable,
         completion_tokens,
         sample_index: index as u32,
@@ -46,8 +47,10 @@ fn settings() -> impl Strategy<Value = (SelectSettings, DifficultySettings)> {
         ..DifficultySettings::default()
     });
     let rate = prop::sample::select(vec![0.0, 0.5, 1.0]);
-    let select = (prop::sample::select(vec![0.0, 0.1, 0.25, 0.5, 1.0]), rate)
-        .prop_map(|(tie_margin, random_mode_rate)| SelectSettings { tie_margin, random_mode_rate });
+    let select =
+        (prop::sample::select(vec![0.0, 0.1, 0.25, 0.5, 1.0]), rate).prop_map(|(tie_margin, random_mode_rate)| {
+            SelectSettings { tie_margin, random_mode_rate, ..SelectSettings::default() }
+        });
     (select, bins)
 }
 

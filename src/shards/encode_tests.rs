@@ -26,6 +26,8 @@ fn sample(ordinal: i64) -> SampleRow {
         sampled_off: 3,
         correct_on: 8,
         correct_off: 1,
+        other_mode_on: 0,
+        other_mode_off: 1,
         difficulty: "easy".to_owned(),
         difficulty_score: 0.1,
         difficulty_low: 0.05,

@@ -3,7 +3,7 @@
 //! [`TableWriter`] and [`encode()`] turn rows into the bytes of one shard and are pure: the same rows give the same
 //! bytes, so an interrupted shard is written again under the same name with the same content. [`Publisher::put`] makes
 //! bytes durable under a name, [`verify`] compares a published file with its hash, [`unexplained`] lists files without
-//! a record. [`Manifest`], [`card()`] and [`VIEWS_SQL`] are the files beside the data.
+//! a record. [`Manifest`], [`card()`] and [`views_sql`] are the files beside the data.
 //!
 //! Formats: Parquet with zstd, page index and content-defined chunking, one fixed schema per [`Table`], every column
 //! nullable; `manifest.json` is pretty JSON with sorted keys; `README.md` is Markdown after the Hub's YAML front
@@ -29,6 +29,8 @@ mod schema;
 pub mod seal;
 mod store;
 
+use crate::domain::OtherMode;
+
 pub use card::{CardFacts, card};
 pub use encode::{CREATED_BY, Provenance, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, TableWriter, encode, encode_as};
 pub use error::ShardError;
@@ -39,8 +41,20 @@ pub use rows::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 pub use schema::{ColumnDescription, TABLES_VERSION, Table, describe, describe_json};
 pub use store::{FileStore, StoredFile};
 
-/// The DuckDB views over the published tables; the content of `views.sql` in the output directory.
-pub const VIEWS_SQL: &str = include_str!("views.sql");
+/// The DuckDB views over the published tables, with the default rule for responses of another mode.
+const VIEWS_SQL: &str = include_str!("views.sql");
+
+/// Returns the content of `views.sql` in the output directory: its pass rates follow the run's rule for responses of the
+/// other mode than was asked for.
+#[must_use]
+pub fn views_sql(rule: OtherMode) -> String {
+    match rule {
+        OtherMode::Incorrect => VIEWS_SQL.to_owned(),
+        OtherMode::AsVerified => {
+            VIEWS_SQL.replace("verdict = 'correct' AND observed_mode = mode", "verdict = 'correct'")
+        }
+    }
+}
 /// The name of the views in the output directory.
 pub const VIEWS_FILE: &str = "views.sql";
 /// The name of the judge's usage in the output directory. The view `spend` reads it.

@@ -33,10 +33,14 @@ pub struct SampleRow {
     pub sampled_on: i32,
     /// Responses sampled in Think-off.
     pub sampled_off: i32,
-    /// Think-on responses with verdict correct.
+    /// Think-on responses that count as correct: verdict correct, and they thought (select.other_mode).
     pub correct_on: i32,
-    /// Think-off responses with verdict correct.
+    /// Think-off responses that count as correct: verdict correct, and they did not think (select.other_mode).
     pub correct_off: i32,
+    /// Think-on responses that answered without thinking.
+    pub other_mode_on: i32,
+    /// Think-off responses that thought.
+    pub other_mode_off: i32,
     /// The difficulty label, a bin over the pass rates.
     pub difficulty: String,
     /// The difficulty as a number, in 0..=1; higher is harder.

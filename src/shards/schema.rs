@@ -14,7 +14,7 @@ use super::rows::{ExclusionRow, RolloutRow, SampleRow};
 
 /// The version of the tables. The version grows whenever a column is added, renamed, retyped or dropped, or the layout
 /// of files changes.
-pub const TABLES_VERSION: u32 = 5;
+pub const TABLES_VERSION: u32 = 6;
 
 /// One of the published tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ const SAMPLES: &[(&str, ColumnType)] = &[
     ("sampled_off", Int32),
     ("correct_on", Int32),
     ("correct_off", Int32),
+    ("other_mode_on", Int32),
+    ("other_mode_off", Int32),
     ("difficulty", Text),
     ("difficulty_score", Float64),
     ("difficulty_low", Float64),

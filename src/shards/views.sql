@@ -14,16 +14,18 @@ SELECT * FROM read_parquet('data/rollouts/*.parquet');
 CREATE OR REPLACE VIEW exclusions AS
 SELECT * FROM read_parquet('data/exclusions/*.parquet');
 
--- Pass rate of each query and mode, from the rollouts; excluded queries included.
+-- Pass rate of each query and mode, from the rollouts; excluded queries included. A response of the other mode than was
+-- asked for is not counted as correct, unless the run's select.other_mode is as_verified.
 CREATE OR REPLACE VIEW pass_rates AS
 SELECT
     query_id,
     ordinal,
     mode,
     count(*) AS sampled,
-    count(*) FILTER (WHERE verdict = 'correct') AS correct,
+    count(*) FILTER (WHERE verdict = 'correct' AND observed_mode = mode) AS correct,
     count(*) FILTER (WHERE verdict = 'unverifiable') AS unverifiable,
-    count(*) FILTER (WHERE verdict = 'correct') / count(*) AS pass_rate
+    count(*) FILTER (WHERE observed_mode <> mode) AS other_mode,
+    count(*) FILTER (WHERE verdict = 'correct' AND observed_mode = mode) / count(*) AS pass_rate
 FROM rollouts
 GROUP BY query_id, ordinal, mode
 ORDER BY ordinal, mode DESC;
