@@ -6,11 +6,14 @@ use clap::Args;
 
 use crate::config::{self, ConfigError, LoadedConfig};
 
+/// The config file of commands without `-c`.
+const DEFAULT_CONFIG: &str = "thinkloom.toml";
+
 /// The sources of the settings: a file, and overrides on the command line.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// The config file.
-    #[arg(short, long, default_value = "thinkloom.toml")]
+    #[arg(short, long, default_value = DEFAULT_CONFIG)]
     pub(super) config: PathBuf,
     /// Override a setting, for example --set sampling.seed=1 (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -20,6 +23,15 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(&self.config, &self.overrides)
+    }
+
+    /// Loads the config file; if it is the default one and is missing, returns the defaults with the overrides.
+    pub(super) fn load_or_default(&self) -> Result<LoadedConfig, ConfigError> {
+        if self.config != Path::new(DEFAULT_CONFIG) || self.config.exists() {
+            return self.load();
+        }
+        let settings = config::parse_with_overrides("", "the command line", &self.overrides)?;
+        Ok(LoadedConfig { settings, dir: PathBuf::from(".") })
     }
 }
 

@@ -12,11 +12,11 @@ use super::args::ConfigArgs;
 use super::failure::Failure;
 use super::models;
 use super::stopping::Stopping;
-use crate::config::{PolicyBackend, key_name_problem};
+use crate::config::{LoadedConfig, PolicyBackend, key_name_problem};
 use crate::pipeline::{memory, open_policy};
-use crate::policy::Policy;
+use crate::policy::{CandlePolicy, Policy};
 use crate::reward::RewardSettings;
-use crate::serve::{App, DRAIN_DEADLINE, ServeOptions, serve};
+use crate::serve::{App, Common, DRAIN_DEADLINE, ServeOptions, Service, serve};
 use crate::sys::hosts::{Hosts, is_loopback, is_name};
 use crate::sys::memory::bound_arenas;
 
@@ -25,12 +25,16 @@ use crate::sys::memory::bound_arenas;
 #[command(
     after_help = "OpenAI-compatible: /v1/chat/completions, /v1/completions, /v1/models; for trainers: /v1/reward, \
                   /openrlhf/reward; also /health and /metrics. Base URL for clients: \
-                  http://127.0.0.1:8000/v1\nExample: thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nGuide: \
-                  thinkloom help serve, rewards"
+                  http://127.0.0.1:8000/v1\nExample: thinkloom serve -c thinkloom.toml --listen 127.0.0.1:8000\nExample: \
+                  thinkloom serve --rewards-only\nGuide: thinkloom help serve, rewards"
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Host no model: /v1/reward and /openrlhf/reward alone. Needs no config file; of a given one, [verify] and
+    /// select.other_mode apply.
+    #[arg(long)]
+    rewards_only: bool,
     /// Address and port; port 0 chooses a free port, which the first line on stdout names.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
@@ -53,9 +57,12 @@ pub(super) struct ServeArgs {
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stopping = Stopping::watch(None)?;
-    let config = args.config.load()?;
-    if config.settings.policy.backend != PolicyBackend::Candle {
-        return usage("serve needs a hosted model: set policy.backend = \"candle\"");
+    let config = if args.rewards_only { args.config.load_or_default()? } else { args.config.load()? };
+    let settings = config.settings.clone();
+    if !args.rewards_only && settings.policy.backend != PolicyBackend::Candle {
+        return usage(
+            "serve needs a hosted model: set policy.backend = \"candle\", or use --rewards-only for the reward rule alone",
+        );
     }
     if let Some(problem) = args.api_key_env.as_deref().and_then(key_name_problem) {
         return usage(&format!("--api-key-env {problem}"));
@@ -91,16 +98,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let listener = TcpListener::bind(args.listen).await.map_err(|error| {
             Failure::Other(anyhow::anyhow!("cannot listen on {}: {error}; choose another with --listen", args.listen))
         })?;
-        let (hub, on_download) = (models::hub_settings(), models::on_download());
-        let loading = stop.clone();
-        let settings = config.settings.clone();
-        let policy = stopping.unless_stopped(move || Ok(open_policy(&config, &hub, &on_download, &loading)?)).await?;
-        let Policy::Candle(policy) = policy else {
-            return usage("serve needs a hosted model: set policy.backend = \"candle\"");
-        };
-        let engine = policy.engine();
-        let (description, positions) = (engine.description(), engine.config().context);
-        tracing::info!("{}: {}", policy.identity().model, memory::describe(&description, &settings.policy, positions));
+        let policy = if args.rewards_only { None } else { Some(hosted(&stopping, config).await?) };
         let address = listener.local_addr().map_err(Failure::other)?;
         stopping.finishes("finishing the responses in progress", Some(DRAIN_DEADLINE), std::time::Duration::ZERO);
         let options = ServeOptions {
@@ -109,17 +107,36 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
             api_key,
             reward: RewardSettings::default(),
             verify: settings.verify.clone(),
+            other_mode: settings.select.other_mode,
         };
-        let app = App::new(Arc::clone(&policy), options, stop);
+        let common = Common::new(options, stop);
+        let service = match policy {
+            Some(policy) => Service::Model(App::new(policy, common)),
+            None => Service::Rewards(common),
+        };
         // Scripts wait for this line.
         let mut stdout = std::io::stdout();
         writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()).map_err(Failure::other)?;
-        serve(app, listener).await;
+        serve(service, listener).await;
         Ok(())
     });
     // A request that is still computing must not delay the exit.
     runtime.shutdown_background();
     result
+}
+
+/// Loads the model of a config.
+async fn hosted(stopping: &Stopping, config: LoadedConfig) -> Result<Arc<CandlePolicy>, Failure> {
+    let (hub, on_download, stop) = (models::hub_settings(), models::on_download(), stopping.token());
+    let settings = config.settings.policy.clone();
+    let policy = stopping.unless_stopped(move || Ok(open_policy(&config, &hub, &on_download, &stop)?)).await?;
+    let Policy::Candle(policy) = policy else {
+        return Err(Failure::Other(anyhow::anyhow!("the policy of the config is not hosted here")));
+    };
+    let engine = policy.engine();
+    let (description, positions) = (engine.description(), engine.config().context);
+    tracing::info!("{}: {}", policy.identity().model, memory::describe(&description, &settings, positions));
+    Ok(policy)
 }
 
 fn usage(message: &str) -> Result<(), Failure> {

@@ -14,6 +14,8 @@ use super::error::{ApiError, json_response};
 use super::stream::Format;
 use super::turns::Kind;
 use super::wire::{ChatRequest, Checked, Sampling, parse};
+use crate::domain::Mode;
+use crate::policy::{Preset, RenderedPrompt};
 
 /// Handles `GET /v1/models`.
 pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
@@ -49,7 +51,8 @@ fn model_of(app: &App) -> Value {
 /// A checked and tokenized request.
 struct Prepared {
     checked: Checked,
-    prompt: Vec<u32>,
+    rendered: RenderedPrompt,
+    tokens: Vec<u32>,
     with_logprobs: bool,
 }
 
@@ -60,15 +63,15 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
             format!("the body has more than {bytes_max} bytes, and no prompt of that length fits the model's context");
         ApiError::too_long("messages", message)
     };
-    let body = app.memory.read(request, app.chat_bytes_max, too_large).await?;
+    let body = app.common.memory.read(request, app.chat_bytes_max, too_large).await?;
     app.check_room()?;
     let kind = if body.is_small() { Kind::Quick } else { Kind::Slow };
-    let Prepared { mut checked, prompt, with_logprobs } =
+    let Prepared { mut checked, rendered, tokens, with_logprobs } =
         app.off_workers(kind, move |app| prepare(app, body.bytes())).await?;
     let grammar = app.grammar(checked.schema.take()).await?;
     let mut hold = app.hold(checked.choices)?;
     // The server rejected the request, so do not count it as cancelled by its client.
-    let specs = app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?;
+    let specs = app.specs(tokens, Some(&rendered), &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?;
     answer::respond(app, hold, specs, &checked, Format::Chat { with_logprobs }).await
 }
 
@@ -80,15 +83,19 @@ fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     sampling.max_tokens = request.max_completion_tokens.or(sampling.max_tokens);
     let with_logprobs = request.check_logprobs()?;
     let checked = sampling.check()?;
-    let prompt = render(app, &request)?;
+    let rendered = render(app, &request)?;
+    if rendered.close.is_some() && checked.schema.is_some() {
+        let message = "a forced mode tag and response_format exclude each other";
+        return Err(ApiError::invalid("response_format", message));
+    }
     let engine = app.policy.engine();
-    let prompt = engine.vocabulary().encode_within(&prompt, engine.config().context);
-    let prompt = prompt.map_err(|error| ApiError::engine(&error))?;
-    Ok(Prepared { checked, prompt, with_logprobs })
+    let tokens = engine.vocabulary().encode_within(&rendered.text, engine.config().context);
+    let tokens = tokens.map_err(|error| ApiError::engine(&error))?;
+    Ok(Prepared { checked, rendered, tokens, with_logprobs })
 }
 
 /// Renders the conversation to a prompt with the model's chat template.
-fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
+fn render(app: &App, request: &ChatRequest<'_>) -> Result<RenderedPrompt, ApiError> {
     let messages = request.conversation(app.policy.engine().config().context, app.text_bytes_max)?;
     let (opening, before) = match messages.split_last() {
         Some((last, before)) if request.continue_final_message && last.role == "assistant" => {
@@ -100,8 +107,14 @@ fn render(app: &App, request: &ChatRequest<'_>) -> Result<String, ApiError> {
         }
         _ => ("", messages.as_slice()),
     };
-    let rendered = app.policy.prompter().render_chat(before, request.mode());
-    let mut prompt = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
-    prompt.push_str(opening);
-    Ok(prompt)
+    let prompter = app.policy.prompter();
+    let rendered = prompter.render_chat(before, request.asked_mode().unwrap_or(Mode::ThinkOn));
+    let mut text = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+    text.push_str(opening);
+    // A request without the switch, and one that continues a message, let the model choose its mode.
+    let forced = request.asked_mode().filter(|_| !request.continue_final_message);
+    Ok(match forced.filter(|_| prompter.preset() == Preset::Structured) {
+        Some(mode) => prompter.structured(text, mode),
+        None => RenderedPrompt::plain(text),
+    })
 }

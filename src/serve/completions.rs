@@ -25,7 +25,7 @@ struct Prepared {
 
 /// Handles `POST /v1/completions`.
 pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
+    let body = app.common.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
     app.check_room()?;
     let kind = if body.is_small() { Kind::Quick } else { Kind::Slow };
     let Prepared { mut checked, prompts, with_logprobs } =
@@ -35,7 +35,7 @@ pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Re
     let mut specs = Vec::new();
     for prompt in prompts {
         // The server rejected the request, so do not count it as cancelled by its client.
-        specs.extend(app.specs(prompt, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?);
+        specs.extend(app.specs(prompt, None, &checked, grammar.as_ref()).inspect_err(|_| hold.finish())?);
     }
     answer::respond(app, hold, specs, &checked, Format::Text { with_logprobs }).await
 }

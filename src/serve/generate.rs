@@ -12,6 +12,7 @@ use super::limits::GRAMMARS_MAX;
 use super::turns::Kind;
 use super::wire::Checked;
 use crate::engine::{Grammar, SequenceSpec};
+use crate::policy::RenderedPrompt;
 use crate::sys::entropy::random_u64;
 
 /// The permits of a request. Dropping them before [`Hold::finish`] counts the responses as cancelled by the client.
@@ -32,7 +33,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.app.metrics.cancelled.fetch_add(self.responses, Ordering::Relaxed);
+            self.app.common.metrics.cancelled.fetch_add(self.responses, Ordering::Relaxed);
         }
     }
 }
@@ -40,7 +41,7 @@ impl Drop for Hold {
 impl App {
     /// Takes one permit per response, or rejects the request.
     pub(super) fn hold(self: &Arc<Self>, responses: usize) -> Result<Hold, ApiError> {
-        if self.stop.is_cancelled() {
+        if self.common.stop.is_cancelled() {
             return Err(ApiError::stopping());
         }
         self.check_count(responses)?;
@@ -60,7 +61,7 @@ impl App {
 
     /// Rejects a request while no permit is free, before parsing its body.
     pub(super) fn check_room(&self) -> Result<(), ApiError> {
-        if self.stop.is_cancelled() {
+        if self.common.stop.is_cancelled() {
             return Err(ApiError::stopping());
         }
         if self.permits.available_permits() == 0 { Err(ApiError::busy(self.capacity)) } else { Ok(()) }
@@ -77,10 +78,11 @@ impl App {
         }
     }
 
-    /// Builds the sequences of one prompt: one per choice.
+    /// Builds the sequences of one prompt, given as tokens and as rendered: one per choice. `prompt` has its tokens, `rendered` the rules that a chat template's preset adds.
     pub(super) fn specs(
         &self,
         prompt: Vec<u32>,
+        rendered: Option<&RenderedPrompt>,
         checked: &Checked,
         grammar: Option<&Arc<Grammar>>,
     ) -> Result<Vec<SequenceSpec>, ApiError> {
@@ -96,10 +98,12 @@ impl App {
             );
             return Err(ApiError::invalid("max_tokens", message));
         }
+        let (first_tokens_max, close) = rendered.map_or((tokens_max, None), |rendered| rendered.phases(tokens_max));
         let seed = checked.seed.map_or_else(random_u64, |seed| seed as u64);
         let first = SequenceSpec {
             prompt,
-            tokens_max,
+            tokens_max: first_tokens_max,
+            close,
             stops: if grammar.is_some() { Vec::new() } else { checked.stops.clone() },
             grammar: grammar.cloned(),
             temperature: checked.temperature,

@@ -14,15 +14,15 @@ use futures::StreamExt;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::app::App;
+use super::common::Common;
 use super::connections::{Doing, Line};
 use super::error::ApiError;
 use super::limits::{BODY_BYTES_MAX, REFUSED_PAUSE};
 
 /// Rejects a request whose `Host` or `Origin` names another server.
-pub(super) async fn check_host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn check_host(State(common): State<Arc<Common>>, request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Line>().and_then(|line| line.local);
-    let hosts = &app.options.hosts;
+    let hosts = &common.options.hosts;
     let target = request.uri().authority().map(|authority| authority.as_str());
     let named = one(request.headers(), header::HOST);
     if named.is_none_or(|host| !hosts.answer_to(host, local))
@@ -38,8 +38,8 @@ pub(super) async fn check_host(State(app): State<Arc<App>>, request: Request, ne
 }
 
 /// Rejects a request without the API key.
-pub(super) async fn check_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(key) = &app.options.api_key else { return next.run(request).await };
+pub(super) async fn check_key(State(common): State<Arc<Common>>, request: Request, next: Next) -> Response {
+    let Some(key) = &common.options.api_key else { return next.run(request).await };
     let shown = one(request.headers(), header::AUTHORIZATION).and_then(|value| value.trim_start().split_once(' '));
     let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, key)| key.trim());
     // Comparing hashes keeps the time of the comparison independent of the key.

@@ -17,6 +17,7 @@ mod answer;
 mod app;
 mod body;
 mod chat;
+mod common;
 mod completions;
 mod connections;
 mod error;
@@ -48,39 +49,72 @@ use tokio::net::TcpListener;
 
 use connections::Patience;
 
-pub use app::{App, ServeOptions};
+pub use app::App;
+pub use common::{Common, ServeOptions};
 pub use totals::Metrics;
 
 /// The time for which responses may continue after a request to stop.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
-impl App {
-    fn router(self: &Arc<Self>) -> Router {
-        Router::new()
-            .route("/v1/chat/completions", post(chat::respond))
-            .route("/v1/completions", post(completions::respond))
-            .route("/v1/models", get(chat::models))
-            // The name of a model may contain slashes.
-            .route("/v1/models/{*id}", get(chat::model))
+/// What a server offers.
+#[derive(Clone)]
+pub enum Service {
+    /// A hosted model, and the reward rule.
+    Model(Arc<App>),
+    /// The reward rule alone.
+    Rewards(Arc<Common>),
+}
+
+impl Service {
+    fn common(&self) -> &Arc<Common> {
+        match self {
+            Self::Model(app) => &app.common,
+            Self::Rewards(common) => common,
+        }
+    }
+
+    fn router(&self) -> Router {
+        let common = self.common();
+        let rewards = Router::new()
             .route("/v1/reward", post(reward::respond))
             .route("/openrlhf/reward", post(openrlhf::respond))
-            .route("/metrics", get(metrics::respond))
-            .route_layer(middleware::from_fn_with_state(Arc::clone(self), guard::check_key))
-            // No key is required here: load balancers have none.
-            .route("/health", get(metrics::health))
-            .fallback(fallback::not_found)
+            .with_state(Arc::clone(common));
+        // No key is required for `/health`: load balancers have none.
+        let (keyed, open, not_found) = match self {
+            Self::Model(app) => (
+                Router::new()
+                    .route("/v1/chat/completions", post(chat::respond))
+                    .route("/v1/completions", post(completions::respond))
+                    .route("/v1/models", get(chat::models))
+                    // The name of a model may contain slashes.
+                    .route("/v1/models/{*id}", get(chat::model))
+                    .route("/metrics", get(metrics::respond))
+                    .with_state(Arc::clone(app)),
+                Router::new().route("/health", get(metrics::health)).with_state(Arc::clone(app)),
+                post(fallback::not_found).fallback(fallback::not_found),
+            ),
+            Self::Rewards(common) => (
+                Router::new().route("/metrics", get(metrics::respond_of_rewards)).with_state(Arc::clone(common)),
+                Router::new().route("/health", get(metrics::health_of_rewards)).with_state(Arc::clone(common)),
+                post(fallback::not_found_among_rewards).fallback(fallback::not_found_among_rewards),
+            ),
+        };
+        keyed
+            .merge(rewards)
+            .route_layer(middleware::from_fn_with_state(Arc::clone(common), guard::check_key))
+            .merge(open)
+            .fallback_service(not_found)
             .method_not_allowed_fallback(fallback::not_allowed)
-            .layer(middleware::from_fn_with_state(Arc::clone(self), guard::check_host))
-            .layer(middleware::from_fn_with_state(Arc::clone(self), metrics::count))
-            .with_state(Arc::clone(self))
+            .layer(middleware::from_fn_with_state(Arc::clone(common), guard::check_host))
+            .layer(middleware::from_fn_with_state(Arc::clone(common), metrics::count))
     }
 }
 
-/// Serves until `app` stops, then finishes the responses in progress, for at most 20 seconds.
-pub async fn serve(app: Arc<App>, listener: TcpListener) {
-    let stop = app.stop.clone();
-    let server = connections::serve(listener, app.router(), Patience::default(), stop.clone());
-    tokio::spawn(app.memory.trim_until(stop.clone()));
+/// Serves until the service stops, then finishes the responses in progress, for at most 20 seconds.
+pub async fn serve(service: Service, listener: TcpListener) {
+    let stop = service.common().stop.clone();
+    let server = connections::serve(listener, service.router(), Patience::default(), stop.clone());
+    tokio::spawn(service.common().memory.trim_until(stop.clone()));
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_DEADLINE).await;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
+use super::common::Common;
 use super::error::ApiError;
 use super::limits::BODY_BYTES_MAX;
 use super::memory::Share;
@@ -36,12 +36,12 @@ struct RemoteRequest<'a> {
 }
 
 /// Handles `POST /openrlhf/reward`.
-pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
-    app.reward(body, answer).await
+pub(super) async fn respond(State(common): State<Arc<Common>>, request: Request) -> Result<Response, ApiError> {
+    let body = common.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
+    common.reward(body, answer).await
 }
 
-fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationToken) -> Result<String, ApiError> {
+fn answer(common: &Arc<Common>, body: &[u8], share: &mut Share, left: &CancellationToken) -> Result<String, ApiError> {
     let RemoteRequest { query: AtMost(query), prompts: AtMost(prompts), labels: AtMost(labels) } = parse(body)?;
     if prompts.len() != query.len() || labels.len() != query.len() {
         let lengths = format!("{}, {} and {}", query.len(), prompts.len(), labels.len());
@@ -53,7 +53,7 @@ fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationTok
         rows.longest_bytes = rows.longest_bytes.max(row.query.len() + row.prompt.len() + row.label.len());
         rows.sources.push(Source::Remote(row));
     }
-    let rewarded = app.rewarded(&rows, &app.options.reward, share, left)?;
+    let rewarded = common.rewarded(&rows, &common.options.reward, share, left)?;
     // Reject the whole request: a trainer would use any number in place of a missing reward.
     if let Some((index, error)) =
         rewarded.iter().enumerate().find_map(|(index, row)| Some((index, row.error.as_ref()?)))

@@ -5,8 +5,7 @@ use serde_json::value::RawValue;
 use super::error::shortened;
 use super::limits::{NAME_BYTES_MAX, ROLLOUTS_MAX};
 use super::wire::AtMost;
-use crate::reward::row::{Grading, RewardRow, RowFault, grade};
-use crate::verify::Evaluated;
+use crate::reward::row::{GradeRules, Grading, RewardRow, RowFault, grade};
 
 /// The values of a list as raw JSON text, parsed one by one later.
 pub(super) type Texts<'a> = AtMost<&'a RawValue, ROLLOUTS_MAX>;
@@ -30,7 +29,7 @@ pub(super) struct ReadRow {
 
 impl ReadRow {
     /// Grades a row. The row belongs to `group`, or to the group of its `query_id` if `group` is `None`.
-    pub(super) fn of(group: Option<GroupName>, row: Result<RewardRow<'_>, RowFault>, evaluated: Evaluated) -> Self {
+    pub(super) fn of(group: Option<GroupName>, row: Result<RewardRow<'_>, RowFault>, rules: GradeRules) -> Self {
         let fault = |fault| Self { group: None, query_id: None, judge_chars: None, grading: Err(fault) };
         let row = match row {
             Ok(row) => row,
@@ -42,7 +41,7 @@ impl ReadRow {
         }
         let group = group.or_else(|| query_id.clone().map(GroupName::Name));
         let completion = row.completion.clone();
-        let grading = grade(row, evaluated).map_err(|fault| RowFault(shortened(fault.0)));
+        let grading = grade(row, rules).map_err(|fault| RowFault(shortened(fault.0)));
         let judge_end = match &grading {
             Ok(Grading::Ready(graded) | Grading::Program(graded, _)) => graded.judge_end,
             Err(_) => None,

@@ -6,8 +6,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::read_row::{GroupName, ReadRow, no_rollout};
-use crate::reward::row::{RewardRow, RowFault};
-use crate::verify::Evaluated;
+use crate::reward::row::{GradeRules, RewardRow, RowFault};
 
 /// A row as raw JSON: `query` is the prompt with its response, `prompt` the prompt alone, `label` the label.
 pub(super) struct RemoteRow<'a> {
@@ -18,16 +17,16 @@ pub(super) struct RemoteRow<'a> {
 
 impl RemoteRow<'_> {
     /// Parses and grades the row.
-    pub(super) fn read(&self, evaluated: Evaluated) -> ReadRow {
+    pub(super) fn read(&self, rules: GradeRules) -> ReadRow {
         let text = |json: &str| serde_json::from_str::<String>(json).map_err(|error| no_rollout(&error));
         let (query, prompt) = match (text(self.query), text(self.prompt)) {
             (Ok(query), Ok(prompt)) => (query, prompt),
-            (Err(fault), _) | (_, Err(fault)) => return ReadRow::of(None, Err(fault), evaluated),
+            (Err(fault), _) | (_, Err(fault)) => return ReadRow::of(None, Err(fault), rules),
         };
         let group = GroupName::Hash(Sha256::digest(prompt.as_bytes()).into());
         let fields = fields(self.label);
         let completion = without_end_tokens(query.strip_prefix(prompt.as_str()).unwrap_or(&query));
-        ReadRow::of(Some(group), row(&fields, completion), evaluated)
+        ReadRow::of(Some(group), row(&fields, completion), rules)
     }
 }
 

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
 use super::body::Taken;
+use super::common::Common;
 use super::error::{ApiError, json_body, shortened};
 use super::limits::{
     BODY_BYTES_MAX, GROUP_WORK_BYTES_MAX, NAME_BYTES_MAX, REWARD_REQUESTS_MAX, REWARDS_UNASKED_BYTES, ROLLOUT_BYTES,
@@ -35,9 +35,8 @@ use super::wire::{AtMost, parse};
 use crate::domain::{UnverifiableCause, Verdict};
 use crate::pipeline::plan::evaluated_of;
 use crate::pipeline::programs::open_pool;
-use crate::reward::row::{Graded, Grading, Name, RewardRow, RowFault};
+use crate::reward::row::{GradeRules, Graded, Grading, LENGTH_MISSING, Name, RewardRow, RowFault};
 use crate::reward::{RewardSettings, rewards};
-use crate::verify::Evaluated;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,20 +105,20 @@ enum Answer<'a> {
 }
 
 /// Handles `POST /v1/reward`.
-pub(super) async fn respond(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let body = app.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
-    app.reward(body, answer).await
+pub(super) async fn respond(State(common): State<Arc<Common>>, request: Request) -> Result<Response, ApiError> {
+    let body = common.memory.read(request, BODY_BYTES_MAX, ApiError::too_large).await?;
+    common.reward(body, answer).await
 }
 
-fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationToken) -> Result<String, ApiError> {
+fn answer(common: &Arc<Common>, body: &[u8], share: &mut Share, left: &CancellationToken) -> Result<String, ApiError> {
     let request: RewardRequest<'_> = parse(body)?;
-    let settings = settings(&app.options.reward, request.settings)?;
+    let settings = settings(&common.options.reward, request.settings)?;
     let mut rows = Rows { sources: Vec::new(), groups: Vec::new(), longest_bytes: 0 };
     let answer = match (request.rollouts, request.groups) {
         (Some(AtMost(rollouts)), None) => {
             rows.longest_bytes = rollouts.iter().map(|raw| raw.get().len()).max().unwrap_or(0);
             rows.sources = rollouts.iter().map(|raw| Source::Whole(raw.get())).collect();
-            let rewarded = app.rewarded(&rows, &settings, share, left)?;
+            let rewarded = common.rewarded(&rows, &settings, share, left)?;
             serde_json::to_string(&Answer::Rollouts { rollouts: &rewarded, settings: &settings })
         }
         (None, Some(AtMost(groups))) => {
@@ -127,7 +126,7 @@ fn answer(app: &Arc<App>, body: &[u8], share: &mut Share, left: &CancellationTok
             for (index, group) in groups.iter().enumerate() {
                 sizes.push(rows.add_group(index, group.get())?);
             }
-            let rewarded = app.rewarded(&rows, &settings, share, left)?;
+            let rewarded = common.rewarded(&rows, &settings, share, left)?;
             let mut rest = rewarded.as_slice();
             let groups = sizes.into_iter().map(|size| {
                 let (rollouts, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
@@ -208,11 +207,11 @@ impl<'a> Rows<'a> {
         self.sources.iter().map(|source| ROLLOUT_BYTES + of_row(source)).sum()
     }
 
-    fn read(&self, source: &Source<'_>, evaluated: Evaluated) -> ReadRow {
+    fn read(&self, source: &Source<'_>, rules: GradeRules) -> ReadRow {
         let (group, row) = match source {
             Source::Whole(text) => {
                 let row = serde_json::from_str(text).map_err(|error| no_rollout(&error));
-                return ReadRow::of(None, row, evaluated);
+                return ReadRow::of(None, row, rules);
             }
             Source::InGroup(index, completion) => {
                 let row = match self.groups.get(*index) {
@@ -224,9 +223,9 @@ impl<'a> Rows<'a> {
                 };
                 (GroupName::Number(*index), row)
             }
-            Source::Remote(remote) => return remote.read(evaluated),
+            Source::Remote(remote) => return remote.read(rules),
         };
-        ReadRow::of(Some(group), row, evaluated)
+        ReadRow::of(Some(group), row, rules)
     }
 }
 
@@ -245,9 +244,9 @@ struct GradedRow {
 
 /// The work on a request: computes the response from the body, enlarges the memory share, stops if the client
 /// disconnects.
-type Work = fn(&Arc<App>, &[u8], &mut Share, &CancellationToken) -> Result<String, ApiError>;
+type Work = fn(&Arc<Common>, &[u8], &mut Share, &CancellationToken) -> Result<String, ApiError>;
 
-impl App {
+impl Common {
     /// Runs the work of a reward request on a separate thread, where it may wait for programs. The work stops when the
     /// client disconnects.
     ///
@@ -261,11 +260,11 @@ impl App {
         }
         let left = CancellationToken::new();
         let _leaves = left.clone().drop_guard();
-        let app = Arc::clone(self);
+        let common = Arc::clone(self);
         let work = move || {
             let _turn = turn;
             let (bytes, mut share) = body.into_parts();
-            let text = work(&app, &bytes, &mut share, &left)?;
+            let text = work(&common, &bytes, &mut share, &left)?;
             drop(bytes);
             Ok(Sliced::new(text, share))
         };
@@ -291,13 +290,14 @@ impl App {
             // The client has disconnected, so the error is never read.
             Handle::current().block_on(enlarged).unwrap_or_else(|| Err(ApiError::failed()))?;
         }
-        let evaluated = evaluated_of(self.options.verify.evaluated);
+        let rules =
+            GradeRules { evaluated: evaluated_of(self.options.verify.evaluated), other_mode: self.options.other_mode };
         // The longer the rows and the shared fields of their groups, the fewer rows are in memory at once.
         let together = (ROLLOUTS_READ_BYTES / rows.longest_bytes.max(1)).clamp(1, ROLLOUTS_READ_TOGETHER);
         let chunks = stream::iter(rows.sources.chunks(together)).take_until(left.cancelled());
         let read = chunks.then(|chunk| async move {
             let _turn = self.turns.grading().acquire().await;
-            let read: Vec<ReadRow> = chunk.par_iter().map(|source| rows.read(source, evaluated)).collect();
+            let read: Vec<ReadRow> = chunk.par_iter().map(|source| rows.read(source, rules)).collect();
             stream::iter(read)
         });
         // Concurrent, so that one request uses all workers; the pool's queue limits the number of running programs.
@@ -308,7 +308,12 @@ impl App {
         let mut groups: HashMap<GroupName, usize> = HashMap::new();
         for GradedRow { group, query_id, judge_chars, graded } in graded {
             let mut row = RewardedRow { query_id, ..RewardedRow::default() };
+            let needs_length = settings.length_weight > 0.0;
             let graded = match graded {
+                Ok(graded) if needs_length && graded.response.completion_tokens.is_none() => {
+                    row.error = Some(LENGTH_MISSING.to_owned());
+                    None
+                }
                 Ok(graded) => Some(graded),
                 Err(fault) => {
                     row.error = Some(shortened(fault.to_string()));
@@ -343,9 +348,9 @@ impl App {
 
     /// Runs a program; the first program opens the sandbox.
     async fn run(self: &Arc<Self>, case: crate::verify::CodeCase) -> Result<Verdict, ApiError> {
-        let app = Arc::clone(self);
+        let common = Arc::clone(self);
         let open = || async move {
-            let verify = app.options.verify.clone();
+            let verify = common.options.verify.clone();
             tokio::task::spawn_blocking(move || open_pool(&verify)).await
         };
         let pool =
@@ -386,7 +391,7 @@ fn apply(
             }
             row.reward = Some(rewarded.reward);
             row.mean_reward = Some(found.mean);
-            row.mean_reward_mode = found.mode_means[graded.response.mode];
+            row.mean_reward_mode = graded.response.mode.mode().and_then(|mode| found.mode_means[mode]);
             row.advantage_judge = Some(rewarded.advantage_judge);
             row.advantage_answer = Some(rewarded.advantage_answer);
         }

@@ -292,10 +292,10 @@ impl ChatRequest<'_> {
         Ok(conversation)
     }
 
-    /// Returns the mode: Think-on, unless the switch of the chat template is `false`.
-    pub(super) fn mode(&self) -> Mode {
+    /// Returns the mode that the switch of the chat template asks for, if the request has one.
+    pub(super) fn asked_mode(&self) -> Option<Mode> {
         let switch = self.chat_template_kwargs.as_ref().and_then(|switch| switch.enable_thinking.or(switch.thinking));
-        if switch.is_some_and(|switch| switch.get() == "false") { Mode::ThinkOff } else { Mode::ThinkOn }
+        switch.map(|switch| if switch.get() == "false" { Mode::ThinkOff } else { Mode::ThinkOn })
     }
 
     /// Returns whether log-probabilities are requested; rejects a request for those of tokens that were not sampled.

@@ -96,11 +96,14 @@ fn messages_are_texts_or_parts_and_no_more_than_there_is_room_for() {
         let error = chat(&body).unwrap_err();
         assert_eq!(error.body()["error"]["code"], "context_length_exceeded", "{error:?}");
     }
-    for (kwargs, mode) in
-        [("{}", Mode::ThinkOn), (r#"{"enable_thinking": false}"#, Mode::ThinkOff), ("null", Mode::ThinkOn)]
-    {
+    for (kwargs, mode) in [
+        ("{}", None),
+        (r#"{"enable_thinking": false}"#, Some(Mode::ThinkOff)),
+        (r#"{"thinking": true}"#, Some(Mode::ThinkOn)),
+        ("null", None),
+    ] {
         let body = format!(r#"{{"messages": [], "chat_template_kwargs": {kwargs}}}"#);
-        assert_eq!(parse::<ChatRequest<'_>>(body.as_bytes()).unwrap().mode(), mode);
+        assert_eq!(parse::<ChatRequest<'_>>(body.as_bytes()).unwrap().asked_mode(), mode);
     }
 }
 

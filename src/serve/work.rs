@@ -31,9 +31,9 @@ impl App {
         work: impl FnOnce(&Arc<Self>) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let (turns, what) = match kind {
-            Kind::Quick => (&self.turns.quick, "requests"),
-            Kind::Slow => (&self.turns.slow, "large requests"),
-            Kind::Schema => (&self.turns.schema, "schemas"),
+            Kind::Quick => (&self.common.turns.quick, "requests"),
+            Kind::Slow => (&self.common.turns.slow, "large requests"),
+            Kind::Schema => (&self.common.turns.schema, "schemas"),
         };
         let turn = timeout(SLOW_WAIT, Arc::clone(turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(ApiError::overloaded(what)) };

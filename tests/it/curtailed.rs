@@ -9,13 +9,15 @@ use crate::support::{Ledger, Mock, Outcome, Random, Running, Workspace, data_has
 
 const QUERIES: usize = 24;
 const CURTAILED: [&str; 2] = ["--set", "sampling.budget=curtailed"];
-const COUNTS: [&str; 9] = [
+const COUNTS: [&str; 11] = [
     "pass_rate_on",
     "pass_rate_off",
     "sampled_on",
     "sampled_off",
     "correct_on",
     "correct_off",
+    "other_mode_on",
+    "other_mode_off",
     "difficulty_score",
     "difficulty_low",
     "difficulty_high",

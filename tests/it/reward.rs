@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Workspace, program, text};
+use crate::support::{Outcome, Workspace, fixture, program, rows, text};
 
 fn command(name: &str, arguments: &[&str]) -> Command {
     let mut command = program();
@@ -162,4 +162,115 @@ fn an_evaluation_samples_once_and_says_the_same_again() {
     Outcome::of(&mut command("eval", &ignored)).assert_code(2).assert_says(&["cannot be used with"]);
     let none = workspace.path("none.jsonl");
     Outcome::of(&mut command("eval", &["--rollouts", path(&none)])).assert_code(1).assert_says(&["does not exist"]);
+}
+
+#[test]
+fn rows_with_a_mode_and_no_condition_are_free_and_a_loss_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, rows: &[Value]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+        file
+    };
+    // The new model answers every second query directly, and wrong.
+    let row = |query: usize, mode: &str, correct: bool| json!({"query_id": format!("q{query}"), "mode": mode, "correct": correct, "format_ok": true, "completion_tokens": 9});
+    let old: Vec<Value> = (0..20).map(|query| row(query, "think_on", true)).collect();
+    let new: Vec<Value> = (0..20)
+        .map(|query| row(query, if query % 2 == 0 { "think_on" } else { "think_off" }, query % 2 == 0))
+        .collect();
+    let (old, new) = (write("old.jsonl", &old), write("new.jsonl", &new));
+    let report = |more: &[&str]| -> Value {
+        let arguments = [&["eval", "--rollouts", path(&new), "--baseline", path(&old), "--json"], more].concat();
+        serde_json::from_str(&Outcome::of(program().args(&arguments)).assert_code(0).stdout).unwrap()
+    };
+    let line = report(&[])["lines"][0].clone();
+    assert_eq!((&line["condition"], &line["measures"]["responses"]), (&json!("free"), &json!(20)), "{line}");
+    assert_eq!(line["change"]["accuracy"]["difference"]["estimate"], -0.5);
+    // A row of a run has both modes; a forced one names it. Both are forced, and the other mode is not correct.
+    let forced = write(
+        "forced.jsonl",
+        &[
+            json!({"query_id": "a", "mode": "think_off", "observed_mode": "think_on", "correct": true, "format_ok": false, "completion_tokens": 5}),
+            json!({"query_id": "a", "forced_mode": "think_off", "completion": "<answer>\n4\n</answer>", "gold": "4", "completion_tokens": 3}),
+            json!({"query_id": "a", "forced_mode": "think_off", "completion": "<think>\n2\n</think>\n\n<answer>\n4\n</answer>", "gold": "4", "completion_token_count": 8}),
+            json!({"query_id": "a", "completion": "<judge>\nThis is This is", "finish_reason": "length", "gold": "4", "completion_tokens": 8}),
+        ],
+    );
+    let of = |more: &[&str]| -> Value {
+        let arguments = [&["eval", "--rollouts", path(&forced), "--json"], more].concat();
+        serde_json::from_str(&Outcome::of(program().args(&arguments)).assert_code(0).stdout).unwrap()
+    };
+    let found = of(&[]);
+    let measures = |condition: &str, report: &Value| {
+        let lines = report["lines"].as_array().unwrap();
+        lines.iter().find(|line| line["condition"] == condition).unwrap()["measures"].clone()
+    };
+    let (free, off) = (measures("free", &found), measures("off", &found));
+    assert_eq!((&free["other_rate"], &free["think_rate"]["estimate"]), (&json!(1.0), &json!(0.0)));
+    assert!((off["accuracy"]["estimate"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9, "{off}");
+    assert!((off["other_rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9, "{off}");
+    let verified = measures("off", &of(&["--set", "select.other_mode=as_verified"]));
+    assert_eq!(verified["accuracy"]["estimate"], 1.0);
+}
+
+#[test]
+fn lengths_have_one_name_and_a_preference_for_short_ones_needs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in.jsonl");
+    let row = |tokens: Value| json!({"query_id": "a", "mode": "think_on", "correct": true, "format_ok": true, "completion_tokens": tokens});
+    std::fs::write(&file, format!("{}\n{}\n{}\n", row(json!(10)), row(json!(30)), row(Value::Null))).unwrap();
+    let arguments = ["--rollouts", path(&file), "--length-weight", "0.2"];
+    let outcome = Outcome::of(&mut command("reward", &arguments)).assert_code(4);
+    let found = lines(&outcome.stdout);
+    outcome.assert_says(&["in.jsonl:3", "length_weight needs the number of tokens"]);
+    assert!((found[0]["advantage_answer"].as_f64().unwrap() - 0.2).abs() < 1e-6, "{}", found[0]);
+    assert!((found[1]["advantage_answer"].as_f64().unwrap() + 0.2).abs() < 1e-6, "{}", found[1]);
+    let both = ["--rollouts", path(&file), "--length-weight", "0.2", "--method", "grpo"];
+    Outcome::of(&mut command("reward", &both)).assert_code(2).assert_says(&["length_weight"]);
+    // What `reward` counts, `eval` reads.
+    std::fs::write(&file, format!("{}\n", json!({"query_id": "a", "completion": "<think_off>4", "gold": "4"})))
+        .unwrap();
+    let output = folder.path().join("out.jsonl");
+    let model = fixture("tiny-llama.gguf");
+    let arguments = ["--rollouts", path(&file), "-o", path(&output), "--tokenizer", path(&model)];
+    Outcome::of(&mut command("reward", &arguments)).assert_code(0);
+    let counted = lines(&std::fs::read_to_string(&output).unwrap())[0]["completion_tokens"].clone();
+    let report = Outcome::of(&mut command("eval", &["--rollouts", path(&output), "--json"])).assert_code(0).stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["lines"][0]["measures"]["tokens_mean"]["estimate"].as_f64(), counted.as_f64());
+}
+
+#[test]
+fn a_model_of_structured_responses_is_asked_in_its_own_form() {
+    let workspace = Workspace::new(2, &[("policy.mode_preset", "\"structured\"")]);
+    for (name, block, opening) in [
+        ("own", None, "<judge>\n"),
+        ("given", Some("policy.judge_block=\"A number.\""), "<judge>\nA number.\n</judge>\n\n<think_on>\n"),
+    ] {
+        let mut arguments = vec!["--set", "sampling.allow_unthinking=true"];
+        arguments.extend(block.map_or(vec![], |block| vec!["--set", block]));
+        let out = workspace.run_whole(name, &arguments);
+        let found = rows(&out, "rollouts");
+        assert_eq!(found.len(), 12);
+        for row in &found {
+            let (prompt, response) = (text(row, "prompt"), text(row, "text"));
+            assert!(prompt.contains("Which number belongs to card"), "{prompt}");
+            assert!(!prompt.contains("step by step"), "the prompt is that of the training rows");
+            if text(row, "mode") == "think_on" {
+                assert!(prompt.ends_with(opening), "{prompt}");
+            }
+            let tag = format!("</judge>\n\n<{}>\n", text(row, "mode"));
+            assert_eq!(format!("{prompt}{response}").matches(&tag).count(), 1, "the tag is forced once");
+            assert!(!text(row, "answer").contains("<judge>"), "{row}");
+        }
+    }
+    let refuse = |settings: &[(&str, &str)], words: &str| {
+        workspace.configure(settings);
+        workspace.run(&[]).assert_code(2).assert_says(&[words]);
+    };
+    let server = [("policy.backend", "\"openai\""), ("policy.base_urls", "[\"http://127.0.0.1:9/v1\"]")];
+    let preset = ("policy.mode_preset", "\"structured\"");
+    refuse(&[server[0], server[1], preset], "a server cannot force the mode tag");
+    refuse(&[preset, ("policy.judge_block", "\"a </judge>\"")], "holds </judge>");
+    refuse(&[("policy.judge_block", "\"Why.\"")], "only policy.mode_preset");
 }

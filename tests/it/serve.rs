@@ -564,3 +564,45 @@ fn rewards_for_small_bodies_with_many_rollouts_are_in_the_memory_account() {
     let (status, answer) = server.post("/v1/reward", &group);
     assert_eq!((status, &answer["error"]["code"]), (413, &json!("request_too_large")), "{answer}");
 }
+
+#[test]
+fn rewards_need_no_model_and_no_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("stdout");
+    let mut command = program();
+    command.args(["serve", "--rewards-only", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
+    let child = command.stdout(File::create(&said).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    let address = until("the server listens", || {
+        let text = std::fs::read_to_string(&said).unwrap();
+        text.strip_suffix('\n')?.strip_prefix("listening on http://").map(str::to_owned)
+    });
+    let server = Server { child, address, folder };
+    let group =
+        json!({"groups": [{"gold": "4", "kind": "numeric", "completions": ["<think_off><answer>4</answer>", "5"]}]});
+    let (status, answer) = server.post("/v1/reward", &group);
+    assert_eq!((status, &answer["groups"][0]["rollouts"][0]["correct"]), (200, &json!(true)), "{answer}");
+    assert_eq!(server.metric("rewarded_rollouts_total"), 2);
+    assert_eq!(server.ask("GET", "/health", "", "").0, 200);
+    let (status, answer) = server.post("/v1/chat/completions", &chat(&json!({})));
+    assert_eq!(status, 404, "{answer}");
+    assert!(text(&answer["error"], "message").contains("--rewards-only"), "{answer}");
+    // Longer settings of one request, and a length that is missing.
+    let row = json!({"query_id": "a", "completion": "4", "gold": "4"});
+    let body = json!({"rollouts": [row], "settings": {"length_weight": 0.5, "boost": "margin"}});
+    let (status, answer) = server.post("/v1/reward", &body);
+    assert_eq!(status, 200, "{answer}");
+    assert!(text(&answer["rollouts"][0], "error").contains("completion_tokens"), "{answer}");
+}
+
+#[test]
+fn a_structured_model_is_asked_for_a_mode_by_the_switch() {
+    let server = Server::start(&["--set", "policy.mode_preset=structured"]);
+    let ask = |switch: Value| contents(&server.chat(&json!({"chat_template_kwargs": switch})))[0].to_owned();
+    let off = ask(json!({"enable_thinking": false}));
+    assert!(off.contains("\n</judge>\n\n<think_off>\n"), "{off}");
+    assert!(ask(json!({"thinking": true})).contains("\n</judge>\n\n<think_on>\n"));
+    assert!(!ask(json!({})).contains("<think_o"), "without the switch the model is free");
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}});
+    let both = chat(&json!({"chat_template_kwargs": {"enable_thinking": true}, "response_format": schema}));
+    assert_eq!(server.post("/v1/chat/completions", &both).0, 400);
+}
