@@ -103,7 +103,7 @@ fn interval(counts: &ByMode<PassCounts>, probability: f64) -> (f64, f64) {
 }
 
 /// Returns the density of `Beta(1 + correct, 1 + incorrect)` at the centres of the grid's steps, without normalization.
-fn posterior(PassCounts { sampled, correct }: PassCounts) -> Vec<f64> {
+fn posterior(PassCounts { sampled, correct, .. }: PassCounts) -> Vec<f64> {
     let power = |base: f64, exponent: u32| (0..exponent).fold(1.0, |product, _| product * base);
     let mode = if sampled == 0 { 0.5 } else { f64::from(correct) / f64::from(sampled) };
     let middle = |step: usize| (step as f64 + 0.5) / STEPS as f64;
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn counts(on: (u32, u32), off: (u32, u32)) -> ByMode<PassCounts> {
-        let counts = |(correct, sampled)| PassCounts { sampled, correct };
+        let counts = |(correct, sampled)| PassCounts { sampled, correct, other_mode: 0 };
         ByMode { on: counts(on), off: counts(off) }
     }
 

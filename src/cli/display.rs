@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn snapshot(settled: u64, total: u64) -> Snapshot {
-        let counts = |sampled: u32, correct: u32| PassCounts { sampled, correct };
+        let counts = |sampled: u32, correct: u32| PassCounts { sampled, correct, other_mode: 0 };
         Snapshot {
             total,
             settled,
