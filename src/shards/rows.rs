@@ -38,8 +38,12 @@ pub struct SampleRow {
     /// Think-off responses that count as correct: verdict correct, and they did not think (select.other_mode).
     pub correct_off: i32,
     /// Think-on responses that answered without thinking.
+    // Tables until version 5 have no such column.
+    #[serde(default)]
     pub other_mode_on: i32,
     /// Think-off responses that thought.
+    // Tables until version 5 have no such column.
+    #[serde(default)]
     pub other_mode_off: i32,
     /// The difficulty label, a bin over the pass rates.
     pub difficulty: String,
