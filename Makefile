@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve consumers-train consumers-trl ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve consumers-train consumers-trl consumers-hipo proof proof-check ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -183,7 +183,28 @@ consumers-train: demo ## read exports with TRL, LLaMA-Factory, ms-swift, axolotl
 consumers-trl: TRAINERS := trl
 consumers-trl: consumers-train ## the same with TRL alone
 
-ci: fmt-check lock-check circles clippy doc consumers consumers-trl fuzz-ci test ## everything that must pass before a change lands
+# --verl holds verl's adapter, too, in an environment of its own.
+HIPO_ARGS := --trl
+
+consumers-hipo: build ## hold the HiPO adapters of fixtures/recipes against `thinkloom reward` inside TRL (HIPO_ARGS="--trl --verl")
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt uv==0.13.9
+	$(VENV)/bin/python tests/consumers/train/hipo.py --thinkloom $(THINKLOOM) --cache $(CACHE)/train $(HIPO_ARGS)
+
+# On a machine with an NVIDIA GPU and Python with torch, triton, tokenizers, safetensors, numpy and pyarrow.
+SEED := 1
+PROOF_PYTHON := python3
+PROOF_ARGS :=
+
+proof: model cuda ## train on thinkloom's data and compare: SEED=n, SVAMP=file.jsonl, into out/proof (about 8 minutes on an H200)
+	$(PROOF_PYTHON) tests/tools/proof/proof.py --thinkloom $(CUDA_DIR)/release/thinkloom --gguf $(MODEL) $(if $(SVAMP),--svamp $(SVAMP)) \
+		--work $(CACHE)/proof/seed-$(SEED) --out out/proof/seed-$(SEED) --seed $(SEED) $(PROOF_ARGS)
+	$(PROOF_PYTHON) tests/tools/proof/table.py out/proof/seed-* -o out/proof/tables.md
+
+proof-check: consumers-hipo model ## run every stage of the proof on the CPU with a tiny model; in TRL's environment
+	$(CACHE)/train/venv-trl/bin/python tests/tools/proof/check.py --thinkloom $(THINKLOOM) --gguf $(MODEL) --work $(CACHE)/proof/check
+
+ci: fmt-check lock-check circles clippy doc consumers consumers-trl consumers-hipo proof-check fuzz-ci test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out
