@@ -5,6 +5,7 @@
 )]
 
 pub use thinkloom_domain as domain;
+pub use thinkloom_reward::template;
 pub mod sys;
 pub mod config;
 pub mod http;
@@ -14,7 +15,6 @@ pub mod policy;
 pub mod ingest;
 pub mod category;
 pub mod dedup;
-pub use thinkloom_reward::template;
 pub use thinkloom_verify as verify;
 pub mod select;
 pub mod difficulty;

@@ -75,6 +75,7 @@ pub mod intake;
 mod inventory;
 mod journal;
 mod judging;
+mod justified;
 mod limits;
 pub mod memory;
 #[cfg(feature = "testing")]

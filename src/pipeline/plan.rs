@@ -4,7 +4,7 @@
 //! the rows that an uninterrupted run would have decided (I6).
 
 use super::programs::Conditions;
-use crate::config::{BudgetPolicy, EvaluatedRule, OnRejected, Settings};
+use crate::config::{BudgetPolicy, EvaluatedRule, Settings};
 use crate::difficulty::{self, Difficulty, DifficultyLabel};
 use crate::domain::digest::sha256;
 use crate::domain::{
@@ -12,17 +12,13 @@ use crate::domain::{
     Verdict, VerdictOutcome,
 };
 use crate::http::retry::{REFUSED_TRIES, is_refusal, says_context_overflow};
-use crate::judge::check::Rejection;
 use crate::judge::prompt::JudgeCase;
-use crate::judge::{Conversation, Judge, Judged, Justification};
+use crate::judge::{Conversation, Judge};
 use crate::ledger::RolloutFailure;
 use crate::policy::RolloutTask;
 use crate::select::curtail::{Reasons, Replay, Rule, Seen, Wish, replay};
 use crate::select::{self, Candidate, NoDecision};
-use crate::template::{
-    JUDGE_OPENING, ObservedResponse, ResponseBody, StructuredResponse, find_tag, read_first, read_response,
-    read_structured, render,
-};
+use crate::template::{JUDGE_OPENING, ObservedResponse, find_tag, read_first, read_response, read_structured};
 use crate::verify;
 
 /// One response that a query needs, with its facts.
@@ -423,80 +419,6 @@ pub fn conversation(
         answer: &chosen.graded.observed.answer,
     };
     Conversation::new(judge, &case, attempts_max)
-}
-
-/// The outcome of a decided query's justification.
-#[derive(Debug, Clone)]
-pub enum Justified {
-    /// The run has no judge.
-    None,
-    /// No request was made, because only stored facts are read.
-    Outstanding,
-    /// A text was accepted.
-    Accepted(Justification),
-    /// No text was accepted, and the sample is kept without one.
-    Rejected(Rejection),
-}
-
-impl Justified {
-    /// Decides the outcome of a settled conversation for its query.
-    ///
-    /// # Errors
-    /// The exclusion's reason and detail.
-    pub fn new(judged: Judged, on_rejected: OnRejected) -> Result<Self, (ExclusionReason, String)> {
-        match judged {
-            Judged::Accepted(justification) => Ok(Self::Accepted(justification)),
-            Judged::Rejected { rejection, .. } if on_rejected == OnRejected::Keep => Ok(Self::Rejected(rejection)),
-            Judged::Rejected { rejection, .. } => Err((
-                ExclusionReason::JustificationRejected,
-                // Without the number of attempts, which depends on accidents of the run (I6).
-                format!("{rejection}: the last text was refused, for {}", rejection.advice()),
-            )),
-            Judged::GaveUp { detail, .. } => Err((ExclusionReason::JudgeFailed, detail)),
-            Judged::ServerFell { detail } => Err((
-                ExclusionReason::ServerFailedOnIt,
-                format!("the judge's server fell while it was asked, and again when it was asked alone ({detail})"),
-            )),
-        }
-    }
-
-    /// Returns the justification, if there is one.
-    #[must_use]
-    pub const fn justification(&self) -> Option<&Justification> {
-        match self {
-            Self::Accepted(justification) => Some(justification),
-            Self::None | Self::Outstanding | Self::Rejected(_) => None,
-        }
-    }
-
-    /// Returns the value of the column `justification_status`.
-    #[must_use]
-    pub fn status(&self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::Outstanding => "outstanding".to_owned(),
-            Self::Accepted(_) => "accepted".to_owned(),
-            Self::Rejected(rejection) => format!("rejected:{rejection}"),
-        }
-    }
-}
-
-/// Renders the structured response of a decided query.
-///
-/// # Errors
-/// The exclusion's reason and detail if a part cannot be rendered; [`next`] and the judge's reader exclude that.
-pub fn completion(
-    chosen: &Chosen<'_>,
-    justification: Option<&Justification>,
-) -> Result<String, (ExclusionReason, String)> {
-    let ObservedResponse { thinking, answer, .. } = chosen.graded.observed.clone();
-    let body = match chosen.decision.mode {
-        Mode::ThinkOn => ResponseBody::ThinkOn { thinking: thinking.unwrap_or_default(), answer },
-        Mode::ThinkOff => ResponseBody::ThinkOff { answer },
-    };
-    let justification = justification.map(|justification| justification.text.clone()).unwrap_or_default();
-    render(&StructuredResponse { justification, body })
-        .map_err(|collision| (ExclusionReason::TemplateCollision, collision.to_string()))
 }
 
 /// Builds the exclusion of a query.

@@ -7,9 +7,10 @@ use super::error::RunError;
 use super::identity::Run;
 use super::journal;
 use super::judging::PendingJudgement;
+use super::justified::{self, Justified};
 use super::options::Facts;
 use super::outcome::{Outcome, Sample};
-use super::plan::{self, Cell, Chosen, Justified, Next};
+use super::plan::{self, Cell, Chosen, Next};
 use super::posed::Posed;
 use super::replies::{align_lengths, stored_rollout};
 use super::sensitivity::Sensitivity;
@@ -332,7 +333,7 @@ pub(super) fn judged(
 /// Builds the outcome of a decided query.
 #[must_use]
 pub(super) fn finish(run: &Run, policy: &Policy, query: &Query, chosen: &Chosen<'_>, justified: &Justified) -> Outcome {
-    match plan::completion(chosen, justified.justification()) {
+    match justified::completion(chosen, justified.justification()) {
         Ok(completion) => {
             let row = sample_row(run, policy, query, chosen, justified, completion);
             Outcome::Sample(Sample { mode: chosen.decision.mode, row: Box::new(row) })

@@ -8,6 +8,7 @@ use super::attempts::SampleStop;
 use super::context::Context;
 use super::error::RunError;
 use super::judging::{self, Asked, PendingJudgement};
+use super::justified::Justified;
 use super::options::Facts;
 use super::outcome::Outcome;
 use super::plan::{self, Next};
@@ -82,7 +83,7 @@ fn look(context: &Context, reader: &Reader, posed: Arc<Posed>) -> Result<Step, R
         Next::Excluded(reason, detail) => settle(excluded(reason, detail)),
         Next::Justify(chosen) => {
             let Some(judge) = &actors.judge else {
-                return settle(rows::finish(run, &actors.policy, query, &chosen, &plan::Justified::None));
+                return settle(rows::finish(run, &actors.policy, query, &chosen, &Justified::None));
             };
             if !run.asks_judge() {
                 return settle(rows::conclude(run, actors, reader, &posed, &cells)?);

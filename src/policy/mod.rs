@@ -16,6 +16,7 @@ mod hosted;
 mod openai;
 mod preset;
 mod prompt;
+mod rendered;
 pub mod reply;
 mod sample_error;
 #[cfg(feature = "testing")]
@@ -40,7 +41,8 @@ pub use error::PolicyError;
 pub use hosted::Policy;
 pub use openai::{AttemptError, OpenAiPolicy};
 pub use preset::Preset;
-pub use prompt::{Prompter, RenderedPrompt};
+pub use prompt::Prompter;
+pub use rendered::RenderedPrompt;
 pub use sample_error::SampleError;
 #[cfg(feature = "testing")]
 pub use scripted::{ScriptedCall, ScriptedPolicy, ScriptedReply};

@@ -28,7 +28,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::prompt::{Prompts, RenderedPrompt};
+use super::prompt::Prompts;
+use super::rendered::RenderedPrompt;
 use super::served::Served;
 use super::structured;
 use super::{FREE, PolicyIdentity, Preset, RolloutTask, Sampled, TaskParts, reply};

@@ -2,11 +2,12 @@
 
 use minijinja::value::Serde;
 use minijinja::{Value, context};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::chat_template::ChatTemplate;
 use super::compiled::TemplateError;
 use super::preset::Preset;
+use super::rendered::RenderedPrompt;
 use super::stored_prompter::StoredPrompter;
 use super::structured;
 use crate::domain::digest::PartsHasher;
@@ -118,39 +119,6 @@ impl Prompts {
         }
         messages.push(Message::user(format!("{}\n{instruction}", query.user_text())));
         messages
-    }
-}
-
-/// A prompt ready for encoding, with the rules for its response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RenderedPrompt {
-    /// The whole prompt.
-    pub text: String,
-    /// The end of `text` that counts as part of the response.
-    pub prefill: String,
-    /// Strings that end the response.
-    pub stops: Vec<String>,
-    /// The second phase, if the preset forces the end of the first one.
-    pub close: Option<ForcedClose>,
-    /// The limit of the first phase in tokens, if the mode's limit is that of the second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_tokens_max: Option<u32>,
-}
-
-impl RenderedPrompt {
-    /// Returns a prompt without rules for its response.
-    #[must_use]
-    pub const fn plain(text: String) -> Self {
-        Self { text, prefill: String::new(), stops: Vec::new(), close: None, first_tokens_max: None }
-    }
-
-    /// Returns the limit of the first phase, and the second phase, for a response of at most `tokens_max` tokens.
-    #[must_use]
-    pub fn phases(&self, tokens_max: u32) -> (u32, Option<ForcedClose>) {
-        match (self.first_tokens_max, self.close.clone()) {
-            (Some(first), Some(close)) => (first, Some(ForcedClose { tokens_max, ..close })),
-            (_, close) => (tokens_max, close),
-        }
     }
 }
 

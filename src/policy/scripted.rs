@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::prompt::RenderedPrompt;
+use super::rendered::RenderedPrompt;
 use super::sample_error::SampleError;
 use super::{PolicyIdentity, RolloutTask, Sampled, TaskParts};
 use crate::config::SamplingSettings;

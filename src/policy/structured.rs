@@ -9,7 +9,7 @@
 //! - without one, `<judge>` is the end of the prompt, the model writes the block (the first phase), and the mode tag is
 //!   appended when it closes the block, begins a later part, ends its turn, or exceeds [`JUDGE_TOKENS_MAX`].
 
-use super::prompt::RenderedPrompt;
+use super::rendered::RenderedPrompt;
 use crate::domain::Mode;
 use crate::engine::ForcedClose;
 use crate::template::{JUDGE_OPENING, judge_closing};

@@ -5,17 +5,18 @@ use super::source::{Code, Source};
 /// The rooms in the order of `lib.rs`, each with the rooms that its code may name.
 pub const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("template", &["domain"]),
     ("sys", &[]),
-    ("config", &["domain"]),
+    // The tags of the template may not stand in a setting.
+    ("config", &["domain", "template"]),
     ("http", &["domain"]),
     ("hub", &["domain", "sys", "http"]),
     // Never the pipeline, the ledger or the judge.
     ("engine", &["domain"]),
-    ("policy", &["domain", "config", "engine", "http"]),
+    ("policy", &["domain", "template", "config", "engine", "http"]),
     ("ingest", &["domain", "config"]),
     ("category", &["domain"]),
     ("dedup", &["domain", "config"]),
-    ("template", &["domain"]),
     ("verify", &["domain"]),
     ("select", &["domain", "config"]),
     ("difficulty", &["domain", "config"]),
