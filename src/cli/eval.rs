@@ -275,7 +275,7 @@ const COLUMNS: &[&str] = &[
 struct More {
     condition: Option<Condition>,
     sample_index: Option<u32>,
-    completion_token_count: Option<u32>,
+    completion_token_count: Option<f64>,
     source: Option<String>,
     kind: Option<String>,
     difficulty: Option<String>,
@@ -328,9 +328,12 @@ fn read_row(text: &[u8], rules: GradeRules) -> anyhow::Result<EvalRow> {
         Grading::Ready(graded) => graded,
         Grading::Program(..) => anyhow::bail!("eval does not run programs; `thinkloom reward` adds their verdicts"),
     };
-    let tokens = graded.response.completion_tokens.or(more.completion_token_count);
+    let tokens = graded.response.completion_tokens.or(more.completion_token_count.map(|count| count as u32));
     let tokens = tokens.context("the row has no completion_tokens")?;
     let condition = more.condition();
+    if let Some(forced) = more.forced_mode {
+        anyhow::ensure!(condition == Condition::of(forced), "condition is {condition}, and forced_mode is {forced}");
+    }
     let mode = match more.observed_mode {
         Some(observed) => observed.into(),
         // The row's mode is the one that was forced.

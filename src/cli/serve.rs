@@ -31,7 +31,7 @@ use crate::sys::memory::bound_arenas;
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Host no model: /v1/reward and /openrlhf/reward alone. Needs no config file; of a given one, [verify] and
+    /// Host no model: /v1/reward and /openrlhf/reward alone. Needs no config file; if there is one, its [verify] and
     /// select.other_mode apply.
     #[arg(long)]
     rewards_only: bool,
@@ -59,6 +59,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stopping = Stopping::watch(None)?;
     let config = if args.rewards_only { args.config.load_or_default()? } else { args.config.load()? };
     let settings = config.settings.clone();
+    if args.rewards_only && args.config.config.exists() {
+        tracing::info!("[verify] and select.other_mode are those of {}", args.config.config.display());
+    }
     if !args.rewards_only && settings.policy.backend != PolicyBackend::Candle {
         return usage(
             "serve needs a hosted model: set policy.backend = \"candle\", or use --rewards-only for the reward rule alone",

@@ -97,7 +97,7 @@ fn changes(report: &Report) -> String {
         ]);
     }
     if rows.len() == 1 {
-        return "  it has none of the queries\n".to_owned();
+        return "  it has none of these queries under the same conditions; --baseline-condition NAME compares with one condition\n".to_owned();
     }
     aligned(&rows)
 }

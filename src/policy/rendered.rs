@@ -31,7 +31,7 @@ impl RenderedPrompt {
     #[must_use]
     pub fn phases(&self, tokens_max: u32) -> (u32, Option<ForcedClose>) {
         match (self.first_tokens_max, self.close.clone()) {
-            (Some(first), Some(close)) => (first, Some(ForcedClose { tokens_max, ..close })),
+            (Some(first), Some(close)) => (first.min(tokens_max), Some(ForcedClose { tokens_max, ..close })),
             (_, close) => (tokens_max, close),
         }
     }

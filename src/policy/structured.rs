@@ -56,8 +56,9 @@ mod tests {
     fn a_block_of_the_models_own_is_the_first_phase_and_the_mode_limits_the_second() {
         let prompt = opened("P<think>\n".to_owned(), "<think>\n", Mode::ThinkOn, None);
         assert_eq!((prompt.text.as_str(), prompt.prefill.as_str()), ("P<think>\n<judge>\n", "<think>\n<judge>\n"));
-        let (first, close) = prompt.phases(7);
+        let (first, close) = prompt.phases(700);
         let close = close.unwrap();
-        assert_eq!((first, close.tokens_max, close.text.as_str()), (512, 7, "\n</judge>\n\n<think_on>\n"));
+        assert_eq!((first, close.tokens_max, close.text.as_str()), (512, 700, "\n</judge>\n\n<think_on>\n"));
+        assert_eq!(prompt.phases(7).0, 7, "a block is no longer than what follows it may be");
     }
 }

@@ -82,6 +82,7 @@ pub struct RewardRow<'a> {
     /// The sampled tokens, if the trainer knows them.
     pub token_ids: Option<Vec<u32>>,
     /// The number of tokens of the completion.
+    #[serde(deserialize_with = "whole_number")]
     pub completion_tokens: Option<u32>,
     #[serde(borrow)]
     verdict: Option<Cow<'a, str>>,
@@ -89,6 +90,14 @@ pub struct RewardRow<'a> {
     observed_mode: Option<Cow<'a, str>>,
     thinking: Option<String>,
     answer: Option<String>,
+}
+
+/// Reads a count that may be written as a floating-point number: tables with empty cells have no other numbers.
+fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+    let is_whole = (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+    let fault = || serde::de::Error::custom(format!("completion_tokens is {number}, expected a whole number"));
+    if is_whole { Ok(Some(number as u32)) } else { Err(fault()) }
 }
 
 /// A text, or a whole number that represents its digits.
@@ -293,13 +302,14 @@ pub fn grade(row: RewardRow<'_>, rules: GradeRules) -> Result<Grading, RowFault>
         },
         (None, None) => is_renderable(&row, mode)?,
     };
-    let judge_end = row.completion.as_deref().zip(read).map(|(completion, read)| read.judge_end(completion));
+    // After a forced tag every token belongs to the answer's part.
+    let judge_end =
+        |completion, read: StructuredReading<'_>| if forced.is_some() { 0 } else { read.judge_end(completion) };
+    let judge_end = row.completion.as_deref().zip(read).map(|(completion, read)| judge_end(completion, read));
     // The mode of the body, where one was asked for: a response that thought in Think-off has not answered in Think-off.
-    let shown = match forced {
-        Some(_) => observed.as_ref().map(|observed| observed.mode),
-        None => mode_of("observed_mode", &row.observed_mode)?,
-    };
-    let shows_asked_mode = shown.is_none_or(|shown| mode == shown.into());
+    let of_body = || observed.as_ref().filter(|_| forced.is_some()).map(|observed| observed.mode);
+    let shown = mode_of("observed_mode", &row.observed_mode)?.or_else(of_body);
+    let shows_asked_mode = mode == ShownMode::None || shown.is_none_or(|shown| mode == shown.into());
     let may_be_correct = shows_asked_mode || rules.other_mode == OtherMode::AsVerified;
     let counted = row.token_ids.as_ref().map(|ids| u32::try_from(ids.len()).unwrap_or(u32::MAX));
     let completion_tokens = row.completion_tokens.or(counted);

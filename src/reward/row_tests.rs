@@ -34,6 +34,13 @@ fn what_is_given_is_taken() {
     assert_eq!(graded.response, of(ThinkOff, false, true));
     let given = serde_json::json!({"mode": "none", "correct": false, "format_ok": 0, "completion_tokens": 7});
     assert_eq!(ready(given).response, Response { completion_tokens: Some(7), ..of(None, false, false) });
+    let float = serde_json::json!({"mode": "think_on", "correct": 1, "format_ok": 1, "completion_tokens": 12.0});
+    assert_eq!(ready(float).response.completion_tokens, Some(12));
+    for wrong in ["1.5", "-1", "4294967296"] {
+        let text = format!(r#"{{"mode": "think_on", "completion_tokens": {wrong}}}"#);
+        let fault = serde_json::from_str::<RewardRow<'_>>(&text).unwrap_err().to_string();
+        assert!(fault.contains("completion_tokens is"), "{fault}");
+    }
     let counted = serde_json::json!({"completion": ON, "correct": true, "token_ids": [1, 2, 3]});
     assert_eq!(ready(counted).response.completion_tokens, Some(3));
 }
@@ -81,6 +88,8 @@ fn after_a_forced_mode_tag_the_rest_of_the_structured_response_is_well_formed() 
     assert!(fault(both).contains("forced_mode is think_on"));
     let graded = ready(serde_json::json!({"forced_mode": "think_on", "completion": on, "gold": "4"}));
     assert_eq!(graded.judge_end, Some(0), "no token of the completion belongs to the judge block");
+    let again = ready(serde_json::json!({"forced_mode": "think_on", "completion": ON, "gold": "4"}));
+    assert_eq!(again.judge_end, Some(0), "nor one of a second block");
 }
 
 #[test]
@@ -110,6 +119,10 @@ fn rows_of_a_run_are_well_formed_if_they_could_be_rendered() {
     };
     assert_eq!(row("think_off", "4", "correct"), of(ThinkOff, true, true));
     assert_eq!(row("think_on", "4", "correct"), of(ThinkOff, false, false), "it thought in Think-off");
+    let forced = serde_json::json!({"forced_mode": "think_off", "observed_mode": "think_on", "correct": true, "format_ok": true});
+    assert!(!ready(forced).response.is_correct, "the row says so itself");
+    let free = serde_json::json!({"mode": "none", "observed_mode": "think_on", "correct": true, "format_ok": false});
+    assert!(ready(free).response.is_correct, "no mode was asked for");
     assert_eq!(row("think_off", "<answer>4", "unverifiable"), of(ThinkOff, false, false));
 }
 

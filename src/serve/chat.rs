@@ -111,9 +111,13 @@ fn render(app: &App, request: &ChatRequest<'_>) -> Result<RenderedPrompt, ApiErr
     let rendered = prompter.render_chat(before, request.asked_mode().unwrap_or(Mode::ThinkOn));
     let mut text = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
     text.push_str(opening);
-    // A request without the switch, and one that continues a message, let the model choose its mode.
-    let forced = request.asked_mode().filter(|_| !request.continue_final_message);
-    Ok(match forced.filter(|_| prompter.preset() == Preset::Structured) {
+    // A request without the switch lets the model choose its mode.
+    let forced = request.asked_mode().filter(|_| prompter.preset() == Preset::Structured);
+    if forced.is_some() && request.continue_final_message {
+        let message = "a forced mode tag and continue_final_message exclude each other: write the tag into the message";
+        return Err(ApiError::invalid("chat_template_kwargs", message));
+    }
+    Ok(match forced {
         Some(mode) => prompter.structured(text, mode),
         None => RenderedPrompt::plain(text),
     })
