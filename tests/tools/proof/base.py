@@ -1,7 +1,7 @@
 """The start of the proof: a model from a GGUF file with a cut vocabulary, and the data of the base policy.
 
-The base policy learns to answer in both modes, as thinkloom's forced prompts ask. It never sees a structured response: that is what
-the data of thinkloom teaches.
+The base policy learns to answer in both modes, as thinkloom's forced prompts ask. It never sees a structured response:
+that is what the data of thinkloom teaches.
 """
 
 import os
@@ -29,13 +29,15 @@ PARTS = 32
 def corpus(settings: Settings, svamp: str | None) -> Iterator[str]:
     """Texts with the tokens that the tasks need."""
     rng = random.Random(0)
-    items = [tasks.make(family, level, rng) for family in settings.families for level in settings.levels for _ in range(CORPUS_ITEMS)]
+    cells = [(family, level) for family in settings.families for level in settings.levels]
+    items = [tasks.make(*cell, rng) for cell in cells for _ in range(CORPUS_ITEMS)]
     if svamp:
         items += [item for part in ("base", "train", "held") for item in tasks.svamp(svamp, part)]
     for index, item in enumerate(items):
         thinking, direct = tasks.thinking(item, rng), tasks.direct(item, settings.off_working)
         for mode in texts.MODES:
-            yield texts.prompt(item.question, item.kind, mode) + texts.forced(thinking if mode == "think_on" else None, direct)
+            response = texts.forced(thinking if mode == "think_on" else None, direct)
+            yield texts.prompt(item.question, item.kind, mode) + response
             yield texts.structured(texts.justify(item.question, mode, index), mode, thinking, direct) + texts.END
     # All names and words, whichever the items above drew.
     yield " ".join((*tasks.NAMES, *tasks.THINGS, *tasks.WORDS, *tasks.DAYS, *tasks.LETTERS, *texts.NUMBER_WORDS))
@@ -88,9 +90,11 @@ def rows_of_part(settings: Settings, seed: int, tokenizer: Path, part: int) -> l
 def base_rows(settings: Settings, svamp: str | None, seed: int, tokenizer: Path) -> list[Row]:
     """All of the base policy's data."""
     with ProcessPoolExecutor(min(PARTS, os.cpu_count() or 1)) as pool:
-        rows = [row for part in pool.map(partial(rows_of_part, settings, seed, tokenizer), range(PARTS)) for row in part]
+        parts = pool.map(partial(rows_of_part, settings, seed, tokenizer), range(PARTS))
+        rows = [row for part in parts for row in part]
     if svamp:
         rng = random.Random(seed)
         items = tasks.svamp(svamp, "base") * settings.base_svamp
-        rows += rows_of(Tokens(tokenizer), [forced_pair(item, mode, settings, rng) for item in items for mode in texts.MODES])
+        rows += rows_of(Tokens(tokenizer),
+                        [forced_pair(item, mode, settings, rng) for item in items for mode in texts.MODES])
     return rows

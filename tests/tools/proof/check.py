@@ -1,12 +1,14 @@
-"""Checks that every stage of the proof does what it says, on a CPU with the real program and a model of 120,000 weights.
+"""Checks that every stage of the proof does what it says, on a CPU with the real program and a tiny model.
 
 Usage: check.py --thinkloom BINARY --gguf FILE [--svamp FILE] --work DIR     (a few minutes)
 
-A model of this size learns the form of responses and little more; the check is about the stages, and says nothing about HiPO:
+A model of 120,000 weights learns the form of responses and little more; the check is about the stages, and says
+nothing about HiPO:
 - the prompts of the base policy are those that thinkloom sends, and exported rows are structured responses;
 - thinkloom's engine and the sampler of reinforcement learning give the same greedy texts;
 - rows that come from tables (Think-on only, longest, ...) have the responses that their rule names;
 - the advantages that weigh the tokens are those of `/v1/reward`, token by token;
+- a smaller budget samples less and gives the same samples;
 - losses fall; evaluations, curves and tables are complete; a second start skips every stage and changes no result.
 """
 
@@ -25,6 +27,7 @@ import table
 import texts
 import variants
 from model import Llama
+from budgets import BUDGETS
 from proof import Arguments, Proof
 from sampler import Sampler
 from settings import SECOND_ROUND, TINY, VARIANTS
@@ -45,13 +48,15 @@ def check_run(work: Path) -> None:
     for row in rollouts:
         sample = known.get(row["query_id"])
         expected = sample and texts.prompt(sample["question"], sample["kind"], row["mode"])
-        require(expected in (None, row["prompt"]), f"{row['query_id']} was asked with another prompt: {row['prompt']!r}")
+        require(expected in (None, row["prompt"]),
+                f"{row['query_id']} was asked with another prompt: {row['prompt']!r}")
     exported = variants.exported(work / "export-cold")
     require(len(exported) == len(samples) > 20, f"the export has {len(exported)} rows, the run {len(samples)} samples")
     for (prompt, completion), row in zip(exported, samples):
         response = completion.removesuffix(texts.END)
         require(response != completion and texts.is_structured(response), f"not a structured response: {completion!r}")
-        require(prompt == texts.prompt(row["question"], row["kind"], None), f"the export has another prompt: {prompt!r}")
+        require(prompt == texts.prompt(row["question"], row["kind"], None),
+                f"the export has another prompt: {prompt!r}")
         require(response == row["completion"], f"the export changes a response: {completion!r}")
     selected = [sample.pair() for sample in variants.run_of(work / "run").selected()]
     require(selected == exported, "the selection made from the tables is not the exported one")
@@ -77,9 +82,11 @@ def check_made(work: Path, rollouts: list[dict], count: int) -> None:
             shortest[row["query_id"]] = min(shortest.get(row["query_id"], 10 ** 9), row["completion_tokens"])
     tables = variants.run_of(run)
     picked = [one for row in tables.rows if (one := tables.sample(row, "think_on"))]
-    require(all(one.response["completion_tokens"] == shortest[one.response["query_id"]] for one in picked), "`on` is not the shortest")
+    require(all(one.response["completion_tokens"] == shortest[one.response["query_id"]] for one in picked),
+            "`on` is not the shortest")
     aliens, own = variants.made("alien", run, 1), variants.exported(work / "export-cold")
-    require(aliens != own and sorted(map(judge_block, aliens)) == sorted(map(judge_block, own)), "`alien` has other judge blocks")
+    require(aliens != own and sorted(map(judge_block, aliens)) == sorted(map(judge_block, own)),
+            "`alien` has other judge blocks")
     require(all(judge_block(pair) == "" for pair in variants.made("bare", run, 1)), "`bare` has judge blocks")
 
 
@@ -89,8 +96,8 @@ def judge_block(pair: tuple[str, str]) -> str:
 
 def check_engine(work: Path, thinkloom: Thinkloom) -> None:
     """thinkloom's greedy texts are those of the sampler of reinforcement learning, for the same weights."""
-    thinkloom.run("greedy", "run", "-c", work / "run.toml", "-o", work / "greedy", "--limit", "20", "--set", "sampling.temperature=0",
-                  "--set", "sampling.samples_per_mode=1", "--set", "judge.backend=none")
+    thinkloom.run("greedy", "run", "-c", work / "run.toml", "-o", work / "greedy", "--limit", "20", "--set",
+                  "sampling.temperature=0", "--set", "sampling.samples_per_mode=1", "--set", "judge.backend=none")
     rollouts = variants.table(work / "greedy" / "data" / "rollouts")
     tokens = Tokens(work / "models" / "base" / "tokenizer.json")
     model = Llama.of_directory(work / "models" / "base", "cpu", torch.float32)
@@ -115,7 +122,8 @@ def check_advantages(work: Path, name: str, thinkloom: Thinkloom) -> None:
         ids = row["tokens"]
         text = tokens.inner.decode([id for id in ids if id != tokens.end], skip_special_tokens=False)
         require(text == row["rollout"]["completion"], f"{name}: the tokenizer decodes another text: {text!r}")
-        for place, (id, advantage) in enumerate(zip(ids, row["advantages"], strict=True)):
+        require(len(ids) == len(row["advantages"]), f"{name}: {len(ids)} tokens, {len(row['advantages'])} advantages")
+        for place, advantage in enumerate(row["advantages"]):
             begin = len(tokens.inner.decode(ids[:place], skip_special_tokens=False).rstrip("\ufffd"))
             part = "judge" if begin < rewarded["judge_chars"] else "answer"
             seen.add(part)
@@ -129,7 +137,8 @@ def check_log(out: Path) -> None:
     log = results.read_lines(out / "log.jsonl")
     for line in log:
         if line["what"] == "fit":
-            require(line["losses"][-1] < 0.7 * line["losses"][0], f"the loss of {line['name']} does not fall: {line['losses']}")
+            require(line["losses"][-1] < 0.7 * line["losses"][0],
+                    f"the loss of {line['name']} does not fall: {line['losses']}")
     formats = {line["name"]: line["accuracy_tokens_think_format"]["all"][3] for line in log if line["what"] == "eval"}
     require(max(formats.values()) > 0.3, f"no variant writes structured responses: {formats}")
 
@@ -141,12 +150,15 @@ def check_out(out: Path) -> None:
     expected = TINY.eval_queries * TINY.eval_samples
     for name in trained:
         found = [row for row in rows if row["variant"] == name]
-        require(len(found) == expected == len({(row["query_id"], row["sample"]) for row in found}), f"{name} has {len(found)} rows")
+        distinct = {(row["query_id"], row["sample"]) for row in found}
+        require(len(found) == expected == len(distinct), f"{name} has {len(found)} rows")
     text = (out / "tables.md").read_text(encoding="utf-8")
     require(all(text.count(f"| {name} |") >= 4 for name in trained), "a variant is missing in the tables")
-    curves = [json.loads(line) for line in gzip.decompress((out / "curves.jsonl.gz").read_bytes()).decode().splitlines()]
+    text = gzip.decompress((out / "curves.jsonl.gz").read_bytes()).decode()
+    curves = [json.loads(line) for line in text.splitlines()]
     for name in (name for name in trained if VARIANTS[name].rewards):
-        require(sum(line["variant"] == name for line in curves) == TINY.rl_steps, f"the curve of {name} is not complete")
+        steps = sum(line["variant"] == name for line in curves)
+        require(steps == TINY.rl_steps, f"the curve of {name} is not complete")
     require((out / "curves.svg").read_text(encoding="utf-8").count("<polyline") >= 6, "the figure has no curves")
     require(len(list(out.iterdir())) <= 8, "OUT has more than eight files")
     other = out.parent / "other-seed"
@@ -174,14 +186,16 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
     def start(*names: str) -> None:
-        proof = Proof(Arguments(given.thinkloom, given.gguf, given.svamp, work, out, 1, 0.0, names, TINY))
+        chosen = {name: VARIANTS[name] for name in names}
+        proof = Proof(Arguments(given.thinkloom, given.gguf, given.svamp, work, out, 1, 0.0, chosen, TINY))
         proof.main()
         require(not proof.failed, f"these variants failed: {proof.failed}")
 
     start("on")
     start(*VARIANTS)
     log = results.read_lines(out / "log.jsonl")
-    require(sum(line["what"] == "stage" and line["name"] == "base" for line in log) == 1, "the second start trained the base again")
+    trainings = sum(line["what"] == "stage" and line["name"] == "base" for line in log)
+    require(trainings == 1, "the second start trained the base again")
     check_run(work)
     thinkloom = Thinkloom(given.thinkloom, work / "check-logs")
     check_engine(work, thinkloom)
@@ -190,8 +204,17 @@ def main() -> None:
             check_advantages(work, name, thinkloom)
     check_log(out)
     check_out(out)
+    check_budgets(work)
     check_continuation(work, out, start)
     print("every stage of the training proof does what it says")
+
+
+def check_budgets(work: Path) -> None:
+    """A smaller budget samples less, and the CPU gives the same samples."""
+    found = {budget: json.loads((work / "done" / f"budget-{budget}.json").read_text(encoding="utf-8")) for budget in BUDGETS}
+    require(found["full"]["tokens"] >= found["curtailed"]["tokens"] > found["frugal"]["tokens"], f"budgets: {found}")
+    for budget, numbers in found.items():
+        require(numbers["same"] == numbers["samples"] > 20, f"the budget {budget} changes samples: {numbers}")
 
 
 def check_continuation(work: Path, out: Path, start) -> None:
@@ -206,7 +229,8 @@ def check_continuation(work: Path, out: Path, start) -> None:
     worked = [line["name"] for line in after[last:] if line["what"] in ("stage", "fit", "rl", "eval")]
     require(worked == ["run"], f"a further start worked on {worked}")
     require({name: (out / name).read_bytes() for name in names} == before, "a further start changed the results")
-    require(all(path.read_bytes() == data for path, data in shards.items()), "a further start changed the shards of the run")
+    require(all(path.read_bytes() == data for path, data in shards.items()),
+            "a further start changed the shards of the run")
 
 
 if __name__ == "__main__":

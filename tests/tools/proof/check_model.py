@@ -62,9 +62,15 @@ def check_kernels() -> None:
     positions = torch.tensor([0, 1, 2, 0, 1, 2, 3, 4, 5, 0, 1])
     compare("norm", lambda x, w: kernels.norm(x, w, 1e-5), lambda x, w: F.rms_norm(x, (576,), w, 1e-5),
             torch.randn(21, 576), torch.randn(576))
-    compare("rotary", lambda x: kernels.rotary(x, model.cos, model.sin, positions, 12), lambda x: model.rotated(x, positions),
-            torch.randn(11, 15, 64))
+    compare("rotary", lambda x: kernels.rotary(x, model.cos, model.sin, positions, 12),
+            lambda x: model.rotated(x, positions), torch.randn(11, 15, 64))
     compare("swiglu", kernels.swiglu, model.swiglu, torch.randn(7, 3072))
+
+
+def plain_log_probabilities(logits: torch.Tensor, row: Row) -> torch.Tensor:
+    """Log-probabilities of a row's tokens with loss, from the logits of all its tokens."""
+    targets = torch.tensor(row.tokens[row.prompt:])
+    return F.log_softmax(logits[row.prompt - 1:-1], -1).gather(1, targets[:, None])[:, 0]
 
 
 def check_transformers(directory: Path) -> None:
@@ -77,7 +83,7 @@ def check_transformers(directory: Path) -> None:
     batch = Batch.of(rows, "cpu")
     wanted = [theirs(torch.tensor([row.tokens])).logits[0] for row in rows]
     close("the logits of packed rows", model.logits(model.hidden(batch)), torch.cat(wanted))
-    learnt = [F.log_softmax(logits[1:-1], -1).gather(1, torch.tensor(row.tokens[2:])[:, None])[:, 0] for row, logits in zip(rows, wanted)]
+    learnt = [plain_log_probabilities(logits, row) for row, logits in zip(rows, wanted)]
     close("log-probabilities", model.log_probabilities(batch), torch.cat(learnt))
     check_kernels_together(model, batch)
     restored = Llama.of_directory(directory, "cpu", torch.float32)
@@ -86,14 +92,16 @@ def check_transformers(directory: Path) -> None:
     prompts = [[rng.randrange(3, 61) for _ in range(rng.randrange(1, 9))] for _ in range(80)]
     greedy = Sampler(model, 256, 80, END, temperature=0.0).sample(prompts, 1, 40)
     for prompt, sampled in zip(prompts, greedy):
-        ids = theirs.generate(torch.tensor([prompt]), max_new_tokens=40, do_sample=False, eos_token_id=END, pad_token_id=END)[0]
+        ends = {"eos_token_id": END, "pad_token_id": END}
+        ids = theirs.generate(torch.tensor([prompt]), max_new_tokens=40, do_sample=False, **ends)[0]
         wanted_tokens = ids[len(prompt):].tolist()
         ended = END in wanted_tokens
         wanted_tokens = wanted_tokens[:wanted_tokens.index(END)] if ended else wanted_tokens
         assert (sampled.tokens, sampled.is_ended) == (wanted_tokens, ended), f"greedy texts differ after {prompt}"
     assert 5 < sum(sampled.is_ended for sampled in greedy) < 75, "the check needs texts that end and texts that do not"
     with_kernel = Sampler(model, 4, 80, END, temperature=0.0, kernels=kernels).sample(prompts[:8], 1, 12)
-    assert [one.tokens for one in with_kernel] == [one.tokens[:12] for one in greedy[:8]], "the kernel of attention differs"
+    beginnings = [one.tokens[:12] for one in greedy[:8]]
+    assert [one.tokens for one in with_kernel] == beginnings, "the kernel of attention differs"
 
 
 def check_kernels_together(model: Llama, batch: Batch) -> None:
@@ -116,14 +124,15 @@ def check_distribution() -> None:
         model.weights["embedding"].mul_(0.05)
     sampled = Sampler(model, 4096, 16, END, temperature=1.0).sample(prompts, 2048, 1)
     for place, prompt in enumerate(prompts):
-        counts = np.bincount([(one.tokens + [END])[0] for one in sampled[place * 2048:(place + 1) * 2048]], minlength=61) / 2048
+        firsts = [(one.tokens + [END])[0] for one in sampled[place * 2048:(place + 1) * 2048]]
+        counts = np.bincount(firsts, minlength=61) / 2048
         logits = model.logits(model.hidden(Batch.of([Row(prompt, len(prompt))], "cpu"))[-1])
         expected = logits.softmax(-1).detach().numpy()
         assert np.abs(counts - expected).max() < 0.05, "first tokens do not follow the distribution"
 
 
 def check_training() -> None:
-    """`fit` learns rows; the gradient of `reinforce` is that of a plain formula; its updates raise rewarded responses."""
+    """`fit` learns rows; the gradient of `reinforce` is that of a plain formula; updates raise rewarded responses."""
     model = Llama(SHAPE, "cpu", torch.float32).randomize(0)
     rng = random.Random(0)
     rows = [Row([rng.randrange(3, 61) for _ in range(rng.randrange(4, 12))], 2) for _ in range(32)]
@@ -131,13 +140,17 @@ def check_training() -> None:
     assert losses[-1] < 0.5 * losses[0], f"the loss of fit does not fall: {losses}"
     assert sorted(index for part in micro_batches([5, 1, 9, 3], 10) for index in part) == [0, 1, 2, 3]
 
-    responses = [Weighted(row, np.full(len(row.tokens) - 2, 1.0 if index % 2 else -1.0, np.float32)) for index, row in enumerate(rows)]
+    responses = [
+        Weighted(row, np.full(len(row.tokens) - 2, 1.0 if index % 2 else -1.0, np.float32))
+        for index, row in enumerate(rows)
+    ]
     plan = ReinforcePlan(updates=1, rate=0.0, clip=0.2, kl=0.0, tokens_max=60)
     optimizer = AdamW(model)
-    plain = -sum((model.log_probabilities(Batch.of([one.row], "cpu")) * torch.from_numpy(one.advantages)).sum() for one in responses)
-    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(plain / sum(len(one.advantages) for one in responses), optimizer.weights)])
+    values = [model.log_probabilities(Batch.of([one.row], "cpu")) for one in responses]
+    plain = -torch.cat([value * torch.from_numpy(one.advantages) for value, one in zip(values, responses)]).mean()
+    wanted = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(plain, optimizer.weights)])
     norm = reinforce(model, optimizer, None, responses, plan, random.Random(0))
-    assert abs(norm - float(wanted.detach().norm())) < 1e-4 * norm, "the gradient of reinforce differs from the plain formula"
+    assert abs(norm - float(wanted.norm())) < 1e-4 * norm, "the gradient of reinforce differs from the plain formula"
 
     def means() -> tuple[float, float]:
         with torch.no_grad():
@@ -161,7 +174,8 @@ def check_texts(svamp: str | None) -> None:
     for family in tasks.FAMILIES:
         for level in tasks.LEVELS:
             for _ in range(40):
-                seen.setdefault(family, set()).add(" ".join(texts.describe(tasks.make(family, level, rng).question).split()[:2]))
+                described = texts.describe(tasks.make(family, level, rng).question)
+                seen.setdefault(family, set()).add(" ".join(described.split()[:2]))
     for family, openings in seen.items():
         others = set().union(*(found for other, found in seen.items() if other != family))
         assert len(openings) == 1 and not openings & others, f"{family} is described as {openings}"
@@ -177,25 +191,28 @@ def check_gguf(path: str, directory: Path) -> None:
     """The cut model gives the full model's logits for texts of the tasks, as transformers computes them."""
     source, rng = Gguf(path), random.Random(0)
     items = [tasks.make(family, level, rng) for family in tasks.FAMILIES for level in (1, 3)]
-    corpus = [texts.prompt(item.question, item.kind, "think_on") + tasks.thinking(item, rng) + texts.END for item in items]
+    corpus = [
+        texts.prompt(item.question, item.kind, "think_on") + tasks.thinking(item, rng) + texts.END for item in items
+    ]
     tokenizer, ids = cut(source.meta, corpus)
     model = Llama(Shape.of_gguf(source.meta, len(ids)), "cpu", torch.float32).read_gguf(source, ids)
     model.save(directory, tokenizer.to_str())
     ours, theirs = Tokens(directory / "tokenizer.json"), AutoTokenizer.from_pretrained(directory)
     for text in corpus + ["caf\u00e9 \u4e2d \U0001f600 x"]:
         (tokens,) = ours.encode([text])
-        assert tokens == theirs(text, add_special_tokens=False)["input_ids"], f"transformers reads other tokens of {text!r}"
+        known = theirs(text, add_special_tokens=False)["input_ids"]
+        assert tokens == known, f"transformers reads other tokens of {text!r}"
         assert ours.decode(tokens) == text
         assert list(ours.begins(tokens)) == [len(ours.decode(tokens[:n]).rstrip("\ufffd")) for n in range(len(tokens))]
     rows = [Row(tokens, 1) for tokens in ours.encode(corpus[:2])]
     with torch.no_grad():
         found = model.log_probabilities(Batch.of(rows, "cpu"))
         full = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        wanted = [F.log_softmax(full(torch.tensor([row.tokens])).logits[0, :-1], -1).gather(1, torch.tensor(row.tokens[1:])[:, None])[:, 0]
-                  for row in rows]
+        wanted = [plain_log_probabilities(full(torch.tensor([row.tokens])).logits[0], row) for row in rows]
     close("log-probabilities of the model of the GGUF file", found, torch.cat(wanted), 1e-4)
     # A right reading predicts text: random weights would have about 7 nats a token.
-    assert float(-found.mean()) < 3.5, f"the model of the GGUF file does not predict text: {float(-found.mean())} nats a token"
+    loss = float(-found.mean())
+    assert loss < 3.5, f"the model of the GGUF file does not predict text: {loss} nats a token"
 
 
 def main() -> None:

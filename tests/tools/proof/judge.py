@@ -1,7 +1,7 @@
 """An OpenAI-style judge on the loopback address whose justifications come from the rules of `texts.justify`.
 
-It stands in for a judge model and sees what that would see: the question and the chosen way. If thinkloom's checks reject a text,
-the next reply of the conversation has another wording.
+It stands in for a judge model and sees what that would see: the question and the chosen way. If thinkloom's checks
+reject a text, the next reply of the conversation has another wording.
 """
 
 import hashlib
@@ -44,8 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         content = json.dumps({"analysis": analysis(request["messages"])})
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 0, "completion_tokens": len(content.split()), "total_tokens": len(content.split())}
-        body = json.dumps({"id": "rules", "object": "chat.completion", "created": 0, "model": request["model"], "choices": [choice],
-                           "usage": usage}).encode()
+        reply = {"id": "rules", "object": "chat.completion", "created": 0, "model": request["model"]}
+        body = json.dumps({**reply, "choices": [choice], "usage": usage}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -1,6 +1,7 @@
-"""Triton kernels: norm, rotary embedding and SwiGLU with their gradients for training, and attention of one token for sampling.
+"""Triton kernels: norm, rotary embedding and SwiGLU with their gradients, and attention of one token for sampling.
 
-All arithmetic is float32 inside a kernel, whatever the type of its arguments. TRITON_INTERPRET=1 runs the kernels on the CPU.
+All arithmetic is float32 inside a kernel, whatever the type of its arguments. TRITON_INTERPRET=1 runs the kernels on
+the CPU.
 """
 
 import torch
@@ -44,13 +45,14 @@ def norm_backward(dy_ptr, x_ptr, weight_ptr, scale_ptr, dx_ptr, dweight_ptr, row
             dweight += dy * x * scale
             slope = dy * weight
             shared = scale * scale * tl.sum(slope * x, 0) / SIZE
-            tl.store(dx_ptr + row * SIZE + column, (scale * (slope - x * shared)).to(dx_ptr.dtype.element_ty), mask=is_real)
+            tl.store(dx_ptr + row * SIZE + column, (scale * (slope - x * shared)).to(dx_ptr.dtype.element_ty),
+                     mask=is_real)
     tl.store(dweight_ptr + program * SIZE + column, dweight, mask=is_real)
 
 
 @triton.jit
-def rotate(x_ptr, y_ptr, cos_ptr, sin_ptr, position_ptr, sign, TURNED: tl.constexpr, HEADS: tl.constexpr, HEAD: tl.constexpr,
-           BLOCK: tl.constexpr):
+def rotate(x_ptr, y_ptr, cos_ptr, sin_ptr, position_ptr, sign, TURNED: tl.constexpr, HEADS: tl.constexpr,
+           HEAD: tl.constexpr, BLOCK: tl.constexpr):
     """One token: the first TURNED of HEADS heads are rotated (sign 1) or rotated back (sign -1), the others copied."""
     token = tl.program_id(0).to(tl.int64)
     HALF: tl.constexpr = HEAD // 2
@@ -144,7 +146,8 @@ class SwiGlu(torch.autograd.Function):
         size = x.shape[-1] // 2
         rows = x.numel() // x.shape[-1]
         y = torch.empty(*x.shape[:-1], size, device=x.device, dtype=x.dtype)
-        swiglu_forward[(rows, triton.cdiv(size, SWIGLU_BLOCK))](x, y, SIZE=size, BLOCK=SWIGLU_BLOCK, num_warps=4)
+        grid = (rows, triton.cdiv(size, SWIGLU_BLOCK))
+        swiglu_forward[grid](x, y, SIZE=size, BLOCK=SWIGLU_BLOCK, num_warps=4)
         ctx.save_for_backward(x)
         return y
 
@@ -154,7 +157,8 @@ class SwiGlu(torch.autograd.Function):
         size = x.shape[-1] // 2
         rows = x.numel() // x.shape[-1]
         dx = torch.empty_like(x)
-        swiglu_backward[(rows, triton.cdiv(size, SWIGLU_BLOCK))](dy.contiguous(), x, dx, SIZE=size, BLOCK=SWIGLU_BLOCK, num_warps=4)
+        grid = (rows, triton.cdiv(size, SWIGLU_BLOCK))
+        swiglu_backward[grid](dy.contiguous(), x, dx, SIZE=size, BLOCK=SWIGLU_BLOCK, num_warps=4)
         return dx
 
 
@@ -164,7 +168,7 @@ def norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
 
 
 def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor, turned: int) -> torch.Tensor:
-    """Rotary embedding of the first `turned` heads: x [tokens, heads, head], contiguous; cos, sin [positions, head / 2] float32."""
+    """Rotary embedding of the first `turned` heads: x [tokens, heads, head]; cos, sin [positions, head / 2] float32."""
     return Rotary.apply(x, cos, sin, positions, turned)
 
 
@@ -175,8 +179,9 @@ def swiglu(x: torch.Tensor) -> torch.Tensor:
 
 @triton.jit
 def attend_one(qkv_ptr, keys_ptr, values_ptr, cos_ptr, sin_ptr, slot_ptr, start_ptr, out_ptr, factor, slots,
-               HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """The newest token of one sequence, one head of keys: rotates, stores key and value in their slot, attends to its sequence.
+               HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD: tl.constexpr, ROWS: tl.constexpr,
+               BLOCK: tl.constexpr):
+    """The newest token of one sequence, one head of keys: rotates, stores key and value, attends to its sequence.
 
     The sequence occupies the slots from its start to the current slot, which is the same for all sequences.
     """
@@ -212,7 +217,8 @@ def attend_one(qkv_ptr, keys_ptr, values_ptr, cos_ptr, sin_ptr, slot_ptr, start_
     q_b = (query_b * cos[None, :] + query_a * sin[None, :]).to(kind)
 
     # The softmax begins with the token itself, whose key and value are at hand.
-    own = tl.sum(q_a.to(tl.float32) * new_a.to(tl.float32)[None, :], 1) + tl.sum(q_b.to(tl.float32) * new_b.to(tl.float32)[None, :], 1)
+    own = tl.sum(q_a.to(tl.float32) * new_a.to(tl.float32)[None, :], 1)
+    own += tl.sum(q_b.to(tl.float32) * new_b.to(tl.float32)[None, :], 1)
     highest = own * factor
     total = tl.full([ROWS], 1.0, tl.float32)
     mixed = tl.zeros([ROWS, HEAD], tl.float32) + value.to(tl.float32)[None, :]
@@ -235,11 +241,12 @@ def attend_one(qkv_ptr, keys_ptr, values_ptr, cos_ptr, sin_ptr, slot_ptr, start_
     tl.store(out, (mixed / total[:, None]).to(out_ptr.dtype.element_ty), mask=is_member)
 
 
-def attend(qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, slot: torch.Tensor,
-           starts: torch.Tensor, heads: int) -> torch.Tensor:
-    """One token of each sequence: qkv [sequences, (heads + 2 kv_heads) head]; keys, values [>= sequences, kv_heads, slots, head].
+def attend(qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
+           slot: torch.Tensor, starts: torch.Tensor, heads: int) -> torch.Tensor:
+    """One token of each sequence: qkv [sequences, (heads + 2 kv_heads) head].
 
-    `slot` [1] int64 is the current slot, `starts` [sequences] int64 each sequence's first. Returns [sequences, heads head].
+    `keys`, `values` [at least sequences, kv_heads, slots, head] are the cache, `slot` [1] int64 is the current slot,
+    `starts` [sequences] int64 each sequence's first slot. Returns [sequences, heads head].
     """
     _, kv_heads, slots, head = keys.shape
     sequences = qkv.shape[0]

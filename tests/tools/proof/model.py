@@ -1,8 +1,9 @@
 """A Llama in PyTorch for training on packed rows, and its files.
 
-All weights are views of one flat tensor, so that copying a model or an optimizer step is one operation. Rows of different lengths
-stand one behind the other without padding (`Batch`). On a GPU attention is flash attention over such rows, and norm, rotary
-embedding and SwiGLU are kernels of `kernels.py`; on the CPU the same functions are plain PyTorch, in float32.
+All weights are views of one flat tensor, so that copying a model or an optimizer step is one operation. Rows of
+different lengths stand one behind the other without padding (`Batch`). On a GPU attention is flash attention over such
+rows, and norm, rotary embedding and SwiGLU are kernels of `kernels.py`; on the CPU the same functions are plain
+PyTorch, in float32.
 """
 
 import json
@@ -74,8 +75,9 @@ class Row:
 class Batch:
     """Rows one behind the other.
 
-    `ids`, `positions` and `row` [tokens]: token, position within its row, index of its row. `starts` [rows + 1] int32: where rows
-    begin, and the end. `before` and `targets` [learnt]: for each token with loss the index of the token before it, and its id.
+    `ids`, `positions` and `row` [tokens]: token, position within its row, index of its row. `starts` [rows + 1] int32:
+    where rows begin, and the end. `before` and `targets` [learnt]: for each token with loss the index of the token
+    before it, and its id.
     """
 
     ids: torch.Tensor
@@ -102,7 +104,7 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Te
 
 
 def padded_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Causal attention within rows, by padding them on the right: q [tokens, heads, head], k and v [tokens, kv_heads, head]."""
+    """Causal attention within rows, padded on the right: q [tokens, heads, head]; k, v [tokens, kv_heads, head]."""
     rows = len(batch.starts) - 1
 
     def padded(x: torch.Tensor) -> torch.Tensor:
@@ -134,7 +136,7 @@ def repeated(attention: Attention) -> Attention:
 
 
 def flash_attention(shape: Shape, dtype: torch.dtype) -> tuple[str, Attention]:
-    """The first flash attention of this PyTorch that agrees with padded attention on the CPU, forwards and backwards."""
+    """The first flash attention that agrees with padded attention on the CPU, forwards and backwards; else padded."""
     generator = torch.Generator().manual_seed(0)
     rows = [Row([0] * length, 1) for length in (5, 64, 33)]
     parts = (shape.heads, shape.kv_heads, shape.kv_heads)
@@ -205,7 +207,7 @@ class Llama:
         return torch.cat([torch.cat([a * cos - b * sin, b * cos + a * sin], -1), qkv[:, turned:]], 1)
 
     def hidden(self, batch: Batch, keys_and_values: list | None = None) -> torch.Tensor:
-        """Final hidden states [tokens, hidden]; each layer's keys and values are appended to the list, if one is given."""
+        """Final hidden states [tokens, hidden]; appends each layer's keys and values to the list, if one is given."""
         shape, weights = self.shape, self.weights
         parts = (shape.heads, shape.kv_heads, shape.kv_heads)
         x = F.embedding(batch.ids, weights["embedding"])
@@ -276,15 +278,18 @@ class Llama:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights under the names of transformers."""
-        shape, found = self.shape, {"model.embed_tokens.weight": self.weights["embedding"], "model.norm.weight": self.weights["norm"]}
+        shape = self.shape
+        found = {"model.embed_tokens.weight": self.weights["embedding"], "model.norm.weight": self.weights["norm"]}
         queries, keys = shape.heads * shape.head, shape.kv_heads * shape.head
         for layer in range(shape.layers):
             weights = {part: self.weights[f"{layer}.{part}"] for part in ("norm1", "qkv", "out", "norm2", "up", "down")}
             q, k, v = weights["qkv"].split([queries, keys, keys])
             gate, up = weights["up"].chunk(2)
-            own = {"self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v, "self_attn.o_proj": weights["out"],
-                   "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": weights["down"],
-                   "input_layernorm": weights["norm1"], "post_attention_layernorm": weights["norm2"]}
+            own = {
+                "self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v, "self_attn.o_proj": weights["out"],
+                "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": weights["down"],
+                "input_layernorm": weights["norm1"], "post_attention_layernorm": weights["norm2"]
+            }
             found.update({f"model.layers.{layer}.{name}.weight": tensor for name, tensor in own.items()})
         return found
 

@@ -1,4 +1,4 @@
-"""A figure: the curves of reinforcement learning, and accuracy against tokens of all evaluations. One self-contained SVG.
+"""A self-contained SVG: the curves of reinforcement learning, and accuracy against tokens of all evaluations.
 
 Usage: plot.py OUT [OUT ...] -o curves.svg     each OUT is the output directory of a seed; lines are means over seeds
 """
@@ -16,7 +16,8 @@ import table
 from settings import VARIANTS
 
 PANELS = (("accuracy", "Accuracy"), ("think_rate", "Think rate"), ("tokens", "Tokens of a response"),
-          ("both_modes", "Groups with both modes"), ("adjusted", "Groups with an adjustment"), ("format", "Well-formed responses"))
+          ("both_modes", "Groups with both modes"), ("adjusted", "Groups with an adjustment"),
+          ("format", "Well-formed responses"))
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")
 COLUMNS, WIDTH, HEIGHT, MARGIN = 3, 300, 190, 46
 # A line shows means over so many steps.
@@ -42,17 +43,21 @@ class Frame:
 
 
 def read(directories: list[Path]) -> dict[str, dict[str, np.ndarray]]:
-    """Curves [steps] of each variant and measure, as means over seeds; where seeds have fewer steps, over the steps of all."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    """Curves [steps] of each variant and measure: means over seeds, over the steps that all seeds have."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}  # [variant][measure][directory]
     for directory in directories:
         for line in gzip.decompress((directory / "curves.jsonl.gz").read_bytes()).decode().splitlines():
             row = json.loads(line)
-            for name, _ in PANELS:
-                found.setdefault(row["variant"], {}).setdefault(name, {}).setdefault(f"{directory}", []).append(row[name])
+            measures = found.setdefault(row["variant"], {name: {} for name, _ in PANELS})
+            for name, seeds in measures.items():
+                seeds.setdefault(str(directory), []).append(row[name])
     curves = {}
     for variant, measures in found.items():
         steps = min(len(values) for seeds in measures.values() for values in seeds.values())
-        curves[variant] = {name: smoothed(np.mean([values[:steps] for values in seeds.values()], axis=0)) for name, seeds in measures.items()}
+        curves[variant] = {
+            name: smoothed(np.mean([values[:steps] for values in seeds.values()], axis=0))
+            for name, seeds in measures.items()
+        }
     return curves
 
 
@@ -77,7 +82,8 @@ def panel(frame: Frame, title: str, lines: list[tuple[str, np.ndarray]]) -> list
         x, _ = frame.point(step, frame.low)
         parts.append(f'<text x="{x:.1f}" y="{frame.top + HEIGHT + 15}" text-anchor="{anchor}">step {step}</text>')
     for colour, values in lines:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (frame.point(step, value) for step, value in enumerate(values)))
+        points = " ".join(f"{x:.1f},{y:.1f}"
+                          for x, y in (frame.point(step, value) for step, value in enumerate(values)))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
     return parts
 
@@ -91,21 +97,28 @@ def range_of(values: np.ndarray) -> tuple[float, float]:
 
 def scatter(results: table.Results, left: float, top: float) -> list[str]:
     """Accuracy against tokens: one numbered point for each variant, as wide as two panels, and a list beside it."""
-    means = {name: np.mean([values[name].mean(0) for values in results.values if name in values], axis=0) for name in results.variants()}
+    means = {
+        name: np.mean([values[name].mean(0) for values in results.values if name in values], axis=0)
+        for name in results.variants()
+    }
     points = {name: (mean[table.TOKENS], mean[table.CORRECT]) for name, mean in means.items()}
     (x_low, x_high), (y_low, y_high) = ((min(axis), max(axis)) for axis in zip(*points.values()))
-    width, parts = 2 * WIDTH, [f'<text x="{left}" y="{top - 10}" class="title">Accuracy against tokens, held-out queries</text>']
+    width = 2 * WIDTH
+    parts = [f'<text x="{left}" y="{top - 10}" class="title">Accuracy against tokens, held-out queries</text>']
     for tick in range(TICKS + 1):
         y = top + HEIGHT * (1 - tick / TICKS)
-        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/><text x="{left - 6}" y="{y + 4:.1f}" '
-                     f'text-anchor="end">{y_low + (y_high - y_low) * tick / TICKS:.3f}</text>')
+        accuracy, tokens = (low + (high - low) * tick / TICKS for low, high in ((y_low, y_high), (x_low, x_high)))
+        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+                     f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{accuracy:.3f}</text>')
         x = left + width * tick / TICKS
-        parts.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 15}" text-anchor="middle">{x_low + (x_high - x_low) * tick / TICKS:.0f}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 15}" text-anchor="middle">{tokens:.0f}</text>')
     for number, (name, (tokens, accuracy)) in enumerate(points.items(), 1):
         x = left + width * (tokens - x_low) / max(1e-9, x_high - x_low)
         y = top + HEIGHT * (1 - (accuracy - y_low) / max(1e-9, y_high - y_low))
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[0]}"/><text x="{x + 6:.1f}" y="{y - 4:.1f}">{number}</text>')
-        parts.append(f'<text x="{left + width + MARGIN}" y="{top + LINE * (number - 1)}">{number} {escape(name)}</text>')
+        line = top + LINE * (number - 1)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[0]}"/>'
+                     f'<text x="{x + 6:.1f}" y="{y - 4:.1f}">{number}</text>'
+                     f'<text x="{left + width + MARGIN}" y="{line}">{number} {escape(name)}</text>')
     return parts
 
 
@@ -117,8 +130,8 @@ def figure(directories: list[Path]) -> str:
     across, legend = COLUMNS * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + MARGIN) + MARGIN
     below = legend + 20 * -(-len(curves) // COLUMNS) + MARGIN
     height = below + max(HEIGHT, LINE * len(VARIANTS)) + MARGIN
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {height}" font-family="sans-serif" font-size="11">'
-             "<style>text{fill:#333}.title{font-size:13px;font-weight:bold}.grid{stroke:#ddd}</style>"
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {height}" font-family="sans-serif" '
+             'font-size="11"><style>text{fill:#333}.title{font-size:13px;font-weight:bold}.grid{stroke:#ddd}</style>'
              f'<rect width="{across}" height="{height}" fill="#fff"/>']
     for place, (name, title) in enumerate(PANELS):
         lines = [(colours[variant], measures[name]) for variant, measures in curves.items()]

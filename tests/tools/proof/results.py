@@ -12,6 +12,7 @@ import numpy as np
 
 import plot
 import table
+import tasks
 import texts
 import variants
 
@@ -35,28 +36,29 @@ def keep_samples(work: Path, name: str, rows: list[dict]) -> None:
 
 
 def of_run(directory: Path) -> dict:
-    """The selection of a run, and the pass rates and tokens of both modes by source."""
+    """The selection of a run; of both modes the share of correct responses, the tokens, and the share that ended."""
     samples = variants.table(directory / "data" / "samples")
-    cells: dict[tuple[str, str], list[tuple[bool, int, bool]]] = {}
-    sources = {row["query_id"]: row["source"] for row in samples}
-    shown = 0
     rollouts = variants.table(directory / "data" / "rollouts", variants.ROLLOUT_COLUMNS)
+    cells: dict[str, list[tuple[bool, int, bool]]] = {}
     for row in rollouts:
-        shown += row["observed_mode"] == row["mode"]
         values = row["verdict"] == "correct", row["completion_tokens"], row["finish_reason"] == "stop"
-        for source in ("all", sources.get(row["query_id"], "unsolved")):
-            cells.setdefault((source, row["mode"]), []).append(values)
-    rates = {f"{source} {MODES[mode]}": [round(float(value), 3) for value in np.mean(values, axis=0)]
-             for (source, mode), values in sorted(cells.items())}
+        for part in ("all", *tasks.cell_of(row["query_id"])):
+            cells.setdefault(f"{part} {MODES[row['mode']]}", []).append(values)
     exclusions = Counter(row["reason"] for row in variants.table(directory / "data" / "exclusions"))
-    return {
-        "samples": len(samples), "exclusions": dict(exclusions), "rollouts": len(rollouts), "mode_shown": round(shown / len(rollouts), 4),
-        "think_on": round(float(np.mean([row["mode"] == "think_on" for row in samples])), 4),
-        "reasons": dict(Counter(row["mode_reason"] for row in samples)), "difficulty": dict(Counter(row["difficulty"] for row in samples)),
-        "justification_status": dict(Counter(row["justification_status"] for row in samples)),
-        "structured": round(float(np.mean([texts.is_structured(row["completion"]) for row in samples])), 4),
-        "correct_tokens_ended": rates,
+    shares = {"mode_shown": [row["observed_mode"] == row["mode"] for row in rollouts],
+              "think_on": [row["mode"] == "think_on" for row in samples],
+              "structured": [texts.is_structured(row["completion"]) for row in samples]}
+    counts = {
+        name: dict(Counter(row[name] for row in samples))
+        for name in ("mode_reason", "difficulty", "justification_status")
     }
+    rates = {
+        part: [round(float(value), 3) for value in np.mean(values, axis=0)]
+        for part, values in sorted(cells.items())
+    }
+    rounded = {name: round(float(np.mean(values)), 4) for name, values in shares.items() if values}
+    return {"samples": len(samples), "exclusions": dict(exclusions), "rollouts": len(rollouts), **counts, **rounded,
+            "correct_tokens_ended": rates}
 
 
 def of_evaluation(directory: Path) -> dict:
@@ -67,10 +69,12 @@ def of_evaluation(directory: Path) -> dict:
         by_source.setdefault(row["source"], []).append(row)
 
     def means(part: list[dict]) -> list[float]:
-        values = [(row["correct"], row["completion_tokens"], row["mode"] == "think_on", row["format_ok"]) for row in part]
+        values = [(row["correct"], row["completion_tokens"], row["mode"] == "think_on", row["format_ok"])
+                  for row in part]
         return [round(float(value), 4) for value in np.mean(values, axis=0)]
 
-    return {"rows": len(rows), "accuracy_tokens_think_format": {source: means(part) for source, part in sorted(by_source.items())}}
+    found = {source: means(part) for source, part in sorted(by_source.items())}
+    return {"rows": len(rows), "accuracy_tokens_think_format": found}
 
 
 def publish_rows(work: Path, out: Path, seed: int) -> None:
@@ -80,8 +84,9 @@ def publish_rows(work: Path, out: Path, seed: int) -> None:
     writer.writerow(COLUMNS)
     for path in sorted((work / "evals").glob("*/rows.jsonl")):
         for row in read_lines(path):
-            writer.writerow((seed, path.parent.name, row["query_id"], row["source"], row["sample_index"], MODES[row["mode"]],
-                             int(row["correct"]), int(row["format_ok"]), row["completion_tokens"]))
+            writer.writerow(
+                (seed, path.parent.name, row["query_id"], row["source"], row["sample_index"], MODES[row["mode"]],
+                 int(row["correct"]), int(row["format_ok"]), row["completion_tokens"]))
     write_compressed(out / "rows.csv.gz", text.getvalue())
     curves = sorted(path for path in (work / "curves").glob("*.jsonl") if not path.name.endswith("-samples.jsonl"))
     lines = ({"seed": seed, **line} for path in curves for line in read_lines(path))
@@ -90,9 +95,11 @@ def publish_rows(work: Path, out: Path, seed: int) -> None:
 
 def publish_texts(work: Path, out: Path) -> None:
     """Writes the samples, and what thinkloom printed."""
-    write_lines(out / "samples.jsonl", (line for path in sorted((work / "curves").glob("*-samples.jsonl")) for line in read_lines(path)))
-    printed = ((path.stem, path.read_text(encoding="utf-8", errors="replace")) for path in sorted((work / "logs").glob("*.txt")))
-    (out / "thinkloom.txt").write_text("".join(f"=== {name}\n{text}\n" for name, text in printed), encoding="utf-8")
+    samples = sorted((work / "curves").glob("*-samples.jsonl"))
+    write_lines(out / "samples.jsonl", (line for path in samples for line in read_lines(path)))
+    logs = sorted((work / "logs").glob("*.txt"))
+    printed = "".join(f"=== {path.stem}\n{path.read_text(encoding='utf-8', errors='replace')}\n" for path in logs)
+    (out / "thinkloom.txt").write_text(printed, encoding="utf-8")
 
 
 def publish_tables(out: Path) -> None:

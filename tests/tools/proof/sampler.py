@@ -1,8 +1,9 @@
 """Samples many responses at once from a model that is being trained: the sampler of reinforcement learning.
 
-Prompts of a batch end in the same slot of a static cache of keys and values (they are padded on the left), so that one number says
-where all sequences stand. A prompt is computed once for all its copies. Each further token is one step for all sequences, on a GPU
-a replayed CUDA graph; when half of the sequences have ended, the others move to the front, and a graph for fewer sequences follows.
+Prompts of a batch end in the same slot of a static cache of keys and values (they are padded on the left), so that one
+number says where all sequences stand. A prompt is computed once for all its copies. Each further token is one step for
+all sequences, on a GPU a replayed CUDA graph; when half of the sequences have ended, the others move to the front, and
+a graph for fewer sequences follows.
 """
 
 from dataclasses import dataclass
@@ -29,12 +30,15 @@ class Sampled:
 class Sampler:
     """Samples from a model with its current weights, at a temperature; 0 is greedy."""
 
-    def __init__(self, model: Llama, sequences: int, slots: int, end: int, temperature: float, kernels: object = None) -> None:
+    def __init__(self, model: Llama, sequences: int, slots: int, end: int, temperature: float,
+                 kernels: object = None) -> None:
         shape, device = model.shape, model.device
         self.model, self.sequences, self.slots, self.end, self.temperature = model, sequences, slots, end, temperature
         self.kernels = kernels or model.kernels
         self.has_graphs = device == "cuda"
-        self.cache = torch.zeros(shape.layers, 2, sequences, shape.kv_heads, slots, shape.head, device=device, dtype=model.dtype)
+        # [layers, keys or values, sequences, kv_heads, slots, head]
+        size = (shape.layers, 2, sequences, shape.kv_heads, slots, shape.head)
+        self.cache = torch.zeros(size, device=device, dtype=model.dtype)
         self.newest = torch.zeros(sequences, dtype=torch.long, device=device)
         self.starts = torch.zeros(sequences, dtype=torch.long, device=device)
         self.is_done = torch.zeros(sequences, dtype=torch.bool, device=device)
@@ -57,7 +61,8 @@ class Sampler:
         together = self.sequences // copies
         for begin in range(0, len(order), together):
             chosen = order[begin:begin + together]
-            for place, sampled in enumerate(self.sample_batch([prompts[index] for index in chosen], copies, tokens_max)):
+            batch = self.sample_batch([prompts[index] for index in chosen], copies, tokens_max)
+            for place, sampled in enumerate(batch):
                 found[chosen[place // copies] * copies + place % copies] = sampled
         return found
 
@@ -65,7 +70,8 @@ class Sampler:
         longest, count = max(map(len, prompts)), len(prompts) * copies
         last = longest + tokens_max
         if last > self.slots:
-            raise ValueError(f"a prompt of {longest} tokens and {tokens_max} new ones exceed the sampler's {self.slots} slots")
+            raise ValueError(
+                f"a prompt of {longest} tokens and {tokens_max} new ones exceed the sampler's {self.slots} slots")
         self.read_prompts(prompts, copies, longest)
         size = self.size_for(count)
         origin = torch.arange(size, device=self.model.device)
@@ -90,10 +96,13 @@ class Sampler:
                 origin = origin[self.move_to_front(size, smaller, alive, at)]
                 size = smaller
         rows, ended = texts[:count, longest:at + 1].tolist(), is_done[:count].tolist()
-        return [Sampled(row[:row.index(self.end)] if self.end in row else row, has_ended) for row, has_ended in zip(rows, ended)]
+        return [
+            Sampled(row[:row.index(self.end)] if self.end in row else row, has_ended)
+            for row, has_ended in zip(rows, ended)
+        ]
 
     def read_prompts(self, prompts: list[list[int]], copies: int, longest: int) -> None:
-        """Computes the prompts, fills the cache up to the slot `longest`, and samples the first token of each sequence."""
+        """Computes the prompts, fills the cache up to the slot `longest`, and samples each sequence's first token."""
         shape, model, count = self.model.shape, self.model, len(prompts) * copies
         batch = Batch.of([Row(tokens, len(tokens)) for tokens in prompts], model.device)
         starts = longest - torch.diff(batch.starts).long()
@@ -170,7 +179,8 @@ class Sampler:
         model, shape = self.model, self.model.shape
         keys, values = self.cache[layer, 0], self.cache[layer, 1]
         if self.kernels:
-            return self.kernels.attend(qkv, keys, values, model.cos, model.sin, self.slot, self.starts[:size], shape.heads)
+            return self.kernels.attend(qkv, keys, values, model.cos, model.sin, self.slot, self.starts[:size],
+                                       shape.heads)
         starts = self.starts[:size]
         qkv = model.rotated(qkv.view(size, -1, shape.head), self.slot - starts)
         q, k, v = qkv.split((shape.heads, shape.kv_heads, shape.kv_heads), 1)
@@ -184,7 +194,7 @@ class Sampler:
         return (share.to(model.dtype) @ values[:size]).reshape(size, -1)
 
     def pick(self, logits: torch.Tensor) -> None:
-        """Draws the next token of each sequence into the slot behind the current one; an ended sequence gets end tokens."""
+        """Draws each sequence's next token into the slot behind the current one; ended sequences get end tokens."""
         if self.temperature > 0:
             # The largest of logits with Gumbel noise is a draw from their distribution.
             noise = torch.empty_like(logits).exponential_(1).clamp_min_(1e-20).log_()

@@ -1,6 +1,7 @@
 """The proof's settings: sizes, training plans, and the variants that are compared."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 
 import tasks
@@ -68,19 +69,36 @@ class Settings:
         return dataclasses.replace(self, **values)
 
 
-# A small model and small sizes for a CPU. It learns the form of responses; answers are few, so that some are correct by chance.
-TINY = Settings(families=("count", "remainder"), levels=(1,), base_items=4800, base_direct=0, base_rows=32, base_rate=4e-3,
-                queries=100, samples_per_mode=3, thinking_max=72, direct_max=24, slots=32, kv_cache_mib=256, sft_epochs=24, sft_rows=16,
-                sft_rate=2e-3, rl_steps=3, rl_queries=4, rl_copies=6, rl_rate=1e-4, rl_slots=224, response_max=112, eval_queries=12,
-                eval_samples=2, round2_queries=8, batch_tokens=4000, random_shape=(64, 2, 2, 1, 128))
+# Small sizes for a CPU. The model learns the form of responses; answers are few, so that some are correct by chance.
+TINY = Settings(families=("count", "remainder"), levels=(1,), random_shape=(64, 2, 2, 1, 128), base_items=4800,
+                base_direct=0, base_rows=32, base_rate=4e-3, queries=100, samples_per_mode=3, thinking_max=72,
+                direct_max=24, slots=32, kv_cache_mib=256, sft_epochs=48, sft_rows=16, sft_rate=3e-3, rl_steps=3,
+                rl_queries=4, rl_copies=6, rl_rate=1e-4, rl_slots=224, response_max=112, eval_queries=12,
+                eval_samples=2, round2_queries=8, batch_tokens=4000)
+
+
+def value_of(text: str) -> object:
+    """A number, true or false; any other text is itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained and compared: fine-tuning on the data `start`, then reinforcement with these settings of the reward rule."""
+    """Fine-tuning on the data `start`; then reinforcement, if there are settings of the reward rule."""
 
     start: str
     rewards: dict = field(default_factory=dict)
+
+    @staticmethod
+    def parse(text: str) -> tuple[str, "Variant"]:
+        """Reads NAME=START:KEY=VALUE,... with settings of the reward rule; without settings nothing is reinforced."""
+        name, _, rest = text.partition("=")
+        start, _, listed = rest.partition(":")
+        pairs = [pair.partition("=") for pair in listed.split(",") if pair]
+        return name, Variant(start, {key: value_of(value) for key, _, value in pairs})
 
 
 # `on` (Think-on only) and `cold+grpo` are what the others are compared with. In this order, as far as the time lasts.
@@ -108,4 +126,7 @@ VARIANTS = {
 }
 SECOND_ROUND = "round2"
 # Data that `thinkloom redecide` selects from the stored responses of the run.
-REDECIDED = {"mix": ["select.random_mode_rate=1"], "margin-0.2": ["select.tie_margin=0.2"], "margin-0.4": ["select.tie_margin=0.4"]}
+REDECIDED = {
+    "mix": ["select.random_mode_rate=1"], "margin-0.2": ["select.tie_margin=0.2"],
+    "margin-0.4": ["select.tie_margin=0.4"]
+}

@@ -2,9 +2,10 @@
 
 Usage: table.py OUT [OUT ...] [-o tables.md]     each OUT is the output directory of a seed
 
-Accuracy is pass@1, tokens the mean length of whole responses, think the share of Think-on responses. Changes are differences in
-percentage points for accuracy, and relative changes for tokens and think rate, each with a 95 % interval of a paired bootstrap: seeds
-and queries are drawn with replacement, the same for both sides. With one seed only queries are drawn.
+Accuracy is pass@1, tokens the mean length of whole responses, think the share of Think-on responses. Changes are
+differences in percentage points for accuracy, and relative changes for tokens and think rate, each with a 95 % interval
+of a paired bootstrap: seeds and queries are drawn with replacement, the same for both sides. With one seed only queries
+are drawn.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import numpy as np
 
 from settings import VARIANTS
 
+# Of the new and the old means.
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BASELINES = ("on", "cold+grpo")
 ROUNDS = 2000
 # Metrics of a query: means over its responses, where those of a mode count the other responses as 0.
@@ -29,7 +32,7 @@ METRICS = 10
 
 @dataclass(frozen=True)
 class Results:
-    """`values` [seeds][variant]: array [queries, metrics], queries in the order of `queries`; `sources` are those of the queries."""
+    """`values` [seeds][variant] are arrays [queries, metrics], in the order of `queries`; `sources` are theirs."""
 
     seeds: list[str]
     queries: list[str]
@@ -37,8 +40,9 @@ class Results:
     values: list[dict[str, np.ndarray]]
 
     def variants(self) -> list[str]:
-        """The variants of any seed, in the order of the settings."""
-        return [name for name in VARIANTS if any(name in values for values in self.values)]
+        """The variants of any seed, in the order of the settings; others behind them."""
+        found = {name for values in self.values for name in values}
+        return [name for name in VARIANTS if name in found] + sorted(found - set(VARIANTS))
 
 
 def read(directories: list[Path]) -> Results:
@@ -66,8 +70,9 @@ def read(directories: list[Path]) -> Results:
 def metrics(row: dict[str, str]) -> np.ndarray:
     """The metrics of one response."""
     correct, tokens, is_on, is_off = int(row["correct"]), int(row["tokens"]), row["mode"] == "on", row["mode"] == "off"
-    return np.array([correct, tokens, is_on, int(row["format_ok"]), row["mode"] == "none", is_off, is_on * correct, is_on * tokens,
-                     is_off * correct, is_off * tokens], float)
+    values = (correct, tokens, is_on, int(row["format_ok"]), row["mode"] == "none", is_off,
+              is_on * correct, is_on * tokens, is_off * correct, is_off * tokens)
+    return np.array(values, float)
 
 
 def means_of(sums: dict[tuple[str, str, str], list[np.ndarray]], seed: str, variant: str, query: str) -> np.ndarray:
@@ -79,14 +84,14 @@ def means_of(sums: dict[tuple[str, str, str], list[np.ndarray]], seed: str, vari
 
 @cache
 def draws(seeds: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """The resamples: weights of the queries [rounds, queries], and seeds [rounds, seeds]; the same for every comparison."""
+    """The resamples of every comparison: weights of the queries [rounds, queries], and seeds [rounds, seeds]."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, queries, (ROUNDS, queries))
     weights = np.stack([np.bincount(row, minlength=queries) for row in drawn]) / queries
     return weights, rng.integers(0, seeds, (ROUNDS, seeds))
 
 
-def interval(new: np.ndarray, old: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[float, float, float]:
+def interval(new: np.ndarray, old: np.ndarray, statistic: Statistic) -> tuple[float, float, float]:
     """A statistic of two means with its interval; new, old: [seeds, queries] of one metric, paired."""
     weights, seeds = draws(*new.shape)
     means = [np.take_along_axis(weights @ side.T, seeds, axis=1).mean(1) for side in (new, old)]
@@ -118,13 +123,13 @@ def stacked(results: Results, variant: str, with_: str, is_part: np.ndarray) -> 
 
 def headline(results: Results, baseline: str, is_part: np.ndarray) -> list[str]:
     """One line for each variant: its means over its seeds, and its changes against the baseline."""
-    lines = [f"| variant | seeds | accuracy | tokens | think | format | no mode | accuracy vs {baseline}, points | tokens, % | think, % |",
-             "|---" * 10 + "|"]
+    lines = [f"| variant | seeds | accuracy | tokens | think | format | no mode | accuracy vs {baseline}, points "
+             "| tokens, % | think, % |", "|---" * 10 + "|"]
     for variant in results.variants():
         own = np.array([values[variant][is_part] for values in results.values if variant in values])
         mean = own.mean((0, 1))
-        cells = [variant, str(len(own)), f"{mean[CORRECT]:.3f}", f"{mean[TOKENS]:.1f}", f"{mean[THINK]:.3f}", f"{mean[FORMAT]:.3f}",
-                 f"{mean[NO_MODE]:.3f}"]
+        shown_metrics = ((CORRECT, ".3f"), (TOKENS, ".1f"), (THINK, ".3f"), (FORMAT, ".3f"), (NO_MODE, ".3f"))
+        cells = [variant, str(len(own)), *(format(mean[metric], form) for metric, form in shown_metrics)]
         new, old = stacked(results, variant, baseline, is_part)
         if variant == baseline or not len(new):
             cells += ["", "", ""]
@@ -151,7 +156,8 @@ def by_mode(results: Results) -> list[str]:
     lines = ["| variant | Think-on accuracy | tokens | Think-off accuracy | tokens |", "|---" * 5 + "|"]
     for variant in results.variants():
         mean = np.mean([values[variant].mean(0) for values in results.values if variant in values], axis=0)
-        shares = ((ON_CORRECT, THINK, ".3f"), (ON_TOKENS, THINK, ".1f"), (OFF_CORRECT, OFF, ".3f"), (OFF_TOKENS, OFF, ".1f"))
+        shares = ((ON_CORRECT, THINK, ".3f"), (ON_TOKENS, THINK, ".1f"),
+                  (OFF_CORRECT, OFF, ".3f"), (OFF_TOKENS, OFF, ".1f"))
         cells = [format(mean[part] / mean[share], form) if mean[share] > 0 else "none" for part, share, form in shares]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return lines

@@ -1,8 +1,9 @@
 """Ten families of questions in five levels of difficulty, and SVAMP: the queries of the training proof.
 
-`make` draws one item of a family and level. An item knows its reasoning (`steps`), which is correct by construction, and may
-know one short line of working (`brief`) for a direct answer. Items are held out by their calculation, so that training and
-evaluation share no calculation; small tables, which a model knows by heart, are held out by the wording of the question.
+`make` draws one item of a family and level. An item knows its reasoning (`steps`), which is correct by construction,
+and may know one short line of working (`brief`) for a direct answer. Items are held out by their calculation, so that
+training and evaluation share no calculation; small tables, which a model knows by heart, are held out by the wording of
+the question.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from pathlib import Path
 
 LEVELS = (1, 2, 3, 4, 5)
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-NAMES = ("Adam", "Bella", "Carl", "Diana", "Eric", "Fiona", "George", "Helen", "Ian", "Julia", "Kevin", "Laura", "Mark", "Nina",
-         "Oscar", "Paula", "Ralph", "Sarah", "Tom", "Wendy")
-THINGS = ("apples", "books", "cards", "coins", "cookies", "eggs", "flowers", "pens", "shells", "stamps", "toys", "marbles", "cups",
-          "keys", "buttons", "pears")
-WORDS = ("cat", "dog", "sun", "tree", "fish", "bird", "star", "moon", "book", "ship", "rain", "wind", "rock", "leaf", "frog", "bell",
-         "cake", "door", "lamp", "ring")
+NAMES = ("Adam", "Bella", "Carl", "Diana", "Eric", "Fiona", "George", "Helen", "Ian", "Julia", "Kevin", "Laura", "Mark",
+         "Nina", "Oscar", "Paula", "Ralph", "Sarah", "Tom", "Wendy")
+THINGS = ("apples", "books", "cards", "coins", "cookies", "eggs", "flowers", "pens", "shells", "stamps", "toys",
+          "marbles", "cups", "keys", "buttons", "pears")
+WORDS = ("cat", "dog", "sun", "tree", "fish", "bird", "star", "moon", "book", "ship", "rain", "wind", "rock", "leaf",
+         "frog", "bell", "cake", "door", "lamp", "ring")
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 # Small tables: their calculations all occur in training.
 TABLES = {("weekday", 1), ("weekday", 2), ("multiply", 1), ("remainder", 1)}
@@ -88,7 +89,8 @@ def multiply(level: int, rng: random.Random) -> Item:
             steps.append(f"{total}+{part}={total + part}")
         total += part
     brief = "+".join(map(str, parts)) if len(parts) > 1 else ""
-    return Item("multiply", level, question, str(total), tuple(steps), "I split the numbers and add the products.", brief)
+    return Item("multiply", level, question, str(total), tuple(steps), "I split the numbers and add the products.",
+                brief)
 
 
 def parts_of(value: int) -> list[int]:
@@ -103,23 +105,25 @@ def chain(level: int, rng: random.Random) -> Item:
         divisors = [d for d in (2, 3, 4, 5) if value % d == 0 and value > d]
         allowed = ["+"] + ["-"] * (value > 6) + ["*"] * (value <= 99) + ["/"] * bool(divisors)
         sign = rng.choice(allowed)
-        operand = {"+": lambda: rng.randint(2, 60), "-": lambda: rng.randint(2, min(value - 1, 60)),
-                   "*": lambda: rng.randint(2, 5), "/": lambda: rng.choice(divisors)}[sign]()
+        operands = {"+": range(2, 61), "-": range(2, min(value, 61)), "*": range(2, 6), "/": divisors}[sign]
+        operand = rng.choice(operands)
         after = {"+": value + operand, "-": value - operand, "*": value * operand, "/": value // operand}[sign]
         verb = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by"}[sign]
         sentences.append(f"{verb} {operand}.")
         steps.append(f"{value}{sign}{operand}={after}")
         value = after
         values.append(str(after))
-    question = " ".join(sentences) + rng.choice((" What is the result?", " What number do you get?", " Which number is it now?"))
-    return Item("chain", level, question, str(value), tuple(steps), "I apply the operations one by one.", " ".join(values[:-1]))
+    question = " ".join(sentences) + rng.choice(
+        (" What is the result?", " What number do you get?", " Which number is it now?"))
+    return Item("chain", level, question, str(value), tuple(steps), "I apply the operations one by one.",
+                " ".join(values[:-1]))
 
 
 def remainder(level: int, rng: random.Random) -> Item:
     divisor = rng.randint(3, 9) if level > 1 else rng.choice((2, 5, 10))
     value = rng.randint(11, 99) if level == 1 else number(rng, {2: 2, 3: 3, 4: 6, 5: 11}[level])
-    question = rng.choice((f"What is the remainder when {value} is divided by {divisor}?", f"Find {value} mod {divisor}.",
-                           f"Divide {value} by {divisor}. What remainder is left?"))
+    question = rng.choice((f"What is the remainder when {value} is divided by {divisor}?",
+                           f"Find {value} mod {divisor}.", f"Divide {value} by {divisor}. What remainder is left?"))
     steps, rest = [], 0
     for digit in str(value):
         steps.append(f"{rest * 10 + int(digit)} mod {divisor}={(rest * 10 + int(digit)) % divisor}")
@@ -159,10 +163,12 @@ def sort(level: int, rng: random.Random) -> Item:
 def weekday(level: int, rng: random.Random) -> Item:
     start, days = rng.randrange(7), rng.randint(*{1: (2, 4), 2: (5, 9), 3: (10, 30), 4: (31, 99), 5: (100, 999)}[level])
     today, sign = DAYS[start], rng.choice((1, 1, -1))
-    past, future = (f"Today is {today}. Which day was it {days} days ago?", f"If today is {today}, which day was {days} days ago?",
-                    f"Count {days} days back from {today}. Which day is that?"), (
-                    f"Today is {today}. Which day is it in {days} days?", f"If today is {today}, which day will it be in {days} days?",
-                    f"Count {days} days on from {today}. Which day is that?")
+    future = (f"Today is {today}. Which day is it in {days} days?",
+              f"Count {days} days on from {today}. Which day is that?",
+              f"If today is {today}, which day will it be in {days} days?")
+    past = (f"Today is {today}. Which day was it {days} days ago?",
+            f"Count {days} days back from {today}. Which day is that?",
+            f"If today is {today}, which day was {days} days ago?")
     question = rng.choice(future if sign > 0 else past)
     steps, left = [], days
     for weeks in (700, 350, 140, 70, 35, 14, 7):
@@ -172,7 +178,8 @@ def weekday(level: int, rng: random.Random) -> Item:
     walk = [DAYS[(start + sign * step) % 7] for step in range(left + 1)]
     steps.append(("Forward" if sign > 0 else "Back") + f" {left}: " + ", ".join(walk))
     brief = f"{days}=7*{days // 7}+{days % 7}" if days > 7 else ""
-    return Item("weekday", level, question, DAYS[(start + sign * days) % 7], tuple(steps), "Whole weeks change nothing.", brief, "text")
+    return Item("weekday", level, question, DAYS[(start + sign * days) % 7], tuple(steps),
+                "Whole weeks change nothing.", brief, "text")
 
 
 def story(level: int, rng: random.Random) -> Item:
@@ -192,21 +199,24 @@ def story(level: int, rng: random.Random) -> Item:
         values.append(str(value))
     question = " ".join(sentences) + rng.choice((f" How many {thing} does {name} have now?",
                                                  f" How many {thing} does {name} have in the end?"))
-    return Item("story", level, question, str(value), tuple(steps), f"I follow the {thing} of {name}.", " ".join(values[:-1]))
+    return Item("story", level, question, str(value), tuple(steps), f"I follow the {thing} of {name}.",
+                " ".join(values[:-1]))
 
 
 def happen(event: str, rng: random.Random, name: str, friend: str, thing: str, value: int) -> tuple[str, list[str]]:
     """One change of a story: its sentence, and the working, whose last line ends in the new value."""
     if event == "gets":
         n = rng.randint(2, 40)
-        sentence = rng.choice((f"{friend} gives {name} {n} {thing}.", f"{name} buys {n} more {thing}.", f"{name} finds {n} {thing}."))
+        sentence = rng.choice(
+            (f"{friend} gives {name} {n} {thing}.", f"{name} buys {n} more {thing}.", f"{name} finds {n} {thing}."))
         return sentence, [f"{value}+{n}={value + n}"]
     if event == "packs":
         n, m = rng.randint(2, 6), rng.randint(3, 9)
         return f"{name} gets {n} bags with {m} {thing} each.", [f"{n}*{m}={n * m}", f"{value}+{n * m}={value + n * m}"]
     if event == "loses":
         n = rng.randint(2, min(value - 2, 40))
-        sentence = rng.choice((f"{name} gives {friend} {n} {thing}.", f"{name} sells {n} {thing}.", f"{name} loses {n} {thing}."))
+        sentence = rng.choice(
+            (f"{name} gives {friend} {n} {thing}.", f"{name} sells {n} {thing}.", f"{name} loses {n} {thing}."))
         return sentence, [f"{value}-{n}={value - n}"]
     if event == "grows":
         n = rng.randint(2, 3)
@@ -238,7 +248,8 @@ def arrows(level: int, rng: random.Random) -> Item:
     question = rng.choice((f"Follow {hops} {plural} from {path[0]}: {listed}. Where do you end?",
                            f"Start at {path[0]} and follow {hops} {plural}: {listed}. Which letter do you reach?"))
     steps = [f"{number} {here}->{there}" for number, (here, there) in enumerate(zip(path, path[1:]), 1)]
-    return Item("arrows", level, question, path[-1], tuple(steps), "I follow the arrows one by one.", " ".join(path[1:-1]), "text")
+    return Item("arrows", level, question, path[-1], tuple(steps), "I follow the arrows one by one.",
+                " ".join(path[1:-1]), "text")
 
 
 FAMILIES = {"add": add, "multiply": multiply, "chain": chain, "remainder": remainder, "count": count, "sort": sort,
@@ -257,8 +268,9 @@ def is_held_out(item: Item) -> bool:
     return hashlib.sha256(key.encode()).digest()[0] % HELD_OUT_SHARE == 0
 
 
-def draw(total: int, seed: int, held_out: bool, families: tuple[str, ...], levels: tuple[int, ...], prefix: str) -> list[Item]:
-    """Draws distinct items evenly over families and levels, with ids; a cell that has no new items left is passed over."""
+def draw(total: int, seed: int, held_out: bool, families: tuple[str, ...], levels: tuple[int, ...],
+         prefix: str) -> list[Item]:
+    """Draws distinct items evenly over families and levels, with ids; cells without new items are passed over."""
     rng = random.Random(seed)
     cells = [(family, level) for family in families for level in levels]
     seen, items = set(), []
@@ -275,7 +287,7 @@ def draw(total: int, seed: int, held_out: bool, families: tuple[str, ...], level
 
 
 def svamp(path: str, part: str) -> list[Item]:
-    """A third of SVAMP, with its equation as reasoning: `base` (for the base policy), `train` (sampled, and for RL) or `held`.
+    """A third of SVAMP with its equations as reasoning: `base` (base policy), `train` (sampled, and for RL) or `held`.
 
     The parts are disjoint, because questions that the base policy was trained on have other pass rates than new ones.
     """
@@ -309,6 +321,12 @@ def direct(item: Item, working_levels: tuple[int, ...]) -> str:
 
 def boxed(answer: str) -> str:
     return f"\\boxed{{{answer}}}"
+
+
+def cell_of(id: str) -> tuple[str, str]:
+    """Family and level of an item, read from its id."""
+    family, level = id.split("-")[2:4] if not id.startswith("svamp-") else ("svamp", "0")
+    return family, f"level {level}"
 
 
 def query(item: Item) -> dict:

@@ -1,8 +1,8 @@
 """The texts of the training proof: prompts, responses, justifications.
 
-The prompts are those that thinkloom sends (`prompts/policy.toml` through the chat template below), and the structured response is
-thinkloom's. The check of the proof holds both against a run. Justifications come from rules: they name what the question is, as
-far as its text shows, and argue for a mode.
+The prompts are those that thinkloom sends (`prompts/policy.toml` through the chat template below), and the structured
+response is thinkloom's. The check of the proof holds both against a run. Justifications come from rules: they name what
+the question is, as far as its text shows, and argue for a mode.
 """
 
 import re
@@ -12,20 +12,22 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODES = ("think_on", "think_off")
 BEGIN, END = "<|im_start|>", "<|im_end|>"
-# No system line. thinkloom's preset `qwen3` looks for the switch and adds its own line to the question; the template ignores it.
+# No system line. thinkloom's preset `qwen3` adds a line to the question; the template ignores the preset's switch.
 CHAT_TEMPLATE = (
-    "{# enable_thinking #}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
-    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+    "{# enable_thinking #}{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
 INSTRUCTIONS = tomllib.loads((REPOSITORY / "prompts" / "policy.toml").read_text(encoding="utf-8"))["instruct"]
 
-NUMBER_WORDS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-                "eighteen nineteen twenty").split()
-FRAMES = ("This is {what}", "Asked is {what}", "Here is {what}", "One sees {what}", "It comes to {what}", "The task is {what}",
-          "We have {what}")
+NUMBER_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty").split()
+FRAMES = ("This is {what}", "Asked is {what}", "Here is {what}", "One sees {what}", "It comes to {what}",
+          "The task is {what}", "We have {what}")
 ARGUMENTS = {
-    "think_on": (", where one slip spoils the rest.", ": the steps should be written down.", ", too much to do in one go.",
-                 ", so it pays to work in order.", ", which is safer on paper.", ": each part builds on the last.",
-                 ", long enough to lose the thread."),
+    "think_on": (", where one slip spoils the rest.", ": the steps should be written down.",
+                 ", too much to do in one go.", ", so it pays to work in order.", ", which is safer on paper.",
+                 ": each part builds on the last.", ", long enough to lose the thread."),
     "think_off": (", which can be answered at once.", ": a direct answer will do.", ", short enough to see the end.",
                   ", and no written steps are needed.", ", easy to do in the head.", ": one look is enough.",
                   ", quick and hard to get wrong."),
@@ -52,8 +54,8 @@ def structured(justification: str, mode: str, thinking: str | None, answer: str)
 
 def is_structured(text: str) -> bool:
     """Whether a text is a structured response, by a pattern that is independent of thinkloom's parser."""
-    return bool(re.fullmatch(r"<judge>\n.*\n</judge>\n\n(<think_on>\n<think>\n.*\n</think>\n\n|<think_off>\n)<answer>\n.*\n</answer>",
-                             text, re.DOTALL))
+    mode = r"(<think_on>\n<think>\n.*\n</think>\n\n|<think_off>\n)"
+    return bool(re.fullmatch(rf"<judge>\n.*\n</judge>\n\n{mode}<answer>\n.*\n</answer>", text, re.DOTALL))
 
 
 def words_for(value: int) -> str:
@@ -106,7 +108,8 @@ def describe(question: str) -> str:
         if found:
             return description(found)
     words = sorted(dict.fromkeys(re.findall(r"[a-z]+", question)), key=len, reverse=True)
-    return f"a word problem with {counted(len(re.findall(r'[0-9]+', question)), 'number')} about {' and '.join(words[:2])}"
+    numbers = counted(len(re.findall(r"[0-9]+", question)), "number")
+    return f"a word problem with {numbers} about {' and '.join(words[:2])}"
 
 
 def justify(question: str, mode: str, variant: int) -> str:

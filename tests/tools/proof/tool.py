@@ -19,14 +19,16 @@ class Thinkloom:
     def __init__(self, binary: str, logs: Path) -> None:
         self.binary, self.logs = str(Path(binary).resolve()), logs
         logs.mkdir(parents=True, exist_ok=True)
-        self.version = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        asked = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True)
+        self.version = " ".join(asked.stdout.split())
 
     def start(self, name: str, *arguments: str | Path) -> "Command":
         """Starts a command; `name` names its log."""
         path = self.logs / f"{name}.txt"
         with path.open("w", encoding="utf-8") as log:
             process = subprocess.Popen([self.binary, *map(str, arguments)], stdout=log, stderr=subprocess.STDOUT,
-                                       stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1", "NO_PROGRESS": "1"})
+                                       stdin=subprocess.DEVNULL,
+                                       env={**os.environ, "NO_COLOR": "1", "NO_PROGRESS": "1"})
         return Command(name, process, path)
 
     def run(self, name: str, *arguments: str | Path) -> str:
@@ -37,12 +39,13 @@ class Thinkloom:
     def rewards(self) -> Iterator["Rewards"]:
         """Serves rewards until the block ends."""
         with (self.logs / "rewards.txt").open("w", encoding="utf-8") as log:
-            process = subprocess.Popen([self.binary, "serve", "--rewards-only", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
-                                       stderr=log, stdin=subprocess.DEVNULL, text=True)
+            process = subprocess.Popen([self.binary, "serve", "--rewards-only", "--listen", "127.0.0.1:0"],
+                                       stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True)
         try:
             line = process.stdout.readline()
             if not line.startswith("listening on http://"):
-                raise RuntimeError(f"the reward server does not start: {(self.logs / 'rewards.txt').read_text()[-TAIL_CHARS:]}")
+                raise RuntimeError(
+                    f"the reward server does not start: {(self.logs / 'rewards.txt').read_text()[-TAIL_CHARS:]}")
             yield Rewards(line.strip().removeprefix("listening on http://"))
         finally:
             process.terminate()
@@ -70,7 +73,7 @@ class Command:
 
 
 class Rewards:
-    """A client of `/v1/reward`. Each request has a connection of its own: the server closes one that rests while models train."""
+    """A client of `/v1/reward`. Each request has its own connection: the server closes one that rests for long."""
 
     def __init__(self, address: str) -> None:
         self.address = address

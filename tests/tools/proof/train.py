@@ -1,4 +1,4 @@
-"""Optimizer and the two trainings of the proof: on rows (`fit`), and by reinforcement learning (one step: `reinforce`)."""
+"""The optimizer and the two trainings of the proof: on rows (`fit`), and one step by reinforcement (`reinforce`)."""
 
 import math
 import random
@@ -55,7 +55,7 @@ class AdamW:
 
 
 def micro_batches(lengths: list[int], tokens_max: int) -> Iterator[list[int]]:
-    """Splits rows, given by their lengths, into batches of at most so many tokens; rows of like length stand together."""
+    """Splits rows, given by their lengths, into batches of at most so many tokens; like lengths stand together."""
     batch, total = [], 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and total + lengths[index] > tokens_max:
@@ -80,7 +80,7 @@ class FitPlan:
 
 
 def fit(model: Llama, rows: list[Row], plan: FitPlan, log: Log, name: str) -> list[float]:
-    """Trains on rows: mean loss over completion tokens, cosine schedule with a short warm-up. Returns losses along the way."""
+    """Trains on rows: mean loss over completion tokens, cosine schedule with a short warm-up. Returns some losses."""
     optimizer, began, tokens, losses = AdamW(model, decay=plan.decay), time.monotonic(), 0, []
     per_epoch = max(1, len(rows) // plan.rows)
     steps = plan.epochs * per_epoch
@@ -106,7 +106,8 @@ def fit(model: Llama, rows: list[Row], plan: FitPlan, log: Log, name: str) -> li
                 shown = time.monotonic()
                 log("training", name=name, step=step + 1, of=steps, loss=losses[-1])
     seconds = time.monotonic() - began
-    log("fit", name=name, rows=len(rows), steps=steps, losses=losses, seconds=round(seconds, 1), tokens_per_s=int(tokens / seconds))
+    log("fit", name=name, rows=len(rows), steps=steps, losses=losses, seconds=round(seconds, 1),
+        tokens_per_s=int(tokens / seconds))
     return losses
 
 
@@ -151,7 +152,8 @@ def reinforce(model: Llama, optimizer: AdamW, reference: Llama | None, responses
     size = -(-len(order) // plan.updates)
     parts = []
     for update in range(plan.updates):
-        parts += prepare(model, reference, update, [responses[index] for index in order[update * size:(update + 1) * size]], plan)
+        chosen = [responses[index] for index in order[update * size:(update + 1) * size]]
+        parts += prepare(model, reference, update, chosen, plan)
     norms = []
     for update in range(plan.updates):
         for part in parts:
@@ -162,10 +164,13 @@ def reinforce(model: Llama, optimizer: AdamW, reference: Llama | None, responses
 
 
 @torch.no_grad()
-def prepare(model: Llama, reference: Llama | None, update: int, responses: list[Weighted], plan: ReinforcePlan) -> list[Part]:
+def prepare(model: Llama, reference: Llama | None, update: int, responses: list[Weighted],
+            plan: ReinforcePlan) -> list[Part]:
     """Micro-batches of one update. Responses that teach nothing are left out, but count in the mean."""
     tokens = sum(len(response.advantages) for response in responses)
-    taught = [one for one in responses if reference is not None or np.abs(one.advantages).max(initial=0) > ADVANTAGE_MIN]
+    taught = [
+        one for one in responses if reference is not None or np.abs(one.advantages).max(initial=0) > ADVANTAGE_MIN
+    ]
     parts = []
     for indices in micro_batches([len(one.row.tokens) for one in taught], plan.tokens_max):
         batch = Batch.of([taught[index].row for index in indices], model.device)

@@ -1,7 +1,8 @@
 """The rows that each variant is trained on.
 
-Rows of thinkloom's exports (`exported`): the rule's selection, a random mode, other margins. Rows that no command of thinkloom makes
-come from the tables of a run (`Run`): Think-on only, which is the comparison, and data that is wrong on purpose, the ablations.
+Rows of thinkloom's exports (`exported`): the rule's selection, a random mode, other margins. Rows that no command of
+thinkloom makes come from the tables of a run (`Run`): Think-on only, which is the comparison, and data that is wrong on
+purpose, the ablations.
 """
 
 import random
@@ -17,7 +18,10 @@ import texts
 
 Pair = tuple[str, str]
 # The columns that are needed; prompts and raw texts are large.
-ROLLOUT_COLUMNS = ["query_id", "mode", "observed_mode", "sample_index", "verdict", "thinking", "answer", "finish_reason", "completion_tokens"]
+ROLLOUT_COLUMNS = [
+    "query_id", "mode", "observed_mode", "sample_index", "verdict", "thinking", "answer", "finish_reason",
+    "completion_tokens"
+]
 OTHER = {"think_on": "think_off", "think_off": "think_on"}
 
 
@@ -82,7 +86,7 @@ def think_on_only(run: Run, _: random.Random) -> Iterator[Sample | None]:
 
 
 def shuffled_modes(run: Run, rng: random.Random) -> Iterator[Sample | None]:
-    """The modes of the selection, in another order of the queries; where a mode has no correct response, the other one."""
+    """The selection's modes in another order of the queries; the other mode where one has no correct response."""
     modes = [row["mode"] for row in run.rows]
     rng.shuffle(modes)
     return (run.sample(row, mode) or run.sample(row, OTHER[mode]) for row, mode in zip(run.rows, modes))

@@ -1,7 +1,8 @@
 """The tokenizer of the proof's models: the GGUF file's byte-level BPE, cut to the tokens that the tasks need.
 
-A small vocabulary makes training and sampling faster. Tokens that occur in the given texts stay, with all tokens that their merges
-pass through, so that these texts keep their tokens; all 256 bytes stay, so that any other text has tokens, too.
+A small vocabulary makes training and sampling faster. Tokens that occur in the given texts stay, with all tokens that
+their merges pass through, so that these texts keep their tokens; all 256 bytes stay, so that any other text has tokens,
+too.
 """
 
 import codecs
@@ -49,7 +50,7 @@ def cut(meta: dict, texts: Iterable[str]) -> tuple[Tokenizer, list[int]]:
 
 
 class Tokens:
-    """A tokenizer with what training needs: token ids of texts, texts of ids, and where each token begins in its text."""
+    """A tokenizer with what training needs: ids of texts, texts of ids, and where each token begins in its text."""
 
     def __init__(self, path: str | Path) -> None:
         self.inner = Tokenizer.from_file(str(path))
@@ -80,7 +81,7 @@ class Tokens:
 
 
 def bytes_of_alphabet() -> dict[str, int]:
-    """The byte of each character of the byte-level alphabet: printable bytes stand for themselves, others from 256 on."""
+    """The byte of each character of the byte-level alphabet: printable ones are themselves, others go from 256 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xa1, 0xad), *range(0xae, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
