@@ -1,4 +1,4 @@
-"""What a smaller budget saves on the run of the proof, and how far its difficulty score agrees with the levels of the queries."""
+"""What a smaller budget saves on the run of the proof, and how far the difficulty agrees with the levels of queries."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ KEPT = ("mode", "thinking", "answer")
 
 def tokens_of(directory: Path) -> int:
     """The tokens of all responses of a run."""
-    return sum(row["completion_tokens"] for row in variants.table(directory / "data" / "rollouts", ["completion_tokens"]))
+    rollouts = variants.table(directory / "data" / "rollouts", ["completion_tokens"])
+    return sum(row["completion_tokens"] for row in rollouts)
 
 
 def samples_of(directory: Path) -> dict[str, tuple]:
@@ -42,8 +43,9 @@ def ranks(values: list[float]) -> np.ndarray:
 
 
 def rank_correlation(run: Path) -> float | None:
-    """Spearman's correlation of the difficulty score and the level of the generated queries; None without several levels."""
-    rows = [(row["difficulty_score"], tasks.cell_of(row["query_id"])) for row in variants.table(run / "data" / "samples")]
+    """Spearman's correlation of difficulty score and level over the generated queries; None without several levels."""
+    samples = variants.table(run / "data" / "samples")
+    rows = [(row["difficulty_score"], tasks.cell_of(row["query_id"])) for row in samples]
     pairs = [(score, int(level.split()[1])) for score, (family, level) in rows if family != "svamp"]
     scores, levels = (ranks(list(column)) for column in zip(*pairs))
     if levels.std() == 0 or scores.std() == 0:

@@ -211,7 +211,8 @@ def main() -> None:
 
 def check_budgets(work: Path) -> None:
     """A smaller budget samples less, and the CPU gives the same samples."""
-    found = {budget: json.loads((work / "done" / f"budget-{budget}.json").read_text(encoding="utf-8")) for budget in BUDGETS}
+    markers = {budget: work / "done" / f"budget-{budget}.json" for budget in BUDGETS}
+    found = {budget: json.loads(path.read_text(encoding="utf-8")) for budget, path in markers.items()}
     require(found["full"]["tokens"] >= found["curtailed"]["tokens"] > found["frugal"]["tokens"], f"budgets: {found}")
     for budget, numbers in found.items():
         require(numbers["same"] == numbers["samples"] > 20, f"the budget {budget} changes samples: {numbers}")
