@@ -146,8 +146,11 @@ fn the_reader_shows_every_query_settled_or_not_and_what_failed_first() {
     );
     let out = workspace.out();
     let running = crate::support::Running::start(&mut workspace.command(&[]));
-    let stored = || crate::support::Ledger::open(&out)?.number("SELECT count(*) FROM rollout");
-    crate::support::until("some rollouts", || stored().filter(|&count| count >= 100));
+    // Queries with all six responses, one of them correct: their samples are there, and most queries have not begun.
+    let solved = "SELECT count(*) FROM (SELECT query_id FROM verdict JOIN rollout ON rollout_key = rollout.key \
+                  GROUP BY query_id HAVING count(*) = 6 AND max(outcome = 'correct' AND observed_mode = mode))";
+    let stored = || crate::support::Ledger::open(&out)?.number(solved);
+    crate::support::until("some solved queries", || stored().filter(|&count| count >= 3));
     assert!(running.kill());
     let served = Served::start(&out);
     let all = served.json("/api/queries?order=failures&limit=200");
