@@ -10,7 +10,7 @@ use super::models;
 use super::stopping::Stopping;
 use super::table::{Chunk, Table};
 use crate::config::{self, DifficultySettings, LoadedConfig, Settings};
-use crate::domain::{Kind, Mode, OtherMode, Query, ShownMode};
+use crate::domain::{Kind, Mode, Query, ShownMode};
 use crate::eval::collect::{Collected, Evaluation, collect};
 use crate::eval::{Baseline, Condition, EvalRow, Report, evaluate, label_difficulty, leaks, plot, table};
 use crate::ingest::{self, InputOptions, Row};
@@ -44,7 +44,8 @@ pub(super) struct EvalArgs {
     overrides: Vec<String>,
     /// Evaluate these responses instead of sampling: rows of an evaluation, a run's rollouts (or its directory), or rows
     /// {query_id, mode, correct, format_ok, completion_tokens}, or {query_id, completion, kind, gold, question?,
-    /// completion_tokens}. Such a row is free (mode is what the model chose) unless it has condition or forced_mode. --set verify.evaluated and --set difficulty... apply to them.
+    /// completion_tokens}. Such a row is free (mode is what the model chose) unless it has condition or forced_mode.
+    /// --set verify.evaluated and --set difficulty... apply to them.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "limit"])]
     rollouts: Option<PathBuf>,
     /// Compare with an earlier evaluation (its directory or rows.jsonl), with other rollouts, or with a condition of this
@@ -275,7 +276,7 @@ const COLUMNS: &[&str] = &[
 struct More {
     condition: Option<Condition>,
     sample_index: Option<u32>,
-    completion_token_count: Option<f64>,
+    completion_token_count: Option<u32>,
     source: Option<String>,
     kind: Option<String>,
     difficulty: Option<String>,
@@ -328,7 +329,7 @@ fn read_row(text: &[u8], rules: GradeRules) -> anyhow::Result<EvalRow> {
         Grading::Ready(graded) => graded,
         Grading::Program(..) => anyhow::bail!("eval does not run programs; `thinkloom reward` adds their verdicts"),
     };
-    let tokens = graded.response.completion_tokens.or(more.completion_token_count.map(|count| count as u32));
+    let tokens = graded.response.completion_tokens.or(more.completion_token_count);
     let tokens = tokens.context("the row has no completion_tokens")?;
     let condition = more.condition();
     if let Some(forced) = more.forced_mode {
@@ -340,7 +341,6 @@ fn read_row(text: &[u8], rules: GradeRules) -> anyhow::Result<EvalRow> {
         None if !graded.shows_asked_mode => graded.response.mode.mode().map(Mode::other).into(),
         None => graded.response.mode,
     };
-    let is_barred = rules.other_mode == OtherMode::Incorrect && condition.is_other(mode);
     let answer = more.answer.or_else(|| {
         let text = completion?;
         let read = crate::template::read_structured(&text);
@@ -352,7 +352,7 @@ fn read_row(text: &[u8], rules: GradeRules) -> anyhow::Result<EvalRow> {
         condition,
         sample_index: more.sample_index.unwrap_or(0),
         mode,
-        correct: graded.response.is_correct && !is_barred,
+        correct: rules.other_mode.counts(graded.response.is_correct, condition.is_other(mode)),
         format_ok: graded.response.is_well_formed,
         // The kind decides how long an answer may be.
         leak: more.leak.or_else(|| leaks(mode, kind.parse().ok()?, answer.as_deref()?)),

@@ -38,6 +38,17 @@ pub enum OtherMode {
     AsVerified,
 }
 
+impl OtherMode {
+    /// Returns whether a response counts as correct in the mode that was asked for.
+    #[must_use]
+    pub const fn counts(self, is_verified: bool, shows_other_mode: bool) -> bool {
+        match self {
+            Self::Incorrect => is_verified && !shows_other_mode,
+            Self::AsVerified => is_verified,
+        }
+    }
+}
+
 /// How many samples of one mode were drawn, and how many were correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PassCounts {

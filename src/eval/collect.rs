@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Condition, EvalRow, leaks};
 use crate::config::{PolicyBackend, Settings};
 use crate::domain::digest::sha256;
-use crate::domain::{Kind, Mode, OtherMode, Query, Rollout, RolloutKey, ShownMode, Verdict};
+use crate::domain::{Kind, Mode, Query, Rollout, RolloutKey, ShownMode, Verdict};
 use crate::http::breaker::Breaker;
 use crate::judge::Flights;
 use crate::ledger::{Fact, Ledger, Reader};
@@ -154,16 +154,15 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
         Ok(rollout) => rollout,
         Err(detail) => return Ok(Err(detail)),
     };
-    let observed = observe(*condition, &rollout);
-    let shown = shown_mode(*condition, &rollout, &observed);
+    let (observed, shown) = parsed(*condition, &rollout);
     let verdict = verdict(evaluation, query, &rollout, &observed).await?;
-    let is_barred = evaluation.settings.select.other_mode == OtherMode::Incorrect && condition.is_other(shown);
+    let rule = evaluation.settings.select.other_mode;
     Ok(Ok(EvalRow {
         query_id: query.id.0.clone(),
         condition: *condition,
         sample_index: rollout.sample_index,
         mode: shown,
-        correct: verdict.is_correct() && !is_barred,
+        correct: rule.counts(verdict.is_correct(), condition.is_other(shown)),
         format_ok: is_well_formed(*condition, &rollout, &observed),
         leak: leaks(shown, query.kind, &observed.answer),
         completion_tokens: rollout.completion_tokens,
@@ -173,19 +172,20 @@ async fn row(evaluation: &Evaluation, asked: &Asked) -> Result<Result<EvalRow, S
     }))
 }
 
-/// Parses a response: a free response is parsed as a structured response, as far as possible.
-fn observe(condition: Condition, rollout: &Rollout) -> ObservedResponse {
+/// Parses a response, and returns the mode that it shows, too: a free response is parsed as a structured response, as far
+/// as possible, and its mode tag is the model's own decision.
+fn parsed(condition: Condition, rollout: &Rollout) -> (ObservedResponse, ShownMode) {
     match condition {
-        Condition::Free => read_structured(&response(rollout)).observe(rollout.finish_reason),
-        Condition::On | Condition::Off => crate::pipeline::plan::observe(rollout),
-    }
-}
-
-/// Returns the mode that a response shows; the mode tag of a free response is the model's own decision.
-fn shown_mode(condition: Condition, rollout: &Rollout, observed: &ObservedResponse) -> ShownMode {
-    match condition {
-        Condition::Free => read_structured(&response(rollout)).shown_mode(rollout.finish_reason),
-        Condition::On | Condition::Off => observed.mode.into(),
+        Condition::Free => {
+            let text = response(rollout);
+            let read = read_structured(&text);
+            (read.observe(rollout.finish_reason), read.shown_mode(rollout.finish_reason))
+        }
+        Condition::On | Condition::Off => {
+            let observed = crate::pipeline::plan::observe(rollout);
+            let shown = observed.mode.into();
+            (observed, shown)
+        }
     }
 }
 
@@ -223,7 +223,11 @@ async fn rollout(
     };
     // The failures of an evaluation are not stored.
     let record = |_: &RolloutKey, _, _| async { Ok(()) }.boxed();
-    let mode = |rollout: &Rollout| observe(condition, rollout).mode;
+    // The ledger has no name for a response without a mode: it gets the mode of its body.
+    let mode = |rollout: &Rollout| {
+        let (observed, shown) = parsed(condition, rollout);
+        shown.mode().unwrap_or(observed.mode)
+    };
     match sampler.get(&query.id, task.clone(), look, &record, mode).await {
         Ok(Obtained::Stored(rollout)) => Ok(Ok(rollout)),
         Ok(Obtained::Response(rollout)) => Ok(Ok(*rollout)),

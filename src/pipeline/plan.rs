@@ -62,7 +62,7 @@ impl Cell {
         let (rollout, verdict) = (self.rollout.as_ref()?, self.verdict.as_ref()?);
         let observed = observe(rollout);
         let shows_other_mode = observed.mode != rollout.mode;
-        let is_correct = verdict.is_correct() && !(shows_other_mode && rule == OtherMode::Incorrect);
+        let is_correct = rule.counts(verdict.is_correct(), shows_other_mode);
         let is_tag_free = || {
             find_tag(&observed.answer).is_none()
                 && observed.thinking.as_ref().is_none_or(|thinking| find_tag(thinking).is_none())
@@ -187,17 +187,16 @@ pub fn response(rollout: &Rollout) -> String {
 #[must_use]
 pub fn observe(rollout: &Rollout) -> ObservedResponse {
     let response = response(rollout);
-    if rollout.prefill.contains(JUDGE_OPENING) {
-        let body = read_structured(&response).body;
-        return read_response(body, rollout.mode, rollout.finish_reason);
-    }
-    read_response(&response, rollout.mode, rollout.finish_reason)
+    let is_structured = rollout.prefill.contains(JUDGE_OPENING);
+    let body = if is_structured { read_structured(&response).body } else { &response };
+    read_response(body, rollout.mode, rollout.finish_reason)
 }
 
 /// Returns whether a response with this verdict counts as correct in the mode that was asked for.
 #[must_use]
 pub fn counts_as_correct(rollout: &Rollout, verdict: &Verdict, rule: OtherMode) -> bool {
-    verdict.is_correct() && (rule == OtherMode::AsVerified || observe(rollout).mode == rollout.mode)
+    // Parsed for correct responses only.
+    verdict.is_correct() && rule.counts(true, observe(rollout).mode != rollout.mode)
 }
 
 /// Returns a stored response to a query of kind `code` as a program with its tests.

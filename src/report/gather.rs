@@ -131,8 +131,7 @@ pub fn gather(dir: &Path, indices: &[u32], manifest: Option<Manifest>) -> Result
 fn add_rollout(all: &mut Gathered, facts: &mut QueryFacts, row: &RolloutNumbers) {
     let Ok(mode) = row.mode.parse::<Mode>() else { return };
     let shows_other_mode = row.observed_mode != row.mode;
-    let is_correct =
-        row.verdict == VerdictOutcome::Correct.name() && (all.other_mode == OtherMode::AsVerified || !shows_other_mode);
+    let is_correct = all.other_mode.counts(row.verdict == VerdictOutcome::Correct.name(), shows_other_mode);
     facts.counts[mode].other_mode += u32::from(shows_other_mode);
     facts.counts[mode].sampled += 1;
     facts.counts[mode].correct += u32::from(is_correct);

@@ -10,9 +10,9 @@
 //! well-formed if the tag and the completion are the end of a structured response.
 //!
 //! A response of the other mode than was asked for (`forced_mode`, or the requested `mode` of a run's rollouts) counts as
-//! incorrect, as in the selection. Only the verdict `correct` counts as correct. This module runs no program: it returns the program as a case for the
-//! caller to run. A verdict that does not depend on the response gives a [`RowFault`] in place of a reward: an
-//! unreadable gold, tests that can decide nothing, a missing or failed sandbox.
+//! incorrect, as in the selection. Only the verdict `correct` counts as correct. This module runs no program: it returns
+//! the program as a case for the caller to run. A verdict that does not depend on the response gives a [`RowFault`] in
+//! place of a reward: an unreadable gold, tests that can decide nothing, a missing or failed sandbox.
 
 use std::borrow::Cow;
 
@@ -310,7 +310,7 @@ pub fn grade(row: RewardRow<'_>, rules: GradeRules) -> Result<Grading, RowFault>
     let of_body = || observed.as_ref().filter(|_| forced.is_some()).map(|observed| observed.mode);
     let shown = mode_of("observed_mode", &row.observed_mode)?.or_else(of_body);
     let shows_asked_mode = mode == ShownMode::None || shown.is_none_or(|shown| mode == shown.into());
-    let may_be_correct = shows_asked_mode || rules.other_mode == OtherMode::AsVerified;
+    let may_be_correct = rules.other_mode.counts(true, !shows_asked_mode);
     let counted = row.token_ids.as_ref().map(|ids| u32::try_from(ids.len()).unwrap_or(u32::MAX));
     let completion_tokens = row.completion_tokens.or(counted);
     let graded = |is_correct| Graded {

@@ -78,7 +78,8 @@ impl App {
         }
     }
 
-    /// Builds the sequences of one prompt, given as tokens and as rendered: one per choice. `prompt` has its tokens, `rendered` the rules that a chat template's preset adds.
+    /// Builds the sequences of one prompt: one per choice. `prompt` has its tokens, `rendered` the rules that the preset
+    /// adds.
     pub(super) fn specs(
         &self,
         prompt: Vec<u32>,

@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tokio::net::TcpListener;
 
 use connections::Patience;
@@ -91,12 +91,12 @@ impl Service {
                     .route("/metrics", get(metrics::respond))
                     .with_state(Arc::clone(app)),
                 Router::new().route("/health", get(metrics::health)).with_state(Arc::clone(app)),
-                post(fallback::not_found).fallback(fallback::not_found),
+                any(fallback::not_found),
             ),
             Self::Rewards(common) => (
                 Router::new().route("/metrics", get(metrics::respond_of_rewards)).with_state(Arc::clone(common)),
                 Router::new().route("/health", get(metrics::health_of_rewards)).with_state(Arc::clone(common)),
-                post(fallback::not_found_among_rewards).fallback(fallback::not_found_among_rewards),
+                any(fallback::not_found_among_rewards),
             ),
         };
         keyed

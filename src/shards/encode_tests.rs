@@ -9,6 +9,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use super::super::{ExclusionRow, MessageRow, RolloutRow, SampleRow};
 use super::*;
 use crate::domain::digest::sha256;
+use crate::shards::views_sql;
 
 fn sample(ordinal: i64) -> SampleRow {
     SampleRow {
@@ -371,4 +372,12 @@ fn hostile_and_huge_text_comes_back_as_it_was() {
     assert!(super::super::read_rows::<RolloutRow>(&path).unwrap() == rows);
     let one = super::super::read_rows_of::<RolloutRow>(&path, &super::super::RowFilter::ordinal(1)).unwrap();
     assert!(one == rows[1..2], "one query's rows alone");
+}
+
+#[test]
+fn the_views_count_as_the_run_does() {
+    use crate::domain::OtherMode;
+    let (incorrect, as_verified) = (views_sql(OtherMode::Incorrect), views_sql(OtherMode::AsVerified));
+    assert_eq!(incorrect.matches("verdict = 'correct' AND observed_mode = mode").count(), 2);
+    assert!(!as_verified.contains("AND observed_mode = mode"), "{as_verified}");
 }

@@ -55,6 +55,7 @@ pub fn views_sql(rule: OtherMode) -> String {
         }
     }
 }
+
 /// The name of the views in the output directory.
 pub const VIEWS_FILE: &str = "views.sql";
 /// The name of the judge's usage in the output directory. The view `spend` reads it.
