@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -119,13 +119,12 @@ pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
         }
         None => (config::parse_with_overrides("", "the command line", &args.overrides)?, vec![PathBuf::from(".")]),
     };
-    let job = Job::open(args, settings, &base_dirs)?;
+    let job = Job::open(&args.queries, &args.against, settings, &base_dirs)?;
     for written in [&args.output, &args.index] {
         refuse_overwriting(written.as_deref(), job.inputs.iter().map(PathBuf::as_path)).map_err(Failure::Other)?;
     }
     let threads = dedup_threads(&job.dedup)?;
-    let (mut index, invalid) = job.read(args, &threads)?;
-    let decisions = threads.install(|| decide(&mut index, &job.dedup)).map_err(RunError::from)?;
+    let (index, invalid, decisions) = job.decide(args.index.as_deref(), &threads)?;
     let counts = decisions.counts();
     let report = Report {
         rows: index.len() as u64,
@@ -138,13 +137,26 @@ pub(super) fn run(args: &DedupArgs) -> Result<(), Failure> {
         invalid,
         benchmark_items: job.items,
     };
-    write_lines(args, &index, &decisions, &threads).map_err(Failure::Other)?;
+    write_output(args, &index, &decisions, &threads).map_err(Failure::Other)?;
     tell(&report);
     if args.json {
         let text = serde_json::to_string(&report).map_err(Failure::other)?;
         super::failure::print(&format!("{text}\n"))?;
     }
     if invalid > 0 { Err(Failure::Code(4)) } else { Ok(()) }
+}
+
+/// Returns what `thinkloom dedup` writes, as JSON lines, for programs that embed thinkloom.
+///
+/// # Errors
+/// [`Failure`] if a file cannot be read.
+pub(super) fn lines(queries: &[String], against: &[String], settings: Settings) -> Result<Vec<u8>, Failure> {
+    let job = Job::open(queries, against, settings, &[PathBuf::from(".")])?;
+    let threads = dedup_threads(&job.dedup)?;
+    let (index, _, decisions) = job.decide(None, &threads)?;
+    let mut text = Vec::new();
+    write_lines(&mut text, &index, &decisions, &threads).map_err(Failure::Other)?;
+    Ok(text)
 }
 
 fn tell(report: &Report) {
@@ -172,11 +184,16 @@ struct Job {
 }
 
 impl Job {
-    fn open(args: &DedupArgs, settings: Settings, base_dirs: &[PathBuf]) -> Result<Self, RunError> {
+    fn open(
+        queries: &[String],
+        against: &[String],
+        settings: Settings,
+        base_dirs: &[PathBuf],
+    ) -> Result<Self, RunError> {
         let Settings { dedup, input, .. } = settings;
         let here = [PathBuf::new()];
-        let files = ingest::expand_paths(&args.queries, &here)?;
-        let mut benchmarks = ingest::expand_paths(&args.against, &here)?;
+        let files = ingest::expand_paths(queries, &here)?;
+        let mut benchmarks = ingest::expand_paths(against, &here)?;
         benchmarks.extend(ingest::expand_paths(&dedup.benchmarks, base_dirs)?);
         let items = read_benchmarks(&benchmarks, &input.fields)?;
         // Rows are compared as texts, whatever the kind of their answers.
@@ -187,15 +204,26 @@ impl Job {
         Ok(Self { files, fields: input.fields, dedup, extractor, rules, items: items.len(), inputs })
     }
 
+    /// Runs both passes; returns the rows, the number of rows without a text, and the decisions.
+    fn decide(
+        &self,
+        index: Option<&Path>,
+        threads: &rayon::ThreadPool,
+    ) -> Result<(RowStore, u64, Decisions), RunError> {
+        let (mut index, invalid) = self.read(index, threads)?;
+        let decisions = threads.install(|| decide(&mut index, &self.dedup))?;
+        Ok((index, invalid, decisions))
+    }
+
     /// Runs the first pass; returns the rows, and the number of rows without a text.
-    fn read(&self, args: &DedupArgs, threads: &rayon::ThreadPool) -> Result<(RowStore, u64), RunError> {
-        let (mut index, covered) = self.open_index(args)?;
+    fn read(&self, kept: Option<&Path>, threads: &rayon::ThreadPool) -> Result<(RowStore, u64), RunError> {
+        let (mut index, covered) = self.open_index(kept)?;
         let mut counts = vec![0_u64; self.files.len()];
         let rest = self.files.get(covered.len()..).unwrap_or_default();
         let mut ordinal: u64 = covered.iter().map(|file| file.rows).sum();
         let mut round: Vec<Line> = Vec::with_capacity(ROUND_ROWS);
         // The index is valid for exactly these bytes, so the hashed bytes must be the parsed bytes.
-        let digests = if args.index.is_some() {
+        let digests = if kept.is_some() {
             rest.iter().map(|file| ingest::digest_file(&file.path)).collect::<Result<Vec<_>, _>>()?
         } else {
             Vec::new()
@@ -219,7 +247,7 @@ impl Job {
                 ordinal += 1;
             }
         }
-        if args.index.is_some() {
+        if kept.is_some() {
             let mut files = covered.clone();
             let new = digests.into_iter().zip(counts.iter().skip(covered.len()));
             files.extend(new.map(|(digest, &rows)| IndexedFile { digest, rows }));
@@ -229,8 +257,8 @@ impl Job {
         Ok((index, invalid as u64))
     }
 
-    fn open_index(&self, args: &DedupArgs) -> Result<(RowStore, Vec<IndexedFile>), RunError> {
-        let Some(path) = &args.index else {
+    fn open_index(&self, kept: Option<&Path>) -> Result<(RowStore, Vec<IndexedFile>), RunError> {
+        let Some(path) = kept else {
             let file = tempfile::tempfile().map_err(StoreError::from)?;
             return Ok((RowStore::new(file, self.extractor.bands()), Vec::new()));
         };
@@ -284,7 +312,7 @@ impl Job {
     }
 }
 
-fn write_lines(
+fn write_output(
     args: &DedupArgs,
     index: &RowStore,
     decisions: &Decisions,
@@ -294,6 +322,15 @@ fn write_lines(
         Some(path) => Box::new(BufWriter::new(fs_err::File::create(path)?)),
         None => Box::new(BufWriter::new(std::io::stdout().lock())),
     };
+    write_lines(&mut writer, index, decisions, threads)
+}
+
+fn write_lines(
+    writer: &mut dyn Write,
+    index: &RowStore,
+    decisions: &Decisions,
+    threads: &rayon::ThreadPool,
+) -> anyhow::Result<()> {
     let rows: Vec<u32> = (0..index.len() as u32).collect();
     for round in rows.chunks(ROUND_ROWS) {
         let texts: anyhow::Result<Vec<String>> = threads.install(|| {

@@ -4,6 +4,7 @@
 //! some queries.
 
 pub mod display;
+pub mod embedded;
 mod args;
 mod completions;
 mod deadline;

@@ -82,14 +82,7 @@ struct JudgeTokens {
 
 /// Runs the command.
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let reader = Reader::open(&args.dir)?;
-    let Some(run) = reader.latest_run()? else {
-        return Err(Failure::Other(anyhow!("the ledger in {} has no run", args.dir.display())));
-    };
-    let mut status = gather(&args.dir, &reader, &run)?;
-    if args.check {
-        status.check = Some(audit::audit(&args.dir, &reader, &run)?);
-    }
+    let status = look(&args.dir, args.check)?;
     if args.json {
         let json = serde_json::to_string_pretty(&status).map_err(Failure::other)?;
         print(&format!("{json}\n"))?;
@@ -105,6 +98,27 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
         return Err(Failure::Code(1));
     }
     Ok(())
+}
+
+/// Gathers the status of a run; `check` audits every invariant.
+fn look(dir: &Path, check: bool) -> Result<Status, Failure> {
+    let reader = Reader::open(dir)?;
+    let Some(run) = reader.latest_run()? else {
+        return Err(Failure::Other(anyhow!("the ledger in {} has no run", dir.display())));
+    };
+    let mut status = gather(dir, &reader, &run)?;
+    if check {
+        status.check = Some(audit::audit(dir, &reader, &run)?);
+    }
+    Ok(status)
+}
+
+/// Returns what `thinkloom status --json` prints, for programs that embed thinkloom.
+///
+/// # Errors
+/// [`Failure`] if the directory has no run, or its ledger cannot be read.
+pub(super) fn value(dir: &Path, check: bool) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(look(dir, check)?).map_err(Failure::other)
 }
 
 /// The settled queries, in published shards and in facts.

@@ -49,6 +49,7 @@
     allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests use files and clocks as they are")
 )]
 
+pub mod rollouts;
 pub mod row;
 pub mod segments;
 pub mod template;

@@ -4,12 +4,39 @@
 use super::statement::{self, Place, Stated};
 use super::strategy::Strategy;
 use super::{boxes, characters, extract, math, numeric, phrases, text, words};
+use thinkloom_domain::Kind;
 
 /// Longest response that is read as a whole answer, in bytes.
 pub(super) const WHOLE_BYTES_MAX: usize = 400;
 
 /// The strategy that found an answer, and the statement found.
 pub(super) type Found = (Strategy, Stated);
+
+/// Returns the answer that a response gives, with the name of the strategy that found it; `None` without an answer.
+/// Several stated quantities are one text. [`super::verify`] knows the gold, and may read a sentence further than this.
+#[must_use]
+pub fn find_answer(kind: Kind, choices: &[String], response: &str) -> Option<(&'static str, String)> {
+    let response = extract::answer_part(response);
+    let plain = characters::plain(response);
+    let (strategy, stated) = match kind {
+        Kind::Math => math("", &plain)?,
+        Kind::Numeric => numeric(&plain)?,
+        Kind::Choice => {
+            let (strategy, text, _) = super::find_choice(&characters::plain_each(choices), &plain)?;
+            (strategy, Stated::One(text))
+        }
+        Kind::Text => {
+            let (strategy, text) = super::word_regions(&plain).into_iter().next()?;
+            (strategy, Stated::One(text))
+        }
+        Kind::Code => return None,
+    };
+    match stated {
+        Stated::One(text) => Some((strategy.name(), text)),
+        Stated::Several(texts) | Stated::Open(texts) => Some((strategy.name(), texts.join(", "))),
+        Stated::Denied | Stated::Nothing => None,
+    }
+}
 
 /// Finds the answer to a question of mathematics.
 pub(super) fn math(gold: &str, response: &str) -> Option<Found> {

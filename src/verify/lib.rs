@@ -109,6 +109,7 @@ mod table_tests;
 mod tests;
 
 pub use code::{CodeCase, CodePool, CodeVerifier, Pending, TestsFault, check_tests};
+pub use find::find_answer;
 
 use find::WHOLE_BYTES_MAX;
 use math::Outcome;

@@ -138,12 +138,12 @@ fn reward(args: &RewardArgs, rule: &RewardSettings, settings: config::Settings) 
         None => None,
     };
     refuse_overwriting(args.output.as_deref(), table.files().iter().map(|file| file.path.as_path()))?;
-    let reading = files::Reading {
+    let options = files::Options {
         vocabulary: vocabulary.as_ref(),
         needs_lengths: rule.length_weight > 0.0,
         other_mode: settings.select.other_mode,
     };
-    let store = files::gather(&table, settings.verify, reading)?;
+    let store = files::gather(&table, &settings.verify, options)?;
     let rewarded = store.rewarded(rule);
     match &args.output {
         Some(path) if to_parquet => files::write_parquet(&table, &store, &rewarded, path)?,

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::files::{AllRewards, Store};
-use crate::domain::{ByMode, ShownMode};
+use crate::domain::ShownMode;
+use crate::reward::rollouts::{AllRewards, GroupMeans, Rollouts};
 
 /// Sums over the rollouts of one mode.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,9 +43,9 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Computes the summary.
-    pub(super) fn of(store: &Store, rewarded: &AllRewards) -> Self {
+    pub(super) fn of(rollouts: &Rollouts, rewarded: &AllRewards) -> Self {
         let mut sums = [Sums::default(); ShownMode::ALL.len()];
-        for (entry, row) in store.entries.iter().zip(&rewarded.rows).filter(|(entry, _)| entry.group.is_some()) {
+        for (entry, row) in rollouts.entries().iter().zip(&rewarded.rows).filter(|(entry, _)| entry.group.is_some()) {
             let sums = &mut sums[entry.response.mode as usize];
             sums.rollouts += 1;
             sums.correct += u64::from(entry.response.is_correct);
@@ -54,7 +54,7 @@ impl Summary {
             sums.judge += row.advantage_judge;
             sums.answer += row.advantage_answer;
         }
-        let is_mixed = |(_, means, _): &&(f64, ByMode<Option<f64>>, bool)| means.on.is_some() && means.off.is_some();
+        let is_mixed = |means: &&GroupMeans| means.mode_means.on.is_some() && means.mode_means.off.is_some();
         // Most files have no responses without a mode.
         let shown = ShownMode::ALL.iter().zip(sums).filter(|(mode, sums)| mode.mode().is_some() || sums.rollouts > 0);
         let modes = shown.map(|(mode, sums)| {
@@ -73,8 +73,8 @@ impl Summary {
         Self {
             groups: rewarded.groups.len() as u64,
             mixed_groups: rewarded.groups.iter().filter(is_mixed).count() as u64,
-            adjusted_groups: rewarded.groups.iter().filter(|(_, _, is_adjusted)| *is_adjusted).count() as u64,
-            faults: store.faults.len() as u64,
+            adjusted_groups: rewarded.groups.iter().filter(|means| means.is_adjusted).count() as u64,
+            faults: rollouts.faults() as u64,
             modes: modes.collect(),
         }
     }

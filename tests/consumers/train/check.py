@@ -59,27 +59,35 @@ QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVIC
          "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
-@functools.cache
 def environment(cache, name, newest):
     """Makes the trainer's environment, unless it is there, and returns its python and the seconds that it took."""
     requirements = TRAINERS[name][2]
     if newest:
         requirements = [requirement.partition("==")[0] for requirement in requirements]
-    folder = cache / f"venv-{name}{'-newest' if newest else ''}"
+    return installed(cache / f"venv-{name}{'-newest' if newest else ''}", tuple(requirements), newest)
+
+
+@functools.cache
+def installed(folder, requirements, anew=False):
+    """Makes an environment of requirements, unless it is there, and returns its python and the seconds that it took."""
     python, stamp = folder / "bin" / "python", folder / "requirements.json"
     begun = time.monotonic()
-    if not stamp.exists() or json.loads(stamp.read_text()) != requirements or newest:
-        # uv does not read what pip is told.
-        told = {"SSL_CERT_FILE": "PIP_CERT", "UV_DEFAULT_INDEX": "PIP_INDEX_URL"}
-        variables = {**{own: os.environ[name] for own, name in told.items() if name in os.environ}, **os.environ,
-                     "UV_HTTP_TIMEOUT": "300"}
-        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", "--clear", folder], check=True, env=variables)
-        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *requirements]
-        outcome = subprocess.run(install, capture_output=True, text=True, env=variables)
-        if outcome.returncode:
-            sys.exit(f"{name}: {' '.join(requirements)} cannot be installed:\n{outcome.stderr}")
+    if not stamp.exists() or json.loads(stamp.read_text()) != list(requirements) or anew:
+        uv("venv", "--quiet", "--clear", folder)
+        uv("pip", "install", "--quiet", "--python", python, *requirements)
         stamp.write_text(json.dumps(requirements))
     return python, time.monotonic() - begun
+
+
+def uv(*arguments):
+    """Runs uv, and ends the check if it fails."""
+    # uv does not read what pip is told.
+    told = {"SSL_CERT_FILE": "PIP_CERT", "UV_DEFAULT_INDEX": "PIP_INDEX_URL"}
+    variables = {**{own: os.environ[name] for own, name in told.items() if name in os.environ}, **os.environ,
+                 "UV_HTTP_TIMEOUT": "300"}
+    outcome = subprocess.run([sys.executable, "-m", "uv", *arguments], capture_output=True, text=True, env=variables)
+    if outcome.returncode:
+        sys.exit(f"uv {' '.join(map(str, arguments))} failed:\n{outcome.stderr}")
 
 
 class Export:

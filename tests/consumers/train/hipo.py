@@ -1,27 +1,28 @@
-"""Holds HiPO's adapters in fixtures/recipes/ against `thinkloom reward`, inside the trainers themselves.
+"""Holds the adapters of the package `thinkloom` against `thinkloom reward`, inside the trainers themselves.
 
-Usage: hipo.py --thinkloom BINARY [--trl] [--verl] [--cache DIRECTORY]
+Usage: hipo.py --wheel FILE [--thinkloom BINARY] [--trl] [--verl] [--verifiers] [--openrlhf] [--cache DIRECTORY]
 
-- Always: the rule of hipo.py on the golden vectors; its client with a server that is busy, away, and wrong.
-- --trl, --verl: 200 groups with every odd case (hipo_cases.py) go through the trainer's own code, in the trainer's
-  environment (hipo_trl.py, hipo_verl.py). The advantage of every token must be that of `thinkloom reward --tokenizer`,
-  up to float32. These programs then train a tiny model; their docstrings say what else they hold.
+The wheel is installed into the trainers' environments, which the cache has and check.py shares. The command is the
+wheel's own, unless --thinkloom names another.
 
-The cache has the trainers' environments, shared with check.py. Exits with 1 if anything differs.
+- Always: `import thinkloom` alone loads neither numpy nor a trainer; the golden vectors and the count of judge tokens
+  (hipo_rule.py), in an environment of numpy alone.
+- --trl, --verl, --verifiers, --openrlhf: 200 groups with every odd case (hipo_cases.py) go through the trainer's own
+  code, in the trainer's environment (hipo_trl.py, ...). The advantage of every token must be that of `thinkloom reward
+  --tokenizer`, up to float32, and so must the reward that the package's reward functions give to the trainer. These
+  programs also train tiny models; their docstrings say what else they hold. OpenRLHF runs in verl's environment,
+  with stand-ins for what needs a GPU.
+
+Exits with 1 if anything differs.
 """
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.server
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import hipo_cases
-from check import QUIET, environment
+from check import QUIET, environment, installed, uv
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-RECIPES = ROOT / "fixtures" / "recipes"
-sys.path.insert(0, str(RECIPES))  # before this file's own directory: the recipe has this file's name
-import hipo  # noqa: E402
-
+# The trainers, and the environment that each of them runs in.
+TRAINERS = {"trl": "trl", "verl": "verl", "verifiers": "verifiers", "openrlhf": "verl"}
+RULE, VERIFIERS = ("numpy",), ("verifiers==0.4.0",)
+# Without what they ask for, which needs a GPU; pylatexenc is all of it that the check's modules import.
+OPENRLHF = ("openrlhf==0.11.2", "pylatexenc")
+# Imports the package alone, and names the modules that must not come with it.
+ALONE = """import sys
+before = set(sys.modules)
+import thinkloom
+heavy = {"numpy", "pyarrow", "torch", "transformers", "trl", "verl", "openrlhf", "verifiers", "thinkloom.hipo"}
+found = sorted(heavy & (set(sys.modules) - before))
+assert not found, f"import thinkloom loads {found}"
+print(thinkloom.__version__)
+"""
 GROUPS, SIZE = 200, 8
-# Advantages are float32 in the trainers; those of these groups are below 4.
+# Advantages and rewards are float32 in the trainers; those of these groups are below 4.
 DIFFERENCE_MAX = 1e-5
 # What the groups are rewarded with: (settings, flags of `thinkloom reward`).
 SETTINGS = [
@@ -60,141 +71,29 @@ def require(condition: bool, message: str) -> None:
         sys.exit(f"hipo: {message}")
 
 
-def check_rule() -> None:
-    """Compares the rule with the golden vectors of tests/tools/reward_vectors.py."""
-    largest, count = 0.0, 0
-    for case in hipo_cases.read(ROOT / "fixtures" / "reward_vectors.jsonl"):
-        lengths = case.get("completion_tokens") or [0] * len(case["responses"])
-        rollouts = [hipo.Rollout(None if mode == "none" else mode, correct, format_ok, tokens)
-                    for (mode, correct, format_ok), tokens in zip(case["responses"], lengths, strict=True)]
-        found = hipo.group_advantages(rollouts, hipo.HipoSettings.of(case["settings"]))
-        require(found.is_adjusted == case["is_adjusted"], f"is_adjusted differs: {case}")
-        pairs = [(found.mean, case["mean"]), (found.deviation, case["deviation"])]
-        for mode, name in (("think_on", "mean_on"), ("think_off", "mean_off")):
-            require((found.mode_means[mode] is None) == (case[name] is None), f"{name} differs: {case}")
-            pairs += [(found.mode_means[mode] or 0.0, case[name] or 0.0)]
-        for values, name in (("rewards", "reward"), ("judge", "advantage_judge"), ("answer", "advantage_answer")):
-            pairs += list(zip(getattr(found, values), case[name], strict=True))
-        largest = max([largest, *(abs(one - other) for one, other in pairs)])
-        count += 1
-    require(largest <= 1e-12, f"the rule differs from the golden vectors by {largest:.3g}")
-    print(f"rule: {count} golden groups, largest difference {largest:.3g}")
+def python_of(cache: Path, name: str) -> Path:
+    """Returns the python of a named environment, which is made unless it is there."""
+    if name in ("rule", "verifiers"):
+        return installed(cache / f"venv-{name}", RULE if name == "rule" else VERIFIERS)[0]
+    return environment(cache, name, False)[0]
 
 
-class Pieces:
-    """Stands in for a tokenizer: token i is the i-th piece of some bytes, and half a code point decodes to U+FFFD."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = pieces
-
-    def decode(self, ids: list[int], **_: bool) -> str:
-        return b"".join(self.pieces[index] for index in ids).decode(errors="replace")
-
-
-def check_tokens() -> None:
-    """Compares the count of judge tokens with the bytes, for texts that are cut into tokens anywhere."""
-    random = np.random.default_rng(7)
-    texts = [row["completion"] for row in hipo_cases.rows(hipo_cases.groups(len(hipo_cases.SORTS), SIZE))]
-    count = 0
-    for text in texts:
-        data = text.encode()
-        for _ in range(10):
-            cuts = sorted(random.integers(0, len(data) + 1, random.integers(0, len(data) + 1)).tolist())
-            bounds = [0, *cuts, len(data)]  # equal cuts are tokens without bytes
-            tokenizer = Pieces([data[start:end] for start, end in zip(bounds, bounds[1:])])
-            chars = int(random.integers(0, len(text) + 1))
-            end = len(text[:chars].encode())
-            expected = sum(start < end for start in bounds[:-1])
-            found = hipo.judge_token_count(range(len(bounds) - 1), text, chars, tokenizer)
-            # Tokens without bytes at the very end of the head begin at `end`; before it they begin earlier.
-            require(found == (expected, True), f"judge tokens of {text!r} before {chars}: {found}, expected {expected}")
-            count += 1
-    stripped = hipo.judge_token_count([0, 1], "<judge>a</judge>", 16, Pieces([b"  <judge>a</judg", b"e>"]))
-    require(stripped == (1, False), f"judge tokens of ids with another text: {stripped}, expected 1, flagged")
-    print(f"tokens: {count} texts cut anywhere, a token counts where it begins")
+def with_wheel(cache: Path, name: str, wheel: Path) -> Path:
+    """Installs the wheel into a named environment and returns its python."""
+    python = python_of(cache, name)
+    uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--reinstall", wheel)
+    outcome = subprocess.run([python, "-c", ALONE], capture_output=True, text=True)
+    require(outcome.returncode == 0, f"`import thinkloom` in {python}: {outcome.stderr[-2000:]}")
+    print(f"{name}: thinkloom {outcome.stdout.strip()} is installed; importing it loads no trainer and no numpy")
+    return python
 
 
-class Unsteady(http.server.BaseHTTPRequestHandler):
-    """Gives the prepared answers one after the other, and from then on a correct Think-off row for each rollout."""
-
-    answers: list[tuple[int, str]] = []
-
-    def do_POST(self) -> None:
-        rollouts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rollouts"]
-        row = {"mode": "think_off", "correct": True, "format_ok": True, "reward": 1.2, "judge_chars": 3, "error": None}
-        status, text = self.answers.pop(0) if self.answers else (200, json.dumps({"rollouts": [row] * len(rollouts)}))
-        self.send_response(status)
-        self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Keeps the check's output clean."""
-
-
-@contextlib.contextmanager
-def unsteady(answers: list[tuple[int, str]], port: int = 0, after_s: float = 0.0) -> Iterator[str]:
-    """Runs the unsteady server, which begins to listen after a while. Yields its address."""
-    Unsteady.answers = list(answers)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Unsteady, bind_and_activate=False)
-    server.allow_reuse_address = True
-    server.server_bind()
-
-    def run() -> None:
-        time.sleep(after_s)
-        server.server_activate()
-        server.serve_forever()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        time.sleep(after_s)
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def failure(url: str, patience_s: float, rows: int = 1) -> str:
-    """Returns the client's message; empty if it got its verdicts."""
-    client = hipo.RewardClient(url, patience_s=patience_s)
-    try:
-        verdicts = client.verdicts([{"query_id": "q", "completion": "1", "gold": "1"}] * rows)
-    except hipo.RewardServerError as error:
-        return str(error)
-    modes = {verdict.mode for verdict in verdicts}
-    require(len(verdicts) == rows and modes == {"think_off"}, f"{len(verdicts)} verdicts of {rows}, modes {modes}")
-    return ""
-
-
-def check_client() -> None:
-    """Holds the client against a server that is busy, away for a moment, away, wrong."""
-    busy = [(429, ""), (503, '{"error": {"message": "the server is stopping"}}'), (200, "{")]
-    with unsteady(busy) as url:
-        require(failure(url, 20.0) == "", "a busy server is not asked again")
-    with unsteady([], after_s=1.5) as url:
-        require(failure(url, 20.0) == "", "a server that is away for a moment is not asked again")
-    with unsteady([(503, '{"error": {"message": "stopping"}}')] * 99) as url:
-        message = failure(url, 1.0)
-        require("503 stopping" in message and "thinkloom serve" in message, f"a server that stays away: {message!r}")
-    require("refused" in failure(url, 1.0), "no server at all")
-    for answer, word in [((400, '{"error": {"message": "no such key"}}'), "400 no such key"), ((200, "[]"), "rollouts"),
-                         ((200, '{"rollouts": []}'), "1 rows")]:
-        with unsteady([answer]) as url:
-            started = time.monotonic()
-            message = failure(url, 20.0)
-            require(word in message and time.monotonic() - started < 5, f"{answer}: {message!r}")
-    with unsteady([]) as url:
-        require(failure(url, 1.0, rows=hipo.ROLLOUTS_MAX + 1) == "", "many rows")
-    print("client: waits for a server that is busy or away, and names what is wrong")
-
-
-def rewarded(program: str, rows: list[dict[str, Any]], model: Path, flags: list[str],
+def rewarded(program: str, rows: list[dict[str, Any]], model: Path | None, flags: list[str],
              scratch: Path) -> list[dict[str, Any]]:
-    """Returns the rows of `thinkloom reward`."""
+    """Returns the rows of `thinkloom reward`; with the tokenizer of a model, if there is one."""
     hipo_cases.write(scratch / "rollouts.jsonl", rows)
-    command = [program, "reward", "--rollouts", scratch / "rollouts.jsonl", "--tokenizer", model, *flags]
+    tokenizer = ["--tokenizer", model] if model else []
+    command = [program, "reward", "--rollouts", scratch / "rollouts.jsonl", *tokenizer, *flags]
     outcome = subprocess.run(command, capture_output=True, text=True)
     # 4: some rows have no reward.
     require(outcome.returncode in (0, 4), f"{command}: {outcome.stderr}")
@@ -232,9 +131,28 @@ def compare(program: str, found: list[dict[str, Any]], cases: list[dict[str, Any
             f"largest difference {largest:.3g}")
 
 
-def check_trainer(options: argparse.Namespace, name: str, url: str, scratch: Path) -> None:
-    """Runs a trainer's program in its environment and compares its advantages."""
-    python, _ = environment(options.cache.resolve(), name, False)
+def compare_rewards(program: str, found: list[dict[str, Any]], cases: list[dict[str, Any]], scratch: Path) -> str:
+    """Compares what the reward functions gave to the trainer with `thinkloom reward`. Returns the outcome in words."""
+    # Reward functions are not told how a response ended.
+    rows = [{name: value for name, value in case.items() if name != "finish_reason"} for case in cases]
+    wanted = rewarded(program, rows, None, [], scratch)
+    require(len(found) == len(wanted), f"the trainer has {len(found)} rewards, expected {len(wanted)}")
+    largest, count, errors = 0.0, 0, 0
+    for case, row, want in zip(cases, found, wanted, strict=True):
+        is_lost = want.get("error") is not None
+        errors += is_lost
+        require((row["reward"] is None) == is_lost, f"{case}: the reward is {row['reward']}, expected {want}")
+        for name, value in row.items():
+            if value is not None:
+                apart = abs(value - want[name])
+                require(apart <= DIFFERENCE_MAX, f"{case}: {name} is {value}, expected {want[name]}")
+                largest, count = max(largest, apart), count + 1
+    return (f"{len(cases)} rewards ({errors} without), {count} values of the reward functions, largest difference "
+            f"{largest:.3g}")
+
+
+def prepare(cache: Path, scratch: Path) -> list[dict[str, Any]]:
+    """Writes the groups, the settings and the tiny models. Returns the rollouts."""
     groups = hipo_cases.groups(GROUPS, SIZE)
     cases = hipo_cases.rows(groups)
     hipo_cases.write(scratch / "groups.jsonl", groups)
@@ -243,24 +161,44 @@ def check_trainer(options: argparse.Namespace, name: str, url: str, scratch: Pat
     (run / "data" / "rollouts").mkdir(parents=True)
     texts = pa.table({"text": [case["completion"] for case in cases]})
     pq.write_table(texts, run / "data" / "rollouts" / "texts.parquet")
-    variables = {**os.environ, **QUIET, "THINKLOOM_URL": url, "PYTHONPATH": str(RECIPES)}
-    models = [python, HERE / "models.py", ROOT / "fixtures" / "templates", run, scratch / "models"]
-    for command in (models, [python, HERE / f"hipo_{name}.py", scratch]):
-        outcome = subprocess.run(command, env=variables, capture_output=True, text=True)
-        require(outcome.returncode == 0, f"{command[1]} failed:\n{outcome.stdout[-2000:]}\n{outcome.stderr[-4000:]}")
-    print("\n".join(f"{name}: {line}" for line in outcome.stdout.splitlines()))
+    maker = python_of(cache, "trl")
+    run_program([maker, HERE / "models.py", ROOT / "fixtures" / "templates", run, scratch / "models"], {})
+    return cases
+
+
+def run_program(command: list[Any], variables: dict[str, str]) -> str:
+    """Runs a program, ends the check if it fails, and returns what it printed."""
+    outcome = subprocess.run(command, env={**os.environ, **QUIET, **variables}, capture_output=True, text=True)
+    require(outcome.returncode == 0, f"{command[1]} failed:\n{outcome.stdout[-2000:]}\n{outcome.stderr[-4000:]}")
+    return outcome.stdout
+
+
+def openrlhf_of(cache: Path, python: Path) -> Path:
+    """Returns the directory with OpenRLHF, beside no environment: its dependencies need a GPU."""
+    folder = cache / "openrlhf"
+    stamp = folder / "requirements.json"
+    if not stamp.exists() or json.loads(stamp.read_text()) != list(OPENRLHF):
+        uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--target", folder, *OPENRLHF)
+        stamp.write_text(json.dumps(OPENRLHF))
+    return folder
+
+
+def check_trainer(options: argparse.Namespace, name: str, scratch: Path) -> None:
+    """Runs a trainer's program in its environment, and compares its advantages and rewards."""
+    cases = prepare(options.cache, scratch)
+    python = with_wheel(options.cache, TRAINERS[name], options.wheel)
+    variables = {}
+    if name == "openrlhf":
+        variables["OPENRLHF"] = str(openrlhf_of(options.cache, python))
+    printed = run_program([python, HERE / f"hipo_{name}.py", scratch], variables)
+    print("\n".join(f"{name}: {line}" for line in printed.splitlines()))
     for sort in ("plain", "think"):
         found = hipo_cases.read(scratch / f"advantages-{sort}.jsonl")
-        print(f"{name}: {sort}: {compare(options.thinkloom, found, cases, scratch / 'models' / sort, scratch)}")
-
-
-def serve(program: str) -> tuple[subprocess.Popen, str]:
-    """Starts the reward server. Returns its process and its address."""
-    command = [program, "serve", "--rewards-only", "--listen", "127.0.0.1:0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    line = server.stdout.readline()
-    require(line.startswith("listening on http://"), f"{command} does not listen: {line!r}")
-    return server, line.split()[-1]
+        said = compare(options.thinkloom, found, cases, scratch / "models" / sort, scratch)
+        print(f"{name}: {sort}: {said}")
+    for file in sorted(scratch.glob("rewards-*.jsonl")):
+        said = compare_rewards(options.thinkloom, hipo_cases.read(file), cases, scratch)
+        print(f"{name}: {file.stem}: {said}")
 
 
 def default_cache() -> Path:
@@ -270,25 +208,21 @@ def default_cache() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--thinkloom", required=True, metavar="BINARY", type=os.path.abspath)
-    parser.add_argument("--cache", default=default_cache(), type=Path, metavar="DIRECTORY")
-    parser.add_argument("--trl", action="store_true")
-    parser.add_argument("--verl", action="store_true")
+    parser.add_argument("--wheel", required=True, metavar="FILE", type=lambda path: Path(path).resolve())
+    parser.add_argument("--thinkloom", metavar="BINARY", type=os.path.abspath)
+    parser.add_argument("--cache", default=default_cache(), type=lambda path: Path(path).resolve(), metavar="DIRECTORY")
+    for name in TRAINERS:
+        parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
-    check_rule()
-    check_tokens()
-    check_client()
-    names = [name for name in ("trl", "verl") if getattr(options, name)]
     options.cache.mkdir(parents=True, exist_ok=True)
-    server, url = serve(options.thinkloom) if names else (None, "")
-    try:
-        for name in names:
+    python = with_wheel(options.cache, "rule", options.wheel)
+    options.thinkloom = options.thinkloom or str(python.parent / "thinkloom")
+    require(os.access(options.thinkloom, os.X_OK), f"{options.thinkloom} is not a program")
+    print(run_program([python, HERE / "hipo_rule.py", ROOT / "fixtures" / "reward_vectors.jsonl"], {}), end="")
+    for name in TRAINERS:
+        if getattr(options, name):
             with tempfile.TemporaryDirectory() as scratch:
-                check_trainer(options, name, url, Path(scratch))
-    finally:
-        if server:
-            server.terminate()
-            server.wait(timeout=60)
+                check_trainer(options, name, Path(scratch))
     print("ok: the adapters give every token the advantage of `thinkloom reward`")
 
 

@@ -1,18 +1,20 @@
-"""Runs fixtures/recipes/trl_hipo.py inside TRL (hipo.py calls this in TRL's environment).
+"""Runs `thinkloom.trl` inside TRL (hipo.py calls this in TRL's environment, which has the package).
 
-Usage: hipo_trl.py SCRATCH                    (SCRATCH: groups.jsonl, settings.json, models/; the server is at
-THINKLOOM_URL)
+Usage: hipo_trl.py SCRATCH                    (SCRATCH: groups.jsonl, settings.json, models/)
        hipo_trl.py SCRATCH --train OUT.pt     (one process of a training, alone or under torch.distributed.run)
+       hipo_trl.py SCRATCH --fail             (one process of a batch that the last process fails to grade)
 
 - Writes advantages-SORT.jsonl: for each rollout its token ids and, for each of the settings, the advantage of each
   token as `_generate_and_score_completions` returns them. Only the sampling is replaced: completions come from
   groups.jsonl.
+- Writes rewards-SORT.jsonl: for each rollout the reward of `thinkloom_reward` in a plain GRPOTrainer, as TRL's own
+  `_calculate_rewards` returns it; for text and conversational prompts.
 - The loss: for each loss type, the gradient must be that of the sum of advantage times log-probability.
 - Ten steps with TRL's own sampling, text and conversational prompts, forced modes, two iterations per batch: all
   metrics appear, forced prompts end with their tag.
-- Two steps of the recipe's command line, from a config like that of `thinkloom export`.
+- Two steps of the module's command line, from a config like that of `thinkloom export`.
 - Ten steps of one process and of two (gloo; each group on both): equal advantages and weights.
-- Rows without a reward, a server that fails, and options that do not go.
+- Rows without a reward, a failure to grade (in one process and in one of two), and options that do not go.
 """
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ import argparse
 import contextlib
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,24 +30,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-RECIPES = Path(__file__).resolve().parents[3] / "fixtures" / "recipes"
-sys.path[:0] = [str(RECIPES)]
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
 
-import torch  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback  # noqa: E402
-
-import hipo  # noqa: E402
-import hipo_cases  # noqa: E402
-from trl_hipo import HipoConfig, HipoGRPOTrainer  # noqa: E402
+import hipo_cases
+import thinkloom
+from thinkloom import hipo
+from thinkloom.trl import HipoConfig, HipoGRPOTrainer, thinkloom_reward
 
 SORTS = ("plain", "think")
 LOSSES = ("dapo", "grpo", "bnpo", "dr_grpo", "cispo")
 COLUMNS = ("query_id", "question", "gold", "kind")
 STEPS = 10
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
-class Scripted(HipoGRPOTrainer):
+class Script:
     """Takes completions from the groups: those of the query, in order, where TRL would sample."""
 
     script: dict[str, list[list[int]]]
@@ -57,6 +60,18 @@ class Scripted(HipoGRPOTrainer):
 
     def _generate_single_turn(self, *_: Any, **__: Any) -> tuple:
         return copy.deepcopy(self.next_ids), None
+
+
+class Scripted(Script, HipoGRPOTrainer):
+    """HiPO's trainer with scripted completions."""
+
+
+class Plain(Script, GRPOTrainer):
+    """TRL's trainer with scripted completions, which keeps the rewards of each batch."""
+
+    def _calculate_rewards(self, *parts: Any) -> torch.Tensor:
+        self.rewards = super()._calculate_rewards(*parts)
+        return self.rewards
 
 
 def require(condition: bool, message: str) -> None:
@@ -73,13 +88,17 @@ def script_of(groups: list[dict[str, Any]], tokenizer: Any) -> dict[str, list[li
         for row in group["rollouts"]] for group in groups}
 
 
+def config_values(folder: Path) -> dict[str, Any]:
+    """Returns options for this machine."""
+    return {"output_dir": str(folder / "trained"), "use_cpu": True, "bf16": False, "report_to": "none",
+            "num_generations": 8, "per_device_train_batch_size": 8, "max_completion_length": 256,
+            "save_strategy": "no", "logging_steps": 1, "learning_rate": 1e-3, "max_steps": STEPS,
+            "disable_tqdm": True, "gradient_checkpointing": False}
+
+
 def config(folder: Path, **options: Any) -> HipoConfig:
-    """Returns a config for this machine."""
-    common = {"output_dir": str(folder / "trained"), "use_cpu": True, "bf16": False, "report_to": "none",
-              "num_generations": 8, "per_device_train_batch_size": 8, "max_completion_length": 256,
-              "save_strategy": "no", "logging_steps": 1, "learning_rate": 1e-3, "max_steps": STEPS,
-              "disable_tqdm": True, "gradient_checkpointing": False}
-    return HipoConfig(**{**common, **options})
+    """Returns HiPO's config for this machine."""
+    return HipoConfig(**{**config_values(folder), **options})
 
 
 def dataset_of(groups: list[dict[str, Any]], is_chat: bool = False) -> Dataset:
@@ -94,15 +113,32 @@ def trainer_of(kind: type, model: Path, args: HipoConfig, data: Dataset, groups:
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
     made = kind(AutoModelForCausalLM.from_pretrained(model, dtype="float32"), args, data, processing_class=tokenizer)
     made.remove_callback(PrinterCallback)
-    if kind is Scripted:
+    if issubclass(kind, Script):
         made.script = script_of(groups, tokenizer)
     return made
 
 
-def inputs_of(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def inputs_of(groups: list[dict[str, Any]], is_chat: bool = False) -> list[dict[str, Any]]:
     """Returns the rows of a generation batch: each rollout with its query's columns."""
-    return [{"prompt": group["question"], "forced_mode": row.get("forced_mode"),
-             **{name: group[name] for name in COLUMNS}} for group in groups for row in group["rollouts"]]
+    prompts = [[{"role": "user", "content": group["question"]}] if is_chat else group["question"] for group in groups]
+    return [{"prompt": prompt, "forced_mode": row.get("forced_mode"), **{name: group[name] for name in COLUMNS}}
+            for prompt, group in zip(prompts, groups) for row in group["rollouts"]]
+
+
+def rewards(folder: Path, model: Path, groups: list[dict[str, Any]], is_chat: bool) -> None:
+    """Writes the rewards that a plain GRPOTrainer gets from `thinkloom_reward`."""
+    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+    args = GRPOConfig(**config_values(folder))
+    made = Plain(AutoModelForCausalLM.from_pretrained(model, dtype="float32"), [thinkloom_reward], args,
+                 train_dataset=dataset_of(groups, is_chat), processing_class=tokenizer)
+    made.script = script_of(groups, tokenizer)
+    made.model.train()
+    found: list[float] = []
+    for start in range(0, len(groups), 25):
+        made._generate_and_score_completions(inputs_of(groups[start:start + 25], is_chat))
+        found += made.rewards[:, 0].tolist()
+    lines = [{"reward": None if math.isnan(value) else value} for value in found]
+    hipo_cases.write(folder / f"rewards-{model.name}.jsonl", lines)
 
 
 def advantages(folder: Path, model: Path, groups: list[dict[str, Any]], settings: list[dict[str, Any]]) -> None:
@@ -178,30 +214,38 @@ def raises(kind: type[Exception], word: str) -> Iterator[None]:
         require(False, f"nothing was raised, expected {kind.__name__} with {word!r}")
 
 
-class Verdicts:
-    """Stands in for the client: gives every third row an error."""
+@contextlib.contextmanager
+def grading(grade: Callable[..., list[hipo.Graded]]) -> Iterator[None]:
+    """Puts a function in place of `hipo.grade` while the body runs."""
+    own, hipo.grade = hipo.grade, grade
+    try:
+        yield
+    finally:
+        hipo.grade = own
 
-    def __init__(self, client: hipo.RewardClient) -> None:
-        self.client = client
 
-    def verdicts(self, rows: list[dict[str, Any]]) -> list[hipo.Verdict]:
-        found = self.client.verdicts(rows)
-        return [hipo.Verdict(None, False, False, 0, "lost") if index % 3 == 0 else verdict
-                for index, verdict in enumerate(found)]
+def with_losses(rows: list[dict[str, Any]], settings: hipo.HipoSettings, grade: Any = hipo.grade) -> list[hipo.Graded]:
+    """Grades rows, and gives every third an error."""
+    return [hipo.Graded(None, False, False, 0, "lost") if index % 3 == 0 else graded
+            for index, graded in enumerate(grade(rows, settings))]
+
+
+def failing(rows: list[dict[str, Any]], settings: hipo.HipoSettings) -> list[hipo.Graded]:
+    """Fails to grade rows."""
+    raise thinkloom.ThinkloomError("no grades today")
 
 
 def bad_input(folder: Path, model: Path, groups: list[dict[str, Any]]) -> str:
-    """Holds the trainer against rows without a reward, a failing server, and options that do not go."""
+    """Holds the trainer against rows without a reward, a failure to grade, and options that do not go."""
     made = trainer_of(Scripted, model, config(folder), dataset_of(groups), groups)
     made.model.train()
-    made.reward_client = Verdicts(made.reward_client)
-    output = made._generate_and_score_completions(inputs_of(groups))
+    with grading(with_losses):
+        output = made._generate_and_score_completions(inputs_of(groups))
     lost = output["advantages"][::3]
     require(not lost.any(), "rows without a reward have an advantage")
     require(output["advantages"].any(), "rows beside those without a reward have no advantage")
     require(made._metrics["train"]["hipo/share/no_reward"][0] > 0.3, "rows without a reward are not counted")
-    made.reward_client = hipo.RewardClient("http://127.0.0.1:9", patience_s=0.1)
-    with raises(hipo.RewardServerError, "thinkloom serve"):
+    with raises(thinkloom.ThinkloomError, "no grades today"), grading(failing):
         made._generate_and_score_completions(inputs_of(groups))
     clipped = trainer_of(Scripted, model, config(folder, hipo_advantage_clip=0.5), dataset_of(groups), groups)
     clipped.model.train()
@@ -224,7 +268,9 @@ def bad_input(folder: Path, model: Path, groups: list[dict[str, Any]]) -> str:
     with raises(ValueError, "`gold` or `solution`"):
         nothing._generate_and_score_completions([{"prompt": row["prompt"], "query_id": row["query_id"]}
                                                  for row in inputs_of(groups)])
-    return "rows without a reward, a failing server and wrong options: as documented"
+    with raises(ValueError, "`gold` or `solution`"):
+        thinkloom_reward(["1 + 1"], ["2"], query_id=["q"])
+    return "rows without a reward, a failure to grade and wrong options: as documented"
 
 
 def own_sampling(folder: Path, model: Path, groups: list[dict[str, Any]], is_chat: bool) -> str:
@@ -284,7 +330,7 @@ def train(folder: Path, out: Path) -> None:
 
 
 def command_line(folder: Path, groups: list[dict[str, Any]]) -> str:
-    """Trains two steps with the recipe's own command line, from a config like that of `thinkloom export`."""
+    """Trains two steps with the module's command line, from a config like that of `thinkloom export`."""
     (folder / "rl").mkdir()
     dataset_of(groups).to_parquet(folder / "rl" / "train.parquet")
     (folder / "trl-rl.yaml").write_text(
@@ -292,19 +338,20 @@ def command_line(folder: Path, groups: list[dict[str, Any]]) -> str:
         "reward_funcs: [trl_reward.thinkloom_reward]\nmax_completion_length: 8\n")
     options = {"config": "trl-rl.yaml", "hipo_omega": "0.05", "hipo_boost": "margin", "hipo_force_modes": "true",
                "use_cpu": "true", "bf16": "false", "report_to": "none", "max_steps": "2"}
-    command = [sys.executable, str(RECIPES / "trl_hipo.py")]
+    command = [sys.executable, "-m", "thinkloom.trl"]
     command += [part for name, value in options.items() for part in (f"--{name}", value)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
-    require(outcome.returncode == 0, f"trl_hipo.py --config: {outcome.stderr[-3000:]}")
-    require((folder / "trained-rl" / "model.safetensors").exists(), "trl_hipo.py stores no model")
-    return "the command line of trl_hipo.py trains from an exported config"
+    require(outcome.returncode == 0, f"python -m thinkloom.trl: {outcome.stderr[-3000:]}")
+    require((folder / "trained-rl" / "model.safetensors").exists(), "python -m thinkloom.trl stores no model")
+    kept = torch.load(folder / "trained-rl" / "training_args.bin", weights_only=False)
+    require(type(kept) is HipoConfig, f"the stored config is a {type(kept)}")
+    return "`python -m thinkloom.trl` trains from an exported config"
 
 
 def processes(folder: Path, groups: list[dict[str, Any]]) -> str:
     """Compares a training of one process with one of two, where each group is on both."""
     (folder / "train.json").write_text(json.dumps(groups))
-    two_processes = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for name, launcher in (("one", []), ("two", two_processes)):
+    for name, launcher in (("one", []), ("two", TWO_PROCESSES)):
         command = [sys.executable, *launcher, __file__, str(folder), "--train", str(folder / name)]
         outcome = subprocess.run(command, capture_output=True, text=True, timeout=600)
         require(outcome.returncode == 0, f"training of {name}: {outcome.stderr[-3000:]}")
@@ -323,11 +370,40 @@ def processes(folder: Path, groups: list[dict[str, Any]]) -> str:
     return f"{STEPS} steps of two processes and of one: {found}"
 
 
+def fail(folder: Path) -> None:
+    """Scores a batch that the last process fails to grade."""
+    groups = json.loads((folder / "train.json").read_text())[:1]
+    args = config(folder, per_device_train_batch_size=4, ddp_backend="gloo")
+    made = trainer_of(Scripted, folder / "models" / "plain", args, dataset_of(groups), groups)
+    made.model.train()
+    index = made.accelerator.process_index
+    own = inputs_of(groups)[4 * index:4 * index + 4]
+    try:
+        with grading(failing if index == 1 else hipo.grade):
+            made._generate_and_score_completions(own)
+    except thinkloom.ThinkloomError as error:
+        (folder / f"failed.{index}").write_text(str(error))
+
+
+def failure(folder: Path) -> str:
+    """Holds that all processes raise if one fails to grade: otherwise the others wait for it."""
+    command = [sys.executable, *TWO_PROCESSES, __file__, str(folder), "--fail"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    require(outcome.returncode == 0, f"two processes, one fails: {outcome.stderr[-3000:]}")
+    said = [(folder / f"failed.{index}").read_text() for index in range(2)]
+    require("another process" in said[0] and said[1] == "no grades today", f"two processes, one fails: {said}")
+    return "two processes, one fails to grade: both raise"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--train", type=Path)
+    parser.add_argument("--fail", action="store_true")
     options = parser.parse_args()
+    if options.fail:
+        fail(options.scratch)
+        return
     if options.train:
         train(options.scratch, options.train)
         return
@@ -335,6 +411,7 @@ def main() -> None:
     settings = json.loads((options.scratch / "settings.json").read_text())
     for sort in SORTS:
         advantages(options.scratch, options.scratch / "models" / sort, groups, settings)
+        rewards(options.scratch, options.scratch / "models" / sort, groups, sort == "think")
     plain = options.scratch / "models" / "plain"
     graded = [group for group in groups if group["sort"] != "no reward"]
     few = graded[:12]
@@ -344,6 +421,7 @@ def main() -> None:
         print(own_sampling(options.scratch, options.scratch / "models" / sort, few, is_chat))
     print(command_line(options.scratch, few))
     print(processes(options.scratch, few))
+    print(failure(options.scratch))
 
 
 if __name__ == "__main__":

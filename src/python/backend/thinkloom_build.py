@@ -1,0 +1,105 @@
+"""The build backend of the Python package: maturin, with the command `thinkloom` in the wheel.
+
+maturin packs a module or programs, not both. This backend therefore has cargo build the program, and shows the program to
+maturin as data: pip installs the files under `scripts/` of the data directory beside `python`. The command is then the
+program itself. A Python entry point would start an interpreter for every command and stand between signals and exit codes.
+
+A build needs cargo and a C compiler, and downloads no toolchain. cargo's own variables (CARGO_TARGET_DIR, CARGO_NET_OFFLINE)
+hold for both parts.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# Without cargo, maturin would fetch a toolchain; set before its hooks are called.
+os.environ["MATURIN_NO_INSTALL_RUST"] = "1"
+
+import maturin
+from maturin import (
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "command_as_data",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+
+def build_wheel(
+    wheel_directory: str, config_settings: Mapping[str, Any] | None = None, metadata_directory: str | None = None
+) -> str:
+    """Builds a wheel with the module and the command, and returns the wheel's file name (PEP 517)."""
+    with command_as_data():
+        return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(
+    wheel_directory: str, config_settings: Mapping[str, Any] | None = None, metadata_directory: str | None = None
+) -> str:
+    """Builds an editable wheel with the command, and returns the wheel's file name (PEP 660)."""
+    with command_as_data():
+        return maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+
+
+@contextlib.contextmanager
+def command_as_data(*rustc_args: str) -> Iterator[Path]:
+    """Builds the command and keeps it in maturin's data directory for the duration of the `with` block.
+
+    The current directory is that of `pyproject.toml`.
+
+    Args:
+        rustc_args: arguments for the compiler of the program itself, such as another linker. The libraries are those of
+            any other release build, and are not compiled again.
+
+    Yields:
+        The path of the program.
+    """
+    settings = maturin.get_config()
+    program = build_command(settings, rustc_args)
+    # The name that maturin looks for.
+    data = Path(f"{settings['module-name']}.data")
+    shutil.rmtree(data, ignore_errors=True)
+    try:
+        (data / "scripts").mkdir(parents=True)
+        shutil.copy2(program, data / "scripts" / program.name)
+        yield program
+    finally:
+        shutil.rmtree(data)
+
+
+def build_command(settings: Mapping[str, Any], rustc_args: tuple[str, ...]) -> Path:
+    """Builds the release program with maturin's settings and returns its path."""
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        sys.exit("error: cargo was not found\nhint: install Rust (the version is in Cargo.toml, `rust-version`) and try again")
+    command = [cargo, "rustc", "--manifest-path", settings.get("manifest-path", "Cargo.toml"), "--package", "thinkloom", "--bin", "thinkloom"]
+    command += ["--release", "--message-format", "json-render-diagnostics"]
+    if settings.get("locked"):
+        command.append("--locked")
+    if rustc_args:
+        command += ["--", *rustc_args]
+    print("Running `{}`".format(" ".join(command)), flush=True)
+    built = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if built.returncode != 0:
+        sys.exit(f"error: cargo failed to build the command (exit code {built.returncode})")
+    programs = [message.get("executable") for message in map(json.loads, built.stdout.splitlines())]
+    return Path(next(path for path in programs if path))
