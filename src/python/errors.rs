@@ -17,9 +17,15 @@ pub(crate) fn failed(error: impl Into<anyhow::Error>) -> PyErr {
     ThinkloomError::new_err(format!("{:#}", error.into()))
 }
 
+/// The stack that a computation has at least, in bytes: twice what the deepest formula that the verifiers follow takes.
+const STACK_MIN: usize = 512 << 10;
+/// The stack of a computation whose caller's thread has less.
+const STACK_NEW: usize = 2 << 20;
+
 /// Computes without the interpreter's lock; a panic becomes [`ThinkloomError`].
 pub(crate) fn detached<T: Send>(py: Python<'_>, compute: impl FnOnce() -> T + Send) -> PyResult<T> {
-    py.detach(|| caught(compute)).map_err(ThinkloomError::new_err)
+    // `threading.stack_size` sets any size, and a stack that overflows ends the process.
+    py.detach(|| caught(|| stacker::maybe_grow(STACK_MIN, STACK_NEW, compute))).map_err(ThinkloomError::new_err)
 }
 
 /// Returns a panic as text. The state that a panic leaves half-written is dropped with the computation.

@@ -120,6 +120,11 @@ def test_parse_of_a_text_without_an_answer_is_empty(text):
     assert verify(parse(text), parse("5")) is False
 
 
+def test_half_a_surrogate_pair_is_no_error():
+    assert texts(parse("\ud83d The answer is 5.")) == ["5", "5"]
+    assert verify("Evelyn\ud83d", "Evelyn") is False
+
+
 def test_an_answer_is_frozen_hashable_and_picklable():
     answer = parse("So $x = 5$.")[0]
     with pytest.raises(FrozenInstanceError):
@@ -150,6 +155,10 @@ def test_answers_of_another_kind_or_other_choices_differ():
         ("\\boxed{14}", "Final Answer: The final answer is $14$. I hope it is correct."),
         ("$\\text{even}$", "The answer is even."),
         ("#### 72", "She sold **72** clips."),
+        ("She sold 72 clips.", "72"),
+        ("The value is $5$ meters.", "5 m"),
+        ("\\text{Evelyn}", "**Evelyn** has the greatest speed."),
+        ("\\boxed{E(X)=2, \\operatorname{Var}(X)=3}", "\\boxed{E(X)=2,\\ Var(X)=3}"),
     ],
 )
 def test_verify_accepts_an_equal_answer(gold, response):
@@ -166,6 +175,7 @@ def test_verify_accepts_an_equal_answer(gold, response):
         ("$f(x)$", "$f(y)$"),
         ("$\\{1,2\\}$", "$(1,2)$"),
         ("$9$", "See equation (9)."),
+        ("up on $(-\\infty,-1)$ and $(0,\\infty)$", "\\boxed{\\text{down on }(-\\infty,-1)\\text{ and }(0,\\infty)}"),
     ],
 )
 def test_verify_rejects_another_answer(gold, response):

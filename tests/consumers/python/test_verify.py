@@ -192,8 +192,8 @@ def in_thread_of(stack: int, work: Any) -> list[Any]:
 def test_threads_with_small_stacks(cases: list[dict[str, Any]], graded: list[Row]) -> None:
     deep = ["(" * 3000 + "1" + ")" * 3000, r"\sqrt{" * 3000 + "1" + "}" * 3000, "-" * 9000 + "1", "2^{" * 900 + "1" + "}" * 900]
     hostile = [{"gold": "1", "response": f"\\boxed{{{text}}}", "kind": "math"} for text in deep]
-    assert in_thread_of(256 << 10, lambda: seen(thinkloom.verify_batch(*columns(cases), threads=1))) == [graded]
-    assert len(in_thread_of(256 << 10, lambda: [thinkloom.verify(**case) for case in hostile])[0]) == len(hostile)
+    assert in_thread_of(64 << 10, lambda: seen(thinkloom.verify_batch(*columns(cases), threads=1))) == [graded]
+    assert len(in_thread_of(64 << 10, lambda: [thinkloom.verify(**case) for case in hostile])[0]) == len(hostile)
 
 
 def test_sixteen_threads(cases: list[dict[str, Any]], graded: list[Row]) -> None:
@@ -262,7 +262,7 @@ thinkloom.dedup(["one", "two"])
 import signal, threading
 before = [signal.getsignal(number) for number in signal.valid_signals()]
 {}
-threading.Thread(target=print).start()
+threading.Thread(target=len, args=([],)).start()
 assert before == [signal.getsignal(number) for number in signal.valid_signals()]
 print([line for line in open("/proc/self/status") if line.startswith(("SigCgt", "SigIgn", "SigBlk"))])
 """

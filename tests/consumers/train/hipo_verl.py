@@ -1,14 +1,17 @@
-"""Runs fixtures/recipes/verl_hipo.py inside verl (hipo.py calls this in verl's environment; verl's engines need a GPU).
+"""Runs `thinkloom.verl` inside verl (hipo.py calls this in verl's environment, which has the package; verl's engines
+need a GPU).
 
-Usage: hipo_verl.py SCRATCH     (SCRATCH: groups.jsonl, settings.json, models/; the server is at THINKLOOM_URL)
+Usage: hipo_verl.py SCRATCH     (SCRATCH: groups.jsonl, settings.json, models/)
 
-- verl's hydra entry reads verl_hipo.yaml and checks it; verl itself imports verl_hipo through
+- verl's hydra entry reads the package's verl_hipo.yaml and checks it; verl itself imports thinkloom.verl through
   VERL_USE_EXTERNAL_MODULES.
 - Writes advantages-SORT.jsonl: for each rollout its token ids and, for each of the settings, the advantage of each
   token. On the way the rollouts pass verl's `SingleTurnAgentLoop` (with a stand-in for the inference server, which
   answers from groups.jsonl), `AgentLoopWorker._compute_score` (with one for Ray's handle), the reward manager,
   `AgentLoopOutput.as_dict` and `compute_advantage`, with a padding row of verl's and, once more, rewards rounded to
   bfloat16.
+- Writes rewards-naive.jsonl and rewards-batch.jsonl: for each rollout the score that verl's own reward managers get
+  from `compute_score` and `compute_score_batched`, which the config names as pkg://thinkloom.verl.
 - verl's policy loss on the same batch: its gradient must be minus the advantage over the number of tokens.
 - Token rewards of all verdicts and lengths, read back exactly; rewards that are not ours, and options that do not go.
 """
@@ -26,9 +29,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-RECIPES = Path(__file__).resolve().parents[3] / "fixtures" / "recipes"
-sys.path[:0] = [str(RECIPES)]
-os.environ["VERL_USE_EXTERNAL_MODULES"] = "verl_hipo"
+os.environ["VERL_USE_EXTERNAL_MODULES"] = "thinkloom.verl"
 
 import hydra  # noqa: E402
 import numpy as np  # noqa: E402
@@ -37,6 +38,9 @@ from omegaconf import OmegaConf, open_dict  # noqa: E402
 from transformers import AutoConfig, AutoTokenizer  # noqa: E402
 
 import verl.trainer.main_ppo as main_ppo  # noqa: E402
+
+OWN = sys.modules.get("thinkloom.verl")  # verl's doing, up to here
+
 from verl import DataProto  # noqa: E402
 from verl.experimental.agent_loop import agent_loop  # noqa: E402
 from verl.trainer.ppo.core_algos import get_policy_loss_fn  # noqa: E402
@@ -44,11 +48,13 @@ from verl.trainer.ppo.ray_trainer import compute_advantage  # noqa: E402
 from verl.trainer.ppo.reward import load_reward_manager  # noqa: E402
 from verl.utils.config import omega_conf_to_dataclass  # noqa: E402
 from verl.utils.dataset.rl_dataset import RLHFDataset  # noqa: E402
+from verl.workers.reward_manager.batch import BatchRewardManager  # noqa: E402
 
-import hipo  # noqa: E402
 import hipo_cases  # noqa: E402
-import verl_hipo  # noqa: E402
+import thinkloom  # noqa: E402
+from thinkloom import _verl_hipo as verl_hipo, hipo  # noqa: E402
 
+RECIPES = Path(thinkloom.__path__[0]) / "recipes"
 SORTS = ("plain", "think")
 LONGEST = 4096
 
@@ -213,6 +219,77 @@ def policy_loss(config: Any, found: torch.Tensor, mask: torch.Tensor) -> str:
     return f"gradient of the policy loss differs from the advantages by {apart:.2g}; rewards in bfloat16 change nothing"
 
 
+def reward_config(model: Path) -> Any:
+    """Returns the config with the package's reward function in verl's naive manager."""
+    config = config_of(model)
+    with open_dict(config):
+        config.reward.reward_manager.name = "naive"
+        config.reward.custom_reward_function.path = "pkg://thinkloom.verl"
+        config.reward.custom_reward_function.name = "compute_score"
+    return config
+
+
+def scored_rows(tokenizer: Any, groups: list[dict[str, Any]]) -> list[DataProto]:
+    """Returns each rollout as the batch that verl hands to a reward manager."""
+    rows = []
+    for group in groups:
+        for rollout in group["rollouts"]:
+            ids = tokenizer(rollout["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            tensors = {"prompts": torch.tensor([[0]]), "responses": torch.tensor([ids]),
+                       "attention_mask": torch.ones(1, len(ids) + 1, dtype=torch.long)}
+            values = {}
+            for name, value in columns_of(group, rollout).items():
+                values[name] = np.empty(1, dtype=object)
+                values[name][0] = value
+            rows.append(DataProto.from_dict(tensors=tensors, non_tensors=values))
+    return rows
+
+
+def rewards(folder: Path, groups: list[dict[str, Any]]) -> str:
+    """Writes the scores of verl's own reward managers."""
+    model = folder / "models" / "plain"
+    tokenizer, config = AutoTokenizer.from_pretrained(model), reward_config(folder / "models" / "plain")
+    rows = scored_rows(tokenizer, groups)
+
+    async def naive(given: list[DataProto]) -> list[Any]:
+        manager = load_reward_manager(config, tokenizer)
+        return await asyncio.gather(*(manager.run_single(row) for row in given), return_exceptions=True)
+
+    found = []
+    for result in asyncio.run(naive(rows)):
+        if isinstance(result, Exception):
+            require(isinstance(result, ValueError) and "has no reward" in str(result), f"compute_score: {result!r}")
+        is_lost = isinstance(result, Exception)
+        found.append({"reward": None if is_lost else result["reward_score"]})
+    hipo_cases.write(folder / "rewards-naive.jsonl", found)
+    lost = [row["reward"] is None for row in found]
+    kept = [row for row, is_lost in zip(rows, lost) if not is_lost]
+    names = ("reward", "advantage_judge", "advantage_answer", "judge_chars")
+    manager = BatchRewardManager(tokenizer, 0, thinkloom.verl.compute_score_batched)
+    width = max(row.batch["responses"].shape[1] for row in kept)
+    outcome = manager(DataProto.concat([padded(row, width) for row in kept]), return_dict=True)
+    extra = outcome["reward_extra_info"]
+    columns = zip(outcome["reward_tensor"].sum(1).tolist(), *(extra[name] for name in names[1:]), strict=True)
+    lines = [dict.fromkeys(names) if is_lost else dict(zip(names, next(columns), strict=True)) for is_lost in lost]
+    hipo_cases.write(folder / "rewards-batch.jsonl", lines)
+    settings = {"settings": {"format_weight": 0.5}}
+    with open_dict(config):
+        config.reward.custom_reward_function.reward_kwargs = settings
+    [other] = asyncio.run(naive(kept[:1]))
+    require(abs(other["reward_score"] - extra["acc"][0] - 0.5 * extra["format_ok"][0]) < 1e-9, f"{settings}: {other}")
+    return f"verl's naive and batch managers score {len(rows)} and {len(kept)} responses with the package's functions"
+
+
+def padded(row: DataProto, width: int) -> DataProto:
+    """Returns a row whose response is as wide as the widest."""
+    responses, mask = row.batch["responses"], row.batch["attention_mask"]
+    space = width - responses.shape[1]
+    pad = torch.nn.functional.pad
+    tensors = {"prompts": row.batch["prompts"], "responses": pad(responses, (0, space)),
+               "attention_mask": pad(mask, (0, space))}
+    return DataProto.from_dict(tensors=tensors, non_tensors=row.non_tensor_batch)
+
+
 def encoding() -> str:
     """Writes and reads the token rewards of every verdict, length and end of the judge block."""
     count = 0
@@ -228,7 +305,7 @@ def encoding() -> str:
             for kept in (padded, torch.from_numpy(padded).bfloat16().float().numpy()):
                 found = verl_hipo.read_token_rewards(kept, width, settings)
                 require(found == row, f"{row}, {width} tokens: read as {found}")
-            require(abs(values.sum() - verl_hipo.base_reward(row, settings)) < 1e-6, f"{row}: sums to {values.sum()}")
+            require(abs(values.sum() - row.base_reward(settings)) < 1e-6, f"{row}: sums to {values.sum()}")
             count += 1
     return f"token rewards: {count} verdicts read back, in float32 and bfloat16"
 
@@ -246,7 +323,8 @@ def refusals(folder: Path, groups: list[dict[str, Any]]) -> str:
     tokenizer = AutoTokenizer.from_pretrained(folder / "models" / "plain")
     rewards, mask = torch.from_numpy(ours)[None], torch.ones(1, 5)
     for change, word in [({"use_kl_in_reward": True}, "use_kl_loss"), ({"hipo": {"omega": -1}}, "omega"),
-                         ({"hipo": {"omga": 1}}, "omga"), ({"hipo": {"advantage_clip": 0}}, "advantage_clip")]:
+                         ({"hipo": {"omga": 1}}, "omga"),
+                         ({"hipo": {"reward_url": "http://127.0.0.1"}}, "reward_url"), ({"hipo": {"advantage_clip": 0}}, "advantage_clip")]:
         with raises(word, str(change)), open_dict(config):
             verl_hipo.hipo_advantage(rewards, mask, ["q"], OmegaConf.merge(config.algorithm, change))
     clipped = with_settings(config.algorithm, {"advantage_clip": 0.01})
@@ -255,7 +333,7 @@ def refusals(folder: Path, groups: list[dict[str, Any]]) -> str:
     largest = float(verl_hipo.hipo_advantage(two, torch.ones(2, 5), ["q", "q"], clipped)[0].abs().max())
     require(abs(largest - 0.01) < 1e-8, f"clipped at 0.01, the largest advantage is {largest}")
     with open_dict(config), raises("custom_reward_function"):
-        config.reward.custom_reward_function.path = str(RECIPES / "verl_reward.py")
+        config.reward.custom_reward_function.path = "pkg://thinkloom.verl"
         load_reward_manager(config, tokenizer)
     with raises("reward_model.enable"):
         verl_hipo.HipoRewardManager.assemble_rm_scores(None, [])
@@ -266,7 +344,9 @@ def main(scratch: str) -> None:
     folder = Path(scratch)
     groups = hipo_cases.read(folder / "groups.jsonl")
     settings = json.loads((folder / "settings.json").read_text())
+    require(OWN is thinkloom.verl, "verl did not import thinkloom.verl")
     print(encoding())
+    print(rewards(folder, groups))
     print(refusals(folder, groups))
     for sort in SORTS:
         print(f"{sort}: {advantages(folder, sort, groups, settings)}")

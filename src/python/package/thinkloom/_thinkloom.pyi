@@ -2,6 +2,26 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
+__all__ = [
+    "dedup_lines",
+    "ThinkloomError",
+    "verify_code",
+    "verify_code_batch",
+    "StructuredResponse",
+    "parse",
+    "render",
+    "json_rows",
+    "reward_rows",
+    "Run",
+    "Table",
+    "Verdict",
+    "Extracted",
+    "extract",
+    "verify",
+    "verify_batch",
+    "__version__",
+]
+
 __version__: str
 
 class ThinkloomError(RuntimeError): ...

@@ -21,3 +21,8 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
 def type_name(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def unicode_text(text: str) -> str:
+    """Returns a text in which halves of surrogate pairs, which are no characters, are replacement characters."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

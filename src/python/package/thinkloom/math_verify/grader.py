@@ -11,12 +11,14 @@ from typing import Any, TypeAlias
 
 import thinkloom
 
-from ._checks import check_timeout, check_type, type_name
+from ._checks import check_timeout, check_type, type_name, unicode_text
 from .errors import TimeoutException, UnverifiableError
 from .parser import Answer, StringExtractionConfig, find_string, parse
 
 __all__ = ["verify"]
 
+# Longer golds are worked solutions, of which only the answer is compared.
+_GOLD_CHARS_MAX = 400
 # Sympy's expressions are accepted too; sympy is no dependency, so that a type for them would be Any.
 Item: TypeAlias = Any
 
@@ -81,7 +83,7 @@ def verify(
             if _is_same_choice(each_gold, each_target):
                 return True
             continue
-        verdict = thinkloom.verify(each_gold.extracted, each_target.text, evaluated="any")
+        verdict = thinkloom.verify(_gold_text(each_gold), each_target.text, evaluated="any")
         if verdict:
             return True
         if verdict.verdict == "unverifiable":
@@ -90,6 +92,22 @@ def verify(
         is_over = unverifiable.reason == "over_budget"
         raise TimeoutException(unverifiable) if is_over else UnverifiableError(unverifiable)
     return False
+
+
+def _gold_text(gold: Answer) -> str:
+    """Returns the text to compare a response with: the whole gold, or the answer that it announces or mentions."""
+    if gold.strategy in ("final_answer", "answer_is"):
+        return gold.extracted
+    if gold.strategy in ("whole", "boxed", "hash_mark"):
+        return gold.text  # thinkloom reads the box or the text after #### itself
+    if len(gold.text) <= _GOLD_CHARS_MAX:
+        # The reason of any verdict shows how thinkloom reads the gold.
+        reason = thinkloom.verify(gold.text, "\\boxed{0}", evaluated="any").reason
+        has_several = gold.text.count("$") > 2 or gold.text.count("\\(") > 1
+        # Of a sentence with several formulas, such as "up on $A$ and $B$", the last alone would accept a wrong answer.
+        if reason != "unreadable_gold" and (has_several or not reason.endswith(":statement_differs")):
+            return gold.text
+    return gold.extracted
 
 
 def _is_same_choice(gold: Answer, target: Answer) -> bool:
@@ -116,7 +134,7 @@ def _item(name: str, value: object) -> Answer:
     if isinstance(value, str):
         found = next(iter(parse(value)), None)
         # A gold in words, such as "Evelyn", has no answer that stands out.
-        return found if isinstance(found, Answer) else Answer(value, value)
+        return found if isinstance(found, Answer) else Answer(unicode_text(value), unicode_text(value))
     formula = _sympy_latex(value)
     text = _number(name, value) if formula is None else f"${formula}$"
     return Answer(text, text)

@@ -1,5 +1,6 @@
 """Finds the answer in a text: `parse`, and the configurations of the texts that it accepts."""
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import thinkloom
 
-from ._checks import check_choice, check_timeout, check_type, type_name
+from ._checks import check_choice, check_timeout, check_type, type_name, unicode_text
 
 __all__ = [
     "Answer",
@@ -23,6 +24,8 @@ __all__ = [
 _ANCHORED = frozenset({"boxed", "final_answer", "answer_is", "hash_mark"})
 # Strategies that only find LaTeX.
 _LATEX = frozenset({"boxed", "math_span"})
+# Words alone, such as \\text{even}: no answer in a response, but a gold.
+_WORDS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}\\$]*\}")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 
 
@@ -40,12 +43,14 @@ class Answer:
         text: The whole text that was parsed; `verify` judges a response by it.
         kind: `math` or `choice`.
         choices: The strings to choose from if the kind is `choice`, else empty.
+        strategy: How the answer was found, as in `thinkloom.Extracted`.
     """
 
     extracted: str
     text: str = field(repr=False, compare=False)
     kind: Literal["math", "choice"] = "math"
     choices: tuple[str, ...] = ()
+    strategy: str = field(default="whole", repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.extracted
@@ -243,16 +248,20 @@ def parse(
             "extraction_config joins StringExtractionConfig with another: whether a letter is a choice or a variable "
             "depends on the query; use one of them"
         )
-    answer: Answer | None = None
-    if strings:
-        (config,) = strings
-        if found := find_string(pred, config):
-            answer = Answer(found.lower() if config.lowercase else found, pred, "choice", config.strings)
-    elif found := _find_math(pred, targets):
-        answer = Answer(found, pred)
-    if answer is None or found is None:
+    text = unicode_text(pred)
+    answer = _find_string(text, *strings) if strings else _find_math(text, targets)
+    if answer is None:
         return []
-    return [answer, found] if fallback_mode == "first_match" else [answer]
+    # An extracted choice may be in lower case; the fallback has its spelling in the configuration.
+    repeated = next((each for each in answer.choices if each.lower() == answer.extracted.lower()), answer.extracted)
+    return [answer, repeated] if fallback_mode == "first_match" else [answer]
+
+
+def _find_string(text: str, config: StringExtractionConfig) -> Answer | None:
+    found = find_string(text, config)
+    if found is None:
+        return None
+    return Answer(found.lower() if config.lowercase else found, text, "choice", config.strings)
 
 
 def find_string(text: str, config: StringExtractionConfig) -> str | None:
@@ -276,19 +285,21 @@ def find_string(text: str, config: StringExtractionConfig) -> str | None:
     return None
 
 
-def _find_math(text: str, targets: Sequence[ExtractionTarget]) -> str | None:
+def _find_math(text: str, targets: Sequence[ExtractionTarget]) -> Answer | None:
     found = thinkloom.extract(text)
     if found is None:
-        # "The answer is Evelyn.": words count only where the text announces them.
+        # "The answer is Evelyn.": words count only where the text marks them.
         found = thinkloom.extract(text, kind="text")
-        if found is None or found.strategy not in _ANCHORED:
+        is_marked = found is not None and (found.strategy in _ANCHORED or found.strategy == "bold")
+        if found is None or not (is_marked or _WORDS.fullmatch(found.text)):
             return None
     is_latex = found.strategy in _LATEX or "\\" in found.text or "$" in found.text or _in_formula(text, found.text)
     is_anchored = found.strategy in _ANCHORED
     for target in targets:
         accepts_notation = is_latex or isinstance(target, ExprExtractionConfig)
         if accepts_notation and (is_anchored or target.try_extract_without_anchor):
-            return _without_delimiters(found.text) or None
+            extracted = _without_delimiters(found.text)
+            return Answer(extracted, text, strategy=found.strategy) if extracted else None
     return None
 
 
