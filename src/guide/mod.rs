@@ -50,6 +50,7 @@ pages! {
     sandbox: "queries of kind code: tests, verdicts, the sandbox that programs run in",
     export: "datasets for TRL, verl, LLaMA-Factory, ms-swift and axolotl",
     rewards: "HiPO's rewards and advantages, as a command and for trainers",
+    python: "the Python package: verifiers, reward, tables of a run, in place of math-verify",
     eval: "accuracy, length and think rate under three conditions",
     serve: "the hosted model behind an OpenAI-compatible server",
     recovery: "stopping, resuming, changing a config, damaged directories, exit codes",

@@ -206,7 +206,7 @@ fn of_arrow(argument: &str, kind: &DataType, chunks: &[ArrayRef], takes_numbers:
         }
         return Ok(cells);
     }
-    if !is_text(kind) && !(takes_numbers && kind.is_integer()) {
+    if !(is_text(kind) || takes_numbers && kind.is_integer()) {
         let expected = if takes_numbers { "strings or numbers" } else { "strings" };
         return Err(PyTypeError::new_err(format!("{argument} is an Arrow column of {kind}, expected {expected}")));
     }

@@ -1,27 +1,31 @@
 #!/usr/bin/env python3
-"""Builds the wheels of the Python package and checks what it built.
+"""Builds the wheels of the Python package, checks them, and tries them out in new environments.
 
-Usage: make_wheel.py OUT [--python INTERPRETER]... [--sdist]
+Usage: make_wheel.py OUT [--python FILE]... [--sdist] [--archive]
 
-The environment has the packages of tests/tools/wheel_requirements.txt. Every interpreter gives one wheel, except that all
-interpreters with the stable ABI share one. The tool prints the paths of the wheels.
+The environment has the packages of wheel_requirements.txt. The interpreters with the stable ABI share one wheel; each
+free-threaded interpreter has its own. Wheels that OUT held before are removed.
 
-On Linux, the module and the command need glibc 2.17 only (manylinux_2_17), on whatever machine they were built. Their
-libraries are those of any other release build: only the last step, linking, differs. There zig's linker replaces the
-machine's own, and finds the symbols of glibc 2.17. C sources were compiled with the machine's headers; the one newer
-function that they call is in FCNTL64.
-
-On other systems the tool builds with the machine's linker and leaves the platform tag to maturin.
+On Linux, module and command need glibc 2.17 only (manylinux_2_17), whatever the machine has. Their libraries are those
+of any other release build, so that nothing is compiled twice: only the linker differs. zig's linker knows the symbols of
+every glibc, and FCNTL64 is the one function that C sources call by a newer name. On other systems the tool uses the
+machine's linker, and maturin decides on the platform tag.
 """
 
 import argparse
+import gzip
+import hashlib
 import io
 import json
 import os
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +34,16 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-PACKAGE = Path(__file__).resolve().parents[2] / "src" / "python"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "python"
+IS_LINUX = platform.system() == "Linux"
 GLIBC = (2, 17)
 TAG = "manylinux_{}_{}".format(*GLIBC)
 SIZE_MAX_MB = 60
 # The parts of glibc, and its loader.
 LIBRARIES = {"libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1"}
 LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}
-# glibc has `fcntl64` since 2.28, and there its body, on 64-bit machines, is this one.
+# glibc has the name since 2.28. On a 64-bit machine this is all it does.
 FCNTL64 = """\
 #include <stdarg.h>
 
@@ -51,64 +57,104 @@ __attribute__((visibility("hidden"))) int fcntl64(int fd, int command, ...) {
     return fcntl(fd, command, argument);
 }
 """
+# What a new environment with nothing but the wheel must do.
+TRIAL = r"""
+import thinkloom
+assert thinkloom.verify("1/2", r"It is \boxed{0.5}."), "0.5 is 1/2"
+assert not thinkloom.verify("1/2", r"It is \boxed{0.6}."), "0.6 is not 1/2"
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Builds the wheels of the Python package and checks them.")
     parser.add_argument("out", type=Path, help="directory of the wheels")
-    parser.add_argument("--python", action="append", metavar="INTERPRETER", help="interpreter to build for (this one)")
-    parser.add_argument("--sdist", action="store_true", help="also build the source distribution")
+    parser.add_argument("--python", action="append", metavar="FILE", help="an interpreter to build for (repeatable)")
+    parser.add_argument("--sdist", action="store_true", help="build the source distribution, too")
+    parser.add_argument("--archive", action="store_true", help="pack the command alone, too, into OUT/../archives")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
+    pythons = [find(python) for python in arguments.python or [sys.executable]]
     # The tools of this environment, whether it is activated or not.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    wheels = build(out, arguments.python or [sys.executable], arguments.sdist)
+    if "CARGO_TARGET_DIR" in os.environ:
+        os.environ["CARGO_TARGET_DIR"] = os.path.abspath(os.environ["CARGO_TARGET_DIR"])
+    # The backend and maturin want the directory of pyproject.toml.
+    os.chdir(PACKAGE)
+    wheels = build(out, pythons, arguments.archive)
     problems = [f"{wheel.name}: {problem}" for wheel in wheels for problem in check(wheel)]
     if problems:
         sys.exit("\n".join(f"error: {problem}" for problem in problems))
-    for wheel in wheels:
-        print(wheel)
-
-
-def build(out: Path, pythons: list[str], with_sdist: bool) -> list[Path]:
-    """Builds the wheels into `out` and returns their paths."""
-    is_linux = platform.system() == "Linux"
-    rustc = ["-C", f"linker={make_linker(out.parent / TAG)}"] if is_linux else []
-    maturin = ["maturin", "build", "--release", "--out", str(out)]
-    if is_linux:
-        maturin += ["--compatibility", TAG]
     for python in pythons:
-        maturin += ["--interpreter", python]
-    # The backend's code and maturin both want the directory of pyproject.toml.
-    os.chdir(PACKAGE)
+        try_out(out, python)
+    if arguments.sdist:
+        # Not `maturin build --sdist`, which builds the wheels from the archive, in another place and so from the start.
+        subprocess.run(["maturin", "sdist", "--out", str(out)], check=True)
+    for path in sorted(out.iterdir()):
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def find(python: str) -> str:
+    """Returns the path of an interpreter that is named as in a shell."""
+    found = shutil.which(python)
+    if found is None:
+        sys.exit(f"error: no interpreter {python} was found\nhint: name one on PATH, or its file")
+    return os.path.abspath(found)
+
+
+def build(out: Path, pythons: list[str], with_archive: bool) -> list[Path]:
+    """Builds the wheels into `out` and returns their paths."""
     sys.path.insert(0, str(PACKAGE / "backend"))
     from thinkloom_build import command_as_data
 
-    if with_sdist:
-        # Not `build --sdist`, which builds the wheels from the archive, in another place and so from the start.
-        subprocess.run(["maturin", "sdist", "--out", str(out)], check=True)
-    before = {wheel: wheel.stat().st_mtime_ns for wheel in out.glob("*.whl")}
-    with command_as_data(*rustc):
-        subprocess.run([*maturin, "--", *rustc] if rustc else maturin, check=True)
-    return sorted(wheel for wheel in out.glob("*.whl") if before.get(wheel) != wheel.stat().st_mtime_ns)
+    for earlier in out.glob("thinkloom-*"):
+        earlier.unlink()
+    rustc = ["-C", f"linker={make_linker(out.parent / TAG)}"] if IS_LINUX else []
+    maturin = ["maturin", "build", "--release", "--out", str(out)]
+    maturin += ["--compatibility", TAG] if IS_LINUX else []
+    for python in pythons:
+        maturin += ["--interpreter", python]
+    with command_as_data(*rustc) as command:
+        subprocess.run([*maturin, *(["--", *rustc] if rustc else [])], check=True)
+        wheels = sorted(out.glob("*.whl"))
+        if with_archive:
+            write_archive(out.parent / "archives", command, version=wheels[0].name.split("-")[1])
+    return wheels
 
 
 def make_linker(work: Path) -> Path:
     """Writes a linker for programs and modules that need glibc 2.17 only, and returns its path.
 
-    Its place does not change from build to build: the path is part of the names that cargo gives to what it links.
+    The path does not change from build to build: it is part of the names that cargo gives to what it links.
     """
     work.mkdir(parents=True, exist_ok=True)
-    target = ["-target", "{}-linux-gnu.{}.{}".format(platform.machine(), *GLIBC)]
-    # It translates the arguments of rustc that zig does not know.
-    zig_cc = [str(Path(sys.executable).parent / "cargo-zigbuild"), "zig", "cc", "--", *target]
+    target = "{}-linux-gnu.{}.{}".format(platform.machine(), *GLIBC)
+    # cargo-zigbuild translates the arguments of rustc that zig does not know.
+    zig_cc = [str(Path(sys.executable).parent / "cargo-zigbuild"), "zig", "cc", "--", "-target", target]
     source, compiled = work / "fcntl64.c", work / "fcntl64.o"
     source.write_text(FCNTL64)
     subprocess.run([*zig_cc, "-O2", "-fPIC", "-c", str(source), "-o", str(compiled)], check=True)
     linker = work / "cc"
-    linker.write_text(f"#!/bin/sh\nexec {' '.join(zig_cc)} \"$@\" {compiled}\n")
+    linker.write_text(f"#!/bin/sh\nexec {shlex.join(zig_cc)} \"$@\" {shlex.quote(str(compiled))}\n")
     linker.chmod(0o755)
     return linker
+
+
+def write_archive(out: Path, command: Path, version: str) -> None:
+    """Packs the command, README and licence into a .tar.gz, with a file of its SHA-256: same inputs, same bytes."""
+    out.mkdir(exist_ok=True)
+    system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+    name = f"thinkloom-{version}-{system}-{platform.machine()}"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, mode in [(command, 0o755), (ROOT / "LICENSE", 0o644), (ROOT / "README.md", 0o644)]:
+            entry = tarfile.TarInfo(f"{name}/{path.name}")
+            entry.size, entry.mode = path.stat().st_size, mode
+            with path.open("rb") as file:
+                archive.addfile(entry, file)
+    compressed = gzip.compress(packed.getvalue(), mtime=0)
+    (out / f"{name}.tar.gz").write_bytes(compressed)
+    digest = hashlib.sha256(compressed).hexdigest()
+    (out / f"{name}.tar.gz.sha256").write_text(f"{digest}  {name}.tar.gz\n")
 
 
 def check(wheel: Path) -> Iterator[str]:
@@ -124,9 +170,9 @@ def check(wheel: Path) -> Iterator[str]:
             yield f"holds the commands {commands} and the modules {modules}, expected one of each"
         if "thinkloom/py.typed" not in names:
             yield "holds no thinkloom/py.typed"
-        if platform.system() != "Linux":
+        if not IS_LINUX:
             return
-        # auditwheel reads modules only; the command is held to the same limits here.
+        # auditwheel reads modules only. The command is held to the same limits here.
         for name in commands + modules:
             yield from check_elf(name, ELFFile(io.BytesIO(archive.read(name))))
     shown = subprocess.run(["auditwheel", "show", "--json", str(wheel)], check=True, stdout=subprocess.PIPE)
@@ -143,18 +189,29 @@ def check_elf(name: str, elf: ELFFile) -> Iterator[str]:
         if isinstance(section, DynamicSection):
             needed = {tag.needed for tag in section.iter_tags("DT_NEEDED")}
             if needed - allowed:
-                yield f"{name} needs the libraries {sorted(needed - allowed)}"
+                yield f"{name} needs the libraries {', '.join(sorted(needed - allowed))}"
         if isinstance(section, GNUVerNeedSection):
             versions |= {version.name for _, wanted in section.iter_versions() for version in wanted}
-    newer = sorted(version for version in versions if glibc_version(version)[:2] > GLIBC)
+    newer = ", ".join(sorted(version for version in versions if glibc_version(version)[:2] > GLIBC))
     if newer or not versions:
-        yield f"{name} needs {', '.join(newer) or 'no version of glibc'}, at most GLIBC_{GLIBC[0]}.{GLIBC[1]} is allowed"
+        yield f"{name} needs {newer or 'no version of glibc'}, at most GLIBC_{GLIBC[0]}.{GLIBC[1]} is allowed"
 
 
 def glibc_version(name: str) -> tuple[int, ...]:
-    """Returns the number in the name of a symbol version, and one beyond every glibc for another library's names."""
+    """Returns the number in the name of a symbol version; for names of other libraries, one beyond every glibc."""
     found = re.fullmatch(r"GLIBC_(\d+(?:\.\d+)*)", name)
     return tuple(map(int, found[1].split("."))) if found else (sys.maxsize,)
+
+
+def try_out(wheels: Path, python: str) -> None:
+    """Installs the wheel into a new environment of an interpreter, and uses its command and its module."""
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([python, "-m", "venv", directory], check=True)
+        programs = Path(directory) / "bin"
+        pip = [programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        subprocess.run([*pip, "--no-index", "--find-links", wheels, "--only-binary", ":all:", "thinkloom"], check=True)
+        subprocess.run([programs / "thinkloom", "--version"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([programs / "python", "-I", "-c", TRIAL], check=True)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,10 @@ def test_verify_accepts_an_equal_answer(gold, response):
         ("$f(x)$", "$f(y)$"),
         ("$\\{1,2\\}$", "$(1,2)$"),
         ("$9$", "See equation (9)."),
-        ("up on $(-\\infty,-1)$ and $(0,\\infty)$", "\\boxed{\\text{down on }(-\\infty,-1)\\text{ and }(0,\\infty)}"),
+        (
+            "concave up on $(-\\infty,-1)$ and $(0,\\infty)$",
+            "\\boxed{\\text{concave down on }(-\\infty,-1)\\text{ and }(0,\\infty)}",
+        ),
     ],
 )
 def test_verify_rejects_another_answer(gold, response):
@@ -197,6 +200,7 @@ def test_verify_takes_results_of_parse_single_values_and_str():
     assert verify(float("inf"), "$\\infty$") is True
     assert verify(Decimal("1E+3"), "1000") is True
     assert verify(["1", "2"], "3") is False
+    assert verify([Answer("x", "x"), "X"], "$X$") is True
     assert verify("Evelyn", "The answer is Evelyn.") is True
     assert verify([], "3") is False
 

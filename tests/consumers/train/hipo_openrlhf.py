@@ -1,6 +1,6 @@
 """Runs `thinkloom.openrlhf` inside OpenRLHF (hipo.py calls this in verl's environment, which has the package).
 
-Usage: hipo_openrlhf.py SCRATCH     (SCRATCH: groups.jsonl, settings.json, models/; OPENRLHF: the directory with OpenRLHF)
+Usage: hipo_openrlhf.py SCRATCH     (SCRATCH: groups.jsonl, settings.json, models/; OPENRLHF: OpenRLHF's directory)
 
 A copy of OpenRLHF gets the package's patch. Stand-ins replace flash_attn, deepspeed and vllm, which need a GPU, and the
 inference engine, which answers from groups.jsonl.
@@ -19,6 +19,7 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -177,7 +178,9 @@ def rewards(folder: Path, groups: list[dict[str, Any]]) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "models" / "plain")
+    logging.disable(logging.ERROR)  # both the function and OpenRLHF log each response without a reward
     answers = asyncio.run(answers_of(SingleTurnAgentExecutor(str(FILE)), tokenizer, groups))
+    logging.disable(logging.NOTSET)
     # OpenRLHF leaves the reward out if the function raises.
     found = [None if answer["reward"] is None else float(answer["reward"]) for answer in answers]
     hipo_cases.write(folder / "rewards-func.jsonl", [{"reward": reward} for reward in found])
@@ -208,8 +211,8 @@ def refusals(folder: Path, groups: list[dict[str, Any]]) -> str:
     os.environ.pop("THINKLOOM_HIPO")
     for label, gold in (("2", "2"), (2.5, 2.5), ('{"gold": 2}', 2), ("{2}", "{2}"), ({"gold": 3}, 3)):
         require(own.read_label(label).get("gold") == gold, f"label {label!r}: {own.read_label(label)}")
-    for text, expected in (("4<|im_end|>\n<|endoftext|>", "4"), ("4</s><pad><pad>", "4"), ("4\n</answer>", "4\n</answer>"),
-                           ("4\n", "4\n"), ("a <| b |>", "a <| b |>"), ("<pad>" * 5000, "")):
+    for text, expected in (("4<|im_end|>\n<|endoftext|>", "4"), ("4</s><pad><pad>", "4"), ("4\n", "4\n"),
+                           ("4\n</answer>", "4\n</answer>"), ("a <| b |>", "a <| b |>"), ("<pad>" * 5000, "")):
         require(own.without_end_tokens(text) == expected, f"{text[:40]!r} becomes {own.without_end_tokens(text)!r}")
     with raises("labels[0]"):
         own.reward_func(["p4"], ["p"], [""])

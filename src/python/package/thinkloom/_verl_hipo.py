@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from omegaconf import OmegaConf
 
@@ -39,7 +40,7 @@ def options_of(algorithm: Any) -> tuple[HipoSettings, float | None]:
                                   "algorithm.hipo")
 
 
-def token_rewards(row: hipo.Scored, width: int, settings: HipoSettings) -> np.ndarray:
+def token_rewards(row: hipo.Scored, width: int, settings: HipoSettings) -> npt.NDArray[np.float32]:
     """Returns the rewards of a response's tokens, shape (width,): they sum to the reward and hold the verdict.
 
     A mark stands at the end of the judge block, or up to two tokens before it at the end of the response; the next
@@ -60,7 +61,7 @@ def token_rewards(row: hipo.Scored, width: int, settings: HipoSettings) -> np.nd
     return values
 
 
-def read_token_rewards(values: np.ndarray, tokens: int, settings: HipoSettings) -> hipo.Scored:
+def read_token_rewards(values: npt.NDArray[np.float32], tokens: int, settings: HipoSettings) -> hipo.Scored:
     """Returns the verdict that `token_rewards` wrote. `tokens` counts those that the mask keeps."""
     places = np.flatnonzero(values)
     if tokens <= 1 and (len(places) == 0 or (len(places) == 1 and values[0] == 1.0)):
@@ -108,6 +109,8 @@ def hipo_advantage(token_level_rewards: torch.Tensor, response_mask: torch.Tenso
 @register_reward_manager("hipo")
 class HipoRewardManager(RewardManagerBase):
     """Rewards responses with HiPO's base reward, and hands the verdicts to the agent loop in `reward_extra_info`."""
+
+    tokenizer: Any
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)

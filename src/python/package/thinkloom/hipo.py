@@ -91,11 +91,13 @@ bias_adjustment, global_term, local_normalization, method, boost, length_weight,
         return cls(**values)
 
     @classmethod
-    def with_clip(cls, values: Mapping[str, Any] | None, where: str) -> tuple[HipoSettings, float | None]:
+    def with_clip(cls, values: Any, where: str) -> tuple[HipoSettings, float | None]:
         """Returns the settings and the bound of advantages, `advantage_clip`, of a part of a trainer's config.
 
         Raises ValueError for unknown names and wrong values; `where` is the name of the part in messages.
         """
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"{where} is {values!r}; it must map names of settings to values")
         values = dict(values or {})
         clip = values.pop("advantage_clip", None)
         if clip is not None and not clip > 0:
@@ -189,8 +191,7 @@ class Scored:
         """Returns the rollout that a row of integers stands for."""
         mode, *rest = (int(number) for number in numbers)
         flags = [bool(number) for number in rest[:7]]
-        tokens, judge_tokens = rest[7:]
-        return cls((*MODES, None)[mode], *flags, tokens=tokens, judge_tokens=judge_tokens)
+        return cls((*MODES, None)[mode], *flags, *rest[7:])
 
     @classmethod
     def of(cls, graded: Graded, token_ids: Sequence[int], text: str, tokenizer: Tokenizer, *,

@@ -7,7 +7,8 @@
 OpenRLHF loads a file by its path. From this one it takes `reward_func`, which returns HiPO's base rewards, or
 `AgentExecutor`: its single turn, whose responses thinkloom judges. The estimator `hipo` needs
 `recipes/openrlhf_hipo.patch` of this package; `recipes/openrlhf_hipo.md` describes both. The patched trainer calls
-`hipo_advantages`. The settings of the rule are JSON in THINKLOOM_HIPO, for example '{"omega": 0.05, "advantage_clip": 3}'.
+`hipo_advantages`. The settings of the rule are JSON in THINKLOOM_HIPO, for example
+'{"omega": 0.05, "advantage_clip": 3}'.
 """
 from __future__ import annotations
 
@@ -21,15 +22,15 @@ from typing import Any
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
-import thinkloom
 from thinkloom import hipo
 
 logger = logging.getLogger(__name__)
 # What the workers hand to the trainer, beside the reward: the numbers of hipo.Scored.
 PREFIX = "hipo_"
 FIELDS = tuple(hipo.Scored.__dataclass_fields__)
-# An end-of-turn or padding token at the end of a response that was decoded with special tokens, and its greatest length.
-END_TOKEN = re.compile(r"(?:</s>|<eos>|<pad>|<end_of_turn>|<\|[A-Za-z0-9_]*\|>|<\uff5cend\u2581of\u2581sentence\uff5c>)\Z")
+# An end-of-turn or padding token at the end of a response that was decoded with special tokens; its greatest length.
+END_TOKEN = re.compile(r"(?:</s>|<eos>|<pad>|<end_of_turn>|<\|[A-Za-z0-9_]*\|>"
+                       r"|<\uff5cend\u2581of\u2581sentence\uff5c>)\Z")
 END_CHARS_MAX = 64
 
 

@@ -10,8 +10,8 @@
 
 The dataset has `prompt` (text or messages) and `gold` (or `solution`), and may have `query_id`, `kind`, `choices`,
 `tests`, `test_imports`, `entry_point`, `question` (as the dataset has it: an answer that only restates it is wrong) and
-`forced_mode` (the mode whose tag ends the prompt: the completion then begins after the tag). The `rl` rows of `thinkloom
-export` have what their answers need.
+`forced_mode` (the mode whose tag ends the prompt: the completion then begins after the tag). The `rl` rows of
+`thinkloom export` have what their answers need.
 
 `thinkloom_reward` returns HiPO's base rewards, ACC + 0.2 FORMAT, and the trainer forms its own advantages of them.
 `thinkloom_rows` returns everything, both advantages included, for trainers that apply them by segment.
@@ -171,6 +171,8 @@ class HipoConfig(GRPOConfig):
 class HipoGRPOTrainer(GRPOTrainer):
     """GRPOTrainer with HiPO's two advantages. Takes its arguments, without rewards, tools and environments."""
 
+    args: HipoConfig
+
     def __init__(self, model: Any, args: HipoConfig, train_dataset: Any = None, **options: Any) -> None:
         if Version(trl.__version__) < Version(VERSION_LEAST):
             raise ImportError(f"HipoGRPOTrainer needs TRL {VERSION_LEAST} or newer, this is {trl.__version__}")
@@ -186,15 +188,19 @@ class HipoGRPOTrainer(GRPOTrainer):
         self._advantage_parts: tuple[Any, Any, list[int]] | None = None
         super().__init__(model, [self.hipo_reward], args, train_dataset=train_dataset, **options)
 
+    def _is_training(self) -> bool:
+        """Returns whether the current batch is for training, not for an evaluation."""
+        return self.model is not None and self.model.training
+
     def _forced_modes(self, count: int) -> list[str | None]:
         """Returns the mode that each of the process's rollouts is forced to; all rollouts of a group stand together."""
-        if not (self.args.hipo_force_modes and self.model.training):
+        if not (self.args.hipo_force_modes and self._is_training()):
             return [None] * count
         first = self.accelerator.process_index * count
         places = [(first + index) % self.num_generations for index in range(count)]
         return [hipo.MODES[place] if place < len(hipo.MODES) else None for place in places]
 
-    def _tokenize_prompts(self, prompts: list) -> tuple:
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         """Ends the prompts of forced rollouts with a judge block and a mode tag."""
         prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
         forced = self._forced_modes(len(prompts))
@@ -202,21 +208,21 @@ class HipoGRPOTrainer(GRPOTrainer):
             raise ValueError("hipo_force_modes works with text prompts only")
         prefills = {mode: self._tokenizer(hipo.prefill(mode, self.args.hipo_forced_justification),
                                           add_special_tokens=False)["input_ids"] for mode in hipo.MODES}
-        prompt_ids = [list(ids) + prefills.get(mode, []) for ids, mode in zip(prompt_ids, forced, strict=True)]
-        return prompt_ids, images, multimodal_fields
+        pairs = zip(prompt_ids, forced, strict=True)
+        return [list(ids) + (prefills[mode] if mode else []) for ids, mode in pairs], images, multimodal_fields
 
-    def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: dict, num_generations: int,
-                              **options: Any) -> tuple:
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: Any,
+                              *rest: Any, **options: Any) -> Any:
         """Generates for every prompt, where forced prompts differ within a group.
 
         With a vLLM server TRL sends the first prompt of each group only, for `num_generations` completions.
         """
         if any(self._forced_modes(len(prompt_ids))):
             num_generations = 1
-        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, **options)
+        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
 
-    def hipo_reward(self, prompts: list, completions: list, completion_ids: list, log_extra: Any, log_metric: Any,
-             **columns: Any) -> list[float | None]:
+    def hipo_reward(self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], log_extra: Any,
+                    log_metric: Any, **columns: Any) -> list[float | None]:
         """Returns the rewards of the process's rows, as TRL's reward functions do.
 
         Keeps the advantages of these rows for `_generate_and_score_completions`; the rule sees the rows of all
@@ -225,7 +231,7 @@ class HipoGRPOTrainer(GRPOTrainer):
         own = self._scored(completion_ids, columns)
         numbers = torch.tensor([row.to_numbers() for row in own], device=self.accelerator.device)
         rows = [hipo.Scored.from_numbers(row) for row in self.accelerator.gather(numbers).tolist()]
-        generations = self.num_generations if self.model.training else self.num_generations_eval
+        generations = self.num_generations if self._is_training() else self.num_generations_eval
         groups = [index // generations for index in range(len(rows))]
         batch = hipo.batch_advantages(groups, rows, self.hipo_settings, self.args.hipo_advantage_clip)
         first = self.accelerator.process_index * len(own)
@@ -259,7 +265,7 @@ class HipoGRPOTrainer(GRPOTrainer):
         return [hipo.Scored.of(row, ids, text, self._tokenizer, forced_mode=mode, finish_reason=reason)
                 for row, ids, text, mode, reason in parts]
 
-    def _all_forced(self, count: int, columns: dict[str, list]) -> list[str | None]:
+    def _all_forced(self, count: int, columns: dict[str, Any]) -> list[str | None]:
         """Returns the mode whose tag ends each prompt: the dataset's or the trainer's doing."""
         given, forced = columns.get("forced_mode") or [None] * count, self._forced_modes(count)
         if any(given) and any(forced):

@@ -85,7 +85,7 @@ async def hipo_metrics(task: vf.TaskData, trace: vf.Trace) -> dict[str, float]:
 
 
 class HipoScoring:
-    """A base class that adds `hipo_reward` and `hipo_metrics` to a task: `class MyTask(HipoScoring, vf.Task[MyData])`."""
+    """Adds `hipo_reward` and `hipo_metrics` to a task: `class MyTask(HipoScoring, vf.Task[MyData])`."""
 
     data: Any
 
@@ -151,7 +151,7 @@ async def graded(task: vf.TaskData, reply: str, trace: vf.Trace) -> hipo.Graded:
 def row_of(task: vf.TaskData, reply: str, trace: vf.Trace) -> dict[str, Any]:
     """Returns a reply as a row of `thinkloom.reward`."""
     about = fields_of(task)
-    gold = next((about[name] for name in GOLDS if not hipo.is_missing(about.get(name))), None)
+    gold = next((about[name] for name in GOLDS if about.get(name) is not None), None)
     if gold is None and hipo.is_missing(about.get("tests")):
         raise ValueError(f"the task's data has no field {', '.join(GOLDS)} or tests, only {', '.join(sorted(about))}")
     return hipo.reward_row(trace.id, reply, gold, about, forced_mode=about.get("forced_mode"),
@@ -169,19 +169,20 @@ def finish_reason_of(trace: vf.Trace) -> str:
 
 
 def reply_of(trace: vf.Trace) -> str:
-    """Returns the last reply as the model wrote it: `Trace.last_reply` without its stripping, which changes the form."""
-    if trace.root_reply is not None:
-        return trace.root_reply
+    """Returns the last reply as the model wrote it; `Trace.last_reply` strips it, which changes its form."""
+    reply: str | None = trace.root_reply
     messages = trace.assistant_messages
-    return (messages[-1].content or "") if messages else ""
+    if reply is None and messages:
+        reply = messages[-1].content
+    return reply or ""
 
 
 def structured_reply_of(trace: vf.Trace) -> str:
     """Returns the last reply; raises ThinkloomError if a reasoning parser has cut its thoughts out."""
     messages = trace.assistant_messages
     if messages and messages[-1].reasoning_content:
-        raise thinkloom.ThinkloomError("the last reply has reasoning_content, so the text of the structured response is "
-                                       "not whole: turn the reasoning parser of the inference server or renderer off")
+        raise thinkloom.ThinkloomError("the last reply has reasoning_content, so its text is not the whole structured "
+                                       "response: turn the reasoning parser of the inference server or renderer off")
     return reply_of(trace)
 
 

@@ -86,8 +86,8 @@ def verify(
         verdict = thinkloom.verify(_gold_text(each_gold), each_target.text, evaluated="any")
         if verdict:
             return True
-        if verdict.verdict == "unverifiable":
-            unverifiable = unverifiable or verdict
+        if verdict.verdict == "unverifiable" and unverifiable is None:
+            unverifiable = verdict
     if raise_on_error and unverifiable is not None:
         is_over = unverifiable.reason == "over_budget"
         raise TimeoutException(unverifiable) if is_over else UnverifiableError(unverifiable)
@@ -121,10 +121,12 @@ def _items(name: str, value: object) -> Iterator[Answer]:
     if not isinstance(value, list):
         yield _item(name, value)
         return
-    # The str that `parse` adds to its answer repeats the answer.
-    repeated = {each.extracted.casefold() for each in value if isinstance(each, Answer)}
+    # The str that `parse` adds to its answer repeats the answer; of a choice, the case may differ.
+    answers = [each for each in value if isinstance(each, Answer)]
+    repeated = {each.extracted for each in answers}
+    repeated |= {choice for each in answers for choice in each.choices if choice.lower() == each.extracted.lower()}
     for index, each in enumerate(value):
-        if not (isinstance(each, str) and each.casefold() in repeated):
+        if not (isinstance(each, str) and each in repeated):
             yield _item(f"{name}[{index}]", each)
 
 
@@ -143,9 +145,9 @@ def _item(name: str, value: object) -> Answer:
 def _sympy_latex(value: object) -> str | None:
     """Returns the LaTeX of an expression of sympy. Only a caller that has imported sympy can have one."""
     sympy = sys.modules.get("sympy")
-    if sympy is None or not isinstance(value, (sympy.Basic, sympy.MatrixBase)):
-        return None
-    return str(sympy.latex(value))
+    # Another thread may be importing it.
+    types = tuple(getattr(sympy, each) for each in ("Basic", "MatrixBase") if hasattr(sympy, each))
+    return str(sys.modules["sympy"].latex(value)) if isinstance(value, types) else None
 
 
 def _number(name: str, value: object) -> str:
