@@ -1,6 +1,6 @@
-//! Finds the answer in a response to a question of kind `math` or `numeric`: searches the regions of [`super`] in
-//! order.
+//! Finds the answer in a response: searches the regions of [`super`] in order.
 
+use super::choice::{self, Named};
 use super::statement::{self, Place, Stated};
 use super::strategy::Strategy;
 use super::{boxes, characters, extract, math, numeric, phrases, text, words};
@@ -22,11 +22,11 @@ pub fn find_answer(kind: Kind, choices: &[String], response: &str) -> Option<(&'
         Kind::Math => math("", &plain)?,
         Kind::Numeric => numeric(&plain)?,
         Kind::Choice => {
-            let (strategy, text, _) = super::find_choice(&characters::plain_each(choices), &plain)?;
+            let (strategy, text, _) = choice(&characters::plain_each(choices), &plain)?;
             (strategy, Stated::One(text))
         }
         Kind::Text => {
-            let (strategy, text) = super::word_regions(&plain).into_iter().next()?;
+            let (strategy, text) = word_regions(&plain).into_iter().next()?;
             (strategy, Stated::One(text))
         }
         Kind::Code => return None,
@@ -90,6 +90,67 @@ pub(super) fn numeric(response: &str) -> Option<Found> {
         return one(Strategy::Whole, response);
     }
     unannounced(response, &|sentence, place| in_sentence(sentence, place))
+}
+
+/// Finds the answer to a question with choices.
+pub(super) fn choice(choices: &[String], response: &str) -> Option<(Strategy, String, Named)> {
+    let named = |strategy: Strategy, text: &str| {
+        let text = phrases::trim_decoration(text);
+        (strategy, text.to_owned(), choice::read(text, choices))
+    };
+    // A choice's text may contain points, commas and denying words, so the whole line is compared with it first.
+    let exact = |strategy: Strategy, text: &str| {
+        let text = phrases::trim_decoration(text);
+        choice::exact(text, choices).map(|named| (strategy, text.to_owned(), named))
+    };
+    if let Some(answer) = boxes::boxed(response) {
+        return Some(exact(Strategy::Boxed, &answer).unwrap_or_else(|| named(Strategy::Boxed, &answer)));
+    }
+    let readable = |found: &(Strategy, String, Named)| found.2 != Named::Nothing;
+    let announced = phrases::announced(response);
+    if let Some((strategy, sentence)) = announced {
+        let line = exact(strategy, phrases::line_of(response, sentence));
+        if let Some(found) = line.or_else(|| Some(named(strategy, sentence)).filter(readable)) {
+            return Some(found);
+        }
+    }
+    let line = extract::last_line(response);
+    if let Some(found) = exact(Strategy::Whole, response).or_else(|| exact(Strategy::LastLine, line?)) {
+        return Some(found);
+    }
+    let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
+    let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
+    let last = line.filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
+    // Lines before the last may discuss several choices.
+    let is_one = |found: &(Strategy, String, Named)| matches!(found.2, Named::One(_));
+    if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
+        return Some(found);
+    }
+    choice::last_marked_letter(response, choices)
+        .map(|(index, letter)| (Strategy::LastLetter, letter, Named::One(index)))
+}
+
+/// Returns the regions of a response in which an answer in words may be, in order. A box or an announcement is final;
+/// without either, the bold words, the whole response, or its last line.
+pub(super) fn word_regions(response: &str) -> Vec<(Strategy, String)> {
+    if let Some(content) = boxes::boxed(response) {
+        let bare = text::unwrap_latex(&content);
+        return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
+    }
+    if let Some(found) = phrases::announcements(response).into_iter().next() {
+        if found.is_denied || correction(response, found.sentence).is_some() {
+            return Vec::new();
+        }
+        // A name may contain points: "J. K. Rowling".
+        let line = phrases::line_of(response, found.sentence);
+        return vec![(found.strategy, found.sentence.to_owned()), (found.strategy, line.to_owned())];
+    }
+    let mut regions: Vec<(Strategy, String)> = Vec::new();
+    regions.extend(extract::bold_words(response).map(|words| (Strategy::Bold, words.to_owned())));
+    regions.extend(Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX));
+    regions.extend(extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())));
+    regions.retain(|(_, text)| !text.trim().is_empty());
+    regions
 }
 
 /// Returns whether a text is one answer and not a sentence: mathematics without prose, or the gold's own words.

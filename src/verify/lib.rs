@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `extract` | the answer part of a response, and the places in it where an answer may be |
 //! | `boxes`, `phrases` | boxed answers; announced answers (`phrases` owns the announcements in all languages) |
-//! | `find`, `strategy` | the order of these places for mathematics and numbers; the names of the strategies that find an answer |
+//! | `find`, `strategy` | the order of these places; the names of the strategies that find an answer |
 //! | `statement/` | the quantities that a sentence states; `lexicon` holds its words |
 //! | `claims` | the texts that a sentence gives as an answer in words |
 //! | `math/` | equality of mathematics; `tables` and `unit_table` hold commands and units, `limits` its bounds |
@@ -25,8 +25,8 @@
 //! 2. The gold is parsed: of a worked solution, its box or the text after `####` ([`gold_text`]). An unreadable gold
 //!    gives the verdict `unreadable_gold`; [`check_gold`] rejects an empty gold, a missing number and an unknown choice
 //!    before any response.
-//! 3. The answer is searched for in the order below: for mathematics and numbers by `find`, which uses `statement` to
-//!    parse sentences; for choices and answers in words by this file. Without an answer, the verdict is `no_answer`.
+//! 3. `find` searches for the answer in the order below, and uses `statement` to parse sentences. Without an answer, the
+//!    verdict is `no_answer`.
 //! 4. The verifier of the kind compares: `math`, `numeric`, `choice` or `text` decides whether gold and answer are
 //!    equal, and by which rule. If there are several answers, each is compared, and so is their list.
 //! 5. An equal formula or number must also be fully computed, and must not only repeat the task (`math::undone`,
@@ -111,7 +111,6 @@ mod tests;
 pub use code::{CodeCase, CodePool, CodeVerifier, Pending, TestsFault, check_tests};
 pub use find::find_answer;
 
-use find::WHOLE_BYTES_MAX;
 use math::Outcome;
 use statement::Stated;
 use strategy::Strategy;
@@ -367,7 +366,7 @@ fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
     let Some(gold) = choice::gold(&characters::plain(gold), &choices) else {
         return Verdict::unverifiable(UnverifiableCause::UnreadableGold, None);
     };
-    let Some((strategy, answer, named)) = find_choice(&choices, response) else { return no_answer() };
+    let Some((strategy, answer, named)) = find::choice(&choices, response) else { return no_answer() };
     match named {
         // Two choices with the same text are one answer.
         choice::Named::One(index) if index == gold || same_choice(&choices, index, gold) => {
@@ -380,69 +379,9 @@ fn verify_choice(gold: &str, choices: &[String], response: &str) -> Verdict {
     }
 }
 
-fn find_choice(choices: &[String], response: &str) -> Option<(Strategy, String, choice::Named)> {
-    let named = |strategy: Strategy, text: &str| {
-        let text = phrases::trim_decoration(text);
-        (strategy, text.to_owned(), choice::read(text, choices))
-    };
-    // A choice's text may contain points, commas and denying words, so the whole line is compared with it first.
-    let exact = |strategy: Strategy, text: &str| {
-        let text = phrases::trim_decoration(text);
-        choice::exact(text, choices).map(|named| (strategy, text.to_owned(), named))
-    };
-    if let Some(answer) = boxes::boxed(response) {
-        return Some(exact(Strategy::Boxed, &answer).unwrap_or_else(|| named(Strategy::Boxed, &answer)));
-    }
-    let readable = |found: &(Strategy, String, choice::Named)| found.2 != choice::Named::Nothing;
-    let announced = phrases::announced(response);
-    if let Some((strategy, sentence)) = announced {
-        let line = exact(strategy, phrases::line_of(response, sentence));
-        if let Some(found) = line.or_else(|| Some(named(strategy, sentence)).filter(readable)) {
-            return Some(found);
-        }
-    }
-    let line = extract::last_line(response);
-    if let Some(found) = exact(Strategy::Whole, response).or_else(|| exact(Strategy::LastLine, line?)) {
-        return Some(found);
-    }
-    let short = |text: &&str| text.len() <= WHOLE_BYTES_MAX;
-    let whole = Some(response).filter(short).map(|text| named(Strategy::Whole, text)).filter(readable);
-    let last = line.filter(short).map(|line| named(Strategy::LastLine, line)).filter(readable);
-    // Lines before the last may discuss several choices.
-    let is_one = |found: &(Strategy, String, choice::Named)| matches!(found.2, choice::Named::One(_));
-    if let Some(found) = whole.clone().filter(is_one).or(last).or(whole) {
-        return Some(found);
-    }
-    choice::last_marked_letter(response, choices)
-        .map(|(index, letter)| (Strategy::LastLetter, letter, choice::Named::One(index)))
-}
-
-/// Returns the regions of a response in which an answer in words may be, in order. A box or an announcement is final;
-/// without either, the bold words, the whole response, or its last line.
-fn word_regions(response: &str) -> Vec<(Strategy, String)> {
-    if let Some(content) = boxes::boxed(response) {
-        let bare = text::unwrap_latex(&content);
-        return vec![(Strategy::Boxed, bare), (Strategy::Boxed, content)];
-    }
-    if let Some(found) = phrases::announcements(response).into_iter().next() {
-        if found.is_denied || find::correction(response, found.sentence).is_some() {
-            return Vec::new();
-        }
-        // A name may contain points: "J. K. Rowling".
-        let line = phrases::line_of(response, found.sentence);
-        return vec![(found.strategy, found.sentence.to_owned()), (found.strategy, line.to_owned())];
-    }
-    let mut regions: Vec<(Strategy, String)> = Vec::new();
-    regions.extend(extract::bold_words(response).map(|words| (Strategy::Bold, words.to_owned())));
-    regions.extend(Some((Strategy::Whole, response.to_owned())).filter(|_| response.len() <= WHOLE_BYTES_MAX));
-    regions.extend(extract::last_line(response).map(|line| (Strategy::LastLine, line.to_owned())));
-    regions.retain(|(_, text)| !text.trim().is_empty());
-    regions
-}
-
 /// Compares the texts that a response gives with a gold in words.
 fn find_words(response: &str, is_equal: &dyn Fn(&str) -> bool) -> Verdict {
-    let regions = word_regions(response);
+    let regions = find::word_regions(response);
     for (strategy, text) in &regions {
         let is_announced = matches!(strategy, Strategy::AnswerIs | Strategy::FinalAnswer | Strategy::HashMark);
         let mut claims = if *strategy == Strategy::Bold { vec![text.clone()] } else { claims::of(text) };

@@ -7,9 +7,9 @@ The environment has the packages of wheel_requirements.txt. The interpreters wit
 free-threaded interpreter has its own. Wheels that OUT held before are removed.
 
 On Linux, module and command need glibc 2.17 only (manylinux_2_17), whatever the machine has. Their libraries are those
-of any other release build, so that nothing is compiled twice: only the linker differs. zig's linker knows the symbols of
-every glibc, and FCNTL64 is the one function that C sources call by a newer name. On other systems the tool uses the
-machine's linker, and maturin decides on the platform tag.
+of any other release build, so that nothing is compiled twice. Only the linker differs: zig's knows the symbols of every
+glibc, and FCNTL64 is the one function that C sources call by a newer name. On other systems the tool uses the machine's
+linker, and maturin decides on the platform tag.
 """
 
 import argparse

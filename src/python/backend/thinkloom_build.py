@@ -1,8 +1,9 @@
 """The build backend of the Python package: maturin, with the command `thinkloom` in the wheel.
 
-maturin packs a module or programs, not both. This backend therefore has cargo build the program, and shows it to maturin
-as data: pip installs the files in `scripts/` of the data directory beside `python`. The command is then the program itself.
-A Python entry point would start an interpreter for each command, and stand between the program and its signals.
+maturin packs a module or programs, not both. This backend therefore has cargo build the program, and shows it to
+maturin as data: pip installs the files in `scripts/` of the data directory beside `python`. The command is then the
+program itself. A Python entry point would start an interpreter for each command, and stand between the program and its
+signals.
 
 A build needs cargo and a C compiler; it downloads no toolchain. cargo's own variables (CARGO_TARGET_DIR,
 CARGO_NET_OFFLINE) hold for module and command.

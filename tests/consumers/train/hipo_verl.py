@@ -323,8 +323,8 @@ def refusals(folder: Path, groups: list[dict[str, Any]]) -> str:
     tokenizer = AutoTokenizer.from_pretrained(folder / "models" / "plain")
     rewards, mask = torch.from_numpy(ours)[None], torch.ones(1, 5)
     for change, word in [({"use_kl_in_reward": True}, "use_kl_loss"), ({"hipo": {"omega": -1}}, "omega"),
-                         ({"hipo": {"omga": 1}}, "omga"),
-                         ({"hipo": {"reward_url": "http://127.0.0.1"}}, "reward_url"), ({"hipo": {"advantage_clip": 0}}, "advantage_clip")]:
+                         ({"hipo": {"omga": 1}}, "omga"), ({"hipo": {"reward_url": ""}}, "reward_url"),
+                         ({"hipo": {"advantage_clip": 0}}, "advantage_clip")]:
         with raises(word, str(change)), open_dict(config):
             verl_hipo.hipo_advantage(rewards, mask, ["q"], OmegaConf.merge(config.algorithm, change))
     clipped = with_settings(config.algorithm, {"advantage_clip": 0.01})
