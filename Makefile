@@ -27,7 +27,7 @@ BENCH_SHAPE := qwen3-8b
 BENCH_DIR := $(CACHE)/random/$(BENCH_SHAPE)
 BENCH_COUNTS := 1 16 64 128 256
 
-.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve consumers-train consumers-trl consumers-hipo proof proof-check ci clean
+.PHONY: help model build cuda demo test sim soak kill-loop bench bench-engine bench-judge bench-ledger bench-verify bench-dedup bench-shards bench-gpu pages verdicts fuzz fuzz-ci fmt fmt-check lock-check circles clippy doc consumers consumers-serve consumers-train consumers-trl consumers-hipo wheel wheel-venv consumers-python bench-python publish-check proof proof-check ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -183,13 +183,39 @@ consumers-train: demo ## read exports with TRL, LLaMA-Factory, ms-swift, axolotl
 consumers-trl: TRAINERS := trl
 consumers-trl: consumers-train ## the same with TRL alone
 
-# --verl holds verl's adapter, too, in an environment of its own.
-HIPO_ARGS := --trl
+# The interpreters that wheels are built for: one with the stable ABI serves all, a free-threaded one only itself.
+PYTHONS := python3
+# --sdist adds the source distribution, --archive a .tar.gz of the program.
+WHEEL_ARGS :=
+WHEELS := $(TARGET_DIR)/wheels
 
-consumers-hipo: build ## hold the HiPO adapters of fixtures/recipes against `thinkloom reward` inside TRL (HIPO_ARGS="--trl --verl")
+wheel: ## build the Python package into target/wheels, for glibc 2.17 and later, and try it out (PYTHONS="python3 python3.14t")
+	test -x $(CACHE)/venv-wheel/bin/python || python3 -m venv $(CACHE)/venv-wheel
+	$(CACHE)/venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -r tests/tools/wheel_requirements.txt
+	$(CACHE)/venv-wheel/bin/python tests/tools/make_wheel.py $(WHEELS) $(PYTHONS:%=--python %) $(WHEEL_ARGS)
+
+wheel-venv: wheel
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/consumers/requirements.txt uv==0.13.9
-	$(VENV)/bin/python tests/consumers/train/hipo.py --thinkloom $(THINKLOOM) --cache $(CACHE)/train $(HIPO_ARGS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(WHEELS)/*abi3*.whl
+
+consumers-python: wheel-venv demo ## test the Python package: verdicts, columns, threads, forks, tables, types, examples
+	THINKLOOM_RUN=$(abspath out/demo) $(VENV)/bin/python -m pytest -q tests/consumers/python
+
+bench-python: wheel-venv ## measure the Python package beside math-verify on CASES=file.jsonl (cases of `thinkloom grade`)
+	test -x $(CACHE)/venv-verify/bin/python || python3 -m venv $(CACHE)/venv-verify
+	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check math-verify==0.9.0 antlr4-python3-runtime==4.13.2
+	$(CACHE)/venv-verify/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(WHEELS)/*abi3*.whl
+	$(CACHE)/venv-verify/bin/python tests/tools/bench_python.py $(CASES)
+
+# Trainers beside TRL: --verl, --verifiers, --openrlhf.
+HIPO_ARGS := --trl
+
+consumers-hipo: wheel-venv ## hold the package's adapters against `thinkloom reward` inside TRL (HIPO_ARGS="--trl --verl --verifiers --openrlhf")
+	$(VENV)/bin/python tests/consumers/train/hipo.py --wheel $(WHEELS)/*abi3*.whl --cache $(CACHE)/train $(HIPO_ARGS)
+
+publish-check: ## build every package of Rust as its registry would
+	cargo publish --workspace --dry-run --locked
 
 # On a machine with an NVIDIA GPU and Python with torch, triton, tokenizers, safetensors, numpy and pyarrow.
 SEED := 1
@@ -201,10 +227,10 @@ proof: model cuda ## train on thinkloom's data and compare: SEED=n, SVAMP=file.j
 		--work $(CACHE)/proof/seed-$(SEED) --out out/proof/seed-$(SEED) --seed $(SEED) $(PROOF_ARGS)
 	$(PROOF_PYTHON) tests/tools/proof/table.py out/proof/seed-* -o out/proof/tables.md
 
-proof-check: consumers-hipo model ## run every stage of the proof on the CPU with a tiny model; in TRL's environment
+proof-check: consumers-hipo build model ## run every stage of the proof on the CPU with a tiny model; in TRL's environment
 	$(CACHE)/train/venv-trl/bin/python tests/tools/proof/check.py --thinkloom $(THINKLOOM) --gguf $(MODEL) --work $(CACHE)/proof/check
 
-ci: fmt-check lock-check circles clippy doc consumers consumers-trl consumers-hipo proof-check fuzz-ci test ## everything that must pass before a change lands
+ci: fmt-check lock-check circles clippy doc consumers consumers-python consumers-trl consumers-hipo proof-check fuzz-ci test ## everything that must pass before a change lands
 
 clean: ## remove build artefacts and the demo's output
 	rm -rf target out

@@ -4,7 +4,7 @@
 Usage: make_wheel.py OUT [--python FILE]... [--sdist] [--archive]
 
 The environment has the packages of wheel_requirements.txt. The interpreters with the stable ABI share one wheel; each
-free-threaded interpreter has its own. Wheels that OUT held before are removed.
+free-threaded interpreter has its own. The tool first removes the package's earlier files from OUT.
 
 On Linux, module and command need glibc 2.17 only (manylinux_2_17), whatever the machine has. Their libraries are those
 of any other release build, so that nothing is compiled twice. Only the linker differs: zig's knows the symbols of every
@@ -208,8 +208,9 @@ def try_out(wheels: Path, python: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run([python, "-m", "venv", directory], check=True)
         programs = Path(directory) / "bin"
-        pip = [programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-        subprocess.run([*pip, "--no-index", "--find-links", wheels, "--only-binary", ":all:", "thinkloom"], check=True)
+        pip = [str(programs / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        pip += ["--no-index", "--find-links", str(wheels), "--only-binary", ":all:"]
+        subprocess.run([*pip, "thinkloom"], check=True)
         subprocess.run([programs / "thinkloom", "--version"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([programs / "python", "-I", "-c", TRIAL], check=True)
 

@@ -52,7 +52,8 @@ def build_wheel(
 ) -> str:
     """Builds a wheel with module and command, and returns the wheel's file name (PEP 517)."""
     with command_as_data():
-        return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+        wheel: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    return wheel
 
 
 def build_editable(
@@ -62,7 +63,8 @@ def build_editable(
 ) -> str:
     """Builds an editable wheel with module and command, and returns the wheel's file name (PEP 660)."""
     with command_as_data():
-        return maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+        wheel: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    return wheel
 
 
 @contextlib.contextmanager
