@@ -38,12 +38,12 @@ def table_cases() -> list[dict[str, Any]]:
     return [{"id": index, **case} for index, case in enumerate(cases)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cases() -> list[dict[str, Any]]:
     return table_cases()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def command() -> Callable[..., str]:
     """Returns a function that runs the command with some arguments and a standard input, and returns its output."""
 
@@ -55,14 +55,14 @@ def command() -> Callable[..., str]:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def graded(cases: list[dict[str, Any]], command: Callable[..., str]) -> list[tuple[str, str | None, str]]:
     """The command's verdicts on the cases."""
     lines = command("grade", "--cases", "-", stdin="\n".join(map(json.dumps, cases))).splitlines()
     return [(row["verdict"], row["extracted"], row["reason"]) for row in map(json.loads, lines)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo() -> Path:
     """The directory of a finished run: THINKLOOM_RUN, or out/demo."""
     path = Path(os.environ.get("THINKLOOM_RUN", ROOT / "out" / "demo"))

@@ -383,6 +383,8 @@ def fail(folder: Path) -> None:
             made._generate_and_score_completions(own)
     except thinkloom.ThinkloomError as error:
         (folder / f"failed.{index}").write_text(str(error))
+    finally:
+        made.accelerator.end_training()  # a process that leaves gloo's threads behind sometimes aborts at its end
 
 
 def failure(folder: Path) -> str:

@@ -11,7 +11,7 @@ use crate::support::{Outcome, Workspace, files_below, fixture, program, queries,
 use markdown::{anchors, links, split};
 
 /// The topics, which are contracts.
-const TOPICS: [&str; 16] = [
+const TOPICS: [&str; 17] = [
     "config",
     "judge",
     "servers",
@@ -20,6 +20,7 @@ const TOPICS: [&str; 16] = [
     "dedup",
     "sandbox",
     "rewards",
+    "python",
     "serve",
     "eval",
     "models",

@@ -104,7 +104,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are packages of their own: what they may name stands in their `Cargo.toml`.
-const PACKAGES: &[&str] = &["domain", "engine", "verify", "reward"];
+const PACKAGES: &[&str] = &["domain", "engine", "python", "verify", "reward"];
 
 /// Returns the rooms that `lib.rs` declares or takes from a package, in its order.
 pub fn rooms_in_order(lib: &str) -> Vec<&str> {

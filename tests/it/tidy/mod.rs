@@ -22,7 +22,7 @@ const WORDS: &[&str] = &[concat!("iss", "ue"), concat!("iss", "ues"), concat!("s
 /// Directories of the machine that something was written on.
 const PLACES: &[&str] = &[concat!("/wo", "rk"), concat!("/ro", "ot")];
 /// Tracked files that others wrote.
-const FOREIGN: &[&str] = &["LICENSE", "Cargo.lock"];
+const FOREIGN: &[&str] = &["LICENSE", "src/python/LICENSE", "Cargo.lock"];
 
 /// Returns all Rust files below a directory of the repository.
 fn sources(dir: &str) -> Vec<Source> {

@@ -1,6 +1,6 @@
 """thinkloom in OpenRLHF 0.11.2: a reward function, and HiPO's two advantages with a patch of ten lines.
 
-    FILE="$(python -c 'import thinkloom.openrlhf; print(thinkloom.openrlhf.__file__)')"
+    FILE="$(python -c 'import thinkloom; print(thinkloom.__path__[0])')/openrlhf.py"
     python -m openrlhf.cli.train_ppo_ray --reward.remote_url "$FILE" ...          # the reward alone
     python -m openrlhf.cli.train_ppo_ray --train.agent_func_path "$FILE" --algo.advantage.estimator hipo ...
 
