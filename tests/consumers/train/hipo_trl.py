@@ -327,6 +327,7 @@ def train(folder: Path, out: Path) -> None:
     made.train()
     weights = made.accelerator.unwrap_model(made.model).state_dict()
     torch.save({"advantages": kept, "weights": weights}, f"{out}.{made.accelerator.process_index}")
+    made.accelerator.end_training()
 
 
 def command_line(folder: Path, groups: list[dict[str, Any]]) -> str:
