@@ -1,16 +1,18 @@
 //! Arrow data from and to other libraries, without a copy: the PyCapsule interface of Arrow's C data interface.
 
 use std::ffi::CStr;
+use std::ptr::NonNull;
 
-use arrow::array::{ArrayReader, ArrayRef, RecordBatchReader, make_array};
+use arrow::array::{Array, ArrayReader, ArrayRef, RecordBatchReader, make_array};
 use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi};
 use arrow::ffi_stream::{ArrayStreamReader, FFI_ArrowArrayStream, RecordBatchStreamReader};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use pyo3::types::PyCapsule;
 
-use crate::errors::failed;
+use crate::errors::{caught, failed, fault_of};
 
 const STREAM: &CStr = c"arrow_array_stream";
 const ARRAY: &CStr = c"arrow_array";
@@ -30,41 +32,84 @@ pub(crate) fn schema<'py>(py: Python<'py>, schema: &Schema) -> PyResult<Bound<'p
 }
 
 /// Returns the batches of a table; `None` if the object is no Arrow table.
-pub(crate) fn table(value: &Bound<'_, PyAny>) -> PyResult<Option<RecordBatchStreamReader>> {
-    let Some(capsule) = exported(value, "__arrow_c_stream__")? else { return Ok(None) };
-    let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
+///
+/// # Errors
+/// `TypeError` that names the argument if the data are no table.
+pub(crate) fn table(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<RecordBatchStreamReader>> {
+    let Some(capsule) = exported(argument, value, "__arrow_c_stream__")? else { return Ok(None) };
+    let pointer = pointer::<FFI_ArrowArrayStream>(argument, &capsule, STREAM)?;
     // SAFETY: a capsule of this name holds a valid stream, which the reader takes over: it marks the capsule's as
     // released.
-    let reader = unsafe { RecordBatchStreamReader::from_raw(pointer.as_ptr()) };
-    reader.map(Some).map_err(|error| PyTypeError::new_err(format!("the Arrow data are no table: {error}")))
+    let reader = guarded(argument, || unsafe { RecordBatchStreamReader::from_raw(pointer.as_ptr()) })?;
+    Ok(Some(reader))
 }
 
 /// Returns the chunks of a column with their type; `None` if the object is no Arrow column.
-pub(crate) fn column(value: &Bound<'_, PyAny>) -> PyResult<Option<(DataType, Vec<ArrayRef>)>> {
-    if let Some(pair) = exported(value, "__arrow_c_array__")? {
-        let pair = pair.cast_into::<PyTuple>()?;
-        let (schema, array) = (pair.get_item(0)?, pair.get_item(1)?);
-        let schema = schema.cast::<PyCapsule>()?.pointer_checked(Some(SCHEMA))?.cast::<FFI_ArrowSchema>();
-        let array = array.cast::<PyCapsule>()?.pointer_checked(Some(ARRAY))?.cast::<FFI_ArrowArray>();
-        // SAFETY: capsules of these names hold valid values. The array is moved out, and an empty one, which needs no
-        // release, takes its place; the schema is only read.
-        let (array, schema) = unsafe { (FFI_ArrowArray::from_raw(array.as_ptr()), schema.as_ref()) };
-        // SAFETY: both come from one call of `__arrow_c_array__`, and so describe each other.
-        let data = unsafe { from_ffi(array, schema) }.map_err(failed)?;
-        return Ok(Some((data.data_type().clone(), vec![make_array(data)])));
+///
+/// # Errors
+/// `TypeError` that names the argument if the data contradict themselves. Nobody else has validated them.
+pub(crate) fn column(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<(DataType, Vec<ArrayRef>)>> {
+    if let Some(pair) = exported(argument, value, "__arrow_c_array__")? {
+        let of_pair = |at: usize| pair.get_item(at).map_err(|_| unusable(argument, "__arrow_c_array__ gave no pair"));
+        let schema = pointer::<FFI_ArrowSchema>(argument, &of_pair(0)?, SCHEMA)?;
+        let array = pointer::<FFI_ArrowArray>(argument, &of_pair(1)?, ARRAY)?;
+        let array = guarded(argument, || {
+            // SAFETY: capsules of these names hold valid values. The array is moved out, and an empty one, which needs
+            // no release, takes its place; the schema is only read.
+            let (array, schema) = unsafe { (FFI_ArrowArray::from_raw(array.as_ptr()), schema.as_ref()) };
+            if array.is_released() {
+                return Err(ArrowError::CDataInterface("the array was read before".to_owned()));
+            }
+            // SAFETY: both come from one call of `__arrow_c_array__`, and so describe each other.
+            let data = unsafe { from_ffi(array, schema) }?;
+            data.validate_full()?;
+            Ok(make_array(data))
+        })?;
+        return Ok(Some((array.data_type().clone(), vec![array])));
     }
-    let Some(capsule) = exported(value, "__arrow_c_stream__")? else { return Ok(None) };
-    let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
-    // SAFETY: a capsule of this name holds a valid stream, which the reader takes over.
-    let reader = unsafe { ArrayStreamReader::from_raw(pointer.as_ptr()) }.map_err(failed)?;
-    let kind = reader.field().data_type().clone();
-    Ok(Some((kind, reader.collect::<Result<_, _>>().map_err(failed)?)))
+    let Some(capsule) = exported(argument, value, "__arrow_c_stream__")? else { return Ok(None) };
+    let pointer = pointer::<FFI_ArrowArrayStream>(argument, &capsule, STREAM)?;
+    guarded(argument, || {
+        // SAFETY: a capsule of this name holds a valid stream, which the reader takes over.
+        let reader = unsafe { ArrayStreamReader::from_raw(pointer.as_ptr()) }?;
+        let kind = reader.field().data_type().clone();
+        let mut chunks = Vec::new();
+        for chunk in reader {
+            let chunk = chunk?;
+            chunk.to_data().validate_full()?;
+            chunks.push(chunk);
+        }
+        Ok(Some((kind, chunks)))
+    })
 }
 
-fn exported<'py>(value: &Bound<'py, PyAny>, method: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+/// Returns the pointer of a capsule with this name.
+fn pointer<T>(argument: &str, capsule: &Bound<'_, PyAny>, name: &CStr) -> PyResult<NonNull<T>> {
+    let found = capsule.cast::<PyCapsule>().ok().and_then(|capsule| capsule.pointer_checked(Some(name)).ok());
+    let fault = || unusable(argument, &format!("it gave no capsule {}", name.to_string_lossy()));
+    found.map(NonNull::cast).ok_or_else(fault)
+}
+
+/// Reads data of another library. arrow panics where lengths and types contradict each other.
+fn guarded<T>(argument: &str, read: impl FnOnce() -> Result<T, ArrowError>) -> PyResult<T> {
+    match caught(read) {
+        Ok(read) => read.map_err(|error| unusable(argument, &error.to_string())),
+        Err(panic) => Err(unusable(argument, &panic)),
+    }
+}
+
+fn unusable(argument: &str, fault: &str) -> PyErr {
+    PyTypeError::new_err(format!("{argument} has unusable Arrow data: {fault}"))
+}
+
+/// Calls an exporting method, if the object has it.
+fn exported<'py>(argument: &str, value: &Bound<'py, PyAny>, method: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     match value.getattr_opt(method)? {
         // A class has the method, too, and is no data.
-        Some(found) if found.is_callable() && !value.is_instance_of::<pyo3::types::PyType>() => found.call0().map(Some),
+        Some(found) if found.is_callable() && !value.is_instance_of::<pyo3::types::PyType>() => {
+            let told = |error: PyErr| Ok(unusable(argument, &fault_of(value.py(), error)?));
+            found.call0().map(Some).map_err(|error| told(error).unwrap_or_else(|ending| ending))
+        }
         _ => Ok(None),
     }
 }

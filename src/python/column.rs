@@ -5,10 +5,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMapping, PyMemoryView, PyString};
 
 use crate::capsule;
-use crate::errors::{failed, type_name};
+use crate::errors::{failed, fault_of, type_name};
 
 /// A cell, or why it is none, in words.
 pub(crate) type Cell<T> = Result<Option<T>, String>;
@@ -66,14 +66,19 @@ impl<T> Column<T> {
 }
 
 /// Reads a text; a missing one is `None`.
-pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> Cell<String> {
-    if value.is_none() {
-        return Ok(None);
+pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<String>> {
+    if is_missing(value) {
+        return Ok(Ok(None));
     }
-    match value.cast::<PyString>() {
+    Ok(match value.cast::<PyString>() {
         Ok(text) => unicode(argument, text).map(Some),
         Err(_) => Err(format!("{argument} is {}, expected str", type_name(value))),
-    }
+    })
+}
+
+/// Returns whether a value is None, or what a masked array of numpy has in place of a masked value.
+fn is_missing(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none() || value.get_type().name().is_ok_and(|name| name == "MaskedConstant")
 }
 
 fn unicode(argument: &str, text: &Bound<'_, PyString>) -> Result<String, String> {
@@ -81,28 +86,37 @@ fn unicode(argument: &str, text: &Bound<'_, PyString>) -> Result<String, String>
 }
 
 /// Reads a reference answer: a text, or a number as JSON writes it.
-pub(crate) fn gold(argument: &str, value: &Bound<'_, PyAny>) -> Cell<String> {
-    if value.is_none() {
-        return Ok(None);
+///
+/// # Errors
+/// What ends the caller: Ctrl-C during a method of the value.
+pub(crate) fn gold(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<String>> {
+    if is_missing(value) {
+        return Ok(Ok(None));
     }
     if let Ok(text) = value.cast::<PyString>() {
-        return unicode(argument, text).map(Some);
+        return Ok(unicode(argument, text).map(Some));
     }
-    let fault = || format!("{argument} is {}, expected str, int or float", type_name(value));
+    let py = value.py();
+    let fault = || Ok(Err(format!("{argument} is {}, expected str, int or float", type_name(value))));
     if value.is_instance_of::<PyBool>() {
-        return Err(fault());
+        return fault();
     }
     if value.is_instance_of::<PyInt>() {
-        return value.str().map(|text| Some(text.to_string())).map_err(|error| format!("{argument}: {error}"));
+        return Ok(match value.str() {
+            Ok(text) => unicode(argument, &text).map(Some),
+            Err(error) => Err(format!("{argument}: {}", fault_of(py, error)?)),
+        });
     }
     if value.is_instance_of::<PyFloat>() {
-        return number(argument, value.extract::<f64>().map_err(|_| fault())?).map(Some);
+        return Ok(number(argument, value.extract::<f64>()?).map(Some));
     }
     // numpy's numbers.
-    let plain = value.call_method0("item").ok().filter(|item| {
-        !item.is_instance_of::<PyBool>() && (item.is_instance_of::<PyInt>() || item.is_instance_of::<PyFloat>())
-    });
-    plain.map_or_else(|| Err(fault()), |item| gold(argument, &item))
+    match value.call_method0("item") {
+        Ok(item) if item.is_instance_of::<PyBool>() => fault(),
+        Ok(item) if item.is_instance_of::<PyInt>() || item.is_instance_of::<PyFloat>() => gold(argument, &item),
+        Ok(_) => fault(),
+        Err(error) => fault_of(py, error).and_then(|_| fault()),
+    }
 }
 
 fn number(argument: &str, value: f64) -> Result<String, String> {
@@ -111,31 +125,59 @@ fn number(argument: &str, value: f64) -> Result<String, String> {
 }
 
 /// Reads the texts of one row, such as its choices.
-pub(crate) fn texts(argument: &str, value: &Bound<'_, PyAny>) -> Cell<Vec<String>> {
+pub(crate) fn texts(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<Vec<String>>> {
     if value.is_none() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    let fault = || format!("{argument} is {}, expected a list of str", type_name(value));
     if !is_sequence(value) {
-        return Err(fault());
+        return Ok(Err(format!("{argument} is {}, expected a list of str", type_name(value))));
     }
     let mut found = Vec::new();
-    for item in value.try_iter().map_err(|_| fault())? {
-        let item = item.map_err(|error| format!("{argument}: {error}"))?;
-        found.push(text(argument, &item)?.ok_or_else(|| format!("{argument} has None among its texts"))?);
+    for item in items(argument, value)? {
+        match text(argument, &item)? {
+            Ok(Some(text)) => found.push(text),
+            Ok(None) => return Ok(Err(format!("{argument} has None among its texts"))),
+            Err(fault) => return Ok(Err(fault)),
+        }
     }
-    Ok(Some(found))
+    Ok(Ok(Some(found)))
 }
 
-/// Returns whether an object is a list of values, and not one value.
-fn is_sequence(value: &Bound<'_, PyAny>) -> bool {
+/// Returns the items of a sequence. Its length is not trusted.
+///
+/// # Errors
+/// `TypeError` that names the argument if its iterator fails.
+pub(crate) fn items<'py>(argument: &str, value: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = value.py();
+    let told = |error: PyErr| match fault_of(py, error) {
+        Ok(fault) => PyTypeError::new_err(format!("{argument}: {fault}")),
+        Err(ending) => ending,
+    };
+    let mut found = Vec::new();
+    for item in value.try_iter().map_err(told)? {
+        found.push(item.map_err(told)?);
+    }
+    Ok(found)
+}
+
+/// Returns whether an object is a list of values in an order, and not one value.
+pub(crate) fn is_sequence(value: &Bound<'_, PyAny>) -> bool {
     let is_one = value.is_instance_of::<PyString>()
         || value.is_instance_of::<PyBytes>()
-        || value.is_instance_of::<PyDict>()
-        || !value.hasattr("__len__").unwrap_or(false)
-        // An array of numpy without an axis has a method, and no length.
-        || value.len().is_err();
-    !is_one && value.hasattr("__iter__").unwrap_or(false)
+        || value.is_instance_of::<PyByteArray>()
+        || value.is_instance_of::<PyMemoryView>()
+        || value.is_instance_of::<PyMapping>();
+    // An array of numpy without an axis has the methods, and no length.
+    !is_one && value.hasattr("__getitem__").unwrap_or(false) && value.len().is_ok()
+}
+
+/// Returns the chunks of an Arrow column. Columns of pandas and polars that are no Arrow data, such as objects of several
+/// types, are None, and are read item by item.
+fn chunks(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<(DataType, Vec<ArrayRef>)>> {
+    match capsule::column(argument, value) {
+        Err(error) if value.hasattr("to_list")? => fault_of(value.py(), error).map(|_| None),
+        read => read,
+    }
 }
 
 /// Reads a column of texts. `scalar` reads one cell: [`text`] or [`gold`].
@@ -145,17 +187,17 @@ fn is_sequence(value: &Bound<'_, PyAny>) -> bool {
 pub(crate) fn of_texts(
     argument: &'static str,
     value: &Bound<'_, PyAny>,
-    scalar: fn(&str, &Bound<'_, PyAny>) -> Cell<String>,
+    scalar: fn(&str, &Bound<'_, PyAny>) -> PyResult<Cell<String>>,
     takes_numbers: bool,
 ) -> PyResult<Column<String>> {
-    if let Some((kind, chunks)) = capsule::column(value)? {
+    if let Some((kind, chunks)) = chunks(argument, value)? {
         return of_arrow(argument, &kind, &chunks, takes_numbers).map(Column::Each);
     }
     if is_sequence(value) {
-        let cells = value.try_iter()?.map(|item| Ok(scalar(argument, &item?)));
+        let cells = items(argument, value)?.into_iter().map(|item| scalar(argument, &item));
         return cells.collect::<PyResult<Vec<_>>>().map(Column::Each);
     }
-    match scalar(argument, value) {
+    match scalar(argument, value)? {
         Ok(cell) => Ok(Column::One(Ok(cell))),
         Err(fault) => Err(PyTypeError::new_err(format!("{fault}, or a list, an array or an Arrow column of these"))),
     }
@@ -166,7 +208,7 @@ pub(crate) fn of_lists(argument: &'static str, value: &Bound<'_, PyAny>) -> PyRe
     if value.is_none() {
         return Ok(Column::One(Ok(None)));
     }
-    if let Some((kind, chunks)) = capsule::column(value)? {
+    if let Some((kind, chunks)) = chunks(argument, value)? {
         return match kind {
             _ if is_text(&kind) => of_arrow(argument, &kind, &chunks, false).map(shared),
             _ => of_arrow_lists(argument, &kind, &chunks).map(Column::Each),
@@ -176,11 +218,11 @@ pub(crate) fn of_lists(argument: &'static str, value: &Bound<'_, PyAny>) -> PyRe
         let fault = format!("{argument} is {}, expected a list of str, or such a list for each row", type_name(value));
         return Err(PyTypeError::new_err(fault));
     }
-    let items = value.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let items = items(argument, value)?;
     if items.iter().any(|item| item.is_instance_of::<PyString>()) && !items.iter().any(is_sequence) {
-        return Ok(Column::One(texts(argument, value)));
+        return texts(argument, value).map(Column::One);
     }
-    Ok(Column::Each(items.iter().map(|item| texts(argument, item)).collect()))
+    items.iter().map(|item| texts(argument, item)).collect::<PyResult<Vec<_>>>().map(Column::Each)
 }
 
 fn shared(cells: Vec<Cell<String>>) -> Column<Vec<String>> {

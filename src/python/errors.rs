@@ -1,9 +1,12 @@
 //! Panics and failures as Python exceptions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 pyo3::create_exception!(
     thinkloom,
@@ -35,6 +38,60 @@ pub(crate) fn caught<T>(compute: impl FnOnce() -> T) -> Result<T, String> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         format!("thinkloom has a defect: it panicked: {text}")
     })
+}
+
+/// Returns the words of an exception that a value raised.
+///
+/// # Errors
+/// The exception itself if it must end the caller: Ctrl-C, an exit, a lack of memory.
+pub(crate) fn fault_of(py: Python<'_>, error: PyErr) -> PyResult<String> {
+    let is_fault = error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py);
+    if is_fault { Ok(error.to_string()) } else { Err(error) }
+}
+
+/// How long a computation goes on before the caller looks for Ctrl-C.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Computes on a thread of its own, and ends with Ctrl-C: the computation then goes on to its end, unheard.
+///
+/// # Errors
+/// `KeyboardInterrupt`, or what another signal handler raises; [`ThinkloomError`] for a panic, or without a thread.
+pub(crate) fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (sender, receiver) = sync_channel(1);
+    let work = move || {
+        // The caller may have gone.
+        let _ = sender.send(caught(compute));
+    };
+    let begun = std::thread::Builder::new().name("thinkloom-call".to_owned()).spawn(work);
+    begun.map_err(|error| ThinkloomError::new_err(format!("cannot start a thread: {error}")))?;
+    let mut receiver = receiver;
+    loop {
+        let (kept, heard) = py.detach(move || {
+            let heard = receiver.recv_timeout(LOOK);
+            (receiver, heard)
+        });
+        receiver = kept;
+        match heard {
+            Ok(found) => return found.map_err(ThinkloomError::new_err),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(ThinkloomError::new_err("thinkloom has a defect: a computation ended without a result"));
+            }
+        }
+    }
+}
+
+/// Reads a text that must be there.
+///
+/// # Errors
+/// `TypeError` that names the argument.
+pub(crate) fn text_of(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = value.cast::<PyString>().map_err(|_| wrong_type(argument, value, "str"))?;
+    let half = || PyTypeError::new_err(format!("{argument} is no Unicode text: it has half a surrogate pair"));
+    text.to_str().map(str::to_owned).map_err(|_| half())
 }
 
 /// Returns the name of a value's type, for messages.

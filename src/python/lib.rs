@@ -44,6 +44,8 @@ mod _thinkloom {
     #[pymodule_export]
     use super::errors::ThinkloomError;
     #[pymodule_export]
+    use super::process::close;
+    #[pymodule_export]
     use super::programs::{verify_code, verify_code_batch};
     #[pymodule_export]
     use super::response::{StructuredResponse, parse, render};

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use pyo3::prelude::*;
 use rayon::ThreadPool;
 use thinkloom::config::VerifySettings;
 use thinkloom::pipeline::programs::sandbox_options;
@@ -87,4 +88,15 @@ pub(crate) fn sandbox(settings: &VerifySettings) -> Arc<CodePool> {
     }
     sandboxes.push(Kept { options, workers, pool: Arc::clone(&pool) });
     pool
+}
+
+/// Ends this process's sandboxes, so that nothing of them is left on the disk. The package calls it at exit.
+#[pyfunction]
+pub(crate) fn close(py: Python<'_>) {
+    let ended = py.detach(|| {
+        let mut sandboxes = shared().sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *sandboxes)
+    });
+    // Waits for running programs, which their limits bound.
+    py.detach(|| drop(ended));
 }

@@ -1,5 +1,7 @@
 //! `verify_code` and `verify_code_batch`.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -7,24 +9,27 @@ use thinkloom::config::{Settings, VerifySettings};
 use thinkloom_domain::{UnverifiableCause, Verdict as Decided};
 use thinkloom_verify::{CodeCase, Pending};
 
-use crate::column::{self, Cell, Column, common_rows, text};
-use crate::errors::{detached, type_name};
+use crate::column::{self, Cell, Column, common_rows, is_sequence, items, text};
+use crate::errors::{fault_of, interruptible, type_name};
 use crate::process;
 use crate::verdict::Verdict;
 use crate::verifying::{answer_of, optional, required};
 
-/// The rows between two looks at Ctrl-C.
-const ROWS_UNHEARD: usize = 64;
+/// The rows that are handed to the sandbox at a time; after Ctrl-C, so many still run.
+const ROWS_AT_ONCE: usize = 256;
 
 /// Builds the settings of the sandbox.
 fn settings(
     py: Python<'_>,
-    (time_limit_s, memory_limit_mib, output_limit_kib): (u32, u32, u32),
+    limits: (i64, i64, i64),
     strict: bool,
     python: Option<String>,
     workers: u32,
 ) -> PyResult<VerifySettings> {
     let default = VerifySettings::default();
+    // A number beyond the type is beyond the range, too, which the check names.
+    let narrow = |limit: i64| u32::try_from(limit).unwrap_or(if limit < 0 { 0 } else { u32::MAX });
+    let (time_limit_s, memory_limit_mib, output_limit_kib) = (narrow(limits.0), narrow(limits.1), narrow(limits.2));
     let python = match python {
         Some(python) => python,
         // Tests may need the packages of the caller's environment. An embedded interpreter has no executable.
@@ -47,36 +52,49 @@ fn settings(
 pub(crate) fn default_settings(py: Python<'_>) -> PyResult<VerifySettings> {
     let VerifySettings { strict, workers, time_limit_s, memory_limit_mib, output_limit_kib, .. } =
         VerifySettings::default();
-    settings(py, (time_limit_s, memory_limit_mib, output_limit_kib), strict, None, workers)
+    settings(py, (time_limit_s.into(), memory_limit_mib.into(), output_limit_kib.into()), strict, None, workers)
 }
 
 /// Reads tests: a text, a dict of inputs and outputs (as JSON), or a list of these.
-fn tests(argument: &str, value: &Bound<'_, PyAny>) -> Cell<Vec<String>> {
+fn tests(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<Vec<String>>> {
     if value.is_none() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    if let Some(one) = test(argument, value)? {
-        return Ok(Some(vec![one]));
+    match test(argument, value)? {
+        Ok(None) => {}
+        one => return Ok(one.map(|one| one.map(|one| vec![one]))),
     }
-    let fault = || format!("{argument} is {}, expected str, dict, or a list of these", type_name(value));
+    if !is_sequence(value) {
+        return Ok(Err(format!("{argument} is {}, expected str, dict, or a list of these", type_name(value))));
+    }
     let mut found = Vec::new();
-    for item in value.try_iter().map_err(|_| fault())? {
-        let item = item.map_err(|error| format!("{argument}: {error}"))?;
-        let told = || format!("{argument} has {} among its tests, expected str or dict", type_name(&item));
-        found.push(test(argument, &item)?.ok_or_else(told)?);
+    for item in items(argument, value)? {
+        match test(argument, &item)? {
+            Ok(Some(one)) => found.push(one),
+            Ok(None) => {
+                let kind = type_name(&item);
+                return Ok(Err(format!("{argument} has {kind} among its tests, expected str or dict")));
+            }
+            Err(fault) => return Ok(Err(fault)),
+        }
     }
-    Ok(Some(found))
+    Ok(Ok(Some(found)))
 }
 
-fn test(argument: &str, value: &Bound<'_, PyAny>) -> Cell<String> {
+/// Reads one test; `None` if the value is none.
+fn test(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<String>> {
     if value.is_instance_of::<PyString>() {
         return text(argument, value);
     }
     if !value.is_instance_of::<PyDict>() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    let dumped = || value.py().import("json")?.call_method1("dumps", (value,))?.extract::<String>();
-    dumped().map(Some).map_err(|error| format!("{argument}: {error}"))
+    let py = value.py();
+    let dumped = || py.import("json")?.call_method1("dumps", (value,))?.extract::<String>();
+    Ok(match dumped() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(format!("{argument}: {}", fault_of(py, error)?)),
+    })
 }
 
 fn finished(pending: Pending) -> Verdict {
@@ -113,28 +131,30 @@ pub(crate) fn verify_code(
     test_imports: Option<&Bound<'_, PyAny>>,
     entry_point: Option<&Bound<'_, PyAny>>,
     question: Option<&Bound<'_, PyAny>>,
-    time_limit_s: u32,
-    memory_limit_mib: u32,
-    output_limit_kib: u32,
+    time_limit_s: i64,
+    memory_limit_mib: i64,
+    output_limit_kib: i64,
     strict: bool,
     python: Option<String>,
 ) -> PyResult<Verdict> {
     let limits = (time_limit_s, memory_limit_mib, output_limit_kib);
     let settings = settings(py, limits, strict, python, 0)?;
-    let read_text = |argument, value: Option<&Bound<'_, PyAny>>| value.map_or(Ok(None), |value| text(argument, value));
-    let read = || -> Result<CodeCase, String> {
-        Ok(CodeCase {
-            tests: self::tests("tests", tests)?.unwrap_or_default(),
-            test_imports: test_imports
-                .map_or(Ok(None), |value| self::tests("test_imports", value))?
-                .unwrap_or_default(),
-            entry_point: read_text("entry_point", entry_point)?,
-            question: read_text("question", question)?.unwrap_or_default(),
-            response: required("response", text("response", response))?,
-        })
+    let told = PyTypeError::new_err::<String>;
+    let read_text = |argument, value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<String>> {
+        value.map_or(Ok(Ok(None)), |value| text(argument, value))?.map_err(told)
     };
-    let case = read().map_err(PyTypeError::new_err)?;
-    detached(py, || finished(process::sandbox(&settings).submit(with_answer(case))))
+    let read_tests = |argument, value: Option<&Bound<'_, PyAny>>| -> PyResult<Vec<String>> {
+        let read = value.map_or(Ok(Ok(None)), |value| self::tests(argument, value))?.map_err(told)?;
+        Ok(read.unwrap_or_default())
+    };
+    let case = CodeCase {
+        tests: read_tests("tests", Some(tests))?,
+        test_imports: read_tests("test_imports", test_imports)?,
+        entry_point: read_text("entry_point", entry_point)?,
+        question: read_text("question", question)?.unwrap_or_default(),
+        response: required("response", text("response", response)?).map_err(told)?,
+    };
+    interruptible(py, move || finished(process::sandbox(&settings).submit(with_answer(case))))
 }
 
 /// Replaces the response by its answer part.
@@ -185,13 +205,15 @@ pub(crate) fn verify_code_batch(
     test_imports: Option<&Bound<'_, PyAny>>,
     entry_point: Option<&Bound<'_, PyAny>>,
     question: Option<&Bound<'_, PyAny>>,
-    time_limit_s: u32,
-    memory_limit_mib: u32,
-    output_limit_kib: u32,
+    time_limit_s: i64,
+    memory_limit_mib: i64,
+    output_limit_kib: i64,
     strict: bool,
     python: Option<String>,
-    workers: u32,
+    workers: i64,
 ) -> PyResult<Vec<Verdict>> {
+    let workers = u32::try_from(workers)
+        .map_err(|_| PyValueError::new_err(format!("workers is {workers}; allowed: 0 to 1024")))?;
     let limits = (time_limit_s, memory_limit_mib, output_limit_kib);
     let settings = settings(py, limits, strict, python, workers)?;
     let lists = |argument: &'static str, value: &Bound<'_, PyAny>| -> PyResult<Column<Vec<String>>> {
@@ -202,7 +224,11 @@ pub(crate) fn verify_code_batch(
         if value.hasattr("__arrow_c_array__")? || value.hasattr("__arrow_c_stream__")? {
             return column::of_lists(argument, value);
         }
-        let cells = value.try_iter()?.map(|item| Ok(self::tests(argument, &item?)));
+        if !is_sequence(value) {
+            let fault = format!("{argument} is {}, expected a list with an element for each row", type_name(value));
+            return Err(PyTypeError::new_err(fault));
+        }
+        let cells = items(argument, value)?.into_iter().map(|item| self::tests(argument, &item));
         cells.collect::<PyResult<Vec<_>>>().map(Column::Each)
     };
     let batch = Batch {
@@ -219,19 +245,19 @@ pub(crate) fn verify_code_batch(
         batch.entry_point.counted("entry_point"),
         batch.question.counted("question"),
     ])?;
-    let pool = detached(py, || process::sandbox(&settings))?;
+    let batch = Arc::new(batch);
     let mut verdicts = Vec::with_capacity(rows);
     while verdicts.len() < rows {
-        let first = verdicts.len();
-        let end = rows.min(first + ROWS_UNHEARD.max(4 * pool.workers()));
-        let found = detached(py, || {
+        let rows = verdicts.len()..rows.min(verdicts.len() + ROWS_AT_ONCE);
+        let (batch, settings) = (Arc::clone(&batch), settings.clone());
+        let found = interruptible(py, move || {
+            let pool = process::sandbox(&settings);
             let begin = |row| batch.case(row).map(|case| pool.submit(case));
-            let pending: Vec<_> = (first..end).map(begin).collect();
+            let pending: Vec<_> = rows.map(begin).collect();
             let ended = |begun: Result<Pending, String>| begun.map_or_else(|fault| Verdict::invalid(&fault), finished);
             pending.into_iter().map(ended).collect::<Vec<_>>()
         })?;
         verdicts.extend(found);
-        py.check_signals()?;
     }
     Ok(verdicts)
 }

@@ -2,12 +2,13 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use thinkloom_domain::{FinishReason, Mode};
 use thinkloom_reward::template::{
     self, ResponseBody, StructuredReading, StructuredResponse as Parts, parse_body, read_structured,
 };
 
-use crate::errors::detached;
+use crate::errors::{detached, text_of};
 
 /// A completion, split into the parts of a structured response as far as it has them.
 #[pyclass(frozen, eq, get_all, module = "thinkloom")]
@@ -62,14 +63,16 @@ impl StructuredResponse {
 
     /// Lets workers send values to each other.
     #[allow(clippy::type_complexity, reason = "the arguments of the constructor")]
-    fn __getnewargs__(&self) -> (String, Option<String>, Option<String>, String, bool, Option<String>, usize) {
-        let Self { mode, justification, thinking, answer, well_formed, fault, judge_chars } = self.clone();
-        (mode, justification, thinking, answer, well_formed, fault, judge_chars)
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> (Bound<'py, PyType>, (String, Option<String>, Option<String>, String, bool, Option<String>, usize)) {
+        let Self { mode, justification, thinking, answer, well_formed, fault, judge_chars } = slf.get().clone();
+        (slf.get_type(), (mode, justification, thinking, answer, well_formed, fault, judge_chars))
     }
 }
 
-fn named<T: std::str::FromStr<Err: std::fmt::Display>>(argument: &str, name: &str) -> PyResult<T> {
-    name.parse().map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
+fn named<T: std::str::FromStr<Err: std::fmt::Display>>(argument: &str, name: &Bound<'_, PyAny>) -> PyResult<T> {
+    text_of(argument, name)?.parse().map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
 }
 
 /// Splits a completion into judge block, thinking and answer.
@@ -86,14 +89,17 @@ fn named<T: std::str::FromStr<Err: std::fmt::Display>>(argument: &str, name: &st
 /// >>> text[:parsed.judge_chars]
 /// '<judge>\nA single step.\n</judge>\n\n<think_off>'
 #[pyfunction]
-#[pyo3(signature = (completion, *, finish_reason="stop", forced_mode=None))]
+#[pyo3(signature = (completion, *, finish_reason=None, forced_mode=None),
+       text_signature = "(completion, *, finish_reason='stop', forced_mode=None)")]
 pub(crate) fn parse(
     py: Python<'_>,
-    completion: &str,
-    finish_reason: &str,
-    forced_mode: Option<&str>,
+    completion: &Bound<'_, PyAny>,
+    finish_reason: Option<&Bound<'_, PyAny>>,
+    forced_mode: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<StructuredResponse> {
-    let finish_reason: FinishReason = named("finish_reason", finish_reason)?;
+    let completion = &*text_of("completion", completion)?;
+    let finish_reason = finish_reason.map(|name| named("finish_reason", name)).transpose()?;
+    let finish_reason = finish_reason.unwrap_or(FinishReason::Stop);
     let forced: Option<Mode> = forced_mode.map(|name| named("forced_mode", name)).transpose()?;
     detached(py, || {
         let read = read_structured(completion);
@@ -138,7 +144,14 @@ pub(crate) fn parse(
 /// Raises ValueError if a part has one of the template's tags, or the mode does not fit the parts.
 #[pyfunction]
 #[pyo3(signature = (mode, justification, answer, thinking=None))]
-pub(crate) fn render(mode: &str, justification: String, answer: String, thinking: Option<String>) -> PyResult<String> {
+pub(crate) fn render(
+    mode: &Bound<'_, PyAny>,
+    justification: &Bound<'_, PyAny>,
+    answer: &Bound<'_, PyAny>,
+    thinking: Option<&Bound<'_, PyAny>>,
+) -> PyResult<String> {
+    let (justification, answer) = (text_of("justification", justification)?, text_of("answer", answer)?);
+    let thinking = thinking.map(|thinking| text_of("thinking", thinking)).transpose()?;
     let body = match (named("mode", mode)?, thinking) {
         (Mode::ThinkOn, Some(thinking)) => ResponseBody::ThinkOn { thinking, answer },
         (Mode::ThinkOff, None) => ResponseBody::ThinkOff { answer },

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use arrow::array::{Array, RecordBatchReader};
+use arrow::datatypes::DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+use arrow::datatypes::Field;
+use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -53,7 +57,7 @@ fn named<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, value: &Bound
 /// Reads the settings of the rule, and the rules for rows.
 fn settings(given: &Bound<'_, PyDict>) -> PyResult<(RewardSettings, GradeRules)> {
     let mut rule = Rule::default();
-    let mut rules = GradeRules { evaluated: evaluated_named("required")?, other_mode: OtherMode::default() };
+    let mut rules = GradeRules { evaluated: evaluated_named(None)?, other_mode: OtherMode::default() };
     for (name, value) in given {
         let name: String = name.extract()?;
         let number = || match value.is_instance_of::<pyo3::types::PyBool>() {
@@ -73,10 +77,7 @@ fn settings(given: &Bound<'_, PyDict>) -> PyResult<(RewardSettings, GradeRules)>
             "deviation" => rule.deviation = named(&name, &value)?,
             "local_normalization" => rule.local_normalization = named(&name, &value)?,
             "method" => rule.method = named(&name, &value)?,
-            "evaluated" => {
-                rules.evaluated =
-                    evaluated_named(&value.extract::<String>().map_err(|_| wrong_type(&name, &value, "str"))?)?;
-            }
+            "evaluated" => rules.evaluated = evaluated_named(Some(&value))?,
             "other_mode" => {
                 rules.other_mode =
                     match value.extract::<String>().map_err(|_| wrong_type(&name, &value, "str"))?.as_str() {
@@ -98,25 +99,33 @@ fn settings(given: &Bound<'_, PyDict>) -> PyResult<(RewardSettings, GradeRules)>
 /// Returns the rows of an Arrow table as JSON texts, with the columns that `reward` reads; None if it is no table.
 #[pyfunction]
 pub(crate) fn json_rows<'py>(py: Python<'py>, table: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyList>>> {
-    let Some(reader) = capsule::table(table)? else { return Ok(None) };
-    let read = || -> anyhow::Result<Vec<u8>> {
+    let Some(reader) = capsule::table("rows", table)? else { return Ok(None) };
+    let schema = reader.schema();
+    let is_kept = |field: &&Arc<Field>| KEYS.contains(&field.name().as_str());
+    for field in schema.fields().iter().filter(is_kept) {
+        // JSON has none of these; arrow would write their digits.
+        if matches!(field.data_type(), Binary | LargeBinary | BinaryView | FixedSizeBinary(_)) {
+            let fault = format!("rows has the column {} of {}, expected strings", field.name(), field.data_type());
+            return Err(PyTypeError::new_err(fault));
+        }
+    }
+    let read = || -> Result<Vec<u8>, ArrowError> {
         let mut writer = LineDelimitedWriter::new(Vec::new());
         for batch in reader {
             let batch = batch?;
-            let kept: Vec<usize> = batch
-                .schema()
-                .fields()
-                .iter()
-                .enumerate()
-                .filter(|(_, field)| KEYS.contains(&field.name().as_str()))
-                .map(|(at, _)| at)
-                .collect();
-            writer.write(&batch.project(&kept)?)?;
+            let fields = schema.fields().iter().enumerate();
+            let kept: Vec<usize> = fields.filter(|(_, field)| is_kept(field)).map(|(at, _)| at).collect();
+            let batch = batch.project(&kept)?;
+            for column in batch.columns() {
+                column.to_data().validate_full()?;
+            }
+            writer.write(&batch)?;
         }
         writer.finish()?;
         Ok(writer.into_inner())
     };
-    let lines = detached(py, read)?.map_err(failed)?;
+    let unusable = |error: ArrowError| PyTypeError::new_err(format!("rows has unusable Arrow data: {error}"));
+    let lines = detached(py, read)?.map_err(unusable)?;
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     PyList::new(py, rows.map(|row| PyBytes::new(py, row)).collect::<Vec<_>>()).map(Some)
 }

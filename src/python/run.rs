@@ -4,21 +4,22 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use pyo3::exceptions::{PyFileNotFoundError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyString};
+use pyo3::types::{PyCapsule, PyString, PyType};
 use thinkloom::cli::embedded::run_status;
 use thinkloom::domain::Query;
 use thinkloom::ledger::{FILE_NAME as LEDGER_FILE, IntakeRow, Reader, RunRecord};
 use thinkloom::shards::Table as Published;
 
 use crate::capsule;
-use crate::errors::{detached, failed};
+use crate::column::{is_sequence, items};
+use crate::errors::{detached, failed, text_of, wrong_type};
 
 /// The rows of a batch.
 const BATCH_ROWS: usize = 4096;
@@ -40,6 +41,8 @@ pub(crate) struct Run {
 impl Run {
     #[new]
     fn new(path: PathBuf) -> PyResult<Self> {
+        // The working directory may change.
+        let path = std::path::absolute(&path).unwrap_or(path);
         if !path.join(LEDGER_FILE).is_file() {
             let fault = format!("{} has no run: it has no file {LEDGER_FILE}", path.display());
             return Err(PyFileNotFoundError::new_err(fault));
@@ -88,8 +91,9 @@ impl Run {
         format!("Run({:?})", self.path.display().to_string())
     }
 
-    fn __getnewargs__(&self) -> (PathBuf,) {
-        (self.path.clone(),)
+    /// Lets workers send values to each other.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (PathBuf,)) {
+        (slf.get_type(), (slf.get().path.clone(),))
     }
 }
 
@@ -180,7 +184,11 @@ impl Table {
         if columns.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("columns is str, expected a list of names"));
         }
-        let columns: Vec<String> = columns.extract()?;
+        if !is_sequence(columns) {
+            return Err(wrong_type("columns", columns, "a list of names"));
+        }
+        let columns = items("columns", columns)?.into_iter().map(|name| text_of("columns", &name));
+        let columns = columns.collect::<PyResult<Vec<String>>>()?;
         let mut places = Vec::new();
         for name in &columns {
             let place = self.schema.index_of(name);
@@ -251,7 +259,9 @@ impl FileBatches {
             ))
         };
         let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(differs)?;
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|_| differs())
+        // A table without columns has rows, too.
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|_| differs())
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {

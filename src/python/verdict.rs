@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use thinkloom_domain::{Verdict as Decided, VerdictOutcome};
 
 /// What a verifier decides about one response. Truthy only if the response is correct.
@@ -67,7 +68,8 @@ impl Verdict {
     }
 
     /// Lets workers send verdicts to each other.
-    fn __getnewargs__(&self) -> (&'static str, Option<String>, String) {
-        (self.outcome.name(), self.extracted.clone(), self.reason.clone())
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (&'static str, Option<String>, String)) {
+        let Self { outcome, extracted, reason } = slf.get().clone();
+        (slf.get_type(), (outcome.name(), extracted, reason))
     }
 }

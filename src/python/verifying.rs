@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use thinkloom_domain::Kind;
 use thinkloom_reward::template::read_response;
 use thinkloom_verify::{Case, Evaluated};
 
 use crate::column::{self, Column, common_rows};
-use crate::errors::{ThinkloomError, caught, detached};
+use crate::errors::{ThinkloomError, caught, detached, text_of};
 use crate::process;
 use crate::verdict::Verdict;
 
@@ -47,9 +48,16 @@ fn kind_named(name: &str) -> Result<Kind, String> {
     Ok(kind)
 }
 
+/// Reads the argument `kind` of one case.
+fn kind_of(value: Option<&Bound<'_, PyAny>>) -> PyResult<Kind> {
+    let Some(value) = value else { return Ok(Kind::Math) };
+    kind_named(&text_of("kind", value)?).map_err(PyValueError::new_err)
+}
+
 /// Reads the setting `evaluated`.
-pub(crate) fn evaluated_named(name: &str) -> PyResult<Evaluated> {
-    match name {
+pub(crate) fn evaluated_named(value: Option<&Bound<'_, PyAny>>) -> PyResult<Evaluated> {
+    let Some(value) = value else { return Ok(Evaluated::Required) };
+    match text_of("evaluated", value)?.as_str() {
         "required" => Ok(Evaluated::Required),
         "any" => Ok(Evaluated::Any),
         other => Err(PyValueError::new_err(format!("evaluated is {other:?}; allowed: required, any"))),
@@ -84,28 +92,26 @@ pub(crate) fn required<T>(argument: &str, cell: Result<Option<T>, String>) -> Re
 ///
 /// Raises TypeError and ValueError, which name the argument.
 #[pyfunction]
-#[pyo3(signature = (gold, response, kind="math", choices=None, question=None, *, evaluated="required"))]
+#[pyo3(signature = (gold, response, kind=None, choices=None, question=None, *, evaluated=None),
+       text_signature = "(gold, response, kind='math', choices=None, question=None, *, evaluated='required')")]
 pub(crate) fn verify(
     py: Python<'_>,
     gold: &Bound<'_, PyAny>,
     response: &Bound<'_, PyAny>,
-    kind: &str,
+    kind: Option<&Bound<'_, PyAny>>,
     choices: Option<&Bound<'_, PyAny>>,
     question: Option<&Bound<'_, PyAny>>,
-    evaluated: &str,
+    evaluated: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Verdict> {
-    let kind = kind_named(kind).map_err(PyValueError::new_err)?;
+    let kind = kind_of(kind)?;
     let evaluated = evaluated_named(evaluated)?;
     let told = PyTypeError::new_err::<String>;
-    let gold = required("gold", column::gold("gold", gold)).map_err(told)?;
-    let response = required("response", column::text("response", response)).map_err(told)?;
-    let choices = choices.map_or(Ok(None), |choices| column::texts("choices", choices)).map_err(told)?;
+    let gold = required("gold", column::gold("gold", gold)?).map_err(told)?;
+    let response = required("response", column::text("response", response)?).map_err(told)?;
+    let choices = choices.map_or(Ok(Ok(None)), |choices| column::texts("choices", choices))?.map_err(told)?;
     let choices = choices.unwrap_or_default();
-    let question = question.map_or(Ok(None), |question| column::text("question", question)).map_err(told)?;
+    let question = question.map_or(Ok(Ok(None)), |question| column::text("question", question))?.map_err(told)?;
     let question = question.unwrap_or_default();
-    if kind == Kind::Choice && choices.is_empty() {
-        return Err(PyValueError::new_err("kind is choice, which needs choices: the texts of the choices in order"));
-    }
     detached(py, || {
         let (gold, response) = (gold.as_str(), &answer_of(&response));
         let case = Case { kind, gold, choices: &choices, response, question: &question, evaluated };
@@ -137,9 +143,6 @@ impl Batch {
         let gold = self.gold.at(row)?.ok_or_else(|| missing("gold"))?;
         let response = self.response.at(row)?.ok_or_else(|| missing("response"))?;
         let choices = self.choices.at(row)?.map(Vec::as_slice).unwrap_or_default();
-        if kind == Kind::Choice && choices.is_empty() {
-            return Err("kind is choice, which needs choices".to_owned());
-        }
         let question = self.question.at(row)?.map(String::as_str).unwrap_or_default();
         let response = &answer_of(response);
         let case = Case { kind, gold, choices, response, question, evaluated: self.evaluated };
@@ -161,7 +164,8 @@ impl Batch {
 ///
 /// Raises TypeError if an argument is no column, ValueError if two differ in length.
 #[pyfunction]
-#[pyo3(signature = (gold, response, kind=None, choices=None, question=None, *, evaluated="required", threads=None))]
+#[pyo3(signature = (gold, response, kind=None, choices=None, question=None, *, evaluated=None, threads=None),
+       text_signature = "(gold, response, kind=None, choices=None, question=None, *, evaluated='required', threads=None)")]
 #[expect(clippy::too_many_arguments, reason = "the signature of the Python function")]
 pub(crate) fn verify_batch(
     py: Python<'_>,
@@ -170,8 +174,8 @@ pub(crate) fn verify_batch(
     kind: Option<&Bound<'_, PyAny>>,
     choices: Option<&Bound<'_, PyAny>>,
     question: Option<&Bound<'_, PyAny>>,
-    evaluated: &str,
-    threads: Option<usize>,
+    evaluated: Option<&Bound<'_, PyAny>>,
+    threads: Option<i64>,
 ) -> PyResult<Vec<Verdict>> {
     let batch = Batch {
         gold: column::of_texts("gold", gold, column::gold, true)?,
@@ -196,7 +200,12 @@ pub(crate) fn verify_batch(
     ])?;
     let mut verdicts = Vec::with_capacity(rows);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = threads.unwrap_or(cores).clamp(1, cores);
+    let threads = match threads {
+        Some(threads) if threads < 1 => {
+            return Err(PyValueError::new_err(format!("threads is {threads}, expected None or at least 1")));
+        }
+        asked => asked.and_then(|asked| usize::try_from(asked).ok()).unwrap_or(cores).min(cores),
+    };
     while verdicts.len() < rows {
         let first = verdicts.len();
         let end = rows.min(first + ROWS_UNHEARD * threads);
@@ -267,8 +276,9 @@ impl Extracted {
     }
 
     /// Lets workers send values to each other.
-    fn __getnewargs__(&self) -> (String, String) {
-        (self.text.clone(), self.strategy.clone())
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (String, String)) {
+        let Self { text, strategy } = slf.get().clone();
+        (slf.get_type(), (text, strategy))
     }
 }
 
@@ -282,17 +292,17 @@ impl Extracted {
 /// >>> thinkloom.extract("I do not know.") is None
 /// True
 #[pyfunction]
-#[pyo3(signature = (response, kind="math", choices=None))]
+#[pyo3(signature = (response, kind=None, choices=None), text_signature = "(response, kind='math', choices=None)")]
 pub(crate) fn extract(
     py: Python<'_>,
     response: &Bound<'_, PyAny>,
-    kind: &str,
+    kind: Option<&Bound<'_, PyAny>>,
     choices: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Option<Extracted>> {
-    let kind = kind_named(kind).map_err(PyValueError::new_err)?;
+    let kind = kind_of(kind)?;
     let told = PyTypeError::new_err::<String>;
-    let response = required("response", column::text("response", response)).map_err(told)?;
-    let choices = choices.map_or(Ok(None), |choices| column::texts("choices", choices)).map_err(told)?;
+    let response = required("response", column::text("response", response)?).map_err(told)?;
+    let choices = choices.map_or(Ok(Ok(None)), |choices| column::texts("choices", choices))?.map_err(told)?;
     detached(py, || {
         let found = thinkloom_verify::find_answer(kind, &choices.unwrap_or_default(), &answer_of(&response));
         found.map(|(strategy, text)| Extracted { text, strategy: strategy.to_owned() })

@@ -295,6 +295,8 @@ fn hostile_responses_end_with_a_verdict_on_a_small_stack() {
         "\\boxed{".repeat(10_000),
         format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000)),
         "x ".repeat(500_000),
+        "\\text{".repeat(150_000),
+        "\\mathrm{a".repeat(100_000),
         "$".repeat(1_000_000),
         "\\(".repeat(500_000),
         "answer is ".repeat(100_000),

@@ -147,8 +147,9 @@ fn unwrap(text: &str, opening: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(opening) {
         result.push_str(before);
-        match after.split_once('}') {
-            Some((content, tail)) if !content.contains('{') => {
+        // Only up to the next brace: with a search for the closing one, text without it takes quadratic time.
+        match after.split_once(['{', '}']) {
+            Some((content, tail)) if after.get(content.len()..).is_some_and(|brace| brace.starts_with('}')) => {
                 result.push_str(content);
                 rest = tail;
             }

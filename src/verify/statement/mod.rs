@@ -180,14 +180,22 @@ pub(super) fn unwrap_words(text: &str) -> String {
     }
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
+    // The braces of the result up to `counted` that are open.
+    let (mut depth, mut counted) = (0_i64, 0);
     while let Some(at) = rest.find('\\') {
         let (before, after) = rest.split_at(at);
         result.push_str(before);
         let opened = COMMANDS.iter().find_map(|command| after.strip_prefix(command)?.strip_prefix('{'));
-        let content = opened.and_then(|inner| inner.split_once('}')).filter(|(content, _)| !content.contains('{'));
+        let content = opened.and_then(|inner| {
+            let (content, tail) = inner.split_once(['{', '}'])?;
+            inner.get(content.len()..)?.starts_with('}').then_some((content, tail))
+        });
+        for byte in result.get(counted..).unwrap_or_default().bytes() {
+            depth += i64::from(byte == b'{') - i64::from(byte == b'}');
+        }
+        counted = result.len();
         // A word within a fraction or a subscript belongs to the formula.
-        let open = result.matches('{').count() > result.matches('}').count();
-        if let Some((content, tail)) = content.filter(|_| !open) {
+        if let Some((content, tail)) = content.filter(|_| depth <= 0) {
             result.push(' ');
             // The power of a unit stays attached to the unit.
             let is_raised = tail.starts_with('^');

@@ -11,6 +11,8 @@ The modules `thinkloom.trl`, `thinkloom.verl`, `thinkloom.openrlhf` and `thinklo
 `thinkloom.math_verify` takes the place of math-verify.
 """
 
+import atexit
+
 from thinkloom._dedup import dedup
 from thinkloom._reward import reward
 from thinkloom._thinkloom import (
@@ -21,6 +23,7 @@ from thinkloom._thinkloom import (
     ThinkloomError,
     Verdict,
     __version__,
+    close,
     extract,
     parse,
     render,
@@ -29,6 +32,9 @@ from thinkloom._thinkloom import (
     verify_code,
     verify_code_batch,
 )
+
+atexit.register(close)
+del atexit, close
 
 __all__ = [
     "Extracted",

@@ -33,9 +33,11 @@ def dedup(queries: Any, against: Any = None, **settings: Any) -> list[dict[str, 
     """
     overrides = []
     for name, value in settings.items():
+        if not name.isidentifier():
+            raise ValueError(f"dedup() has no setting {name!r}")
         try:
-            overrides.append(f"dedup.{name}={json.dumps(value, default=_json.plain)}")
-        except TypeError as error:
+            overrides.append(f"dedup.{name}={_json.text(value).decode('utf-8')}")
+        except ValueError as error:
             raise TypeError(f"{name}: {error}") from None
     with tempfile.TemporaryDirectory(prefix="thinkloom-") as scratch:
         rows = _paths("queries", queries, Path(scratch, "rows.jsonl"))
@@ -61,7 +63,7 @@ def _paths(argument: str, given: Any, path: Path) -> list[str]:
                 raise TypeError(f"{argument}[{index}] is {type(row).__name__}, expected a dict or a str")
             try:
                 file.write(_json.text({"question": row} if isinstance(row, str) else dict(row)) + b"\n")
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise TypeError(f"{argument}[{index}]: {error}") from None
     return [str(path)]
 

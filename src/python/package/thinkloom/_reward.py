@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -33,7 +32,7 @@ def reward(rows: Any, *, tokenizer: Any = None, **settings: Any) -> list[dict[st
 
     `tokenizer` counts tokens: a fast tokenizer of transformers, a `tokenizers.Tokenizer`, a function that returns the
     (start, end) of each token in characters, or the path of a model (GGUF file or directory). A row's own `token_ids`
-    and `completion_tokens` are used where it has them.
+    and `completion_tokens` are used where it has them; `judge_tokens` is None if the tokens decode to another text.
 
     Settings, with the defaults of `thinkloom reward`: `format_weight=0.2`, `omega=0.01`, `boost="relative"`,
     `length_weight=0.0`, `gamma=0.3`, `epsilon=1e-6`, `deviation="population"`, `bias_adjustment=True`,
@@ -65,9 +64,9 @@ def reward(rows: Any, *, tokenizer: Any = None, **settings: Any) -> list[dict[st
         if counter is not None and row is not None and begins is not None and found["judge_chars"] is not None:
             ids = row.get("token_ids")
             if ids is not None:
-                found["judge_tokens"] = counter.judge_tokens(ids, found["judge_chars"])
+                found["judge_tokens"] = counter.judge_tokens(ids, row["completion"], found["judge_chars"])
             else:
-                found["judge_tokens"] = bisect.bisect_left(begins, found["judge_chars"])
+                found["judge_tokens"] = sum(begin < found["judge_chars"] for begin in begins)
     return gained
 
 
@@ -75,7 +74,13 @@ def _read(rows: Any, counter: Counter | None) -> tuple[list[bytes], dict[int, st
     """Returns the rows as JSON texts, the faults of rows that have none, and, if tokens are counted, as objects."""
     if isinstance(rows, (str, bytes, Mapping)):
         raise TypeError(f"rows is {type(rows).__name__}, expected a list of dicts or an Arrow table")
-    table = json_rows(rows)
+    try:
+        table = json_rows(rows)
+    except TypeError:
+        # Some columns of polars have no form in Arrow that others read.
+        if not hasattr(rows, "to_dicts"):
+            raise
+        table, rows = None, rows.to_dicts()
     if table is not None:
         return table, {}, [json.loads(text) if counter is not None else None for text in table]
     if not isinstance(rows, Iterable):
@@ -86,12 +91,17 @@ def _read(rows: Any, counter: Counter | None) -> tuple[list[bytes], dict[int, st
     for index, row in enumerate(rows):
         known: dict[str, Any] | None = None
         if isinstance(row, Mapping):
-            known = {key: row[key] for key in KEYS if row.get(key) is not None}
             try:
+                known = {key: row[key] for key in KEYS if row.get(key) is not None}
                 texts.append(_json.text(known))
-            except (TypeError, ValueError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:
                 texts.append(b"null")
                 faults[index], known = f"row {index}: {error}", None
+            if counter is not None and known is not None:
+                # Plain values: a mapping's own may change from one look to the next.
+                known = json.loads(texts[-1])
         else:
             texts.append(b"null")
             faults[index] = f"row {index} is {type(row).__name__}, expected a dict"

@@ -21,6 +21,11 @@ class Counter:
                 raise TypeError(f"tokenizer is {type(tokenizer).__name__}, which has no offsets: use its fast form")
             self.offsets = self._of_transformers
         elif hasattr(tokenizer, "encode_batch"):
+            if tokenizer.truncation is not None or tokenizer.padding is not None:
+                # Neither belongs to the completion.
+                self.tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+                self.tokenizer.no_truncation()
+                self.tokenizer.no_padding()
             self.offsets = self._of_tokenizers
         elif callable(tokenizer):
             self.offsets = tokenizer
@@ -37,17 +42,33 @@ class Counter:
         return self.tokenizer.encode(text, add_special_tokens=False).offsets  # type: ignore[no-any-return]
 
     def starts(self, text: str) -> list[int]:
-        """Returns the character at which each token of a text begins."""
-        return [start for start, _ in self.offsets(text)]
+        """Returns the character at which each token of a text begins.
 
-    def judge_tokens(self, token_ids: Sequence[int], judge_chars: int) -> int:
-        """Returns how many sampled tokens begin in the first `judge_chars` characters.
-
-        A token begins after the characters that the tokens before it complete. Special tokens are texts, too.
+        Raises ValueError if a tokenizer of the caller's own gives something else than pairs of places in the text.
         """
+        try:
+            starts = [start for start, _ in self.offsets(text)]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"tokenizer gave no (start, end) for each token: {error}") from error
+        for start in starts:
+            if not isinstance(start, int) or not 0 <= start <= len(text):
+                raise ValueError(f"tokenizer gave a token that begins at {start!r}, in a text of {len(text)} characters")
+        return starts
+
+    def judge_tokens(self, token_ids: Sequence[int], completion: str, judge_chars: int) -> int | None:
+        """Returns how many sampled tokens begin in the first `judge_chars` characters of their completion.
+
+        A token begins after the characters that the tokens before it complete. Special tokens are texts, too; the
+        completion may leave them out before and behind itself. None if the tokens are not this completion's.
+        """
+        decoded = self._decode(token_ids)
+        before = decoded.find(completion)
+        if before < 0:
+            return None
         if judge_chars <= 0:
             return 0
-        head = self._decode(token_ids)[:judge_chars]
+        judge_chars += before
+        head = decoded[:judge_chars]
         least, most = 0, len(token_ids)
         while least < most:
             middle = (least + most) // 2
