@@ -15,7 +15,7 @@ pub(crate) fn dedup_lines(
 ) -> PyResult<Vec<String>> {
     let settings = thinkloom::config::parse_with_overrides("", "the arguments", &overrides);
     let settings = settings.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let lines = interruptible(py, move || thinkloom::cli::embedded::dedup_lines(&queries, &against, settings))?;
+    let lines = interruptible(py, move |_| thinkloom::cli::embedded::dedup_lines(&queries, &against, settings))?;
     let lines = String::from_utf8(lines.map_err(failed)?).map_err(failed)?;
     Ok(lines.lines().map(str::to_owned).collect())
 }

@@ -1,6 +1,8 @@
 //! Panics and failures as Python exceptions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -52,18 +54,24 @@ pub(crate) fn fault_of(py: Python<'_>, error: PyErr) -> PyResult<String> {
 /// How long a computation goes on before the caller looks for Ctrl-C.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Computes on a thread of its own, and ends with Ctrl-C: the computation then goes on to its end, unheard.
+/// Whether the caller of a computation has gone.
+pub(crate) type Gone = Arc<AtomicBool>;
+
+/// Computes on a thread of its own, and ends with Ctrl-C. The computation hears of that by its argument; what it does not
+/// give up goes on to its end, unheard.
 ///
 /// # Errors
 /// `KeyboardInterrupt`, or what another signal handler raises; [`ThinkloomError`] for a panic, or without a thread.
 pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
-    compute: impl FnOnce() -> T + Send + 'static,
+    compute: impl FnOnce(&Gone) -> T + Send + 'static,
 ) -> PyResult<T> {
     let (sender, receiver) = sync_channel(1);
+    let gone = Gone::default();
+    let known = Arc::clone(&gone);
     let work = move || {
         // The caller may have gone.
-        let _ = sender.send(caught(compute));
+        let _ = sender.send(caught(|| compute(&known)));
     };
     let begun = std::thread::Builder::new().name("thinkloom-call".to_owned()).spawn(work);
     begun.map_err(|error| ThinkloomError::new_err(format!("cannot start a thread: {error}")))?;
@@ -76,7 +84,9 @@ pub(crate) fn interruptible<T: Send + 'static>(
         receiver = kept;
         match heard {
             Ok(found) => return found.map_err(ThinkloomError::new_err),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => {
+                py.check_signals().inspect_err(|_| gone.store(true, Ordering::Relaxed))?
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(ThinkloomError::new_err("thinkloom has a defect: a computation ended without a result"));
             }

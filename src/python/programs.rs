@@ -1,6 +1,7 @@
 //! `verify_code` and `verify_code_batch`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -15,7 +16,7 @@ use crate::process;
 use crate::verdict::Verdict;
 use crate::verifying::{answer_of, optional, required};
 
-/// The rows that are handed to the sandbox at a time; after Ctrl-C, so many still run.
+/// The rows that are handed to the sandbox at a time.
 const ROWS_AT_ONCE: usize = 256;
 
 /// Builds the settings of the sandbox.
@@ -154,7 +155,7 @@ pub(crate) fn verify_code(
         question: read_text("question", question)?.unwrap_or_default(),
         response: required("response", text("response", response)?).map_err(told)?,
     };
-    interruptible(py, move || finished(process::sandbox(&settings).submit(with_answer(case))))
+    interruptible(py, move |_| finished(process::sandbox(&settings).submit(with_answer(case))))
 }
 
 /// Replaces the response by its answer part.
@@ -250,12 +251,14 @@ pub(crate) fn verify_code_batch(
     while verdicts.len() < rows {
         let rows = verdicts.len()..rows.min(verdicts.len() + ROWS_AT_ONCE);
         let (batch, settings) = (Arc::clone(&batch), settings.clone());
-        let found = interruptible(py, move || {
+        let found = interruptible(py, move |gone| {
             let pool = process::sandbox(&settings);
+            // Programs that wait in the queue do not run once nobody waits for them.
+            let is_wanted = || !gone.load(Ordering::Relaxed);
             let begin = |row| batch.case(row).map(|case| pool.submit(case));
-            let pending: Vec<_> = rows.map(begin).collect();
+            let pending: Vec<_> = rows.take_while(|_| is_wanted()).map(begin).collect();
             let ended = |begun: Result<Pending, String>| begun.map_or_else(|fault| Verdict::invalid(&fault), finished);
-            pending.into_iter().map(ended).collect::<Vec<_>>()
+            pending.into_iter().take_while(|_| is_wanted()).map(ended).collect::<Vec<_>>()
         })?;
         verdicts.extend(found);
     }

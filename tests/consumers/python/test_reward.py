@@ -139,7 +139,7 @@ def test_a_faulty_row_gets_an_error() -> None:
     good = {"query_id": 1, "mode": "think_on", "correct": 1, "format_ok": 1}
     found = thinkloom.reward([good, 5, {"query_id": 1}, {**good, "mode": "deep"}, {**good, "gold": object()}, {**good, "correct": 2}, good])
     assert [row["error"] is None for row in found] == [True, False, False, False, False, False, True]
-    for row, words in zip(found[1:6], ["row 1 is int, expected a dict", "no mode", "deep", "row 4: object", "correct is 2"]):
+    for row, words in zip(found[1:6], ["row 1 is int, expected a dict", "no mode", "deep", "row 4: it has no form in JSON: object", "correct is 2"]):
         assert words in row["error"] and row["reward"] is None
 
 
