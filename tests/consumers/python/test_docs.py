@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,13 @@ def test_public_names_are_documented_and_their_examples_run(name: str, text: str
     assert results.failed == 0
     if name in ("verify", "verify_batch", "verify_code", "verify_code_batch", "reward", "parse", "render", "dedup", "Verdict"):
         assert results.attempted > 1
+
+
+def test_the_examples_of_the_readme_run() -> None:
+    text = (Path(__file__).resolve().parents[3] / "src" / "python" / "package" / "README.md").read_text(encoding="utf-8")
+    examples = doctest.DocTestParser().get_doctest(text, {}, "README", None, None)
+    results = doctest.DocTestRunner().run(examples)
+    assert results.attempted > 4 and results.failed == 0
 
 
 def test_the_stubs_are_those_of_the_module() -> None:
