@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def table_cases() -> list[dict[str, Any]]:
         for row in table_rows("choice.tsv")
     ]
     return [{"id": index, **case} for index, case in enumerate(cases)]
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Has Ctrl-C raise KeyboardInterrupt: a shell starts programs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="package")

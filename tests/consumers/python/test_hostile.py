@@ -248,6 +248,7 @@ def test_no_columns_have_rows_too(demo: Path) -> None:
         lambda: thinkloom.dedup([f"{at} " + "word another third " * 2000 for at in range(3000)]),
     ],
 )
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c(call: Any) -> None:
     timer = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
     timer.start()

@@ -271,6 +271,7 @@ print([line for line in open("/proc/self/status") if line.startswith(("SigCgt", 
     assert outputs[0] == outputs[1] and "SigCgt" in outputs[0]
 
 
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_ends_a_batch() -> None:
     timer = threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT))
     timer.start()
