@@ -1,4 +1,6 @@
-//! What commands print as JSON, for programs that embed thinkloom: the Python package.
+//! What commands print as JSON, and what they compute with, for programs that embed thinkloom: the Python package.
+
+pub use super::reward::token_bytes;
 
 use std::path::Path;
 

@@ -5,12 +5,15 @@
 //! parent's state is leaked there: its destructors would wait for threads that do not exist, and end interpreters that
 //! serve the parent.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use pyo3::prelude::*;
 use rayon::ThreadPool;
 use thinkloom::config::VerifySettings;
+use thinkloom::engine::{EngineError, Vocabulary};
 use thinkloom::pipeline::programs::sandbox_options;
 use thinkloom_verify::sandbox::{Sandbox, SandboxOptions};
 use thinkloom_verify::{CodePool, CodeVerifier};
@@ -23,7 +26,12 @@ struct Shared {
     process: u32,
     threads: OnceLock<Result<Arc<ThreadPool>, String>>,
     sandboxes: Mutex<Vec<Kept>>,
+    /// The tokenizer of the last call: a training loop names the same one in each step.
+    tokenizer: Mutex<Option<Loaded>>,
 }
+
+/// A tokenizer that was loaded from a file, with the file's time of change.
+type Loaded = (PathBuf, Option<SystemTime>, Arc<Vocabulary>);
 
 /// A sandbox with its workers, for programs of the same options.
 struct Kept {
@@ -45,8 +53,12 @@ fn shared() -> &'static Shared {
         {
             return shared;
         }
-        let new =
-            Box::into_raw(Box::new(Shared { process, threads: OnceLock::new(), sandboxes: Mutex::new(Vec::new()) }));
+        let new = Box::into_raw(Box::new(Shared {
+            process,
+            threads: OnceLock::new(),
+            sandboxes: Mutex::new(Vec::new()),
+            tokenizer: Mutex::new(None),
+        }));
         match SHARED.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: `new` was just made, and is never freed from here on.
             Ok(_) => return unsafe { &*new },
@@ -70,6 +82,24 @@ pub(crate) fn threads() -> Result<Arc<ThreadPool>, String> {
         built.map(Arc::new).map_err(|error| format!("cannot start threads: {error}"))
     };
     shared().threads.get_or_init(start).clone()
+}
+
+/// Returns the tokenizer of a model's file or directory.
+///
+/// # Errors
+/// If it cannot be loaded.
+pub(crate) fn vocabulary(path: PathBuf) -> Result<Arc<Vocabulary>, EngineError> {
+    let changed = fs_err::metadata(&path).and_then(|known| known.modified()).ok();
+    let last = || shared().tokenizer.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((known, time, vocabulary)) = last().as_ref()
+        && *known == path
+        && *time == changed
+    {
+        return Ok(Arc::clone(vocabulary));
+    }
+    let vocabulary = Arc::new(Vocabulary::load(&path)?);
+    *last() = Some((path, changed, Arc::clone(&vocabulary)));
+    Ok(vocabulary)
 }
 
 /// Returns the sandbox for programs under these settings; the first call with new options opens one, which takes about

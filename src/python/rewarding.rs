@@ -1,8 +1,7 @@
 //! `reward`: the rows of groups, with both advantages.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatchReader};
 use arrow::datatypes::DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
@@ -12,10 +11,10 @@ use arrow::json::LineDelimitedWriter;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
-use thinkloom::engine::{EngineError, Vocabulary};
+use thinkloom::cli::embedded;
 use thinkloom_domain::OtherMode;
 use thinkloom_reward::rollouts::{Aside, Gained, Reading, Rollouts, TokenBytes, read_rows};
-use thinkloom_reward::row::{GradeRules, KEYS, RowFault};
+use thinkloom_reward::row::{GradeRules, KEYS};
 use thinkloom_reward::{RewardSettings, RewardSettings as Rule};
 
 use crate::capsule;
@@ -24,29 +23,8 @@ use crate::process;
 use crate::programs::default_settings;
 use crate::verifying::evaluated_named;
 
-/// The most tokens of a completion without `token_ids`; longer than any model's response.
-const COMPLETION_TOKENS_MAX: usize = 1 << 18;
 /// The rows between two looks at Ctrl-C.
 const ROWS_UNHEARD: usize = 8192;
-
-/// A tokenizer that was loaded from a file, with the file's time of change.
-type Loaded = (PathBuf, Option<SystemTime>, Arc<Vocabulary>);
-
-/// The tokenizer of the last call: a training loop names the same one in each step.
-static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-fn vocabulary(path: PathBuf) -> PyResult<Arc<Vocabulary>> {
-    let changed = fs_err::metadata(&path).and_then(|known| known.modified()).ok();
-    if let Some((known, time, vocabulary)) = LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
-        && *known == path
-        && *time == changed
-    {
-        return Ok(Arc::clone(vocabulary));
-    }
-    let vocabulary = Arc::new(Vocabulary::load(&path).map_err(failed)?);
-    *LOADED.lock().unwrap_or_else(PoisonError::into_inner) = Some((path, changed, Arc::clone(&vocabulary)));
-    Ok(vocabulary)
-}
 
 /// Returns a setting under its name; an unknown value is an error that names the setting and its values.
 fn named<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
@@ -139,12 +117,9 @@ pub(crate) fn reward_rows<'py>(
     given: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyList>> {
     let (rule, rules) = settings(given)?;
-    let vocabulary = tokenizer.map(|path| detached(py, || vocabulary(path))?).transpose()?;
+    let vocabulary = tokenizer.map(|path| detached(py, || process::vocabulary(path))?.map_err(failed)).transpose()?;
     let counter = vocabulary.as_deref().map(|vocabulary| {
-        move |completion: &str, ids: Option<&[u32]>| -> Result<Vec<usize>, RowFault> {
-            let bytes = |ids: &[u32]| ids.iter().map(|&id| vocabulary.token_bytes(id).len()).collect();
-            ids.map_or_else(|| encode(completion, vocabulary).map(|ids| bytes(&ids)), |ids| Ok(bytes(ids)))
-        }
+        move |completion: &str, ids: Option<&[u32]>| embedded::token_bytes(vocabulary, completion, ids)
     });
     let token_bytes = counter.as_ref().map(|counter| counter as &TokenBytes<'_>);
     let reading = Reading { rules, token_bytes, needs_lengths: rule.length_weight > 0.0 };
@@ -165,15 +140,6 @@ pub(crate) fn reward_rows<'py>(
     let rewarded = detached(py, || rollouts.rewarded(&rule))?;
     let gained = (0..rows.len()).map(|row| to_dict(py, &rollouts.gained(&rewarded, row)));
     PyList::new(py, gained.collect::<PyResult<Vec<_>>>()?)
-}
-
-fn encode(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowFault> {
-    vocabulary.encode_within(completion, COMPLETION_TOKENS_MAX).map_err(|error| match error {
-        EngineError::TextTooLong { bytes, .. } => RowFault(format!(
-            "the completion has {bytes} bytes, more than {COMPLETION_TOKENS_MAX} tokens; add its token_ids to the row"
-        )),
-        error => RowFault(error.to_string()),
-    })
 }
 
 fn to_dict<'py>(py: Python<'py>, gained: &Gained<'_>) -> PyResult<Bound<'py, PyDict>> {

@@ -63,15 +63,11 @@ pub(super) fn gather(table: &Table, verify: &VerifySettings, options: Options<'_
     let mut rollouts = Rollouts::default();
     let mut pool: Option<CodePool> = None;
     let rules = GradeRules { evaluated: evaluated_of(verify.evaluated), other_mode: options.other_mode };
-    let counter = options.vocabulary.map(|vocabulary| {
-        move |completion: &str, ids: Option<&[u32]>| -> Result<Vec<usize>, RowFault> {
-            let counted =
-                ids.map_or_else(|| tokens_of(completion, vocabulary).map(Cow::Owned), |ids| Ok(ids.into()))?;
-            Ok(counted.iter().map(|&id| vocabulary.token_bytes(id).len()).collect())
-        }
-    });
-    let token_bytes = counter.as_ref().map(|counter| counter as &TokenBytes<'_>);
-    let reading = Reading { rules, token_bytes, needs_lengths: options.needs_lengths };
+    let counter = options
+        .vocabulary
+        .map(|vocabulary| move |completion: &str, ids: Option<&[u32]>| token_bytes(vocabulary, completion, ids));
+    let counter = counter.as_ref().map(|counter| counter as &TokenBytes<'_>);
+    let reading = Reading { rules, token_bytes: counter, needs_lengths: options.needs_lengths };
     let mut chunk = Chunk::default();
     let mut reader = table.read(KEYS);
     let mut told = 0;
@@ -90,14 +86,26 @@ pub(super) fn gather(table: &Table, verify: &VerifySettings, options: Options<'_
     Ok(rollouts)
 }
 
-/// Returns the tokens of a completion.
-fn tokens_of(completion: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, RowFault> {
-    vocabulary.encode_within(completion, COMPLETION_TOKENS_MAX).map_err(|error| match error {
+/// Returns the number of bytes of each token of a completion: of the sampled tokens, if there are any.
+///
+/// # Errors
+/// [`RowFault`] for a completion that is longer than any model's response.
+pub fn token_bytes(
+    vocabulary: &Vocabulary,
+    completion: &str,
+    token_ids: Option<&[u32]>,
+) -> Result<Vec<usize>, RowFault> {
+    let bytes = |ids: &[u32]| ids.iter().map(|&id| vocabulary.token_bytes(id).len()).collect();
+    if let Some(ids) = token_ids {
+        return Ok(bytes(ids));
+    }
+    let encoded = vocabulary.encode_within(completion, COMPLETION_TOKENS_MAX).map_err(|error| match error {
         EngineError::TextTooLong { bytes, .. } => RowFault(format!(
             "the completion has {bytes} bytes, more than {COMPLETION_TOKENS_MAX} tokens; add its token_ids to the row"
         )),
         error => RowFault(error.to_string()),
-    })
+    });
+    encoded.map(|ids| bytes(&ids))
 }
 
 /// Returns the columns that a row of the output gets.

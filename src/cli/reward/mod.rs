@@ -7,6 +7,8 @@
 mod files;
 mod summary;
 
+pub use files::token_bytes;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
