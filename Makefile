@@ -57,7 +57,7 @@ SIM := -p thinkloom-sim --test sim
 
 test: model ## build and pass all tests
 	cargo test --release --locked $(PROGRAM) --doc --quiet
-	cargo test --release --locked $(CHECKED) --workspace --lib
+	cargo test --release --locked $(CHECKED) --workspace --exclude thinkloom-python --lib
 	cargo test --release --locked $(CHECKED) $(SIM)
 	cargo test --release --locked --test it
 
