@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMapping, PyMemoryView, PyString};
 
 use crate::capsule;
-use crate::errors::{failed, fault_of, type_name};
+use crate::errors::{failed, fault_of, type_name, unicode};
 
 /// A cell, or why it is none, in words.
 pub(crate) type Cell<T> = Result<Option<T>, String>;
@@ -79,10 +79,6 @@ pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Cell<St
 /// Returns whether a value is None, or what a masked array of numpy has in place of a masked value.
 fn is_missing(value: &Bound<'_, PyAny>) -> bool {
     value.is_none() || value.get_type().name().is_ok_and(|name| name == "MaskedConstant")
-}
-
-fn unicode(argument: &str, text: &Bound<'_, PyString>) -> Result<String, String> {
-    text.to_str().map(str::to_owned).map_err(|_| format!("{argument} is no Unicode text: it has half a surrogate pair"))
 }
 
 /// Reads a reference answer: a text, or a number as JSON writes it.

@@ -100,8 +100,12 @@ pub(crate) fn interruptible<T: Send + 'static>(
 /// `TypeError` that names the argument.
 pub(crate) fn text_of(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = value.cast::<PyString>().map_err(|_| wrong_type(argument, value, "str"))?;
-    let half = || PyTypeError::new_err(format!("{argument} is no Unicode text: it has half a surrogate pair"));
-    text.to_str().map(str::to_owned).map_err(|_| half())
+    unicode(argument, text).map_err(PyTypeError::new_err)
+}
+
+/// Copies a text, or says why it is none: Python's texts may have half a surrogate pair.
+pub(crate) fn unicode(argument: &str, text: &Bound<'_, PyString>) -> Result<String, String> {
+    text.to_str().map(str::to_owned).map_err(|_| format!("{argument} is no Unicode text: it has half a surrogate pair"))
 }
 
 /// Returns the name of a value's type, for messages.

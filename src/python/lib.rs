@@ -35,6 +35,7 @@ mod verdict;
 mod verifying;
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// The compiled part of the package `thinkloom`.
 #[pymodule(gil_used = false)]
@@ -63,6 +64,7 @@ mod _thinkloom {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Builds what the verifiers share: a fork while another thread builds it would leave the child waiting.
         super::verifying::warm_up();
+        module.add("ROW_KEYS", PyTuple::new(module.py(), thinkloom_reward::row::KEYS)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -164,9 +164,9 @@ impl Table {
                     let rows: i64 = files.iter().map(rows).sum::<anyhow::Result<i64>>()?;
                     Ok(usize::try_from(rows)?)
                 }
-                Source::Ledger(_) => {
-                    let batches = self.reader()?;
-                    Ok(batches.map(|batch| batch.map(|batch| batch.num_rows())).sum::<Result<usize, ArrowError>>()?)
+                Source::Ledger(dir) => {
+                    let QueryBatches { reader, run, end, .. } = QueryBatches::open(dir, Arc::clone(&self.schema))?;
+                    Ok(usize::try_from(end - reader.intake_exclusions(&run.input_digest, end)?)?)
                 }
             }
         })?

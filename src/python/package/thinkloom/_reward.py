@@ -8,15 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from thinkloom import _json
-from thinkloom._thinkloom import json_rows, reward_rows
+from thinkloom._thinkloom import ROW_KEYS, json_rows, reward_rows
 from thinkloom._tokens import Counter
-
-# What a row may have; other keys are left out, so that they may hold anything.
-KEYS = (
-    "query_id", "mode", "forced_mode", "correct", "format_ok", "completion", "finish_reason", "kind", "gold", "choices",
-    "tests", "test_imports", "entry_point", "question", "token_ids", "completion_tokens", "verdict", "observed_mode",
-    "thinking", "answer",
-)  # fmt: skip
 
 
 def reward(rows: Any, *, tokenizer: Any = None, **settings: Any) -> list[dict[str, Any]]:
@@ -92,7 +85,8 @@ def _read(rows: Any, counter: Counter | None) -> tuple[list[bytes], dict[int, st
         known: dict[str, Any] | None = None
         if isinstance(row, Mapping):
             try:
-                known = {key: row[key] for key in KEYS if row.get(key) is not None}
+                # Other keys may hold anything.
+                known = {key: row[key] for key in ROW_KEYS if row.get(key) is not None}
                 texts.append(_json.text(known))
             except MemoryError:
                 raise

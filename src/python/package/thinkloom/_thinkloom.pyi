@@ -20,10 +20,12 @@ __all__ = [
     "extract",
     "verify",
     "verify_batch",
+    "ROW_KEYS",
     "__version__",
 ]
 
 __version__: str
+ROW_KEYS: tuple[str, ...]
 
 class ThinkloomError(RuntimeError): ...
 

@@ -6,6 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
+def tokens_within(token_ids: Sequence[int], decoded: str, chars: int, decode: Callable[[Sequence[int]], str]) -> int:
+    """Returns the fewest tokens that decode to the first `chars` characters of what all of them decode to."""
+    head = decoded[:chars]
+    least, most = 0, len(token_ids)
+    # More tokens give the head, too; half a character is another character.
+    while least < most:
+        middle = (least + most) // 2
+        if decode(token_ids[:middle])[:chars] == head:
+            most = middle
+        else:
+            least = middle + 1
+    return least
+
+
 class Counter:
     """Counts the tokens of completions with a tokenizer of another library.
 
@@ -67,17 +81,7 @@ class Counter:
             return None
         if judge_chars <= 0:
             return 0
-        judge_chars += before
-        head = decoded[:judge_chars]
-        least, most = 0, len(token_ids)
-        while least < most:
-            middle = (least + most) // 2
-            # Half a character decodes to another character.
-            if self._decode(token_ids[:middle])[:judge_chars] == head:
-                most = middle
-            else:
-                least = middle + 1
-        return least
+        return tokens_within(token_ids, decoded, judge_chars + before, self._decode)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         if not hasattr(self.tokenizer, "decode"):

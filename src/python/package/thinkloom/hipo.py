@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 import thinkloom
+from thinkloom._tokens import tokens_within
 
 THINK_ON, THINK_OFF = "think_on", "think_off"
 MODES = (THINK_ON, THINK_OFF)
@@ -356,13 +357,6 @@ def judge_token_count(token_ids: Sequence[int], text: str, judge_chars: int, tok
     """
     if judge_chars <= 0:
         return 0, True
-    head = decode(token_ids, tokenizer)[:judge_chars]
-    # The fewest tokens that give the whole head; more tokens give it, too. Half a code point is another character.
-    least, most = 0, len(token_ids)
-    while least < most:
-        middle = (least + most) // 2
-        if decode(token_ids[:middle], tokenizer)[:judge_chars] == head:
-            most = middle
-        else:
-            least = middle + 1
-    return least, head == text[:judge_chars]
+    decoded = decode(token_ids, tokenizer)
+    tokens = tokens_within(token_ids, decoded, judge_chars, lambda some: decode(some, tokenizer))
+    return tokens, decoded[:judge_chars] == text[:judge_chars]
